@@ -1,10 +1,10 @@
 """What the package raises, by whose fault it is.
 
-    AuthzError
-    ├── Refused        the request's: it becomes a Deny with a reason (`authz.decision.evaluate` alone does that)
-    ├── NotLoaded      nobody's: a view lacks a row that the caller can load before it asks again
-    ├── ConfigError    the operator's: a setting or file; the service refuses to start, the command exits with 1
-    └── StoreError     the directory's: it could not be read or written
+AuthzError
+├── Refused        the request's: it becomes a Deny with a reason (`authz.decision.evaluate` alone does that)
+├── NotLoaded      nobody's: a view lacks a row that the caller can load before it asks again
+├── ConfigError    the operator's: a setting or file; the service refuses to start, the command exits with 1
+└── StoreError     the directory's: it could not be read or written
 """
 
 from __future__ import annotations

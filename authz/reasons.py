@@ -6,7 +6,8 @@ command's output and in the table of the documentation, which a test compares wi
 
 from __future__ import annotations
 
-from enum import Enum, StrEnum
+from enum import StrEnum
+from typing import Self
 
 
 class Gate(StrEnum):
@@ -22,7 +23,7 @@ class Gate(StrEnum):
     SERVICE = "service"
 
 
-class Reason(str, Enum):
+class Reason(StrEnum):
     """Why a request was refused: `value` is the stable name, `status` the HTTP status of the answer.
 
     `gate` is the gate that refuses, `sentence` says what was found and what to do about it. 401 means
@@ -34,7 +35,8 @@ class Reason(str, Enum):
     status: int
     sentence: str
 
-    def __new__(cls, value: str, gate: Gate, status: int, sentence: str) -> Reason:
+    def __new__(cls, value: str, gate: Gate, status: int, sentence: str) -> Self:
+        """A member is the string of its name, with the rest of its row beside it."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.gate = gate
@@ -42,13 +44,12 @@ class Reason(str, Enum):
         member.sentence = sentence
         return member
 
-    def __str__(self) -> str:
-        return str(self.value)
-
     # -- The request itself, before any gate -----------------------------------------------------
 
     REQUEST_MALFORMED = (
-        "request_malformed", Gate.REQUEST, 403,
+        "request_malformed",
+        Gate.REQUEST,
+        403,
         "The request of the proxy is not HTTP that can be read, or breaks a limit of the service; "
         "compare the proxy's configuration with deploy/.",
     )
@@ -56,263 +57,381 @@ class Reason(str, Enum):
     # -- Gate 1: the certificate header ----------------------------------------------------------
 
     HEADER_UNEXPECTED = (
-        "header_unexpected", Gate.HEADER, 403,
+        "header_unexpected",
+        Gate.HEADER,
+        403,
         "A certificate header other than the one this listener takes arrived, or an underscore twin of one; "
         "let the proxy remove it.",
     )
     HEADER_AMBIGUOUS = (
-        "header_ambiguous", Gate.HEADER, 403,
+        "header_ambiguous",
+        Gate.HEADER,
+        403,
         "The certificate header, or a Cert, Chain or Hash in it, arrived more than once; "
         "let the proxy set it itself and drop what the client sent.",
     )
     HEADER_TOO_LARGE = (
-        "header_too_large", Gate.HEADER, 403,
+        "header_too_large",
+        Gate.HEADER,
+        403,
         "The certificate header is longer than the limit; the client should send its leaf and intermediates only.",
     )
     HEADER_MALFORMED = (
-        "header_malformed", Gate.HEADER, 403,
+        "header_malformed",
+        Gate.HEADER,
+        403,
         "The certificate header does not follow the grammar of the form this listener takes.",
     )
     HEADER_ELEMENTS_UNEXPECTED = (
-        "header_elements_unexpected", Gate.HEADER, 403,
+        "header_elements_unexpected",
+        Gate.HEADER,
+        403,
         "The certificate header holds another number of elements than this listener's hops add; "
         "use SANITIZE_SET, or name the gateways whose hops are to be skipped.",
     )
     HEADER_HASH_MISMATCH = (
-        "header_hash_mismatch", Gate.HEADER, 403,
+        "header_hash_mismatch",
+        Gate.HEADER,
+        403,
         "Hash in the certificate header is not the SHA-256 of the leaf beside it.",
     )
     HEADER_WITHOUT_CERTIFICATE = (
-        "header_without_certificate", Gate.HEADER, 403,
+        "header_without_certificate",
+        Gate.HEADER,
+        403,
         "The certificate header holds no certificate; switch cert and chain on in the proxy's "
         "set_current_client_cert_details.",
     )
     HOP_NOT_TRUSTED = (
-        "hop_not_trusted", Gate.HEADER, 403,
+        "hop_not_trusted",
+        Gate.HEADER,
+        403,
         "The element that a gateway should have added holds no certificate of a gateway this listener allows.",
     )
     PROXY_STATEMENT_MISSING = (
-        "proxy_statement_missing", Gate.HEADER, 403,
+        "proxy_statement_missing",
+        Gate.HEADER,
+        403,
         "The proxy did not state whether a client certificate was shown; "
         "configure the statement header as deploy/ does.",
     )
     PROXY_STATEMENT_CONTRADICTS = (
-        "proxy_statement_contradicts", Gate.HEADER, 403,
+        "proxy_statement_contradicts",
+        Gate.HEADER,
+        403,
         "The proxy's statement about the client certificate does not agree with the certificate header.",
     )
 
     # -- Gate 2: the organization ----------------------------------------------------------------
 
     HOST_MALFORMED = (
-        "host_malformed", Gate.ORGANIZATION, 403,
+        "host_malformed",
+        Gate.ORGANIZATION,
+        403,
         "The Host is missing, repeated or not a host name.",
     )
     ORGANIZATION_UNKNOWN = (
-        "organization_unknown", Gate.ORGANIZATION, 403,
+        "organization_unknown",
+        Gate.ORGANIZATION,
+        403,
         "No organization has this host; add it with 'authz org set NAME --host HOST'.",
     )
     ORGANIZATION_INACTIVE = (
-        "organization_inactive", Gate.ORGANIZATION, 403,
+        "organization_inactive",
+        Gate.ORGANIZATION,
+        403,
         "The organization of this host is switched off.",
     )
     ORGANIZATION_NOT_SERVED = (
-        "organization_not_served", Gate.ORGANIZATION, 403,
+        "organization_not_served",
+        Gate.ORGANIZATION,
+        403,
         "This listener does not serve the organization of this host.",
     )
 
     # -- Gate 3: the user ------------------------------------------------------------------------
 
     IDENTITY_MISSING = (
-        "identity_missing", Gate.USER, 401,
+        "identity_missing",
+        Gate.USER,
+        401,
         "No verified identity came with the request; send a token, and let the proxy hand its payload over.",
     )
     IDENTITY_AMBIGUOUS = (
-        "identity_ambiguous", Gate.USER, 401,
+        "identity_ambiguous",
+        Gate.USER,
+        401,
         "The identity header arrived more than once, joined, or with an underscore twin.",
     )
     IDENTITY_MALFORMED = (
-        "identity_malformed", Gate.USER, 401,
+        "identity_malformed",
+        Gate.USER,
+        401,
         "The identity header cannot be read in the form that this listener's identity source names.",
     )
     IDENTITY_OF_ANOTHER_ORGANIZATION = (
-        "identity_of_another_organization", Gate.USER, 401,
+        "identity_of_another_organization",
+        Gate.USER,
+        401,
         "The identity was issued for another organization: issuer, audience or organization claim differ.",
     )
     IDENTITY_SOURCES_DISAGREE = (
-        "identity_sources_disagree", Gate.USER, 401,
+        "identity_sources_disagree",
+        Gate.USER,
+        401,
         "Two identity sources of this listener name different users.",
     )
     TOKEN_MISSING = (
-        "token_missing", Gate.USER, 401,
+        "token_missing",
+        Gate.USER,
+        401,
         "No bearer token came with the request.",
     )
     TOKEN_MALFORMED = (
-        "token_malformed", Gate.USER, 401,
+        "token_malformed",
+        Gate.USER,
+        401,
         "The bearer token is not a signed JWT with the claims that are required.",
     )
     TOKEN_SIGNATURE_INVALID = (
-        "token_signature_invalid", Gate.USER, 401,
+        "token_signature_invalid",
+        Gate.USER,
+        401,
         "The token's signature does not verify with the organization's keys and allowed algorithms.",
     )
     TOKEN_KEY_UNKNOWN = (
-        "token_key_unknown", Gate.USER, 401,
+        "token_key_unknown",
+        Gate.USER,
+        401,
         "The organization's key set has no key of the token's kid.",
     )
     TOKEN_KEYS_UNAVAILABLE = (
-        "token_keys_unavailable", Gate.USER, 401,
+        "token_keys_unavailable",
+        Gate.USER,
+        401,
         "The organization's key set could not be read or fetched.",
     )
     TOKEN_EXPIRED = (
-        "token_expired", Gate.USER, 401,
+        "token_expired",
+        Gate.USER,
+        401,
         "The identity's expiry (exp) has passed; obtain a new token.",
     )
     TOKEN_NOT_YET_VALID = (
-        "token_not_yet_valid", Gate.USER, 401,
+        "token_not_yet_valid",
+        Gate.USER,
+        401,
         "The identity is not valid yet (nbf or iat lies ahead); compare the clocks of issuer and service.",
     )
     TOKEN_BINDING_UNSUPPORTED = (
-        "token_binding_unsupported", Gate.USER, 401,
+        "token_binding_unsupported",
+        Gate.USER,
+        401,
         "The token is bound (cnf) in a way that cannot be checked here; only x5t#S256 can.",
     )
     TOKEN_BOUND_TO_ANOTHER_CERTIFICATE = (
-        "token_bound_to_another_certificate", Gate.USER, 403,
+        "token_bound_to_another_certificate",
+        Gate.USER,
+        403,
         "The token is bound to a certificate (cnf x5t#S256) that was not presented.",
     )
     USER_UNKNOWN = (
-        "user_unknown", Gate.USER, 403,
+        "user_unknown",
+        Gate.USER,
+        403,
         "The organization has no user of this name; add one with 'authz user add ORGANIZATION NAME'.",
     )
     USER_INACTIVE = (
-        "user_inactive", Gate.USER, 403,
+        "user_inactive",
+        Gate.USER,
+        403,
         "The user is switched off.",
     )
 
     # -- Gate 4: the certificate and its path (RFC 5280 section 6.1) -------------------------------
 
     CERTIFICATE_MALFORMED = (
-        "certificate_malformed", Gate.CERTIFICATE, 403,
+        "certificate_malformed",
+        Gate.CERTIFICATE,
+        403,
         "A certificate is not well-formed DER X.509.",
     )
     TOO_MANY_CERTIFICATES = (
-        "too_many_certificates", Gate.CERTIFICATE, 403,
+        "too_many_certificates",
+        Gate.CERTIFICATE,
+        403,
         "The client sent more certificates than the limit; send the leaf and its intermediates only.",
     )
     TRUST_ANCHORS_MISSING = (
-        "trust_anchors_missing", Gate.CERTIFICATE, 403,
+        "trust_anchors_missing",
+        Gate.CERTIFICATE,
+        403,
         "The organization has no trust anchor; add one with 'authz anchor add ORGANIZATION FILE'.",
     )
     TRUST_ANCHORS_UNUSABLE = (
-        "trust_anchors_unusable", Gate.CERTIFICATE, 403,
+        "trust_anchors_unusable",
+        Gate.CERTIFICATE,
+        403,
         "A stored trust anchor or intermediate of the organization cannot be read; remove it and add it again.",
     )
     ISSUER_UNKNOWN = (
-        "issuer_unknown", Gate.CERTIFICATE, 403,
+        "issuer_unknown",
+        Gate.CERTIFICATE,
+        403,
         "No chain of issuers leads from the certificate to a trust anchor of the organization; "
         "send the intermediates, or add them with 'authz intermediate add'.",
     )
     CERTIFICATE_SELF_SIGNED = (
-        "certificate_self_signed", Gate.CERTIFICATE, 403,
+        "certificate_self_signed",
+        Gate.CERTIFICATE,
+        403,
         "The leaf is signed by its own key; only certificates issued by a CA are accepted.",
     )
     SIGNATURE_INVALID = (
-        "signature_invalid", Gate.CERTIFICATE, 403,
+        "signature_invalid",
+        Gate.CERTIFICATE,
+        403,
         "The signature of a certificate does not verify under its issuer's key.",
     )
     ALGORITHM_NOT_ALLOWED = (
-        "algorithm_not_allowed", Gate.CERTIFICATE, 403,
+        "algorithm_not_allowed",
+        Gate.CERTIFICATE,
+        403,
         "A certificate or CRL is signed with an algorithm, or holds a key, that policy refuses.",
     )
     KEY_SIZE_NOT_ALLOWED = (
-        "key_size_not_allowed", Gate.CERTIFICATE, 403,
+        "key_size_not_allowed",
+        Gate.CERTIFICATE,
+        403,
         "A key on the path is smaller or larger than policy allows.",
     )
     CERTIFICATE_EXPIRED = (
-        "certificate_expired", Gate.CERTIFICATE, 403,
+        "certificate_expired",
+        Gate.CERTIFICATE,
+        403,
         "A certificate on the path has expired; renew it.",
     )
     CERTIFICATE_NOT_YET_VALID = (
-        "certificate_not_yet_valid", Gate.CERTIFICATE, 403,
+        "certificate_not_yet_valid",
+        Gate.CERTIFICATE,
+        403,
         "A certificate on the path is not valid yet; compare the clocks of CA and service.",
     )
     NOT_A_CA = (
-        "not_a_ca", Gate.CERTIFICATE, 403,
+        "not_a_ca",
+        Gate.CERTIFICATE,
+        403,
         "A certificate that issued another one is not a CA (basic constraints).",
     )
     PATH_LENGTH_EXCEEDED = (
-        "path_length_exceeded", Gate.CERTIFICATE, 403,
+        "path_length_exceeded",
+        Gate.CERTIFICATE,
+        403,
         "More CA certificates follow than a path length constraint allows.",
     )
     KEY_USAGE_NOT_ALLOWED = (
-        "key_usage_not_allowed", Gate.CERTIFICATE, 403,
+        "key_usage_not_allowed",
+        Gate.CERTIFICATE,
+        403,
         "The key usage of a certificate on the path forbids what its key was used for.",
     )
     EXTENDED_KEY_USAGE_NOT_ALLOWED = (
-        "extended_key_usage_not_allowed", Gate.CERTIFICATE, 403,
+        "extended_key_usage_not_allowed",
+        Gate.CERTIFICATE,
+        403,
         "The extended key usage of a certificate on the path does not include client authentication.",
     )
     CRITICAL_EXTENSION_UNKNOWN = (
-        "critical_extension_unknown", Gate.CERTIFICATE, 403,
+        "critical_extension_unknown",
+        Gate.CERTIFICATE,
+        403,
         "A certificate on the path has a critical extension that is not understood here.",
     )
     NAME_CONSTRAINT_VIOLATED = (
-        "name_constraint_violated", Gate.CERTIFICATE, 403,
+        "name_constraint_violated",
+        Gate.CERTIFICATE,
+        403,
         "A name in a certificate lies outside what the name constraints of a CA above it allow.",
     )
     NAME_CONSTRAINT_UNSUPPORTED = (
-        "name_constraint_unsupported", Gate.CERTIFICATE, 403,
+        "name_constraint_unsupported",
+        Gate.CERTIFICATE,
+        403,
         "A name constraint applies to a kind of name that cannot be compared here.",
     )
     POLICY_NOT_ALLOWED = (
-        "policy_not_allowed", Gate.CERTIFICATE, 403,
+        "policy_not_allowed",
+        Gate.CERTIFICATE,
+        403,
         "No certificate policy that is acceptable here is valid for the whole path.",
     )
     BUDGET_EXCEEDED = (
-        "budget_exceeded", Gate.CERTIFICATE, 403,
+        "budget_exceeded",
+        Gate.CERTIFICATE,
+        403,
         "Looking for a path took more work than one check may cost; send the leaf and its intermediates only.",
     )
 
     # -- Gate 4, second half: revocation (RFC 5280 section 6.3) ------------------------------------
 
     CERTIFICATE_REVOKED = (
-        "certificate_revoked", Gate.REVOCATION, 403,
+        "certificate_revoked",
+        Gate.REVOCATION,
+        403,
         "A certificate on the path is listed in a CRL of its issuer.",
     )
     REVOCATION_UNKNOWN = (
-        "revocation_unknown", Gate.REVOCATION, 403,
+        "revocation_unknown",
+        Gate.REVOCATION,
+        403,
         "No usable, current CRL speaks for a certificate on the path; add one with 'authz crl add FILE'.",
     )
 
     # -- Gate 5: the binding of certificate and user -----------------------------------------------
 
     CERTIFICATE_REQUIRED = (
-        "certificate_required", Gate.BINDING, 403,
+        "certificate_required",
+        Gate.BINDING,
+        403,
         "The user's enforcement is required, and no client certificate was presented.",
     )
     CERTIFICATE_NOT_REGISTERED = (
-        "certificate_not_registered", Gate.BINDING, 403,
+        "certificate_not_registered",
+        Gate.BINDING,
+        403,
         "The certificate verifies, and is registered for nobody in this organization; "
         "register it with 'authz cert add'.",
     )
     CERTIFICATE_OF_ANOTHER_USER = (
-        "certificate_of_another_user", Gate.BINDING, 403,
+        "certificate_of_another_user",
+        Gate.BINDING,
+        403,
         "The certificate verifies, and is registered for another user.",
     )
     CERTIFICATE_REGISTRATION_INACTIVE = (
-        "certificate_registration_inactive", Gate.BINDING, 403,
+        "certificate_registration_inactive",
+        Gate.BINDING,
+        403,
         "The certificate verifies and is registered, but its registration is scheduled, over or retired.",
     )
 
     # -- Our own failures ----------------------------------------------------------------------------
 
     DIRECTORY_UNAVAILABLE = (
-        "directory_unavailable", Gate.SERVICE, 503,
+        "directory_unavailable",
+        Gate.SERVICE,
+        503,
         "The directory could not be read, or its revision not be confirmed in time.",
     )
     OVERLOADED = (
-        "overloaded", Gate.SERVICE, 503,
+        "overloaded",
+        Gate.SERVICE,
+        503,
         "More checks wait than the service takes; add workers, or raise the limit.",
     )
     INTERNAL_ERROR = (
-        "internal_error", Gate.SERVICE, 503,
+        "internal_error",
+        Gate.SERVICE,
+        503,
         "The service failed inside; the log holds the decision id and what failed.",
     )

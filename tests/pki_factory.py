@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes as PrivateKey
 
@@ -26,7 +26,6 @@ NOW = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
 """The moment at which, by default, everything minted here is valid."""
 
 _serials = itertools.count(0x1000)
-
 
 
 def new_key(kind: str = "p256") -> PrivateKey:

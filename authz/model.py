@@ -1,0 +1,200 @@
+"""The nouns of the service: plain frozen values, made by the edges and read by the core.
+
+Certificates are DER bytes here; `authz.pki` gives them meaning. Times are aware and in UTC.
+A certificate's identity is the SHA-256 of its DER (32 bytes), never a name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from authz.reasons import Reason
+
+
+class Enforcement(StrEnum):
+    """What is demanded of one user's certificate."""
+
+    OFF = "off"
+    OBSERVE = "observe"
+    REQUIRED = "required"
+
+
+class BindingScope(StrEnum):
+    """Whose registration counts: the user's own, or any of the organization (the model's own rule)."""
+
+    USER = "user"
+    ORGANIZATION = "organization"
+
+
+class RegistrationState(StrEnum):
+    """Where a registration stands at one moment."""
+
+    SCHEDULED = "scheduled"
+    ACTIVE = "active"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """How an organization's tokens are recognized: who issues them, for whom, and which claim names the user.
+
+    `organization_claim` is an alternative tie: the payload's claim of that name must equal the
+    organization's name. With neither an issuer nor an organization claim, no token is accepted.
+    `keys` is the JWKS as a file or an https URL, needed only where the service verifies tokens itself.
+    """
+
+    issuer: str | None = None
+    audience: str | None = None
+    user_claim: str = "sub"
+    organization_claim: str | None = None
+    keys: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """A tenant: `id` is the directory's key, `name` the operator's word for it."""
+
+    id: int
+    name: str
+    hosts: tuple[str, ...]
+    active: bool = True
+    binding_scope: BindingScope = BindingScope.USER
+    default_enforcement: Enforcement = Enforcement.REQUIRED
+    token: TokenSettings = field(default_factory=TokenSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user of exactly one organization; `name` is compared byte for byte."""
+
+    id: int
+    organization_id: int
+    name: str
+    enforcement: Enforcement
+    active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One certificate registered for one user, from `valid_from` (inclusive) until `valid_until` (exclusive).
+
+    `sha256` is that of the leaf's DER; `chain` holds the intermediates stored with it (DER), which
+    complete the path for proxies that forward the leaf alone. `retired_at` ends it for good.
+    """
+
+    id: int
+    organization_id: int
+    user_id: int
+    sha256: bytes
+    label: str = ""
+    chain: tuple[bytes, ...] = ()
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+    retired_at: datetime | None = None
+
+    def state(self, at: datetime) -> RegistrationState:
+        """The state at `at`: a retirement counts from its moment on, and an end is an end."""
+        if self.retired_at is not None and self.retired_at <= at:
+            return RegistrationState.RETIRED
+        if self.valid_until is not None and self.valid_until <= at:
+            return RegistrationState.RETIRED
+        if self.valid_from is not None and at < self.valid_from:
+            return RegistrationState.SCHEDULED
+        return RegistrationState.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class PresentedChain:
+    """What the proxy handed over: the leaf whose key it saw proven, and a bag of other certificates (DER).
+
+    The bag is in the order sent, without the leaf, with duplicates dropped; nothing in it is trusted.
+    """
+
+    leaf: bytes
+    others: tuple[bytes, ...] = ()
+
+
+class CertificateForm(StrEnum):
+    """The form of a listener's certificate header; a setting, never guessed."""
+
+    XFCC = "xfcc"
+    XFCC_JSON = "xfcc-json"
+    RFC9440 = "rfc9440"
+    ESCAPED_PEM = "escaped-pem"
+
+
+class StatementForm(StrEnum):
+    """How the proxy states whether a client certificate was shown."""
+
+    NONE = "none"
+    ENVOY_FINGERPRINT = "envoy-fingerprint"
+    NGINX_VERIFY = "nginx-verify"
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderRules:
+    """Which header a listener reads the certificate from, in which form, and how the proxy vouches for silence.
+
+    `max_bytes` bounds the header's value. `max_certificates` counts the leaf and every other
+    certificate after duplicates are dropped.
+    """
+
+    certificate_header: str = "x-forwarded-client-cert"
+    form: CertificateForm = CertificateForm.XFCC
+    chain_header: str | None = None
+    statement_header: str | None = None
+    statement: StatementForm = StatementForm.NONE
+    max_bytes: int = 64 * 1024
+    max_certificates: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a listener's identity source says the user is.
+
+    `confirmation` is the SHA-256 of the certificate the token is bound to (RFC 8705 `cnf.x5t#S256`, 32
+    bytes), or None where the identity is bound to none.
+    """
+
+    user: str
+    confirmation: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What the binding gate found for a user: the active registration, or why `required` would refuse.
+
+    Exactly one of the two is set.
+    """
+
+    registration: Registration | None = None
+    refusal: Reason | None = None
+
+    def __str__(self) -> str:
+        """`bound`, or the reason: what `x-authz-binding`, log and history say."""
+        return "bound" if self.refusal is None else str(self.refusal)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRequest:
+    """One question of a proxy, raw: the core refuses what is malformed in it.
+
+    `headers` are lower-case names and undecoded values, in the order received; `method` and `target`
+    are for the log only, no decision looks at them.
+    """
+
+    decision_id: str
+    host: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    method: str = ""
+    target: str = ""
+
+    def values(self, name: str) -> list[bytes]:
+        """Every value of the header `name` (lower case), in order."""
+        wanted = name.encode("ascii")
+        return [value for key, value in self.headers if key == wanted]

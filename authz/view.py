@@ -1,0 +1,88 @@
+"""What a decision may look at: one consistent view of the directory, the CRLs and the listener's own rules.
+
+Every look-up is synchronous. A view that does not hold a row at its revision raises `NotLoaded`; the
+caller loads it and decides again from the start, with a fresh view and a fresh time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from authz.model import HeaderRules
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from authz.headers.memo import HeaderMemo
+    from authz.model import CheckRequest, Identity, Organization, Registration, User
+    from authz.pki import CrlStore, TrustStore
+
+
+class IdentitySource(Protocol):
+    """One way in which a listener learns who the user is."""
+
+    def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:
+        """The identity in `check`, tied to `organization`.
+
+        Raises `Refused` (401) when there is none that can be used, `NotLoaded` when keys must be
+        fetched first.
+        """
+        ...
+
+
+class View(Protocol):
+    """One revision of everything a decision depends on.
+
+    All look-ups raise `NotLoaded`; `trust` raises `Refused` when an organization's anchors cannot be used.
+    """
+
+    def organization(self, host: str) -> Organization | None:
+        """The organization that has the canonical host name `host`, or None."""
+        ...
+
+    def user(self, organization: Organization, name: str) -> User | None:
+        """The user of that exact name, or None."""
+        ...
+
+    def registrations(self, organization: Organization, sha256: bytes) -> tuple[Registration, ...]:
+        """Every registration of the leaf in the organization, whoever's and in whatever state."""
+        ...
+
+    def trust(self, organization: Organization) -> TrustStore:
+        """The organization's anchors and intermediates, with the memo of what verified before."""
+        ...
+
+    def crls(self, organization: Organization) -> CrlStore:
+        """The CRLs that may speak for the organization's certificates."""
+        ...
+
+    def decoded(self, organization: Organization) -> HeaderMemo:
+        """The organization's memo of decoded header values."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A gateway in front of the listener's own proxy, whose header element is skipped once it proved itself.
+
+    `trust` holds the operator's gateway anchors; the element's certificate must verify to them and
+    carry one of `names` (a DNS or URI subject alternative name, compared exactly).
+    """
+
+    trust: TrustStore
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A listener as the core sees it: what to read, whom to believe, whom to serve.
+
+    `hops` are the gateways from the nearest to the farthest. `organizations` are names; None serves all.
+    """
+
+    name: str
+    identity: tuple[IdentitySource, ...]
+    header: HeaderRules = field(default_factory=HeaderRules)
+    hops: tuple[Hop, ...] = ()
+    organizations: frozenset[str] | None = None
