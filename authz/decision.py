@@ -1,0 +1,217 @@
+"""The decision: the gates, in order, over one request, one view and one moment.
+
+    select the header -> organization -> user -> decode the header -> token binding
+                      -> path and revocation -> binding of certificate and user
+
+The header is only selected (present once, no other, not too long) before organization and user are
+settled, and decoded after: a stranger must not make us decode certificates. Each gate refuses by
+raising `Refused`; `evaluate` alone turns that into a `Deny`, and `Allow` is made in one place below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from authz.binding import bind
+from authz.errors import Refused
+from authz.headers import check_statement, decode, select
+from authz.host import canonical_host
+from authz.model import Binding, Enforcement
+from authz.pki import SERVICE_POLICY, Budget, Certificate, VerifiedPath, verify_path
+from authz.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from authz.headers import Selected
+    from authz.model import CheckRequest, Identity, Organization, PresentedChain, Registration, User
+    from authz.view import Door, Hop, View
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What the gates saw, as far as they came: for log, history and the command; no gate reads it back.
+
+    `stored_chain` says that the path was completed from the chain stored with the registration.
+    """
+
+    organization: Organization | None = None
+    identity: Identity | None = None
+    user: User | None = None
+    presented: PresentedChain | None = None
+    leaf: Certificate | None = None
+    path: VerifiedPath | None = None
+    stored_chain: bool = False
+    binding: Binding | None = None
+
+    @property
+    def certificate(self) -> bytes | None:
+        """SHA-256 of the presented leaf (32 bytes), or None."""
+        return None if self.leaf is None else self.leaf.sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """The request may pass: `organization`, `user` and, if one was presented, `certificate` (SHA-256) are proven.
+
+    `binding` is set where the user's enforcement asked for the test; under `observe` its refusal is
+    what `required` would have said.
+    """
+
+    organization: Organization
+    user: User
+    certificate: bytes | None
+    binding: Binding | None
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """The request is refused for `reason`; `detail` is for the operator and may quote outside input."""
+
+    reason: Reason
+    detail: str
+    evidence: Evidence
+    certificate: bytes | None = None
+    path: tuple[bytes, ...] = ()
+
+
+Decision = Allow | Deny
+
+
+def evaluate(check: CheckRequest, door: Door, view: View, now: datetime) -> Decision:
+    """Decide one request at `now`; raises `NotLoaded` when the view lacks a row, and nothing else on purpose."""
+    evidence = Evidence()
+    try:
+        return _gates(check, door, view, now, evidence)
+    except Refused as refusal:
+        return Deny(refusal.reason, refusal.detail, evidence, refusal.certificate, refusal.path)
+
+
+def _gates(check: CheckRequest, door: Door, view: View, now: datetime, evidence: Evidence) -> Allow:
+    selected = select(check, door.header)
+    organization = evidence.organization = _organization(check, door, view)
+    identity = evidence.identity = _identity(check, door, organization, now)
+    user = evidence.user = _user(organization, identity, view)
+    presented = evidence.presented = _presented(check, door, selected, organization, view, now)
+    _token_binding(identity, presented)
+    if presented is not None:
+        _path(presented, organization, view, now, evidence)
+        if selected is not None:
+            view.decoded(organization).admit(selected)
+    evidence.binding = _binding(organization, user, view, now, evidence)
+    return Allow(organization, user, evidence.certificate, evidence.binding, evidence)
+
+
+def _organization(check: CheckRequest, door: Door, view: View) -> Organization:
+    host = canonical_host(check.host)
+    organization = view.organization(host)
+    if organization is None:
+        raise Refused(Reason.ORGANIZATION_UNKNOWN, f"no organization has the host {host}")
+    if door.organizations is not None and organization.name not in door.organizations:
+        raise Refused(Reason.ORGANIZATION_NOT_SERVED, f"{door.name} does not serve {organization.name}")
+    if not organization.active:
+        raise Refused(Reason.ORGANIZATION_INACTIVE, f"{organization.name} is switched off")
+    return organization
+
+
+def _identity(check: CheckRequest, door: Door, organization: Organization, now: datetime) -> Identity:
+    """All sources must name one user; a confirmation that any of them states must hold."""
+    if not door.identity:
+        raise Refused(Reason.IDENTITY_MISSING, f"{door.name} has no identity source")
+    identities = [source.identify(check, organization, now) for source in door.identity]
+    first = identities[0]
+    for other in identities[1:]:
+        if other.user != first.user:
+            raise Refused(Reason.IDENTITY_SOURCES_DISAGREE, "the listener's identity sources name different users")
+        if other.confirmation is not None:
+            if first.confirmation not in (None, other.confirmation):
+                raise Refused(Reason.IDENTITY_SOURCES_DISAGREE, "the identity sources are bound to different leaves")
+            first = other
+    return first
+
+
+def _user(organization: Organization, identity: Identity, view: View) -> User:
+    user = view.user(organization, identity.user)
+    # The name is compared here once more: a directory that folds case must not widen who is meant.
+    if user is None or user.organization_id != organization.id or user.name != identity.user:
+        raise Refused(Reason.USER_UNKNOWN, f"{organization.name} has no user {identity.user}")
+    if not user.active:
+        raise Refused(Reason.USER_INACTIVE, f"{identity.user} is switched off")
+    return user
+
+
+def _presented(
+    check: CheckRequest, door: Door, selected: Selected | None, organization: Organization, view: View, now: datetime
+) -> PresentedChain | None:
+    """The client's chain: the only element, or the one left when every hop's own element has proven itself."""
+    if selected is None:
+        check_statement(check, door.header, None)
+        if door.hops:
+            raise Refused(Reason.HOP_NOT_TRUSTED, "the gateways in front of this listener showed no certificate")
+        return None
+    elements = view.decoded(organization).get(selected) or decode(selected, door.header)
+    check_statement(check, door.header, elements[-1].leaf)
+    clients = len(elements) - len(door.hops)
+    if clients not in ((0, 1) if door.hops else (1,)):
+        raise Refused(Reason.HEADER_ELEMENTS_UNEXPECTED, f"{len(elements)} elements, {len(door.hops)} hops")
+    # The nearest proxy appends last, so hops are met from the right.
+    for hop, element in zip(door.hops, reversed(elements), strict=False):
+        _hop(hop, element, now)
+    return elements[0] if clients else None
+
+
+def _hop(hop: Hop, element: PresentedChain, now: datetime) -> None:
+    """A count alone proves nothing: the gateway's own certificate must verify, and be one that is allowed."""
+    leaf = Certificate.parse(element.leaf)
+    try:
+        verify_path(leaf, _pool(element.others), hop.trust, None, now, SERVICE_POLICY, Budget.service())
+    except Refused as refusal:
+        raise Refused(Reason.HOP_NOT_TRUSTED, str(refusal), certificate=leaf.der) from refusal
+    if not hop.names.intersection(leaf.san_names):
+        raise Refused(
+            Reason.HOP_NOT_TRUSTED, "the gateway's certificate names none that is allowed", certificate=leaf.der
+        )
+
+
+def _pool(others: Sequence[bytes]) -> list[Certificate]:
+    return [Certificate.parse(der) for der in others]
+
+
+def _token_binding(identity: Identity, presented: PresentedChain | None) -> None:
+    """RFC 8705 section 3: a token bound to a certificate is worth nothing without it."""
+    if identity.confirmation is None:
+        return
+    if presented is None or Certificate.fingerprint(presented.leaf) != identity.confirmation:
+        raise Refused(Reason.TOKEN_BOUND_TO_ANOTHER_CERTIFICATE, "cnf x5t#S256 is not the presented leaf's")
+
+
+def _path(presented: PresentedChain, organization: Organization, view: View, now: datetime, evidence: Evidence) -> None:
+    """Gate 4, for every user, whatever the enforcement: a bad certificate never turns into none."""
+    trust = view.trust(organization)
+    leaf = evidence.leaf = trust.parse(presented.leaf)
+    others = presented.others
+    if not others:
+        others = _stored_chain(view.registrations(organization, leaf.sha256))
+        evidence.stored_chain = bool(others)
+    pool = [trust.parse(der) for der in others]
+    crls = view.crls(organization)
+    evidence.path = verify_path(leaf, pool, trust, crls, now, SERVICE_POLICY, Budget.service())
+
+
+def _stored_chain(registrations: Sequence[Registration]) -> tuple[bytes, ...]:
+    """The intermediates stored with the leaf, for proxies that forward the leaf alone; untrusted like any other."""
+    return tuple(dict.fromkeys(der for one in registrations for der in one.chain))
+
+
+def _binding(organization: Organization, user: User, view: View, now: datetime, evidence: Evidence) -> Binding | None:
+    if user.enforcement is Enforcement.OFF:
+        return None
+    leaf = evidence.certificate
+    registrations = () if leaf is None else view.registrations(organization, leaf)
+    binding = evidence.binding = bind(organization, user, leaf, registrations, now)
+    if binding.refusal is not None and user.enforcement is not Enforcement.OBSERVE:
+        raise Refused(binding.refusal, f"{user.name} of {organization.name}")
+    return binding

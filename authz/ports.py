@@ -1,0 +1,59 @@
+"""What the service needs of the world, as protocols; the adapters implement them, tests fake clock and wire."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from authz.decision import Decision
+    from authz.model import CheckRequest
+    from authz.view import Door, View
+
+
+class Clock(Protocol):
+    """The time of day for decisions, and a counter that never goes back for durations."""
+
+    def now(self) -> datetime:
+        """The current moment, aware and in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed point."""
+        ...
+
+
+class Source(Protocol):
+    """Somewhere a row can be loaded from: the directory, a key set, later a CRL's distribution point."""
+
+    async def load(self, key: Hashable) -> bool:
+        """Load what `NotLoaded(key)` asked for; False when the key is not this source's.
+
+        Returns normally when the row is loaded, or known to be absent. Raises `Refused` when it cannot
+        be loaded now (directory unavailable, overloaded).
+        """
+        ...
+
+
+class Directory(Source, Protocol):
+    """Organizations, users, anchors, registered certificates and CRLs at one confirmed revision."""
+
+    def view(self) -> View:
+        """A view bound to the revision known now.
+
+        Raises `Refused` (directory_unavailable) when the revision was not confirmed for 2 seconds.
+        """
+        ...
+
+
+class Observer(Protocol):
+    """Is told of every decision, once, after it was made; must not raise and must not wait."""
+
+    def decided(self, check: CheckRequest, door: Door, decision: Decision, seconds: float) -> None:
+        """`decision` was made about `check` in `seconds`."""
+        ...
+
+    def failed(self, check: CheckRequest, door: Door, error: BaseException) -> None:
+        """The service failed inside while it decided `check`; the answer is a denial."""
+        ...
