@@ -1,0 +1,46 @@
+# make run: the main job, everything set up on the way. make test, lint, bench, fuzz: what they say.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help run test lint format bench fuzz lock clean
+
+help: ## these lines
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+
+# One environment for everything: what is run is what is tested. Hashes are checked by pip itself.
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+run: $(INSTALLED) ## set up .venv and run the demonstration: a real Envoy, real TLS clients, SQLite
+	$(BIN)/authz demo $(DEMO)
+
+test: $(INSTALLED) ## the whole test suite
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(INSTALLED) ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## let ruff write the layout
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(INSTALLED) ## what a check costs, as ratios measured inside one run
+	for each in benchmarks/bench_*.py; do $(BIN)/python $$each || exit 1; done
+
+fuzz: $(INSTALLED) ## the mutation and differential tests at length
+	FUZZ=100 $(BIN)/python -m pytest -m fuzz $(PYTEST)
+
+lock: ## pin the newest versions that pyproject.toml allows
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header --no-emit-options --allow-unsafe --extra demo --extra dev --output-file requirements.lock pyproject.toml
+
+clean: ## take away what the targets made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
