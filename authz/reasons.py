@@ -386,6 +386,12 @@ class Reason(StrEnum):
         403,
         "No usable, current CRL speaks for a certificate on the path; add one with 'authz crl add FILE'.",
     )
+    CRL_MALFORMED = (
+        "crl_malformed",
+        Gate.REVOCATION,
+        403,
+        "A CRL is not well-formed DER, or names issuers in a way that cannot be read; fetch it again from its CA.",
+    )
 
     # -- Gate 5: the binding of certificate and user -----------------------------------------------
 

@@ -1,0 +1,47 @@
+"""Host names in one spelling, so that an organization cannot be named twice or in disguise."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from authz.errors import Refused
+from authz.reasons import Reason
+
+MAX_HOST = 253
+"""Longest host name in octets (RFC 1035 section 2.3.4, without the root label)."""
+
+# RFC 9110 section 7.2: Host = uri-host [ ":" port ]; RFC 952 and 1123 section 2.1 for the labels.
+# An underscore is no host name, but internal service names have it; it makes nothing ambiguous here.
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_PORT = re.compile(r"[0-9]{0,5}")
+
+
+def canonical_host(raw: str) -> str:
+    """The host of `raw` in lower case, without port and trailing dot.
+
+    An IPv6 literal keeps its brackets, in its shortest form. Names are ASCII: an internationalized
+    name is written in its A-labels. Raises `Refused` (host_malformed) for anything else.
+    """
+    if raw.startswith("["):
+        return _ipv6(raw)
+    host, _, port = raw.partition(":")
+    if not _PORT.fullmatch(port):
+        raise Refused(Reason.HOST_MALFORMED, f"not a port: {port}")
+    host = host.lower().removesuffix(".") if host.isascii() else ""
+    if not host or len(host) > MAX_HOST or not all(map(_LABEL.fullmatch, host.split("."))):
+        raise Refused(Reason.HOST_MALFORMED, f"not a host name: {raw}")
+    return host
+
+
+def _ipv6(raw: str) -> str:
+    literal, bracket, rest = raw[1:].partition("]")
+    if not bracket or not (rest == "" or (rest[0] == ":" and _PORT.fullmatch(rest[1:]))):
+        raise Refused(Reason.HOST_MALFORMED, f"not a host name: {raw}")
+    try:
+        # A zone ("%eth0") is local to a machine and names nothing for a request.
+        if "%" in literal:
+            raise ValueError(literal)
+        return f"[{ipaddress.IPv6Address(literal).compressed}]"
+    except ValueError:
+        raise Refused(Reason.HOST_MALFORMED, f"not an IPv6 address: {raw}") from None

@@ -1,0 +1,65 @@
+"""RFC 5280 for client certificates: path building and validation (section 6.1), revocation by CRLs (6.3).
+
+Pure: everything, the time included, is an argument. `verify_chain` is the entry for one-off use;
+`verify_path` works on objects that are loaded once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from authz.pki.budget import Budget
+from authz.pki.certificate import Certificate
+from authz.pki.crl import Crl
+from authz.pki.crl_store import CrlStore, signer_of
+from authz.pki.memo import Memo
+from authz.pki.path_builder import Origin, VerifiedPath, verify_path
+from authz.pki.revocation import NotRevoked
+from authz.pki.trust_store import TrustAnchor, TrustStore
+from authz.pki.validation_policy import DEFAULT_POLICY, SERVICE_POLICY, ValidationPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+__all__ = [
+    "DEFAULT_POLICY",
+    "SERVICE_POLICY",
+    "Budget",
+    "Certificate",
+    "Crl",
+    "CrlStore",
+    "Memo",
+    "NotRevoked",
+    "Origin",
+    "TrustAnchor",
+    "TrustStore",
+    "ValidationPolicy",
+    "VerifiedPath",
+    "signer_of",
+    "verify_chain",
+    "verify_path",
+]
+
+
+def verify_chain(
+    leaf: bytes,
+    *,
+    pool: Iterable[bytes] = (),
+    anchors: Iterable[bytes],
+    crls: Iterable[bytes] = (),
+    at: datetime,
+    policy: ValidationPolicy = DEFAULT_POLICY,
+    check_revocation: bool = True,
+) -> VerifiedPath:
+    """The proof that `leaf` verifies to one of `anchors` at `at`, with every certificate known not to be revoked.
+
+    All certificates and CRLs are DER; `pool` is an unordered bag of untrusted certificates, `at` is
+    aware. With `check_revocation` False no CRL is asked, and nothing is said about revocation.
+
+    Raises `authz.errors.Refused`: the most useful reason, the certificate it is about, the path it was
+    met on. Nothing is verified about host names, and nothing about whose certificate it is.
+    """
+    trust = TrustStore([Certificate.parse(one) for one in anchors])
+    store = CrlStore([Crl(one) for one in crls]) if check_revocation else None
+    return verify_path(Certificate.parse(leaf), [Certificate.parse(one) for one in pool], trust, store, at, policy)

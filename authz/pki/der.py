@@ -1,0 +1,103 @@
+"""A strict reader of DER (X.690), for what the certificate parser does not hand out: CRL entries, policy mappings.
+
+Definite lengths in their shortest form, tags of one byte, nothing left over. Anything else is a `ValueError`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BOOLEAN = 0x01
+INTEGER = 0x02
+BIT_STRING = 0x03
+OCTET_STRING = 0x04
+OID = 0x06
+ENUMERATED = 0x0A
+UTC_TIME = 0x17
+GENERALIZED_TIME = 0x18
+SEQUENCE = 0x30
+SET = 0x31
+
+Element = tuple[int, int, int]
+"""(tag, start of the content, end of the content), as offsets into the data."""
+
+
+def element(data: bytes, at: int, end: int) -> Element:
+    """The element that begins at offset `at` and must end at or before `end`."""
+    if at + 2 > end:
+        raise ValueError("DER: the data ends inside an element")
+    tag = data[at]
+    if tag & 0x1F == 0x1F:
+        raise ValueError("DER: a tag of several bytes")
+    length = data[at + 1]
+    start = at + 2
+    if length >= 0x80:
+        octets = length & 0x7F
+        # X.690 section 10.1: the length is definite and in the shortest form.
+        if not 1 <= octets <= 4 or start + octets > end:
+            raise ValueError("DER: not a definite length")
+        length = int.from_bytes(data[start : start + octets], "big")
+        start += octets
+        if length < 0x80 or length >> (8 * (octets - 1)) == 0:
+            raise ValueError("DER: a length that is not the shortest")
+    if start + length > end:
+        raise ValueError("DER: the data ends inside an element")
+    return tag, start, start + length
+
+
+def elements(data: bytes, at: int, end: int) -> Iterator[Element]:
+    """The elements that fill the octets from `at` to `end`."""
+    while at < end:
+        found = element(data, at, end)
+        yield found
+        at = found[2]
+
+
+def only(data: bytes, tag: int, at: int = 0, end: int | None = None) -> tuple[int, int]:
+    """Start and end of the content of the one element of `tag` that fills the octets from `at` to `end`."""
+    end = len(data) if end is None else end
+    found, start, stop = element(data, at, end)
+    if found != tag or stop != end:
+        raise ValueError(f"DER: not one element of tag {tag:#04x}")
+    return start, stop
+
+
+def signed_part(data: bytes) -> tuple[bytes, int, int]:
+    """The raw to-be-signed element of a certificate or CRL, and start and end of its content.
+
+    Both are SEQUENCE { tbs SEQUENCE, signatureAlgorithm, signature } (RFC 5280 sections 4.1 and 5.1).
+    """
+    start, end = only(data, SEQUENCE)
+    tag, tbs_start, tbs_end = element(data, start, end)
+    if tag != SEQUENCE:
+        raise ValueError("DER: the signed part is no sequence")
+    return data[start:tbs_end], tbs_start, tbs_end
+
+
+def integer(content: bytes) -> int:
+    """The value of an INTEGER's content, which must be in its shortest form (X.690 section 8.3.2)."""
+    if not content or (len(content) > 1 and content[0] in (0, 0xFF) and (content[0] ^ content[1]) < 0x80):
+        raise ValueError("DER: an integer that is not the shortest")
+    return int.from_bytes(content, "big", signed=True)
+
+
+def oid(content: bytes) -> str:
+    """The dotted form of an OBJECT IDENTIFIER's content (X.690 section 8.19)."""
+    if not content or content[-1] & 0x80:
+        raise ValueError("DER: an object identifier that does not end")
+    arcs: list[int] = []
+    value = 0
+    fresh = True
+    for octet in content:
+        if fresh and octet == 0x80:
+            raise ValueError("DER: an object identifier that is not the shortest")
+        value = value << 7 | octet & 0x7F
+        fresh = not octet & 0x80
+        if fresh:
+            arcs.append(value)
+            value = 0
+    first = min(arcs[0] // 40, 2)
+    return ".".join(map(str, [first, arcs[0] - 40 * first, *arcs[1:]]))

@@ -1,0 +1,208 @@
+"""The extensions of one certificate, read once into plain values (RFC 5280 section 4.2).
+
+The parser reads lazily and raises late; here every extension is read at once, and every error is a refusal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+
+from authz.errors import Refused
+from authz.pki import der
+from authz.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PARSE_ERRORS: Final = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    x509.InvalidVersion,
+)
+"""Everything the parser raises, early or late, on bytes that it does not accept."""
+
+ANY_POLICY: Final = "2.5.29.32.0"
+POLICY_MAPPINGS: Final = "2.5.29.33"
+
+
+@dataclass(slots=True)
+class Extensions:
+    """What the extensions of a certificate say; None or empty where one is absent.
+
+    Object identifiers are dotted strings. `key_usage` names the bits set (`keyCertSign`, `cRLSign`,
+    `digitalSignature`, …), `mappings` pairs an issuer's with a subject's policy, `unknown_critical`
+    lists critical extensions that this validator does not process.
+    """
+
+    present: bool = False
+    basic_constraints: bool = False
+    ca: bool = False
+    path_length: int | None = None
+    key_usage: frozenset[str] | None = None
+    extended_key_usage: frozenset[str] | None = None
+    subject_key_id: bytes | None = None
+    authority_key_id: bytes | None = None
+    authority_issuer: tuple[x509.GeneralName, ...] | None = None
+    authority_serial: int | None = None
+    names: tuple[x509.GeneralName, ...] = ()
+    permitted: tuple[x509.GeneralName, ...] = ()
+    excluded: tuple[x509.GeneralName, ...] = ()
+    policies: frozenset[str] | None = None
+    mappings: tuple[tuple[str, str], ...] = ()
+    require_explicit_policy: int | None = None
+    inhibit_policy_mapping: int | None = None
+    inhibit_any_policy: int | None = None
+    distribution_points: tuple[x509.DistributionPoint, ...] = ()
+    freshest_crl: tuple[x509.DistributionPoint, ...] = ()
+    unknown_critical: tuple[str, ...] = ()
+
+    @property
+    def constrains_names(self) -> bool:
+        """Whether the certificate has name constraints of any kind."""
+        return bool(self.permitted or self.excluded)
+
+
+def read_extensions(parsed: x509.Certificate) -> Extensions:
+    """Every extension of `parsed`. Raises `Refused` (certificate_malformed), without the certificate named."""
+    found = Extensions()
+    try:
+        for extension in parsed.extensions:
+            found.present = True
+            _read(found, extension)
+    except PARSE_ERRORS as error:
+        raise Refused(Reason.CERTIFICATE_MALFORMED, f"extensions: {error}") from error
+    return found
+
+
+def _read(found: Extensions, extension: x509.Extension[x509.ExtensionType]) -> None:
+    oid = extension.oid.dotted_string
+    reader = _READERS.get(oid)
+    if reader is not None:
+        reader(found, extension.value)
+    elif extension.critical:
+        # RFC 5280 section 4.2: a critical extension that is not recognized refuses.
+        found.unknown_critical += (oid,)
+
+
+# RFC 5280 section 4.2.1.9
+def _basic_constraints(found: Extensions, value: x509.BasicConstraints) -> None:
+    found.basic_constraints, found.ca, found.path_length = True, value.ca, value.path_length
+
+
+_KEY_USAGE_BITS: Final = (
+    ("digital_signature", "digitalSignature"),
+    ("content_commitment", "contentCommitment"),
+    ("key_encipherment", "keyEncipherment"),
+    ("data_encipherment", "dataEncipherment"),
+    ("key_agreement", "keyAgreement"),
+    ("key_cert_sign", "keyCertSign"),
+    ("crl_sign", "cRLSign"),
+)
+
+
+# RFC 5280 section 4.2.1.3
+def _key_usage(found: Extensions, value: x509.KeyUsage) -> None:
+    found.key_usage = frozenset(name for attribute, name in _KEY_USAGE_BITS if getattr(value, attribute))
+
+
+# RFC 5280 section 4.2.1.12
+def _extended_key_usage(found: Extensions, value: x509.ExtendedKeyUsage) -> None:
+    found.extended_key_usage = frozenset(one.dotted_string for one in value)
+
+
+# RFC 5280 section 4.2.1.2
+def _subject_key_id(found: Extensions, value: x509.SubjectKeyIdentifier) -> None:
+    found.subject_key_id = value.digest
+
+
+# RFC 5280 section 4.2.1.1
+def _authority_key_id(found: Extensions, value: x509.AuthorityKeyIdentifier) -> None:
+    found.authority_key_id = value.key_identifier
+    found.authority_serial = value.authority_cert_serial_number
+    if value.authority_cert_issuer is not None:
+        found.authority_issuer = tuple(value.authority_cert_issuer)
+
+
+# RFC 5280 section 4.2.1.6
+def _subject_alternative_name(found: Extensions, value: x509.SubjectAlternativeName) -> None:
+    found.names = tuple(value)
+
+
+# RFC 5280 section 4.2.1.10
+def _name_constraints(found: Extensions, value: x509.NameConstraints) -> None:
+    found.permitted = tuple(value.permitted_subtrees or ())
+    found.excluded = tuple(value.excluded_subtrees or ())
+
+
+# RFC 5280 section 4.2.1.4: a policy identifier must not appear more than once.
+def _policies(found: Extensions, value: x509.CertificatePolicies) -> None:
+    policies = [one.policy_identifier.dotted_string for one in value]
+    found.policies = frozenset(policies)
+    if len(found.policies) != len(policies):
+        raise ValueError("a certificate policy appears twice")
+
+
+# RFC 5280 section 4.2.1.11
+def _policy_constraints(found: Extensions, value: x509.PolicyConstraints) -> None:
+    found.require_explicit_policy = value.require_explicit_policy
+    found.inhibit_policy_mapping = value.inhibit_policy_mapping
+
+
+# RFC 5280 section 4.2.1.14
+def _inhibit_any_policy(found: Extensions, value: x509.InhibitAnyPolicy) -> None:
+    found.inhibit_any_policy = value.skip_certs
+
+
+# RFC 5280 section 4.2.1.13
+def _distribution_points(found: Extensions, value: x509.CRLDistributionPoints) -> None:
+    found.distribution_points = tuple(value)
+
+
+# RFC 5280 section 4.2.1.15
+def _freshest_crl(found: Extensions, value: x509.FreshestCRL) -> None:
+    found.freshest_crl = tuple(value)
+
+
+# RFC 5280 section 4.2.1.5: SEQUENCE SIZE (1..MAX) OF SEQUENCE { issuerDomainPolicy, subjectDomainPolicy }
+def _policy_mappings(found: Extensions, value: x509.UnrecognizedExtension) -> None:
+    data = value.value
+    pairs = []
+    for tag, start, end in der.elements(data, *der.only(data, der.SEQUENCE)):
+        sides = [(kind, data[a:b]) for kind, a, b in der.elements(data, start, end)]
+        if tag != der.SEQUENCE or len(sides) != 2 or any(kind != der.OID for kind, _ in sides):
+            raise ValueError("policy mappings are not pairs of object identifiers")
+        pairs.append((der.oid(sides[0][1]), der.oid(sides[1][1])))
+    if not pairs:
+        raise ValueError("policy mappings are empty")
+    found.mappings = tuple(pairs)
+
+
+def _ignored(_found: Extensions, _value: x509.ExtensionType) -> None:
+    """Recognized, and without a say in path validation."""
+
+
+_READERS: Final[dict[str, Callable[[Extensions, Any], None]]] = {
+    "2.5.29.9": _ignored,  # subject directory attributes, RFC 5280 section 4.2.1.8
+    "2.5.29.14": _subject_key_id,
+    "2.5.29.15": _key_usage,
+    "2.5.29.17": _subject_alternative_name,
+    "2.5.29.18": _ignored,  # issuer alternative name, section 4.2.1.7
+    "2.5.29.19": _basic_constraints,
+    "2.5.29.30": _name_constraints,
+    "2.5.29.31": _distribution_points,
+    "2.5.29.32": _policies,
+    POLICY_MAPPINGS: _policy_mappings,
+    "2.5.29.35": _authority_key_id,
+    "2.5.29.36": _policy_constraints,
+    "2.5.29.37": _extended_key_usage,
+    "2.5.29.46": _freshest_crl,
+    "2.5.29.54": _inhibit_any_policy,
+}

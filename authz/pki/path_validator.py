@@ -1,0 +1,139 @@
+"""The rules of RFC 5280 section 6.1: those about one certificate, about one link, and about the whole path.
+
+The builder applies the first two while it climbs, so that a branch that cannot succeed is left early;
+the rules about the whole path run once an anchor is reached.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from authz.errors import Refused
+from authz.pki.name_constraints import NameConstraints
+from authz.pki.policies import check_policies
+from authz.pki.validation_policy import ANY_EXTENDED_KEY_USAGE, CLIENT_AUTH, SERVER_AUTH
+from authz.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from authz.pki.budget import Budget
+    from authz.pki.certificate import Certificate
+    from authz.pki.trust_store import TrustAnchor
+    from authz.pki.validation_policy import ValidationPolicy
+
+# RFC 5280 section 4.2.1.12: the key usages that are consistent with each purpose; one of them must be allowed.
+_USAGES_FOR: Final = {
+    CLIENT_AUTH: frozenset({"digitalSignature", "keyAgreement"}),
+    SERVER_AUTH: frozenset({"digitalSignature", "keyEncipherment", "keyAgreement"}),
+}
+
+
+def check_certificate(certificate: Certificate, at: datetime) -> None:
+    """The rules about any certificate on a path, whatever its place: its dates and its critical extensions.
+
+    Raises `Refused`: certificate_expired, certificate_not_yet_valid, critical_extension_unknown, certificate_malformed.
+    """
+    # 6.1.3 (a) (2); both ends of the validity period belong to it (section 4.1.2.5).
+    if at > certificate.not_after:
+        raise _refusal(
+            Reason.CERTIFICATE_EXPIRED, f"expired on {certificate.not_after:%Y-%m-%d %H:%M:%SZ}", certificate
+        )
+    if at < certificate.not_before:
+        detail = f"valid from {certificate.not_before:%Y-%m-%d %H:%M:%SZ}"
+        raise _refusal(Reason.CERTIFICATE_NOT_YET_VALID, detail, certificate)
+    # 6.1.4 (o) and 6.1.5 (f)
+    if certificate.extensions.unknown_critical:
+        detail = f"critical extension {', '.join(certificate.extensions.unknown_critical)}"
+        raise _refusal(Reason.CRITICAL_EXTENSION_UNKNOWN, detail, certificate)
+
+
+def check_leaf(leaf: Certificate, policy: ValidationPolicy) -> None:
+    """What the leaf itself must be good for.
+
+    Raises `Refused`: extended_key_usage_not_allowed, key_usage_not_allowed.
+    """
+    purpose = policy.extended_key_usage
+    if purpose is None:
+        return
+    usages = leaf.extensions.extended_key_usage
+    if usages is None:
+        if policy.require_extended_key_usage:
+            raise _refusal(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, "the leaf has no extended key usage", leaf)
+    elif purpose not in usages and (policy.require_extended_key_usage or ANY_EXTENDED_KEY_USAGE not in usages):
+        raise _refusal(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, f"the leaf is not good for {purpose}", leaf)
+    bits = leaf.extensions.key_usage
+    fitting = _USAGES_FOR.get(purpose)
+    if bits is not None and fitting is not None and not bits & fitting:
+        raise _refusal(Reason.KEY_USAGE_NOT_ALLOWED, "the leaf's key may neither sign nor agree on keys", leaf)
+
+
+def check_issuer(issuer: Certificate, cas_below: int, policy: ValidationPolicy) -> None:
+    """What a certificate must allow to issue another, with `cas_below` CAs below it that are not self-issued.
+
+    Raises `Refused`: not_a_ca, path_length_exceeded, key_usage_not_allowed, extended_key_usage_not_allowed.
+    """
+    found = issuer.extensions
+    # 6.1.4 (k): of the older versions nothing says that they are CAs.
+    if not found.ca:
+        raise _refusal(Reason.NOT_A_CA, "a certificate that is not a CA issued another", issuer)
+    # 6.1.4 (l) and (m), seen from the issuer: how many may follow, and how many do.
+    if found.path_length is not None and cas_below > found.path_length:
+        detail = f"{cas_below} CAs follow where {found.path_length} may"
+        raise _refusal(Reason.PATH_LENGTH_EXCEEDED, detail, issuer)
+    # 6.1.4 (n)
+    if found.key_usage is not None and "keyCertSign" not in found.key_usage:
+        raise _refusal(Reason.KEY_USAGE_NOT_ALLOWED, "the CA's key may not sign certificates", issuer)
+    # Not in RFC 5280; every implementation in use reads a CA's purposes as a limit on what it issues.
+    usages, purpose = found.extended_key_usage, policy.extended_key_usage
+    if usages is not None and purpose is not None and not usages & {purpose, ANY_EXTENDED_KEY_USAGE}:
+        raise _refusal(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, f"the CA is not good for {purpose}", issuer)
+
+
+def check_anchor(anchor: TrustAnchor, cas_below: int, policy: ValidationPolicy, at: datetime) -> None:
+    """What the anchor's certificate and the operator's own constraints allow (RFC 5937 section 3).
+
+    An anchor of an old version is a CA by the operator's word alone. Raises what the other rules raise.
+    """
+    certificate = anchor.certificate
+    check_certificate(certificate, at)
+    if certificate.v3:
+        check_issuer(certificate, cas_below, policy)
+    if anchor.path_length is not None and cas_below > anchor.path_length:
+        detail = f"{cas_below} CAs follow where the operator allows {anchor.path_length}"
+        raise _refusal(Reason.PATH_LENGTH_EXCEEDED, detail, certificate)
+    if policy.max_path_length is not None and cas_below > policy.max_path_length:
+        detail = f"{cas_below} CAs follow where policy allows {policy.max_path_length}"
+        raise _refusal(Reason.PATH_LENGTH_EXCEEDED, detail, certificate)
+
+
+def check_path(below: Sequence[Certificate], anchor: TrustAnchor, policy: ValidationPolicy, budget: Budget) -> None:
+    """The rules about the whole path: names and policies. `below` runs from the certificate under the anchor to the leaf.
+
+    Raises `Refused`: name_constraint_violated, name_constraint_unsupported, policy_not_allowed, budget_exceeded.
+    """
+    _check_names(below, anchor, budget)
+    check_policies(below, policy, budget)
+
+
+def _check_names(below: Sequence[Certificate], anchor: TrustAnchor, budget: Budget) -> None:
+    constraints = NameConstraints()
+    constraints.add(anchor.permitted, anchor.excluded)
+    _gather(anchor.certificate, constraints)
+    last = below[-1]
+    for certificate in below:
+        # 6.1.3 (b) and (c): self-issued certificates are exempt, unless they are the last.
+        if constraints.any and (certificate is last or not certificate.self_issued):
+            constraints.check(certificate, budget)
+        _gather(certificate, constraints)
+
+
+def _gather(certificate: Certificate, constraints: NameConstraints) -> None:
+    """6.1.4 (g)."""
+    if certificate.extensions.constrains_names:
+        constraints.add(certificate.extensions.permitted, certificate.extensions.excluded)
+
+
+def _refusal(reason: Reason, detail: str, certificate: Certificate) -> Refused:
+    return Refused(reason, detail, certificate=certificate.der)

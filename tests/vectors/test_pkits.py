@@ -1,0 +1,98 @@
+"""NIST PKITS: all 249 path-validation tests, once with each test's own files and once with everybody's.
+
+With all 181 CA certificates and 173 CRLs given to every test, the validator must find the path and the
+CRLs that are meant among many that have the same names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cryptography_vectors
+import pytest
+from vectors_at import vector_file
+
+from authz.errors import Refused
+from authz.pki import Budget, Certificate, Crl, CrlStore, TrustStore, ValidationPolicy, verify_path
+from authz.reasons import Reason
+
+pytestmark = pytest.mark.vectors
+
+PKITS = json.loads(vector_file("pkits.json").read_text(encoding="utf-8"))
+DATA = Path(cryptography_vectors.__file__).parent / "x509" / "PKITS_data"
+AT = datetime.fromisoformat(PKITS["validation_time"].replace("Z", "+00:00"))
+
+# DSA is refused by the algorithm policy: the only two expectations that are not ours.
+DSA = {"4.1.4", "4.1.5"}
+
+
+@cache
+def certificate(name: str) -> Certificate:
+    """A certificate of the data set."""
+    return Certificate.parse((DATA / "certs" / f"{name}.crt").read_bytes())
+
+
+@cache
+def crl(name: str) -> Crl:
+    """A CRL of the data set."""
+    return Crl((DATA / "crls" / f"{name}.crl").read_bytes())
+
+
+@cache
+def everybody() -> tuple[tuple[Certificate, ...], CrlStore]:
+    """Every CA certificate and every CRL that any test names."""
+    cas = {name for one in PKITS["tests"] for name in one["intermediates"]}
+    crls = {name for one in PKITS["tests"] for name in one["crls"]}
+    return tuple(readable(cas)), CrlStore(crl(name) for name in sorted(crls))
+
+
+def readable(names: Iterable[str]) -> list[Certificate]:
+    """The certificates that can be read: one CA of the suite holds a DSA key without its parameters."""
+    found = []
+    for name in sorted(names):
+        try:
+            found.append(certificate(name))
+        except Refused as refusal:
+            assert refusal.reason is Reason.CERTIFICATE_MALFORMED
+    return found
+
+
+def policy_of(test: dict[str, Any]) -> ValidationPolicy:
+    """The policy inputs of one test; PKITS asks for no purpose."""
+    return ValidationPolicy(
+        initial_policy_set=frozenset(test["initial_policy_set"]),
+        require_explicit_policy=test["initial_explicit_policy"],
+        inhibit_policy_mapping=test["initial_policy_mapping_inhibit"],
+        inhibit_any_policy=test["initial_inhibit_any_policy"],
+        extended_key_usage=None,
+    )
+
+
+def verifies(test: dict[str, Any], pool: tuple[Certificate, ...], crls: CrlStore) -> bool:
+    """Whether the test's end entity verifies, with the library's own budget."""
+    trust = TrustStore([certificate(test["trust_anchor"])])
+    try:
+        verify_path(certificate(test["end_entity"]), pool, trust, crls, AT, policy_of(test), Budget())
+    except Refused:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("test", PKITS["tests"], ids=lambda test: f"{test['id']}-{test['name'].replace(' ', '_')}")
+def test_pkits_own_files_give_the_expected_result(test: dict[str, Any]) -> None:
+    """With the files a test names, the result is the expected one."""
+    pool = tuple(readable(test["intermediates"]))
+    expected = test["should_validate"] and test["number"] not in DSA
+    assert verifies(test, pool, CrlStore(map(crl, test["crls"]))) is expected
+
+
+@pytest.mark.parametrize("test", PKITS["tests"], ids=lambda test: f"{test['id']}-{test['name'].replace(' ', '_')}")
+def test_pkits_everybodys_files_give_the_expected_result(test: dict[str, Any]) -> None:
+    """With every CA certificate and CRL of the suite at hand, the result stays the expected one."""
+    expected = test["should_validate"] and test["number"] not in DSA
+    assert verifies(test, *everybody()) is expected
