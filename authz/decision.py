@@ -95,12 +95,13 @@ def _gates(check: CheckRequest, door: Door, view: View, now: datetime, evidence:
     organization = evidence.organization = _organization(check, door, view)
     identity = evidence.identity = _identity(check, door, organization, now)
     user = evidence.user = _user(organization, identity, view)
-    presented = evidence.presented = _presented(check, door, selected, organization, view, now)
+    elements = _elements(check, door, selected, organization, view)
+    presented = evidence.presented = _presented(door, elements, now)
     _token_binding(identity, presented)
     if presented is not None:
         _path(presented, organization, view, now, evidence)
-        if selected is not None:
-            view.decoded(organization).admit(selected)
+    if selected is not None and presented is not None:
+        view.decoded(organization).put(selected, elements)
     evidence.binding = _binding(organization, user, view, now, evidence)
     return Allow(organization, user, evidence.certificate, evidence.binding, evidence)
 
@@ -143,20 +144,24 @@ def _user(organization: Organization, identity: Identity, view: View) -> User:
     return user
 
 
-def _presented(
-    check: CheckRequest, door: Door, selected: Selected | None, organization: Organization, view: View, now: datetime
-) -> PresentedChain | None:
-    """The client's chain: the only element, or the one left when every hop's own element has proven itself."""
+def _elements(
+    check: CheckRequest, door: Door, selected: Selected | None, organization: Organization, view: View
+) -> tuple[PresentedChain, ...]:
+    """The header's elements, the nearest proxy's last; none when it is absent and the proxy says so too."""
     if selected is None:
         check_statement(check, door.header, None)
-        if door.hops:
-            raise Refused(Reason.HOP_NOT_TRUSTED, "the gateways in front of this listener showed no certificate")
-        return None
+        return ()
     elements = view.decoded(organization).get(selected) or decode(selected, door.header)
     check_statement(check, door.header, elements[-1].leaf)
+    return elements
+
+
+def _presented(door: Door, elements: tuple[PresentedChain, ...], now: datetime) -> PresentedChain | None:
+    """The client's chain: the only element, or the one left when every hop's own element has proven itself."""
     clients = len(elements) - len(door.hops)
-    if clients not in ((0, 1) if door.hops else (1,)):
-        raise Refused(Reason.HEADER_ELEMENTS_UNEXPECTED, f"{len(elements)} elements, {len(door.hops)} hops")
+    if clients not in {0, 1}:
+        detail = f"{len(elements)} elements, {len(door.hops)} hops"
+        raise Refused(Reason.HEADER_ELEMENTS_UNEXPECTED, detail)
     # The nearest proxy appends last, so hops are met from the right.
     for hop, element in zip(door.hops, reversed(elements), strict=False):
         _hop(hop, element, now)

@@ -123,9 +123,6 @@ class CertificateForm(StrEnum):
     """The form of a listener's certificate header; a setting, never guessed."""
 
     XFCC = "xfcc"
-    XFCC_JSON = "xfcc-json"
-    RFC9440 = "rfc9440"
-    ESCAPED_PEM = "escaped-pem"
 
 
 class StatementForm(StrEnum):

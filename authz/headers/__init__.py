@@ -1,0 +1,25 @@
+"""From a proxy's certificate header to the chain presented. Level 1: no I/O, no clock; every form ends in one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from authz.headers import xfcc
+from authz.headers.memo import HeaderMemo
+from authz.headers.selection import KNOWN_HEADERS, Selected, select
+from authz.headers.statement import check_statement
+from authz.model import CertificateForm, HeaderRules, PresentedChain
+
+__all__ = ["KNOWN_HEADERS", "READABLE", "HeaderMemo", "Selected", "check_statement", "decode", "select"]
+
+_READERS: Final[dict[CertificateForm, Callable[[bytes, HeaderRules], tuple[PresentedChain, ...]]]] = {
+    CertificateForm.XFCC: xfcc.decode,
+}
+READABLE: Final = frozenset(_READERS)
+"""The forms that can be configured."""
+
+
+def decode(selected: Selected, rules: HeaderRules) -> tuple[PresentedChain, ...]:
+    """The presented chains of a selected header, the nearest proxy's last. Raises `Refused` with a header reason."""
+    return _READERS[rules.form](selected.value, rules)

@@ -1,0 +1,48 @@
+"""From the fields of one header element to the chain presented: the rules that every form shares."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from authz.errors import Refused
+from authz.model import PresentedChain
+from authz.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from authz.model import HeaderRules
+
+
+def presented(
+    leaf: bytes | None, chain: Sequence[bytes], rules: HeaderRules, *, digest: bytes | None = None
+) -> PresentedChain:
+    """The presented chain of a stated leaf and chain (DER), checked against the stated SHA-256 (32 octets).
+
+    The proxy writes the leaf first into the chain as well; without a leaf of its own the chain's first is it.
+    Raises `Refused`: header_without_certificate, header_malformed, header_hash_mismatch, too_many_certificates.
+    """
+    if leaf is None:
+        if not chain:
+            raise Refused(Reason.HEADER_WITHOUT_CERTIFICATE, "neither a certificate nor a chain")
+        leaf = chain[0]
+    elif chain and chain[0] != leaf:
+        raise Refused(Reason.HEADER_MALFORMED, "the chain does not begin with the certificate beside it")
+    if digest is not None and hashlib.sha256(leaf).digest() != digest:
+        raise Refused(Reason.HEADER_HASH_MISMATCH, "the hash is not the certificate's")
+    others = tuple(dict.fromkeys(der for der in chain if der != leaf))
+    if len(others) >= rules.max_certificates:
+        raise Refused(Reason.TOO_MANY_CERTIFICATES, f"{len(others) + 1}, {rules.max_certificates} are the limit")
+    return PresentedChain(leaf, others)
+
+
+def stated_digest(text: bytes) -> bytes:
+    """The 32 octets of a SHA-256 in lower-case hexadecimal. Raises `Refused` (header_malformed)."""
+    try:
+        digest = bytes.fromhex(text.decode("ascii"))
+    except ValueError as error:
+        raise Refused(Reason.HEADER_MALFORMED, f"hash: {error}") from error
+    if digest.hex().encode("ascii") != text or len(digest) != 32:
+        raise Refused(Reason.HEADER_MALFORMED, "a hash that is not a SHA-256 in lower-case hexadecimal")
+    return digest

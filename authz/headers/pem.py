@@ -1,0 +1,59 @@
+"""Strict PEM (RFC 7468, the strict form): CERTIFICATE blocks and nothing else.
+
+Proxies write it themselves, so every departure is somebody else's writing.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+
+from authz.errors import Refused
+from authz.reasons import Reason
+
+# RFC 7468 section 3, stricttextualmsg; the line length is left to the writer.
+_BLOCK = re.compile(
+    rb"-----BEGIN CERTIFICATE-----\n((?:[A-Za-z0-9+/]{1,76}\n)*[A-Za-z0-9+/]*={0,2}\n)-----END CERTIFICATE-----\n"
+)
+
+
+def certificates(pem: bytes) -> tuple[bytes, ...]:
+    """The DER of each block of `pem`, in order.
+
+    Raises `Refused` (header_malformed) when anything but whole CERTIFICATE blocks is in it, or nothing.
+    """
+    found = []
+    at = 0
+    while at < len(pem):
+        match = _BLOCK.match(pem, at)
+        if match is None:
+            raise Refused(Reason.HEADER_MALFORMED, "not PEM of certificates and nothing else")
+        found.append(decode_base64(match[1].replace(b"\n", b"")))
+        at = match.end()
+    if not found:
+        raise Refused(Reason.HEADER_MALFORMED, "PEM without a certificate")
+    return tuple(found)
+
+
+def decode_base64(text: bytes) -> bytes:
+    """The octets of canonical base64 that are one DER SEQUENCE of exactly their length.
+
+    Raises `Refused` (header_malformed). That the SEQUENCE is a certificate is not said here.
+    """
+    try:
+        der = binascii.a2b_base64(text, strict_mode=True)
+    except binascii.Error as error:
+        raise Refused(Reason.HEADER_MALFORMED, f"base64: {error}") from error
+    # Spare bits of the last character would let one certificate be written in several ways.
+    if binascii.b2a_base64(der, newline=False) != text or not _is_sequence(der):
+        raise Refused(Reason.HEADER_MALFORMED, "base64 that is not canonical, or no DER in it")
+    return der
+
+
+def _is_sequence(der: bytes) -> bool:
+    if len(der) < 2 or der[0] != 0x30:
+        return False
+    if der[1] < 0x80:
+        return len(der) == 2 + der[1]
+    octets = der[1] & 0x7F
+    return len(der) == 2 + octets + int.from_bytes(der[2 : 2 + octets], "big")

@@ -1,0 +1,79 @@
+"""Gate 1, the cheap half: which header holds the certificate, and that no other claims to.
+
+It looks at names and lengths only, before organization and user are known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from authz.errors import Refused
+from authz.reasons import Reason
+
+if TYPE_CHECKING:
+    from authz.model import CheckRequest, HeaderRules
+
+# The names under which proxies hand certificates over; at a listener that takes one, the others are lies.
+KNOWN_HEADERS: Final = frozenset(
+    {
+        "x-forwarded-client-cert",  # Envoy
+        "client-cert",  # RFC 9440
+        "client-cert-chain",  # RFC 9440
+        "ssl-client-cert",  # ingress-nginx
+        "x-ssl-client-cert",  # nginx, HAProxy, by custom
+        "x-ssl-cert",  # nginx, by custom
+        "x-client-cert",  # nginx, Caddy, by custom
+        "x-client-certificate",  # by custom
+        "x-forwarded-tls-client-cert",  # Traefik
+        "x-forwarded-tls-client-cert-info",  # Traefik
+        "x-amzn-mtls-clientcert",  # AWS ALB
+        "x-amzn-mtls-clientcert-leaf",  # AWS ALB
+        "x-arr-clientcert",  # Azure
+    }
+)
+_SUSPECT: Final = frozenset(name.replace("-", "_").encode() for name in KNOWN_HEADERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """The undecoded value of the certificate header, and of the chain header where the form has one."""
+
+    value: bytes
+    chain: bytes | None = None
+
+
+def select(check: CheckRequest, rules: HeaderRules) -> Selected | None:
+    """The value of the one header that the rules name, or None when it is absent.
+
+    Raises `Refused`: header_unexpected for another certificate header or an underscore twin,
+    header_ambiguous for a second one, header_too_large.
+    """
+    wanted = {rules.certificate_header.encode("ascii")}
+    if rules.chain_header is not None:
+        wanted.add(rules.chain_header.encode("ascii"))
+    twins = _SUSPECT | {name.replace(b"-", b"_") for name in wanted}
+    found: dict[bytes, bytes] = {}
+    for name, value in check.headers:
+        # Servers fold "-" and "_" into one: what may be taken for the header must not stand beside it.
+        if name.replace(b"-", b"_") not in twins:
+            continue
+        if name not in wanted:
+            raise Refused(Reason.HEADER_UNEXPECTED, f"{name.decode('latin-1')} is not this listener's")
+        if name in found:
+            raise Refused(Reason.HEADER_AMBIGUOUS, f"{name.decode('ascii')} arrived twice")
+        found[name] = value
+    return _selected(found, rules)
+
+
+def _selected(found: dict[bytes, bytes], rules: HeaderRules) -> Selected | None:
+    if not found:
+        return None
+    size = sum(map(len, found.values()))
+    if size > rules.max_bytes:
+        raise Refused(Reason.HEADER_TOO_LARGE, f"{size} octets, {rules.max_bytes} are the limit")
+    value = found.get(rules.certificate_header.encode("ascii"))
+    if value is None:
+        raise Refused(Reason.HEADER_WITHOUT_CERTIFICATE, "a chain header without a certificate header")
+    chain = None if rules.chain_header is None else found.get(rules.chain_header.encode("ascii"))
+    return Selected(value, chain)

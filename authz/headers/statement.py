@@ -1,0 +1,56 @@
+"""What the proxy itself states about the client certificate, against what the certificate header holds.
+
+A header can be lost on the way (a hop-by-hop removal, a filter): its silence counts as "no
+certificate" only when the proxy says so too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from authz.errors import Refused
+from authz.model import StatementForm
+from authz.reasons import Reason
+
+if TYPE_CHECKING:
+    from authz.model import CheckRequest, HeaderRules
+
+ENVOY_PREFIX: Final = b"sha256="
+"""deploy/envoy.yaml writes `sha256=%DOWNSTREAM_PEER_FINGERPRINT_256%`."""
+
+ENVOY_NONE: Final = b"sha256=-"
+"""What Envoy 1.40 makes of that when the client showed no certificate: an unset value inside text is a dash."""
+
+NGINX_NONE: Final = b"NONE"
+_NGINX_SHOWN: Final = (b"SUCCESS", b"FAILED:")
+
+
+def check_statement(check: CheckRequest, rules: HeaderRules, leaf: bytes | None) -> None:
+    """Compare the statement with `leaf`, the DER handed over by the nearest proxy, or None if it handed over none.
+
+    Raises `Refused`: proxy_statement_missing unless the header is there exactly once,
+    proxy_statement_contradicts unless it says the same.
+    """
+    if rules.statement is StatementForm.NONE or rules.statement_header is None:
+        return
+    name = rules.statement_header.encode("ascii")
+    twin = name.replace(b"-", b"_")
+    values = [(key, value) for key, value in check.headers if key.replace(b"-", b"_") == twin]
+    if len(values) != 1 or values[0][0] != name:
+        raise Refused(Reason.PROXY_STATEMENT_MISSING, f"{rules.statement_header} arrived {len(values)} times")
+    agrees = _envoy if rules.statement is StatementForm.ENVOY_FINGERPRINT else _nginx
+    if not agrees(values[0][1], leaf):
+        raise Refused(Reason.PROXY_STATEMENT_CONTRADICTS, f"{rules.statement_header} says otherwise")
+
+
+def _envoy(value: bytes, leaf: bytes | None) -> bool:
+    if leaf is None:
+        return value == ENVOY_NONE
+    return value == ENVOY_PREFIX + hashlib.sha256(leaf).hexdigest().encode("ascii")
+
+
+def _nginx(value: bytes, leaf: bytes | None) -> bool:
+    if leaf is None:
+        return value == NGINX_NONE
+    return value == _NGINX_SHOWN[0] or value.startswith(_NGINX_SHOWN[1])

@@ -1,0 +1,133 @@
+r"""Envoy's x-forwarded-client-cert in its text form.
+
+    xfcc    = element *( "," element )          ; one element a proxy, the nearest one last
+    element = pair *( ";" pair )
+    pair    = key "=" ( quoted / bare )
+    key     = "By" / "Hash" / "Cert" / "Chain" / "Subject" / "URI" / "DNS" / "Issuer"   ; any case
+    quoted  = DQUOTE *( %x20-21 / %x23-5B / %x5D-7E / "\" %x20-7E ) DQUOTE
+    bare    = *( %x20-21 / %x23-2B / %x2D-3A / %x3C-5B / %x5D-7E )   ; no DQUOTE , ; or backslash
+
+Cert, Chain, Subject and Issuer are quoted, the others bare. Envoy escapes neither URI nor DNS nor By,
+so a client can write pairs and elements of his own through a name in his certificate. That is why
+only Cert, Chain and Hash count, why a second one refuses, why elements are counted by the caller, and
+why a character that does not belong refuses the whole header.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from authz.errors import Refused
+from authz.headers import pem
+from authz.headers.element import presented, stated_digest
+from authz.reasons import Reason
+
+if TYPE_CHECKING:
+    from authz.model import HeaderRules, PresentedChain
+
+MAX_ELEMENTS: Final = 16
+"""More proxies in a row than anybody runs; the caller decides how many are right."""
+
+_QUOTED: Final = frozenset({"Cert", "Chain", "Subject", "Issuer"})
+_KEYS: Final = {key.lower(): key for key in ("By", "Hash", "Cert", "Chain", "Subject", "URI", "DNS", "Issuer")}
+_ONCE: Final = frozenset({"Hash", "Cert", "Chain"})
+
+_FOREIGN: Final = re.compile(rb"[^\x20-\x7e]")
+_PAIR: Final = re.compile(rb'([A-Za-z]+)=(?:"([^"\\]*(?:\\.[^"\\]*)*)"|([^",;\\]*))([,;]|\Z)', re.DOTALL)
+_ESCAPE: Final = re.compile(rb"\\(.)", re.DOTALL)
+# What Envoy escapes in PEM, and nothing else: a per cent sign that is left over is not Envoy's.
+_PERCENT: Final = ((b"%0A", b"\n"), (b"%2B", b"+"), (b"%2F", b"/"), (b"%3D", b"="), (b"%20", b" "))
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """The pairs of one element, in order: canonical key and unescaped value."""
+
+    pairs: tuple[tuple[str, bytes], ...]
+
+    def only(self, key: str) -> bytes | None:
+        """The value of a key that may stand once, or None. Raises `Refused` (header_ambiguous) for a second one."""
+        values = [value for found, value in self.pairs if found == key]
+        if len(values) > 1:
+            raise Refused(Reason.HEADER_AMBIGUOUS, f"{key} stands {len(values)} times in one element")
+        return values[0] if values else None
+
+
+def parse(value: bytes) -> tuple[Element, ...]:
+    """The elements of a header value. Raises `Refused`: header_malformed, header_elements_unexpected."""
+    foreign = _FOREIGN.search(value)
+    if foreign is not None:
+        raise Refused(Reason.HEADER_MALFORMED, f"octet {foreign[0][0]:#04x} at {foreign.start()}")
+    elements: list[Element] = []
+    pairs: list[tuple[str, bytes]] = []
+    at, end = 0, b","
+    while end:
+        match = _PAIR.match(value, at)
+        if match is None:
+            raise Refused(Reason.HEADER_MALFORMED, f"no pair of a key and a value at {at}")
+        pairs.append(_pair(match))
+        at, end = match.end(), match[4]
+        if end != b";":
+            elements.append(Element(tuple(pairs)))
+            pairs = []
+            if len(elements) > MAX_ELEMENTS:
+                raise Refused(Reason.HEADER_ELEMENTS_UNEXPECTED, f"more than {MAX_ELEMENTS} elements")
+    return tuple(elements)
+
+
+def _pair(match: re.Match[bytes]) -> tuple[str, bytes]:
+    key = _KEYS.get(match[1].decode("ascii").lower())
+    if key is None:
+        raise Refused(Reason.HEADER_MALFORMED, f"unknown key {match[1].decode('ascii')}")
+    quoted = match[2]
+    if (quoted is not None) is not (key in _QUOTED):
+        raise Refused(Reason.HEADER_MALFORMED, f"{key} is {'quoted' if quoted is not None else 'not quoted'}")
+    if quoted is None:
+        return key, match[3]
+    return key, _ESCAPE.sub(rb"\1", quoted) if b"\\" in quoted else quoted
+
+
+def format(elements: tuple[Element, ...]) -> bytes:  # noqa: A001 - the counterpart of parse
+    """The header value that `parse` reads as `elements`, as Envoy would write it."""
+    return b",".join(b";".join(_format_pair(*pair) for pair in one.pairs) for one in elements)
+
+
+def _format_pair(key: str, value: bytes) -> bytes:
+    name = key.encode("ascii")
+    if key not in _QUOTED:
+        return name + b"=" + value
+    escaped = value.replace(b"\\", rb"\\").replace(b'"', rb"\"")
+    return name + b'="' + escaped + b'"'
+
+
+def decode(value: bytes, rules: HeaderRules) -> tuple[PresentedChain, ...]:
+    """The chain of each element, in the order of the header. Raises `Refused` with a header reason."""
+    return tuple(_decode(one, rules) for one in parse(value))
+
+
+def _decode(element: Element, rules: HeaderRules) -> PresentedChain:
+    digest, leaf, chain = element.only("Hash"), element.only("Cert"), element.only("Chain")
+    others = () if chain is None else pem.certificates(_unescape(chain))
+    first = None
+    if leaf is not None:
+        # Envoy repeats the leaf at the head of the chain: what was decoded there need not be decoded here.
+        repeated = chain is not None and chain.startswith(leaf) and leaf != b""
+        first = others[0] if repeated else _single(leaf)
+    return presented(first, others, rules, digest=None if digest is None else stated_digest(digest))
+
+
+def _single(leaf: bytes) -> bytes:
+    found = pem.certificates(_unescape(leaf))
+    if len(found) != 1:
+        raise Refused(Reason.HEADER_MALFORMED, f"Cert holds {len(found)} certificates")
+    return found[0]
+
+
+def _unescape(text: bytes) -> bytes:
+    for escaped, octet in _PERCENT:
+        text = text.replace(escaped, octet)
+    if b"%" in text:
+        raise Refused(Reason.HEADER_MALFORMED, "a per cent sign that Envoy does not write")
+    return text

@@ -1,0 +1,113 @@
+"""From a verified token's claims (RFC 7519) to an identity, tied to one organization and one moment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from authz.errors import Refused
+from authz.identity.base64url import decode_base64url
+from authz.identity.one_header import is_name
+from authz.model import Identity, Organization, TokenSettings
+from authz.reasons import Reason
+
+LEEWAY: Final = 30
+"""Seconds by which the clocks of issuer and service may differ; RFC 7519 section 4.1.4 allows "a few minutes"."""
+
+MAX_TIME: Final = 253_402_300_799
+"""The last second of the year 9999: what a date can hold."""
+
+
+def identity_from_claims(claims: Mapping[str, Any], organization: Organization, now: datetime) -> Identity:
+    """The identity in `claims`, if they are `organization`'s and valid at `now`.
+
+    Raises `Refused`: identity_of_another_organization, token_expired, token_not_yet_valid,
+    identity_malformed, token_binding_unsupported.
+    """
+    settings = organization.token
+    _check_tie(claims, organization, settings)
+    _check_times(claims, now.timestamp())
+    user = claims.get(settings.user_claim)
+    if not isinstance(user, str) or not is_name(user):
+        raise Refused(Reason.IDENTITY_MALFORMED, f"the claim {settings.user_claim} is not a user name")
+    return Identity(user, _confirmation(claims))
+
+
+def _check_tie(claims: Mapping[str, Any], organization: Organization, settings: TokenSettings) -> None:
+    """Issuer and audience are the organization's own, or a claim names it; whatever is configured must hold."""
+    tied = False
+    if settings.issuer is not None:
+        if claims.get("iss") != settings.issuer:
+            raise _foreign("issuer")
+        tied = settings.audience is not None
+    if settings.audience is not None and settings.audience not in _audiences(claims.get("aud")):
+        raise _foreign("audience")
+    if settings.organization_claim is not None:
+        if claims.get(settings.organization_claim) != organization.name:
+            raise _foreign(f"claim {settings.organization_claim}")
+        tied = True
+    if not tied:
+        raise Refused(
+            Reason.IDENTITY_OF_ANOTHER_ORGANIZATION,
+            f"{organization.name} has neither an issuer with an audience nor an organization claim configured",
+        )
+
+
+def _foreign(what: str) -> Refused:
+    return Refused(Reason.IDENTITY_OF_ANOTHER_ORGANIZATION, f"the {what} is not the organization's")
+
+
+def _audiences(value: object) -> list[str]:
+    """RFC 7519 section 4.1.3: a string or an array of strings; anything else names nobody."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return value
+    return []
+
+
+def _check_times(claims: Mapping[str, Any], now: float) -> None:
+    """RFC 7519 sections 4.1.4 to 4.1.6; exp is required, and none of them may lie."""
+    expiry = _time(claims, "exp")
+    if expiry is None:
+        raise Refused(Reason.IDENTITY_MALFORMED, "the claim exp is missing")
+    if now >= expiry + LEEWAY:
+        raise Refused(Reason.TOKEN_EXPIRED, f"expired {now - expiry:.0f} seconds ago")
+    for claim in ("nbf", "iat"):
+        start = _time(claims, claim)
+        if start is not None and now < start - LEEWAY:
+            raise Refused(Reason.TOKEN_NOT_YET_VALID, f"{claim} lies {start - now:.0f} seconds ahead")
+
+
+def _time(claims: Mapping[str, Any], claim: str) -> float | None:
+    value = claims.get(claim)
+    if value is None and claim not in claims:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise Refused(Reason.IDENTITY_MALFORMED, f"the claim {claim} is not a time")
+    if not 0 <= value <= MAX_TIME:
+        raise Refused(Reason.IDENTITY_MALFORMED, f"the claim {claim} is out of range")
+    return float(value)
+
+
+def _confirmation(claims: Mapping[str, Any]) -> bytes | None:
+    """RFC 8705 section 3.1: `cnf` with `x5t#S256` and nothing else; any other binding cannot be checked here."""
+    if "cnf" not in claims:
+        return None
+    cnf = claims["cnf"]
+    if not isinstance(cnf, dict) or set(cnf) != {"x5t#S256"} or not isinstance(cnf["x5t#S256"], str):
+        raise Refused(Reason.TOKEN_BINDING_UNSUPPORTED, "cnf holds something other than x5t#S256")
+    return _thumbprint(cnf["x5t#S256"])
+
+
+def _thumbprint(text: str) -> bytes:
+    # RFC 7515 section 2: base64url without padding.
+    try:
+        digest = decode_base64url(text.encode("ascii"))
+    except ValueError as error:
+        raise Refused(Reason.TOKEN_BINDING_UNSUPPORTED, "x5t#S256 is not base64url") from error
+    if len(digest) != 32 or "=" in text:
+        raise Refused(Reason.TOKEN_BINDING_UNSUPPORTED, "x5t#S256 is not a SHA-256")
+    return digest

@@ -1,0 +1,65 @@
+"""The payload of a token that the proxy verified (Envoy's jwt_authn, `forward_payload_header`).
+
+The signature was checked by the proxy; whose it is, for whom and until when is checked again here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from authz.errors import Refused
+from authz.identity.base64url import decode_base64url
+from authz.identity.claims import identity_from_claims
+from authz.identity.one_header import one_value
+from authz.model import Identity
+from authz.reasons import Reason
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from authz.model import CheckRequest, Organization
+
+MAX_PAYLOAD: Final = 16 * 1024
+"""Octets of a payload header: twice the 8 KB that servers allow for all of a client's headers by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadHeader:
+    """The claims of a verified token in `header`, as base64url of their JSON."""
+
+    header: str
+
+    def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:
+        """The identity; see `authz.view.IdentitySource`. Raises what `identity_from_claims` raises, too."""
+        value = one_value(check, self.header)
+        if b"," in value:
+            raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{self.header} holds several values joined")
+        return identity_from_claims(read_claims(value), organization, now)
+
+
+def read_claims(value: bytes) -> dict[str, Any]:
+    """The JSON object in base64url, with or without padding. Raises `Refused` (identity_malformed)."""
+    if len(value) > MAX_PAYLOAD:
+        raise Refused(Reason.IDENTITY_MALFORMED, f"a payload of {len(value)} octets")
+    try:
+        text = decode_base64url(value).decode("utf-8")
+        claims = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+    except (ValueError, RecursionError) as error:
+        raise Refused(Reason.IDENTITY_MALFORMED, f"payload: {type(error).__name__}") from error
+    if not isinstance(claims, dict):
+        raise Refused(Reason.IDENTITY_MALFORMED, "the payload is not an object")
+    return claims
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """RFC 8259 section 4 leaves a repeated name undefined: two readers may see two users."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is repeated")
+    return found
+
+
+def _constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
