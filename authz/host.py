@@ -40,8 +40,6 @@ def _ipv6(raw: str) -> str:
         raise Refused(Reason.HOST_MALFORMED, f"not a host name: {raw}")
     try:
         # A zone ("%eth0") is local to a machine and names nothing for a request.
-        if "%" in literal:
-            raise ValueError(literal)
-        return f"[{ipaddress.IPv6Address(literal).compressed}]"
+        return f"[{ipaddress.IPv6Address(literal.replace('%', '?')).compressed}]"
     except ValueError:
         raise Refused(Reason.HOST_MALFORMED, f"not an IPv6 address: {raw}") from None

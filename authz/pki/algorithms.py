@@ -42,7 +42,7 @@ _CURVES: Final = {"secp256r1": 1, "secp384r1": 4, "secp521r1": 6}
 """The curves accepted, with the cost of a verification in units of one P-256 (measured 88, 350 and 500 us)."""
 
 MAX_SALT: Final = 64
-"""Longest PSS salt in octets: RFC 4055 section 3.1 recommends the digest's length, of which SHA-512's is the largest."""
+"""Longest PSS salt in octets: RFC 4055 section 3.1 recommends the digest's length, and SHA-512's is 64."""
 
 # OpenSSL's verdict on a key it cannot use is a ValueError or UnsupportedAlgorithm, late.
 LATE_ERRORS: Final = (ValueError, TypeError, OverflowError, UnsupportedAlgorithm)

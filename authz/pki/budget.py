@@ -18,7 +18,7 @@ class Budget:
     Defaults are the library's. `signatures` are weighted: one unit is one P-256 verification.
     """
 
-    # Candidates looked at while building: webpki allows 200,000 calls in Rust; ours cost 5 us each, and 50 ms is the bound.
+    # Candidates looked at while building: webpki allows 200,000 in Rust; ours cost 5 us each, 50 ms is the bound.
     steps: int = 5_000
     # Go and webpki stop at 100 signatures; weights make a chain of 8,192-bit keys count as what it costs.
     signatures: int = 100

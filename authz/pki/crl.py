@@ -50,6 +50,10 @@ class Crl:
 
     def __init__(self, data: bytes) -> None:
         """Raises `Refused` (crl_malformed)."""
+        self.number: int | None = None
+        self.base_number: int | None = None
+        self.authority_key_id: bytes | None = None
+        self.idp: x509.IssuingDistributionPoint | None = None
         self.der = data
         self.sha256 = hashlib.sha256(data).digest()
         try:
@@ -62,10 +66,6 @@ class Crl:
         self.issuer = Name(parsed.issuer)
         self.this_update: datetime = parsed.last_update_utc
         self.next_update: datetime | None = parsed.next_update_utc
-        self.number: int | None = None
-        self.base_number: int | None = None
-        self.authority_key_id: bytes | None = None
-        self.idp: x509.IssuingDistributionPoint | None = None
         self.scope = b""
         self.freshest: tuple[x509.DistributionPoint, ...] = ()
         self.unusable = ""
@@ -181,7 +181,7 @@ def _revoked_certificates(data: bytes, at: int, end: int) -> tuple[int, int]:
 
 def _check_algorithms(data: bytes, at: int, end: int) -> None:
     """5.1.1.2: the algorithm inside the signed part, behind the version, must be the one outside."""
-    inner = [data[a:b] for tag, a, b in der.elements(data, at, end) if tag == der.SEQUENCE][0]
+    inner = next(data[a:b] for tag, a, b in der.elements(data, at, end) if tag == der.SEQUENCE)
     _, start, stop = der.element(data, end, len(data))
     if inner != data[start:stop]:
         raise ValueError("the signature algorithms inside and outside differ")

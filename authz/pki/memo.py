@@ -1,4 +1,4 @@
-"""What can never change, remembered: that these bytes are this certificate, that this signature verifies under this key.
+"""What can never change, remembered: these bytes are this certificate, this signature verifies under this key.
 
 Never a verdict: time, constraints, revocation and binding are looked at again by every check. What a
 check learns is staged and admitted only when its path completed, so that strangers fill nothing.

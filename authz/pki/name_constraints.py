@@ -35,11 +35,11 @@ def dns_within(name: str, base: str) -> bool:
     name, base = name.lower().removesuffix("."), base.lower().removesuffix(".")
     if base.startswith("."):
         return name.endswith(base) and len(name) > len(base)
-    return base == "" or name == base or name.endswith("." + base)
+    return base in {"", name} or name.endswith("." + base)
 
 
 def _dns_overlaps(name: str, base: str) -> bool:
-    """Whether a wildcard name could stand for a name in `base`: for exclusion, the wildcard covers what it may match."""
+    """Whether a name, or one that a wildcard may stand for, lies in `base`: that is what exclusion means."""
     if name.startswith("*."):
         parent = name[2:].lower().removesuffix(".")
         below = base.lower().removeprefix(".").removesuffix(".")
@@ -70,7 +70,7 @@ def uri_within(uri: str, base: str) -> bool:
 
 
 def uri_host(uri: str) -> str:
-    """The host name of `uri` (RFC 3986 section 3.2.2). Raises `Refused` when it has none, or an address in its place."""
+    """The host name of `uri` (RFC 3986 section 3.2.2). Raises `Refused` when it has none, or an address instead."""
     scheme, separator, rest = uri.partition("://")
     authority = rest
     for delimiter in "/?#":
@@ -164,9 +164,7 @@ def subject_names(certificate: Certificate) -> list[GeneralName]:
     subject = certificate.subject
     if not subject.empty:
         names.append(x509.DirectoryName(certificate.x509.subject))
-    for address in subject.email_addresses():
-        names.append(_address(address, certificate))
-    return names
+    return names + [_address(address, certificate) for address in subject.email_addresses()]
 
 
 def _address(address: str, certificate: Certificate) -> GeneralName:

@@ -8,6 +8,7 @@ kind, and types that differ, are compared as they stand. An RDN is a set.
 from __future__ import annotations
 
 import unicodedata
+
 from cryptography import x509
 from cryptography.x509.name import _ASN1Type
 

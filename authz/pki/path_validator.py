@@ -109,7 +109,7 @@ def check_anchor(anchor: TrustAnchor, cas_below: int, policy: ValidationPolicy, 
 
 
 def check_path(below: Sequence[Certificate], anchor: TrustAnchor, policy: ValidationPolicy, budget: Budget) -> None:
-    """The rules about the whole path: names and policies. `below` runs from the certificate under the anchor to the leaf.
+    """The rules about the whole path: names and policies. `below` runs from under the anchor down to the leaf.
 
     Raises `Refused`: name_constraint_violated, name_constraint_unsupported, policy_not_allowed, budget_exceeded.
     """

@@ -93,7 +93,7 @@ class RevocationChecker:
             try:
                 proofs.append(self._certificate(certificate, path[position + 1 :], anchor))
             except Refused as refusal:
-                if refusal.reason is Reason.BUDGET_EXCEEDED or position == 0 and _is_revoked(refusal):
+                if refusal.reason is Reason.BUDGET_EXCEEDED or (position == 0 and _is_revoked(refusal)):
                     raise
                 failure = more_useful(failure, refusal)
         if failure is not None:
@@ -250,7 +250,7 @@ class RevocationChecker:
 
 
 def _points(certificate: Certificate) -> Iterable[_Point]:
-    """The certificate's distribution points, then the one that is implied: its issuer's name (6.3.3, last paragraph)."""
+    """The certificate's distribution points, then the implied one: its issuer's name (6.3.3, last paragraph)."""
     for one in certificate.extensions.distribution_points:
         issuers = tuple(Name(n.value) for n in one.crl_issuer or () if isinstance(n, x509.DirectoryName))
         names = _names(one.full_name, one.relative_name, issuers or (certificate.issuer,))
@@ -281,7 +281,7 @@ def _in_scope(crl: Crl, certificate: Certificate, point: _Point) -> bool:
     if names and not names & point.names:  # (b) (2) (i)
         return False
     ca = certificate.extensions.ca
-    if idp.only_contains_user_certs and ca or idp.only_contains_ca_certs and not ca:  # (b) (2) (ii) and (iii)
+    if (idp.only_contains_user_certs and ca) or (idp.only_contains_ca_certs and not ca):  # (b) (2) (ii) and (iii)
         return False
     return not idp.only_contains_attribute_certs  # (b) (2) (iv)
 

@@ -1,0 +1,162 @@
+"""The tables of the directory. Every change of them bumps a revision, by triggers that the first migration makes.
+
+`directory_state` has one row: `revision` rises with every change; `organizations_revision`,
+`trust_revision` (shared anchors and intermediates) and `crls_revision` hold its value at the last
+change of that kind. An organization's `revision` (users, registrations) and `trust_revision` (its own
+anchors and intermediates) do the same. Triggers and not code, so that no writer can forget one.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from authz.model import BindingScope, Enforcement
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Moment(sa.types.TypeDecorator[datetime]):
+    """An aware moment, kept as microseconds since 1970 in UTC."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
+        """To the database. Raises `TypeError` for a naive moment."""
+        return None if value is None else (value - _EPOCH) // timedelta(microseconds=1)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """From the database."""
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _one_of(column: str, values: type[BindingScope | Enforcement]) -> sa.CheckConstraint:
+    listed = ", ".join(f"'{one}'" for one in values)
+    return sa.CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _organization(*, nullable: bool = False) -> sa.Column[int]:
+    return sa.Column(
+        "organization_id", sa.Integer, sa.ForeignKey("organizations.id", ondelete="CASCADE"), nullable=nullable
+    )
+
+
+def _revision(name: str = "revision") -> sa.Column[int]:
+    return sa.Column(name, sa.Integer, nullable=False, server_default="0")
+
+
+directory_state = sa.Table(
+    "directory_state",
+    metadata,
+    sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1", name="one_row"), primary_key=True),
+    _revision(),
+    _revision("organizations_revision"),
+    _revision("trust_revision"),
+    _revision("crls_revision"),
+)
+
+organizations = sa.Table(
+    "organizations",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String, nullable=False, unique=True),
+    sa.Column("active", sa.Boolean, nullable=False),
+    sa.Column("binding_scope", sa.String, _one_of("binding_scope", BindingScope), nullable=False),
+    sa.Column("default_enforcement", sa.String, _one_of("default_enforcement", Enforcement), nullable=False),
+    sa.Column("token_issuer", sa.String),
+    sa.Column("token_audience", sa.String),
+    sa.Column("token_user_claim", sa.String, nullable=False),
+    sa.Column("token_organization_claim", sa.String),
+    sa.Column("token_keys", sa.String),
+    _revision(),
+    _revision("trust_revision"),
+    sqlite_autoincrement=True,
+)
+
+hosts = sa.Table(
+    "hosts",
+    metadata,
+    sa.Column("host", sa.String, primary_key=True),
+    _organization(),
+)
+
+anchors = sa.Table(
+    "anchors",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _organization(nullable=True),
+    sa.Column("sha256", sa.LargeBinary, nullable=False),
+    sa.Column("der", sa.LargeBinary, nullable=False),
+    sa.UniqueConstraint("organization_id", "sha256"),
+    sqlite_autoincrement=True,
+)
+
+intermediates = sa.Table(
+    "intermediates",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _organization(nullable=True),
+    sa.Column("sha256", sa.LargeBinary, nullable=False),
+    sa.Column("der", sa.LargeBinary, nullable=False),
+    sa.UniqueConstraint("organization_id", "sha256"),
+    sqlite_autoincrement=True,
+)
+
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _organization(),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("enforcement", sa.String, _one_of("enforcement", Enforcement), nullable=False),
+    sa.Column("active", sa.Boolean, nullable=False),
+    sa.UniqueConstraint("organization_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+registrations = sa.Table(
+    "registrations",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _organization(),
+    sa.Column("user_id", sa.Integer, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("sha256", sa.LargeBinary, nullable=False),
+    sa.Column("der", sa.LargeBinary, nullable=False),
+    sa.Column("chain", sa.LargeBinary, nullable=False),
+    sa.Column("label", sa.String, sa.CheckConstraint("length(label) <= 64", name="label"), nullable=False),
+    sa.Column("valid_from", Moment),
+    sa.Column("valid_until", Moment),
+    sa.Column("retired_at", Moment),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Index(None, "organization_id", "sha256"),
+    sa.Index(None, "sha256"),
+    sqlite_autoincrement=True,
+)
+
+crls = sa.Table(
+    "crls",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("sha256", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("signer", sa.LargeBinary, nullable=False),
+    sa.Column("der", sa.LargeBinary, nullable=False),
+    sa.Column("added_at", Moment, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,442 @@
+"""What the command and the demo write to the directory, each verb one transaction: wholly or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from authz.directory import rows
+from authz.directory.engine import open_engine
+from authz.directory.migrate import migrate
+from authz.directory.schema import anchors, crls, hosts, intermediates, organizations, registrations, users
+from authz.errors import Refused, StoreError
+from authz.host import canonical_host
+from authz.model import Enforcement, Organization, Registration, User
+from authz.pki import Certificate, Crl, CrlStore, signer_of
+
+MAX_CHAIN = 10
+"""Certificates of one registration, the leaf included: the model's own limit."""
+
+MAX_LABEL = 64
+"""Characters of a label: the model's own limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCertificate:
+    """An anchor or intermediate; `organization` None is shared by all."""
+
+    organization: str | None
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRegistration:
+    """A registration with its leaf and the names of its organization and user."""
+
+    organization: str
+    user: str
+    registration: Registration
+    leaf: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCrl:
+    """A CRL, the SHA-256 of the key that signed it, and when it was added."""
+
+    crl: Crl
+    signer: bytes
+    added_at: datetime
+
+
+class Store:
+    """The directory for writers. Opening brings it up to date.
+
+    Every method raises `StoreError` when the directory cannot be used, or has not what it names.
+    """
+
+    def __init__(self, url: str) -> None:
+        migrate(url)
+        self._engine = open_engine(url)
+
+    def close(self) -> None:
+        """Give the database back."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except sa.exc.IntegrityError as error:
+            raise StoreError(f"the directory refuses: {error.orig}", hint="nothing was changed") from error
+        except sa.exc.DatabaseError as error:
+            raise StoreError(f"the directory cannot be used: {error.orig}", hint="nothing was changed") from error
+
+    # -- organizations -------------------------------------------------------------------------------
+
+    def add_organization(self, organization: Organization) -> Organization:
+        """Add an organization (its id is given by the directory) with its hosts, made canonical."""
+        _check_name("organization", organization.name)
+        with self._transaction() as connection:
+            if _find(connection, organizations, name=organization.name) is not None:
+                raise StoreError(
+                    f"there is an organization {organization.name} already", hint="change it with 'authz org set'"
+                )
+            added = connection.execute(sa.insert(organizations).values(**_columns(organization)))
+            new = replace(organization, id=_key(added))
+            return self._set_hosts(connection, new, organization.hosts)
+
+    def set_organization(self, organization: Organization) -> Organization:
+        """Store what changed of an organization; its hosts become exactly the ones given."""
+        with self._transaction() as connection:
+            here = organizations.c.id == organization.id
+            connection.execute(sa.update(organizations).where(here).values(**_columns(organization)))
+            return self._set_hosts(connection, organization, organization.hosts)
+
+    def _set_hosts(self, connection: sa.Connection, organization: Organization, wanted: Iterable[str]) -> Organization:
+        names = sorted({_host(one) for one in wanted})
+        connection.execute(sa.delete(hosts).where(hosts.c.organization_id == organization.id))
+        for host in names:
+            taken = connection.execute(rows.organization_by_host(host)).first()
+            if taken is not None:
+                raise StoreError(f"the host {host} belongs to {taken.name}", hint="nothing was changed")
+            connection.execute(sa.insert(hosts).values(host=host, organization_id=organization.id))
+        return replace(organization, hosts=tuple(names))
+
+    def organizations(self) -> list[Organization]:
+        """Every organization, by name."""
+        with self._transaction() as connection:
+            found = connection.execute(sa.select(organizations).order_by(organizations.c.name)).all()
+            return [self._organization(connection, one) for one in found]
+
+    def organization(self, name: str) -> Organization:
+        """The organization of that name."""
+        with self._transaction() as connection:
+            return self._organization(connection, _require_organization(connection, name))
+
+    def _organization(self, connection: sa.Connection, row: sa.Row[Any]) -> Organization:
+        return rows.organization(row, list(connection.execute(rows.host_query(row.id))))
+
+    def remove_organization(self, name: str) -> None:
+        """Remove an organization with its hosts, users, anchors and registrations."""
+        with self._transaction() as connection:
+            found = _require_organization(connection, name)
+            connection.execute(sa.delete(organizations).where(organizations.c.id == found.id))
+
+    # -- anchors and intermediates -------------------------------------------------------------------
+
+    def add_anchors(self, organization: str | None, certificates: Sequence[Certificate]) -> int:
+        """Trust these certificates in one organization, or for None in every one; how many were new."""
+        return self._add_certificates(anchors, organization, certificates)
+
+    def add_intermediates(self, organization: str | None, certificates: Sequence[Certificate]) -> int:
+        """Know these CA certificates, without trusting them; how many were new."""
+        return self._add_certificates(intermediates, organization, certificates)
+
+    def _add_certificates(self, table: sa.Table, name: str | None, certificates: Sequence[Certificate]) -> int:
+        with self._transaction() as connection:
+            owner = None if name is None else _require_organization(connection, name).id
+            new = 0
+            for one in certificates:
+                if _find(connection, table, organization_id=owner, sha256=one.sha256) is None:
+                    values = {"organization_id": owner, "sha256": one.sha256, "der": one.der}
+                    connection.execute(sa.insert(table).values(**values))
+                    new += 1
+            return new
+
+    def anchors(self, organization: str | None = None) -> list[StoredCertificate]:
+        """The anchors of one organization and the shared ones; all there are for None."""
+        return self._certificates(anchors, organization)
+
+    def intermediates(self, organization: str | None = None) -> list[StoredCertificate]:
+        """The intermediates of one organization and the shared ones; all there are for None."""
+        return self._certificates(intermediates, organization)
+
+    def _certificates(self, table: sa.Table, name: str | None) -> list[StoredCertificate]:
+        query = sa.select(table.c.der, organizations.c.name).outerjoin(organizations).order_by(table.c.id)
+        with self._transaction() as connection:
+            if name is not None:
+                owner = _require_organization(connection, name).id
+                query = query.where((table.c.organization_id == owner) | table.c.organization_id.is_(None))
+            found = connection.execute(query).all()
+        return [StoredCertificate(one.name, _stored(one.der)) for one in found]
+
+    def remove_anchor(self, organization: str | None, sha256: bytes) -> None:
+        """Trust a certificate no longer."""
+        self._remove_certificate(anchors, organization, sha256)
+
+    def remove_intermediate(self, organization: str | None, sha256: bytes) -> None:
+        """Know an intermediate no longer."""
+        self._remove_certificate(intermediates, organization, sha256)
+
+    def _remove_certificate(self, table: sa.Table, name: str | None, sha256: bytes) -> None:
+        with self._transaction() as connection:
+            owner = None if name is None else _require_organization(connection, name).id
+            found = _find(connection, table, organization_id=owner, sha256=sha256)
+            if found is None:
+                where = "shared by all" if name is None else f"of {name}"
+                hint = "list them with 'authz anchor list' or 'authz intermediate list'"
+                raise StoreError(f"no certificate {where} has the SHA-256 {sha256.hex()}", hint=hint)
+            connection.execute(sa.delete(table).where(table.c.id == found.id))
+
+    # -- users ---------------------------------------------------------------------------------------
+
+    def add_user(self, organization: str, name: str, enforcement: Enforcement | None = None) -> User:
+        """Add a user; without an enforcement the organization's default is his."""
+        _check_name("user", name)
+        with self._transaction() as connection:
+            owner = _require_organization(connection, organization)
+            if _find(connection, users, organization_id=owner.id, name=name) is not None:
+                raise StoreError(f"{organization} has a user {name} already", hint="change it with 'authz user set'")
+            chosen = enforcement or Enforcement(owner.default_enforcement)
+            values = {"organization_id": owner.id, "name": name, "enforcement": chosen, "active": True}
+            return User(_key(connection.execute(sa.insert(users).values(**values))), owner.id, name, chosen)
+
+    def set_user(self, user: User) -> None:
+        """Store a user's enforcement and whether he is active."""
+        with self._transaction() as connection:
+            values = {"enforcement": user.enforcement, "active": user.active}
+            connection.execute(sa.update(users).where(users.c.id == user.id).values(**values))
+
+    def users(self, organization: str) -> list[User]:
+        """Every user of an organization, by name."""
+        with self._transaction() as connection:
+            owner = _require_organization(connection, organization)
+            query = sa.select(users).where(users.c.organization_id == owner.id).order_by(users.c.name)
+            return [rows.user(one) for one in connection.execute(query)]
+
+    def user(self, organization: str, name: str) -> User:
+        """One user."""
+        with self._transaction() as connection:
+            return rows.user(_require_user(connection, organization, name))
+
+    def remove_user(self, organization: str, name: str) -> None:
+        """Remove a user with his registrations."""
+        with self._transaction() as connection:
+            found = _require_user(connection, organization, name)
+            connection.execute(sa.delete(users).where(users.c.id == found.id))
+
+    # -- registered certificates -----------------------------------------------------------------------
+
+    def register(
+        self,
+        organization: str,
+        user: str,
+        leaf: Certificate,
+        chain: Sequence[Certificate] = (),
+        *,
+        label: str = "",
+        valid_from: datetime | None = None,
+        valid_until: datetime | None = None,
+        now: datetime,
+    ) -> StoredRegistration:
+        """Register `leaf` for a user, with the intermediates it came with.
+
+        A leaf may be registered again, for another user or another time, but not twice for one user at one time.
+        """
+        _check_registration(chain, label, valid_from, valid_until)
+        with self._transaction() as connection:
+            owner = _require_user(connection, organization, user)
+            for one in connection.execute(rows.registrations_of(owner.organization_id, leaf.sha256)):
+                if one.user_id == owner.id and _overlaps(rows.registration(one), valid_from, valid_until, now):
+                    hint = f"it has the id {one.id}; retire it with 'authz cert retire {one.id}'"
+                    raise StoreError(f"the certificate is registered for {user} already", hint=hint)
+            values = {
+                "organization_id": owner.organization_id,
+                "user_id": owner.id,
+                "sha256": leaf.sha256,
+                "der": leaf.der,
+                "chain": b"".join(one.der for one in chain),
+                "label": label,
+                "valid_from": valid_from,
+                "valid_until": valid_until,
+                "created_at": now,
+            }
+            key = _key(connection.execute(sa.insert(registrations).values(**values)))
+            return _stored_registration(connection.execute(_registration_query(id=key)).one())
+
+    def registrations(self, organization: str | None = None, user: str | None = None) -> list[StoredRegistration]:
+        """Every registration, or those of one organization or user."""
+        wanted = {"organization": organization, "user": user}
+        with self._transaction() as connection:
+            if organization is not None:
+                _require_organization(connection, organization)
+            query = _registration_query(**{key: value for key, value in wanted.items() if value is not None})
+            return [_stored_registration(one) for one in connection.execute(query)]
+
+    def registration(self, key: int) -> StoredRegistration:
+        """One registration by its id."""
+        with self._transaction() as connection:
+            found = connection.execute(_registration_query(id=key)).first()
+        if found is None:
+            raise StoreError(f"there is no registration {key}", hint="list them with 'authz cert list'")
+        return _stored_registration(found)
+
+    def registered_elsewhere(self, organization: str, sha256: bytes) -> list[str]:
+        """The names of the other organizations in which the leaf is registered too."""
+        found = {one.organization for one in self.registrations() if one.registration.sha256 == sha256}
+        return sorted(found - {organization})
+
+    def retire(self, key: int, at: datetime) -> StoredRegistration:
+        """End a registration at `at`; one that ended before stays ended then."""
+        found = self.registration(key)
+        ended = found.registration.retired_at
+        if ended is None or at < ended:
+            with self._transaction() as connection:
+                here = registrations.c.id == key
+                connection.execute(sa.update(registrations).where(here).values(retired_at=at))
+        return self.registration(key)
+
+    # -- CRLs ----------------------------------------------------------------------------------------
+
+    def add_crl(self, crl: Crl, now: datetime) -> StoredCrl:
+        """Keep a CRL that the key of a known CA signed; one it supersedes goes.
+
+        Known are the anchors and intermediates of every organization and the CAs stored with
+        registrations: a CRL speaks for a key, so nobody's answers for another's.
+        """
+        with self._transaction() as connection:
+            signer = _signer(crl, _known_cas(connection))
+            for one in connection.execute(sa.select(crls).where(crls.c.signer == signer.spki)):
+                held = Crl(one.der)
+                if (held.issuer, held.scope, held.is_delta) != (crl.issuer, crl.scope, crl.is_delta):
+                    continue
+                _check_order(crl, held)
+                connection.execute(sa.delete(crls).where(crls.c.id == one.id))
+            values = {"sha256": crl.sha256, "signer": signer.spki, "der": crl.der, "added_at": now}
+            connection.execute(sa.insert(crls).values(**values))
+        return StoredCrl(crl, signer.spki, now)
+
+    def crls(self) -> list[StoredCrl]:
+        """Every CRL, in the order added."""
+        with self._transaction() as connection:
+            found = connection.execute(sa.select(crls).order_by(crls.c.id)).all()
+        return [StoredCrl(Crl(one.der), one.signer, one.added_at) for one in found]
+
+    def crl_store(self) -> CrlStore:
+        """All CRLs, as the validator wants them."""
+        return CrlStore(one.crl for one in self.crls())
+
+
+def _key(result: sa.CursorResult[Any]) -> int:
+    inserted = result.inserted_primary_key
+    if inserted is None:
+        raise StoreError("the directory gave no key")
+    return int(inserted[0])
+
+
+def _find(connection: sa.Connection, table: sa.Table, **wanted: object) -> sa.Row[Any] | None:
+    return connection.execute(sa.select(table).where(*(table.c[key] == value for key, value in wanted.items()))).first()
+
+
+def _require_organization(connection: sa.Connection, name: str) -> sa.Row[Any]:
+    found = _find(connection, organizations, name=name)
+    if found is None:
+        raise StoreError(f"there is no organization {name}", hint=f"add it with 'authz org add {name} --host HOST'")
+    return found
+
+
+def _require_user(connection: sa.Connection, organization: str, name: str) -> sa.Row[Any]:
+    owner = _require_organization(connection, organization)
+    found = _find(connection, users, organization_id=owner.id, name=name)
+    if found is None:
+        raise StoreError(
+            f"{organization} has no user {name}", hint=f"add him with 'authz user add {organization} {name}'"
+        )
+    return found
+
+
+def _columns(organization: Organization) -> dict[str, object]:
+    token = organization.token
+    return {
+        "name": organization.name,
+        "active": organization.active,
+        "binding_scope": organization.binding_scope,
+        "default_enforcement": organization.default_enforcement,
+        "token_issuer": token.issuer,
+        "token_audience": token.audience,
+        "token_user_claim": token.user_claim,
+        "token_organization_claim": token.organization_claim,
+        "token_keys": token.keys,
+    }
+
+
+def _host(raw: str) -> str:
+    try:
+        return canonical_host(raw)
+    except Refused as refusal:
+        raise StoreError(str(refusal.detail), hint="write a host as api.example.com") from refusal
+
+
+def _check_name(kind: str, name: str) -> None:
+    if not name or len(name.encode("utf-8", "replace")) > 255 or not name.isprintable() or name != name.strip():
+        raise StoreError(f"not a name for a {kind}", hint="1 to 255 octets, printable, no space at its ends")
+
+
+def _check_registration(
+    chain: Sequence[Certificate], label: str, valid_from: datetime | None, valid_until: datetime | None
+) -> None:
+    if len(chain) >= MAX_CHAIN:
+        raise StoreError(f"{len(chain) + 1} certificates", hint=f"at most {MAX_CHAIN}, the leaf included")
+    if len(label) > MAX_LABEL:
+        raise StoreError(f"a label of {len(label)} characters", hint=f"at most {MAX_LABEL}")
+    if valid_from is not None and valid_until is not None and valid_until <= valid_from:
+        raise StoreError("the registration would end before it begins", hint="compare --from and --until")
+
+
+def _overlaps(held: Registration, valid_from: datetime | None, valid_until: datetime | None, now: datetime) -> bool:
+    """Whether a new period meets the time for which `held` is or will be active."""
+    ends = [one for one in (held.valid_until, held.retired_at) if one is not None]
+    held_end = min(ends) if ends else None
+    start = valid_from or now
+    if held_end is not None and held_end <= start:
+        return False
+    return not (valid_until is not None and held.valid_from is not None and valid_until <= held.valid_from)
+
+
+def _registration_query(**wanted: object) -> sa.Select[Any]:
+    columns = {"id": registrations.c.id, "organization": organizations.c.name, "user": users.c.name}
+    query = sa.select(registrations, organizations.c.name.label("organization"), users.c.name.label("user_name"))
+    query = query.join(organizations, organizations.c.id == registrations.c.organization_id)
+    query = query.join(users, users.c.id == registrations.c.user_id).order_by(registrations.c.id)
+    return query.where(*(columns[key] == value for key, value in wanted.items()))
+
+
+def _stored_registration(row: sa.Row[Any]) -> StoredRegistration:
+    return StoredRegistration(row.organization, row.user_name, rows.registration(row), _stored(row.der))
+
+
+def _stored(der: bytes) -> Certificate:
+    try:
+        return Certificate.parse(der)
+    except Refused as refusal:
+        raise StoreError(f"a stored certificate cannot be read: {refusal.detail}", hint="remove it") from refusal
+
+
+def _known_cas(connection: sa.Connection) -> list[Certificate]:
+    """Every CA certificate the directory holds, anybody's."""
+    ders = {one.der for table in (anchors, intermediates) for one in connection.execute(sa.select(table.c.der))}
+    for row in connection.execute(sa.select(registrations.c.chain).distinct()):
+        ders.update(rows.split_chain(row.chain))
+    return [_stored(one) for one in ders]
+
+
+def _signer(crl: Crl, known: list[Certificate]) -> Certificate:
+    try:
+        return signer_of(crl, known)
+    except Refused as refusal:
+        hint = "add its CA first, with 'authz anchor add' or 'authz intermediate add'"
+        raise StoreError(refusal.detail, hint=hint) from refusal
+
+
+def _check_order(new: Crl, held: Crl) -> None:
+    if new.sha256 == held.sha256:
+        raise StoreError("this very CRL is held already", hint="nothing was changed")
+    if not new.supersedes(held):
+        told = f"the CRL held is number {held.number} of {held.this_update:%Y-%m-%d %H:%M:%SZ}"
+        raise StoreError(f"{told}, and this one is not newer in both", hint="fetch the current CRL from its CA")
