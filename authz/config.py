@@ -1,0 +1,184 @@
+"""The settings: a TOML file, and `AUTHZ_…` variables over it. Unknown settings are errors, defaults are safe."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from authz.errors import ConfigError
+from authz.headers import READABLE
+from authz.model import CertificateForm, StatementForm
+
+HeaderName = Annotated[str, Field(pattern=r"^[a-z0-9!#$%&'*+.^`|~-]{1,64}$")]
+"""A header's name in lower case; no underscore, because servers fold it into "-"."""
+
+EndpointPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-]$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CertificateSettings(_Section):
+    """Which header a listener reads the certificate from."""
+
+    header: HeaderName = Field("x-forwarded-client-cert", description="The one certificate header the listener takes.")
+    form: CertificateForm = Field(CertificateForm.XFCC, description="The form of that header.")
+    chain_header: HeaderName | None = Field(None, description="A header of the chain, where the form has one.")
+
+    @field_validator("form")
+    @classmethod
+    def _readable(cls, form: CertificateForm) -> CertificateForm:
+        if form not in READABLE:
+            raise ValueError(f"{form} cannot be read by this version")
+        return form
+
+
+class StatementSettings(_Section):
+    """How the proxy states whether a client certificate was shown."""
+
+    header: HeaderName = Field("x-authz-peer", description="The header in which the proxy states it.")
+    form: StatementForm = Field(
+        StatementForm.ENVOY_FINGERPRINT, description="What it says; none believes the certificate header's silence."
+    )
+
+
+class UserNameSettings(_Section):
+    """A user name that a trusted filter verified."""
+
+    kind: Literal["user-name"]
+    header: HeaderName = Field(description="The header with the user's name.")
+    organization_header: HeaderName | None = Field(
+        None, description="The header with the organization's name; needed unless the listener serves one organization."
+    )
+
+
+class PayloadSettings(_Section):
+    """The payload of a token that the proxy verified."""
+
+    kind: Literal["payload"]
+    header: HeaderName = Field("x-authz-payload", description="The header with the payload, as base64url of its JSON.")
+
+
+IdentitySettings = Annotated[UserNameSettings | PayloadSettings, Field(discriminator="kind")]
+
+
+class ListenerSettings(_Section):
+    """A door: where a proxy asks, and what is believed there."""
+
+    name: str = Field("envoy", pattern=r"^[a-z0-9-]{1,32}$", description="The listener's name in logs and metrics.")
+    address: str = Field("unix:/run/authz/authz.sock", description="unix:/path, or 127.0.0.1:port.")
+    socket_mode: int = Field(0o660, ge=0, le=0o777, description="Rights of a Unix socket.")
+    socket_group: str | None = Field(None, description="Group of a Unix socket; the proxy must be in it.")
+    prefix: EndpointPath = Field("/v1/check", description="Where Envoy asks with path_prefix.")
+    fixed_path: EndpointPath = Field("/v1/verify", description="Where Envoy asks with path_override.")
+    auth_request_path: EndpointPath = Field("/v1/auth", description="Where nginx asks with auth_request.")
+    certificate: CertificateSettings = Field(default_factory=CertificateSettings)
+    statement: StatementSettings = Field(default_factory=StatementSettings)
+    identity: tuple[IdentitySettings, ...] = Field(
+        (PayloadSettings(kind="payload", header="x-authz-payload"),),
+        min_length=1,
+        description="Who the user is; several sources must agree.",
+    )
+    organizations: tuple[str, ...] | None = Field(None, description="The organizations served; all if absent.")
+
+    @field_validator("socket_mode", mode="before")
+    @classmethod
+    def _octal(cls, value: object) -> object:
+        """A mode is written as "0660"."""
+        return int(value, 8) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _tied(self) -> ListenerSettings:
+        """A bare user name says nothing of its organization."""
+        one = self.organizations is not None and len(self.organizations) == 1
+        for source in self.identity:
+            if isinstance(source, UserNameSettings) and source.organization_header is None and not one:
+                raise ValueError("user-name needs organization_header, or a listener that serves one organization")
+        return self
+
+
+class OpsSettings(_Section):
+    """The operators' listener."""
+
+    address: str = Field("127.0.0.1:9901", description="Where /healthz, /readyz and /metrics are; loopback only.")
+
+
+class LimitSettings(_Section):
+    """What one service takes on."""
+
+    concurrent_checks: int = Field(1024, ge=1, description="Checks that may wait at once; beyond them 503.")
+    check_seconds: float = Field(0.4, gt=0, le=30, description="How long a check may wait; below the proxy's time-out.")
+    stop_seconds: float = Field(10, gt=0, le=300, description="How long checks in flight may take when stopping.")
+
+
+class LogSettings(_Section):
+    """What is written to the log."""
+
+    decisions: bool = Field(True, description="One line a decision.")
+
+
+class Settings(BaseSettings):
+    """All settings."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix="AUTHZ_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+
+    database: str = Field("sqlite:///authz.db", description="The directory: sqlite:///relative or sqlite:////absolute.")
+    listener: tuple[ListenerSettings, ...] = Field(
+        (ListenerSettings(),), min_length=1, description="The doors, one for each proxy in front."
+    )
+    ops: OpsSettings = Field(default_factory=OpsSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+
+    @field_validator("listener")
+    @classmethod
+    def _distinct(cls, listeners: tuple[ListenerSettings, ...]) -> tuple[ListenerSettings, ...]:
+        if len({one.name for one in listeners}) < len(listeners):
+            raise ValueError("two listeners have one name")
+        return listeners
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """A variable wins over the file."""
+        return env_settings, init_settings
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """The settings of a TOML file (none: defaults), with `AUTHZ_…` variables over them. Raises `ConfigError`."""
+    return parse_settings({} if path is None else _read(path), origin=str(path or "environment"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", hint="check the path given to --config") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def parse_settings(values: dict[str, Any], *, origin: str) -> Settings:
+    """The settings in `values`. Raises `ConfigError` that names every setting that is wrong."""
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ConfigError(f"{origin}: {problems}", hint="see docs/configuration.md for every setting") from error

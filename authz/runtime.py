@@ -1,0 +1,150 @@
+"""Puts the service together from its settings, and runs it until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+from pathlib import Path
+
+import uvloop
+
+from authz.clock import SystemClock
+from authz.config import IdentitySettings, ListenerSettings, Settings, UserNameSettings
+from authz.directory import DirectoryReader
+from authz.directory.migrate import migrate
+from authz.errors import Refused, StoreError
+from authz.identity import PayloadHeader, UserNameHeader
+from authz.model import HeaderRules
+from authz.service import Limits, Service
+from authz.telemetry import Telemetry
+from authz.view import Door, IdentitySource
+from authz.web.checks import Checks, Endpoints
+from authz.web.ops import Ops
+from authz.web.server import Handler, Server
+from authz.web.sockets import UNIX, listen, remove
+
+
+class Runtime:
+    """A running service: the directory's reader, the service, and its listeners.
+
+    `start` raises `ConfigError` or `StoreError` when a setting or the directory cannot be used; then
+    nothing is left open.
+    """
+
+    def __init__(self, settings: Settings, telemetry: Telemetry | None = None) -> None:
+        self._settings = settings
+        self.telemetry = telemetry or Telemetry(log_decisions=settings.log.decisions)
+        self._clock = SystemClock()
+        self._directory: DirectoryReader | None = None
+        self._servers: list[tuple[asyncio.Server, Server]] = []
+        self._inodes: list[tuple[str, int | None]] = []
+        self._stopping = False
+        self.addresses: dict[str, str] = {}
+
+    async def start(self) -> None:
+        """Read the directory, then listen."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        settings = self._settings
+        await asyncio.to_thread(migrate, settings.database)
+        warn = self.telemetry.warn
+        directory = DirectoryReader(settings.database, monotonic=self._clock.monotonic, warn=warn)
+        self._directory = directory
+        try:
+            await directory.start()
+        except Refused as refusal:
+            raise StoreError(f"the directory cannot be read: {refusal.detail}", hint=settings.database) from refusal
+        limits = Limits(settings.limits.concurrent_checks, seconds=settings.limits.check_seconds)
+        service = Service(directory, self._clock, self.telemetry, limits=limits)
+        await self._listen("ops", settings.ops.address, Ops(self.telemetry, lambda: self.ready))
+        for one in settings.listener:
+            endpoints = Endpoints(one.prefix, one.fixed_path, one.auth_request_path)
+            handler = Checks(service.check, door_of(one), endpoints)
+            await self._listen(one.name, one.address, handler, one)
+
+    async def _listen(
+        self, name: str, address: str, handler: Handler, listener: ListenerSettings | None = None
+    ) -> None:
+        if listener is None:
+            opened = listen(address)
+        else:
+            opened = listen(address, mode=listener.socket_mode, group=listener.socket_group)
+        unix = opened.family == socket.AF_UNIX
+        inode = Path(address.removeprefix(UNIX)).lstat().st_ino if unix else None
+        self._inodes.append((address, inode))
+        loop = asyncio.get_running_loop()
+        server = Server(handler, self.telemetry)
+        if unix:
+            listening = await loop.create_unix_server(server, sock=opened, cleanup_socket=False)  # type: ignore[call-overload]
+        else:
+            listening = await loop.create_server(server, sock=opened)
+        self._servers.append((listening, server))
+        self.addresses[name] = address if unix else "{}:{}".format(*opened.getsockname()[:2])
+        self.telemetry.say("listening", door=name, address=self.addresses[name])
+
+    @property
+    def ready(self) -> bool:
+        """Whether the directory is confirmed and the service is not stopping."""
+        return not self._stopping and self._directory is not None and self._directory.confirmed
+
+    async def stop(self) -> None:
+        """Stop accepting, let checks in flight finish within the bound, then give everything back."""
+        self._stopping = True
+        for listening, server in self._servers:
+            listening.close()
+            server.pre_shutdown()
+        for _, server in self._servers:
+            await server.shutdown(self._settings.limits.stop_seconds)
+        for address, inode in self._inodes:
+            remove(address, inode)
+        if self._directory is not None:
+            await self._directory.close()
+
+
+def door_of(settings: ListenerSettings) -> Door:
+    """The listener as the core sees it."""
+    header = HeaderRules(
+        certificate_header=settings.certificate.header,
+        form=settings.certificate.form,
+        chain_header=settings.certificate.chain_header,
+        statement_header=settings.statement.header,
+        statement=settings.statement.form,
+    )
+    organizations = None if settings.organizations is None else frozenset(settings.organizations)
+    return Door(settings.name, tuple(map(_source, settings.identity)), header, organizations=organizations)
+
+
+def _source(settings: IdentitySettings) -> IdentitySource:
+    if isinstance(settings, UserNameSettings):
+        return UserNameHeader(settings.header, settings.organization_header)
+    return PayloadHeader(settings.header)
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises what `Runtime.start` raises."""
+    runtime = Runtime(settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await runtime.start()
+    # What start-up made lives as long as the process: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    runtime.telemetry.say("ready", process=os.getpid())
+    await stop.wait()
+    runtime.telemetry.say("stopping")
+    await runtime.stop()
+
+
+def serve(settings: Settings) -> None:
+    """Run the service on uvloop until it is told to stop. Raises `ConfigError` or `StoreError`."""
+    uvloop.run(run(settings))

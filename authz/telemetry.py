@@ -1,0 +1,140 @@
+"""What operators see of the decisions: one JSON line each, and counters with bounded labels.
+
+Names of metrics and log fields are defined here and nowhere else. No token, no PEM and no header value
+is ever written; outside strings are bounded and escaped.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Any, BinaryIO
+
+import orjson
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from authz.decision import Allow, Decision
+from authz.model import CheckRequest
+from authz.reasons import Reason
+from authz.text import shown
+from authz.view import Door
+
+BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5)
+"""Seconds: a known certificate takes tens of microseconds, the proxy gives up after half a second."""
+
+
+class Telemetry:
+    """Implements `authz.ports.Observer`: the log on `output` (binary), the metrics in a registry of its own."""
+
+    def __init__(self, output: BinaryIO | None = None, *, log_decisions: bool = True) -> None:
+        self.registry = CollectorRegistry()
+        self._log = structlog.wrap_logger(
+            structlog.BytesLogger(output or sys.stdout.buffer),
+            processors=[_stamp, structlog.processors.JSONRenderer(serializer=orjson.dumps)],
+            wrapper_class=structlog.BoundLogger,
+        )
+        self._log_decisions = log_decisions
+        decisions = Counter(
+            "authz_decisions", "Decisions by outcome and reason.", ("door", "outcome", "reason"), registry=self.registry
+        )
+        self._decisions = decisions
+        self._children: dict[tuple[str, str, str], Any] = {}
+        self._observed = Counter(
+            "authz_observed_refusals", "What required would have refused.", ("reason",), registry=self.registry
+        )
+        seconds = Histogram(
+            "authz_check_seconds", "Time of one check.", ("outcome",), registry=self.registry, buckets=BUCKETS
+        )
+        self._seconds = {outcome: seconds.labels(outcome) for outcome in ("allow", "deny")}
+        self._rejected = Counter(
+            "authz_requests_rejected", "Requests that could not be read at all.", registry=self.registry
+        )
+        self._failures = Counter("authz_failures", "Checks that failed inside.", registry=self.registry)
+        self._confirmed = Gauge(
+            "authz_directory_confirmed", "1 while the directory's revision is confirmed.", registry=self.registry
+        )
+
+    def decided(self, check: CheckRequest, door: Door, decision: Decision, seconds: float) -> None:
+        """Count and log one decision; see `authz.ports.Observer`."""
+        allowed = isinstance(decision, Allow)
+        outcome = "allow" if allowed else "deny"
+        self._seconds[outcome].observe(seconds)
+        self._child(door.name, outcome, "" if isinstance(decision, Allow) else decision.reason.value).inc()
+        observed = decision.binding.refusal if isinstance(decision, Allow) and decision.binding else None
+        if observed is not None:
+            self._observed.labels(observed.value).inc()
+        if self._log_decisions:
+            self._log.info("decision", **decision_fields(check, door, decision), microseconds=round(seconds * 1e6))
+
+    def _child(self, door: str, outcome: str, reason: str) -> Any:
+        key = (door, outcome, reason)
+        found = self._children.get(key)
+        if found is None:
+            found = self._children[key] = self._decisions.labels(*key)
+        return found
+
+    def failed(self, check: CheckRequest, door: Door, error: BaseException) -> None:
+        """Log where a check failed, without what it was given; see `authz.ports.Observer`."""
+        self._failures.inc()
+        self._log.error(
+            "failure", decision_id=check.decision_id, door=door.name, error=type(error).__name__, at=_where(error)
+        )
+
+    def rejected(self, status: int, error: BaseException | None) -> None:
+        """Count and log a request that could not be read; nothing of it is quoted."""
+        self._rejected.inc()
+        self._log.warning("rejected", reason=Reason.REQUEST_MALFORMED.value, status=status, error=type(error).__name__)
+
+    def warn(self, message: str) -> None:
+        """Something the operator should mend."""
+        self._log.warning("warning", message=shown(message))
+
+    def say(self, event: str, **fields: object) -> None:
+        """Something the operator may want to know: starts, stops, addresses."""
+        self._log.info(event, **fields)
+
+    def metrics(self, *, confirmed: bool) -> bytes:
+        """The metrics in Prometheus' text form."""
+        self._confirmed.set(confirmed)
+        return generate_latest(self.registry)
+
+
+def decision_fields(check: CheckRequest, door: Door, decision: Decision) -> dict[str, object]:
+    """The fields of a decision's log line; empty ones are left out."""
+    evidence = decision.evidence
+    path = evidence.path
+    fields: dict[str, object] = {
+        "decision_id": check.decision_id,
+        "door": door.name,
+        "host": shown(check.host, 64),
+        "method": shown(check.method, 16),
+        "organization": "" if evidence.organization is None else shown(evidence.organization.name),
+        "user": "" if evidence.identity is None else shown(evidence.identity.user),
+        "certificate": "" if evidence.certificate is None else evidence.certificate.hex(),
+    }
+    if isinstance(decision, Allow):
+        fields["outcome"] = "allow"
+        fields["binding"] = "" if decision.binding is None else str(decision.binding)
+    else:
+        fields["outcome"] = "deny"
+        fields["reason"] = decision.reason.value
+        fields["detail"] = shown(decision.detail)
+    if path is not None:
+        fields["issuer"] = shown(path.leaf.issuer.text)
+        fields["path_length"] = len(path.certificates)
+    if evidence.stored_chain:
+        fields["stored_chain"] = True
+    return {key: value for key, value in fields.items() if value != ""}
+
+
+def _stamp(_logger: object, method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    return {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": method, **event}
+
+
+def _where(error: BaseException) -> str:
+    """File and line of the innermost frame: enough to find it, nothing of the request."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"

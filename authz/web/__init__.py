@@ -1,0 +1,1 @@
+"""The service on the wire: what proxies ask, what operators read."""

@@ -1,0 +1,70 @@
+"""What proxies ask: Envoy's ext_authz and nginx's auth_request, translated into a `CheckRequest` and back.
+
+`<prefix>/any/path` and `<prefix>` with any method are ext_authz with `path_prefix`; the fixed path is
+ext_authz with `path_override`; auth_request has a path of its own, and names the original request in
+two headers. Paths are compared undecoded, and no decision looks at them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from authz.decision import Decision
+from authz.model import CheckRequest
+from authz.reasons import Reason
+from authz.view import Door
+from authz.web.responses import refuse, respond
+from authz.web.server import new_decision_id
+
+Check = Callable[[CheckRequest, Door], Awaitable[Decision]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where a listener is asked: the prefix and the fixed path of ext_authz, the path of auth_request."""
+
+    prefix: str = "/v1/check"
+    fixed: str = "/v1/verify"
+    auth_request: str = "/v1/auth"
+
+
+class Checks:
+    """The handler of one listener."""
+
+    def __init__(self, check: Check, door: Door, endpoints: Endpoints) -> None:
+        self._check = check
+        self._door = door
+        self._endpoints = endpoints
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one question of a proxy."""
+        decision_id = new_decision_id()
+        headers = tuple((name.lower(), value) for name, value in request.raw_headers)
+        origin = self._origin(request, headers)
+        if origin is None:
+            return refuse(Reason.REQUEST_MALFORMED, decision_id)
+        hosts = [value for name, value in headers if name == b"host"]
+        # Several hosts, or none, are no host: the core refuses the empty one.
+        host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
+        decision = await self._check(CheckRequest(decision_id, host, headers, *origin), self._door)
+        return respond(decision, decision_id)
+
+    def _origin(self, request: web.BaseRequest, headers: tuple[tuple[bytes, bytes], ...]) -> tuple[str, str] | None:
+        """Method and target of the client's request, or None for a path nobody asks at."""
+        raw = request.raw_path
+        path = raw.partition("?")[0]
+        prefix = self._endpoints.prefix
+        if path == prefix or path.startswith(prefix + "/"):
+            return request.method, raw[len(prefix) :]
+        if path == self._endpoints.fixed:
+            return request.method, ""
+        if path == self._endpoints.auth_request:
+            return _text(headers, b"x-original-method"), _text(headers, b"x-original-uri")
+        return None
+
+
+def _text(headers: tuple[tuple[bytes, bytes], ...], name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in headers if key == name), "")

@@ -1,0 +1,36 @@
+"""What operators and orchestrators read, on a listener of its own: /healthz, /readyz, /metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from authz.telemetry import Telemetry
+
+
+class Ops:
+    """The handler of the operators' listener.
+
+    Healthy is a service that answers; ready is one whose directory is confirmed, and that is not
+    stopping. No tenant's fault makes it unready.
+    """
+
+    def __init__(self, telemetry: Telemetry, ready: Callable[[], bool]) -> None:
+        self._telemetry = telemetry
+        self._ready = ready
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        path = request.raw_path.partition("?")[0]
+        if request.method not in {"GET", "HEAD"}:
+            return web.Response(status=405, text="read only\n")
+        if path == "/healthz":
+            return web.Response(text="ok\n")
+        if path == "/readyz":
+            ready = self._ready()
+            return web.Response(status=200 if ready else 503, text="ready\n" if ready else "not ready\n")
+        if path == "/metrics":
+            body = self._telemetry.metrics(confirmed=self._ready())
+            return web.Response(body=body, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
+        return web.Response(status=404, text="/healthz, /readyz or /metrics\n")

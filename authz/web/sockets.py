@@ -1,0 +1,105 @@
+"""The listening sockets: a Unix socket that only a group can connect to, or loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import ipaddress
+import os
+import socket
+import stat
+from pathlib import Path
+
+from authz.errors import ConfigError
+
+UNIX = "unix:"
+BACKLOG = 1024
+
+
+def listen(address: str, *, mode: int = 0o660, group: str | None = None) -> socket.socket:
+    """A listening socket at `unix:/path` or `address:port` (loopback only; `[::1]:port` for IPv6).
+
+    Whoever can connect can claim any certificate, so a Unix socket has `mode` and `group`, and TCP
+    beyond loopback is refused. Raises `ConfigError`.
+    """
+    try:
+        if address.startswith(UNIX):
+            return _unix(Path(address.removeprefix(UNIX)), mode, group)
+        return _tcp(address)
+    except OSError as error:
+        raise ConfigError(f"cannot listen at {address}: {error.strerror or error}") from error
+
+
+def _unix(path: Path, mode: int, group: str | None) -> socket.socket:
+    _take_over(path)
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # Bound with no rights for anybody else, and opened up only once group and mode are right.
+    previous = os.umask(0o177)
+    try:
+        opened.bind(str(path))
+    finally:
+        os.umask(previous)
+    if group is not None:
+        os.chown(path, -1, _group(group))
+    path.chmod(mode)
+    opened.listen(BACKLOG)
+    opened.setblocking(False)
+    return opened
+
+
+def _take_over(path: Path) -> None:
+    """Make way at `path`: a socket nobody answers at is removed, anything else is left and refused."""
+    try:
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(kind):
+        raise ConfigError(f"{path} is there, and is no socket", hint="choose another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            path.unlink(missing_ok=True)
+            return
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be taken over: {error}") from error
+    raise ConfigError(f"somebody answers at {path} already", hint="stop the other service, or choose another path")
+
+
+def _group(name: str) -> int:
+    try:
+        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ConfigError(f"there is no group {name}", hint="create it, and put the proxy into it") from None
+
+
+def _tcp(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    try:
+        ip = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+        number = int(port)
+    except ValueError:
+        raise ConfigError(f"not an address: {address}", hint="write unix:/path, 127.0.0.1:port or [::1]:port") from None
+    if not ip.is_loopback:
+        raise ConfigError(
+            f"{address} is not loopback, and whoever connects there can claim any certificate",
+            hint="listen on a Unix socket or on 127.0.0.1",
+        )
+    family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    opened.bind((str(ip), number))
+    opened.listen(BACKLOG)
+    opened.setblocking(False)
+    return opened
+
+
+def remove(address: str, inode: int | None) -> None:
+    """Take a Unix socket's file away, if it is still the one we made."""
+    if not address.startswith(UNIX) or inode is None:
+        return
+    path = Path(address.removeprefix(UNIX))
+    with contextlib.suppress(OSError):
+        if path.lstat().st_ino == inode:
+            path.unlink()
