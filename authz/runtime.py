@@ -7,7 +7,6 @@ import gc
 import os
 import signal
 import socket
-from pathlib import Path
 
 import uvloop
 
@@ -24,7 +23,7 @@ from authz.view import Door, IdentitySource
 from authz.web.checks import Checks, Endpoints
 from authz.web.ops import Ops
 from authz.web.server import Handler, Server
-from authz.web.sockets import UNIX, listen, remove
+from authz.web.sockets import listen, remove, socket_inode
 
 
 class Runtime:
@@ -78,12 +77,11 @@ class Runtime:
         else:
             opened = listen(address, mode=listener.socket_mode, group=listener.socket_group)
         unix = opened.family == socket.AF_UNIX
-        inode = Path(address.removeprefix(UNIX)).lstat().st_ino if unix else None
-        self._inodes.append((address, inode))
+        self._inodes.append((address, socket_inode(address)))
         loop = asyncio.get_running_loop()
         server = Server(handler, self.telemetry)
         if unix:
-            listening = await loop.create_unix_server(server, sock=opened, cleanup_socket=False)  # type: ignore[call-overload]
+            listening = await loop.create_unix_server(server, sock=opened)
         else:
             listening = await loop.create_server(server, sock=opened)
         self._servers.append((listening, server))

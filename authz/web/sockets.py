@@ -95,11 +95,13 @@ def _tcp(address: str) -> socket.socket:
     return opened
 
 
+def socket_inode(address: str) -> int | None:
+    """The inode of a Unix socket's file, to tell ours from one that took its place; None for TCP."""
+    return Path(address.removeprefix(UNIX)).lstat().st_ino if address.startswith(UNIX) else None
+
+
 def remove(address: str, inode: int | None) -> None:
     """Take a Unix socket's file away, if it is still the one we made."""
-    if not address.startswith(UNIX) or inode is None:
-        return
-    path = Path(address.removeprefix(UNIX))
     with contextlib.suppress(OSError):
-        if path.lstat().st_ino == inode:
-            path.unlink()
+        if inode is not None and socket_inode(address) == inode:
+            Path(address.removeprefix(UNIX)).unlink()
