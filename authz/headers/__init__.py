@@ -11,13 +11,16 @@ from authz.headers.selection import KNOWN_HEADERS, Selected, select
 from authz.headers.statement import check_statement
 from authz.model import CertificateForm, HeaderRules, PresentedChain
 
-__all__ = ["KNOWN_HEADERS", "READABLE", "HeaderMemo", "Selected", "check_statement", "decode", "select"]
+__all__ = ["KNOWN_HEADERS", "READABLE", "HeaderMemo", "Selected", "check_statement", "decode", "present", "select"]
 
 _READERS: Final[dict[CertificateForm, Callable[[bytes, HeaderRules], tuple[PresentedChain, ...]]]] = {
     CertificateForm.XFCC: xfcc.decode,
 }
 READABLE: Final = frozenset(_READERS)
 """The forms that can be configured."""
+
+
+present = xfcc.present
 
 
 def decode(selected: Selected, rules: HeaderRules) -> tuple[PresentedChain, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Iterable
 
 from authz.errors import Refused
 from authz.reasons import Reason
@@ -33,6 +34,16 @@ def certificates(pem: bytes) -> tuple[bytes, ...]:
     if not found:
         raise Refused(Reason.HEADER_MALFORMED, "PEM without a certificate")
     return tuple(found)
+
+
+def write(ders: Iterable[bytes]) -> bytes:
+    """The PEM of certificates, in lines of 64 characters."""
+    blocks = []
+    for der in ders:
+        text = binascii.b2a_base64(der, newline=False)
+        lines = b"".join(text[at : at + 64] + b"\n" for at in range(0, len(text), 64))
+        blocks.append(b"-----BEGIN CERTIFICATE-----\n" + lines + b"-----END CERTIFICATE-----\n")
+    return b"".join(blocks)
 
 
 def decode_base64(text: bytes) -> bytes:

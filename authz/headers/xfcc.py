@@ -15,6 +15,7 @@ why a character that does not belong refuses the whole header.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -100,6 +101,15 @@ def _format_pair(key: str, value: bytes) -> bytes:
         return name + b"=" + value
     escaped = value.replace(b"\\", rb"\\").replace(b'"', rb"\"")
     return name + b'="' + escaped + b'"'
+
+
+def present(leaf: bytes, others: tuple[bytes, ...] | list[bytes]) -> bytes:
+    """The value Envoy makes of a chain (DER): what a client would have presented, for decisions offline."""
+    digest = hashlib.sha256(leaf).hexdigest().encode("ascii")
+    texts = [pem.write((leaf,)), pem.write((leaf, *others))]
+    for sequence, octet in _PERCENT:
+        texts = [text.replace(octet, sequence) for text in texts]
+    return format((Element((("Hash", digest), ("Cert", texts[0]), ("Chain", texts[1]))),))
 
 
 def decode(value: bytes, rules: HeaderRules) -> tuple[PresentedChain, ...]:

@@ -1,0 +1,5 @@
+"""`python -m authz`: the command."""
+
+from authz.cli import main
+
+main()

@@ -1,0 +1,178 @@
+"""`authz anchor` and `authz intermediate`: whom an organization trusts, and which CAs are merely known."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from authz.cli.options import AsJson, open_store
+from authz.cli.output import Row, emit, fail, hint, say
+from authz.cli.pem_file import read_certificates
+from authz.directory.store import StoredCertificate
+from authz.errors import ConfigError
+from authz.pki import Certificate
+
+anchor_app = typer.Typer(help="Trust anchors: the CAs an organization trusts.", no_args_is_help=True)
+intermediate_app = typer.Typer(help="Intermediates: CAs that are known, and still must verify.", no_args_is_help=True)
+
+Shared = Annotated[bool, typer.Option("--shared", help="For every organization, instead of one.")]
+Arguments = Annotated[
+    list[str], typer.Argument(metavar="ORGANIZATION FILE", help="With --shared the file alone, PEM or DER.")
+]
+Sha256 = Annotated[list[str], typer.Argument(metavar="ORGANIZATION SHA256", help="With --shared the SHA-256 alone.")]
+Owner = Annotated[
+    str | None, typer.Argument(metavar="ORGANIZATION", help="Its own and the shared ones; all if absent.")
+]
+
+
+def _split(arguments: list[str], *, shared: bool, second: str) -> tuple[str | None, str]:
+    """Organization and the other argument; with --shared there is no organization. Usage is exit code 2."""
+    if len(arguments) != (1 if shared else 2):
+        raise typer.BadParameter(f"give {second} alone with --shared, else ORGANIZATION {second}")
+    return (None, arguments[0]) if shared else (arguments[0], arguments[1])
+
+
+@anchor_app.command("add", epilog="Example: authz anchor add acme roots.pem, or authz anchor add --shared roots.pem")
+def add_anchor(context: typer.Context, arguments: Arguments, shared: Shared = False) -> None:
+    """Trust the CA certificates in a file."""
+    organization, file = _split(arguments, shared=shared, second="FILE")
+    found = _cas(Path(file))
+    with open_store(context) as store:
+        new = store.add_anchors(organization, found)
+    say(f"{new} of {len(found)} anchors are new")
+    hint("every CA on a path needs a CRL: authz crl add FILE; Envoy's own bundle: authz anchor export --sds FILE")
+
+
+@intermediate_app.command("add", epilog="Example: authz intermediate add acme issuing-ca.pem")
+def add_intermediate(context: typer.Context, arguments: Arguments, shared: Shared = False) -> None:
+    """Know the CA certificates in a file, for clients that do not send them."""
+    organization, file = _split(arguments, shared=shared, second="FILE")
+    found = _cas(Path(file))
+    with open_store(context) as store:
+        new = store.add_intermediates(organization, found)
+    say(f"{new} of {len(found)} intermediates are new")
+    hint("every CA on a path needs a CRL: authz crl add FILE")
+
+
+def _cas(path: Path) -> list[Certificate]:
+    """The certificates in a file, each of which can be a CA and be read to the end. Raises `ConfigError`."""
+    found = read_certificates(path)
+    for one in found:
+        if one.v3 and not one.extensions.ca:
+            raise ConfigError(
+                f"{path} holds the certificate of {one.subject.text}, which is no CA",
+                hint="register a user's certificate with 'authz cert add'",
+            )
+        one.public_key  # noqa: B018 - a key that policy refuses is told now, not at the first request
+    return found
+
+
+@anchor_app.command("list")
+def list_anchors(context: typer.Context, organization: Owner = None, as_json: AsJson = False) -> None:
+    """List trust anchors."""
+    with open_store(context) as store:
+        found = store.anchors(organization)
+    emit([_describe(one) for one in found], as_json=as_json)
+    if not found:
+        hint("nobody's certificate verifies without one: authz anchor add ORGANIZATION roots.pem")
+
+
+@intermediate_app.command("list")
+def list_intermediates(context: typer.Context, organization: Owner = None, as_json: AsJson = False) -> None:
+    """List known intermediates."""
+    with open_store(context) as store:
+        found = store.intermediates(organization)
+    emit([_describe(one) for one in found], as_json=as_json)
+
+
+def _describe(one: StoredCertificate) -> Row:
+    return {
+        "organization": one.organization or "(shared)",
+        "subject": one.certificate.subject.text,
+        "not_after": one.certificate.not_after,
+        "sha256": one.certificate.sha256,
+    }
+
+
+@anchor_app.command("remove", epilog="Example: authz anchor remove acme 3f2a… (list shows the SHA-256)")
+def remove_anchor(context: typer.Context, arguments: Sha256, shared: Shared = False) -> None:
+    """Trust a CA no longer; every certificate below it is refused from the next second on."""
+    organization, digest = _split(arguments, shared=shared, second="SHA256")
+    with open_store(context) as store:
+        store.remove_anchor(organization, _digest(digest))
+    say("removed; export Envoy's bundle again: authz anchor export --sds FILE")
+
+
+@intermediate_app.command("remove")
+def remove_intermediate(context: typer.Context, arguments: Sha256, shared: Shared = False) -> None:
+    """Know an intermediate no longer."""
+    organization, digest = _split(arguments, shared=shared, second="SHA256")
+    with open_store(context) as store:
+        store.remove_intermediate(organization, _digest(digest))
+    say("removed")
+
+
+def _digest(text: str) -> bytes:
+    try:
+        digest = bytes.fromhex(text)
+    except ValueError:
+        digest = b""
+    if len(digest) != 32:
+        raise typer.BadParameter("a SHA-256 is 64 hexadecimal digits; list shows it")
+    return digest
+
+
+@anchor_app.command("export", epilog="Example: authz anchor export --sds /etc/envoy/tls/client-ca.yaml")
+def export(
+    context: typer.Context,
+    organization: Owner = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write a PEM bundle here.")] = None,
+    sds: Annotated[Path | None, typer.Option("--sds", help="Write the secret that deploy/envoy.yaml watches.")] = None,
+) -> None:
+    """Write anchors for the proxy's own validation, in one step a watching proxy sees whole; stdout by default."""
+    with open_store(context) as store:
+        found = {one.certificate.der: one.certificate for one in store.anchors(organization)}
+    if not found:
+        # An empty bundle would switch the proxy's validation off, or lock everybody out.
+        fail("there is no anchor to export", "add one: authz anchor add ORGANIZATION roots.pem")
+        raise typer.Exit(1)
+    pem = "".join(one.x509.public_bytes(Encoding.PEM).decode("ascii") for one in found.values())
+    if out is not None:
+        replace_file(out, pem)
+    if sds is not None:
+        replace_file(sds, sds_secret(pem))
+    if out is None and sds is None:
+        typer.echo(pem, nl=False)
+    say(f"{len(found)} anchors exported")
+
+
+def sds_secret(pem: str) -> str:
+    """The secret `client_ca` as Envoy reads it from a file: the anchors, and an empty list of names for clients."""
+    secret = {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        "name": "client_ca",
+        "validation_context": {"trusted_ca": {"inline_string": pem}, "suppress_client_ca_list": True},
+    }
+    # JSON is YAML, and leaves nothing to quoting.
+    return json.dumps({"resources": [secret]}, indent=1) + "\n"
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write beside `path`, then rename over it: whoever watches sees the old file or the new one. Raises `ConfigError`."""
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # The proxy is another user; certificates of CAs are public.
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,43 @@
+"""What every verb shares: the settings, the directory, and how moments are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from authz.config import Settings, load_settings
+from authz.directory import Store
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+OrganizationName = Annotated[str, typer.Argument(metavar="ORGANIZATION", help="The organization's name.")]
+UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's name, as it stands in his tokens.")]
+InFile = Annotated[Path, typer.Argument(metavar="FILE", help="PEM or DER.")]
+
+
+def moment(text: str) -> datetime:
+    """A moment as ISO 8601; without an offset it is UTC. For Typer's `parser`."""
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text} is not a moment such as 2026-12-31T23:59:59Z") from None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def settings_of(context: typer.Context) -> Settings:
+    """The settings of this call. Raises `ConfigError`."""
+    return load_settings(context.obj)
+
+
+@contextmanager
+def open_store(context: typer.Context) -> Iterator[Store]:
+    """The directory of this call, brought up to date. Raises `ConfigError` or `StoreError`."""
+    store = Store(settings_of(context).database)
+    try:
+        yield store
+    finally:
+        store.close()

@@ -1,0 +1,149 @@
+"""`authz org`: the tenants and their hosts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from authz.cli.options import AsJson, OrganizationName, open_store
+from authz.cli.output import Row, emit, emit_one, hint, say
+from authz.model import BindingScope, Enforcement, Organization, TokenSettings
+
+app = typer.Typer(help="Organizations: tenants with hosts of their own.", no_args_is_help=True)
+
+Hosts = Annotated[list[str] | None, typer.Option("--host", help="A host of the organization; may be repeated.")]
+Scope = Annotated[
+    BindingScope | None,
+    typer.Option(
+        "--binding-scope", help="Whose registered certificate counts: the user's, or any of the organization."
+    ),
+]
+Default = Annotated[Enforcement | None, typer.Option("--enforcement", help="What new users get.")]
+Issuer = Annotated[str | None, typer.Option("--issuer", help="iss of the organization's tokens.")]
+Audience = Annotated[str | None, typer.Option("--audience", help="aud of the organization's tokens.")]
+UserClaim = Annotated[str | None, typer.Option("--user-claim", help="The claim with the user's name.")]
+OrganizationClaim = Annotated[
+    str | None, typer.Option("--organization-claim", help="A claim that must equal the organization's name.")
+]
+
+
+@app.command(
+    "add", epilog="Example: authz org add acme --host api.acme.example --issuer https://id.example --audience api"
+)
+def add(
+    context: typer.Context,
+    name: OrganizationName,
+    host: Hosts = None,
+    binding_scope: Scope = None,
+    enforcement: Default = None,
+    issuer: Issuer = None,
+    audience: Audience = None,
+    user_claim: UserClaim = None,
+    organization_claim: OrganizationClaim = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add an organization."""
+    new = Organization(0, name, tuple(host or ()))
+    changed = _changed(new, binding_scope, enforcement, issuer, audience, user_claim, organization_claim)
+    with open_store(context) as store:
+        added = store.add_organization(changed)
+    emit_one(describe(added), as_json=as_json)
+    if not added.hosts:
+        hint(f"no request reaches it yet: authz org set {name} --host HOST")
+    hint(f"trust its CA: authz anchor add {name} roots.pem")
+
+
+@app.command("set", epilog="Example: authz org set acme --binding-scope organization")
+def set_(
+    context: typer.Context,
+    name: OrganizationName,
+    host: Hosts = None,
+    binding_scope: Scope = None,
+    enforcement: Default = None,
+    issuer: Issuer = None,
+    audience: Audience = None,
+    user_claim: UserClaim = None,
+    organization_claim: OrganizationClaim = None,
+    active: Annotated[bool | None, typer.Option("--on/--off", help="Switch the organization on or off.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what is given of an organization; hosts given replace the ones it has."""
+    with open_store(context) as store:
+        held = store.organization(name)
+        changed = _changed(held, binding_scope, enforcement, issuer, audience, user_claim, organization_claim)
+        if host is not None:
+            changed = replace(changed, hosts=tuple(host))
+        if active is not None:
+            changed = replace(changed, active=active)
+        emit_one(describe(store.set_organization(changed)), as_json=as_json)
+
+
+def _changed(
+    held: Organization,
+    scope: BindingScope | None,
+    enforcement: Enforcement | None,
+    issuer: str | None,
+    audience: str | None,
+    user_claim: str | None,
+    organization_claim: str | None,
+) -> Organization:
+    """What is given, over what is held; an empty text takes a token setting away."""
+    token = held.token
+    return replace(
+        held,
+        binding_scope=scope or held.binding_scope,
+        default_enforcement=enforcement or held.default_enforcement,
+        token=TokenSettings(
+            issuer=_over(token.issuer, issuer),
+            audience=_over(token.audience, audience),
+            user_claim=user_claim or token.user_claim,
+            organization_claim=_over(token.organization_claim, organization_claim),
+            keys=token.keys,
+        ),
+    )
+
+
+def _over(held: str | None, given: str | None) -> str | None:
+    return held if given is None else given or None
+
+
+@app.command("list")
+def list_(context: typer.Context, as_json: AsJson = False) -> None:
+    """List every organization."""
+    with open_store(context) as store:
+        found = store.organizations()
+    emit([describe(one) for one in found], as_json=as_json)
+    if not found:
+        hint("add one: authz org add NAME --host HOST")
+
+
+@app.command("show")
+def show(context: typer.Context, name: OrganizationName, as_json: AsJson = False) -> None:
+    """Show one organization."""
+    with open_store(context) as store:
+        emit_one(describe(store.organization(name)), as_json=as_json)
+
+
+@app.command("remove")
+def remove(context: typer.Context, name: OrganizationName) -> None:
+    """Remove an organization with its hosts, users, anchors and registered certificates."""
+    with open_store(context) as store:
+        store.remove_organization(name)
+    say(f"removed {name} and everything of it")
+
+
+def describe(one: Organization) -> Row:
+    """An organization as it is printed."""
+    return {
+        "name": one.name,
+        "hosts": one.hosts,
+        "active": one.active,
+        "binding_scope": one.binding_scope,
+        "enforcement": one.default_enforcement,
+        "issuer": one.token.issuer,
+        "audience": one.token.audience,
+        "user_claim": one.token.user_claim,
+        "organization_claim": one.token.organization_claim,
+    }

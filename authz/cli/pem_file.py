@@ -1,0 +1,96 @@
+"""Reads the files an operator gives: certificates and CRLs, in PEM or DER, and nothing else in them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from authz.errors import ConfigError, Refused
+from authz.pki import Certificate, Crl
+
+MAX_UPLOAD: Final = 1024 * 1024
+"""Octets of a certificate file: the model's own limit."""
+
+MAX_CRL: Final = 256 * 1024 * 1024
+"""Octets of a CRL file: six times the 42 MB of one with a million entries."""
+
+_LABEL: Final = re.compile(rb"-----BEGIN ([^\r\n-]{1,64})-----")
+_SECRET: Final = re.compile(rb"PRIVATE KEY")
+
+
+def read_certificates(path: Path) -> list[Certificate]:
+    """The certificates in a PEM file, in its order, or the one in a DER file.
+
+    Raises `ConfigError`, also when anything that is no certificate is in it, above all a private key.
+    """
+    data = _read(path, MAX_UPLOAD)
+    labels = _LABEL.findall(data)
+    if any(_SECRET.search(label) for label in labels):
+        raise ConfigError(
+            f"{path} holds a private key",
+            hint="give the certificates alone; a key that was passed around should be replaced",
+        )
+    for label in labels:
+        if label != b"CERTIFICATE":
+            raise ConfigError(f"{path} holds a {label.decode('latin-1')}, not only certificates")
+    return _certificates(path, data, pem=bool(labels))
+
+
+def _certificates(path: Path, data: bytes, *, pem: bool) -> list[Certificate]:
+    try:
+        if not pem:
+            return [Certificate.parse(data)]
+        parsed = x509.load_pem_x509_certificates(data)
+        found = [Certificate.parse(one.public_bytes(Encoding.DER)) for one in parsed]
+    except (ValueError, Refused) as error:
+        detail = error.detail if isinstance(error, Refused) else str(error)
+        raise ConfigError(f"{path} cannot be read: {detail}", hint="give certificates in PEM or DER") from error
+    return list(dict.fromkeys(found))
+
+
+def read_crl(path: Path) -> Crl:
+    """The CRL in a PEM or DER file. Raises `ConfigError`."""
+    data = _read(path, MAX_CRL)
+    try:
+        if _LABEL.match(data):
+            data = x509.load_pem_x509_crl(data).public_bytes(Encoding.DER)
+        return Crl(data)
+    except (ValueError, Refused) as error:
+        detail = error.detail if isinstance(error, Refused) else str(error)
+        raise ConfigError(f"{path} is not a CRL: {detail}", hint="fetch it again from its CA, in DER or PEM") from error
+
+
+def split_leaf(path: Path, certificates: list[Certificate]) -> tuple[Certificate, list[Certificate]]:
+    """The one certificate that issued none of the others, and the others. Raises `ConfigError` when there is no such."""
+    issuers = {one.issuer for one in certificates if not one.self_issued}
+    leaves = [one for one in certificates if one.subject not in issuers and not one.extensions.ca]
+    if len(certificates) == 1:
+        leaves = certificates
+    if len(leaves) != 1:
+        what = "no certificate of a user" if not leaves else f"{len(leaves)} certificates of users"
+        raise ConfigError(f"{path} holds {what}", hint="give one leaf and the CA certificates above it, in any order")
+    leaf = leaves[0]
+    if leaf.extensions.ca:
+        raise ConfigError(f"{path} holds a CA certificate, not a user's", hint="add it with 'authz anchor add'")
+    if leaf.self_issued:
+        raise ConfigError(
+            f"{path} holds a self-signed certificate", hint="only certificates issued by a CA can be used"
+        )
+    return leaf, [one for one in certificates if one is not leaf]
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    if len(data) > limit:
+        raise ConfigError(f"{path} is larger than {limit} octets")
+    if not data:
+        raise ConfigError(f"{path} is empty")
+    return data

@@ -1,0 +1,25 @@
+"""`authz serve` and `authz demo`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from authz.cli.options import settings_of
+from authz.demo import run_demo
+from authz.runtime import serve as run_service
+
+
+def serve(context: typer.Context) -> None:
+    """Run the service until it is told to stop (SIGTERM or SIGINT)."""
+    run_service(settings_of(context))
+
+
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the rows; exit 0 only if all came out right.")
+    ] = False,
+) -> None:
+    """Show everything at work: a PKI, the service, a real Envoy, TLS clients, an application."""
+    raise typer.Exit(run_demo(once=once))

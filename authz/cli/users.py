@@ -1,0 +1,86 @@
+"""`authz user`: the users of an organization, and what is demanded of their certificates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from authz.cli.options import AsJson, OrganizationName, UserName, open_store
+from authz.cli.output import Row, emit, emit_one, hint, say
+from authz.model import Enforcement, User
+
+app = typer.Typer(help="Users, and what is demanded of their certificates.", no_args_is_help=True)
+
+Enforced = Annotated[
+    Enforcement | None,
+    typer.Option("--enforcement", help="required: his registered certificate; observe: record only; off: nothing."),
+]
+
+
+@app.command("add", epilog="Example: authz user add acme alice --enforcement required")
+def add(
+    context: typer.Context,
+    organization: OrganizationName,
+    name: UserName,
+    enforcement: Enforced = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a user; without --enforcement the organization's default is his."""
+    with open_store(context) as store:
+        added = store.add_user(organization, name, enforcement)
+    emit_one(describe(organization, added), as_json=as_json)
+    if added.enforcement is Enforcement.REQUIRED:
+        hint(f"he is denied until a certificate is registered: authz cert add {organization} chain.pem --user {name}")
+
+
+@app.command("set", epilog="Example: authz user set acme alice --enforcement observe")
+def set_(
+    context: typer.Context,
+    organization: OrganizationName,
+    name: UserName,
+    enforcement: Enforced = None,
+    active: Annotated[bool | None, typer.Option("--on/--off", help="Switch the user on or off.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change a user's enforcement, or switch him on or off."""
+    with open_store(context) as store:
+        held = store.user(organization, name)
+        changed = replace(
+            held,
+            enforcement=enforcement or held.enforcement,
+            active=held.active if active is None else active,
+        )
+        store.set_user(changed)
+    emit_one(describe(organization, changed), as_json=as_json)
+
+
+@app.command("list")
+def list_(context: typer.Context, organization: OrganizationName, as_json: AsJson = False) -> None:
+    """List the users of an organization."""
+    with open_store(context) as store:
+        found = store.users(organization)
+    emit([describe(organization, one) for one in found], as_json=as_json)
+    if not found:
+        hint(f"add one: authz user add {organization} NAME")
+
+
+@app.command("show")
+def show(context: typer.Context, organization: OrganizationName, name: UserName, as_json: AsJson = False) -> None:
+    """Show one user."""
+    with open_store(context) as store:
+        emit_one(describe(organization, store.user(organization, name)), as_json=as_json)
+
+
+@app.command("remove")
+def remove(context: typer.Context, organization: OrganizationName, name: UserName) -> None:
+    """Remove a user with his registered certificates."""
+    with open_store(context) as store:
+        store.remove_user(organization, name)
+    say(f"removed {name} of {organization} and his registrations")
+
+
+def describe(organization: str, one: User) -> Row:
+    """A user as he is printed."""
+    return {"organization": organization, "user": one.name, "enforcement": one.enforcement, "active": one.active}

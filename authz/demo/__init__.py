@@ -1,0 +1,138 @@
+"""Everything at work on one machine: a PKI, the service, a real Envoy, TLS clients, an application."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from authz.demo.client import Answer, ask, client_context
+from authz.demo.mint import HOST
+from authz.demo.processes import Application, Envoy, Service, free_port, running
+from authz.demo.rows import ROWS, Row
+from authz.demo.world import World
+
+__all__ = ["Stage", "run_demo"]
+
+
+class Stage:
+    """The world with its processes; `ask` sends one row's request through Envoy."""
+
+    def __init__(self, folder: Path) -> None:
+        self.world = World(folder).build()
+        self.application = Application()
+        self.service = Service(folder, service_settings(self.world))
+        self.envoy = Envoy(folder, self.world.socket, port=free_port(), application=self.application.port)
+        self._tokens: dict[str, str] = {}
+
+    def token(self, user: str) -> str:
+        """A token of the demonstration's issuer."""
+        if user not in self._tokens:
+            self._tokens[user] = self.world.mint.token(user)
+        return self._tokens[user]
+
+    def ask(self, row: Row) -> tuple[Answer, str]:
+        """The answer to a row's request, and the reason in the service's log, empty if there is none."""
+        folder = self.world.folder
+        certificate = None if row.certificate is None else folder / f"{row.certificate}.pem"
+        headers = [] if row.user is None else [("authorization", f"Bearer {self.token(row.user)}")]
+        context = client_context(folder / "roots.pem", certificate)
+        answer = ask(self.envoy.port, context, row.host, [*headers, *row.spoofs])
+        return answer, self.reason(answer)
+
+    def reason(self, answer: Answer) -> str:
+        """Why the service refused, from its log; the client is not told."""
+        decision_id = answer.headers.get("x-authz-decision-id")
+        if decision_id is None:
+            return ""
+        return str(self.service.decision(decision_id).get("reason", ""))
+
+
+def service_settings(world: World) -> str:
+    """The service's settings for the demonstration, in TOML."""
+    return f"""database = "{world.database}"
+
+[[listener]]
+name = "envoy"
+address = "unix:{world.socket}"
+identity = [{{kind = "payload", header = "x-authz-payload"}}]
+
+[listener.statement]
+header = "x-authz-peer"
+form = "envoy-fingerprint"
+
+[ops]
+address = "127.0.0.1:{free_port()}"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    row: Row
+    answer: Answer
+    reason: str
+
+    @property
+    def good(self) -> bool:
+        return self.row.holds(self.answer, self.reason)
+
+
+def run_demo(*, once: bool) -> int:
+    """Show every row; the exit code says whether all came out as expected. Without `once`, stay up afterwards."""
+    with tempfile.TemporaryDirectory(prefix="authz-demo-") as folder:
+        stage = Stage(Path(folder))
+        print("starting the service, Envoy and an application …", file=sys.stderr)  # noqa: T201 - the demonstration talks
+        with running(stage.application, stage.service, stage.envoy):
+            results = [_Result(row, *stage.ask(row)) for row in ROWS]
+            good = _print(results)
+            if not once:
+                _stay(stage)
+    return 0 if good else 1
+
+
+def _print(results: list[_Result]) -> bool:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("", "request", "token", "certificate", "expected", "answer", "reason"):
+        table.add_column(title, overflow="fold")
+    for one in results:
+        row, answer = one.row, one.answer
+        told = one.reason or answer.alert or answer.seen.get("x-authz-binding", "")
+        mark = "ok" if one.good else "WRONG"
+        got = "alert" if answer.alert else str(answer.status)
+        table.add_row(mark, row.what, row.user or "-", row.certificate or "-", str(row.expected), got, told)
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
+    console.print(table)
+    wrong = sum(not one.good for one in results)
+    console.print(f"{len(results) - wrong} of {len(results)} as expected")
+    return wrong == 0
+
+
+def _stay(stage: Stage) -> None:
+    folder, port = stage.world.folder, stage.envoy.port
+    common = f"curl --cacert {folder}/roots.pem --connect-to {HOST}:{port}:127.0.0.1:{port}"
+    url = f"https://{HOST}:{port}/"
+    lines = (
+        "",
+        "it stays up; try (end with Ctrl-C):",
+        "",
+        "# allowed: alice, with the certificate registered for her",
+        f"{common} --cert {folder}/alice.pem --key {folder}/alice.key -H 'authorization: Bearer {stage.token('alice')}' {url}",
+        "",
+        "# refused: alice, with bob's certificate",
+        f"{common} --cert {folder}/bob.pem --key {folder}/bob.key -H 'authorization: Bearer {stage.token('alice')}' {url}",
+        "",
+        "# retire her certificate, and ask again: refused within a second",
+        f"AUTHZ_DATABASE={stage.world.database} {sys.executable} -m authz cert retire 1",
+        "",
+    )
+    sys.stdout.write("\n".join(lines))
+    sys.stdout.flush()
+    try:
+        if stage.service.process is not None:
+            stage.service.process.wait()
+    except KeyboardInterrupt:
+        pass

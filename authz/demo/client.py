@@ -1,0 +1,75 @@
+"""A TLS client that shows a certificate, or none, and tells an answer from an alert."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: a status with headers and body, or the TLS alert that ended it."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    alert: str = ""
+
+    @property
+    def seen(self) -> dict[str, str]:
+        """The headers the application received, if it was reached."""
+        if self.status != 200:
+            return {}
+        return {key: value for key, value in json.loads(self.body)["headers"]}
+
+
+class Connection:
+    """One TLS connection to the proxy, kept open for as many requests as wished."""
+
+    def __init__(self, port: int, context: ssl.SSLContext, host: str, session: ssl.SSLSession | None = None) -> None:
+        plain = socket.create_connection(("127.0.0.1", port), 15)
+        self.tls = context.wrap_socket(plain, server_hostname="localhost", session=session)
+        self._http = http.client.HTTPConnection(host, timeout=15)
+        self._http.sock = self.tls
+        self._host = host
+
+    def get(self, path: str = "/", headers: Sequence[tuple[str, str]] = (), method: str = "GET") -> Answer:
+        """One request. Raises `OSError` when the connection ends instead of an answer."""
+        self._http.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+        for key, value in (("host", self._host), *headers):
+            self._http.putheader(key, value)
+        self._http.endheaders()
+        response = self._http.getresponse()
+        body = response.read()
+        return Answer(response.status, {key.lower(): value for key, value in response.getheaders()}, body)
+
+    def close(self) -> None:
+        """Close it."""
+        self._http.close()
+
+
+def client_context(roots: Path, certificate: Path | None) -> ssl.SSLContext:
+    """A context that trusts `roots`, and shows the chain in `certificate` (its key beside it, `.key`)."""
+    context = ssl.create_default_context(cafile=str(roots))
+    if certificate is not None:
+        context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    return context
+
+
+def ask(
+    port: int, context: ssl.SSLContext, host: str, headers: Sequence[tuple[str, str]] = (), path: str = "/"
+) -> Answer:
+    """One request on a connection of its own; an alert is an answer too."""
+    try:
+        connection = Connection(port, context, host)
+        try:
+            return connection.get(path, headers)
+        finally:
+            connection.close()
+    except ssl.SSLError as error:
+        return Answer(alert=(error.reason or str(error)).lower().replace("_", " "))

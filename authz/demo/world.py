@@ -1,0 +1,117 @@
+"""The demonstration's world: who there is, what is registered for whom, and the files that say so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from authz.cli.anchors import replace_file, sds_secret
+from authz.demo.mint import AUDIENCE, HOST, ISSUER, Mint, Party
+from authz.directory import Store
+from authz.model import Enforcement, Organization, TokenSettings
+from authz.pki import Certificate, Crl
+
+ORGANIZATION = "acme"
+
+
+@dataclass
+class World:
+    """Everything in `folder`: certificates by name, CAs by name, the directory's URL."""
+
+    folder: Path
+    mint: Mint = field(default_factory=Mint)
+    authorities: dict[str, Party] = field(default_factory=dict)
+    clients: dict[str, Party] = field(default_factory=dict)
+
+    @property
+    def database(self) -> str:
+        """The directory."""
+        return f"sqlite:///{self.folder / 'authz.db'}"
+
+    @property
+    def socket(self) -> Path:
+        """Where the service listens."""
+        return self.folder / "authz.sock"
+
+    def build(self) -> World:
+        """Mint everything, write the files, fill the directory."""
+        self._mint()
+        self._write()
+        self._fill()
+        return self
+
+    def _mint(self) -> None:
+        mint = self.mint
+        root, foreign = mint.authority("Acme Root"), mint.authority("Foreign Root")
+        issuing, withdrawn = mint.authority("Acme Issuing CA", root), mint.authority("Acme Withdrawn CA", root)
+        self.authorities = {"root": root, "foreign": foreign, "issuing": issuing, "withdrawn": withdrawn}
+        self.clients = {
+            name: mint.client(name, issuing)
+            for name in ("alice", "bob", "stranger", "retired", "scheduled", "revoked", "server")
+        }
+        self.clients["expired"] = mint.client("expired", issuing, expired=True)
+        self.clients["withdrawn"] = mint.client("withdrawn", withdrawn)
+        self.clients["foreign"] = mint.client("foreign", foreign)
+        self.clients["server"] = mint.server(issuing)
+
+    def _write(self) -> None:
+        for name, party in self.clients.items():
+            party.write(self.folder, name)
+        anchor = self.authorities["root"].certificate.public_bytes(Encoding.PEM)
+        (self.folder / "roots.pem").write_bytes(anchor)
+        replace_file(self.folder / "client-ca.yaml", sds_secret(anchor.decode("ascii")))
+        (self.folder / "jwks.json").write_text(self.mint.jwks(), encoding="ascii")
+
+    def crl(self, authority: str, *revoked: str, number: int) -> Crl:
+        """A CRL of one of the CAs, over clients or CAs by name."""
+        parties = [self.clients.get(one) or self.authorities[one] for one in revoked]
+        return Crl(self.mint.crl(self.authorities[authority], *parties, number=number))
+
+    def _fill(self) -> None:
+        store = Store(self.database)
+        try:
+            token = TokenSettings(issuer=ISSUER, audience=AUDIENCE)
+            store.add_organization(Organization(0, ORGANIZATION, (HOST,), token=token))
+            store.add_anchors(ORGANIZATION, [_certificate(self.authorities["root"])])
+            cas = [_certificate(self.authorities[one]) for one in ("issuing", "withdrawn")]
+            store.add_intermediates(ORGANIZATION, cas)
+            for crl in (
+                self.crl("root", "withdrawn", number=1),
+                self.crl("issuing", "revoked", number=1),
+                self.crl("withdrawn", number=1),
+            ):
+                store.add_crl(crl, self.mint.now)
+            self._users(store)
+        finally:
+            store.close()
+
+    def _users(self, store: Store) -> None:
+        for name, enforcement in (
+            ("alice", Enforcement.REQUIRED),
+            ("bob", Enforcement.REQUIRED),
+            ("olga", Enforcement.OFF),
+            ("oscar", Enforcement.OBSERVE),
+        ):
+            store.add_user(ORGANIZATION, name, enforcement)
+        now = self.mint.now
+        self.register(store, "alice", "alice", label="laptop")
+        self.register(store, "bob", "bob")
+        for name in ("expired", "revoked", "withdrawn"):
+            self.register(store, "alice", name)
+        store.retire(self.register(store, "alice", "retired"), now)
+        leaf = _certificate(self.clients["scheduled"])
+        store.register(ORGANIZATION, "alice", leaf, valid_from=now + timedelta(days=1), now=now)
+
+    def register(self, store: Store, user: str, client: str, *, label: str = "") -> int:
+        """Register a client's certificate with its chain; the registration's id."""
+        party = self.clients[client]
+        chain = [Certificate.parse(one.public_bytes(Encoding.DER)) for one in party.chain]
+        added = store.register(ORGANIZATION, user, _certificate(party), chain, label=label, now=self.mint.now)
+        return added.registration.id
+
+
+def _certificate(party: Party) -> Certificate:
+    return Certificate.parse(party.certificate.public_bytes(Encoding.DER))
