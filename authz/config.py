@@ -112,7 +112,7 @@ class LimitSettings(_Section):
     """What one service takes on."""
 
     concurrent_checks: int = Field(1024, ge=1, description="Checks that may wait at once; beyond them 503.")
-    check_seconds: float = Field(0.4, gt=0, le=30, description="How long a check may wait; below the proxy's time-out.")
+    check_seconds: float = Field(0.3, gt=0, le=30, description="How long a check may wait; below the proxy's time-out.")
     stop_seconds: float = Field(10, gt=0, le=300, description="How long checks in flight may take when stopping.")
 
 

@@ -21,12 +21,12 @@ class Limits:
     `concurrent_checks` counts checks that wait for a row; beyond it the answer is 503 at once. `loads`
     bounds how often one check may ask for a row: organization, user, registrations, anchors, CRLs and
     keys once each, and once more for a directory that changes meanwhile. `seconds` bounds the waiting,
-    below the 500 ms after which the shipped proxy configurations give up.
+    below the 400 ms that the shipped proxy configurations give one try.
     """
 
     concurrent_checks: int = 1024
     loads: int = 12
-    seconds: float = 0.4
+    seconds: float = 0.3
 
 
 class Service:

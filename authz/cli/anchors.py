@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +12,7 @@ from authz.cli.options import AsJson, open_store
 from authz.cli.output import Row, emit, fail, hint, say
 from authz.cli.pem_file import read_certificates
 from authz.directory.store import StoredCertificate
+from authz.envoy_secret import replace_file, sds_secret
 from authz.errors import ConfigError
 from authz.pki import Certificate
 
@@ -150,29 +148,3 @@ def export(
     if out is None and sds is None:
         typer.echo(pem, nl=False)
     say(f"{len(found)} anchors exported")
-
-
-def sds_secret(pem: str) -> str:
-    """The secret `client_ca` as Envoy reads it from a file: the anchors, and an empty list of names for clients."""
-    secret = {
-        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
-        "name": "client_ca",
-        "validation_context": {"trusted_ca": {"inline_string": pem}, "suppress_client_ca_list": True},
-    }
-    # JSON is YAML, and leaves nothing to quoting.
-    return json.dumps({"resources": [secret]}, indent=1) + "\n"
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write beside `path`, then rename over it: whoever watches sees the old file or the new one. Raises `ConfigError`."""
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        # The proxy is another user; certificates of CAs are public.
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from authz.cli.anchors import replace_file, sds_secret
 from authz.demo.mint import AUDIENCE, HOST, ISSUER, Mint, Party
 from authz.directory import Store
+from authz.envoy_secret import replace_file, sds_secret
 from authz.model import Enforcement, Organization, TokenSettings
 from authz.pki import Certificate, Crl
 
@@ -47,7 +47,7 @@ class World:
         mint = self.mint
         root, foreign = mint.authority("Acme Root"), mint.authority("Foreign Root")
         issuing, withdrawn = mint.authority("Acme Issuing CA", root), mint.authority("Acme Withdrawn CA", root)
-        self.authorities = {"root": root, "foreign": foreign, "issuing": issuing, "withdrawn": withdrawn}
+        self.authorities = {"root": root, "foreign": foreign, "issuing": issuing, "withdrawn CA": withdrawn}
         self.clients = {
             name: mint.client(name, issuing)
             for name in ("alice", "bob", "stranger", "retired", "scheduled", "revoked", "server")
@@ -76,12 +76,12 @@ class World:
             token = TokenSettings(issuer=ISSUER, audience=AUDIENCE)
             store.add_organization(Organization(0, ORGANIZATION, (HOST,), token=token))
             store.add_anchors(ORGANIZATION, [_certificate(self.authorities["root"])])
-            cas = [_certificate(self.authorities[one]) for one in ("issuing", "withdrawn")]
+            cas = [_certificate(self.authorities[one]) for one in ("issuing", "withdrawn CA")]
             store.add_intermediates(ORGANIZATION, cas)
             for crl in (
-                self.crl("root", "withdrawn", number=1),
+                self.crl("root", "withdrawn CA", number=1),
                 self.crl("issuing", "revoked", number=1),
-                self.crl("withdrawn", number=1),
+                self.crl("withdrawn CA", number=1),
             ):
                 store.add_crl(crl, self.mint.now)
             self._users(store)

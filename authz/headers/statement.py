@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 ENVOY_PREFIX: Final = b"sha256="
 """deploy/envoy.yaml writes `sha256=%DOWNSTREAM_PEER_FINGERPRINT_256%`."""
 
-ENVOY_NONE: Final = b"sha256=-"
-"""What Envoy 1.40 makes of that when the client showed no certificate: an unset value inside text is a dash."""
+ENVOY_NONE: Final = ENVOY_PREFIX
+"""What Envoy 1.40 makes of that when the client showed no certificate: an unset value inside text is empty."""
 
 NGINX_NONE: Final = b"NONE"
 _NGINX_SHOWN: Final = (b"SUCCESS", b"FAILED:")
