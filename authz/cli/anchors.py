@@ -24,9 +24,7 @@ Arguments = Annotated[
     list[str], typer.Argument(metavar="ORGANIZATION FILE", help="With --shared the file alone, PEM or DER.")
 ]
 Sha256 = Annotated[list[str], typer.Argument(metavar="ORGANIZATION SHA256", help="With --shared the SHA-256 alone.")]
-Owner = Annotated[
-    str | None, typer.Argument(metavar="ORGANIZATION", help="Its own and the shared ones; all if absent.")
-]
+Owner = Annotated[str | None, typer.Argument(metavar="ORGANIZATION", help="Its own and the shared; all if absent.")]
 
 
 def _split(arguments: list[str], *, shared: bool, second: str) -> tuple[str | None, str]:

@@ -17,7 +17,7 @@ Hosts = Annotated[list[str] | None, typer.Option("--host", help="A host of the o
 Scope = Annotated[
     BindingScope | None,
     typer.Option(
-        "--binding-scope", help="Whose registered certificate counts: the user's, or any of the organization."
+        "--binding-scope", help="Whose registered certificate counts: his own, or anybody's of the organization."
     ),
 ]
 Default = Annotated[Enforcement | None, typer.Option("--enforcement", help="What new users get.")]
@@ -30,7 +30,7 @@ OrganizationClaim = Annotated[
 
 
 @app.command(
-    "add", epilog="Example: authz org add acme --host api.acme.example --issuer https://id.example --audience api"
+    "add", epilog="Example: authz org add acme --host api.acme.example --issuer https://id.example --audience a"
 )
 def add(
     context: typer.Context,

@@ -13,7 +13,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from enum import Enum
 
 from rich.console import Console
 from rich.table import Table
@@ -46,12 +45,12 @@ def emit_one(row: Row, *, as_json: bool) -> None:
 
 def say(text: str) -> None:
     """Tell the operator something, on stderr."""
-    print(shown(text, 2_000), file=sys.stderr)
+    sys.stderr.write(f"{shown(text, 2_000)}\n")
 
 
 def hint(text: str) -> None:
     """Tell the operator what to do next."""
-    print(f"hint: {shown(text, 2_000)}", file=sys.stderr)
+    sys.stderr.write(f"hint: {shown(text, 2_000)}\n")
 
 
 def fail(message: str, advice: str = "") -> None:
@@ -84,20 +83,15 @@ def _plain(row: Row) -> dict[str, object]:
 
 def _json_value(value: object) -> object:
     match value:
+        case list() | tuple():
+            return [_json_value(one) for one in value]
         case datetime():
             return value.isoformat()
         case bytes():
             return value.hex()
-        case Enum():
-            return str(value.value)
-        case list() | tuple():
-            return [_json_value(one) for one in value]
-        case Mapping():
-            return _plain(value)
-        case None | bool() | int() | float() | str():
+        case None | bool() | int() | float():
             return value
-        case _:
-            return str(value)
+    return str(value)
 
 
 def _write_json(value: object) -> None:

@@ -65,7 +65,7 @@ def read_crl(path: Path) -> Crl:
 
 
 def split_leaf(path: Path, certificates: list[Certificate]) -> tuple[Certificate, list[Certificate]]:
-    """The one certificate that issued none of the others, and the others. Raises `ConfigError` when there is no such."""
+    """The one certificate that issued none of the others, and the others. Raises `ConfigError` without one."""
     issuers = {one.issuer for one in certificates if not one.self_issued}
     leaves = [one for one in certificates if one.subject not in issuers and not one.extensions.ca]
     if len(certificates) == 1:
@@ -77,9 +77,7 @@ def split_leaf(path: Path, certificates: list[Certificate]) -> tuple[Certificate
     if leaf.extensions.ca:
         raise ConfigError(f"{path} holds a CA certificate, not a user's", hint="add it with 'authz anchor add'")
     if leaf.self_issued:
-        raise ConfigError(
-            f"{path} holds a self-signed certificate", hint="only certificates issued by a CA can be used"
-        )
+        raise ConfigError(f"{path} holds a self-signed certificate", hint="only certificates issued by a CA count")
     return leaf, [one for one in certificates if one is not leaf]
 
 

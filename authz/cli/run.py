@@ -17,9 +17,7 @@ def serve(context: typer.Context) -> None:
 
 
 def demo(
-    once: Annotated[
-        bool, typer.Option("--once", help="End after the rows; exit 0 only if all came out right.")
-    ] = False,
+    once: Annotated[bool, typer.Option("--once", help="End after the rows; exit 0 if all are right.")] = False,
 ) -> None:
     """Show everything at work: a PKI, the service, a real Envoy, TLS clients, an application."""
     raise typer.Exit(run_demo(once=once))

