@@ -11,6 +11,7 @@ from cryptography import x509
 from authz.errors import Refused
 from authz.pki import der as asn1
 from authz.pki.algorithms import Signed, check_key
+from authz.pki.distribution_point import Point, points_of
 from authz.pki.extensions import PARSE_ERRORS, Extensions, read_extensions
 from authz.pki.names import Name
 from authz.reasons import Reason
@@ -124,6 +125,11 @@ class Certificate:
     def self_issued(self) -> bool:
         """Whether issuer and subject are the same name (RFC 5280 section 6.1)."""
         return self.subject == self.issuer
+
+    @cached_property
+    def crl_points(self) -> tuple[Point, ...]:
+        """The distribution points of the CRLs that may list it, the implied one last."""
+        return self._read(lambda: points_of(self.extensions.distribution_points, self.issuer))
 
     @cached_property
     def san_names(self) -> frozenset[str]:

@@ -1,145 +1,134 @@
 """A CRL as the validator uses it (RFC 5280 section 5): read once, strictly, its entries by a walk over the DER.
 
 Nothing here is trusted yet: a CRL speaks only once its signature has verified under a key that may sign it.
+
+What is odd, and decided: a CRL of version 1 counts if it has no extension anywhere, as section 5.1.2.1
+demands; one without a number counts, ordered by its dates alone; of two entries for one certificate
+the one that says "revoked" counts; an extension given twice refuses the CRL, and so does an entry that
+names a certificate issuer where the CRL is not indirect.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
 from authz.errors import Refused
 from authz.pki import der
 from authz.pki.algorithms import Signed
-from authz.pki.crl_index import REMOVE_FROM_CRL, CrlIndex, IndirectIndex, SerialIndex
+from authz.pki.crl_entries import EntryExtensions, ExtensionReader, entries
+from authz.pki.crl_index import CrlIndex, IndirectIndex, SerialIndex
+from authz.pki.distribution_point import ALL_REASONS, Names, Reasons, comparable, directory_names, reasons_of
 from authz.pki.extensions import PARSE_ERRORS
 from authz.pki.names import Name
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
-K = TypeVar("K")
+# The extensions of a CRL that have no say here, critical or not: the signature proves what an authority
+# key identifier (5.2.1) hints at, an alternative name of the issuer (5.2.2) is one more name of his, and
+# where deltas are found (5.2.6) concerns whoever fetches them.
+_WITHOUT_A_SAY: Final = (x509.AuthorityKeyIdentifier, x509.IssuerAlternativeName, x509.FreshestCRL)
 
-ALL_REASONS: Final = frozenset(x509.ReasonFlags) - {x509.ReasonFlags.unspecified, x509.ReasonFlags.remove_from_crl}
-"""The reasons a distribution point can be limited to (RFC 5280 section 4.2.1.13, ReasonFlags)."""
-
-_REASON_CODE: Final = bytes.fromhex("551d15")
-_KNOWN_ENTRY_EXTENSIONS: Final = frozenset(
-    {
-        _REASON_CODE,  # 5.3.1
-        bytes.fromhex("551d18"),  # invalidityDate, 5.3.2
-        bytes.fromhex("551d17"),  # holdInstructionCode, RFC 3280 section 5.3.2
-    }
-)
-_CERTIFICATE_ISSUER: Final = bytes.fromhex("551d1d")  # 5.3.3
-
-# The extensions of a CRL that are processed here (section 5.2).
-_KNOWN: Final = frozenset({"2.5.29.35", "2.5.29.18", "2.5.29.20", "2.5.29.27", "2.5.29.28", "2.5.29.46"})
+MAX_NUMBER_BITS: Final = 20 * 8
+"""RFC 5280 section 5.2.3: a CRL number has at most 20 octets."""
 
 
 class Crl:
-    """One CRL. `sha256` (32 bytes) is its identity; `signed` is what its issuer signed, the raw bytes.
+    """One CRL. `sha256` (32 bytes) is its identity, `signed` what its issuer signed, `index` whom it lists.
 
     `scope` is what it speaks for besides its issuer: the DER of its issuing distribution point, empty
-    for a CRL without one. `base_number` is set for a delta CRL. `unusable` says why it cannot prove
-    that a certificate is good (an unknown critical extension), empty if it can.
+    for a CRL without one; `names` and `reasons` are of that point. `base_number` is set for a delta
+    CRL. `unusable` says why it cannot prove that a certificate is good (a critical extension of its own
+    or of an entry that is unknown), empty if it can.
     """
 
     def __init__(self, data: bytes) -> None:
         """Raises `Refused` (crl_malformed)."""
-        self.number: int | None = None
-        self.base_number: int | None = None
-        self.authority_key_id: bytes | None = None
-        self.idp: x509.IssuingDistributionPoint | None = None
         self.der = data
         self.sha256 = hashlib.sha256(data).digest()
+        self.number: int | None = None
+        self.base_number: int | None = None
+        self.idp: x509.IssuingDistributionPoint | None = None
+        self.scope = b""
+        self.names: Names = frozenset()
+        self.reasons: Reasons = ALL_REASONS
+        self.unusable = ""
         try:
             self._read(data)
         except PARSE_ERRORS as error:
             raise Refused(Reason.CRL_MALFORMED, str(error)) from error
 
     def _read(self, data: bytes) -> None:
-        parsed = x509.load_der_x509_crl(data)
+        self._parsed = parsed = x509.load_der_x509_crl(data)
         self.issuer = Name(parsed.issuer)
         self.this_update: datetime = parsed.last_update_utc
         self.next_update: datetime | None = parsed.next_update_utc
-        self.scope = b""
-        self.freshest: tuple[x509.DistributionPoint, ...] = ()
-        self.unusable = ""
+        self._v1, start, end = _layout(data)
         for extension in parsed.extensions:
+            self._require_version_2()
             self._read_extension(extension)
-        tbs, tbs_start, tbs_end = der.signed_part(data)
-        _check_algorithms(data, tbs_start, tbs_end)
-        self.signed = Signed(parsed, tbs)
-        if self.idp is not None and self.idp.indirect_crl:
-            self.index: CrlIndex = self._indirect(parsed)
+        self.index: CrlIndex
+        if self.indirect:
+            self.index = IndirectIndex(self._indirect_entries(data, start, end))
         else:
-            self.index = SerialIndex(self.issuer, self._entries(data, tbs_start, tbs_end))
+            self.index = SerialIndex(self.issuer, self._direct_entries(data, start, end))
+
+    def _require_version_2(self) -> None:
+        if self._v1:
+            raise ValueError("extensions in a CRL of version 1")
 
     def _read_extension(self, extension: x509.Extension[x509.ExtensionType]) -> None:
         value = extension.value
         if isinstance(value, x509.CRLNumber):
-            self.number = value.crl_number
+            self.number = _number(value.crl_number)
         elif isinstance(value, x509.DeltaCRLIndicator):
-            self.base_number = value.crl_number
-        elif isinstance(value, x509.AuthorityKeyIdentifier):
-            self.authority_key_id = value.key_identifier
+            self.base_number = _number(value.crl_number)
         elif isinstance(value, x509.IssuingDistributionPoint):
             self.idp, self.scope = value, value.public_bytes()
-        elif isinstance(value, x509.FreshestCRL):
-            self.freshest = tuple(value)
-        elif extension.critical and extension.oid.dotted_string not in _KNOWN:
-            # 5.2: a CRL with a critical extension that is not recognized must not be used.
+            self.names = comparable(value.full_name, value.relative_name, (self.issuer,))
+            self.reasons = reasons_of(value.only_some_reasons)
+        elif extension.critical and not isinstance(value, _WITHOUT_A_SAY):
+            # 5.2: a CRL with a critical extension that cannot be processed must not be used.
             self.unusable = f"critical extension {extension.oid.dotted_string}"
 
-    def _entries(self, data: bytes, at: int, end: int) -> dict[int, int | None]:
-        """Serial number to reason code, of a CRL whose issuer speaks for its own certificates only."""
-        reasons: dict[int, int | None] = {}
-        for kind, start, stop in der.elements(data, *_revoked_certificates(data, at, end)):
-            tag, serial_start, serial_end = der.element(data, start, stop)
-            if kind != der.SEQUENCE or tag != der.INTEGER:
-                raise ValueError("an entry that does not begin with a serial number")
-            serial = int.from_bytes(data[serial_start:serial_end], "big", signed=True)
-            _, _, date_end = der.element(data, serial_end, stop)
-            reason = self._entry_reason(data, date_end, stop) if date_end < stop else None
-            _keep(reasons, serial, reason)
-        return reasons
-
-    def _entry_reason(self, data: bytes, at: int, end: int) -> int | None:
-        """The reason code among an entry's extensions; one that is critical and unknown makes the CRL unusable."""
-        reason = None
-        for _, start, stop in der.elements(data, *der.only(data, der.SEQUENCE, at, end)):
-            parts = list(der.elements(data, start, stop))
-            oid = data[parts[0][1] : parts[0][2]]
-            critical = parts[1][0] == der.BOOLEAN and data[parts[1][1]] != 0
-            if oid == _REASON_CODE:
-                content = der.only(data, der.ENUMERATED, *parts[-1][1:])
-                reason = data[content[0]]
-            elif oid == _CERTIFICATE_ISSUER:
+    def _direct_entries(self, data: bytes, at: int, end: int) -> Iterator[tuple[int, int | None]]:
+        """Serial numbers and reason codes of a CRL whose issuer speaks for its own certificates only."""
+        reader = ExtensionReader(data)
+        for _, serial, start, stop in entries(data, at, end):
+            if start == stop:
+                yield serial, None
+                continue
+            self._require_version_2()
+            found = reader.read(start, stop)
+            self._heed(found)
+            if found.names_issuer:
                 raise ValueError("an entry names a certificate issuer, but the CRL is not indirect")
-            elif critical and oid not in _KNOWN_ENTRY_EXTENSIONS:
-                self.unusable = f"critical extension {der.oid(oid)} of an entry"
-        return reason
+            yield serial, found.reason
 
-    def _indirect(self, parsed: x509.CertificateRevocationList) -> CrlIndex:
+    def _indirect_entries(self, data: bytes, at: int, end: int) -> Iterator[tuple[Name, int, int | None]]:
         """5.3.3: an entry without a certificate issuer has the one of the entry before it, the first the CRL's own."""
-        entries: dict[tuple[Name, int], int | None] = {}
-        issuer = self.issuer
-        for entry in parsed:
-            reason = None
-            for extension in entry.extensions:
-                value = extension.value
-                if isinstance(value, x509.CertificateIssuer):
-                    issuer = _directory_name(value)
-                elif isinstance(value, x509.CRLReason):
-                    reason = _reason_code(value)
-                elif extension.critical and not isinstance(value, x509.InvalidityDate):
-                    self.unusable = f"critical extension {extension.oid.dotted_string} of an entry"
-            _keep(entries, (issuer, entry.serial_number), reason)
-        return IndirectIndex(entries)
+        reader, issuer = ExtensionReader(data), self.issuer
+        for (_, serial, start, stop), parsed in zip(entries(data, at, end), self._parsed, strict=True):
+            found = reader.read(start, stop)
+            self._heed(found)
+            if found.names_issuer:
+                issuer = _certificate_issuer(parsed)
+            yield issuer, serial, found.reason
+
+    def _heed(self, found: EntryExtensions) -> None:
+        """5.3: with a critical entry extension that cannot be processed, a CRL proves nobody good."""
+        if found.unknown:
+            self.unusable = f"critical extension {found.unknown} of an entry"
+
+    @property
+    def signed(self) -> Signed:
+        """The raw bytes that were signed, cut from the DER, and how. Raises `Refused` (algorithm_not_allowed)."""
+        return Signed(self._parsed, der.signed_part(self.der)[0])
 
     @property
     def is_delta(self) -> bool:
@@ -154,59 +143,46 @@ class Crl:
     def supersedes(self, other: Crl) -> bool:
         """Whether this CRL is newer than `other` of the same issuer, key and scope.
 
-        Where number and thisUpdate disagree, neither supersedes the other, and both are asked.
+        Neither its number nor its thisUpdate may be lower, and one is higher. Where the two disagree,
+        neither CRL supersedes the other.
         """
-        newer_time = self.this_update >= other.this_update
-        newer_number = self.number is None or other.number is None or self.number >= other.number
-        same = self.this_update == other.this_update and self.number == other.number
-        return newer_time and newer_number and not same
+        by_number = 0
+        if self.number is not None and other.number is not None:
+            by_number = (self.number > other.number) - (self.number < other.number)
+        by_time = (self.this_update > other.this_update) - (self.this_update < other.this_update)
+        return min(by_number, by_time) >= 0 and max(by_number, by_time) > 0
+
+    def __repr__(self) -> str:
+        return f"Crl({self.sha256.hex()})"
 
 
-def _keep(entries: dict[K, int | None], key: K, reason: int | None) -> None:
-    """Of two entries for one certificate, the one that says "revoked" stays."""
-    if key not in entries or reason != REMOVE_FROM_CRL:
-        entries[key] = reason
+def _layout(data: bytes) -> tuple[bool, int, int]:
+    """Whether the CRL is of version 1, and where its entries begin and end (section 5.1).
 
-
-def _revoked_certificates(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """Start and end of the entries in a TBSCertList (5.1): the second SEQUENCE behind the first date."""
-    dated = False
-    for tag, start, stop in der.elements(data, at, end):
-        if tag in (der.UTC_TIME, der.GENERALIZED_TIME):
-            dated = True
-        elif dated and tag == der.SEQUENCE:
-            return start, stop
-    return end, end
-
-
-def _check_algorithms(data: bytes, at: int, end: int) -> None:
-    """5.1.1.2: the algorithm inside the signed part, behind the version, must be the one outside."""
-    inner = next(data[a:b] for tag, a, b in der.elements(data, at, end) if tag == der.SEQUENCE)
-    _, start, stop = der.element(data, end, len(data))
-    if inner != data[start:stop]:
+    Raises `ValueError` when the algorithm inside differs from the one outside (5.1.1.2).
+    """
+    _, tbs_start, tbs_end = der.signed_part(data)
+    fields = list(der.elements(data, tbs_start, tbs_end))
+    v1 = fields[0][0] != der.INTEGER
+    # [version,] signature, issuer, thisUpdate, [nextUpdate,] [revokedCertificates,] [crlExtensions]
+    _, algorithm_start, algorithm_end = fields[0 if v1 else 1]
+    _, outer_start, outer_end = der.element(data, tbs_end, len(data))
+    if data[algorithm_start:algorithm_end] != data[outer_start:outer_end]:
         raise ValueError("the signature algorithms inside and outside differ")
+    listed = [(start, end) for tag, start, end in fields[3 if v1 else 4 :] if tag == der.SEQUENCE]
+    return v1, *(listed[0] if listed else (tbs_end, tbs_end))
 
 
-def _directory_name(value: x509.CertificateIssuer) -> Name:
-    names = value.get_values_for_type(x509.DirectoryName)
+def _number(value: int) -> int:
+    """5.2.3: not negative, at most 20 octets."""
+    if value < 0 or value.bit_length() > MAX_NUMBER_BITS:
+        raise ValueError("a CRL number that is negative or too long")
+    return value
+
+
+def _certificate_issuer(entry: x509.RevokedCertificate) -> Name:
+    value = entry.extensions.get_extension_for_class(x509.CertificateIssuer).value
+    names = directory_names(value)
     if len(names) != 1:
         raise ValueError("a certificate issuer that is not one directory name")
-    return Name(names[0])
-
-
-_REASON_CODES: Final = {
-    x509.ReasonFlags.unspecified: 0,
-    x509.ReasonFlags.key_compromise: 1,
-    x509.ReasonFlags.ca_compromise: 2,
-    x509.ReasonFlags.affiliation_changed: 3,
-    x509.ReasonFlags.superseded: 4,
-    x509.ReasonFlags.cessation_of_operation: 5,
-    x509.ReasonFlags.certificate_hold: 6,
-    x509.ReasonFlags.remove_from_crl: 8,
-    x509.ReasonFlags.privilege_withdrawn: 9,
-    x509.ReasonFlags.aa_compromise: 10,
-}
-
-
-def _reason_code(value: x509.CRLReason) -> int:
-    return _REASON_CODES[value.reason]
+    return names[0]

@@ -1,14 +1,20 @@
-"""Which certificates a CRL lists: a small interface, so that a large CRL can answer from another structure."""
+"""Which certificates a CRL lists: a small interface, so that a large CRL can answer from another structure.
+
+An index is built from the walk of `authz.pki.crl_entries` over DER whose signature verified. It may err to
+one side only: a hit that is none refuses a good certificate, a miss that is none would accept a revoked one.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from authz.pki.names import Name
 
-REMOVE_FROM_CRL = 8
+REMOVE_FROM_CRL: Final = 8
 """The reason code that takes a certificate off the base CRL; of delta CRLs only (RFC 5280 section 5.3.1)."""
 
 
@@ -17,6 +23,11 @@ class Listed:
     """One entry: that the certificate is listed, and the reason code given (None where there is none)."""
 
     reason: int | None = None
+
+    @property
+    def removes(self) -> bool:
+        """Whether the entry says that the certificate is listed no longer."""
+        return self.reason == REMOVE_FROM_CRL
 
 
 class CrlIndex(Protocol):
@@ -27,7 +38,7 @@ class CrlIndex(Protocol):
         ...
 
     def __len__(self) -> int:
-        """How many entries there are."""
+        """How many certificates are listed."""
         ...
 
 
@@ -36,9 +47,12 @@ class SerialIndex:
 
     __slots__ = ("_issuer", "_reasons")
 
-    def __init__(self, issuer: Name, reasons: dict[int, int | None]) -> None:
+    def __init__(self, issuer: Name, entries: Iterable[tuple[int, int | None]]) -> None:
         self._issuer = issuer
-        self._reasons = reasons
+        self._reasons: dict[int, int | None] = {}
+        for serial, reason in entries:
+            if serial not in self._reasons or reason != REMOVE_FROM_CRL:
+                self._reasons[serial] = reason
 
     def find(self, serial: int, issuer: Name) -> Listed | None:
         """The entry of `serial`, if `issuer` is the one this CRL speaks for."""
@@ -51,12 +65,15 @@ class SerialIndex:
 
 
 class IndirectIndex:
-    """The index of an indirect CRL: entries by issuer and serial number."""
+    """The index of an indirect CRL: entries by certificate issuer and serial number (RFC 5280 section 5.3.3)."""
 
     __slots__ = ("_entries",)
 
-    def __init__(self, entries: dict[tuple[Name, int], int | None]) -> None:
-        self._entries = entries
+    def __init__(self, entries: Iterable[tuple[Name, int, int | None]]) -> None:
+        self._entries: dict[tuple[Name, int], int | None] = {}
+        for issuer, serial, reason in entries:
+            if (issuer, serial) not in self._entries or reason != REMOVE_FROM_CRL:
+                self._entries[issuer, serial] = reason
 
     def find(self, serial: int, issuer: Name) -> Listed | None:
         """The entry of that certificate issuer's serial."""

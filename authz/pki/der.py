@@ -21,6 +21,9 @@ GENERALIZED_TIME = 0x18
 SEQUENCE = 0x30
 SET = 0x31
 
+MAX_OID = 63
+"""Octets of an object identifier's content: the limit of the library's own parser; reading one costs the square."""
+
 Element = tuple[int, int, int]
 """(tag, start of the content, end of the content), as offsets into the data."""
 
@@ -86,8 +89,8 @@ def integer(content: bytes) -> int:
 
 def oid(content: bytes) -> str:
     """The dotted form of an OBJECT IDENTIFIER's content (X.690 section 8.19)."""
-    if not content or content[-1] & 0x80:
-        raise ValueError("DER: an object identifier that does not end")
+    if not 1 <= len(content) <= MAX_OID or content[-1] & 0x80:
+        raise ValueError("DER: an object identifier that does not end, or is too long")
     arcs: list[int] = []
     value = 0
     fresh = True

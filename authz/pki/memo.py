@@ -36,6 +36,7 @@ class Memo:
         self._certificates: dict[bytes, Certificate] = {}
         self._signatures: dict[SignatureKey, None] = {}
         self._crl_signatures: dict[SignatureKey, None] = {}
+        self._crl_refutations: dict[SignatureKey, None] = {}
         self._max_certificates = max_certificates
         self._max_signatures = max_signatures
 
@@ -47,9 +48,9 @@ class Memo:
         """Whether this certificate's signature verified before under this key."""
         return key in self._signatures
 
-    def verified_crl(self, key: SignatureKey) -> bool:
-        """Whether this CRL's signature verified before under this key."""
-        return key in self._crl_signatures
+    def crl_verdict(self, key: SignatureKey) -> bool | None:
+        """Whether this CRL's signature verified under this key, or did not; None if it was not tried before."""
+        return True if key in self._crl_signatures else False if key in self._crl_refutations else None
 
     def admit(self, certificates: Iterable[Certificate], signatures: Iterable[SignatureKey]) -> None:
         """Remember what a completed path was made of; what is known already keeps its place and costs nothing."""
@@ -60,10 +61,15 @@ class Memo:
         _trim(self._certificates, self._max_certificates)
         _trim(self._signatures, self._max_signatures)
 
-    def admit_crl(self, key: SignatureKey) -> None:
-        """Remember that a CRL's signature verified; CRLs come from the operator, not from clients."""
-        self._crl_signatures[key] = None
-        _trim(self._crl_signatures, self._max_signatures)
+    def admit_crl(self, key: SignatureKey, *, verified: bool) -> None:
+        """Remember whether a CRL's signature verifies under a key.
+
+        CRLs come from the operator, but a client can send certificates that might have signed them:
+        what did not verify is kept apart, so that it drives nothing out.
+        """
+        known = self._crl_signatures if verified else self._crl_refutations
+        known[key] = None
+        _trim(known, self._max_signatures)
 
     def __len__(self) -> int:
         return len(self._certificates) + len(self._signatures) + len(self._crl_signatures)

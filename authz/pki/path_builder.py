@@ -278,8 +278,8 @@ def _checker(
         anchors = [one.certificate for one in trust.anchors_by_subject.get(name, ())]
         return anchors + trust.known_by_subject.get(name, []) + pool.get(name, [])
 
-    def prove(signer: Certificate, anchor: TrustAnchor) -> None:
-        _Search(pool, trust, at, CRL_SIGNER_POLICY, budget, checker, anchor).run(signer)
+    def prove(signer: Certificate, anchor: TrustAnchor) -> Sequence[Certificate]:
+        return _Search(pool, trust, at, CRL_SIGNER_POLICY, budget, checker, anchor).run(signer).certificates
 
     checker = RevocationChecker(crls, at, budget, trust.memo, signers, prove)
     return checker

@@ -1,0 +1,112 @@
+"""What the CRLs of one issuer, one key and one scope say together about a certificate: complete ones and their deltas.
+
+Deltas are trusted unevenly, on purpose. Whatever a delta lists counts as soon as it is newer than the
+complete CRL; that a certificate is off the list again counts only where RFC 5280 section 5.2.4 lets the
+two be combined.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from authz.pki.crl_store import current
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from authz.pki.certificate import Certificate
+    from authz.pki.crl import Crl
+    from authz.pki.crl_index import Listed
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was said: the CRLs asked, and an entry that lists the certificate, with the CRL it is in.
+
+    `stale` is whether that entry is only what was known last, because newer CRLs are due. `problem`
+    says why the CRLs asked cannot prove the certificate good, empty if they can.
+    """
+
+    crls: tuple[Crl, ...]
+    listed: tuple[Crl, Listed] | None
+    stale: bool
+    problem: str
+
+
+@dataclass(slots=True)
+class CrlGroup:
+    """CRLs of one issuer, key and scope, none of them from the future, their signatures verified."""
+
+    complete: Sequence[Crl]
+    deltas: Sequence[Crl]
+
+    @classmethod
+    def of(cls, crls: Iterable[Crl]) -> CrlGroup:
+        """The group of `crls`; of complete CRLs those that no other supersedes."""
+        crls = list(crls)
+        return cls(current(one for one in crls if not one.is_delta), [one for one in crls if one.is_delta])
+
+    def ask(self, certificate: Certificate, at: datetime) -> Answer:
+        """6.3.3 (i) to (l). Where number and date disagree about which CRL is the newest, all of them must agree."""
+        asked: list[Crl] = []
+        listed: tuple[Crl, Listed] | None = None
+        stale, problem = True, ""
+        for complete in self.complete:
+            heard = _heard(complete, self.deltas, at) if self.deltas else []
+            asked += (complete, *heard)
+            overdue = _overdue(complete, at)
+            problem = problem or overdue or "".join(filter(None, map(_unusable, (complete, *heard))))
+            found = _listing(complete, heard, certificate, at)
+            if found is not None and stale:
+                listed, stale = found, bool(overdue and _overdue(found[0], at))
+        return Answer(tuple(asked), listed, stale, problem)
+
+
+def _listing(complete: Crl, deltas: Iterable[Crl], certificate: Certificate, at: datetime) -> tuple[Crl, Listed] | None:
+    removed = False
+    for delta in deltas:
+        entry = delta.index.find(certificate.serial, certificate.issuer)
+        if entry is None:
+            continue
+        if not entry.removes:
+            return delta, entry
+        removed = removed or _combines(delta, complete, at)
+    entry = complete.index.find(certificate.serial, certificate.issuer)
+    return None if entry is None or removed else (complete, entry)
+
+
+def _heard(complete: Crl, deltas: Iterable[Crl], at: datetime) -> list[Crl]:
+    """The deltas that know more than `complete`, but for those that one which combines with it supersedes."""
+    newer = [one for one in deltas if _is_newer(one, complete)]
+    combined = [one for one in newer if _combines(one, complete, at)]
+    return [one for one in newer if not any(other.supersedes(one) for other in combined)]
+
+
+def _is_newer(delta: Crl, complete: Crl) -> bool:
+    """Whether number or date puts the delta behind the complete CRL."""
+    if delta.number is not None and complete.number is not None and delta.number > complete.number:
+        return True
+    return delta.this_update > complete.this_update
+
+
+def _combines(delta: Crl, complete: Crl, at: datetime) -> bool:
+    """5.2.4: the delta is current, starts at or before the complete CRL, and ends after it."""
+    if delta.base_number is None or complete.number is None or delta.number is None or _overdue(delta, at):
+        return False
+    in_order = delta.base_number <= complete.number < delta.number
+    return in_order and delta.this_update >= complete.this_update
+
+
+def _overdue(crl: Crl, at: datetime) -> str:
+    """Why the CRL is not current; empty if it is. Section 5.1.2.5 requires nextUpdate."""
+    if crl.next_update is None:
+        return f"the CRL of {crl.issuer.text} has no nextUpdate"
+    if crl.next_update < at:
+        return f"the CRL of {crl.issuer.text} expired on {crl.next_update:%Y-%m-%d %H:%M:%SZ}"
+    return ""
+
+
+def _unusable(crl: Crl) -> str:
+    return crl.unusable and f"the CRL of {crl.issuer.text} has a {crl.unusable}"

@@ -1,0 +1,70 @@
+"""Distribution points (RFC 5280 sections 4.2.1.13 and 5.2.5): where, by whom and for which reasons a CRL is issued."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+
+from authz.pki.names import Name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Reasons = frozenset[x509.ReasonFlags]
+Names = frozenset[object]
+"""Names of a distribution point, comparable: a `Name` for a directory name, the library's object for any other."""
+
+ALL_REASONS: Final[Reasons] = frozenset(x509.ReasonFlags) - {
+    x509.ReasonFlags.unspecified,
+    x509.ReasonFlags.remove_from_crl,
+}
+"""The reasons a distribution point can be limited to (RFC 5280 section 4.2.1.13, ReasonFlags)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A distribution point as section 6.3.3 works with it: its names, the issuers of its CRLs, its reasons."""
+
+    names: Names
+    crl_issuers: tuple[Name, ...]
+    reasons: Reasons
+
+
+def points_of(stated: Iterable[x509.DistributionPoint], issuer: Name) -> tuple[Point, ...]:
+    """The points of a certificate of `issuer`: those it states, then the implied one.
+
+    6.3.3, last paragraph: whatever the certificate says, CRLs that its issuer publishes under its own
+    name are asked as well.
+    """
+    implied = Point(frozenset({issuer}), (issuer,), ALL_REASONS)
+    return (*(_point(one, issuer) for one in stated), implied)
+
+
+def _point(stated: x509.DistributionPoint, issuer: Name) -> Point:
+    delegates = directory_names(stated.crl_issuer or ())
+    # 4.2.1.13: cRLIssuer, where present, names a directory entry. One that does not delegates to nobody.
+    issuers = (issuer,) if stated.crl_issuer is None else delegates
+    names = comparable(stated.full_name, stated.relative_name, issuers)
+    # 6.3.3 (b) (2) (i): without a name of its own the point goes by the names of its CRL issuers.
+    return Point(names or frozenset(delegates), issuers, reasons_of(stated.reasons))
+
+
+def directory_names(names: Iterable[x509.GeneralName]) -> tuple[Name, ...]:
+    """The directory names among `names`."""
+    return tuple(Name(one.value) for one in names if isinstance(one, x509.DirectoryName))
+
+
+def comparable(
+    full: Iterable[x509.GeneralName] | None, relative: x509.RelativeDistinguishedName | None, issuers: Iterable[Name]
+) -> Names:
+    """The names of a distribution point; a relative one is made full by the issuers it hangs from (4.2.1.13)."""
+    if relative is not None:
+        return frozenset(issuer.extended(relative) for issuer in issuers)
+    return frozenset(Name(one.value) if isinstance(one, x509.DirectoryName) else one for one in full or ())
+
+
+def reasons_of(stated: Iterable[x509.ReasonFlags] | None) -> Reasons:
+    """The reasons stated, all of them where none are."""
+    return ALL_REASONS if stated is None else frozenset(stated) & ALL_REASONS
