@@ -34,8 +34,9 @@ class Service:
 
     def __init__(self, folder: Path, settings: str, *, environment: Mapping[str, str] | None = None) -> None:
         self._folder = folder
-        self._config = folder / "authz.toml"
-        self._config.write_text(settings, encoding="utf-8")
+        config = folder / "authz.toml"
+        config.write_text(settings, encoding="utf-8")
+        self.command = (sys.executable, "-m", "authz", "--config", str(config), "serve")
         self._environment = {**os.environ, **(environment or {})}
         self._decisions: dict[str, dict[str, object]] = {}
         self._news = threading.Condition()
@@ -45,31 +46,34 @@ class Service:
 
     def start(self) -> None:
         """Start it and wait until it is ready. Raises `ConfigError` when it ends instead."""
-        command = [sys.executable, "-m", "authz", "--config", str(self._config), "serve"]
         self._ready.clear()
         self.process = subprocess.Popen(  # noqa: S603 - our own program
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self._environment, cwd=self._folder
+            self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self._environment, cwd=self._folder
         )
         threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
         if not self._ready.wait(START_SECONDS) or self.process.poll() is not None:
             raise ConfigError("the service does not start: " + " | ".join(self.log[-5:]))
 
     def _read(self, process: subprocess.Popen[bytes]) -> None:
-        for raw in process.stdout or ():
-            line = raw.decode("utf-8", "replace").rstrip()
-            self.log.append(line)
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if event.get("event") == "ready":
-                self._ready.set()
-            if "decision_id" in event:
-                with self._news:
-                    self._decisions[event["decision_id"]] = event
-                    self._news.notify_all()
+        if process.stdout is not None:
+            with process.stdout as lines:
+                for raw in lines:
+                    self._take(raw.decode("utf-8", "replace").rstrip())
         # Whoever waits for a service that has ended shall hear of it.
         self._ready.set()
+
+    def _take(self, line: str) -> None:
+        self.log.append(line)
+        try:
+            event = json.loads(line)
+        except ValueError:
+            return
+        if event.get("event") == "ready":
+            self._ready.set()
+        if "decision_id" in event:
+            with self._news:
+                self._decisions[event["decision_id"]] = event
+                self._news.notify_all()
 
     def decision(self, decision_id: str) -> dict[str, object]:
         """The log line of a decision; empty if it does not come."""

@@ -1,0 +1,64 @@
+"""The proxy's own word against the header."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from authz.errors import Refused
+from authz.headers import check_statement
+from authz.model import CheckRequest, HeaderRules, StatementForm
+from authz.reasons import Reason
+
+LEAF = b"0\x03\x02\x01\x01"
+STATED = b"sha256=" + hashlib.sha256(LEAF).hexdigest().encode()
+ENVOY = HeaderRules(statement_header="x-authz-peer", statement=StatementForm.ENVOY_FINGERPRINT)
+NGINX = HeaderRules(statement_header="x-authz-peer", statement=StatementForm.NGINX_VERIFY)
+MISSING, CONTRADICTS = Reason.PROXY_STATEMENT_MISSING, Reason.PROXY_STATEMENT_CONTRADICTS
+
+
+@pytest.mark.parametrize(
+    ("rules", "values", "leaf", "reason"),
+    [
+        (ENVOY, [STATED], LEAF, None),
+        (ENVOY, [b"sha256="], None, None),
+        (ENVOY, [], None, MISSING),
+        (ENVOY, [], LEAF, MISSING),
+        (ENVOY, [STATED, STATED], LEAF, MISSING),
+        (ENVOY, [STATED], None, CONTRADICTS),
+        (ENVOY, [b"sha256="], LEAF, CONTRADICTS),
+        (ENVOY, [b"sha256=-"], None, CONTRADICTS),
+        (ENVOY, [b""], None, CONTRADICTS),
+        (ENVOY, [STATED.upper()], LEAF, CONTRADICTS),
+        (ENVOY, [STATED], LEAF + b"x", CONTRADICTS),
+        (NGINX, [b"NONE"], None, None),
+        (NGINX, [b"SUCCESS"], LEAF, None),
+        (NGINX, [b"FAILED:self-signed certificate"], LEAF, None),
+        (NGINX, [b"NONE"], LEAF, CONTRADICTS),
+        (NGINX, [b"SUCCESS"], None, CONTRADICTS),
+        (NGINX, [b"FAILED"], LEAF, CONTRADICTS),
+        (HeaderRules(), [], LEAF, None),
+        (HeaderRules(), [], None, None),
+    ],
+)
+def test_statement_must_say_what_the_header_says(
+    rules: HeaderRules, values: list[bytes], leaf: bytes | None, reason: Reason | None
+) -> None:
+    """Missing, repeated or contradicting: refused."""
+    assert outcome(rules, [(b"x-authz-peer", value) for value in values], leaf) is reason
+
+
+def test_statement_in_an_underscore_twin_is_missing() -> None:
+    """A twin is not the proxy's."""
+    assert outcome(ENVOY, [(b"x_authz_peer", STATED)], LEAF) is MISSING
+    assert outcome(ENVOY, [(b"x-authz-peer", STATED), (b"x_authz_peer", STATED)], LEAF) is MISSING
+
+
+def outcome(rules: HeaderRules, headers: list[tuple[bytes, bytes]], leaf: bytes | None) -> Reason | None:
+    """The reason of the refusal, if it is one."""
+    try:
+        check_statement(CheckRequest("", "", tuple(headers)), rules, leaf)
+    except Refused as refused:
+        return refused.reason
+    return None

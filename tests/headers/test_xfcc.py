@@ -1,0 +1,161 @@
+"""Envoy's text form: what is read, and what is refused."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pki_factory import Authority, Minted, chain_pem
+
+from authz.errors import Refused
+from authz.headers import present, xfcc
+from authz.headers.xfcc import Element, parse
+from authz.model import HeaderRules
+from authz.reasons import Reason
+
+RULES = HeaderRules()
+ROOT = Authority.root()
+INTERMEDIATE = ROOT.intermediate()
+ALICE = INTERMEDIATE.leaf("alice")
+MALLORY = INTERMEDIATE.leaf("mallory")
+
+
+def escaped(*certificates: Minted) -> str:
+    """PEM as Envoy escapes it."""
+    return quote(chain_pem(*certificates), safe="-")
+
+
+def header(leaf: Minted = ALICE, *others: Minted, tail: str = "") -> bytes:
+    """The value Envoy makes for a leaf and what was sent with it."""
+    cert, chain = escaped(leaf), escaped(leaf, *others)
+    return f'Hash={leaf.sha256.hex()};Cert="{cert}";Chain="{chain}"{tail}'.encode()
+
+
+def test_envoys_value_gives_leaf_and_others() -> None:
+    """The leaf, and the bag without it, in order."""
+    (chain,) = xfcc.decode(header(ALICE, INTERMEDIATE, ROOT), RULES)
+    assert chain.leaf == ALICE.der
+    assert chain.others == (INTERMEDIATE.der, ROOT.der)
+
+
+def test_duplicates_in_the_chain_are_dropped() -> None:
+    """A bag holds each certificate once."""
+    (chain,) = xfcc.decode(header(ALICE, INTERMEDIATE, ALICE, INTERMEDIATE), RULES)
+    assert chain.others == (INTERMEDIATE.der,)
+
+
+def test_present_is_what_envoy_writes() -> None:
+    """Our own writer, used for decisions offline, and a copy of Envoy's agree."""
+    assert present(ALICE.der, [INTERMEDIATE.der]) == header(ALICE, INTERMEDIATE)
+
+
+@pytest.mark.parametrize(
+    ("value", "leaf"),
+    [
+        (f'Cert="{escaped(ALICE)}"', ALICE),
+        (f'Chain="{escaped(ALICE, INTERMEDIATE)}"', ALICE),
+        (f'cert="{escaped(ALICE)}";HASH={ALICE.sha256.hex()}', ALICE),
+        (f'By=spiffe://a/b;Cert="{escaped(ALICE)}";Subject="CN=\\"a\\",O=b\\\\";URI=;DNS=a.example', ALICE),
+    ],
+)
+def test_leaf_is_cert_or_the_first_of_chain(value: str, leaf: Minted) -> None:
+    """Keys in any case; By, Subject, URI and DNS decide nothing."""
+    assert xfcc.decode(value.encode(), RULES)[0].leaf == leaf.der
+
+
+FORGED_PAIR = f';URI=spiffe://x;Cert="{escaped(MALLORY)}";Hash={MALLORY.sha256.hex()}'
+FORGED_ELEMENT = f';URI=spiffe://x,Hash={MALLORY.sha256.hex()};Cert="{escaped(MALLORY)}"'
+MALFORMED, AMBIGUOUS = Reason.HEADER_MALFORMED, Reason.HEADER_AMBIGUOUS
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (header(tail=FORGED_PAIR), AMBIGUOUS),
+        (header(tail=f';Chain="{escaped(MALLORY)}"'), AMBIGUOUS),
+        (header(tail=f";Hash={ALICE.sha256.hex()}"), AMBIGUOUS),
+        (header(tail=';URI=spiffe://x"'), MALFORMED),
+        (header(tail=';URI=spi"ffe://x'), MALFORMED),
+        (header(tail=";URI=a\\"), MALFORMED),
+        (header(tail=";URI=a\x00b"), MALFORMED),
+        (header(tail=";URI=a\tb"), MALFORMED),
+        (header() + b";URI=\xff", MALFORMED),
+        (header(tail=";Evil=1"), MALFORMED),
+        (header(tail=";"), MALFORMED),
+        (header(tail=","), MALFORMED),
+        (header(tail=";URI"), MALFORMED),
+        (header(tail=";URI=a, URI=b"), MALFORMED),
+        (b"", MALFORMED),
+        (b",", MALFORMED),
+        (b"Hash=00", MALFORMED),
+        (f"Hash={ALICE.sha256.hex()}".encode(), Reason.HEADER_WITHOUT_CERTIFICATE),
+        (f'Hash={ALICE.sha256.hex().upper()};Cert="{escaped(ALICE)}"'.encode(), MALFORMED),
+        (f'Hash=;Cert="{escaped(ALICE)}"'.encode(), MALFORMED),
+        (f'Hash={MALLORY.sha256.hex()};Cert="{escaped(ALICE)}"'.encode(), Reason.HEADER_HASH_MISMATCH),
+        (f'Cert="{escaped(ALICE)}";Chain="{escaped(MALLORY, ALICE)}"'.encode(), MALFORMED),
+        (f'Cert="{escaped(ALICE, MALLORY)}"'.encode(), MALFORMED),
+        (f"Cert={escaped(ALICE)}".encode(), MALFORMED),
+        (b'Cert=""', MALFORMED),
+        (b'Cert="";Chain=""', MALFORMED),
+        (f'Cert="{escaped(ALICE)}%41"'.encode(), MALFORMED),
+        (f'Cert="{escaped(ALICE)}%"'.encode(), MALFORMED),
+        (f'Cert="{escaped(ALICE).replace("%0A", "%0D%0A")}"'.encode(), MALFORMED),
+        (f'Cert="{escaped(ALICE).replace("%2B", "%2b")}x"'.encode(), MALFORMED),
+        (f'Cert="text{escaped(ALICE)}"'.encode(), MALFORMED),
+        (f'Cert="{escaped(ALICE).replace("CERTIFICATE", "PRIVATE KEY")}"'.encode(), MALFORMED),
+        (f'Hash={ALICE.sha256.hex()};"Cert"="{escaped(ALICE)}"'.encode(), MALFORMED),
+        (b",".join([header()] * 17), Reason.HEADER_ELEMENTS_UNEXPECTED),
+    ],
+)
+def test_hostile_value_is_refused(value: bytes, reason: Reason) -> None:
+    """Forged pairs and elements, stray quotes, foreign octets, other encodings: each has its reason."""
+    with pytest.raises(Refused) as caught:
+        xfcc.decode(value, RULES)
+    assert caught.value.reason is reason
+
+
+def test_forged_element_is_an_element_more() -> None:
+    """A comma in a URI makes a second element, which the caller counts and refuses."""
+    assert [one.leaf for one in xfcc.decode(header(tail=FORGED_ELEMENT), RULES)] == [ALICE.der, MALLORY.der]
+
+
+@pytest.mark.parametrize(("count", "good"), [(9, True), (10, False)])
+def test_more_than_ten_certificates_are_refused(count: int, good: bool) -> None:
+    """The leaf and nine others; duplicates are not counted."""
+    others = [ROOT.leaf(f"x{number}") for number in range(count)]
+    value = header(ALICE, *others, *others[:2])
+    if good:
+        assert len(xfcc.decode(value, RULES)[0].others) == count
+        return
+    with pytest.raises(Refused) as caught:
+        xfcc.decode(value, RULES)
+    assert caught.value.reason is Reason.TOO_MANY_CERTIFICATES
+
+
+BARE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E, exclude_characters='",;\\'))
+QUOTED = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E))
+PAIR = st.one_of(
+    st.tuples(st.sampled_from(["By", "Hash", "URI", "DNS"]), BARE.map(str.encode)),
+    st.tuples(st.sampled_from(["Cert", "Chain", "Subject", "Issuer"]), QUOTED.map(str.encode)),
+)
+ELEMENTS = st.lists(
+    st.lists(PAIR, min_size=1, max_size=6).map(lambda pairs: Element(tuple(pairs))), min_size=1, max_size=5
+)
+
+
+@given(ELEMENTS.map(tuple))
+def test_format_then_parse_is_identity(elements: tuple[Element, ...]) -> None:
+    """What is written is what is read."""
+    assert parse(xfcc.format(elements)) == elements
+
+
+@given(st.binary(max_size=200))
+def test_parse_of_any_octets_is_elements_or_refused(value: bytes) -> None:
+    """Nothing else comes of any octets, and what is read is written back the same way."""
+    try:
+        elements = parse(value)
+    except Refused:
+        return
+    assert parse(xfcc.format(elements)) == elements

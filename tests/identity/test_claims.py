@@ -1,0 +1,113 @@
+"""Claims name a user of one organization, at one moment."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from pki_factory import NOW
+
+from authz.errors import Refused
+from authz.identity.claims import LEEWAY, identity_from_claims
+from authz.model import Organization, TokenSettings
+from authz.reasons import Reason
+
+AT = int(NOW.timestamp())
+GOOD = {"iss": "https://id", "aud": "api", "sub": "alice", "exp": AT + 60}
+BY_ISSUER = TokenSettings(issuer="https://id", audience="api")
+BY_CLAIM = TokenSettings(organization_claim="org")
+DIGEST = b"\x07" * 32
+X5T = base64.urlsafe_b64encode(DIGEST).decode().rstrip("=")
+FOREIGN, MALFORMED = Reason.IDENTITY_OF_ANOTHER_ORGANIZATION, Reason.IDENTITY_MALFORMED
+UNSUPPORTED = Reason.TOKEN_BINDING_UNSUPPORTED
+
+
+def outcome(claims: dict[str, object], settings: TokenSettings = BY_ISSUER) -> Reason | str:
+    """The user named, or the reason of the refusal."""
+    try:
+        return identity_from_claims(claims, Organization(1, "acme", (), token=settings), NOW).user
+    except Refused as refused:
+        return refused.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, "alice"),
+        ({"aud": ["other", "api"]}, "alice"),
+        ({"sub": "Alice"}, "Alice"),
+        ({"iss": "https://evil"}, FOREIGN),
+        ({"iss": None}, FOREIGN),
+        ({"iss": ["https://id"]}, FOREIGN),
+        ({"aud": "other"}, FOREIGN),
+        ({"aud": []}, FOREIGN),
+        ({"aud": ["api", 1]}, FOREIGN),
+        ({"aud": {"api": 1}}, FOREIGN),
+        ({"sub": ""}, MALFORMED),
+        ({"sub": 1}, MALFORMED),
+        ({"sub": None}, MALFORMED),
+        ({"sub": " alice"}, MALFORMED),
+        ({"sub": "a\x00"}, MALFORMED),
+        ({"sub": "a\u202e"}, MALFORMED),
+        ({"sub": "\ud800"}, MALFORMED),
+        ({"sub": "a" * 256}, MALFORMED),
+        ({"exp": AT - LEEWAY + 1}, "alice"),
+        ({"exp": AT - LEEWAY}, Reason.TOKEN_EXPIRED),
+        ({"exp": float(AT + 1)}, "alice"),
+        ({"exp": True}, MALFORMED),
+        ({"exp": str(AT + 60)}, MALFORMED),
+        ({"exp": None}, MALFORMED),
+        ({"exp": float("inf")}, MALFORMED),
+        ({"exp": float("nan")}, MALFORMED),
+        ({"exp": 10**400}, MALFORMED),
+        ({"exp": -1}, MALFORMED),
+        ({"nbf": AT + LEEWAY}, "alice"),
+        ({"nbf": AT + LEEWAY + 1}, Reason.TOKEN_NOT_YET_VALID),
+        ({"iat": AT + LEEWAY + 1}, Reason.TOKEN_NOT_YET_VALID),
+        ({"cnf": {"x5t#S256": X5T}}, "alice"),
+        ({"cnf": {"x5t#S256": X5T + "="}}, UNSUPPORTED),
+        ({"cnf": {"x5t#S256": X5T[:-1]}}, UNSUPPORTED),
+        ({"cnf": {"x5t#S256": "é"}}, UNSUPPORTED),
+        ({"cnf": {"x5t#S256": 1}}, UNSUPPORTED),
+        ({"cnf": {"x5t#S256": X5T, "jkt": "x"}}, UNSUPPORTED),
+        ({"cnf": {"jwk": {}}}, UNSUPPORTED),
+        ({"cnf": {}}, UNSUPPORTED),
+        ({"cnf": None}, UNSUPPORTED),
+    ],
+)
+def test_claims_changed_give_the_expected_outcome(change: dict[str, object], expected: Reason | str) -> None:
+    """Issuer, audience, times, name and binding, one at a time."""
+    assert outcome({**GOOD, **change}) == expected
+
+
+def test_claims_without_expiry_are_refused() -> None:
+    """A payload without exp would be good for ever."""
+    assert outcome({key: value for key, value in GOOD.items() if key != "exp"}) is MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("settings", "claims", "expected"),
+    [
+        (TokenSettings(), {}, FOREIGN),
+        (TokenSettings(issuer="https://id"), {}, FOREIGN),
+        (TokenSettings(audience="api"), {}, FOREIGN),
+        (BY_CLAIM, {"org": "acme"}, "alice"),
+        (BY_CLAIM, {"org": "Acme"}, FOREIGN),
+        (BY_CLAIM, {"org": ["acme"]}, FOREIGN),
+        (BY_CLAIM, {}, FOREIGN),
+        (TokenSettings(issuer="https://other", organization_claim="org"), {"org": "acme"}, FOREIGN),
+        (TokenSettings(issuer="https://id", organization_claim="org"), {"org": "acme"}, "alice"),
+        (TokenSettings(issuer="https://id", audience="api", user_claim="email"), {"email": "a@b"}, "a@b"),
+    ],
+)
+def test_tie_to_the_organization_must_hold_wholly(
+    settings: TokenSettings, claims: dict[str, object], expected: Reason | str
+) -> None:
+    """Issuer with audience, or a claim that names it; nothing configured ties nothing."""
+    assert outcome({**GOOD, **claims}, settings) == expected
+
+
+def test_confirmation_is_the_stated_digest() -> None:
+    """What the token is bound to is handed on."""
+    organization = Organization(1, "acme", (), token=BY_ISSUER)
+    assert identity_from_claims({**GOOD, "cnf": {"x5t#S256": X5T}}, organization, NOW).confirmation == DIGEST

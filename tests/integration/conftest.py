@@ -1,0 +1,92 @@
+"""A real Envoy, the real service in a process of its own, an application, and real TLS clients."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from authz.demo import Stage
+from authz.demo.client import Connection, client_context
+from authz.demo.mint import HOST
+from authz.demo.processes import envoy_binary, running
+from authz.directory import Store
+from authz.errors import ConfigError
+
+
+def need(what: str, *, found: bool) -> None:
+    """Skip, visibly, without a program; fail where it is required (`REQUIRE_<WHAT>`)."""
+    if found:
+        return
+    if os.environ.get(f"REQUIRE_{what.upper()}"):
+        pytest.fail(f"REQUIRE_{what.upper()} is set, and there is no {what}", pytrace=False)
+    pytest.skip(f"there is no {what} on this machine")
+
+
+def _envoy_found() -> bool:
+    try:
+        return envoy_binary().exists()
+    except ConfigError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def curl() -> str:
+    """The curl on PATH."""
+    need("curl", found=shutil.which("curl") is not None)
+    return "curl"
+
+
+@pytest.fixture(scope="session")
+def openssl() -> str:
+    """The openssl on PATH."""
+    need("openssl", found=shutil.which("openssl") is not None)
+    return "openssl"
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """The demonstration's world, running; tests that change it use a stage of their own."""
+    yield from _running(tmp_path_factory.mktemp("stage"))
+
+
+@pytest.fixture
+def own_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A world of one test's own."""
+    yield from _running(tmp_path_factory.mktemp("own"))
+
+
+def _running(folder: Path) -> Iterator[Stage]:
+    need("envoy", found=_envoy_found())
+    made = Stage(folder)
+    with running(made.application, made.service, made.envoy):
+        yield made
+
+
+@pytest.fixture
+def dial() -> Iterator[Callable[..., Connection]]:
+    """Opens connections to a stage as the holder of a certificate: `dial(stage, "alice", context=…)`."""
+    opened = []
+
+    def connect(stage: Stage, certificate: str | None, **options: object) -> Connection:
+        folder = stage.world.folder
+        path = None if certificate is None else folder / f"{certificate}.pem"
+        context = options.pop("context", None) or client_context(folder / "roots.pem", path)
+        connection = Connection(stage.envoy.port, context, HOST, **options)  # type: ignore[arg-type]
+        opened.append(connection)
+        return connection
+
+    yield connect
+    for connection in opened:
+        connection.close()
+
+
+@pytest.fixture
+def store(own_stage: Stage) -> Iterator[Store]:
+    """The directory of the test's own stage, as the operator's command opens it."""
+    opened = Store(own_stage.world.database)
+    yield opened
+    opened.close()

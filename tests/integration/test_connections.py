@@ -1,0 +1,127 @@
+"""Protocols, resumption, and what happens on connections that stay open."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import subprocess
+import time
+
+import pytest
+from dialing import Dial, bearer
+
+from authz.demo import Stage
+from authz.demo.client import Connection, client_context
+from authz.demo.mint import HOST
+from authz.directory import Store
+
+pytestmark = pytest.mark.envoy
+
+BOUND = 1.0
+"""Seconds from a change to the last request it does not hold for: the published bound."""
+
+
+def context_of(stage: Stage, name: str, version: ssl.TLSVersion) -> ssl.SSLContext:
+    """A client of one TLS version."""
+    context = client_context(stage.world.folder / "roots.pem", stage.world.folder / f"{name}.pem")
+    context.minimum_version = context.maximum_version = version
+    return context
+
+
+VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+
+
+@VERSIONS
+def test_tls_version_right_certificate_is_allowed(stage: Stage, dial: Dial, version: ssl.TLSVersion) -> None:
+    """Both versions carry the certificate."""
+    connection = dial(stage, "alice", context=context_of(stage, "alice", version))
+    assert connection.get(headers=bearer(stage, "alice")).status == 200
+    assert connection.tls.version() == {"TLSv1_2": "TLSv1.2", "TLSv1_3": "TLSv1.3"}[version.name]
+
+
+@VERSIONS
+def test_tls_version_wrong_certificate_is_denied(stage: Stage, dial: Dial, version: ssl.TLSVersion) -> None:
+    """Both versions carry the wrong one as well."""
+    connection = dial(stage, "bob", context=context_of(stage, "bob", version))
+    assert connection.get(headers=bearer(stage, "alice")).status == 403
+
+
+@VERSIONS
+def test_resumed_session_is_still_checked(own_stage: Stage, store: Store, dial: Dial, version: ssl.TLSVersion) -> None:
+    """A resumed session carries the certificate of its first handshake, and a retired one is refused."""
+    context = context_of(own_stage, "alice", version)
+    first = dial(own_stage, "alice", context=context)
+    assert first.get(headers=bearer(own_stage, "alice")).status == 200
+    session = first.tls.session
+    resumed = dial(own_stage, "alice", context=context, session=session)
+    assert resumed.tls.session_reused
+    assert resumed.get(headers=bearer(own_stage, "alice")).status == 200
+    store.retire(1, own_stage.world.mint.now)
+    assert_denied_within_the_bound(own_stage, resumed)
+
+
+def test_registration_retired_open_connection_is_denied_within_the_bound(
+    own_stage: Stage, store: Store, dial: Dial
+) -> None:
+    """Nothing about the connection changes, and its next requests are refused."""
+    connection = dial(own_stage, "alice")
+    assert connection.get(headers=bearer(own_stage, "alice")).status == 200
+    store.retire(1, own_stage.world.mint.now)
+    assert_denied_within_the_bound(own_stage, connection)
+
+
+def test_certificate_revoked_open_connection_is_denied_within_the_bound(
+    own_stage: Stage, store: Store, dial: Dial
+) -> None:
+    """A newly published CRL bites on a connection that was opened before."""
+    connection = dial(own_stage, "alice")
+    assert connection.get(headers=bearer(own_stage, "alice")).status == 200
+    store.add_crl(own_stage.world.crl("issuing", "revoked", "alice", number=2), own_stage.world.mint.now)
+    assert_denied_within_the_bound(own_stage, connection)
+
+
+def assert_denied_within_the_bound(stage: Stage, connection: Connection) -> None:
+    """Every request that begins later than the bound is denied, and so are those after it."""
+    changed = time.monotonic()
+    last_allowed = 0.0
+    while time.monotonic() < changed + 2 * BOUND:
+        began = time.monotonic()
+        if connection.get(headers=bearer(stage, "alice")).status == 200:
+            last_allowed = began
+    assert last_allowed < changed + BOUND
+
+
+@pytest.mark.parametrize("protocol", ["--http1.1", "--http2"])
+@pytest.mark.parametrize(("certificate", "status"), [("alice", "200"), ("bob", "403")])
+def test_http_version_is_checked_alike(stage: Stage, curl: str, protocol: str, certificate: str, status: str) -> None:
+    """HTTP/1.1 and HTTP/2 ask the same question."""
+    version = {"--http1.1": "1.1", "--http2": "2"}[protocol]
+    assert (
+        run_curl(stage, curl, certificate, protocol, "--write-out", "%{http_code} %{http_version}")
+        == f"{status} {version}"
+    )
+
+
+def run_curl(stage: Stage, curl: str, certificate: str, *options: str) -> str:
+    """What curl writes, the body left out, as alice with somebody's certificate."""
+    folder, port = stage.world.folder, stage.envoy.port
+    command = [curl, "--silent", "--show-error", "--output", "/dev/null", "--cacert", str(folder / "roots.pem")]
+    command += ["--cert", str(folder / f"{certificate}.pem"), "--key", str(folder / f"{certificate}.key")]
+    command += [
+        "--connect-to",
+        f"{HOST}:{port}:127.0.0.1:{port}",
+        "--header",
+        f"authorization: Bearer {stage.token('alice')}",
+    ]
+    done = subprocess.run([*command, *options, f"https://{HOST}:{port}/"], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_certificate_request_has_an_empty_ca_list(stage: Stage, openssl: str, version: str) -> None:
+    """A client is asked for a certificate, and no CA names are sent that it might filter by."""
+    command = [openssl, "s_client", "-connect", f"127.0.0.1:{stage.envoy.port}", version, "-msg"]
+    done = subprocess.run(command, input="", capture_output=True, text=True, check=False, timeout=30)
+    assert "CertificateRequest" in done.stdout
+    assert "No client certificate CA names sent" in done.stdout
+    assert not re.search(r"Acceptable client certificate CA names", done.stdout)

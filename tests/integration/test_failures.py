@@ -1,0 +1,98 @@
+"""The service stopped, paused, or gone: 503, and the application is never reached."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+import pytest
+from dialing import Dial, bearer
+
+from authz.demo import Stage
+from authz.demo.processes import envoy_binary, envoy_config
+
+pytestmark = pytest.mark.envoy
+
+
+def status(stage: Stage, dial: Dial) -> int:
+    """The answer to alice, who is allowed while all is well."""
+    return dial(stage, "alice").get(headers=bearer(stage, "alice")).status
+
+
+def test_service_stopped_is_503_and_recovers(own_stage: Stage, dial: Dial) -> None:
+    """Nobody passes while nobody decides; a new service takes the socket over."""
+    own_stage.service.stop()
+    assert status(own_stage, dial) == 503
+    assert own_stage.application.requests == 0
+    own_stage.service.start()
+    assert status(own_stage, dial) == 200
+
+
+def test_service_killed_leaves_a_socket_that_the_next_takes_over(own_stage: Stage, dial: Dial) -> None:
+    """A socket file nobody answers at is no obstacle."""
+    process = own_stage.service.process
+    assert process is not None
+    process.kill()
+    process.wait()
+    assert own_stage.world.socket.exists()
+    assert status(own_stage, dial) == 503
+    own_stage.service.start()
+    assert status(own_stage, dial) == 200
+
+
+def test_service_paused_is_503(own_stage: Stage, dial: Dial) -> None:
+    """A service that hangs is not waited for, and not guessed for."""
+    process = own_stage.service.process
+    assert process is not None
+    process.send_signal(signal.SIGSTOP)
+    try:
+        assert status(own_stage, dial) == 503
+        assert own_stage.application.requests == 0
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def test_directory_gone_is_503_and_recovers(own_stage: Stage, dial: Dial) -> None:
+    """A directory that cannot be confirmed for two seconds decides nothing, until it is back."""
+    file = own_stage.world.folder / "authz.db"
+    hidden = file.with_suffix(".away")
+    assert status(own_stage, dial) == 200
+    file.rename(hidden)
+    wait_for(own_stage, dial, 503)
+    hidden.rename(file)
+    wait_for(own_stage, dial, 200)
+
+
+def wait_for(stage: Stage, dial: Dial, expected: int) -> None:
+    """Ask until the answer is the expected one; any other but 200 and 503 fails."""
+    for _ in range(2_000):
+        answer = status(stage, dial)
+        assert answer in {200, 503}
+        if answer == expected:
+            return
+    pytest.fail(f"{expected} does not come")
+
+
+def test_second_service_at_one_socket_refuses_to_start(stage: Stage) -> None:
+    """A live socket is not stolen."""
+    environment = {**os.environ, "AUTHZ_OPS__ADDRESS": "127.0.0.1:0"}
+    command = stage.service.command
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "somebody answers at" in done.stderr
+
+
+def test_socket_is_closed_to_everybody_else(stage: Stage) -> None:
+    """Whoever can connect can claim any certificate: owner and group, nobody else."""
+    assert stage.world.socket.stat().st_mode & 0o777 == 0o660
+
+
+def test_shipped_configuration_validates(stage: Stage) -> None:
+    """Envoy itself finds nothing wrong with deploy/envoy.yaml."""
+    path = stage.world.folder / "validated.yaml"
+    path.write_text(envoy_config(stage.world.folder, stage.world.socket, 1, 2))
+    command = [str(envoy_binary()), "--mode", "validate", "--use-dynamic-base-id", "-c", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "deprecated" not in done.stderr

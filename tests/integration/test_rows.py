@@ -1,0 +1,53 @@
+"""Every row of the demonstration, and what it says of itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from authz.demo import Stage
+from authz.demo.rows import ROWS, Row
+
+pytestmark = pytest.mark.envoy
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.what.replace(" ", "_"))
+def test_row_comes_out_as_expected(stage: Stage, row: Row) -> None:
+    """Status, reason in the log, and what the application sees are the row's."""
+    answer, reason = stage.ask(row)
+    assert row.holds(answer, reason), (answer, reason)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.expected != 200], ids=lambda row: row.what)
+def test_refused_request_never_reaches_the_application(stage: Stage, row: Row) -> None:
+    """What is refused is not forwarded."""
+    before = stage.application.requests
+    stage.ask(row)
+    assert stage.application.requests == before
+
+
+def test_refusal_tells_the_client_the_public_code_only(stage: Stage) -> None:
+    """The reason stays with the operator; the client gets the code and the decision id."""
+    answer, reason = stage.ask(ROWS[1])
+    assert b"MUTUAL_AUTHENTICATION_FAILED" in answer.body
+    assert reason.encode() not in answer.body
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_demo_once_exits_zero_when_all_rows_hold(stage: Stage) -> None:
+    """The command itself shows the table, and its exit code says that all is well."""
+    done = subprocess.run(
+        [sys.executable, "-m", "authz", "demo", "--once"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(ROWS)} of {len(ROWS)} as expected" in done.stdout
+
+
+def test_row_that_differs_is_told_apart(stage: Stage) -> None:
+    """The check can fail: another status, another reason and a header that arrived are all noticed."""
+    answer, reason = stage.ask(ROWS[0])
+    assert not ROWS[1].holds(answer, reason)
+    assert not Row("", "alice", "alice", 200, arrives=(("x-authz-user", "bob"),)).holds(answer, reason)
+    assert not Row("", "alice", "alice", 200, spoofs=(("x", "alice"),)).holds(answer, reason)

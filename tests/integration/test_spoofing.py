@@ -1,0 +1,99 @@
+"""What a client writes itself must decide nothing, and arrive nowhere."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+from dialing import Dial, bearer
+
+from authz.demo import Stage
+from authz.demo.client import Connection
+from authz.demo.mint import HOST
+from authz.headers import present
+
+pytestmark = pytest.mark.envoy
+
+
+def alices_header(stage: Stage) -> str:
+    """The very header that Envoy makes of alice's certificate."""
+    der = ssl.PEM_cert_to_DER_cert(
+        (stage.world.folder / "alice.pem").read_text().partition("-----END")[0] + "-----END CERTIFICATE-----\n"
+    )
+    return present(der, []).decode("ascii")
+
+
+@pytest.mark.parametrize("certificate", [None, "stranger"])
+@pytest.mark.parametrize(
+    "name", ["x-forwarded-client-cert", "X-Forwarded-Client-Cert", "client-cert", "ssl-client-cert", "x-ssl-cert"]
+)
+def test_certificate_header_of_the_client_is_not_believed(
+    stage: Stage, dial: Dial, name: str, certificate: str | None
+) -> None:
+    """Alice's certificate in a header, without her key, is nobody's."""
+    connection = dial(stage, certificate)
+    answer = connection.get(headers=[*bearer(stage, "alice"), (name, alices_header(stage))])
+    assert answer.status == 403
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_spoofed_xfcc_beside_the_own_certificate_is_replaced(stage: Stage, dial: Dial, copies: int) -> None:
+    """Bob stays bob, however many of alice's headers he sends."""
+    spoofs = [("x-forwarded-client-cert", alices_header(stage))] * copies
+    assert dial(stage, "bob").get(headers=[*bearer(stage, "alice"), *spoofs]).status == 403
+    assert dial(stage, "bob").get(headers=[*bearer(stage, "bob"), *spoofs]).status == 200
+
+
+@pytest.mark.parametrize("name", ["x_forwarded_client_cert", "x_authz_user", "x_authz_payload"])
+def test_underscore_twin_is_rejected_by_the_proxy(stage: Stage, dial: Dial, name: str) -> None:
+    """A name that servers fold into a trusted one does not get in."""
+    assert dial(stage, "alice").get(headers=[*bearer(stage, "alice"), (name, "root")]).status == 400
+
+
+@pytest.mark.parametrize("name", ["x-authz-user", "x-authz-binding", "x-authz-peer", "x-authz-payload", "X-AUTHZ-USER"])
+def test_identity_header_of_the_client_is_replaced(stage: Stage, dial: Dial, name: str) -> None:
+    """Whatever the client claims, the application sees what was decided, once."""
+    answer = dial(stage, None).get(headers=[*bearer(stage, "olga"), (name, "spoofed")])
+    assert answer.status == 200
+    assert "spoofed" not in answer.body.decode()
+    assert answer.seen["x-authz-user"] == "olga"
+
+
+def test_payload_of_the_client_is_not_an_identity(stage: Stage, dial: Dial) -> None:
+    """A payload header without a verified token names nobody."""
+    payload = stage.token("olga").split(".")[1]
+    assert dial(stage, None).get(headers=[("x-authz-payload", payload)]).status == 401
+
+
+def test_token_with_a_forged_signature_names_nobody(stage: Stage, dial: Dial) -> None:
+    """The proxy hands no payload over, and the service refuses."""
+    head, payload, signature = stage.token("olga").split(".")
+    forged = f"{head}.{payload}.{signature[::-1]}"
+    assert dial(stage, None).get(headers=[("authorization", f"Bearer {forged}")]).status == 401
+
+
+@pytest.mark.parametrize("target", ["x-forwarded-client-cert", "x-authz-peer", "x-authz-payload"])
+def test_hop_by_hop_removal_denies_at_worst(stage: Stage, dial: Dial, target: str) -> None:
+    """Naming a trusted header in Connection makes no required user out of a certificate-less one."""
+    answer = dial(stage, "bob").get(headers=[*bearer(stage, "alice"), ("connection", f"close, {target}")])
+    assert answer.status in {400, 401, 403}
+
+
+def test_large_header_of_the_client_does_no_harm(stage: Stage, dial: Dial) -> None:
+    """150 KB of a spoofed header are Envoy's to refuse."""
+    answer = dial(stage, "alice").get(headers=[*bearer(stage, "alice"), ("x-forwarded-client-cert", "A" * 150_000)])
+    assert answer.status == 431
+
+
+@pytest.mark.parametrize("path", ["/a%2Fb/..%2fc", "//x", "/v1/check/../../", "/healthz", "/metrics", "/v1/verify"])
+def test_path_of_the_client_changes_no_decision(stage: Stage, dial: Dial, path: str) -> None:
+    """No path is exempt, and none reaches the service's own."""
+    assert dial(stage, "bob").get(path, headers=bearer(stage, "alice")).status in {400, 403}
+
+
+def test_host_spelled_otherwise_is_the_same_organization(stage: Stage, dial: Dial) -> None:
+    """Case, port and a trailing dot name nobody else."""
+    for host in (HOST.upper(), f"{HOST}:8443", f"{HOST}."):
+        connection: Connection = dial(stage, "alice")
+        connection._host = host
+        assert connection.get(headers=bearer(stage, "alice")).status == 200

@@ -1,0 +1,326 @@
+"""The gates in order, the table of the design, and a neighbour who tries to get in."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from pki_factory import NOW, Authority, Minted, san
+from world import (
+    ACME,
+    ALICE,
+    BOB,
+    CA,
+    EVIL_ALICE,
+    EVIL_CA,
+    REVOKED,
+    ROOT,
+    STRANGER,
+    Says,
+    decide,
+    request,
+    standard_view,
+)
+
+from authz.decision import Allow, Deny
+from authz.errors import NotLoaded
+from authz.model import BindingScope, CheckRequest, Enforcement, HeaderRules, Identity, StatementForm
+from authz.pki import Certificate, TrustStore
+from authz.reasons import Reason
+from authz.view import Door, Hop
+
+FOREIGN = Authority.root("Foreign").leaf("alice")
+EXPIRED = CA.leaf("expired", not_after=NOW - timedelta(days=1))
+
+
+def told(decision: Allow | Deny) -> str:
+    """The reason of a denial, else the binding as the header says it."""
+    if isinstance(decision, Deny):
+        return decision.reason.value
+    return "" if decision.binding is None else str(decision.binding)
+
+
+R = Reason
+TABLE = [
+    # user, chain, reason of the denial or None, binding as the header says it
+    ("alice", (), R.CERTIFICATE_REQUIRED, None),
+    ("alice", (ALICE, CA), None, "bound"),
+    ("alice", (BOB, CA), R.CERTIFICATE_OF_ANOTHER_USER, None),
+    ("alice", (STRANGER, CA), R.CERTIFICATE_NOT_REGISTERED, None),
+    ("alice", (REVOKED, CA), R.CERTIFICATE_REVOKED, None),
+    ("alice", (EXPIRED, CA), R.CERTIFICATE_EXPIRED, None),
+    ("alice", (FOREIGN,), R.ISSUER_UNKNOWN, None),
+    ("oscar", (), None, "certificate_required"),
+    ("oscar", (ALICE, CA), None, "certificate_of_another_user"),
+    ("oscar", (STRANGER, CA), None, "certificate_not_registered"),
+    ("oscar", (REVOKED, CA), R.CERTIFICATE_REVOKED, None),
+    ("oscar", (FOREIGN,), R.ISSUER_UNKNOWN, None),
+    ("olga", (), None, ""),
+    ("olga", (ALICE, CA), None, ""),
+    ("olga", (STRANGER, CA), None, ""),
+    ("olga", (REVOKED, CA), R.CERTIFICATE_REVOKED, None),
+    ("olga", (EXPIRED, CA), R.CERTIFICATE_EXPIRED, None),
+    ("olga", (FOREIGN,), R.ISSUER_UNKNOWN, None),
+]
+
+
+@pytest.mark.parametrize(("user", "chain", "reason", "binding"), TABLE)
+def test_table_of_the_design_holds(
+    user: str, chain: tuple[Minted, ...], reason: Reason | None, binding: str | None
+) -> None:
+    """Enforcement against certificate: allowed or denied, and why."""
+    decision = decide(request(*chain), user)
+    assert isinstance(decision, Allow) is (reason is None)
+    assert told(decision) == (binding if reason is None else reason.value)
+
+
+def test_allow_names_organization_user_and_certificate() -> None:
+    """What the identity headers are made of."""
+    decision = decide(request(ALICE, CA))
+    assert isinstance(decision, Allow)
+    assert (decision.organization, decision.user.name, decision.certificate) == (ACME, "alice", ALICE.sha256)
+
+
+@pytest.mark.parametrize(
+    ("check", "user", "reason"),
+    [
+        (request(ALICE, CA, host="unknown.example.test"), "alice", R.ORGANIZATION_UNKNOWN),
+        (request(ALICE, CA, host=""), "alice", R.HOST_MALFORMED),
+        (request(ALICE, CA), "nobody", R.USER_UNKNOWN),
+        (request(ALICE, CA), "Alice", R.USER_UNKNOWN),
+        (CheckRequest("", "acme.example.test", ((b"client-cert", b"x"),)), "alice", R.HEADER_UNEXPECTED),
+        (CheckRequest("", "acme.example.test", ((b"x-forwarded-client-cert", b"x"),)), "alice", R.HEADER_MALFORMED),
+    ],
+)
+def test_gate_that_refuses_first_is_told(check: CheckRequest, user: str, reason: Reason) -> None:
+    """Header, organization and user come before any certificate is decoded."""
+    assert told(decide(check, user)) == reason
+
+
+def test_organization_and_user_are_settled_before_a_header_is_decoded() -> None:
+    """A stranger cannot make us decode."""
+    garbage = ((b"x-forwarded-client-cert", b"garbage"),)
+    assert told(decide(CheckRequest("", "unknown.example.test", garbage))) == R.ORGANIZATION_UNKNOWN
+    assert told(decide(CheckRequest("", "acme.example.test", garbage), "nobody")) == R.USER_UNKNOWN
+
+
+def test_organization_switched_off_is_refused() -> None:
+    """For everybody in it."""
+    view = standard_view()
+    view.organizations["acme.example.test"] = replace(ACME, active=False)
+    assert told(decide(request(ALICE, CA), view=view)) == R.ORGANIZATION_INACTIVE
+
+
+def test_user_switched_off_is_refused() -> None:
+    """Whatever he shows."""
+    view = standard_view()
+    view.users = [replace(one, active=False) for one in view.users]
+    assert told(decide(request(ALICE, CA), view=view)) == R.USER_INACTIVE
+
+
+def test_organization_that_the_listener_does_not_serve_is_refused() -> None:
+    """A door serves whom it names."""
+    door = Door("d", (Says("alice"),), organizations=frozenset({"evil"}))
+    assert told(decide(request(ALICE, CA), door=door)) == R.ORGANIZATION_NOT_SERVED
+
+
+@pytest.mark.parametrize(
+    ("sources", "reason"),
+    [
+        ((), R.IDENTITY_MISSING),
+        ((Says("alice"), Says("olga")), R.IDENTITY_SOURCES_DISAGREE),
+        ((Says("alice", ALICE.sha256), Says("alice", BOB.sha256)), R.IDENTITY_SOURCES_DISAGREE),
+        ((Says("alice"), Says("alice", BOB.sha256)), R.TOKEN_BOUND_TO_ANOTHER_CERTIFICATE),
+        ((Says("alice", BOB.sha256), Says("alice")), R.TOKEN_BOUND_TO_ANOTHER_CERTIFICATE),
+        ((Says("alice", ALICE.sha256), Says("alice")), None),
+        ((Says("alice"), Says("alice", ALICE.sha256)), None),
+        ((Says("alice"), Says("alice")), None),
+    ],
+)
+def test_identity_sources_must_all_agree(sources: tuple[Says, ...], reason: Reason | None) -> None:
+    """One user, and no binding of any source is lost."""
+    decision = decide(request(ALICE, CA), door=Door("d", sources))
+    assert told(decision) == (reason or "bound")
+
+
+@pytest.mark.parametrize("chain", [(), (BOB, CA)])
+def test_bound_token_without_its_certificate_is_refused(chain: tuple[Minted, ...]) -> None:
+    """Even for a user of whom nothing is demanded."""
+    decision = decide(request(*chain), "olga", confirmation=ALICE.sha256)
+    assert told(decision) == R.TOKEN_BOUND_TO_ANOTHER_CERTIFICATE
+
+
+def test_bound_token_with_its_certificate_is_allowed() -> None:
+    """RFC 8705's happy end."""
+    assert isinstance(decide(request(ALICE, CA), confirmation=ALICE.sha256), Allow)
+
+
+@pytest.mark.parametrize(
+    ("host", "chain", "reason"),
+    [
+        ("acme.example.test", (EVIL_ALICE, EVIL_CA), R.SIGNATURE_INVALID),
+        ("evil.example.test", (ALICE, CA), R.SIGNATURE_INVALID),
+        ("evil.example.test", (EVIL_ALICE, EVIL_CA), None),
+    ],
+)
+def test_neighbour_with_equal_names_stays_outside(host: str, chain: tuple[Minted, ...], reason: Reason | None) -> None:
+    """CA names, user names and serial numbers collide; keys do not."""
+    assert told(decide(request(*chain, host=host))) == (reason or "bound")
+
+
+def test_neighbours_crl_revokes_nobody_here() -> None:
+    """A CRL speaks for a key: the other CA of the same name lists alice's serial in vain."""
+    view = standard_view()
+    view.crl_ders = (*view.crl_ders[:3], EVIL_CA.crl(EVIL_ALICE, number=99))
+    assert isinstance(decide(request(ALICE, CA), view=view), Allow)
+    assert told(decide(request(EVIL_ALICE, EVIL_CA, host="evil.example.test"), view=view)) == R.CERTIFICATE_REVOKED
+
+
+def test_registration_in_the_other_organization_does_not_count() -> None:
+    """The same leaf may be registered there, for a user of the same id."""
+    view = standard_view()
+    view.registered = [replace(view.registered[0], organization_id=2)]
+    assert told(decide(request(ALICE, CA), view=view)) == R.CERTIFICATE_NOT_REGISTERED
+
+
+def test_binding_scope_organization_takes_a_colleagues_certificate() -> None:
+    """The model's own rule, where the organization chose it."""
+    view = standard_view()
+    view.organizations["acme.example.test"] = replace(ACME, binding_scope=BindingScope.ORGANIZATION)
+    assert isinstance(decide(request(BOB, CA), view=view), Allow)
+
+
+def test_anchors_missing_deny_whoever_shows_a_certificate() -> None:
+    """No anchor, nobody trusted; who shows none is not asked."""
+    view = standard_view()
+    view.anchors = {}
+    assert told(decide(request(ALICE, CA), "olga", view=view)) == R.TRUST_ANCHORS_MISSING
+    assert isinstance(decide(request(), "olga", view=view), Allow)
+
+
+@pytest.mark.parametrize("kept", [(0,), (1,), ()])
+def test_crl_missing_for_any_certificate_is_unknown(kept: tuple[int, ...]) -> None:
+    """Every CA on the path needs one, and none at all is not good either."""
+    view = standard_view()
+    view.crl_ders = tuple(view.crl_ders[one] for one in kept)
+    assert told(decide(request(ALICE, CA), "olga", view=view)) == R.REVOCATION_UNKNOWN
+
+
+def test_leaf_alone_is_completed_from_the_stored_chain() -> None:
+    """For proxies that hand over the leaf and nothing else; the evidence says so."""
+    view = standard_view()
+    assert told(decide(request(ALICE), view=view)) == R.ISSUER_UNKNOWN
+    view.registered = [replace(view.registered[0], chain=(CA.der,))]
+    decision = decide(request(ALICE), view=view)
+    assert isinstance(decision, Allow)
+    assert decision.evidence.stored_chain
+
+
+def test_leaf_alone_is_completed_from_known_intermediates() -> None:
+    """What the operator added serves everybody."""
+    view = standard_view()
+    view.intermediates = {1: [CA]}
+    assert isinstance(decide(request(ALICE), view=view), Allow)
+
+
+STATED = HeaderRules(statement_header="x-authz-peer", statement=StatementForm.ENVOY_FINGERPRINT)
+
+
+@pytest.mark.parametrize(
+    ("chain", "statement", "reason"),
+    [
+        ((), b"sha256=", None),
+        ((), b"sha256=" + ALICE.sha256.hex().encode(), R.PROXY_STATEMENT_CONTRADICTS),
+        ((), None, R.PROXY_STATEMENT_MISSING),
+        ((ALICE, CA), b"sha256=" + ALICE.sha256.hex().encode(), None),
+        ((ALICE, CA), b"sha256=", R.PROXY_STATEMENT_CONTRADICTS),
+    ],
+)
+def test_silence_counts_only_if_the_proxy_says_so(
+    chain: tuple[Minted, ...], statement: bytes | None, reason: Reason | None
+) -> None:
+    """A certificate header that got lost is not a client without a certificate."""
+    headers = () if statement is None else ((b"x-authz-peer", statement),)
+    decision = decide(request(*chain, headers=headers), door=Door("d", (Says("olga"),), STATED))
+    assert told(decision) == (reason or "")
+
+
+GATEWAYS = Authority.root("Gateways")
+GATEWAY = GATEWAYS.leaf("gateway", extensions=[(san("gateway.example.test"), False)])
+IMPOSTOR = GATEWAYS.leaf("impostor", extensions=[(san("impostor.example.test"), False)])
+HOP = Hop(TrustStore([Certificate.parse(GATEWAYS.der)]), frozenset({"gateway.example.test"}))
+
+
+def chained(*chains: tuple[Minted, ...]) -> CheckRequest:
+    """A header of several elements, the nearest proxy's last."""
+    values = [request(*chain).values("x-forwarded-client-cert")[0] for chain in chains]
+    return CheckRequest("", "acme.example.test", ((b"x-forwarded-client-cert", b",".join(values)),))
+
+
+@pytest.mark.parametrize(
+    ("check", "reason"),
+    [
+        (chained((ALICE, CA), (GATEWAY,)), None),
+        (chained((GATEWAY,)), R.CERTIFICATE_REQUIRED),
+        (chained((ALICE, CA)), R.HOP_NOT_TRUSTED),
+        (chained((ALICE, CA), (IMPOSTOR,)), R.HOP_NOT_TRUSTED),
+        (chained((ALICE, CA), (BOB, CA)), R.HOP_NOT_TRUSTED),
+        (chained((ALICE, CA), (ALICE, CA), (GATEWAY,)), R.HEADER_ELEMENTS_UNEXPECTED),
+        (request(), R.HEADER_ELEMENTS_UNEXPECTED),
+    ],
+)
+def test_hop_is_skipped_only_by_its_own_proof(check: CheckRequest, reason: Reason | None) -> None:
+    """A gateway's element counts when its certificate verifies and is allowed; a count alone proves nothing."""
+    decision = decide(check, door=Door("d", (Says("alice"),), hops=(HOP,)))
+    assert told(decision) == (reason or "bound")
+
+
+def test_second_element_without_hops_is_refused() -> None:
+    """Exactly one, unless gateways are named."""
+    assert told(decide(chained((ALICE, CA), (ALICE, CA)))) == R.HEADER_ELEMENTS_UNEXPECTED
+
+
+def test_header_is_remembered_only_once_its_path_verified() -> None:
+    """Strangers fill nothing."""
+    view = standard_view()
+    for chain in ((FOREIGN,), (REVOKED, CA)):
+        decide(request(*chain), "olga", view=view)
+    assert len(view.memo) == 0
+    decide(request(ALICE, CA), view=view)
+    assert len(view.memo) == 1
+    assert isinstance(decide(request(ALICE, CA), view=view), Allow)
+
+
+def test_remembered_path_is_checked_again_at_every_time() -> None:
+    """What was allowed now is refused later: no verdict is kept."""
+    view = standard_view()
+    assert isinstance(decide(request(ALICE, CA), view=view), Allow)
+    assert told(decide(request(ALICE, CA), view=view, at=NOW + timedelta(days=7))) == R.REVOCATION_UNKNOWN
+    assert told(decide(request(ALICE, CA), view=view, at=NOW + timedelta(days=400))) == R.CERTIFICATE_EXPIRED
+
+
+def test_row_not_loaded_is_not_a_decision() -> None:
+    """The caller loads it and asks again."""
+    view = standard_view()
+    view.missing = {("user", "alice")}
+    with pytest.raises(NotLoaded):
+        decide(request(ALICE, CA), view=view)
+
+
+def test_denial_carries_what_was_seen() -> None:
+    """Log and history read the evidence of a refusal."""
+    decision = decide(request(REVOKED, CA))
+    assert isinstance(decision, Deny)
+    assert decision.evidence.certificate == hashlib.sha256(REVOKED.der).digest()
+    assert decision.evidence.identity == Identity("alice")
+    assert decision.certificate == REVOKED.der
+    assert decision.path[-1] == ROOT.der or CA.der in decision.path
+
+
+def test_enforcement_is_read_from_the_user_of_this_organization() -> None:
+    """A user who is off elsewhere is required here."""
+    view = standard_view()
+    view.users = [replace(one, enforcement=Enforcement.OFF) if one.organization_id == 2 else one for one in view.users]
+    assert told(decide(request(), view=view)) == R.CERTIFICATE_REQUIRED

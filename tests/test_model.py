@@ -1,0 +1,46 @@
+"""The nouns: what little they decide themselves."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from pki_factory import NOW
+
+from authz.model import Binding, CheckRequest, Registration, RegistrationState
+from authz.reasons import Reason
+
+DAY = timedelta(days=1)
+ACTIVE, RETIRED, SCHEDULED = RegistrationState.ACTIVE, RegistrationState.RETIRED, RegistrationState.SCHEDULED
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "retired", "state"),
+    [
+        (None, None, None, ACTIVE),
+        (NOW, None, None, ACTIVE),
+        (NOW + DAY, None, None, SCHEDULED),
+        (None, NOW, None, RETIRED),
+        (None, NOW + DAY, None, ACTIVE),
+        (None, None, NOW, RETIRED),
+        (None, None, NOW + DAY, ACTIVE),
+        (NOW + DAY, None, NOW, RETIRED),
+        (NOW + DAY, NOW, None, RETIRED),
+    ],
+)
+def test_registration_state_follows_its_dates(start, end, retired, state) -> None:  # noqa: ANN001
+    """The beginning belongs to the period, the end does not, and a retirement counts from its moment."""
+    one = Registration(1, 1, 1, b"", valid_from=start, valid_until=end, retired_at=retired)
+    assert one.state(NOW) is state
+
+
+def test_binding_says_bound_or_the_reason() -> None:
+    """What headers and logs print."""
+    assert str(Binding(registration=Registration(1, 1, 1, b""))) == "bound"
+    assert str(Binding(refusal=Reason.CERTIFICATE_REQUIRED)) == "certificate_required"
+
+
+def test_request_values_are_all_of_one_name_in_order() -> None:
+    """Repeated headers stay apart."""
+    request = CheckRequest("", "", ((b"a", b"1"), (b"b", b"2"), (b"a", b"3")))
+    assert request.values("a") == [b"1", b"3"]
