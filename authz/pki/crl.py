@@ -20,7 +20,7 @@ from authz.pki import der
 from authz.pki.algorithms import Signed
 from authz.pki.crl_entries import EntryExtensions, ExtensionReader, entries
 from authz.pki.crl_index import CrlIndex, IndirectIndex, SerialIndex
-from authz.pki.distribution_point import ALL_REASONS, Names, Reasons, comparable, directory_names, reasons_of
+from authz.pki.distribution_point import ALL_REASONS, Names, comparable, directory_names, reasons_of
 from authz.pki.extensions import PARSE_ERRORS
 from authz.pki.names import Name
 from authz.reasons import Reason
@@ -42,7 +42,7 @@ class Crl:
     """One CRL. `sha256` (32 bytes) is its identity, `signed` what its issuer signed, `index` whom it lists.
 
     `scope` is what it speaks for besides its issuer: the DER of its issuing distribution point, empty
-    for a CRL without one; `names` and `reasons` are of that point. `base_number` is set for a delta
+    for a CRL without one; `names` and `reasons` (bits) are of that point. `base_number` is set for a delta
     CRL. `unusable` says why it cannot prove that a certificate is good (a critical extension of its own
     or of an entry that is unknown), empty if it can.
     """
@@ -56,7 +56,7 @@ class Crl:
         self.idp: x509.IssuingDistributionPoint | None = None
         self.scope = b""
         self.names: Names = frozenset()
-        self.reasons: Reasons = ALL_REASONS
+        self.reasons = ALL_REASONS
         self.unusable = ""
         try:
             self._read(data)

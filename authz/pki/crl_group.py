@@ -8,7 +8,7 @@ two be combined.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from authz.pki.crl_store import current
 
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from authz.pki.crl_index import Listed
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What was said: the CRLs asked, and an entry that lists the certificate, with the CRL it is in.
 
     `stale` is whether that entry is only what was known last, because newer CRLs are due. `problem`
@@ -45,23 +44,25 @@ class CrlGroup:
     @classmethod
     def of(cls, crls: Iterable[Crl]) -> CrlGroup:
         """The group of `crls`; of complete CRLs those that no other supersedes."""
-        crls = list(crls)
+        crls = tuple(crls)
+        if len(crls) == 1 and not crls[0].is_delta:
+            return cls(crls, ())
         return cls(current(one for one in crls if not one.is_delta), [one for one in crls if one.is_delta])
 
     def ask(self, certificate: Certificate, at: datetime) -> Answer:
         """6.3.3 (i) to (l). Where number and date disagree about which CRL is the newest, all of them must agree."""
-        asked: list[Crl] = []
+        asked: tuple[Crl, ...] = ()
         listed: tuple[Crl, Listed] | None = None
         stale, problem = True, ""
         for complete in self.complete:
-            heard = _heard(complete, self.deltas, at) if self.deltas else []
+            heard = _heard(complete, self.deltas, at) if self.deltas else ()
             asked += (complete, *heard)
             overdue = _overdue(complete, at)
-            problem = problem or overdue or "".join(filter(None, map(_unusable, (complete, *heard))))
+            problem = problem or overdue or _unusable((complete, *heard))
             found = _listing(complete, heard, certificate, at)
             if found is not None and stale:
                 listed, stale = found, bool(overdue and _overdue(found[0], at))
-        return Answer(tuple(asked), listed, stale, problem)
+        return Answer(asked, listed, stale, problem)
 
 
 def _listing(complete: Crl, deltas: Iterable[Crl], certificate: Certificate, at: datetime) -> tuple[Crl, Listed] | None:
@@ -77,11 +78,11 @@ def _listing(complete: Crl, deltas: Iterable[Crl], certificate: Certificate, at:
     return None if entry is None or removed else (complete, entry)
 
 
-def _heard(complete: Crl, deltas: Iterable[Crl], at: datetime) -> list[Crl]:
+def _heard(complete: Crl, deltas: Iterable[Crl], at: datetime) -> tuple[Crl, ...]:
     """The deltas that know more than `complete`, but for those that one which combines with it supersedes."""
     newer = [one for one in deltas if _is_newer(one, complete)]
     combined = [one for one in newer if _combines(one, complete, at)]
-    return [one for one in newer if not any(other.supersedes(one) for other in combined)]
+    return tuple(one for one in newer if not any(other.supersedes(one) for other in combined))
 
 
 def _is_newer(delta: Crl, complete: Crl) -> bool:
@@ -108,5 +109,5 @@ def _overdue(crl: Crl, at: datetime) -> str:
     return ""
 
 
-def _unusable(crl: Crl) -> str:
-    return crl.unusable and f"the CRL of {crl.issuer.text} has a {crl.unusable}"
+def _unusable(crls: Iterable[Crl]) -> str:
+    return next((f"the CRL of {one.issuer.text} has a {one.unusable}" for one in crls if one.unusable), "")

@@ -20,48 +20,59 @@ if TYPE_CHECKING:
     from authz.pki.crl import Crl
     from authz.pki.names import Name
 
-    Slot = tuple[Name, object, bytes | None]
+
+class Shelf:
+    """The CRLs of one issuer name, by key and by the names of their distribution point."""
+
+    __slots__ = ("_named", "_nameless", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._nameless: dict[bytes | None, tuple[Crl, ...]] = {}
+        self._named: dict[tuple[object, bytes | None], tuple[Crl, ...]] = {}
+
+    def add(self, crl: Crl, signer: bytes | None) -> None:
+        """Put one more CRL there; while a store is made only."""
+        self.size += 1
+        if not crl.names:
+            self._nameless[signer] = (*self._nameless.get(signer, ()), crl)
+        for name in crl.names:
+            self._named[name, signer] = (*self._named.get((name, signer), ()), crl)
+
+    def find(self, names: Iterable[object], spki: bytes) -> tuple[Crl, ...]:
+        """Those that the key may have signed, for a distribution point that has one of `names`.
+
+        Those without a name of their own are for every point (RFC 5280 section 6.3.3 (b) (2) (i)).
+        """
+        found = self._nameless.get(spki, ()) + self._nameless.get(None, ())
+        if not self._named:
+            return found
+        keys = [(name, signer) for name in names for signer in (spki, None)]
+        return tuple(dict.fromkeys((*found, *(one for key in keys for one in self._named.get(key, ())))))
 
 
 class CrlStore:
-    """CRLs, complete and delta, found by issuer name, name of the distribution point, and key.
+    """CRLs, complete and delta, by the name of their issuer.
 
     `signers` maps the SHA-256 of a CRL to the key (`Certificate.spki`) that is said to have signed it.
     It narrows what is looked at and proves nothing: a wrong key makes the CRL silent, never trusted.
     """
 
     def __init__(self, crls: Iterable[Crl] = (), signers: Mapping[bytes, bytes] | None = None) -> None:
-        self._crls: dict[bytes, Crl] = {}
-        self._slots: dict[Slot, tuple[Crl, ...]] = {}
-        for one in crls:
-            self._add(one, (signers or {}).get(one.sha256))
+        self._signers = dict(signers or {})
+        self._crls: dict[bytes, Crl] = {one.sha256: one for one in crls}
+        self._shelves: dict[Name, Shelf] = {}
+        for one in self._crls.values():
+            self._shelves.setdefault(one.issuer, Shelf()).add(one, self._signers.get(one.sha256))
 
-    def _add(self, crl: Crl, signer: bytes | None) -> None:
-        if crl.sha256 in self._crls:
-            return
-        self._crls[crl.sha256] = crl
-        for name in crl.names or (None,):
-            slot = (crl.issuer, name, signer)
-            self._slots[slot] = (*self._slots.get(slot, ()), crl)
-
-    def find(self, issuer: Name, names: Iterable[object], spki: bytes) -> list[Crl]:
-        """The CRLs of `issuer` that the key may have signed, for a distribution point that has one of `names`.
-
-        Those without a name of their own are for every point (RFC 5280 section 6.3.3 (b) (2) (i)).
-        """
-        found: dict[bytes, Crl] = {}
-        for name in (None, *names):
-            for signer in (spki, None):
-                for one in self._slots.get((issuer, name, signer), ()):
-                    found[one.sha256] = one
-        return list(found.values())
+    def under(self, issuer: Name) -> Shelf | None:
+        """The CRLs of that issuer name, or None where there are none."""
+        return self._shelves.get(issuer)
 
     def with_crl(self, crl: Crl, signer: bytes | None = None) -> CrlStore:
-        """A store that holds `crl` as well."""
-        other = CrlStore()
-        other._crls, other._slots = dict(self._crls), dict(self._slots)
-        other._add(crl, signer)
-        return other
+        """A store that holds `crl` as well; what is held is not read again."""
+        signers = self._signers if signer is None else {**self._signers, crl.sha256: signer}
+        return CrlStore((*self, crl), signers)
 
     def __iter__(self) -> Iterator[Crl]:
         return iter(self._crls.values())
@@ -73,8 +84,6 @@ class CrlStore:
 def current(crls: Iterable[Crl]) -> list[Crl]:
     """Those of `crls`, all of one issuer, key and scope, that no other supersedes."""
     crls = list(crls)
-    if len(crls) < 2:
-        return crls
     return [one for one in crls if not any(other.supersedes(one) for other in crls)]
 
 

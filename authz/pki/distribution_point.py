@@ -12,24 +12,32 @@ from authz.pki.names import Name
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Reasons = frozenset[x509.ReasonFlags]
 Names = frozenset[object]
 """Names of a distribution point, comparable: a `Name` for a directory name, the library's object for any other."""
 
-ALL_REASONS: Final[Reasons] = frozenset(x509.ReasonFlags) - {
-    x509.ReasonFlags.unspecified,
-    x509.ReasonFlags.remove_from_crl,
+# The bits of ReasonFlags (RFC 5280 section 4.2.1.13), but for bit 0, which stands for no reason.
+_REASON_BITS: Final = {
+    x509.ReasonFlags.key_compromise: 1 << 1,
+    x509.ReasonFlags.ca_compromise: 1 << 2,
+    x509.ReasonFlags.affiliation_changed: 1 << 3,
+    x509.ReasonFlags.superseded: 1 << 4,
+    x509.ReasonFlags.cessation_of_operation: 1 << 5,
+    x509.ReasonFlags.certificate_hold: 1 << 6,
+    x509.ReasonFlags.privilege_withdrawn: 1 << 7,
+    x509.ReasonFlags.aa_compromise: 1 << 8,
 }
-"""The reasons a distribution point can be limited to (RFC 5280 section 4.2.1.13, ReasonFlags)."""
+
+ALL_REASONS: Final = sum(_REASON_BITS.values())
+"""Every reason a distribution point or CRL can be limited to, as bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A distribution point as section 6.3.3 works with it: its names, the issuers of its CRLs, its reasons."""
+    """A distribution point as section 6.3.3 works with it: its names, the issuers of its CRLs, its reasons as bits."""
 
     names: Names
     crl_issuers: tuple[Name, ...]
-    reasons: Reasons
+    reasons: int
 
 
 def points_of(stated: Iterable[x509.DistributionPoint], issuer: Name) -> tuple[Point, ...]:
@@ -65,6 +73,6 @@ def comparable(
     return frozenset(Name(one.value) if isinstance(one, x509.DirectoryName) else one for one in full or ())
 
 
-def reasons_of(stated: Iterable[x509.ReasonFlags] | None) -> Reasons:
-    """The reasons stated, all of them where none are."""
-    return ALL_REASONS if stated is None else frozenset(stated) & ALL_REASONS
+def reasons_of(stated: Iterable[x509.ReasonFlags] | None) -> int:
+    """The bits of the reasons stated, all of them where the field is absent."""
+    return ALL_REASONS if stated is None else sum(_REASON_BITS.get(one, 0) for one in set(stated))

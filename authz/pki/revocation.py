@@ -13,21 +13,20 @@ CAs are strangers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.errors import Refused
 from authz.pki.algorithms import verify_signature
 from authz.pki.crl import Crl
 from authz.pki.crl_group import CrlGroup
 from authz.pki.crl_index import Listed
-from authz.pki.crl_store import CrlStore, may_sign_crls
-from authz.pki.distribution_point import ALL_REASONS, Point, Reasons, directory_names
+from authz.pki.crl_store import CrlStore, Shelf, may_sign_crls
+from authz.pki.distribution_point import ALL_REASONS, Point, directory_names
 from authz.pki.ranking import more_useful
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from authz.pki.budget import Budget
@@ -54,8 +53,7 @@ class NotRevoked:
         self.crls = crls
 
 
-@dataclass(frozen=True, slots=True)
-class _Link:
+class _Link(NamedTuple):
     """One certificate in its place: those above it, the anchor last."""
 
     certificate: Certificate
@@ -109,8 +107,8 @@ class RevocationChecker:
 
     def _certificate(self, link: _Link) -> NotRevoked:
         """6.3.3 for one certificate: every point it has, every CRL that speaks there."""
-        covered: Reasons = frozenset()
-        used: dict[bytes, Crl] = {}
+        covered = 0
+        used: list[Crl] = []
         why = ""
         last_known: Refused | None = None
         for point in link.certificate.crl_points:
@@ -123,11 +121,11 @@ class RevocationChecker:
                 if answer.problem:
                     why = why or answer.problem
                     continue
-                used.update((one.sha256, one) for one in answer.crls)
+                used += answer.crls
                 # 6.3.3 (d) and (l); all CRLs of a group have the same reasons.
                 covered |= point.reasons & answer.crls[0].reasons
-        if covered >= ALL_REASONS:
-            return NotRevoked(_SEAL, link.certificate, tuple(used.values()))
+        if covered == ALL_REASONS:
+            return NotRevoked(_SEAL, link.certificate, tuple(dict.fromkeys(used)))
         raise last_known or self._unknown(link.certificate, why)
 
     def _unknown(self, certificate: Certificate, why: str) -> Refused:
@@ -135,47 +133,53 @@ class RevocationChecker:
         why = why or f"no CRL of {certificate.issuer.text} speaks for it ({held} of that name held)"
         return Refused(Reason.REVOCATION_UNKNOWN, why, certificate=certificate.der)
 
-    def _groups(self, link: _Link, point: Point) -> Iterator[CrlGroup]:
+    def _groups(self, link: _Link, point: Point) -> list[CrlGroup]:
         """The CRLs in scope of `point`, by key and scope, each signed by somebody who may speak on this path."""
+        found: list[CrlGroup] = []
         for name in point.crl_issuers:
-            for signer, on_path in self._speakers(name, link):
-                self._budget.spend_step()
-                scopes: dict[bytes, list[Crl]] = {}
-                for crl in self._crls.find(name, point.names, signer.spki):
-                    if self._in_scope(crl, link.certificate) and self._signed_by(crl, signer):
-                        scopes.setdefault(crl.scope, []).append(crl)
-                if scopes and (on_path or self._may_speak(signer, name, link)):
-                    groups = map(CrlGroup.of, scopes.values())
-                    yield from (group for group in groups if group.complete)
+            self._budget.spend_step()
+            shelf = self._crls.under(name)
+            if shelf is not None:
+                found += self._on_shelf(shelf, name, link, point)
+        return found
 
-    def _in_scope(self, crl: Crl, certificate: Certificate) -> bool:
-        """6.3.3 (b), but for the names, by which the CRL was found; and a CRL from the future says nothing yet."""
-        if crl.this_update > self._at:
-            return False
-        idp = crl.idp
-        if idp is None or not idp.indirect_crl:
-            if crl.issuer != certificate.issuer:  # (b) (1)
-                return False
-            if idp is None:
-                return True
-        ca = certificate.extensions.ca
-        if (idp.only_contains_user_certs and ca) or (idp.only_contains_ca_certs and not ca):  # (b) (2) (ii) and (iii)
-            return False
-        return not idp.only_contains_attribute_certs  # (b) (2) (iv)
+    def _on_shelf(self, shelf: Shelf, name: Name, link: _Link, point: Point) -> list[CrlGroup]:
+        found: list[CrlGroup] = []
+        signed = 0
+        signers = self._on_path(name, link)
+        for signer in signers:
+            mine = self._signed_by(signer, shelf.find(point.names, signer.spki))
+            signed += len(mine)
+            found += self._in_scope(mine, link.certificate)
+        if signed < shelf.size:
+            found += self._beside_path(shelf, name, link, point, {one.spki for one in signers})
+        return found
 
-    def _speakers(self, name: Name, link: _Link) -> Iterator[tuple[Certificate, bool]]:
-        """Who may have signed CRLs under `name`, one for each key on the path, and whether he is on it."""
-        keys = set()
-        for one in link.above:
-            if one.subject == name and one.spki not in keys and may_sign_crls(one):
-                keys.add(one.spki)
-                yield one, True
-        if self._speaks_for_itself(name, link.certificate):
-            keys.add(link.certificate.spki)
-            yield link.certificate, True
-        for one in self._signers(name):
-            if _is_crl_signer(one) and one.spki not in keys:
-                yield one, False
+    def _beside_path(self, shelf: Shelf, name: Name, link: _Link, point: Point, keys: set[bytes]) -> Iterator[CrlGroup]:
+        """Those of signers who are not on the path; `keys` are those that are."""
+        for signer in self._signers(name):
+            if not _is_crl_signer(signer) or signer.spki in keys:
+                continue
+            self._budget.spend_step()
+            mine = self._signed_by(signer, shelf.find(point.names, signer.spki))
+            groups = self._in_scope(mine, link.certificate)
+            if groups and self._may_speak(signer, name, link):
+                yield from groups
+
+    def _in_scope(self, crls: Iterable[Crl], certificate: Certificate) -> list[CrlGroup]:
+        """The CRLs of one key that speak for the certificate, by scope; one from the future says nothing yet."""
+        spoken = [one for one in crls if one.this_update <= self._at and _speaks_for(one, certificate)]
+        scopes: dict[bytes, list[Crl]] = {}
+        for crl in spoken:
+            scopes.setdefault(crl.scope, []).append(crl)
+        return [group for group in map(CrlGroup.of, scopes.values()) if group.complete]
+
+    def _on_path(self, name: Name, link: _Link) -> list[Certificate]:
+        """Who may have signed CRLs under `name` and needs no further path, one for each key."""
+        found = [one for one in link.above if one.subject == name and may_sign_crls(one)]
+        if self._proving and self._speaks_for_itself(name, link.certificate):
+            found.append(link.certificate)
+        return found if len(found) < 2 else list({one.spki: one for one in found}.values())
 
     def _speaks_for_itself(self, name: Name, certificate: Certificate) -> bool:
         """Whether a CRL signer, while he is being proven, is told good by his own CRL because his CA said he may.
@@ -187,8 +191,12 @@ class RevocationChecker:
         stated = certificate.extensions.distribution_points
         return any(name in directory_names(one.crl_issuer or ()) for one in stated) and _is_crl_signer(certificate)
 
-    def _signed_by(self, crl: Crl, signer: Certificate) -> bool:
-        """6.3.3 (g): whether this key signed the CRL. That it did, or did not, never changes."""
+    def _signed_by(self, signer: Certificate, crls: Iterable[Crl]) -> list[Crl]:
+        """6.3.3 (g): those of `crls` that this key signed."""
+        return [one for one in crls if self._verifies(one, signer)]
+
+    def _verifies(self, crl: Crl, signer: Certificate) -> bool:
+        """That a key signed a CRL, or did not, never changes."""
         key = (crl.sha256, signer.spki)
         known = self._memo.crl_verdict(key)
         if known is None:
@@ -230,6 +238,19 @@ class RevocationChecker:
         if path or not self._proving:
             self._paths[key] = path
         return path
+
+
+def _speaks_for(crl: Crl, certificate: Certificate) -> bool:
+    """6.3.3 (b), but for the names, by which the CRL was found."""
+    idp = crl.idp
+    if crl.issuer != certificate.issuer and (idp is None or not idp.indirect_crl):  # (b) (1)
+        return False
+    if idp is None:
+        return True
+    ca = certificate.extensions.ca
+    if (idp.only_contains_user_certs and ca) or (idp.only_contains_ca_certs and not ca):  # (b) (2) (ii) and (iii)
+        return False
+    return not idp.only_contains_attribute_certs  # (b) (2) (iv)
 
 
 def _verifies(crl: Crl, signer: Certificate) -> bool:
