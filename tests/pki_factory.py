@@ -131,7 +131,7 @@ class Authority(Minted):
 
     def crl(
         self,
-        *revoked: Minted | int,
+        *revoked: Minted | int | x509.RevokedCertificate,
         number: int | None = 1,
         this_update: datetime = NOW - timedelta(days=1),
         next_update: datetime = NOW + timedelta(days=6),
@@ -141,7 +141,7 @@ class Authority(Minted):
         digest: hashes.HashAlgorithm | None = None,
         reason: x509.ReasonFlags | None = None,
     ) -> bytes:
-        """A complete CRL of this CA in DER; `revoked` are certificates or serial numbers."""
+        """A complete CRL of this CA in DER; `revoked` are certificates, serial numbers or entries (`entry`)."""
         signer = key or self.key
         builder = (
             x509.CertificateRevocationListBuilder()
@@ -150,11 +150,11 @@ class Authority(Minted):
             .next_update(next_update)
         )
         for one in revoked:
+            if isinstance(one, x509.RevokedCertificate):
+                builder = builder.add_revoked_certificate(one)
+                continue
             serial = one if isinstance(one, int) else one.certificate.serial_number
-            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(this_update)
-            if reason is not None:
-                entry = entry.add_extension(x509.CRLReason(reason), critical=False)
-            builder = builder.add_revoked_certificate(entry.build())
+            builder = builder.add_revoked_certificate(entry(serial, reason=reason, date=this_update))
         defaults: list[tuple[x509.ExtensionType, bool]] = [
             (x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False)  # type: ignore[arg-type]
         ]
@@ -168,6 +168,25 @@ class Authority(Minted):
     def chain(self) -> tuple[Authority, ...]:
         """This CA and those above it, nearest first, without the root."""
         return () if self.parent is None else (self, *self.parent.chain)
+
+
+def entry(
+    serial: int,
+    *,
+    reason: x509.ReasonFlags | None = None,
+    issuer: x509.Name | None = None,
+    extensions: Iterable[tuple[x509.ExtensionType, bool]] = (),
+    date: datetime = NOW - timedelta(days=1),
+) -> x509.RevokedCertificate:
+    """An entry of a CRL; `issuer` is the certificate issuer that an indirect CRL names with it."""
+    builder = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(date)
+    if reason is not None:
+        builder = builder.add_extension(x509.CRLReason(reason), critical=False)
+    if issuer is not None:
+        builder = builder.add_extension(x509.CertificateIssuer([x509.DirectoryName(issuer)]), critical=True)
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical=critical)
+    return builder.build()
 
 
 def chain_pem(*certificates: Minted) -> str:

@@ -8,6 +8,7 @@ import ipaddress
 import os
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from authz.errors import ConfigError
@@ -33,18 +34,28 @@ def listen(address: str, *, mode: int = 0o660, group: str | None = None) -> sock
 def _unix(path: Path, mode: int, group: str | None) -> socket.socket:
     _take_over(path)
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # Bound with no rights for anybody else, and opened up only once group and mode are right.
-    previous = os.umask(0o177)
-    try:
-        opened.bind(str(path))
-    finally:
-        os.umask(previous)
-    if group is not None:
-        os.chown(path, -1, _group(group))
-    path.chmod(mode)
-    opened.listen(BACKLOG)
-    opened.setblocking(False)
+    with _closed_on_error(opened):
+        # Bound with no rights for anybody else, and opened up only once group and mode are right.
+        previous = os.umask(0o177)
+        try:
+            opened.bind(str(path))
+        finally:
+            os.umask(previous)
+        if group is not None:
+            os.chown(path, -1, _group(group))
+        path.chmod(mode)
+        opened.listen(BACKLOG)
+        opened.setblocking(False)
     return opened
+
+
+@contextlib.contextmanager
+def _closed_on_error(opened: socket.socket) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        opened.close()
+        raise
 
 
 def _take_over(path: Path) -> None:
@@ -76,11 +87,14 @@ def _group(name: str) -> int:
 
 def _tcp(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address | None
     try:
         ip = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
         number = int(port)
     except ValueError:
-        raise ConfigError(f"not an address: {address}", hint="write unix:/path, 127.0.0.1:port or [::1]:port") from None
+        ip, number = None, -1
+    if ip is None or not 0 <= number <= 0xFFFF:
+        raise ConfigError(f"not an address: {address}", hint="write unix:/path, 127.0.0.1:port or [::1]:port")
     if not ip.is_loopback:
         raise ConfigError(
             f"{address} is not loopback, and whoever connects there can claim any certificate",
@@ -88,10 +102,11 @@ def _tcp(address: str) -> socket.socket:
         )
     family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
     opened = socket.socket(family, socket.SOCK_STREAM)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    opened.bind((str(ip), number))
-    opened.listen(BACKLOG)
-    opened.setblocking(False)
+    with _closed_on_error(opened):
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind((str(ip), number))
+        opened.listen(BACKLOG)
+        opened.setblocking(False)
     return opened
 
 

@@ -1,0 +1,277 @@
+"""The running service's view: of one confirmed revision, noticed when it changes, bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pki_factory import NOW, Authority
+
+from authz.directory import DirectoryReader, Store
+from authz.errors import NotLoaded, Refused
+from authz.model import Enforcement, Organization, User
+from authz.pki import Certificate, Crl
+from authz.reasons import Reason
+
+ROOT = Authority.root()
+ALICE = ROOT.leaf("alice")
+HOST = "acme.example.test"
+
+
+class Counter:
+    """A monotonic counter that is set by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        """The seconds."""
+        return self.seconds
+
+
+class Scene:
+    """A directory file with its store, a reader and the reader's warnings."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "a.db"
+        self.url = f"sqlite:///{self.file}"
+        self.store = Store(self.url)
+        self.warnings: list[str] = []
+        self.counter = Counter()
+        self.reader = DirectoryReader(self.url, monotonic=self.counter, warn=self.warnings.append)
+
+    async def organization(self, host: str = HOST) -> Organization | None:
+        """The organization of a host, loaded if need be."""
+        return await self.loaded(lambda: self.reader.organization(host))  # type: ignore[no-any-return]
+
+    async def user(self, name: str = "alice", organization: Organization | None = None) -> User | None:
+        """A user, loaded if need be."""
+        owner = organization or await self.organization()
+        assert owner is not None
+        return await self.loaded(lambda: self.reader.user(owner, name))  # type: ignore[no-any-return]
+
+    async def loaded(self, look):  # noqa: ANN001, ANN201
+        """Look, loading what is missing, as the service does."""
+        for _ in range(10):
+            try:
+                return look()
+            except NotLoaded as missing:
+                assert await self.reader.load(missing.key)
+        pytest.fail("it is never loaded")
+
+    async def until(self, condition) -> None:  # noqa: ANN001
+        """Wait for what the poll will bring."""
+        async with asyncio.timeout(20):
+            while not await condition():
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    """A started reader over one organization with alice in it."""
+    made = Scene(tmp_path)
+    made.store.add_organization(Organization(0, "acme", (HOST,)))
+    made.store.add_user("acme", "alice")
+    await made.reader.start()
+    yield made
+    await made.reader.close()
+    made.store.close()
+
+
+async def test_row_is_loaded_once_and_then_at_hand(scene: Scene) -> None:
+    """The first look raises, the second answers."""
+    with pytest.raises(NotLoaded):
+        scene.reader.organization(HOST)
+    organization = await scene.organization()
+    assert organization is not None
+    assert scene.reader.organization(HOST) is organization
+    assert (await scene.user()) == scene.store.user("acme", "alice")
+
+
+async def test_absence_is_known_as_well(scene: Scene) -> None:
+    """An unknown host, user and leaf are looked up once."""
+    assert await scene.organization("nobody.test") is None
+    assert scene.reader.organization("nobody.test") is None
+    assert await scene.user("nobody") is None
+    organization = await scene.organization()
+    assert organization is not None
+    assert await scene.loaded(lambda: scene.reader.registrations(organization, b"x" * 32)) == ()
+
+
+async def test_change_by_somebody_else_is_seen(scene: Scene) -> None:
+    """A user changed, an organization added, a certificate registered: without a restart."""
+    organization = await scene.organization()
+    assert organization is not None
+    user = await scene.user()
+    assert user is not None
+    await scene.loaded(lambda: scene.reader.registrations(organization, ALICE.sha256))
+    await scene.organization("b.test")
+    scene.store.set_user(replace(user, enforcement=Enforcement.OFF))
+    scene.store.register("acme", "alice", Certificate.parse(ALICE.der), now=NOW)
+    scene.store.add_organization(Organization(0, "b", ("b.test",)))
+
+    async def seen() -> bool:
+        changed = await scene.user()
+        registered = await scene.loaded(lambda: scene.reader.registrations(organization, ALICE.sha256))
+        return changed is not None and changed.enforcement is Enforcement.OFF and len(registered) == 1
+
+    await scene.until(seen)
+    assert await scene.organization("b.test") is not None
+
+
+async def test_change_in_one_organization_leaves_anothers_rows(scene: Scene) -> None:
+    """A neighbour who changes all the time costs nobody else."""
+    scene.store.add_organization(Organization(0, "b", ("b.test",)))
+    other = await scene.organization("b.test")
+    assert await scene.user() is not None
+    before = scene.reader.revision
+    scene.store.add_user("b", "bob")
+
+    async def polled() -> bool:
+        return scene.reader.revision > before
+
+    await scene.until(polled)
+    acme = scene.reader.organization(HOST)
+    assert acme is not None
+    assert scene.reader.user(acme, "alice") is not None
+    assert other is not None
+
+
+async def test_trust_follows_anchors_own_and_shared(scene: Scene) -> None:
+    """None refuses; one added anywhere is taken."""
+    organization = await scene.organization()
+    assert organization is not None
+    with pytest.raises(Refused) as caught:
+        await scene.loaded(lambda: scene.reader.trust(organization))
+    assert caught.value.reason is Reason.TRUST_ANCHORS_MISSING
+    scene.store.add_anchors(None, [Certificate.parse(ROOT.der)])
+
+    async def trusted() -> bool:
+        try:
+            await scene.loaded(lambda: scene.reader.trust(organization))
+        except Refused:
+            return False
+        return True
+
+    await scene.until(trusted)
+
+
+async def test_anchor_that_cannot_be_read_denies_its_organization_alone(scene: Scene) -> None:
+    """And is reported."""
+    scene.store.add_organization(Organization(0, "b", ("b.test",)))
+    scene.store.add_anchors("b", [Certificate.parse(ROOT.der)])
+    with sqlite3.connect(scene.file) as connection:
+        row = connection.execute("SELECT id FROM organizations WHERE name = 'acme'").fetchone()
+        connection.execute("INSERT INTO anchors (organization_id, sha256, der) VALUES (?, x'00', x'3000')", row)
+    connection.close()
+    acme, other = await scene.organization(), await scene.organization("b.test")
+    assert acme is not None
+    assert other is not None
+    with pytest.raises(Refused) as caught:
+        await scene.loaded(lambda: scene.reader.trust(acme))
+    assert caught.value.reason is Reason.TRUST_ANCHORS_UNUSABLE
+    assert await scene.loaded(lambda: scene.reader.trust(other))
+    assert scene.warnings
+
+
+async def test_crl_that_cannot_be_read_is_left_out_and_reported(scene: Scene) -> None:
+    """One corrupt row is not everybody's fault."""
+    scene.store.add_anchors("acme", [Certificate.parse(ROOT.der)])
+    scene.store.add_crl(Crl(ROOT.crl()), NOW)
+    with sqlite3.connect(scene.file) as connection:
+        connection.execute("INSERT INTO crls (sha256, signer, der, added_at) VALUES (x'00', x'00', x'3000', 0)")
+    connection.close()
+    organization = await scene.organization()
+    assert organization is not None
+
+    async def both_read() -> bool:
+        return len(await scene.loaded(lambda: scene.reader.crls(organization))) == 1 and bool(scene.warnings)
+
+    await scene.until(both_read)
+
+
+async def test_revision_not_confirmed_for_two_seconds_is_unavailable(scene: Scene) -> None:
+    """Old knowledge is no knowledge; when the file is back, so is the service."""
+    assert scene.reader.view() is scene.reader
+    hidden = scene.file.with_suffix(".away")
+    scene.file.rename(hidden)
+    scene.counter.seconds += 3
+    with pytest.raises(Refused) as caught:
+        scene.reader.view()
+    assert caught.value.reason is Reason.DIRECTORY_UNAVAILABLE
+    hidden.rename(scene.file)
+
+    async def back() -> bool:
+        return scene.reader.confirmed
+
+    await scene.until(back)
+
+
+async def test_load_from_a_file_that_is_gone_is_refused(scene: Scene) -> None:
+    """And not an exception of the driver's."""
+    scene.file.unlink()
+    with pytest.raises(Refused) as caught:
+        await scene.organization("new.test")
+    assert caught.value.reason is Reason.DIRECTORY_UNAVAILABLE
+
+
+async def test_file_replaced_is_read_anew(scene: Scene, tmp_path: Path) -> None:
+    """Another file is another directory, whatever its numbers say."""
+    assert await scene.organization() is not None
+    folder = tmp_path / "other"
+    folder.mkdir()
+    other = Scene(folder)
+    other.store.add_organization(Organization(0, "other", (HOST,)))
+    other.store.close()
+    with sqlite3.connect(other.file) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    shutil.move(other.file, scene.file)
+
+    async def replaced() -> bool:
+        found = await scene.organization()
+        return found is not None and found.name == "other"
+
+    await scene.until(replaced)
+    assert any("replaced" in one for one in scene.warnings)
+
+
+async def test_revision_that_goes_back_clears_everything(scene: Scene) -> None:
+    """A restored copy counts from where it was."""
+    assert await scene.user() is not None
+    with sqlite3.connect(scene.file) as connection:
+        connection.execute("DROP TRIGGER number_users_delete")
+        connection.execute("DELETE FROM users")
+        connection.execute("UPDATE directory_state SET revision = 0")
+    connection.close()
+
+    async def cleared() -> bool:
+        return await scene.user() is None
+
+    await scene.until(cleared)
+
+
+async def test_key_of_somebody_else_is_not_loaded(scene: Scene) -> None:
+    """Another source may know it."""
+    assert not await scene.reader.load("a key of another source")
+
+
+async def test_waiters_for_one_row_share_its_reading(scene: Scene) -> None:
+    """A hundred checks for one user are one query."""
+    with pytest.raises(NotLoaded) as missing:
+        scene.reader.organization(HOST)
+    assert all(await asyncio.gather(*(scene.reader.load(missing.value.key) for _ in range(100))))
+    assert scene.reader.organization(HOST) is not None
+
+
+async def test_start_without_a_database_is_refused(tmp_path: Path) -> None:
+    """The service does not start blind."""
+    reader = DirectoryReader(f"sqlite:///{tmp_path / 'none.db'}", monotonic=Counter(), warn=print)
+    with pytest.raises(Refused):
+        await reader.start()
+    await reader.close()

@@ -1,0 +1,142 @@
+"""The strict reader of DER."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography import x509
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.pki import der
+
+
+def tlv(tag: int, content: bytes) -> bytes:
+    """One element in DER."""
+    size = len(content)
+    if size < 0x80:
+        return bytes([tag, size]) + content
+    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(octets)]) + octets + content
+
+
+@given(st.integers(0, 30), st.binary(max_size=300))
+def test_element_in_der_is_read_whole(tag: int, content: bytes) -> None:
+    """Tag and content of what was written are read back."""
+    data = tlv(tag, content)
+    found, start, end = der.element(data, 0, len(data))
+    assert (found, data[start:end], end) == (tag, content, len(data))
+
+
+@pytest.mark.parametrize("size", [0x7F, 0x80, 0xFF, 0x100, 0xFFFF, 0x10000])
+def test_length_at_a_border_is_read(size: int) -> None:
+    """Lengths on both sides of each form are read."""
+    data = tlv(4, bytes(size))
+    assert der.element(data, 0, len(data))[2] == len(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("30", id="no length"),
+        pytest.param("3001", id="content missing"),
+        pytest.param("1f0100", id="tag of several bytes"),
+        pytest.param("30800000", id="indefinite length"),
+        pytest.param("3081", id="length missing"),
+        pytest.param("308100", id="zero in the long form"),
+        pytest.param("30817f" + "00" * 0x7F, id="long form of a short length"),
+        pytest.param("3082ff" + "00" * 0x10, id="length cut off"),
+        pytest.param("30820080" + "00" * 0x80, id="leading zero in the length"),
+        pytest.param("3085000000000100", id="five octets of length"),
+        pytest.param("30ff" + "01" * 127, id="reserved length"),
+    ],
+)
+def test_element_not_in_der_refuses(data: str) -> None:
+    """Whatever is not one definite, shortest length is refused."""
+    raw = bytes.fromhex(data)
+    with pytest.raises(ValueError, match="DER"):
+        der.element(raw, 0, len(raw))
+
+
+def test_element_beyond_its_parent_refuses() -> None:
+    """An element must end where its parent does, though the data go on."""
+    data = tlv(4, b"abc") + b"more"
+    with pytest.raises(ValueError, match="ends inside"):
+        der.element(data, 0, 4)
+
+
+@given(st.lists(st.binary(max_size=5)))
+def test_elements_side_by_side_are_all_read(contents: list[bytes]) -> None:
+    """A sequence of elements is read to its end."""
+    data = b"".join(tlv(4, one) for one in contents)
+    assert [data[a:b] for _, a, b in der.elements(data, 0, len(data))] == contents
+
+
+@pytest.mark.parametrize("data", [b"\x04\x00", b"\x30\x00\x00", b"\x30\x00\x30\x00"])
+def test_only_with_something_else_refuses(data: bytes) -> None:
+    """One element of the tag that was asked for, and nothing behind it."""
+    with pytest.raises(ValueError, match="not one element"):
+        der.only(data, der.SEQUENCE)
+
+
+def test_signed_part_is_cut_from_the_raw_bytes() -> None:
+    """The first element inside is the one that was signed, header included."""
+    tbs = tlv(0x30, b"\x02\x01\x01")
+    data = tlv(0x30, tbs + tlv(0x30, b"") + tlv(3, b"\0"))
+    found, start, end = der.signed_part(data)
+    assert (found, data[start:end]) == (tbs, b"\x02\x01\x01")
+
+
+def test_signed_part_that_is_no_sequence_refuses() -> None:
+    """A signed part is a sequence."""
+    with pytest.raises(ValueError, match="no sequence"):
+        der.signed_part(tlv(0x30, tlv(4, b"")))
+
+
+@given(st.integers(-(2**200), 2**200))
+def test_integer_in_its_shortest_form_is_read(value: int) -> None:
+    """Any integer in DER is read, negative ones included."""
+    shortest = value.to_bytes(((value if value >= 0 else ~value).bit_length() // 8) + 1, "big", signed=True)
+    assert der.integer(shortest) == value
+
+
+@given(st.binary(min_size=1, max_size=8))
+def test_integer_with_a_needless_octet_refuses(content: bytes) -> None:
+    """A sign octet in front of one that has the sign already is refused."""
+    padded = (b"\xff" if content[0] & 0x80 else b"\0") + content
+    with pytest.raises(ValueError, match="shortest"):
+        der.integer(padded)
+
+
+def test_integer_without_octets_refuses() -> None:
+    """An integer has at least one octet."""
+    with pytest.raises(ValueError, match="shortest"):
+        der.integer(b"")
+
+
+@given(st.sampled_from([0, 1, 2]), st.integers(0, 39), st.lists(st.integers(0, 2**40), min_size=1, max_size=6))
+def test_oid_is_read_as_the_library_writes_it(first: int, second: int, arcs: list[int]) -> None:
+    """Identifiers that the library encodes are read back the same."""
+    dotted = ".".join(map(str, [first, second, *arcs]))
+    encoded = x509.Name([x509.NameAttribute(x509.ObjectIdentifier(dotted), "x", _validate=False)]).public_bytes()
+    start, end = next((a, b) for a, b in _oids(encoded))
+    assert der.oid(encoded[start:end]) == dotted
+
+
+def _oids(data: bytes) -> list[tuple[int, int]]:
+    start, end = der.only(data, der.SEQUENCE)
+    start, end = der.only(data, der.SET, start, end)
+    start, end = der.only(data, der.SEQUENCE, start, end)
+    return [(a, b) for tag, a, b in der.elements(data, start, end) if tag == der.OID]
+
+
+def test_oid_under_the_joint_arc_may_be_large() -> None:
+    """Below 2 the second arc is not limited to 39."""
+    assert der.oid(bytes.fromhex("883703")) == "2.999.3"
+
+
+@pytest.mark.parametrize("content", ["", "2a86", "2a8001", "80", "2a" + "01" * der.MAX_OID])
+def test_oid_not_in_der_refuses(content: str) -> None:
+    """Empty, unfinished, padded and overlong identifiers are refused."""
+    with pytest.raises(ValueError, match="object identifier"):
+        der.oid(bytes.fromhex(content))

@@ -1,0 +1,90 @@
+"""Settings: what is wrong is named, what is unknown is an error, defaults are safe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from authz.config import load_settings, parse_settings
+from authz.errors import ConfigError
+from authz.model import StatementForm
+from authz.runtime import door_of
+
+
+def parse(**values: Any) -> Any:
+    """Settings of these values."""
+    return parse_settings(values, origin="test")
+
+
+def test_defaults_are_the_shipped_proxys() -> None:
+    """A Unix socket for owner and group, the payload of jwt_authn, Envoy's statement."""
+    (listener,) = parse().listener
+    assert (listener.address, listener.socket_mode) == ("unix:/run/authz/authz.sock", 0o660)
+    assert listener.statement.form is StatementForm.ENVOY_FINGERPRINT
+    door = door_of(listener)
+    assert door.header.certificate_header == "x-forwarded-client-cert"
+    assert len(door.identity) == 1
+    assert door.organizations is None
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"unknown": 1}, "unknown"),
+        ({"listener": [{"unknown": 1}]}, "listener.0.unknown"),
+        ({"listener": []}, "listener"),
+        ({"listener": [{"name": "a"}, {"name": "a"}]}, "one name"),
+        ({"listener": [{"name": "A B"}]}, "listener.0.name"),
+        ({"listener": [{"identity": []}]}, "identity"),
+        ({"listener": [{"identity": [{"kind": "magic"}]}]}, "identity"),
+        ({"listener": [{"identity": [{"kind": "user-name", "header": "x-user"}]}]}, "organization_header"),
+        ({"listener": [{"identity": [{"kind": "payload", "header": "X-Payload"}]}]}, "header"),
+        ({"listener": [{"identity": [{"kind": "payload", "header": "x_payload"}]}]}, "header"),
+        ({"listener": [{"certificate": {"form": "guess"}}]}, "form"),
+        ({"listener": [{"prefix": "v1"}]}, "prefix"),
+        ({"listener": [{"prefix": "/v1/"}]}, "prefix"),
+        ({"listener": [{"socket_mode": "0999"}]}, "socket_mode"),
+        ({"limits": {"concurrent_checks": 0}}, "concurrent_checks"),
+        ({"limits": {"check_seconds": 0}}, "check_seconds"),
+    ],
+)
+def test_setting_that_is_wrong_is_named(values: dict[str, Any], named: str) -> None:
+    """With where it stands."""
+    with pytest.raises(ConfigError, match=named) as caught:
+        parse(**values)
+    assert "docs/configuration.md" in caught.value.hint
+
+
+def test_bare_user_name_is_for_a_listener_of_one_organization() -> None:
+    """Else nothing ties it."""
+    identity = [{"kind": "user-name", "header": "x-user"}]
+    (listener,) = parse(listener=[{"identity": identity, "organizations": ["acme"]}]).listener
+    assert door_of(listener).organizations == frozenset({"acme"})
+
+
+def test_file_is_read_and_a_variable_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Down to one setting of a section."""
+    file = tmp_path / "authz.toml"
+    file.write_text('database = "sqlite:///a.db"\n[ops]\naddress = "127.0.0.1:1"\n[[listener]]\nsocket_mode = "0600"\n')
+    monkeypatch.setenv("AUTHZ_DATABASE", "sqlite:///b.db")
+    monkeypatch.setenv("AUTHZ_OPS__ADDRESS", "127.0.0.1:2")
+    settings = load_settings(file)
+    assert (settings.database, settings.ops.address) == ("sqlite:///b.db", "127.0.0.1:2")
+    assert settings.listener[0].socket_mode == 0o600
+
+
+@pytest.mark.parametrize("content", [b"= nonsense", b"\xff\xfe"])
+def test_file_that_is_not_toml_is_an_error(tmp_path: Path, content: bytes) -> None:
+    """With its path."""
+    file = tmp_path / "authz.toml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match="not TOML"):
+        load_settings(file)
+
+
+def test_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    """A path that was given is meant."""
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_settings(tmp_path / "none.toml")

@@ -1,0 +1,221 @@
+"""The service on the wire: a real server on a Unix socket, a real HTTP client, answers as proxies act on them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from io import BytesIO
+from pathlib import Path
+
+import aiohttp
+import pytest
+from world import ALICE, CA, Says, decide, request, standard_view
+
+from authz.decision import Allow, Decision, Deny, Evidence
+from authz.headers import present
+from authz.model import CheckRequest, Enforcement, User
+from authz.reasons import Reason
+from authz.telemetry import Telemetry
+from authz.view import Door
+from authz.web.checks import Checks, Endpoints
+from authz.web.responses import IDENTITY_HEADERS, respond
+from authz.web.server import MAX_FIELD_BYTES, Server
+
+
+class Wire:
+    """A server whose decisions the test chooses, and what it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = str(folder / "s.sock")
+        self.output = BytesIO()
+        self.telemetry = Telemetry(self.output)
+        self.asked: list[CheckRequest] = []
+        self.decision: Decision | None = None
+        self.error: BaseException | None = None
+
+    async def check(self, check: CheckRequest, door: Door) -> Decision:
+        """Decide by the standard view, unless the test chose."""
+        self.asked.append(check)
+        if self.error is not None:
+            raise self.error
+        return self.decision or decide(check, view=standard_view())
+
+    async def ask(
+        self, path: str = "/v1/check/", method: str = "GET", **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of the answer."""
+        headers.setdefault("host", "acme.example.test")
+        sent = {key.replace("_", "-"): value for key, value in headers.items()}
+        url = aiohttp.client.URL(f"http://x{path}", encoded=True)
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(self.path)) as client,
+            client.request(method, url, headers=sent) as answer,
+        ):
+            return answer.status, {key.lower(): value for key, value in answer.headers.items()}, await answer.read()
+
+    async def raw(self, octets: bytes) -> bytes:
+        """What comes back for octets that need not be HTTP."""
+        reader, writer = await asyncio.open_unix_connection(self.path)
+        writer.write(octets)
+        await writer.drain()
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    @property
+    def log(self) -> list[dict[str, object]]:
+        """The lines logged."""
+        return [json.loads(line) for line in self.output.getvalue().splitlines()]
+
+
+@pytest.fixture
+async def wire(tmp_path: Path) -> AsyncIterator[Wire]:
+    """A running server."""
+    made = Wire(tmp_path)
+    server = Server(Checks(made.check, Door("envoy", (Says("alice"),)), Endpoints()), made.telemetry)
+    listening = await asyncio.get_running_loop().create_unix_server(server, made.path)
+    yield made
+    listening.close()
+    await server.shutdown(1)
+
+
+HEADER = present(ALICE.der, [CA.der]).decode("ascii")
+
+
+async def test_allowed_check_is_200_with_every_identity_header(wire: Wire) -> None:
+    """All five, always."""
+    status, headers, body = await wire.ask(x_forwarded_client_cert=HEADER)
+    assert (status, body) == (200, b"")
+    assert [headers[name] for name in IDENTITY_HEADERS[:4]] == ["acme", "alice", ALICE.sha256.hex(), "bound"]
+    assert headers["x-authz-decision-id"] == wire.asked[0].decision_id
+
+
+async def test_identity_headers_are_there_when_there_is_nothing_to_say(wire: Wire) -> None:
+    """Empty, so that a client's own copy is replaced."""
+    wire.decision = decide(request(), "olga")
+    _, headers, _ = await wire.ask()
+    assert (headers["x-authz-certificate"], headers["x-authz-binding"]) == ("", "")
+
+
+async def test_denied_check_is_a_problem_with_the_public_code(wire: Wire) -> None:
+    """The reason is not told."""
+    status, headers, body = await wire.ask()
+    problem = json.loads(body)
+    assert (status, problem["status"], problem["code"]) == (403, 403, "MUTUAL_AUTHENTICATION_FAILED")
+    assert headers["content-type"] == "application/problem+json"
+    assert problem["decision_id"] == wire.asked[0].decision_id
+    assert b"certificate_required" not in body
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_has_its_status(reason: Reason) -> None:
+    """401, 403 or 503, never 200; a challenge goes with 401, another code with 503."""
+    answer = respond(Deny(reason, "", Evidence()), "id")
+    assert answer.status == reason.status in {401, 403, 503}
+    assert ("www-authenticate" in answer.headers) is (reason.status == 401)
+    assert (b"AUTHORIZATION_UNAVAILABLE" in answer.body) is (reason.status == 503)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/v1/check", ""),
+        ("/v1/check/", "/"),
+        ("/v1/check/a%2Fb/..%2fc//d?q=a%20b", "/a%2Fb/..%2fc//d?q=a%20b"),
+        ("/v1/verify", ""),
+        ("/v1/auth", ""),
+    ],
+)
+async def test_path_behind_the_prefix_is_taken_verbatim(wire: Wire, path: str, target: str) -> None:
+    """Never decoded, never normalized."""
+    await wire.ask(path, method="POST" if path != "/v1/auth" else "GET")
+    assert wire.asked[0].target == target
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/checkx", "/v1/verify/x", "/v2/check/", "/healthz", "/%761/check/"])
+async def test_path_that_is_no_endpoint_is_refused(wire: Wire, path: str) -> None:
+    """Nothing is decided there, and nothing allowed."""
+    status, _, _ = await wire.ask(path)
+    assert (status, wire.asked) == (403, [])
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS", "PROPFIND"])
+async def test_every_method_is_checked(wire: Wire, method: str) -> None:
+    """The method decides nothing."""
+    await wire.ask(method=method)
+    assert wire.asked[0].method == method
+
+
+async def test_auth_request_takes_method_and_uri_from_its_headers(wire: Wire) -> None:
+    """Nginx always asks with GET at one path."""
+    await wire.ask("/v1/auth", x_original_method="PUT", x_original_uri="/a/b?c")
+    assert (wire.asked[0].method, wire.asked[0].target) == ("PUT", "/a/b?c")
+
+
+@pytest.mark.parametrize("hosts", ["", "host: a\r\nhost: b\r\n"])
+async def test_host_missing_or_repeated_is_refused(wire: Wire, hosts: str) -> None:
+    """No host is nobody's, and two are nobody's either."""
+    answer = await wire.raw(f"GET /v1/check/ HTTP/1.1\r\n{hosts}connection: close\r\n\r\n".encode())
+    assert answer.split(b" ", 2)[1] == b"403"
+
+
+@pytest.mark.parametrize("size", [9_000, 145_601, MAX_FIELD_BYTES - 100])
+async def test_long_header_is_ours_to_judge(wire: Wire, size: int) -> None:
+    """The server's limits are in force, above ours: the refusal has a reason."""
+    await wire.ask(x_forwarded_client_cert="A" * size)
+    assert wire.log == []
+    assert len(wire.asked[0].values("x-forwarded-client-cert")[0]) == size
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"GET /v1/check/ HTTP/1.1\r\nhost: a\r\nx-secret: " + b"S3CRET" * 60_000 + b"\r\n\r\n",
+        b"GET /v1/check/ HTTP/1.1\r\nhost: a\r\nS3CRET\x00: x\r\n\r\n",
+        b"GET /v1/check/ HTTP/1.1\r\nhost: a\r\nx : S3CRET\r\n\r\n",
+        b"GET /S3CRET\x00 HTTP/1.1\r\n\r\n",
+        b"S3CRET\r\n\r\n",
+        b"\x16\x03\x01S3CRET\r\n\r\n",
+        b"GET /v1/check/ HTTP/1.1\r\nhost: a\r\ncontent-length: S3CRET\r\n\r\n",
+        b"".join([b"GET /v1/check/ HTTP/1.1\r\n", *(b"h%d: S3CRET\r\n" % n for n in range(400)), b"\r\n"]),
+    ],
+)
+async def test_request_that_cannot_be_read_is_refused_and_not_repeated(wire: Wire, octets: bytes) -> None:
+    """Our answer, our reason, a counter; none of its octets in answer or log."""
+    answer = await wire.raw(octets)
+    assert answer.split(b" ", 2)[1] == b"403"
+    assert b"S3CRET" not in answer
+    assert b"S3CRET" not in wire.output.getvalue()
+    assert wire.log[0]["reason"] == "request_malformed"
+    assert b"authz_requests_rejected_total 1.0" in wire.telemetry.metrics(confirmed=True)
+
+
+async def test_adapter_that_fails_answers_503(wire: Wire) -> None:
+    """And says nothing of what failed."""
+    wire.error = RuntimeError("S3CRET")
+    status, _, body = await wire.ask()
+    assert status == 503
+    assert b"S3CRET" not in body + wire.output.getvalue()
+
+
+@pytest.mark.parametrize(("name", "value"), [("Zoë", "Zo%C3%AB"), ("a b", "a b"), ("100%", "100%25")])
+async def test_user_name_cannot_break_a_header(wire: Wire, name: str, value: str) -> None:
+    """What is not printable ASCII is per cent encoded."""
+    allowed = decide(request(ALICE, CA))
+    assert isinstance(allowed, Allow)
+    user = User(1, 1, name, Enforcement.OFF)
+    wire.decision = Allow(allowed.organization, user, None, None, Evidence())
+    _, headers, _ = await wire.ask()
+    assert headers["x-authz-user"] == value
+
+
+async def test_connection_is_kept_for_the_next_check(wire: Wire) -> None:
+    """Proxies ask on few connections."""
+    reader, writer = await asyncio.open_unix_connection(wire.path)
+    for _ in range(3):
+        writer.write(b"GET /v1/check/ HTTP/1.1\r\nhost: acme.example.test\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
+    writer.close()
+    assert len(wire.asked) == 3

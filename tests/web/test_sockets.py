@@ -1,0 +1,107 @@
+"""Listening sockets: closed to everybody else, never stolen, taken away."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from authz.errors import ConfigError
+from authz.web.sockets import listen, remove, socket_inode
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    """A Unix socket's address."""
+    return f"unix:{tmp_path / 's.sock'}"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Its path."""
+    return tmp_path / "s.sock"
+
+
+def test_unix_socket_has_mode_and_group(address: str, path: Path) -> None:
+    """0660 and the group that was configured."""
+    with closing(listen(address, group=str(os.getgid()))):
+        assert path.stat().st_mode & 0o777 == 0o660
+        assert path.stat().st_gid == os.getgid()
+
+
+def test_group_that_does_not_exist_is_refused(address: str) -> None:
+    """By name."""
+    with pytest.raises(ConfigError, match="no group"):
+        listen(address, group="no-such-group-here")
+
+
+def test_socket_on_which_somebody_answers_is_not_taken(address: str) -> None:
+    """The other keeps it."""
+    with closing(listen(address)), pytest.raises(ConfigError, match="answers"):
+        listen(address)
+
+
+def test_socket_nobody_answers_at_is_taken_over(address: str, path: Path) -> None:
+    """What a killed service left behind."""
+    listen(address).close()
+    assert path.exists()
+    with closing(listen(address)):
+        assert path.exists()
+
+
+def test_file_that_is_no_socket_is_left_alone(address: str, path: Path) -> None:
+    """Somebody else's file."""
+    path.write_text("x")
+    with pytest.raises(ConfigError, match="no socket"):
+        listen(address)
+    assert path.read_text() == "x"
+
+
+def test_own_socket_is_removed_and_no_other(address: str, path: Path) -> None:
+    """By inode: one that took its place stays."""
+    with closing(listen(address)):
+        inode = socket_inode(address)
+        remove(address, None)
+        remove(address, (inode or 0) + 1)
+        assert path.exists()
+        remove(address, inode)
+        assert not path.exists()
+        remove(address, inode)
+
+
+@pytest.fixture(params=["127.0.0.1:0", "[::1]:0"])
+def loopback(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Loopback, if the machine has it."""
+    try:
+        family = socket.AF_INET6 if "[" in request.param else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.bind((request.param.rpartition(":")[0].strip("[]"), 0))
+    except OSError:
+        pytest.skip("this machine has no such loopback address")
+    yield request.param
+
+
+def test_loopback_is_listened_at(loopback: str) -> None:
+    """IPv4 and IPv6."""
+    with closing(listen(loopback)) as opened:
+        assert opened.getsockname()[1] > 0
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:9000", "192.0.2.1:80", "[::]:80", "localhost:80", "x", "127.0.0.1:x", ":80", "127.0.0.1:99999"]
+)
+def test_address_beyond_loopback_or_none_is_refused(address: str) -> None:
+    """Whoever connects there could claim any certificate."""
+    with pytest.raises(ConfigError) as caught:
+        listen(address)
+    assert caught.value.hint
+
+
+def test_folder_that_is_missing_is_a_configuration_error(tmp_path: Path) -> None:
+    """And not a traceback."""
+    with pytest.raises(ConfigError, match="cannot listen"):
+        listen(f"unix:{tmp_path}/none/s.sock")
