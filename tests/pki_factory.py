@@ -124,7 +124,7 @@ class Authority(Minted):
             (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False),
             (x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False),  # type: ignore[arg-type]
         ]
-        if isinstance(subject, str) and subject:
+        if isinstance(subject, str) and subject.replace(" ", "").isalnum() and subject.isascii():
             defaults.append((san(f"{subject.replace(' ', '-').lower()}.example.test"), False))
         issuer = options.pop("issuer", None) or self.certificate.subject
         return Minted(_mint(name(subject), issuer, key, self.key, defaults, **options), key)  # type: ignore[arg-type]
@@ -187,6 +187,15 @@ def entry(
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical=critical)
     return builder.build()
+
+
+def tlv(tag: int, content: bytes) -> bytes:
+    """One element in DER, for what the library would not write."""
+    size = len(content)
+    if size < 0x80:
+        return bytes([tag, size]) + content
+    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(octets)]) + octets + content
 
 
 def chain_pem(*certificates: Minted) -> str:

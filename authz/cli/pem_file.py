@@ -37,14 +37,16 @@ def read_certificates(path: Path) -> list[Certificate]:
     for label in labels:
         if label != b"CERTIFICATE":
             raise ConfigError(f"{path} holds a {label.decode('latin-1')}, not only certificates")
-    return _certificates(path, data, pem=bool(labels))
+    return _certificates(path, data, blocks=len(labels))
 
 
-def _certificates(path: Path, data: bytes, *, pem: bool) -> list[Certificate]:
+def _certificates(path: Path, data: bytes, *, blocks: int) -> list[Certificate]:
     try:
-        if not pem:
+        if not blocks:
             return [Certificate.parse(data)]
         parsed = x509.load_pem_x509_certificates(data)
+        if len(parsed) != blocks:
+            raise ValueError("a certificate is cut short")  # noqa: TRY301 - told like everything the parser finds
         found = [Certificate.parse(one.public_bytes(Encoding.DER)) for one in parsed]
     except (ValueError, Refused) as error:
         detail = error.detail if isinstance(error, Refused) else str(error)

@@ -105,7 +105,11 @@ def test_url_that_cannot_be_used_is_a_configuration_error(url: str) -> None:
 
 
 CHANGES = [
-    ("INSERT INTO organizations (name, active, binding_scope, default_enforcement, token_user_claim) VALUES ('z', 1, 'user', 'off', 'sub')", "organizations_revision", None),
+    (
+        "INSERT INTO organizations (name, active, binding_scope, default_enforcement, token_user_claim) "
+        "VALUES ('z', 1, 'user', 'off', 'sub')",
+        "organizations_revision", None,
+    ),
     ("UPDATE organizations SET active = 0 WHERE id = 1", "organizations_revision", None),
     ("INSERT INTO hosts VALUES ('h', 1)", "organizations_revision", None),
     ("INSERT INTO users (organization_id, name, enforcement, active) VALUES (1, 'u', 'off', 1)", None, "revision"),
@@ -113,7 +117,10 @@ CHANGES = [
     ("DELETE FROM users", None, "revision"),
     ("INSERT INTO anchors (organization_id, sha256, der) VALUES (1, x'01', x'01')", "trust_revision", "trust_revision"),
     ("INSERT INTO anchors (organization_id, sha256, der) VALUES (NULL, x'01', x'01')", "trust_revision", None),
-    ("INSERT INTO intermediates (organization_id, sha256, der) VALUES (1, x'01', x'01')", "trust_revision", "trust_revision"),
+    (
+        "INSERT INTO intermediates (organization_id, sha256, der) VALUES (1, x'01', x'01')",
+        "trust_revision", "trust_revision",
+    ),
     ("INSERT INTO crls (sha256, signer, der, added_at) VALUES (x'01', x'01', x'01', 0)", "crls_revision", None),
 ]  # fmt: skip
 

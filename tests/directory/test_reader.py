@@ -61,7 +61,7 @@ class Scene:
             try:
                 return look()
             except NotLoaded as missing:
-                assert await self.reader.load(missing.key)
+                await self.reader.load(missing.key)
         pytest.fail("it is never loaded")
 
     async def until(self, condition) -> None:  # noqa: ANN001

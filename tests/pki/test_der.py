@@ -6,17 +6,9 @@ import pytest
 from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
+from pki_factory import tlv
 
 from authz.pki import der
-
-
-def tlv(tag: int, content: bytes) -> bytes:
-    """One element in DER."""
-    size = len(content)
-    if size < 0x80:
-        return bytes([tag, size]) + content
-    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(octets)]) + octets + content
 
 
 @given(st.integers(0, 30), st.binary(max_size=300))

@@ -25,7 +25,7 @@ from authz.web.server import Server
         ("POST", "/healthz", True, 405),
     ],
 )
-async def test_ops_answer_as_orchestrators_expect(method: str, path: str, ready: bool, status: int) -> None:  # noqa: FBT001
+async def test_ops_answer_as_orchestrators_expect(method: str, path: str, ready: bool, status: int) -> None:
     """Healthy is alive; ready is confirmed."""
     telemetry = Telemetry(BytesIO())
     server = Server(Ops(telemetry, lambda: ready), telemetry)

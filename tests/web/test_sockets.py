@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -74,7 +73,7 @@ def test_own_socket_is_removed_and_no_other(address: str, path: Path) -> None:
 
 
 @pytest.fixture(params=["127.0.0.1:0", "[::1]:0"])
-def loopback(request: pytest.FixtureRequest) -> Iterator[str]:
+def loopback(request: pytest.FixtureRequest) -> str:
     """Loopback, if the machine has it."""
     try:
         family = socket.AF_INET6 if "[" in request.param else socket.AF_INET
@@ -82,7 +81,7 @@ def loopback(request: pytest.FixtureRequest) -> Iterator[str]:
             probe.bind((request.param.rpartition(":")[0].strip("[]"), 0))
     except OSError:
         pytest.skip("this machine has no such loopback address")
-    yield request.param
+    return str(request.param)
 
 
 def test_loopback_is_listened_at(loopback: str) -> None:

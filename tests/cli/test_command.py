@@ -1,0 +1,333 @@
+"""The command from end to end: an organization is set up, a request decided, a certificate retired, a CRL published."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pki_factory import Authority, Minted, chain_pem
+
+from authz.cli import main
+
+NOW = datetime.now(UTC)
+LIFE = {"not_before": NOW - timedelta(days=1), "not_after": NOW + timedelta(days=30)}
+CRL_LIFE = {"this_update": NOW - timedelta(hours=1), "next_update": NOW + timedelta(days=1)}
+ROOT = Authority.root("Root", **LIFE)
+CA = ROOT.intermediate("CA", **LIFE)
+ALICE, BOB = CA.leaf("alice", **LIFE), CA.leaf("bob", **LIFE)
+HOST = "api.acme.test"
+
+
+@dataclass
+class Done:
+    """What a call printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> object:
+        """The JSON on stdout."""
+        return json.loads(self.out)
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `authz ARGUMENTS…` in a folder of its own; files named in `files` are written there first."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUTHZ_DATABASE", "sqlite:///test.db")
+
+    def call(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["authz", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return Done(int(ended.value.code or 0), said.out, said.err)
+
+    return call
+
+
+def write(name: str, content: str | bytes) -> str:
+    """A file in the current folder; its name."""
+    Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
+    return name
+
+
+@pytest.fixture
+def acme(run: Run) -> Run:
+    """An organization with its CA, its CRLs, alice and her certificate."""
+    for arguments in (
+        ("org", "add", "acme", "--host", HOST),
+        ("anchor", "add", "acme", write("root.pem", ROOT.pem)),
+        ("intermediate", "add", "acme", write("ca.pem", CA.pem)),
+        ("crl", "add", write("root.crl", ROOT.crl(**CRL_LIFE))),
+        ("crl", "add", write("ca.crl", CA.crl(**CRL_LIFE))),
+        ("user", "add", "acme", "alice"),
+        ("cert", "add", "acme", write("alice.pem", chain_pem(ALICE, CA)), "--label", "laptop"),
+    ):
+        done = run(*arguments)
+        assert done.code == 0, done.err
+    return run
+
+
+def test_check_allowed_shows_every_gate_and_exits_zero(acme: Run) -> None:
+    """Subject, serial, SHA-256, where found, which CRL."""
+    done = acme("check", HOST, "alice", "--cert", "alice.pem")
+    assert done.code == 0, done.err
+    for seen in ("CN=alice", ALICE.sha256.hex(), "known intermediate", "trust anchor", "CRL 1 of CN=CA", "laptop"):
+        assert seen in done.out
+
+
+def test_check_denied_says_why_and_exits_one(acme: Run) -> None:
+    """The reason, and what to do about it."""
+    done = acme("check", HOST, "alice")
+    assert done.code == 1
+    assert "certificate_required" in done.err
+    assert "hint:" in done.err
+
+
+def test_check_denied_names_the_certificate_at_fault(acme: Run) -> None:
+    """An expired one by its subject and date."""
+    done = acme("check", HOST, "alice", "--cert", "alice.pem", "--at", (NOW + timedelta(days=60)).isoformat())
+    assert done.code == 1
+    assert "certificate_expired" in done.err
+    assert "CN=alice" in done.out
+
+
+def test_check_as_json_has_a_row_a_gate(acme: Run) -> None:
+    """For programs."""
+    gates = [row["gate"] for row in acme("check", HOST, "alice", "--cert", "alice.pem", "--json").data]  # type: ignore[attr-defined]
+    assert gates == ["organization", "user", "header", *["certificate"] * 3, *["revocation"] * 2, "binding"]
+
+
+def test_certificate_retired_is_denied(acme: Run) -> None:
+    """From that moment on."""
+    assert acme("cert", "retire", "1").code == 0
+    done = acme("check", HOST, "alice", "--cert", "alice.pem")
+    assert (done.code, "certificate_registration_inactive" in done.err) == (1, True)
+
+
+def test_crl_that_lists_a_registered_certificate_says_whose(acme: Run) -> None:
+    """And the next check refuses it."""
+    newer = {**CRL_LIFE, "this_update": NOW}
+    done = acme("crl", "add", write("ca2.crl", CA.crl(ALICE, number=2, **newer)))
+    assert "alice of acme" in done.err
+    assert "certificate_revoked" in acme("check", HOST, "alice", "--cert", "alice.pem").err
+
+
+def test_crl_older_is_refused_and_the_newer_stays(acme: Run) -> None:
+    """Nothing goes back."""
+    done = acme(
+        "crl", "add", write("old.crl", CA.crl(number=0, **{**CRL_LIFE, "this_update": NOW - timedelta(days=1)}))
+    )
+    assert done.code == 1
+    assert "not newer" in done.err
+    assert [row["number"] for row in acme("crl", "list", "--json").data] == [1, 1]  # type: ignore[attr-defined]
+
+
+def test_crl_show_takes_the_beginning_of_a_digest(acme: Run) -> None:
+    """As list prints it."""
+    digest = acme("crl", "list", "--json").data[0]["sha256"]  # type: ignore[index]
+    assert acme("crl", "show", digest[:12], "--json").data["sha256"] == digest  # type: ignore[index, call-overload]
+    assert acme("crl", "show", "zz").code == 1
+
+
+LISTS = [
+    ("org", "list"),
+    ("anchor", "list"),
+    ("intermediate", "list"),
+    ("user", "list", "acme"),
+    ("cert", "list"),
+    ("crl", "list"),
+]
+
+
+@pytest.mark.parametrize("verb", LISTS, ids=lambda verb: verb[0])
+def test_list_prints_a_table_or_json(acme: Run, verb: tuple[str, ...]) -> None:
+    """Data on stdout, and nothing else."""
+    assert acme(*verb).out.strip()
+    rows = acme(*verb, "--json").data
+    assert isinstance(rows, list)
+    assert rows
+
+
+@pytest.mark.parametrize("verb", [("org", "show", "acme"), ("user", "show", "acme", "alice"), ("cert", "show", "1")])
+def test_show_prints_one_thing(acme: Run, verb: tuple[str, ...]) -> None:
+    """A line a key, or an object."""
+    assert acme(*verb).out.strip()
+    assert isinstance(acme(*verb, "--json").data, dict)
+
+
+def test_set_changes_what_is_given_only(acme: Run) -> None:
+    """Of organizations and users."""
+    acme("org", "set", "acme", "--binding-scope", "organization", "--issuer", "https://id")
+    held = acme("org", "set", "acme", "--off", "--json").data
+    assert isinstance(held, dict)
+    assert (held["binding_scope"], held["issuer"], held["active"], held["hosts"]) == (
+        "organization",
+        "https://id",
+        False,
+        [HOST],
+    )
+    assert acme("org", "set", "acme", "--issuer", "", "--json").data["issuer"] is None  # type: ignore[index, call-overload]
+    assert acme("user", "set", "acme", "alice", "--enforcement", "observe", "--json").data["enforcement"] == "observe"  # type: ignore[index, call-overload]
+
+
+def test_remove_takes_things_away(acme: Run) -> None:
+    """Each verb of its own."""
+    digest = acme("anchor", "list", "--json").data[0]["sha256"]  # type: ignore[index]
+    known = acme("intermediate", "list", "--json").data[0]["sha256"]  # type: ignore[index]
+    for verb in (
+        ("anchor", "remove", "acme", digest),
+        ("intermediate", "remove", "acme", known),
+        ("user", "remove", "acme", "alice"),
+        ("org", "remove", "acme"),
+    ):
+        assert acme(*verb).code == 0
+    assert acme("org", "list", "--json").data == []
+
+
+def test_anchor_export_writes_what_envoy_watches(acme: Run) -> None:
+    """The bundle on stdout or in a file, and the secret; each replaced in one step."""
+    assert acme("anchor", "export").out == ROOT.pem
+    assert acme("anchor", "export", "--out", "bundle.pem", "--sds", "sds.yaml").code == 0
+    assert Path("bundle.pem").read_text() == ROOT.pem
+    secret = json.loads(Path("sds.yaml").read_text())["resources"][0]
+    assert secret["validation_context"] == {"trusted_ca": {"inline_string": ROOT.pem}, "suppress_client_ca_list": True}
+    assert sorted(one.name for one in Path().glob(".*")) == []
+
+
+def test_anchor_export_of_nothing_is_refused(run: Run) -> None:
+    """An empty bundle would let the proxy validate nothing."""
+    done = run("anchor", "export", "--out", "bundle.pem")
+    assert (done.code, Path("bundle.pem").exists()) == (1, False)
+
+
+def test_leaf_registered_elsewhere_is_reported(acme: Run) -> None:
+    """Not refused."""
+    acme("org", "add", "other")
+    acme("user", "add", "other", "alice")
+    done = acme("cert", "add", "other", "alice.pem")
+    assert done.code == 0
+    assert "registered in acme too" in done.err
+    assert "does not verify now" in done.err
+
+
+def key_and(one: Minted) -> str:
+    """A careless file."""
+    return one.key_pem + one.pem
+
+
+SELF_SIGNED = Authority.root("selfish", **LIFE)
+EXPIRED = CA.leaf("old", not_before=NOW - timedelta(days=9), not_after=NOW - timedelta(days=1))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (key_and(ALICE), "private key"),
+        ("", "empty"),
+        ("nonsense", "cannot be read"),
+        (ALICE.pem.replace("CERTIFICATE", "PUBLIC KEY"), "PUBLIC KEY"),
+        (ALICE.pem + ALICE.pem[:200], "cannot be read"),
+        (chain_pem(ALICE, BOB), "2 certificates of users"),
+        (chain_pem(ROOT, CA), "no certificate of a user"),
+        (CA.pem, "CA certificate"),
+        (SELF_SIGNED.pem, "CA certificate"),
+        (EXPIRED.pem, "expired"),
+        (chain_pem(BOB, *(Authority.root(f"R{number}", **LIFE) for number in range(10))), "11 certificates"),
+        ("x" * (1024 * 1024 + 1), "larger"),
+    ],
+)
+def test_certificate_file_that_is_wrong_is_refused_with_a_sentence(acme: Run, content: str, said: str) -> None:
+    """And nothing is registered."""
+    before = acme("cert", "list", "--json").data
+    done = acme("cert", "add", "acme", write("bad.pem", content), "--user", "alice")
+    assert done.code == 1
+    assert said in done.err
+    assert "Traceback" not in done.err
+    assert acme("cert", "list", "--json").data == before
+
+
+def test_chain_in_any_order_finds_the_leaf(acme: Run) -> None:
+    """Intermediate first, leaf last."""
+    acme("user", "add", "acme", "bob")
+    done = acme("cert", "add", "acme", write("bob.pem", chain_pem(CA, BOB)), "--json")
+    assert done.data["sha256"] == BOB.sha256.hex()  # type: ignore[index, call-overload]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("org", "add"),
+        ("nonsense",),
+        ("anchor", "add", "x.pem"),
+        ("anchor", "add", "--shared", "a", "b"),
+        ("anchor", "remove", "acme", "zz"),
+        ("user", "add", "acme", "x", "--enforcement", "maybe"),
+        ("cert", "retire", "x"),
+        ("check", "h", "u", "--at", "yesterday"),
+    ],
+)
+def test_words_that_are_wrong_exit_two(run: Run, arguments: tuple[str, ...]) -> None:
+    """Usage is told apart from failure."""
+    assert run(*arguments).code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("user", "add", "nobody", "x"),
+        ("org", "show", "nobody"),
+        ("cert", "show", "9"),
+        ("anchor", "add", "nobody", "root.pem"),
+        ("anchor", "add", "acme", "alice.pem"),
+        ("crl", "add", "alice.pem"),
+        ("crl", "add", "missing.crl"),
+        ("cert", "add", "acme", "missing.pem"),
+        ("org", "add", "acme"),
+    ],
+)
+def test_failure_exits_one_with_a_sentence_and_no_traceback(acme: Run, arguments: tuple[str, ...]) -> None:
+    """Unknown names, wrong files, duplicates."""
+    done = acme(*arguments)
+    assert done.code == 1
+    assert done.out == ""
+    assert done.err.startswith("authz: ")
+    assert "Traceback" not in done.err
+
+
+def test_names_in_certificates_cannot_draw_on_the_terminal(acme: Run) -> None:
+    """Controls and markup of a hostile subject are shown, not obeyed."""
+    hostile = CA.leaf("x\x1b[31m[red]y\u202e", **LIFE)
+    acme("cert", "add", "acme", write("hostile.pem", hostile.pem), "--user", "alice")
+    for options in ((), ("--json",)):
+        out = acme("cert", "list", *options).out
+        assert "\x1b" not in out
+        assert "\u202e" not in out
+    assert "[red]" in acme("cert", "list").out
+
+
+def test_version_and_help_are_told(run: Run) -> None:
+    """The first things anybody asks for."""
+    assert run("--version").out.startswith("authz ")
+    assert "Example" in run("cert", "add", "--help").out
+
+
+def test_config_file_names_the_database(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no variable does; a wrong file is an error."""
+    monkeypatch.delenv("AUTHZ_DATABASE")
+    write("authz.toml", 'database = "sqlite:///other.db"')
+    assert run("--config", "authz.toml", "org", "add", "acme").code == 0
+    assert Path("other.db").exists()
+    write("bad.toml", "nonsense = 1")
+    assert run("--config", "bad.toml", "org", "list").code == 1
