@@ -157,18 +157,11 @@ class Crl:
 
 
 def _layout(data: bytes) -> tuple[bool, int, int]:
-    """Whether the CRL is of version 1, and where its entries begin and end (section 5.1).
-
-    Raises `ValueError` when the algorithm inside differs from the one outside (5.1.1.2).
-    """
+    """Whether the CRL is of version 1, and where its entries begin and end (section 5.1)."""
     _, tbs_start, tbs_end = der.signed_part(data)
+    # [version,] signature, issuer, thisUpdate, [nextUpdate,] [revokedCertificates,] [crlExtensions]
     fields = list(der.elements(data, tbs_start, tbs_end))
     v1 = fields[0][0] != der.INTEGER
-    # [version,] signature, issuer, thisUpdate, [nextUpdate,] [revokedCertificates,] [crlExtensions]
-    _, algorithm_start, algorithm_end = fields[0 if v1 else 1]
-    _, outer_start, outer_end = der.element(data, tbs_end, len(data))
-    if data[algorithm_start:algorithm_end] != data[outer_start:outer_end]:
-        raise ValueError("the signature algorithms inside and outside differ")
     listed = [(start, end) for tag, start, end in fields[3 if v1 else 4 :] if tag == der.SEQUENCE]
     return v1, *(listed[0] if listed else (tbs_end, tbs_end))
 
