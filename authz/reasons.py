@@ -181,36 +181,6 @@ class Reason(StrEnum):
         401,
         "Two identity sources of this listener name different users.",
     )
-    TOKEN_MISSING = (
-        "token_missing",
-        Gate.USER,
-        401,
-        "No bearer token came with the request.",
-    )
-    TOKEN_MALFORMED = (
-        "token_malformed",
-        Gate.USER,
-        401,
-        "The bearer token is not a signed JWT with the claims that are required.",
-    )
-    TOKEN_SIGNATURE_INVALID = (
-        "token_signature_invalid",
-        Gate.USER,
-        401,
-        "The token's signature does not verify with the organization's keys and allowed algorithms.",
-    )
-    TOKEN_KEY_UNKNOWN = (
-        "token_key_unknown",
-        Gate.USER,
-        401,
-        "The organization's key set has no key of the token's kid.",
-    )
-    TOKEN_KEYS_UNAVAILABLE = (
-        "token_keys_unavailable",
-        Gate.USER,
-        401,
-        "The organization's key set could not be read or fetched.",
-    )
     TOKEN_EXPIRED = (
         "token_expired",
         Gate.USER,

@@ -1,0 +1,184 @@
+"""The map of docs/architecture.md, held: levels, no cycles, a pure core, proofs made in one place, reasons produced."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from authz.decision import Allow
+from authz.pki import NotRevoked, VerifiedPath
+from authz.reasons import Reason
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "authz"
+
+LEVELS = {
+    "reasons": 0, "errors": 0, "model": 0, "text": 0,
+    "headers": 1, "pki": 1, "binding": 1, "host": 1,
+    "decision": 2, "view": 2,
+    "service": 3, "ports": 3,
+    "web": 4, "directory": 4, "identity": 4, "telemetry": 4, "clock": 4,
+    "config": 5, "runtime": 5, "envoy_secret": 5, "cli": 5, "demo": 5, "__main__": 5, "__init__": 0,
+}  # fmt: skip
+ADAPTERS = {"web", "directory", "identity"}
+IMPURE = {
+    "asyncio", "aiohttp", "sqlite3", "sqlalchemy", "aiosqlite", "socket", "ssl", "os", "time", "random", "logging",
+    "structlog", "threading", "secrets", "pathlib", "subprocess", "urllib.request", "http.client",
+}  # fmt: skip
+
+
+def room(module: str) -> str:
+    """The room a module of the package is in: `authz.pki.names` is in `pki`."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+@cache
+def names_of_modules() -> frozenset[str]:
+    """The dotted name of every module."""
+    return frozenset(map(dotted, PACKAGE.rglob("*.py")))
+
+
+def dotted(path: Path) -> str:
+    """A module's name by its path."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every module of the package, parsed."""
+    return {dotted(path): ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
+
+
+def imports(tree: ast.AST, *, typing_too: bool = False) -> list[str]:
+    """The modules a tree imports when it runs; with `typing_too` also those for the type checker."""
+    found = []
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and not typing_too:
+            continue
+        if isinstance(node, ast.Import):
+            found += [one.name for one in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{one.name}" for one in node.names]
+            found += [name if name in names_of_modules() else node.module for name in names]
+        else:
+            found += imports(node, typing_too=typing_too)
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_imports_go_down_only(module: str) -> None:
+    """A room imports its own level's or a lower one's, and an adapter no other adapter."""
+    here = room(module)
+    for target in imports(modules()[module]):
+        there = room(target)
+        if not target.startswith("authz") or there == here:
+            continue
+        assert LEVELS[there] <= LEVELS[here], f"{module} imports {target}"
+        assert not (here in ADAPTERS and there in ADAPTERS), f"{module} imports {target}"
+
+
+def test_every_room_is_on_the_map() -> None:
+    """A new room gets a level, and stands in the documentation."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for one in {room(module) for module in modules()} - {"__init__", "__main__"}:
+        assert one in LEVELS
+        assert f"{one}/" in page or f"{one}.py" in page, one
+
+
+def test_there_are_no_cycles() -> None:
+    """Between modules, by imports that run."""
+    graph = {name: {one for one in imports(tree) if one in modules()} - {name} for name, tree in modules().items()}
+    for name, targets in graph.items():
+        seen: set[str] = set()
+        todo = list(targets)
+        while todo:
+            one = todo.pop()
+            assert one != name, f"{name} is in a cycle"
+            if one not in seen:
+                seen.add(one)
+                todo += graph[one]
+
+
+@pytest.mark.parametrize("module", sorted(name for name in modules() if LEVELS[room(name)] <= 2))
+def test_core_is_pure(module: str) -> None:
+    """No async, clock, log, environment, network or SQL below level 3."""
+    for one in imports(modules()[module]):
+        assert one.split(".")[0] not in IMPURE, one
+        assert one not in IMPURE, one
+    for node in ast.walk(modules()[module]):
+        assert not isinstance(node, ast.AsyncFunctionDef | ast.Await)
+        assert not (isinstance(node, ast.Attribute) and node.attr in {"now", "utcnow", "today"})
+
+
+def test_only_the_service_catches_everything() -> None:
+    """One broad except, in `service.check`."""
+    wide = []
+    for name, tree in modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ExceptHandler):
+                kind = "" if node.type is None else ast.unparse(node.type)
+                reraises = any(isinstance(one, ast.Raise) and one.exc is None for one in node.body)
+                if kind in {"", "Exception", "BaseException"} and not reraises:
+                    wide.append(name)
+    assert wide == ["authz.service"]
+
+
+@pytest.mark.parametrize(
+    ("proof", "place"),
+    [("VerifiedPath", "authz.pki.path_builder"), ("NotRevoked", "authz.pki.revocation"), ("Allow", "authz.decision")],
+)
+def test_proof_is_made_in_one_place(proof: str, place: str) -> None:
+    """Nobody else calls its constructor."""
+    makers = {
+        name
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == proof
+    }
+    assert makers == {place}
+
+
+@pytest.mark.parametrize("proof", [VerifiedPath, NotRevoked])
+def test_proof_without_the_seal_cannot_be_made(proof: type) -> None:
+    """Not even by somebody who tries."""
+    arguments = [object()] * (proof.__init__.__code__.co_argcount - 1)  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        proof(*arguments)
+    assert Allow is not None
+
+
+def test_no_import_stands_inside_a_function() -> None:
+    """What a module needs stands at its top."""
+    for name, tree in modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert not any(isinstance(one, ast.Import | ast.ImportFrom) for one in ast.walk(node)), name
+
+
+@cache
+def sources_of_tests() -> str:
+    """Everything the tests say, but for this file."""
+    return "\n".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__)
+    )
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_reason_is_raised_in_the_code_and_named_by_a_test(reason: Reason) -> None:
+    """None is dead, none unproven; each has a status and a sentence."""
+    code = [ast.unparse(tree) for name, tree in modules().items() if name != "authz.reasons"]
+    assert any(f"Reason.{reason.name}" in one for one in code), "no code uses it"
+    pattern = rf"\b(?:Reason|R|MALFORMED|refusal)\.{reason.name}\b|[\"']{reason.value}[\"']"
+    assert re.search(pattern, sources_of_tests()), "no test names it"
+    assert reason.status in {401, 403, 503}
+    assert reason.sentence.endswith(".")
+
+
+def test_reason_is_spelled_one_way() -> None:
+    """The name in the code, in lower case, is the name everywhere."""
+    assert all(one.value == one.name.lower() for one in Reason)

@@ -1,0 +1,101 @@
+"""The documentation is true: what is made from the code is current, what is a session works."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from generate_docs import PAGES, ROOT, with_reasons
+from pki_factory import Authority, chain_pem
+from world import ALICE, CA, Says, decide, request
+
+from authz.telemetry import Telemetry, decision_fields
+from authz.view import Door
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_page_made_from_the_code_is_current(page: str) -> None:
+    """`python tests/generate_docs.py` makes it anew."""
+    assert (ROOT / page).read_text(encoding="utf-8") == PAGES[page]()
+
+
+def test_readme_has_every_reason() -> None:
+    """And none that is gone."""
+    assert with_reasons(README) == README
+
+
+def test_readme_is_short() -> None:
+    """At most 200 lines; the rest is in docs/."""
+    assert len(README.splitlines()) <= 200
+
+
+PAGES_WRITTEN = ["README.md", "CHANGELOG.md", ".github/SECURITY.md"]
+PAGES_WRITTEN += [f"docs/{one.name}" for one in (ROOT / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES_WRITTEN)
+def test_links_lead_somewhere(page: str) -> None:
+    """Every relative one."""
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_readme_session_works(tmp_path: Path) -> None:
+    """Every `authz` line of the session, in order, on files as an operator has them."""
+    now = datetime.now(UTC)
+    life = {"not_before": now - timedelta(days=1), "not_after": now + timedelta(days=30)}
+    fresh = {"this_update": now - timedelta(hours=1), "next_update": now + timedelta(days=1)}
+    root = Authority.root(**life)
+    issuing = root.intermediate(**life)
+    files = {
+        "roots.pem": root.pem,
+        "issuing-ca.pem": issuing.pem,
+        "alice-chain.pem": chain_pem(issuing.leaf("alice", **life), issuing),
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "root.crl").write_bytes(root.crl(**fresh))
+    (tmp_path / "issuing-ca.crl").write_bytes(issuing.crl(**fresh))
+    environment = {**os.environ, "AUTHZ_DATABASE": "sqlite:///authz.db"}
+    lines = re.findall(r"^\$ authz (.+)$", README, re.MULTILINE)
+    assert len(lines) == 9
+    for line in lines:
+        command = [sys.executable, "-m", "authz", *shlex.split(line)]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, line + done.stderr
+    assert (tmp_path / "client-ca.yaml").exists()
+
+
+def test_metrics_of_the_documentation_are_the_ones_exported() -> None:
+    """By name."""
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `(authz_\w+)`", page, re.MULTILINE))
+    exported = re.findall(rb"^# TYPE (authz_\w+) ", Telemetry().metrics(confirmed=True), re.MULTILINE)
+    assert documented == {one.decode() for one in exported if not one.endswith(b"_created")}
+
+
+def test_log_fields_of_the_documentation_are_the_ones_written() -> None:
+    """Every one that a decision's line can have is explained."""
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    documented = {
+        name for row in re.findall(r"^\| (`[a-z_`, ]+) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+    door = Door("d", (Says("alice"),))
+    for chain in ((ALICE, CA), ()):
+        check = request(*chain)
+        assert set(decision_fields(check, door, decide(check))) <= documented
+
+
+@pytest.mark.parametrize("command", ["run", "test", "lint", "bench", "fuzz"])
+def test_makefile_has_the_command(command: str) -> None:
+    """The ones that the documentation names."""
+    assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
