@@ -67,6 +67,13 @@ class PayloadSettings(_Section):
 IdentitySettings = Annotated[UserNameSettings | PayloadSettings, Field(discriminator="kind")]
 
 
+class HopSettings(_Section):
+    """A gateway in front of the listener's own proxy, whose header element is skipped once it proved itself."""
+
+    anchors: Path = Field(description="PEM file of the CAs that gateways' certificates must verify to.")
+    names: tuple[str, ...] = Field(min_length=1, description="DNS or URI names of the gateways, compared exactly.")
+
+
 class ListenerSettings(_Section):
     """A door: where a proxy asks, and what is believed there."""
 
@@ -84,6 +91,7 @@ class ListenerSettings(_Section):
         min_length=1,
         description="Who the user is; several sources must agree.",
     )
+    hops: tuple[HopSettings, ...] = Field((), description="The gateways in front, the nearest first; none if absent.")
     organizations: tuple[str, ...] | None = Field(None, description="The organizations served; all if absent.")
 
     @field_validator("socket_mode", mode="before")

@@ -9,17 +9,20 @@ import signal
 import socket
 
 import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.clock import SystemClock
-from authz.config import IdentitySettings, ListenerSettings, Settings, UserNameSettings
+from authz.config import HopSettings, IdentitySettings, ListenerSettings, Settings, UserNameSettings
 from authz.directory import DirectoryReader
 from authz.directory.migrate import migrate
-from authz.errors import Refused, StoreError
+from authz.errors import ConfigError, Refused, StoreError
 from authz.identity import PayloadHeader, UserNameHeader
 from authz.model import HeaderRules
+from authz.pki import Certificate, TrustStore
 from authz.service import Limits, Service
 from authz.telemetry import Telemetry
-from authz.view import Door, IdentitySource
+from authz.view import Door, Hop, IdentitySource
 from authz.web.checks import Checks, Endpoints
 from authz.web.ops import Ops
 from authz.web.server import Handler, Server
@@ -108,7 +111,7 @@ class Runtime:
 
 
 def door_of(settings: ListenerSettings) -> Door:
-    """The listener as the core sees it."""
+    """The listener as the core sees it. Raises `ConfigError` for gateways' anchors that cannot be read."""
     header = HeaderRules(
         certificate_header=settings.certificate.header,
         form=settings.certificate.form,
@@ -117,7 +120,17 @@ def door_of(settings: ListenerSettings) -> Door:
         statement=settings.statement.form,
     )
     organizations = None if settings.organizations is None else frozenset(settings.organizations)
-    return Door(settings.name, tuple(map(_source, settings.identity)), header, organizations=organizations)
+    hops = tuple(map(_hop, settings.hops))
+    return Door(settings.name, tuple(map(_source, settings.identity)), header, hops, organizations)
+
+
+def _hop(settings: HopSettings) -> Hop:
+    try:
+        found = x509.load_pem_x509_certificates(settings.anchors.read_bytes())
+        anchors = [Certificate.parse(one.public_bytes(Encoding.DER)) for one in found]
+        return Hop(TrustStore(anchors), frozenset(settings.names))
+    except (OSError, ValueError, Refused) as error:
+        raise ConfigError(f"the gateways' anchors in {settings.anchors} cannot be read: {error}") from error
 
 
 def _source(settings: IdentitySettings) -> IdentitySource:

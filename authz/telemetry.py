@@ -51,6 +51,7 @@ class Telemetry:
             "authz_requests_rejected", "Requests that could not be read at all.", registry=self.registry
         )
         self._failures = Counter("authz_failures", "Checks that failed inside.", registry=self.registry)
+        self._unwritten = Counter("authz_log_unwritten", "Log lines that could not be written.", registry=self.registry)
         self._confirmed = Gauge(
             "authz_directory_confirmed", "1 while the directory's revision is confirmed.", registry=self.registry
         )
@@ -65,7 +66,15 @@ class Telemetry:
         if observed is not None:
             self._observed.labels(observed.value).inc()
         if self._log_decisions:
-            self._log.info("decision", **decision_fields(check, door, decision), microseconds=round(seconds * 1e6))
+            fields = decision_fields(check, door, decision)
+            self._write("info", "decision", **fields, microseconds=round(seconds * 1e6))
+
+    def _write(self, level: str, event: str, **fields: object) -> None:
+        """One line; a log that cannot be written is counted, and decides nothing."""
+        try:
+            getattr(self._log, level)(event, **fields)
+        except (OSError, ValueError):
+            self._unwritten.inc()
 
     def _child(self, door: str, outcome: str, reason: str) -> Any:
         key = (door, outcome, reason)
@@ -77,22 +86,22 @@ class Telemetry:
     def failed(self, check: CheckRequest, door: Door, error: BaseException) -> None:
         """Log where a check failed, without what it was given; see `authz.ports.Observer`."""
         self._failures.inc()
-        self._log.error(
-            "failure", decision_id=check.decision_id, door=door.name, error=type(error).__name__, at=_where(error)
-        )
+        name, at = type(error).__name__, _where(error)
+        self._write("error", "failure", decision_id=check.decision_id, door=door.name, error=name, at=at)
 
     def rejected(self, status: int, error: BaseException | None) -> None:
         """Count and log a request that could not be read; nothing of it is quoted."""
         self._rejected.inc()
-        self._log.warning("rejected", reason=Reason.REQUEST_MALFORMED.value, status=status, error=type(error).__name__)
+        name, reason = type(error).__name__, Reason.REQUEST_MALFORMED.value
+        self._write("warning", "rejected", reason=reason, status=status, error=name)
 
     def warn(self, message: str) -> None:
         """Something the operator should mend."""
-        self._log.warning("warning", message=shown(message))
+        self._write("warning", "warning", message=shown(message))
 
     def say(self, event: str, **fields: object) -> None:
         """Something the operator may want to know: starts, stops, addresses."""
-        self._log.info(event, **fields)
+        self._write("info", event, **fields)
 
     def metrics(self, *, confirmed: bool) -> bytes:
         """The metrics in Prometheus' text form."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pki_factory import Authority
 
 from authz.config import load_settings, parse_settings
 from authz.errors import ConfigError
@@ -88,3 +89,16 @@ def test_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
     """A path that was given is meant."""
     with pytest.raises(ConfigError, match="cannot read"):
         load_settings(tmp_path / "none.toml")
+
+
+def test_gateways_are_read_from_their_file(tmp_path: Path) -> None:
+    """One that cannot be read, or holds nothing, refuses to start."""
+    file = tmp_path / "gateways.pem"
+    file.write_text(Authority.root("Gateways").pem)
+    hops = [{"anchors": str(file), "names": ["gateway.test"]}]
+    door = door_of(parse(listener=[{"hops": hops}]).listener[0])
+    assert door.hops[0].names == frozenset({"gateway.test"})
+    for content in ("", "nonsense"):
+        file.write_text(content)
+        with pytest.raises(ConfigError, match="cannot be read"):
+            door_of(parse(listener=[{"hops": hops}]).listener[0])

@@ -88,3 +88,12 @@ def test_labels_are_bounded() -> None:
         telemetry.decided(check, DOOR, decide(check, f"u{number}"), 0)
     series = [one for one in telemetry.metrics(confirmed=True).splitlines() if one.startswith(b"authz_decisions_total")]
     assert len(series) == 1
+
+
+def test_log_that_cannot_be_written_is_counted_and_decides_nothing() -> None:
+    """A full disk or a closed pipe must not deny everybody."""
+    output = BytesIO()
+    output.close()
+    telemetry = Telemetry(output)
+    telemetry.decided(request(), DOOR, decide(request()), 0)
+    assert b"authz_log_unwritten_total 1.0" in telemetry.metrics(confirmed=True)

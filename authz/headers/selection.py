@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
+from authz.model import CertificateForm
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -37,10 +38,14 @@ _SUSPECT: Final = frozenset(name.replace("-", "_").encode() for name in KNOWN_HE
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """The undecoded value of the certificate header, and of the chain header where the form has one."""
+    """The undecoded value of the certificate header, and of the chain header where the form has one.
+
+    The listener's form belongs to it: the same octets mean something else at another door.
+    """
 
     value: bytes
     chain: bytes | None = None
+    form: CertificateForm = CertificateForm.XFCC
 
 
 def select(check: CheckRequest, rules: HeaderRules) -> Selected | None:
@@ -76,4 +81,4 @@ def _selected(found: dict[bytes, bytes], rules: HeaderRules) -> Selected | None:
     if value is None:
         raise Refused(Reason.HEADER_WITHOUT_CERTIFICATE, "a chain header without a certificate header")
     chain = None if rules.chain_header is None else found.get(rules.chain_header.encode("ascii"))
-    return Selected(value, chain)
+    return Selected(value, chain, rules.form)

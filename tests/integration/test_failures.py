@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
+import sys
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from dialing import Dial, bearer
 
 from authz.demo import Stage
 from authz.demo.processes import envoy_binary, envoy_config
+from authz.directory import Store
+from authz.pki import Certificate
+from authz.reasons import Reason
 
 pytestmark = pytest.mark.envoy
 
@@ -96,3 +102,37 @@ def test_shipped_configuration_validates(stage: Stage) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "deprecated" not in done.stderr
+
+
+def test_cleartext_is_no_way_in(stage: Stage) -> None:
+    """The listener speaks TLS and nothing else."""
+    with socket.create_connection(("127.0.0.1", stage.envoy.port), 15) as plain:
+        plain.sendall(b"GET / HTTP/1.1\r\nhost: acme.example.test\r\nx-forwarded-client-cert: x\r\n\r\n")
+        assert b"HTTP" not in plain.recv(65536)
+
+
+def test_anchors_exported_again_are_taken_by_the_running_proxy(own_stage: Stage, dial: Dial, store: Store) -> None:
+    """A foreign root added and exported: the handshake succeeds without a restart, and the service decides."""
+    with pytest.raises(OSError, match=r"alert|EOF|reset"):
+        dial(own_stage, "foreign").get(headers=bearer(own_stage, "olga"))
+    foreign = Certificate.parse(own_stage.world.authorities["foreign"].certificate.public_bytes(Encoding.DER))
+    store.add_anchors(None, [foreign])
+    command = [
+        sys.executable,
+        "-m",
+        "authz",
+        "anchor",
+        "export",
+        "--sds",
+        str(own_stage.world.folder / "client-ca.yaml"),
+    ]
+    subprocess.run(command, env={**os.environ, "AUTHZ_DATABASE": own_stage.world.database}, check=True)
+    for _ in range(2_000):
+        try:
+            answer = dial(own_stage, "foreign").get(headers=bearer(own_stage, "olga"))
+        except OSError:
+            continue
+        assert answer.status == 403
+        assert own_stage.reason(answer) == Reason.REVOCATION_UNKNOWN
+        return
+    pytest.fail("the new anchors are never taken")

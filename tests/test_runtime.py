@@ -1,0 +1,119 @@
+"""The service put together: it starts, answers, refuses to start blind, and stops without losing a check."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from io import BytesIO
+from pathlib import Path
+
+import aiohttp
+import pytest
+from world import Says
+
+from authz.config import Settings, parse_settings
+from authz.decision import Decision, Deny, Evidence
+from authz.errors import ConfigError, StoreError
+from authz.model import CheckRequest
+from authz.reasons import Reason
+from authz.runtime import Runtime
+from authz.telemetry import Telemetry
+from authz.view import Door
+from authz.web.checks import Checks, Endpoints
+
+
+def settings(folder: Path, **changes: object) -> Settings:
+    """A service on a Unix socket in `folder`, operators on any port."""
+    values: dict[str, object] = {
+        "database": f"sqlite:///{folder / 'authz.db'}",
+        "listener": [{"address": f"unix:{folder / 's.sock'}"}],
+        "ops": {"address": "127.0.0.1:0"},
+        **changes,
+    }
+    return parse_settings(values, origin="test")
+
+
+@pytest.fixture
+async def runtime(tmp_path: Path) -> AsyncIterator[Runtime]:
+    """A running service over an empty directory."""
+    made = Runtime(settings(tmp_path), Telemetry(BytesIO()))
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def get(path: str, *, unix: Path | None = None, address: str = "x") -> int:
+    """The status of a GET."""
+    connector = None if unix is None else aiohttp.UnixConnector(str(unix))
+    async with aiohttp.ClientSession(connector=connector) as client, client.get(f"http://{address}{path}") as answer:
+        return answer.status
+
+
+async def test_service_answers_checks_and_operators(runtime: Runtime, tmp_path: Path) -> None:
+    """Nobody is known in an empty directory, and the service is ready all the same."""
+    assert await get("/v1/check/", unix=tmp_path / "s.sock") == 403
+    assert await get("/readyz", address=runtime.addresses["ops"]) == 200
+    assert runtime.ready
+
+
+async def test_checks_are_not_answered_on_the_operators_listener(runtime: Runtime) -> None:
+    """Nor the other way round."""
+    assert await get("/v1/check/", address=runtime.addresses["ops"]) == 404
+
+
+async def test_stopped_service_leaves_no_socket(tmp_path: Path) -> None:
+    """And is not ready."""
+    made = Runtime(settings(tmp_path), Telemetry(BytesIO()))
+    await made.start()
+    await made.stop()
+    assert not (tmp_path / "s.sock").exists()
+    assert not made.ready
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"database": "sqlite:////no/such/folder/a.db"}, ConfigError),
+        ({"listener": [{"address": "0.0.0.0:1"}]}, ConfigError),
+        ({"ops": {"address": "0.0.0.0:1"}}, ConfigError),
+        ({"listener": [{"address": "unix:/no/such/folder/s.sock"}]}, ConfigError),
+    ],
+)
+async def test_service_that_cannot_be_set_up_does_not_start(
+    tmp_path: Path, changes: dict[str, object], error: type[Exception]
+) -> None:
+    """And leaves nothing open."""
+    made = Runtime(settings(tmp_path, **changes), Telemetry(BytesIO()))
+    with pytest.raises(error):
+        await made.start()
+    assert not (tmp_path / "s.sock").exists()
+
+
+async def test_directory_that_is_no_database_refuses_to_start(tmp_path: Path) -> None:
+    """Rather than to deny everybody."""
+    (tmp_path / "authz.db").write_bytes(b"nonsense" * 1000)
+    with pytest.raises(StoreError):
+        await Runtime(settings(tmp_path), Telemetry(BytesIO())).start()
+
+
+async def test_check_in_flight_is_finished_when_the_service_stops(tmp_path: Path) -> None:
+    """Stop accepting, answer what was asked, then end."""
+    made = Runtime(settings(tmp_path), Telemetry(BytesIO()))
+    await made.start()
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(_check: CheckRequest, _door: Door) -> Decision:
+        asked.set()
+        await answer.wait()
+        return Deny(Reason.USER_UNKNOWN, "", Evidence())
+
+    handler = Checks(slow, Door("slow", (Says("x"),)), Endpoints())
+    await made._listen("slow", "127.0.0.1:0", handler)
+    waiting = asyncio.create_task(get("/v1/check/", address=made.addresses["slow"]))
+    await asked.wait()
+    stopping = asyncio.create_task(made.stop())
+    await asyncio.sleep(0)
+    assert not made.ready
+    answer.set()
+    assert await waiting == 403
+    await stopping
