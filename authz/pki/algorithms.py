@@ -1,45 +1,63 @@
-"""Which signature algorithms and keys are accepted, as a table, and the one place that verifies a signature.
+"""Which signature algorithms and keys are accepted, as tables, and the one place that verifies a signature.
 
-Refused by policy, whoever signed: MD2, MD5 and SHA-1 (collisions), DSA, RSA keys below 2,048 bits
-(NIST SP 800-131A) and above 8,192 (the cost of one verification), curves other than the three NIST primes.
+Refused whoever signed, and whatever a policy says: MD2, MD5 and SHA-1 (collisions), DSA, RSA keys below
+2,048 bits (NIST SP 800-131A) and above 8,192 (the cost of one verification), curves other than the three
+NIST primes, curves written out instead of named (RFC 5480 section 2.1.1), RSA keys that are bound to PSS.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 
 from authz.errors import Refused
+from authz.pki import der
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes as PublicKey
 
+    Parsed = x509.Certificate | x509.CertificateRevocationList
+
 MIN_RSA_BITS: Final = 2048
 MAX_RSA_BITS: Final = 8192
 
-_RSA: Final = rsa.RSAPublicKey
-_ECDSA: Final = ec.EllipticCurvePublicKey
-_SHA2: Final = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
+MAX_EXPONENT_BITS: Final = 32
+"""Bits of an RSA exponent, in which the cost of a verification grows: 65537 has 17; Go takes up to 31 bits."""
 
+_SHA2: Final = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
+_PKCS1: Final = padding.PKCS1v15()
+
+# The kind of key that makes each signature, and what its `verify` takes besides signature and data:
 # RFC 8017 appendix A.2 (RSA), RFC 5758 section 3.2 (ECDSA), RFC 8410 section 3 (Edwards curves).
 RSA_PSS: Final = "1.2.840.113549.1.1.10"
-_TABLE: Final[dict[str, tuple[type, hashes.HashAlgorithm | None]]] = {
-    "1.2.840.113549.1.1.11": (_RSA, _SHA2["sha256"]),
-    "1.2.840.113549.1.1.12": (_RSA, _SHA2["sha384"]),
-    "1.2.840.113549.1.1.13": (_RSA, _SHA2["sha512"]),
-    "1.2.840.10045.4.3.2": (_ECDSA, _SHA2["sha256"]),
-    "1.2.840.10045.4.3.3": (_ECDSA, _SHA2["sha384"]),
-    "1.2.840.10045.4.3.4": (_ECDSA, _SHA2["sha512"]),
-    "1.3.101.112": (ed25519.Ed25519PublicKey, None),
-    "1.3.101.113": (ed448.Ed448PublicKey, None),
+_SIGNATURES: Final[dict[str, tuple[type, tuple[object, ...]]]] = {
+    "1.2.840.113549.1.1.11": (rsa.RSAPublicKey, (_PKCS1, _SHA2["sha256"])),
+    "1.2.840.113549.1.1.12": (rsa.RSAPublicKey, (_PKCS1, _SHA2["sha384"])),
+    "1.2.840.113549.1.1.13": (rsa.RSAPublicKey, (_PKCS1, _SHA2["sha512"])),
+    "1.2.840.10045.4.3.2": (ec.EllipticCurvePublicKey, (ec.ECDSA(_SHA2["sha256"]),)),
+    "1.2.840.10045.4.3.3": (ec.EllipticCurvePublicKey, (ec.ECDSA(_SHA2["sha384"]),)),
+    "1.2.840.10045.4.3.4": (ec.EllipticCurvePublicKey, (ec.ECDSA(_SHA2["sha512"]),)),
+    "1.3.101.112": (ed25519.Ed25519PublicKey, ()),
+    "1.3.101.113": (ed448.Ed448PublicKey, ()),
+    RSA_PSS: (rsa.RSAPublicKey, ()),  # with the parameters that the certificate or CRL states
 }
-_CURVES: Final = {"secp256r1": 1, "secp384r1": 4, "secp521r1": 6}
-"""The curves accepted, with the cost of a verification in units of one P-256 (measured 88, 350 and 500 us)."""
+
+# The AlgorithmIdentifier of a SubjectPublicKeyInfo, byte for byte: the kind of key, and what one verification
+# costs in units of one with P-256 (measured: 60, 400, 370, 150 and 160 us; RSA is weighed by its size).
+_KEYS: Final = {
+    bytes.fromhex("300d06092a864886f70d0101010500"): ("rsa", 1),  # RFC 3279 section 2.3.1: with NULL
+    bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107"): ("secp256r1", 1),  # RFC 5480 section 2.1.1.1
+    bytes.fromhex("301006072a8648ce3d020106052b81040022"): ("secp384r1", 7),
+    bytes.fromhex("301006072a8648ce3d020106052b81040023"): ("secp521r1", 7),
+    bytes.fromhex("300506032b6570"): ("ed25519", 3),  # RFC 8410 section 3: without parameters
+    bytes.fromhex("300506032b6571"): ("ed448", 3),
+}
 
 MAX_SALT: Final = 64
 """Longest PSS salt in octets: RFC 4055 section 3.1 recommends the digest's length, and SHA-512's is 64."""
@@ -48,90 +66,120 @@ MAX_SALT: Final = 64
 LATE_ERRORS: Final = (ValueError, TypeError, OverflowError, UnsupportedAlgorithm)
 
 
+class Key(NamedTuple):
+    """What a public key is: its kind, its size in bits (0 where the kind says it) and a verification's cost."""
+
+    kind: str
+    bits: int
+    cost: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlgorithmRules:
+    """Which signature algorithms (dotted) and keys a policy accepts: all that the tables here hold, or fewer."""
+
+    signatures: frozenset[str] = frozenset(_SIGNATURES)
+    keys: frozenset[str] = frozenset(kind for kind, _ in _KEYS.values())
+    min_rsa_bits: int = MIN_RSA_BITS
+    max_rsa_bits: int = MAX_RSA_BITS
+
+    def check_signature(self, signed: Signed) -> None:
+        """Raises `Refused` (algorithm_not_allowed) unless the signature algorithm is accepted, whatever the key."""
+        if signed.oid not in self.signatures:
+            raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"signature algorithm {signed.oid}")
+
+    def check_key(self, key: Key) -> None:
+        """Raises `Refused` (algorithm_not_allowed, key_size_not_allowed) unless the key is accepted."""
+        if key.kind not in self.keys:
+            raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"a key of the kind {key.kind}")
+        if key.bits and not self.min_rsa_bits <= key.bits <= self.max_rsa_bits:
+            raise Refused(Reason.KEY_SIZE_NOT_ALLOWED, f"RSA key of {key.bits} bits")
+
+
+DEFAULT_ALGORITHMS: Final = AlgorithmRules()
+
+
 class Signed:
     """What a signature is made of: the raw bytes `tbs` under algorithm `oid`, `signature` over them.
 
-    `pss` holds RSA-PSS's parameters and `identifier` tells one algorithm with parameters from another
-    in a memo. Raises `Refused` (algorithm_not_allowed) for PSS parameters outside RFC 4055 section 3.1.
+    Raises `Refused` (algorithm_not_allowed) for an algorithm outside the table, and for RSA-PSS with
+    parameters outside RFC 4055 section 3.1.
     """
 
-    __slots__ = ("digest", "identifier", "oid", "pss", "signature", "tbs")
+    __slots__ = ("_arguments", "_key_type", "oid", "signature", "tbs")
 
-    def __init__(self, parsed: x509.Certificate | x509.CertificateRevocationList, tbs: bytes) -> None:
+    def __init__(self, parsed: Parsed, tbs: bytes) -> None:
         self.oid = parsed.signature_algorithm_oid.dotted_string
         self.signature = parsed.signature
         self.tbs = tbs
-        self.pss: padding.PSS | None = None
-        self.digest: hashes.HashAlgorithm | None = None
-        self.identifier = self.oid.encode("ascii")
+        DEFAULT_ALGORITHMS.check_signature(self)
+        self._key_type, self._arguments = _SIGNATURES[self.oid]
         if self.oid == RSA_PSS:
-            self._read_pss(parsed)
+            self._arguments = _pss(parsed)
 
-    def _read_pss(self, parsed: x509.Certificate | x509.CertificateRevocationList) -> None:
-        """RFC 4055 section 3.1: SHA-2 throughout, MGF1 over the same digest, and a salt no longer than a digest."""
-        try:
-            pss, digest = parsed.signature_algorithm_parameters, parsed.signature_hash_algorithm
-        except LATE_ERRORS as error:
-            raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"RSA-PSS parameters: {error}") from error
-        mgf = pss.mgf if isinstance(pss, padding.PSS) else None
-        inner = mgf._algorithm if isinstance(mgf, padding.MGF1) else None  # noqa: SLF001 - has no public name
-        salt = pss._salt_length if isinstance(pss, padding.PSS) else None  # noqa: SLF001 - has no public name
-        if digest is None or digest.name not in _SHA2 or inner is None or inner.name != digest.name:
-            raise Refused(Reason.ALGORITHM_NOT_ALLOWED, "RSA-PSS with other digests than one of SHA-2 throughout")
-        if not isinstance(pss, padding.PSS) or not isinstance(salt, int) or not 0 <= salt <= MAX_SALT:
-            raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"RSA-PSS with a salt of {salt} octets")
-        self.pss, self.digest = pss, digest
-        self.identifier = f"{self.oid}/{digest.name}/{salt}".encode("ascii")
+    def verify(self, key: PublicKey) -> None:
+        """Raises `InvalidSignature`, or what the library makes of a key or signature that it cannot read."""
+        if not isinstance(key, self._key_type):
+            raise InvalidSignature
+        cast("Any", key).verify(self.signature, self.tbs, *self._arguments)
 
 
-def check_key(key: PublicKey) -> int:
-    """The cost of one verification under `key`, in units of one with P-256.
+def _pss(parsed: Parsed) -> tuple[padding.PSS, hashes.HashAlgorithm]:
+    """RFC 4055 section 3.1: SHA-2 throughout, MGF1 over the same digest, and a salt no longer than a digest."""
+    try:
+        pss, digest = parsed.signature_algorithm_parameters, parsed.signature_hash_algorithm
+    except LATE_ERRORS as error:
+        raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"RSA-PSS parameters: {error}") from error
+    if not isinstance(pss, padding.PSS) or digest is None:
+        raise Refused(Reason.ALGORITHM_NOT_ALLOWED, "RSA-PSS without parameters")
+    inner, salt = pss.mgf._algorithm, pss._salt_length  # noqa: SLF001 - they have no public names
+    if digest.name not in _SHA2 or inner.name != digest.name:
+        raise Refused(Reason.ALGORITHM_NOT_ALLOWED, "RSA-PSS with other digests than one of SHA-2 throughout")
+    if not isinstance(salt, int) or not 0 <= salt <= MAX_SALT:
+        raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"RSA-PSS with a salt of {salt} octets")
+    return pss, digest
 
-    Raises `Refused` (algorithm_not_allowed, key_size_not_allowed) for a key that policy does not accept.
+
+def read_key(spki: bytes) -> Key:
+    """The key that the DER of a SubjectPublicKeyInfo (RFC 5280 section 4.1) holds, told without loading it.
+
+    Raises `Refused` (algorithm_not_allowed, key_size_not_allowed) for one outside the tables, `ValueError`
+    for one that is not well-formed.
     """
-    if isinstance(key, _RSA):
-        if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
-            raise Refused(Reason.KEY_SIZE_NOT_ALLOWED, f"RSA key of {key.key_size} bits")
-        # Verification grows with the square of the modulus: 30 us at 2,048 bits, a third of P-256's.
-        return max(1, (key.key_size // 2048) ** 2 // 2)
-    if isinstance(key, _ECDSA):
-        if key.curve.name not in _CURVES:
-            raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"elliptic curve {key.curve.name}")
-        return _CURVES[key.curve.name]
-    if isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
-        return 4
-    raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"key of type {type(key).__name__}")
+    start, end = der.only(spki, der.SEQUENCE)
+    _, oid_start, stop = der.element(spki, start, end)
+    known = _KEYS.get(spki[start:stop])
+    if known is None:
+        raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"a key of the algorithm {spki[oid_start:stop].hex()}")
+    kind, cost = known
+    if kind != "rsa":
+        return Key(kind, 0, cost)
+    bits = _rsa_bits(spki, *der.only(spki, der.BIT_STRING, stop, end))
+    # Verification grows with the square of the modulus: 17 us at 2,048 bits, 58 at 4,096, 207 at 8,192.
+    key = Key(kind, bits, -(-bits * bits // 4096**2))
+    DEFAULT_ALGORITHMS.check_key(key)
+    return key
 
 
-def check_algorithm(signed: Signed) -> None:
-    """Raises `Refused` (algorithm_not_allowed) unless policy accepts the signature algorithm, whatever the key."""
-    if signed.pss is None and signed.oid not in _TABLE:
-        raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"signature algorithm {signed.oid}")
+def _rsa_bits(spki: bytes, at: int, end: int) -> int:
+    """RSAPublicKey ::= SEQUENCE { modulus, publicExponent } (RFC 8017 appendix A.1.1), behind no unused bits."""
+    inside = list(der.elements(spki, *der.only(spki, der.SEQUENCE, at + 1, end)))
+    if spki[at : at + 1] != b"\0" or [tag for tag, _, _ in inside] != [der.INTEGER, der.INTEGER]:
+        raise ValueError("an RSA key that is not modulus and exponent")
+    modulus, exponent = (der.integer(spki[start:stop]) for _, start, stop in inside)
+    if modulus % 2 == 0 or exponent % 2 == 0 or not 3 <= exponent < modulus:
+        raise ValueError("an RSA key whose modulus and exponent cannot be")
+    if exponent.bit_length() > MAX_EXPONENT_BITS:
+        raise Refused(Reason.KEY_SIZE_NOT_ALLOWED, f"RSA exponent of {exponent.bit_length()} bits")
+    return modulus.bit_length()
 
 
 def verify_signature(key: PublicKey, signed: Signed) -> None:
-    """Verify one signature under a key that `check_key` accepted.
+    """Verify one signature under a key that `read_key` accepted.
 
-    Raises `Refused`: algorithm_not_allowed for an algorithm that is not accepted, signature_invalid for
-    an algorithm of another kind of key and for a signature that does not verify.
+    Raises `Refused` (signature_invalid) for a signature that does not verify, or is of another kind than the key.
     """
-    check_algorithm(signed)
     try:
-        _verify(key, signed)
+        signed.verify(key)
     except (InvalidSignature, *LATE_ERRORS) as error:
         raise Refused(Reason.SIGNATURE_INVALID, f"the signature does not verify ({signed.oid})") from error
-
-
-def _verify(key: PublicKey, signed: Signed) -> None:
-    if signed.pss is not None and signed.digest is not None and isinstance(key, _RSA):
-        return key.verify(signed.signature, signed.tbs, signed.pss, signed.digest)
-    kind, digest = _TABLE.get(signed.oid, (type(None), None))
-    if not isinstance(key, kind):
-        raise InvalidSignature
-    if isinstance(key, _RSA) and digest is not None:
-        return key.verify(signed.signature, signed.tbs, padding.PKCS1v15(), digest)
-    if isinstance(key, _ECDSA) and digest is not None:
-        return key.verify(signed.signature, signed.tbs, ec.ECDSA(digest))
-    if isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
-        return key.verify(signed.signature, signed.tbs)
-    raise InvalidSignature

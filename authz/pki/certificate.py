@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cryptography import x509
 
 from authz.errors import Refused
 from authz.pki import der as asn1
-from authz.pki.algorithms import Signed, check_key
+from authz.pki.algorithms import Key, Signed, read_key
 from authz.pki.distribution_point import Point, points_of
 from authz.pki.extensions import PARSE_ERRORS, Extensions, read_extensions
+from authz.pki.general_names import Comparable, comparable_names, names_of
 from authz.pki.names import Name
 from authz.reasons import Reason
 
@@ -23,6 +23,25 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes as PublicKey
 
 T = TypeVar("T")
+
+
+class _late(Generic[T]):  # noqa: N801 - stands where @cached_property would
+    """An attribute read on first use and kept; what the parser raises then is a refusal about the certificate."""
+
+    def __init__(self, reader: Callable[[Certificate], T]) -> None:
+        self._reader = reader
+        self.__doc__ = reader.__doc__
+
+    def __get__(self, certificate: Certificate, owner: type[Certificate]) -> T:
+        try:
+            value = self._reader(certificate)
+        except Refused as refusal:
+            raise Refused(refusal.reason, refusal.detail, certificate=certificate.der) from refusal
+        except PARSE_ERRORS as error:
+            raise Refused(Reason.CERTIFICATE_MALFORMED, str(error), certificate=certificate.der) from error
+        # No data descriptor: from now on the instance's own attribute is found first.
+        certificate.__dict__[self._reader.__name__] = value
+        return value
 
 
 class Certificate:
@@ -52,86 +71,97 @@ class Certificate:
         """SHA-256 of a certificate's DER: 32 bytes."""
         return hashlib.sha256(der).digest()
 
-    def _read(self, reader: Callable[[], T]) -> T:
-        try:
-            return reader()
-        except Refused as refusal:
-            raise Refused(refusal.reason, refusal.detail, certificate=self.der) from refusal
-        except PARSE_ERRORS as error:
-            raise Refused(Reason.CERTIFICATE_MALFORMED, str(error), certificate=self.der) from error
-
-    @cached_property
+    @_late
     def subject(self) -> Name:
         """The subject's distinguished name."""
-        return self._read(lambda: Name(self.x509.subject))
+        return Name(self.x509.subject)
 
-    @cached_property
+    @_late
     def issuer(self) -> Name:
         """The issuer's distinguished name."""
-        return self._read(lambda: Name(self.x509.issuer))
+        return Name(self.x509.issuer)
 
-    @cached_property
+    @_late
     def extensions(self) -> Extensions:
         """All extensions, as plain values."""
-        return self._read(lambda: read_extensions(self.x509))
+        return read_extensions(self.x509, self.der)
 
-    @cached_property
+    @_late
+    def key(self) -> Key:
+        """What kind of key the subject's is, how large, and what verifying one signature under it costs."""
+        return read_key(self._layout[1])
+
+    @_late
     def public_key(self) -> PublicKey:
-        """The subject's public key, of a kind and size that policy accepts."""
-        key = self._read(self.x509.public_key)
-        self._read(lambda: check_key(key))
-        return key
+        """The subject's public key, of a kind and size that the tables of `authz.pki.algorithms` hold."""
+        self.key  # noqa: B018 - what is not in the tables is not loaded
+        return self.x509.public_key()
 
-    @cached_property
+    @property
     def key_cost(self) -> int:
         """What verifying one signature under this key costs, in units of one with P-256."""
-        return check_key(self.public_key)
+        return self.key.cost
 
-    @cached_property
+    @_late
     def _layout(self) -> tuple[bytes, bytes]:
-        return self._read(lambda: _layout(self.der))
+        return _layout(self.der)
 
-    @cached_property
+    @_late
     def spki(self) -> bytes:
         """SHA-256 of the SubjectPublicKeyInfo's DER, parameters included: 32 bytes that identify the key."""
         return hashlib.sha256(self._layout[1]).digest()
 
-    @cached_property
+    @_late
     def signed(self) -> Signed:
         """What the issuer signed, and how."""
-        return self._read(lambda: Signed(self.x509, self._layout[0]))
+        return Signed(self.x509, self._layout[0])
 
-    @cached_property
+    @_late
     def serial(self) -> int:
         """The serial number, which may be zero or negative (RFC 5280 section 4.1.2.2 asks to cope)."""
-        return self._read(lambda: self.x509.serial_number)
+        return self.x509.serial_number
 
-    @cached_property
+    @_late
     def not_before(self) -> datetime:
         """The first moment of validity, inclusive."""
-        return self._read(lambda: self.x509.not_valid_before_utc)
+        return self.x509.not_valid_before_utc
 
-    @cached_property
+    @_late
     def not_after(self) -> datetime:
         """The last moment of validity, inclusive."""
-        return self._read(lambda: self.x509.not_valid_after_utc)
+        return self.x509.not_valid_after_utc
 
-    @cached_property
+    @_late
     def v3(self) -> bool:
         """Whether the certificate is of version 3, the only one that can say what a CA is."""
         return self.x509.version is x509.Version.v3
 
-    @cached_property
+    @_late
     def self_issued(self) -> bool:
         """Whether issuer and subject are the same name (RFC 5280 section 6.1)."""
         return self.subject == self.issuer
 
-    @cached_property
+    @_late
+    def constrained_names(self) -> tuple[Comparable, ...]:
+        """Every name that name constraints apply to."""
+        return names_of(self.extensions.names, self.subject)
+
+    @_late
+    def permitted(self) -> tuple[Comparable, ...]:
+        """The permitted subtrees of its name constraints."""
+        return comparable_names(self.extensions.permitted)
+
+    @_late
+    def excluded(self) -> tuple[Comparable, ...]:
+        """The excluded subtrees of its name constraints."""
+        return comparable_names(self.extensions.excluded)
+
+    @_late
     def crl_points(self) -> tuple[Point, ...]:
         """The distribution points of the CRLs that may list it, the implied one last."""
-        return self._read(lambda: points_of(self.extensions.distribution_points, self.issuer))
+        return points_of(self.extensions.distribution_points, self.issuer)
 
-    @cached_property
+    @_late
     def san_names(self) -> frozenset[str]:
         """The DNS and URI subject alternative names, as they stand."""
         wanted = (x509.DNSName, x509.UniformResourceIdentifier)

@@ -80,6 +80,22 @@ def signed_part(data: bytes) -> tuple[bytes, int, int]:
     return data[start:tbs_end], tbs_start, tbs_end
 
 
+def extension(data: bytes, wanted: str) -> bytes:
+    """The content of a certificate's extension `wanted` (dotted), as it stands in the DER of the certificate.
+
+    For what the library reads past. Raises `ValueError` when there is no such extension.
+    """
+    _, start, end = signed_part(data)
+    for tag, outer_start, outer_end in elements(data, start, end):
+        if tag != 0xA3:  # extensions [3] (RFC 5280 section 4.1)
+            continue
+        for _, one_start, one_end in elements(data, *only(data, SEQUENCE, outer_start, outer_end)):
+            fields = list(elements(data, one_start, one_end))
+            if oid(data[fields[0][1] : fields[0][2]]) == wanted:
+                return data[fields[-1][1] : fields[-1][2]]
+    raise ValueError(f"no extension {wanted}")
+
+
 def integer(content: bytes) -> int:
     """The value of an INTEGER's content, which must be in its shortest form (X.690 section 8.3.2)."""
     if not content or (len(content) > 1 and content[0] in (0, 0xFF) and (content[0] ^ content[1]) < 0x80):

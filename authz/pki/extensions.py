@@ -31,6 +31,7 @@ PARSE_ERRORS: Final = (
 
 ANY_POLICY: Final = "2.5.29.32.0"
 POLICY_MAPPINGS: Final = "2.5.29.33"
+NAME_CONSTRAINTS: Final = "2.5.29.30"
 
 
 @dataclass(slots=True)
@@ -42,8 +43,6 @@ class Extensions:
     lists critical extensions that this validator does not process.
     """
 
-    present: bool = False
-    basic_constraints: bool = False
     ca: bool = False
     path_length: int | None = None
     key_usage: frozenset[str] | None = None
@@ -70,31 +69,31 @@ class Extensions:
         return bool(self.permitted or self.excluded)
 
 
-def read_extensions(parsed: x509.Certificate) -> Extensions:
-    """Every extension of `parsed`. Raises `Refused` (certificate_malformed), without the certificate named."""
+def read_extensions(parsed: x509.Certificate, data: bytes) -> Extensions:
+    """Every extension of `parsed`, whose DER is `data`.
+
+    Raises `Refused` (certificate_malformed, name_constraint_unsupported), without the certificate named.
+    """
     found = Extensions()
     try:
         for extension in parsed.extensions:
-            found.present = True
-            _read(found, extension)
+            oid = extension.oid.dotted_string
+            reader = _READERS.get(oid)
+            if reader is not None:
+                reader(found, extension.value)
+            elif extension.critical:
+                # RFC 5280 section 4.2: a critical extension that is not recognized refuses.
+                found.unknown_critical += (oid,)
+        if found.constrains_names:
+            _check_distances(data)
     except PARSE_ERRORS as error:
         raise Refused(Reason.CERTIFICATE_MALFORMED, f"extensions: {error}") from error
     return found
 
 
-def _read(found: Extensions, extension: x509.Extension[x509.ExtensionType]) -> None:
-    oid = extension.oid.dotted_string
-    reader = _READERS.get(oid)
-    if reader is not None:
-        reader(found, extension.value)
-    elif extension.critical:
-        # RFC 5280 section 4.2: a critical extension that is not recognized refuses.
-        found.unknown_critical += (oid,)
-
-
 # RFC 5280 section 4.2.1.9
 def _basic_constraints(found: Extensions, value: x509.BasicConstraints) -> None:
-    found.basic_constraints, found.ca, found.path_length = True, value.ca, value.path_length
+    found.ca, found.path_length = value.ca, value.path_length
 
 
 _KEY_USAGE_BITS: Final = (
@@ -140,6 +139,18 @@ def _subject_alternative_name(found: Extensions, value: x509.SubjectAlternativeN
 def _name_constraints(found: Extensions, value: x509.NameConstraints) -> None:
     found.permitted = tuple(value.permitted_subtrees or ())
     found.excluded = tuple(value.excluded_subtrees or ())
+
+
+def _check_distances(data: bytes) -> None:
+    """4.2.1.10: minimum is zero and maximum absent, so that a GeneralSubtree holds its base alone.
+
+    The library reads past both. Raises `Refused` (name_constraint_unsupported) where one is stated.
+    """
+    value = der.extension(data, NAME_CONSTRAINTS)
+    for _, start, end in der.elements(value, *der.only(value, der.SEQUENCE)):
+        for _, subtree_start, subtree_end in der.elements(value, start, end):
+            if len(list(der.elements(value, subtree_start, subtree_end))) != 1:
+                raise Refused(Reason.NAME_CONSTRAINT_UNSUPPORTED, "a subtree with a minimum or maximum")
 
 
 # RFC 5280 section 4.2.1.4: a policy identifier must not appear more than once.
@@ -196,7 +207,7 @@ _READERS: Final[dict[str, Callable[[Extensions, Any], None]]] = {
     "2.5.29.17": _subject_alternative_name,
     "2.5.29.18": _ignored,  # issuer alternative name, section 4.2.1.7
     "2.5.29.19": _basic_constraints,
-    "2.5.29.30": _name_constraints,
+    NAME_CONSTRAINTS: _name_constraints,
     "2.5.29.31": _distribution_points,
     "2.5.29.32": _policies,
     POLICY_MAPPINGS: _policy_mappings,

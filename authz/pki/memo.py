@@ -1,12 +1,12 @@
 """What can never change, remembered: these bytes are this certificate, this signature verifies under this key.
 
 Never a verdict: time, constraints, revocation and binding are looked at again by every check. What a
-check learns is staged and admitted only when its path completed, so that strangers fill nothing.
+check learns is admitted only when its path completed, so that strangers fill nothing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from authz.pki.certificate import Certificate
 
@@ -25,20 +25,50 @@ SignatureKey = tuple[bytes, bytes]
 The first fixes signature, algorithm, parameters and the bytes signed; the second the key.
 """
 
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _Recent(Generic[K, V]):
+    """At most `bound` entries; those not asked for during the last `bound / 2` additions go first.
+
+    Two generations: when the younger is full, the older is dropped, but for what was used since.
+    """
+
+    __slots__ = ("_half", "_old", "_young")
+
+    def __init__(self, bound: int) -> None:
+        self._half = max(1, bound // 2)
+        self._young: dict[K, V] = {}
+        self._old: dict[K, V] = {}
+
+    def get(self, key: K) -> V | None:
+        found = self._young.get(key)
+        if found is None and key in self._old:
+            found = self._old[key]
+            self.put(key, found)
+        return found
+
+    def put(self, key: K, value: V) -> None:
+        if len(self._young) >= self._half:
+            self._young, self._old = {}, self._young
+        self._young[key] = value
+
+    def __len__(self) -> int:
+        return len(self._young.keys() | self._old.keys())
+
 
 class Memo:
-    """The bounded memory of one organization; what was admitted first goes first.
+    """The bounded memory of one organization.
 
     CRL signatures are kept apart from certificates', so that a flood of leaves cannot drive them out.
     """
 
     def __init__(self, *, max_certificates: int = MAX_CERTIFICATES, max_signatures: int = MAX_SIGNATURES) -> None:
-        self._certificates: dict[bytes, Certificate] = {}
-        self._signatures: dict[SignatureKey, None] = {}
-        self._crl_signatures: dict[SignatureKey, None] = {}
-        self._crl_refutations: dict[SignatureKey, None] = {}
-        self._max_certificates = max_certificates
-        self._max_signatures = max_signatures
+        self._certificates: _Recent[bytes, Certificate] = _Recent(max_certificates)
+        self._signatures: _Recent[SignatureKey, bool] = _Recent(max_signatures)
+        self._crl_signatures: _Recent[SignatureKey, bool] = _Recent(max_signatures)
+        self._crl_refutations: _Recent[SignatureKey, bool] = _Recent(max_signatures)
 
     def certificate(self, der: bytes) -> Certificate:
         """The certificate that `der` is, remembered or read anew. Raises `Refused` (certificate_malformed)."""
@@ -46,20 +76,22 @@ class Memo:
 
     def verified(self, key: SignatureKey) -> bool:
         """Whether this certificate's signature verified before under this key."""
-        return key in self._signatures
+        return self._signatures.get(key) is True
 
     def crl_verdict(self, key: SignatureKey) -> bool | None:
         """Whether this CRL's signature verified under this key, or did not; None if it was not tried before."""
-        return True if key in self._crl_signatures else False if key in self._crl_refutations else None
+        if self._crl_signatures.get(key):
+            return True
+        return False if self._crl_refutations.get(key) else None
 
     def admit(self, certificates: Iterable[Certificate], signatures: Iterable[SignatureKey]) -> None:
-        """Remember what a completed path was made of; what is known already keeps its place and costs nothing."""
+        """Remember what a completed path was made of."""
         for one in certificates:
-            self._certificates.setdefault(one.der, one)
+            if self._certificates.get(one.der) is None:
+                self._certificates.put(one.der, one)
         for key in signatures:
-            self._signatures[key] = None
-        _trim(self._certificates, self._max_certificates)
-        _trim(self._signatures, self._max_signatures)
+            if self._signatures.get(key) is None:
+                self._signatures.put(key, True)
 
     def admit_crl(self, key: SignatureKey, *, verified: bool) -> None:
         """Remember whether a CRL's signature verifies under a key.
@@ -68,13 +100,7 @@ class Memo:
         what did not verify is kept apart, so that it drives nothing out.
         """
         known = self._crl_signatures if verified else self._crl_refutations
-        known[key] = None
-        _trim(known, self._max_signatures)
+        known.put(key, True)
 
     def __len__(self) -> int:
         return len(self._certificates) + len(self._signatures) + len(self._crl_signatures)
-
-
-def _trim(cache: dict[Any, Any], bound: int) -> None:
-    while len(cache) > bound:
-        del cache[next(iter(cache))]

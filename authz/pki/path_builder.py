@@ -7,14 +7,15 @@ before others; every rule that can refuse a branch is applied as it grows, every
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeVar
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from authz.errors import Refused
-from authz.pki.algorithms import check_algorithm, verify_signature
+from authz.pki.algorithms import verify_signature
 from authz.pki.budget import Budget
-from authz.pki.path_validator import check_anchor, check_certificate, check_issuer, check_leaf, check_path
+from authz.pki.path_validator import check_anchor, check_certificate, check_issuer, check_leaf, check_path, check_signed
 from authz.pki.ranking import more_useful
 from authz.pki.revocation import NotRevoked, RevocationChecker
 from authz.pki.trust_store import TrustAnchor, TrustStore
@@ -22,7 +23,7 @@ from authz.pki.validation_policy import CRL_SIGNER_POLICY, DEFAULT_POLICY, Valid
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from authz.pki.certificate import Certificate
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from authz.pki.memo import SignatureKey
     from authz.pki.names import Name
 
-T = TypeVar("T")
+    Candidate = tuple[Certificate, TrustAnchor | None]
 
 
 class Origin(StrEnum):
@@ -75,68 +76,98 @@ class VerifiedPath:
         return self.certificates[0]
 
 
-@dataclass(slots=True)
-class _Staged:
-    """What a search learned that a memo may keep if its path completes."""
+class Pool:
+    """The untrusted certificates of one search, by subject: what was presented, without duplicates and what is known.
 
-    certificates: dict[bytes, Certificate] = field(default_factory=dict)
-    signatures: set[SignatureKey] = field(default_factory=set)
+    One that cannot be read is a stranger like any other; `unreadable` is kept to be told if nothing
+    better is. Raises `Refused` (too_many_certificates).
+    """
+
+    __slots__ = ("_by_subject", "_trust", "unreadable")
+
+    def __init__(self, presented: Iterable[Certificate], leaf: Certificate, trust: TrustStore, budget: Budget) -> None:
+        self._trust = trust
+        self._by_subject: dict[Name, list[Certificate]] = {}
+        self.unreadable: Refused | None = None
+        new = {one.der: one for one in presented if not trust.knows(one.der)}
+        new.pop(leaf.der, None)
+        budget.take_certificates(len(new))
+        for one in new.values():
+            try:
+                self._by_subject.setdefault(one.subject, []).append(one)
+            except Refused as refusal:
+                self.unreadable = self.unreadable or refusal
+
+    def untrusted(self, subject: Name) -> Sequence[Certificate]:
+        """The intermediates of that name: known ones, then presented ones."""
+        known = self._trust.known_by_subject.get(subject)
+        presented = self._by_subject.get(subject)
+        return [*known, *presented] if known and presented else known or presented or ()
+
+    def all(self, subject: Name) -> list[Certificate]:
+        """Every certificate of that name, anchors first."""
+        anchors = self._trust.anchors_by_subject.get(subject, ())
+        return [*(one.certificate for one in anchors), *self.untrusted(subject)]
 
 
 class _Search:
     """One search: everything it needs, nothing that outlives it."""
 
+    __slots__ = ("anchor", "at", "budget", "failure", "policy", "pool", "revocation", "signatures", "trust")
+
     def __init__(
         self,
-        pool: dict[Name, list[Certificate]],
+        pool: Pool,
         trust: TrustStore,
         at: datetime,
         policy: ValidationPolicy,
         budget: Budget,
-        revocation: RevocationChecker | None,
-        only_anchor: TrustAnchor | None = None,
+        anchor: TrustAnchor | None = None,
     ) -> None:
         self.pool = pool
         self.trust = trust
         self.at = at
         self.policy = policy
         self.budget = budget
-        self.revocation = revocation
-        self.only_anchor = only_anchor
-        self.staged = _Staged()
-        self.failure: Refused | None = None
+        self.anchor = anchor
+        self.revocation: RevocationChecker | None = None
+        self.signatures: dict[SignatureKey, Refused | None] = {}
+        self.failure = pool.unreadable
 
     def run(self, leaf: Certificate) -> VerifiedPath:
         """The first path that is good throughout, else the most useful refusal."""
-        check_certificate(leaf, self.at)
-        check_leaf(leaf, self.policy)
-        check_algorithm(leaf.signed)
-        found = self._climb([leaf], 0)
+        try:
+            check_certificate(leaf, self.at, self.policy)
+            check_leaf(leaf, self.policy)
+            check_signed(leaf, self.policy)
+        except Refused as refusal:
+            raise _on_path(refusal, (leaf,)) from refusal
+        found = self._climb((leaf,), 0)
         if found is not None:
             return found
-        raise self.failure or _no_issuer(leaf, leaf)
+        raise self.failure or _no_issuer((leaf,))
 
-    def _climb(self, path: list[Certificate], cas_below: int) -> VerifiedPath | None:
+    def _climb(self, path: tuple[Certificate, ...], cas_below: int) -> VerifiedPath | None:
         """Try every issuer of the last certificate of `path`; None when none of them leads to a good path."""
         last = path[-1]
         candidates = self._candidates(last)
         for issuer, anchor in candidates:
             self.budget.spend_step()
-            if _loops(issuer, path):
-                continue
             try:
+                if _loops(issuer, path):
+                    continue
                 found = self._step(path, issuer, anchor, cas_below)
             except Refused as refusal:
-                self._note(refusal, (*path, issuer), fatal=_final(refusal, path[0]))
+                self._note(refusal, (*path, issuer))
                 continue
             if found is not None:
                 return found
         if not candidates:
-            self._note(_no_issuer(last, path[0]), path, fatal=False)
+            self._note(_no_issuer(path), path)
         return None
 
     def _step(
-        self, path: list[Certificate], issuer: Certificate, anchor: TrustAnchor | None, cas_below: int
+        self, path: tuple[Certificate, ...], issuer: Certificate, anchor: TrustAnchor | None, cas_below: int
     ) -> VerifiedPath | None:
         """Add one issuer: the cheap rules, the signature, then the end of the path or the next step."""
         if anchor is not None:
@@ -144,73 +175,89 @@ class _Search:
             self._check_signature(path[-1], issuer)
             return self._complete(path, anchor)
         if len(path) >= self.budget.depth:
-            raise Refused(Reason.BUDGET_EXCEEDED, f"more than {self.budget.depth} certificates in a row")
-        check_certificate(issuer, self.at)
+            detail = f"more than {self.budget.depth} certificates in a row"
+            raise Refused(Reason.PATH_LENGTH_EXCEEDED, detail, certificate=issuer.der)
+        check_certificate(issuer, self.at, self.policy)
         check_issuer(issuer, cas_below, self.policy)
+        check_signed(issuer, self.policy)
         self._check_signature(path[-1], issuer)
-        return self._climb([*path, issuer], cas_below + (not issuer.self_issued))
+        return self._climb((*path, issuer), cas_below + (not issuer.self_issued))
 
     def _check_signature(self, certificate: Certificate, issuer: Certificate) -> None:
-        """6.1.3 (a) (1). What verified before under this key is not verified again; it costs a step all the same."""
+        """6.1.3 (a) (1). What is known of this signature and key is not computed again; the step was paid for."""
         key = (certificate.sha256, issuer.spki)
-        if self.trust.memo.verified(key) or key in self.staged.signatures:
+        if self.trust.memo.verified(key):
             return
-        public_key = _about(issuer, lambda: issuer.public_key)
-        self.budget.spend_signature(issuer.key_cost)
-        _about(certificate, lambda: verify_signature(public_key, certificate.signed))
-        self.staged.signatures.add(key)
+        if key not in self.signatures:
+            self.budget.spend_signature(issuer.key_cost)
+            self.signatures[key] = _signature_refusal(certificate, issuer)
+        refusal = self.signatures[key]
+        if refusal is not None:
+            raise refusal
 
-    def _complete(self, path: list[Certificate], anchor: TrustAnchor) -> VerifiedPath:
+    def _complete(self, path: tuple[Certificate, ...], anchor: TrustAnchor) -> VerifiedPath:
         """An anchor is reached: the rules about the whole path, then revocation, then the proof."""
-        below = tuple(reversed(path))
-        check_path(below, anchor, self.policy, self.budget)
+        check_path(path[::-1], anchor, self.policy, self.budget)
         certificates = (*path, anchor.certificate)
         proofs: tuple[NotRevoked, ...] = ()
         if self.revocation is not None:
             proofs = self.revocation.check(certificates, anchor)
-        self.trust.memo.admit(path, self.staged.signatures)
+        self.trust.memo.admit(path, [(below.sha256, above.spki) for below, above in pairwise(certificates)])
         return VerifiedPath(_SEAL, certificates, anchor, self._origins(path), proofs)
 
-    def _origins(self, path: list[Certificate]) -> tuple[Origin, ...]:
+    def _origins(self, path: tuple[Certificate, ...]) -> tuple[Origin, ...]:
         known = [Origin.KNOWN if self.trust.knows(one.der) else Origin.PRESENTED for one in path[1:]]
         return (Origin.PRESENTED, *known, Origin.ANCHOR)
 
-    def _candidates(self, certificate: Certificate) -> list[tuple[Certificate, TrustAnchor | None]]:
+    def _candidates(self, certificate: Certificate) -> list[Candidate]:
         """Everything whose subject is the issuer's name, the most promising first."""
         issuer = certificate.issuer
-        found: list[tuple[Certificate, TrustAnchor | None]] = [
+        found: list[Candidate] = [
             (anchor.certificate, anchor)
             for anchor in self.trust.anchors_by_subject.get(issuer, ())
-            if self.only_anchor is None or anchor is self.only_anchor
+            if self.anchor is None or anchor is self.anchor
         ]
-        found += [(one, None) for one in self.trust.known_by_subject.get(issuer, ())]
-        found += [(one, None) for one in self.pool.get(issuer, ())]
+        found += [(one, None) for one in self.pool.untrusted(issuer)]
         if len(found) > 1:
             wanted = certificate.extensions.authority_key_id
             found.sort(key=lambda pair: (pair[1] is None, _unlike(pair[0], wanted)))
         return found
 
-    def _note(self, refusal: Refused, path: Sequence[Certificate], *, fatal: bool) -> None:
+    def _note(self, refusal: Refused, path: tuple[Certificate, ...]) -> None:
         """Keep the most useful refusal; one that ends the search is raised."""
-        told = refusal
-        if not refusal.path:
-            ders = tuple(one.der for one in path)
-            told = Refused(refusal.reason, refusal.detail, certificate=refusal.certificate, path=ders)
-        if fatal:
+        told = _on_path(refusal, path)
+        if _is_final(refusal, path[0]):
             raise told from refusal
         self.failure = more_useful(self.failure, told)
 
 
-def _final(refusal: Refused, leaf: Certificate) -> bool:
+def _signature_refusal(certificate: Certificate, issuer: Certificate) -> Refused | None:
+    try:
+        verify_signature(issuer.public_key, certificate.signed)
+    except Refused as refusal:
+        about = refusal.certificate or certificate.der
+        return Refused(refusal.reason, refusal.detail, certificate=about)
+    return None
+
+
+def _on_path(refusal: Refused, path: Sequence[Certificate]) -> Refused:
+    """The refusal with the path it was met on, if it does not tell one already."""
+    if refusal.path:
+        return refusal
+    ders = tuple(one.der for one in path)
+    return Refused(refusal.reason, refusal.detail, certificate=refusal.certificate, path=ders)
+
+
+def _is_final(refusal: Refused, leaf: Certificate) -> bool:
     """Whether no other path can help: the budget is used up, or the leaf itself is revoked."""
     if refusal.reason is Reason.BUDGET_EXCEEDED:
         return True
     return refusal.reason is Reason.CERTIFICATE_REVOKED and refusal.certificate == leaf.der
 
 
-def _loops(issuer: Certificate, path: list[Certificate]) -> bool:
+def _loops(issuer: Certificate, path: tuple[Certificate, ...]) -> bool:
     """Whether the path already holds this name with this key: a circle, or a copy that can prove nothing more."""
-    return any(one is issuer or (one.subject == issuer.subject and one.spki == issuer.spki) for one in path)
+    return any(one.spki == issuer.spki and one.subject == issuer.subject for one in path)
 
 
 def _unlike(issuer: Certificate, wanted: bytes | None) -> int:
@@ -224,22 +271,14 @@ def _unlike(issuer: Certificate, wanted: bytes | None) -> int:
     return 0 if found == wanted else 2
 
 
-def _no_issuer(certificate: Certificate, leaf: Certificate) -> Refused:
-    if certificate is leaf and leaf.self_issued:
-        detail = f"{leaf.subject.text} is its own issuer"
-        return Refused(Reason.CERTIFICATE_SELF_SIGNED, detail, certificate=leaf.der)
-    detail = f"nothing known here has the name of its issuer: {certificate.issuer.text}"
-    return Refused(Reason.ISSUER_UNKNOWN, detail, certificate=certificate.der)
-
-
-def _about(certificate: Certificate, action: Callable[[], T]) -> T:
-    """Run `action`; a refusal that names no certificate is about `certificate`."""
-    try:
-        return action()
-    except Refused as refusal:
-        if refusal.certificate is not None:
-            raise
-        raise Refused(refusal.reason, refusal.detail, certificate=certificate.der) from refusal
+def _no_issuer(path: tuple[Certificate, ...]) -> Refused:
+    last = path[-1]
+    ders = tuple(one.der for one in path)
+    if len(path) == 1 and last.self_issued:
+        detail = f"{last.subject.text} is its own issuer"
+        return Refused(Reason.CERTIFICATE_SELF_SIGNED, detail, certificate=last.der, path=ders)
+    detail = f"nothing known here has the name of its issuer: {last.issuer.text}"
+    return Refused(Reason.ISSUER_UNKNOWN, detail, certificate=last.der, path=ders)
 
 
 def verify_path(
@@ -254,32 +293,29 @@ def verify_path(
     """The proof that `leaf` verifies to an anchor of `trust` at `at` (RFC 5280 section 6.1), not revoked (6.3).
 
     `pool` is an unordered bag of untrusted certificates. `crls` None leaves revocation out: say so only
-    where something else speaks for it. `budget` bounds the work; the library's default if None.
+    where something else speaks for it. `at` is aware; fractions of a second are cut off, for the times
+    it is compared with have none. `budget` bounds the work; the library's default if None.
 
     Raises `Refused` with the most useful reason, the certificate it is about, and the path it was met on.
     """
     budget = Budget() if budget is None else budget
-    by_subject: dict[Name, list[Certificate]] = {}
-    for one in {one.der: one for one in pool}.values():
-        if one.der != leaf.der and not trust.knows(one.der):
-            by_subject.setdefault(one.subject, []).append(one)
-    revocation = None
+    at = at.replace(microsecond=0)
+    bag = Pool(pool, leaf, trust, budget)
+    search = _Search(bag, trust, at, policy, budget)
     if crls is not None:
-        revocation = _checker(by_subject, trust, crls, at, budget)
-    return _Search(by_subject, trust, at, policy, budget, revocation).run(leaf)
+        search.revocation = _checker(bag, trust, crls, at, policy, budget)
+    return search.run(leaf)
 
 
 def _checker(
-    pool: dict[Name, list[Certificate]], trust: TrustStore, crls: CrlStore, at: datetime, budget: Budget
+    pool: Pool, trust: TrustStore, crls: CrlStore, at: datetime, policy: ValidationPolicy, budget: Budget
 ) -> RevocationChecker:
     """The revocation half, able to ask for the path of a CRL's signer (RFC 5280 section 6.3.3 (f))."""
 
-    def signers(name: Name) -> list[Certificate]:
-        anchors = [one.certificate for one in trust.anchors_by_subject.get(name, ())]
-        return anchors + trust.known_by_subject.get(name, []) + pool.get(name, [])
-
     def prove(signer: Certificate, anchor: TrustAnchor) -> Sequence[Certificate]:
-        return _Search(pool, trust, at, CRL_SIGNER_POLICY, budget, checker, anchor).run(signer).certificates
+        search = _Search(pool, trust, at, replace(CRL_SIGNER_POLICY, algorithms=policy.algorithms), budget, anchor)
+        search.revocation = checker
+        return search.run(signer).certificates
 
-    checker = RevocationChecker(crls, at, budget, trust.memo, signers, prove)
+    checker = RevocationChecker(crls, at, budget, trust.memo, pool.all, prove)
     return checker

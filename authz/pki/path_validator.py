@@ -6,12 +6,14 @@ the rules about the whole path run once an anchor is reached.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from authz.errors import Refused
+from authz.pki.algorithms import DEFAULT_ALGORITHMS
+from authz.pki.general_names import comparable_names
 from authz.pki.name_constraints import NameConstraints
 from authz.pki.policies import check_policies
-from authz.pki.validation_policy import ANY_EXTENDED_KEY_USAGE, CLIENT_AUTH, SERVER_AUTH
+from authz.pki.validation_policy import ANY_EXTENDED_KEY_USAGE
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -23,17 +25,12 @@ if TYPE_CHECKING:
     from authz.pki.trust_store import TrustAnchor
     from authz.pki.validation_policy import ValidationPolicy
 
-# RFC 5280 section 4.2.1.12: the key usages that are consistent with each purpose; one of them must be allowed.
-_USAGES_FOR: Final = {
-    CLIENT_AUTH: frozenset({"digitalSignature", "keyAgreement"}),
-    SERVER_AUTH: frozenset({"digitalSignature", "keyEncipherment", "keyAgreement"}),
-}
 
+def check_certificate(certificate: Certificate, at: datetime, policy: ValidationPolicy) -> None:
+    """The rules about any certificate on a path, whatever its place: dates, critical extensions, algorithms.
 
-def check_certificate(certificate: Certificate, at: datetime) -> None:
-    """The rules about any certificate on a path, whatever its place: its dates and its critical extensions.
-
-    Raises `Refused`: certificate_expired, certificate_not_yet_valid, critical_extension_unknown, certificate_malformed.
+    Raises `Refused`: certificate_expired, certificate_not_yet_valid, critical_extension_unknown,
+    certificate_malformed, algorithm_not_allowed, key_size_not_allowed.
     """
     # 6.1.3 (a) (2); both ends of the validity period belong to it (section 4.1.2.5).
     if at > certificate.not_after:
@@ -47,6 +44,27 @@ def check_certificate(certificate: Certificate, at: datetime) -> None:
     if certificate.extensions.unknown_critical:
         detail = f"critical extension {', '.join(certificate.extensions.unknown_critical)}"
         raise _refusal(Reason.CRITICAL_EXTENSION_UNKNOWN, detail, certificate)
+    _check_key(certificate, policy)
+
+
+def _check_key(certificate: Certificate, policy: ValidationPolicy) -> None:
+    """The key, whose reading holds it against the tables, and against a policy that is narrower than they are."""
+    key = certificate.key
+    if policy.algorithms is not DEFAULT_ALGORITHMS:
+        try:
+            policy.algorithms.check_key(key)
+        except Refused as refusal:
+            raise _refusal(refusal.reason, refusal.detail, certificate) from refusal
+
+
+def check_signed(certificate: Certificate, policy: ValidationPolicy) -> None:
+    """The algorithm of a signature that must verify, in the same way. Raises `Refused` (algorithm_not_allowed)."""
+    signed = certificate.signed
+    if policy.algorithms is not DEFAULT_ALGORITHMS:
+        try:
+            policy.algorithms.check_signature(signed)
+        except Refused as refusal:
+            raise _refusal(refusal.reason, refusal.detail, certificate) from refusal
 
 
 def check_leaf(leaf: Certificate, policy: ValidationPolicy) -> None:
@@ -54,19 +72,17 @@ def check_leaf(leaf: Certificate, policy: ValidationPolicy) -> None:
 
     Raises `Refused`: extended_key_usage_not_allowed, key_usage_not_allowed.
     """
-    purpose = policy.extended_key_usage
+    found = leaf.extensions
+    purpose, purposes = policy.extended_key_usage, found.extended_key_usage
     if purpose is None:
-        return
-    usages = leaf.extensions.extended_key_usage
-    if usages is None:
+        pass
+    elif purposes is None:
         if policy.require_extended_key_usage:
             raise _refusal(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, "the leaf has no extended key usage", leaf)
-    elif purpose not in usages and (policy.require_extended_key_usage or ANY_EXTENDED_KEY_USAGE not in usages):
+    elif purpose not in purposes and (policy.require_extended_key_usage or ANY_EXTENDED_KEY_USAGE not in purposes):
         raise _refusal(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, f"the leaf is not good for {purpose}", leaf)
-    bits = leaf.extensions.key_usage
-    fitting = _USAGES_FOR.get(purpose)
-    if bits is not None and fitting is not None and not bits & fitting:
-        raise _refusal(Reason.KEY_USAGE_NOT_ALLOWED, "the leaf's key may neither sign nor agree on keys", leaf)
+    if policy.key_usage and found.key_usage is not None and not found.key_usage & policy.key_usage:
+        raise _refusal(Reason.KEY_USAGE_NOT_ALLOWED, f"the leaf's key is not for {', '.join(policy.key_usage)}", leaf)
 
 
 def check_issuer(issuer: Certificate, cas_below: int, policy: ValidationPolicy) -> None:
@@ -78,6 +94,9 @@ def check_issuer(issuer: Certificate, cas_below: int, policy: ValidationPolicy) 
     # 6.1.4 (k): of the older versions nothing says that they are CAs.
     if not found.ca:
         raise _refusal(Reason.NOT_A_CA, "a certificate that is not a CA issued another", issuer)
+    # 4.1.2.6: a CA has a name; without one, CRLs and certificates of all nameless CAs would be as one's.
+    if not issuer.subject:
+        raise _refusal(Reason.NOT_A_CA, "a CA without a name", issuer)
     # 6.1.4 (l) and (m), seen from the issuer: how many may follow, and how many do.
     if found.path_length is not None and cas_below > found.path_length:
         detail = f"{cas_below} CAs follow where {found.path_length} may"
@@ -97,7 +116,7 @@ def check_anchor(anchor: TrustAnchor, cas_below: int, policy: ValidationPolicy, 
     An anchor of an old version is a CA by the operator's word alone. Raises what the other rules raise.
     """
     certificate = anchor.certificate
-    check_certificate(certificate, at)
+    check_certificate(certificate, at, policy)
     if certificate.v3:
         check_issuer(certificate, cas_below, policy)
     if anchor.path_length is not None and cas_below > anchor.path_length:
@@ -119,7 +138,8 @@ def check_path(below: Sequence[Certificate], anchor: TrustAnchor, policy: Valida
 
 def _check_names(below: Sequence[Certificate], anchor: TrustAnchor, budget: Budget) -> None:
     constraints = NameConstraints()
-    constraints.add(anchor.permitted, anchor.excluded)
+    if anchor.permitted or anchor.excluded:
+        constraints.add(comparable_names(anchor.permitted), comparable_names(anchor.excluded))
     _gather(anchor.certificate, constraints)
     last = below[-1]
     for certificate in below:
@@ -132,7 +152,7 @@ def _check_names(below: Sequence[Certificate], anchor: TrustAnchor, budget: Budg
 def _gather(certificate: Certificate, constraints: NameConstraints) -> None:
     """6.1.4 (g)."""
     if certificate.extensions.constrains_names:
-        constraints.add(certificate.extensions.permitted, certificate.extensions.excluded)
+        constraints.add(certificate.permitted, certificate.excluded)
 
 
 def _refusal(reason: Reason, detail: str, certificate: Certificate) -> Refused:

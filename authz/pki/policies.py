@@ -139,7 +139,7 @@ class _PolicyState:
         if not self.levels[-1]:
             return False
         if ANY_POLICY in self.initial or ANY_POLICY in self.levels[-1]:
-            return True
+            return bool(self.initial)
         reached = set(self.levels[-1])
         for level in reversed(self.levels[1:]):
             nodes = [(policy, level[policy].parents) for policy in reached]
