@@ -123,6 +123,7 @@ class CertificateForm(StrEnum):
     """The form of a listener's certificate header; a setting, never guessed."""
 
     XFCC = "xfcc"
+    XFCC_JSON = "xfcc-json"
 
 
 class StatementForm(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from authz.headers import xfcc
+from authz.headers import xfcc, xfcc_json
 from authz.headers.memo import HeaderMemo
 from authz.headers.selection import KNOWN_HEADERS, Selected, select
 from authz.headers.statement import check_statement
@@ -15,6 +15,7 @@ __all__ = ["KNOWN_HEADERS", "READABLE", "HeaderMemo", "Selected", "check_stateme
 
 _READERS: Final[dict[CertificateForm, Callable[[bytes, HeaderRules], tuple[PresentedChain, ...]]]] = {
     CertificateForm.XFCC: xfcc.decode,
+    CertificateForm.XFCC_JSON: xfcc_json.decode,
 }
 READABLE: Final = frozenset(_READERS)
 """The forms that can be configured."""

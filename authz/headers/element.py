@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
 from authz.model import PresentedChain
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from authz.model import HeaderRules
+
+MAX_ELEMENTS: Final = 16
+"""More proxies in a row than anybody runs; the caller decides how many are right."""
 
 
 def presented(

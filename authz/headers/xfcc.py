@@ -22,14 +22,11 @@ from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
 from authz.headers import pem
-from authz.headers.element import presented, stated_digest
+from authz.headers.element import MAX_ELEMENTS, presented, stated_digest
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
     from authz.model import HeaderRules, PresentedChain
-
-MAX_ELEMENTS: Final = 16
-"""More proxies in a row than anybody runs; the caller decides how many are right."""
 
 _QUOTED: Final = frozenset({"Cert", "Chain", "Subject", "Issuer"})
 _KEYS: Final = {key.lower(): key for key in ("By", "Hash", "Cert", "Chain", "Subject", "URI", "DNS", "Issuer")}

@@ -1,0 +1,109 @@
+"""Envoy's x-forwarded-client-cert in the JSON form of 1.40.
+
+    xfcc    = [ element, … ]                   ; one element a proxy, the nearest one last
+    element = { "hash": hex, "cert": PEM, "chain": [ PEM, … ], "by": […], "subject": "…", "uri": […], "dns": […],
+                "issuer": "…" }                ; absent keys are empty
+
+The same rules hold as for the text form: only cert, chain and hash count, each once; a key that is
+repeated or unknown, another type, or anything that is not this JSON refuses the whole header. Names
+are quoted here, so that a client's cannot forge anything; the caller counts elements all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from authz.errors import Refused
+from authz.headers import pem
+from authz.headers.element import MAX_ELEMENTS, presented, stated_digest
+from authz.reasons import Reason
+
+if TYPE_CHECKING:
+    from authz.model import HeaderRules, PresentedChain
+
+_LISTS: Final = frozenset({"by", "chain", "uri", "dns"})
+_TEXTS: Final = frozenset({"hash", "cert", "subject", "issuer"})
+_ONCE: Final = frozenset({"hash", "cert", "chain"})
+
+MAX_DEPTH: Final = 3
+"""An array of objects of arrays of strings: deeper is not Envoy's."""
+
+_STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+
+
+def decode(value: bytes, rules: HeaderRules) -> tuple[PresentedChain, ...]:
+    """The chain of each element, in the order of the header. Raises `Refused` with a header reason."""
+    return tuple(_decode(one, rules) for one in parse(value))
+
+
+def parse(value: bytes) -> list[dict[str, Any]]:
+    """The elements of a header value.
+
+    Raises `Refused`: header_malformed, header_ambiguous, header_elements_unexpected.
+    """
+    try:
+        text = value.decode("utf-8")
+        _check_depth(text)
+        found = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_constant)
+    except (ValueError, RecursionError) as error:
+        raise Refused(Reason.HEADER_MALFORMED, f"JSON: {error}") from error
+    if not isinstance(found, list) or not found or not all(isinstance(one, dict) for one in found):
+        raise Refused(Reason.HEADER_MALFORMED, "not a JSON array of objects")
+    if len(found) > MAX_ELEMENTS:
+        raise Refused(Reason.HEADER_ELEMENTS_UNEXPECTED, f"more than {MAX_ELEMENTS} elements")
+    for one in found:
+        _check_types(one)
+    return found
+
+
+def _check_depth(text: str) -> None:
+    """Refuse nesting before the parser meets it; what stands in strings is no nesting."""
+    depth = 0
+    for character in _STRING.sub("", text):
+        depth += (character in "[{") - (character in "]}")
+        if depth > MAX_DEPTH:
+            raise ValueError(f"nested deeper than {MAX_DEPTH}")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            reason = Reason.HEADER_AMBIGUOUS if key in _ONCE else Reason.HEADER_MALFORMED
+            raise Refused(reason, f"{key} stands twice in one element")
+        found[key] = value
+    return found
+
+
+def _constant(text: str) -> None:
+    raise ValueError(f"{text} has no place here")
+
+
+def _check_types(element: dict[str, Any]) -> None:
+    for key, value in element.items():
+        if key in _TEXTS and isinstance(value, str):
+            continue
+        if key in _LISTS and isinstance(value, list) and all(isinstance(one, str) for one in value):
+            continue
+        raise Refused(Reason.HEADER_MALFORMED, f"{key} is unknown, or of another type")
+
+
+def _decode(element: dict[str, Any], rules: HeaderRules) -> PresentedChain:
+    digest = element.get("hash")
+    others = [_single(one) for one in element.get("chain", ())]
+    leaf = None
+    if "cert" in element:
+        # Envoy repeats the leaf at the head of the chain: what was decoded there need not be decoded here.
+        repeated = bool(others) and element["chain"][0] == element["cert"]
+        leaf = others[0] if repeated else _single(element["cert"])
+    stated = None if digest is None else stated_digest(digest.encode("utf-8"))
+    return presented(leaf, others, rules, digest=stated)
+
+
+def _single(text: str) -> bytes:
+    found = pem.certificates(text.encode("utf-8"))
+    if len(found) != 1:
+        raise Refused(Reason.HEADER_MALFORMED, f"{len(found)} certificates in one text")
+    return found[0]

@@ -1,0 +1,94 @@
+"""Mutated headers: refused with a header's reason, or the genuine leaf; `FUZZ=100` makes a million of 10,000."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+from collections.abc import Callable
+
+import pytest
+from pki_factory import Authority
+
+from authz.errors import Refused
+from authz.headers import Selected, decode, present
+from authz.model import CertificateForm, HeaderRules, PresentedChain
+from authz.reasons import Gate, Reason
+
+ROUNDS = 5_000 * int(os.environ.get("FUZZ", "1"))
+CA = Authority.root().intermediate()
+ALICE = CA.leaf("alice")
+TEXT = present(ALICE.der, [CA.der])
+JSON = json.dumps([{"hash": ALICE.sha256.hex(), "cert": ALICE.pem, "chain": [ALICE.pem, CA.pem]}]).encode()
+SPICE = (
+    b",",
+    b";",
+    b'"',
+    b"\\",
+    b"=",
+    b"%",
+    b"%0A",
+    b"Cert=",
+    b"Hash=",
+    b";Chain=",
+    b"[",
+    b"{",
+    b"}",
+    b"\x00",
+    b"\xff",
+)
+
+
+def flip(drawn: random.Random, value: bytes) -> bytes:
+    """One octet changed."""
+    at = drawn.randrange(len(value))
+    return value[:at] + bytes([drawn.randrange(256)]) + value[at + 1 :]
+
+
+def insert(drawn: random.Random, value: bytes) -> bytes:
+    """Something that means something, somewhere."""
+    at = drawn.randrange(len(value))
+    return value[:at] + drawn.choice(SPICE) + value[at:]
+
+
+def cut(drawn: random.Random, value: bytes) -> bytes:
+    """A stretch left out."""
+    at, end = sorted((drawn.randrange(len(value)), drawn.randrange(len(value))))
+    return value[:at] + value[end:]
+
+
+def repeat(drawn: random.Random, value: bytes) -> bytes:
+    """A stretch said again."""
+    at, end = sorted((drawn.randrange(len(value)), drawn.randrange(len(value))))
+    return value[:end] + value[at:end] + value[end:]
+
+
+CHANGES: tuple[Callable[[random.Random, bytes], bytes], ...] = (flip, flip, insert, insert, cut, repeat)
+
+
+def outcome(value: bytes, rules: HeaderRules) -> tuple[PresentedChain, ...] | Reason:
+    """The chains, or the reason of the refusal."""
+    try:
+        return decode(Selected(value), rules)
+    except Refused as refused:
+        return refused.reason
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize(("form", "value"), [(CertificateForm.XFCC, TEXT), (CertificateForm.XFCC_JSON, JSON)])
+def test_mutated_header_is_refused_or_the_genuine_leaf(form: CertificateForm, value: bytes) -> None:
+    """The hash beside the certificate holds: no mutation gives another leaf."""
+    drawn, rules, kept = random.Random(7), HeaderRules(form=form), 0
+    for _ in range(ROUNDS):
+        mutated = value
+        for _ in range(drawn.randint(1, 3)):
+            mutated = drawn.choice(CHANGES)(drawn, mutated) or value
+        chains = outcome(mutated, rules)
+        if isinstance(chains, Reason):
+            assert chains.gate is Gate.HEADER or chains is Reason.TOO_MANY_CERTIFICATES
+            continue
+        kept += 1
+        stated = re.search(rb"[Hh]ash\"?[=:]", mutated) is not None
+        assert not stated or all(one.leaf == ALICE.der for one in chains)
+    assert kept > 0
