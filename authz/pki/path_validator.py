@@ -75,12 +75,13 @@ def check_leaf(leaf: Certificate, policy: ValidationPolicy) -> None:
     found = leaf.extensions
     purpose, purposes = policy.extended_key_usage, found.extended_key_usage
     if purpose is None:
-        pass
-    elif purposes is None:
+        return
+    if purposes is None:
         if policy.require_extended_key_usage:
             raise _refusal(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, "the leaf has no extended key usage", leaf)
     elif purpose not in purposes and (policy.require_extended_key_usage or ANY_EXTENDED_KEY_USAGE not in purposes):
         raise _refusal(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, f"the leaf is not good for {purpose}", leaf)
+    # 4.2.1.12: whatever the purpose, the key usage must be consistent with it.
     if policy.key_usage and found.key_usage is not None and not found.key_usage & policy.key_usage:
         raise _refusal(Reason.KEY_USAGE_NOT_ALLOWED, f"the leaf's key is not for {', '.join(policy.key_usage)}", leaf)
 

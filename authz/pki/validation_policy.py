@@ -19,7 +19,7 @@ class ValidationPolicy:
     `initial_policy_set` holds dotted policy identifiers, anyPolicy for "whatever". `extended_key_usage`
     is the purpose the leaf must be good for, None for none; with `require_extended_key_usage` a leaf
     without the extension is refused as well, and anyExtendedKeyUsage does not stand for the purpose.
-    One of the bits in `key_usage` must be set in a leaf that has the extension; empty asks for none.
+    With a purpose, one of the bits in `key_usage` must be set in a leaf that has the extension; empty asks for none.
     `max_path_length` bounds the CA certificates between leaf and anchor that are not self-issued.
     `algorithms` narrows which signature algorithms and keys are accepted, on the whole path.
     """
@@ -41,5 +41,5 @@ DEFAULT_POLICY: Final = ValidationPolicy()
 SERVICE_POLICY: Final = ValidationPolicy(require_extended_key_usage=True)
 """What the service demands of a client: a leaf made for client authentication, and said to be."""
 
-CRL_SIGNER_POLICY: Final = ValidationPolicy(extended_key_usage=None, key_usage=frozenset())
+CRL_SIGNER_POLICY: Final = ValidationPolicy(extended_key_usage=None)
 """For the path of a certificate that signs CRLs (RFC 5280 section 6.3.3 (f)): no purpose beyond its key usage."""

@@ -68,7 +68,6 @@ def policy_of(test: dict[str, Any]) -> ValidationPolicy:
         inhibit_policy_mapping=test["initial_policy_mapping_inhibit"],
         inhibit_any_policy=test["initial_inhibit_any_policy"],
         extended_key_usage=None,
-        key_usage=frozenset(),
     )
 
 
