@@ -279,7 +279,9 @@ class DirectoryReader:
             return
         held = {} if self._crl_store is None else {one.sha256: one for one in self._crl_store[1]}
         store: list[Crl] = []
-        for row in await connection.execute(sa.select(crls.c.sha256)):
+        signers: dict[bytes, bytes] = {}
+        for row in await connection.execute(sa.select(crls.c.sha256, crls.c.signer)):
+            signers[row.sha256] = row.signer
             known = held.get(row.sha256)
             if known is not None:
                 store.append(known)
@@ -289,7 +291,7 @@ class DirectoryReader:
                 store.append(await asyncio.to_thread(Crl, data))
             except Refused as refusal:
                 self._warn(f"CRL {row.sha256.hex()} is left out: {refusal}")
-        self._crl_store = (tag, CrlStore(store))
+        self._crl_store = (tag, CrlStore(store, signers))
 
     # -- the connection ------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from revocation_world import (
 from authz.errors import Refused
 from authz.pki import Budget, Certificate, Memo, TrustAnchor, TrustStore
 from authz.pki.crl_signer import MAX_NESTING, CrlSigners, Link
+from authz.reasons import Reason
 
 # -- Signers beside the path ----------------------------------------------------------------------------
 
@@ -234,6 +235,15 @@ def test_signer_is_proven_once_in_a_check() -> None:
     link = Link(leaf, (ca, root), TrustAnchor(root))
     assert [signers.may_speak(ca, ca.subject, link) for _ in range(2)] == [False, False]
     assert asked == [ca]
+
+
+def test_budget_that_runs_out_while_a_signer_is_proven_is_told() -> None:
+    """It is not taken for a signer without a path."""
+    signer = ROOT.intermediate("CA", extensions=CRL_SIGNER)
+    crls = [ROOT.crl(), signer.crl()]
+    told = [check(LEAF, crls, pool=[CA, signer], budget=Budget(steps=steps)) for steps in range(12)]
+    assert told == sorted(told)
+    assert set(told) == {Reason.BUDGET_EXCEEDED, GOOD}
 
 
 @pytest.mark.parametrize(("length", "expected"), [(MAX_NESTING, GOOD), (MAX_NESTING + 1, UNKNOWN)])

@@ -6,9 +6,12 @@ import pytest
 from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import tlv
+from pki_factory import Authority, tlv
 
 from authz.pki import der
+
+CA = Authority.root()
+LEAF = CA.leaf()
 
 
 @given(st.integers(0, 30), st.binary(max_size=300))
@@ -132,3 +135,16 @@ def test_oid_not_in_der_refuses(content: str) -> None:
     """Empty, unfinished, padded and overlong identifiers are refused."""
     with pytest.raises(ValueError, match="object identifier"):
         der.oid(bytes.fromhex(content))
+
+
+def test_extension_of_a_certificate_is_cut_out_raw() -> None:
+    """Its content is found by the dotted identifier, critical or not."""
+    assert der.extension(LEAF.der, "2.5.29.37") == bytes.fromhex("300a06082b06010505070302")
+    assert der.extension(LEAF.der, "2.5.29.15") == bytes.fromhex("03020780")
+
+
+@pytest.mark.parametrize("without", [[], [x509.ExtensionType]])
+def test_extension_that_is_missing_refuses(without: list[type[x509.ExtensionType]]) -> None:
+    """A certificate without it, or without any, is told apart from one with an empty one."""
+    with pytest.raises(ValueError, match="no extension"):
+        der.extension(CA.leaf(without=without).der, "2.5.29.30")

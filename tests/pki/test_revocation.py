@@ -348,14 +348,6 @@ def test_budget_bounds_the_search_for_signers(budget: dict[str, int]) -> None:
     assert outcome is Reason.BUDGET_EXCEEDED
 
 
-def test_budget_that_runs_out_while_a_signer_is_proven_is_told() -> None:
-    """It is not taken for a signer without a path."""
-    crls = [ROOT.crl(), AGENT.crl(extensions=INDIRECT)]
-    left = [check(DELEGATED, crls, pool=[CA, AGENT], budget=Budget(steps=steps)) for steps in range(12)]
-    assert set(left) == {Reason.BUDGET_EXCEEDED, GOOD}
-    assert left == sorted(left)
-
-
 def test_signer_remembered_wrongly_silences_the_crl() -> None:
     """What a store is told about signers narrows, and never proves."""
     crls = [Crl(ROOT.crl()), Crl(CA.crl())]
