@@ -295,7 +295,7 @@ class Store:
     # -- CRLs ----------------------------------------------------------------------------------------
 
     def add_crl(self, crl: Crl, now: datetime) -> StoredCrl:
-        """Keep a CRL that the key of a known CA signed; one it supersedes goes.
+        """Keep a CRL that the key of a known CA signed; those it replaces go.
 
         Known are the anchors and intermediates of every organization and the CAs stored with
         registrations: a CRL speaks for a key, so nobody's answers for another's.
@@ -304,10 +304,12 @@ class Store:
             signer = _signer(crl, _known_cas(connection))
             for one in connection.execute(sa.select(crls).where(crls.c.signer == signer.spki)):
                 held = Crl(one.der)
-                if (held.issuer, held.scope, held.is_delta) != (crl.issuer, crl.scope, crl.is_delta):
+                if (held.issuer, held.scope) != (crl.issuer, crl.scope):
                     continue
-                _check_order(crl, held)
-                connection.execute(sa.delete(crls).where(crls.c.id == one.id))
+                if held.is_delta == crl.is_delta:
+                    _check_order(crl, held)
+                if crl.replaces(held):
+                    connection.execute(sa.delete(crls).where(crls.c.id == one.id))
             values = {"sha256": crl.sha256, "signer": signer.spki, "der": crl.der, "added_at": now}
             connection.execute(sa.insert(crls).values(**values))
         return StoredCrl(crl, signer.spki, now)

@@ -152,6 +152,20 @@ class Crl:
         by_time = (self.this_update > other.this_update) - (self.this_update < other.this_update)
         return min(by_number, by_time) >= 0 and max(by_number, by_time) > 0
 
+    def replaces(self, other: Crl) -> bool:
+        """Whether `other`, of the same issuer, key and scope, is of no more use beside this CRL.
+
+        A newer delta replaces an older one only if it starts no later: what was revoked between the two
+        bases stands in the older one alone. A complete CRL replaces the deltas that end with it or before.
+        """
+        if self.base_number is not None:
+            return other.base_number is not None and self.base_number <= other.base_number and self.supersedes(other)
+        if not other.is_delta:
+            return self.supersedes(other)
+        if self.number is None or other.number is None:
+            return False
+        return other.number <= self.number and other.this_update <= self.this_update
+
     def __repr__(self) -> str:
         return f"Crl({self.sha256.hex()})"
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.x509 import DeltaCRLIndicator
 from pki_factory import NOW, Authority, Minted
 
 from authz.directory import Store
@@ -251,6 +252,18 @@ def test_crl_whose_number_and_date_disagree_is_refused(store: Store) -> None:
         store.add_crl(Crl(ROOT.crl(number=4, this_update=NOW)), NOW)
     with pytest.raises(StoreError):
         store.add_crl(Crl(ROOT.crl(number=6, this_update=NOW - 3 * DAY)), NOW)
+
+
+def test_crl_delta_of_a_later_base_leaves_the_older_one(store: Store) -> None:
+    """What was revoked between the two bases stands in the older delta alone, until a complete CRL ends behind it."""
+    store.add_anchors("acme", [parsed(ROOT)])
+    days = (NOW - 3 * DAY, NOW - 2 * DAY, NOW - DAY)
+    deltas = [(5, [(DeltaCRLIndicator(3), True)]), (6, [(DeltaCRLIndicator(5), True)])]
+    for this_update, (number, extensions) in zip(days, [(3, []), *deltas], strict=True):
+        store.add_crl(Crl(ROOT.crl(number=number, this_update=this_update, extensions=extensions)), NOW)
+    assert [one.crl.number for one in store.crls()] == [3, 5, 6]
+    store.add_crl(Crl(ROOT.crl(number=7, this_update=NOW)), NOW)
+    assert [one.crl.number for one in store.crls()] == [7]
 
 
 def test_crl_of_a_ca_known_from_a_registration_is_kept(store: Store) -> None:

@@ -43,6 +43,9 @@ def idp(
     return x509.IssuingDistributionPoint(full, None, users, cas, reasons, indirect, attributes), True
 
 
+Extensions = list[tuple[x509.ExtensionType, bool]]
+
+
 @contextmanager
 def malformed() -> Iterator[None]:
     """What is inside refuses the CRL as malformed."""
@@ -188,7 +191,7 @@ def test_certificate_issuer_in_a_direct_crl_refuses() -> None:
 
 @pytest.mark.parametrize("extensions", [[], [idp(indirect=True)]])
 def test_unknown_critical_extension_of_an_entry_leaves_it_listed(
-    extensions: list[tuple[x509.ExtensionType, bool]],
+    extensions: Extensions,
 ) -> None:
     """Such an entry lists its certificate; the CRL as a whole can prove nobody good."""
     crl = Crl(CA.crl(entry(5, extensions=[(UNKNOWN, True)]), extensions=extensions))
@@ -336,3 +339,34 @@ def test_supersedes_needs_number_and_date(
 ) -> None:
     """Neither may go back and one must go on; where they disagree, neither CRL is the newer one."""
     assert numbered(*new).supersedes(numbered(*old)) is newer
+
+
+def of_kind(number: int | None, days: int, base: int | None) -> Crl:
+    """A CRL of that number, issued so many days from now; a delta if it has a base."""
+    extensions: Extensions = [] if base is None else [(x509.DeltaCRLIndicator(base), True)]
+    return Crl(CA.crl(number=number, this_update=NOW + timedelta(days=days), extensions=extensions))
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "replaced"),
+    [
+        pytest.param((2, 0, None), (1, -1, None), True, id="a newer complete one"),
+        pytest.param((1, 0, None), (2, -1, None), False, id="no order"),
+        pytest.param((6, 0, 3), (5, -1, 3), True, id="a newer delta of the same base"),
+        pytest.param((6, 0, 2), (5, -1, 3), True, id="a newer delta of an earlier base"),
+        pytest.param((6, 0, 5), (5, -1, 3), False, id="a newer delta of a later base"),
+        pytest.param((5, -1, 3), (6, 0, 3), False, id="an older delta"),
+        pytest.param((5, 0, None), (5, 0, 3), True, id="a complete one issued with the delta"),
+        pytest.param((6, 0, None), (5, -1, 3), True, id="a complete one behind the delta"),
+        pytest.param((4, 0, None), (5, -1, 3), False, id="a complete one before the delta by number"),
+        pytest.param((6, -2, None), (5, -1, 3), False, id="a complete one before the delta by date"),
+        pytest.param((None, 0, None), (5, -1, 3), False, id="a complete one without a number"),
+        pytest.param((6, 0, None), (None, -1, 3), False, id="a delta without a number"),
+        pytest.param((5, 0, 3), (4, -1, None), False, id="a delta beside a complete one"),
+    ],
+)
+def test_replaces_what_is_of_no_more_use(
+    new: tuple[int | None, int, int | None], old: tuple[int | None, int, int | None], replaced: bool
+) -> None:
+    """Nothing is let go that still knows of a revocation."""
+    assert of_kind(*new).replaces(of_kind(*old)) is replaced
