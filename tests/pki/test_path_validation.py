@@ -122,7 +122,8 @@ def test_purpose_of_the_leaf_must_be_client_authentication(purpose: x509.ObjectI
 
 def test_trust_anchor_as_leaf_is_self_signed() -> None:
     """A registered root is nobody's proof."""
-    assert outcome(ROOT, policy=ValidationPolicy(extended_key_usage=None)) is R.CERTIFICATE_SELF_SIGNED
+    root = Authority.root(extensions=[(usage("digital_signature", "key_cert_sign"), True)])
+    assert outcome(root, anchors=[root], policy=ValidationPolicy(extended_key_usage=None)) is R.CERTIFICATE_SELF_SIGNED
 
 
 def test_trust_anchor_expired_anchors_nothing() -> None:
