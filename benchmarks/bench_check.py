@@ -1,0 +1,171 @@
+"""What a check costs: the core against one P-256 verification, the service against a null handler, in one run.
+
+Figures of one machine say little, ratios inside one run say more: what is compared takes turns, five
+rounds each, and the medians are compared. The service's CPU is its own, by rusage; the client is
+another process on the same transport, a Unix socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import uvloop
+from aiohttp import web
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from pki_factory import NOW
+from world import ALICE, CA, MemoryView, Says, request, standard_view
+
+from authz.decision import Allow, Decision, evaluate
+from authz.model import CheckRequest, Registration
+from authz.service import Service
+from authz.telemetry import Telemetry
+from authz.view import Door
+from authz.web.checks import Checks, Endpoints
+from authz.web.server import Server
+
+ROUNDS = 5
+REQUESTS = 4_000
+DOOR = Door("bench", (Says("alice"),))
+
+
+def microseconds(action: Callable[[], object], times: int) -> float:
+    """The mean time of one call."""
+    started = time.perf_counter()
+    for _ in range(times):
+        action()
+    return (time.perf_counter() - started) / times * 1e6
+
+
+def core() -> None:
+    """A known chain of three, and leaves never seen before, beside the verification they cannot do without."""
+    view = standard_view()
+    view.loaded_crls = view.crls(None)  # type: ignore[attr-defined, arg-type]
+    view.crls = lambda _organization: view.loaded_crls  # type: ignore[attr-defined, method-assign, assignment]
+    known = request(ALICE, CA)
+    key, signature, body = CA.key.public_key(), ALICE.certificate.signature, ALICE.certificate.tbs_certificate_bytes
+    algorithm = ec.ECDSA(hashes.SHA256())
+    leaves = [CA.leaf(f"new{number}") for number in range(ROUNDS * 100)]
+    view.registered += [Registration(number, 1, 0, one.sha256) for number, one in enumerate(leaves, 100)]
+    news = [request(one, CA) for one in leaves]
+    assert isinstance(evaluate(known, DOOR, view, NOW), Allow)
+    floor, warm, cold = [], [], []
+    for part in range(ROUNDS):
+        floor.append(microseconds(lambda: key.verify(signature, body, algorithm), 500))  # type: ignore[union-attr, call-arg, arg-type]
+        warm.append(microseconds(lambda: evaluate(known, DOOR, view, NOW), 2_000))
+        fresh = iter(news[part * 100 : part * 100 + 100])
+        cold.append(microseconds(lambda: evaluate(next(fresh), DOOR, view, NOW), 100))  # noqa: B023 - called at once
+    base = statistics.median(floor)
+    print(f"one P-256 verification        {base:7.1f} us")
+    print(f"check of a known chain        {statistics.median(warm):7.1f} us  {statistics.median(warm) / base:5.2f} x")
+    print(f"check of a new leaf           {statistics.median(cold):7.1f} us  {statistics.median(cold) / base:5.2f} x")
+
+
+class _Clock:
+    def now(self) -> object:
+        return NOW
+
+    monotonic = staticmethod(time.monotonic)
+
+
+class _Held:
+    """A directory that has everything at hand."""
+
+    def __init__(self, view: MemoryView) -> None:
+        held = view.crls(None)  # type: ignore[arg-type]
+        view.crls = lambda _organization: held  # type: ignore[method-assign, assignment]
+        self._view = view
+
+    def view(self) -> MemoryView:
+        return self._view
+
+    async def load(self, _key: object) -> bool:
+        return True
+
+
+async def _null(_request: web.BaseRequest) -> web.StreamResponse:
+    return web.Response()
+
+
+async def _serve(path: str, pipe: multiprocessing.connection.Connection, *, real: bool) -> None:
+    with Path("/dev/null").open("wb") as sink:  # noqa: ASYNC230 - once, before anything is served
+        telemetry = Telemetry(sink)
+        service = Service(_Held(standard_view()), _Clock(), telemetry)  # type: ignore[arg-type]
+
+        async def check(asked: CheckRequest, door: Door) -> Decision:
+            return await service.check(asked, door)
+
+        handler = Checks(check, DOOR, Endpoints()) if real else _null
+        server = Server(handler, Telemetry(BytesIO())) if real else web.Server(_null, max_field_size=262_144)
+        listening = await asyncio.get_running_loop().create_unix_server(server, path)
+        pipe.send("ready")
+        while listening.is_serving():
+            await asyncio.to_thread(pipe.recv)
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            pipe.send(used.ru_utime + used.ru_stime)
+
+
+def _server(path: str, pipe: multiprocessing.connection.Connection, real: bool) -> None:  # noqa: FBT001 - a process's arguments
+    uvloop.run(_serve(path, pipe, real=real))
+
+
+async def _load(path: str, octets: bytes) -> None:
+    """REQUESTS requests over four kept connections."""
+
+    async def one() -> None:
+        reader, writer = await asyncio.open_unix_connection(path)
+        for _ in range(REQUESTS // 4):
+            writer.write(octets)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200"), head
+            length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+            await reader.readexactly(length)
+        writer.close()
+
+    await asyncio.gather(*(one() for _ in range(4)))
+
+
+def service() -> None:
+    """CPU of the service per check, against a null handler of the same server, taking turns."""
+    asked = request(ALICE, CA)
+    header = asked.values("x-forwarded-client-cert")[0]
+    octets = b"GET /v1/check/ HTTP/1.1\r\nhost: acme.example.test\r\nx-forwarded-client-cert: " + header + b"\r\n\r\n"
+    used: dict[bool, list[float]] = {True: [], False: []}
+    with tempfile.TemporaryDirectory() as folder:
+        processes = {}
+        for real in used:
+            here, there = multiprocessing.Pipe()
+            path = f"{folder}/{real}.sock"
+            process = multiprocessing.Process(target=_server, args=(path, there, real), daemon=True)
+            process.start()
+            assert here.recv() == "ready"
+            processes[real] = (path, here, process)
+            uvloop.run(_load(path, octets))
+        for _ in range(ROUNDS):
+            for real, (path, pipe, _process) in processes.items():
+                pipe.send("usage")
+                before = pipe.recv()
+                uvloop.run(_load(path, octets))
+                pipe.send("usage")
+                used[real].append((pipe.recv() - before) / REQUESTS * 1e6)
+        for _path, _pipe, process in processes.values():
+            process.kill()
+    null, whole = statistics.median(used[False]), statistics.median(used[True])
+    print(f"null handler, Unix socket     {null:7.1f} us of CPU")
+    print(f"whole check, log and metrics  {whole:7.1f} us of CPU  {whole / null:5.2f} x")
+
+
+if __name__ == "__main__":
+    core()
+    service()
