@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from cryptography import x509
 
@@ -44,6 +44,15 @@ class _late(Generic[T]):  # noqa: N801 - stands where @cached_property would
         return value
 
 
+class Layout(NamedTuple):
+    """Raw DER: the to-be-signed part, the names, the SubjectPublicKeyInfo."""
+
+    tbs: bytes
+    issuer: bytes
+    subject: bytes
+    key: bytes
+
+
 class Certificate:
     """One X.509 certificate. Immutable; equal when the DER is; read as far as it is asked.
 
@@ -74,12 +83,12 @@ class Certificate:
     @_late
     def subject(self) -> Name:
         """The subject's distinguished name."""
-        return Name(self.x509.subject)
+        return Name.read(self._layout.subject)
 
     @_late
     def issuer(self) -> Name:
         """The issuer's distinguished name."""
-        return Name(self.x509.issuer)
+        return Name.read(self._layout.issuer)
 
     @_late
     def extensions(self) -> Extensions:
@@ -89,7 +98,7 @@ class Certificate:
     @_late
     def key(self) -> Key:
         """What kind of key the subject's is, how large, and what verifying one signature under it costs."""
-        return read_key(self._layout[1])
+        return read_key(self._layout.key)
 
     @_late
     def public_key(self) -> PublicKey:
@@ -103,18 +112,18 @@ class Certificate:
         return self.key.cost
 
     @_late
-    def _layout(self) -> tuple[bytes, bytes]:
+    def _layout(self) -> Layout:
         return _layout(self.der)
 
     @_late
     def spki(self) -> bytes:
         """SHA-256 of the SubjectPublicKeyInfo's DER, parameters included: 32 bytes that identify the key."""
-        return hashlib.sha256(self._layout[1]).digest()
+        return hashlib.sha256(self._layout.key).digest()
 
     @_late
     def signed(self) -> Signed:
         """What the issuer signed, and how."""
-        return Signed(self.x509, self._layout[0])
+        return Signed(self.x509, self._layout.tbs)
 
     @_late
     def serial(self) -> int:
@@ -177,17 +186,20 @@ class Certificate:
         return f"Certificate({self.sha256.hex()})"
 
 
-def _layout(data: bytes) -> tuple[bytes, bytes]:
-    """The raw to-be-signed part and the raw SubjectPublicKeyInfo (RFC 5280 section 4.1).
+def _layout(data: bytes) -> Layout:
+    """The parts of a certificate as they stand in its DER (RFC 5280 section 4.1).
 
-    The library would serialize both anew; the bytes that were signed are the ones meant. Raises
+    The library would serialize them anew; the bytes that were signed are the ones meant. Raises
     `ValueError` when the algorithm inside differs from the one outside (section 4.1.1.2).
     """
-    tbs, start, end = asn1.signed_part(data)
-    fields = list(asn1.elements(data, start, end))
-    first = 1 if fields[0][0] == 0xA0 else 0  # version [0], absent in version 1
-    algorithm, subject, key = fields[first + 1], fields[first + 4], fields[first + 5]
-    _, outer_start, outer_end = asn1.element(data, end, len(data))
-    if data[algorithm[1] : algorithm[2]] != data[outer_start:outer_end]:
+    tbs, at, end = asn1.signed_part(data)
+    if data[at] == 0xA0:  # version [0], absent in version 1
+        at = asn1.after(data, at)
+    algorithm = asn1.after(data, at)
+    issuer = asn1.after(data, algorithm)
+    if data[algorithm:issuer] != data[end : asn1.after(data, end)]:
         raise ValueError("the signature algorithms inside and outside differ")
-    return tbs, data[subject[2] : key[2]]
+    validity = asn1.after(data, issuer)
+    subject = asn1.after(data, validity)
+    key = asn1.after(data, subject)
+    return Layout(tbs, data[issuer:validity], data[subject:key], data[key : asn1.after(data, key)])

@@ -51,6 +51,15 @@ def element(data: bytes, at: int, end: int) -> Element:
     return tag, start, start + length
 
 
+def after(data: bytes, at: int) -> int:
+    """Where the element that begins at offset `at` ends, in data that a strict parser has accepted already."""
+    length = data[at + 1]
+    if length < 0x80:
+        return at + 2 + length
+    start = at + 2 + (length & 0x7F)
+    return start + int.from_bytes(data[at + 2 : start], "big")
+
+
 def elements(data: bytes, at: int, end: int) -> Iterator[Element]:
     """The elements that fill the octets from `at` to `end`."""
     while at < end:

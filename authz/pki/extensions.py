@@ -5,7 +5,8 @@ The parser reads lazily and raises late; here every extension is read at once, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import compress
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
@@ -34,9 +35,8 @@ POLICY_MAPPINGS: Final = "2.5.29.33"
 NAME_CONSTRAINTS: Final = "2.5.29.30"
 
 
-@dataclass(slots=True)
 class Extensions:
-    """What the extensions of a certificate say; None or empty where one is absent.
+    """What the extensions of a certificate say; what stands below holds where one is absent.
 
     Object identifiers are dotted strings. `key_usage` names the bits set (`keyCertSign`, `cRLSign`,
     `digitalSignature`, …), `mappings` pairs an issuer's with a subject's policy, `unknown_critical`
@@ -63,10 +63,7 @@ class Extensions:
     freshest_crl: tuple[x509.DistributionPoint, ...] = ()
     unknown_critical: tuple[str, ...] = ()
 
-    @property
-    def constrains_names(self) -> bool:
-        """Whether the certificate has name constraints of any kind."""
-        return bool(self.permitted or self.excluded)
+    constrains_names: bool = False
 
 
 def read_extensions(parsed: x509.Certificate, data: bytes) -> Extensions:
@@ -96,25 +93,26 @@ def _basic_constraints(found: Extensions, value: x509.BasicConstraints) -> None:
     found.ca, found.path_length = value.ca, value.path_length
 
 
-_KEY_USAGE_BITS: Final = (
-    ("digital_signature", "digitalSignature"),
-    ("content_commitment", "contentCommitment"),
-    ("key_encipherment", "keyEncipherment"),
-    ("data_encipherment", "dataEncipherment"),
-    ("key_agreement", "keyAgreement"),
-    ("key_cert_sign", "keyCertSign"),
-    ("crl_sign", "cRLSign"),
-)
+_KEY_USAGE_BITS: Final = {
+    "digital_signature": "digitalSignature",
+    "content_commitment": "contentCommitment",
+    "key_encipherment": "keyEncipherment",
+    "data_encipherment": "dataEncipherment",
+    "key_agreement": "keyAgreement",
+    "key_cert_sign": "keyCertSign",
+    "crl_sign": "cRLSign",
+}
+_bits = attrgetter(*_KEY_USAGE_BITS)
 
 
 # RFC 5280 section 4.2.1.3
 def _key_usage(found: Extensions, value: x509.KeyUsage) -> None:
-    found.key_usage = frozenset(name for attribute, name in _KEY_USAGE_BITS if getattr(value, attribute))
+    found.key_usage = frozenset(compress(_KEY_USAGE_BITS.values(), _bits(value)))
 
 
 # RFC 5280 section 4.2.1.12
 def _extended_key_usage(found: Extensions, value: x509.ExtendedKeyUsage) -> None:
-    found.extended_key_usage = frozenset(one.dotted_string for one in value)
+    found.extended_key_usage = frozenset([one.dotted_string for one in value])
 
 
 # RFC 5280 section 4.2.1.2
@@ -139,6 +137,7 @@ def _subject_alternative_name(found: Extensions, value: x509.SubjectAlternativeN
 def _name_constraints(found: Extensions, value: x509.NameConstraints) -> None:
     found.permitted = tuple(value.permitted_subtrees or ())
     found.excluded = tuple(value.excluded_subtrees or ())
+    found.constrains_names = True
 
 
 def _check_distances(data: bytes) -> None:

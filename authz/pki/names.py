@@ -11,23 +11,23 @@ import unicodedata
 from typing import Final, Self
 
 from cryptography import x509
-from cryptography.x509.name import _ASN1Type
+
+from authz.pki import der
 
 # RFC 5280 section 7.1 compares PrintableString and UTF8String by stringprep; the other character
 # strings, which section 4.1.2.4 keeps for old certificates, are folded alike, so that a CA that
-# re-encoded its name still chains.
-_CHARACTER_STRINGS: Final = frozenset(
-    {
-        _ASN1Type.UTF8String,
-        _ASN1Type.PrintableString,
-        _ASN1Type.T61String,
-        _ASN1Type.IA5String,
-        _ASN1Type.VisibleString,
-        _ASN1Type.UniversalString,
-        _ASN1Type.BMPString,
-        _ASN1Type.NumericString,
-    }
-)
+# re-encoded its name still chains. By tag (X.680 section 8.4), with the encoding of each.
+_CHARACTER_STRINGS: Final = {
+    0x0C: "utf-8",  # UTF8String
+    0x12: "ascii",  # NumericString
+    0x13: "ascii",  # PrintableString
+    # TeletexString: nobody agrees on its letters; what is UTF-8, as the library reads it too, is taken for that.
+    0x14: "utf-8",
+    0x16: "ascii",  # IA5String
+    0x1A: "ascii",  # VisibleString
+    0x1C: "utf-32-be",  # UniversalString
+    0x1E: "utf-16-be",  # BMPString
+}
 
 EMAIL_ADDRESS: Final = "1.2.840.113549.1.9.1"
 COMMON_NAME: Final = "2.5.4.3"
@@ -63,18 +63,37 @@ class Name(bytes):
     another exactly when its octets begin with the other's. Falsy when the name is an empty sequence.
     """
 
-    _x509: x509.Name
+    der: bytes
 
     def __new__(cls, parsed: x509.Name) -> Self:
-        """The name that the library read. Raises `ValueError` where it reads on first use only."""
-        self = super().__new__(cls, b"".join([_rdn(one) for one in parsed.rdns]))
-        self._x509 = parsed
+        """The name that the library read. Raises `ValueError` for one with characters that its type does not have."""
+        return cls.read(parsed.public_bytes())
+
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        """The name that `data` is, in DER that a strict parser has accepted. Raises `ValueError` likewise."""
+        end = len(data)
+        at = _content(data, 0)
+        rdns = b""
+        while at < end:
+            stop = der.after(data, at)
+            rdns += _rdn(data, _content(data, at), stop)
+            at = stop
+        self = super().__new__(cls, rdns)
+        self.der = data
         return self
 
     @property
     def text(self) -> str:
         """The name as RFC 4514 writes it; may hold anything a certificate may, so escape it where it is shown."""
-        return self._x509.rfc4514_string()
+        try:
+            return self._parsed.rfc4514_string()
+        except ValueError:
+            return f"#{self.der.hex()}"
+
+    @property
+    def _parsed(self) -> x509.Name:
+        return x509.Name.from_bytes(self.der)
 
     def within(self, base: Name) -> bool:
         """Whether this name lies in the subtree of `base` (RFC 5280 section 4.2.1.10, directoryName)."""
@@ -82,7 +101,7 @@ class Name(bytes):
 
     def extended(self, relative: x509.RelativeDistinguishedName) -> Name:
         """This name with one more RDN below it (a name relative to a CRL issuer, section 4.2.1.13)."""
-        return Name(x509.Name([*self._x509.rdns, relative]))
+        return Name(x509.Name([*self._parsed.rdns, relative]))
 
     def email_addresses(self) -> list[str]:
         """The emailAddress attributes (PKCS#9), which name constraints of the e-mail kind also cover."""
@@ -93,27 +112,40 @@ class Name(bytes):
         return self._values(COMMON_NAME)
 
     def _values(self, oid: str) -> list[str]:
-        return [str(one.value) for one in self._x509 if one.oid.dotted_string == oid]
+        return [str(one.value) for one in self._parsed if one.oid.dotted_string == oid]
 
     def __repr__(self) -> str:
         return f"Name({self.text!r})"
 
 
-def _rdn(parsed: x509.RelativeDistinguishedName) -> bytes:
-    attributes = [_attribute(one) for one in parsed]
-    if len(attributes) > 1:
-        attributes.sort()
+def _content(data: bytes, at: int) -> int:
+    """Where the content of the element at offset `at` begins."""
+    length = data[at + 1]
+    return at + 2 if length < 0x80 else at + 2 + (length & 0x7F)
+
+
+def _rdn(data: bytes, at: int, end: int) -> bytes:
+    """RelativeDistinguishedName ::= SET OF AttributeTypeAndValue; a set is compared without regard to its order."""
+    attributes = []
+    while at < end:
+        stop = der.after(data, at)
+        attributes.append(_attribute(data, _content(data, at), stop))
+        at = stop
+    attributes.sort()
     return _measured(b"".join(attributes))
 
 
-def _attribute(one: x509.NameAttribute[str | bytes]) -> bytes:
-    """Type, kind of value and value; character strings are of one kind."""
-    kind, value = one._type, one.value  # noqa: SLF001 - the string type has no public name
-    oid = one.oid.dotted_string.encode("ascii")
-    if isinstance(value, str) and kind in _CHARACTER_STRINGS:
-        return _measured(b"%b s %b" % (oid, prepare(value).encode("utf-8", "surrogatepass")))
-    octets = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
-    return _measured(b"%b %d %b" % (oid, kind.value, octets))
+def _attribute(data: bytes, at: int, end: int) -> bytes:
+    """AttributeTypeAndValue ::= SEQUENCE { type, value }: the type, and the value as it is compared.
+
+    Character strings are of one kind; anything else keeps its tag.
+    """
+    value = der.after(data, at)
+    encoding = _CHARACTER_STRINGS.get(data[value])
+    if encoding is None:
+        return _measured(data[at:end])
+    text = data[_content(data, value) : end].decode(encoding)
+    return _measured(data[at:value] + b"\0" + prepare(text).encode("utf-8", "surrogatepass"))
 
 
 def _measured(content: bytes) -> bytes:
