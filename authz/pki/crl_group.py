@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Answer(NamedTuple):
-    """What was said: the CRLs asked, and an entry that lists the certificate, with the CRL it is in.
+    """What was said: the CRLs asked, and an entry that lists the certificate, if any, with the CRL it is in.
 
     `stale` is whether that entry is only what was known last, because newer CRLs are due. `problem`
     says why the CRLs asked cannot prove the certificate good, empty if they can.
@@ -51,9 +51,11 @@ class CrlGroup:
 
     def ask(self, certificate: Certificate, at: datetime) -> Answer:
         """6.3.3 (i) to (l). Where number and date disagree about which CRL is the newest, all of them must agree."""
+        if len(self.complete) == 1 and not self.deltas:
+            return _answer_of(self.complete[0], certificate, at)
         asked: tuple[Crl, ...] = ()
         listed: tuple[Crl, Listed] | None = None
-        stale, problem = True, ""
+        stale, problem = True, "" if self.complete else "a delta CRL is held, and no complete one"
         for complete in self.complete:
             heard = _heard(complete, self.deltas, at) if self.deltas else ()
             asked += (complete, *heard)
@@ -62,7 +64,17 @@ class CrlGroup:
             found = _listing(complete, heard, certificate, at)
             if found is not None and stale:
                 listed, stale = found, bool(overdue and _overdue(found[0], at))
-        return Answer(asked, listed, stale, problem)
+        return Answer(asked, listed, listed is not None and stale, problem)
+
+
+def _answer_of(crl: Crl, certificate: Certificate, at: datetime) -> Answer:
+    """What one complete CRL without deltas says, which is nearly always the case."""
+    entry = crl.index.find(certificate.serial, certificate.issuer)
+    overdue = _overdue(crl, at)
+    problem = overdue or (_unusable((crl,)) if crl.unusable else "")
+    if entry is None:
+        return Answer((crl,), None, stale=False, problem=problem)
+    return Answer((crl,), (crl, entry), bool(overdue), problem)
 
 
 def _listing(complete: Crl, deltas: Iterable[Crl], certificate: Certificate, at: datetime) -> tuple[Crl, Listed] | None:

@@ -8,22 +8,22 @@ from where the issuer's own was. Two CAs that share a name below different CAs a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.errors import Refused
 from authz.pki.algorithms import verify_signature
+from authz.pki.certificate import Certificate
 from authz.pki.crl_store import may_sign_crls
 from authz.pki.distribution_point import directory_names
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
     from authz.pki.budget import Budget
-    from authz.pki.certificate import Certificate
     from authz.pki.crl import Crl
     from authz.pki.memo import Memo
     from authz.pki.names import Name
+    from authz.pki.revocation import RevocationChecker
     from authz.pki.trust_store import TrustAnchor
 
 MAX_NESTING: Final = 4
@@ -38,11 +38,15 @@ class Link(NamedTuple):
     anchor: TrustAnchor
 
 
+Prove = Callable[[Certificate, "TrustAnchor", "RevocationChecker"], Sequence[Certificate]]
+"""Gives the path of a signer to the anchor, verified and, by the checker, not revoked. Raises `Refused`."""
+
+
 class CrlSigners:
     """Finds the signers of CRLs during one check.
 
-    `named` finds certificates by subject among all that is known or was presented; `prove` gives the
-    path of one of them to the anchor, verified and not revoked, and raises `Refused` if there is none.
+    `named` finds certificates by subject among all that is known or was presented, `proving` holds the
+    SHA-256 of those that are being proven right now.
     """
 
     def __init__(
@@ -50,13 +54,13 @@ class CrlSigners:
         budget: Budget,
         memo: Memo,
         named: Callable[[Name], list[Certificate]],
-        prove: Callable[[Certificate, TrustAnchor], Sequence[Certificate]],
+        prove: Prove,
     ) -> None:
         self._budget = budget
         self._memo = memo
         self._named = named
         self._prove = prove
-        self._proving: set[bytes] = set()
+        self.proving: set[bytes] = set()
         self._paths: dict[tuple[bytes, bytes], Sequence[Certificate]] = {}
 
     def on_path(self, name: Name, link: Link) -> list[Certificate]:
@@ -68,11 +72,11 @@ class CrlSigners:
             elif name == link.certificate.issuer:
                 # Whoever bears the issuer's name further up, with others between, is somebody else.
                 break
-        if self._proving and self._speaks_for_itself(name, link.certificate):
+        if self.proving and self._speaks_for_itself(name, link.certificate):
             found.append(link.certificate)
         return found if len(found) < 2 else list({one.spki: one for one in found}.values())
 
-    def beside_path(self, name: Name, keys: set[bytes]) -> Iterator[Certificate]:
+    def beside_path(self, name: Name, keys: Container[bytes]) -> Iterator[Certificate]:
         """Who else may have signed CRLs under `name`, if he turns out to have a path; `keys` are those on the path."""
         for one in self._named(name):
             if _is_crl_signer(one) and one.spki not in keys:
@@ -83,14 +87,14 @@ class CrlSigners:
         """6.3.3 (g): those of `crls` that this key signed."""
         return [one for one in crls if self._verifies(one, signer)]
 
-    def may_speak(self, signer: Certificate, name: Name, link: Link) -> bool:
+    def may_speak(self, signer: Certificate, name: Name, link: Link, checker: RevocationChecker) -> bool:
         """6.3.3 (f): whether a signer beside the path has one of his own to the same anchor.
 
         One that a distribution point names as cRLIssuer needs no more. One that bears the name of the
         certificate's issuer must be that CA: certified, through its own earlier keys if need be, by the
         key that certified it on this path.
         """
-        path = self._path_of(signer, link.anchor)
+        path = self._path_of(signer, link.anchor, checker)
         if not path or name != link.certificate.issuer:
             return bool(path)
         return _certified_by(path, name) == _certified_by(link.above, name)
@@ -101,7 +105,7 @@ class CrlSigners:
         His CA named him, under another name than its own, as the issuer of the CRL for his own
         certificate, and let him sign CRLs.
         """
-        if certificate.sha256 not in self._proving or certificate.subject != name or certificate.self_issued:
+        if certificate.sha256 not in self.proving or certificate.subject != name or certificate.self_issued:
             return False
         stated = certificate.extensions.distribution_points
         return any(name in directory_names(one.crl_issuer or ()) for one in stated) and _is_crl_signer(certificate)
@@ -116,25 +120,25 @@ class CrlSigners:
             self._memo.admit_crl(key, verified=known)
         return known
 
-    def _path_of(self, signer: Certificate, anchor: TrustAnchor) -> Sequence[Certificate]:
+    def _path_of(self, signer: Certificate, anchor: TrustAnchor, checker: RevocationChecker) -> Sequence[Certificate]:
         """The signer's own path to the anchor, he included, verified and not revoked now; empty without one."""
         key = (signer.sha256, anchor.certificate.sha256)
         if key in self._paths:
             return self._paths[key]
         # A signer whose own status hangs on a CRL that he signed proves nothing.
-        if signer.sha256 in self._proving or len(self._proving) >= MAX_NESTING:
+        if signer.sha256 in self.proving or len(self.proving) >= MAX_NESTING:
             return ()
-        self._proving.add(signer.sha256)
+        self.proving.add(signer.sha256)
         path: Sequence[Certificate] = ()
         try:
-            path = self._prove(signer, anchor)
+            path = self._prove(signer, anchor, checker)
         except Refused as refusal:
             if refusal.reason is Reason.BUDGET_EXCEEDED:
                 raise
         finally:
-            self._proving.discard(signer.sha256)
+            self.proving.discard(signer.sha256)
         # A failure inside the proof of another may be owed to that one's being unproven yet.
-        if path or not self._proving:
+        if path or not self.proving:
             self._paths[key] = path
         return path
 

@@ -7,7 +7,7 @@ tenants that share a name do not even cost each other time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
 from authz.pki.algorithms import verify_signature
@@ -18,26 +18,34 @@ if TYPE_CHECKING:
 
     from authz.pki.certificate import Certificate
     from authz.pki.crl import Crl
+    from authz.pki.crl_plan import Plan
     from authz.pki.names import Name
+
+MAX_PLANS: Final = 4_096
+"""Plans remembered with one store: as many as a memo remembers certificates; at about 1 KB each, 4 MB."""
 
 
 class Shelf:
     """The CRLs of one issuer name, by key and by the names of their distribution point."""
 
-    __slots__ = ("_named", "_nameless", "size")
+    __slots__ = ("_named", "_nameless")
 
     def __init__(self) -> None:
-        self.size = 0
         self._nameless: dict[bytes | None, tuple[Crl, ...]] = {}
         self._named: dict[tuple[object, bytes | None], tuple[Crl, ...]] = {}
 
     def add(self, crl: Crl, signer: bytes | None) -> None:
         """Put one more CRL there; while a store is made only."""
-        self.size += 1
         if not crl.names:
             self._nameless[signer] = (*self._nameless.get(signer, ()), crl)
         for name in crl.names:
             self._named[name, signer] = (*self._named.get((name, signer), ()), crl)
+
+    def all(self, names: Iterable[object]) -> set[Crl]:
+        """Those of whatever key, for a distribution point that has one of `names`."""
+        wanted = set(names)
+        named = (crls for (name, _), crls in self._named.items() if name in wanted)
+        return {one for crls in (*self._nameless.values(), *named) for one in crls}
 
     def find(self, names: Iterable[object], spki: bytes) -> tuple[Crl, ...]:
         """Those that the key may have signed, for a distribution point that has one of `names`.
@@ -56,9 +64,11 @@ class CrlStore:
 
     `signers` maps the SHA-256 of a CRL to the key (`Certificate.spki`) that is said to have signed it.
     It narrows what is looked at and proves nothing: a wrong key makes the CRL silent, never trusted.
+    `plans` holds what was found out about certificates and cannot change while the CRLs are the same.
     """
 
     def __init__(self, crls: Iterable[Crl] = (), signers: Mapping[bytes, bytes] | None = None) -> None:
+        self.plans: dict[tuple[bytes, ...], Plan] = {}
         self._signers = dict(signers or {})
         self._crls: dict[bytes, Crl] = {one.sha256: one for one in crls}
         self._shelves: dict[Name, Shelf] = {}
@@ -68,6 +78,12 @@ class CrlStore:
     def under(self, issuer: Name) -> Shelf | None:
         """The CRLs of that issuer name, or None where there are none."""
         return self._shelves.get(issuer)
+
+    def remember(self, identity: tuple[bytes, ...], plan: Plan) -> None:
+        """Keep the plan of a certificate in its place: `identity` are the SHA-256 of it and of those above it."""
+        self.plans[identity] = plan
+        if len(self.plans) > MAX_PLANS:
+            del self.plans[next(iter(self.plans))]
 
     def with_crl(self, crl: Crl, signer: bytes | None = None) -> CrlStore:
         """A store that holds `crl` as well; what is held is not read again."""

@@ -312,10 +312,9 @@ def _checker(
 ) -> RevocationChecker:
     """The revocation half, able to ask for the path of a CRL's signer (RFC 5280 section 6.3.3 (f))."""
 
-    def prove(signer: Certificate, anchor: TrustAnchor) -> Sequence[Certificate]:
+    def prove(signer: Certificate, anchor: TrustAnchor, checker: RevocationChecker) -> Sequence[Certificate]:
         search = _Search(pool, trust, at, replace(CRL_SIGNER_POLICY, algorithms=policy.algorithms), budget, anchor)
         search.revocation = checker
         return search.run(signer).certificates
 
-    checker = RevocationChecker(crls, at, budget, trust.memo, pool.all, prove)
-    return checker
+    return RevocationChecker(crls, at, budget, trust.memo, pool.all, prove)

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 
 from authz.errors import Refused
 from authz.pki.crl import Crl
-from authz.pki.crl_group import CrlGroup
 from authz.pki.crl_index import Listed
-from authz.pki.crl_signer import CrlSigners, Link
-from authz.pki.crl_store import CrlStore, Shelf
-from authz.pki.distribution_point import ALL_REASONS, Point
+from authz.pki.crl_plan import Opening, Plan, Voice, plan_of, voices_of
+from authz.pki.crl_signer import CrlSigners, Link, Prove
+from authz.pki.crl_store import CrlStore
+from authz.pki.distribution_point import ALL_REASONS
 from authz.pki.ranking import more_useful
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from authz.pki.budget import Budget
@@ -58,7 +58,7 @@ class RevocationChecker:
         budget: Budget,
         memo: Memo,
         signers: Callable[[Name], list[Certificate]],
-        prove: Callable[[Certificate, TrustAnchor], Sequence[Certificate]],
+        prove: Prove,
     ) -> None:
         self._crls = crls
         self._at = at
@@ -73,9 +73,11 @@ class RevocationChecker:
         """
         proofs = []
         failure: Refused | None = None
+        identity = tuple([one.sha256 for one in path])
         for position, certificate in enumerate(path[:-1]):
+            link = Link(certificate, path[position + 1 :], anchor)
             try:
-                proofs.append(self._certificate(Link(certificate, path[position + 1 :], anchor)))
+                proofs.append(self._certificate(link, self._plan(link, identity[position:])))
             except Refused as refusal:
                 if refusal.reason is Reason.BUDGET_EXCEEDED or (position == 0 and _is_revoked(refusal)):
                     raise
@@ -84,80 +86,49 @@ class RevocationChecker:
             raise failure
         return tuple(proofs)
 
-    def _certificate(self, link: Link) -> NotRevoked:
-        """6.3.3 for one certificate: every point it has, every CRL that speaks there."""
+    def _plan(self, link: Link, identity: tuple[bytes, ...]) -> Plan:
+        """The certificate's plan, made once for a store; not so while a signer is proven, who may speak for himself."""
+        plan = None if self._signers.proving else self._crls.plans.get(identity)
+        if plan is None:
+            plan = plan_of(link, self._crls, self._signers, self._budget)
+            if not self._signers.proving:
+                self._crls.remember(identity, plan)
+        return plan
+
+    def _certificate(self, link: Link, plan: Plan) -> NotRevoked:
+        """6.3.3 for one certificate: every CRL that speaks for it is asked."""
         covered = 0
-        used: list[Crl] = []
+        used: tuple[Crl, ...] = ()
         why = ""
         last_known: Refused | None = None
-        for point in link.certificate.crl_points:
-            for group in self._groups(link, point):
-                answer = group.ask(link.certificate, self._at)
-                if answer.listed is not None:
-                    last_known = _revoked(link.certificate, *answer.listed)
-                    if not answer.stale:
-                        raise last_known
-                if answer.problem:
-                    why = why or answer.problem
-                    continue
+        for voice in (*plan.voices, *self._beside(link, plan.openings)) if plan.openings else plan.voices:
+            answer = voice.at(self._at).ask(link.certificate, self._at)
+            if answer.listed is not None:
+                last_known = _revoked(link.certificate, *answer.listed)
+                if not answer.stale:
+                    raise last_known
+            if answer.problem:
+                why = why or answer.problem
+            else:
                 used += answer.crls
-                # 6.3.3 (d) and (l); all CRLs of a group have the same reasons.
-                covered |= point.reasons & answer.crls[0].reasons
+                covered |= voice.reasons  # 6.3.3 (d) and (l)
         if covered == ALL_REASONS:
-            return NotRevoked(_SEAL, link.certificate, tuple(dict.fromkeys(used)))
+            return NotRevoked(_SEAL, link.certificate, used if len(used) == 1 else tuple(dict.fromkeys(used)))
         raise last_known or self._unknown(link.certificate, why)
+
+    def _beside(self, link: Link, openings: Iterable[Opening]) -> Iterator[Voice]:
+        """The voices of signers who are not on the path but have one of their own."""
+        for point, name, shelf, keys in openings:
+            for signer in self._signers.beside_path(name, keys):
+                mine = self._signers.signed(signer, shelf.find(point.names, signer.spki))
+                voices = list(voices_of(mine, link.certificate, point))
+                if voices and self._signers.may_speak(signer, name, link, self):
+                    yield from voices
 
     def _unknown(self, certificate: Certificate, why: str) -> Refused:
         held = sum(one.issuer == certificate.issuer for one in self._crls)
         why = why or f"no CRL of {certificate.issuer.text} speaks for it ({held} of that name held)"
         return Refused(Reason.REVOCATION_UNKNOWN, why, certificate=certificate.der)
-
-    def _groups(self, link: Link, point: Point) -> list[CrlGroup]:
-        """The CRLs in scope of `point`, by key and scope, each signed by somebody who may speak on this path."""
-        found: list[CrlGroup] = []
-        for name in point.crl_issuers:
-            self._budget.spend_step()
-            shelf = self._crls.under(name)
-            if shelf is not None:
-                found += self._on_shelf(shelf, name, link, point)
-        return found
-
-    def _on_shelf(self, shelf: Shelf, name: Name, link: Link, point: Point) -> list[CrlGroup]:
-        found: list[CrlGroup] = []
-        signed = 0
-        signers = self._signers.on_path(name, link)
-        for signer in signers:
-            mine = self._signers.signed(signer, shelf.find(point.names, signer.spki))
-            signed += len(mine)
-            found += self._in_scope(mine, link.certificate)
-        if signed < shelf.size:
-            for signer in self._signers.beside_path(name, {one.spki for one in signers}):
-                mine = self._signers.signed(signer, shelf.find(point.names, signer.spki))
-                groups = self._in_scope(mine, link.certificate)
-                if groups and self._signers.may_speak(signer, name, link):
-                    found += groups
-        return found
-
-    def _in_scope(self, crls: Iterable[Crl], certificate: Certificate) -> list[CrlGroup]:
-        """The CRLs of one key that speak for the certificate, by scope; one from the future says nothing yet."""
-        spoken = [one for one in crls if one.this_update <= self._at and _speaks_for(one, certificate)]
-        scopes: dict[bytes, list[Crl]] = {}
-        for crl in spoken:
-            scopes.setdefault(crl.scope, []).append(crl)
-        return [group for group in map(CrlGroup.of, scopes.values()) if group.complete]
-
-
-def _speaks_for(crl: Crl, certificate: Certificate) -> bool:
-    """6.3.3 (b), but for the names, by which the CRL was found."""
-    idp = crl.idp
-    if crl.issuer != certificate.issuer and (idp is None or not idp.indirect_crl):  # (b) (1)
-        return False
-    if idp is None:
-        return True
-    ca = certificate.extensions.ca
-    if (idp.only_contains_user_certs and ca) or (idp.only_contains_ca_certs and not ca):  # (b) (2) (ii) and (iii)
-        return False
-    return not idp.only_contains_attribute_certs  # (b) (2) (iv)
 
 
 def _is_revoked(refusal: Refused) -> bool:

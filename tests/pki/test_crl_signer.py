@@ -26,8 +26,9 @@ from revocation_world import (
 )
 
 from authz.errors import Refused
-from authz.pki import Budget, Certificate, Memo, TrustAnchor, TrustStore
+from authz.pki import Budget, Certificate, CrlStore, Memo, TrustAnchor, TrustStore
 from authz.pki.crl_signer import MAX_NESTING, CrlSigners, Link
+from authz.pki.revocation import RevocationChecker
 from authz.reasons import Reason
 
 # -- Signers beside the path ----------------------------------------------------------------------------
@@ -226,14 +227,15 @@ def test_signer_is_proven_once_in_a_check() -> None:
     """What one check found out about a signer, good or not, holds for the whole check."""
     asked: list[Certificate] = []
 
-    def refuse(signer: Certificate, _anchor: TrustAnchor) -> Sequence[Certificate]:
+    def refuse(signer: Certificate, *_: object) -> Sequence[Certificate]:
         asked.append(signer)
         raise Refused(UNKNOWN)
 
     signers = CrlSigners(Budget(), Memo(), lambda _: [], refuse)
+    checker = RevocationChecker(CrlStore(), NOW, Budget(), Memo(), lambda _: [], refuse)
     root, ca, leaf = (Certificate.parse(one.der) for one in (ROOT, CA, LEAF))
     link = Link(leaf, (ca, root), TrustAnchor(root))
-    assert [signers.may_speak(ca, ca.subject, link) for _ in range(2)] == [False, False]
+    assert [signers.may_speak(ca, ca.subject, link, checker) for _ in range(2)] == [False, False]
     assert asked == [ca]
 
 
