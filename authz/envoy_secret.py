@@ -12,10 +12,22 @@ from authz.errors import ConfigError
 
 def sds_secret(pem: str) -> str:
     """The secret `client_ca` as Envoy reads it from a file: the anchors, and an empty list of names for clients."""
+    return _secret({"trusted_ca": {"inline_string": pem}, "suppress_client_ca_list": True})
+
+
+def request_level_secret() -> str:
+    """The secret with which Envoy asks for a certificate and refuses none: every refusal is the service's.
+
+    Without trusted_ca the list of names for clients is empty by itself.
+    """
+    return _secret({"trust_chain_verification": "ACCEPT_UNTRUSTED"})
+
+
+def _secret(validation_context: dict[str, object]) -> str:
     secret = {
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
         "name": "client_ca",
-        "validation_context": {"trusted_ca": {"inline_string": pem}, "suppress_client_ca_list": True},
+        "validation_context": validation_context,
     }
     # JSON is YAML, and leaves nothing to quoting.
     return json.dumps({"resources": [secret]}, indent=1) + "\n"

@@ -12,7 +12,7 @@ from authz.cli.options import AsJson, open_store
 from authz.cli.output import Row, emit, fail, hint, say
 from authz.cli.pem_file import read_certificates
 from authz.directory.store import StoredCertificate
-from authz.envoy_secret import replace_file, sds_secret
+from authz.envoy_secret import replace_file, request_level_secret, sds_secret
 from authz.errors import ConfigError
 from authz.pki import Certificate
 
@@ -130,8 +130,18 @@ def export(
     organization: Owner = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write a PEM bundle here.")] = None,
     sds: Annotated[Path | None, typer.Option("--sds", help="Write the secret that deploy/envoy.yaml watches.")] = None,
+    request_level: Annotated[
+        bool,
+        typer.Option("--request-level", help="With --sds: let the proxy refuse no certificate."),
+    ] = False,
 ) -> None:
     """Write anchors for the proxy's own validation, in one step a watching proxy sees whole; stdout by default."""
+    if request_level:
+        if sds is None:
+            raise typer.BadParameter("--request-level goes with --sds")
+        replace_file(sds, request_level_secret())
+        say("the proxy asks for a certificate and refuses none; who may pass is the service's alone to say")
+        return
     with open_store(context) as store:
         found = {one.certificate.der: one.certificate for one in store.anchors(organization)}
     if not found:

@@ -18,6 +18,10 @@ def serve(context: typer.Context) -> None:
 
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the rows; exit 0 if all are right.")] = False,
+    request_level: Annotated[
+        bool,
+        typer.Option("--request-level", help="Let Envoy refuse no certificate, so that all have a reason."),
+    ] = False,
 ) -> None:
     """Show everything at work: a PKI, the service, a real Envoy, TLS clients, an application."""
-    raise typer.Exit(run_demo(once=once))
+    raise typer.Exit(run_demo(once=once, request_level=request_level))

@@ -23,12 +23,17 @@ __all__ = ["Stage", "run_demo"]
 class Stage:
     """The world with its processes; `ask` sends one row's request through Envoy."""
 
-    def __init__(self, folder: Path) -> None:
-        self.world = World(folder).build()
+    def __init__(self, folder: Path, *, request_level: bool = False) -> None:
+        self.world = World(folder, request_level).build()
         self.application = Application()
         self.service = Service(folder, service_settings(self.world))
         self.envoy = Envoy(folder, self.world.socket, port=free_port(), application=self.application.port)
         self._tokens: dict[str, str] = {}
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows, as they must come out here."""
+        return tuple(row.for_level(request_level=self.world.request_level) for row in ROWS)
 
     def token(self, user: str) -> str:
         """A token of the demonstration's issuer."""
@@ -82,13 +87,13 @@ class _Result:
         return self.row.holds(self.answer, self.reason)
 
 
-def run_demo(*, once: bool) -> int:
+def run_demo(*, once: bool, request_level: bool = False) -> int:
     """Show every row; the exit code says whether all came out as expected. Without `once`, stay up afterwards."""
     with tempfile.TemporaryDirectory(prefix="authz-demo-") as folder:
-        stage = Stage(Path(folder))
+        stage = Stage(Path(folder), request_level=request_level)
         sys.stderr.write("starting the service, Envoy and an application …\n")
         with running(stage.application, stage.service, stage.envoy):
-            results = [_Result(row, *stage.ask(row)) for row in ROWS]
+            results = [_Result(row, *stage.ask(row)) for row in stage.rows]
             good = _print(results)
             if not once:
                 _stay(stage)

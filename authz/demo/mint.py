@@ -63,8 +63,8 @@ class Mint:
         above = () if parent is None else (certificate, *parent.chain)
         return Party(certificate, key, above)
 
-    def client(self, name: str, issuer: Party, *, expired: bool = False) -> Party:
-        """A user's certificate for client authentication."""
+    def client(self, name: str, issuer: Party | None, *, expired: bool = False) -> Party:
+        """A user's certificate for client authentication; without an issuer it is signed by its own key."""
         key = ec.generate_private_key(ec.SECP256R1())
         extensions: list[tuple[x509.ExtensionType, bool]] = [
             (x509.BasicConstraints(ca=False, path_length=None), True),
@@ -72,7 +72,8 @@ class Mint:
             (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False),
         ]
         life = timedelta(hours=-1) if expired else timedelta(days=30)
-        return Party(self._sign(name, key, issuer, extensions, life), key, issuer.chain)
+        chain = () if issuer is None else issuer.chain
+        return Party(self._sign(name, key, issuer, extensions, life), key, chain)
 
     def server(self, issuer: Party) -> Party:
         """The proxy's certificate, for the demonstration's hosts."""

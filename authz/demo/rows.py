@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from authz.demo.client import Answer
 from authz.demo.mint import HOST
@@ -13,8 +13,9 @@ from authz.reasons import Reason
 class Row:
     """One request: whose token, which certificate, and the answer expected.
 
-    `expected` is a status, or "alert" where Envoy itself ends the handshake. `spoofs` are headers of the
-    client's own that must not arrive, `arrives` what the application must see instead.
+    `expected` is a status, or "alert" where Envoy itself ends the handshake; at request level such a
+    request is refused with 403 and the reason `at_request_level`. `spoofs` are headers of the client's
+    own that must not arrive, `arrives` what the application must see instead.
     """
 
     what: str
@@ -25,6 +26,13 @@ class Row:
     host: str = HOST
     spoofs: tuple[tuple[str, str], ...] = ()
     arrives: tuple[tuple[str, str], ...] = ()
+    at_request_level: Reason | None = None
+
+    def for_level(self, *, request_level: bool) -> Row:
+        """The row as it must come out where Envoy refuses no certificate, or where it does."""
+        if not request_level or self.expected != "alert":
+            return self
+        return replace(self, expected=403, reason=self.at_request_level)
 
     def holds(self, answer: Answer, reason: str) -> bool:
         """Whether the answer is the expected one, in every respect."""
@@ -42,7 +50,6 @@ _ALICE = (("x-authz-organization", "acme"), ("x-authz-user", "alice"), ("x-authz
 _FORGED = (("x-authz-user", "root"), ("x-authz-organization", "evil"), ("x-authz-certificate", "00"))
 _OBSERVED = (("x-authz-user", "oscar"), ("x-authz-binding", Reason.CERTIFICATE_OF_ANOTHER_USER.value))
 
-
 ROWS = (
     Row("required user, right certificate", "alice", "alice", 200, arrives=_ALICE),
     Row("required user, no certificate", "alice", None, 403, Reason.CERTIFICATE_REQUIRED),
@@ -50,10 +57,13 @@ ROWS = (
     Row("required user, registered for nobody", "alice", "stranger", 403, Reason.CERTIFICATE_NOT_REGISTERED),
     Row("required user, retired", "alice", "retired", 403, Reason.CERTIFICATE_REGISTRATION_INACTIVE),
     Row("required user, not yet active", "alice", "scheduled", 403, Reason.CERTIFICATE_REGISTRATION_INACTIVE),
-    Row("required user, expired", "alice", "expired", "alert"),
+    Row("required user, expired", "alice", "expired", "alert", at_request_level=Reason.CERTIFICATE_EXPIRED),
     Row("required user, revoked", "alice", "revoked", 403, Reason.CERTIFICATE_REVOKED),
     Row("required user, intermediate revoked", "alice", "withdrawn", 403, Reason.CERTIFICATE_REVOKED),
-    Row("required user, foreign root", "alice", "foreign", "alert"),
+    Row("required user, foreign root", "alice", "foreign", "alert", at_request_level=Reason.ISSUER_UNKNOWN),
+    Row("required user, its CA not sent", "alice", "alone", "alert", at_request_level=Reason.ISSUER_UNKNOWN),
+    Row("off user, foreign root", "olga", "foreign", "alert", at_request_level=Reason.ISSUER_UNKNOWN),
+    Row("off user, self-signed", "olga", "self-signed", "alert", at_request_level=Reason.CERTIFICATE_SELF_SIGNED),
     Row("off user, no certificate", "olga", None, 200, arrives=(("x-authz-user", "olga"), ("x-authz-binding", ""))),
     Row("off user, valid stranger", "olga", "stranger", 200, arrives=(("x-authz-user", "olga"),)),
     Row("off user, revoked", "olga", "revoked", 403, Reason.CERTIFICATE_REVOKED),

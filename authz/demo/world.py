@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.demo.mint import AUDIENCE, HOST, ISSUER, Mint, Party
 from authz.directory import Store
-from authz.envoy_secret import replace_file, sds_secret
+from authz.envoy_secret import replace_file, request_level_secret, sds_secret
 from authz.model import Enforcement, Organization, TokenSettings
 from authz.pki import Certificate, Crl
 
@@ -22,6 +22,7 @@ class World:
     """Everything in `folder`: certificates by name, CAs by name, the directory's URL."""
 
     folder: Path
+    request_level: bool = False
     mint: Mint = field(default_factory=Mint)
     authorities: dict[str, Party] = field(default_factory=dict)
     clients: dict[str, Party] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class World:
     def _mint(self) -> None:
         mint = self.mint
         root, foreign = mint.authority("Acme Root"), mint.authority("Foreign Root")
+        unheard = mint.authority("Acme Unheard CA", root)
         issuing, withdrawn = mint.authority("Acme Issuing CA", root), mint.authority("Acme Withdrawn CA", root)
         self.authorities = {"root": root, "foreign": foreign, "issuing": issuing, "withdrawn CA": withdrawn}
         self.clients = {
@@ -55,6 +57,8 @@ class World:
         self.clients["expired"] = mint.client("expired", issuing, expired=True)
         self.clients["withdrawn"] = mint.client("withdrawn", withdrawn)
         self.clients["foreign"] = mint.client("foreign", foreign)
+        self.clients["alone"] = replace(mint.client("alone", unheard), chain=())
+        self.clients["self-signed"] = mint.client("self-signed", None)
         self.clients["server"] = mint.server(issuing)
 
     def _write(self) -> None:
@@ -62,7 +66,8 @@ class World:
             party.write(self.folder, name)
         anchor = self.authorities["root"].certificate.public_bytes(Encoding.PEM)
         (self.folder / "roots.pem").write_bytes(anchor)
-        replace_file(self.folder / "client-ca.yaml", sds_secret(anchor.decode("ascii")))
+        secret = request_level_secret() if self.request_level else sds_secret(anchor.decode("ascii"))
+        replace_file(self.folder / "client-ca.yaml", secret)
         (self.folder / "jwks.json").write_text(self.mint.jwks(), encoding="ascii")
 
     def crl(self, authority: str, *revoked: str, number: int) -> Crl:

@@ -331,3 +331,11 @@ def test_config_file_names_the_database(run: Run, monkeypatch: pytest.MonkeyPatc
     assert Path("other.db").exists()
     write("bad.toml", "nonsense = 1")
     assert run("--config", "bad.toml", "org", "list").code == 1
+
+
+def test_anchor_export_at_request_level_lets_the_proxy_refuse_nothing(run: Run) -> None:
+    """It goes to a file, by name; no anchor is needed, because the service alone decides."""
+    assert run("anchor", "export", "--sds", "sds.yaml", "--request-level").code == 0
+    secret = json.loads(Path("sds.yaml").read_text())["resources"][0]
+    assert secret["validation_context"] == {"trust_chain_verification": "ACCEPT_UNTRUSTED"}
+    assert run("anchor", "export", "--request-level").code == 2

@@ -53,15 +53,21 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     yield from _running(tmp_path_factory.mktemp("stage"))
 
 
+@pytest.fixture(scope="session")
+def request_level_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """The same world behind an Envoy that refuses no certificate."""
+    yield from _running(tmp_path_factory.mktemp("request-level"), request_level=True)
+
+
 @pytest.fixture
 def own_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A world of one test's own."""
     yield from _running(tmp_path_factory.mktemp("own"))
 
 
-def _running(folder: Path) -> Iterator[Stage]:
+def _running(folder: Path, *, request_level: bool = False) -> Iterator[Stage]:
     need("envoy", found=_envoy_found())
-    made = Stage(folder)
+    made = Stage(folder, request_level=request_level)
     with running(made.application, made.service, made.envoy):
         yield made
 

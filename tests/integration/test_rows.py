@@ -20,6 +20,14 @@ def test_row_comes_out_as_expected(stage: Stage, row: Row) -> None:
     assert row.holds(answer, reason), (answer, reason)
 
 
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.what.replace(" ", "_"))
+def test_row_at_request_level_has_a_reason_instead_of_an_alert(request_level_stage: Stage, row: Row) -> None:
+    """What Envoy would have ended in the handshake is refused with a reason; everything else is the same."""
+    expected = row.for_level(request_level=True)
+    answer, reason = request_level_stage.ask(expected)
+    assert expected.holds(answer, reason), (answer, reason)
+
+
 @pytest.mark.parametrize("row", [row for row in ROWS if row.expected != 200], ids=lambda row: row.what)
 def test_refused_request_never_reaches_the_application(stage: Stage, row: Row) -> None:
     """What is refused is not forwarded."""
