@@ -9,7 +9,17 @@ from cryptography import x509
 from pki_factory import NOW, Authority, Minted, name, usage
 
 from authz.errors import Refused
-from authz.pki import Budget, Certificate, Crl, CrlStore, TrustStore, VerifiedPath, verify_path
+from authz.pki import (
+    DEFAULT_POLICY,
+    Budget,
+    Certificate,
+    Crl,
+    CrlStore,
+    TrustStore,
+    ValidationPolicy,
+    VerifiedPath,
+    verify_path,
+)
 from authz.reasons import Reason
 
 ROOT = Authority.root("Root")
@@ -32,12 +42,13 @@ def prove(
     known: Sequence[Minted] = (),
     trust: TrustStore | None = None,
     budget: Budget | None = None,
+    policy: ValidationPolicy = DEFAULT_POLICY,
 ) -> VerifiedPath:
     """The verified path of `leaf`."""
     parse = Certificate.parse
     trust = trust or TrustStore([parse(anchor.der)], [parse(one.der) for one in known])
     store = CrlStore(map(Crl, crls))
-    return verify_path(parse(leaf.der), [parse(one.der) for one in pool], trust, store, NOW, budget=budget)
+    return verify_path(parse(leaf.der), [parse(one.der) for one in pool], trust, store, NOW, policy, budget=budget)
 
 
 def check(leaf: Minted, crls: Iterable[bytes], **options: object) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
+from authz.pki.algorithms import DEFAULT_ALGORITHMS, AlgorithmRules
 from authz.pki.crl import Crl
 from authz.pki.crl_index import Listed
 from authz.pki.crl_plan import Opening, Plan, Voice, plan_of, voices_of
@@ -49,7 +50,10 @@ class NotRevoked:
 
 
 class RevocationChecker:
-    """Checks the certificates of paths at one moment; `signers` and `prove` are for `CrlSigners`."""
+    """Checks the certificates of paths at one moment; `signers` and `prove` are for `CrlSigners`.
+
+    `algorithms` narrows which signature algorithms CRLs may be signed with to prove somebody good.
+    """
 
     def __init__(
         self,
@@ -59,10 +63,12 @@ class RevocationChecker:
         memo: Memo,
         signers: Callable[[Name], list[Certificate]],
         prove: Prove,
+        algorithms: AlgorithmRules = DEFAULT_ALGORITHMS,
     ) -> None:
         self._crls = crls
         self._at = at
         self._budget = budget
+        self._algorithms = algorithms
         self._signers = CrlSigners(budget, memo, signers, prove)
 
     def check(self, path: Sequence[Certificate], anchor: TrustAnchor) -> tuple[NotRevoked, ...]:
@@ -107,14 +113,23 @@ class RevocationChecker:
                 last_known = _revoked(link.certificate, *answer.listed)
                 if not answer.stale:
                     raise last_known
-            if answer.problem:
-                why = why or answer.problem
+            problem = answer.problem or self._narrowed(answer.crls)
+            if problem:
+                why = why or problem
             else:
                 used += answer.crls
                 covered |= voice.reasons  # 6.3.3 (d) and (l)
         if covered == ALL_REASONS:
             return NotRevoked(_SEAL, link.certificate, used if len(used) == 1 else tuple(dict.fromkeys(used)))
         raise last_known or self._unknown(link.certificate, why)
+
+    def _narrowed(self, crls: Iterable[Crl]) -> str:
+        """Why a policy that accepts fewer algorithms than the tables hold accepts none of this; empty if it does."""
+        if self._algorithms is not DEFAULT_ALGORITHMS:
+            for crl in crls:
+                if crl.signed.oid not in self._algorithms.signatures:
+                    return f"the CRL of {crl.issuer.text} is signed with {crl.signed.oid}"
+        return ""
 
     def _beside(self, link: Link, openings: Iterable[Opening]) -> Iterator[Voice]:
         """The voices of signers who are not on the path but have one of their own."""

@@ -11,7 +11,8 @@ from pki_factory import NOW, Authority, name, new_key, usage
 from authz.errors import Refused
 from authz.pki.certificate import Certificate
 from authz.pki.crl import Crl
-from authz.pki.crl_store import CrlStore, current, may_sign_crls, signer_of
+from authz.pki.crl_plan import Plan
+from authz.pki.crl_store import MAX_PLANS, CrlStore, current, may_sign_crls, signer_of
 from authz.pki.names import Name
 from authz.reasons import Reason
 
@@ -93,6 +94,30 @@ def test_store_with_one_more_of_unknown_signer_finds_it_for_every_key() -> None:
     """Without a signer remembered, the CRL may be anybody's of that name."""
     more = crl()
     assert found(CrlStore().with_crl(more), spki=b"any") == {more}
+
+
+def test_store_finds_all_crls_of_a_point_whoever_signed_them() -> None:
+    """So that a check sees whether some other key's might speak."""
+    crls = [crl(), crl(ONE), crl(TWO), crl(authority=TWIN)]
+    shelf = CrlStore(crls, {crls[3].sha256: b"other"}).under(ISSUER)
+    assert shelf is not None
+    assert shelf.all([ONE]) == {crls[0], crls[1], crls[3]}
+
+
+def test_store_remembers_a_bounded_number_of_plans() -> None:
+    """The first ones go first."""
+    store, plan = CrlStore(), Plan((), ())
+    for number in range(MAX_PLANS + 2):
+        store.remember((str(number).encode(),), plan)
+    assert len(store.plans) == MAX_PLANS
+    assert (b"0",) not in store.plans
+
+
+def test_store_with_one_more_remembers_nothing() -> None:
+    """Plans are of one store of CRLs, and of no other."""
+    store = CrlStore([crl()])
+    store.remember((b"x",), Plan((), ()))
+    assert store.with_crl(crl(number=2)).plans == {}
 
 
 def test_current_leaves_out_what_is_superseded() -> None:
