@@ -16,6 +16,7 @@ from revocation_world import (
     ONE,
     REVOKED,
     ROOT,
+    TWO,
     UNKNOWN,
     Extensions,
     at,
