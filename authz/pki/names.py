@@ -7,12 +7,16 @@ kind, and types that differ, are compared as they stand. The attributes of an RD
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from cryptography import x509
 
 from authz.pki import der
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # RFC 5280 section 7.1 compares PrintableString and UTF8String by stringprep; the other character
 # strings, which section 4.1.2.4 keeps for old certificates, are folded alike, so that a CA that
@@ -31,6 +35,23 @@ _CHARACTER_STRINGS: Final = {
 
 EMAIL_ADDRESS: Final = "1.2.840.113549.1.9.1"
 COMMON_NAME: Final = "2.5.4.3"
+
+# RFC 4514 section 3, and what else is met in certificates; any other type is written as its number.
+_SHORT_NAMES: Final = {
+    COMMON_NAME: "CN",
+    "2.5.4.7": "L",
+    "2.5.4.8": "ST",
+    "2.5.4.10": "O",
+    "2.5.4.11": "OU",
+    "2.5.4.6": "C",
+    "2.5.4.9": "STREET",
+    "0.9.2342.19200300.100.1.25": "DC",
+    "0.9.2342.19200300.100.1.1": "UID",
+    EMAIL_ADDRESS: "E",
+}
+
+_SPECIAL: Final = re.compile(r'([\\",+;<>]|^[ #]|(?<!^) $)')
+"""What RFC 4514 section 2.4 has escaped; the NUL besides."""
 
 
 def _spaces_and_nothing() -> dict[int, str | None]:
@@ -63,7 +84,7 @@ class Name(bytes):
     another exactly when its octets begin with the other's. Falsy when the name is an empty sequence.
     """
 
-    der: bytes
+    rdns: tuple[bytes, ...]
 
     def __new__(cls, parsed: x509.Name) -> Self:
         """The name that the library read. Raises `ValueError` for one with characters that its type does not have."""
@@ -72,28 +93,19 @@ class Name(bytes):
     @classmethod
     def read(cls, data: bytes) -> Self:
         """The name that `data` is, in DER that a strict parser has accepted. Raises `ValueError` likewise."""
-        end = len(data)
-        at = _content(data, 0)
-        rdns = b""
-        while at < end:
-            stop = der.after(data, at)
-            rdns += _rdn(data, _content(data, at), stop)
-            at = stop
-        self = super().__new__(cls, rdns)
-        self.der = data
+        return cls._of(tuple(_elements(data, _content(data, 0), len(data))))
+
+    @classmethod
+    def _of(cls, rdns: tuple[bytes, ...]) -> Self:
+        self = super().__new__(cls, b"".join([_rdn(one) for one in rdns]))
+        self.rdns = rdns
         return self
 
     @property
     def text(self) -> str:
         """The name as RFC 4514 writes it; may hold anything a certificate may, so escape it where it is shown."""
-        try:
-            return self._parsed.rfc4514_string()
-        except ValueError:
-            return f"#{self.der.hex()}"
-
-    @property
-    def _parsed(self) -> x509.Name:
-        return x509.Name.from_bytes(self.der)
+        rdns = [[_written(one) for one in _elements(rdn, _content(rdn, 0), len(rdn))] for rdn in reversed(self.rdns)]
+        return ",".join("+".join(rdn) for rdn in rdns)
 
     def within(self, base: Name) -> bool:
         """Whether this name lies in the subtree of `base` (RFC 5280 section 4.2.1.10, directoryName)."""
@@ -101,7 +113,7 @@ class Name(bytes):
 
     def extended(self, relative: x509.RelativeDistinguishedName) -> Name:
         """This name with one more RDN below it (a name relative to a CRL issuer, section 4.2.1.13)."""
-        return Name(x509.Name([*self._parsed.rdns, relative]))
+        return Name._of(self.rdns + Name(x509.Name([relative])).rdns)
 
     def email_addresses(self) -> list[str]:
         """The emailAddress attributes (PKCS#9), which name constraints of the e-mail kind also cover."""
@@ -111,8 +123,9 @@ class Name(bytes):
         """The values of commonName, as they stand."""
         return self._values(COMMON_NAME)
 
-    def _values(self, oid: str) -> list[str]:
-        return [str(one.value) for one in self._parsed if one.oid.dotted_string == oid]
+    def _values(self, wanted: str) -> list[str]:
+        attributes = [one for rdn in self.rdns for one in _elements(rdn, _content(rdn, 0), len(rdn))]
+        return [_text(value) for oid, value in map(_type_and_value, attributes) if oid == wanted]
 
     def __repr__(self) -> str:
         return f"Name({self.text!r})"
@@ -124,29 +137,57 @@ def _content(data: bytes, at: int) -> int:
     return at + 2 if length < 0x80 else at + 2 + (length & 0x7F)
 
 
-def _rdn(data: bytes, at: int, end: int) -> bytes:
-    """RelativeDistinguishedName ::= SET OF AttributeTypeAndValue; a set is compared without regard to its order."""
-    attributes = []
+def _elements(data: bytes, at: int, end: int) -> Iterator[bytes]:
+    """The elements from offset `at` to `end`, each with its tag and length."""
     while at < end:
         stop = der.after(data, at)
-        attributes.append(_attribute(data, _content(data, at), stop))
+        yield data[at:stop]
         at = stop
-    attributes.sort()
+
+
+def _rdn(rdn: bytes) -> bytes:
+    """RelativeDistinguishedName ::= SET OF AttributeTypeAndValue; a set is compared without regard to its order."""
+    attributes = [_attribute(one) for one in _elements(rdn, _content(rdn, 0), len(rdn))]
+    if len(attributes) > 1:
+        attributes.sort()
     return _measured(b"".join(attributes))
 
 
-def _attribute(data: bytes, at: int, end: int) -> bytes:
+def _attribute(one: bytes) -> bytes:
     """AttributeTypeAndValue ::= SEQUENCE { type, value }: the type, and the value as it is compared.
 
     Character strings are of one kind; anything else keeps its tag.
     """
-    value = der.after(data, at)
-    encoding = _CHARACTER_STRINGS.get(data[value])
+    at = _content(one, 0)
+    value = der.after(one, at)
+    encoding = _CHARACTER_STRINGS.get(one[value])
     if encoding is None:
-        return _measured(data[at:end])
-    text = data[_content(data, value) : end].decode(encoding)
-    return _measured(data[at:value] + b"\0" + prepare(text).encode("utf-8", "surrogatepass"))
+        return _measured(one[at:])
+    text = one[_content(one, value) :].decode(encoding)
+    return _measured(one[at:value] + b"\0" + prepare(text).encode("utf-8", "surrogatepass"))
 
 
 def _measured(content: bytes) -> bytes:
     return len(content).to_bytes(4, "big") + content
+
+
+def _type_and_value(one: bytes) -> tuple[str, bytes]:
+    """An attribute's type, dotted, and the DER of its value."""
+    at = _content(one, 0)
+    value = der.after(one, at)
+    return der.oid(one[_content(one, at) : value]), one[value:]
+
+
+def _text(value: bytes) -> str:
+    """A character string as it stands, anything else as its DER in hex (RFC 4514 section 2.4)."""
+    encoding = _CHARACTER_STRINGS.get(value[0])
+    return f"#{value.hex()}" if encoding is None else value[_content(value, 0) :].decode(encoding)
+
+
+def _written(one: bytes) -> str:
+    """An attribute as RFC 4514 writes it."""
+    oid, value = _type_and_value(one)
+    text = _text(value)
+    if value[0] in _CHARACTER_STRINGS:
+        text = _SPECIAL.sub(r"\\\1", text).replace("\0", "\\00")
+    return f"{_SHORT_NAMES.get(oid, oid)}={text}"

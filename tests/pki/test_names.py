@@ -1,0 +1,188 @@
+"""Names compare by RFC 5280 section 7.1: case, white space and string type do not matter, everything else does."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography import x509
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+from pki_handmade import raw_name, sequence, tlv
+
+from authz.pki.names import Name, prepare
+
+T = _ASN1Type
+
+
+def common(text: str, kind: _ASN1Type = T.UTF8String) -> x509.NameAttribute[str]:
+    """One common name."""
+    return x509.NameAttribute(NameOID.COMMON_NAME, text, kind, _validate=False)
+
+
+def made(*attributes: x509.NameAttribute[str]) -> Name:
+    """The name of these attributes, one an RDN."""
+    return Name(x509.Name(list(attributes)))
+
+
+ORG = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Acme")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Acme", "ACME"),
+        ("Acme  Ltd", " acme ltd "),
+        ("Straße", "STRASSE"),
+        ("\ufb01sh", "fish"),
+        ("e\u0301", "\u00e9"),
+        ("a\u00adb", "ab"),
+        ("a\u200bb", "ab"),
+        ("a\u00a0b", "a b"),
+        ("a\u200db", "ab"),
+        ("a\tb", "a b"),
+        ("a\x00b", "ab"),
+    ],
+)
+def test_strings_that_prepare_alike_are_equal(one: str, other: str) -> None:
+    """RFC 4518: map, fold, normalize, squeeze; what is invisible does not make another name."""
+    assert prepare(one) == prepare(other)
+    assert made(common(one)) == made(common(other))
+
+
+@pytest.mark.parametrize(("one", "other"), [("a", "b"), ("a b", "ab"), ("a", "aa"), ("", "a")])
+def test_strings_that_differ_are_different(one: str, other: str) -> None:
+    """White space inside separates."""
+    assert prepare(one) != prepare(other)
+
+
+@given(st.text())
+def test_prepared_text_is_prepared(text: str) -> None:
+    """Preparing twice changes nothing, so that equality is transitive."""
+    assert prepare(prepare(text)) == prepare(text)
+
+
+@pytest.mark.parametrize(
+    "kind", [T.PrintableString, T.T61String, T.IA5String, T.VisibleString, T.BMPString, T.UniversalString]
+)
+def test_string_type_does_not_matter(kind: _ASN1Type) -> None:
+    """A CA that re-encoded its name still chains."""
+    assert made(common("Acme", kind)) == made(common("ACME"))
+
+
+def test_numeric_string_is_a_character_string() -> None:
+    """Like the others."""
+    assert made(common("12", T.NumericString)) == made(common("12"))
+
+
+def test_other_type_of_value_is_compared_as_it_stands() -> None:
+    """Tag and octets."""
+    bits, text = raw_name(b"\0ab", 0x03), raw_name(b"\0ab", 0x0C)
+    assert Name.read(bits) == Name.read(bits)
+    assert Name.read(bits) != Name.read(text)
+
+
+def test_attribute_types_that_differ_are_different() -> None:
+    """The same text as organization and as common name."""
+    assert made(common("Acme")) != made(ORG)
+
+
+def test_rdn_of_several_values_has_no_order() -> None:
+    """A set, whatever order somebody wrote it in; but no subset equals it."""
+    a, b = (
+        sequence(bytes.fromhex("0603550403"), tlv(0x0C, b"a")),
+        sequence(bytes.fromhex("060355040a"), tlv(0x0C, b"b")),
+    )
+    one, other = sequence(tlv(0x31, a, b)), sequence(tlv(0x31, b, a))
+    assert Name.read(one) == Name.read(other)
+    assert Name.read(one) != Name.read(sequence(tlv(0x31, a)))
+    assert Name.read(one) != Name.read(sequence(tlv(0x31, a), tlv(0x31, b)))
+
+
+def test_rdns_of_several_are_in_order() -> None:
+    """Most significant first."""
+    assert made(ORG, common("a")) != made(common("a"), ORG)
+
+
+def test_name_lies_within_its_beginnings_only() -> None:
+    """RFC 5280 section 4.2.1.10, directoryName: RDN by RDN, not octet by octet."""
+    name, base = made(ORG, common("alice")), made(ORG)
+    assert name.within(base)
+    assert name.within(name)
+    assert name.within(made())
+    assert not base.within(name)
+    assert not made(ORG, common("alice")).within(made(ORG, common("ali")))
+
+
+def test_empty_name_is_false() -> None:
+    """And so are its texts empty."""
+    assert not made()
+    assert made().text == ""
+
+
+def test_long_name_keeps_its_lengths() -> None:
+    """Lengths of several octets are read."""
+    long = Name.read(raw_name(b"x" * 300))
+    assert long != Name.read(raw_name(b"x" * 301))
+    assert long.common_names() == ["x" * 300]
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"), [(b"\xff", 0x0C), (b"\xe9", 0x14), (b"\x80", 0x13), (b"a", 0x1E), (b"a", 0x1C)]
+)
+def test_value_that_its_type_cannot_hold_is_an_error(text: bytes, tag: int) -> None:
+    """A TeletexString of old letters too: nobody agrees on which they are."""
+    with pytest.raises(ValueError, match="codec"):
+        Name.read(raw_name(text, tag))
+
+
+def test_teletex_string_of_plain_letters_is_read() -> None:
+    """As UTF-8, of which they are part."""
+    assert Name.read(raw_name(b"Acme", 0x14)) == made(common("acme"))
+
+
+def test_text_is_rfc4514() -> None:
+    """Least significant first."""
+    assert made(ORG, common("a")).text == "CN=a,O=Acme"
+    assert repr(made(ORG)) == "Name('O=Acme')"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a,b", r"CN=a\,b"),
+        (' "a\\', r"CN=\ \"a\\"),
+        ("#a ", r"CN=\#a\ "),
+        (" ", r"CN=\ "),
+        ("a\0b", r"CN=a\00b"),
+        ("a#b c", "CN=a#b c"),
+    ],
+)
+def test_text_is_escaped_as_rfc4514_says(value: str, text: str) -> None:
+    """Section 2.4; control characters are for whoever shows it."""
+    assert made(common(value)).text == text
+
+
+def test_text_of_what_is_no_character_string_is_hex() -> None:
+    """And of types without a short name the number."""
+    assert Name.read(raw_name(b"\x05\x00", 0x30)).text == "CN=#30020500"
+    assert made(x509.NameAttribute(NameOID.GIVEN_NAME, "x")).text == "2.5.4.42=x"
+
+
+def test_text_of_several_values_joins_them() -> None:
+    """With a plus."""
+    assert Name(x509.Name([x509.RelativeDistinguishedName([common("a"), ORG])])).text in {"CN=a+O=Acme", "O=Acme+CN=a"}
+
+
+def test_name_extended_by_an_rdn_lies_below() -> None:
+    """As distribution points relative to their CRL issuer do."""
+    below = made(ORG).extended(x509.RelativeDistinguishedName([common("crl")]))
+    assert below == made(ORG, common("CRL"))
+
+
+def test_values_are_found_by_type() -> None:
+    """E-mail addresses and common names, as they stand."""
+    mail = x509.NameAttribute(NameOID.EMAIL_ADDRESS, "A@host.test", T.IA5String)
+    name = made(ORG, common("Alice"), mail)
+    assert name.email_addresses() == ["A@host.test"]
+    assert name.common_names() == ["Alice"]
