@@ -12,18 +12,13 @@ import sqlalchemy as sa
 
 from authz.directory import rows
 from authz.directory.engine import open_engine
+from authz.directory.limits import check_name, check_order, check_registration, overlaps, stored_host
+from authz.directory.lookups import columns, find, inserted_key, registration_query, require_organization, require_user
 from authz.directory.migrate import migrate
 from authz.directory.schema import anchors, crls, hosts, intermediates, organizations, registrations, users
 from authz.errors import Refused, StoreError
-from authz.host import canonical_host
 from authz.model import Enforcement, Organization, Registration, User
 from authz.pki import Certificate, Crl, CrlStore, signer_of
-
-MAX_CHAIN = 10
-"""Certificates of one registration, the leaf included: the model's own limit."""
-
-MAX_LABEL = 64
-"""Characters of a label: the model's own limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,25 +76,25 @@ class Store:
 
     def add_organization(self, organization: Organization) -> Organization:
         """Add an organization (its id is given by the directory) with its hosts, made canonical."""
-        _check_name("organization", organization.name)
+        check_name("organization", organization.name)
         with self._transaction() as connection:
-            if _find(connection, organizations, name=organization.name) is not None:
+            if find(connection, organizations, name=organization.name) is not None:
                 raise StoreError(
                     f"there is an organization {organization.name} already", hint="change it with 'authz org set'"
                 )
-            added = connection.execute(sa.insert(organizations).values(**_columns(organization)))
-            new = replace(organization, id=_key(added))
+            added = connection.execute(sa.insert(organizations).values(**columns(organization)))
+            new = replace(organization, id=inserted_key(added))
             return self._set_hosts(connection, new, organization.hosts)
 
     def set_organization(self, organization: Organization) -> Organization:
         """Store what changed of an organization; its hosts become exactly the ones given."""
         with self._transaction() as connection:
             here = organizations.c.id == organization.id
-            connection.execute(sa.update(organizations).where(here).values(**_columns(organization)))
+            connection.execute(sa.update(organizations).where(here).values(**columns(organization)))
             return self._set_hosts(connection, organization, organization.hosts)
 
     def _set_hosts(self, connection: sa.Connection, organization: Organization, wanted: Iterable[str]) -> Organization:
-        names = sorted({_host(one) for one in wanted})
+        names = sorted({stored_host(one) for one in wanted})
         connection.execute(sa.delete(hosts).where(hosts.c.organization_id == organization.id))
         for host in names:
             taken = connection.execute(rows.organization_by_host(host)).first()
@@ -117,7 +112,7 @@ class Store:
     def organization(self, name: str) -> Organization:
         """The organization of that name."""
         with self._transaction() as connection:
-            return self._organization(connection, _require_organization(connection, name))
+            return self._organization(connection, require_organization(connection, name))
 
     def _organization(self, connection: sa.Connection, row: sa.Row[Any]) -> Organization:
         return rows.organization(row, list(connection.execute(rows.host_query(row.id))))
@@ -125,7 +120,7 @@ class Store:
     def remove_organization(self, name: str) -> None:
         """Remove an organization with its hosts, users, anchors and registrations."""
         with self._transaction() as connection:
-            found = _require_organization(connection, name)
+            found = require_organization(connection, name)
             connection.execute(sa.delete(organizations).where(organizations.c.id == found.id))
 
     # -- anchors and intermediates -------------------------------------------------------------------
@@ -140,10 +135,10 @@ class Store:
 
     def _add_certificates(self, table: sa.Table, name: str | None, certificates: Sequence[Certificate]) -> int:
         with self._transaction() as connection:
-            owner = None if name is None else _require_organization(connection, name).id
+            owner = None if name is None else require_organization(connection, name).id
             new = 0
             for one in certificates:
-                if _find(connection, table, organization_id=owner, sha256=one.sha256) is None:
+                if find(connection, table, organization_id=owner, sha256=one.sha256) is None:
                     values = {"organization_id": owner, "sha256": one.sha256, "der": one.der}
                     connection.execute(sa.insert(table).values(**values))
                     new += 1
@@ -161,7 +156,7 @@ class Store:
         query = sa.select(table.c.der, organizations.c.name).outerjoin(organizations).order_by(table.c.id)
         with self._transaction() as connection:
             if name is not None:
-                owner = _require_organization(connection, name).id
+                owner = require_organization(connection, name).id
                 query = query.where((table.c.organization_id == owner) | table.c.organization_id.is_(None))
             found = connection.execute(query).all()
         return [StoredCertificate(one.name, _stored(one.der)) for one in found]
@@ -176,8 +171,8 @@ class Store:
 
     def _remove_certificate(self, table: sa.Table, name: str | None, sha256: bytes) -> None:
         with self._transaction() as connection:
-            owner = None if name is None else _require_organization(connection, name).id
-            found = _find(connection, table, organization_id=owner, sha256=sha256)
+            owner = None if name is None else require_organization(connection, name).id
+            found = find(connection, table, organization_id=owner, sha256=sha256)
             if found is None:
                 where = "shared by all" if name is None else f"of {name}"
                 hint = "list them with 'authz anchor list' or 'authz intermediate list'"
@@ -188,14 +183,14 @@ class Store:
 
     def add_user(self, organization: str, name: str, enforcement: Enforcement | None = None) -> User:
         """Add a user; without an enforcement the organization's default is his."""
-        _check_name("user", name)
+        check_name("user", name)
         with self._transaction() as connection:
-            owner = _require_organization(connection, organization)
-            if _find(connection, users, organization_id=owner.id, name=name) is not None:
+            owner = require_organization(connection, organization)
+            if find(connection, users, organization_id=owner.id, name=name) is not None:
                 raise StoreError(f"{organization} has a user {name} already", hint="change it with 'authz user set'")
             chosen = enforcement or Enforcement(owner.default_enforcement)
             values = {"organization_id": owner.id, "name": name, "enforcement": chosen, "active": True}
-            return User(_key(connection.execute(sa.insert(users).values(**values))), owner.id, name, chosen)
+            return User(inserted_key(connection.execute(sa.insert(users).values(**values))), owner.id, name, chosen)
 
     def set_user(self, user: User) -> None:
         """Store a user's enforcement and whether he is active."""
@@ -206,19 +201,19 @@ class Store:
     def users(self, organization: str) -> list[User]:
         """Every user of an organization, by name."""
         with self._transaction() as connection:
-            owner = _require_organization(connection, organization)
+            owner = require_organization(connection, organization)
             query = sa.select(users).where(users.c.organization_id == owner.id).order_by(users.c.name)
             return [rows.user(one) for one in connection.execute(query)]
 
     def user(self, organization: str, name: str) -> User:
         """One user."""
         with self._transaction() as connection:
-            return rows.user(_require_user(connection, organization, name))
+            return rows.user(require_user(connection, organization, name))
 
     def remove_user(self, organization: str, name: str) -> None:
         """Remove a user with his registrations."""
         with self._transaction() as connection:
-            found = _require_user(connection, organization, name)
+            found = require_user(connection, organization, name)
             connection.execute(sa.delete(users).where(users.c.id == found.id))
 
     # -- registered certificates -----------------------------------------------------------------------
@@ -239,11 +234,11 @@ class Store:
 
         A leaf may be registered again, for another user or another time, but not twice for one user at one time.
         """
-        _check_registration(chain, label, valid_from, valid_until)
+        check_registration(chain, label, valid_from, valid_until)
         with self._transaction() as connection:
-            owner = _require_user(connection, organization, user)
+            owner = require_user(connection, organization, user)
             for one in connection.execute(rows.registrations_of(owner.organization_id, leaf.sha256)):
-                if one.user_id == owner.id and _overlaps(rows.registration(one), valid_from, valid_until, now):
+                if one.user_id == owner.id and overlaps(rows.registration(one), valid_from, valid_until, now):
                     hint = f"it has the id {one.id}; retire it with 'authz cert retire {one.id}'"
                     raise StoreError(f"the certificate is registered for {user} already", hint=hint)
             values = {
@@ -257,22 +252,22 @@ class Store:
                 "valid_until": valid_until,
                 "created_at": now,
             }
-            key = _key(connection.execute(sa.insert(registrations).values(**values)))
-            return _stored_registration(connection.execute(_registration_query(id=key)).one())
+            key = inserted_key(connection.execute(sa.insert(registrations).values(**values)))
+            return _stored_registration(connection.execute(registration_query(id=key)).one())
 
     def registrations(self, organization: str | None = None, user: str | None = None) -> list[StoredRegistration]:
         """Every registration, or those of one organization or user."""
         wanted = {"organization": organization, "user": user}
         with self._transaction() as connection:
             if organization is not None:
-                _require_organization(connection, organization)
-            query = _registration_query(**{key: value for key, value in wanted.items() if value is not None})
+                require_organization(connection, organization)
+            query = registration_query(**{key: value for key, value in wanted.items() if value is not None})
             return [_stored_registration(one) for one in connection.execute(query)]
 
     def registration(self, key: int) -> StoredRegistration:
         """One registration by its id."""
         with self._transaction() as connection:
-            found = connection.execute(_registration_query(id=key)).first()
+            found = connection.execute(registration_query(id=key)).first()
         if found is None:
             raise StoreError(f"there is no registration {key}", hint="list them with 'authz cert list'")
         return _stored_registration(found)
@@ -307,7 +302,7 @@ class Store:
                 if (held.issuer, held.scope) != (crl.issuer, crl.scope):
                     continue
                 if held.is_delta == crl.is_delta:
-                    _check_order(crl, held)
+                    check_order(crl, held)
                 if crl.replaces(held):
                     connection.execute(sa.delete(crls).where(crls.c.id == one.id))
             values = {"sha256": crl.sha256, "signer": signer.spki, "der": crl.der, "added_at": now}
@@ -323,90 +318,6 @@ class Store:
     def crl_store(self) -> CrlStore:
         """All CRLs, as the validator wants them."""
         return CrlStore(one.crl for one in self.crls())
-
-
-def _key(result: sa.CursorResult[Any]) -> int:
-    inserted = result.inserted_primary_key
-    if inserted is None:
-        raise StoreError("the directory gave no key")
-    return int(inserted[0])
-
-
-def _find(connection: sa.Connection, table: sa.Table, **wanted: object) -> sa.Row[Any] | None:
-    return connection.execute(sa.select(table).where(*(table.c[key] == value for key, value in wanted.items()))).first()
-
-
-def _require_organization(connection: sa.Connection, name: str) -> sa.Row[Any]:
-    found = _find(connection, organizations, name=name)
-    if found is None:
-        raise StoreError(f"there is no organization {name}", hint=f"add it with 'authz org add {name} --host HOST'")
-    return found
-
-
-def _require_user(connection: sa.Connection, organization: str, name: str) -> sa.Row[Any]:
-    owner = _require_organization(connection, organization)
-    found = _find(connection, users, organization_id=owner.id, name=name)
-    if found is None:
-        raise StoreError(
-            f"{organization} has no user {name}", hint=f"add him with 'authz user add {organization} {name}'"
-        )
-    return found
-
-
-def _columns(organization: Organization) -> dict[str, object]:
-    token = organization.token
-    return {
-        "name": organization.name,
-        "active": organization.active,
-        "binding_scope": organization.binding_scope,
-        "default_enforcement": organization.default_enforcement,
-        "token_issuer": token.issuer,
-        "token_audience": token.audience,
-        "token_user_claim": token.user_claim,
-        "token_organization_claim": token.organization_claim,
-        "token_keys": token.keys,
-    }
-
-
-def _host(raw: str) -> str:
-    try:
-        return canonical_host(raw)
-    except Refused as refusal:
-        raise StoreError(str(refusal.detail), hint="write a host as api.example.com") from refusal
-
-
-def _check_name(kind: str, name: str) -> None:
-    if not name or len(name.encode("utf-8", "replace")) > 255 or not name.isprintable() or name != name.strip():
-        raise StoreError(f"not a name for a {kind}", hint="1 to 255 octets, printable, no space at its ends")
-
-
-def _check_registration(
-    chain: Sequence[Certificate], label: str, valid_from: datetime | None, valid_until: datetime | None
-) -> None:
-    if len(chain) >= MAX_CHAIN:
-        raise StoreError(f"{len(chain) + 1} certificates", hint=f"at most {MAX_CHAIN}, the leaf included")
-    if len(label) > MAX_LABEL:
-        raise StoreError(f"a label of {len(label)} characters", hint=f"at most {MAX_LABEL}")
-    if valid_from is not None and valid_until is not None and valid_until <= valid_from:
-        raise StoreError("the registration would end before it begins", hint="compare --from and --until")
-
-
-def _overlaps(held: Registration, valid_from: datetime | None, valid_until: datetime | None, now: datetime) -> bool:
-    """Whether a new period meets the time for which `held` is or will be active."""
-    ends = [one for one in (held.valid_until, held.retired_at) if one is not None]
-    held_end = min(ends) if ends else None
-    start = valid_from or now
-    if held_end is not None and held_end <= start:
-        return False
-    return not (valid_until is not None and held.valid_from is not None and valid_until <= held.valid_from)
-
-
-def _registration_query(**wanted: object) -> sa.Select[Any]:
-    columns = {"id": registrations.c.id, "organization": organizations.c.name, "user": users.c.name}
-    query = sa.select(registrations, organizations.c.name.label("organization"), users.c.name.label("user_name"))
-    query = query.join(organizations, organizations.c.id == registrations.c.organization_id)
-    query = query.join(users, users.c.id == registrations.c.user_id).order_by(registrations.c.id)
-    return query.where(*(columns[key] == value for key, value in wanted.items()))
 
 
 def _stored_registration(row: sa.Row[Any]) -> StoredRegistration:
@@ -434,11 +345,3 @@ def _signer(crl: Crl, known: list[Certificate]) -> Certificate:
     except Refused as refusal:
         hint = "add its CA first, with 'authz anchor add' or 'authz intermediate add'"
         raise StoreError(refusal.detail, hint=hint) from refusal
-
-
-def _check_order(new: Crl, held: Crl) -> None:
-    if new.sha256 == held.sha256:
-        raise StoreError("this very CRL is held already", hint="nothing was changed")
-    if not new.supersedes(held):
-        told = f"the CRL held is number {held.number} of {held.this_update:%Y-%m-%d %H:%M:%SZ}"
-        raise StoreError(f"{told}, and this one is not newer in both", hint="fetch the current CRL from its CA")
