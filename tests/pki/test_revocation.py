@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -216,3 +219,57 @@ def test_algorithm_that_a_policy_leaves_out_proves_nobody_good(
     rules = AlgorithmRules(signatures=frozenset({"1.2.840.10045.4.3.2"})) if narrow else DEFAULT_ALGORITHMS
     crls = [ROOT.crl(), CA.crl(*listed, digest=digest)]
     assert check(LEAF, crls, policy=ValidationPolicy(algorithms=rules)) == expected
+
+
+# -- What is remembered ---------------------------------------------------------------------------------
+
+
+def remembering(*crls: bytes) -> Callable[..., str]:
+    """Checks against one store of CRLs and one trust store, which remember what they may."""
+    trust, store = TrustStore([Certificate.parse(ROOT.der)]), CrlStore(map(Crl, crls))
+
+    def run(leaf: Minted, *pool: Minted, at: datetime = NOW) -> str:
+        bag = [Certificate.parse(one.der) for one in pool]
+        try:
+            verify_path(Certificate.parse(leaf.der), bag, trust, store, at)
+        except Refused as refused:
+            return refused.reason
+        return GOOD
+
+    return run
+
+
+def test_plan_that_is_remembered_holds_no_verdict() -> None:
+    """Time decides anew: before it begins, while it holds, and after."""
+    run = remembering(ROOT.crl(), CA.crl(this_update=NOW - timedelta(hours=1), next_update=NOW + timedelta(hours=1)))
+    told = [run(LEAF, CA, at=NOW + timedelta(hours=hours)) for hours in (0, -2, 0, 2, 0)]
+    assert told == [GOOD, UNKNOWN, GOOD, UNKNOWN, GOOD]
+
+
+def test_plan_that_is_remembered_lets_a_newer_crl_begin() -> None:
+    """A CRL that was from the future at first revokes when its time has come."""
+    run = remembering(ROOT.crl(), CA.crl(), CA.crl(LEAF, number=2, this_update=NOW + timedelta(hours=1)))
+    assert [run(LEAF, CA, at=NOW + timedelta(hours=hours)) for hours in (0, 2, 0)] == [GOOD, REVOKED, GOOD]
+
+
+def test_plan_that_is_remembered_is_of_one_path() -> None:
+    """The same leaf below another certificate of its CA has another plan."""
+    silent = ROOT.intermediate("CA", key=CA.key, extensions=[(usage("key_cert_sign"), True)])
+    run = remembering(ROOT.crl(), CA.crl())
+    assert [run(LEAF, one) for one in (CA, silent, CA, silent)] == [GOOD, UNKNOWN, GOOD, UNKNOWN]
+
+
+def test_plan_that_is_remembered_still_asks_for_signers_beside_the_path() -> None:
+    """Who is presented may differ from check to check."""
+    signer = ROOT.intermediate("CA", extensions=CRL_SIGNER)
+    run = remembering(ROOT.crl(), signer.crl())
+    assert [run(LEAF, CA, *beside) for beside in ((), (signer,), (), (signer,))] == [UNKNOWN, GOOD, UNKNOWN, GOOD]
+
+
+def test_plan_of_a_signer_who_is_being_proven_is_not_remembered() -> None:
+    """That he may speak for himself then lends him nothing when he comes as a client."""
+    bits = usage("crl_sign", "digital_signature")
+    agent = ROOT.intermediate("Agent", extensions=[(bits, True), CRL_SIGNER[1], *points(at(by="Agent"))])
+    run = remembering(ROOT.crl(extensions=idp(only="cas")), agent.crl(extensions=idp(indirect=True)))
+    leaf = CA.leaf(extensions=points(at(by="Agent")))
+    assert [run(leaf, CA, agent), run(agent), run(leaf, CA, agent)] == [GOOD, UNKNOWN, GOOD]
