@@ -137,6 +137,7 @@ class _Search:
     def run(self, leaf: Certificate) -> VerifiedPath:
         """The first path that is good throughout, else the most useful refusal."""
         try:
+            leaf.subject  # noqa: B018 - nothing else asks for it, and what cannot be read is refused
             check_certificate(leaf, self.at, self.policy)
             check_leaf(leaf, self.policy)
             check_signed(leaf, self.policy)
@@ -317,4 +318,4 @@ def _checker(
         search.revocation = checker
         return search.run(signer).certificates
 
-    return RevocationChecker(crls, at, budget, trust.memo, pool.all, prove)
+    return RevocationChecker(crls, at, budget, trust.memo, pool.all, prove, policy.algorithms)
