@@ -44,12 +44,13 @@ def handmade(
     version: bytes = bytes.fromhex("a003020102"),
     extensions: bytes = b"",
     inner: bytes = ECDSA_SHA256,
+    outer: bytes = ECDSA_SHA256,
 ) -> bytes:
     """A certificate signed by `key` over exactly these parts; valid from 2020 to 2049."""
     validity = sequence(tlv(0x17, b"200101000000Z"), tlv(0x17, b"491231235959Z"))
     tbs = sequence(version, tlv(0x02, serial), inner, issuer, validity, subject, spki or spki_of(key), extensions)
     signature = key.sign(tbs, ec.ECDSA(hashes.SHA256()))
-    return sequence(tbs, ECDSA_SHA256, tlv(0x03, b"\0", signature))
+    return sequence(tbs, outer, tlv(0x03, b"\0", signature))
 
 
 def extensions_of(*extensions: tuple[bytes, bool, bytes]) -> bytes:

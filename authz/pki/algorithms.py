@@ -127,11 +127,11 @@ class Signed:
 def _pss(parsed: Parsed) -> tuple[padding.PSS, hashes.HashAlgorithm]:
     """RFC 4055 section 3.1: SHA-2 throughout, MGF1 over the same digest, and a salt no longer than a digest."""
     try:
-        pss, digest = parsed.signature_algorithm_parameters, parsed.signature_hash_algorithm
+        # Of this algorithm the library gives these two, or raises.
+        pss = cast("padding.PSS", parsed.signature_algorithm_parameters)
+        digest = cast("hashes.HashAlgorithm", parsed.signature_hash_algorithm)
     except LATE_ERRORS as error:
         raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"RSA-PSS parameters: {error}") from error
-    if not isinstance(pss, padding.PSS) or digest is None:
-        raise Refused(Reason.ALGORITHM_NOT_ALLOWED, "RSA-PSS without parameters")
     inner, salt = pss.mgf._algorithm, pss._salt_length  # noqa: SLF001 - they have no public names
     if digest.name not in _SHA2 or inner.name != digest.name:
         raise Refused(Reason.ALGORITHM_NOT_ALLOWED, "RSA-PSS with other digests than one of SHA-2 throughout")
