@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
 
 from cryptography import x509
@@ -101,7 +102,7 @@ class Name(bytes):
         self.rdns = rdns
         return self
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The name as RFC 4514 writes it; may hold anything a certificate may, so escape it where it is shown."""
         rdns = [[_written(one) for one in _elements(rdn, _content(rdn, 0), len(rdn))] for rdn in reversed(self.rdns)]
