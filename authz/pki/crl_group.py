@@ -53,9 +53,11 @@ class CrlGroup:
         """6.3.3 (i) to (l). Where number and date disagree about which CRL is the newest, all of them must agree."""
         if len(self.complete) == 1 and not self.deltas:
             return _answer_of(self.complete[0], certificate, at)
+        if not self.complete:
+            return self._ask_deltas(certificate, at)
         asked: tuple[Crl, ...] = ()
         listed: tuple[Crl, Listed] | None = None
-        stale, problem = True, "" if self.complete else "a delta CRL is held, and no complete one"
+        stale, problem = True, ""
         for complete in self.complete:
             heard = _heard(complete, self.deltas, at) if self.deltas else ()
             asked += (complete, *heard)
@@ -65,6 +67,15 @@ class CrlGroup:
             if found is not None and stale:
                 listed, stale = found, bool(overdue and _overdue(found[0], at))
         return Answer(asked, listed, listed is not None and stale, problem)
+
+    def _ask_deltas(self, certificate: Certificate, at: datetime) -> Answer:
+        """Deltas without a complete CRL prove nobody good; whom they list, they list."""
+        problem = "a delta CRL is held, and no complete one of its scope"
+        for delta in current(self.deltas):
+            entry = delta.index.find(certificate.serial, certificate.issuer)
+            if entry is not None and not entry.removes:
+                return Answer((delta,), (delta, entry), bool(_overdue(delta, at)), problem)
+        return Answer((), None, stale=False, problem=problem)
 
 
 def _answer_of(crl: Crl, certificate: Certificate, at: datetime) -> Answer:

@@ -258,3 +258,11 @@ def test_delta_with_an_unknown_critical_extension_leaves_the_answer_open() -> No
 def test_group_without_a_complete_crl_proves_nothing(crls: list[Crl]) -> None:
     """Silence is no answer, and neither is a delta alone."""
     assert ask(*crls).problem
+
+
+def test_delta_without_a_complete_crl_still_lists() -> None:
+    """Whom it lists is revoked, and a removal says nothing."""
+    assert revoked(delta(REVOKED))
+    assert revoked(delta(REVOKED, base=5, number=6), delta(number=7, base=7, issued=-2))
+    assert not revoked(delta(REMOVED))
+    assert ask(delta(REVOKED, until=-0.5)).stale

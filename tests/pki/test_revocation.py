@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from hypothesis import given
+from hypothesis import strategies as st
 from pki_factory import NOW, Authority, Minted, entry, name, new_key, usage
 from revocation_world import (
     AHEAD,
@@ -129,6 +132,13 @@ LIFT = entry(LEAF.certificate.serial_number, reason=x509.ReasonFlags.remove_from
 def test_delta_counts_beside_its_complete_crl(crls: list[bytes], expected: str) -> None:
     """A delta is combined with a complete CRL of the same issuer, key and scope, and with no other."""
     assert check(LEAF, [ROOT.crl(), *crls]) == expected
+
+
+def test_delta_of_a_scope_without_a_complete_crl_is_heard() -> None:
+    """A certificate it lists is revoked, though a complete CRL of another scope does not know yet."""
+    delta = CA.crl(LEAF, number=2, extensions=[*DELTA, *idp(only="users")])
+    assert check(LEAF, [ROOT.crl(), CA.crl(), delta]) is REVOKED
+    assert check(LEAF, [ROOT.crl(), CA.crl(), CA.crl(number=2, extensions=[*DELTA, *idp(only="users")])]) == GOOD
 
 
 def test_delta_by_another_key_of_the_ca_lifts_nothing() -> None:
@@ -273,3 +283,17 @@ def test_plan_of_a_signer_who_is_being_proven_is_not_remembered() -> None:
     run = remembering(ROOT.crl(extensions=idp(only="cas")), agent.crl(extensions=idp(indirect=True)))
     leaf = CA.leaf(extensions=points(at(by="Agent")))
     assert [run(leaf, CA, agent), run(agent), run(leaf, CA, agent)] == [GOOD, UNKNOWN, GOOD]
+
+
+LISTING = CA.crl(LEAF)
+
+
+@given(st.lists(st.tuples(st.integers(0, len(LISTING) - 1), st.integers(1, 255)), min_size=1, max_size=4))
+def test_mutated_crl_that_lists_the_leaf_never_proves_it_good(flips: list[tuple[int, int]]) -> None:
+    """Whatever an attacker makes of the bytes, the leaf stays revoked, or its status unknown."""
+    changed = bytearray(LISTING)
+    for offset, by in flips:
+        changed[offset] ^= by
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert check(LEAF, [ROOT.crl(), bytes(changed)]) in {REVOKED, UNKNOWN, Reason.CRL_MALFORMED}
