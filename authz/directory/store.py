@@ -295,6 +295,10 @@ class Store:
         Known are the anchors and intermediates of every organization and the CAs stored with
         registrations: a CRL speaks for a key, so nobody's answers for another's.
         """
+        if crl.this_update > now:
+            # It would replace the one that holds now, and say nothing itself.
+            hint = "compare the clocks of CA and service, or add it later"
+            raise StoreError(f"this CRL begins on {crl.this_update:%Y-%m-%d %H:%M:%SZ}", hint=hint)
         with self._transaction() as connection:
             signer = _signer(crl, _known_cas(connection))
             for one in connection.execute(sa.select(crls).where(crls.c.signer == signer.spki)):

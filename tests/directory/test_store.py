@@ -254,6 +254,15 @@ def test_crl_whose_number_and_date_disagree_is_refused(store: Store) -> None:
         store.add_crl(Crl(ROOT.crl(number=6, this_update=NOW - 3 * DAY)), NOW)
 
 
+def test_crl_from_the_future_is_refused(store: Store) -> None:
+    """It would say nothing yet, in place of the one that does."""
+    store.add_anchors("acme", [parsed(ROOT)])
+    store.add_crl(Crl(ROOT.crl()), NOW)
+    with pytest.raises(StoreError):
+        store.add_crl(Crl(ROOT.crl(number=2, this_update=NOW + DAY)), NOW)
+    assert [one.crl.number for one in store.crls()] == [1]
+
+
 def test_crl_delta_of_a_later_base_leaves_the_older_one(store: Store) -> None:
     """What was revoked between the two bases stands in the older delta alone, until a complete CRL ends behind it."""
     store.add_anchors("acme", [parsed(ROOT)])
