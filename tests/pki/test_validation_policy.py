@@ -1,0 +1,26 @@
+"""What is asked beyond RFC 5280's minimum, by default and by the service."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from authz.pki.validation_policy import CLIENT_AUTH, CRL_SIGNER_POLICY, DEFAULT_POLICY, SERVICE_POLICY
+
+
+def test_service_demands_the_purpose_in_words() -> None:
+    """The library's default lets a leaf be silent."""
+    assert (DEFAULT_POLICY.extended_key_usage, DEFAULT_POLICY.require_extended_key_usage) == (CLIENT_AUTH, False)
+    assert (SERVICE_POLICY.extended_key_usage, SERVICE_POLICY.require_extended_key_usage) == (CLIENT_AUTH, True)
+
+
+def test_signer_of_crls_needs_no_purpose() -> None:
+    """Its key usage is looked at where its CRL is."""
+    assert CRL_SIGNER_POLICY.extended_key_usage is None
+
+
+def test_policy_cannot_be_changed() -> None:
+    """It is shared by every check."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        DEFAULT_POLICY.require_explicit_policy = True  # type: ignore[misc]
