@@ -64,7 +64,13 @@ class PayloadSettings(_Section):
     header: HeaderName = Field("x-authz-payload", description="The header with the payload, as base64url of its JSON.")
 
 
-IdentitySettings = Annotated[UserNameSettings | PayloadSettings, Field(discriminator="kind")]
+class BearerSettings(_Section):
+    """The bearer token in the Authorization header, verified here with the organization's key set."""
+
+    kind: Literal["token"]
+
+
+IdentitySettings = Annotated[UserNameSettings | PayloadSettings | BearerSettings, Field(discriminator="kind")]
 
 
 class HopSettings(_Section):

@@ -181,6 +181,36 @@ class Reason(StrEnum):
         401,
         "Two identity sources of this listener name different users.",
     )
+    TOKEN_MISSING = (
+        "token_missing",
+        Gate.USER,
+        401,
+        "No bearer token came with the request; send one in the Authorization header.",
+    )
+    TOKEN_MALFORMED = (
+        "token_malformed",
+        Gate.USER,
+        401,
+        "The bearer token is not a signed JWT in compact form.",
+    )
+    TOKEN_SIGNATURE_INVALID = (
+        "token_signature_invalid",
+        Gate.USER,
+        401,
+        "The token's signature does not verify with the organization's keys and the algorithms allowed.",
+    )
+    TOKEN_KEY_UNKNOWN = (
+        "token_key_unknown",
+        Gate.USER,
+        401,
+        "The organization's key set has no key of the token's kid; compare issuer and key set.",
+    )
+    TOKEN_KEYS_UNAVAILABLE = (
+        "token_keys_unavailable",
+        Gate.USER,
+        401,
+        "The organization's key set is not configured, or cannot be read; see 'authz org show'.",
+    )
     TOKEN_EXPIRED = (
         "token_expired",
         Gate.USER,

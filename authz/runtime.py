@@ -13,11 +13,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.clock import SystemClock
-from authz.config import HopSettings, IdentitySettings, ListenerSettings, Settings, UserNameSettings
+from authz.config import HopSettings, IdentitySettings, ListenerSettings, PayloadSettings, Settings, UserNameSettings
 from authz.directory import DirectoryReader
 from authz.directory.migrate import migrate
 from authz.errors import ConfigError, Refused, StoreError
-from authz.identity import PayloadHeader, UserNameHeader
+from authz.identity import BearerToken, KeyRing, PayloadHeader, UserNameHeader
 from authz.model import HeaderRules
 from authz.pki import Certificate, TrustStore
 from authz.service import Limits, Service
@@ -65,11 +65,12 @@ class Runtime:
         except Refused as refusal:
             raise StoreError(f"the directory cannot be read: {refusal.detail}", hint=settings.database) from refusal
         limits = Limits(settings.limits.concurrent_checks, seconds=settings.limits.check_seconds)
-        service = Service(directory, self._clock, self.telemetry, limits=limits)
+        keys = KeyRing(monotonic=self._clock.monotonic, warn=warn)
+        service = Service(directory, self._clock, self.telemetry, sources=(keys,), limits=limits)
         await self._listen("ops", settings.ops.address, Ops(self.telemetry, lambda: self.ready))
         for one in settings.listener:
             endpoints = Endpoints(one.prefix, one.fixed_path, one.auth_request_path)
-            handler = Checks(service.check, door_of(one), endpoints)
+            handler = Checks(service.check, door_of(one, keys), endpoints)
             await self._listen(one.name, one.address, handler, one)
 
     async def _listen(
@@ -110,7 +111,7 @@ class Runtime:
             await self._directory.close()
 
 
-def door_of(settings: ListenerSettings) -> Door:
+def door_of(settings: ListenerSettings, keys: KeyRing) -> Door:
     """The listener as the core sees it. Raises `ConfigError` for gateways' anchors that cannot be read."""
     header = HeaderRules(
         certificate_header=settings.certificate.header,
@@ -121,7 +122,8 @@ def door_of(settings: ListenerSettings) -> Door:
     )
     organizations = None if settings.organizations is None else frozenset(settings.organizations)
     hops = tuple(map(_hop, settings.hops))
-    return Door(settings.name, tuple(map(_source, settings.identity)), header, hops, organizations)
+    identity = tuple(_source(one, keys) for one in settings.identity)
+    return Door(settings.name, identity, header, hops, organizations)
 
 
 def _hop(settings: HopSettings) -> Hop:
@@ -133,10 +135,12 @@ def _hop(settings: HopSettings) -> Hop:
         raise ConfigError(f"the gateways' anchors in {settings.anchors} cannot be read: {error}") from error
 
 
-def _source(settings: IdentitySettings) -> IdentitySource:
+def _source(settings: IdentitySettings, keys: KeyRing) -> IdentitySource:
     if isinstance(settings, UserNameSettings):
         return UserNameHeader(settings.header, settings.organization_header)
-    return PayloadHeader(settings.header)
+    if isinstance(settings, PayloadSettings):
+        return PayloadHeader(settings.header)
+    return BearerToken(keys)
 
 
 async def run(settings: Settings) -> None:

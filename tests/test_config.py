@@ -10,8 +10,11 @@ from pki_factory import Authority
 
 from authz.config import load_settings, parse_settings
 from authz.errors import ConfigError
+from authz.identity import BearerToken, KeyRing
 from authz.model import StatementForm
 from authz.runtime import door_of
+
+KEYS = KeyRing(monotonic=lambda: 0.0, warn=print)
 
 
 def parse(**values: Any) -> Any:
@@ -24,7 +27,7 @@ def test_defaults_are_the_shipped_proxys() -> None:
     (listener,) = parse().listener
     assert (listener.address, listener.socket_mode) == ("unix:/run/authz/authz.sock", 0o660)
     assert listener.statement.form is StatementForm.ENVOY_FINGERPRINT
-    door = door_of(listener)
+    door = door_of(listener, KEYS)
     assert door.header.certificate_header == "x-forwarded-client-cert"
     assert len(door.identity) == 1
     assert door.organizations is None
@@ -62,7 +65,7 @@ def test_bare_user_name_is_for_a_listener_of_one_organization() -> None:
     """Else nothing ties it."""
     identity = [{"kind": "user-name", "header": "x-user"}]
     (listener,) = parse(listener=[{"identity": identity, "organizations": ["acme"]}]).listener
-    assert door_of(listener).organizations == frozenset({"acme"})
+    assert door_of(listener, KEYS).organizations == frozenset({"acme"})
 
 
 def test_file_is_read_and_a_variable_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,9 +99,16 @@ def test_gateways_are_read_from_their_file(tmp_path: Path) -> None:
     file = tmp_path / "gateways.pem"
     file.write_text(Authority.root("Gateways").pem)
     hops = [{"anchors": str(file), "names": ["gateway.test"]}]
-    door = door_of(parse(listener=[{"hops": hops}]).listener[0])
+    door = door_of(parse(listener=[{"hops": hops}]).listener[0], KEYS)
     assert door.hops[0].names == frozenset({"gateway.test"})
     for content in ("", "nonsense"):
         file.write_text(content)
         with pytest.raises(ConfigError, match="cannot be read"):
-            door_of(parse(listener=[{"hops": hops}]).listener[0])
+            door_of(parse(listener=[{"hops": hops}]).listener[0], KEYS)
+
+
+def test_token_is_an_identity_source_beside_others() -> None:
+    """Several must agree; that is the core's to see to."""
+    identity = [{"kind": "payload"}, {"kind": "token"}]
+    door = door_of(parse(listener=[{"identity": identity}]).listener[0], KEYS)
+    assert isinstance(door.identity[1], BearerToken)

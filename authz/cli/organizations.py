@@ -9,6 +9,7 @@ import typer
 
 from authz.cli.options import AsJson, OrganizationName, open_store
 from authz.cli.output import Row, emit, emit_one, hint, say
+from authz.identity.keys import check_location
 from authz.model import BindingScope, Enforcement, Organization, TokenSettings
 
 app = typer.Typer(help="Organizations: tenants with hosts of their own.", no_args_is_help=True)
@@ -27,6 +28,7 @@ UserClaim = Annotated[str | None, typer.Option("--user-claim", help="The claim w
 OrganizationClaim = Annotated[
     str | None, typer.Option("--organization-claim", help="A claim that must equal the organization's name.")
 ]
+Keys = Annotated[str | None, typer.Option("--keys", help="The issuer's key set (JWKS): a file or an https URL.")]
 
 
 @app.command(
@@ -42,11 +44,12 @@ def add(
     audience: Audience = None,
     user_claim: UserClaim = None,
     organization_claim: OrganizationClaim = None,
+    keys: Keys = None,
     as_json: AsJson = False,
 ) -> None:
     """Add an organization."""
     new = Organization(0, name, tuple(host or ()))
-    changed = _changed(new, binding_scope, enforcement, issuer, audience, user_claim, organization_claim)
+    changed = _changed(new, binding_scope, enforcement, issuer, audience, user_claim, organization_claim, keys)
     with open_store(context) as store:
         added = store.add_organization(changed)
     emit_one(describe(added), as_json=as_json)
@@ -66,13 +69,14 @@ def set_(
     audience: Audience = None,
     user_claim: UserClaim = None,
     organization_claim: OrganizationClaim = None,
+    keys: Keys = None,
     active: Annotated[bool | None, typer.Option("--on/--off", help="Switch the organization on or off.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Change what is given of an organization; hosts given replace the ones it has."""
     with open_store(context) as store:
         held = store.organization(name)
-        changed = _changed(held, binding_scope, enforcement, issuer, audience, user_claim, organization_claim)
+        changed = _changed(held, binding_scope, enforcement, issuer, audience, user_claim, organization_claim, keys)
         if host is not None:
             changed = replace(changed, hosts=tuple(host))
         if active is not None:
@@ -88,6 +92,7 @@ def _changed(
     audience: str | None,
     user_claim: str | None,
     organization_claim: str | None,
+    keys: str | None,
 ) -> Organization:
     """What is given, over what is held; an empty text takes a token setting away."""
     token = held.token
@@ -100,9 +105,18 @@ def _changed(
             audience=_over(token.audience, audience),
             user_claim=user_claim or token.user_claim,
             organization_claim=_over(token.organization_claim, organization_claim),
-            keys=token.keys,
+            keys=_location(_over(token.keys, keys)),
         ),
     )
+
+
+def _location(keys: str | None) -> str | None:
+    if keys is not None and "://" in keys:
+        try:
+            check_location(keys)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+    return keys
 
 
 def _over(held: str | None, given: str | None) -> str | None:
@@ -146,4 +160,5 @@ def describe(one: Organization) -> Row:
         "audience": one.token.audience,
         "user_claim": one.token.user_claim,
         "organization_claim": one.token.organization_claim,
+        "keys": one.token.keys,
     }

@@ -5,7 +5,6 @@ The signature was checked by the proxy; whose it is, for whom and until when is 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +12,7 @@ from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
 from authz.identity.claims import identity_from_claims
 from authz.identity.one_header import one_value
+from authz.identity.strict_json import read_object
 from authz.model import Identity
 from authz.reasons import Reason
 
@@ -44,22 +44,6 @@ def read_claims(value: bytes) -> dict[str, Any]:
     if len(value) > MAX_PAYLOAD:
         raise Refused(Reason.IDENTITY_MALFORMED, f"a payload of {len(value)} octets")
     try:
-        text = decode_base64url(value).decode("utf-8")
-        claims = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
-    except (ValueError, RecursionError) as error:
-        raise Refused(Reason.IDENTITY_MALFORMED, f"payload: {type(error).__name__}") from error
-    if not isinstance(claims, dict):
-        raise Refused(Reason.IDENTITY_MALFORMED, "the payload is not an object")
-    return claims
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """RFC 8259 section 4 leaves a repeated name undefined: two readers may see two users."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name is repeated")
-    return found
-
-
-def _constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+        return read_object(decode_base64url(value))
+    except ValueError as error:
+        raise Refused(Reason.IDENTITY_MALFORMED, f"payload: {error}") from error

@@ -1,0 +1,212 @@
+"""The public keys of token issuers (RFC 7517): from a file or a URL, refreshed, bounded, never a secret.
+
+A set is read anew every five minutes, and when a token names a key it does not hold, but at most once
+in a cool-down. While it cannot be read the last good one serves for an hour; then its tokens are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+
+from authz.errors import NotLoaded, Refused
+from authz.identity.strict_json import read_object
+from authz.reasons import Reason
+
+REFRESH_SECONDS: Final = 300.0
+COOL_DOWN_SECONDS: Final = 30.0
+KEEP_SECONDS: Final = 3_600.0
+FETCH_SECONDS: Final = 5.0
+
+MAX_KEY_SET: Final = 256 * 1024
+"""Octets of a key set: some hundred keys."""
+
+MAX_SETS: Final = 1_000
+"""Locations remembered; they come from the directory, one an organization."""
+
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey
+
+_EDWARDS: Final = (ed25519.Ed25519PublicKey, ed448.Ed448PublicKey)
+
+# RFC 7518 section 3.1 and RFC 8037: what may sign, and the keys that go with it. `none` and HMAC are not in it.
+ALGORITHMS: Final[dict[str, tuple[type | tuple[type, ...], str]]] = {
+    **{f"{family}{size}": (rsa.RSAPublicKey, "") for family in ("RS", "PS") for size in (256, 384, 512)},
+    "ES256": (ec.EllipticCurvePublicKey, "secp256r1"),
+    "ES384": (ec.EllipticCurvePublicKey, "secp384r1"),
+    "ES512": (ec.EllipticCurvePublicKey, "secp521r1"),
+    "EdDSA": (_EDWARDS, ""),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KeysKey:
+    """A key set that should be read (again)."""
+
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A public key, and the algorithm it is meant for, if it says."""
+
+    key: PublicKey
+    algorithm: str | None = None
+
+    def fits(self, algorithm: str) -> bool:
+        """Whether the key may verify this algorithm: its kind, its curve, and what it says of itself."""
+        kind, curve = ALGORITHMS[algorithm]
+        if not isinstance(self.key, kind) or self.algorithm not in (None, algorithm):
+            return False
+        return not curve or (isinstance(self.key, ec.EllipticCurvePublicKey) and self.key.curve.name == curve)
+
+
+@dataclass(slots=True)
+class _Set:
+    """One location's keys by `kid`; `version` tells one reading from another."""
+
+    keys: dict[str | None, SigningKey] = field(default_factory=dict)
+    version: int = 0
+    tried: float = float("-inf")
+    good: float = float("-inf")
+
+
+class KeyRing:
+    """Every key set in use; implements `authz.ports.Source`. `monotonic` gives seconds, `warn` is told of failures."""
+
+    def __init__(self, *, monotonic: Callable[[], float], warn: Callable[[str], None]) -> None:
+        self._monotonic = monotonic
+        self._warn = warn
+        self._sets: dict[str, _Set] = {}
+        self._flights: dict[str, asyncio.Task[None]] = {}
+
+    def find(self, location: str, kid: str | None) -> tuple[SigningKey, int]:
+        """The key a token names, and the version of its set.
+
+        Raises `NotLoaded` when the set should be read first, `Refused`: token_keys_unavailable, token_key_unknown.
+        """
+        held = self._sets.get(location, _Set())
+        now = self._monotonic()
+        may_read = now - held.tried >= COOL_DOWN_SECONDS
+        if may_read and (now - held.good >= REFRESH_SECONDS or kid not in held.keys):
+            raise NotLoaded(KeysKey(location))
+        if now - held.good >= KEEP_SECONDS:
+            raise Refused(Reason.TOKEN_KEYS_UNAVAILABLE, f"the key set at {location} cannot be read")
+        if kid not in held.keys:
+            raise Refused(Reason.TOKEN_KEY_UNKNOWN, f"the key set has no key {kid}")
+        return held.keys[kid], held.version
+
+    async def load(self, key: Hashable) -> bool:
+        """See `authz.ports.Source`; checks that wait for one set share its reading, and a failure is remembered."""
+        if not isinstance(key, KeysKey):
+            return False
+        flight = self._flights.get(key.location)
+        if flight is None:
+            flight = self._flights[key.location] = asyncio.create_task(self._read(key.location))
+            flight.add_done_callback(lambda _: self._flights.pop(key.location, None))
+        await asyncio.shield(flight)
+        return True
+
+    async def _read(self, location: str) -> None:
+        held = self._sets.setdefault(location, _Set())
+        if len(self._sets) > MAX_SETS:
+            del self._sets[next(iter(self._sets))]
+        held.tried = self._monotonic()
+        try:
+            async with asyncio.timeout(FETCH_SECONDS):
+                data = await (_fetch(location) if "://" in location else asyncio.to_thread(_read_file, location))
+            keys = parse_key_set(data)
+        except (OSError, ValueError, TimeoutError, aiohttp.ClientError) as error:
+            self._warn(f"the key set at {location} cannot be read: {type(error).__name__}")
+            return
+        held.keys, held.good = keys, self._monotonic()
+        held.version += 1
+
+
+def _read_file(location: str) -> bytes:
+    with Path(location).open("rb") as file:
+        return _bounded(file.read(MAX_KEY_SET + 1))
+
+
+def _bounded(data: bytes) -> bytes:
+    if len(data) > MAX_KEY_SET:
+        raise ValueError("a key set that is too large")
+    return data
+
+
+async def _fetch(location: str) -> bytes:
+    """Over https, or http on loopback; no redirects, no encodings, no more than a key set's size."""
+    check_location(location)
+    headers = {"accept": "application/json", "accept-encoding": "identity"}
+    async with (
+        aiohttp.ClientSession(auto_decompress=False, headers=headers) as client,
+        client.get(location, allow_redirects=False) as answer,
+    ):
+        if answer.status != 200 or "content-encoding" in answer.headers:
+            raise ValueError("not a plain answer")
+        data = b""
+        async for chunk in answer.content.iter_chunked(64 * 1024):
+            data = _bounded(data + chunk)
+        return data
+
+
+def check_location(location: str) -> None:
+    """Raises `ValueError` unless the URL is https, or http on a loopback address."""
+    parts = urlsplit(location)
+    if parts.scheme == "https" and parts.hostname:
+        return
+    try:
+        loopback = ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        loopback = False
+    if parts.scheme != "http" or not loopback:
+        raise ValueError("a key set is fetched over https")
+
+
+def parse_key_set(data: bytes) -> dict[str | None, SigningKey]:
+    """The keys for signatures in a JWK set, by `kid`.
+
+    Keys of other kinds and uses are passed over; a `kid` that stands twice is nobody's. A key without one
+    serves tokens without one, if it is the only key. Raises `ValueError` when no key is left.
+    """
+    listed = read_object(data).get("keys")
+    if not isinstance(listed, list):
+        raise ValueError("no list of keys")  # noqa: TRY004 - a wrong value, not a wrong argument
+    found: dict[str | None, SigningKey] = {}
+    twice: set[str | None] = set()
+    for one in listed:
+        key = _signing_key(one)
+        if key is not None:
+            kid = one.get("kid")
+            twice |= {kid} & found.keys()
+            found[kid] = key
+    if None in found and len(listed) > 1:
+        twice.add(None)
+    kept = {kid: key for kid, key in found.items() if kid not in twice}
+    if not kept:
+        raise ValueError("no key for signatures")
+    return kept
+
+
+def _signing_key(jwk: Any) -> SigningKey | None:
+    if not isinstance(jwk, dict) or jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ["verify"]):
+        return None
+    algorithm, kid = jwk.get("alg"), jwk.get("kid")
+    if (algorithm is not None and algorithm not in ALGORITHMS) or not isinstance(kid, str | None):
+        return None
+    try:
+        key = jwt.PyJWK(jwk, algorithm or "RS256" if jwk.get("kty") == "RSA" else algorithm).key
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError):
+        return None
+    # A private key in a public set would be somebody's accident: its public half is not trusted either.
+    if not isinstance(key, PublicKey) or (isinstance(key, rsa.RSAPublicKey) and not 2048 <= key.key_size <= 8192):
+        return None
+    return SigningKey(key, algorithm)

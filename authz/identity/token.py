@@ -1,0 +1,115 @@
+"""The bearer token itself (RFC 6750, RFC 7519), verified here: for proxies that do not verify tokens.
+
+PyJWT verifies the signature. Claims and times are ours: compared with the check's own moment on every
+check, whether or not the signature was verified before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+import jwt
+from jwt.api_jws import PyJWS
+
+from authz.errors import Refused
+from authz.identity.base64url import decode_base64url
+from authz.identity.claims import identity_from_claims
+from authz.identity.keys import ALGORITHMS, KeyRing
+from authz.identity.strict_json import read_object
+from authz.model import Identity
+from authz.reasons import Reason
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from authz.model import CheckRequest, Organization
+
+MAX_TOKEN: Final = 16 * 1024
+"""Octets of a token: twice what servers allow for all of a client's headers by default."""
+
+MAX_REMEMBERED: Final = 4_096
+"""Verified tokens remembered per organization."""
+
+_JWS: Final = PyJWS()
+
+
+class BearerToken:
+    """The identity in the `Authorization` header, verified with the organization's own keys."""
+
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
+        self._verified: dict[int, dict[tuple[bytes, str, int], dict[str, Any]]] = {}
+
+    def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:
+        """The identity; see `authz.view.IdentitySource`.
+
+        Raises `Refused`: token_missing, token_malformed, token_key_unknown, token_keys_unavailable,
+        token_signature_invalid, and what `identity_from_claims` raises; `NotLoaded` for the key set.
+        """
+        token = _bearer(check)
+        location = organization.token.keys
+        if location is None:
+            raise Refused(Reason.TOKEN_KEYS_UNAVAILABLE, f"{organization.name} has no key set configured")
+        kid, algorithm = _header(token)
+        signing, version = self._keys.find(location, kid)
+        remembered = self._verified.setdefault(organization.id, {})
+        # Key set and version belong to it: a token is good only for the keys that verified it.
+        digest = (hashlib.sha256(token).digest(), location, version)
+        claims = remembered.get(digest)
+        if claims is None:
+            if not signing.fits(algorithm):
+                raise Refused(Reason.TOKEN_SIGNATURE_INVALID, f"the key {kid} is not one for {algorithm}")
+            claims = _verify(token, signing.key, algorithm)
+            remembered[digest] = claims
+            if len(remembered) > MAX_REMEMBERED:
+                del remembered[next(iter(remembered))]
+        return identity_from_claims(claims, organization, now)
+
+
+def _bearer(check: CheckRequest) -> bytes:
+    """The one bearer token (RFC 6750 section 2.1); the scheme in any case."""
+    values = check.values("authorization")
+    if len(values) > 1:
+        raise Refused(Reason.IDENTITY_AMBIGUOUS, f"authorization arrived {len(values)} times")
+    scheme, _, token = values[0].partition(b" ") if values else (b"", b"", b"")
+    if scheme.lower() != b"bearer":
+        raise Refused(Reason.TOKEN_MISSING, "no bearer token in authorization")
+    if not 0 < len(token) <= MAX_TOKEN:
+        raise Refused(Reason.TOKEN_MALFORMED, f"a token of {len(token)} octets")
+    return token
+
+
+def _header(token: bytes) -> tuple[str | None, str]:
+    """`kid` and `alg` of a JWS in compact form (RFC 7515 section 7.1)."""
+    parts = token.split(b".")
+    try:
+        if len(parts) != 3 or any(b"=" in one for one in parts):
+            raise ValueError("not three parts")  # noqa: TRY301 - told like everything the parser finds
+        header = read_object(decode_base64url(parts[0]))
+    except ValueError as error:
+        raise Refused(Reason.TOKEN_MALFORMED, f"the token's header: {error}") from error
+    kid, algorithm = header.get("kid"), header.get("alg")
+    # RFC 7515 section 4.1.11: a critical parameter that is not understood refuses; b64 is one.
+    if "crit" in header or "b64" in header or not isinstance(kid, str | None):
+        raise Refused(Reason.TOKEN_MALFORMED, "the token's header asks for what is not done here")
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        raise Refused(Reason.TOKEN_SIGNATURE_INVALID, "the token's algorithm is not allowed")
+    return kid, algorithm
+
+
+def _verify(token: bytes, key: Any, algorithm: str) -> dict[str, Any]:
+    """The claims of a token whose signature verifies."""
+    try:
+        payload = _JWS.decode(token, key, algorithms=[algorithm])
+    except jwt.DecodeError as error:
+        reason = Reason.TOKEN_SIGNATURE_INVALID
+        if not isinstance(error, jwt.InvalidSignatureError):
+            reason = Reason.TOKEN_MALFORMED
+        raise Refused(reason, f"the token does not verify: {type(error).__name__}") from error
+    except (jwt.PyJWTError, ValueError) as error:
+        raise Refused(Reason.TOKEN_SIGNATURE_INVALID, f"the token does not verify: {type(error).__name__}") from error
+    try:
+        return read_object(payload)
+    except ValueError as error:
+        raise Refused(Reason.TOKEN_MALFORMED, f"the token's payload: {error}") from error

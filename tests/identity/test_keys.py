@@ -1,0 +1,252 @@
+"""Key sets: read from files and a real server, refreshed, bounded, and what a server's misbehaviour does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from pki_factory import new_key
+
+from authz.errors import NotLoaded, Refused
+from authz.identity import KeyRing
+from authz.identity.keys import KeysKey, check_location, parse_key_set
+from authz.reasons import Reason
+
+EC = json.loads(ECAlgorithm.to_jwk(new_key("p256").public_key()))  # type: ignore[arg-type]
+GOOD = json.dumps({"keys": [{**EC, "kid": "a"}]}).encode()
+
+
+class Ring:
+    """A key ring with a clock set by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.warnings: list[str] = []
+        self.keys = KeyRing(monotonic=lambda: self.seconds, warn=self.warnings.append)
+
+    async def find(self, location: str, kid: str | None = "a") -> Reason | int:
+        """The version of the set that holds the key, or the reason of the refusal."""
+        for _ in range(2):
+            try:
+                return self.keys.find(location, kid)[1]
+            except NotLoaded as missing:
+                await self.keys.load(missing.key)
+            except Refused as refused:
+                return refused.reason
+        return pytest.fail("it asks for ever")
+
+
+@pytest.fixture
+def ring() -> Ring:
+    """A ring."""
+    return Ring()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A key set in a file."""
+    path = tmp_path / "jwks.json"
+    path.write_bytes(GOOD)
+    return path
+
+
+async def test_set_is_read_once_and_again_when_it_is_old(ring: Ring, file: Path) -> None:
+    """Every five minutes."""
+    assert [await ring.find(str(file)) for _ in range(3)] == [1, 1, 1]
+    ring.seconds += 301
+    assert await ring.find(str(file)) == 2
+
+
+async def test_unknown_key_reads_again_at_most_once_in_a_cool_down(ring: Ring, file: Path) -> None:
+    """Random kids cost one reading, whoever sends how many."""
+    assert await ring.find(str(file)) == 1
+    ring.seconds += 31
+    assert [await ring.find(str(file), f"x{number}") for number in range(50)] == [Reason.TOKEN_KEY_UNKNOWN] * 50
+    assert await ring.find(str(file)) == 2
+
+
+async def test_rotated_key_is_found_within_the_cool_down(ring: Ring, file: Path) -> None:
+    """A token of the new key makes the set be read."""
+    assert await ring.find(str(file)) == 1
+    file.write_text(json.dumps({"keys": [{**EC, "kid": "b"}]}))
+    assert await ring.find(str(file), "b") is Reason.TOKEN_KEY_UNKNOWN
+    ring.seconds += 31
+    assert await ring.find(str(file), "b") == 2
+    assert await ring.find(str(file), "a") is Reason.TOKEN_KEY_UNKNOWN
+
+
+async def test_set_that_cannot_be_read_keeps_the_last_good_for_an_hour(ring: Ring, file: Path) -> None:
+    """Then its tokens are refused; the operator is warned."""
+    assert await ring.find(str(file)) == 1
+    file.unlink()
+    ring.seconds += 1_000
+    assert await ring.find(str(file)) == 1
+    assert ring.warnings
+    ring.seconds += 3_600
+    assert await ring.find(str(file)) is Reason.TOKEN_KEYS_UNAVAILABLE
+
+
+async def test_set_that_never_was_is_unavailable_and_not_asked_for_again(ring: Ring) -> None:
+    """A failure is remembered for the cool-down."""
+    for _ in range(5):
+        assert await ring.find("/no/such/file") is Reason.TOKEN_KEYS_UNAVAILABLE
+    assert len(ring.warnings) == 1
+
+
+async def test_key_of_another_source_is_not_loaded(ring: Ring) -> None:
+    """The directory's, say."""
+    assert not await ring.keys.load("something else")
+
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Issuer:
+    """A token issuer's server, answering as the test says."""
+
+    def __init__(self) -> None:
+        self.answer: Answer = self.good
+        self.asked = 0
+        self.url = ""
+
+    async def good(self, _request: web.Request) -> web.StreamResponse:
+        """The set."""
+        return web.Response(body=GOOD)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Count, then answer."""
+        self.asked += 1
+        return await self.answer(request)
+
+
+@pytest.fixture
+async def issuer() -> AsyncIterator[Issuer]:
+    """A running server on loopback."""
+    made = Issuer()
+    app = web.Application()
+    app.router.add_get("/{any:.*}", made.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/keys"
+    yield made
+    await runner.cleanup()
+
+
+async def test_set_is_fetched_in_one_flight(ring: Ring, issuer: Issuer) -> None:
+    """A hundred checks, one request."""
+    assert all(await asyncio.gather(*(ring.keys.load(KeysKey(issuer.url)) for _ in range(100))))
+    assert issuer.asked == 1
+    assert await ring.find(issuer.url) == 1
+
+
+async def status_500(_request: web.Request) -> web.StreamResponse:
+    """An error."""
+    return web.Response(status=500, body=GOOD)
+
+
+async def page(_request: web.Request) -> web.StreamResponse:
+    """An HTML page."""
+    return web.Response(text="<html>sign in</html>", content_type="text/html")
+
+
+async def redirect(_request: web.Request) -> web.StreamResponse:
+    """Elsewhere."""
+    return web.Response(status=302, headers={"location": "http://169.254.169.254/"})
+
+
+async def huge(_request: web.Request) -> web.StreamResponse:
+    """More than a key set is."""
+    return web.Response(body=b" " * (300 * 1024) + GOOD)
+
+
+async def encoded(_request: web.Request) -> web.StreamResponse:
+    """A content encoding nobody asked for."""
+    return web.Response(body=GOOD, headers={"content-encoding": "gzip"})
+
+
+async def hang(_request: web.Request) -> web.StreamResponse:
+    """Nothing, for long."""
+    await asyncio.sleep(60)
+    return web.Response()
+
+
+@pytest.mark.parametrize("answer", [status_500, page, redirect, huge, encoded, hang])
+async def test_misbehaving_issuer_yields_no_key(
+    ring: Ring, issuer: Issuer, answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is told to the operator, and none is trusted."""
+    monkeypatch.setattr("authz.identity.keys.FETCH_SECONDS", 0.2)
+    issuer.answer = answer
+    assert await ring.find(issuer.url) is Reason.TOKEN_KEYS_UNAVAILABLE
+    assert len(ring.warnings) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "good"),
+    [
+        ("https://issuer.example/keys", True),
+        ("http://127.0.0.1:1/keys", True),
+        ("http://[::1]/keys", True),
+        ("http://issuer.example/keys", False),
+        ("http://localhost/keys", False),
+        ("http://169.254.169.254/", False),
+        ("ftp://issuer.example/", False),
+        ("https:///keys", False),
+    ],
+)
+def test_location_is_https_or_loopback(url: str, good: bool) -> None:
+    """A key set over a plain network is anybody's."""
+    if good:
+        check_location(url)
+        return
+    with pytest.raises(ValueError, match="https"):
+        check_location(url)
+
+
+SMALL = json.loads(RSAAlgorithm.to_jwk(new_key("rsa1024").public_key()))  # type: ignore[arg-type]
+SECRET = {"kty": "oct", "k": "c2VjcmV0", "kid": "s"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "kids"),
+    [
+        ([{**EC, "kid": "a"}], {"a"}),
+        ([{**EC, "kid": "a", "use": "sig", "key_ops": ["verify"], "alg": "ES256"}], {"a"}),
+        ([EC], {None}),
+        ([{**EC, "kid": "a"}, EC], {"a"}),
+        ([{**EC, "kid": "a"}, {**EC, "kid": "b"}, {**EC, "kid": "b"}], {"a"}),
+        ([{**EC, "kid": "a"}, SECRET], {"a"}),
+        ([{**EC, "kid": "a"}, {**SMALL, "kid": "b"}], {"a"}),
+        ([{**EC, "kid": "a"}, {**EC, "kid": "b", "use": "enc"}], {"a"}),
+        ([{**EC, "kid": "a"}, {**EC, "kid": "b", "key_ops": ["sign"]}], {"a"}),
+        ([{**EC, "kid": "a"}, {**EC, "kid": "b", "alg": "HS256"}], {"a"}),
+        ([{**EC, "kid": "a"}, {**EC, "kid": 1}, "x", {"kty": "EC"}], {"a"}),
+        ([SECRET], None),
+        ([{**EC, "d": EC["x"]}], None),
+        ([], None),
+        ("x", None),
+    ],
+)
+def test_key_set_keeps_public_signing_keys_only(keys: Any, kids: set[str | None] | None) -> None:
+    """No secrets, no small keys, no other uses, no kid twice; none left is no key set."""
+    data = json.dumps({"keys": keys}).encode()
+    if kids is None:
+        with pytest.raises(ValueError, match="key"):
+            parse_key_set(data)
+        return
+    assert set(parse_key_set(data)) == kids
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b'{"keys":[],"keys":[]}', b"[" * 100_000])
+def test_octets_that_are_no_key_set_are_an_error(data: bytes) -> None:
+    """A `ValueError`, whatever they are."""
+    with pytest.raises(ValueError):  # noqa: PT011 - whatever it says
+        parse_key_set(data)
