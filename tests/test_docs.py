@@ -99,3 +99,19 @@ def test_log_fields_of_the_documentation_are_the_ones_written() -> None:
 def test_makefile_has_the_command(command: str) -> None:
     """The ones that the documentation names."""
     assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_library_example_works() -> None:
+    """The code of docs/validation.md, run on a chain that is good today and on one that is not."""
+    page = (ROOT / "docs" / "validation.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(code, "validation.md", "exec"), names)  # noqa: S102 - it is ours
+    now = datetime.now(UTC)
+    life = {"not_before": now - timedelta(days=1), "not_after": now + timedelta(days=30)}
+    root = Authority.root("Root", **life)
+    crl = root.crl(this_update=now - timedelta(hours=1), next_update=now + timedelta(days=1))
+    describe = names["describe"]
+    assert callable(describe)
+    assert describe(root.leaf("alice", **life).der, [], [root.der], [crl]) == "CN=alice <- CN=Root"
+    assert describe(root.leaf("alice", **life).der, [], [root.der], []).startswith("revocation_unknown: ")
