@@ -73,7 +73,11 @@ def read_extensions(parsed: x509.Certificate, data: bytes) -> Extensions:
     """
     found = Extensions()
     try:
-        for extension in parsed.extensions:
+        extensions = parsed.extensions
+        # 4.1.2.1: only version 3 has them; the library reads them in any.
+        if extensions and parsed.version is not x509.Version.v3:
+            raise ValueError("in a certificate of version 1")
+        for extension in extensions:
             oid = extension.oid.dotted_string
             reader = _READERS.get(oid)
             if reader is not None:

@@ -1,0 +1,153 @@
+"""A certificate is read once, and whatever the parser raises, early or late, is a refusal about it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from pki_factory import Authority, new_key, san
+from pki_handmade import handmade, raw_name, sequence, tlv
+from pki_outcome import parsed
+
+from authz.errors import Refused
+from authz.pki.certificate import Certificate
+from authz.reasons import Reason
+
+ROOT = Authority.root()
+LEAF = ROOT.leaf("alice")
+KEY = ROOT.key
+assert isinstance(KEY, ec.EllipticCurvePrivateKey)
+NAME = raw_name(b"Root")
+MALFORMED = Reason.CERTIFICATE_MALFORMED
+
+
+def late(der: bytes, attribute: str) -> Reason:
+    """The reason with which a certificate that loads refuses to give an attribute."""
+    certificate = Certificate.parse(der)
+    with pytest.raises(Refused) as caught:
+        getattr(certificate, attribute)
+    assert caught.value.certificate == der
+    return caught.value.reason
+
+
+def test_certificate_says_what_the_library_says() -> None:
+    """Names, serial number, validity, key."""
+    one, other = parsed(LEAF)[0], LEAF.certificate
+    assert (one.subject.text, one.issuer.text) == (other.subject.rfc4514_string(), other.issuer.rfc4514_string())
+    assert (one.serial, one.not_before, one.not_after) == (
+        other.serial_number,
+        other.not_valid_before_utc,
+        other.not_valid_after_utc,
+    )
+    assert one.public_key == other.public_key()
+    assert (one.key.kind, one.key_cost, one.v3, one.self_issued) == ("secp256r1", 1, True, False)
+
+
+def test_raw_parts_are_those_of_the_der() -> None:
+    """What was signed, and the key by its SubjectPublicKeyInfo."""
+    one = parsed(LEAF)[0]
+    spki = LEAF.certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    assert one.signed.tbs == LEAF.certificate.tbs_certificate_bytes
+    assert one.spki == hashlib.sha256(spki).digest()
+    assert one.sha256 == Certificate.fingerprint(LEAF.der) == LEAF.sha256
+
+
+def test_certificates_are_equal_when_their_der_is() -> None:
+    """And are known by its SHA-256."""
+    one, same, other = parsed(LEAF, LEAF, ROOT)
+    assert one == same != other
+    assert len({one, same, other}) == 2
+    assert one != LEAF.der
+    assert repr(one) == f"Certificate({LEAF.sha256.hex()})"
+
+
+@pytest.mark.parametrize("der", [b"", b"x", b"0\x00", LEAF.der[:-1], LEAF.der + b"\x00", LEAF.pem.encode()])
+def test_octets_that_are_no_certificate_are_malformed(der: bytes) -> None:
+    """Cut short, padded, PEM, or nothing at all."""
+    with pytest.raises(Refused) as caught:
+        Certificate.parse(der)
+    assert (caught.value.reason, caught.value.certificate) == (MALFORMED, der)
+
+
+@pytest.mark.parametrize("version", ["a003020101", "a003020100", "a003020103"])
+def test_version_that_cannot_be_is_malformed(version: str) -> None:
+    """Version 1 is told by absence, version 2 is not in use, there is no version 4."""
+    with pytest.raises(Refused) as caught:
+        Certificate.parse(handmade(KEY, issuer=NAME, subject=NAME, version=bytes.fromhex(version)))
+    assert caught.value.reason is MALFORMED
+
+
+def test_version_1_is_read_and_is_not_version_3() -> None:
+    """Whatever follows from that."""
+    old = Certificate.parse(handmade(KEY, issuer=NAME, subject=NAME, version=b""))
+    assert not old.v3
+    assert old.self_issued
+    assert old.signed.signature
+
+
+@pytest.mark.parametrize(("serial", "value"), [(b"\0", 0), (b"\xff", -1), (b"\x01" * 30, int("01" * 30, 16))])
+def test_serial_number_is_taken_as_it_stands(serial: bytes, value: int) -> None:
+    """Zero, negative, longer than twenty octets: section 4.1.2.2 has users handle them gracefully."""
+    assert Certificate.parse(handmade(KEY, issuer=NAME, subject=NAME, serial=serial)).serial == value
+
+
+def test_name_that_is_too_long_is_taken_as_it_stands() -> None:
+    """The upper bounds of X.520 are for whoever issues."""
+    long = Certificate.parse(handmade(KEY, issuer=NAME, subject=raw_name(b"x" * 1000)))
+    assert long.subject.common_names() == ["x" * 1000]
+
+
+@pytest.mark.parametrize("attribute", ["subject", "issuer"])
+def test_name_with_letters_its_type_does_not_have_is_malformed(attribute: str) -> None:
+    """A TeletexString of old letters: nobody agrees on which they are."""
+    odd, plain = raw_name(b"Caf\xe9", 0x14), NAME
+    names = {"issuer": plain, "subject": plain, attribute: odd}
+    assert late(handmade(KEY, **names), attribute) is MALFORMED  # type: ignore[arg-type]
+
+
+def test_algorithms_that_differ_inside_and_outside_are_malformed() -> None:
+    """Section 4.1.1.2; the one outside is not signed."""
+    other = bytes.fromhex("300a06082a8648ce3d040303")
+    der = handmade(KEY, issuer=NAME, subject=NAME, inner=other)
+    assert late(der, "signed") is MALFORMED
+    assert late(der, "spki") is MALFORMED
+
+
+def test_key_that_is_not_allowed_is_refused_before_it_is_loaded() -> None:
+    """By its reason."""
+    small = Authority.root(key=new_key("rsa1024"))
+    assert late(small.der, "public_key") is Reason.KEY_SIZE_NOT_ALLOWED
+    assert late(small.der, "key") is Reason.KEY_SIZE_NOT_ALLOWED
+
+
+def test_key_that_is_no_point_of_its_curve_is_malformed() -> None:
+    """The library raises when it is asked for it."""
+    algorithm = bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107")
+    spki = sequence(algorithm, tlv(0x03, b"\0\x04" + b"\x01" * 64))
+    assert late(handmade(KEY, issuer=NAME, subject=NAME, spki=spki), "public_key") is MALFORMED
+
+
+def test_names_that_constraints_apply_to_are_read_once() -> None:
+    """And the subtrees of the certificate's own constraints."""
+    value = x509.NameConstraints([x509.DNSName("a.test")], [x509.DNSName("b.test")])
+    one = parsed(ROOT.intermediate("CA", extensions=[(value, True), (san("x.test"), False)]))[0]
+    assert [name.text for name in one.constrained_names] == ["x.test", "CN=CA"]
+    assert one.constrained_names is one.constrained_names
+    assert [[name.text for name in names] for names in (one.permitted, one.excluded)] == [["a.test"], ["b.test"]]
+
+
+def test_dns_and_uri_names_are_told() -> None:
+    """As gateways are named."""
+    names = san("a.test", x509.UniformResourceIdentifier("spiffe://a.test/b"), x509.RFC822Name("a@a.test"))
+    assert parsed(ROOT.leaf(extensions=[(names, False)]))[0].san_names == {"a.test", "spiffe://a.test/b"}
+
+
+def test_points_of_crls_end_with_the_implied_one() -> None:
+    """The issuer's own name."""
+    one = parsed(LEAF)[0]
+    assert one.crl_points[-1].crl_issuers == (one.issuer,)
