@@ -1,4 +1,4 @@
-"""The search for a path: from an unordered bag, with back-tracking, within a budget, or the reason why there is none."""
+"""The search for a path: unordered bags, back-tracking, a budget, and the reason why there is no way."""
 
 from __future__ import annotations
 
