@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help run test lint format bench fuzz lock clean
+.PHONY: help run test coverage lint format bench fuzz lock clean
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -21,6 +21,9 @@ run: $(INSTALLED) ## set up .venv and run the demonstration: a real Envoy, real 
 
 test: $(INSTALLED) ## the whole test suite
 	$(BIN)/python -m pytest $(PYTEST)
+
+coverage: $(INSTALLED) ## each module of the validator, wholly covered by its own test file
+	$(BIN)/python tests/own_coverage.py
 
 lint: $(INSTALLED) ## ruff and mypy --strict
 	$(BIN)/ruff check .

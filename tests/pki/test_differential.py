@@ -19,7 +19,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from pki_factory import NOW, Authority, Minted, new_key, usage
+from pki_factory import NOW, Authority, Minted, digest_for, name, new_key, usage
 
 from authz.errors import Refused
 from authz.pki import verify_chain
@@ -77,6 +77,34 @@ EXCLUDED = (x509.NameConstraints(None, [x509.DNSName("example.test")]), True)
 INSIDE = (x509.NameConstraints([x509.DNSName("example.test")], [x509.DNSName("bad.test")]), True)
 
 
+def policies(*oids: str) -> tuple[x509.ExtensionType, bool]:
+    """Certificate policies."""
+    return x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier(one), None) for one in oids]), False
+
+
+DEMANDED = (x509.PolicyConstraints(require_explicit_policy=0, inhibit_policy_mapping=None), True)
+ROOT_NAME = x509.DirectoryName(name("Root"))
+DELEGATED = x509.CRLDistributionPoints(
+    [x509.DistributionPoint(full_name=[ROOT_NAME], relative_name=None, reasons=None, crl_issuer=[ROOT_NAME])]
+)
+FRESHEST = x509.FreshestCRL([x509.DistributionPoint([x509.UniformResourceIdentifier("http://a/d")], None, None, None)])
+
+
+def mapping(issuer_domain: str, subject_domain: str) -> tuple[x509.ExtensionType, bool]:
+    """A policy mapping, by hand: the library has no type for it. Identifiers are 1.2.x with x below 128."""
+    pair = b"".join(bytes([6, 2, 0x2A, int(one.rpartition(".")[2])]) for one in (issuer_domain, subject_domain))
+    value = bytes([0x30, len(pair) + 2, 0x30, len(pair)]) + pair
+    return x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.33"), value), True
+
+
+def policy_option(ca: list[object], leaf: list[object]) -> Break:
+    """Policies of the CA and of the leaf; the chain is then of one CA."""
+    return lambda _drawn, ca_options, leaf_options, _crl: (
+        ca_options.update(extensions=ca),
+        leaf_options.update(extensions=leaf),
+    )
+
+
 def scope(**flags: bool) -> x509.IssuingDistributionPoint:
     """An issuing distribution point with some flags."""
     names = ("only_contains_user_certs", "only_contains_ca_certs", "indirect_crl", "only_contains_attribute_certs")
@@ -113,6 +141,18 @@ BREAKS: dict[str, Break] = {
     "CRL for users only": crl_option(extensions=[(scope(only_contains_user_certs=True), True)]),
     "CRL for attributes only": crl_option(extensions=[(scope(only_contains_attribute_certs=True), True)]),
 }
+BREAKS |= {
+    "policy there": policy_option([policies("1.2.3"), DEMANDED], [policies("1.2.3")]),
+    "policy of another kind": policy_option([policies("1.2.3"), DEMANDED], [policies("1.2.4")]),
+    "policy absent": policy_option([policies("1.2.3"), DEMANDED], []),
+    "policy of any kind": policy_option([policies("2.5.29.32.0"), DEMANDED], [policies("1.2.4")]),
+    "policy mapped": policy_option([policies("1.2.3"), mapping("1.2.3", "1.2.4"), DEMANDED], [policies("1.2.4")]),
+    "policy mapped away": policy_option([policies("1.2.3"), mapping("1.2.3", "1.2.4"), DEMANDED], [policies("1.2.3")]),
+    "CRL delegated to the root": leaf_option(extensions=[(DELEGATED, False)]),
+    "CRL delegated to the root, which lists the leaf": leaf_option(extensions=[(DELEGATED, False)]),
+    "delta lists the leaf": leaf_option(extensions=[(FRESHEST, False)]),
+    "delta lists another": leaf_option(extensions=[(FRESHEST, False)]),
+}
 LATE = ("leaf revoked", "CA revoked", "CRL missing", "CA missing", "signature broken", "all CRLs twice")
 
 
@@ -125,7 +165,7 @@ def make(drawn: random.Random, broken: str) -> Case:
         BREAKS[broken](drawn, ca_options, leaf_options, crl_options)
     anchor = Authority.root("Root", key=drawn.choice(KEYS))
     cas: list[Authority] = []
-    depth = drawn.randint(1, 3)
+    depth = 1 if broken.startswith("policy") else drawn.randint(1, 3)
     for level in range(depth):
         last = level == depth - 1
         options = {"key": drawn.choice(KEYS), **(ca_options if last else {})}
@@ -143,8 +183,30 @@ def _revoked(listed: bool, one: Minted) -> list[Minted]:
     return [one] if listed else []
 
 
+def _indirect(case: Case, *, listed: bool) -> bytes:
+    """The root's indirect CRL for the leaf's distribution point."""
+    entry = x509.RevokedCertificateBuilder().serial_number(case.leaf.certificate.serial_number if listed else 7)
+    issuer = x509.CertificateIssuer([x509.DirectoryName(case.leaf.certificate.issuer)])
+    revoked = entry.revocation_date(NOW - DAY).add_extension(issuer, critical=True).build()
+    point = x509.IssuingDistributionPoint([ROOT_NAME], None, False, False, None, True, False)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(case.anchor.certificate.subject)
+    builder = builder.last_update(NOW - DAY).next_update(NOW + DAY).add_revoked_certificate(revoked)
+    key = x509.AuthorityKeyIdentifier.from_issuer_public_key(case.anchor.key.public_key())  # type: ignore[arg-type]
+    for extension, critical in ((point, True), (x509.CRLNumber(9), False), (key, False)):
+        builder = builder.add_extension(extension, critical=critical)
+    signed = builder.sign(case.anchor.key, digest_for(case.anchor.key))  # type: ignore[arg-type]
+    return signed.public_bytes(Encoding.DER)
+
+
 def _break_late(drawn: random.Random, broken: str, case: Case) -> None:
-    if broken == "CRL missing":
+    if broken.startswith("CRL delegated"):
+        # In place of the CA's own: beside it OpenSSL asks that one only, and we ask both (docs/revocation.md).
+        case.crls[-1] = _indirect(case, listed="lists" in broken)
+    elif broken.startswith("delta"):
+        who = case.leaf if broken == "delta lists the leaf" else case.strangers[0]
+        base = (x509.DeltaCRLIndicator(1), True)
+        case.crls.append(case.cas[-1].crl(who, number=2, this_update=NOW - timedelta(hours=1), extensions=[base]))
+    elif broken == "CRL missing":
         del case.crls[drawn.randrange(len(case.crls))]
     elif broken == "CA missing":
         del case.cas[drawn.randrange(len(case.cas))]
@@ -175,7 +237,19 @@ def theirs(case: Case, openssl: str, folder: Path) -> str:
     for label, parts in files.items():
         (folder / label).write_text("".join(parts))
     command = [openssl, "verify", "-CAfile", "anchor", "-untrusted", "pool", "-purpose", "sslclient", "-x509_strict"]
-    command += ["-crl_check_all", "-extended_crl", "-CRLfile", "crls", "-attime", str(int(NOW.timestamp())), "leaf"]
+    command += [
+        "-crl_check_all",
+        "-extended_crl",
+        "-use_deltas",
+        "-policy_check",
+        "-policy",
+        "2.5.29.32.0",
+        "-CRLfile",
+        "crls",
+        "-attime",
+        str(int(NOW.timestamp())),
+        "leaf",
+    ]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=30)
     return "" if done.returncode == 0 else done.stdout + done.stderr or "refused"
 
