@@ -10,7 +10,7 @@ from cryptography import x509
 from authz.errors import Refused
 from authz.pki import der as asn1
 from authz.pki.algorithms import Key, Signed, read_key
-from authz.pki.distribution_point import Point, points_of
+from authz.pki.distribution_point import Points, points_of
 from authz.pki.extensions import PARSE_ERRORS, Extensions, read_extensions
 from authz.pki.general_names import Comparable, comparable_names, names_of
 from authz.pki.names import Name
@@ -62,8 +62,8 @@ class Certificate:
 
     def __init__(self, der: bytes, parsed: x509.Certificate) -> None:
         self.der = der
-        self.x509 = parsed
         self.sha256 = self.fingerprint(der)
+        self._parsed: x509.Certificate | None = parsed
 
     @classmethod
     def parse(cls, der: bytes) -> Certificate:
@@ -79,6 +79,15 @@ class Certificate:
     def fingerprint(der: bytes) -> bytes:
         """SHA-256 of a certificate's DER: 32 bytes."""
         return hashlib.sha256(der).digest()
+
+    @property
+    def x509(self) -> x509.Certificate:
+        """The certificate as the library has it, made anew once it was let go."""
+        return self._parsed or x509.load_der_x509_certificate(self.der)
+
+    def let_go(self) -> None:
+        """Let go of the library's object, which is several times as large as what was read from it."""
+        self._parsed = None
 
     @_late
     def subject(self) -> Name:
@@ -166,7 +175,7 @@ class Certificate:
         return comparable_names(self.extensions.excluded)
 
     @_late
-    def crl_points(self) -> tuple[Point, ...]:
+    def crl_points(self) -> Points:
         """The distribution points of the CRLs that may list it, the implied one last."""
         return points_of(self.extensions.distribution_points, self.issuer)
 
@@ -192,7 +201,9 @@ def _layout(data: bytes) -> Layout:
     The library would serialize them anew; the bytes that were signed are the ones meant. Raises
     `ValueError` when the algorithm inside differs from the one outside (section 4.1.1.2).
     """
-    tbs, at, end = asn1.signed_part(data)
+    start = asn1.content(data, 0)
+    end = asn1.after(data, start)
+    at = asn1.content(data, start)
     if data[at] == 0xA0:  # version [0], absent in version 1
         at = asn1.after(data, at)
     algorithm = asn1.after(data, at)
@@ -202,4 +213,4 @@ def _layout(data: bytes) -> Layout:
     validity = asn1.after(data, issuer)
     subject = asn1.after(data, validity)
     key = asn1.after(data, subject)
-    return Layout(tbs, data[issuer:validity], data[subject:key], data[key : asn1.after(data, key)])
+    return Layout(data[start:end], data[issuer:validity], data[subject:key], data[key : asn1.after(data, key)])

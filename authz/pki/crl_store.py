@@ -68,7 +68,7 @@ class CrlStore:
     """
 
     def __init__(self, crls: Iterable[Crl] = (), signers: Mapping[bytes, bytes] | None = None) -> None:
-        self.plans: dict[tuple[bytes, ...], Plan] = {}
+        self.plans: dict[tuple[object, ...], Plan] = {}
         self._signers = dict(signers or {})
         self._crls: dict[bytes, Crl] = {one.sha256: one for one in crls}
         self._shelves: dict[Name, Shelf] = {}
@@ -79,8 +79,8 @@ class CrlStore:
         """The CRLs of that issuer name, or None where there are none."""
         return self._shelves.get(issuer)
 
-    def remember(self, identity: tuple[bytes, ...], plan: Plan) -> None:
-        """Keep the plan of a certificate in its place: `identity` are the SHA-256 of it and of those above it."""
+    def remember(self, identity: tuple[object, ...], plan: Plan) -> None:
+        """Keep a plan: `identity` is all that it depends on (its certificate's part of it, those above by SHA-256)."""
         self.plans[identity] = plan
         if len(self.plans) > MAX_PLANS:
             del self.plans[next(iter(self.plans))]

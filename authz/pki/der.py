@@ -51,6 +51,12 @@ def element(data: bytes, at: int, end: int) -> Element:
     return tag, start, start + length
 
 
+def content(data: bytes, at: int) -> int:
+    """Where the content of the element at offset `at` begins, in data that a strict parser has accepted already."""
+    length = data[at + 1]
+    return at + 2 if length < 0x80 else at + 2 + (length & 0x7F)
+
+
 def after(data: bytes, at: int) -> int:
     """Where the element that begins at offset `at` ends, in data that a strict parser has accepted already."""
     length = data[at + 1]

@@ -40,14 +40,27 @@ class Point:
     reasons: int
 
 
-def points_of(stated: Iterable[x509.DistributionPoint], issuer: Name) -> tuple[Point, ...]:
+class Points(tuple[Point, ...]):  # noqa: SLOT001 - what has a length of its own cannot have slots
+    """The points of a certificate: a key to what is remembered about them, so that its hash is computed once."""
+
+    _hash: int
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            self._hash = super().__hash__()
+            return self._hash
+
+
+def points_of(stated: Iterable[x509.DistributionPoint], issuer: Name) -> Points:
     """The points of a certificate of `issuer`: those it states, then the implied one.
 
     6.3.3, last paragraph: whatever the certificate says, CRLs that its issuer publishes under its own
     name are asked as well.
     """
     implied = Point(frozenset({issuer}), (issuer,), ALL_REASONS)
-    return (*(_point(one, issuer) for one in stated), implied)
+    return Points((*(_point(one, issuer) for one in stated), implied))
 
 
 def _point(stated: x509.DistributionPoint, issuer: Name) -> Point:

@@ -39,8 +39,8 @@ class Extensions:
     """What the extensions of a certificate say; what stands below holds where one is absent.
 
     Object identifiers are dotted strings. `key_usage` names the bits set (`keyCertSign`, `cRLSign`,
-    `digitalSignature`, …), `mappings` pairs an issuer's with a subject's policy, `unknown_critical`
-    lists critical extensions that this validator does not process.
+    `digitalSignature`, …), `mappings` pairs an issuer's with a subject's policy, `shapes_policies` says
+    that a policy is demanded or mapped, `unknown_critical` lists critical extensions that are not processed.
     """
 
     ca: bool = False
@@ -64,6 +64,7 @@ class Extensions:
     unknown_critical: tuple[str, ...] = ()
 
     constrains_names: bool = False
+    shapes_policies: bool = False
 
 
 def read_extensions(parsed: x509.Certificate, data: bytes) -> Extensions:
@@ -168,6 +169,7 @@ def _policies(found: Extensions, value: x509.CertificatePolicies) -> None:
 def _policy_constraints(found: Extensions, value: x509.PolicyConstraints) -> None:
     found.require_explicit_policy = value.require_explicit_policy
     found.inhibit_policy_mapping = value.inhibit_policy_mapping
+    found.shapes_policies = found.shapes_policies or value.require_explicit_policy is not None
 
 
 # RFC 5280 section 4.2.1.14
@@ -197,6 +199,7 @@ def _policy_mappings(found: Extensions, value: x509.UnrecognizedExtension) -> No
     if not pairs:
         raise ValueError("policy mappings are empty")
     found.mappings = tuple(pairs)
+    found.shapes_policies = True
 
 
 def _ignored(_found: Extensions, _value: x509.ExtensionType) -> None:

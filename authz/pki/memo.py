@@ -74,6 +74,10 @@ class Memo:
         """The certificate that `der` is, remembered or read anew. Raises `Refused` (certificate_malformed)."""
         return self._certificates.get(der) or Certificate.parse(der)
 
+    def holds(self, certificate: Certificate) -> bool:
+        """Whether the certificate is remembered."""
+        return self._certificates.get(certificate.der) is not None
+
     def verified(self, key: SignatureKey) -> bool:
         """Whether this certificate's signature verified before under this key."""
         return self._signatures.get(key) is True
@@ -88,6 +92,7 @@ class Memo:
         """Remember what a completed path was made of."""
         for one in certificates:
             if self._certificates.get(one.der) is None:
+                one.let_go()
                 self._certificates.put(one.der, one)
         for key in signatures:
             if self._signatures.get(key) is None:

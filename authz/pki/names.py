@@ -17,7 +17,7 @@ from cryptography import x509
 from authz.pki import der
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
 # RFC 5280 section 7.1 compares PrintableString and UTF8String by stringprep; the other character
 # strings, which section 4.1.2.4 keeps for old certificates, are folded alike, so that a CA that
@@ -94,18 +94,18 @@ class Name(bytes):
     @classmethod
     def read(cls, data: bytes) -> Self:
         """The name that `data` is, in DER that a strict parser has accepted. Raises `ValueError` likewise."""
-        return cls._of(tuple(_elements(data, _content(data, 0), len(data))))
+        return cls._of(_elements(data))
 
     @classmethod
-    def _of(cls, rdns: tuple[bytes, ...]) -> Self:
+    def _of(cls, rdns: Sequence[bytes]) -> Self:
         self = super().__new__(cls, b"".join([_rdn(one) for one in rdns]))
-        self.rdns = rdns
+        self.rdns = tuple(rdns)
         return self
 
     @cached_property
     def text(self) -> str:
         """The name as RFC 4514 writes it; may hold anything a certificate may, so escape it where it is shown."""
-        rdns = [[_written(one) for one in _elements(rdn, _content(rdn, 0), len(rdn))] for rdn in reversed(self.rdns)]
+        rdns = [[_written(one) for one in _elements(rdn)] for rdn in reversed(self.rdns)]
         return ",".join("+".join(rdn) for rdn in rdns)
 
     def within(self, base: Name) -> bool:
@@ -125,33 +125,30 @@ class Name(bytes):
         return self._values(COMMON_NAME)
 
     def _values(self, wanted: str) -> list[str]:
-        attributes = [one for rdn in self.rdns for one in _elements(rdn, _content(rdn, 0), len(rdn))]
+        attributes = [one for rdn in self.rdns for one in _elements(rdn)]
         return [_text(value) for oid, value in map(_type_and_value, attributes) if oid == wanted]
 
     def __repr__(self) -> str:
         return f"Name({self.text!r})"
 
 
-def _content(data: bytes, at: int) -> int:
-    """Where the content of the element at offset `at` begins."""
-    length = data[at + 1]
-    return at + 2 if length < 0x80 else at + 2 + (length & 0x7F)
-
-
-def _elements(data: bytes, at: int, end: int) -> Iterator[bytes]:
-    """The elements from offset `at` to `end`, each with its tag and length."""
+def _elements(data: bytes) -> list[bytes]:
+    """The elements inside the one that `data` is, each with its tag and length."""
+    at, end = der.content(data, 0), len(data)
+    found = []
     while at < end:
         stop = der.after(data, at)
-        yield data[at:stop]
+        found.append(data[at:stop])
         at = stop
+    return found
 
 
 def _rdn(rdn: bytes) -> bytes:
     """RelativeDistinguishedName ::= SET OF AttributeTypeAndValue; a set is compared without regard to its order."""
-    attributes = [_attribute(one) for one in _elements(rdn, _content(rdn, 0), len(rdn))]
-    if len(attributes) > 1:
-        attributes.sort()
-    return _measured(b"".join(attributes))
+    attributes = _elements(rdn)
+    if len(attributes) == 1:
+        return _measured(_attribute(attributes[0]))
+    return _measured(b"".join(sorted(map(_attribute, attributes))))
 
 
 def _attribute(one: bytes) -> bytes:
@@ -159,12 +156,12 @@ def _attribute(one: bytes) -> bytes:
 
     Character strings are of one kind; anything else keeps its tag.
     """
-    at = _content(one, 0)
+    at = der.content(one, 0)
     value = der.after(one, at)
     encoding = _CHARACTER_STRINGS.get(one[value])
     if encoding is None:
         return _measured(one[at:])
-    text = one[_content(one, value) :].decode(encoding)
+    text = one[der.content(one, value) :].decode(encoding)
     return _measured(one[at:value] + b"\0" + prepare(text).encode("utf-8", "surrogatepass"))
 
 
@@ -174,15 +171,15 @@ def _measured(content: bytes) -> bytes:
 
 def _type_and_value(one: bytes) -> tuple[str, bytes]:
     """An attribute's type, dotted, and the DER of its value."""
-    at = _content(one, 0)
+    at = der.content(one, 0)
     value = der.after(one, at)
-    return der.oid(one[_content(one, at) : value]), one[value:]
+    return der.oid(one[der.content(one, at) : value]), one[value:]
 
 
 def _text(value: bytes) -> str:
     """A character string as it stands, anything else as its DER in hex (RFC 4514 section 2.4)."""
     encoding = _CHARACTER_STRINGS.get(value[0])
-    return f"#{value.hex()}" if encoding is None else value[_content(value, 0) :].decode(encoding)
+    return f"#{value.hex()}" if encoding is None else value[der.content(value, 0) :].decode(encoding)
 
 
 def _written(one: bytes) -> str:

@@ -48,32 +48,38 @@ _SEAL = object()
 class VerifiedPath:
     """The proof that a path verified at one moment; made by the search below and by nothing else.
 
-    `certificates` run from the leaf to the anchor's own; `origins` says of each where it was found;
-    `revocation` holds one proof for each certificate below the anchor, or nothing where revocation
-    was not asked for.
+    `certificates` run from the leaf to the anchor's own; `revocation` holds one proof for each
+    certificate below the anchor, or nothing where revocation was not asked for.
     """
 
-    __slots__ = ("anchor", "certificates", "origins", "revocation")
+    __slots__ = ("_trust", "anchor", "certificates", "revocation")
 
     def __init__(
         self,
         seal: object,
         certificates: tuple[Certificate, ...],
         anchor: TrustAnchor,
-        origins: tuple[Origin, ...],
+        trust: TrustStore,
         revocation: tuple[NotRevoked, ...],
     ) -> None:
         if seal is not _SEAL:
             raise TypeError("a VerifiedPath is made by verify_path alone")
         self.certificates = certificates
         self.anchor = anchor
-        self.origins = origins
         self.revocation = revocation
+        self._trust = trust
 
     @property
     def leaf(self) -> Certificate:
         """The certificate the path is about."""
         return self.certificates[0]
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """Where each of the certificates was found."""
+        middle = self.certificates[1:-1]
+        known = [Origin.KNOWN if self._trust.knows(one.der) else Origin.PRESENTED for one in middle]
+        return (Origin.PRESENTED, *known, Origin.ANCHOR)
 
 
 class Pool:
@@ -89,7 +95,7 @@ class Pool:
         self._trust = trust
         self._by_subject: dict[Name, list[Certificate]] = {}
         self.unreadable: Refused | None = None
-        new = {one.der: one for one in presented if not trust.knows(one.der)}
+        new = {one.der: one for one in presented if one is not leaf and not trust.knows(one.der)}
         new.pop(leaf.der, None)
         budget.take_certificates(len(new))
         for one in new.values():
@@ -203,12 +209,10 @@ class _Search:
         proofs: tuple[NotRevoked, ...] = ()
         if self.revocation is not None:
             proofs = self.revocation.check(certificates, anchor)
-        self.trust.memo.admit(path, [(below.sha256, above.spki) for below, above in pairwise(certificates)])
-        return VerifiedPath(_SEAL, certificates, anchor, self._origins(path), proofs)
-
-    def _origins(self, path: tuple[Certificate, ...]) -> tuple[Origin, ...]:
-        known = [Origin.KNOWN if self.trust.knows(one.der) else Origin.PRESENTED for one in path[1:]]
-        return (Origin.PRESENTED, *known, Origin.ANCHOR)
+        memo = self.trust.memo
+        if self.signatures or not memo.holds(path[0]):
+            memo.admit(path, [(below.sha256, above.spki) for below, above in pairwise(certificates)])
+        return VerifiedPath(_SEAL, certificates, anchor, self.trust, proofs)
 
     def _candidates(self, certificate: Certificate) -> list[Candidate]:
         """Everything whose subject is the issuer's name, the most promising first."""
@@ -258,7 +262,11 @@ def _is_final(refusal: Refused, leaf: Certificate) -> bool:
 
 def _loops(issuer: Certificate, path: tuple[Certificate, ...]) -> bool:
     """Whether the path already holds this name with this key: a circle, or a copy that can prove nothing more."""
-    return any(one.spki == issuer.spki and one.subject == issuer.subject for one in path)
+    spki = issuer.spki
+    for one in path:  # noqa: SIM110 - a generator costs more than what it would look at
+        if one.spki == spki and one.subject == issuer.subject:
+            return True
+    return False
 
 
 def _unlike(issuer: Certificate, wanted: bytes | None) -> int:
@@ -300,7 +308,8 @@ def verify_path(
     Raises `Refused` with the most useful reason, the certificate it is about, and the path it was met on.
     """
     budget = Budget() if budget is None else budget
-    at = at.replace(microsecond=0)
+    if at.microsecond:
+        at = at.replace(microsecond=0)
     bag = Pool(pool, leaf, trust, budget)
     search = _Search(bag, trust, at, policy, budget)
     if crls is not None:

@@ -79,11 +79,11 @@ class RevocationChecker:
         """
         proofs = []
         failure: Refused | None = None
-        identity = tuple([one.sha256 for one in path])
+        identities = tuple([one.sha256 for one in path])
         for position, certificate in enumerate(path[:-1]):
             link = Link(certificate, path[position + 1 :], anchor)
             try:
-                proofs.append(self._certificate(link, self._plan(link, identity[position:])))
+                proofs.append(self._certificate(link, self._plan(link, identities[position + 1 :])))
             except Refused as refusal:
                 if refusal.reason is Reason.BUDGET_EXCEEDED or (position == 0 and _is_revoked(refusal)):
                     raise
@@ -92,8 +92,13 @@ class RevocationChecker:
             raise failure
         return tuple(proofs)
 
-    def _plan(self, link: Link, identity: tuple[bytes, ...]) -> Plan:
-        """The certificate's plan, made once for a store; not so while a signer is proven, who may speak for himself."""
+    def _plan(self, link: Link, above: tuple[bytes, ...]) -> Plan:
+        """The certificate's plan, made once for a store; not so while a signer is proven, who may speak for himself.
+
+        Certificates with the same points below the same CAs share it.
+        """
+        certificate = link.certificate
+        identity = (certificate.crl_points, certificate.extensions.ca, *above)
         plan = None if self._signers.proving else self._crls.plans.get(identity)
         if plan is None:
             plan = plan_of(link, self._crls, self._signers, self._budget)
