@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from cryptography import x509
 
@@ -17,7 +18,7 @@ from authz.pki.names import Name
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes as PublicKey
@@ -53,6 +54,16 @@ class Layout(NamedTuple):
     key: bytes
 
 
+class KnownIssuer(NamedTuple):
+    """A name that issued certificates on verified paths, and the CRL points of such as state none."""
+
+    name: Name
+    points: Points
+
+
+NO_ISSUERS: Final[Mapping[bytes, KnownIssuer]] = MappingProxyType({})
+
+
 class Certificate:
     """One X.509 certificate. Immutable; equal when the DER is; read as far as it is asked.
 
@@ -60,20 +71,24 @@ class Certificate:
     (certificate_malformed, or the algorithm's reason) on first use.
     """
 
-    def __init__(self, der: bytes, parsed: x509.Certificate) -> None:
+    def __init__(self, der: bytes, parsed: x509.Certificate, issuers: Mapping[bytes, KnownIssuer]) -> None:
         self.der = der
         self.sha256 = self.fingerprint(der)
         self._parsed: x509.Certificate | None = parsed
+        self._issuers = issuers
 
     @classmethod
-    def parse(cls, der: bytes) -> Certificate:
-        """The certificate that `der` is. Raises `Refused` (certificate_malformed) for anything but one in DER."""
+    def parse(cls, der: bytes, issuers: Mapping[bytes, KnownIssuer] = NO_ISSUERS) -> Certificate:
+        """The certificate that `der` is. Raises `Refused` (certificate_malformed) for anything but one in DER.
+
+        `issuers` spares reading the name of an issuer again, by its DER.
+        """
         try:
             parsed = x509.load_der_x509_certificate(der)
             parsed.version  # noqa: B018 - read to have an unknown version refused here
         except PARSE_ERRORS as error:
             raise Refused(Reason.CERTIFICATE_MALFORMED, str(error), certificate=der) from error
-        return cls(der, parsed)
+        return cls(der, parsed, issuers)
 
     @staticmethod
     def fingerprint(der: bytes) -> bytes:
@@ -97,7 +112,8 @@ class Certificate:
     @_late
     def issuer(self) -> Name:
         """The issuer's distinguished name."""
-        return Name.read(self._layout.issuer)
+        known = self._issuers.get(self._layout.issuer)
+        return Name.read(self._layout.issuer) if known is None else known.name
 
     @_late
     def extensions(self) -> Extensions:
@@ -177,7 +193,19 @@ class Certificate:
     @_late
     def crl_points(self) -> Points:
         """The distribution points of the CRLs that may list it, the implied one last."""
-        return points_of(self.extensions.distribution_points, self.issuer)
+        stated = self.extensions.distribution_points
+        known = None if stated else self._issuers.get(self._layout.issuer)
+        return points_of(stated, self.issuer) if known is None else known.points
+
+    @property
+    def issuer_der(self) -> bytes:
+        """The issuer's name as it stands."""
+        return self._layout.issuer
+
+    @property
+    def known_issuer(self) -> KnownIssuer:
+        """What may be remembered of the issuer."""
+        return KnownIssuer(self.issuer, points_of((), self.issuer))
 
     @_late
     def san_names(self) -> frozenset[str]:

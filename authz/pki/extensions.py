@@ -5,7 +5,7 @@ The parser reads lazily and raises late; here every extension is read at once, a
 
 from __future__ import annotations
 
-from itertools import compress
+from itertools import compress, product
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -79,13 +79,12 @@ def read_extensions(parsed: x509.Certificate, data: bytes) -> Extensions:
         if extensions and parsed.version is not x509.Version.v3:
             raise ValueError("in a certificate of version 1")
         for extension in extensions:
-            oid = extension.oid.dotted_string
-            reader = _READERS.get(oid)
+            value = extension.value
+            reader = _READERS.get(type(value))
             if reader is not None:
-                reader(found, extension.value)
-            elif extension.critical:
-                # RFC 5280 section 4.2: a critical extension that is not recognized refuses.
-                found.unknown_critical += (oid,)
+                reader(found, value)
+            else:
+                _read_other(found, extension)
         if found.constrains_names:
             _check_distances(data)
     except PARSE_ERRORS as error:
@@ -108,11 +107,15 @@ _KEY_USAGE_BITS: Final = {
     "crl_sign": "cRLSign",
 }
 _bits = attrgetter(*_KEY_USAGE_BITS)
+_KEY_USAGES: Final = {
+    bits: frozenset(compress(_KEY_USAGE_BITS.values(), bits))
+    for bits in product((False, True), repeat=len(_KEY_USAGE_BITS))
+}
 
 
 # RFC 5280 section 4.2.1.3
 def _key_usage(found: Extensions, value: x509.KeyUsage) -> None:
-    found.key_usage = frozenset(compress(_KEY_USAGE_BITS.values(), _bits(value)))
+    found.key_usage = _KEY_USAGES[_bits(value)]
 
 
 # RFC 5280 section 4.2.1.12
@@ -202,24 +205,35 @@ def _policy_mappings(found: Extensions, value: x509.UnrecognizedExtension) -> No
     found.shapes_policies = True
 
 
-def _ignored(_found: Extensions, _value: x509.ExtensionType) -> None:
-    """Recognized, and without a say in path validation."""
-
-
-_READERS: Final[dict[str, Callable[[Extensions, Any], None]]] = {
-    "2.5.29.9": _ignored,  # subject directory attributes, RFC 5280 section 4.2.1.8
-    "2.5.29.14": _subject_key_id,
-    "2.5.29.15": _key_usage,
-    "2.5.29.17": _subject_alternative_name,
-    "2.5.29.18": _ignored,  # issuer alternative name, section 4.2.1.7
-    "2.5.29.19": _basic_constraints,
-    NAME_CONSTRAINTS: _name_constraints,
-    "2.5.29.31": _distribution_points,
-    "2.5.29.32": _policies,
-    POLICY_MAPPINGS: _policy_mappings,
-    "2.5.29.35": _authority_key_id,
-    "2.5.29.36": _policy_constraints,
-    "2.5.29.37": _extended_key_usage,
-    "2.5.29.46": _freshest_crl,
-    "2.5.29.54": _inhibit_any_policy,
+_READERS: Final[dict[type[x509.ExtensionType], Callable[[Extensions, Any], None]]] = {
+    x509.SubjectKeyIdentifier: _subject_key_id,
+    x509.KeyUsage: _key_usage,
+    x509.SubjectAlternativeName: _subject_alternative_name,
+    x509.BasicConstraints: _basic_constraints,
+    x509.NameConstraints: _name_constraints,
+    x509.CRLDistributionPoints: _distribution_points,
+    x509.CertificatePolicies: _policies,
+    x509.AuthorityKeyIdentifier: _authority_key_id,
+    x509.PolicyConstraints: _policy_constraints,
+    x509.ExtendedKeyUsage: _extended_key_usage,
+    x509.FreshestCRL: _freshest_crl,
+    x509.InhibitAnyPolicy: _inhibit_any_policy,
 }
+
+# Recognized, critical or not, and without a say in path validation.
+_WITHOUT_A_SAY: Final = frozenset(
+    {
+        "2.5.29.9",  # subject directory attributes, RFC 5280 section 4.2.1.8
+        "2.5.29.18",  # issuer alternative name, section 4.2.1.7
+    }
+)
+
+
+def _read_other(found: Extensions, extension: x509.Extension[x509.ExtensionType]) -> None:
+    """What the library leaves in octets, or what has no say."""
+    oid = extension.oid.dotted_string
+    if oid == POLICY_MAPPINGS and isinstance(extension.value, x509.UnrecognizedExtension):
+        _policy_mappings(found, extension.value)
+    elif extension.critical and oid not in _WITHOUT_A_SAY:
+        # RFC 5280 section 4.2: a critical extension that is not recognized refuses.
+        found.unknown_critical += (oid,)

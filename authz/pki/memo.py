@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from authz.pki.certificate import Certificate
+from authz.pki.certificate import Certificate, KnownIssuer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +18,9 @@ MAX_CERTIFICATES: Final = 4_096
 
 MAX_SIGNATURES: Final = 16_384
 """Signatures remembered per organization, about 200 octets each: four a certificate."""
+
+MAX_ISSUERS: Final = 256
+"""Names of issuers remembered per organization: more than any has CAs."""
 
 SignatureKey = tuple[bytes, bytes]
 """(SHA-256 of the signed object's whole DER, SHA-256 of the issuer's SubjectPublicKeyInfo).
@@ -65,6 +68,7 @@ class Memo:
     """
 
     def __init__(self, *, max_certificates: int = MAX_CERTIFICATES, max_signatures: int = MAX_SIGNATURES) -> None:
+        self._issuers: dict[bytes, KnownIssuer] = {}
         self._certificates: _Recent[bytes, Certificate] = _Recent(max_certificates)
         self._signatures: _Recent[SignatureKey, bool] = _Recent(max_signatures)
         self._crl_signatures: _Recent[SignatureKey, bool] = _Recent(max_signatures)
@@ -72,7 +76,7 @@ class Memo:
 
     def certificate(self, der: bytes) -> Certificate:
         """The certificate that `der` is, remembered or read anew. Raises `Refused` (certificate_malformed)."""
-        return self._certificates.get(der) or Certificate.parse(der)
+        return self._certificates.get(der) or Certificate.parse(der, self._issuers)
 
     def holds(self, certificate: Certificate) -> bool:
         """Whether the certificate is remembered."""
@@ -94,9 +98,14 @@ class Memo:
             if self._certificates.get(one.der) is None:
                 one.let_go()
                 self._certificates.put(one.der, one)
+                self._learn(one)
         for key in signatures:
             if self._signatures.get(key) is None:
                 self._signatures.put(key, True)
+
+    def _learn(self, certificate: Certificate) -> None:
+        if certificate.issuer_der not in self._issuers and len(self._issuers) < MAX_ISSUERS:
+            self._issuers[certificate.issuer_der] = certificate.known_issuer
 
     def admit_crl(self, key: SignatureKey, *, verified: bool) -> None:
         """Remember whether a CRL's signature verifies under a key.
