@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from authz.pki.crl_store import CrlStore
     from authz.pki.memo import SignatureKey
     from authz.pki.names import Name
-
-    Candidate = tuple[Certificate, TrustAnchor | None]
+    from authz.pki.trust_store import Candidate
 
 
 class Origin(StrEnum):
@@ -93,27 +92,27 @@ class Pool:
 
     def __init__(self, presented: Iterable[Certificate], leaf: Certificate, trust: TrustStore, budget: Budget) -> None:
         self._trust = trust
-        self._by_subject: dict[Name, list[Certificate]] = {}
+        self._by_subject: dict[Name, list[Candidate]] = {}
         self.unreadable: Refused | None = None
-        new = {one.der: one for one in presented if one is not leaf and not trust.knows(one.der)}
+        known = trust.known
+        new = {one.der: one for one in presented if one.der not in known}
         new.pop(leaf.der, None)
         budget.take_certificates(len(new))
         for one in new.values():
             try:
-                self._by_subject.setdefault(one.subject, []).append(one)
+                self._by_subject.setdefault(one.subject, []).append((one, None))
             except Refused as refusal:
                 self.unreadable = self.unreadable or refusal
 
-    def untrusted(self, subject: Name) -> Sequence[Certificate]:
-        """The intermediates of that name: known ones, then presented ones."""
-        known = self._trust.known_by_subject.get(subject)
+    def named(self, subject: Name) -> Sequence[Candidate]:
+        """Everything of that name: anchors, known intermediates, presented ones."""
         presented = self._by_subject.get(subject)
-        return [*known, *presented] if known and presented else known or presented or ()
+        known = self._trust.named(subject)
+        return [*known, *presented] if known and presented else presented or known
 
-    def all(self, subject: Name) -> list[Certificate]:
-        """Every certificate of that name, anchors first."""
-        anchors = self._trust.anchors_by_subject.get(subject, ())
-        return [*(one.certificate for one in anchors), *self.untrusted(subject)]
+    def certificates(self, subject: Name) -> list[Certificate]:
+        """The same, whatever they are."""
+        return [one for one, _ in self.named(subject)]
 
 
 class _Search:
@@ -214,18 +213,14 @@ class _Search:
             memo.admit(path, [(below.sha256, above.spki) for below, above in pairwise(certificates)])
         return VerifiedPath(_SEAL, certificates, anchor, self.trust, proofs)
 
-    def _candidates(self, certificate: Certificate) -> list[Candidate]:
+    def _candidates(self, certificate: Certificate) -> Sequence[Candidate]:
         """Everything whose subject is the issuer's name, the most promising first."""
-        issuer = certificate.issuer
-        found: list[Candidate] = [
-            (anchor.certificate, anchor)
-            for anchor in self.trust.anchors_by_subject.get(issuer, ())
-            if self.anchor is None or anchor is self.anchor
-        ]
-        found += [(one, None) for one in self.pool.untrusted(issuer)]
+        found = self.pool.named(certificate.issuer)
+        if self.anchor is not None:
+            found = [pair for pair in found if pair[1] is None or pair[1] is self.anchor]
         if len(found) > 1:
             wanted = certificate.extensions.authority_key_id
-            found.sort(key=lambda pair: (pair[1] is None, _unlike(pair[0], wanted)))
+            found = sorted(found, key=lambda pair: (pair[1] is None, _unlike(pair[0], wanted)))
         return found
 
     def _note(self, refusal: Refused, path: tuple[Certificate, ...]) -> None:
@@ -327,4 +322,4 @@ def _checker(
         search.revocation = checker
         return search.run(signer).certificates
 
-    return RevocationChecker(crls, at, budget, trust.memo, pool.all, prove, policy.algorithms)
+    return RevocationChecker(crls, at, budget, trust.memo, pool.certificates, prove, policy.algorithms)

@@ -11,7 +11,7 @@ from authz.pki.memo import Memo
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from cryptography import x509
 
@@ -32,8 +32,14 @@ class TrustAnchor:
     path_length: int | None = None
 
 
+Candidate = tuple[Certificate, TrustAnchor | None]
+"""A certificate that may issue another one, and the anchor that it is, if it is one."""
+
+
 class TrustStore:
     """Anchors and intermediates by subject, with the memo of what verified under them before.
+
+    `known` holds both by their DER.
 
     Raises `Refused` (trust_anchors_missing) when there is no anchor: emptiness trusts nobody.
     """
@@ -48,24 +54,29 @@ class TrustStore:
         if not self.anchors:
             raise Refused(Reason.TRUST_ANCHORS_MISSING)
         self.memo = Memo() if memo is None else memo
-        self.anchors_by_subject: dict[Name, list[TrustAnchor]] = {}
-        self.known_by_subject: dict[Name, list[Certificate]] = {}
-        self.anchor_ders = frozenset(one.certificate.der for one in self.anchors)
-        self._known: dict[bytes, Certificate] = {one.certificate.der: one.certificate for one in self.anchors}
+        self.known: dict[bytes, Certificate] = {}
+        self._by_subject: dict[Name, list[Candidate]] = {}
         for anchor in self.anchors:
-            self.anchors_by_subject.setdefault(anchor.certificate.subject, []).append(anchor)
-        for one in {one.der: one for one in intermediates}.values():
-            if one.der not in self.anchor_ders:
-                self.known_by_subject.setdefault(one.subject, []).append(one)
-                self._known[one.der] = one
+            self._add(anchor.certificate, anchor)
+        for one in intermediates:
+            if one.der not in self.known:
+                self._add(one, None)
+
+    def _add(self, certificate: Certificate, anchor: TrustAnchor | None) -> None:
+        self.known[certificate.der] = certificate
+        self._by_subject.setdefault(certificate.subject, []).append((certificate, anchor))
+
+    def named(self, subject: Name) -> Sequence[Candidate]:
+        """The certificates of that name, anchors first."""
+        return self._by_subject.get(subject, ())
 
     def parse(self, der: bytes) -> Certificate:
         """The certificate that `der` is, read already if it is ours or was on a verified path before.
 
         Raises `Refused` (certificate_malformed).
         """
-        return self._known.get(der) or self.memo.certificate(der)
+        return self.known.get(der) or self.memo.certificate(der)
 
     def knows(self, der: bytes) -> bool:
         """Whether the certificate is an anchor or intermediate of ours."""
-        return der in self._known
+        return der in self.known

@@ -27,8 +27,8 @@ def test_certificates_are_found_by_subject() -> None:
     """Several of one name; a copy counts once, an anchor is no intermediate."""
     root, ca, other = parsed(ROOT, CA, OTHER)
     store = TrustStore([root], [ca, other, *parsed(CA), root])
-    assert [one.certificate for one in store.anchors_by_subject[root.subject]] == [root]
-    assert store.known_by_subject == {ca.subject: [ca, other]}
+    assert [one for one, anchor in store.named(root.subject) if anchor is store.anchors[0]] == [root]
+    assert store.named(ca.subject) == [(ca, None), (other, None)]
 
 
 def test_anchor_keeps_the_operators_constraints() -> None:
