@@ -84,10 +84,10 @@ class AlgorithmRules:
     min_rsa_bits: int = MIN_RSA_BITS
     max_rsa_bits: int = MAX_RSA_BITS
 
-    def check_signature(self, signed: Signed) -> None:
+    def check_signature(self, algorithm: str) -> None:
         """Raises `Refused` (algorithm_not_allowed) unless the signature algorithm is accepted, whatever the key."""
-        if signed.oid not in self.signatures:
-            raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"signature algorithm {signed.oid}")
+        if algorithm not in self.signatures:
+            raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"signature algorithm {algorithm}")
 
     def check_key(self, key: Key) -> None:
         """Raises `Refused` (algorithm_not_allowed, key_size_not_allowed) unless the key is accepted."""
@@ -113,7 +113,7 @@ class Signed:
         self.oid = parsed.signature_algorithm_oid.dotted_string
         self.signature = parsed.signature
         self.tbs = tbs
-        DEFAULT_ALGORITHMS.check_signature(self)
+        DEFAULT_ALGORITHMS.check_signature(self.oid)
         self._key_type, self._arguments = _SIGNATURES[self.oid]
         if self.oid == RSA_PSS:
             self._arguments = _pss(parsed)

@@ -46,9 +46,10 @@ class _late(Generic[T]):  # noqa: N801 - stands where @cached_property would
 
 
 class Layout(NamedTuple):
-    """Raw DER: the to-be-signed part, the names, the SubjectPublicKeyInfo."""
+    """Raw DER: the to-be-signed part, the content of the serial number, the names, the SubjectPublicKeyInfo."""
 
     tbs: bytes
+    serial: bytes
     issuer: bytes
     subject: bytes
     key: bytes
@@ -85,7 +86,6 @@ class Certificate:
         """
         try:
             parsed = x509.load_der_x509_certificate(der)
-            parsed.version  # noqa: B018 - read to have an unknown version refused here
         except PARSE_ERRORS as error:
             raise Refused(Reason.CERTIFICATE_MALFORMED, str(error), certificate=der) from error
         return cls(der, parsed, issuers)
@@ -101,8 +101,10 @@ class Certificate:
         return self._parsed or x509.load_der_x509_certificate(self.der)
 
     def let_go(self) -> None:
-        """Let go of the library's object, which is several times as large as what was read from it."""
+        """Let go of what takes several times the room of what was read from it, and can be made anew."""
         self._parsed = None
+        for name in ("_layout", "signed"):
+            self.__dict__.pop(name, None)
 
     @_late
     def subject(self) -> Name:
@@ -151,9 +153,14 @@ class Certificate:
         return Signed(self.x509, self._layout.tbs)
 
     @_late
+    def signature_algorithm(self) -> str:
+        """The algorithm of the issuer's signature, dotted: one that the tables of `authz.pki.algorithms` hold."""
+        return self.signed.oid
+
+    @_late
     def serial(self) -> int:
         """The serial number, which may be zero or negative (RFC 5280 section 4.1.2.2 asks to cope)."""
-        return self.x509.serial_number
+        return int.from_bytes(self._layout.serial, "big", signed=True)
 
     @_late
     def not_before(self) -> datetime:
@@ -197,15 +204,11 @@ class Certificate:
         known = None if stated else self._issuers.get(self._layout.issuer)
         return points_of(stated, self.issuer) if known is None else known.points
 
-    @property
-    def issuer_der(self) -> bytes:
-        """The issuer's name as it stands."""
-        return self._layout.issuer
-
-    @property
-    def known_issuer(self) -> KnownIssuer:
-        """What may be remembered of the issuer."""
-        return KnownIssuer(self.issuer, points_of((), self.issuer))
+    def introduce_issuer(self, issuers: dict[bytes, KnownIssuer], bound: int) -> None:
+        """Add what may be remembered of the issuer to `issuers`, as long as they are fewer than `bound`."""
+        der = self._layout.issuer
+        if der not in issuers and len(issuers) < bound:
+            issuers[der] = KnownIssuer(self.issuer, points_of((), self.issuer))
 
     @_late
     def san_names(self) -> frozenset[str]:
@@ -241,4 +244,10 @@ def _layout(data: bytes) -> Layout:
     validity = asn1.after(data, issuer)
     subject = asn1.after(data, validity)
     key = asn1.after(data, subject)
-    return Layout(data[start:end], data[issuer:validity], data[subject:key], data[key : asn1.after(data, key)])
+    return Layout(
+        data[start:end],
+        data[asn1.content(data, at) : algorithm],
+        data[issuer:validity],
+        data[subject:key],
+        data[key : asn1.after(data, key)],
+    )

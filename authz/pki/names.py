@@ -145,10 +145,10 @@ def _elements(data: bytes) -> list[bytes]:
 
 def _rdn(rdn: bytes) -> bytes:
     """RelativeDistinguishedName ::= SET OF AttributeTypeAndValue; a set is compared without regard to its order."""
-    attributes = _elements(rdn)
-    if len(attributes) == 1:
-        return _measured(_attribute(attributes[0]))
-    return _measured(b"".join(sorted(map(_attribute, attributes))))
+    at = der.content(rdn, 0)
+    if der.after(rdn, at) == len(rdn):
+        return _measured(_attribute(rdn[at:]))
+    return _measured(b"".join(sorted(map(_attribute, _elements(rdn)))))
 
 
 def _attribute(one: bytes) -> bytes:

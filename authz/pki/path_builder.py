@@ -208,10 +208,16 @@ class _Search:
         proofs: tuple[NotRevoked, ...] = ()
         if self.revocation is not None:
             proofs = self.revocation.check(certificates, anchor)
-        memo = self.trust.memo
-        if self.signatures or not memo.holds(path[0]):
-            memo.admit(path, [(below.sha256, above.spki) for below, above in pairwise(certificates)])
+        self._remember(certificates)
         return VerifiedPath(_SEAL, certificates, anchor, self.trust, proofs)
+
+    def _remember(self, certificates: tuple[Certificate, ...]) -> None:
+        """Admit what the completed path taught, and nothing that was learned on the way to nowhere."""
+        memo = self.trust.memo
+        new = [one for one in certificates[:-1] if not memo.holds(one)]
+        if new or self.signatures:
+            keys = [(below.sha256, above.spki) for below, above in pairwise(certificates)]
+            memo.admit(new, [key for key in keys if key in self.signatures])
 
     def _candidates(self, certificate: Certificate) -> Sequence[Candidate]:
         """Everything whose subject is the issuer's name, the most promising first."""
@@ -257,9 +263,9 @@ def _is_final(refusal: Refused, leaf: Certificate) -> bool:
 
 def _loops(issuer: Certificate, path: tuple[Certificate, ...]) -> bool:
     """Whether the path already holds this name with this key: a circle, or a copy that can prove nothing more."""
-    spki = issuer.spki
+    name = issuer.subject
     for one in path:  # noqa: SIM110 - a generator costs more than what it would look at
-        if one.spki == spki and one.subject == issuer.subject:
+        if one.subject == name and one.spki == issuer.spki:
             return True
     return False
 

@@ -59,10 +59,10 @@ def _check_key(certificate: Certificate, policy: ValidationPolicy) -> None:
 
 def check_signed(certificate: Certificate, policy: ValidationPolicy) -> None:
     """The algorithm of a signature that must verify, in the same way. Raises `Refused` (algorithm_not_allowed)."""
-    signed = certificate.signed
+    algorithm = certificate.signature_algorithm
     if policy.algorithms is not DEFAULT_ALGORITHMS:
         try:
-            policy.algorithms.check_signature(signed)
+            policy.algorithms.check_signature(algorithm)
         except Refused as refusal:
             raise _refusal(refusal.reason, refusal.detail, certificate) from refusal
 
@@ -82,7 +82,7 @@ def check_leaf(leaf: Certificate, policy: ValidationPolicy) -> None:
     elif purpose not in purposes and (policy.require_extended_key_usage or ANY_EXTENDED_KEY_USAGE not in purposes):
         raise _refusal(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, f"the leaf is not good for {purpose}", leaf)
     # 4.2.1.12: whatever the purpose, the key usage must be consistent with it.
-    if policy.key_usage and found.key_usage is not None and not found.key_usage & policy.key_usage:
+    if policy.key_usage and found.key_usage is not None and found.key_usage.isdisjoint(policy.key_usage):
         raise _refusal(Reason.KEY_USAGE_NOT_ALLOWED, f"the leaf's key is not for {', '.join(policy.key_usage)}", leaf)
 
 
