@@ -13,7 +13,7 @@ from pki_handmade import handmade, raw_name, sequence, tlv
 from pki_outcome import parsed
 
 from authz.errors import Refused
-from authz.pki.certificate import Certificate
+from authz.pki.certificate import Certificate, KnownIssuer
 from authz.reasons import Reason
 
 ROOT = Authority.root()
@@ -151,3 +151,27 @@ def test_points_of_crls_end_with_the_implied_one() -> None:
     """The issuer's own name."""
     one = parsed(LEAF)[0]
     assert one.crl_points[-1].crl_issuers == (one.issuer,)
+
+
+def test_what_was_let_go_of_is_made_anew() -> None:
+    """A remembered certificate keeps what it was read for; the rest comes from its DER again, the same."""
+    one = parsed(LEAF)[0]
+    before = (one.signed.tbs, one.serial, one.spki, one.public_key, one.not_after, one.extensions)
+    one.let_go()
+    assert (one.signed.tbs, one.serial, one.spki, one.public_key, one.not_after, one.extensions) == before
+    assert one.x509 == LEAF.certificate
+    one.let_go()
+    assert one.x509 == LEAF.certificate
+
+
+def test_name_of_an_introduced_issuer_is_shared() -> None:
+    """With the distribution point it implies, for every certificate of that issuer."""
+    issuers: dict[bytes, KnownIssuer] = {}
+    first = parsed(LEAF)[0]
+    first.introduce_issuer(issuers, 1)
+    first.introduce_issuer(issuers, 2)
+    parsed(Authority.root("Other").leaf())[0].introduce_issuer(issuers, 1)
+    assert [one.name for one in issuers.values()] == [first.issuer]
+    second = Certificate.parse(ROOT.leaf("bob").der, issuers)
+    assert second.issuer is first.issuer
+    assert second.crl_points is first.crl_points

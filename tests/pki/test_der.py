@@ -155,3 +155,10 @@ def test_after_is_where_the_element_ends(content: bytes, behind: bytes) -> None:
     """On what is DER the short cut agrees with the strict reader."""
     data = tlv(der.OCTET_STRING, content) + behind
     assert der.after(data, 0) == der.element(data, 0, len(data))[2]
+
+
+@given(st.binary(max_size=300))
+def test_content_is_where_the_element_begins(content: bytes) -> None:
+    """Behind tag and length, however many octets the length takes."""
+    data = tlv(0x04, content)
+    assert data[der.content(data, 0) :] == content

@@ -83,3 +83,11 @@ def test_reasons_together_are_all() -> None:
     assert reasons_of(x509.ReasonFlags) == reasons_of(None) == ALL_REASONS
     assert reasons_of([x509.ReasonFlags.unspecified, x509.ReasonFlags.remove_from_crl]) == 0
     assert sum(reasons_of([one]) for one in x509.ReasonFlags) == ALL_REASONS
+
+
+def test_points_are_a_key_by_what_they_hold() -> None:
+    """Two certificates with the same points have one plan; the hash is computed once."""
+    one, same, other = points_of((), CA), points_of((), CA), points_of((), DELEGATE)
+    assert hash(one) == hash(same) == hash(one)
+    assert {one: 1}[same] == 1
+    assert one != other

@@ -7,6 +7,7 @@ from pki_factory import Authority
 from pki_outcome import parsed
 
 from authz.errors import Refused
+from authz.pki.certificate import KnownIssuer
 from authz.pki.memo import Memo, SignatureKey
 from authz.reasons import Reason
 
@@ -52,8 +53,11 @@ def test_memory_is_bounded_and_keeps_what_is_used() -> None:
     """Of the rest the oldest go first."""
     memo = Memo(max_certificates=4, max_signatures=4)
     for number, leaf in enumerate(LEAVES):
-        memo.admit([leaf, LEAVES[0]], [key(number), key(0)])
+        memo.admit([leaf], [key(number)])
+        assert memo.holds(LEAVES[0])
+        assert memo.verified(key(0))
         assert len(memo) <= 8
+    assert not memo.holds(LEAVES[1])
     assert memo.certificate(LEAVES[0].der) is LEAVES[0]
     assert memo.verified(key(0))
     assert memo.certificate(LEAVES[1].der) is not LEAVES[1]
@@ -71,3 +75,31 @@ def test_verdict_on_a_crl_is_kept_apart() -> None:
     assert memo.crl_verdict(key(19)) is False
     assert memo.crl_verdict(key(1)) is None
     assert not memo.verified(key(0))
+
+
+def test_name_of_an_issuer_is_read_once() -> None:
+    """Certificates of a CA that was on a verified path share its name and its points."""
+    memo = Memo()
+    memo.admit(LEAVES[:1], [])
+    one, other = memo.certificate(LEAVES[1].der), memo.certificate(LEAVES[2].der)
+    assert one.issuer is other.issuer
+    assert one.issuer == LEAVES[1].issuer
+    assert one.crl_points is other.crl_points
+    assert one.crl_points == LEAVES[1].crl_points
+
+
+def test_names_of_issuers_are_bounded() -> None:
+    """Beyond the bound they are read each time."""
+    issuers: dict[bytes, KnownIssuer] = {}
+    LEAVES[0].introduce_issuer(issuers, 1)
+    parsed(Authority.root("Other").leaf())[0].introduce_issuer(issuers, 1)
+    assert [one.name for one in issuers.values()] == [LEAVES[0].issuer]
+
+
+def test_remembered_certificate_is_small_and_complete() -> None:
+    """What was let go of is made anew when it is asked for."""
+    one = parsed(ROOT.leaf("alice"))[0]
+    before = (one.signed.tbs, one.serial, one.spki, one.public_key)
+    Memo().admit([one], [])
+    assert (one.signed.tbs, one.serial, one.spki, one.public_key) == before
+    assert parsed(ROOT)[0].x509.subject == ROOT.certificate.subject

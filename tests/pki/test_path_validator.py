@@ -210,6 +210,7 @@ def test_constraints_of_every_ca_are_gathered() -> None:
     """And applied to what is below it, not to itself."""
     narrow = ROOT.intermediate("CA", extensions=[(x509.NameConstraints(None, [DNS("example.test")]), True)])
     assert reason(narrow.leaf(), narrow, anchors=[ROOT]) is OUT
+    assert reason(narrow.leaf(without=[x509.SubjectAlternativeName]), narrow, anchors=[ROOT]) is None
 
 
 def test_nothing_is_asked_of_extensions_without_a_say() -> None:
