@@ -172,6 +172,7 @@ def test_name_of_an_introduced_issuer_is_shared() -> None:
     first.introduce_issuer(issuers, 2)
     parsed(Authority.root("Other").leaf())[0].introduce_issuer(issuers, 1)
     assert [one.name for one in issuers.values()] == [first.issuer]
-    second = Certificate.parse(ROOT.leaf("bob").der, issuers)
-    assert second.issuer is first.issuer
-    assert second.crl_points is first.crl_points
+    second, third = (Certificate.parse(ROOT.leaf(name).der, issuers) for name in ("bob", "carol"))
+    assert second.issuer is third.issuer is first.issuer
+    assert second.crl_points is third.crl_points
+    assert second.crl_points == first.crl_points
