@@ -43,6 +43,7 @@ def test_certificate_says_what_the_library_says() -> None:
         other.not_valid_after_utc,
     )
     assert one.public_key == other.public_key()
+    assert one.signature_algorithm == other.signature_algorithm_oid.dotted_string
     assert (one.key.kind, one.key_cost, one.v3, one.self_issued) == ("secp256r1", 1, True, False)
 
 
