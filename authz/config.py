@@ -136,6 +136,13 @@ class LogSettings(_Section):
     decisions: bool = Field(True, description="One line a decision.")
 
 
+class HistorySettings(_Section):
+    """What is kept of refused requests, and of those that `observe` let pass, for `authz decisions`."""
+
+    rows: int = Field(20_000, ge=0, le=1_000_000, description="Decisions kept, about 1 KB each; 0 keeps none.")
+    days: int = Field(30, ge=1, le=3650, description="Days after which a decision is forgotten.")
+
+
 class Settings(BaseSettings):
     """All settings."""
 
@@ -154,6 +161,7 @@ class Settings(BaseSettings):
     ops: OpsSettings = Field(default_factory=OpsSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    history: HistorySettings = Field(default_factory=HistorySettings)
 
     @field_validator("listener")
     @classmethod

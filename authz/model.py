@@ -196,3 +196,36 @@ class CheckRequest:
         """Every value of the header `name` (lower case), in order."""
         wanted = name.encode("ascii")
         return [value for key, value in self.headers if key == wanted]
+
+
+class Outcome(StrEnum):
+    """Why a decision is in the history: it refused, or `observe` let pass what `required` would have refused."""
+
+    DENIED = "denied"
+    OBSERVED = "observed"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One decision of the history, with what is needed to decide the same request again.
+
+    `reason` is the reason's value, of this version or an earlier one. `organization`, `user`, `certificate`
+    (SHA-256 of the leaf) and `subject` are there as far as the gates came. `headers` are those gate 1
+    looked at, raw; None where they were too large to keep. No token is kept, nor any other header.
+    """
+
+    decision_id: str
+    at: datetime
+    door: str
+    outcome: Outcome
+    reason: str
+    detail: str = ""
+    host: str = ""
+    method: str = ""
+    target: str = ""
+    organization: str = ""
+    user: str = ""
+    confirmation: bytes | None = None
+    certificate: bytes | None = None
+    subject: str = ""
+    headers: tuple[tuple[bytes, bytes], ...] | None = None

@@ -14,12 +14,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.clock import SystemClock
 from authz.config import HopSettings, IdentitySettings, ListenerSettings, PayloadSettings, Settings, UserNameSettings
-from authz.directory import DirectoryReader
+from authz.directory import DirectoryReader, History, HistoryLimits
 from authz.directory.migrate import migrate
 from authz.errors import ConfigError, Refused, StoreError
 from authz.identity import BearerToken, KeyRing, PayloadHeader, UserNameHeader
 from authz.model import HeaderRules
 from authz.pki import Certificate, TrustStore
+from authz.ports import Observer
 from authz.service import Limits, Service
 from authz.telemetry import Telemetry
 from authz.view import Door, Hop, IdentitySource
@@ -41,6 +42,7 @@ class Runtime:
         self.telemetry = telemetry or Telemetry(log_decisions=settings.log.decisions)
         self._clock = SystemClock()
         self._directory: DirectoryReader | None = None
+        self._history: History | None = None
         self._servers: list[tuple[asyncio.Server, Server]] = []
         self._inodes: list[tuple[str, int | None]] = []
         self._stopping = False
@@ -66,12 +68,24 @@ class Runtime:
             raise StoreError(f"the directory cannot be read: {refusal.detail}", hint=settings.database) from refusal
         limits = Limits(settings.limits.concurrent_checks, seconds=settings.limits.check_seconds)
         keys = KeyRing(monotonic=self._clock.monotonic, warn=warn)
-        service = Service(directory, self._clock, self.telemetry, sources=(keys,), limits=limits)
+        observers: tuple[Observer, ...] = (self.telemetry, *self._keep_history())
+        service = Service(directory, self._clock, *observers, sources=(keys,), limits=limits)
         await self._listen("ops", settings.ops.address, Ops(self.telemetry, lambda: self.ready))
         for one in settings.listener:
             endpoints = Endpoints(one.prefix, one.fixed_path, one.auth_request_path)
             handler = Checks(service.check, door_of(one, keys), endpoints)
             await self._listen(one.name, one.address, handler, one)
+
+    def _keep_history(self) -> tuple[History, ...]:
+        settings = self._settings.history
+        if not settings.rows:
+            return ()
+        limits = HistoryLimits(settings.rows, settings.days)
+        telemetry = self.telemetry
+        history = History(self._settings.database, self._clock, limits, lost=telemetry.lost, warn=telemetry.warn)
+        history.start()
+        self._history = history
+        return (history,)
 
     async def _listen(
         self, name: str, address: str, handler: Handler, listener: ListenerSettings | None = None
@@ -107,12 +121,17 @@ class Runtime:
             await server.shutdown(self._settings.limits.stop_seconds)
         for address, inode in self._inodes:
             remove(address, inode)
+        if self._history is not None:
+            await self._history.close()
         if self._directory is not None:
             await self._directory.close()
 
 
-def door_of(settings: ListenerSettings, keys: KeyRing) -> Door:
-    """The listener as the core sees it. Raises `ConfigError` for gateways' anchors that cannot be read."""
+def door_of(settings: ListenerSettings, keys: KeyRing | None = None) -> Door:
+    """The listener as the core sees it; without `keys` it has no identity source.
+
+    Raises `ConfigError` for gateways' anchors that cannot be read.
+    """
     header = HeaderRules(
         certificate_header=settings.certificate.header,
         form=settings.certificate.form,
@@ -122,7 +141,7 @@ def door_of(settings: ListenerSettings, keys: KeyRing) -> Door:
     )
     organizations = None if settings.organizations is None else frozenset(settings.organizations)
     hops = tuple(map(_hop, settings.hops))
-    identity = tuple(_source(one, keys) for one in settings.identity)
+    identity = () if keys is None else tuple(_source(one, keys) for one in settings.identity)
     return Door(settings.name, identity, header, hops, organizations)
 
 

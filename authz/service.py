@@ -36,14 +36,13 @@ class Service:
         self,
         directory: Directory,
         clock: Clock,
-        observer: Observer,
-        *,
+        *observers: Observer,
         sources: Sequence[Source] = (),
         limits: Limits | None = None,
     ) -> None:
         self._directory = directory
         self._clock = clock
-        self._observer = observer
+        self._observers = observers
         self._sources = (directory, *sources)
         self._limits = limits or Limits()
         self._waiting = 0
@@ -56,9 +55,12 @@ class Service:
         except Refused as refusal:
             decision = Deny(refusal.reason, refusal.detail, Evidence())
         except Exception as error:  # noqa: BLE001 - fail closed: the one place that catches everything, and denies
-            self._observer.failed(check, door, error)
+            for observer in self._observers:
+                observer.failed(check, door, error)
             decision = Deny(Reason.INTERNAL_ERROR, type(error).__name__, Evidence())
-        self._observer.decided(check, door, decision, self._clock.monotonic() - started)
+        seconds = self._clock.monotonic() - started
+        for observer in self._observers:
+            observer.decided(check, door, decision, seconds)
         return decision
 
     async def _decide(self, check: CheckRequest, door: Door) -> Decision:

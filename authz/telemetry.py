@@ -52,6 +52,7 @@ class Telemetry:
         )
         self._failures = Counter("authz_failures", "Checks that failed inside.", registry=self.registry)
         self._unwritten = Counter("authz_log_unwritten", "Log lines that could not be written.", registry=self.registry)
+        self._lost = Counter("authz_history_lost", "Decisions that the history could not keep.", registry=self.registry)
         self._confirmed = Gauge(
             "authz_directory_confirmed", "1 while the directory's revision is confirmed.", registry=self.registry
         )
@@ -94,6 +95,10 @@ class Telemetry:
         self._rejected.inc()
         name, reason = type(error).__name__, Reason.REQUEST_MALFORMED.value
         self._write("warning", "rejected", reason=reason, status=status, error=name)
+
+    def lost(self, decisions: int) -> None:
+        """Count decisions that the history could not keep."""
+        self._lost.inc(decisions)
 
     def warn(self, message: str) -> None:
         """Something the operator should mend."""

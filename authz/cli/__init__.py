@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from authz import __version__
-from authz.cli import anchors, certificates, check, crls, organizations, run, users
+from authz.cli import anchors, certificates, check, crls, decisions, organizations, run, users
 from authz.cli.output import fail
 from authz.errors import ConfigError, Refused, StoreError
 
@@ -27,6 +27,7 @@ app.add_typer(anchors.intermediate_app, name="intermediate")
 app.add_typer(users.app, name="user")
 app.add_typer(certificates.app, name="cert")
 app.add_typer(crls.app, name="crl")
+app.add_typer(decisions.app, name="decisions")
 app.command("check")(check.check)
 app.command("serve")(run.serve)
 app.command("demo")(run.demo)

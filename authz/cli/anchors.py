@@ -9,12 +9,15 @@ import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.cli.options import AsJson, open_store
-from authz.cli.output import Row, emit, fail, hint, say
+from authz.cli.output import Row, emit, emit_one, fail, hint, say
 from authz.cli.pem_file import read_certificates
 from authz.directory.store import StoredCertificate
 from authz.envoy_secret import replace_file, request_level_secret, sds_secret
 from authz.errors import ConfigError
 from authz.pki import Certificate
+
+SHARED = "(shared)"
+"""Stands where the name of an organization would."""
 
 anchor_app = typer.Typer(help="Trust anchors: the CAs an organization trusts.", no_args_is_help=True)
 intermediate_app = typer.Typer(help="Intermediates: CAs that are known, and still must verify.", no_args_is_help=True)
@@ -35,25 +38,33 @@ def _split(arguments: list[str], *, shared: bool, second: str) -> tuple[str | No
 
 
 @anchor_app.command("add", epilog="Example: authz anchor add acme roots.pem, or authz anchor add --shared roots.pem")
-def add_anchor(context: typer.Context, arguments: Arguments, shared: Shared = False) -> None:
+def add_anchor(context: typer.Context, arguments: Arguments, shared: Shared = False, as_json: AsJson = False) -> None:
     """Trust the CA certificates in a file."""
     organization, file = _split(arguments, shared=shared, second="FILE")
     found = _cas(Path(file))
     with open_store(context) as store:
         new = store.add_anchors(organization, found)
-    say(f"{new} of {len(found)} anchors are new")
+    _emit_added(organization, found, new, as_json=as_json)
     hint("every CA on a path needs a CRL: authz crl add FILE; Envoy's own bundle: authz anchor export --sds FILE")
 
 
 @intermediate_app.command("add", epilog="Example: authz intermediate add acme issuing-ca.pem")
-def add_intermediate(context: typer.Context, arguments: Arguments, shared: Shared = False) -> None:
+def add_intermediate(
+    context: typer.Context, arguments: Arguments, shared: Shared = False, as_json: AsJson = False
+) -> None:
     """Know the CA certificates in a file, for clients that do not send them."""
     organization, file = _split(arguments, shared=shared, second="FILE")
     found = _cas(Path(file))
     with open_store(context) as store:
         new = store.add_intermediates(organization, found)
-    say(f"{new} of {len(found)} intermediates are new")
+    _emit_added(organization, found, new, as_json=as_json)
     hint("every CA on a path needs a CRL: authz crl add FILE")
+
+
+def _emit_added(organization: str | None, found: list[Certificate], new: list[Certificate], *, as_json: bool) -> None:
+    rows = [{**_describe(StoredCertificate(organization, one)), "new": one in new} for one in found]
+    emit(rows, as_json=as_json)
+    say(f"{len(new)} of {len(found)} are new")
 
 
 def _cas(path: Path) -> list[Certificate]:
@@ -89,7 +100,7 @@ def list_intermediates(context: typer.Context, organization: Owner = None, as_js
 
 def _describe(one: StoredCertificate) -> Row:
     return {
-        "organization": one.organization or "(shared)",
+        "organization": one.organization or SHARED,
         "subject": one.certificate.subject.text,
         "not_after": one.certificate.not_after,
         "sha256": one.certificate.sha256,
@@ -97,21 +108,24 @@ def _describe(one: StoredCertificate) -> Row:
 
 
 @anchor_app.command("remove", epilog="Example: authz anchor remove acme 3f2a… (list shows the SHA-256)")
-def remove_anchor(context: typer.Context, arguments: Sha256, shared: Shared = False) -> None:
+def remove_anchor(context: typer.Context, arguments: Sha256, shared: Shared = False, as_json: AsJson = False) -> None:
     """Trust a CA no longer; every certificate below it is refused from the next second on."""
     organization, digest = _split(arguments, shared=shared, second="SHA256")
     with open_store(context) as store:
         store.remove_anchor(organization, _digest(digest))
-    say("removed; export Envoy's bundle again: authz anchor export --sds FILE")
+    emit_one({"removed": digest.lower(), "organization": organization or SHARED}, as_json=as_json)
+    hint("export Envoy's bundle again: authz anchor export --sds FILE")
 
 
 @intermediate_app.command("remove")
-def remove_intermediate(context: typer.Context, arguments: Sha256, shared: Shared = False) -> None:
+def remove_intermediate(
+    context: typer.Context, arguments: Sha256, shared: Shared = False, as_json: AsJson = False
+) -> None:
     """Know an intermediate no longer."""
     organization, digest = _split(arguments, shared=shared, second="SHA256")
     with open_store(context) as store:
         store.remove_intermediate(organization, _digest(digest))
-    say("removed")
+    emit_one({"removed": digest.lower(), "organization": organization or SHARED}, as_json=as_json)
 
 
 def _digest(text: str) -> bytes:
@@ -134,12 +148,15 @@ def export(
         bool,
         typer.Option("--request-level", help="With --sds: let the proxy refuse no certificate."),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write anchors for the proxy's own validation, in one step a watching proxy sees whole; stdout by default."""
     if request_level:
         if sds is None:
             raise typer.BadParameter("--request-level goes with --sds")
         replace_file(sds, request_level_secret())
+        if as_json:
+            emit_one({"anchors": [], "files": [str(sds)]}, as_json=True)
         say("the proxy asks for a certificate and refuses none; who may pass is the service's alone to say")
         return
     with open_store(context) as store:
@@ -153,6 +170,9 @@ def export(
         replace_file(out, pem)
     if sds is not None:
         replace_file(sds, sds_secret(pem))
-    if out is None and sds is None:
+    if as_json:
+        files = [str(one) for one in (out, sds) if one is not None]
+        emit_one({"anchors": [one.sha256 for one in found.values()], "files": files}, as_json=True)
+    elif out is None and sds is None:
         typer.echo(pem, nl=False)
     say(f"{len(found)} anchors exported")

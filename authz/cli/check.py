@@ -4,55 +4,119 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from authz.cli.options import AsJson, moment, settings_of
-from authz.cli.output import Row, emit, hint, say
+from authz.cli.options import AsJson, moment, open_store, settings_of
+from authz.cli.output import Row, emit, emit_one, hint, say
 from authz.cli.pem_file import read_certificates, split_leaf
 from authz.clock import SystemClock
 from authz.decision import Decision, Deny, Evidence, evaluate
 from authz.directory import DirectoryReader
 from authz.directory.migrate import migrate
-from authz.errors import NotLoaded
+from authz.errors import ConfigError, NotLoaded, Refused, StoreError
 from authz.headers import present
-from authz.model import CheckRequest, Identity, Organization
+from authz.model import CheckRequest, Identity, Organization, Outcome
 from authz.pki import Certificate, VerifiedPath
-from authz.reasons import Gate
+from authz.reasons import Gate, Reason
+from authz.runtime import door_of
 from authz.view import Door
 
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """The identity source of an offline check: the operator says who."""
+    """The identity source of an offline check: the operator, or the history, says who; None when neither knows."""
 
-    user: str
+    user: str | None
+    confirmation: bytes | None = None
 
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:  # noqa: ARG002
-        return Identity(self.user)
+        if self.user is None:
+            raise Refused(
+                Reason.IDENTITY_MISSING, "the request was refused before its user was known; tokens are not kept"
+            )
+        return Identity(self.user, self.confirmation)
 
 
 def check(
     context: typer.Context,
-    host: Annotated[str, typer.Argument(metavar="HOST", help="The Host the request is for.")],
-    user: Annotated[str, typer.Argument(metavar="USER", help="Who the token says it is.")],
+    host: Annotated[str | None, typer.Argument(metavar="HOST", help="The Host the request is for.")] = None,
+    user: Annotated[str | None, typer.Argument(metavar="USER", help="Who the token says it is.")] = None,
     cert: Annotated[Path | None, typer.Option("--cert", help="The chain the client shows; none if absent.")] = None,
     at: Annotated[datetime | None, typer.Option("--at", parser=moment, metavar="TIME", help="Now if absent.")] = None,
+    replay: Annotated[
+        str | None, typer.Option("--replay", metavar="ID", help="Decide a request of the history again, instead.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Decide one request offline and show every gate. Exit code 0: allowed, 1: denied."""
     when = at or SystemClock().now()
+    if replay is not None:
+        if host is not None or cert is not None:
+            raise typer.BadParameter("--replay takes host, user and certificate from the history")
+        _replay(context, replay, when, as_json=as_json)
+        return
+    if host is None or user is None:
+        raise typer.BadParameter("give HOST and USER, or --replay ID")
     headers: tuple[tuple[bytes, bytes], ...] = ()
     if cert is not None:
         leaf, chain = split_leaf(cert, read_certificates(cert))
         headers = ((b"x-forwarded-client-cert", present(leaf.der, [one.der for one in chain])),)
     request = CheckRequest("offline", host, headers)
-    decision = asyncio.run(_decide(settings_of(context).database, request, user, when))
+    door = Door("offline", (_Said(user),))
+    decision = asyncio.run(_decide(settings_of(context).database, request, door, when))
     emit(list(gates(decision)), as_json=as_json)
+    _tell(decision)
+
+
+def _replay(context: typer.Context, beginning: str, when: datetime, *, as_json: bool) -> None:
+    """Decide what the history holds again: with the listener as it is configured now, at `when`."""
+    settings = settings_of(context)
+    with open_store(context) as store:
+        held = store.decision(beginning)
+    if held.headers is None:
+        raise StoreError(
+            "the certificate header of this request was too large to be kept",
+            hint="ask for the client's chain, and decide with 'authz check HOST USER --cert FILE'",
+        )
+    listener = next((one for one in settings.listener if one.name == held.door), None)
+    if listener is None:
+        raise ConfigError(f"there is no listener {held.door} any more", hint="give the service's settings by --config")
+    door = replace(door_of(listener), identity=(_Said(held.user or None, held.confirmation),))
+    request = CheckRequest(held.decision_id, held.host, held.headers, held.method, held.target)
+    decision = asyncio.run(_decide(settings.database, request, door, when))
+    then, now = (str(held.outcome), held.reason), _outcome(decision)
+    if as_json:
+        verdicts = {"then": {"at": held.at, **_verdict(then)}, "now": {"at": when, **_verdict(now)}}
+        emit_one({**verdicts, "different": then != now, "gates": list(gates(decision))}, as_json=True)
+    else:
+        emit(list(gates(decision)), as_json=False)
+    say(f"on {held.at:%Y-%m-%d %H:%M:%SZ}: {_words(then)}; now: {_words(now)}")
+    say("nothing is different" if then == now else "it would be decided differently now")
+    _tell(decision)
+
+
+def _outcome(decision: Decision) -> tuple[str, str]:
+    """How a decision stands in the history: outcome and reason."""
+    if isinstance(decision, Deny):
+        return str(Outcome.DENIED), decision.reason.value
+    refusal = None if decision.binding is None else decision.binding.refusal
+    return ("allowed", "") if refusal is None else (str(Outcome.OBSERVED), refusal.value)
+
+
+def _verdict(outcome: tuple[str, str]) -> Row:
+    return {"outcome": outcome[0], "reason": outcome[1]}
+
+
+def _words(outcome: tuple[str, str]) -> str:
+    return f"{outcome[0]} ({outcome[1]})" if outcome[1] else outcome[0]
+
+
+def _tell(decision: Decision) -> None:
     if isinstance(decision, Deny):
         say(f"denied: {decision.reason.value}{': ' + decision.detail if decision.detail else ''}")
         hint(decision.reason.sentence)
@@ -60,14 +124,14 @@ def check(
     say("allowed")
 
 
-async def _decide(database: str, request: CheckRequest, user: str, at: datetime) -> Decision:
+async def _decide(database: str, request: CheckRequest, door: Door, at: datetime) -> Decision:
     migrate(database)
     reader = DirectoryReader(database, monotonic=SystemClock().monotonic, warn=say)
     await reader.start()
     try:
         while True:
             try:
-                return evaluate(request, Door("offline", (_Said(user),)), reader.view(), at)
+                return evaluate(request, door, reader.view(), at)
             except NotLoaded as missing:
                 await reader.load(missing.key)
     finally:

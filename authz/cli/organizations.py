@@ -141,11 +141,13 @@ def show(context: typer.Context, name: OrganizationName, as_json: AsJson = False
 
 
 @app.command("remove")
-def remove(context: typer.Context, name: OrganizationName) -> None:
+def remove(context: typer.Context, name: OrganizationName, as_json: AsJson = False) -> None:
     """Remove an organization with its hosts, users, anchors and registered certificates."""
     with open_store(context) as store:
+        held = store.organization(name)
         store.remove_organization(name)
-    say(f"removed {name} and everything of it")
+    emit_one({"removed": name, "hosts": held.hosts}, as_json=as_json)
+    say("everything of it is gone; requests to its hosts are refused within a second")
 
 
 def describe(one: Organization) -> Row:

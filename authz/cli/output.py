@@ -85,6 +85,8 @@ def _json_value(value: object) -> object:
     match value:
         case list() | tuple():
             return [_json_value(one) for one in value]
+        case Mapping():
+            return _plain(value)
         case datetime():
             return value.isoformat()
         case bytes():

@@ -74,11 +74,12 @@ def show(context: typer.Context, organization: OrganizationName, name: UserName,
 
 
 @app.command("remove")
-def remove(context: typer.Context, organization: OrganizationName, name: UserName) -> None:
+def remove(context: typer.Context, organization: OrganizationName, name: UserName, as_json: AsJson = False) -> None:
     """Remove a user with his registered certificates."""
     with open_store(context) as store:
         store.remove_user(organization, name)
-    say(f"removed {name} of {organization} and his registrations")
+    emit_one({"removed": name, "organization": organization}, as_json=as_json)
+    say("his registrations are gone with him")
 
 
 def describe(organization: str, one: User) -> Row:

@@ -1,6 +1,7 @@
-"""Organizations, users, anchors, registered certificates and CRLs, in SQLite."""
+"""Organizations, users, anchors, registered certificates, CRLs and the history of decisions, in SQLite."""
 
+from authz.directory.history import History, HistoryLimits
 from authz.directory.reader import DirectoryReader
 from authz.directory.store import Store
 
-__all__ = ["DirectoryReader", "Store"]
+__all__ = ["DirectoryReader", "History", "HistoryLimits", "Store"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from authz.model import BindingScope, Enforcement
+from authz.model import BindingScope, Enforcement, Outcome
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -47,7 +47,7 @@ metadata = sa.MetaData(
 )
 
 
-def _one_of(column: str, values: type[BindingScope | Enforcement]) -> sa.CheckConstraint:
+def _one_of(column: str, values: type[BindingScope | Enforcement | Outcome]) -> sa.CheckConstraint:
     listed = ", ".join(f"'{one}'" for one in values)
     return sa.CheckConstraint(f"{column} IN ({listed})", name=column)
 
@@ -158,5 +158,37 @@ crls = sa.Table(
     sa.Column("signer", sa.LargeBinary, nullable=False),
     sa.Column("der", sa.LargeBinary, nullable=False),
     sa.Column("added_at", Moment, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+presentations = sa.Table(
+    "presentations",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("sha256", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("headers", sa.LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("decision_id", sa.String, nullable=False, unique=True),
+    sa.Column("at", Moment, nullable=False, index=True),
+    sa.Column("door", sa.String, nullable=False),
+    sa.Column("outcome", sa.String, _one_of("outcome", Outcome), nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("detail", sa.String, nullable=False),
+    sa.Column("host", sa.String, nullable=False),
+    sa.Column("method", sa.String, nullable=False),
+    sa.Column("target", sa.String, nullable=False),
+    sa.Column("organization", sa.String, nullable=False),
+    sa.Column("user_name", sa.String, nullable=False),
+    sa.Column("confirmation", sa.LargeBinary),
+    sa.Column("certificate", sa.LargeBinary),
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("presentation_id", sa.Integer, sa.ForeignKey("presentations.id"), index=True),
+    sa.Index(None, "organization", "id"),
     sqlite_autoincrement=True,
 )

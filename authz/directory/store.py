@@ -15,9 +15,10 @@ from authz.directory.engine import open_engine
 from authz.directory.limits import check_name, check_order, check_registration, overlaps, stored_host
 from authz.directory.lookups import columns, find, inserted_key, registration_query, require_organization, require_user
 from authz.directory.migrate import migrate
+from authz.directory.recorded import Filter, decision_query, recorded, wanted_decisions
 from authz.directory.schema import anchors, crls, hosts, intermediates, organizations, registrations, users
 from authz.errors import Refused, StoreError
-from authz.model import Enforcement, Organization, Registration, User
+from authz.model import Enforcement, Organization, Recorded, Registration, User
 from authz.pki import Certificate, Crl, CrlStore, signer_of
 
 
@@ -125,23 +126,25 @@ class Store:
 
     # -- anchors and intermediates -------------------------------------------------------------------
 
-    def add_anchors(self, organization: str | None, certificates: Sequence[Certificate]) -> int:
-        """Trust these certificates in one organization, or for None in every one; how many were new."""
+    def add_anchors(self, organization: str | None, certificates: Sequence[Certificate]) -> list[Certificate]:
+        """Trust these certificates in one organization, or for None in every one; those that were new."""
         return self._add_certificates(anchors, organization, certificates)
 
-    def add_intermediates(self, organization: str | None, certificates: Sequence[Certificate]) -> int:
-        """Know these CA certificates, without trusting them; how many were new."""
+    def add_intermediates(self, organization: str | None, certificates: Sequence[Certificate]) -> list[Certificate]:
+        """Know these CA certificates, without trusting them; those that were new."""
         return self._add_certificates(intermediates, organization, certificates)
 
-    def _add_certificates(self, table: sa.Table, name: str | None, certificates: Sequence[Certificate]) -> int:
+    def _add_certificates(
+        self, table: sa.Table, name: str | None, certificates: Sequence[Certificate]
+    ) -> list[Certificate]:
         with self._transaction() as connection:
             owner = None if name is None else require_organization(connection, name).id
-            new = 0
+            new = []
             for one in certificates:
                 if find(connection, table, organization_id=owner, sha256=one.sha256) is None:
                     values = {"organization_id": owner, "sha256": one.sha256, "der": one.der}
                     connection.execute(sa.insert(table).values(**values))
-                    new += 1
+                    new.append(one)
             return new
 
     def anchors(self, organization: str | None = None) -> list[StoredCertificate]:
@@ -322,6 +325,23 @@ class Store:
     def crl_store(self) -> CrlStore:
         """All CRLs, as the validator wants them."""
         return CrlStore(one.crl for one in self.crls())
+
+    # -- the history -----------------------------------------------------------------------------------
+
+    def decisions(self, wanted: Filter) -> list[Recorded]:
+        """The newest decisions that a filter lets through, the newest first, without their headers."""
+        with self._transaction() as connection:
+            return [recorded(one) for one in connection.execute(wanted_decisions(wanted))]
+
+    def decision(self, beginning: str) -> Recorded:
+        """The one decision whose id begins so, with its headers."""
+        with self._transaction() as connection:
+            found = connection.execute(decision_query(beginning)).all()
+        if len(found) != 1:
+            how = "no decision of the history has" if not found else "more than one decision has"
+            hint = "list them with 'authz decisions list'; those allowed, and those too old, are not kept"
+            raise StoreError(f"{how} an id that begins with {beginning}", hint=hint)
+        return recorded(found[0])
 
 
 def _stored_registration(row: sa.Row[Any]) -> StoredRegistration:

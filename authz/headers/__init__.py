@@ -7,11 +7,21 @@ from typing import Final
 
 from authz.headers import xfcc, xfcc_json
 from authz.headers.memo import HeaderMemo
-from authz.headers.selection import KNOWN_HEADERS, Selected, select
+from authz.headers.selection import KNOWN_HEADERS, Selected, evidence, select
 from authz.headers.statement import check_statement
 from authz.model import CertificateForm, HeaderRules, PresentedChain
 
-__all__ = ["KNOWN_HEADERS", "READABLE", "HeaderMemo", "Selected", "check_statement", "decode", "present", "select"]
+__all__ = [
+    "KNOWN_HEADERS",
+    "READABLE",
+    "HeaderMemo",
+    "Selected",
+    "check_statement",
+    "decode",
+    "evidence",
+    "present",
+    "select",
+]
 
 _READERS: Final[dict[CertificateForm, Callable[[bytes, HeaderRules], tuple[PresentedChain, ...]]]] = {
     CertificateForm.XFCC: xfcc.decode,

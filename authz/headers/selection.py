@@ -6,6 +6,7 @@ It looks at names and lengths only, before organization and user are known.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
@@ -54,10 +55,7 @@ def select(check: CheckRequest, rules: HeaderRules) -> Selected | None:
     Raises `Refused`: header_unexpected for another certificate header or an underscore twin,
     header_ambiguous for a second one, header_too_large.
     """
-    wanted = {rules.certificate_header.encode("ascii")}
-    if rules.chain_header is not None:
-        wanted.add(rules.chain_header.encode("ascii"))
-    twins = _SUSPECT | {name.replace(b"-", b"_") for name in wanted}
+    wanted, twins = _names(rules)
     found: dict[bytes, bytes] = {}
     for name, value in check.headers:
         # Servers fold "-" and "_" into one: what may be taken for the header must not stand beside it.
@@ -69,6 +67,21 @@ def select(check: CheckRequest, rules: HeaderRules) -> Selected | None:
             raise Refused(Reason.HEADER_AMBIGUOUS, f"{name.decode('ascii')} arrived twice")
         found[name] = value
     return _selected(found, rules)
+
+
+def evidence(check: CheckRequest, rules: HeaderRules) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers of `check` that gate 1 looks at, and no other: what is needed to pass it again."""
+    _, twins = _names(rules)
+    stated = (rules.statement_header or "").replace("-", "_").encode("ascii")
+    return tuple(one for one in check.headers if one[0].replace(b"-", b"_") in twins | {stated})
+
+
+@cache
+def _names(rules: HeaderRules) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """The headers that `rules` name; and, folded, everything that may be taken for a certificate header."""
+    names = (rules.certificate_header, rules.chain_header)
+    wanted = frozenset(one.encode("ascii") for one in names if one is not None)
+    return wanted, _SUSPECT | {name.replace(b"-", b"_") for name in wanted}
 
 
 def _selected(found: dict[bytes, bytes], rules: HeaderRules) -> Selected | None:

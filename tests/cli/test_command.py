@@ -3,80 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
 from pki_factory import Authority, Minted, chain_pem
+from typer.core import TyperGroup
+from typer.main import get_command
 
-from authz.cli import main
-
-NOW = datetime.now(UTC)
-LIFE = {"not_before": NOW - timedelta(days=1), "not_after": NOW + timedelta(days=30)}
-CRL_LIFE = {"this_update": NOW - timedelta(hours=1), "next_update": NOW + timedelta(days=1)}
-ROOT = Authority.root("Root", **LIFE)
-CA = ROOT.intermediate("CA", **LIFE)
-ALICE, BOB = CA.leaf("alice", **LIFE), CA.leaf("bob", **LIFE)
-HOST = "api.acme.test"
-
-
-@dataclass
-class Done:
-    """What a call printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def data(self) -> object:
-        """The JSON on stdout."""
-        return json.loads(self.out)
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `authz ARGUMENTS…` in a folder of its own; files named in `files` are written there first."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("AUTHZ_DATABASE", "sqlite:///test.db")
-
-    def call(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["authz", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return Done(int(ended.value.code or 0), said.out, said.err)
-
-    return call
-
-
-def write(name: str, content: str | bytes) -> str:
-    """A file in the current folder; its name."""
-    Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
-    return name
-
-
-@pytest.fixture
-def acme(run: Run) -> Run:
-    """An organization with its CA, its CRLs, alice and her certificate."""
-    for arguments in (
-        ("org", "add", "acme", "--host", HOST),
-        ("anchor", "add", "acme", write("root.pem", ROOT.pem)),
-        ("intermediate", "add", "acme", write("ca.pem", CA.pem)),
-        ("crl", "add", write("root.crl", ROOT.crl(**CRL_LIFE))),
-        ("crl", "add", write("ca.crl", CA.crl(**CRL_LIFE))),
-        ("user", "add", "acme", "alice"),
-        ("cert", "add", "acme", write("alice.pem", chain_pem(ALICE, CA)), "--label", "laptop"),
-    ):
-        done = run(*arguments)
-        assert done.code == 0, done.err
-    return run
+from authz.cli import app
 
 
 def test_check_allowed_shows_every_gate_and_exits_zero(acme: Run) -> None:
@@ -339,3 +278,67 @@ def test_anchor_export_at_request_level_lets_the_proxy_refuse_nothing(run: Run) 
     secret = json.loads(Path("sds.yaml").read_text())["resources"][0]
     assert secret["validation_context"] == {"trust_chain_verification": "ACCEPT_UNTRUSTED"}
     assert run("anchor", "export", "--request-level").code == 2
+
+
+def verbs() -> list[tuple[str, ...]]:
+    """Every verb there is."""
+    root = get_command(app)
+    assert isinstance(root, TyperGroup)
+    found: list[tuple[str, ...]] = []
+    for name, command in root.commands.items():
+        found += [(name, verb) for verb in command.commands] if isinstance(command, TyperGroup) else [(name,)]
+    return found
+
+
+# What runs until it is stopped prints no data.
+RUNNING = {("serve",), ("demo",)}
+
+
+@pytest.mark.parametrize("verb", sorted(set(verbs()) - RUNNING), ids=" ".join)
+def test_every_verb_has_json(run: Run, verb: tuple[str, ...]) -> None:
+    """And a help text that says what it does."""
+    told = run(*verb, "--help").out
+    assert "--json" in told
+    assert run(*verb, "--json", "--no-such-option").code == 2
+
+
+CHANGES = [
+    ("org", "set", "acme", "--binding-scope", "user"),
+    ("org", "add", "other"),
+    ("anchor", "add", "--shared", "root.pem"),
+    ("intermediate", "add", "acme", "ca.pem"),
+    ("anchor", "export", "--out", "bundle.pem"),
+    ("anchor", "export", "--sds", "sds.yaml", "--request-level"),
+    ("anchor", "remove", "acme", ROOT.sha256.hex()),
+    ("intermediate", "remove", "acme", CA.sha256.hex()),
+    ("cert", "retire", "1"),
+    ("user", "add", "acme", "bob"),
+    ("user", "remove", "acme", "alice"),
+    ("org", "remove", "acme"),
+]
+
+
+@pytest.mark.parametrize("verb", CHANGES, ids=lambda verb: " ".join(verb)[:24])
+def test_change_as_json_prints_one_document(acme: Run, verb: tuple[str, ...]) -> None:
+    """What was changed, and nothing else on stdout."""
+    done = acme(*verb, "--json")
+    assert done.code == 0, done.err
+    assert done.data
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("authz ", "decisions"), ("authz org ", "add"), ("authz user add acme x --enf", "--enforcement")],
+)
+def test_shell_completes_words(typed: str, offered: str) -> None:
+    """As bash asks, once `authz --install-completion` was run."""
+    words = typed.split(" ")
+    environment = {
+        **os.environ,
+        "_AUTHZ_COMPLETE": "complete_bash",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    command = [Path(sys.executable).parent / "authz"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert offered in done.stdout.split(), done.stderr

@@ -136,9 +136,9 @@ def test_removal_takes_everything_of_it(store: Store) -> None:
 
 def test_anchors_are_an_organizations_or_shared(store: Store) -> None:
     """Added once, listed with their owner, removed by both."""
-    assert store.add_anchors("acme", [parsed(ROOT), parsed(ROOT)]) == 1
-    assert store.add_anchors(None, [parsed(ROOT)]) == 1
-    assert store.add_anchors(None, [parsed(ROOT)]) == 0
+    assert store.add_anchors("acme", [parsed(ROOT), parsed(ROOT)]) == [parsed(ROOT)]
+    assert store.add_anchors(None, [parsed(ROOT)]) == [parsed(ROOT)]
+    assert store.add_anchors(None, [parsed(ROOT)]) == []
     assert [one.organization for one in store.anchors("acme")] == ["acme", None]
     store.remove_anchor(None, ROOT.sha256)
     with pytest.raises(StoreError):
@@ -148,7 +148,7 @@ def test_anchors_are_an_organizations_or_shared(store: Store) -> None:
 
 def test_intermediates_are_kept_apart_from_anchors(store: Store) -> None:
     """Known is not trusted."""
-    assert store.add_intermediates("acme", [parsed(CA)]) == 1
+    assert store.add_intermediates("acme", [parsed(CA)]) == [parsed(CA)]
     assert store.anchors() == []
     assert [one.certificate.der for one in store.intermediates("acme")] == [CA.der]
     store.remove_intermediate("acme", CA.sha256)

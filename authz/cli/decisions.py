@@ -1,0 +1,87 @@
+"""`authz decisions`: what the service refused, and what `observe` let pass."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from authz.cli.options import AsJson, moment, open_store
+from authz.cli.output import Row, emit, emit_one, hint
+from authz.directory.recorded import Filter
+from authz.model import Outcome, Recorded
+from authz.reasons import Reason
+
+app = typer.Typer(
+    help="The history: what was refused, and what observe let pass that required would refuse.", no_args_is_help=True
+)
+
+DecisionId = Annotated[
+    str, typer.Argument(metavar="ID", help="The decision id, as answer and log show it; its beginning is enough.")
+]
+
+
+@app.command("list", epilog="Example: authz decisions list --organization acme --user alice --since 2026-11-01")
+def list_(
+    context: typer.Context,
+    organization: Annotated[str | None, typer.Option("--organization", help="Of one organization only.")] = None,
+    user: Annotated[str | None, typer.Option("--user", help="Of one user name only.")] = None,
+    outcome: Annotated[Outcome | None, typer.Option("--outcome", help="Refused ones, or observed ones.")] = None,
+    reason: Annotated[Reason | None, typer.Option("--reason", metavar="REASON", help="For one reason only.")] = None,
+    certificate: Annotated[
+        str | None, typer.Option("--certificate", metavar="SHA256", help="With one leaf only; its beginning is enough.")
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option("--since", parser=moment, metavar="TIME", help="Not before this moment.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List decisions, the newest first."""
+    value = None if reason is None else reason.value
+    wanted = Filter(organization, user, outcome, value, certificate, since, limit)
+    with open_store(context) as store:
+        found = store.decisions(wanted)
+    emit([_line(one) for one in found], as_json=as_json)
+    if len(found) == limit:
+        hint("there may be more: raise --limit, or narrow it down")
+    if not found:
+        hint("allowed requests are not kept; a refused one is here within two seconds")
+
+
+@app.command("show", epilog="Example: authz decisions show 5e7fa3 (then: authz check --replay 5e7fa3)")
+def show(context: typer.Context, decision_id: DecisionId, as_json: AsJson = False) -> None:
+    """Show one decision, and what it means."""
+    with open_store(context) as store:
+        found = store.decision(decision_id)
+    emit_one(describe(found), as_json=as_json)
+    hint(f"decide it again as things stand now: authz check --replay {found.decision_id}")
+
+
+def _line(one: Recorded) -> Row:
+    return {
+        "id": one.decision_id,
+        "at": one.at,
+        "outcome": one.outcome,
+        "reason": one.reason,
+        "organization": one.organization,
+        "user": one.user,
+        "certificate": one.certificate,
+        "detail": one.detail,
+    }
+
+
+def describe(one: Recorded) -> Row:
+    """A decision as it is printed."""
+    known = {reason.value: reason.sentence for reason in Reason}
+    more = {
+        "subject": one.subject,
+        "means": known.get(one.reason, ""),
+        "door": one.door,
+        "host": one.host,
+        "method": one.method,
+        "target": one.target,
+        "can_be_replayed": one.headers is not None,
+    }
+    return {**_line(one), **more}

@@ -1,0 +1,177 @@
+"""The history as the operator reads it, and a request of it decided again."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from command_world import ALICE, BOB, CA, CRL_LIFE, HOST, NOW, Run, write
+from pki_factory import Minted, chain_pem
+from world import Says
+
+from authz.clock import SystemClock
+from authz.config import ListenerSettings
+from authz.decision import evaluate
+from authz.directory import DirectoryReader, History, HistoryLimits
+from authz.errors import NotLoaded, Refused
+from authz.headers import present
+from authz.model import CheckRequest, Identity, Organization
+from authz.reasons import Reason
+from authz.runtime import door_of
+from authz.view import Door, IdentitySource
+
+ID = "5e7fa3" + "0" * 26
+
+
+class Nobody:
+    """An identity source without an identity."""
+
+    def identify(self, check: CheckRequest, organization: Organization, now: object) -> Identity:
+        """Nobody."""
+        raise Refused(Reason.IDENTITY_MISSING)
+
+
+def ask(*chain: Minted, who: IdentitySource | None = None, host: str = HOST, door: str = "envoy", pad: int = 0) -> None:
+    """The service decides one request, and keeps what it keeps of it."""
+    headers = [(b"x-authz-peer", b"sha256=")]
+    if chain:
+        headers = [
+            (b"x-forwarded-client-cert", present(chain[0].der, [one.der for one in chain[1:]]) + b" " * pad),
+            (b"x-authz-peer", b"sha256=" + chain[0].sha256.hex().encode()),
+        ]
+    check = CheckRequest(ID, host, tuple(headers), "GET", "/orders")
+    asyncio.run(_ask(check, replace(door_of(ListenerSettings(name=door)), identity=(who or Says("alice"),))))
+
+
+async def _ask(check: CheckRequest, door: Door) -> None:
+    clock, url = SystemClock(), "sqlite:///test.db"
+    reader = DirectoryReader(url, monotonic=clock.monotonic, warn=print)
+    history = History(url, clock, HistoryLimits(), lost=print, warn=print)
+    await reader.start()
+    while True:
+        try:
+            decision = evaluate(check, door, reader.view(), clock.now())
+            break
+        except NotLoaded as missing:
+            await reader.load(missing.key)
+    history.decided(check, door, decision, 0.0)
+    await history.close()
+    await reader.close()
+
+
+def test_refused_request_is_listed_and_shown(acme: Run) -> None:
+    """With what the reason means, and how to decide it again."""
+    ask(BOB, CA)
+    [row] = acme("decisions", "list", "--json").data  # type: ignore[misc, attr-defined]
+    assert (row["id"], row["reason"], row["user"]) == (ID, "certificate_not_registered", "alice")
+    shown = acme("decisions", "show", "5e7fa3", "--json")
+    assert (shown.data["subject"], shown.data["target"]) == ("CN=bob", "/orders")  # type: ignore[index, call-overload]
+    assert f"hint: decide it again as things stand now: authz check --replay {ID}" in shown.err
+    assert "certificate_not_registered" in acme("decisions", "list").out
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (("--organization", "acme", "--user", "alice", "--outcome", "denied"), 1),
+        (("--reason", "certificate_not_registered", "--certificate", BOB.sha256.hex()[:8]), 1),
+        (("--since", (NOW + timedelta(days=1)).isoformat()), 0),
+        (("--outcome", "observed"), 0),
+        (("--user", "bob"), 0),
+    ],
+)
+def test_list_is_narrowed_by_filters(acme: Run, options: tuple[str, ...], found: int) -> None:
+    """One, or none and a hint."""
+    ask(BOB, CA)
+    done = acme("decisions", "list", *options, "--json")
+    assert len(done.data) == found  # type: ignore[arg-type]
+    assert ("hint:" in done.err) == (not found)
+
+
+def test_unknown_reason_is_a_usage_error(run: Run) -> None:
+    """Not an empty list."""
+    assert run("decisions", "list", "--reason", "bad_mood").code == 2
+
+
+@pytest.mark.parametrize("verb", [("decisions", "show", "ff"), ("check", "--replay", "ff")])
+def test_decision_that_is_not_kept_is_an_error(acme: Run, verb: tuple[str, ...]) -> None:
+    """With a hint."""
+    done = acme(*verb)
+    assert (done.code, "hint:" in done.err) == (1, True)
+
+
+def test_replay_while_nothing_changed_says_so(acme: Run) -> None:
+    """The same reason, every gate shown."""
+    ask(BOB, CA)
+    done = acme("check", "--replay", "5e7fa3")
+    assert done.code == 1
+    assert "nothing is different" in done.err
+    assert BOB.sha256.hex() in done.out
+
+
+def test_replay_shows_what_is_different_now(acme: Run) -> None:
+    """The certificate was registered meanwhile."""
+    ask(BOB, CA)
+    acme("cert", "add", "acme", write("bob.pem", chain_pem(BOB, CA)), "--user", "alice")
+    done = acme("check", "--replay", "5e7fa3", "--json")
+    assert done.code == 0
+    told = done.data
+    assert isinstance(told, dict)
+    assert told["different"] is True
+    assert (told["then"]["outcome"], told["then"]["reason"]) == ("denied", "certificate_not_registered")
+    assert (told["now"]["outcome"], told["now"]["reason"]) == ("allowed", "")
+    assert [row["gate"] for row in told["gates"]][-1] == "binding"
+
+
+def test_replay_finds_another_reason(acme: Run) -> None:
+    """What was registered for nobody is now revoked, too."""
+    ask(BOB, CA)
+    acme("crl", "add", write("ca2.crl", CA.crl(BOB, number=2, **{**CRL_LIFE, "this_update": NOW})))
+    done = acme("check", "--replay", "5e7fa3")
+    assert "denied (certificate_not_registered); now: denied (certificate_revoked)" in done.err
+
+
+def test_replay_of_an_observed_request_tells_allowed_from_observed(acme: Run) -> None:
+    """Allowed all the same; what `required` would have said is no longer so."""
+    acme("user", "add", "acme", "oscar", "--enforcement", "observe")
+    ask(BOB, CA, who=Says("oscar"))
+    assert "observed (certificate_not_registered); now: observed" in acme("check", "--replay", ID).err
+    acme("cert", "add", "acme", write("bob.pem", chain_pem(BOB, CA)), "--user", "oscar")
+    done = acme("check", "--replay", ID)
+    assert (done.code, "now: allowed" in done.err) == (0, True)
+
+
+def test_replay_keeps_the_binding_of_the_token(acme: Run) -> None:
+    """A token stolen then is stolen now."""
+    ask(ALICE, CA, who=Says("alice", b"\x00" * 32))
+    assert "now: denied (token_bound_to_another_certificate)" in acme("check", "--replay", ID).err
+
+
+def test_replay_without_a_user_says_that_tokens_are_not_kept(acme: Run) -> None:
+    """It cannot be decided to the end, and is never allowed."""
+    ask(ALICE, CA, who=Nobody())
+    done = acme("check", "--replay", ID)
+    assert done.code == 1
+    assert "tokens are not kept" in done.err
+
+
+def test_replay_of_a_header_too_large_to_keep_says_what_to_do(acme: Run) -> None:
+    """Rather than to decide without it."""
+    ask(BOB, CA, pad=20_000)
+    done = acme("check", "--replay", ID)
+    assert done.code == 1
+    assert "too large" in done.err
+
+
+def test_replay_at_a_listener_that_is_gone_is_an_error(acme: Run) -> None:
+    """What is believed there is not known any more."""
+    ask(BOB, CA, door="old")
+    assert "no listener old" in acme("check", "--replay", ID).err
+
+
+@pytest.mark.parametrize("words", [("--replay", ID, HOST), ("--replay", ID, "--cert", "alice.pem"), (HOST,), ()])
+def test_check_takes_a_request_or_a_recorded_one(acme: Run, words: tuple[str, ...]) -> None:
+    """Not both, and not half of one."""
+    assert acme("check", *words).code == 2
