@@ -26,28 +26,29 @@ class Stage:
     def __init__(self, folder: Path, *, request_level: bool = False) -> None:
         self.world = World(folder, request_level).build()
         self.application = Application()
-        self.service = Service(folder, service_settings(self.world))
-        self.envoy = Envoy(folder, self.world.socket, port=free_port(), application=self.application.port)
-        self._tokens: dict[str, str] = {}
+        self.service = Service(folder, service_settings(self.world.database, self.world.socket))
+        self.envoy = Envoy(folder, self.world.socket, application=self.application.port)
+        self._tokens: dict[tuple[str, str], str] = {}
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """The rows, as they must come out here."""
         return tuple(row.for_level(request_level=self.world.request_level) for row in ROWS)
 
-    def token(self, user: str) -> str:
-        """A token of the demonstration's issuer."""
-        if user not in self._tokens:
-            self._tokens[user] = self.world.mint.token(user)
-        return self._tokens[user]
+    def token(self, user: str, kind: str = "") -> str:
+        """A token of the demonstration's issuer; `kind` is a row's."""
+        if (user, kind) not in self._tokens:
+            self._tokens[user, kind] = self.world.token(user, kind)
+        return self._tokens[user, kind]
 
     def ask(self, row: Row) -> tuple[Answer, str]:
         """The answer to a row's request, and the reason in the service's log, empty if there is none."""
         folder = self.world.folder
         certificate = None if row.certificate is None else folder / f"{row.certificate}.pem"
-        headers = [] if row.user is None else [("authorization", f"Bearer {self.token(row.user)}")]
+        headers = [] if row.user is None else [("authorization", f"Bearer {self.token(row.user, row.kind)}")]
         context = client_context(folder / "roots.pem", certificate)
-        answer = ask(self.envoy.port, context, row.host, [*headers, *row.spoofs])
+        port = self.envoy.ordinary_port if row.ordinary else self.envoy.port
+        answer = ask(port, context, row.host, [*headers, *row.spoofs])
         return answer, self.reason(answer)
 
     def reason(self, answer: Answer) -> str:
@@ -58,13 +59,13 @@ class Stage:
         return str(self.service.decision(decision_id).get("reason", ""))
 
 
-def service_settings(world: World) -> str:
+def service_settings(database: str, socket: Path) -> str:
     """The service's settings for the demonstration, in TOML."""
-    return f"""database = "{world.database}"
+    return f"""database = "{database}"
 
 [[listener]]
 name = "envoy"
-address = "unix:{world.socket}"
+address = "unix:{socket}"
 identity = [{{kind = "payload", header = "x-authz-payload"}}]
 
 [listener.statement]
@@ -109,7 +110,15 @@ def _print(results: list[_Result]) -> bool:
         told = one.reason or answer.alert or answer.seen.get("x-authz-binding", "")
         mark = "ok" if one.good else "WRONG"
         got = "alert" if answer.alert else str(answer.status)
-        table.add_row(mark, row.what, row.user or "-", row.certificate or "-", str(row.expected), got, told)
+        table.add_row(
+            mark,
+            row.what,
+            f"{row.user or '-'} {row.kind}".rstrip(),
+            row.certificate or "-",
+            str(row.expected),
+            got,
+            told,
+        )
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
     console.print(table)
     wrong = sum(not one.good for one in results)

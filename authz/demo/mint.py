@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from jwt.algorithms import ECAlgorithm
 ISSUER = "https://issuer.example.test"
 AUDIENCE = "api"
 HOST = "acme.example.test"
+NEIGHBOUR_HOST = "globex.example.test"
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class Mint:
     def server(self, issuer: Party) -> Party:
         """The proxy's certificate, for the demonstration's hosts."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.DNSName(HOST), x509.DNSName("unknown.example.test"), x509.DNSName("localhost")]
+        hosts = (HOST, NEIGHBOUR_HOST, "unknown.example.test", "localhost")
+        names = [x509.DNSName(one) for one in hosts]
         extensions: list[tuple[x509.ExtensionType, bool]] = [
             (x509.SubjectAlternativeName(names), False),
             (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
@@ -110,6 +113,7 @@ class Mint:
     def token(self, user: str, *, lifetime: timedelta = timedelta(hours=12), **claims: object) -> str:
         """A signed token for `user`."""
         payload = {"iss": ISSUER, "aud": AUDIENCE, "sub": user, "iat": self.now, "exp": self.now + lifetime, **claims}
+        payload = {key: value for key, value in payload.items() if value is not None}
         return jwt.encode(payload, self._token_key, algorithm="ES256", headers={"kid": "demo"})
 
     def _sign(
@@ -138,6 +142,11 @@ class Mint:
         for extension, critical in (*extensions, *identifiers):
             builder = builder.add_extension(extension, critical=critical)
         return builder.sign(signer, hashes.SHA256())
+
+
+def thumbprint(certificate: x509.Certificate) -> str:
+    """`x5t#S256` of RFC 8705 section 3.1: base64url of the SHA-256 of the DER, without padding."""
+    return urlsafe_b64encode(certificate.fingerprint(hashes.SHA256())).rstrip(b"=").decode("ascii")
 
 
 def _usage(*, sign_certificates: bool) -> x509.KeyUsage:

@@ -89,11 +89,12 @@ class Service:
 class Envoy:
     """Envoy with `deploy/envoy.yaml` itself; only addresses and paths are put in their places."""
 
-    def __init__(self, folder: Path, socket_path: Path, *, port: int, application: int) -> None:
+    def __init__(self, folder: Path, socket_path: Path, *, application: int) -> None:
         self._folder = folder
-        self.port = port
+        self.port, self.ordinary_port = free_port(), free_port()
         self._config = folder / "envoy.yaml"
-        self._config.write_text(envoy_config(folder, socket_path, port, application), encoding="utf-8")
+        ports = (self.port, self.ordinary_port, application)
+        self._config.write_text(envoy_config(folder, socket_path, *ports), encoding="utf-8")
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -128,11 +129,12 @@ def envoy_binary() -> Path:
     return Path(found)
 
 
-def envoy_config(folder: Path, socket_path: Path, port: int, application: int) -> str:
+def envoy_config(folder: Path, socket_path: Path, port: int, ordinary_port: int, application: int) -> str:
     """The shipped configuration with this folder's paths and these ports."""
     text = shipped("envoy.yaml").read_text(encoding="utf-8")
     places = {
         "0.0.0.0, port_value: 8443": f"127.0.0.1, port_value: {port}",
+        "0.0.0.0, port_value: 8444": f"127.0.0.1, port_value: {ordinary_port}",
         "127.0.0.1, port_value: 8080": f"127.0.0.1, port_value: {application}",
         "/run/authz/authz.sock": str(socket_path),
         "/etc/envoy/tls/": f"{folder}/",

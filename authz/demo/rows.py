@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from authz.demo.client import Answer
-from authz.demo.mint import HOST
+from authz.demo.mint import HOST, NEIGHBOUR_HOST
 from authz.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One request: whose token, which certificate, and the answer expected.
+
+    The `kind` of the token is "expired", "bound" (to the user's own certificate) or "globex" (the neighbour's
+    user of that name), or empty for an ordinary one. `ordinary` goes through the listener that asks for no certificate.
 
     `expected` is a status, or "alert" where Envoy itself ends the handshake; at request level such a
     request is refused with 403 and the reason `at_request_level`. `spoofs` are headers of the client's
@@ -27,6 +30,8 @@ class Row:
     spoofs: tuple[tuple[str, str], ...] = ()
     arrives: tuple[tuple[str, str], ...] = ()
     at_request_level: Reason | None = None
+    kind: str = ""
+    ordinary: bool = False
 
     def for_level(self, *, request_level: bool) -> Row:
         """The row as it must come out where Envoy refuses no certificate, or where it does."""
@@ -47,6 +52,7 @@ class Row:
 
 
 _ALICE = (("x-authz-organization", "acme"), ("x-authz-user", "alice"), ("x-authz-binding", "bound"))
+_TWIN = (("x-authz-organization", "globex"), ("x-authz-user", "alice"), ("x-authz-binding", "bound"))
 _FORGED = (("x-authz-user", "root"), ("x-authz-organization", "evil"), ("x-authz-certificate", "00"))
 _OBSERVED = (("x-authz-user", "oscar"), ("x-authz-binding", Reason.CERTIFICATE_OF_ANOTHER_USER.value))
 
@@ -70,6 +76,58 @@ ROWS = (
     Row("observe user, another user's", "oscar", "bob", 200, arrives=_OBSERVED),
     Row("unknown host", "alice", "alice", 403, Reason.ORGANIZATION_UNKNOWN, host="unknown.example.test"),
     Row("unknown user", "mallory", "alice", 403, Reason.USER_UNKNOWN),
+    Row(
+        "required user, at a listener that asks for none",
+        "alice",
+        "alice",
+        403,
+        Reason.CERTIFICATE_REQUIRED,
+        ordinary=True,
+    ),
+    Row(
+        "off user, at a listener that asks for none",
+        "olga",
+        None,
+        200,
+        arrives=(("x-authz-user", "olga"),),
+        ordinary=True,
+    ),
+    Row(
+        "the neighbour's alice, her certificate",
+        "alice",
+        "globex-alice",
+        200,
+        host=NEIGHBOUR_HOST,
+        kind="globex",
+        arrives=_TWIN,
+    ),
+    Row("the neighbour's certificate, a CA of the same name", "alice", "globex-alice", 403, Reason.SIGNATURE_INVALID),
+    Row(
+        "the neighbour's token, a user of the same name",
+        "alice",
+        "alice",
+        401,
+        Reason.IDENTITY_OF_ANOTHER_ORGANIZATION,
+        kind="globex",
+    ),
+    Row("expired token", "alice", "alice", 401, Reason.IDENTITY_MISSING, kind="expired"),
+    Row("bound token, its certificate", "alice", "alice", 200, kind="bound", arrives=_ALICE),
+    Row(
+        "bound token, stolen, no certificate",
+        "alice",
+        None,
+        403,
+        Reason.TOKEN_BOUND_TO_ANOTHER_CERTIFICATE,
+        kind="bound",
+    ),
+    Row(
+        "bound token, stolen, the thief's certificate",
+        "alice",
+        "stranger",
+        403,
+        Reason.TOKEN_BOUND_TO_ANOTHER_CERTIFICATE,
+        kind="bound",
+    ),
     Row("no token", None, "alice", 401, Reason.IDENTITY_MISSING),
     Row(
         "spoofed certificate header",

@@ -83,6 +83,7 @@ class Store:
                 raise StoreError(
                     f"there is an organization {organization.name} already", hint="change it with 'authz org set'"
                 )
+            _check_tie(connection, organization)
             added = connection.execute(sa.insert(organizations).values(**columns(organization)))
             new = replace(organization, id=inserted_key(added))
             return self._set_hosts(connection, new, organization.hosts)
@@ -91,6 +92,7 @@ class Store:
         """Store what changed of an organization; its hosts become exactly the ones given."""
         with self._transaction() as connection:
             here = organizations.c.id == organization.id
+            _check_tie(connection, organization)
             connection.execute(sa.update(organizations).where(here).values(**columns(organization)))
             return self._set_hosts(connection, organization, organization.hosts)
 
@@ -342,6 +344,23 @@ class Store:
             hint = "list them with 'authz decisions list'; those allowed, and those too old, are not kept"
             raise StoreError(f"{how} an id that begins with {beginning}", hint=hint)
         return recorded(found[0])
+
+
+def _check_tie(connection: sa.Connection, organization: Organization) -> None:
+    """Raises `StoreError` where a token of one organization could name a user of another."""
+    token = organization.token
+    if token.issuer is None or token.audience is None:
+        return
+    table = organizations.c
+    same = (table.token_issuer == token.issuer) & (table.token_audience == token.audience)
+    if token.organization_claim is not None:
+        same &= table.token_organization_claim.is_(None)
+    other = connection.execute(sa.select(table.name).where(same & (table.name != organization.name))).first()
+    if other is not None:
+        raise StoreError(
+            f"{other.name} has the same issuer and audience, so that a token of one would be good for the other",
+            hint="tell them apart by --organization-claim, in both",
+        )
 
 
 def _stored_registration(row: sa.Row[Any]) -> StoredRegistration:

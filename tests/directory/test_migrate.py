@@ -13,6 +13,7 @@ from alembic.runtime.migration import MigrationContext
 
 from authz.directory.engine import open_engine
 from authz.directory.migrate import migrate
+from authz.directory.migrations.versions import v0001_first
 from authz.directory.schema import metadata
 from authz.errors import ConfigError, StoreError
 
@@ -142,4 +143,20 @@ def test_every_change_is_numbered_by_the_database_itself(
             assert connection.execute(f"SELECT {state} FROM directory_state").fetchone()[0] == after
         if organization:
             assert connection.execute(f"SELECT {organization} FROM organizations WHERE id = 1").fetchone()[0] == after
+    connection.close()
+
+
+def test_directory_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    """With everything in it."""
+    path = tmp_path / "old.db"
+    with sqlite3.connect(path) as connection:
+        for statement in (*v0001_first.TABLES, "INSERT INTO directory_state (id) VALUES (1)", CHANGES[0][0]):
+            connection.execute(statement)
+        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        connection.execute("INSERT INTO alembic_version VALUES ('0001')")
+    connection.close()
+    migrate(f"sqlite:///{path}")
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT name FROM organizations").fetchall() == [("z",)]
+        assert connection.execute("SELECT count(*) FROM decisions").fetchall() == [(0,)]
     connection.close()

@@ -280,3 +280,37 @@ def test_crl_of_a_ca_known_from_a_registration_is_kept(store: Store) -> None:
     store.register("acme", "alice", parsed(ALICE), [parsed(CA)], now=NOW)
     store.add_crl(Crl(CA.crl()), NOW)
     assert len(store.crl_store()) == 1
+
+
+CLAIM = "org"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "allowed"),
+    [
+        ((None, None, None), (None, None, None), True),
+        (("https://i", "a", None), ("https://i", "b", None), True),
+        (("https://i", "a", None), ("https://j", "a", None), True),
+        (("https://i", "a", CLAIM), ("https://i", "a", CLAIM), True),
+        (("https://i", "a", None), ("https://i", "a", None), False),
+        (("https://i", "a", CLAIM), ("https://i", "a", None), False),
+        (("https://i", "a", None), ("https://i", "a", CLAIM), False),
+    ],
+)
+def test_tokens_of_one_organization_are_never_good_for_another(
+    store: Store, first: tuple[str | None, ...], second: tuple[str | None, ...], allowed: bool
+) -> None:
+    """One issuer and audience for two needs a claim that tells them apart, in both; added or changed."""
+    one, two = (TokenSettings(issuer=each[0], audience=each[1], organization_claim=each[2]) for each in (first, second))
+    store.add_organization(Organization(0, "one", (), token=one))
+    plain = store.add_organization(Organization(0, "two", ()))
+    for change in (
+        lambda: store.set_organization(replace(plain, token=two)),
+        lambda: store.add_organization(Organization(0, "three", (), token=two)),
+    ):
+        if allowed:
+            change()
+            store.set_organization(plain)
+        else:
+            with pytest.raises(StoreError, match="good for the other"):
+                change()

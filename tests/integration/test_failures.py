@@ -97,7 +97,7 @@ def test_socket_is_closed_to_everybody_else(stage: Stage) -> None:
 def test_shipped_configuration_validates(stage: Stage) -> None:
     """Envoy itself finds nothing wrong with deploy/envoy.yaml."""
     path = stage.world.folder / "validated.yaml"
-    path.write_text(envoy_config(stage.world.folder, stage.world.socket, 1, 2))
+    path.write_text(envoy_config(stage.world.folder, stage.world.socket, 1, 2, 3))
     command = [str(envoy_binary()), "--mode", "validate", "--use-dynamic-base-id", "-c", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
