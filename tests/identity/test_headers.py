@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import random
 
 import pytest
@@ -110,13 +111,65 @@ def test_payload_twice_is_ambiguous() -> None:
     assert outcome(PAYLOAD, value, value) is AMBIGUOUS
 
 
-def test_payload_mutated_is_an_identity_or_refused() -> None:
-    """2,000 mutations: a refusal of the user gate or the identity, and no other error."""
-    drawn = random.Random(1)
-    good = encoded(json.dumps({**CLAIMS, "cnf": {"x5t#S256": "A" * 43}}))
-    for _ in range(2_000):
-        value = bytearray(good)
-        for _ in range(drawn.randint(1, 4)):
-            value[drawn.randrange(len(value))] = drawn.randrange(256)
-        result = outcome(PAYLOAD, (b"x-payload", bytes(value)))
-        assert isinstance(result, Identity) or result.gate is Gate.USER
+def flipped(drawn: random.Random, value: bytes) -> bytes:
+    """One to four octets changed."""
+    changed = bytearray(value)
+    for _ in range(drawn.randint(1, 4)):
+        changed[drawn.randrange(len(changed))] = drawn.randrange(256)
+    return bytes(changed)
+
+
+def respelled(drawn: random.Random, claims: dict[str, object]) -> bytes:
+    """The JSON itself changed: a claim of another kind, one said twice, a stretch cut out or repeated."""
+    name, odd = drawn.choice([*claims, "nbf", "iat"]), drawn.choice(ODD)
+    text = json.dumps({**claims, name: odd})
+    start, end = sorted(drawn.randrange(len(text)) for _ in range(2))
+    twice = text[:-1] + f', "{name}": {json.dumps(drawn.choice(ODD))}}}'
+    return drawn.choice([text, text, twice, text[:start] + text[end:], text[:end] + text[start:]]).encode()
+
+
+ODD = (
+    None, True, False, 0, -1, 1, 0.5, 1e308, 10**400, NOW.timestamp(), NOW.timestamp() - 31, NOW.timestamp() + 31,
+    "", "a", "i", "alice", "root", "alice\n", "\u202ealice", ["a"], ["a", 1], [], {}, {"x5t#S256": "A" * 43},
+    {"x5t#S256": "A" * 42}, {"jkt": "A" * 43}, [[[[]]]],
+)  # fmt: skip
+
+
+def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object in which no name is said twice."""
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
+def accepted(claims: dict[str, object]) -> bool:
+    """What RFC 7519 and the organization's settings say of claims, in other words than the product's."""
+    audience, times = claims["aud"], {name: claims[name] for name in ("exp", "nbf", "iat") if name in claims}
+    return (
+        claims["iss"] == "i"
+        and (audience == "a" or (isinstance(audience, list) and "a" in audience))
+        and all(isinstance(one, int | float) and not isinstance(one, bool) for one in times.values())
+        and NOW.timestamp() < times["exp"] + 30  # type: ignore[operator]
+        and all(times.get(name, 0) - 30 <= NOW.timestamp() for name in ("nbf", "iat"))  # type: ignore[operator]
+        and isinstance(claims["sub"], str)
+        and claims["sub"].isprintable()
+    )
+
+
+@pytest.mark.fuzz
+def test_payload_mutated_is_refused_or_what_it_says() -> None:
+    """10,000 mutations in CI, of the octets and of the JSON: no error, and no identity that the claims do not hold."""
+    drawn, kept = random.Random(1), 0
+    claims: dict[str, object] = {**CLAIMS, "cnf": {"x5t#S256": "A" * 43}}
+    good = encoded(json.dumps(claims))
+    for number in range(10_000 * int(os.environ.get("FUZZ", "1"))):
+        value = flipped(drawn, good) if number % 2 else encoded(respelled(drawn, claims))
+        result = outcome(PAYLOAD, (b"x-payload", value))
+        if isinstance(result, Reason):
+            assert result.gate is Gate.USER
+            continue
+        kept += 1
+        said = json.loads(base64.urlsafe_b64decode(value + b"=" * (-len(value) % 4)), object_pairs_hook=once)
+        assert accepted(said), said
+        assert result.user == said["sub"]
+        assert (result.confirmation is None) == ("cnf" not in said)
+    assert kept > 100
