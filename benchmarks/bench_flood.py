@@ -1,0 +1,219 @@
+"""What a hostile neighbour costs: one organization's latency and the service's memory while another floods.
+
+`authz serve` runs as a process of its own over a Unix socket; the victim asks a known check a few hundred
+times a second on one connection, the neighbour as fast as four connections let him. How far the victim's
+latency moves is compared with what the same four connections of ordinary requests do to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import uvloop
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+from pki_factory import Authority, Minted
+
+from authz.demo.processes import Service
+from authz.directory import Store
+from authz.headers import present
+from authz.model import Organization, TokenSettings
+from authz.pki import Certificate, Crl
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+LIFE = {"not_before": NOW - timedelta(days=1), "not_after": NOW + timedelta(days=30)}
+CRL_LIFE = {"this_update": NOW - timedelta(hours=1), "next_update": NOW + timedelta(days=1)}
+SECONDS = 4.0
+LEAVES = 10_000
+KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+class Tenant:
+    """An organization with its CA, one user and his certificate."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.host = name, f"{name}.example.test"
+        self.root = Authority.root("Root", **LIFE)
+        self.ca = self.root.intermediate("CA", **LIFE)
+        self.alice = self.ca.leaf("alice", **LIFE)
+
+    def fill(self, store: Store, keys: Path) -> None:
+        """Put it into the directory."""
+        token = TokenSettings(issuer="https://i", audience=self.name, keys=str(keys))
+        store.add_organization(Organization(0, self.name, (self.host,), token=token))
+        store.add_anchors(self.name, [parsed(self.root)])
+        store.add_intermediates(self.name, [parsed(self.ca)])
+        for one in (self.root, self.ca):
+            store.add_crl(Crl(one.crl(**CRL_LIFE)), NOW)
+        store.add_user(self.name, "alice")
+        store.register(self.name, "alice", parsed(self.alice), now=NOW)
+
+    def claims(self, user: str = "alice") -> dict[str, object]:
+        """What a token says."""
+        return {"iss": "https://i", "aud": self.name, "sub": user, "exp": NOW.timestamp() + 86_400}
+
+    def ask(self, *, user: str = "alice", certificate: bytes = b"", host: str = "") -> bytes:
+        """A request as the proxy makes it, the payload verified there."""
+        payload = urlsafe_b64encode(json.dumps(self.claims(user)).encode()).rstrip(b"=")
+        value = certificate or present(self.alice.der, [self.ca.der])
+        return octets(host or self.host, x_forwarded_client_cert=value, x_authz_payload=payload)
+
+
+def parsed(one: Minted) -> Certificate:
+    """A minted certificate, read."""
+    return Certificate.parse(one.der)
+
+
+def octets(host: str, **headers: bytes) -> bytes:
+    """A request."""
+    lines = b"".join(name.replace("_", "-").encode() + b": " + value + b"\r\n" for name, value in headers.items())
+    return b"GET /v1/check/ HTTP/1.1\r\nhost: " + host.encode() + b"\r\n" + lines + b"\r\n"
+
+
+def floods(evil: Tenant, leaves: list[bytes]) -> dict[str, tuple[str, Callable[[int], bytes]]]:
+    """The neighbour's requests by what varies in them: the socket they go to, and the one of each number."""
+    small = octets(evil.host)
+    fat = evil.ask(certificate=present(evil.alice.der, [evil.ca.der] * 120)[:145_000])
+    ordinary = evil.ask()
+    header = {"kid": "x", "alg": "ES256"}
+
+    def token(number: int) -> bytes:
+        head = urlsafe_b64encode(json.dumps({**header, "kid": f"k{number}"}).encode()).rstrip(b"=")
+        body = urlsafe_b64encode(json.dumps(evil.claims()).encode()).rstrip(b"=")
+        return octets(evil.host, authorization=b"Bearer " + head + b"." + body + b"." + b"A" * 86)
+
+    return {
+        "ordinary requests": ("payload", lambda _: ordinary),
+        "145 KB chains, tiny ones behind": ("payload", lambda number: small if number % 10 else fat),
+        "random hosts": ("payload", lambda number: evil.ask(host=f"h{number}.example.test")),
+        "random users": ("payload", lambda number: evil.ask(user=f"u{number}")),
+        "random key ids": ("token", token),
+        "10,000 leaves": ("payload", lambda number: evil.ask(certificate=leaves[number % LEAVES])),
+    }
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> int:
+    writer.write(request)
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]))
+    return int(head[9:12])
+
+
+async def _flood(path: str, start: int, seconds: float, make: Callable[[int], bytes]) -> int:
+    """Ask as fast as one connection lets it; how many were asked."""
+    reader, writer = await asyncio.open_unix_connection(path, limit=2**20)
+    numbers = itertools.count(start, 4)
+    until, asked = time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        status = await _ask(reader, writer, make(next(numbers)))
+        if status >= 500:
+            raise RuntimeError(f"status {status}")
+        asked += 1
+    writer.close()
+    return asked
+
+
+def _neighbour(
+    path: str, seconds: float, make: Callable[[int], bytes], pipe: multiprocessing.connection.Connection
+) -> None:
+    async def run() -> int:
+        return sum(await asyncio.gather(*(_flood(path, number, seconds, make) for number in range(4))))
+
+    pipe.send(uvloop.run(run()))
+
+
+async def _victim(path: str, request: bytes, seconds: float) -> list[float]:
+    """The latencies of a known check, in milliseconds, asked every 4 ms."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    found = []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        started = time.perf_counter()
+        status = await _ask(reader, writer, request)
+        found.append((time.perf_counter() - started) * 1e3)
+        if status != 200:
+            raise RuntimeError(f"the victim got {status}")
+        await asyncio.sleep(0.004)
+    writer.close()
+    return found
+
+
+def memory(process: int) -> float:
+    """Resident memory in MB."""
+    return int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]) * 4096 / 1e6
+
+
+def quantiles(found: list[float]) -> str:
+    """Median and 99th percentile."""
+    cuts = statistics.quantiles(found, n=100)
+    return f"p50 {cuts[49]:6.2f} ms  p99 {cuts[98]:6.2f} ms"
+
+
+def service(folder: Path, tenants: list[Tenant]) -> Service:
+    """The service over a directory with the tenants, a listener for payloads and one for tokens."""
+    keys = folder / "keys.json"
+    keys.write_text(json.dumps({"keys": [{**json.loads(ECAlgorithm.to_jwk(KEY.public_key())), "kid": "known"}]}))
+    store = Store(f"sqlite:///{folder / 'authz.db'}")
+    for one in tenants:
+        one.fill(store, keys)
+    store.close()
+    listeners = "".join(
+        f"""
+[[listener]]
+name = "{name}"
+address = "unix:{folder / name}"
+statement = {{form = "none"}}
+identity = [{{kind = "{name}"}}]
+"""
+        for name in ("payload", "token")
+    )
+    return Service(
+        folder, f'database = "sqlite:///{folder / "authz.db"}"\n{listeners}\n[ops]\naddress = "127.0.0.1:0"\n'
+    )
+
+
+def rows(folder: Path) -> Iterator[str]:
+    """A line for each flood."""
+    acme, evil = Tenant("acme"), Tenant("evil")
+    key = evil.alice.key
+    leaves = [present(evil.ca.leaf(f"n{n}", key=key, **LIFE).der, [evil.ca.der]) for n in range(LEAVES)]
+    running = service(folder, [acme, evil])
+    running.start()
+    assert running.process is not None
+    process = running.process.pid
+    victim, path = acme.ask(), str(folder / "payload")
+    try:
+        # The first requests read what all others find at hand.
+        uvloop.run(_victim(path, victim, 1))
+        before = memory(process)
+        yield f"{'quiet':32} {quantiles(uvloop.run(_victim(path, victim, SECONDS)))}  {before:5.0f} MB"
+        for name, (door, make) in floods(evil, leaves).items():
+            here, there = multiprocessing.Pipe()
+            arguments = (str(folder / door), SECONDS, make, there)
+            flood = multiprocessing.get_context("fork").Process(target=_neighbour, args=arguments)
+            flood.start()
+            found = uvloop.run(_victim(path, victim, SECONDS))
+            rate = here.recv() / SECONDS
+            flood.join()
+            yield f"{name:32} {quantiles(found)}  {memory(process):5.0f} MB  {rate:6.0f} a second"
+    finally:
+        running.stop()
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as temporary:
+        for line in rows(Path(temporary)):
+            print(line, flush=True)
