@@ -26,7 +26,7 @@ LEVELS = {
 }  # fmt: skip
 ADAPTERS = {"web", "directory", "identity"}
 IMPURE = {
-    "asyncio", "aiohttp", "sqlite3", "sqlalchemy", "aiosqlite", "socket", "ssl", "os", "time", "random", "logging",
+    "asyncio", "aiohttp", "sqlite3", "sqlalchemy", "socket", "ssl", "os", "time", "random", "logging",
     "structlog", "threading", "secrets", "pathlib", "subprocess", "urllib.request", "http.client",
 }  # fmt: skip
 

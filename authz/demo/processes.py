@@ -159,6 +159,9 @@ class _Handler(BaseHTTPRequestHandler):
     """Answers with what it received, and counts."""
 
     protocol_version = "HTTP/1.1"
+    # Head and body in one segment, or each answer waits 40 ms for the acknowledgement of the first.
+    wbufsize = -1
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         """Answer with the headers received, as JSON."""

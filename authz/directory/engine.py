@@ -7,7 +7,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from authz.errors import ConfigError
 
@@ -25,11 +24,10 @@ def open_engine(url: str) -> sa.Engine:
     return engine
 
 
-def open_reader(url: str) -> AsyncEngine:
+def open_reader(url: str) -> sa.Engine:
     """An engine for the running service, which only reads. Raises `ConfigError` like `open_engine`."""
-    async_url = _sqlite(url).set(drivername="sqlite+aiosqlite")
-    engine = create_async_engine(async_url, connect_args={"timeout": BUSY_SECONDS}, poolclass=sa.NullPool)
-    _behave(engine.sync_engine, "BEGIN")
+    engine = sa.create_engine(_sqlite(url), connect_args={"timeout": BUSY_SECONDS}, poolclass=sa.NullPool)
+    _behave(engine, "BEGIN")
     return engine
 
 

@@ -1,128 +1,105 @@
 """The running service's side of the directory: a view of one confirmed revision, loaded row by row.
 
-One connection, held for as long as it works, reads everything: the state every 200 ms, and rows when a
-check misses them. Each read transaction begins with the state, so that a row is never older than the
-revision it is tagged with. A connection that fails is thrown away and made anew.
+A session in a thread of its own reads everything: the state every 200 ms, and rows when checks miss
+them, many in one transaction and in turns by organization, so that one tenant's flood of unknown names
+delays nobody else by more than a few transactions.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
 
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-
-from authz.directory import rows
 from authz.directory.cache import MISSING, RowCache
-from authz.directory.engine import database_file, open_reader
-from authz.directory.schema import anchors, crls, directory_state, intermediates, organizations, users
+from authz.directory.crl_loader import CrlLoader
+from authz.directory.keys import CrlsKey, HostKey, Key, RegistrationsKey, RowKey, TrustKey, UserKey, owner_of
+from authz.directory.session import Reading, Revisions, Session, State, Trust
 from authz.errors import NotLoaded, Refused
 from authz.headers import HeaderMemo
 from authz.model import Organization, Registration, User
-from authz.pki import Certificate, Crl, CrlStore, Memo, TrustStore
+from authz.pki import Crl, CrlStore, Memo, TrustStore
 from authz.reasons import Reason
 
-POLL_SECONDS = 0.2
+POLL_SECONDS: Final = 0.2
 """How often the state is read: a change holds within this and the time of one read, below the 1 s published."""
 
-CONFIRMED_SECONDS = 2.0
+CONFIRMED_SECONDS: Final = 2.0
 """How old the last confirmation of the revision may be before checks are answered 503."""
 
-MAX_MEMOS = 1_000
+MAX_MEMOS: Final = 1_000
 """Organizations whose memos are kept at a time; the one made first goes first."""
 
+MAX_BATCH: Final = 32
+"""Rows read in one transaction: about 5 ms, which is as long as a row of somebody else waits."""
 
-@dataclass(frozen=True, slots=True)
-class HostKey:
-    """The organization that has a host."""
+MAX_WAITING_EACH: Final = 512
+"""Rows of one organization, or hosts, that may wait to be read: half the checks that may wait in all."""
 
-    host: str
-
-
-@dataclass(frozen=True, slots=True)
-class UserKey:
-    """A user by organization and name."""
-
-    organization: int
-    name: str
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationsKey:
-    """The registrations of a leaf in an organization."""
-
-    organization: int
-    sha256: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class TrustKey:
-    """An organization's anchors and intermediates."""
-
-    organization: int
-
-
-@dataclass(frozen=True, slots=True)
-class CrlsKey:
-    """All CRLs."""
-
-
-Key = HostKey | UserKey | RegistrationsKey | TrustKey | CrlsKey
-
-
-@dataclass(slots=True)
-class _State:
-    """The revisions last read; `owners` holds those of organizations as far as rows of theirs were read."""
-
-    revision: int = -1
-    organizations: int = -1
-    trust: int = -1
-    crls: int = -1
+async def read_crl(der: bytes) -> Crl:
+    """A CRL read in a thread. Raises `Refused` (crl_malformed)."""
+    return await asyncio.to_thread(Crl, der)
 
 
 class DirectoryReader:
     """Implements `authz.ports.Directory` and, being its own view, `authz.view.View`.
 
     A view and the reader can be one, because a check looks without waiting: nothing changes under it.
-    `monotonic` gives seconds; `warn` is told of rows that cannot be used.
+    `monotonic` gives seconds; `warn` is told of rows that cannot be used; `index` makes a CRL of its DER.
     """
 
-    def __init__(self, url: str, *, monotonic: Callable[[], float], warn: Callable[[str], None]) -> None:
-        self._url = url
-        self._path = database_file(url)
+    def __init__(
+        self,
+        url: str,
+        *,
+        monotonic: Callable[[], float],
+        warn: Callable[[str], None],
+        index: Callable[[bytes], Awaitable[Crl]] = read_crl,
+    ) -> None:
+        self._session = Session(url)
+        self._thread = ThreadPoolExecutor(1, "directory")
         self._monotonic = monotonic
         self._warn = warn
-        self._engine: AsyncEngine | None = None
-        self._connection: AsyncConnection | None = None
-        self._inode: tuple[int, int] | None = None
-        self._lock = asyncio.Lock()
-        self._state = _State()
-        self._owners: dict[int, tuple[int, int]] = {}
+        self._state = State()
+        self._owners: dict[int, Revisions] = {}
         self._cache = RowCache()
         self._memos: dict[int, tuple[Memo, HeaderMemo]] = {}
-        self._crl_store: tuple[int, CrlStore] | None = None
-        self._flights: dict[Key, asyncio.Task[None]] = {}
+        self._crls = CrlLoader(self, index=index, warn=warn)
+        self._waiting: dict[int, dict[RowKey, asyncio.Future[None]]] = {}
+        self._turns: deque[int] = deque()
+        self._asked = asyncio.Event()
         self._confirmed: float | None = None
-        self._poller: asyncio.Task[None] | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._bringing: asyncio.Task[None] | None = None
+        self._reading = asyncio.Lock()
 
     # -- life ----------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Read the state once and go on reading it. Raises `Refused` (directory_unavailable) if that fails."""
-        await self._read(self._load_crls)
-        self._poller = asyncio.create_task(self._poll(), name="directory poller")
+        """Read the state and the CRLs once, and go on reading. Raises `Refused` (directory_unavailable)."""
+        await self._read(())
+        await self._crls.bring(self._state.crls)
+        await self._crls.settled()
+        self._tasks = (
+            asyncio.create_task(self._poll(), name="directory poller"),
+            asyncio.create_task(self._serve(), name="directory rows"),
+        )
 
     async def close(self) -> None:
         """Stop reading."""
-        if self._poller is not None:
-            self._poller.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._poller
-        await self._disconnect()
+        tasks = (*self._tasks, *([self._bringing] if self._bringing else []))
+        for one in tasks:
+            one.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._crls.close()
+        await self._in_thread(self._session.close)
+        self._thread.shutdown()
 
     @property
     def confirmed(self) -> bool:
@@ -138,7 +115,14 @@ class DirectoryReader:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             with contextlib.suppress(Refused):
-                await self._read(self._nothing)
+                await self._read(())
+            if self._bringing is None or self._bringing.done():
+                # Beside the poll: many new CRLs must not make the revision look unconfirmed.
+                self._bringing = asyncio.create_task(self._bring(), name="directory CRLs")
+
+    async def _bring(self) -> None:
+        with contextlib.suppress(Refused):
+            await self._crls.bring(self._state.crls)
 
     # -- the view ------------------------------------------------------------------------------------
 
@@ -186,9 +170,9 @@ class DirectoryReader:
 
     def crls(self, organization: Organization) -> CrlStore:  # noqa: ARG002 - a CRL speaks for a key, so tenants never meet
         """See `authz.view.View`."""
-        if self._crl_store is None or self._crl_store[0] != self._state.crls:
+        if self._crls.store is None:
             raise NotLoaded(CrlsKey())
-        return self._crl_store[1]
+        return self._crls.store
 
     def decoded(self, organization: Organization) -> HeaderMemo:
         """See `authz.view.View`."""
@@ -208,154 +192,112 @@ class DirectoryReader:
         """See `authz.ports.Source`; checks that wait for one row share its reading."""
         if not isinstance(key, Key):
             return False
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = asyncio.create_task(self._fly(key))
-            flight.add_done_callback(lambda _: self._flights.pop(key, None))
+        if isinstance(key, CrlsKey):
+            await self._crls.bring(self._state.crls)
+            return True
+        owner = owner_of(key)
+        waiting = self._waiting.setdefault(owner, {})
+        if key not in waiting:
+            if len(waiting) >= MAX_WAITING_EACH:
+                raise Refused(Reason.OVERLOADED, f"{len(waiting)} rows of one organization wait to be read")
+            waiting[key] = asyncio.get_running_loop().create_future()
+            if len(waiting) == 1:
+                self._turns.append(owner)
+            self._asked.set()
         # A check that gives up must not take the others' reading with it.
-        await asyncio.shield(flight)
+        await asyncio.shield(waiting[key])
         return True
 
-    async def _fly(self, key: Key) -> None:
-        await self._read(lambda connection: self._load(connection, key))
+    async def _serve(self) -> None:
+        """Read what is waited for, a batch at a time."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            while batch := self._next_batch():
+                try:
+                    failed = await self._read(batch)
+                except Refused as refusal:
+                    failed = dict.fromkeys(batch, refusal)
+                for key, future in batch.items():
+                    self._settle(key, future, failed.get(key))
 
-    async def _load(self, connection: AsyncConnection, key: Key) -> None:
-        match key:
-            case HostKey():
-                await self._load_host(connection, key)
-            case TrustKey():
-                await self._load_trust(connection, key)
-            case CrlsKey():
-                await self._load_crls(connection)
-            case UserKey():
-                wanted = (users.c.organization_id == key.organization) & (users.c.name == key.name)
-                row = (await connection.execute(sa.select(users).where(wanted))).first()
-                await self._keep(connection, key, None if row is None else rows.user(row))
-            case RegistrationsKey():
-                found = await connection.execute(rows.registrations_of(key.organization, key.sha256))
-                await self._keep(connection, key, tuple(map(rows.registration, found)))
+    def _next_batch(self) -> dict[RowKey, asyncio.Future[None]]:
+        """One row of each organization in turn; they stay where others can join them until they are read."""
+        batch: dict[RowKey, asyncio.Future[None]] = {}
+        queues = {owner: iter(self._waiting[owner].items()) for owner in self._turns}
+        while queues and len(batch) < MAX_BATCH:
+            for owner in list(queues):
+                key, future = next(queues[owner], (None, None))
+                if key is None or future is None:
+                    del queues[owner]
+                elif len(batch) < MAX_BATCH:
+                    batch[key] = future
+        # Whoever was last in this batch is first in the next.
+        self._turns.rotate(-MAX_BATCH if len(self._turns) > MAX_BATCH else -1)
+        return batch
 
-    async def _keep(self, connection: AsyncConnection, key: UserKey | RegistrationsKey, value: object) -> None:
-        known = await self._owner(connection, key.organization)
-        self._cache.put(key.organization, key, known[0], value)
-
-    async def _owner(self, connection: AsyncConnection, owner: int) -> tuple[int, int]:
-        """The organization's revisions, as this transaction sees them."""
-        query = sa.select(organizations.c.revision, organizations.c.trust_revision).where(organizations.c.id == owner)
-        row = (await connection.execute(query)).first()
-        known = (-1, -1) if row is None else (row.revision, row.trust_revision)
-        self._owners[owner] = known
-        return known
-
-    async def _load_host(self, connection: AsyncConnection, key: HostKey) -> None:
-        row = (await connection.execute(rows.organization_by_host(key.host))).first()
-        value = None
-        if row is not None:
-            value = rows.organization(row, list(await connection.execute(rows.host_query(row.id))))
-        self._cache.put("hosts", key.host, self._state.organizations, value)
-
-    async def _load_trust(self, connection: AsyncConnection, key: TrustKey) -> None:
-        """An anchor that cannot be read denies its organization, and nobody else."""
-        ders = []
-        for table in (anchors, intermediates):
-            mine = (table.c.organization_id == key.organization) | table.c.organization_id.is_(None)
-            found = await connection.execute(sa.select(table.c.der).where(mine).order_by(table.c.id))
-            ders.append([row.der for row in found])
-        known = await self._owner(connection, key.organization)
-        try:
-            parsed = [[Certificate.parse(der) for der in each] for each in ders]
-            value: TrustStore | Refused = TrustStore(parsed[0], parsed[1], self._memo(key.organization)[0])
-        except Refused as refusal:
-            unusable = refusal.reason is not Reason.TRUST_ANCHORS_MISSING
-            reason = Reason.TRUST_ANCHORS_UNUSABLE if unusable else refusal.reason
-            value = Refused(reason, refusal.detail, certificate=refusal.certificate)
-            self._warn(f"organization {key.organization}: {value}")
-        self._cache.put("trust", key, max(known[1], self._state.trust), value)
-
-    async def _load_crls(self, connection: AsyncConnection) -> None:
-        """Read the CRLs that are new; those held already are not parsed again."""
-        tag = self._state.crls
-        if self._crl_store is not None and self._crl_store[0] == tag:
+    def _settle(self, key: RowKey, future: asyncio.Future[None], problem: Refused | None) -> None:
+        owner = owner_of(key)
+        del self._waiting[owner][key]
+        if not self._waiting[owner]:
+            del self._waiting[owner]
+            self._turns.remove(owner)
+        if future.done():
             return
-        held = {} if self._crl_store is None else {one.sha256: one for one in self._crl_store[1]}
-        store: list[Crl] = []
-        signers: dict[bytes, bytes] = {}
-        for row in await connection.execute(sa.select(crls.c.sha256, crls.c.signer)):
-            signers[row.sha256] = row.signer
-            known = held.get(row.sha256)
-            if known is not None:
-                store.append(known)
-                continue
-            data = (await connection.execute(sa.select(crls.c.der).where(crls.c.sha256 == row.sha256))).scalar_one()
-            try:
-                store.append(await asyncio.to_thread(Crl, data))
-            except Refused as refusal:
-                self._warn(f"CRL {row.sha256.hex()} is left out: {refusal}")
-        self._crl_store = (tag, CrlStore(store, signers))
-
-    # -- the connection ------------------------------------------------------------------------------
-
-    async def _read(self, action: Callable[[AsyncConnection], Awaitable[None]]) -> None:
-        """Run `action` in one read transaction, after the state. Raises `Refused` (directory_unavailable)."""
-        async with self._lock:
-            try:
-                connection = await self._connect()
-                async with connection.begin():
-                    started = self._monotonic()
-                    await self._read_state(connection)
-                    await action(connection)
-                self._confirmed = started
-            except (sa.exc.SQLAlchemyError, OSError, ValueError) as error:
-                await self._disconnect()
-                raise Refused(Reason.DIRECTORY_UNAVAILABLE, type(error).__name__) from error
-
-    async def _nothing(self, connection: AsyncConnection) -> None:
-        """The poll reads the state and nothing else, but for CRLs that are new."""
-        await self._load_crls(connection)
-
-    async def _read_state(self, connection: AsyncConnection) -> None:
-        row = (await connection.execute(sa.select(directory_state))).one()
-        if row.revision == self._state.revision:
-            return
-        if row.revision < self._state.revision:
-            # Another database, or an old copy of this one: its numbers mean something else.
-            self._forget()
+        if problem is None:
+            future.set_result(None)
         else:
-            await self._changed(connection, self._state.revision)
-        self._state = _State(row.revision, row.organizations_revision, row.trust_revision, row.crls_revision)
+            future.set_exception(Refused(problem.reason, problem.detail))
 
-    async def _changed(self, connection: AsyncConnection, since: int) -> None:
-        newest = sa.func.max(organizations.c.revision, organizations.c.trust_revision)
-        query = sa.select(organizations.c.id, organizations.c.revision, organizations.c.trust_revision)
-        for row in await connection.execute(query.where(newest > since)):
-            if row.id in self._owners:
-                self._owners[row.id] = (row.revision, row.trust_revision)
+    async def _read(self, keys: Collection[RowKey]) -> dict[RowKey, Refused]:
+        """One transaction, taken over; the rows that failed. Raises `Refused` (directory_unavailable)."""
+        async with self._reading:
+            started = self._monotonic()
+            known = self._state
+            reading = await self._in_thread(lambda: self._session.read(known, keys))
+            self._take(reading)
+            self._confirmed = started
+        return reading.failed
 
-    def _forget(self) -> None:
-        self._cache.clear()
-        self._owners.clear()
-        self._crl_store = None
-        self._state = _State()
+    def _take(self, reading: Reading) -> None:
+        if reading.anew:
+            self._warn("the directory's file was replaced, or is an older copy; everything is read again")
+            self._cache.clear()
+            self._owners.clear()
+            self._crls.forget()
+        asked = {owner_of(key) for key in reading.found}
+        for owner, revisions in reading.changed.items():
+            if owner in self._owners or owner in asked:
+                self._owners[owner] = revisions
+        self._state = reading.state
+        for key, value in reading.found.items():
+            self._put(key, value)
 
-    async def _connect(self) -> AsyncConnection:
-        status = os.stat(self._path)  # noqa: PTH116 - one system call, five times a second
-        inode = (status.st_dev, status.st_ino)
-        if self._connection is not None and inode == self._inode:
-            return self._connection
-        await self._disconnect()
-        if self._inode is not None and inode != self._inode:
-            self._warn("the directory's file was replaced; everything is read again")
-            self._forget()
-        self._engine = open_reader(self._url)
-        self._connection = await self._engine.connect()
-        self._inode = inode
-        return self._connection
+    def _put(self, key: RowKey, value: object) -> None:
+        owner = owner_of(key)
+        if isinstance(key, HostKey):
+            self._cache.put("hosts", key.host, self._state.organizations, value)
+        elif isinstance(key, TrustKey):
+            self._cache.put("trust", key, max(self._owners[owner][1], self._state.trust), self._trust(owner, value))
+        else:
+            self._cache.put(owner, key, self._owners[owner][0], value)
 
-    async def _disconnect(self) -> None:
-        connection, engine = self._connection, self._engine
-        self._connection = self._engine = None
-        with contextlib.suppress(sa.exc.SQLAlchemyError, OSError, ValueError):
-            if connection is not None:
-                await connection.close()
-            if engine is not None:
-                await engine.dispose()
+    def _trust(self, owner: int, value: object) -> TrustStore | Refused:
+        if isinstance(value, Trust):
+            try:
+                return TrustStore(value.anchors, value.intermediates, self._memo(owner)[0])
+            except Refused as missing:
+                return missing
+        self._warn(f"organization {owner}: {value}")
+        return value if isinstance(value, Refused) else Refused(Reason.TRUST_ANCHORS_UNUSABLE)
+
+    async def _in_thread(self, action: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, action)
+
+    async def listed(self) -> list[tuple[bytes, bytes, int]]:
+        """See `authz.directory.crl_loader.CrlRows`."""
+        return await self._in_thread(self._session.crls)
+
+    async def der(self, sha256: bytes) -> bytes | None:
+        """See `authz.directory.crl_loader.CrlRows`."""
+        return await self._in_thread(lambda: self._session.crl(sha256))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,9 @@ import pytest
 from pki_factory import NOW, Authority
 
 from authz.directory import DirectoryReader, Store
+from authz.directory.keys import HostKey, RegistrationsKey, RowKey, UserKey
+from authz.directory.reader import MAX_BATCH, MAX_WAITING_EACH
+from authz.directory.session import Reading, State
 from authz.errors import NotLoaded, Refused
 from authz.model import Enforcement, Organization, User
 from authz.pki import Certificate, Crl
@@ -179,6 +182,22 @@ async def test_anchor_that_cannot_be_read_denies_its_organization_alone(scene: S
     assert scene.warnings
 
 
+async def test_row_that_makes_no_sense_refuses_whoever_asks_for_it_alone(scene: Scene) -> None:
+    """Read in one transaction with another's, which is answered."""
+    acme = await scene.organization()
+    assert acme is not None
+    sha256 = Certificate.parse(ALICE.der).sha256
+    scene.store.register("acme", "alice", Certificate.parse(ALICE.der), now=NOW)
+    with sqlite3.connect(scene.file) as connection:
+        connection.execute("UPDATE registrations SET chain = x'30'")
+    connection.close()
+    keys = (RegistrationsKey(acme.id, sha256), UserKey(acme.id, "alice"))
+    bad, good = await asyncio.gather(*map(scene.reader.load, keys), return_exceptions=True)
+    assert isinstance(bad, Refused)
+    assert bad.reason is Reason.DIRECTORY_UNAVAILABLE
+    assert good is True
+
+
 async def test_crl_that_cannot_be_read_is_left_out_and_reported(scene: Scene) -> None:
     """One corrupt row is not everybody's fault."""
     scene.store.add_anchors("acme", [Certificate.parse(ROOT.der)])
@@ -275,3 +294,56 @@ async def test_start_without_a_database_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused):
         await reader.start()
     await reader.close()
+
+
+async def test_row_of_one_organization_does_not_wait_behind_a_flood_of_another(scene: Scene) -> None:
+    """In turns: it is read in the next transaction but one, however many rows of the other wait."""
+    read: list[list[object]] = []
+    inner = scene.reader._session.read
+
+    def watched(known: State, keys: Collection[RowKey] = ()) -> Reading:
+        read.append(list(keys))
+        return inner(known, keys)
+
+    scene.reader._session.read = watched  # type: ignore[method-assign,assignment]
+    flood = [asyncio.create_task(scene.reader.load(UserKey(1, f"u{number}"))) for number in range(MAX_WAITING_EACH)]
+    await asyncio.sleep(0)
+    await scene.reader.load(UserKey(2, "alice"))
+    batches = [one for one in read if one]
+    assert UserKey(2, "alice") in {key for batch in batches[:3] for key in batch}
+    assert max(map(len, batches)) <= MAX_BATCH
+    assert all(await asyncio.gather(*flood))
+
+
+async def test_rows_that_wait_are_bounded_for_each_organization(scene: Scene) -> None:
+    """Beyond it they are refused at once, and another organization's are not."""
+    flood = [asyncio.create_task(scene.reader.load(UserKey(1, f"u{number}"))) for number in range(MAX_WAITING_EACH)]
+    await asyncio.sleep(0)
+    with pytest.raises(Refused) as caught:
+        await scene.reader.load(UserKey(1, "one more"))
+    assert caught.value.reason is Reason.OVERLOADED
+    assert await scene.reader.load(UserKey(2, "alice"))
+    assert all(await asyncio.gather(*flood))
+
+
+async def test_check_that_gives_up_leaves_the_others_their_row(scene: Scene) -> None:
+    """A reading is shared, and nobody's to cancel."""
+    impatient = asyncio.create_task(scene.reader.load(UserKey(1, "alice")))
+    patient = asyncio.create_task(scene.reader.load(UserKey(1, "alice")))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    assert await patient
+
+
+async def test_failed_reading_refuses_everybody_who_waited(scene: Scene) -> None:
+    """And the next one works."""
+    inner = scene.reader._session.read
+
+    def broken(known: State, keys: Collection[RowKey] = ()) -> Reading:
+        raise Refused(Reason.DIRECTORY_UNAVAILABLE)
+
+    scene.reader._session.read = broken  # type: ignore[method-assign,assignment]
+    found = await asyncio.gather(*(scene.reader.load(HostKey(f"h{n}")) for n in range(3)), return_exceptions=True)
+    assert [one.reason for one in found] == [Reason.DIRECTORY_UNAVAILABLE] * 3  # type: ignore[union-attr]
+    scene.reader._session.read = inner  # type: ignore[method-assign]
+    assert await scene.reader.load(HostKey("h0"))

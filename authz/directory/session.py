@@ -1,0 +1,198 @@
+"""The reading half of the directory, in a thread of its own: one connection, one transaction for many rows.
+
+Every read transaction begins with the state, so that a row is never older than the revision it is
+tagged with. A connection that fails is thrown away and made anew; a file that was replaced is noticed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from authz.directory import rows
+from authz.directory.engine import database_file, open_reader
+from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey, owner_of
+from authz.directory.schema import anchors, crls, directory_state, hosts, intermediates, organizations, users
+from authz.errors import Refused
+from authz.pki import Certificate
+from authz.reasons import Reason
+
+Revisions = tuple[int, int]
+"""An organization's revision, and that of its trust."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The revisions of the whole directory; -1 before anything was read."""
+
+    revision: int = -1
+    organizations: int = -1
+    trust: int = -1
+    crls: int = -1
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one transaction saw.
+
+    `anew` says that everything known before means nothing any more: the file was replaced, or its
+    numbers went back. `changed` has the revisions of organizations that changed since the state known
+    before, and of those whose rows were asked for. A row that is not there is None, or an empty tuple;
+    anchors that cannot be read are the refusal. `failed` has the rows that make no sense: they refuse
+    the checks that ask for them, and nobody else's.
+    """
+
+    state: State
+    anew: bool = False
+    changed: dict[int, Revisions] = field(default_factory=dict)
+    found: dict[RowKey, object] = field(default_factory=dict)
+    failed: dict[RowKey, Refused] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """An organization's anchors and intermediates, read but for what they need of the loop."""
+
+    anchors: tuple[Certificate, ...]
+    intermediates: tuple[Certificate, ...]
+
+
+class Session:
+    """Reads for one service. Not thread-safe: every method is called in one and the same thread.
+
+    Methods raise `Refused` (directory_unavailable) when the directory cannot be read.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._path = database_file(url)
+        self._engine: sa.Engine | None = None
+        self._connection: sa.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+        self._replaced = False
+
+    def read(self, known: State, keys: Iterable[RowKey] = ()) -> Reading:
+        """The state, what changed since `known`, and the rows of `keys`."""
+        with self._transaction() as connection:
+            state = _state(connection)
+            # Lower numbers are those of another database, or of an old copy of this one.
+            reading = Reading(state, anew=self._replaced or state.revision < known.revision)
+            if state.revision > known.revision and not reading.anew:
+                since = sa.func.max(organizations.c.revision, organizations.c.trust_revision) > known.revision
+                reading.changed = {row.id: (row.revision, row.trust_revision) for row in _revisions(connection, since)}
+            for key in keys:
+                owner = owner_of(key)
+                if owner and owner not in reading.changed:
+                    reading.changed[owner] = _owner(connection, owner)
+                try:
+                    reading.found[key] = _row(connection, key)
+                except ValueError as error:
+                    reading.failed[key] = Refused(Reason.DIRECTORY_UNAVAILABLE, f"a row makes no sense: {error}")
+        self._replaced = False
+        return reading
+
+    def crls(self) -> list[tuple[bytes, bytes, int]]:
+        """SHA-256, signer and size of every CRL, the smallest first."""
+        size = sa.func.length(crls.c.der).label("size")
+        with self._transaction() as connection:
+            found = connection.execute(sa.select(crls.c.sha256, crls.c.signer, size).order_by(size)).all()
+        return [(row.sha256, row.signer, row.size) for row in found]
+
+    def crl(self, sha256: bytes) -> bytes | None:
+        """The DER of one CRL; None if it went meanwhile."""
+        with self._transaction() as connection:
+            return connection.execute(sa.select(crls.c.der).where(crls.c.sha256 == sha256)).scalar()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        connection, engine = self._connection, self._engine
+        self._connection = self._engine = None
+        with contextlib.suppress(sa.exc.SQLAlchemyError, OSError):
+            if connection is not None:
+                connection.close()
+            if engine is not None:
+                engine.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        try:
+            connection = self._connect()
+            with connection.begin():
+                yield connection
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            self.close()
+            raise Refused(Reason.DIRECTORY_UNAVAILABLE, type(error).__name__) from error
+
+    def _connect(self) -> sa.Connection:
+        status = os.stat(self._path)  # noqa: PTH116 - one system call a transaction
+        inode = (status.st_dev, status.st_ino)
+        if self._connection is not None and inode == self._inode:
+            return self._connection
+        self.close()
+        self._replaced = self._replaced or self._inode not in {None, inode}
+        self._engine = open_reader(self._url)
+        self._connection = self._engine.connect()
+        self._inode = inode
+        return self._connection
+
+
+def _state(connection: sa.Connection) -> State:
+    row = connection.execute(_STATE).one()
+    return State(row.revision, row.organizations_revision, row.trust_revision, row.crls_revision)
+
+
+def _revisions(connection: sa.Connection, which: sa.ColumnElement[bool]) -> sa.CursorResult[Any]:
+    return connection.execute(_REVISIONS.where(which))
+
+
+def _owner(connection: sa.Connection, owner: int) -> Revisions:
+    row = connection.execute(_OWNER, {"owner": owner}).first()
+    return (-1, -1) if row is None else (row.revision, row.trust_revision)
+
+
+def _row(connection: sa.Connection, key: RowKey) -> object:
+    match key:
+        case HostKey():
+            row = connection.execute(_HOST, {"host": key.host}).first()
+            return None if row is None else rows.organization(row, list(connection.execute(rows.host_query(row.id))))
+        case UserKey():
+            row = connection.execute(_USER, {"owner": key.organization, "name": key.name}).first()
+            return None if row is None else rows.user(row)
+        case RegistrationsKey():
+            found = connection.execute(rows.registrations_of(key.organization, key.sha256))
+            return tuple(map(rows.registration, found))
+        case TrustKey():
+            return _trust(connection, key.organization)
+
+
+def _trust(connection: sa.Connection, owner: int) -> Trust | Refused:
+    """Anchors that cannot be read deny their organization, and nobody else."""
+    read = []
+    try:
+        for table in (anchors, intermediates):
+            mine = (table.c.organization_id == owner) | table.c.organization_id.is_(None)
+            found = connection.execute(sa.select(table.c.der).where(mine).order_by(table.c.id))
+            read.append(tuple([_read(row.der) for row in found]))
+    except Refused as refusal:
+        return Refused(Reason.TRUST_ANCHORS_UNUSABLE, refusal.detail, certificate=refusal.certificate)
+    return Trust(*read)
+
+
+def _read(der: bytes) -> Certificate:
+    """A certificate whose name was read too: the loop need not."""
+    one = Certificate.parse(der)
+    one.subject  # noqa: B018 - kept once it is read
+    return one
+
+
+_STATE = sa.select(directory_state)
+_REVISIONS = sa.select(organizations.c.id, organizations.c.revision, organizations.c.trust_revision)
+_OWNER = _REVISIONS.where(organizations.c.id == sa.bindparam("owner"))
+_HOST = sa.select(organizations).join(hosts).where(hosts.c.host == sa.bindparam("host"))
+_USER = sa.select(users).where(users.c.organization_id == sa.bindparam("owner"), users.c.name == sa.bindparam("name"))
