@@ -107,3 +107,10 @@ def test_any_octets_are_elements_or_refused(octets: bytes) -> None:
         assert xfcc_json.parse(octets)
     except Refused:
         return
+
+
+@pytest.mark.parametrize("end", ["", "\\", "x"])
+def test_string_without_an_end_is_read_once(end: str) -> None:
+    """All of it is one match, so that no second one begins inside: the work does not grow with the square."""
+    text = '["' + '\\"' * 100 + end
+    assert xfcc_json._STRING.sub("", text) == "["
