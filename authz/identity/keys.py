@@ -1,15 +1,20 @@
 """The public keys of token issuers (RFC 7517): from a file or a URL, refreshed, bounded, never a secret.
 
 A set is read anew every five minutes, and when a token names a key it does not hold, but at most once
-in a cool-down. While it cannot be read the last good one serves for an hour; then its tokens are refused.
+in a cool-down. Checks that need a set wait for its reading together, a bounded number of them; one whose key
+is held already does not wait long. While the set cannot be read the last good one serves for an hour; then its
+tokens are refused.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
+from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -26,6 +31,12 @@ REFRESH_SECONDS: Final = 300.0
 COOL_DOWN_SECONDS: Final = 30.0
 KEEP_SECONDS: Final = 3_600.0
 FETCH_SECONDS: Final = 5.0
+
+PATIENCE_SECONDS: Final = 0.1
+"""How long a check waits for a newer set where the last good one would serve: a third of what a check may wait."""
+
+MAX_WAITING: Final = 128
+"""Checks that wait for one set at once, of the 1,024 that may wait in all: a slow issuer keeps room for others."""
 
 MAX_KEY_SET: Final = 256 * 1024
 """Octets of a key set: some hundred keys."""
@@ -71,7 +82,7 @@ class SigningKey:
 
 @dataclass(slots=True)
 class _Set:
-    """One location's keys by `kid`; `version` tells one reading from another."""
+    """One location's keys by `kid`; `version` tells one reading from every other, of whatever location."""
 
     keys: dict[str | None, SigningKey] = field(default_factory=dict)
     version: int = 0
@@ -87,6 +98,8 @@ class KeyRing:
         self._warn = warn
         self._sets: dict[str, _Set] = {}
         self._flights: dict[str, asyncio.Task[None]] = {}
+        self._waiting: Counter[str] = Counter()
+        self._versions = count(1)
 
     def find(self, location: str, kid: str | None) -> tuple[SigningKey, int]:
         """The key a token names, and the version of its set.
@@ -96,7 +109,11 @@ class KeyRing:
         held = self._sets.get(location, _Set())
         now = self._monotonic()
         may_read = now - held.tried >= COOL_DOWN_SECONDS
-        if may_read and (now - held.good >= REFRESH_SECONDS or kid not in held.keys):
+        usable = kid in held.keys and now - held.good < KEEP_SECONDS
+        if may_read and (now - held.good >= REFRESH_SECONDS or not usable):
+            raise NotLoaded(KeysKey(location))
+        # What is being read now may hold the key: to refuse would refuse every first token but one.
+        if not usable and location in self._flights:
             raise NotLoaded(KeysKey(location))
         if now - held.good >= KEEP_SECONDS:
             raise Refused(Reason.TOKEN_KEYS_UNAVAILABLE, f"the key set at {location} cannot be read")
@@ -105,15 +122,35 @@ class KeyRing:
         return held.keys[kid], held.version
 
     async def load(self, key: Hashable) -> bool:
-        """See `authz.ports.Source`; checks that wait for one set share its reading, and a failure is remembered."""
+        """See `authz.ports.Source`; checks that wait for one set share its reading, and a failure is remembered.
+
+        Raises `Refused` (overloaded) when too many wait for this set. Returns before the reading ends where the
+        last good set serves meanwhile.
+        """
         if not isinstance(key, KeysKey):
             return False
-        flight = self._flights.get(key.location)
-        if flight is None:
-            flight = self._flights[key.location] = asyncio.create_task(self._read(key.location))
-            flight.add_done_callback(lambda _: self._flights.pop(key.location, None))
-        await asyncio.shield(flight)
+        location = key.location
+        if self._waiting[location] >= MAX_WAITING:
+            raise Refused(Reason.OVERLOADED, f"{MAX_WAITING} checks wait for the key set at {location}")
+        self._waiting[location] += 1
+        try:
+            await self._wait(location)
+        finally:
+            self._waiting[location] -= 1
+            if not self._waiting[location]:
+                del self._waiting[location]
         return True
+
+    async def _wait(self, location: str) -> None:
+        flight = self._flights.get(location)
+        if flight is None:
+            flight = self._flights[location] = asyncio.create_task(self._read(location))
+            flight.add_done_callback(lambda _: self._flights.pop(location, None))
+        held = self._sets.get(location, _Set())
+        serves = self._monotonic() - held.good < KEEP_SECONDS
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS if serves else None):
+                await asyncio.shield(flight)
 
     async def _read(self, location: str) -> None:
         held = self._sets.setdefault(location, _Set())
@@ -128,7 +165,7 @@ class KeyRing:
             self._warn(f"the key set at {location} cannot be read: {type(error).__name__}")
             return
         held.keys, held.good = keys, self._monotonic()
-        held.version += 1
+        held.version = next(self._versions)
 
 
 def _read_file(location: str) -> bytes:
@@ -197,10 +234,12 @@ def parse_key_set(data: bytes) -> dict[str | None, SigningKey]:
 
 
 def _signing_key(jwk: Any) -> SigningKey | None:
-    if not isinstance(jwk, dict) or jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ["verify"]):
+    if not isinstance(jwk, dict) or jwk.get("use", "sig") != "sig" or not _may_verify(jwk.get("key_ops", ["verify"])):
         return None
     algorithm, kid = jwk.get("alg"), jwk.get("kid")
-    if (algorithm is not None and algorithm not in ALGORITHMS) or not isinstance(kid, str | None):
+    if not isinstance(algorithm, str | None) or not isinstance(kid, str | None):
+        return None
+    if algorithm is not None and algorithm not in ALGORITHMS:
         return None
     try:
         key = jwt.PyJWK(jwk, algorithm or "RS256" if jwk.get("kty") == "RSA" else algorithm).key
@@ -210,3 +249,7 @@ def _signing_key(jwk: Any) -> SigningKey | None:
     if not isinstance(key, PublicKey) or (isinstance(key, rsa.RSAPublicKey) and not 2048 <= key.key_size <= 8192):
         return None
     return SigningKey(key, algorithm)
+
+
+def _may_verify(operations: object) -> bool:
+    return isinstance(operations, list) and "verify" in operations

@@ -15,7 +15,7 @@ from pki_factory import new_key
 
 from authz.errors import NotLoaded, Refused
 from authz.identity import KeyRing
-from authz.identity.keys import KeysKey, check_location, parse_key_set
+from authz.identity.keys import MAX_WAITING, KeysKey, check_location, parse_key_set
 from authz.reasons import Reason
 
 EC = json.loads(ECAlgorithm.to_jwk(new_key("p256").public_key()))  # type: ignore[arg-type]
@@ -147,6 +147,76 @@ async def test_set_is_fetched_in_one_flight(ring: Ring, issuer: Issuer) -> None:
     assert await ring.find(issuer.url) == 1
 
 
+async def settled(ring: Ring, location: str, kid: str = "a") -> Reason | int:
+    """As the service asks: again and again, until there is an answer."""
+    while True:
+        try:
+            return ring.keys.find(location, kid)[1]
+        except NotLoaded as missing:
+            await ring.keys.load(missing.key)
+        except Refused as refused:
+            return refused.reason
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_key_that_is_being_read_is_waited_for_by_every_check(ring: Ring, issuer: Issuer, *, held: bool) -> None:
+    """The first check of a new process, and of a new key, is not the only one that is right."""
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(_request: web.Request) -> web.StreamResponse:
+        asked.set()
+        await answer.wait()
+        return web.Response(body=json.dumps({"keys": [{**EC, "kid": "b"}]}).encode())
+
+    if held:
+        assert await ring.find(issuer.url) == 1
+        ring.seconds += 31
+    issuer.answer = slow
+    first = asyncio.create_task(settled(ring, issuer.url, "b"))
+    await asked.wait()
+    second = asyncio.create_task(settled(ring, issuer.url, "b"))
+    await asyncio.sleep(0)
+    answer.set()
+    assert await asyncio.gather(first, second) == [1 + held, 1 + held]
+    assert issuer.asked == 1 + held
+
+
+async def test_key_that_is_held_serves_while_the_issuer_hangs(ring: Ring, issuer: Issuer) -> None:
+    """A check does not spend all its time on a newer set: the last good one is good for an hour."""
+    assert await ring.find(issuer.url) == 1
+    ring.seconds += 301
+    issuer.answer = hang
+    assert await asyncio.gather(*(settled(ring, issuer.url) for _ in range(3))) == [1, 1, 1]
+    assert issuer.asked == 2
+
+
+async def test_checks_that_wait_for_one_issuer_are_bounded(ring: Ring, issuer: Issuer) -> None:
+    """An issuer that hangs takes no more of the room for waiting than its share."""
+    issuer.answer = hang
+    waiting = [asyncio.create_task(ring.keys.load(KeysKey(issuer.url))) for _ in range(MAX_WAITING)]
+    await asyncio.sleep(0)
+    with pytest.raises(Refused) as refused:
+        await ring.keys.load(KeysKey(issuer.url))
+    assert refused.value.reason is Reason.OVERLOADED
+    for one in waiting:
+        one.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    again = asyncio.create_task(ring.keys.load(KeysKey(issuer.url)))
+    await asyncio.sleep(0)
+    assert not again.done()
+    again.cancel()
+
+
+async def test_version_is_never_given_twice(ring: Ring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set that was let go of and read again is another one: its tokens are verified anew."""
+    monkeypatch.setattr("authz.identity.keys.MAX_SETS", 1)
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(GOOD)
+    first = await ring.find(str(tmp_path / "a"))
+    await ring.find(str(tmp_path / "b"))
+    assert await ring.find(str(tmp_path / "a")) != first
+
+
 async def status_500(_request: web.Request) -> web.StreamResponse:
     """An error."""
     return web.Response(status=500, body=GOOD)
@@ -228,6 +298,8 @@ SECRET = {"kty": "oct", "k": "c2VjcmV0", "kid": "s"}
         ([{**EC, "kid": "a"}, {**EC, "kid": "b", "use": "enc"}], {"a"}),
         ([{**EC, "kid": "a"}, {**EC, "kid": "b", "key_ops": ["sign"]}], {"a"}),
         ([{**EC, "kid": "a"}, {**EC, "kid": "b", "alg": "HS256"}], {"a"}),
+        ([{**EC, "kid": "a"}, {**EC, "kid": "b", "key_ops": None}, {**EC, "kid": "c", "key_ops": "verify"}], {"a"}),
+        ([{**EC, "kid": "a"}, {**EC, "kid": "b", "alg": ["ES256"]}, {**EC, "kid": "c", "use": ["sig"]}], {"a"}),
         ([{**EC, "kid": "a"}, {**EC, "kid": 1}, "x", {"kty": "EC"}], {"a"}),
         ([SECRET], None),
         ([{**EC, "d": EC["x"]}], None),
