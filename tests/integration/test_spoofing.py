@@ -10,7 +10,7 @@ from dialing import Dial, bearer
 from authz.demo import Stage
 from authz.demo.client import Connection
 from authz.demo.mint import HOST
-from authz.headers import present
+from authz.headers import KNOWN_HEADERS, present
 
 pytestmark = pytest.mark.envoy
 
@@ -57,6 +57,27 @@ def test_identity_header_of_the_client_is_replaced(stage: Stage, dial: Dial, nam
     assert answer.status == 200
     assert "spoofed" not in answer.body.decode()
     assert answer.seen["x-authz-user"] == "olga"
+
+
+@pytest.mark.parametrize("name", [*sorted(KNOWN_HEADERS), "ssl-client-verify", "x-forwarded-host", "forwarded"])
+def test_certificate_or_host_stated_by_the_client_does_not_reach_the_application(
+    stage: Stage, dial: Dial, name: str
+) -> None:
+    """Nor what any other proxy would state: the application has one proxy in front, and believes it."""
+    answer = dial(stage, None).get(headers=[*bearer(stage, "olga"), (name, "spoofed")])
+    assert answer.status == 200
+    assert "spoofed" not in answer.body.decode()
+
+
+def test_token_in_the_query_names_nobody(stage: Stage, dial: Dial) -> None:
+    """A token has one place; URLs are written down everywhere."""
+    assert dial(stage, None).get(f"/?access_token={stage.token('olga')}").status == 401
+
+
+def test_parameter_of_the_application_refuses_nobody(stage: Stage, dial: Dial) -> None:
+    """What the query holds is the application's, by whatever name."""
+    for value in ("opaque", stage.token("alice")):
+        assert dial(stage, None).get(f"/?access_token={value}", headers=bearer(stage, "olga")).status == 200
 
 
 def test_payload_of_the_client_is_not_an_identity(stage: Stage, dial: Dial) -> None:
