@@ -211,7 +211,8 @@ class Recorded:
 
     `reason` is the reason's value, of this version or an earlier one. `organization`, `user`, `certificate`
     (SHA-256 of the leaf) and `subject` are there as far as the gates came. `headers` are those gate 1
-    looked at, raw; None where they were too large to keep. No token is kept, nor any other header.
+    looked at, raw; None where they were too large to keep. `target` ends at the query's question mark. No
+    token is kept, nor any other header.
     """
 
     decision_id: str

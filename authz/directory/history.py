@@ -43,8 +43,7 @@ MAX_HEADER_BYTES: Final = 16 * 1024
 """Certificate headers larger than this are not kept: a leaf with two intermediates takes 3 to 8 KB."""
 
 MAX_TARGET: Final = 512
-"""Characters of the request's target that are kept."""
-
+"""Characters of the request's path, and of its host, that are kept."""
 
 MAX_USER: Final = 256
 """Characters of a user's name: no user has a longer one, nor one that would have to be escaped."""
@@ -202,7 +201,7 @@ def _recorded(check: CheckRequest, door: Door, decision: Decision, at: datetime)
         # The host decides again when the request is replayed, so it is kept as it came.
         host=check.host[:MAX_TARGET],
         method=shown(check.method, 16),
-        target=shown(check.target, MAX_TARGET),
+        target=shown(_without_query(check.target), MAX_TARGET),
         organization="" if seen.organization is None else seen.organization.name,
         user="" if seen.identity is None else shown(seen.identity.user, MAX_USER),
         confirmation=None if seen.identity is None else seen.identity.confirmation,
@@ -210,6 +209,12 @@ def _recorded(check: CheckRequest, door: Door, decision: Decision, at: datetime)
         subject=_subject(decision),
         headers=headers if small else None,
     )
+
+
+def _without_query(target: str) -> str:
+    """RFC 6750 section 2.3 puts tokens into the query, and applications put passwords there: no value of it is kept."""
+    path, mark, _ = target.partition("?")
+    return path + mark
 
 
 def _subject(decision: Decision) -> str:

@@ -132,6 +132,17 @@ async def test_text_from_outside_is_bounded_and_escaped(scene: Scene) -> None:
     assert scene.lost == []
 
 
+@pytest.mark.parametrize(
+    ("target", "kept"),
+    [("/a?access_token=eyJh&b=c", "/a?"), ("/a?b?c", "/a?"), ("/a%3Fb", "/a%3Fb"), ("?secret", "?"), ("", "")],
+)
+async def test_query_is_not_kept(scene: Scene, target: str, kept: str) -> None:
+    """A token can stand in it."""
+    scene.decide(denied(), CheckRequest("x", "h", (), "GET", target))
+    [one] = await scene.held()
+    assert one.target == kept
+
+
 async def test_same_headers_are_kept_once(scene: Scene, tmp_path: Path) -> None:
     """A client that tries again and again does not fill the disk with his chain."""
     for _ in range(300):
