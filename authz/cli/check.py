@@ -20,7 +20,7 @@ from authz.directory import DirectoryReader
 from authz.directory.migrate import migrate
 from authz.errors import ConfigError, NotLoaded, Refused, StoreError
 from authz.headers import present
-from authz.model import CheckRequest, Identity, Organization, Outcome
+from authz.model import CheckRequest, Identity, Organization, Outcome, Recorded
 from authz.pki import Certificate, VerifiedPath
 from authz.reasons import Gate, Reason
 from authz.runtime import door_of
@@ -90,14 +90,29 @@ def _replay(context: typer.Context, beginning: str, when: datetime, *, as_json: 
     request = CheckRequest(held.decision_id, held.host, held.headers, held.method, held.target)
     decision = asyncio.run(_decide(settings.database, request, door, when))
     then, now = (str(held.outcome), held.reason), _outcome(decision)
+    different = _different(held, then, now)
     if as_json:
         verdicts = {"then": {"at": held.at, **_verdict(then)}, "now": {"at": when, **_verdict(now)}}
-        emit_one({**verdicts, "different": then != now, "gates": list(gates(decision))}, as_json=True)
+        emit_one({**verdicts, "different": different, "gates": list(gates(decision))}, as_json=True)
     else:
         emit(list(gates(decision)), as_json=False)
     say(f"on {held.at:%Y-%m-%d %H:%M:%SZ}: {_words(then)}; now: {_words(now)}")
-    say("nothing is different" if then == now else "it would be decided differently now")
+    say(_COMPARED[different])
     _tell(decision)
+
+
+_COMPARED = {
+    True: "it would be decided differently now",
+    False: "nothing is different",
+    None: "whether it would be decided differently now cannot be told: tokens are not kept",
+}
+
+
+def _different(held: Recorded, then: tuple[str, str], now: tuple[str, str]) -> bool | None:
+    """Whether the two differ; None where the replay ended for want of the token that was refused then."""
+    if then != now and not held.user and now[1] == Reason.IDENTITY_MISSING.value:
+        return None
+    return then != now
 
 
 def _outcome(decision: Decision) -> tuple[str, str]:
@@ -152,7 +167,11 @@ def gates(decision: Decision) -> Iterator[Row]:
 def _culprit(decision: Deny) -> str:
     if decision.certificate is None:
         return decision.detail
-    return f"{decision.detail}; {_certificate(Certificate.parse(decision.certificate))}"
+    try:
+        culprit = _certificate(Certificate.parse(decision.certificate))
+    except Refused:
+        culprit = f"SHA-256 {Certificate.fingerprint(decision.certificate).hex()}"
+    return f"{decision.detail}; {culprit}"
 
 
 def _seen(evidence: Evidence) -> Iterator[tuple[Gate, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import replace
 from datetime import timedelta
 
@@ -28,9 +29,12 @@ ID = "5e7fa3" + "0" * 26
 class Nobody:
     """An identity source without an identity."""
 
+    def __init__(self, reason: Reason = Reason.IDENTITY_MISSING) -> None:
+        self._reason = reason
+
     def identify(self, check: CheckRequest, organization: Organization, now: object) -> Identity:
         """Nobody."""
-        raise Refused(Reason.IDENTITY_MISSING)
+        raise Refused(self._reason)
 
 
 def ask(*chain: Minted, who: IdentitySource | None = None, host: str = HOST, door: str = "envoy", pad: int = 0) -> None:
@@ -155,6 +159,28 @@ def test_replay_without_a_user_says_that_tokens_are_not_kept(acme: Run) -> None:
     done = acme("check", "--replay", ID)
     assert done.code == 1
     assert "tokens are not kept" in done.err
+
+
+def test_replay_of_a_refused_token_does_not_say_what_it_cannot_know(acme: Run) -> None:
+    """The token may be refused for the same reason, or another: neither different nor the same is true."""
+    ask(ALICE, CA, who=Nobody(Reason.TOKEN_EXPIRED))
+    done = acme("check", "--replay", ID, "--json")
+    assert done.data["different"] is None  # type: ignore[index, call-overload]
+    assert "cannot be told" in done.err
+
+
+def test_replay_of_octets_that_are_no_certificate_shows_their_digest(acme: Run) -> None:
+    """The certificate that was refused need not be one that can be read."""
+    der = bytearray(BOB.der)
+    der[der.index(b"\xa0\x03\x02\x01") + 4] = 28
+    digest = hashlib.sha256(der).hexdigest()
+    headers = ((b"x-forwarded-client-cert", present(bytes(der), [])), (b"x-authz-peer", b"sha256=" + digest.encode()))
+    door = replace(door_of(ListenerSettings(name="envoy")), identity=(Says("alice"),))
+    asyncio.run(_ask(CheckRequest(ID, HOST, headers), door))
+    done = acme("check", "--replay", ID, "--json")
+    assert done.code == 1
+    assert done.data["then"] == done.data["now"] | {"at": done.data["then"]["at"]}  # type: ignore[index, call-overload, operator]
+    assert digest in done.data["gates"][-1]["saw"]  # type: ignore[index, call-overload]
 
 
 def test_replay_of_a_header_too_large_to_keep_says_what_to_do(acme: Run) -> None:
