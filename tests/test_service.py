@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pytest
 from pki_factory import NOW
-from world import ALICE, CA, MemoryView, Says, request, standard_view
+from world import ACME, ALICE, CA, MemoryView, Says, request, standard_view
 
 from authz.decision import Allow, Decision, Deny
-from authz.errors import Refused
-from authz.model import CheckRequest
+from authz.directory.reader import CrlsKey, HostKey, RegistrationsKey, TrustKey, UserKey
+from authz.errors import NotLoaded, Refused
+from authz.identity.keys import KeysKey
+from authz.model import CheckRequest, Organization, User
 from authz.reasons import Reason
-from authz.service import Limits, Service
+from authz.service import LOADS_EACH, Limits, Service, pool_of
 from authz.view import Door
 
 DOOR = Door("test", (Says("alice"),))
@@ -186,3 +189,125 @@ async def test_key_that_nobody_loads_is_an_internal_error() -> None:
     checked, observer = service(directory)
     assert isinstance(await checked.check(CHECK, DOOR), Deny)
     assert isinstance(observer.errors[0], LookupError)
+
+
+@dataclass(frozen=True)
+class Row:
+    """The key of a row: an organization's, or of a host."""
+
+    name: str
+    organization: int | None = None
+
+
+class Crowd(MemoryView):
+    """A view in which every host is acme's, and rows are missing until they are loaded: hosts, and alice."""
+
+    absent: set[Row]
+
+    def organization(self, host: str) -> Organization | None:
+        """See the protocol."""
+        if Row(host) in self.absent:
+            raise NotLoaded(Row(host))
+        return ACME
+
+    def user(self, organization: Organization, name: str) -> User | None:
+        """See the protocol."""
+        if Row(name, organization.id) in self.absent:
+            raise NotLoaded(Row(name, organization.id))
+        return super().user(organization, name)
+
+
+class Stuck(Directory):
+    """A directory in which hosts are loaded once `gate` is set, and users at once."""
+
+    def __init__(self, *absent: Row) -> None:
+        standard = standard_view()
+        view = Crowd(users=standard.users, registered=standard.registered)
+        view.absent = set(absent)
+        super().__init__(view, view.absent.discard)  # type: ignore[arg-type]
+        self.gate = asyncio.Event()
+
+    async def load(self, key: Hashable) -> bool:
+        """Load a key."""
+        if isinstance(key, Row) and key.organization is not None:
+            self.on_load(key)
+            return True
+        return await super().load(key)
+
+
+def to(host: str) -> CheckRequest:
+    """Alice's request to a host."""
+    return replace(CHECK, host=host)
+
+
+def start(checked: Service, *hosts: str) -> list[asyncio.Task[Decision]]:
+    """A check for each host, begun."""
+    return [asyncio.create_task(checked.check(to(host), DOOR)) for host in hosts]
+
+
+async def settle() -> None:
+    """Let everybody come as far as he can."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+HOSTS = [f"h{number}.test" for number in range(LOADS_EACH)]
+
+
+async def test_pool_that_is_full_keeps_nobody_else_waiting() -> None:
+    """Random hosts, which a stranger can ask for, do not refuse a user whose row is not at hand."""
+    directory = Stuck(*map(Row, HOSTS), Row("late.test"), Row("alice", 1))
+    checked, _ = service(directory, seconds=60, concurrent_each=LOADS_EACH)
+    strangers = start(checked, *HOSTS)
+    await settle()
+    overloaded = await checked.check(to("late.test"), DOOR)
+    assert isinstance(overloaded, Deny)
+    assert overloaded.reason is Reason.OVERLOADED
+    assert isinstance(await checked.check(CHECK, DOOR), Allow)
+    assert directory.gate is not None
+    directory.gate.set()
+    assert all(isinstance(one, Allow) for one in await asyncio.gather(*strangers))
+
+
+async def test_pool_loads_so_many_rows_at_once_and_each_once() -> None:
+    """The others wait for a turn, and look again before they load: two that want one row load it once."""
+    directory = Stuck(*map(Row, HOSTS), Row("late.test"))
+    checked, _ = service(directory, seconds=60)
+    asked = start(checked, *HOSTS, "late.test", "late.test")
+    await settle()
+    assert len(directory.loaded) == LOADS_EACH
+    assert directory.gate is not None
+    directory.gate.set()
+    assert all(isinstance(one, Allow) for one in await asyncio.gather(*asked))
+    assert directory.loaded.count(Row("late.test")) == 1
+
+
+async def test_checks_that_want_one_row_wait_for_it_together() -> None:
+    """However many they are: it is read once, so they take no turn."""
+    directory = Stuck(Row("h.test"))
+    checked, _ = service(directory, seconds=60)
+    asked = start(checked, *["h.test"] * (3 * LOADS_EACH))
+    await settle()
+    assert len(directory.loaded) == 3 * LOADS_EACH
+    assert directory.gate is not None
+    directory.gate.set()
+    assert all(isinstance(one, Allow) for one in await asyncio.gather(*asked))
+
+
+async def test_check_that_waits_too_long_for_its_turn_loads_nothing() -> None:
+    """It would be given up before the row is there: under a flood the directory works for those who still wait."""
+    directory = Stuck(*map(Row, HOSTS), Row("late.test"))
+    checked, _ = service(directory, seconds=0.02)
+    asked = start(checked, *HOSTS, "late.test")
+    reasons = [one.reason for one in await asyncio.gather(*asked) if isinstance(one, Deny)]
+    assert reasons == [Reason.DIRECTORY_UNAVAILABLE] * LOADS_EACH + [Reason.OVERLOADED]
+    assert Row("late.test") not in directory.loaded
+
+
+def test_pool_is_an_organization_a_key_set_or_a_kind_of_row() -> None:
+    """Tenants never share one; what is nobody's has one of its own."""
+    users = [pool_of(UserKey(organization, name)) for organization, name in ((1, "a"), (1, "b"), (2, "a"))]
+    assert users[0] == users[1] != users[2]
+    assert users[0] == pool_of(TrustKey(1)) == pool_of(RegistrationsKey(1, b""))
+    assert pool_of(HostKey("a")) == pool_of(HostKey("b")) != pool_of(CrlsKey())
+    assert pool_of(KeysKey("a")) != pool_of(KeysKey("b"))

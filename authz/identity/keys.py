@@ -1,9 +1,8 @@
 """The public keys of token issuers (RFC 7517): from a file or a URL, refreshed, bounded, never a secret.
 
 A set is read anew every five minutes, and when a token names a key it does not hold, but at most once
-in a cool-down. Checks that need a set wait for its reading together, a bounded number of them; one whose key
-is held already does not wait long. While the set cannot be read the last good one serves for an hour; then its
-tokens are refused.
+in a cool-down. Checks that need a set wait for its reading together; one whose key is held already
+does not wait long. While the set cannot be read the last good one serves for an hour; then its tokens are refused.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from itertools import count
@@ -34,9 +32,6 @@ FETCH_SECONDS: Final = 5.0
 
 PATIENCE_SECONDS: Final = 0.1
 """How long a check waits for a newer set where the last good one would serve: a third of what a check may wait."""
-
-MAX_WAITING: Final = 128
-"""Checks that wait for one set at once, of the 1,024 that may wait in all: a slow issuer keeps room for others."""
 
 MAX_KEY_SET: Final = 256 * 1024
 """Octets of a key set: some hundred keys."""
@@ -98,7 +93,6 @@ class KeyRing:
         self._warn = warn
         self._sets: dict[str, _Set] = {}
         self._flights: dict[str, asyncio.Task[None]] = {}
-        self._waiting: Counter[str] = Counter()
         self._versions = count(1)
 
     def find(self, location: str, kid: str | None) -> tuple[SigningKey, int]:
@@ -124,24 +118,11 @@ class KeyRing:
     async def load(self, key: Hashable) -> bool:
         """See `authz.ports.Source`; checks that wait for one set share its reading, and a failure is remembered.
 
-        Raises `Refused` (overloaded) when too many wait for this set. Returns before the reading ends where the
-        last good set serves meanwhile.
+        Returns before the reading ends where the last good set serves meanwhile.
         """
         if not isinstance(key, KeysKey):
             return False
         location = key.location
-        if self._waiting[location] >= MAX_WAITING:
-            raise Refused(Reason.OVERLOADED, f"{MAX_WAITING} checks wait for the key set at {location}")
-        self._waiting[location] += 1
-        try:
-            await self._wait(location)
-        finally:
-            self._waiting[location] -= 1
-            if not self._waiting[location]:
-                del self._waiting[location]
-        return True
-
-    async def _wait(self, location: str) -> None:
         flight = self._flights.get(location)
         if flight is None:
             flight = self._flights[location] = asyncio.create_task(self._read(location))
@@ -151,6 +132,7 @@ class KeyRing:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS if serves else None):
                 await asyncio.shield(flight)
+        return True
 
     async def _read(self, location: str) -> None:
         held = self._sets.setdefault(location, _Set())

@@ -15,7 +15,7 @@ from pki_factory import new_key
 
 from authz.errors import NotLoaded, Refused
 from authz.identity import KeyRing
-from authz.identity.keys import MAX_WAITING, KeysKey, check_location, parse_key_set
+from authz.identity.keys import KeysKey, check_location, parse_key_set
 from authz.reasons import Reason
 
 EC = json.loads(ECAlgorithm.to_jwk(new_key("p256").public_key()))  # type: ignore[arg-type]
@@ -188,23 +188,6 @@ async def test_key_that_is_held_serves_while_the_issuer_hangs(ring: Ring, issuer
     issuer.answer = hang
     assert await asyncio.gather(*(settled(ring, issuer.url) for _ in range(3))) == [1, 1, 1]
     assert issuer.asked == 2
-
-
-async def test_checks_that_wait_for_one_issuer_are_bounded(ring: Ring, issuer: Issuer) -> None:
-    """An issuer that hangs takes no more of the room for waiting than its share."""
-    issuer.answer = hang
-    waiting = [asyncio.create_task(ring.keys.load(KeysKey(issuer.url))) for _ in range(MAX_WAITING)]
-    await asyncio.sleep(0)
-    with pytest.raises(Refused) as refused:
-        await ring.keys.load(KeysKey(issuer.url))
-    assert refused.value.reason is Reason.OVERLOADED
-    for one in waiting:
-        one.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    again = asyncio.create_task(ring.keys.load(KeysKey(issuer.url)))
-    await asyncio.sleep(0)
-    assert not again.done()
-    again.cancel()
 
 
 async def test_version_is_never_given_twice(ring: Ring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
