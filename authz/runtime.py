@@ -73,7 +73,7 @@ class Runtime:
         await self._listen("ops", settings.ops.address, Ops(self.telemetry, lambda: self.ready))
         for one in settings.listener:
             endpoints = Endpoints(one.prefix, one.fixed_path, one.auth_request_path)
-            handler = Checks(service.check, door_of(one, keys), endpoints)
+            handler = Checks(service.check, door_of(one, keys), endpoints, rejected=self.telemetry.rejected)
             await self._listen(one.name, one.address, handler, one)
 
     def _keep_history(self) -> tuple[History, ...]:

@@ -91,9 +91,9 @@ class Telemetry:
         self._write("error", "failure", decision_id=check.decision_id, door=door.name, error=name, at=at)
 
     def rejected(self, status: int, error: BaseException | None) -> None:
-        """Count and log a request that could not be read; nothing of it is quoted."""
+        """Count and log a request that could not be read, or asked where nobody answers (404); nothing is quoted."""
         self._rejected.inc()
-        name, reason = type(error).__name__, Reason.REQUEST_MALFORMED.value
+        name, reason = "" if error is None else type(error).__name__, Reason.REQUEST_MALFORMED.value
         self._write("warning", "rejected", reason=reason, status=status, error=name)
 
     def lost(self, decisions: int) -> None:

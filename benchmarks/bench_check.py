@@ -108,7 +108,7 @@ async def _serve(path: str, pipe: multiprocessing.connection.Connection, *, real
         async def check(asked: CheckRequest, door: Door) -> Decision:
             return await service.check(asked, door)
 
-        handler = Checks(check, DOOR, Endpoints()) if real else _null
+        handler = Checks(check, DOOR, Endpoints(), rejected=print) if real else _null
         server = Server(handler, Telemetry(BytesIO())) if real else web.Server(_null, max_field_size=262_144)
         listening = await asyncio.get_running_loop().create_unix_server(server, path)
         pipe.send("ready")

@@ -107,7 +107,7 @@ async def test_check_in_flight_is_finished_when_the_service_stops(tmp_path: Path
         await answer.wait()
         return Deny(Reason.USER_UNKNOWN, "", Evidence())
 
-    handler = Checks(slow, Door("slow", (Says("x"),)), Endpoints())
+    handler = Checks(slow, Door("slow", (Says("x"),)), Endpoints(), rejected=print)
     await made._listen("slow", "127.0.0.1:0", handler)
     waiting = asyncio.create_task(get("/v1/check/", address=made.addresses["slow"]))
     await asked.wait()

@@ -20,6 +20,8 @@ from authz.web.responses import refuse, respond
 from authz.web.server import new_decision_id
 
 Check = Callable[[CheckRequest, Door], Awaitable[Decision]]
+Rejected = Callable[[int, BaseException | None], None]
+"""Is told of a request that was not decided: the status that says why, and the error, if there was one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,9 @@ class Endpoints:
 class Checks:
     """The handler of one listener."""
 
-    def __init__(self, check: Check, door: Door, endpoints: Endpoints) -> None:
+    def __init__(self, check: Check, door: Door, endpoints: Endpoints, *, rejected: Rejected) -> None:
         self._check = check
+        self._rejected = rejected
         self._door = door
         self._endpoints = endpoints
 
@@ -45,6 +48,8 @@ class Checks:
         headers = tuple((name.lower(), value) for name, value in request.raw_headers)
         origin = self._origin(request, headers)
         if origin is None:
+            # A proxy with another prefix is refused whatever it asks: its operator must find out why.
+            self._rejected(404, None)
             return refuse(Reason.REQUEST_MALFORMED, decision_id)
         hosts = [value for name, value in headers if name == b"host"]
         # Several hosts, or none, are no host: the core refuses the empty one.

@@ -73,7 +73,8 @@ class Wire:
 async def wire(tmp_path: Path) -> AsyncIterator[Wire]:
     """A running server."""
     made = Wire(tmp_path)
-    server = Server(Checks(made.check, Door("envoy", (Says("alice"),)), Endpoints()), made.telemetry)
+    door = Door("envoy", (Says("alice"),))
+    server = Server(Checks(made.check, door, Endpoints(), rejected=made.telemetry.rejected), made.telemetry)
     listening = await asyncio.get_running_loop().create_unix_server(server, made.path)
     yield made
     listening.close()
@@ -135,9 +136,11 @@ async def test_path_behind_the_prefix_is_taken_verbatim(wire: Wire, path: str, t
 
 @pytest.mark.parametrize("path", ["/", "/v1/checkx", "/v1/verify/x", "/v2/check/", "/healthz", "/%761/check/"])
 async def test_path_that_is_no_endpoint_is_refused(wire: Wire, path: str) -> None:
-    """Nothing is decided there, and nothing allowed."""
+    """Nothing is decided there, and nothing allowed; a proxy with another prefix is found by the log."""
     status, _, _ = await wire.ask(path)
     assert (status, wire.asked) == (403, [])
+    assert [(line["event"], line["status"]) for line in wire.log] == [("rejected", 404)]
+    assert b"authz_requests_rejected_total 1.0" in wire.telemetry.metrics(confirmed=True)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS", "PROPFIND"])
