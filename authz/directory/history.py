@@ -19,7 +19,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from authz.decision import Allow, Decision
+from authz.decision import Allow, Decision, Deny
 from authz.directory.engine import open_engine
 from authz.directory.recorded import pack, row_of
 from authz.directory.schema import decisions, presentations
@@ -27,6 +27,7 @@ from authz.errors import Refused
 from authz.headers import evidence
 from authz.model import CheckRequest, Outcome, Recorded
 from authz.ports import Clock
+from authz.reasons import Gate
 from authz.text import shown
 from authz.view import Door
 
@@ -185,7 +186,7 @@ def _surplus(sizes: dict[str, int], bound: int) -> Iterator[tuple[str, int]]:
 
 def _recorded(check: CheckRequest, door: Door, decision: Decision, at: datetime) -> Recorded:
     seen = decision.evidence
-    headers = evidence(check, door.header)
+    headers = evidence(check, door.header) if _can_be_replayed(decision) else ()
     small = sum(len(name) + len(value) for name, value in headers) <= MAX_HEADER_BYTES
     if isinstance(decision, Allow):
         outcome, reason, detail = Outcome.OBSERVED, str(decision.binding), ""
@@ -209,6 +210,17 @@ def _recorded(check: CheckRequest, door: Door, decision: Decision, at: datetime)
         subject=_subject(decision),
         headers=headers if small else None,
     )
+
+
+def _can_be_replayed(decision: Decision) -> bool:
+    """Whether the headers change anything when the request is decided again.
+
+    Without a user, whose token is not kept, a replay ends before it looks into the certificate. So a stranger,
+    who needs no token to be refused, cannot fill the disk with certificates.
+    """
+    if isinstance(decision, Deny) and decision.reason.gate is Gate.HEADER:
+        return True
+    return decision.evidence.identity is not None
 
 
 def _without_query(target: str) -> str:

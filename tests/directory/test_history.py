@@ -116,7 +116,8 @@ async def test_failure_of_ours_is_not_kept(scene: Scene) -> None:
 
 async def test_headers_that_are_too_large_are_not_kept(scene: Scene) -> None:
     """The decision is."""
-    scene.decide(denied(), request(headers=((b"x-forwarded-client-cert", b"x" * MAX_HEADER_BYTES),)))
+    seen = denied(identity=Identity("alice"))
+    scene.decide(seen, request(headers=((b"x-forwarded-client-cert", b"x" * MAX_HEADER_BYTES),)))
     [one] = await scene.held()
     assert scene.store.decision(one.decision_id).headers is None
 
@@ -130,6 +131,26 @@ async def test_text_from_outside_is_bounded_and_escaped(scene: Scene) -> None:
     assert one.target.startswith("/\\u001b[2J")
     assert max(map(len, (one.host, one.target, one.user))) <= 6 * 512
     assert scene.lost == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "identity", "kept"),
+    [
+        (Reason.ORGANIZATION_UNKNOWN, None, False),
+        (Reason.TOKEN_EXPIRED, None, False),
+        (Reason.HEADER_UNEXPECTED, None, True),
+        (Reason.USER_UNKNOWN, Identity("nobody"), True),
+        (Reason.CERTIFICATE_EXPIRED, Identity("alice"), True),
+    ],
+)
+async def test_headers_are_kept_where_a_replay_would_read_them(
+    scene: Scene, reason: Reason, identity: Identity | None, *, kept: bool
+) -> None:
+    """A stranger without a token does not fill the disk with certificates."""
+    headers = ((b"x-forwarded-client-cert", b"x"),)
+    scene.decide(denied(reason, identity=identity), request(headers=headers))
+    [one] = await scene.held()
+    assert scene.store.decision(one.decision_id).headers == (headers if kept else ())
 
 
 @pytest.mark.parametrize(
