@@ -20,7 +20,7 @@ from authz.directory import DirectoryReader
 from authz.directory.migrate import migrate
 from authz.errors import ConfigError, NotLoaded, Refused, StoreError
 from authz.headers import present
-from authz.model import CheckRequest, Identity, Organization, Outcome, Recorded
+from authz.model import CheckRequest, Identity, Organization, Outcome
 from authz.pki import Certificate, VerifiedPath
 from authz.reasons import Gate, Reason
 from authz.runtime import door_of
@@ -90,7 +90,7 @@ def _replay(context: typer.Context, beginning: str, when: datetime, *, as_json: 
     request = CheckRequest(held.decision_id, held.host, held.headers, held.method, held.target)
     decision = asyncio.run(_decide(settings.database, request, door, when))
     then, now = (str(held.outcome), held.reason), _outcome(decision)
-    different = _different(held, then, now)
+    different = _different(then, now)
     if as_json:
         verdicts = {"then": {"at": held.at, **_verdict(then)}, "now": {"at": when, **_verdict(now)}}
         emit_one({**verdicts, "different": different, "gates": list(gates(decision))}, as_json=True)
@@ -108,9 +108,12 @@ _COMPARED = {
 }
 
 
-def _different(held: Recorded, then: tuple[str, str], now: tuple[str, str]) -> bool | None:
+_OF_TOKENS = {reason.value for reason in Reason if reason.gate is Gate.USER}
+
+
+def _different(then: tuple[str, str], now: tuple[str, str]) -> bool | None:
     """Whether the two differ; None where the replay ended for want of the token that was refused then."""
-    if then != now and not held.user and now[1] == Reason.IDENTITY_MISSING.value:
+    if then != now and then[1] in _OF_TOKENS and now[1] == Reason.IDENTITY_MISSING.value:
         return None
     return then != now
 

@@ -169,6 +169,13 @@ def test_replay_of_a_refused_token_does_not_say_what_it_cannot_know(acme: Run) -
     assert "cannot be told" in done.err
 
 
+def test_replay_of_an_unknown_host_that_is_known_now_is_different(acme: Run) -> None:
+    """The organization is there; who the user was is another question."""
+    ask(ALICE, CA, host="new.example.test", who=Nobody())
+    acme("org", "set", "acme", "--host", "new.example.test")
+    assert acme("check", "--replay", ID, "--json").data["different"] is True  # type: ignore[index, call-overload]
+
+
 def test_replay_of_octets_that_are_no_certificate_shows_their_digest(acme: Run) -> None:
     """The certificate that was refused need not be one that can be read."""
     der = bytearray(BOB.der)
