@@ -140,6 +140,7 @@ class Authority(Minted):
         key: PrivateKey | None = None,
         digest: hashes.HashAlgorithm | None = None,
         reason: x509.ReasonFlags | None = None,
+        rsa_padding: object = None,
     ) -> bytes:
         """A complete CRL of this CA in DER; `revoked` are certificates, serial numbers or entries (`entry`)."""
         signer = key or self.key
@@ -162,7 +163,9 @@ class Authority(Minted):
             defaults.append((x509.CRLNumber(number), False))
         for extension, critical in _merged(defaults, extensions):
             builder = builder.add_extension(extension, critical=critical)
-        return builder.sign(signer, digest or digest_for(signer)).public_bytes(serialization.Encoding.DER)  # type: ignore[arg-type]
+        options = {"rsa_padding": rsa_padding} if rsa_padding is not None else {}
+        signed = builder.sign(signer, digest or digest_for(signer), **options)  # type: ignore[arg-type]
+        return signed.public_bytes(serialization.Encoding.DER)
 
     @property
     def chain(self) -> tuple[Authority, ...]:
