@@ -87,7 +87,7 @@ class AlgorithmRules:
     def check_signature(self, algorithm: str) -> None:
         """Raises `Refused` (algorithm_not_allowed) unless the signature algorithm is accepted, whatever the key."""
         if algorithm not in self.signatures:
-            raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"signature algorithm {algorithm}")
+            raise _not_allowed(algorithm)
 
     def check_key(self, key: Key) -> None:
         """Raises `Refused` (algorithm_not_allowed, key_size_not_allowed) unless the key is accepted."""
@@ -98,6 +98,10 @@ class AlgorithmRules:
 
 
 DEFAULT_ALGORITHMS: Final = AlgorithmRules()
+
+
+def _not_allowed(algorithm: str) -> Refused:
+    return Refused(Reason.ALGORITHM_NOT_ALLOWED, f"signature algorithm {algorithm}")
 
 
 class Signed:
@@ -113,8 +117,10 @@ class Signed:
         self.oid = parsed.signature_algorithm_oid.dotted_string
         self.signature = parsed.signature
         self.tbs = tbs
-        DEFAULT_ALGORITHMS.check_signature(self.oid)
-        self._key_type, self._arguments = _SIGNATURES[self.oid]
+        kind = _SIGNATURES.get(self.oid)
+        if kind is None:
+            raise _not_allowed(self.oid)
+        self._key_type, self._arguments = kind
         if self.oid == RSA_PSS:
             self._arguments = _pss(parsed)
 

@@ -31,6 +31,7 @@ class _late(Generic[T]):  # noqa: N801 - stands where @cached_property would
 
     def __init__(self, reader: Callable[[Certificate], T]) -> None:
         self._reader = reader
+        self._name = reader.__name__
         self.__doc__ = reader.__doc__
 
     def __get__(self, certificate: Certificate, owner: type[Certificate]) -> T:
@@ -41,7 +42,7 @@ class _late(Generic[T]):  # noqa: N801 - stands where @cached_property would
         except PARSE_ERRORS as error:
             raise Refused(Reason.CERTIFICATE_MALFORMED, str(error), certificate=certificate.der) from error
         # No data descriptor: from now on the instance's own attribute is found first.
-        certificate.__dict__[self._reader.__name__] = value
+        setattr(certificate, self._name, value)
         return value
 
 
@@ -74,7 +75,7 @@ class Certificate:
 
     def __init__(self, der: bytes, parsed: x509.Certificate, issuers: Mapping[bytes, KnownIssuer]) -> None:
         self.der = der
-        self.sha256 = self.fingerprint(der)
+        self.sha256 = hashlib.sha256(der).digest()
         self._parsed: x509.Certificate | None = parsed
         self._issuers = issuers
 
@@ -237,17 +238,13 @@ def _layout(data: bytes) -> Layout:
     at = asn1.content(data, start)
     if data[at] == 0xA0:  # version [0], absent in version 1
         at = asn1.after(data, at)
-    algorithm = asn1.after(data, at)
-    issuer = asn1.after(data, algorithm)
+    serial, algorithm, issuer, validity, subject, key, rest = asn1.row(data, at, 6)
     if data[algorithm:issuer] != data[end : asn1.after(data, end)]:
         raise ValueError("the signature algorithms inside and outside differ")
-    validity = asn1.after(data, issuer)
-    subject = asn1.after(data, validity)
-    key = asn1.after(data, subject)
     return Layout(
         data[start:end],
-        data[asn1.content(data, at) : algorithm],
+        data[asn1.content(data, serial) : algorithm],
         data[issuer:validity],
         data[subject:key],
-        data[key : asn1.after(data, key)],
+        data[key:rest],
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from authz.pki.crl_store import current
+from authz.pki.crl_store import current as newest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,19 +40,21 @@ class CrlGroup:
 
     complete: Sequence[Crl]
     deltas: Sequence[Crl]
+    silence: Answer | None = None
+    """What one complete CRL without deltas says while it is current and does not list the certificate."""
 
     @classmethod
     def of(cls, crls: Iterable[Crl]) -> CrlGroup:
         """The group of `crls`; of complete CRLs those that no other supersedes."""
         crls = tuple(crls)
         if len(crls) == 1 and not crls[0].is_delta:
-            return cls(crls, ())
-        return cls(current(one for one in crls if not one.is_delta), [one for one in crls if one.is_delta])
+            return cls(crls, (), Answer(crls, None, stale=False, problem=_unusable(crls)))
+        return cls(newest(one for one in crls if not one.is_delta), [one for one in crls if one.is_delta])
 
     def ask(self, certificate: Certificate, at: datetime) -> Answer:
         """6.3.3 (i) to (l). Where number and date disagree about which CRL is the newest, all of them must agree."""
-        if len(self.complete) == 1 and not self.deltas:
-            return _answer_of(self.complete[0], certificate, at)
+        if self.silence is not None:
+            return _answer_of(self.complete[0], self.silence, certificate, at)
         if not self.complete:
             return self._ask_deltas(certificate, at)
         asked: tuple[Crl, ...] = ()
@@ -71,21 +73,21 @@ class CrlGroup:
     def _ask_deltas(self, certificate: Certificate, at: datetime) -> Answer:
         """Deltas without a complete CRL prove nobody good; whom they list, they list."""
         problem = "a delta CRL is held, and no complete one of its scope"
-        for delta in current(self.deltas):
+        for delta in newest(self.deltas):
             entry = delta.index.find(certificate.serial, certificate.issuer)
             if entry is not None and not entry.removes:
                 return Answer((delta,), (delta, entry), bool(_overdue(delta, at)), problem)
         return Answer((), None, stale=False, problem=problem)
 
 
-def _answer_of(crl: Crl, certificate: Certificate, at: datetime) -> Answer:
-    """What one complete CRL without deltas says, which is nearly always the case."""
+def _answer_of(crl: Crl, silence: Answer, certificate: Certificate, at: datetime) -> Answer:
+    """What one complete CRL without deltas says, which is nearly always nothing."""
     entry = crl.index.find(certificate.serial, certificate.issuer)
-    overdue = _overdue(crl, at)
-    problem = overdue or (_unusable((crl,)) if crl.unusable else "")
-    if entry is None:
-        return Answer((crl,), None, stale=False, problem=problem)
-    return Answer((crl,), (crl, entry), bool(overdue), problem)
+    current = crl.next_update is not None and crl.next_update >= at
+    if entry is None and current:
+        return silence
+    listed = None if entry is None else (crl, entry)
+    return Answer((crl,), listed, stale=entry is not None and not current, problem=_overdue(crl, at) or silence.problem)
 
 
 def _listing(complete: Crl, deltas: Iterable[Crl], certificate: Certificate, at: datetime) -> tuple[Crl, Listed] | None:

@@ -55,12 +55,13 @@ class CrlSigners:
         memo: Memo,
         named: Callable[[Name], list[Certificate]],
         prove: Prove,
+        proving: set[bytes],
     ) -> None:
         self._budget = budget
         self._memo = memo
         self._named = named
         self._prove = prove
-        self.proving: set[bytes] = set()
+        self.proving = proving
         self._paths: dict[tuple[bytes, bytes], Sequence[Certificate]] = {}
 
     def on_path(self, name: Name, link: Link) -> list[Certificate]:

@@ -66,6 +66,23 @@ def after(data: bytes, at: int) -> int:
     return start + int.from_bytes(data[at + 2 : start], "big")
 
 
+def row(data: bytes, at: int, count: int) -> list[int]:
+    """Where each of `count` elements in a row begins, the first at offset `at`, and where the last ends.
+
+    In data that a strict parser has accepted already.
+    """
+    found = [at]
+    for _ in range(count):
+        length = data[at + 1]
+        if length >= 0x80:
+            size = length & 0x7F
+            at += size
+            length = int.from_bytes(data[at + 2 - size : at + 2], "big")
+        at += 2 + length
+        found.append(at)
+    return found
+
+
 def elements(data: bytes, at: int, end: int) -> Iterator[Element]:
     """The elements that fill the octets from `at` to `end`."""
     while at < end:

@@ -49,8 +49,6 @@ class Extensions:
     extended_key_usage: frozenset[str] | None = None
     subject_key_id: bytes | None = None
     authority_key_id: bytes | None = None
-    authority_issuer: tuple[x509.GeneralName, ...] | None = None
-    authority_serial: int | None = None
     names: tuple[x509.GeneralName, ...] = ()
     permitted: tuple[x509.GeneralName, ...] = ()
     excluded: tuple[x509.GeneralName, ...] = ()
@@ -131,9 +129,6 @@ def _subject_key_id(found: Extensions, value: x509.SubjectKeyIdentifier) -> None
 # RFC 5280 section 4.2.1.1
 def _authority_key_id(found: Extensions, value: x509.AuthorityKeyIdentifier) -> None:
     found.authority_key_id = value.key_identifier
-    found.authority_serial = value.authority_cert_serial_number
-    if value.authority_cert_issuer is not None:
-        found.authority_issuer = tuple(value.authority_cert_issuer)
 
 
 # RFC 5280 section 4.2.1.6

@@ -6,6 +6,7 @@ the rules about the whole path run once an anchor is reached.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
@@ -17,7 +18,7 @@ from authz.pki.validation_policy import ANY_EXTENDED_KEY_USAGE
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from authz.pki.budget import Budget
@@ -44,27 +45,30 @@ def check_certificate(certificate: Certificate, at: datetime, policy: Validation
     if certificate.extensions.unknown_critical:
         detail = f"critical extension {', '.join(certificate.extensions.unknown_critical)}"
         raise _refusal(Reason.CRITICAL_EXTENSION_UNKNOWN, detail, certificate)
-    _check_key(certificate, policy)
-
-
-def _check_key(certificate: Certificate, policy: ValidationPolicy) -> None:
-    """The key, whose reading holds it against the tables, and against a policy that is narrower than they are."""
-    key = certificate.key
+    certificate.key  # noqa: B018 - whose reading holds it against the tables
     if policy.algorithms is not DEFAULT_ALGORITHMS:
-        try:
-            policy.algorithms.check_key(key)
-        except Refused as refusal:
-            raise _refusal(refusal.reason, refusal.detail, certificate) from refusal
+        with _about(certificate):
+            policy.algorithms.check_key(certificate.key)
 
 
 def check_signed(certificate: Certificate, policy: ValidationPolicy) -> None:
-    """The algorithm of a signature that must verify, in the same way. Raises `Refused` (algorithm_not_allowed)."""
+    """The algorithm of a signature that must verify, held against the tables and against a narrower policy.
+
+    Raises `Refused` (algorithm_not_allowed).
+    """
     algorithm = certificate.signature_algorithm
     if policy.algorithms is not DEFAULT_ALGORITHMS:
-        try:
+        with _about(certificate):
             policy.algorithms.check_signature(algorithm)
-        except Refused as refusal:
-            raise _refusal(refusal.reason, refusal.detail, certificate) from refusal
+
+
+@contextmanager
+def _about(certificate: Certificate) -> Iterator[None]:
+    """A refusal of the rules of a policy is about the certificate."""
+    try:
+        yield
+    except Refused as refusal:
+        raise _refusal(refusal.reason, refusal.detail, certificate) from refusal
 
 
 def check_leaf(leaf: Certificate, policy: ValidationPolicy) -> None:

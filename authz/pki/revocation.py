@@ -11,6 +11,7 @@ is listed.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
@@ -69,7 +70,16 @@ class RevocationChecker:
         self._at = at
         self._budget = budget
         self._algorithms = algorithms
-        self._signers = CrlSigners(budget, memo, signers, prove)
+        self._narrows = algorithms is not DEFAULT_ALGORITHMS
+        self._memo = memo
+        self._named = signers
+        self._prove = prove
+        self._proving: set[bytes] = set()
+
+    @cached_property
+    def _signers(self) -> CrlSigners:
+        """For what no plan is held."""
+        return CrlSigners(self._budget, self._memo, self._named, self._prove, self._proving)
 
     def check(self, path: Sequence[Certificate], anchor: TrustAnchor) -> tuple[NotRevoked, ...]:
         """A proof for each certificate of `path` (leaf first, anchor last) but the anchor.
@@ -79,61 +89,62 @@ class RevocationChecker:
         """
         proofs = []
         failure: Refused | None = None
-        identities = tuple([one.sha256 for one in path])
-        for position, certificate in enumerate(path[:-1]):
-            link = Link(certificate, path[position + 1 :], anchor)
+        identities = [one.sha256 for one in path]
+        for height in range(1, len(path)):
+            link = Link(path[height - 1], path[height:], anchor)
             try:
-                proofs.append(self._certificate(link, self._plan(link, identities[position + 1 :])))
+                proofs.append(self._certificate(link, self._plan(link, identities[height:])))
             except Refused as refusal:
-                if refusal.reason is Reason.BUDGET_EXCEEDED or (position == 0 and _is_revoked(refusal)):
+                if refusal.reason is Reason.BUDGET_EXCEEDED or (height == 1 and _is_revoked(refusal)):
                     raise
                 failure = more_useful(failure, refusal)
         if failure is not None:
             raise failure
         return tuple(proofs)
 
-    def _plan(self, link: Link, above: tuple[bytes, ...]) -> Plan:
+    def _plan(self, link: Link, above: Iterable[bytes]) -> Plan:
         """The certificate's plan, made once for a store; not so while a signer is proven, who may speak for himself.
 
         Certificates with the same points below the same CAs share it.
         """
         certificate = link.certificate
         identity = (certificate.crl_points, certificate.extensions.ca, *above)
-        plan = None if self._signers.proving else self._crls.plans.get(identity)
+        plan = None if self._proving else self._crls.plans.get(identity)
         if plan is None:
             plan = plan_of(link, self._crls, self._signers, self._budget)
-            if not self._signers.proving:
+            if not self._proving:
                 self._crls.remember(identity, plan)
         return plan
 
     def _certificate(self, link: Link, plan: Plan) -> NotRevoked:
         """6.3.3 for one certificate: every CRL that speaks for it is asked."""
+        certificate, at = link.certificate, self._at
         covered = 0
         used: tuple[Crl, ...] = ()
         why = ""
         last_known: Refused | None = None
         for voice in (*plan.voices, *self._beside(link, plan.openings)) if plan.openings else plan.voices:
-            answer = voice.at(self._at).ask(link.certificate, self._at)
-            if answer.listed is not None:
-                last_known = _revoked(link.certificate, *answer.listed)
-                if not answer.stale:
+            crls, listed, stale, problem = voice.at(at).ask(certificate, at)
+            if listed is not None:
+                last_known = _revoked(certificate, *listed)
+                if not stale:
                     raise last_known
-            problem = answer.problem or self._narrowed(answer.crls)
+            if self._narrows:
+                problem = problem or self._narrowed(crls)
             if problem:
                 why = why or problem
             else:
-                used += answer.crls
+                used += crls
                 covered |= voice.reasons  # 6.3.3 (d) and (l)
         if covered == ALL_REASONS:
-            return NotRevoked(_SEAL, link.certificate, used if len(used) == 1 else tuple(dict.fromkeys(used)))
-        raise last_known or self._unknown(link.certificate, why)
+            return NotRevoked(_SEAL, certificate, used if len(used) == 1 else tuple(dict.fromkeys(used)))
+        raise last_known or self._unknown(certificate, why)
 
     def _narrowed(self, crls: Iterable[Crl]) -> str:
         """Why a policy that accepts fewer algorithms than the tables hold accepts none of this; empty if it does."""
-        if self._algorithms is not DEFAULT_ALGORITHMS:
-            for crl in crls:
-                if crl.signed.oid not in self._algorithms.signatures:
-                    return f"the CRL of {crl.issuer.text} is signed with {crl.signed.oid}"
+        for crl in crls:
+            if crl.signed.oid not in self._algorithms.signatures:
+                return f"the CRL of {crl.issuer.text} is signed with {crl.signed.oid}"
         return ""
 
     def _beside(self, link: Link, openings: Iterable[Opening]) -> Iterator[Voice]:

@@ -231,7 +231,7 @@ def test_signer_is_proven_once_in_a_check() -> None:
         asked.append(signer)
         raise Refused(UNKNOWN)
 
-    signers = CrlSigners(Budget(), Memo(), lambda _: [], refuse)
+    signers = CrlSigners(Budget(), Memo(), lambda _: [], refuse, set())
     checker = RevocationChecker(CrlStore(), NOW, Budget(), Memo(), lambda _: [], refuse)
     root, ca, leaf = (Certificate.parse(one.der) for one in (ROOT, CA, LEAF))
     link = Link(leaf, (ca, root), TrustAnchor(root))
