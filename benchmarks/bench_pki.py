@@ -1,4 +1,4 @@
-"""What validation costs, as ratios inside one run: a chain of three with two CRLs, and hostile bags.
+"""What validation costs, as ratios inside one run: a chain of three with two CRLs.
 
 Figures of one machine say little; what is compared takes turns in blocks, and medians are compared. The
 floor is one signature verification, which a leaf never seen before cannot do without.
@@ -19,7 +19,6 @@ from cryptography import x509
 from OpenSSL import crypto
 from pki_factory import NOW, Authority, Minted, new_key
 
-from authz.errors import Refused
 from authz.pki import SERVICE_POLICY, Budget, Certificate, Crl, CrlStore, TrustStore, verify_path
 from authz.pki.algorithms import verify_signature
 
@@ -98,44 +97,6 @@ def report(kind: str, medians: dict[str, float]) -> None:
         print(f"{kind:8} a known leaf where one verification takes 88 us: {medians['known leaf'] / floor * 88:.1f} us")
 
 
-def hostile() -> None:
-    """Bags made to keep a search busy, with the library's budget and the service's."""
-    anchor = Authority.root("Anchor")
-    cas = [Authority.root(f"M{number}") for number in range(10)]
-    pairs = [(one, other) for step in range(1, 10) for one, other in zip(cas, cas[step:] + cas[:step], strict=True)]
-    crossed = [other.intermediate(one.certificate.subject, key=one.key) for one, other in pairs]
-    alike = [Authority.root("Alike") for _ in range(140)]
-    unmarked = Authority.root("Alike").leaf(without=[x509.AuthorityKeyIdentifier])
-    large = new_key("rsa8192")
-    chain = [Authority.root("L0", key=large)]
-    for number in range(1, 30):
-        chain.append(chain[-1].intermediate(f"L{number}", key=large))
-    bags: dict[str, tuple[Minted, list[Authority]]] = {
-        "30 cross-signed": (cas[0].leaf(), crossed[:30]),
-        "90 cross-signed": (cas[0].leaf(), crossed),
-        "140 of one name": (unmarked, alike),
-        "30 of RSA-8192": (chain[-1].leaf(), list(chain)),
-    }
-    for name, (leaf, bag) in bags.items():
-        for label, budget in (("library", Budget), ("service", Budget.service)):
-            print(f"{name:16} {label}: {slowest(leaf, bag, anchor, budget):8.2f} ms")
-
-
-def slowest(leaf: Minted, bag: list[Authority], anchor: Authority, budget: Callable[[], Budget]) -> float:
-    """Milliseconds of the slowest of three, with nothing read or verified before; the bag is cut to the budget."""
-    worst = 0.0
-    for _ in range(3):
-        trust = TrustStore([Certificate.parse(anchor.der)])
-        ders = [one.der for one in bag[: budget().certificates]]
-        started = time.perf_counter()
-        try:
-            verify_path(Certificate.parse(leaf.der), map(Certificate.parse, ders), trust, None, NOW, budget=budget())
-        except Refused:
-            worst = max(worst, (time.perf_counter() - started) * 1e3)
-    return worst
-
-
 if __name__ == "__main__":
     for each in KINDS:
         chain_of_three(each)
-    hostile()

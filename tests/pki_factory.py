@@ -201,6 +201,15 @@ def tlv(tag: int, content: bytes) -> bytes:
     return bytes([tag, 0x80 | len(octets)]) + octets + content
 
 
+def policies_mapped(width: int) -> list[tuple[x509.ExtensionType, bool]]:
+    """So many certificate policies, and a mapping of each to each (RFC 5280 sections 4.2.1.4 and 4.2.1.5)."""
+    oids = [bytes.fromhex("06032a03") + bytes([number]) for number in range(width)]
+    stated = [x509.PolicyInformation(x509.ObjectIdentifier(f"1.2.3.{number}"), None) for number in range(width)]
+    pairs = b"".join(tlv(0x30, one + other) for one in oids for other in oids)
+    mapped = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.33"), tlv(0x30, pairs))
+    return [(x509.CertificatePolicies(stated), False), (mapped, True)]
+
+
 def chain_pem(*certificates: Minted) -> str:
     """The PEM of several certificates in the order given, as a client's chain file holds them."""
     return "".join(one.pem for one in certificates)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
+from authz.errors import Refused
 from authz.pki.names import Name
+from authz.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +31,10 @@ _REASON_BITS: Final = {
 
 ALL_REASONS: Final = sum(_REASON_BITS.values())
 """Every reason a distribution point or CRL can be limited to, as bits."""
+
+
+MAX_POINT_NAMES: Final = 200
+"""Names in all distribution points of one certificate, each of which costs a look-up: those in use have one to four."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +63,11 @@ def points_of(stated: Iterable[x509.DistributionPoint], issuer: Name) -> Points:
     """The points of a certificate of `issuer`: those it states, then the implied one.
 
     6.3.3, last paragraph: whatever the certificate says, CRLs that its issuer publishes under its own
-    name are asked as well.
+    name are asked as well. Raises `Refused` (budget_exceeded).
     """
+    stated = tuple(stated)
+    if sum(len(one.full_name or ()) + len(one.crl_issuer or ()) for one in stated) > MAX_POINT_NAMES:
+        raise Refused(Reason.BUDGET_EXCEEDED, f"more than {MAX_POINT_NAMES} names of distribution points")
     implied = Point(frozenset({issuer}), (issuer,), ALL_REASONS)
     return Points((*(_point(one, issuer) for one in stated), implied))
 

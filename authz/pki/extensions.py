@@ -5,6 +5,7 @@ The parser reads lazily and raises late; here every extension is read at once, a
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import compress, product
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
@@ -150,8 +151,8 @@ def _check_distances(data: bytes) -> None:
     """
     value = der.extension(data, NAME_CONSTRAINTS)
     for _, start, end in der.elements(value, *der.only(value, der.SEQUENCE)):
-        for _, subtree_start, subtree_end in der.elements(value, start, end):
-            if len(list(der.elements(value, subtree_start, subtree_end))) != 1:
+        for _, base, subtree_end in der.elements(value, start, end):
+            if der.after(value, base) != subtree_end:
                 raise Refused(Reason.NAME_CONSTRAINT_UNSUPPORTED, "a subtree with a minimum or maximum")
 
 
@@ -189,11 +190,13 @@ def _freshest_crl(found: Extensions, value: x509.FreshestCRL) -> None:
 def _policy_mappings(found: Extensions, value: x509.UnrecognizedExtension) -> None:
     data = value.value
     pairs = []
+    read = cache(der.oid)
     for tag, start, end in der.elements(data, *der.only(data, der.SEQUENCE)):
-        sides = [(kind, data[a:b]) for kind, a, b in der.elements(data, start, end)]
-        if tag != der.SEQUENCE or len(sides) != 2 or any(kind != der.OID for kind, _ in sides):
+        left, a, b = der.element(data, start, end)
+        right, c, d = der.element(data, b, end)
+        if (tag, left, right, d) != (der.SEQUENCE, der.OID, der.OID, end):
             raise ValueError("policy mappings are not pairs of object identifiers")
-        pairs.append((der.oid(sides[0][1]), der.oid(sides[1][1])))
+        pairs.append((read(data[a:b]), read(data[c:d])))
     if not pairs:
         raise ValueError("policy mappings are empty")
     found.mappings = tuple(pairs)

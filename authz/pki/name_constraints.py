@@ -45,8 +45,12 @@ class NameConstraints:
 
         Raises `Refused`: name_constraint_violated, name_constraint_unsupported, budget_exceeded.
         """
+        bases = len(self._excluded) + sum(map(len, self._permitted))
+        # What is too much already is not read.
+        stated = len(certificate.extensions.names)
+        budget.spend_names(stated * bases)
         names = certificate.constrained_names
-        budget.spend_names(len(names) * (len(self._excluded) + sum(map(len, self._permitted))))
+        budget.spend_names((len(names) - stated) * bases)
         for name in names:
             try:
                 self._check_name(name)

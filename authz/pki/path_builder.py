@@ -97,7 +97,7 @@ class Pool:
         known = trust.known
         new = {one.der: one for one in presented if one.der not in known}
         new.pop(leaf.der, None)
-        budget.take_certificates(len(new))
+        budget.take_certificates(len(new), len(leaf.der) + sum(map(len, new)))
         for one in new.values():
             try:
                 self._by_subject.setdefault(one.subject, []).append((one, None))

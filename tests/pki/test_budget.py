@@ -34,16 +34,25 @@ def test_work_beyond_the_budget_is_refused(counter: str, spend: Callable[[Budget
 def test_certificates_beyond_the_limit_are_too_many() -> None:
     """They are counted once, and not used up."""
     budget = Budget(certificates=3)
-    budget.take_certificates(3)
-    budget.take_certificates(3)
+    budget.take_certificates(3, 100)
+    budget.take_certificates(3, 100)
     with pytest.raises(Refused) as caught:
-        budget.take_certificates(4)
+        budget.take_certificates(4, 100)
     assert caught.value.reason is Reason.TOO_MANY_CERTIFICATES
 
 
 def test_service_may_spend_less_than_the_library() -> None:
     """Of everything."""
     service, library = Budget.service(), Budget()
-    counters = ("steps", "signatures", "name_comparisons", "policy_nodes", "depth", "certificates")
+    counters = ("steps", "signatures", "name_comparisons", "policy_nodes", "depth", "certificates", "octets")
     assert all(getattr(service, one) < getattr(library, one) for one in counters)
     assert service.certificates == 10
+
+
+def test_octets_beyond_the_limit_are_too_much_work() -> None:
+    """They are counted before anything is read."""
+    budget = Budget(octets=100)
+    budget.take_certificates(3, 100)
+    with pytest.raises(Refused) as caught:
+        budget.take_certificates(3, 101)
+    assert caught.value.reason is Reason.BUDGET_EXCEEDED

@@ -7,8 +7,18 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 from pki_factory import name
 
-from authz.pki.distribution_point import ALL_REASONS, Point, comparable, directory_names, points_of, reasons_of
+from authz.errors import Refused
+from authz.pki.distribution_point import (
+    ALL_REASONS,
+    MAX_POINT_NAMES,
+    Point,
+    comparable,
+    directory_names,
+    points_of,
+    reasons_of,
+)
 from authz.pki.names import Name
+from authz.reasons import Reason
 
 CA, DELEGATE = Name(name("CA")), Name(name("Delegate"))
 URI = x509.UniformResourceIdentifier("http://crl.example.test/1")
@@ -91,3 +101,13 @@ def test_points_are_a_key_by_what_they_hold() -> None:
     assert hash(one) == hash(same) == hash(one)
     assert {one: 1}[same] == 1
     assert one != other
+
+
+def test_more_names_than_anybody_uses_are_too_much_work() -> None:
+    """Each costs a look-up, wherever it stands."""
+    half = [x509.UniformResourceIdentifier(f"http://a/{number}") for number in range(MAX_POINT_NAMES // 2)]
+    most = [stated(full=half), stated(crl_issuer=half)]
+    assert len(points_of(most, CA)) == 3
+    with pytest.raises(Refused) as caught:
+        points_of([*most, stated(full=[URI])], CA)
+    assert caught.value.reason is Reason.BUDGET_EXCEEDED

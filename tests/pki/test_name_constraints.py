@@ -154,3 +154,14 @@ def test_nothing_added_is_nothing_to_check() -> None:
     assert not constraints.any
     constraints.add((), comparable_names([DNS("b.test")]))
     assert constraints.any
+
+
+def test_names_beyond_the_budget_are_not_even_read() -> None:
+    """Their number is known before they are made comparable."""
+    leaf, budget = parsed(named(constrained([DNS("a.test")]), "a.test", "b.test"))[0], Budget(name_comparisons=1)
+    constraints = NameConstraints()
+    constraints.add(comparable_names([DNS("a.test")]), ())
+    with pytest.raises(Refused) as caught:
+        constraints.check(leaf, budget)
+    assert caught.value.reason is Reason.BUDGET_EXCEEDED
+    assert "constrained_names" not in vars(leaf)

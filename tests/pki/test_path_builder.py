@@ -293,6 +293,13 @@ def test_large_keys_cost_what_they_take() -> None:
     assert reason(issuer.leaf(), *pool, anchors=[root], budget=Budget(signatures=39)) is R.BUDGET_EXCEEDED
 
 
+def test_octets_of_leaf_and_bag_are_bounded() -> None:
+    """What is known does not count, and what comes twice counts once."""
+    octets = len(ALICE.der) + len(CA.der)
+    assert reason(ALICE, CA, CA, ROOT, anchors=[ROOT], budget=Budget(octets=octets)) is None
+    assert reason(ALICE, CA, anchors=[ROOT], budget=Budget(octets=octets - 1)) is R.BUDGET_EXCEEDED
+
+
 def test_policy_default_is_the_librarys() -> None:
     """And a budget that is not given is the library's too."""
     trust = TrustStore(parsed(ROOT))
