@@ -68,6 +68,28 @@ _KEYS: Final = {
     bytes.fromhex("300506032b6571"): Key("ed448", 0, 3),
 }
 
+# FIPS 186-4 appendix D.1.2: prime and b of the curves; a is -3 in all of them.
+_CURVES: Final = {
+    "secp256r1": (
+        2**256 - 2**224 + 2**192 + 2**96 - 1,
+        0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B,
+    ),
+    "secp384r1": (
+        2**384 - 2**128 - 2**96 + 2**32 - 1,
+        0xB3312FA7E23EE7E4988E056BE3F82D19181D9C6EFE8141120314088F5013875AC656398D8A2ED19D2A85C8EDD3EC2AEF,
+    ),
+    "secp521r1": (
+        2**521 - 1,
+        int(
+            "51953eb9618e1c9a1f929a21a0b68540eea2da725b99b315f3b8b489918ef109e"
+            "156193951ec7e937b1652c0bd3bb1bf073573df883d2c34f1ef451fd46b503f00",
+            16,
+        ),
+    ),
+}
+_EDWARDS: Final = {"ed25519": 32, "ed448": 57}
+"""Octets of a key, all of which are one as far as the library looks (RFC 8032 sections 5.1.5 and 5.2.5)."""
+
 MAX_SALT: Final = 64
 """Longest PSS salt in octets: RFC 4055 section 3.1 recommends the digest's length, and SHA-512's is 64."""
 
@@ -151,7 +173,7 @@ def read_key(spki: bytes) -> Key:
     """The key that a SubjectPublicKeyInfo (RFC 5280 section 4.1) holds, told without loading it.
 
     `spki` is DER that a strict parser has accepted as such. Raises `Refused` (algorithm_not_allowed,
-    key_size_not_allowed) for one outside the tables, `ValueError` for an RSA key that is not well-formed.
+    key_size_not_allowed) for one outside the tables, `ValueError` for a key that cannot be one.
     """
     start = der.content(spki, 0)
     stop = der.after(spki, start)
@@ -159,12 +181,37 @@ def read_key(spki: bytes) -> Key:
     if known is None:
         raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"a key of the algorithm {spki[start:stop].hex()}")
     if known.kind != "rsa":
+        _check_point(known.kind, spki, *der.only(spki, der.BIT_STRING, stop))
         return known
     bits = _rsa_bits(spki, *der.only(spki, der.BIT_STRING, stop))
     # Verification grows with the square of the modulus: 17 us at 2,048 bits, 58 at 4,096, 207 at 8,192.
     key = Key(known.kind, bits, -(-bits * bits // 4096**2))
     DEFAULT_ALGORITHMS.check_key(key)
     return key
+
+
+def _check_point(kind: str, spki: bytes, at: int, end: int) -> None:
+    """Raises `ValueError` unless the octets, behind no unused bits, are a public key of that kind.
+
+    A leaf's key is never loaded, which costs more than all that is read of it; nobody may hold one that could not be.
+    """
+    curve = _CURVES.get(kind)
+    point = spki[at + 1 : end]
+    if spki[at : at + 1] != b"\0" or not (_on_curve(*curve, point) if curve else len(point) == _EDWARDS[kind]):
+        raise ValueError(f"what is no public key of the kind {kind}")
+
+
+def _on_curve(prime: int, b: int, point: bytes) -> bool:
+    """Whether the octets (SEC 1 section 2.3.3) are a point of y^2 = x^3 - 3x + b, compressed or not; not infinity."""
+    size = -(-prime.bit_length() // 8)
+    x = int.from_bytes(point[1 : 1 + size], "big")
+    square = ((x * x - 3) * x + b) % prime
+    if point[:1] == b"\x04" and len(point) == 1 + 2 * size:
+        y = int.from_bytes(point[1 + size :], "big")
+        return x < prime and y < prime and y * y % prime == square
+    if point[:1] in {b"\x02", b"\x03"} and len(point) == 1 + size:
+        return x < prime and pow(square, (prime - 1) // 2, prime) == 1
+    return False
 
 
 def _rsa_bits(spki: bytes, at: int, end: int) -> int:

@@ -146,6 +146,8 @@ def _elements(data: bytes) -> list[bytes]:
 def _rdn(rdn: bytes) -> bytes:
     """RelativeDistinguishedName ::= SET OF AttributeTypeAndValue; a set is compared without regard to its order."""
     at = der.content(rdn, 0)
+    if at == len(rdn):  # a SET SIZE (1..MAX), which the parser does not look at
+        raise ValueError("a relative distinguished name without attributes")
     if der.after(rdn, at) == len(rdn):
         return _measured(_attribute(rdn[at:]))
     return _measured(b"".join(sorted(map(_attribute, _elements(rdn)))))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from hypothesis import given
+from hypothesis import strategies as st
 from pki_factory import Authority, new_key
 from pki_handmade import handmade, raw_name, sequence, tlv
 from pki_outcome import parsed, reason
 
 from authz.errors import Refused
+from authz.pki import der
 from authz.pki.algorithms import AlgorithmRules, Key, read_key, verify_signature
 from authz.pki.validation_policy import ValidationPolicy
 from authz.reasons import Reason
@@ -59,7 +65,7 @@ def test_cost_of_rsa_grows_with_the_square_of_its_size(bits: int, cost: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("der", "expected"),
+    ("data", "expected"),
     [
         (spki(dsa.generate_private_key(2048)), NOT_ALLOWED),
         (spki(ec.generate_private_key(ec.SECP256K1())), NOT_ALLOWED),
@@ -71,15 +77,15 @@ def test_cost_of_rsa_grows_with_the_square_of_its_size(bits: int, cost: int) -> 
         (rsa_spki(2**2048 - 1, 2**32 + 1), Reason.KEY_SIZE_NOT_ALLOWED),
     ],
 )
-def test_key_outside_the_tables_is_refused(der: bytes, expected: Reason) -> None:
+def test_key_outside_the_tables_is_refused(data: bytes, expected: Reason) -> None:
     """DSA, other curves, keys bound to PSS, parameters that are missing, sizes and exponents beyond the limits."""
     with pytest.raises(Refused) as caught:
-        read_key(der)
+        read_key(data)
     assert caught.value.reason is expected
 
 
 @pytest.mark.parametrize(
-    "der",
+    "data",
     [
         rsa_spki(2**2048 - 1, 1),
         rsa_spki(2**2048 - 1, 65536),
@@ -89,10 +95,60 @@ def test_key_outside_the_tables_is_refused(der: bytes, expected: Reason) -> None
         sequence(bytes.fromhex("300d06092a864886f70d0101010500"), tlv(0x03, b"\0", sequence(tlv(0x02, b"\3")))),
     ],
 )
-def test_key_that_cannot_be_is_an_error(der: bytes) -> None:
+def test_key_that_cannot_be_is_an_error(data: bytes) -> None:
     """Exponent one, even numbers, unused bits, a number missing."""
     with pytest.raises(ValueError, match=r"RSA|DER"):
-        read_key(der)
+        read_key(data)
+
+
+def repointed(kind: str, point: bytes, unused: bytes = b"\0") -> bytes:
+    """A key of that kind with another point."""
+    whole = spki(KEYS[kind])
+    start = der.content(whole, 0)
+    return sequence(whole[start : der.after(whole, start)], tlv(0x03, unused, point))
+
+
+@given(st.sampled_from(["p256", "p384", "p521"]), st.binary(min_size=66, max_size=66), st.sampled_from(b"\0\2\3\4\6"))
+def test_point_is_read_as_the_library_reads_it(kind: str, drawn: bytes, form: int) -> None:
+    """Half of all numbers are the x of a point; with its y it is one, with another it is not."""
+    size = (KEYS[kind].key_size + 7) // 8  # type: ignore[union-attr]
+    x = drawn[-size:]
+    for rest in (b"", drawn[:size], drawn[: size - 1]):
+        data = repointed(kind, bytes([form]) + x + rest)
+        assert readable(lambda data=data: read_key(data)) is readable(lambda data=data: load_der_public_key(data))
+
+
+def readable(read: Callable[[], object]) -> bool:
+    """Whether it raises no error."""
+    try:
+        read()
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("kind", ["p256", "p384", "p521"])
+def test_point_is_one_in_both_forms_and_not_beside_the_curve(kind: str) -> None:
+    """Compressed (RFC 5480 section 2.2) or not; but neither infinity, nor beside unused bits, nor above the prime."""
+    public = KEYS[kind].public_key()
+    forms = (serialization.PublicFormat.UncompressedPoint, serialization.PublicFormat.CompressedPoint)
+    whole, short = (public.public_bytes(serialization.Encoding.X962, form) for form in forms)
+    for point in (whole, short):
+        assert read_key(repointed(kind, point)).bits == 0
+        with pytest.raises(ValueError, match="no public key"):
+            read_key(repointed(kind, point, b"\1"))
+    high = short[:1] + b"\xff" * (len(short) - 1)
+    for point in (b"", b"\0", whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1]), b"\6" + whole[1:], short + b"\0", high):
+        with pytest.raises(ValueError, match="no public key"):
+            read_key(repointed(kind, point))
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ed448"])
+def test_edwards_key_of_another_length_is_an_error(kind: str) -> None:
+    """RFC 8032: 32 and 57 octets."""
+    assert read_key(repointed(kind, spki(KEYS[kind])[12:])).kind == kind
+    with pytest.raises(ValueError, match="no public key"):
+        read_key(repointed(kind, spki(KEYS[kind])[13:]))
 
 
 def test_key_on_a_curve_written_out_is_refused() -> None:

@@ -8,9 +8,13 @@ from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_handmade import raw_name, sequence, tlv
+from pki_factory import new_key
+from pki_handmade import CN, handmade, raw_name, sequence, tlv
 
+from authz.errors import Refused
+from authz.pki.certificate import Certificate
 from authz.pki.names import Name, prepare
+from authz.reasons import Reason
 
 T = _ASN1Type
 
@@ -97,6 +101,18 @@ def test_rdn_of_several_values_has_no_order() -> None:
     assert Name.read(one) == Name.read(other)
     assert Name.read(one) != Name.read(sequence(tlv(0x31, a)))
     assert Name.read(one) != Name.read(sequence(tlv(0x31, a), tlv(0x31, b)))
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_rdn_without_attributes_is_refused(empty: int) -> None:
+    """RelativeDistinguishedName is a SET SIZE (1..MAX) (section 4.1.2.4); the parser takes an empty one."""
+    rdns = [tlv(0x31, sequence(CN, tlv(0x0C, b"a")))] * 2
+    rdns[empty] = tlv(0x31)
+    key = new_key()
+    odd = Certificate.parse(handmade(key, issuer=raw_name(b"a"), subject=sequence(*rdns)))  # type: ignore[arg-type]
+    with pytest.raises(Refused) as caught:
+        odd.subject  # noqa: B018
+    assert caught.value.reason is Reason.CERTIFICATE_MALFORMED
 
 
 def test_rdns_of_several_are_in_order() -> None:
