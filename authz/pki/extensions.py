@@ -151,9 +151,12 @@ def _check_distances(data: bytes) -> None:
     """
     value = der.extension(data, NAME_CONSTRAINTS)
     for _, start, end in der.elements(value, *der.only(value, der.SEQUENCE)):
-        for _, base, subtree_end in der.elements(value, start, end):
+        at = start
+        while at < end:
+            base, subtree_end = der.content(value, at), der.after(value, at)
             if der.after(value, base) != subtree_end:
                 raise Refused(Reason.NAME_CONSTRAINT_UNSUPPORTED, "a subtree with a minimum or maximum")
+            at = subtree_end
 
 
 # RFC 5280 section 4.2.1.4: a policy identifier must not appear more than once.
