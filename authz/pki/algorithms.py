@@ -68,17 +68,20 @@ _KEYS: Final = {
     bytes.fromhex("300506032b6571"): Key("ed448", 0, 3),
 }
 
-# FIPS 186-4 appendix D.1.2: prime and b of the curves; a is -3 in all of them.
+# FIPS 186-4 appendix D.1.2: octets of a coordinate, prime and b of the curves; a is -3 in all of them.
 _CURVES: Final = {
     "secp256r1": (
+        32,
         2**256 - 2**224 + 2**192 + 2**96 - 1,
         0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B,
     ),
     "secp384r1": (
+        48,
         2**384 - 2**128 - 2**96 + 2**32 - 1,
         0xB3312FA7E23EE7E4988E056BE3F82D19181D9C6EFE8141120314088F5013875AC656398D8A2ED19D2A85C8EDD3EC2AEF,
     ),
     "secp521r1": (
+        66,
         2**521 - 1,
         int(
             "51953eb9618e1c9a1f929a21a0b68540eea2da725b99b315f3b8b489918ef109e"
@@ -181,7 +184,7 @@ def read_key(spki: bytes) -> Key:
     if known is None:
         raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"a key of the algorithm {spki[start:stop].hex()}")
     if known.kind != "rsa":
-        _check_point(known.kind, spki, *der.only(spki, der.BIT_STRING, stop))
+        _check_point(known.kind, spki[der.content(spki, stop) :])
         return known
     bits = _rsa_bits(spki, *der.only(spki, der.BIT_STRING, stop))
     # Verification grows with the square of the modulus: 17 us at 2,048 bits, 58 at 4,096, 207 at 8,192.
@@ -190,26 +193,25 @@ def read_key(spki: bytes) -> Key:
     return key
 
 
-def _check_point(kind: str, spki: bytes, at: int, end: int) -> None:
-    """Raises `ValueError` unless the octets, behind no unused bits, are a public key of that kind.
+def _check_point(kind: str, found: bytes) -> None:
+    """Raises `ValueError` unless the content of a BIT STRING is a public key of that kind, behind no unused bits.
 
     A leaf's key is never loaded, which costs more than all that is read of it; nobody may hold one that could not be.
     """
     curve = _CURVES.get(kind)
-    point = spki[at + 1 : end]
-    if spki[at : at + 1] != b"\0" or not (_on_curve(*curve, point) if curve else len(point) == _EDWARDS[kind]):
+    fits = len(found) == 1 + _EDWARDS[kind] if curve is None else _on_curve(*curve, found)
+    if not fits or found[0]:
         raise ValueError(f"what is no public key of the kind {kind}")
 
 
-def _on_curve(prime: int, b: int, point: bytes) -> bool:
-    """Whether the octets (SEC 1 section 2.3.3) are a point of y^2 = x^3 - 3x + b, compressed or not; not infinity."""
-    size = -(-prime.bit_length() // 8)
-    x = int.from_bytes(point[1 : 1 + size], "big")
+def _on_curve(size: int, prime: int, b: int, found: bytes) -> bool:
+    """Whether a point (SEC 1 section 2.3.3) of y^2 = x^3 - 3x + b is behind the first octet, compressed or not."""
+    form, x = found[1:2], int.from_bytes(found[2 : 2 + size], "big")
     square = ((x * x - 3) * x + b) % prime
-    if point[:1] == b"\x04" and len(point) == 1 + 2 * size:
-        y = int.from_bytes(point[1 + size :], "big")
+    if form == b"\x04" and len(found) == 2 + 2 * size:
+        y = int.from_bytes(found[2 + size :], "big")
         return x < prime and y < prime and y * y % prime == square
-    if point[:1] in {b"\x02", b"\x03"} and len(point) == 1 + size:
+    if form in {b"\x02", b"\x03"} and len(found) == 2 + size:
         return x < prime and pow(square, (prime - 1) // 2, prime) == 1
     return False
 
