@@ -22,8 +22,9 @@ from pki_factory import NOW, Authority, Minted, new_key
 from authz.pki import SERVICE_POLICY, Budget, Certificate, Crl, CrlStore, TrustStore, verify_path
 from authz.pki.algorithms import verify_signature
 
-ROUNDS = 9
-BLOCK = 200
+# Blocks are shorter than what a scheduler lets run, so that most are not interrupted, and long enough to be warm.
+ROUNDS = 24
+BLOCK = 80
 KINDS = ("p256", "rsa2048")
 
 Action = Callable[[], object]
