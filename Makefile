@@ -38,7 +38,7 @@ bench: $(INSTALLED) ## what a check costs, as ratios measured inside one run
 	for each in benchmarks/bench_*.py; do $(BIN)/python $$each || exit 1; done
 
 fuzz: $(INSTALLED) ## the mutation and differential tests at length
-	FUZZ=40 $(BIN)/python -m pytest -m fuzz $(PYTEST)
+	FUZZ=100 $(BIN)/python -m pytest -m fuzz $(PYTEST)
 
 lock: ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv $(VENV)
