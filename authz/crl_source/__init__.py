@@ -1,0 +1,1 @@
+"""Where CRLs come from: fetched with care, kept across restarts, asked for again in time."""
