@@ -1,1 +1,29 @@
 """Where CRLs come from: fetched with care, kept across restarts, asked for again in time."""
+
+from authz.crl_source.address import AddressRefused, AddressRules, HostRules
+from authz.crl_source.body import NotACrl, into_der
+from authz.crl_source.failures import FailureKind, FetchFailed
+from authz.crl_source.fetch import Fetched, Fetcher, Limits, NotModified, Validators
+from authz.crl_source.keep import Keep, KeepFailed, Kept, Origin, name_of
+from authz.crl_source.schedule import Schedule
+
+__all__ = [
+    "AddressRefused",
+    "AddressRules",
+    "FailureKind",
+    "FetchFailed",
+    "Fetched",
+    "Fetcher",
+    "HostRules",
+    "Keep",
+    "KeepFailed",
+    "Kept",
+    "Limits",
+    "NotACrl",
+    "NotModified",
+    "Origin",
+    "Schedule",
+    "Validators",
+    "into_der",
+    "name_of",
+]

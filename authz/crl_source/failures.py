@@ -1,0 +1,76 @@
+"""Why a CRL could not be fetched, in a few words that do not change."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from enum import StrEnum
+
+from authz.errors import AuthzError
+from authz.text import shown
+
+
+class FailureKind(StrEnum):
+    """Why a CRL could not be fetched; also the label of a metric."""
+
+    SCHEME = "scheme"
+    """The URL is not of http or https: ldap, say."""
+    URL = "url"
+    """The URL is malformed, too long, or holds credentials."""
+    HOST_NOT_ALLOWED = "host_not_allowed"
+    """The host is not on the operator's list."""
+    ADDRESS_NOT_ALLOWED = "address_not_allowed"
+    """An address of the host is not public, or is spelled in disguise."""
+    DNS = "dns"
+    """The host's name has no address."""
+    CONNECT = "connect"
+    """No connection: refused, unreachable."""
+    TLS = "tls"
+    """No TLS: a certificate that is not trusted, no protocol in common."""
+    TIMEOUT = "timeout"
+    """Too slow, in connecting, in silence, or in all."""
+    RESET = "reset"
+    """The server hung up without an answer."""
+    PROTOCOL = "protocol"
+    """What came is not HTTP, or its header is too large."""
+    REDIRECT = "redirect"
+    """The server points elsewhere; nobody follows."""
+    STATUS = "status"
+    """Another status than 200, or a 304 that was not asked for."""
+    ENCODING = "encoding"
+    """A content encoding, which nobody asked for."""
+    TOO_LARGE = "too_large"
+    """More octets than a CRL may have."""
+    TRUNCATED = "truncated"
+    """The body ended before it was complete."""
+    EMPTY = "empty"
+    """No body."""
+    NOT_A_CRL = "not_a_crl"
+    """Neither one DER sequence that fills the body, nor one CRL in PEM."""
+    STORAGE = "storage"
+    """Our own disk: full, failing."""
+
+
+class FetchFailed(AuthzError):
+    """A CRL could not be fetched: `kind` says why, `detail` more about it, safe to show."""
+
+    def __init__(self, kind: FailureKind, detail: str) -> None:
+        super().__init__(kind, detail)
+        self.kind = kind
+        self.detail = shown(detail)
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}"
+
+
+Row = tuple[tuple[type[Exception], ...], FailureKind]
+
+
+@contextlib.contextmanager
+def told_as(rows: tuple[Row, ...]) -> Iterator[None]:
+    """Tell an error by the first of `rows` that has its type, as `FetchFailed`; any other goes on as it is."""
+    try:
+        yield
+    except tuple(one for types, _ in rows for one in types) as error:
+        kind = next(kind for types, kind in rows if isinstance(error, types))
+        raise FetchFailed(kind, str(error) or type(error).__name__) from error
