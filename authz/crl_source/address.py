@@ -114,7 +114,8 @@ def canonical_host(host: str) -> str:
     host = host.lower()
     if host.startswith("[") and host.endswith("]"):
         try:
-            return str(ipaddress.IPv6Address(host[1:-1]))
+            # A zone names a link of one machine; the mark that begins it becomes one that no address has.
+            return str(ipaddress.IPv6Address(host[1:-1].replace("%", "?")))
         except ValueError:
             raise AddressRefused(f"{host} is not an IPv6 address") from None
     host = host.removesuffix(".")

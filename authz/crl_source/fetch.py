@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -127,15 +127,15 @@ class Fetcher:
     def __init__(
         self,
         *,
-        addresses: AddressRules = AddressRules(),
+        addresses: AddressRules | None = None,
         hosts: HostRules | None = None,
-        limits: Limits = Limits(),
+        limits: Limits | None = None,
         ca_file: Path | None = None,
         resolve: Resolve = system_resolve,
     ) -> None:
-        self._addresses = addresses
+        self._addresses = addresses or AddressRules()
         self._hosts = hosts or HostRules()
-        self._limits = limits
+        self._limits = limits or Limits()
         self._resolve = resolve
         try:
             self._tls = ssl.create_default_context(cafile=ca_file)

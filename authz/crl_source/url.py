@@ -32,7 +32,8 @@ class Target:
 # RFC 3986 section 3, narrowed: no userinfo, nothing but printable ASCII, no space.
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _HTTP: Final = re.compile(
-    r"https?://(?P<host>\[[^][/?#@]*\]|[^][:/?#@]+)(?::(?P<port>[0-9]{0,5}))?(?P<rest>[/?][!-~]*)?", re.IGNORECASE
+    r"https?://(?P<host>\[[^][/?#@]*\]|[^][:/?#@]+)(?::(?P<port>[0-9]{0,5}))?(?P<rest>[/?][!-~]*)?",
+    re.IGNORECASE | re.ASCII,
 )
 _NO_HOST: Final = (((AddressRefused,), FailureKind.ADDRESS_NOT_ALLOWED),)
 _PORTS: Final = {"http": 80, "https": 443}

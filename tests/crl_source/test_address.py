@@ -139,7 +139,7 @@ def test_host_has_one_spelling(host: str, canonical: str) -> None:
         "example..", "a/b", "a:b", "a@b", "a\nb", "a\n", "*",
         "127.1", "0x7f.1", "0x7f000001", "2130706433", "0177.0.0.1", "127.0.0.0x1", "1.1.1.01", "1.1.1", "256.1.1.1",
         "example.1", "example.0x", "127.0.0.1.1", "\uff11.1.1.1", "１",  # noqa: RUF001 - digits of full width
-        "[", "[]", "[::1", "[127.0.0.1]", "[::g]", "[v1.a]",
+        "[", "[]", "[::1", "[::1%lo]", "[fe80::1%25eth0]", "[127.0.0.1]", "[::g]", "[v1.a]",
     ],
 )  # fmt: skip
 def test_host_that_is_neither_name_nor_address_is_refused(host: str) -> None:
