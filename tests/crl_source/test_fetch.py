@@ -33,7 +33,16 @@ from pki_factory import tlv
 
 from authz.crl_source.address import AddressRules, HostRules
 from authz.crl_source.failures import FailureKind, FetchFailed
-from authz.crl_source.fetch import MAX_VALIDATOR, Fetched, Fetcher, Limits, NotModified, Resolve, Validators
+from authz.crl_source.fetch import (
+    MAX_VALIDATOR,
+    Fetched,
+    Fetcher,
+    Limits,
+    NotModified,
+    Resolve,
+    Validators,
+    system_resolve,
+)
 from authz.errors import ConfigError
 
 K = FailureKind
@@ -201,6 +210,7 @@ def test_it_is_the_same_on_the_loop_of_the_service(tmp_path: Path) -> None:
     """Uvloop raises other errors in places."""
 
     async def all_of_them() -> None:
+        assert "127.0.0.1" in await system_resolve("localhost", 80)
         for name, (answer, kind) in BAD.items():
             async with crl_server(answer) as server:
                 assert await failure(fetcher(), server.url, tmp_path) is kind, name
@@ -631,6 +641,7 @@ async def test_transfer_ends_with_its_last_caller(tmp_path: Path) -> None:
         for one in callers:
             one.cancel()
         await asyncio.wait(callers)
+        assert all(one.cancelling() for one in made._tasks)
         server.answer = says()
         with await made.fetch(server.url, tmp_path) as got:  # type: ignore[union-attr]
             assert got.path.read_bytes() == CRL
