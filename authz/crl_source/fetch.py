@@ -198,9 +198,9 @@ class Fetcher:
         flight.callers -= 1
         if flight.callers:
             return
+        # Whoever comes now must not board what is about to be cancelled, or whose file is about to go.
+        self._land(flight)
         if not flight.task.done():
-            # Whoever comes now must not board what is about to be cancelled.
-            self._land(flight)
             flight.task.cancel()
         elif not flight.task.cancelled() and flight.task.exception() is None:
             answer = flight.task.result()
