@@ -7,12 +7,16 @@ NIST primes, curves written out instead of named (RFC 5480 section 2.1.1), RSA k
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from authz.errors import Refused
 from authz.pki import der
@@ -33,19 +37,34 @@ MAX_EXPONENT_BITS: Final = 32
 _SHA2: Final = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
 _PKCS1: Final = padding.PKCS1v15()
 
-# The kind of key that makes each signature, and what its `verify` takes besides signature and data:
+
+class Scheme(NamedTuple):
+    """How a signature is made: the kind of key, the digest (None where the scheme has it inside), RSA's padding."""
+
+    key_type: type
+    digest: hashes.HashAlgorithm | None = None
+    padding: padding.AsymmetricPadding | None = None
+
+    def arguments(self, *, prehashed: bool) -> tuple[object, ...]:
+        """What the key's `verify` takes besides the signature and the data, or the data's digest."""
+        if self.digest is None:
+            return ()
+        digest = Prehashed(self.digest) if prehashed else self.digest
+        return (ec.ECDSA(digest),) if self.padding is None else (self.padding, digest)
+
+
 # RFC 8017 appendix A.2 (RSA), RFC 5758 section 3.2 (ECDSA), RFC 8410 section 3 (Edwards curves).
 RSA_PSS: Final = "1.2.840.113549.1.1.10"
-_SIGNATURES: Final[dict[str, tuple[type, tuple[object, ...]]]] = {
-    "1.2.840.113549.1.1.11": (rsa.RSAPublicKey, (_PKCS1, _SHA2["sha256"])),
-    "1.2.840.113549.1.1.12": (rsa.RSAPublicKey, (_PKCS1, _SHA2["sha384"])),
-    "1.2.840.113549.1.1.13": (rsa.RSAPublicKey, (_PKCS1, _SHA2["sha512"])),
-    "1.2.840.10045.4.3.2": (ec.EllipticCurvePublicKey, (ec.ECDSA(_SHA2["sha256"]),)),
-    "1.2.840.10045.4.3.3": (ec.EllipticCurvePublicKey, (ec.ECDSA(_SHA2["sha384"]),)),
-    "1.2.840.10045.4.3.4": (ec.EllipticCurvePublicKey, (ec.ECDSA(_SHA2["sha512"]),)),
-    "1.3.101.112": (ed25519.Ed25519PublicKey, ()),
-    "1.3.101.113": (ed448.Ed448PublicKey, ()),
-    RSA_PSS: (rsa.RSAPublicKey, ()),  # with the parameters that the certificate or CRL states
+_SIGNATURES: Final = {
+    "1.2.840.113549.1.1.11": Scheme(rsa.RSAPublicKey, _SHA2["sha256"], _PKCS1),
+    "1.2.840.113549.1.1.12": Scheme(rsa.RSAPublicKey, _SHA2["sha384"], _PKCS1),
+    "1.2.840.113549.1.1.13": Scheme(rsa.RSAPublicKey, _SHA2["sha512"], _PKCS1),
+    "1.2.840.10045.4.3.2": Scheme(ec.EllipticCurvePublicKey, _SHA2["sha256"]),
+    "1.2.840.10045.4.3.3": Scheme(ec.EllipticCurvePublicKey, _SHA2["sha384"]),
+    "1.2.840.10045.4.3.4": Scheme(ec.EllipticCurvePublicKey, _SHA2["sha512"]),
+    "1.3.101.112": Scheme(ed25519.Ed25519PublicKey),
+    "1.3.101.113": Scheme(ed448.Ed448PublicKey),
+    RSA_PSS: Scheme(rsa.RSAPublicKey),  # with the parameters that the certificate or CRL states
 }
 
 
@@ -129,34 +148,79 @@ def _not_allowed(algorithm: str) -> Refused:
     return Refused(Reason.ALGORITHM_NOT_ALLOWED, f"signature algorithm {algorithm}")
 
 
-class Signed:
-    """What a signature is made of: the raw bytes `tbs` under algorithm `oid`, `signature` over them.
+class _Signature:
+    """A signature of algorithm `oid`, and what it was made of.
 
     Raises `Refused` (algorithm_not_allowed) for an algorithm outside the table, and for RSA-PSS with
     parameters outside RFC 4055 section 3.1.
     """
 
-    __slots__ = ("_arguments", "_key_type", "oid", "signature", "tbs")
+    __slots__ = ("_scheme", "oid", "signature")
 
-    def __init__(self, parsed: Parsed, tbs: bytes) -> None:
+    def __init__(self, parsed: Parsed) -> None:
         self.oid = parsed.signature_algorithm_oid.dotted_string
         self.signature = parsed.signature
-        self.tbs = tbs
-        kind = _SIGNATURES.get(self.oid)
-        if kind is None:
+        scheme = _SIGNATURES.get(self.oid)
+        if scheme is None:
             raise _not_allowed(self.oid)
-        self._key_type, self._arguments = kind
-        if self.oid == RSA_PSS:
-            self._arguments = _pss(parsed)
+        self._scheme = _pss(parsed) if self.oid == RSA_PSS else scheme
+
+    def _require_kind(self, key: PublicKey) -> None:
+        if not isinstance(key, self._scheme.key_type):
+            raise InvalidSignature
+
+
+class Signed(_Signature):
+    """A signature over the raw bytes `tbs`."""
+
+    __slots__ = ("tbs",)
+
+    def __init__(self, parsed: Parsed, tbs: bytes | memoryview) -> None:
+        super().__init__(parsed)
+        self.tbs = tbs
+
+    def digest(self) -> bytes:
+        """The digest of what was signed, made as the signature's algorithm says; empty where that has it inside."""
+        digest = self._scheme.digest
+        return b"" if digest is None else hashlib.new(digest.name, self.tbs).digest()
 
     def verify(self, key: PublicKey) -> None:
         """Raises `InvalidSignature`, or what the library makes of a key or signature that it cannot read."""
-        if not isinstance(key, self._key_type):
+        self._require_kind(key)
+        cast("Any", key).verify(self.signature, self.tbs, *self._scheme.arguments(prehashed=False))
+
+
+class SignedDigest(_Signature):
+    """A signature over bytes that are not at hand, but `digest`, which `Signed.digest` made of them.
+
+    The Edwards curves have their digest inside, which covers key and signature too (RFC 8032 section
+    5.1.7): there whoever had the bytes says under which `keys` (SHA-256 of SubjectPublicKeyInfo) it verified.
+    """
+
+    __slots__ = ("digest", "keys")
+
+    def __init__(self, parsed: Parsed, digest: bytes, keys: Collection[bytes]) -> None:
+        super().__init__(parsed)
+        self.digest = digest
+        self.keys = keys
+
+    def verify(self, key: PublicKey) -> None:
+        """Raises as `Signed.verify` does."""
+        self._require_kind(key)
+        if self._scheme.digest is not None:
+            cast("Any", key).verify(self.signature, self.digest, *self._scheme.arguments(prehashed=True))
+        elif _identity(key) not in self.keys:
             raise InvalidSignature
-        cast("Any", key).verify(self.signature, self.tbs, *self._arguments)
 
 
-def _pss(parsed: Parsed) -> tuple[padding.PSS, hashes.HashAlgorithm]:
+AnySigned = Signed | SignedDigest
+
+
+def _identity(key: PublicKey) -> bytes:
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+
+
+def _pss(parsed: Parsed) -> Scheme:
     """RFC 4055 section 3.1: SHA-2 throughout, MGF1 over the same digest, and a salt no longer than a digest."""
     try:
         # Of this algorithm the library gives these two, or raises.
@@ -169,7 +233,7 @@ def _pss(parsed: Parsed) -> tuple[padding.PSS, hashes.HashAlgorithm]:
         raise Refused(Reason.ALGORITHM_NOT_ALLOWED, "RSA-PSS with other digests than one of SHA-2 throughout")
     if not isinstance(salt, int) or not 0 <= salt <= MAX_SALT:
         raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"RSA-PSS with a salt of {salt} octets")
-    return pss, digest
+    return Scheme(rsa.RSAPublicKey, digest, pss)
 
 
 def read_key(spki: bytes) -> Key:
@@ -229,7 +293,7 @@ def _rsa_bits(spki: bytes, at: int, end: int) -> int:
     return modulus.bit_length()
 
 
-def verify_signature(key: PublicKey, signed: Signed) -> None:
+def verify_signature(key: PublicKey, signed: AnySigned) -> None:
     """Verify one signature under a key that `read_key` accepted.
 
     Raises `Refused` (signature_invalid) for a signature that does not verify, or is of another kind than the key.

@@ -1,6 +1,6 @@
 """The entries of a CRL (RFC 5280 section 5.1.2.6), read by one walk over its DER, whatever their number.
 
-An index is built from this walk: offsets come along, so that one can point into the DER instead of keeping copies.
+An index is built from this walk, which makes no object that outlives its entry.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from authz.pki import der
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Entry = tuple[int, int, int, int]
-"""(offset of the entry, serial number, start and end of its extensions); the last two are equal where it has none."""
+Entry = tuple[bytes, int, int]
+"""(content of the serial number in its shortest form, start and end of the extensions); equal where it has none."""
 
 MAX_BLOCKS: Final = 256
 """Extension blocks remembered while one CRL is read: most entries share the block of their reason code."""
@@ -55,7 +55,9 @@ def entries(data: bytes, at: int, end: int) -> Iterator[Entry]:
         date, _, date_end = der.element(data, serial_end, stop)
         if tag != der.SEQUENCE or kind != der.INTEGER or date not in _DATES:
             raise ValueError("an entry that does not begin with a serial number and a date")
-        yield at, der.integer(data[serial_start:serial_end]), date_end, stop
+        serial = data[serial_start:serial_end]
+        der.integer(serial)  # raises for one that is not the shortest
+        yield serial, date_end, stop
         at = stop
 
 

@@ -100,8 +100,8 @@ def only(data: bytes, tag: int, at: int = 0, end: int | None = None) -> tuple[in
     return start, stop
 
 
-def signed_part(data: bytes) -> tuple[bytes, int, int]:
-    """The raw to-be-signed element of a certificate or CRL, and start and end of its content.
+def signed_part(data: bytes) -> tuple[int, int, int]:
+    """Where the to-be-signed element of a certificate or CRL begins, where its content does, and where both end.
 
     Both are SEQUENCE { tbs SEQUENCE, signatureAlgorithm, signature } (RFC 5280 sections 4.1 and 5.1).
     """
@@ -109,7 +109,7 @@ def signed_part(data: bytes) -> tuple[bytes, int, int]:
     tag, tbs_start, tbs_end = element(data, start, end)
     if tag != SEQUENCE:
         raise ValueError("DER: the signed part is no sequence")
-    return data[start:tbs_end], tbs_start, tbs_end
+    return start, tbs_start, tbs_end
 
 
 def extension(data: bytes, wanted: str) -> bytes:
@@ -126,6 +126,16 @@ def extension(data: bytes, wanted: str) -> bytes:
             if oid(data[fields[0][1] : fields[0][2]]) == wanted:
                 return data[fields[-1][1] : fields[-1][2]]
     raise ValueError(f"no extension {wanted}")
+
+
+def tlv(tag: int, *parts: bytes) -> bytes:
+    """The element of `tag` whose content is `parts`, one behind the other."""
+    content = b"".join(parts)
+    size = len(content)
+    if size < 0x80:
+        return bytes((tag, size)) + content
+    octets = (size.bit_length() + 7) // 8
+    return bytes((tag, 0x80 | octets)) + size.to_bytes(octets, "big") + content
 
 
 def integer(content: bytes) -> int:

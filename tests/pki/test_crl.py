@@ -310,7 +310,7 @@ def outcome(data: bytes) -> str:
         crl = Crl(data)
     except Refused as refusal:
         return refusal.reason
-    return "read" if len(crl.index) <= sum(1 for _ in crl._parsed) else "more entries than there are"
+    return "read" if len(crl.index) <= sum(1 for _ in x509.load_der_x509_crl(data)) else "more entries than there are"
 
 
 def numbered(number: int | None, days: int) -> Crl:

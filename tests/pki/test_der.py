@@ -86,8 +86,8 @@ def test_signed_part_is_cut_from_the_raw_bytes() -> None:
     """The first element inside is the one that was signed, header included."""
     tbs = tlv(0x30, b"\x02\x01\x01")
     data = tlv(0x30, tbs + tlv(0x30, b"") + tlv(3, b"\0"))
-    found, start, end = der.signed_part(data)
-    assert (found, data[start:end]) == (tbs, b"\x02\x01\x01")
+    outer, start, end = der.signed_part(data)
+    assert (data[outer:end], data[start:end]) == (tbs, b"\x02\x01\x01")
 
 
 def test_signed_part_that_is_no_sequence_refuses() -> None:
