@@ -17,7 +17,7 @@ from pki_outcome import parsed, reason
 
 from authz.errors import Refused
 from authz.pki import der
-from authz.pki.algorithms import AlgorithmRules, Key, read_key, verify_signature
+from authz.pki.algorithms import AlgorithmRules, Key, SignedDigest, read_key, verify_signature
 from authz.pki.validation_policy import ValidationPolicy
 from authz.reasons import Reason
 
@@ -172,6 +172,28 @@ def test_signature_of_an_accepted_kind_verifies(kind: str, digest: hashes.HashAl
         with pytest.raises(Refused) as caught:
             verify_signature(other.public_key(), leaf.signed)
         assert caught.value.reason is INVALID
+
+
+@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("digest", [hashes.SHA256(), hashes.SHA512()])
+def test_signature_verifies_by_its_digest_alone(kind: str, digest: hashes.HashAlgorithm) -> None:
+    """And under no other key; where the digest is inside the algorithm, by the keys told."""
+    root = parsed(Authority.root(key=KEYS[kind], digest=None if kind.startswith("ed") else digest))[0]
+    made = SignedDigest(root.x509, root.signed.digest(), {root.spki})
+    verify_signature(root.public_key, made)
+    assert bool(made.digest) is not kind.startswith("ed")
+    for other in (new_key("p256"), RSA, new_key("ed25519"), new_key("ed448")):
+        with pytest.raises(Refused) as caught:
+            verify_signature(other.public_key(), made)
+        assert caught.value.reason is INVALID
+
+
+def test_signature_by_another_digest_is_invalid() -> None:
+    """What was signed is what counts, not who is told to have signed it."""
+    root = parsed(RSA_ROOT)[0]
+    with pytest.raises(Refused) as caught:
+        verify_signature(root.public_key, SignedDigest(root.x509, bytes(32), {root.spki}))
+    assert caught.value.reason is INVALID
 
 
 def test_signature_broken_in_one_bit_is_invalid() -> None:

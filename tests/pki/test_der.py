@@ -170,3 +170,11 @@ def test_content_is_where_the_element_begins(content: bytes) -> None:
     """Behind tag and length, however many octets the length takes."""
     data = tlv(0x04, content)
     assert data[der.content(data, 0) :] == content
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 255, 256, 65_535, 65_536])
+def test_element_that_is_written_is_read(size: int) -> None:
+    """Of any length, from any number of parts."""
+    data = der.tlv(der.OCTET_STRING, b"x" * (size // 2), b"x" * (size - size // 2))
+    assert data == tlv(der.OCTET_STRING, b"x" * size)
+    assert der.only(data, der.OCTET_STRING) == (len(data) - size, len(data))
