@@ -4,6 +4,7 @@ AuthzError
 ├── Refused        the request's: it becomes a Deny with a reason (`authz.decision.evaluate` alone does that)
 ├── NotLoaded      nobody's: a view lacks a row that the caller can load before it asks again
 ├── ConfigError    the operator's: a setting or file; the service refuses to start, the command exits with 1
+├── IndexingError  the machine's: the index of a CRL could not be made, or is not what was asked for
 └── StoreError     the directory's: it could not be read or written
 """
 
@@ -53,6 +54,14 @@ class ConfigError(AuthzError):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+
+class IndexingError(AuthzError):
+    """A process died, or ran out of time or memory, while it made the index of a CRL; or its answer is none.
+
+    Says nothing about the CRL. The message is a sentence for the operator; what it quotes of the process is
+    to be escaped where it is shown.
+    """
 
 
 class StoreError(AuthzError):
