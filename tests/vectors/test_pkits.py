@@ -1,4 +1,4 @@
-"""NIST PKITS: all 249 path-validation tests, once with each test's own files and once with everybody's.
+"""NIST PKITS: all 249 path-validation tests, with each test's own files, with everybody's, and with images of CRLs.
 
 With all 181 CA certificates and 173 CRLs given to every test, the validator must find the path and the
 CRLs that are meant among many that have the same names.
@@ -16,10 +16,12 @@ from typing import Any
 
 import cryptography_vectors
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from vectors_at import vector_file
 
 from authz.errors import Refused
 from authz.pki import Budget, Certificate, Crl, CrlStore, TrustStore, ValidationPolicy, verify_path
+from authz.pki.crl_image import make_image, open_image
 
 pytestmark = pytest.mark.vectors
 
@@ -29,6 +31,9 @@ AT = datetime.fromisoformat(PKITS["validation_time"])
 
 # DSA is refused by the algorithm policy: the only two expectations that are not ours.
 DSA = {"4.1.4", "4.1.5"}
+
+# CRLs that no accepted key signed.
+WITHOUT_IMAGE = ["BadCRLSignatureCACRL", "DSACACRL", "DSAParametersInheritedCACRL"]
 
 
 @cache
@@ -41,6 +46,23 @@ def certificate(name: str) -> Certificate:
 def crl(name: str) -> Crl:
     """A CRL of the data set."""
     return Crl((DATA / "crls" / f"{name}.crl").read_bytes())
+
+
+@cache
+def small_form(name: str) -> Crl | None:
+    """The CRL by its image, without its DER; none is made when nobody's key signed it."""
+    try:
+        return open_image(b"".join(make_image((DATA / "crls" / f"{name}.crl").read_bytes(), keys(), bytes(32))))
+    except Refused:
+        return None
+
+
+@cache
+def keys() -> frozenset[bytes]:
+    """The SubjectPublicKeyInfos of all anchors and CAs."""
+    names = {name for one in PKITS["tests"] for name in (*one["intermediates"], one["trust_anchor"])}
+    found = (one.x509.public_key() for one in readable(names))
+    return frozenset(one.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) for one in found)
 
 
 @cache
@@ -94,3 +116,18 @@ def test_pkits_everybodys_files_give_the_expected_result(test: dict[str, Any]) -
     """With every CA certificate and CRL of the suite at hand, the result stays the expected one."""
     expected = test["should_validate"] and test["number"] not in DSA
     assert verifies(test, *everybody()) is expected
+
+
+@pytest.mark.parametrize("test", PKITS["tests"], ids=lambda test: f"{test['id']}-{test['name'].replace(' ', '_')}")
+def test_pkits_with_crls_by_their_images_gives_the_expected_result(test: dict[str, Any]) -> None:
+    """A CRL without its entries says what it said with them: deltas, indirect ones and all."""
+    pool = tuple(readable(test["intermediates"]))
+    crls = [one for one in map(small_form, test["crls"]) if one is not None]
+    expected = test["should_validate"] and test["number"] not in DSA
+    assert verifies(test, pool, CrlStore(crls)) is expected
+
+
+def test_pkits_crls_have_images_but_for_those_that_nobody_signed() -> None:
+    """So that none is missing from the test above by mistake."""
+    names = {name for one in PKITS["tests"] for name in one["crls"]}
+    assert sorted(name for name in names if small_form(name) is None) == WITHOUT_IMAGE
