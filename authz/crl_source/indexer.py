@@ -1,9 +1,10 @@
-"""The process that indexes one CRL, and ends: `python -m authz.crl_source.indexer DER SOCKET`.
+"""The process that indexes one CRL, and ends: `python -m authz.crl_source.indexer DER KEYS SOCKET`.
 
-Reads the CRL from the descriptor DER and the keys that may have signed it from standard input (four octets
-of length, then SubjectPublicKeyInfos in DER), and answers on SOCKET (SOCK_SEQPACKET) with one message:
-`image` and a descriptor of sealed memory that holds the image (`authz.pki.crl_image`), or the reason of a
-refusal, a NUL and its detail. Any other outcome is a crash, which the client takes for one.
+Reads the CRL from the descriptor DER and the keys that may have signed it from the descriptor KEYS
+(SubjectPublicKeyInfos in DER, one behind the other), and answers on SOCKET (SOCK_SEQPACKET) with one
+message: `image` and a descriptor of sealed memory that holds the image (`authz.pki.crl_image`), or the
+reason of a refusal, a NUL and its detail. Any other outcome is a crash, which the client takes for one.
+Nothing comes from standard input: when it ends, whoever waits for the answer has gone.
 
 The CRL is read and not mapped: a file that changes on the way would have entries that nobody signed.
 """
@@ -58,21 +59,10 @@ def read_all(descriptor: int, octets: int) -> bytes:
         return file.read(octets)
 
 
-def read_keys(descriptor: int) -> list[bytes]:
-    """The candidates on standard input, which stays open. Raises `EOFError` when it ends early."""
-    data = _read_exactly(descriptor, int.from_bytes(_read_exactly(descriptor, 4), "big"))
+def split_keys(data: bytes) -> list[bytes]:
+    """The candidates one by one. Raises `ValueError`."""
     ends = [end for _, _, end in der.elements(data, 0, len(data))]
     return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-
-
-def _read_exactly(descriptor: int, octets: int) -> bytes:
-    found = b""
-    while len(found) < octets:
-        piece = os.read(descriptor, octets - len(found))
-        if not piece:
-            raise EOFError
-        found += piece
-    return found
 
 
 def _end_with(descriptor: int) -> None:
@@ -93,12 +83,12 @@ def answer(connection: socket.socket, data: bytes, keys: list[bytes]) -> None:
 
 def main() -> None:
     """Index the CRL of the command line's descriptors."""
-    source, connection = int(sys.argv[1]), socket.socket(fileno=int(sys.argv[2]))
+    source, known, connection = map(int, sys.argv[1:])
     octets = os.fstat(source).st_size
     limit(octets)
-    keys = read_keys(sys.stdin.fileno())
     threading.Thread(target=_end_with, args=[sys.stdin.fileno()], daemon=True).start()
-    answer(connection, read_all(source, octets), keys)
+    keys = split_keys(read_all(known, os.fstat(known).st_size))
+    answer(socket.socket(fileno=connection), read_all(source, octets), keys)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pki_factory import Authority, new_key
 
-from authz.crl_source.indexer import IMAGE, MAX_ANSWER, answer, read_all, read_keys
+from authz.crl_source.indexer import IMAGE, MAX_ANSWER, answer, read_all, split_keys
 from authz.crl_source.indexing import COMMAND
 from authz.crl_source.sealed import map_sealed
 from authz.pki.crl_image import open_image
@@ -30,26 +30,12 @@ def spki(authority: Authority) -> bytes:
     return authority.certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def framed(*keys: bytes) -> bytes:
-    """Keys as they come on standard input."""
-    joined = b"".join(keys)
-    return len(joined).to_bytes(4, "big") + joined
-
-
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Both ends of what is answered on."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         yield ours, theirs
-
-
-def piped(data: bytes) -> int:
-    """A pipe that has this in it, and ends."""
-    reading, writing = os.pipe()
-    os.write(writing, data)
-    os.close(writing)
-    return reading
 
 
 def test_answer_is_an_image_in_sealed_memory(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -82,15 +68,14 @@ def test_images_of_one_crl_have_keys_of_their_own(pair: tuple[socket.socket, soc
 def test_keys_are_taken_apart() -> None:
     """Each as it was."""
     keys = [spki(CA), spki(Authority.root(key=new_key("rsa2048")))]
-    assert read_keys(piped(framed(*keys) + b"rest")) == keys
-    assert read_keys(piped(framed())) == []
+    assert split_keys(b"".join(keys)) == keys
+    assert split_keys(b"") == []
 
 
-@pytest.mark.parametrize("data", [b"", b"\0\0", framed(b"\x30\0")[:-1]])
-def test_keys_that_are_cut_short_are_an_error(data: bytes) -> None:
-    """Whoever wrote them has gone."""
-    with pytest.raises(EOFError):
-        read_keys(piped(data))
+def test_keys_that_are_cut_short_are_an_error() -> None:
+    """Nothing is guessed."""
+    with pytest.raises(ValueError, match="DER"):
+        split_keys(spki(CA)[:-1])
 
 
 def test_file_is_read_from_its_beginning(tmp_path: Path) -> None:
@@ -123,12 +108,11 @@ def test_limits_bound_cpu_by_the_length_of_the_crl() -> None:
     assert done.stdout == "(25, 25) (0, 0)\n"
 
 
-# Starts the process with the arguments given, tells it no keys, and dies as soon as it has come to its work.
+# Starts the process with the arguments given, and dies as soon as it has come to its work.
 STARTER = """
 import os, subprocess, sys
-descriptors = [int(one) for one in sys.argv[-2:]]
+descriptors = [int(one) for one in sys.argv[-3:]]
 child = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, pass_fds=descriptors)
-os.write(child.stdin.fileno(), bytes(4))
 while len(os.listdir(f"/proc/{child.pid}/task")) < 2:
     pass
 os.kill(os.getpid(), 9)
@@ -146,8 +130,9 @@ def test_process_ends_with_the_one_that_started_it(tmp_path: Path, pair: tuple[s
             theirs.send(b"full")
     theirs.setblocking(True)
     with path.open("rb") as file:
-        command = [sys.executable, "-c", STARTER, *COMMAND, str(file.fileno()), str(theirs.fileno())]
-        done = subprocess.run(command, pass_fds=(file.fileno(), theirs.fileno()), check=False)
+        descriptors = file.fileno(), os.memfd_create("keys"), theirs.fileno()
+        command = [sys.executable, "-c", STARTER, *COMMAND, *map(str, descriptors)]
+        done = subprocess.run(command, pass_fds=descriptors, check=False)
     assert done.returncode == -signal.SIGKILL
     theirs.close()
     hung_up = select.poll()

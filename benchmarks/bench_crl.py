@@ -1,0 +1,209 @@
+"""What a CRL of a million entries costs: memory, look-ups, indexing, and how long an event loop stands still for it.
+
+Look-ups take turns with the library's own. The event loop is uvloop's, has work to do, and looks every
+millisecond how late it is: with the machine idle else, and with a process that does nothing but compute for
+every core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import uvloop
+from big_crl import big_crl, serials
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pki_factory import NOW, Authority
+
+from authz.crl_source.indexing import crl_of, index_crl, make_sealed_image
+from authz.pki.crl import Crl
+
+ENTRIES = int(os.environ.get("ENTRIES", "1000000"))
+LOOKUPS = 20_000
+ROUNDS = 5
+STALL_ROUNDS = 3
+PEAK = "--peak"
+WORK = 0.0003
+"""Seconds of work that the loop has each millisecond: it serves, a quarter of a core."""
+
+USERS = 3
+"""Processes that use one image at the same time."""
+
+Work = Callable[[], Coroutine[None, None, None]]
+
+CA = Authority.root("Issuing CA")
+KEYS = [CA.certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)]
+
+
+def microseconds(action: Callable[[int], object], asked: Iterable[int]) -> float:
+    """The mean time of one call."""
+    asked = list(asked)
+    started = time.perf_counter()
+    for one in asked:
+        action(one)
+    return (time.perf_counter() - started) / len(asked) * 1e6
+
+
+def lookups(crl: Crl, data: bytes, listed: list[int]) -> None:
+    """Hits and misses in serial numbers nobody asked for before, and the library's own look-up, taking turns."""
+    theirs = x509.load_der_x509_crl(data).get_revoked_certificate_by_serial_number
+    times: dict[str, list[float]] = {"hit": [], "miss": [], "library, hit": []}
+    for _ in range(ROUNDS):
+        hits = random.sample(listed, LOOKUPS)
+        times["hit"].append(microseconds(lambda one: crl.index.find(one, crl.issuer), hits))
+        times["miss"].append(microseconds(lambda one: crl.index.find(one ^ 1 << 25, crl.issuer), hits))
+        times["library, hit"].append(microseconds(theirs, hits[:10]))
+    ours = statistics.median(times["hit"])
+    for name, found in times.items():
+        median = statistics.median(found)
+        print(f"look-up, {name:22} {median:10.2f} us {median / ours:10.2f} x")
+
+
+def _private(pid: int) -> int:
+    """Octets that a process has for itself (proc(5), smaps_rollup)."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
+
+
+def _shared() -> int:
+    """Octets of all shared memory of this machine, memfds and all (proc(5), meminfo)."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Shmem:"))
+
+
+def _user(image: int, pipe: multiprocessing.connection.Connection) -> None:
+    # A fork has to copy what it touches of the other's objects: it makes its own.
+    listed = serials(ENTRIES)[::10]
+    before = _private(os.getpid())
+    crl = crl_of(image)
+    assert all(crl.index.find(one, crl.issuer) for one in listed)
+    pipe.send(_private(os.getpid()) - before)
+    pipe.recv()
+
+
+def memory(path: Path, listed: list[int]) -> None:
+    """The image by what the machine has less of, with several users who have looked up a tenth of the entries."""
+    before = _shared()
+    image = uvloop.run(make_sealed_image(path, KEYS))
+    context = multiprocessing.get_context("fork")
+    pipes = [context.Pipe() for _ in range(USERS)]
+    for _, theirs in pipes:
+        context.Process(target=_user, args=(image, theirs), daemon=True).start()
+    own = [ours.recv() for ours, _ in pipes]
+    held = os.fstat(image).st_blocks * 512
+    print(f"memory of the image           {held / len(listed):10.2f} octets an entry, once for all")
+    print(
+        f"shared memory of the machine  {(_shared() - before) / len(listed):10.2f} octets an entry, {USERS} processes"
+    )
+    print(f"memory of each process        {max(own) / 1024:10.0f} KB, whatever the number of entries")
+    for ours, _ in pipes:
+        ours.send("done")
+    os.close(image)
+
+
+def _busy() -> None:
+    while True:
+        pass
+
+
+async def worst_stall(work: Work) -> tuple[float, float]:
+    """Milliseconds by which the loop was late at worst while `work` went on, and the seconds that took."""
+    worst = 0.0
+    done = False
+
+    async def ticking() -> None:
+        nonlocal worst
+        while not done:
+            asked = time.perf_counter()
+            await asyncio.sleep(0.001)
+            worst = max(worst, time.perf_counter() - asked - 0.001)
+            working = time.perf_counter()
+            while time.perf_counter() < working + WORK:
+                pass
+
+    ticker = asyncio.create_task(ticking())
+    await asyncio.sleep(0.1)
+    worst = 0.0
+    started = time.perf_counter()
+    await work()
+    taken = time.perf_counter() - started
+    await asyncio.sleep(0.05)
+    done = True
+    await ticker
+    return worst * 1e3, taken
+
+
+def indexing(path: Path) -> Crl:
+    """In a process, in turns with nothing at all, with the machine idle and busy; and once in a thread."""
+    found: list[Crl] = []
+    data = path.read_bytes()
+
+    async def once() -> None:
+        found[:] = [await index_crl(path, KEYS)]
+
+    async def nothing() -> None:
+        await asyncio.sleep(2)
+
+    async def threaded() -> None:
+        await asyncio.to_thread(Crl, data)
+
+    in_turns("machine idle", once, nothing)
+    busy = [multiprocessing.Process(target=_busy, daemon=True) for _ in range(os.cpu_count() or 1)]
+    for one in busy:
+        one.start()
+    in_turns("every core busy", once, nothing)
+    for one in busy:
+        one.kill()
+    worst, taken = uvloop.run(worst_stall(threaded))
+    print(f"in a thread, machine idle     {taken:10.2f} s  {worst:8.1f} ms stall")
+    # A process begins with the peak of the one that starts it: the one that is measured is started by a small one.
+    told = subprocess.run([sys.executable, __file__, PEAK, path], stdout=subprocess.PIPE, check=True, text=True)  # noqa: S603
+    print(f"peak of the indexing process  {int(told.stdout) / 1024:10.0f} MB")
+    return found[0]
+
+
+def in_turns(when: str, *works: Work) -> None:
+    """The worst stall of each, by round, and the middle of the times they took."""
+    rounds = [[uvloop.run(worst_stall(work)) for work in works] for _ in range(STALL_ROUNDS)]
+    for work, results in zip(works, zip(*rounds, strict=True), strict=True):
+        what = "no indexing" if work.__name__ == "nothing" else "indexing"
+        stalls = ", ".join(f"{worst:.1f}" for worst, _ in results)
+        print(f"{f'{what}, {when}':29} {statistics.median(taken for _, taken in results):10.2f} s  {stalls} ms stall")
+
+
+def main() -> None:
+    """Everything, with one CRL."""
+    listed = serials(ENTRIES)
+    data = big_crl(CA, listed, NOW, NOW.replace(year=NOW.year + 1))
+    print(f"CRL                           {len(listed):10} entries, {len(data) / 2**20:.1f} MB")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "issuing.crl"
+        path.write_bytes(data)
+        path.with_suffix(".key").write_text(KEYS[0].hex(), encoding="ascii")
+        crl = indexing(path)
+        lookups(crl, data, listed)
+        memory(path, listed)
+
+
+def peak(path: Path) -> None:
+    """The peak memory of the indexing process, in KB."""
+    keys = [bytes.fromhex(path.with_suffix(".key").read_text(encoding="ascii"))]
+    os.close(uvloop.run(make_sealed_image(path, keys)))
+    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+
+
+if __name__ == "__main__":
+    peak(Path(sys.argv[2])) if PEAK in sys.argv else main()
