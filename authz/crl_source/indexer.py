@@ -44,12 +44,15 @@ SECONDS_PER_MIB: Final = 1
 
 
 def limit(octets: int) -> None:
-    """Bound this process's memory and CPU by the length of the CRL."""
-    memory = BASE_MEMORY + MEMORY_FACTOR * octets
-    seconds = BASE_SECONDS + SECONDS_PER_MIB * octets // MIB
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """Bound this process's memory and CPU by the length of the CRL; a bound that is narrower already stays."""
+    wanted = {
+        resource.RLIMIT_AS: BASE_MEMORY + MEMORY_FACTOR * octets,
+        resource.RLIMIT_CPU: BASE_SECONDS + SECONDS_PER_MIB * octets // MIB,
+        resource.RLIMIT_CORE: 0,
+    }
+    for kind, value in wanted.items():
+        narrow = [one for one in resource.getrlimit(kind) if one != resource.RLIM_INFINITY]
+        resource.setrlimit(kind, (min([value, *narrow]),) * 2)
 
 
 def read_all(descriptor: int, octets: int) -> bytes:

@@ -108,6 +108,12 @@ def test_limits_bound_cpu_by_the_length_of_the_crl() -> None:
     assert done.stdout == "(25, 25) (0, 0)\n"
 
 
+def test_limits_that_are_narrower_already_stay() -> None:
+    """Whoever runs the service may have set some."""
+    narrow = "resource.setrlimit(resource.RLIMIT_CPU, (3, 4)); limit(0); print(resource.getrlimit(resource.RLIMIT_CPU))"
+    assert run(narrow).stdout == "(3, 3)\n"
+
+
 # Starts the process with the arguments given, and dies as soon as it has come to its work.
 STARTER = """
 import os, subprocess, sys

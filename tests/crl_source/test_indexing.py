@@ -107,6 +107,18 @@ async def test_image_serves_any_number_of_users(large: Path) -> None:
     assert all(one.index.find(SERIALS[-1], ISSUER) for one in crls)
 
 
+async def test_image_of_a_huge_crl_costs_at_most_twelve_octets_an_entry(tmp_path: Path) -> None:
+    """All that stays of it in memory, whoever uses it."""
+    listed = serials(100_000)
+    path = written(tmp_path, big_crl(CA, listed, NOW - timedelta(days=1), NOW + timedelta(days=6)))
+    image = await make_sealed_image(path, KEYS)
+    assert os.fstat(image).st_blocks * 512 <= 12 * len(listed)
+    index = crl_of(image).index
+    os.close(image)
+    assert len(index) == len(listed)
+    assert all(index.find(one, ISSUER) for one in listed[::10])
+
+
 async def test_many_keys_are_tried_in_the_process(tmp_path: Path) -> None:
     """They take time too."""
     keys = [spki(Authority.root()) for _ in range(indexing.SMALL_KEYS)]
