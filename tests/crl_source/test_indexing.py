@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import uvloop
 from big_crl import big_crl, serials
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -238,6 +239,18 @@ async def test_process_that_gives_no_image_is_an_error(
             await index_crl(large, KEYS)
         left.append(descriptors())
     assert left[0] == left[1]
+
+
+async def test_process_that_cannot_be_started_is_an_error(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not the CRL's fault, and not the file's."""
+    monkeypatch.setattr(indexing, "COMMAND", ("/nothing/here",))
+    with pytest.raises(IndexingError, match="cannot be started"):
+        await index_crl(large, KEYS)
+
+
+def test_process_works_under_the_event_loop_that_serves(large: Path) -> None:
+    """Which is uvloop's."""
+    assert len(uvloop.run(index_crl(large, KEYS)).index) == len(SERIALS)
 
 
 async def test_process_that_takes_too_long_is_given_up(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
