@@ -176,7 +176,10 @@ async def _answer(ours: socket.socket) -> tuple[bytes, list[int]]:
         await readable.wait()
     finally:
         loop.remove_reader(ours)
-    message, descriptors, _, _ = socket.recv_fds(ours, MAX_ANSWER, 1, socket.MSG_CMSG_CLOEXEC)
+    message, descriptors, _, _ = socket.recv_fds(ours, MAX_ANSWER, 1)
+    for one in descriptors:
+        # `recv_fds` heeds no flags (Python 3.11), so that MSG_CMSG_CLOEXEC would be lost.
+        os.set_inheritable(one, False)
     return message, descriptors
 
 

@@ -103,6 +103,7 @@ async def test_image_serves_any_number_of_users(large: Path) -> None:
     """It is made once; each maps it."""
     image = await make_sealed_image(large, KEYS)
     crls = [crl_of(image) for _ in range(3)]
+    assert not os.get_inheritable(image)
     os.close(image)
     assert {one.sha256 for one in crls} == {Crl(LARGE).sha256}
     assert all(one.index.find(SERIALS[-1], ISSUER) for one in crls)
