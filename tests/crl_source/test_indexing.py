@@ -18,6 +18,7 @@ from pki_factory import NOW, Authority, new_key
 from revocation_world import idp
 
 from authz.crl_source import indexing
+from authz.crl_source.indexer import BASE_MEMORY, MEMORY_FACTOR
 from authz.crl_source.indexing import MAX_OCTETS, SMALL_OCTETS, crl_of, index_crl, make_sealed_image
 from authz.crl_source.sealed import SEALS, seal
 from authz.errors import IndexingError, Refused
@@ -198,6 +199,10 @@ async def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 ANSWER = "import os, socket, sys\nconnection = socket.socket(fileno=int(sys.argv[3]))\n"
 
 
+# Bounded, in case nobody ends it.
+ENDLESS = "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (60, 60))\nwhile True: pass"
+
+
 def process(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """From now on this code runs instead of the indexer."""
     monkeypatch.setattr(indexing, "COMMAND", (sys.executable, "-c", ANSWER + code))
@@ -213,6 +218,9 @@ def process(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
         pytest.param("connection.send(b'images')", "gave no answer", id="something else"),
         pytest.param("connection.send(b'certificate_revoked\\0')", "gave no answer", id="a reason of something else"),
         pytest.param("connection.send(b'crl_malformed')", "gave no answer", id="a reason without an end"),
+        pytest.param(
+            "socket.send_fds(connection, [b'crl_malformed\\0'], [1])", "gave no answer", id="a reason and a descriptor"
+        ),
         pytest.param("socket.send_fds(connection, [b'x'], [1])", "gave no answer", id="a descriptor of nothing"),
         pytest.param("socket.send_fds(connection, [b'image'], [0])", "not sealed", id="a pipe"),
         pytest.param("socket.send_fds(connection, [b'image'], [int(sys.argv[1])])", "not sealed", id="the file"),
@@ -266,7 +274,7 @@ async def test_process_ends_when_nobody_wants_its_answer(
 ) -> None:
     """A task that is cancelled leaves none behind."""
     told = tmp_path / "pid"
-    process(monkeypatch, f"open({str(told)!r}, 'w').write(str(os.getpid()))\nwhile True: pass")
+    process(monkeypatch, f"open({str(told)!r}, 'w').write(str(os.getpid()))\n" + ENDLESS)
     task = asyncio.create_task(index_crl(large, KEYS))
     while not told.exists() or not told.read_text():
         await asyncio.sleep(0.01)
@@ -274,6 +282,22 @@ async def test_process_ends_when_nobody_wants_its_answer(
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not Path(f"/proc/{told.read_text()}").exists()
+
+
+async def test_process_bounds_itself_by_the_file(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it reads anything of it."""
+    bounded = (
+        "from authz.crl_source import indexer\n"
+        "import resource\n"
+        "def answer(connection, data, keys):\n"
+        "    connection.send(f'crl_malformed\\0{resource.getrlimit(resource.RLIMIT_AS)[0]}'.encode())\n"
+        "indexer.answer = answer\n"
+        "indexer.main()\n"
+    )
+    monkeypatch.setattr(indexing, "COMMAND", (sys.executable, "-P", "-c", bounded))
+    with pytest.raises(Refused) as caught:
+        await index_crl(large, KEYS)
+    assert int(caught.value.detail) == BASE_MEMORY + MEMORY_FACTOR * len(LARGE)
 
 
 async def test_process_gets_nothing_of_our_secrets(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
