@@ -28,7 +28,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pki_factory import NOW, Authority
 
-from authz.crl_source.indexing import crl_of, index_crl, make_sealed_image
+from authz.crl_indexing.indexing import crl_of, index_crl, make_sealed_image
 from authz.pki.crl import Crl
 
 ENTRIES = int(os.environ.get("ENTRIES", "1000000"))

@@ -18,8 +18,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from authz.crl_source.indexer import IMAGE, MAX_ANSWER, read_all
-from authz.crl_source.sealed import map_sealed, seal
+from authz.crl_indexing.indexer import IMAGE, MAX_ANSWER, read_all
+from authz.crl_indexing.sealed import map_sealed, seal
 from authz.errors import IndexingError, Refused
 from authz.pki.crl import Crl
 from authz.pki.crl_image import HashedCrl, open_image, verified_under
@@ -38,7 +38,7 @@ TIMEOUT: Final = 300.0
 """Seconds until the process is given up: for the largest CRL, 20 times what it takes on an idle machine."""
 
 # -P: what lies in the working directory is not ours to run.
-COMMAND: Final = (sys.executable, "-P", "-m", "authz.crl_source.indexer")
+COMMAND: Final = (sys.executable, "-P", "-m", "authz.crl_indexing.indexer")
 
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 """What the process gets of the environment: it reads what strangers wrote, and needs none of our secrets."""

@@ -1,4 +1,4 @@
-"""The process that indexes one CRL, and ends: `python -m authz.crl_source.indexer DER KEYS SOCKET`.
+"""The process that indexes one CRL, and ends: `python -m authz.crl_indexing.indexer DER KEYS SOCKET`.
 
 Reads the CRL from the descriptor DER and the keys that may have signed it from the descriptor KEYS
 (SubjectPublicKeyInfos in DER, one behind the other), and answers on SOCKET (SOCK_SEQPACKET) with one
@@ -19,7 +19,7 @@ import sys
 import threading
 from typing import Final
 
-from authz.crl_source.sealed import seal
+from authz.crl_indexing.sealed import seal
 from authz.errors import Refused
 from authz.pki import der
 from authz.pki.crl_image import make_image

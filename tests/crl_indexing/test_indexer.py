@@ -16,9 +16,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pki_factory import Authority, new_key
 
-from authz.crl_source.indexer import IMAGE, MAX_ANSWER, answer, read_all, split_keys
-from authz.crl_source.indexing import COMMAND
-from authz.crl_source.sealed import map_sealed
+from authz.crl_indexing.indexer import IMAGE, MAX_ANSWER, answer, read_all, split_keys
+from authz.crl_indexing.indexing import COMMAND
+from authz.crl_indexing.sealed import map_sealed
 from authz.pki.crl_image import open_image
 from authz.pki.names import Name
 
@@ -90,7 +90,7 @@ def test_file_is_read_from_its_beginning(tmp_path: Path) -> None:
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
     """Another process that runs `code`."""
-    begin = "import os, resource\nfrom authz.crl_source.indexer import limit\n"
+    begin = "import os, resource\nfrom authz.crl_indexing.indexer import limit\n"
     return subprocess.run([sys.executable, "-c", begin + code], capture_output=True, text=True, check=False)
 
 

@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pki_factory import NOW, Authority, new_key
 from revocation_world import idp
 
-from authz.crl_source import indexing
-from authz.crl_source.indexer import BASE_MEMORY, MEMORY_FACTOR
-from authz.crl_source.indexing import MAX_OCTETS, SMALL_OCTETS, crl_of, index_crl, make_sealed_image
-from authz.crl_source.sealed import SEALS, seal
+from authz.crl_indexing import indexing
+from authz.crl_indexing.indexer import BASE_MEMORY, MEMORY_FACTOR
+from authz.crl_indexing.indexing import MAX_OCTETS, SMALL_OCTETS, crl_of, index_crl, make_sealed_image
+from authz.crl_indexing.sealed import SEALS, seal
 from authz.errors import IndexingError, Refused
 from authz.pki.algorithms import verify_signature
 from authz.pki.crl import Crl
@@ -287,7 +287,7 @@ async def test_process_ends_when_nobody_wants_its_answer(
 async def test_process_bounds_itself_by_the_file(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it reads anything of it."""
     bounded = (
-        "from authz.crl_source import indexer\n"
+        "from authz.crl_indexing import indexer\n"
         "import resource\n"
         "def answer(connection, data, keys):\n"
         "    connection.send(f'crl_malformed\\0{resource.getrlimit(resource.RLIMIT_AS)[0]}'.encode())\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from authz.crl_source.sealed import SEALS, map_sealed, seal
+from authz.crl_indexing.sealed import SEALS, map_sealed, seal
 from authz.errors import IndexingError
 
 
