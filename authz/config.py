@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from cryptography import x509
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from authz.errors import ConfigError
@@ -143,6 +146,67 @@ class HistorySettings(_Section):
     days: int = Field(30, ge=1, le=3650, description="Days after which a decision is forgotten.")
 
 
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def _duration(value: object) -> object:
+    """A time is written as "90s", "15m", "12h" or "2d"."""
+    if isinstance(value, str) and value[-1:] in _UNITS and value[:-1].isdecimal():
+        return timedelta(seconds=int(value[:-1]) * _UNITS[value[-1]])
+    if isinstance(value, timedelta):
+        return value
+    raise ValueError('a time is written as "90s", "15m", "12h" or "2d"')
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+class LeniencySettings(_Section):
+    """What is let pass of certificates whose revocation is unknown; of one issuer's, of one organization's."""
+
+    issuer: str | None = Field(
+        None, description='The issuer\'s name as RFC 4514 writes it: "CN=CA,O=Example"; all if absent.'
+    )
+    organization: str | None = Field(None, description="The organization's name; all if absent.")
+    grace: Duration = Field(timedelta(0), description="How long after its nextUpdate a CRL goes on counting.")
+    unsafe_soft_fail: bool = Field(False, description="Whether certificates pass for which there is no current CRL.")
+
+    @field_validator("issuer")
+    @classmethod
+    def _name(cls, issuer: str | None) -> str | None:
+        if issuer is not None:
+            x509.Name.from_rfc4514_string(issuer)
+        return issuer
+
+
+class CrlSettings(_Section):
+    """Where CRLs come from besides `authz crl add`, and what is let pass while one is missing."""
+
+    folder: Path | None = Field(None, description="Where the last good copies are kept; beside the database if absent.")
+    files: tuple[Path, ...] = Field((), description="Files and folders of CRLs, in DER or PEM; a change is noticed.")
+    urls: tuple[str, ...] = Field((), description="URLs of CRLs, asked from the start.")
+    points: bool = Field(
+        True, description="Whether the distribution points of certificates whose path verified are asked."
+    )
+    points_each: int = Field(64, ge=1, le=10_000, description="Distribution points of one organization, at most.")
+    hosts: tuple[str, ...] = Field((), description="Hosts that CRLs may come from: a name, or *.name; all if absent.")
+    networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (), description="Networks that are allowed though they are not public: 127.0.0.0/8, 10.1.0.0/16."
+    )
+    ca_file: Path | None = Field(None, description="PEM file of the CAs of https servers; the system's if absent.")
+    max_octets: int = Field(128 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024, description="Octets of one CRL, at most.")
+    fetch_seconds: float = Field(60, gt=0, le=600, description="How long one transfer may take.")
+    first_sight_seconds: float = Field(
+        0.25, ge=0, le=30, description="How long a check waits for a CRL never asked for; below limits.check_seconds."
+    )
+    floor: Duration = Field(timedelta(seconds=30), description="The least time between two fetches of one source.")
+    ceiling: Duration = Field(timedelta(minutes=15), description="The most time between two fetches of one source.")
+    ahead: Duration = Field(timedelta(hours=1), description="How long before its nextUpdate a CRL is asked for again.")
+    grace: Duration = Field(timedelta(0), description="How long after its nextUpdate a CRL goes on counting.")
+    unsafe_soft_fail: bool = Field(False, description="Whether certificates pass for which there is no current CRL.")
+    exception: tuple[LeniencySettings, ...] = Field((), description="Other rules for some issuers or organizations.")
+
+
 class Settings(BaseSettings):
     """All settings."""
 
@@ -162,6 +226,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = Field(default_factory=LimitSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     history: HistorySettings = Field(default_factory=HistorySettings)
+    crl: CrlSettings = Field(default_factory=CrlSettings)
 
     @field_validator("listener")
     @classmethod
@@ -169,6 +234,13 @@ class Settings(BaseSettings):
         if len({one.name for one in listeners}) < len(listeners):
             raise ValueError("two listeners have one name")
         return listeners
+
+    @model_validator(mode="after")
+    def _in_time(self) -> Settings:
+        """A check that waits for a CRL must be answered before the check's own time is over."""
+        if self.crl.first_sight_seconds >= self.limits.check_seconds:
+            raise ValueError("crl.first_sight_seconds must be below limits.check_seconds")
+        return self
 
     @classmethod
     def settings_customise_sources(

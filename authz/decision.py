@@ -18,7 +18,7 @@ from authz.errors import Refused
 from authz.headers import check_statement, decode, select
 from authz.host import canonical_host
 from authz.model import Binding, Enforcement
-from authz.pki import SERVICE_POLICY, Budget, Certificate, VerifiedPath, verify_path
+from authz.pki import SERVICE_POLICY, Budget, Certificate, Indulgence, VerifiedPath, verify_path
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -202,8 +202,17 @@ def _path(presented: PresentedChain, organization: Organization, view: View, now
         others = _stored_chain(view.registrations(organization, leaf.sha256))
         evidence.stored_chain = bool(others)
     pool = [trust.parse(der) for der in others]
-    crls = view.crls(organization)
-    evidence.path = verify_path(leaf, pool, trust, crls, now, SERVICE_POLICY, Budget.service())
+    crls, lenient = view.crls(organization), view.lenient(organization)
+    try:
+        path = verify_path(leaf, pool, trust, crls, now, SERVICE_POLICY, Budget.service(), lenient)
+    except Refused as refusal:
+        if refusal.reason is Reason.REVOCATION_UNKNOWN:
+            view.seek_crls(organization, refusal.path)
+        raise
+    if path.indulgence is Indulgence.SOFT_FAIL:
+        # Not before it was asked for: what is let pass is a CRL that cannot be had.
+        view.seek_crls(organization, tuple(one.der for one in path.certificates))
+    evidence.path = path
 
 
 def _stored_chain(registrations: Sequence[Registration]) -> tuple[bytes, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -230,3 +230,65 @@ class Recorded:
     certificate: bytes | None = None
     subject: str = ""
     headers: tuple[tuple[bytes, bytes], ...] | None = None
+
+
+class CrlSourceKind(StrEnum):
+    """What CRLs are read from."""
+
+    FILE = "file"
+    """A file that the operator named, or one in a folder that he named."""
+    URL = "url"
+    """A URL that the operator named."""
+    POINT = "point"
+    """A distribution point of a certificate on a path that verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrlSourceState:
+    """How a source of CRLs fares, for the operator.
+
+    `location` is its path or URL. `outcome` is what came of the last try: "accepted", "unchanged", why not
+    (`authz.crl_source.failures.FailureKind`), or empty before the first; `detail` says more. `failures`
+    are those in a row, `accepted_at` is when it last gave a CRL that is held.
+    """
+
+    location: str
+    kind: CrlSourceKind
+    tried_at: datetime | None = None
+    accepted_at: datetime | None = None
+    next_at: datetime | None = None
+    failures: int = 0
+    outcome: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedCrl:
+    """A CRL that the service holds from one of its sources, for the operator.
+
+    `name` is the one it is kept under, `signer` the SHA-256 of the key that signed it, `number` in decimal.
+    """
+
+    name: str
+    location: str
+    sha256: bytes
+    signer: bytes
+    issuer: str
+    number: str | None
+    delta: bool
+    entries: int
+    this_update: datetime
+    next_update: datetime | None
+    fetched_at: datetime
+
+
+class CrlRow(NamedTuple):
+    """A CRL in the directory: its SHA-256, the SHA-256 of the key that signed it, its length in octets, and that key.
+
+    The key is a SubjectPublicKeyInfo in DER; empty for a CRL that an earlier version added.
+    """
+
+    sha256: bytes
+    signer: bytes
+    size: int
+    key: bytes

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from authz.decision import Decision
-    from authz.model import CheckRequest
+    from authz.model import CheckRequest, Organization
+    from authz.pki import CrlStore, Lenient
     from authz.view import Door, View
 
 
@@ -44,6 +45,26 @@ class Directory(Source, Protocol):
 
         Raises `Refused` (directory_unavailable) when the revision was not confirmed for 2 seconds.
         """
+        ...
+
+
+class CrlView(Protocol):
+    """The CRLs as they are now, and what is known of where they come from; part of every view."""
+
+    def crls(self) -> CrlStore:
+        """All of them. Raises `NotLoaded` before they were read for the first time."""
+        ...
+
+    def lenient(self, organization: Organization) -> Lenient | None:
+        """See `authz.view.View`."""
+        ...
+
+    def directory_read(self, revision: Hashable) -> None:
+        """The directory was read; a `revision` that is not the one before says that its CRLs changed."""
+        ...
+
+    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+        """See `authz.view.View.seek_crls`."""
         ...
 
 

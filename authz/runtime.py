@@ -14,7 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.clock import SystemClock
 from authz.config import HopSettings, IdentitySettings, ListenerSettings, PayloadSettings, Settings, UserNameSettings
-from authz.directory import DirectoryReader, History, HistoryLimits
+from authz.crl_keeping import refresher_of
+from authz.crl_source import Refresher
+from authz.directory import CrlLedger, DirectoryReader, History, HistoryLimits
 from authz.directory.migrate import migrate
 from authz.errors import ConfigError, Refused, StoreError
 from authz.identity import BearerToken, KeyRing, PayloadHeader, UserNameHeader
@@ -42,6 +44,8 @@ class Runtime:
         self.telemetry = telemetry or Telemetry(log_decisions=settings.log.decisions)
         self._clock = SystemClock()
         self._directory: DirectoryReader | None = None
+        self._crls: Refresher | None = None
+        self._ledger: CrlLedger | None = None
         self._history: History | None = None
         self._servers: list[tuple[asyncio.Server, Server]] = []
         self._inodes: list[tuple[str, int | None]] = []
@@ -60,16 +64,20 @@ class Runtime:
         settings = self._settings
         await asyncio.to_thread(migrate, settings.database)
         warn = self.telemetry.warn
-        directory = DirectoryReader(settings.database, monotonic=self._clock.monotonic, warn=warn)
+        self._crls = crls = refresher_of(settings, self._clock, warn)
+        self._ledger = CrlLedger(settings.database, warn=warn)
+        directory = DirectoryReader(settings.database, crls, monotonic=self._clock.monotonic, warn=warn)
         self._directory = directory
         try:
             await directory.start()
+            await crls.start(directory, self._ledger)
         except Refused as refusal:
             raise StoreError(f"the directory cannot be read: {refusal.detail}", hint=settings.database) from refusal
         limits = Limits(settings.limits.concurrent_checks, seconds=settings.limits.check_seconds)
         keys = KeyRing(monotonic=self._clock.monotonic, warn=warn)
-        observers: tuple[Observer, ...] = (self.telemetry, *self._keep_history())
-        service = Service(directory, self._clock, *observers, sources=(keys,), limits=limits)
+        self.telemetry.watch(crls, self._clock)
+        observers: tuple[Observer, ...] = (self.telemetry, crls, *self._keep_history())
+        service = Service(directory, self._clock, *observers, sources=(keys, crls), limits=limits)
         await self._listen("ops", settings.ops.address, Ops(self.telemetry, lambda: self.ready))
         for one in settings.listener:
             endpoints = Endpoints(one.prefix, one.fixed_path, one.auth_request_path)
@@ -108,8 +116,10 @@ class Runtime:
 
     @property
     def ready(self) -> bool:
-        """Whether the directory is confirmed and the service is not stopping."""
-        return not self._stopping and self._directory is not None and self._directory.confirmed
+        """Whether the directory is confirmed, the CRLs' sources were tried, and the service is not stopping."""
+        if self._stopping or self._directory is None or self._crls is None:
+            return False
+        return self._directory.confirmed and self._crls.ready
 
     async def stop(self) -> None:
         """Stop accepting, let checks in flight finish within the bound, then give everything back."""
@@ -123,6 +133,10 @@ class Runtime:
             remove(address, inode)
         if self._history is not None:
             await self._history.close()
+        if self._crls is not None:
+            await self._crls.close()
+        if self._ledger is not None:
+            self._ledger.close()
         if self._directory is not None:
             await self._directory.close()
 

@@ -43,15 +43,11 @@ class _Pool:
 
 
 def pool_of(key: Hashable) -> Hashable:
-    """Who waits together for rows like `key`: an organization's checks, a key set's, or else all for that kind of row.
+    """Who waits together for rows like `key`: whoever its `pool` says, an organization's checks say; else its kind's.
 
     Unknown hosts, which anybody can ask for, are such a kind.
     """
-    for name in ("organization", "location"):
-        owner = getattr(key, name, None)
-        if owner is not None:
-            return name, owner
-    return type(key)
+    return getattr(key, "pool", None) or type(key)
 
 
 class Service:

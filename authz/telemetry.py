@@ -7,21 +7,46 @@ is ever written; outside strings are bounded and escaped.
 from __future__ import annotations
 
 import sys
+from collections import Counter as Counts
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final, Protocol
 
 import orjson
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from authz.decision import Allow, Decision
-from authz.model import CheckRequest
+from authz.model import CheckRequest, CrlSourceKind, CrlSourceState, FetchedCrl
+from authz.pki import Indulgence
+from authz.ports import Clock
 from authz.reasons import Reason
 from authz.text import shown
 from authz.view import Door
 
 BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5)
 """Seconds: a known certificate takes tens of microseconds, the proxy gives up after half a second."""
+
+
+MAX_SERIES: Final = 1_000
+"""CRLs that have metrics of their own; `authz crl list` shows all."""
+
+
+class CrlSources(Protocol):
+    """What is known of CRLs and their sources: `authz.crl_source.Refresher`."""
+
+    outcomes: Counts[tuple[CrlSourceKind, str]]
+
+    @property
+    def sources(self) -> list[CrlSourceState]:
+        """How every source fares."""
+        ...
+
+    @property
+    def fetched(self) -> list[FetchedCrl]:
+        """The CRLs held that came from sources."""
+        ...
 
 
 class Telemetry:
@@ -53,9 +78,17 @@ class Telemetry:
         self._failures = Counter("authz_failures", "Checks that failed inside.", registry=self.registry)
         self._unwritten = Counter("authz_log_unwritten", "Log lines that could not be written.", registry=self.registry)
         self._lost = Counter("authz_history_lost", "Decisions that the history could not keep.", registry=self.registry)
+        lookups = Counter(
+            "authz_revocation_checks", "Paths whose revocation was looked up.", ("result",), registry=self.registry
+        )
+        self._revocation = {one: lookups.labels(one) for one in _RESULTS}
         self._confirmed = Gauge(
             "authz_directory_confirmed", "1 while the directory's revision is confirmed.", registry=self.registry
         )
+
+    def watch(self, crls: CrlSources, clock: Clock) -> None:
+        """Tell of CRLs and their sources, too, in the metrics."""
+        self.registry.register(_CrlCollector(crls, clock))
 
     def decided(self, check: CheckRequest, door: Door, decision: Decision, seconds: float) -> None:
         """Count and log one decision; see `authz.ports.Observer`."""
@@ -63,6 +96,9 @@ class Telemetry:
         outcome = "allow" if allowed else "deny"
         self._seconds[outcome].observe(seconds)
         self._child(door.name, outcome, "" if isinstance(decision, Allow) else decision.reason.value).inc()
+        said = _revocation(decision)
+        if said:
+            self._revocation[said].inc()
         observed = decision.binding.refusal if isinstance(decision, Allow) and decision.binding else None
         if observed is not None:
             self._observed.labels(observed.value).inc()
@@ -137,9 +173,58 @@ def decision_fields(check: CheckRequest, door: Door, decision: Decision) -> dict
     if path is not None:
         fields["issuer"] = shown(path.leaf.issuer.text)
         fields["path_length"] = len(path.certificates)
+        if path.indulgence is not None:
+            fields["indulgence"] = str(path.indulgence)
     if evidence.stored_chain:
         fields["stored_chain"] = True
     return {key: value for key, value in fields.items() if value != ""}
+
+
+_RESULTS: Final = ("good", *Indulgence, "revoked", "unknown")
+_UNPROVEN: Final = {Reason.CERTIFICATE_REVOKED: "revoked", Reason.REVOCATION_UNKNOWN: "unknown"}
+
+
+def _revocation(decision: Decision) -> str:
+    """What the CRLs said of the certificate; empty where they were not asked."""
+    path = decision.evidence.path
+    if path is not None:
+        return str(path.indulgence or "good")
+    return "" if isinstance(decision, Allow) else _UNPROVEN.get(decision.reason, "")
+
+
+class _CrlCollector:
+    """The CRLs that came from sources, and their sources, as they are when somebody looks."""
+
+    def __init__(self, crls: CrlSources, clock: Clock) -> None:
+        self._crls = crls
+        self._clock = clock
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client."""
+        now = self._clock.now()
+        left = GaugeMetricFamily(
+            "authz_crl_next_update_seconds", "Until nextUpdate; negative when it has passed.", labels=_OF_CRLS
+        )
+        age = GaugeMetricFamily("authz_crl_age_seconds", "Since thisUpdate.", labels=_OF_CRLS)
+        entries = GaugeMetricFamily("authz_crl_entries", "Certificates listed.", labels=_OF_CRLS)
+        for one in self._crls.fetched[:MAX_SERIES]:
+            labels = (shown(one.issuer), shown(one.location, 256), one.name[:16])
+            if one.next_update is not None:
+                left.add_metric(labels, (one.next_update - now).total_seconds())
+            age.add_metric(labels, (now - one.this_update).total_seconds())
+            entries.add_metric(labels, one.entries)
+        yield from (left, age, entries)
+        tries = CounterMetricFamily("authz_crl_fetches", "Tries of sources of CRLs.", labels=("kind", "outcome"))
+        for (kind, outcome), count in self._crls.outcomes.items():
+            tries.add_metric((str(kind), outcome), count)
+        yield tries
+        failing = GaugeMetricFamily("authz_crl_sources_failing", "Sources whose last try failed.", labels=("kind",))
+        for kind in CrlSourceKind:
+            failing.add_metric((str(kind),), sum(one.kind is kind and one.failures > 0 for one in self._crls.sources))
+        yield failing
+
+
+_OF_CRLS: Final = ("issuer", "source", "crl")
 
 
 def _stamp(_logger: object, method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:

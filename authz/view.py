@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from authz.headers.memo import HeaderMemo
     from authz.model import CheckRequest, Identity, Organization, Registration, User
-    from authz.pki import CrlStore, TrustStore
+    from authz.pki import CrlStore, Lenient, TrustStore
 
 
 class IdentitySource(Protocol):
@@ -55,6 +55,17 @@ class View(Protocol):
 
     def crls(self, organization: Organization) -> CrlStore:
         """The CRLs that may speak for the organization's certificates."""
+        ...
+
+    def lenient(self, organization: Organization) -> Lenient | None:
+        """What the operator lets pass where revocation is unknown; None, as a rule: nothing."""
+        ...
+
+    def seek_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+        """Ask for the CRLs of a path (DER, leaf first, anchor last) that satisfies RFC 5280 section 6.1.
+
+        Raises `NotLoaded` when its distribution points may have CRLs that are not held yet.
+        """
         ...
 
     def decoded(self, organization: Organization) -> HeaderMemo:

@@ -15,6 +15,7 @@ from authz.pki import (
     Certificate,
     Crl,
     CrlStore,
+    Lenient,
     TrustStore,
     ValidationPolicy,
     VerifiedPath,
@@ -43,12 +44,14 @@ def prove(
     trust: TrustStore | None = None,
     budget: Budget | None = None,
     policy: ValidationPolicy = DEFAULT_POLICY,
+    lenient: Lenient | None = None,
 ) -> VerifiedPath:
     """The verified path of `leaf`."""
     parse = Certificate.parse
     trust = trust or TrustStore([parse(anchor.der)], [parse(one.der) for one in known])
     store = CrlStore(map(Crl, crls))
-    return verify_path(parse(leaf.der), [parse(one.der) for one in pool], trust, store, NOW, policy, budget=budget)
+    bag = [parse(one.der) for one in pool]
+    return verify_path(parse(leaf.der), bag, trust, store, NOW, policy, budget=budget, lenient=lenient)
 
 
 def check(leaf: Minted, crls: Iterable[bytes], **options: object) -> str:

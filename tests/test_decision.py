@@ -32,7 +32,7 @@ from authz.decision import Allow, Deny, evaluate
 from authz.errors import NotLoaded
 from authz.identity import PayloadHeader
 from authz.model import BindingScope, CheckRequest, Enforcement, HeaderRules, Identity, StatementForm, TokenSettings
-from authz.pki import Certificate, TrustStore
+from authz.pki import Certificate, Indulgence, Leniency, TrustStore
 from authz.reasons import Reason
 from authz.view import Door, Hop
 
@@ -365,3 +365,41 @@ def mutated(drawn: random.Random, value: bytes) -> bytes:
         at = drawn.randrange(len(value))
         value = value[:at] + drawn.choice((b"", drawn.randbytes(1), value[at : at + 1] * 2)) + value[at + 1 :]
     return value
+
+
+def test_unknown_revocation_asks_for_the_crls_of_a_path_that_verified() -> None:
+    """The whole path, from leaf to anchor."""
+    view = standard_view()
+    view.crl_ders = ()
+    assert told(decide(request(ALICE, CA), view=view)) == R.REVOCATION_UNKNOWN
+    assert view.sought == [(ALICE.der, CA.der, ROOT.der)]
+
+
+@pytest.mark.parametrize("chain", [(FOREIGN,), (EXPIRED, CA), (ALICE,), (REVOKED, CA), (EVIL_ALICE, EVIL_CA)])
+def test_path_that_does_not_verify_asks_for_nothing(chain: tuple[Minted, ...]) -> None:
+    """Nor one whose leaf is revoked: a stranger's certificate sends us nowhere."""
+    view = standard_view()
+    if chain[0] is not REVOKED:
+        view.crl_ders = ()
+    decide(request(*chain), view=view)
+    assert view.sought == []
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_crl_that_may_be_had_is_waited_for(soft: bool) -> None:
+    """Also where its absence would be let pass."""
+    view = standard_view()
+    view.crl_ders, view.leniency, view.missing = (), Leniency(soft=soft), {"crls"}
+    with pytest.raises(NotLoaded):
+        decide(request(ALICE, CA), view=view)
+
+
+def test_absent_crl_passes_softly_once_it_was_sought() -> None:
+    """And the path says what was let pass."""
+    view = standard_view()
+    view.crl_ders, view.leniency = (), Leniency(soft=True)
+    decision = decide(request(ALICE, CA), view=view)
+    assert isinstance(decision, Allow)
+    assert len(view.sought) == 1
+    assert decision.evidence.path is not None
+    assert decision.evidence.path.indulgence is Indulgence.SOFT_FAIL

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from generate_docs import PAGES, ROOT, with_reasons
 from pki_factory import Authority, chain_pem
-from world import ALICE, CA, Says, decide, request
+from world import ALICE, CA, CrlStates, Says, decide, request
 
+from authz.clock import SystemClock
 from authz.telemetry import Telemetry, decision_fields
 from authz.view import Door
 
@@ -79,7 +80,9 @@ def test_metrics_of_the_documentation_are_the_ones_exported() -> None:
     """By name."""
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `(authz_\w+)`", page, re.MULTILINE))
-    exported = re.findall(rb"^# TYPE (authz_\w+) ", Telemetry().metrics(confirmed=True), re.MULTILINE)
+    telemetry = Telemetry()
+    telemetry.watch(CrlStates(), SystemClock())
+    exported = re.findall(rb"^# TYPE (authz_\w+) ", telemetry.metrics(confirmed=True), re.MULTILINE)
     assert documented == {one.decode() for one in exported if not one.endswith(b"_created")}
 
 

@@ -12,7 +12,7 @@ from pki_factory import NOW
 from world import ACME, ALICE, CA, MemoryView, Says, request, standard_view
 
 from authz.decision import Allow, Decision, Deny
-from authz.directory.reader import CrlsKey, HostKey, RegistrationsKey, TrustKey, UserKey
+from authz.directory.reader import HostKey, RegistrationsKey, TrustKey, UserKey
 from authz.errors import NotLoaded, Refused
 from authz.identity.keys import KeysKey
 from authz.model import CheckRequest, Organization, User
@@ -198,6 +198,11 @@ class Row:
     name: str
     organization: int | None = None
 
+    @property
+    def pool(self) -> object:
+        """As the directory's keys have it."""
+        return None if self.organization is None else ("rows", self.organization)
+
 
 class Crowd(MemoryView):
     """A view in which every host is acme's, and rows are missing until they are loaded: hosts, and alice."""
@@ -309,5 +314,5 @@ def test_pool_is_an_organization_a_key_set_or_a_kind_of_row() -> None:
     users = [pool_of(UserKey(organization, name)) for organization, name in ((1, "a"), (1, "b"), (2, "a"))]
     assert users[0] == users[1] != users[2]
     assert users[0] == pool_of(TrustKey(1)) == pool_of(RegistrationsKey(1, b""))
-    assert pool_of(HostKey("a")) == pool_of(HostKey("b")) != pool_of(CrlsKey())
+    assert pool_of(HostKey("a")) == pool_of(HostKey("b")) != pool_of(object())
     assert pool_of(KeysKey("a")) != pool_of(KeysKey("b"))

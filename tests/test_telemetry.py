@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import datetime, timedelta
 from io import BytesIO
 
 import pytest
-from world import ALICE, BOB, CA, REVOKED, Says, decide, request
+from pki_factory import NOW, Minted
+from world import ALICE, BOB, CA, REVOKED, CrlStates, Says, decide, request, standard_view
 
 from authz.decision import Decision, Deny, Evidence
-from authz.model import CheckRequest
+from authz.model import CheckRequest, CrlSourceKind, CrlSourceState, FetchedCrl
+from authz.pki import Leniency
 from authz.reasons import Reason
-from authz.telemetry import Telemetry
+from authz.telemetry import MAX_SERIES, Telemetry
 from authz.view import Door
+
+DAY = timedelta(days=1)
+
+
+class Stopped:
+    """A clock that stands."""
+
+    def now(self) -> datetime:
+        """Always the same."""
+        return NOW
+
+    def monotonic(self) -> float:
+        """Always the same."""
+        return 0.0
+
 
 DOOR = Door("envoy", (Says("alice"),))
 
@@ -97,3 +116,70 @@ def test_log_that_cannot_be_written_is_counted_and_decides_nothing() -> None:
     telemetry = Telemetry(output)
     telemetry.decided(request(), DOOR, decide(request()), 0)
     assert b"authz_log_unwritten_total 1.0" in telemetry.metrics(confirmed=True)
+
+
+def test_crls_and_their_sources_are_measured_when_somebody_looks() -> None:
+    """As they are then: what is left to nextUpdate goes on falling without a check."""
+    states = CrlStates()
+    telemetry = Telemetry(BytesIO())
+    telemetry.watch(states, Stopped())
+    fetched = FetchedCrl(
+        name="0123456789abcdef" * 4,
+        location="http://crl.example.test/ca.crl",
+        sha256=b"",
+        signer=b"",
+        issuer="CN=CA",
+        number="7",
+        delta=False,
+        entries=3,
+        this_update=NOW - timedelta(hours=1),
+        next_update=NOW - timedelta(minutes=1),
+        fetched_at=NOW,
+    )
+    states.fetched = [fetched, replace(fetched, name="f" * 64, next_update=None)]
+    states.outcomes[CrlSourceKind.URL, "reset"] = 2
+    states.sources = [CrlSourceState("http://crl.example.test/ca.crl", CrlSourceKind.URL, failures=2)]
+    metrics = telemetry.metrics(confirmed=True).decode()
+    labels = '{crl="0123456789abcdef",issuer="CN=CA",source="http://crl.example.test/ca.crl"}'
+    for line in (
+        f"authz_crl_next_update_seconds{labels} -60.0",
+        f"authz_crl_age_seconds{labels} 3600.0",
+        f"authz_crl_entries{labels} 3.0",
+        'authz_crl_fetches_total{kind="url",outcome="reset"} 2.0',
+        'authz_crl_sources_failing{kind="url"} 1.0',
+        'authz_crl_sources_failing{kind="point"} 0.0',
+    ):
+        assert line in metrics
+    assert metrics.count("authz_crl_next_update_seconds{") == 1
+
+
+def test_crls_that_are_measured_are_bounded() -> None:
+    """However many distribution points tenants name."""
+    states = CrlStates()
+    one = FetchedCrl("n", "u", b"", b"", "CN=CA", None, False, 0, NOW, None, NOW)
+    states.fetched = [replace(one, name=str(number)) for number in range(MAX_SERIES + 9)]
+    telemetry = Telemetry(BytesIO())
+    telemetry.watch(states, Stopped())
+    assert telemetry.metrics(confirmed=True).count(b"authz_crl_entries{") == MAX_SERIES
+
+
+@pytest.mark.parametrize(
+    ("leniency", "expected"), [(None, "unknown"), (Leniency(soft=True), "unsafe_soft_fail"), (Leniency(DAY), "unknown")]
+)
+def test_what_the_crls_said_is_counted_and_what_was_let_pass_is_logged(
+    leniency: Leniency | None, expected: str
+) -> None:
+    """The operator sees who passed for want of a CRL."""
+    view = standard_view()
+    view.crl_ders, view.leniency = (), leniency
+    line, metrics = logged(decide(request(ALICE, CA), view=view))
+    assert f'authz_revocation_checks_total{{result="{expected}"}} 1.0' in metrics
+    assert line.get("indulgence", "unknown") == expected
+
+
+@pytest.mark.parametrize(("chain", "expected"), [((ALICE, CA), "good"), ((REVOKED, CA), "revoked")])
+def test_what_current_crls_said_is_counted(chain: tuple[Minted, ...], expected: str) -> None:
+    """Nothing was let pass."""
+    line, metrics = logged(decide(request(*chain)))
+    assert f'authz_revocation_checks_total{{result="{expected}"}} 1.0' in metrics
+    assert "indulgence" not in line

@@ -5,6 +5,7 @@ The second organization's names collide with the first's on purpose: CA names, u
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,8 +14,19 @@ from pki_factory import NOW, Authority, Minted
 from authz.decision import Decision, evaluate
 from authz.errors import NotLoaded
 from authz.headers import HeaderMemo, present
-from authz.model import CheckRequest, Enforcement, HeaderRules, Identity, Organization, Registration, User
-from authz.pki import Certificate, Crl, CrlStore, TrustStore
+from authz.model import (
+    CheckRequest,
+    CrlSourceKind,
+    CrlSourceState,
+    Enforcement,
+    FetchedCrl,
+    HeaderRules,
+    Identity,
+    Organization,
+    Registration,
+    User,
+)
+from authz.pki import HARD, Certificate, Crl, CrlStore, Leniency, Lenient, TrustStore
 from authz.view import Door
 
 ACME = Organization(1, "acme", ("acme.example.test",))
@@ -54,6 +66,8 @@ class MemoryView:
     intermediates: dict[int, list[Minted]] = field(default_factory=dict)
     crl_ders: tuple[bytes, ...] = CRLS
     missing: set[object] = field(default_factory=set)
+    leniency: Leniency | None = None
+    sought: list[tuple[bytes, ...]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.memo = HeaderMemo()
@@ -92,9 +106,27 @@ class MemoryView:
         """See the protocol."""
         return CrlStore(map(Crl, self.crl_ders))
 
+    def lenient(self, organization: Organization) -> Lenient | None:
+        """See the protocol."""
+        return None if self.leniency is None else lambda _: self.leniency or HARD
+
+    def seek_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+        """See the protocol; what was asked for is kept."""
+        self.sought.append(path)
+        self._load("crls")
+
     def decoded(self, organization: Organization) -> HeaderMemo:
         """See the protocol."""
         return self.memo
+
+
+@dataclass
+class CrlStates:
+    """What a keeper of CRLs tells the telemetry."""
+
+    sources: list[CrlSourceState] = field(default_factory=list)
+    fetched: list[FetchedCrl] = field(default_factory=list)
+    outcomes: Counter[tuple[CrlSourceKind, str]] = field(default_factory=Counter)
 
 
 def standard_view() -> MemoryView:

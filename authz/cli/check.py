@@ -15,9 +15,9 @@ from authz.cli.options import AsJson, moment, open_store, settings_of
 from authz.cli.output import Row, emit, emit_one, hint, say
 from authz.cli.pem_file import read_certificates, split_leaf
 from authz.clock import SystemClock
+from authz.crl_keeping import KeptCrls
 from authz.decision import Decision, Deny, Evidence, evaluate
 from authz.directory import DirectoryReader
-from authz.directory.migrate import migrate
 from authz.errors import ConfigError, NotLoaded, Refused, StoreError
 from authz.headers import present
 from authz.model import CheckRequest, Identity, Organization, Outcome
@@ -68,7 +68,7 @@ def check(
         headers = ((b"x-forwarded-client-cert", present(leaf.der, [one.der for one in chain])),)
     request = CheckRequest("offline", host, headers)
     door = Door("offline", (_Said(user),))
-    decision = asyncio.run(_decide(settings_of(context).database, request, door, when))
+    decision = _decide(context, request, door, when)
     emit(list(gates(decision)), as_json=as_json)
     _tell(decision)
 
@@ -88,7 +88,7 @@ def _replay(context: typer.Context, beginning: str, when: datetime, *, as_json: 
         raise ConfigError(f"there is no listener {held.door} any more", hint="give the service's settings by --config")
     door = replace(door_of(listener), identity=(_Said(held.user or None, held.confirmation),))
     request = CheckRequest(held.decision_id, held.host, held.headers, held.method, held.target)
-    decision = asyncio.run(_decide(settings.database, request, door, when))
+    decision = _decide(context, request, door, when)
     then, now = (str(held.outcome), held.reason), _outcome(decision)
     different = _different(then, now)
     if as_json:
@@ -142,9 +142,15 @@ def _tell(decision: Decision) -> None:
     say("allowed")
 
 
-async def _decide(database: str, request: CheckRequest, door: Door, at: datetime) -> Decision:
-    migrate(database)
-    reader = DirectoryReader(database, monotonic=SystemClock().monotonic, warn=say)
+def _decide(context: typer.Context, request: CheckRequest, door: Door, at: datetime) -> Decision:
+    settings = settings_of(context)
+    with open_store(context) as store:
+        crls = KeptCrls(settings, store.crl_store())
+    return asyncio.run(_decide_with(settings.database, crls, request, door, at))
+
+
+async def _decide_with(database: str, crls: KeptCrls, request: CheckRequest, door: Door, at: datetime) -> Decision:
+    reader = DirectoryReader(database, crls, monotonic=SystemClock().monotonic, warn=say)
     await reader.start()
     try:
         while True:

@@ -1,4 +1,4 @@
-"""Why a CRL could not be fetched, in a few words that do not change."""
+"""Why a CRL could not be fetched, or was not accepted, in a few words that do not change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from authz.text import shown
 
 
 class FailureKind(StrEnum):
-    """Why a CRL could not be fetched; also the label of a metric."""
+    """Why a CRL could not be fetched, or was not accepted; also the label of a metric."""
 
     SCHEME = "scheme"
     """The URL is not of http or https: ldap, say."""
@@ -49,10 +49,51 @@ class FailureKind(StrEnum):
     """Neither one DER sequence that fills the body, nor one CRL in PEM."""
     STORAGE = "storage"
     """Our own disk: full, failing."""
+    FILE = "file"
+    """A file or folder of the operator's that cannot be read."""
+    INDEXING = "indexing"
+    """The process that reads large CRLs died, or ran out of time or memory."""
+
+    MALFORMED = "malformed"
+    """It looks like a CRL, and is not well-formed."""
+    SIGNER_UNKNOWN = "signer_unknown"
+    """No CA that is known here, or stands on a path that led to the source, signed it."""
+    ALGORITHM = "algorithm"
+    """It is signed with an algorithm, or under a key, that is not accepted."""
+    UNUSABLE = "unusable"
+    """It has a critical extension that is not understood."""
+    NOT_YET = "not_yet"
+    """It begins later than now."""
+    OLDER = "older"
+    """The CRL held is newer."""
+    DISAGREES = "disagrees"
+    """By its number it is newer than the one held, by its date older, or the other way round."""
+    TOO_MANY = "too_many"
+    """Too many delta CRLs are held that nothing newer replaces."""
+
+    @property
+    def of_content(self) -> bool:
+        """Whether something came and was refused, rather than nothing usable having come."""
+        return self in _OF_CONTENT
+
+
+_OF_CONTENT = frozenset(
+    {
+        FailureKind.EMPTY,
+        FailureKind.NOT_A_CRL,
+        FailureKind.MALFORMED,
+        FailureKind.SIGNER_UNKNOWN,
+        FailureKind.ALGORITHM,
+        FailureKind.UNUSABLE,
+        FailureKind.OLDER,
+        FailureKind.DISAGREES,
+        FailureKind.TOO_MANY,
+    }
+)
 
 
 class FetchFailed(AuthzError):
-    """A CRL could not be fetched: `kind` says why, `detail` more about it, safe to show."""
+    """A CRL could not be fetched, or was not accepted: `kind` says why, `detail` more about it, safe to show."""
 
     def __init__(self, kind: FailureKind, detail: str) -> None:
         super().__init__(kind, detail)

@@ -135,7 +135,7 @@ class Fetcher:
     ) -> None:
         self._addresses = addresses or AddressRules()
         self._hosts = hosts or HostRules()
-        self._limits = limits or Limits()
+        self.limits = self._limits = limits or Limits()
         self._resolve = resolve
         try:
             self._tls = ssl.create_default_context(cafile=ca_file)

@@ -9,6 +9,7 @@ All of it blocks: call it from a thread.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import fcntl
@@ -22,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, Self
+from typing import Any, BinaryIO, Final, NamedTuple, Self
 
 from authz.errors import AuthzError, ConfigError
 from authz.text import shown
@@ -41,6 +42,7 @@ CHUNK: Final = 1024 * 1024
 
 _BODY, _SIDECAR, _CORRUPT, _WHY, _LOCK = ".crl", ".json", ".corrupt", ".why", ".lock"
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_NOT_TOLD: Final = (OSError, ValueError, TypeError, KeyError, RecursionError)
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -61,12 +63,16 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a copy came from, and what to ask its server next time. `fetched_at` is in UTC."""
+    """Where a copy came from, and what to ask its server next time. `fetched_at` is in UTC.
+
+    `signer` is the SubjectPublicKeyInfo, in DER, of the key that signed it, with which it is verified again.
+    """
 
     url: str
     etag: str | None
     last_modified: str | None
     fetched_at: datetime
+    signer: bytes = b""
 
 
 def name_of(issuer: bytes, signer_spki: bytes, scope: bytes, *, delta: bool) -> str:
@@ -145,16 +151,30 @@ class Keep:
     def origin(self, name: str) -> Origin | None:
         """Where the copy kept under `name` came from; None if that is not known of this very copy."""
         try:
-            with self._path(name, _SIDECAR).open("rb") as file:
-                told = json.loads(file.read(MAX_SIDECAR))
+            told = self._told_of(name)
             if told["sha256"] != self._sha256(name):
                 return None
             url, etag, last_modified = told["url"], told["etag"], told["last_modified"]
             fetched_at = datetime.fromisoformat(told["fetched_at"])
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            signer = base64.b64decode(told["signer"], validate=True)
+        except _NOT_TOLD:
             return None
         texts = isinstance(url, str) and isinstance(etag, str | None) and isinstance(last_modified, str | None)
-        return Origin(url, etag, last_modified, fetched_at) if texts and fetched_at.tzinfo else None
+        return Origin(url, etag, last_modified, fetched_at, signer) if texts and fetched_at.tzinfo else None
+
+    def signer(self, name: str) -> bytes:
+        """The key (SubjectPublicKeyInfo, DER) that signed whatever was kept under `name`; empty if that is not known.
+
+        One name is of one key only (`name_of`), so this holds though the copy may be another than the last.
+        """
+        try:
+            return base64.b64decode(self._told_of(name)["signer"], validate=True)
+        except _NOT_TOLD:
+            return b""
+
+    def _told_of(self, name: str) -> dict[str, Any]:
+        with self._path(name, _SIDECAR).open("rb") as file:
+            return dict(json.loads(file.read(MAX_SIDECAR)))
 
     def set_aside(self, name: str, why: str) -> None:
         """Take a copy that cannot be used out of the way, for the operator to look at, with the reason beside it.
@@ -201,6 +221,7 @@ class Keep:
             "etag": origin.etag,
             "last_modified": origin.last_modified,
             "fetched_at": origin.fetched_at.isoformat(),
+            "signer": base64.b64encode(origin.signer).decode(),
         }
         self._install(path, [json.dumps(told).encode()])
 

@@ -1,8 +1,23 @@
-"""What a check may find missing, as keys: `NotLoaded` carries one, the reader loads it."""
+"""What a check may find missing, as keys: `NotLoaded` carries one, the reader loads it.
+
+The `pool` of a key is who waits together for rows like it (`authz.service.pool_of`): an organization's checks.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+
+
+class _OfOrganization:
+    __slots__ = ()
+
+    organization: int
+
+    @property
+    def pool(self) -> Hashable:
+        """The organization's."""
+        return "rows", self.organization
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +28,7 @@ class HostKey:
 
 
 @dataclass(frozen=True, slots=True)
-class UserKey:
+class UserKey(_OfOrganization):
     """A user by organization and name."""
 
     organization: int
@@ -21,7 +36,7 @@ class UserKey:
 
 
 @dataclass(frozen=True, slots=True)
-class RegistrationsKey:
+class RegistrationsKey(_OfOrganization):
     """The registrations of a leaf in an organization."""
 
     organization: int
@@ -29,19 +44,13 @@ class RegistrationsKey:
 
 
 @dataclass(frozen=True, slots=True)
-class TrustKey:
+class TrustKey(_OfOrganization):
     """An organization's anchors and intermediates."""
 
     organization: int
 
 
-@dataclass(frozen=True, slots=True)
-class CrlsKey:
-    """All CRLs."""
-
-
 RowKey = HostKey | UserKey | RegistrationsKey | TrustKey
-Key = RowKey | CrlsKey
 
 
 def owner_of(key: RowKey) -> int:

@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from authz.directory.cache import MISSING, RowCache
-from authz.directory.crl_loader import CrlLoader
-from authz.directory.keys import CrlsKey, HostKey, Key, RegistrationsKey, RowKey, TrustKey, UserKey, owner_of
+from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey, owner_of
 from authz.directory.session import Reading, Revisions, Session, State, Trust
 from authz.errors import NotLoaded, Refused
 from authz.headers import HeaderMemo
-from authz.model import Organization, Registration, User
-from authz.pki import Crl, CrlStore, Memo, TrustStore
+from authz.model import CrlRow, Organization, Registration, User
+from authz.pki import CrlStore, Lenient, Memo, TrustStore
+from authz.ports import CrlView
 from authz.reasons import Reason
 
 POLL_SECONDS: Final = 0.2
@@ -42,50 +42,43 @@ MAX_WAITING_EACH: Final = 512
 T = TypeVar("T")
 
 
-async def read_crl(der: bytes) -> Crl:
-    """A CRL read in a thread. Raises `Refused` (crl_malformed)."""
-    return await asyncio.to_thread(Crl, der)
-
-
 class DirectoryReader:
     """Implements `authz.ports.Directory` and, being its own view, `authz.view.View`.
 
     A view and the reader can be one, because a check looks without waiting: nothing changes under it.
-    `monotonic` gives seconds; `warn` is told of rows that cannot be used; `index` makes a CRL of its DER.
+    `crls` is asked for everything about CRLs. `monotonic` gives seconds; `warn` is told of rows that cannot be used.
     """
 
     def __init__(
         self,
         url: str,
+        crls: CrlView,
         *,
         monotonic: Callable[[], float],
         warn: Callable[[str], None],
-        index: Callable[[bytes], Awaitable[Crl]] = read_crl,
     ) -> None:
         self._session = Session(url)
         self._thread = ThreadPoolExecutor(1, "directory")
         self._monotonic = monotonic
         self._warn = warn
         self._state = State()
+        self._generation = 0
         self._owners: dict[int, Revisions] = {}
         self._cache = RowCache()
         self._memos: dict[int, tuple[Memo, HeaderMemo]] = {}
-        self._crls = CrlLoader(self, index=index, warn=warn)
+        self._crls = crls
         self._waiting: dict[int, dict[RowKey, asyncio.Future[None]]] = {}
         self._turns: deque[int] = deque()
         self._asked = asyncio.Event()
         self._confirmed: float | None = None
         self._tasks: tuple[asyncio.Task[None], ...] = ()
-        self._bringing: asyncio.Task[None] | None = None
         self._reading = asyncio.Lock()
 
     # -- life ----------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Read the state and the CRLs once, and go on reading. Raises `Refused` (directory_unavailable)."""
+        """Read the state once, and go on reading. Raises `Refused` (directory_unavailable)."""
         await self._read(())
-        await self._crls.bring(self._state.crls)
-        await self._crls.settled()
         self._tasks = (
             asyncio.create_task(self._poll(), name="directory poller"),
             asyncio.create_task(self._serve(), name="directory rows"),
@@ -93,11 +86,9 @@ class DirectoryReader:
 
     async def close(self) -> None:
         """Stop reading."""
-        tasks = (*self._tasks, *([self._bringing] if self._bringing else []))
-        for one in tasks:
+        for one in self._tasks:
             one.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._crls.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._in_thread(self._session.close)
         self._thread.shutdown()
 
@@ -116,13 +107,6 @@ class DirectoryReader:
             await asyncio.sleep(POLL_SECONDS)
             with contextlib.suppress(Refused):
                 await self._read(())
-            if self._bringing is None or self._bringing.done():
-                # Beside the poll: many new CRLs must not make the revision look unconfirmed.
-                self._bringing = asyncio.create_task(self._bring(), name="directory CRLs")
-
-    async def _bring(self) -> None:
-        with contextlib.suppress(Refused):
-            await self._crls.bring(self._state.crls)
 
     # -- the view ------------------------------------------------------------------------------------
 
@@ -149,7 +133,7 @@ class DirectoryReader:
         key = RegistrationsKey(organization.id, sha256)
         return self._row(organization.id, key)  # type: ignore[return-value]
 
-    def _row(self, owner: int, key: Key) -> object:
+    def _row(self, owner: int, key: RowKey) -> object:
         known = self._owners.get(owner)
         found = MISSING if known is None else self._cache.get(owner, key, known[0])
         if found is MISSING:
@@ -170,9 +154,15 @@ class DirectoryReader:
 
     def crls(self, organization: Organization) -> CrlStore:  # noqa: ARG002 - a CRL speaks for a key, so tenants never meet
         """See `authz.view.View`."""
-        if self._crls.store is None:
-            raise NotLoaded(CrlsKey())
-        return self._crls.store
+        return self._crls.crls()
+
+    def lenient(self, organization: Organization) -> Lenient | None:
+        """See `authz.view.View`."""
+        return self._crls.lenient(organization)
+
+    def seek_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+        """See `authz.view.View`."""
+        self._crls.seek(organization, path)
 
     def decoded(self, organization: Organization) -> HeaderMemo:
         """See `authz.view.View`."""
@@ -190,11 +180,8 @@ class DirectoryReader:
 
     async def load(self, key: Hashable) -> bool:
         """See `authz.ports.Source`; checks that wait for one row share its reading."""
-        if not isinstance(key, Key):
+        if not isinstance(key, RowKey):
             return False
-        if isinstance(key, CrlsKey):
-            await self._crls.bring(self._state.crls)
-            return True
         owner = owner_of(key)
         waiting = self._waiting.setdefault(owner, {})
         if key not in waiting:
@@ -264,12 +251,13 @@ class DirectoryReader:
             self._warn("the directory's file was replaced, or is an older copy; everything is read again")
             self._cache.clear()
             self._owners.clear()
-            self._crls.forget()
+            self._generation += 1
         asked = {owner_of(key) for key in reading.found}
         for owner, revisions in reading.changed.items():
             if owner in self._owners or owner in asked:
                 self._owners[owner] = revisions
         self._state = reading.state
+        self._crls.directory_read((self._generation, reading.state.crls))
         for key, value in reading.found.items():
             self._put(key, value)
 
@@ -294,10 +282,16 @@ class DirectoryReader:
     async def _in_thread(self, action: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, action)
 
-    async def listed(self) -> list[tuple[bytes, bytes, int]]:
-        """See `authz.directory.crl_loader.CrlRows`."""
+    # -- for whoever keeps the CRLs ---------------------------------------------------------------------
+
+    async def listed(self) -> list[CrlRow]:
+        """Every CRL, the smallest first. Raises `Refused` (directory_unavailable)."""
         return await self._in_thread(self._session.crls)
 
     async def der(self, sha256: bytes) -> bytes | None:
-        """See `authz.directory.crl_loader.CrlRows`."""
+        """One CRL; None if it went meanwhile. Raises `Refused` (directory_unavailable)."""
         return await self._in_thread(lambda: self._session.crl(sha256))
+
+    async def authorities(self) -> list[bytes]:
+        """Every organization's anchors and intermediates, in DER. Raises `Refused` (directory_unavailable)."""
+        return await self._in_thread(self._session.authorities)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from authz.model import BindingScope, Enforcement, Outcome
+from authz.model import BindingScope, CrlSourceKind, Enforcement, Outcome
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -47,7 +47,7 @@ metadata = sa.MetaData(
 )
 
 
-def _one_of(column: str, values: type[BindingScope | Enforcement | Outcome]) -> sa.CheckConstraint:
+def _one_of(column: str, values: type[BindingScope | CrlSourceKind | Enforcement | Outcome]) -> sa.CheckConstraint:
     listed = ", ".join(f"'{one}'" for one in values)
     return sa.CheckConstraint(f"{column} IN ({listed})", name=column)
 
@@ -158,7 +158,39 @@ crls = sa.Table(
     sa.Column("signer", sa.LargeBinary, nullable=False),
     sa.Column("der", sa.LargeBinary, nullable=False),
     sa.Column("added_at", Moment, nullable=False),
+    # The SubjectPublicKeyInfo whose SHA-256 is `signer`; nothing for CRLs that an earlier version added.
+    sa.Column("signer_key", sa.LargeBinary),
     sqlite_autoincrement=True,
+)
+
+crl_sources = sa.Table(
+    "crl_sources",
+    metadata,
+    sa.Column("location", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, _one_of("kind", CrlSourceKind), nullable=False),
+    sa.Column("tried_at", Moment),
+    sa.Column("accepted_at", Moment),
+    sa.Column("next_at", Moment),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("outcome", sa.String, nullable=False),
+    sa.Column("detail", sa.String, nullable=False),
+    sa.Column("asked_at", Moment),
+)
+
+fetched_crls = sa.Table(
+    "fetched_crls",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("location", sa.String, nullable=False),
+    sa.Column("sha256", sa.LargeBinary, nullable=False),
+    sa.Column("signer", sa.LargeBinary, nullable=False),
+    sa.Column("issuer", sa.String, nullable=False),
+    sa.Column("number", sa.String),
+    sa.Column("delta", sa.Boolean, nullable=False),
+    sa.Column("entries", sa.Integer, nullable=False),
+    sa.Column("this_update", Moment, nullable=False),
+    sa.Column("next_update", Moment),
+    sa.Column("fetched_at", Moment, nullable=False),
 )
 
 presentations = sa.Table(

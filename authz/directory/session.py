@@ -20,6 +20,7 @@ from authz.directory.engine import database_file, open_reader
 from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey, owner_of
 from authz.directory.schema import anchors, crls, directory_state, hosts, intermediates, organizations, users
 from authz.errors import Refused
+from authz.model import CrlRow
 from authz.pki import Certificate
 from authz.reasons import Reason
 
@@ -97,17 +98,23 @@ class Session:
         self._replaced = False
         return reading
 
-    def crls(self) -> list[tuple[bytes, bytes, int]]:
-        """SHA-256, signer and size of every CRL, the smallest first."""
+    def crls(self) -> list[CrlRow]:
+        """Every CRL, the smallest first."""
         size = sa.func.length(crls.c.der).label("size")
         with self._transaction() as connection:
-            found = connection.execute(sa.select(crls.c.sha256, crls.c.signer, size).order_by(size)).all()
-        return [(row.sha256, row.signer, row.size) for row in found]
+            found = connection.execute(sa.select(crls.c.sha256, crls.c.signer, size, crls.c.signer_key).order_by(size))
+            return [CrlRow(row.sha256, row.signer, row.size, row.signer_key or b"") for row in found]
 
     def crl(self, sha256: bytes) -> bytes | None:
         """The DER of one CRL; None if it went meanwhile."""
         with self._transaction() as connection:
             return connection.execute(sa.select(crls.c.der).where(crls.c.sha256 == sha256)).scalar()
+
+    def authorities(self) -> list[bytes]:
+        """Every organization's anchors and intermediates, in DER."""
+        with self._transaction() as connection:
+            found = sa.union(sa.select(anchors.c.der), sa.select(intermediates.c.der))
+            return list(connection.execute(found).scalars())
 
     def close(self) -> None:
         """Give the connection back."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,9 +17,28 @@ from authz.directory.limits import check_name, check_order, check_registration, 
 from authz.directory.lookups import columns, find, inserted_key, registration_query, require_organization, require_user
 from authz.directory.migrate import migrate
 from authz.directory.recorded import Filter, decision_query, recorded, wanted_decisions
-from authz.directory.schema import anchors, crls, hosts, intermediates, organizations, registrations, users
+from authz.directory.schema import (
+    anchors,
+    crl_sources,
+    crls,
+    fetched_crls,
+    hosts,
+    intermediates,
+    organizations,
+    registrations,
+    users,
+)
 from authz.errors import Refused, StoreError
-from authz.model import Enforcement, Organization, Recorded, Registration, User
+from authz.model import (
+    CrlSourceKind,
+    CrlSourceState,
+    Enforcement,
+    FetchedCrl,
+    Organization,
+    Recorded,
+    Registration,
+    User,
+)
 from authz.pki import Certificate, Crl, CrlStore, signer_of
 
 
@@ -315,6 +335,7 @@ class Store:
                 if crl.replaces(held):
                     connection.execute(sa.delete(crls).where(crls.c.id == one.id))
             values = {"sha256": crl.sha256, "signer": signer.spki, "der": crl.der, "added_at": now}
+            values["signer_key"] = signer.public_key_info
             connection.execute(sa.insert(crls).values(**values))
         return StoredCrl(crl, signer.spki, now)
 
@@ -325,8 +346,44 @@ class Store:
         return [StoredCrl(Crl(one.der), one.signer, one.added_at) for one in found]
 
     def crl_store(self) -> CrlStore:
-        """All CRLs, as the validator wants them."""
-        return CrlStore(one.crl for one in self.crls())
+        """All CRLs, as the validator wants them; one that cannot be read is left out, as the service does."""
+        with self._transaction() as connection:
+            ders = connection.execute(sa.select(crls.c.der)).scalars().all()
+        read = []
+        for der in ders:
+            with contextlib.suppress(Refused):
+                read.append(Crl(der))
+        return CrlStore(read)
+
+    # -- the sources of CRLs, as the running service tells of them --------------------------------------
+
+    def crl_sources(self) -> list[CrlSourceState]:
+        """How every source fares, by location."""
+        with self._transaction() as connection:
+            found = connection.execute(sa.select(crl_sources).order_by(crl_sources.c.location)).all()
+        names = [one.name for one in fields(CrlSourceState)]
+        states = [CrlSourceState(**{name: getattr(row, name) for name in names}) for row in found]
+        return [replace(one, kind=CrlSourceKind(one.kind)) for one in states]
+
+    def fetched_crls(self) -> list[FetchedCrl]:
+        """The CRLs that the service holds from sources, by issuer."""
+        with self._transaction() as connection:
+            found = connection.execute(sa.select(fetched_crls).order_by(fetched_crls.c.issuer, fetched_crls.c.name))
+            return [FetchedCrl(**row._asdict()) for row in found]
+
+    def ask_crl_sources(self, wanted: str | None, now: datetime) -> list[str]:
+        """Have the running service try sources now: that of a location, those of an issuer's CRLs, or for None all."""
+        location = crl_sources.c.location
+        with self._transaction() as connection:
+            query = sa.select(location).order_by(location)
+            if wanted is not None:
+                of_issuer = sa.select(fetched_crls.c.location).where(fetched_crls.c.issuer == wanted)
+                query = query.where((location == wanted) | location.in_(of_issuer))
+            found = list(connection.execute(query).scalars())
+            if wanted is not None and not found:
+                raise StoreError(f"no source is {wanted}, or has given its CRL", hint="list them with 'authz crl list'")
+            connection.execute(sa.update(crl_sources).where(location.in_(found)).values(asked_at=now))
+        return found
 
     # -- the history -----------------------------------------------------------------------------------
 

@@ -59,6 +59,11 @@ class KeysKey:
 
     location: str
 
+    @property
+    def pool(self) -> Hashable:
+        """Whoever waits for the same set."""
+        return "keys", self.location
+
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:

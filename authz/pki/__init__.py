@@ -12,6 +12,7 @@ from authz.pki.budget import Budget
 from authz.pki.certificate import Certificate
 from authz.pki.crl import Crl
 from authz.pki.crl_store import CrlStore, signer_of
+from authz.pki.leniency import HARD, Indulgence, Leniency, Lenient
 from authz.pki.memo import Memo
 from authz.pki.path_builder import Origin, VerifiedPath, verify_path
 from authz.pki.revocation import NotRevoked
@@ -24,11 +25,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_POLICY",
+    "HARD",
     "SERVICE_POLICY",
     "Budget",
     "Certificate",
     "Crl",
     "CrlStore",
+    "Indulgence",
+    "Leniency",
+    "Lenient",
     "Memo",
     "NotRevoked",
     "Origin",

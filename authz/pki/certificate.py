@@ -148,6 +148,11 @@ class Certificate:
         """SHA-256 of the SubjectPublicKeyInfo's DER, parameters included: 32 bytes that identify the key."""
         return hashlib.sha256(self._layout.key).digest()
 
+    @property
+    def public_key_info(self) -> bytes:
+        """The SubjectPublicKeyInfo, in DER. Raises `Refused` (certificate_malformed)."""
+        return self._layout.key
+
     @_late
     def signed(self) -> Signed:
         """What the issuer signed, and how."""

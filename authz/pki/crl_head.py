@@ -64,6 +64,24 @@ def without_entries(data: bytes, layout: Layout) -> bytes:
     return der.tlv(der.SEQUENCE, tbs, data[layout.tbs_end : end])
 
 
+def issuer_of(start: bytes, size: int) -> Name:
+    """The issuer that a CRL of `size` octets names, of which `start` is the beginning; nothing else of it is read.
+
+    Says only under which name to look for the key. Raises `ValueError`.
+    """
+    try:
+        _, fields, end = der.element(start, der.element(start, 0, size)[1], size)
+        tag, _, after = der.element(start, fields, end)
+        if tag == der.INTEGER:  # version, absent in version 1
+            after = der.element(start, after, end)[2]
+        stop = der.element(start, after, end)[2]
+    except IndexError:
+        raise ValueError("the CRL's issuer is not where it should be") from None
+    if stop > len(start):
+        raise ValueError("the name of the CRL's issuer is too long")
+    return Name.read(start[after:stop])
+
+
 class CrlHead:
     """Issuer, dates, numbers and scope of one CRL.
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from authz.pki.certificate import Certificate
     from authz.pki.crl_store import CrlStore
+    from authz.pki.leniency import Indulgence, Lenient
     from authz.pki.memo import SignatureKey
     from authz.pki.names import Name
     from authz.pki.trust_store import Candidate
@@ -72,6 +73,11 @@ class VerifiedPath:
     def leaf(self) -> Certificate:
         """The certificate the path is about."""
         return self.certificates[0]
+
+    @property
+    def indulgence(self) -> Indulgence | None:
+        """What the operator had to let pass about the first certificate that needed it; None where none did."""
+        return next((one.indulgence for one in self.revocation if one.indulgence is not None), None)
 
     @property
     def origins(self) -> tuple[Origin, ...]:
@@ -299,14 +305,17 @@ def verify_path(
     at: datetime,
     policy: ValidationPolicy = DEFAULT_POLICY,
     budget: Budget | None = None,
+    lenient: Lenient | None = None,
 ) -> VerifiedPath:
     """The proof that `leaf` verifies to an anchor of `trust` at `at` (RFC 5280 section 6.1), not revoked (6.3).
 
     `pool` is an unordered bag of untrusted certificates. `crls` None leaves revocation out: say so only
     where something else speaks for it. `at` is aware; fractions of a second are cut off, for the times
-    it is compared with have none. `budget` bounds the work; the library's default if None.
+    it is compared with have none. `budget` bounds the work; the library's default if None. `lenient` says
+    what is let pass where revocation is unknown; nothing if None.
 
-    Raises `Refused` with the most useful reason, the certificate it is about, and the path it was met on.
+    Raises `Refused` with the most useful reason, the certificate it is about, and the path it was met on:
+    where that is revocation_unknown, a whole one that satisfies section 6.1, the anchor last.
     """
     budget = Budget() if budget is None else budget
     if at.microsecond:
@@ -314,12 +323,18 @@ def verify_path(
     bag = Pool(pool, leaf, trust, budget)
     search = _Search(bag, trust, at, policy, budget)
     if crls is not None:
-        search.revocation = _checker(bag, trust, crls, at, policy, budget)
+        search.revocation = _checker(bag, trust, crls, at, policy, budget, lenient)
     return search.run(leaf)
 
 
 def _checker(
-    pool: Pool, trust: TrustStore, crls: CrlStore, at: datetime, policy: ValidationPolicy, budget: Budget
+    pool: Pool,
+    trust: TrustStore,
+    crls: CrlStore,
+    at: datetime,
+    policy: ValidationPolicy,
+    budget: Budget,
+    lenient: Lenient | None,
 ) -> RevocationChecker:
     """The revocation half, able to ask for the path of a CRL's signer (RFC 5280 section 6.3.3 (f))."""
 
@@ -328,4 +343,4 @@ def _checker(
         search.revocation = checker
         return search.run(signer).certificates
 
-    return RevocationChecker(crls, at, budget, trust.memo, pool.certificates, prove, policy.algorithms)
+    return RevocationChecker(crls, at, budget, trust.memo, pool.certificates, prove, policy.algorithms, lenient)

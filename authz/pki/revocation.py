@@ -22,6 +22,7 @@ from authz.pki.crl_plan import Opening, Plan, Voice, plan_of, voices_of
 from authz.pki.crl_signer import CrlSigners, Link, Prove
 from authz.pki.crl_store import CrlStore
 from authz.pki.distribution_point import ALL_REASONS
+from authz.pki.leniency import HARD, Indulgence, Lenient
 from authz.pki.ranking import more_useful
 from authz.reasons import Reason
 
@@ -39,21 +40,28 @@ _SEAL = object()
 
 
 class NotRevoked:
-    """The proof that a certificate was listed nowhere, with the CRLs that were asked; made below only."""
+    """The proof that a certificate was listed nowhere, with the CRLs that were asked; made below only.
 
-    __slots__ = ("certificate", "crls")
+    `indulgence` says what the operator had to let pass for it; None, as a rule: nothing.
+    """
 
-    def __init__(self, seal: object, certificate: Certificate, crls: tuple[Crl, ...]) -> None:
+    __slots__ = ("certificate", "crls", "indulgence")
+
+    def __init__(
+        self, seal: object, certificate: Certificate, crls: tuple[Crl, ...], indulgence: Indulgence | None = None
+    ) -> None:
         if seal is not _SEAL:
             raise TypeError("a NotRevoked is made by the revocation check alone")
         self.certificate = certificate
         self.crls = crls
+        self.indulgence = indulgence
 
 
 class RevocationChecker:
     """Checks the certificates of paths at one moment; `signers` and `prove` are for `CrlSigners`.
 
-    `algorithms` narrows which signature algorithms CRLs may be signed with to prove somebody good.
+    `algorithms` narrows which signature algorithms CRLs may be signed with to prove somebody good,
+    `lenient` says what is let pass where the RFC says "unknown": nothing if None.
     """
 
     def __init__(
@@ -65,7 +73,9 @@ class RevocationChecker:
         signers: Callable[[Name], list[Certificate]],
         prove: Prove,
         algorithms: AlgorithmRules = DEFAULT_ALGORITHMS,
+        lenient: Lenient | None = None,
     ) -> None:
+        self._lenient = lenient
         self._crls = crls
         self._at = at
         self._budget = budget
@@ -119,25 +129,30 @@ class RevocationChecker:
     def _certificate(self, link: Link, plan: Plan) -> NotRevoked:
         """6.3.3 for one certificate: every CRL that speaks for it is asked."""
         certificate, at = link.certificate, self._at
-        covered = 0
+        lenience = HARD if self._lenient is None else self._lenient(certificate)
+        due = at - lenience.grace if lenience.grace else at
+        covered, unusable = 0, False
         used: tuple[Crl, ...] = ()
         why = ""
         last_known: Refused | None = None
         for voice in (*plan.voices, *self._beside(link, plan.openings)) if plan.openings else plan.voices:
-            crls, listed, stale, problem = voice.at(at).ask(certificate, at)
+            crls, listed, stale, problem = voice.at(at).ask(certificate, due)
             if listed is not None:
                 last_known = _revoked(certificate, *listed)
                 if not stale:
                     raise last_known
-            if self._narrows:
-                problem = problem or self._narrowed(crls)
-            if problem:
-                why = why or problem
+            narrowed = self._narrowed(crls) if self._narrows else ""
+            if problem or narrowed:
+                why = why or problem or narrowed
+                unusable = unusable or bool(narrowed) or any(one.unusable for one in crls)
             else:
                 used += crls
                 covered |= voice.reasons  # 6.3.3 (d) and (l)
         if covered == ALL_REASONS:
-            return NotRevoked(_SEAL, certificate, used if len(used) == 1 else tuple(dict.fromkeys(used)))
+            indulgence = Indulgence.GRACE if due < at and _any_late(used, at) else None
+            return NotRevoked(_SEAL, certificate, used if len(used) == 1 else tuple(dict.fromkeys(used)), indulgence)
+        if lenience.soft and last_known is None and not unusable:
+            return NotRevoked(_SEAL, certificate, used, Indulgence.SOFT_FAIL)
         raise last_known or self._unknown(certificate, why)
 
     def _narrowed(self, crls: Iterable[Crl]) -> str:
@@ -160,6 +175,10 @@ class RevocationChecker:
         held = sum(one.issuer == certificate.issuer for one in self._crls)
         why = why or f"no CRL of {certificate.issuer.text} speaks for it ({held} of that name held)"
         return Refused(Reason.REVOCATION_UNKNOWN, why, certificate=certificate.der)
+
+
+def _any_late(crls: Iterable[Crl], at: datetime) -> bool:
+    return any(one.next_update is not None and one.next_update < at for one in crls)
 
 
 def _is_revoked(refusal: Refused) -> bool:

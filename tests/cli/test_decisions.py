@@ -13,9 +13,10 @@ from pki_factory import Minted, chain_pem
 from world import Says
 
 from authz.clock import SystemClock
-from authz.config import ListenerSettings
+from authz.config import ListenerSettings, Settings
+from authz.crl_keeping import KeptCrls
 from authz.decision import evaluate
-from authz.directory import DirectoryReader, History, HistoryLimits
+from authz.directory import DirectoryReader, History, HistoryLimits, Store
 from authz.errors import NotLoaded, Refused
 from authz.headers import present
 from authz.model import CheckRequest, Identity, Organization
@@ -51,7 +52,10 @@ def ask(*chain: Minted, who: IdentitySource | None = None, host: str = HOST, doo
 
 async def _ask(check: CheckRequest, door: Door) -> None:
     clock, url = SystemClock(), "sqlite:///test.db"
-    reader = DirectoryReader(url, monotonic=clock.monotonic, warn=print)
+    store = Store(url)
+    crls = KeptCrls(Settings(database=url), store.crl_store())
+    store.close()
+    reader = DirectoryReader(url, crls, monotonic=clock.monotonic, warn=print)
     history = History(url, clock, HistoryLimits(), lost=print, warn=print)
     await reader.start()
     while True:

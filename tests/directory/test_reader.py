@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Hashable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from authz.directory.reader import MAX_BATCH, MAX_WAITING_EACH
 from authz.directory.session import Reading, State
 from authz.errors import NotLoaded, Refused
 from authz.model import Enforcement, Organization, User
-from authz.pki import Certificate, Crl
+from authz.pki import Certificate, Crl, CrlStore, Leniency, Lenient
 from authz.reasons import Reason
 
 ROOT = Authority.root()
+CA = ROOT.intermediate("CA")
 ALICE = ROOT.leaf("alice")
 HOST = "acme.example.test"
 
@@ -37,6 +39,31 @@ class Counter:
         return self.seconds
 
 
+class Crls:
+    """Whoever keeps the CRLs: what he was told and asked."""
+
+    def __init__(self) -> None:
+        self.revisions: list[object] = []
+        self.store = CrlStore()
+        self.sought: list[tuple[Organization, tuple[bytes, ...]]] = []
+
+    def crls(self) -> CrlStore:
+        """See the protocol."""
+        return self.store
+
+    def lenient(self, organization: Organization) -> Lenient | None:
+        """See the protocol."""
+        return lambda _: Leniency(soft=organization.name == "acme")
+
+    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+        """See the protocol."""
+        self.sought.append((organization, path))
+
+    def directory_read(self, revision: Hashable) -> None:
+        """See the protocol."""
+        self.revisions.append(revision)
+
+
 class Scene:
     """A directory file with its store, a reader and the reader's warnings."""
 
@@ -46,11 +73,21 @@ class Scene:
         self.store = Store(self.url)
         self.warnings: list[str] = []
         self.counter = Counter()
-        self.reader = DirectoryReader(self.url, monotonic=self.counter, warn=self.warnings.append)
+        self.crls = Crls()
+        self.reader = DirectoryReader(self.url, self.crls, monotonic=self.counter, warn=self.warnings.append)
 
     async def organization(self, host: str = HOST) -> Organization | None:
         """The organization of a host, loaded if need be."""
         return await self.loaded(lambda: self.reader.organization(host))  # type: ignore[no-any-return]
+
+    async def until_read(self) -> None:
+        """Until the directory was read once more, from beginning to end."""
+        count = len(self.crls.revisions)
+
+        async def read() -> bool:
+            return len(self.crls.revisions) >= count + 2
+
+        await self.until(read)
 
     async def user(self, name: str = "alice", organization: Organization | None = None) -> User | None:
         """A user, loaded if need be."""
@@ -198,20 +235,44 @@ async def test_row_that_makes_no_sense_refuses_whoever_asks_for_it_alone(scene: 
     assert good is True
 
 
-async def test_crl_that_cannot_be_read_is_left_out_and_reported(scene: Scene) -> None:
-    """One corrupt row is not everybody's fault."""
+async def test_everything_about_crls_is_asked_of_their_keeper(scene: Scene) -> None:
+    """The reader is a view, and holds none itself."""
+    acme = await scene.organization()
+    assert acme is not None
+    assert scene.reader.crls(acme) is scene.crls.store
+    lenient = scene.reader.lenient(acme)
+    assert lenient is not None
+    assert lenient(Certificate.parse(ROOT.der)).soft
+    scene.reader.seek_crls(acme, (b"leaf", b"root"))
+    assert scene.crls.sought == [(acme, (b"leaf", b"root"))]
+
+
+async def test_keeper_is_told_when_the_crls_change(scene: Scene) -> None:
+    """Another revision; what else changes is nothing to him."""
     scene.store.add_anchors("acme", [Certificate.parse(ROOT.der)])
+    await scene.until_read()
+    before = scene.crls.revisions[-1]
+    scene.store.add_user("acme", "bob")
+    await scene.until_read()
+    assert scene.crls.revisions[-1] == before
     scene.store.add_crl(Crl(ROOT.crl()), NOW)
-    with sqlite3.connect(scene.file) as connection:
-        connection.execute("INSERT INTO crls (sha256, signer, der, added_at) VALUES (x'00', x'00', x'3000', 0)")
-    connection.close()
-    organization = await scene.organization()
-    assert organization is not None
+    await scene.until_read()
+    assert scene.crls.revisions[-1] != before
 
-    async def both_read() -> bool:
-        return len(await scene.loaded(lambda: scene.reader.crls(organization))) == 1 and bool(scene.warnings)
 
-    await scene.until(both_read)
+async def test_directory_gives_its_crls_with_their_signers_keys(scene: Scene) -> None:
+    """The smallest first; and every CA that may have signed one."""
+    scene.store.add_anchors("acme", [Certificate.parse(ROOT.der)])
+    scene.store.add_intermediates(None, [Certificate.parse(CA.der)])
+    large, small = Crl(ROOT.crl(*range(1, 99))), Crl(CA.crl())
+    for one in (large, small):
+        scene.store.add_crl(one, NOW)
+    rows = await scene.reader.listed()
+    assert [one.sha256 for one in rows] == [small.sha256, large.sha256]
+    assert [hashlib.sha256(one.key).digest() for one in rows] == [one.signer for one in rows]
+    assert await scene.reader.der(small.sha256) == small.der
+    assert await scene.reader.der(b"another") is None
+    assert sorted(await scene.reader.authorities()) == sorted([ROOT.der, CA.der])
 
 
 async def test_revision_not_confirmed_for_two_seconds_is_unavailable(scene: Scene) -> None:
@@ -290,7 +351,7 @@ async def test_waiters_for_one_row_share_its_reading(scene: Scene) -> None:
 
 async def test_start_without_a_database_is_refused(tmp_path: Path) -> None:
     """The service does not start blind."""
-    reader = DirectoryReader(f"sqlite:///{tmp_path / 'none.db'}", monotonic=Counter(), warn=print)
+    reader = DirectoryReader(f"sqlite:///{tmp_path / 'none.db'}", Crls(), monotonic=Counter(), warn=print)
     with pytest.raises(Refused):
         await reader.start()
     await reader.close()

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -80,11 +81,11 @@ def wait_for(stage: Stage, dial: Dial, expected: int) -> None:
     pytest.fail(f"{expected} does not come")
 
 
-def test_second_service_at_one_socket_refuses_to_start(stage: Stage) -> None:
+def test_second_service_at_one_socket_refuses_to_start(stage: Stage, tmp_path: Path) -> None:
     """A live socket is not stolen."""
-    environment = {**os.environ, "AUTHZ_OPS__ADDRESS": "127.0.0.1:0"}
+    other = {"AUTHZ_OPS__ADDRESS": "127.0.0.1:0", "AUTHZ_CRL__FOLDER": str(tmp_path / "crls")}
     command = stage.service.command
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, env={**os.environ, **other}, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert "somebody answers at" in done.stderr
 

@@ -177,3 +177,13 @@ def test_name_of_an_introduced_issuer_is_shared() -> None:
     assert second.issuer is third.issuer is first.issuer
     assert second.crl_points is third.crl_points
     assert second.crl_points == first.crl_points
+
+
+def test_key_is_at_hand_in_der() -> None:
+    """The very octets of which `spki` is the digest."""
+    ca = Authority.root("CA")
+    info = Certificate.parse(ca.der).public_key_info
+    assert info == ca.certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    assert hashlib.sha256(info).digest() == Certificate.parse(ca.der).spki

@@ -9,7 +9,7 @@ from cryptography import x509
 from pki_factory import NOW, Authority, tlv
 
 from authz.pki import der
-from authz.pki.crl_head import CrlHead, Layout, without_entries
+from authz.pki.crl_head import CrlHead, Layout, issuer_of, without_entries
 from authz.pki.distribution_point import ALL_REASONS
 from authz.pki.names import Name
 
@@ -117,3 +117,24 @@ def test_crl_without_its_entries_says_the_same(data: bytes) -> None:
     parsed, whole = x509.load_der_x509_crl(smaller), x509.load_der_x509_crl(data)
     assert (parsed.signature, parsed.signature_algorithm_oid) == (whole.signature, whole.signature_algorithm_oid)
     assert len(parsed) == 0
+
+
+@pytest.mark.parametrize("version_2", [True, False])
+def test_issuer_is_found_in_the_beginning_of_a_crl(version_2: bool) -> None:
+    """Nothing but its name is read: not the entries, and not all of the file."""
+    data = CA.crl(*range(1, 999)) if version_2 else version_1(CA.crl())
+    assert issuer_of(data[:100], len(data)) == Name(CA.certificate.subject)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x30", b"\x30\x03\x02\x01\x00", CA.crl()[:30], b"x" * 99])
+def test_beginning_without_an_issuer_is_refused(data: bytes) -> None:
+    """Whatever it is."""
+    with pytest.raises(ValueError):  # noqa: PT011 - the parser's words
+        issuer_of(data, 10_000)
+
+
+def test_issuer_that_ends_beyond_the_beginning_is_refused() -> None:
+    """It would be another name."""
+    data = CA.crl()
+    with pytest.raises(ValueError, match="too long"):
+        issuer_of(data[:30], len(data))

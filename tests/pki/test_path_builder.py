@@ -17,6 +17,7 @@ from authz.errors import Refused
 from authz.pki.budget import Budget
 from authz.pki.crl import Crl
 from authz.pki.crl_store import CrlStore
+from authz.pki.leniency import Indulgence, Leniency
 from authz.pki.memo import Memo
 from authz.pki.path_builder import Origin, VerifiedPath, verify_path
 from authz.pki.trust_store import TrustAnchor, TrustStore
@@ -304,3 +305,14 @@ def test_policy_default_is_the_librarys() -> None:
     """And a budget that is not given is the library's too."""
     trust = TrustStore(parsed(ROOT))
     assert verify_path(parsed(ALICE)[0], parsed(CA), trust, None, NOW, PLAIN).leaf.der == ALICE.der
+
+
+def test_path_tells_the_first_indulgence_that_a_certificate_needed() -> None:
+    """None where all are known to be good."""
+    chain = (*parsed(ALICE), parsed(CA), TrustStore(parsed(ROOT)))
+
+    def indulgence(*crls: bytes) -> Indulgence | None:
+        return verify_path(*chain, CrlStore(map(Crl, crls)), NOW, lenient=lambda _: Leniency(soft=True)).indulgence
+
+    assert indulgence(CA.crl()) is Indulgence.SOFT_FAIL
+    assert indulgence(CA.crl(), ROOT.crl()) is None

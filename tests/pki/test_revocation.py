@@ -34,7 +34,18 @@ from revocation_world import (
 )
 
 from authz.errors import Refused
-from authz.pki import Budget, Certificate, Crl, CrlStore, NotRevoked, TrustStore, ValidationPolicy, verify_path
+from authz.pki import (
+    Budget,
+    Certificate,
+    Crl,
+    CrlStore,
+    Indulgence,
+    Leniency,
+    NotRevoked,
+    TrustStore,
+    ValidationPolicy,
+    verify_path,
+)
 from authz.pki.algorithms import DEFAULT_ALGORITHMS, AlgorithmRules
 from authz.reasons import Reason
 
@@ -297,3 +308,13 @@ def test_mutated_crl_that_lists_the_leaf_never_proves_it_good(flips: list[tuple[
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert check(LEAF, [ROOT.crl(), bytes(changed)]) in {REVOKED, UNKNOWN, Reason.CRL_MALFORMED}
+
+
+def test_leniency_lets_a_late_or_missing_crl_pass_and_says_so() -> None:
+    """What it means in full is in the tests of `authz.pki.leniency`."""
+    late = Leniency(grace=timedelta(days=2))
+    crls = [ROOT.crl(), CA.crl(**EXPIRED)]
+    said = [one.indulgence for one in prove(LEAF, crls, lenient=lambda _: late).revocation]
+    assert said == [Indulgence.GRACE, None]
+    assert prove(LEAF, crls[:1], lenient=lambda _: Leniency(soft=True)).revocation[0].indulgence is Indulgence.SOFT_FAIL
+    assert prove(LEAF, [ROOT.crl(), CA.crl()], lenient=lambda _: late).revocation[0].indulgence is None

@@ -1,0 +1,99 @@
+"""Puts the keeping of CRLs together from its settings, for the service; and what it kept, for the command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from pathlib import Path
+
+from cryptography import x509
+
+from authz.config import CrlSettings, LeniencySettings, Settings
+from authz.crl_indexing.indexing import index_crl
+from authz.crl_source import AddressRules, CrlRules, Fetcher, HostRules, Keep, LeniencyRule, Refresher, Schedule
+from authz.crl_source import Limits as FetchLimits
+from authz.directory.engine import database_file
+from authz.errors import ConfigError, Refused
+from authz.model import Organization
+from authz.pki import Certificate, Crl, CrlStore, Leniency, Lenient
+from authz.pki.names import Name
+from authz.ports import Clock
+
+JITTER = 0.2
+"""The share of an interval over which fetches are spread."""
+
+
+def folder_of(settings: Settings) -> Path:
+    """Where the last good copies are kept. Raises `ConfigError`."""
+    return settings.crl.folder or database_file(settings.database).with_suffix(".crls")
+
+
+def rules_of(settings: CrlSettings) -> CrlRules:
+    """What the settings say. Raises `ConfigError`."""
+    return CrlRules(
+        files=settings.files,
+        urls=settings.urls,
+        points=settings.points,
+        points_each=settings.points_each,
+        first_sight=settings.first_sight_seconds,
+        schedule=Schedule(settings.floor, settings.ceiling, settings.ahead, JITTER),
+        leniency=Leniency(settings.grace, settings.unsafe_soft_fail),
+        exceptions=tuple(map(_exception, settings.exception)),
+    )
+
+
+def _exception(settings: LeniencySettings) -> LeniencyRule:
+    issuer = None if settings.issuer is None else Name(x509.Name.from_rfc4514_string(settings.issuer))
+    return LeniencyRule(Leniency(settings.grace, settings.unsafe_soft_fail), issuer, settings.organization)
+
+
+def refresher_of(settings: Settings, clock: Clock, warn: Callable[[str], None]) -> Refresher:
+    """The keeper of CRLs, to be started. Raises `ConfigError` for settings, or a folder, that cannot be used."""
+    crl = settings.crl
+    fetcher = Fetcher(
+        addresses=AddressRules(crl.networks),
+        hosts=HostRules(crl.hosts),
+        limits=FetchLimits(total=crl.fetch_seconds, size=crl.max_octets),
+        ca_file=crl.ca_file,
+    )
+    return Refresher(rules_of(crl), Keep(folder_of(settings)), fetcher, clock=clock, index=index_crl, warn=warn)
+
+
+class KeptCrls:
+    """Implements `authz.ports.CrlView` for the command: CRLs as they are held now, and nothing is asked for."""
+
+    def __init__(self, settings: Settings, directory: CrlStore) -> None:
+        self._rules = rules_of(settings.crl)
+        kept = list(map(_read, sorted(folder_of(settings).glob("*.crl"))))
+        self._store = CrlStore([*directory, *(one for one in kept if one is not None)])
+
+    def crls(self) -> CrlStore:
+        """See the protocol."""
+        return self._store
+
+    def lenient(self, organization: Organization) -> Lenient | None:
+        """See the protocol; that a source was refused is known to the service alone."""
+        if self._rules.hard:
+            return None
+
+        def of(certificate: Certificate) -> Leniency:
+            return self._rules.of(certificate.issuer, organization.name)
+
+        return of
+
+    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+        """See the protocol: the service asks, the command does not."""
+
+    def directory_read(self, revision: Hashable) -> None:
+        """See the protocol."""
+
+
+def _read(path: Path) -> Crl | None:
+    """A copy that cannot be read is as good as none; the service sets it aside."""
+    try:
+        return Crl(path.read_bytes())
+    except Refused:
+        return None
+    except OSError as error:
+        raise ConfigError(
+            f"the CRLs kept by the service cannot be read: {error.strerror}", hint="use the account of the service"
+        ) from error

@@ -1,0 +1,201 @@
+"""The CRLs that came from sources: in memory for the checks, and each one's last good copy on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from authz.crl_source.acceptance import Held, accept
+from authz.crl_source.failures import FailureKind, FetchFailed
+from authz.crl_source.keep import Keep, KeepFailed, Kept, Origin, name_of
+from authz.crl_source.reading import Index, read_crl
+from authz.errors import IndexingError, Refused
+from authz.model import FetchedCrl
+
+FORGET_AFTER: Final = timedelta(days=30)
+"""How long after its nextUpdate a copy is thrown away when the service starts: no grace of sense is longer."""
+
+Authorities = Callable[[], Awaitable[Collection[bytes]]]
+"""The CA certificates, in DER, that may have signed a CRL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A CRL that is held: `name` is the one it is kept under, `stored` whether the copy on disk is this one."""
+
+    name: str
+    held: Held
+    origin: Origin
+    stored: bool = True
+
+    @property
+    def state(self) -> FetchedCrl:
+        """What an operator wants to know of it."""
+        crl, origin = self.held.crl, self.origin
+        return FetchedCrl(
+            name=self.name,
+            location=origin.url,
+            sha256=crl.sha256,
+            signer=self.held.signer,
+            issuer=crl.issuer.text,
+            number=None if crl.number is None else str(crl.number),
+            delta=crl.is_delta,
+            entries=len(crl.index),
+            this_update=crl.this_update,
+            next_update=crl.next_update,
+            fetched_at=origin.fetched_at,
+        )
+
+
+class Library:
+    """Implements "the last good copy": what is here was accepted, and goes only when something newer comes.
+
+    `index` is as in `read_crl`, `warn` is told of copies that cannot be used.
+    """
+
+    def __init__(self, keep: Keep, index: Index, warn: Callable[[str], None]) -> None:
+        self._keep = keep
+        self._index = index
+        self._warn = warn
+        self._copies: dict[str, Copy] = {}
+        self._lock = asyncio.Lock()
+
+    @property
+    def folder(self) -> Path:
+        """Where files may be put that are to be taken."""
+        return self._keep.folder
+
+    def __iter__(self) -> Iterator[Copy]:
+        return iter(self._copies.values())
+
+    def __len__(self) -> int:
+        return len(self._copies)
+
+    def of(self, location: str) -> list[Copy]:
+        """What came from one source."""
+        return [one for one in self._copies.values() if one.origin.url == location]
+
+    # -- after a start ----------------------------------------------------------------------------------
+
+    async def load(self, authorities: Authorities, now: datetime) -> None:
+        """Read what was kept, verifying each again; what cannot be read is set aside, and told.
+
+        A copy whose signer nobody remembers is verified under one of `authorities`.
+        """
+        try:
+            kept = await asyncio.to_thread(self._keep.load)
+        except KeepFailed as failure:
+            self._warn(str(failure))
+            return
+        for one in kept:
+            try:
+                await self._load(one, authorities, now)
+            except (KeepFailed, IndexingError, OSError) as problem:
+                self._warn(f"the kept CRL {one.name} is not used: {problem}")
+
+    async def _load(self, kept: Kept, authorities: Authorities, now: datetime) -> None:
+        origin = await asyncio.to_thread(self._keep.origin, kept.name)
+        try:
+            held, key = await self._verified(kept, authorities)
+        except (FetchFailed, Refused) as problem:
+            if isinstance(problem, FetchFailed) and problem.kind not in _CORRUPT:
+                self._warn(f"the kept CRL {kept.name} is not used: {problem}")
+                return
+            self._warn(f"the kept CRL {kept.name} is set aside: {problem}")
+            await asyncio.to_thread(self._keep.set_aside, kept.name, str(problem))
+            return
+        if _name(held, key) != kept.name:
+            self._warn(f"the kept CRL {kept.name} is set aside: it is another one")
+            await asyncio.to_thread(self._keep.set_aside, kept.name, "it is another CRL than its name says")
+            return
+        expires = held.crl.next_update or held.crl.this_update
+        if expires + FORGET_AFTER < now:
+            await asyncio.to_thread(self._keep.remove, kept.name)
+            return
+        told = origin or Origin("", None, None, held.crl.this_update, key)
+        self._copies[kept.name] = Copy(kept.name, held, told)
+
+    async def _verified(self, kept: Kept, authorities: Authorities) -> tuple[Held, bytes]:
+        """Raises `FetchFailed`, `Refused`, `IndexingError`, `OSError`."""
+        signer = await asyncio.to_thread(self._keep.signer, kept.name)
+        if not signer:
+            return await read_crl(kept.path, await authorities(), self._index)
+        crl = await self._index(kept.path, [signer])
+        return Held(crl, hashlib.sha256(signer).digest()), signer
+
+    # -- what comes --------------------------------------------------------------------------------------
+
+    async def take(
+        self, path: Path, new: Held, origin: Origin, others: Collection[Held], now: datetime
+    ) -> tuple[bool, str]:
+        """Hold `new`, which stands in the file `path`, in the place of what it replaces, and keep a copy.
+
+        `others` are CRLs held elsewhere, against which it must not go back either. Returns whether anything
+        changed, and why no copy could be kept, if so; it is held all the same, for it is the newest.
+        Raises `FetchFailed`, and then everything stays as it is.
+        """
+        async with self._lock:
+            replaced = accept(new, [*others, *(one.held for one in self)], now)
+            name = _name(new, origin.signer)
+            before = self._copies.get(name)
+            changed = before is None or before.held.crl.sha256 != new.crl.sha256
+            held = new if changed or before is None else before.held
+            if not changed and before is not None and before.stored:
+                self._copies[name] = replace(before, origin=origin)
+                with contextlib.suppress(KeepFailed):
+                    await asyncio.to_thread(self._keep.note, name, origin)
+                return False, ""
+            problem = await self._store(name, path, origin)
+            self._copies[name] = Copy(name, held, origin, stored=not problem)
+            await self._remove([one for one in self._copies.values() if one.held in replaced and one.name != name])
+            return changed, problem
+
+    async def _store(self, name: str, path: Path, origin: Origin) -> str:
+        """Why there is no copy on disk; empty if there is."""
+
+        def put() -> None:
+            with path.open("rb") as body:
+                self._keep.put(name, body, origin)
+
+        try:
+            await asyncio.to_thread(put)
+        except KeepFailed as failure:
+            return f"{failure}; {failure.hint}" if failure.hint else str(failure)
+        except OSError as error:
+            return error.strerror or str(error)
+        return ""
+
+    async def _remove(self, copies: Collection[Copy]) -> None:
+        for one in copies:
+            del self._copies[one.name]
+            try:
+                await asyncio.to_thread(self._keep.remove, one.name)
+            except KeepFailed as failure:
+                self._warn(str(failure))
+
+    async def seen(self, location: str, origin: Origin) -> None:
+        """The source says that what it gave is current; what to ask it next may be new."""
+        async with self._lock:
+            for one in self.of(location):
+                if one.stored:
+                    told = replace(origin, signer=one.origin.signer)
+                    self._copies[one.name] = replace(one, origin=told)
+                    with contextlib.suppress(KeepFailed):
+                        await asyncio.to_thread(self._keep.note, one.name, told)
+
+
+_CORRUPT: Final = frozenset({FailureKind.MALFORMED, FailureKind.ALGORITHM})
+"""What a copy that was accepted once can only be because its file was changed. Its signer, though, may have gone."""
+
+
+def _name(held: Held, key: bytes) -> str:
+    """The name to keep it under. Deltas of different bases stand beside each other until something replaces them."""
+    crl = held.crl
+    base = b"" if crl.base_number is None else str(crl.base_number).encode()
+    return name_of(bytes(crl.issuer), key, crl.scope + base, delta=crl.is_delta)

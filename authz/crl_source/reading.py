@@ -1,0 +1,105 @@
+"""From a file to a CRL that one of the given CAs signed: a small one in a thread, a large one in its own process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from pathlib import Path
+from typing import Final
+
+from authz.crl_source.acceptance import Held
+from authz.crl_source.failures import FailureKind, FetchFailed
+from authz.errors import IndexingError, Refused
+from authz.pki import Certificate, Crl, signer_of
+from authz.pki.crl_head import issuer_of
+from authz.pki.crl_store import may_sign_crls
+from authz.reasons import Reason
+
+SMALL_OCTETS: Final = 32 * 1024
+"""A CRL up to this length is read at once: 2 ms, and 9 ms for the worst that can be made; the bound is 20 ms."""
+
+MAX_START: Final = 64 * 1024
+"""Octets in which the issuer's name must end."""
+
+Index = Callable[[Path | int, Collection[bytes]], Awaitable[Crl]]
+"""Makes a CRL of a DER file, given the SubjectPublicKeyInfos (DER) of which one must have signed it.
+
+Raises `Refused` (crl_malformed, signature_invalid, algorithm_not_allowed), `IndexingError`, `OSError`.
+"""
+
+_REFUSALS: Final = {
+    Reason.CRL_MALFORMED: FailureKind.MALFORMED,
+    Reason.SIGNATURE_INVALID: FailureKind.SIGNER_UNKNOWN,
+    Reason.REVOCATION_UNKNOWN: FailureKind.SIGNER_UNKNOWN,
+    Reason.ALGORITHM_NOT_ALLOWED: FailureKind.ALGORITHM,
+}
+
+
+async def read_crl(path: Path, authorities: Collection[bytes], index: Index) -> tuple[Held, bytes]:
+    """The CRL in the DER file `path`, and the key that signed it (SubjectPublicKeyInfo, DER).
+
+    `authorities` are certificates in DER: one of them has the name of the CRL's issuer, may sign CRLs, and did
+    sign this one. Raises `FetchFailed` (malformed, signer_unknown, algorithm, indexing, storage).
+    """
+    try:
+        size = (await asyncio.to_thread(path.stat)).st_size
+        if size <= SMALL_OCTETS:
+            return await asyncio.to_thread(_read_small, path, authorities)
+        mine = await asyncio.to_thread(_called_as_its_issuer, path, size, authorities)
+        crl = await index(path, [one.public_key_info for one in mine])
+        return await asyncio.to_thread(_signed, crl, mine)
+    except Refused as refusal:
+        kind = _REFUSALS.get(refusal.reason, FailureKind.MALFORMED)
+        raise FetchFailed(kind, refusal.detail or refusal.reason.sentence) from refusal
+    except IndexingError as error:
+        raise FetchFailed(FailureKind.INDEXING, str(error)) from error
+    except OSError as error:
+        raise FetchFailed(FailureKind.STORAGE, error.strerror or str(error)) from error
+
+
+async def index_octets(der: bytes, key: bytes, index: Index) -> Crl:
+    """The CRL that `der` is, signed by `key` (SubjectPublicKeyInfo, DER). Raises what `index` raises."""
+    descriptor = os.memfd_create("authz-crl-der", os.MFD_CLOEXEC)
+    try:
+        await asyncio.to_thread(os.write, descriptor, der)
+        return await index(descriptor, [key])
+    finally:
+        os.close(descriptor)
+
+
+def _read_small(path: Path, authorities: Iterable[bytes]) -> tuple[Held, bytes]:
+    crl = Crl(path.read_bytes())
+    return _signed(crl, [one for one in _readable(authorities) if one.subject == crl.issuer])
+
+
+def _called_as_its_issuer(path: Path, size: int, authorities: Iterable[bytes]) -> list[Certificate]:
+    """Those that may have signed a large CRL, without reading more of it than its issuer's name."""
+    with path.open("rb") as file:
+        start = file.read(MAX_START)
+    try:
+        name = issuer_of(start, size)
+    except ValueError as error:
+        raise Refused(Reason.CRL_MALFORMED, str(error)) from error
+    mine = [one for one in _readable(authorities) if one.subject == name and may_sign_crls(one)]
+    if not mine:
+        raise Refused(Reason.REVOCATION_UNKNOWN, f"no known CA is called {name.text}")
+    return mine
+
+
+def _signed(crl: Crl, authorities: Iterable[Certificate]) -> tuple[Held, bytes]:
+    signer = signer_of(crl, authorities)
+    return Held(crl, signer.spki), signer.public_key_info
+
+
+def _readable(authorities: Iterable[bytes]) -> list[Certificate]:
+    """A certificate that cannot be read signed nothing."""
+    found = []
+    for der in authorities:
+        try:
+            one = Certificate.parse(der)
+            if one.subject and one.public_key_info and one.extensions:
+                found.append(one)
+        except Refused:
+            continue
+    return found

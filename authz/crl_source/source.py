@@ -1,0 +1,83 @@
+"""One place that CRLs come from, and how it fares."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from authz.crl_source.failures import FailureKind
+from authz.crl_source.fetch import Validators
+from authz.model import CrlSourceKind, CrlSourceState
+from authz.pki.names import Name
+
+MAX_AUTHORITIES: Final = 16
+"""CAs that one organization's paths may name as those who sign what a distribution point gives: a CA has one or two."""
+
+ACCEPTED: Final = "accepted"
+UNCHANGED: Final = "unchanged"
+
+
+@dataclass(eq=False, slots=True)
+class Source:
+    """A source; `authorities` has, for each organization whose paths led here, the CAs of those paths by key, in DER.
+
+    `issuer` is the name in the CRL that it gave last, accepted or not. `flight` is the try under way, `late`
+    whether a check waited for it in vain.
+    """
+
+    location: str
+    kind: CrlSourceKind
+    tried_at: datetime | None = None
+    accepted_at: datetime | None = None
+    next_at: datetime | None = None
+    failures: int = 0
+    outcome: str = ""
+    detail: str = ""
+    validators: Validators | None = None
+    issuer: Name | None = None
+    authorities: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
+    flight: asyncio.Task[None] | None = None
+    late: bool = False
+
+    @property
+    def state(self) -> CrlSourceState:
+        """What an operator wants to know of it."""
+        return CrlSourceState(
+            self.location,
+            self.kind,
+            self.tried_at,
+            self.accepted_at,
+            self.next_at,
+            self.failures,
+            self.outcome,
+            self.detail,
+        )
+
+    @property
+    def refused(self) -> bool:
+        """Whether what it gave last was refused, rather than not to be had."""
+        return self.failures > 0 and self.outcome in _OF_CONTENT
+
+    def meet(self, organization: int, authorities: dict[bytes, bytes]) -> bool:
+        """A path of the organization led here: whether any of its CAs is new, and the source worth another try."""
+        known = self.authorities.setdefault(organization, {})
+        new = {key: der for key, der in authorities.items() if key not in known}
+        room = MAX_AUTHORITIES - len(known)
+        known.update(list(new.items())[:room])
+        return bool(new) and room > 0
+
+    def succeeded(self, outcome: str, now: datetime, detail: str = "") -> None:
+        """It gave what is held now."""
+        self.tried_at = self.accepted_at = now
+        self.outcome, self.detail, self.failures = outcome, detail, 0
+
+    def failed(self, kind: FailureKind, detail: str, now: datetime) -> None:
+        """It gave nothing that is held."""
+        self.tried_at = now
+        self.outcome, self.detail = str(kind), detail
+        self.failures += 1
+
+
+_OF_CONTENT: Final = frozenset(str(one) for one in FailureKind if one.of_content)

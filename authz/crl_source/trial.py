@@ -1,0 +1,125 @@
+"""One try of one source: what it gives is fetched, read, and accepted or refused, and the source says how it fares."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from pathlib import Path
+from typing import Final
+
+from authz.crl_source import folder
+from authz.crl_source.acceptance import Held
+from authz.crl_source.failures import FailureKind, FetchFailed
+from authz.crl_source.fetch import Fetcher, NotModified
+from authz.crl_source.keep import Origin
+from authz.crl_source.library import Library
+from authz.crl_source.reading import Index, read_crl
+from authz.crl_source.source import ACCEPTED, UNCHANGED, Source
+from authz.errors import Refused
+from authz.model import CrlSourceKind
+from authz.ports import Clock
+
+MAX_TRIALS: Final = 32
+"""Sources that are tried at once."""
+
+MAX_TRIALS_EACH: Final = 2
+"""Of one organization's distribution points, so that its slow servers keep nobody else waiting."""
+
+
+class Trials:
+    """Tries sources. `others` gives the CRLs held that came from elsewhere, `authorities` every known CA in DER.
+
+    `changed` is called when something new is held.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        fetcher: Fetcher,
+        index: Index,
+        clock: Clock,
+        *,
+        max_octets: int,
+        authorities: Callable[[], Awaitable[Collection[bytes]]],
+        others: Callable[[], Collection[Held]],
+        changed: Callable[[], None],
+    ) -> None:
+        self._library = library
+        self._fetcher = fetcher
+        self._index = index
+        self._clock = clock
+        self._max_octets = max_octets
+        self._authorities = authorities
+        self._others = others
+        self._changed = changed
+        self._all = asyncio.Semaphore(MAX_TRIALS)
+        self._each: dict[int, asyncio.Semaphore] = {}
+
+    async def run(self, source: Source) -> None:
+        """Try `source`; whatever comes of it, it says so itself."""
+        async with self._turn(source):
+            try:
+                await self._try(source)
+            except FetchFailed as failure:
+                source.failed(failure.kind, failure.detail, self._clock.now())
+            except Refused as refusal:
+                source.failed(FailureKind.STORAGE, f"the directory: {refusal}", self._clock.now())
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, source: Source) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as turns:
+            if source.kind is CrlSourceKind.POINT:
+                owner = next(iter(source.authorities), 0)
+                own = self._each.setdefault(owner, asyncio.Semaphore(MAX_TRIALS_EACH))
+                await turns.enter_async_context(own)
+            await turns.enter_async_context(self._all)
+            yield
+
+    async def _try(self, source: Source) -> None:
+        if source.kind is CrlSourceKind.FILE:
+            path = await asyncio.to_thread(folder.copy, Path(source.location), self._library.folder, self._max_octets)
+            try:
+                await self._take(source, path, Origin(source.location, None, None, self._clock.now()))
+            finally:
+                await asyncio.to_thread(path.unlink, missing_ok=True)
+            return
+        # What is not held any more cannot be "not modified".
+        validators = source.validators if self._library.of(source.location) else None
+        answer = await self._fetcher.fetch(source.location, self._library.folder, validators)
+        now, told = self._clock.now(), answer.validators
+        origin = Origin(source.location, told.etag, told.last_modified, now)
+        if isinstance(answer, NotModified):
+            await self._library.seen(source.location, origin)
+            source.succeeded(UNCHANGED, now)
+            return
+        with answer:
+            await self._take(source, answer.path, origin)
+        source.validators = told
+
+    async def _take(self, source: Source, path: Path, origin: Origin) -> None:
+        """Raises `FetchFailed`, or `Refused` when the directory cannot say which CAs are known."""
+        source.validators = None
+        mine = [der for each in source.authorities.values() for der in each.values()]
+        try:
+            held, key = await read_crl(path, mine, self._index) if mine else await self._by_known(path)
+        except FetchFailed as failure:
+            if failure.kind is not FailureKind.SIGNER_UNKNOWN or not mine:
+                raise
+            # An indirect CRL is signed by somebody whose certificate stands on no path that leads to it.
+            held, key = await self._by_known(path)
+        source.issuer = held.crl.issuer
+        told = Origin(origin.url, origin.etag, origin.last_modified, origin.fetched_at, key)
+        now = self._clock.now()
+        changed, problem = await self._library.take(path, held, told, self._others(), now)
+        if changed:
+            self._changed()
+        if problem:
+            # It is held, but would not survive a restart: said, and tried again.
+            source.failed(FailureKind.STORAGE, problem, now)
+            source.accepted_at = now
+        else:
+            source.succeeded(ACCEPTED if changed else UNCHANGED, now, held.known_as)
+
+    async def _by_known(self, path: Path) -> tuple[Held, bytes]:
+        return await read_crl(path, await self._authorities(), self._index)

@@ -1,0 +1,172 @@
+"""`authz crl list`, `show`, `refresh` and `forecast`, over what a running service tells of its sources."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from command_world import ALICE, BOB, CA, CRL_LIFE, HOST, NOW, Run, write
+from pki_factory import chain_pem
+
+from authz.crl_source import Keep, Origin, name_of
+from authz.directory import CrlLedger, Store
+from authz.model import CrlSourceKind, CrlSourceState, FetchedCrl
+from authz.pki import Certificate, Crl
+
+URL = "http://crl.example.test/ca.crl"
+SOURCE = CrlSourceState(URL, CrlSourceKind.POINT, NOW, NOW, NOW, 0, "accepted")
+SHA256 = bytes(range(32))
+CRL = FetchedCrl("a" * 64, URL, SHA256, b"k" * 32, "CN=CA", "7", False, 3, NOW, NOW + timedelta(hours=5), NOW)
+
+
+def served(*sources: CrlSourceState, crls: tuple[FetchedCrl, ...] = (CRL,)) -> None:
+    """A service told this."""
+    ledger = CrlLedger("sqlite:///test.db", warn=print)
+    asyncio.run(ledger.write(sources, crls))
+    ledger.close()
+
+
+def kept(der: bytes) -> None:
+    """A service kept this CRL of the CA's."""
+    crl, key = Crl(der), Certificate.parse(CA.der).public_key_info
+    with Keep(Path("test.crls")) as keep:
+        Path("body").write_bytes(der)
+        with Path("body").open("rb") as body:
+            name = name_of(bytes(crl.issuer), key, crl.scope, delta=False)
+            keep.put(name, body, Origin(URL, None, None, datetime.now(UTC), key))
+
+
+def rows(acme: Run, *words: str) -> list[dict[str, object]]:
+    """What a list holds."""
+    return acme("crl", *words, "--json").data  # type: ignore[return-value]
+
+
+def test_list_shows_where_each_crl_came_from_and_what_is_left(acme: Run) -> None:
+    """Those of the directory and those of sources."""
+    served(SOURCE)
+    found = rows(acme, "list")
+    assert [row["source"] for row in found] == ["added", "added", URL]
+    assert (found[2]["number"], found[2]["entries"], found[2]["problem"]) == (7, 3, "")
+    assert found[2]["left"] in {"4 h", "5 h"}
+
+
+def test_list_shows_what_failed_last(acme: Run) -> None:
+    """Beside the CRL that is held all the same, and for a source that has given none."""
+    failed = replace(SOURCE, failures=2, outcome="older", detail="it is older")
+    other = CrlSourceState("/etc/crls", CrlSourceKind.FILE, failures=1, outcome="file", detail="not there")
+    served(failed, other, CrlSourceState("http://new/", CrlSourceKind.URL))
+    found = {row["source"]: row["problem"] for row in rows(acme, "list")}
+    assert found == {
+        "added": "",
+        URL: "older: it is older",
+        "/etc/crls": "file: not there",
+        "http://new/": "not tried yet",
+    }
+
+
+def test_list_says_what_to_do_about_an_expired_crl(acme: Run) -> None:
+    """It refuses its issuer's certificates."""
+    served(
+        SOURCE, crls=(replace(CRL, next_update=NOW - timedelta(minutes=3)), replace(CRL, name="b", next_update=None))
+    )
+    assert "hint: what is expired" in acme("crl", "list").err
+    assert {row["left"] for row in rows(acme, "list")} >= {"expired", "no nextUpdate"}
+
+
+@pytest.mark.parametrize(("left", "expected"), [(timedelta(days=9), "d"), (timedelta(minutes=9), "min")])
+def test_what_is_left_is_told_in_a_unit_of_its_size(acme: Run, left: timedelta, expected: str) -> None:
+    """Days, hours, minutes."""
+    served(SOURCE, crls=(replace(CRL, next_update=datetime.now(UTC) + left),))
+    assert str(rows(acme, "list")[2]["left"]).endswith(expected)
+
+
+def test_show_has_the_state_of_the_source(acme: Run) -> None:
+    """When it was tried and when it will be."""
+    served(SOURCE)
+    shown = acme("crl", "show", SHA256.hex()[:10], "--json").data
+    assert (shown["failures"], shown["kept_as"]) == (0, "a" * 64)  # type: ignore[index, call-overload]
+    served(crls=(CRL,))
+    assert "failures" not in acme("crl", "show", SHA256.hex()[:10], "--json").data  # type: ignore[operator]
+
+
+def test_refresh_without_a_service_says_so(acme: Run) -> None:
+    """It asks, and nobody answers."""
+    served(SOURCE)
+    done = acme("crl", "refresh", "CN=CA", "--wait", "0")
+    assert (done.code, "hint: is the service running" in done.err) == (1, True)
+    assert acme("crl", "refresh", "CN=Nobody").code == 1
+
+
+@pytest.mark.parametrize(("failures", "code"), [(0, 0), (1, 1)])
+def test_refresh_tells_what_came_of_it(acme: Run, monkeypatch: pytest.MonkeyPatch, failures: int, code: int) -> None:
+    """The service tries what it is asked to."""
+    served(SOURCE)
+    asked = Store.ask_crl_sources
+
+    def ask(store: Store, wanted: str | None, now: datetime) -> list[str]:
+        found = asked(store, wanted, now)
+        served(replace(SOURCE, tried_at=now, failures=failures, outcome="older" if failures else "unchanged"))
+        return found
+
+    monkeypatch.setattr(Store, "ask_crl_sources", ask)
+    done = acme("crl", "refresh", "--json")
+    assert done.code == code
+    assert done.data[0]["source"] == URL  # type: ignore[index]
+
+
+def test_refresh_without_sources_says_how_to_have_some(acme: Run) -> None:
+    """There is nothing to ask."""
+    assert "hint: there are none" in acme("crl", "refresh").err
+
+
+def test_forecast_names_what_stops_a_certificate_first(acme: Run) -> None:
+    """The CRL that expires first, of whatever CA of the path."""
+    [row] = rows(acme, "forecast")
+    assert (row["user"], row["subject"], row["because"]) == ("alice", "CN=alice", "the CRL of CN=CA expires")
+    assert str(row["at"]).startswith(f"{CRL_LIFE['next_update']:%Y-%m-%d}")
+    assert rows(acme, "forecast", "--days", "0") == []
+
+
+def test_forecast_knows_registrations_that_end_and_certificates_that_do_not_work(acme: Run) -> None:
+    """The first first; one that is over is left out."""
+    soon = f"{datetime.now(UTC) + timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}"
+    acme("user", "add", "acme", "bob", "--enforcement", "required")
+    added = acme("cert", "add", "acme", write("bob.pem", chain_pem(BOB, CA)), "--user", "bob", "--until", soon)
+    assert added.code == 0, added.err
+    found = rows(acme, "forecast")
+    assert (found[0]["user"], found[0]["because"], len(found)) == ("bob", "its registration ends", 2)
+    acme("crl", "add", write("ca2.crl", CA.crl(BOB, number=2, **{**CRL_LIFE, "this_update": NOW})))
+    assert "1 do not work now" in acme("crl", "forecast").err
+    assert "certificate_revoked" in rows(acme, "forecast")[0]["because"]  # type: ignore[operator]
+    acme("cert", "retire", "2")
+    assert [row["user"] for row in rows(acme, "forecast")] == ["alice"]
+
+
+def test_forecast_of_an_organization_without_anchors_says_so(acme: Run) -> None:
+    """Nothing of it works."""
+    store = Store("sqlite:///test.db")
+    [anchor] = store.anchors("acme")
+    store.remove_anchor("acme", anchor.certificate.sha256)
+    store.close()
+    assert "trust_anchors_missing" in rows(acme, "forecast")[0]["because"]  # type: ignore[operator]
+
+
+def test_forecast_counts_the_grace_and_leaves_out_what_passes_softly(
+    acme: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the service decides with these settings."""
+    monkeypatch.setenv("AUTHZ_CRL__GRACE", "2d")
+    assert str(rows(acme, "forecast")[0]["at"]).startswith(f"{NOW + timedelta(days=3):%Y-%m-%d}")
+    monkeypatch.setenv("AUTHZ_CRL__UNSAFE_SOFT_FAIL", "true")
+    assert "expires" in str(rows(acme, "forecast")[0]["because"])
+    assert "CRL" not in str(rows(acme, "forecast")[0]["because"])
+
+
+def test_crls_that_the_service_keeps_count_for_the_command(acme: Run) -> None:
+    """A revoked certificate is refused offline too; a copy that cannot be read counts for nothing."""
+    kept(CA.crl(ALICE, number=9, **{**CRL_LIFE, "this_update": NOW}))
+    Path("test.crls/broken.crl").write_bytes(b"broken")
+    assert "certificate_revoked" in acme("check", HOST, "alice", "--cert", "alice.pem").err

@@ -1,0 +1,538 @@
+"""CRLs that stay fresh by themselves, from every source, and what checks see of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from crl_server import hangs, says
+from crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, points, serving, sha256, spki, world
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from pki_factory import NOW, Authority
+
+from authz.crl_source import CrlRules, CrlsKey, LeniencyRule, PointsKey
+from authz.errors import NotLoaded, Refused
+from authz.model import CrlSourceKind
+from authz.pki import Certificate, Indulgence, Leniency, TrustStore
+from authz.pki.names import Name
+from authz.reasons import Reason
+
+REVOKED, UNKNOWN = Reason.CERTIFICATE_REVOKED, Reason.REVOCATION_UNKNOWN
+PLAIN = CA.leaf("alice")
+HTML = b"<!doctype html><title>Sign in</title>"
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[World]:
+    """A service with nothing but distribution points."""
+    async with world(tmp_path) as made:
+        yield made
+
+
+# -- First sight ---------------------------------------------------------------------------------------
+
+
+async def test_crl_never_seen_is_fetched_while_the_check_waits(scene: World) -> None:
+    """From the distribution point of a certificate whose path verified."""
+    async with serving(crl()) as server:
+        assert await scene.check(leaf("alice", server.url)) == GOOD
+        assert await scene.check(leaf("bob", server.url)) == GOOD
+        assert len(server.requests) == 1
+    [held] = scene.refresher.fetched
+    assert (held.issuer, held.number, held.entries, held.location) == ("CN=CA", "1", 0, server.url)
+
+
+async def test_certificate_listed_in_the_crl_that_is_fetched_is_revoked(scene: World) -> None:
+    """The very check that brought it refuses."""
+    async with serving(b"") as server:
+        alice = leaf("alice", server.url)
+        server.answer = says(body=crl(CA, alice))
+        assert await scene.check(alice) == REVOKED
+
+
+async def test_url_in_a_certificate_that_does_not_verify_is_not_asked(scene: World) -> None:
+    """Anybody can write one."""
+    stranger = Authority.root("CA").leaf("alice", extensions=points("http://127.0.0.1:9/"))
+    assert await scene.check(stranger) != GOOD
+    assert scene.refresher.sources == []
+
+
+async def test_point_that_fails_is_remembered_and_nobody_waits_again(scene: World) -> None:
+    """Until it is time to try it again."""
+    async with serving(b"") as server:
+        server.answer = says(status="500 Internal Server Error")
+        alice = leaf("alice", server.url)
+        assert [await scene.check(alice) for _ in range(3)] == [UNKNOWN] * 3
+        assert len(server.requests) == 1
+        state = scene.state(server.url)
+        assert (state.kind, state.outcome, state.failures) == (CrlSourceKind.POINT, "status", 1)
+        assert state.next_at == NOW + timedelta(seconds=30)
+        server.answer = says(body=crl())
+        scene.time.pass_by(seconds=30)
+        await scene.outcome(server.url, "accepted")
+        assert await scene.check(alice) == GOOD
+
+
+async def test_point_that_is_too_slow_denies_in_time_and_serves_later(tmp_path: Path) -> None:
+    """The first check waits for its share, the next not at all; what comes in the end counts."""
+    async with world(tmp_path, rules=CrlRules(first_sight=0.05)) as scene, serving(b"") as server:
+        server.answer = hangs()
+        alice = leaf("alice", server.url)
+        assert await scene.check(alice) == UNKNOWN
+        with pytest.raises(Refused):
+            scene.verify(alice)
+        await scene.outcome(server.url, "timeout")
+
+
+async def test_checks_of_one_organization_wait_in_a_pool_of_their_own(scene: World) -> None:
+    """Those that wait for a slow distribution point keep no row waiting."""
+    async with serving(crl()) as server:
+        with pytest.raises(NotLoaded) as caught:
+            scene.verify(leaf("alice", server.url))
+        assert caught.value.key == PointsKey(ACME.id, (server.url,))
+        assert caught.value.key.pool == ("points", ACME.id)
+        assert PointsKey(EVIL.id, ()).pool != caught.value.key.pool
+
+
+async def test_points_of_an_organization_are_bounded(tmp_path: Path) -> None:
+    """Whoever has more is told so, and another organization has its own."""
+    async with world(tmp_path, rules=CrlRules(points_each=2)) as scene, serving(crl()) as server:
+        urls = [f"{server.url}?{number}" for number in range(4)]
+        for url in urls[:3]:
+            await scene.check(leaf("alice", url))
+        assert len(scene.refresher.sources) == 2
+        assert sum("points_each" in one for one in scene.warnings) == 1
+        with pytest.raises(Refused):
+            scene.verify(leaf("a", urls[3], by=ROOT.intermediate("other")), ACME)
+        assert any("points_each" in one for one in scene.warnings)
+
+
+async def test_point_asked_for_one_organization_is_asked_again_for_anothers_ca(scene: World) -> None:
+    """Whose key the first did not know: it must not be able to keep the other's CRL away."""
+    neighbour_root = Authority.root("Neighbour")
+    async with serving(crl()) as server:
+        scene.rows.cas = []
+        theirs = neighbour_root.leaf("alice", extensions=points(server.url))
+        scene.rows.added.append((crl(neighbour_root), neighbour_root))
+        mine, scene.trust = scene.trust, TrustStore([Certificate.parse(neighbour_root.der)])
+        scene.refresher.directory_read(2)
+        scene.rows.added.pop()
+        assert await scene.check(theirs, EVIL) == UNKNOWN
+        assert scene.state(server.url).outcome == "signer_unknown"
+        scene.trust = mine
+        assert await scene.check(leaf("alice", server.url), ACME) == GOOD
+
+
+async def test_points_are_not_asked_where_the_operator_says_so(tmp_path: Path) -> None:
+    """Then what is added and configured is all there is."""
+    async with world(tmp_path, rules=CrlRules(points=False)) as scene, serving(crl()) as server:
+        assert await scene.check(leaf("alice", server.url)) == UNKNOWN
+        assert server.requests == []
+
+
+async def test_nothing_is_decided_before_the_crls_were_read(tmp_path: Path) -> None:
+    """They are asked for, and come with the start."""
+    async with world(tmp_path) as scene:
+        fresh = scene.refresher
+        assert await fresh.load(CrlsKey())
+        assert not await fresh.load("somebody else's")
+
+
+async def test_path_that_passes_makes_its_points_known(scene: World) -> None:
+    """The CRL that an operator added counts now; the point is asked so that it stays fresh."""
+    scene.rows.added.append((crl(), CA))
+    scene.refresher.directory_read(2)
+    await scene.until(lambda: len(scene.held()) == 2)
+    async with serving(crl(CA, PLAIN, number=2, hours=1)) as server:
+        assert await scene.check(leaf("alice", server.url)) == GOOD
+        await scene.outcome(server.url, "accepted")
+    assert await scene.check(PLAIN) == REVOKED
+
+
+# -- Refreshing ----------------------------------------------------------------------------------------
+
+
+async def test_source_is_asked_again_in_time_and_only_for_what_is_new(scene: World) -> None:
+    """At the ceiling, with what the server gave to ask with; a new CRL counts at once."""
+    async with serving(b"") as server:
+        alice = leaf("alice", server.url)
+        server.answer = says('ETag: "v1"\r\n', crl())
+        assert await scene.check(alice) == GOOD
+        server.answer = says(status="304 Not Modified", body=b"")
+        scene.time.pass_by(minutes=15)
+        await scene.outcome(server.url, "unchanged")
+        assert 'If-None-Match: "v1"' in server.requests[-1]
+        server.answer = says(body=crl(CA, alice, number=2, hours=1))
+        scene.time.pass_by(minutes=15)
+        await scene.outcome(server.url, "accepted")
+    assert await scene.check(alice) == REVOKED
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"", "empty"),
+        (HTML, "not_a_crl"),
+        (crl()[:-1], "not_a_crl"),
+        (crl(number=1, hours=10), "older"),
+        (crl(number=9, hours=10), "disagrees"),
+        (crl(number=9, hours=-1), "not_yet"),
+        (crl(Authority.root("CA"), number=9, hours=1), "signer_unknown"),
+        (crl(Authority.root("Other"), number=9, hours=1), "signer_unknown"),
+        (b"\x30\x03\x02\x01\x00", "malformed"),
+    ],
+)
+async def test_good_crl_is_never_replaced_by_a_worse_one(scene: World, body: bytes, expected: str) -> None:
+    """What came and was refused is shown, and the one held goes on answering."""
+    async with serving(crl(number=5)) as server:
+        alice = leaf("alice", server.url)
+        assert await scene.check(alice) == GOOD
+        before = scene.held()
+        server.answer = says(body=body)
+        scene.time.pass_by(minutes=15)
+        state = await scene.outcome(server.url, expected)
+    assert state.failures == 1
+    assert state.detail
+    assert scene.held() == before
+    assert await scene.check(alice) == GOOD
+
+
+async def test_operator_can_have_a_source_tried_now(scene: World) -> None:
+    """Long before it is due."""
+    async with serving(crl()) as server:
+        await scene.check(leaf("alice", server.url))
+        scene.ledger.wanted = [server.url, "http://nobody.example/"]
+        await scene.outcome(server.url, "unchanged")
+    assert len(server.requests) == 2
+
+
+async def test_operator_sees_sources_and_crls(scene: World) -> None:
+    """As they are, after each change."""
+    async with serving(crl()) as server:
+        await scene.check(leaf("alice", server.url))
+        await scene.until(lambda: scene.ledger.crls != [])
+    assert scene.ledger.sources[server.url].outcome == "accepted"
+    assert scene.ledger.crls[0].signer == spki(CA)
+
+
+async def test_crl_out_of_date_is_told_once(scene: World) -> None:
+    """Loudly enough to be found, and no more."""
+    async with serving(crl(next_update=NOW + timedelta(minutes=1))) as server:
+        await scene.check(leaf("alice", server.url))
+    url = scene.refresher.sources[0].location
+    for failures in (1, 2):
+        scene.time.pass_by(minutes=20)
+        await scene.until(lambda wanted=failures: scene.state(url).failures >= wanted)  # type: ignore[misc]
+    await scene.until(lambda: any("out of date" in one for one in scene.warnings))
+    assert sum("out of date" in one for one in scene.warnings) == 1
+    assert await scene.check(leaf("alice", url)) == UNKNOWN
+
+
+async def test_defect_in_a_try_is_told_and_tried_again_in_time(tmp_path: Path) -> None:
+    """Not at every look, and not in silence."""
+    async with world(tmp_path, start=False) as scene, serving(crl(CA, *range(1, 2_000))) as server:
+
+        async def broken(*_: object) -> object:
+            raise ZeroDivisionError
+
+        scene.index = broken  # type: ignore[assignment]
+        await scene.start()
+        assert await scene.check(leaf("alice", server.url)) == UNKNOWN
+        assert any("ZeroDivisionError" in one for one in scene.warnings)
+        assert len(server.requests) == 1
+
+
+async def test_refreshing_that_fails_is_told_and_begins_again(scene: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect must not end it in silence."""
+    monkeypatch.setattr("authz.crl_source.refresher.RESTART_SECONDS", 0)
+
+    async def broken() -> list[str]:
+        raise ZeroDivisionError
+
+    whole, scene.ledger.asked = scene.ledger.asked, broken  # type: ignore[method-assign]
+    await scene.until(lambda: any("ZeroDivisionError" in one for one in scene.warnings))
+    scene.ledger.asked = whole  # type: ignore[method-assign]
+    async with serving(crl()) as server:
+        assert await scene.check(leaf("alice", server.url)) == GOOD
+        scene.time.pass_by(minutes=15)
+        await scene.outcome(server.url, "unchanged")
+
+
+# -- What the operator names -----------------------------------------------------------------------------
+
+
+async def test_url_that_the_operator_names_is_asked_from_the_start(tmp_path: Path) -> None:
+    """And the service is not ready before."""
+    async with serving(crl()) as server, world(tmp_path, rules=CrlRules(urls=(server.url,))) as scene:
+        state = await scene.outcome(server.url, "accepted")
+        assert state.kind is CrlSourceKind.URL
+        assert scene.refresher.ready
+        assert await scene.check(PLAIN) == GOOD
+
+
+async def test_readiness_waits_for_sources_though_not_for_ever(tmp_path: Path) -> None:
+    """One that answers nothing keeps the service back for a while only."""
+    async with serving(b"") as server, world(tmp_path, rules=CrlRules(urls=(server.url,)), start=False) as scene:
+        server.answer = hangs()
+        await scene.start()
+        assert not scene.refresher.ready
+        scene.time.pass_by(seconds=21)
+        assert scene.refresher.ready
+
+
+async def test_service_that_has_no_sources_is_ready_at_once(scene: World) -> None:
+    """There is nothing to wait for."""
+    assert scene.refresher.ready
+
+
+@pytest.mark.parametrize("pem", [False, True])
+async def test_file_in_a_folder_is_noticed_when_it_comes_and_when_it_changes(tmp_path: Path, pem: bool) -> None:
+    """Without a restart; a change to something worse leaves the one held, and a file that goes leaves it too."""
+    folder = tmp_path / "operators"
+    folder.mkdir()
+    async with world(tmp_path, rules=CrlRules(files=(folder,))) as scene:
+        file = folder / "ca.crl"
+        file.write_bytes(as_pem(crl()) if pem else crl())
+        await scene.outcome(file, "accepted")
+        assert await scene.check(PLAIN) == GOOD
+        file.write_bytes(HTML)
+        assert (await scene.outcome(file, "not_a_crl")).failures == 1
+        assert await scene.check(PLAIN) == GOOD
+        file.write_bytes(crl(CA, PLAIN, number=2, hours=1))
+        await scene.outcome(file, "accepted")
+        assert await scene.check(PLAIN) == REVOKED
+        file.unlink()
+        await scene.until(lambda: scene.refresher.sources == [])
+        assert await scene.check(PLAIN) == REVOKED
+
+
+async def test_file_that_is_not_there_is_told_and_read_when_it_comes(tmp_path: Path) -> None:
+    """The service starts all the same."""
+    file = tmp_path / "ca.crl"
+    async with world(tmp_path, rules=CrlRules(files=(file,))) as scene:
+        await scene.outcome(file, "file")
+        assert scene.refresher.ready
+        file.write_bytes(crl())
+        await scene.outcome(file, "accepted")
+
+
+# -- After a restart -------------------------------------------------------------------------------------
+
+
+async def test_crl_survives_a_restart_while_its_server_is_away(scene: World) -> None:
+    """And its source goes on being asked."""
+    async with serving(crl()) as server:
+        assert await scene.check(leaf("alice", server.url)) == GOOD
+    await scene.stop()
+    scene.rows.cas = []
+    await scene.start()
+    assert await scene.check(leaf("alice", server.url)) == GOOD
+    assert scene.state(server.url).accepted_at == NOW
+    scene.time.pass_by(minutes=15)
+    await scene.outcome(server.url, "connect")
+
+
+async def test_copy_that_was_tampered_with_is_set_aside_and_told(scene: World) -> None:
+    """It is trusted for nothing, and another source brings the CRL again."""
+    async with serving(crl()) as server:
+        alice = leaf("alice", server.url)
+        await scene.check(alice)
+        await scene.stop()
+        [copy] = scene.folder.glob("*.crl")
+        copy.write_bytes(crl(Authority.root("CA")))
+        await scene.start()
+        assert any("set aside" in one for one in scene.warnings)
+        assert scene.refresher.fetched == []
+        assert await scene.check(alice) == GOOD
+
+
+async def test_older_crl_is_refused_after_a_restart_too(scene: World) -> None:
+    """What was held is what it must not go back against."""
+    async with serving(crl(number=5)) as server:
+        await scene.check(leaf("alice", server.url))
+        await scene.stop()
+        server.answer = says(body=crl(number=4, hours=10))
+        await scene.start()
+        scene.time.pass_by(minutes=15)
+        await scene.outcome(server.url, "older")
+
+
+async def test_copy_long_out_of_date_is_thrown_away(scene: World) -> None:
+    """A point that nobody names any more does not fill the disk."""
+    async with serving(crl()) as server:
+        await scene.check(leaf("alice", server.url))
+    await scene.stop()
+    scene.time.pass_by(days=60)
+    await scene.start()
+    assert list(scene.folder.glob("*.crl")) == []
+
+
+async def test_crl_that_cannot_be_kept_is_used_and_told(scene: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest counts; the next try keeps it."""
+    async with serving(crl()) as server:
+        alice = leaf("alice", server.url)
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patched:
+            patched.setattr("authz.crl_source.keep.os.fsync", full)
+            assert await scene.check(alice) == GOOD
+            state = scene.state(server.url)
+            assert (state.outcome, state.failures) == ("storage", 1)
+            assert "make room" in state.detail
+        scene.time.pass_by(seconds=30)
+        await scene.outcome(server.url, "unchanged")
+    assert len(list(scene.folder.glob("*.crl"))) == 1
+
+
+# -- The directory's own -----------------------------------------------------------------------------------
+
+
+async def test_crl_added_to_the_directory_counts_and_goes_with_it(scene: World) -> None:
+    """Told by its revision."""
+    scene.rows.added.append((crl(), CA))
+    scene.refresher.directory_read(2)
+    await scene.until(lambda: len(scene.held()) == 2)
+    assert await scene.check(PLAIN) == GOOD
+    scene.rows.added.pop()
+    scene.refresher.directory_read(3)
+    await scene.until(lambda: scene.held() == sha256(crl(ROOT)) or len(scene.held()) == 1)
+    assert await scene.check(PLAIN) == UNKNOWN
+
+
+async def test_crl_older_than_the_directorys_is_not_taken(scene: World) -> None:
+    """Whoever serves an old one cannot undo what the operator added."""
+    scene.rows.added.append((crl(CA, PLAIN, number=5), CA))
+    scene.refresher.directory_read(2)
+    await scene.until(lambda: len(scene.held()) == 2)
+    async with serving(crl(number=4, hours=10)) as server:
+        other = leaf("other", server.url)
+        assert await scene.check(other) == GOOD
+        await scene.outcome(server.url, "older")
+    assert await scene.check(PLAIN) == REVOKED
+
+
+async def test_directory_that_cannot_be_read_refuses_the_start(tmp_path: Path) -> None:
+    """Nothing is decided without it."""
+    async with world(tmp_path, start=False) as scene:
+
+        async def away() -> list[object]:
+            raise Refused(Reason.DIRECTORY_UNAVAILABLE)
+
+        scene.rows.listed = away  # type: ignore[method-assign,assignment]
+        with pytest.raises(Refused):
+            await scene.start()
+
+
+# -- What is let pass ----------------------------------------------------------------------------------------
+
+
+async def test_hard_is_the_default(scene: World) -> None:
+    """Nothing is let pass, and no check asks."""
+    assert scene.refresher.lenient(ACME) is None
+    assert not any("unsafe" in one for one in scene.warnings)
+
+
+async def test_grace_goes_on_with_the_last_good_copy_for_as_long_as_it_says(tmp_path: Path) -> None:
+    """The server is away for longer than nextUpdate."""
+    rules = CrlRules(leniency=Leniency(grace=timedelta(hours=2)))
+    async with world(tmp_path, rules=rules) as scene:
+        async with serving(crl(next_update=NOW + timedelta(hours=1))) as server:
+            alice = leaf("alice", server.url)
+            assert await scene.check(alice) == GOOD
+        outcomes = []
+        for _ in range(4):
+            outcomes.append(await scene.check(alice))
+            scene.time.pass_by(minutes=59)
+        assert outcomes == [GOOD, GOOD, Indulgence.GRACE, Indulgence.GRACE]
+        assert await scene.check(alice) == UNKNOWN
+
+
+async def test_soft_lets_pass_whose_crl_cannot_be_had(tmp_path: Path) -> None:
+    """Once it was tried; and every start warns."""
+    async with world(tmp_path, rules=CrlRules(leniency=Leniency(soft=True))) as scene, serving(b"") as server:
+        server.answer = says(status="404 Not Found")
+        assert await scene.check(leaf("alice", server.url)) == Indulgence.SOFT_FAIL
+        assert len(server.requests) == 1
+        assert any("unsafe_soft_fail" in one for one in scene.warnings)
+
+
+@pytest.mark.parametrize("body", [HTML, crl(Authority.root("CA"), number=9), b""])
+async def test_soft_does_not_cover_a_crl_that_was_refused(tmp_path: Path, body: bytes) -> None:
+    """Whoever can put rubbish in its place could switch revocation off."""
+    async with world(tmp_path, rules=CrlRules(leniency=Leniency(soft=True))) as scene, serving(body) as server:
+        assert await scene.check(leaf("alice", server.url)) == UNKNOWN
+        server.answer = says(body=crl())
+        scene.time.pass_by(seconds=30)
+        await scene.outcome(server.url, "accepted")
+        assert await scene.check(leaf("alice", server.url)) == GOOD
+
+
+async def test_refused_crl_of_a_source_the_operator_named_is_refused_for_its_issuer(tmp_path: Path) -> None:
+    """By the name it bears; a distribution point of somebody else's says nothing about him."""
+    foreign = crl(Authority.root("CA"), number=9)
+    soft = Leniency(soft=True)
+    async with serving(foreign) as server, world(tmp_path, rules=CrlRules(leniency=soft)) as scene:
+        assert await scene.check(leaf("mallory", server.url), EVIL) == UNKNOWN
+        assert await scene.check(PLAIN) == Indulgence.SOFT_FAIL
+    async with serving(b"") as server, world(tmp_path, rules=CrlRules(urls=(server.url,), leniency=soft)) as scene:
+        server.answer = says(body=crl(number=5))
+        scene.ledger.wanted = [server.url]
+        await scene.outcome(server.url, "accepted")
+        server.answer = says(body=foreign)
+        scene.time.pass_by(days=9)
+        await scene.outcome(server.url, "signer_unknown")
+        assert await scene.check(PLAIN) == UNKNOWN
+
+
+async def test_exception_is_for_its_issuer_and_organization_alone(tmp_path: Path) -> None:
+    """The most precise one counts."""
+    name = Name(CA.certificate.subject)
+    exceptions = (
+        LeniencyRule(Leniency(soft=True), issuer=name),
+        LeniencyRule(Leniency(), issuer=name, organization="evil"),
+    )
+    async with world(tmp_path, rules=CrlRules(exceptions=exceptions)) as scene:
+        assert await scene.check(PLAIN, ACME) == Indulgence.SOFT_FAIL
+        assert await scene.check(PLAIN, EVIL) == UNKNOWN
+        assert any("unsafe_soft_fail is on for CN=CA" in one for one in scene.warnings)
+
+
+# -- Size ------------------------------------------------------------------------------------------------------
+
+
+async def test_large_crl_is_indexed_elsewhere_and_answers(scene: World) -> None:
+    """From a source, from the directory, and after a restart."""
+    many = range(1, 4_000)
+    scene.rows.added[0] = (crl(ROOT, *many), ROOT)
+    scene.refresher.directory_read(2)
+    async with serving(b"") as server:
+        alice = leaf("alice", server.url)
+        server.answer = says(body=crl(CA, *many, alice))
+        await scene.until(lambda: any(one.der is None for one in scene.refresher.crls()))
+        assert await scene.check(alice) == REVOKED
+        assert await scene.check(leaf("bob", server.url)) == GOOD
+        assert all(one.der is None or len(one.index) == 0 for one in scene.refresher.crls())
+    await scene.stop()
+    await scene.start()
+    assert await scene.check(alice) == REVOKED
+
+
+async def test_tries_of_one_organizations_points_leave_room_for_others(tmp_path: Path) -> None:
+    """Slow servers of one keep another's first sight from nothing."""
+    async with world(tmp_path, rules=CrlRules(first_sight=0.05)) as scene, serving(b"") as slow:
+        slow.answer = hangs()
+        await asyncio.gather(*(scene.check(leaf("m", f"{slow.url}?{n}"), EVIL) for n in range(40)))
+        async with serving(crl()) as server:
+            scene.rules = CrlRules()
+            assert await scene.check(leaf("alice", server.url), ACME) == GOOD
+
+
+def as_pem(der: bytes) -> bytes:
+    """The CRL as operators often have it."""
+    return x509.load_der_x509_crl(der).public_bytes(Encoding.PEM)

@@ -1,0 +1,91 @@
+"""Which sources there are, and within which bounds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from pki_factory import Authority, Minted
+
+from authz.crl_source.keep import Origin
+from authz.crl_source.source import MAX_AUTHORITIES, Source
+from authz.crl_source.sources import MAX_URLS, Sources, urls_of
+from authz.model import CrlSourceKind
+from authz.pki import Certificate
+
+ROOT = Authority.root("Root")
+CA = ROOT.intermediate("CA")
+URL = "http://crl.example.test/ca.crl"
+
+
+def path(*urls: str, delta: bool = False, ca: Authority = CA) -> list[Certificate]:
+    """A path whose leaf names these URLs."""
+    named = [x509.DistributionPoint([x509.UniformResourceIdentifier(one)], None, None, None) for one in urls]
+    kind = x509.FreshestCRL if delta else x509.CRLDistributionPoints
+    minted: tuple[Minted, ...] = (ca.leaf("alice", extensions=[(kind(named), False)] if urls else ()), ca, ROOT)
+    return [Certificate.parse(one.der) for one in minted]
+
+
+def sources(*urls: str, each: int = 3) -> tuple[Sources, list[str]]:
+    """Sources, and what the operator is told."""
+    warnings: list[str] = []
+    return Sources(urls, each, warnings.append), warnings
+
+
+def test_urls_of_a_path_are_those_that_can_be_asked() -> None:
+    """Of complete CRLs and of deltas, none twice, nothing but http and https."""
+    assert urls_of(path(URL, "ldap://x/", "HTTPS://b/", URL)) == [URL, "HTTPS://b/"]
+    assert urls_of(path(URL, delta=True)) == [URL]
+    assert urls_of(path()) == []
+    assert len(urls_of(path(*(f"http://{n}/" for n in range(99))))) == MAX_URLS
+
+
+def test_point_is_news_until_it_was_tried() -> None:
+    """And again while it is being tried, or when a path brings another CA."""
+    made, _ = sources()
+    [source] = made.meet(1, path(URL))
+    assert made.meet(1, path(URL)) == [source]
+    source.tried_at = datetime.now(UTC)
+    assert made.meet(1, path(URL)) == []
+    assert made.meet(1, path(URL, ca=ROOT.intermediate("CA"))) == [source]
+    assert made.meet(2, path(URL)) == [source]
+
+
+def test_cas_that_one_organization_brings_are_bounded() -> None:
+    """Another's are its own."""
+    source = Source(URL, CrlSourceKind.POINT)
+    assert source.meet(1, {bytes([n]): b"der" for n in range(MAX_AUTHORITIES)})
+    assert not source.meet(1, {b"one more": b"der"})
+    assert source.meet(2, {b"one more": b"der"})
+
+
+def test_points_of_one_organization_are_bounded_and_it_is_told_once() -> None:
+    """Whoever named them first; what the operator named is no point."""
+    made, warnings = sources("http://named/", each=1)
+    news = made.meet(1, path("http://1/", "http://2/", "http://3/", "http://named/"))
+    assert [one.location for one in news] == ["http://1/", "http://named/"]
+    assert len(warnings) == 1
+    assert len(made.meet(2, path("http://1/", "http://2/"))) == 1
+
+
+@pytest.mark.parametrize("points", [True, False])
+def test_copy_from_a_point_brings_its_source_back(points: bool) -> None:
+    """With what to ask it next, if points are asked at all; a file is found again by itself."""
+    made, _ = sources()
+    moment = datetime.now(UTC)
+    made.restore(Origin(URL, '"v1"', None, moment), points=points)
+    made.restore(Origin("/etc/crls/a.crl", None, None, moment), points=points)
+    found = list(made)
+    assert [one.location for one in found] == [URL] * points
+    assert all(one.accepted_at == moment and one.validators is not None for one in found)
+
+
+def test_file_is_one_source_until_it_is_removed() -> None:
+    """By its path."""
+    made, _ = sources()
+    source = made.file(Path("/a.crl"))
+    assert made.file(Path("/a.crl")) is source
+    made.remove(source)
+    assert made.get("/a.crl") is None
