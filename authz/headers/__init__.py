@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from authz.headers import xfcc, xfcc_json
-from authz.headers.memo import HeaderMemo
+from authz.headers.memo import HeaderMemo, OctetMemo
 from authz.headers.selection import KNOWN_HEADERS, Selected, evidence, select
 from authz.headers.statement import check_statement
 from authz.model import CertificateForm, HeaderRules, PresentedChain
@@ -15,6 +15,7 @@ __all__ = [
     "KNOWN_HEADERS",
     "READABLE",
     "HeaderMemo",
+    "OctetMemo",
     "Selected",
     "check_statement",
     "decode",

@@ -1,14 +1,16 @@
 """The payload of a token that the proxy verified (Envoy's jwt_authn, `forward_payload_header`).
 
-The signature was checked by the proxy; whose it is, for whom and until when is checked again here.
+The signature was checked by the proxy; whose it is, for whom and until when is checked again here, on
+every check. What a payload's octets decode to is remembered.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from authz.errors import Refused
+from authz.headers import OctetMemo
 from authz.identity.base64url import decode_base64url
 from authz.identity.claims import identity_from_claims
 from authz.identity.one_header import one_value
@@ -24,19 +26,33 @@ if TYPE_CHECKING:
 MAX_PAYLOAD: Final = 16 * 1024
 """Octets of a payload header: twice the 8 KB that servers allow for all of a client's headers by default."""
 
+MAX_REMEMBERED: Final = 1024 * 1024
+"""Octets of payloads remembered per organization: some 2,500 tokens of the usual size. Claims take a few times that."""
+
+ClaimsMemo = OctetMemo[bytes, dict[str, Any]]
+
 
 @dataclass(frozen=True, slots=True)
 class PayloadHeader:
     """The claims of a verified token in `header`, as base64url of their JSON."""
 
     header: str
+    _decoded: dict[int, ClaimsMemo] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:
         """The identity; see `authz.view.IdentitySource`. Raises what `identity_from_claims` raises, too."""
         value = one_value(check, self.header)
         if b"," in value:
             raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{self.header} holds several values joined")
-        return identity_from_claims(read_claims(value), organization, now)
+        memo = self._decoded.get(organization.id)
+        claims = None if memo is None else memo.get(value)
+        if claims is not None:
+            return identity_from_claims(claims, organization, now)
+        claims = read_claims(value)
+        identity = identity_from_claims(claims, organization, now)
+        # Only now is it known to be the organization's own: nobody else's payloads take its room.
+        self._decoded.setdefault(organization.id, OctetMemo(len, MAX_REMEMBERED)).put(value, claims)
+        return identity
 
 
 def read_claims(value: bytes) -> dict[str, Any]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import random
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from pki_factory import NOW
 
 from authz.errors import Refused
-from authz.identity import PayloadHeader, UserNameHeader
+from authz.identity import PayloadHeader, UserNameHeader, payload
+from authz.identity.strict_json import read_object
 from authz.model import CheckRequest, Identity, Organization, TokenSettings
 from authz.reasons import Gate, Reason
 from authz.view import IdentitySource
@@ -109,6 +113,42 @@ def test_payload_twice_is_ambiguous() -> None:
     """Of two, neither."""
     value = (b"x-payload", encoded(json.dumps(CLAIMS)))
     assert outcome(PAYLOAD, value, value) is AMBIGUOUS
+
+
+def test_payload_remembered_is_compared_with_the_time_of_each_check() -> None:
+    """What it decodes to never changes; whether it is still good does."""
+    source, check = PayloadHeader("x-payload"), CheckRequest("", "", ((b"x-payload", encoded(json.dumps(CLAIMS))),))
+    assert source.identify(check, ACME, NOW) == source.identify(check, ACME, NOW) == Identity("alice")
+    with pytest.raises(Refused) as caught:
+        source.identify(check, ACME, NOW + timedelta(hours=1))
+    assert caught.value.reason is Reason.TOKEN_EXPIRED
+    with pytest.raises(Refused) as caught:
+        source.identify(check, replace(ACME, token=TokenSettings(issuer="another", audience="a")), NOW)
+    assert caught.value.reason is Reason.IDENTITY_OF_ANOTHER_ORGANIZATION
+
+
+def test_payload_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client sends one token with all its requests."""
+    read: list[bytes] = []
+    monkeypatch.setattr(payload, "read_object", lambda data: read.append(data) or read_object(data))
+    source, check = PayloadHeader("x-payload"), CheckRequest("", "", ((b"x-payload", encoded(json.dumps(CLAIMS))),))
+    for _ in range(3):
+        source.identify(check, ACME, NOW)
+    assert len(read) == 1
+
+
+def test_payload_is_remembered_only_for_the_organization_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what was refused nor what is another tenant's takes room."""
+    read: list[bytes] = []
+    monkeypatch.setattr(payload, "read_object", lambda data: read.append(data) or read_object(data))
+    source = PayloadHeader("x-payload")
+    other = replace(ACME, id=2, token=TokenSettings(issuer="another", audience="a"))
+    expired = {**CLAIMS, "exp": NOW.timestamp() - 3_600}
+    for organization, claims in ((other, CLAIMS), (other, CLAIMS), (ACME, expired), (ACME, expired), (ACME, CLAIMS)):
+        check = CheckRequest("", "", ((b"x-payload", encoded(json.dumps(claims))),))
+        with contextlib.suppress(Refused):
+            source.identify(check, organization, NOW)
+    assert len(read) == 5
 
 
 def flipped(drawn: random.Random, value: bytes) -> bytes:
