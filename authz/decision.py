@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from authz.headers import Selected
     from authz.model import CheckRequest, Identity, Organization, PresentedChain, Registration, User
     from authz.view import Door, Hop, View
 
@@ -95,13 +94,17 @@ def _gates(check: CheckRequest, door: Door, view: View, now: datetime, evidence:
     organization = evidence.organization = _organization(check, door, view)
     identity = evidence.identity = _identity(check, door, organization, now)
     user = evidence.user = _user(organization, identity, view)
-    elements = _elements(check, door, selected, organization, view)
+    memo = view.decoded(organization)
+    known = None if selected is None else memo.get(selected)
+    # The elements, the nearest proxy's last.
+    elements = known or (() if selected is None else decode(selected, door.header))
+    check_statement(check, door.header, elements[-1] if elements else None)
     presented = evidence.presented = _presented(door, elements, now)
     _token_binding(identity, presented)
     if presented is not None:
         _path(presented, organization, view, now, evidence)
-    if selected is not None and presented is not None:
-        view.decoded(organization).put(selected, elements)
+    if selected is not None and presented is not None and known is None:
+        memo.put(selected, elements)
     evidence.binding = _binding(organization, user, view, now, evidence)
     return Allow(organization, user, evidence.certificate, evidence.binding, evidence)
 
@@ -144,18 +147,6 @@ def _user(organization: Organization, identity: Identity, view: View) -> User:
     return user
 
 
-def _elements(
-    check: CheckRequest, door: Door, selected: Selected | None, organization: Organization, view: View
-) -> tuple[PresentedChain, ...]:
-    """The header's elements, the nearest proxy's last; none when it is absent and the proxy says so too."""
-    if selected is None:
-        check_statement(check, door.header, None)
-        return ()
-    elements = view.decoded(organization).get(selected) or decode(selected, door.header)
-    check_statement(check, door.header, elements[-1].leaf)
-    return elements
-
-
 def _presented(door: Door, elements: tuple[PresentedChain, ...], now: datetime) -> PresentedChain | None:
     """The client's chain: the only element, or the one left when every hop's own element has proven itself."""
     clients = len(elements) - len(door.hops)
@@ -189,7 +180,7 @@ def _token_binding(identity: Identity, presented: PresentedChain | None) -> None
     """RFC 8705 section 3: a token bound to a certificate is worth nothing without it."""
     if identity.confirmation is None:
         return
-    if presented is None or Certificate.fingerprint(presented.leaf) != identity.confirmation:
+    if presented is None or presented.sha256 != identity.confirmation:
         raise Refused(Reason.TOKEN_BOUND_TO_ANOTHER_CERTIFICATE, "cnf x5t#S256 is not the presented leaf's")
 
 

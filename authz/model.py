@@ -6,6 +6,7 @@ A certificate's identity is the SHA-256 of its DER (32 bytes), never a name.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
@@ -113,10 +114,15 @@ class PresentedChain:
     """What the proxy handed over: the leaf whose key it saw proven, and a bag of other certificates (DER).
 
     The bag is in the order sent, without the leaf, with duplicates dropped; nothing in it is trusted.
+    `sha256` (32 bytes) is the leaf's, computed once: what a header decodes to is remembered.
     """
 
     leaf: bytes
     others: tuple[bytes, ...] = ()
+    sha256: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sha256", hashlib.sha256(self.leaf).digest())
 
 
 class CertificateForm(StrEnum):

@@ -1,18 +1,27 @@
 """What a check may find missing, as keys: `NotLoaded` carries one, the reader loads it.
 
-The `pool` of a key is who waits together for rows like it (`authz.service.pool_of`): an organization's checks.
+Tuples, for each check makes several. Those of different kinds hold values of different kinds, so that no
+two of them are equal. The `pool` of a key is who waits together for rows like it (`authz.service.pool_of`):
+an organization's checks, or all that ask for hosts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-class _OfOrganization:
-    __slots__ = ()
+class HostKey(NamedTuple):
+    """The organization that has a host."""
+
+    host: str
+
+
+class UserKey(NamedTuple):
+    """A user by organization and name."""
 
     organization: int
+    name: str
 
     @property
     def pool(self) -> Hashable:
@@ -20,34 +29,27 @@ class _OfOrganization:
         return "rows", self.organization
 
 
-@dataclass(frozen=True, slots=True)
-class HostKey:
-    """The organization that has a host."""
-
-    host: str
-
-
-@dataclass(frozen=True, slots=True)
-class UserKey(_OfOrganization):
-    """A user by organization and name."""
-
-    organization: int
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class RegistrationsKey(_OfOrganization):
+class RegistrationsKey(NamedTuple):
     """The registrations of a leaf in an organization."""
 
     organization: int
     sha256: bytes
 
+    @property
+    def pool(self) -> Hashable:
+        """The organization's."""
+        return "rows", self.organization
 
-@dataclass(frozen=True, slots=True)
-class TrustKey(_OfOrganization):
+
+class TrustKey(NamedTuple):
     """An organization's anchors and intermediates."""
 
     organization: int
+
+    @property
+    def pool(self) -> Hashable:
+        """The organization's."""
+        return "rows", self.organization
 
 
 RowKey = HostKey | UserKey | RegistrationsKey | TrustKey

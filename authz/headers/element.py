@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
@@ -32,12 +31,12 @@ def presented(
         leaf = chain[0]
     elif chain and chain[0] != leaf:
         raise Refused(Reason.HEADER_MALFORMED, "the chain does not begin with the certificate beside it")
-    if digest is not None and hashlib.sha256(leaf).digest() != digest:
+    found = PresentedChain(leaf, tuple(dict.fromkeys(der for der in chain if der != leaf)))
+    if digest is not None and found.sha256 != digest:
         raise Refused(Reason.HEADER_HASH_MISMATCH, "the hash is not the certificate's")
-    others = tuple(dict.fromkeys(der for der in chain if der != leaf))
-    if len(others) >= rules.max_certificates:
-        raise Refused(Reason.TOO_MANY_CERTIFICATES, f"{len(others) + 1}, {rules.max_certificates} are the limit")
-    return PresentedChain(leaf, others)
+    if len(found.others) >= rules.max_certificates:
+        raise Refused(Reason.TOO_MANY_CERTIFICATES, f"{len(found.others) + 1}, {rules.max_certificates} are the limit")
+    return found
 
 
 def stated_digest(text: bytes) -> bytes:

@@ -5,9 +5,8 @@ It looks at names and lengths only, before organization and user are known.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.errors import Refused
 from authz.model import CertificateForm
@@ -37,8 +36,7 @@ KNOWN_HEADERS: Final = frozenset(
 _SUSPECT: Final = frozenset(name.replace("-", "_").encode() for name in KNOWN_HEADERS)
 
 
-@dataclass(frozen=True, slots=True)
-class Selected:
+class Selected(NamedTuple):
     """The undecoded value of the certificate header, and of the chain header where the form has one.
 
     The listener's form belongs to it: the same octets mean something else at another door.
@@ -55,7 +53,7 @@ def select(check: CheckRequest, rules: HeaderRules) -> Selected | None:
     Raises `Refused`: header_unexpected for another certificate header or an underscore twin,
     header_ambiguous for a second one, header_too_large.
     """
-    wanted, twins = _names(rules)
+    wanted, twins = _names(rules.certificate_header, rules.chain_header)
     found: dict[bytes, bytes] = {}
     for name, value in check.headers:
         # Servers fold "-" and "_" into one: what may be taken for the header must not stand beside it.
@@ -71,15 +69,14 @@ def select(check: CheckRequest, rules: HeaderRules) -> Selected | None:
 
 def evidence(check: CheckRequest, rules: HeaderRules) -> tuple[tuple[bytes, bytes], ...]:
     """The headers of `check` that gate 1 looks at, and no other: what is needed to pass it again."""
-    _, twins = _names(rules)
+    _, twins = _names(rules.certificate_header, rules.chain_header)
     stated = (rules.statement_header or "").replace("-", "_").encode("ascii")
     return tuple(one for one in check.headers if one[0].replace(b"-", b"_") in twins | {stated})
 
 
 @cache
-def _names(rules: HeaderRules) -> tuple[frozenset[bytes], frozenset[bytes]]:
-    """The headers that `rules` name; and, folded, everything that may be taken for a certificate header."""
-    names = (rules.certificate_header, rules.chain_header)
+def _names(*names: str | None) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """The headers that a listener's rules name; and, folded, everything that may be taken for a certificate header."""
     wanted = frozenset(one.encode("ascii") for one in names if one is not None)
     return wanted, _SUSPECT | {name.replace(b"-", b"_") for name in wanted}
 

@@ -6,7 +6,6 @@ certificate" only when the proxy says so too.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
@@ -14,7 +13,7 @@ from authz.model import StatementForm
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
-    from authz.model import CheckRequest, HeaderRules
+    from authz.model import CheckRequest, HeaderRules, PresentedChain
 
 ENVOY_PREFIX: Final = b"sha256="
 """deploy/envoy.yaml writes `sha256=%DOWNSTREAM_PEER_FINGERPRINT_256%`."""
@@ -26,8 +25,8 @@ NGINX_NONE: Final = b"NONE"
 _NGINX_SHOWN: Final = (b"SUCCESS", b"FAILED:")
 
 
-def check_statement(check: CheckRequest, rules: HeaderRules, leaf: bytes | None) -> None:
-    """Compare the statement with `leaf`, the DER handed over by the nearest proxy, or None if it handed over none.
+def check_statement(check: CheckRequest, rules: HeaderRules, presented: PresentedChain | None) -> None:
+    """Compare the statement with the chain handed over by the nearest proxy, or None if it handed over none.
 
     Raises `Refused`: proxy_statement_missing unless the header is there exactly once,
     proxy_statement_contradicts unless it says the same.
@@ -40,17 +39,17 @@ def check_statement(check: CheckRequest, rules: HeaderRules, leaf: bytes | None)
     if len(values) != 1 or values[0][0] != name:
         raise Refused(Reason.PROXY_STATEMENT_MISSING, f"{rules.statement_header} arrived {len(values)} times")
     agrees = _envoy if rules.statement is StatementForm.ENVOY_FINGERPRINT else _nginx
-    if not agrees(values[0][1], leaf):
+    if not agrees(values[0][1], presented):
         raise Refused(Reason.PROXY_STATEMENT_CONTRADICTS, f"{rules.statement_header} says otherwise")
 
 
-def _envoy(value: bytes, leaf: bytes | None) -> bool:
-    if leaf is None:
+def _envoy(value: bytes, presented: PresentedChain | None) -> bool:
+    if presented is None:
         return value == ENVOY_NONE
-    return value == ENVOY_PREFIX + hashlib.sha256(leaf).hexdigest().encode("ascii")
+    return value == ENVOY_PREFIX + presented.sha256.hex().encode("ascii")
 
 
-def _nginx(value: bytes, leaf: bytes | None) -> bool:
-    if leaf is None:
+def _nginx(value: bytes, presented: PresentedChain | None) -> bool:
+    if presented is None:
         return value == NGINX_NONE
     return value == _NGINX_SHOWN[0] or value.startswith(_NGINX_SHOWN[1])

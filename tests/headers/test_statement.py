@@ -8,7 +8,7 @@ import pytest
 
 from authz.errors import Refused
 from authz.headers import check_statement
-from authz.model import CheckRequest, HeaderRules, StatementForm
+from authz.model import CheckRequest, HeaderRules, PresentedChain, StatementForm
 from authz.reasons import Reason
 
 LEAF = b"0\x03\x02\x01\x01"
@@ -58,7 +58,8 @@ def test_statement_in_an_underscore_twin_is_missing() -> None:
 def outcome(rules: HeaderRules, headers: list[tuple[bytes, bytes]], leaf: bytes | None) -> Reason | None:
     """The reason of the refusal, if it is one."""
     try:
-        check_statement(CheckRequest("", "", tuple(headers)), rules, leaf)
+        presented = None if leaf is None else PresentedChain(leaf)
+        check_statement(CheckRequest("", "", tuple(headers)), rules, presented)
     except Refused as refused:
         return refused.reason
     return None
