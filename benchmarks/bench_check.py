@@ -1,5 +1,9 @@
 """What a check costs: the core against one P-256 verification, the service against a null handler, in one run.
 
+And what a user costs whose row has to be read first: the service with a real directory in SQLite, one check
+at a time and as many at once as a transaction reads rows, each for another user, minus the same checks once
+more, with every row at hand.
+
 Figures of one machine say little, ratios inside one run say more: what is compared takes turns, five
 rounds each, and the medians are compared. The service's CPU is its own, by rusage; the client is
 another process on the same transport, a Unix socket.
@@ -27,8 +31,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pki_factory import NOW
 from world import ALICE, CA, MemoryView, Says, request, standard_view
 
+from authz.clock import SystemClock
 from authz.decision import Allow, Decision, evaluate
-from authz.model import CheckRequest, Registration
+from authz.directory import DirectoryReader, Store
+from authz.directory.migrate import migrate
+from authz.directory.reader import MAX_BATCH
+from authz.identity import UserNameHeader
+from authz.model import CheckRequest, Enforcement, Organization, Registration
 from authz.service import Service
 from authz.telemetry import Telemetry
 from authz.view import Door
@@ -37,6 +46,7 @@ from authz.web.server import Server
 
 ROUNDS = 5
 REQUESTS = 4_000
+USERS = 400
 DOOR = Door("bench", (Says("alice"),))
 
 
@@ -168,6 +178,48 @@ def service() -> None:
     print(f"whole check, log and metrics  {whole:7.1f} us of CPU  {whole / null:5.2f} x")
 
 
+async def _checks(service: Service, users: list[str], at_once: int) -> float:
+    """Microseconds of CPU for one check, every thread of the process counted."""
+    door = Door("bench", (UserNameHeader("x-user"),))
+    asked = [CheckRequest(name, "acme.example.test", ((b"x-user", name.encode("ascii")),)) for name in users]
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    for start in range(0, len(asked), at_once):
+        decisions = await asyncio.gather(*(service.check(one, door) for one in asked[start : start + at_once]))
+        assert all(isinstance(one, Allow) for one in decisions), decisions
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / len(asked) * 1e6
+
+
+async def _look_ups(url: str, users: list[str]) -> None:
+    clock = SystemClock()
+    for at_once in (1, MAX_BATCH):
+        rounds = []
+        for _ in range(ROUNDS):
+            directory = DirectoryReader(url, monotonic=clock.monotonic, warn=print)
+            await directory.start()
+            service = Service(directory, clock, Telemetry(BytesIO(), log_decisions=False))
+            await _checks(service, users[:1], 1)
+            cold, warm = [await _checks(service, users[1:], at_once) for _ in range(2)]
+            rounds.append(cold - warm)
+            await directory.close()
+        print(f"row of a user, {at_once:2} at once       {statistics.median(rounds):7.1f} us of CPU")
+
+
+def look_ups() -> None:
+    """CPU of reading a user's row."""
+    users = [f"user{number}" for number in range(USERS)]
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/authz.db"
+        migrate(url)
+        store = Store(url)
+        store.add_organization(Organization(0, "acme", ("acme.example.test",)))
+        for name in users:
+            store.add_user("acme", name, Enforcement.OFF)
+        store.close()
+        uvloop.run(_look_ups(url, users))
+
+
 if __name__ == "__main__":
     core()
     service()
+    look_ups()
