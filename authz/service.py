@@ -73,7 +73,8 @@ class Service:
         """The decision about `check` at `door`; never raises but for cancellation: whatever fails inside denies."""
         started = self._clock.monotonic()
         try:
-            decision = await self._decide(check, door)
+            found = self._look(check, door)
+            decision = await self._wait(check, door, found.key) if isinstance(found, NotLoaded) else found
         except Refused as refusal:
             decision = Deny(refusal.reason, refusal.detail, Evidence())
         except Exception as error:  # noqa: BLE001 - fail closed: the one place that catches everything, and denies
@@ -85,23 +86,21 @@ class Service:
             observer.decided(check, door, decision, seconds)
         return decision
 
-    async def _decide(self, check: CheckRequest, door: Door) -> Decision:
-        """Decide with what is at hand; else load what is missing, and start again with a fresh view and time."""
-        found = self._look(check, door)
-        if not isinstance(found, NotLoaded):
-            return found
+    async def _wait(self, check: CheckRequest, door: Door, key: Hashable) -> Decision:
+        """Load what is missing, and start again with a fresh view and time."""
         if self._waiting >= self._limits.concurrent_checks:
             raise Refused(Reason.OVERLOADED, f"{self._waiting} checks wait already")
         self._waiting += 1
         try:
             async with asyncio.timeout(self._limits.seconds):
-                return await self._load_and_decide(check, door, found.key)
+                return await self._load_and_decide(check, door, key)
         except TimeoutError:
             raise Refused(Reason.DIRECTORY_UNAVAILABLE, f"no answer within {self._limits.seconds} s") from None
         finally:
             self._waiting -= 1
 
     def _look(self, check: CheckRequest, door: Door) -> Decision | NotLoaded:
+        """The decision with what is at hand, or what is missing."""
         try:
             return evaluate(check, door, self._directory.view(), self._clock.now())
         except NotLoaded as missing:

@@ -45,7 +45,7 @@ class Checks:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one question of a proxy."""
         decision_id = new_decision_id()
-        headers = tuple((name.lower(), value) for name, value in request.raw_headers)
+        headers = tuple([(name.lower(), value) for name, value in request.raw_headers])
         origin = self._origin(request, headers)
         if origin is None:
             # A proxy with another prefix is refused whatever it asks: its operator must find out why.
