@@ -58,7 +58,7 @@ class Telemetry:
             structlog.BytesLogger(output or sys.stdout.buffer),
             processors=[_stamp, structlog.processors.JSONRenderer(serializer=orjson.dumps)],
             wrapper_class=structlog.BoundLogger,
-        )
+        ).bind()
         self._log_decisions = log_decisions
         decisions = Counter(
             "authz_decisions", "Decisions by outcome and reason.", ("door", "outcome", "reason"), registry=self.registry

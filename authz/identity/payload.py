@@ -29,6 +29,9 @@ MAX_PAYLOAD: Final = 16 * 1024
 MAX_REMEMBERED: Final = 1024 * 1024
 """Octets of payloads remembered per organization: some 2,500 tokens of the usual size. Claims take a few times that."""
 
+MAX_MEMOS: Final = 1_000
+"""Organizations whose payloads are remembered at a time; the one met first goes first."""
+
 ClaimsMemo = OctetMemo[bytes, dict[str, Any]]
 
 
@@ -51,7 +54,11 @@ class PayloadHeader:
         claims = read_claims(value)
         identity = identity_from_claims(claims, organization, now)
         # Only now is it known to be the organization's own: nobody else's payloads take its room.
-        self._decoded.setdefault(organization.id, OctetMemo(len, MAX_REMEMBERED)).put(value, claims)
+        if memo is None:
+            memo = self._decoded[organization.id] = OctetMemo(len, MAX_REMEMBERED)
+            if len(self._decoded) > MAX_MEMOS:
+                del self._decoded[next(iter(self._decoded))]
+        memo.put(value, claims)
         return identity
 
 
