@@ -384,7 +384,7 @@ class Reason(StrEnum):
         "revocation_unknown",
         Gate.REVOCATION,
         403,
-        "No usable, current CRL speaks for a certificate on the path; add one with 'authz crl add FILE'.",
+        "No usable, current CRL speaks for a certificate on the path; 'authz crl list' shows why not.",
     )
     CRL_MALFORMED = (
         "crl_malformed",

@@ -401,7 +401,8 @@ class Refresher:
             self._written = now
 
     def _tell_of_late_ones(self, now: datetime) -> None:
-        """Once for each CRL: that its nextUpdate has passed."""
+        """Once for each CRL: that its nextUpdate has passed, which has no fractions of a second."""
+        now = now.replace(microsecond=0)
         late = {
             one.name: one.held.known_as
             for one in self._library

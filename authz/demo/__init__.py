@@ -21,12 +21,15 @@ __all__ = ["Stage", "run_demo"]
 
 
 class Stage:
-    """The world with its processes; `ask` sends one row's request through Envoy."""
+    """The world with its processes; `ask` sends one row's request through Envoy.
 
-    def __init__(self, folder: Path, *, request_level: bool = False) -> None:
+    `settings`, in TOML, are added to the service's own.
+    """
+
+    def __init__(self, folder: Path, *, request_level: bool = False, settings: str = "") -> None:
         self.world = World(folder, request_level).build()
         self.application = Application()
-        self.service = Service(folder, service_settings(self.world.database, self.world.socket))
+        self.service = Service(folder, service_settings(self.world.database, self.world.socket) + settings)
         self.envoy = Envoy(folder, self.world.socket, application=self.application.port)
         self._tokens: dict[tuple[str, str], str] = {}
 

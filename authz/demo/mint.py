@@ -88,12 +88,12 @@ class Mint:
         ]
         return Party(self._sign(HOST, key, issuer, extensions, timedelta(days=30)), key, issuer.chain)
 
-    def crl(self, issuer: Party, *revoked: Party, number: int = 1) -> bytes:
-        """A CRL of `issuer` in DER, good for a week."""
+    def crl(self, issuer: Party, *revoked: Party, number: int = 1, until: datetime | None = None) -> bytes:
+        """A CRL of `issuer` in DER, good for a week if `until` does not say otherwise."""
         builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.certificate.subject)
         # Later numbers are later moments, so that a CRL published within the same second is newer.
         this_update = self.now - timedelta(minutes=10) + timedelta(seconds=number)
-        builder = builder.last_update(this_update).next_update(self.now + timedelta(days=7))
+        builder = builder.last_update(this_update).next_update(until or self.now + timedelta(days=7))
         for one in revoked:
             entry = x509.RevokedCertificateBuilder().serial_number(one.certificate.serial_number)
             builder = builder.add_revoked_certificate(entry.revocation_date(self.now - timedelta(minutes=10)).build())

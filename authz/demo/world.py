@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -80,10 +80,10 @@ class World:
         replace_file(self.folder / "client-ca.yaml", secret)
         (self.folder / "jwks.json").write_text(self.mint.jwks(), encoding="ascii")
 
-    def crl(self, authority: str, *revoked: str, number: int) -> Crl:
+    def crl(self, authority: str, *revoked: str, number: int, until: datetime | None = None) -> Crl:
         """A CRL of one of the CAs, over clients or CAs by name."""
         parties = [self.clients.get(one) or self.authorities[one] for one in revoked]
-        return Crl(self.mint.crl(self.authorities[authority], *parties, number=number))
+        return Crl(self.mint.crl(self.authorities[authority], *parties, number=number, until=until))
 
     def _fill(self) -> None:
         store = Store(self.database)

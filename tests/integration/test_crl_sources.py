@@ -1,0 +1,149 @@
+"""A CRL that its CA publishes bites through a real Envoy, and what happens while its server is away."""
+
+from __future__ import annotations
+
+import http.server
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from dialing import Dial, bearer
+
+from authz.demo import Stage
+from authz.demo.mint import HOST
+from authz.demo.processes import running
+from authz.directory import Store
+
+pytestmark = [pytest.mark.envoy, pytest.mark.usefixtures("envoy")]
+
+INTERVAL = 1
+"""Seconds between two fetches: the ceiling and the floor that these services are given."""
+
+BOUND = INTERVAL + 2.5
+"""Seconds from publication to refusal: the interval, half a second of looking, and one from acceptance to every check;
+and one more for the machine."""
+
+
+class Publisher:
+    """A CA's web server on loopback: it serves `body`, and can be stopped."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        publisher = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                """Answer with the CRL."""
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(publisher.body)))
+                self.end_headers()
+                self.wfile.write(publisher.body)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/ca.crl"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        """Answer nobody any more."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@contextmanager
+def published(folder: Path, more: str = "") -> Iterator[tuple[Stage, Publisher]]:
+    """A stage whose service fetches the issuing CA's CRL; the address is allowed, since loopback is not."""
+    publisher = Publisher(b"")
+    crl = f'networks = ["127.0.0.0/8"]\nfloor = "{INTERVAL}s"\nceiling = "{INTERVAL}s"\nahead = "0s"\n'
+    stage = Stage(folder, settings=f'\n[crl]\nurls = ["{publisher.url}"]\n{crl}{more}\n')
+    publisher.body = stage.world.crl("issuing", "revoked", number=2).der or b""
+    try:
+        with running(stage.application, stage.service, stage.envoy):
+            yield stage, publisher
+    finally:
+        publisher.stop()
+
+
+def test_certificate_revoked_by_a_published_crl_is_refused_on_an_open_connection(tmp_path: Path, dial: Dial) -> None:
+    """Within the bound, and from then on; nobody touched the service."""
+    with published(tmp_path) as (stage, publisher):
+        connection = dial(stage, "alice")
+        assert connection.get(headers=bearer(stage, "alice")).status == 200
+        publisher.body = stage.world.crl("issuing", "revoked", "alice", number=3).der or b""
+        changed, last_allowed = time.monotonic(), 0.0
+        while time.monotonic() < changed + BOUND + 1:
+            began = time.monotonic()
+            if connection.get(headers=bearer(stage, "alice")).status == 200:
+                last_allowed = began
+        assert last_allowed < changed + BOUND
+
+
+def test_open_http_2_connection_is_refused_once_its_certificate_is_revoked(tmp_path: Path, curl: str) -> None:
+    """Many requests on one connection: allowed first, then not, and never again."""
+    with published(tmp_path) as (stage, publisher):
+        folder, port = stage.world.folder, stage.envoy.port
+        command = [curl, "--silent", "--http2", "--rate", "5/s", "--cacert", str(folder / "roots.pem")]
+        command += ["--cert", str(folder / "alice.pem"), "--key", str(folder / "alice.key"), "--output", "/dev/null"]
+        command += ["--connect-to", f"{HOST}:{port}:127.0.0.1:{port}", "--no-progress-meter"]
+        command += ["--header", f"authorization: Bearer {stage.token('alice')}"]
+        command += ["--write-out", "%{http_code} %{http_version} %{num_connects}\\n", f"https://{HOST}:{port}/[1-30]"]
+        asking = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        wait_for(stage, '"outcome":"allow"')
+        publisher.body = stage.world.crl("issuing", "revoked", "alice", number=3).der or b""
+        answers = [line.split() for line in asking.communicate(timeout=60)[0].splitlines()]
+    statuses = [status for status, _, _ in answers]
+    assert statuses[0] == "200"
+    assert statuses[-1] == "403"
+    assert statuses == sorted(statuses)
+    assert {version for _, version, _ in answers} == {"2"}
+    assert sum(int(connects) for _, _, connects in answers) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "status", "indulgence"),
+    [("", 403, None), ('grace = "1h"', 200, "grace"), ("unsafe_soft_fail = true", 200, "unsafe_soft_fail")],
+    ids=["hard", "grace", "soft"],
+)
+def test_server_that_is_away_for_longer_than_next_update(
+    tmp_path: Path, dial: Dial, settings: str, status: int, indulgence: str | None
+) -> None:
+    """Refused, or let pass as the operator says, and told; a revoked certificate never passes."""
+    with published(tmp_path, settings) as (stage, publisher):
+        until = datetime.now(UTC) + timedelta(seconds=3)
+        publisher.body = stage.world.crl("issuing", "revoked", number=3, until=until).der or b""
+        wait_for(stage, "number 3")
+        publisher.stop()
+        connection = dial(stage, "alice")
+        wait_for(stage, "out of date")
+        answer = connection.get(headers=bearer(stage, "alice"))
+        assert answer.status == status
+        told = stage.service.decision((answer.seen or answer.headers)["x-authz-decision-id"])
+        assert told.get("indulgence") == indulgence
+        if status == 403:
+            assert told["reason"] == "revocation_unknown"
+        assert dial(stage, "revoked").get(headers=bearer(stage, "alice")).status == 403
+
+
+def wait_for(stage: Stage, words: str) -> None:
+    """Until the service tells its operator so, in its log or in the list of CRLs."""
+    for _ in range(200):
+        if words in listed(stage) or any(words in line for line in stage.service.log):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"the service never says {words}: {listed(stage)} {stage.service.log[-5:]}")
+
+
+def listed(stage: Stage) -> str:
+    """The sources, as the operator's command shows them."""
+    store = Store(stage.world.database)
+    try:
+        return " | ".join(f"{one.outcome} {one.detail}" for one in store.crl_sources())
+    finally:
+        store.close()
