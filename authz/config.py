@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from authz.errors import ConfigError
-from authz.headers import READABLE
+from authz.headers import READABLE, WITH_HOPS
 from authz.model import CertificateForm, StatementForm
 
 HeaderName = Annotated[str, Field(pattern=r"^[a-z0-9!#$%&'*+.^`|~-]{1,64}$")]
@@ -30,8 +30,12 @@ class CertificateSettings(_Section):
     """Which header a listener reads the certificate from."""
 
     header: HeaderName = Field("x-forwarded-client-cert", description="The one certificate header the listener takes.")
-    form: CertificateForm = Field(CertificateForm.XFCC, description="The form of that header.")
-    chain_header: HeaderName | None = Field(None, description="A header of the chain, where the form has one.")
+    form: CertificateForm = Field(
+        CertificateForm.XFCC, description="Its form: xfcc, xfcc-json, rfc9440, escaped-pem or base64-der."
+    )
+    chain_header: HeaderName | None = Field(
+        None, description="The header of the chain, for rfc9440; without it one that arrives refuses."
+    )
 
     @field_validator("form")
     @classmethod
@@ -40,13 +44,25 @@ class CertificateSettings(_Section):
             raise ValueError(f"{form} cannot be read by this version")
         return form
 
+    @model_validator(mode="after")
+    def _fitting(self) -> CertificateSettings:
+        """Another proxy's form under Envoy's name is a mistake, and a chain that nobody reads is one too."""
+        if self.form not in WITH_HOPS and "header" not in self.model_fields_set:
+            raise ValueError(f"{self.form} needs the name of its header")
+        if self.chain_header is not None and self.form is not CertificateForm.RFC9440:
+            raise ValueError(f"{self.form} has no chain_header")
+        if self.chain_header == self.header:
+            raise ValueError("header and chain_header are one")
+        return self
+
 
 class StatementSettings(_Section):
     """How the proxy states whether a client certificate was shown."""
 
     header: HeaderName = Field("x-authz-peer", description="The header in which the proxy states it.")
     form: StatementForm = Field(
-        StatementForm.ENVOY_FINGERPRINT, description="What it says; none believes the certificate header's silence."
+        StatementForm.ENVOY_FINGERPRINT,
+        description="envoy-fingerprint or nginx-verify; none believes the certificate header's silence.",
     )
 
 
@@ -116,6 +132,15 @@ class ListenerSettings(_Section):
         for source in self.identity:
             if isinstance(source, UserNameSettings) and source.organization_header is None and not one:
                 raise ValueError("user-name needs organization_header, or a listener that serves one organization")
+        return self
+
+    @model_validator(mode="after")
+    def _stated(self) -> ListenerSettings:
+        """What one header says cannot vouch for itself, and a gateway must have somewhere to write."""
+        if self.statement.header in {self.certificate.header, self.certificate.chain_header}:
+            raise ValueError("the statement needs a header of its own")
+        if self.hops and self.certificate.form not in WITH_HOPS:
+            raise ValueError(f"{self.certificate.form} has no elements for hops")
         return self
 
 

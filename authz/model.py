@@ -130,6 +130,9 @@ class CertificateForm(StrEnum):
 
     XFCC = "xfcc"
     XFCC_JSON = "xfcc-json"
+    RFC9440 = "rfc9440"
+    ESCAPED_PEM = "escaped-pem"
+    BASE64_DER = "base64-der"
 
 
 class StatementForm(StrEnum):

@@ -47,6 +47,19 @@ def test_defaults_are_the_shipped_proxys() -> None:
         ({"listener": [{"identity": [{"kind": "payload", "header": "X-Payload"}]}]}, "header"),
         ({"listener": [{"identity": [{"kind": "payload", "header": "x_payload"}]}]}, "header"),
         ({"listener": [{"certificate": {"form": "guess"}}]}, "form"),
+        ({"listener": [{"certificate": {"form": "escaped-pem"}}]}, "name of its header"),
+        ({"listener": [{"certificate": {"chain_header": "client-cert-chain"}}]}, "no chain_header"),
+        ({"listener": [{"certificate": {"form": "base64-der", "header": "x-a", "chain_header": "x-b"}}]}, "no chain"),
+        ({"listener": [{"certificate": {"form": "rfc9440", "header": "x-a", "chain_header": "x-a"}}]}, "are one"),
+        ({"listener": [{"certificate": {"header": "x-a"}, "statement": {"header": "x-a"}}]}, "header of its own"),
+        (
+            {
+                "listener": [
+                    {"certificate": {"form": "rfc9440", "header": "a"}, "hops": [{"anchors": "a", "names": "b"}]}
+                ]
+            },
+            "hops",
+        ),
         ({"listener": [{"prefix": "v1"}]}, "prefix"),
         ({"listener": [{"prefix": "/v1/"}]}, "prefix"),
         ({"listener": [{"socket_mode": "0999"}]}, "socket_mode"),
@@ -59,6 +72,17 @@ def test_setting_that_is_wrong_is_named(values: dict[str, Any], named: str) -> N
     with pytest.raises(ConfigError, match=named) as caught:
         parse(**values)
     assert "docs/configuration.md" in caught.value.hint
+
+
+@pytest.mark.parametrize("form", ["rfc9440", "escaped-pem", "base64-der"])
+def test_other_forms_are_settings_of_the_listener(form: str) -> None:
+    """With the header that the operator names."""
+    certificate = {"form": form, "header": "client-cert"}
+    if form == "rfc9440":
+        certificate["chain_header"] = "client-cert-chain"
+    rules = door_of(parse(listener=[{"certificate": certificate}]).listener[0], KEYS).header
+    assert (rules.form, rules.certificate_header) == (form, "client-cert")
+    assert rules.chain_header == certificate.get("chain_header")
 
 
 def test_bare_user_name_is_for_a_listener_of_one_organization() -> None:

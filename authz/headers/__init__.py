@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from authz.headers import xfcc, xfcc_json
+from authz.headers import base64_der, escaped_pem, rfc9440, xfcc, xfcc_json
 from authz.headers.memo import HeaderMemo, OctetMemo
 from authz.headers.selection import KNOWN_HEADERS, Selected, evidence, select
 from authz.headers.statement import check_statement
@@ -14,6 +14,7 @@ from authz.model import CertificateForm, HeaderRules, PresentedChain
 __all__ = [
     "KNOWN_HEADERS",
     "READABLE",
+    "WITH_HOPS",
     "HeaderMemo",
     "OctetMemo",
     "Selected",
@@ -27,9 +28,14 @@ __all__ = [
 _READERS: Final[dict[CertificateForm, Callable[[bytes, HeaderRules], tuple[PresentedChain, ...]]]] = {
     CertificateForm.XFCC: xfcc.decode,
     CertificateForm.XFCC_JSON: xfcc_json.decode,
+    CertificateForm.ESCAPED_PEM: escaped_pem.decode,
+    CertificateForm.BASE64_DER: base64_der.decode,
 }
-READABLE: Final = frozenset(_READERS)
+READABLE: Final = frozenset({CertificateForm.RFC9440, *_READERS})
 """The forms that can be configured."""
+
+WITH_HOPS: Final = frozenset({CertificateForm.XFCC, CertificateForm.XFCC_JSON})
+"""The forms to which each proxy on the way adds an element; the others hold the nearest proxy's word only."""
 
 
 present = xfcc.present
@@ -37,4 +43,6 @@ present = xfcc.present
 
 def decode(selected: Selected, rules: HeaderRules) -> tuple[PresentedChain, ...]:
     """The presented chains of a selected header, the nearest proxy's last. Raises `Refused` with a header reason."""
+    if rules.form is CertificateForm.RFC9440:
+        return rfc9440.decode(selected.value, selected.chain, rules)
     return _READERS[rules.form](selected.value, rules)

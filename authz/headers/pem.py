@@ -8,6 +8,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterable
+from typing import Final
 
 from authz.errors import Refused
 from authz.reasons import Reason
@@ -16,6 +17,9 @@ from authz.reasons import Reason
 _BLOCK = re.compile(
     rb"-----BEGIN CERTIFICATE-----\n((?:[A-Za-z0-9+/]{1,76}\n)*[A-Za-z0-9+/]*={0,2}\n)-----END CERTIFICATE-----\n"
 )
+
+# What Envoy and nginx escape in PEM, and nothing else: a per cent sign that is left over is not theirs.
+_PERCENT: Final = ((b"%0A", b"\n"), (b"%2B", b"+"), (b"%2F", b"/"), (b"%3D", b"="), (b"%20", b" "))
 
 
 def certificates(pem: bytes) -> tuple[bytes, ...]:
@@ -40,10 +44,34 @@ def write(ders: Iterable[bytes]) -> bytes:
     """The PEM of certificates, in lines of 64 characters."""
     blocks = []
     for der in ders:
-        text = binascii.b2a_base64(der, newline=False)
+        text = encode_base64(der)
         lines = b"".join(text[at : at + 64] + b"\n" for at in range(0, len(text), 64))
         blocks.append(b"-----BEGIN CERTIFICATE-----\n" + lines + b"-----END CERTIFICATE-----\n")
     return b"".join(blocks)
+
+
+def unescape(text: bytes) -> bytes:
+    """The PEM that its per cent encoding says. Raises `Refused` (header_malformed) for any other escape."""
+    for escaped, octet in _PERCENT:
+        text = text.replace(escaped, octet)
+    if b"%" in text:
+        raise Refused(Reason.HEADER_MALFORMED, "a per cent sign that the proxy does not write")
+    return text
+
+
+def escape(pem: bytes) -> bytes:
+    """The per cent encoding of PEM, octet for octet as Envoy and nginx write it."""
+    for escaped, octet in _PERCENT:
+        pem = pem.replace(octet, escaped)
+    return pem
+
+
+def single(pem: bytes) -> bytes:
+    """The DER of PEM that holds exactly one certificate. Raises `Refused` (header_malformed)."""
+    found = certificates(pem)
+    if len(found) != 1:
+        raise Refused(Reason.HEADER_MALFORMED, f"{len(found)} certificates where one belongs")
+    return found[0]
 
 
 def decode_base64(text: bytes) -> bytes:
@@ -56,9 +84,14 @@ def decode_base64(text: bytes) -> bytes:
     except binascii.Error as error:
         raise Refused(Reason.HEADER_MALFORMED, f"base64: {error}") from error
     # Spare bits of the last character would let one certificate be written in several ways.
-    if binascii.b2a_base64(der, newline=False) != text or not _is_sequence(der):
+    if encode_base64(der) != text or not _is_sequence(der):
         raise Refused(Reason.HEADER_MALFORMED, "base64 that is not canonical, or no DER in it")
     return der
+
+
+def encode_base64(der: bytes) -> bytes:
+    """The canonical base64 of `der`, in one line."""
+    return binascii.b2a_base64(der, newline=False)
 
 
 def _is_sequence(der: bytes) -> bool:

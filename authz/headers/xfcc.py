@@ -35,8 +35,6 @@ _ONCE: Final = frozenset({"Hash", "Cert", "Chain"})
 _PRINTABLE: Final = bytes(range(0x20, 0x7F))
 _PAIR: Final = re.compile(rb'([A-Za-z]+)=(?:"([^"\\]*(?:\\.[^"\\]*)*)"|([^",;\\]*))([,;]|\Z)', re.DOTALL)
 _ESCAPE: Final = re.compile(rb"\\(.)", re.DOTALL)
-# What Envoy escapes in PEM, and nothing else: a per cent sign that is left over is not Envoy's.
-_PERCENT: Final = ((b"%0A", b"\n"), (b"%2B", b"+"), (b"%2F", b"/"), (b"%3D", b"="), (b"%20", b" "))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +101,7 @@ def _format_pair(key: str, value: bytes) -> bytes:
 def present(leaf: bytes, others: tuple[bytes, ...] | list[bytes]) -> bytes:
     """The value Envoy makes of a chain (DER): what a client would have presented, for decisions offline."""
     digest = hashlib.sha256(leaf).hexdigest().encode("ascii")
-    texts = [pem.write((leaf,)), pem.write((leaf, *others))]
-    for sequence, octet in _PERCENT:
-        texts = [text.replace(octet, sequence) for text in texts]
+    texts = [pem.escape(pem.write(ders)) for ders in ((leaf,), (leaf, *others))]
     return format((Element((("Hash", digest), ("Cert", texts[0]), ("Chain", texts[1]))),))
 
 
@@ -116,25 +112,10 @@ def decode(value: bytes, rules: HeaderRules) -> tuple[PresentedChain, ...]:
 
 def _decode(element: Element, rules: HeaderRules) -> PresentedChain:
     digest, leaf, chain = element.only("Hash"), element.only("Cert"), element.only("Chain")
-    others = () if chain is None else pem.certificates(_unescape(chain))
+    others = () if chain is None else pem.certificates(pem.unescape(chain))
     first = None
     if leaf is not None:
         # Envoy repeats the leaf at the head of the chain: what was decoded there need not be decoded here.
         repeated = chain is not None and chain.startswith(leaf) and leaf != b""
-        first = others[0] if repeated else _single(leaf)
+        first = others[0] if repeated else pem.single(pem.unescape(leaf))
     return presented(first, others, rules, digest=None if digest is None else stated_digest(digest))
-
-
-def _single(leaf: bytes) -> bytes:
-    found = pem.certificates(_unescape(leaf))
-    if len(found) != 1:
-        raise Refused(Reason.HEADER_MALFORMED, f"Cert holds {len(found)} certificates")
-    return found[0]
-
-
-def _unescape(text: bytes) -> bytes:
-    for escaped, octet in _PERCENT:
-        text = text.replace(escaped, octet)
-    if b"%" in text:
-        raise Refused(Reason.HEADER_MALFORMED, "a per cent sign that Envoy does not write")
-    return text

@@ -93,18 +93,11 @@ def _check_types(element: dict[str, Any]) -> None:
 
 def _decode(element: dict[str, Any], rules: HeaderRules) -> PresentedChain:
     digest = element.get("hash")
-    others = [_single(one) for one in element.get("chain", ())]
+    others = [pem.single(one.encode("utf-8")) for one in element.get("chain", ())]
     leaf = None
     if "cert" in element:
         # Envoy repeats the leaf at the head of the chain: what was decoded there need not be decoded here.
         repeated = bool(others) and element["chain"][0] == element["cert"]
-        leaf = others[0] if repeated else _single(element["cert"])
+        leaf = others[0] if repeated else pem.single(element["cert"].encode("utf-8"))
     stated = None if digest is None else stated_digest(digest.encode("utf-8"))
     return presented(leaf, others, rules, digest=stated)
-
-
-def _single(text: str) -> bytes:
-    found = pem.certificates(text.encode("utf-8"))
-    if len(found) != 1:
-        raise Refused(Reason.HEADER_MALFORMED, f"{len(found)} certificates in one text")
-    return found[0]

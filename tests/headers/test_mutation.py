@@ -12,7 +12,7 @@ import pytest
 from pki_factory import Authority
 
 from authz.errors import Refused
-from authz.headers import Selected, decode, present
+from authz.headers import Selected, base64_der, decode, escaped_pem, pem, present, rfc9440
 from authz.model import CertificateForm, HeaderRules, PresentedChain
 from authz.reasons import Gate, Reason
 
@@ -37,6 +37,9 @@ SPICE = (
     b"}",
     b"\x00",
     b"\xff",
+    b":",
+    b" ",
+    b"-----BEGIN%20CERTIFICATE-----%0A",
 )
 
 
@@ -67,10 +70,10 @@ def repeat(drawn: random.Random, value: bytes) -> bytes:
 CHANGES: tuple[Callable[[random.Random, bytes], bytes], ...] = (flip, flip, insert, insert, cut, repeat)
 
 
-def outcome(value: bytes, rules: HeaderRules) -> tuple[PresentedChain, ...] | Reason:
-    """The chains, or the reason of the refusal."""
+def outcome(value: bytes, rules: HeaderRules, beside: bytes | None = None) -> tuple[PresentedChain, ...] | Reason:
+    """The chains, or the reason of the refusal; `beside` is the chain header's value."""
     try:
-        return decode(Selected(value), rules)
+        return decode(Selected(value, beside, rules.form), rules)
     except Refused as refused:
         return refused.reason
 
@@ -91,4 +94,37 @@ def test_mutated_header_is_refused_or_the_genuine_leaf(form: CertificateForm, va
         kept += 1
         stated = re.search(rb"[Hh]ash\"?[=:]", mutated) is not None
         assert not stated or all(one.leaf == ALICE.der for one in chains)
+    assert kept > 0
+
+
+WITHOUT_HASH = {
+    CertificateForm.ESCAPED_PEM: escaped_pem.format((ALICE.der, CA.der)),
+    CertificateForm.BASE64_DER: base64_der.format((ALICE.der, CA.der)),
+    CertificateForm.RFC9440: rfc9440.format_certificate(ALICE.der),
+}
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("form", WITHOUT_HASH)
+def test_mutated_header_without_a_hash_is_refused_or_says_literally_what_is_read(form: CertificateForm) -> None:
+    """Nothing is repaired, skipped or completed: the base64 of every certificate read stands in the header."""
+    drawn, rules, kept = random.Random(9), HeaderRules(form=form), 0
+    value = WITHOUT_HASH[form]
+    chain = rfc9440.format_chain((CA.der, ALICE.der)) if form is CertificateForm.RFC9440 else None
+    for _ in range(2 * ROUNDS):
+        mutated, beside = value, chain
+        for _ in range(drawn.randint(1, 3)):
+            if beside and drawn.random() < 0.5:
+                beside = drawn.choice(CHANGES)(drawn, beside) or chain
+            else:
+                mutated = drawn.choice(CHANGES)(drawn, mutated) or value
+        chains = outcome(mutated, rules, beside)
+        if isinstance(chains, Reason):
+            assert chains.gate is Gate.HEADER or chains is Reason.TOO_MANY_CERTIFICATES
+            continue
+        (found,), kept = chains, kept + 1
+        said = (mutated + b"," + (beside or b"")).replace(b"%0A", b"")
+        for escaped, octet in ((b"%2B", b"+"), (b"%2F", b"/"), (b"%3D", b"=")):
+            said = said.replace(escaped, octet)
+        assert all(pem.encode_base64(der) in said for der in (found.leaf, *found.others))
     assert kept > 0

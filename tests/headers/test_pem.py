@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 from pki_factory import Authority
 
@@ -46,3 +48,24 @@ def test_anything_else_is_refused(text: bytes) -> None:
     """Other labels, other line ends, text around, base64 that is not canonical, no DER."""
     with pytest.raises(Refused):
         pem.certificates(text)
+
+
+def test_escape_is_what_the_proxies_write_and_unescape_its_inverse() -> None:
+    """Measured: LF, space, plus, slash and equals in upper-case hexadecimal, the dashes as they are."""
+    assert pem.escape(PEM) == quote(PEM, safe="-").encode()
+    assert pem.unescape(pem.escape(PEM)) == PEM
+
+
+@pytest.mark.parametrize("text", [b"%", b"%0D", b"%2b", b"%41", b"%%0A", b"%252B"])
+def test_other_escape_is_refused(text: bytes) -> None:
+    """Also one that another decoder would read, and one that would be one after decoding twice."""
+    with pytest.raises(Refused):
+        pem.unescape(text)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_single_is_exactly_one(count: int) -> None:
+    """None and two are refused."""
+    assert pem.single(PEM) == ROOT.der
+    with pytest.raises(Refused):
+        pem.single(PEM * count)

@@ -1,0 +1,56 @@
+"""Client-Cert and Client-Cert-Chain (RFC 9440), as structured fields (RFC 8941).
+
+    Client-Cert       = byte-sequence                              ; RFC 9440 section 2.2: the leaf
+    Client-Cert-Chain = [ OWS byte-sequence OWS *( "," OWS byte-sequence OWS ) ]
+                                                                   ; section 2.3: the others, without the leaf
+    byte-sequence     = ":" 1*base64char *2"=" ":"                 ; RFC 8941 section 3.3.5, of DER
+    OWS               = *( SP / HTAB )
+
+RFC 8941 lets a parser take base64 without its padding or with spare bits set, and lets senders add
+parameters; neither is taken here, so that a certificate has one spelling. A list may stand on several
+lines (section 4.2); a second line of either header is refused by `authz.headers.selection`, because it
+cannot be told from a client's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from authz.errors import Refused
+from authz.headers import pem
+from authz.headers.element import presented
+from authz.reasons import Reason
+
+if TYPE_CHECKING:
+    from authz.model import HeaderRules, PresentedChain
+
+
+def parse_certificate(value: bytes) -> bytes:
+    """The DER in a byte sequence, as Client-Cert holds one. Raises `Refused` (header_malformed)."""
+    if len(value) < 2 or value[:1] != b":" or value[-1:] != b":":
+        raise Refused(Reason.HEADER_MALFORMED, "not a byte sequence between colons")
+    return pem.decode_base64(value[1:-1])
+
+
+def format_certificate(der: bytes) -> bytes:
+    """The byte sequence of a DER (RFC 8941 section 4.1.8)."""
+    return b":" + pem.encode_base64(der) + b":"
+
+
+def parse_chain(value: bytes) -> tuple[bytes, ...]:
+    """The DERs in a list of byte sequences; none if it is empty. Raises `Refused` (header_malformed)."""
+    return tuple(parse_certificate(one.strip(b" \t")) for one in value.split(b",")) if value else ()
+
+
+def format_chain(ders: tuple[bytes, ...]) -> bytes:
+    """The list of byte sequences (RFC 8941 section 4.1.1)."""
+    return b", ".join(map(format_certificate, ders))
+
+
+def decode(value: bytes, chain: bytes | None, rules: HeaderRules) -> tuple[PresentedChain, ...]:
+    """The one chain of Client-Cert and, if there was one, Client-Cert-Chain.
+
+    Raises `Refused`: header_malformed, too_many_certificates.
+    """
+    leaf = parse_certificate(value)
+    return (presented(leaf, (leaf, *parse_chain(chain or b"")), rules),)

@@ -1,0 +1,99 @@
+"""Bare base64 of DER: what is read, and what is refused."""
+
+from __future__ import annotations
+
+from base64 import b64encode, urlsafe_b64encode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pki_factory import Authority, Minted
+
+from authz.errors import Refused
+from authz.headers import Selected, base64_der, decode
+from authz.model import CertificateForm, HeaderRules
+from authz.reasons import Reason
+
+RULES = HeaderRules("x-forwarded-tls-client-cert", CertificateForm.BASE64_DER)
+ROOT = Authority.root()
+CA = ROOT.intermediate()
+ALICE = CA.leaf("alice")
+TEXT = b64encode(ALICE.der)
+
+
+def traefik(*certificates: Minted) -> bytes:
+    """As Traefik 3 makes it: PEM without delimiters and line ends, joined by commas."""
+    marks = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----", "\n")
+    texts = [one.pem for one in certificates]
+    for mark in marks:
+        texts = [text.replace(mark, "") for text in texts]
+    return ",".join(texts).encode()
+
+
+def test_traefiks_value_gives_leaf_and_others() -> None:
+    """In the order the client sent them."""
+    (chain,) = decode(Selected(traefik(ALICE, CA, ROOT)), RULES)
+    assert (chain.leaf, chain.others) == (ALICE.der, (CA.der, ROOT.der))
+
+
+def test_leaf_alone_is_one_certificate() -> None:
+    """As Caddy and Azure hand it over."""
+    (chain,) = decode(Selected(TEXT), RULES)
+    assert (chain.leaf, chain.others) == (ALICE.der, ())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b",",
+        TEXT + b",",
+        b"," + TEXT,
+        TEXT + b",," + TEXT,
+        TEXT + b", " + TEXT,
+        TEXT + b" ",
+        TEXT + b"=",
+        TEXT[:64] + b"\n" + TEXT[64:],
+        TEXT.replace(b"+", b"%2B").replace(b"/", b"%2F") + b"%3D",
+        urlsafe_b64encode(ALICE.der + b"\xff\xff\xff"),
+        b":" + TEXT + b":",
+        ALICE.pem.encode(),
+        b"\xff",
+        b"\x00" + TEXT,
+        b"MAB=",
+        b"AAAA",
+        b"," * 60_000,
+        b"A" * 60_001,
+    ],
+)
+def test_hostile_value_is_refused(value: bytes) -> None:
+    """Empty members, white space, escapes, other alphabets, other forms."""
+    with pytest.raises(Refused) as caught:
+        decode(Selected(value), RULES)
+    assert caught.value.reason is Reason.HEADER_MALFORMED
+
+
+def test_more_than_ten_certificates_are_refused() -> None:
+    """As everywhere."""
+    with pytest.raises(Refused) as caught:
+        decode(Selected(traefik(*(ROOT.leaf(f"x{number}") for number in range(11)))), RULES)
+    assert caught.value.reason is Reason.TOO_MANY_CERTIFICATES
+
+
+DER = st.binary(max_size=120).map(lambda octets: bytes([0x30, len(octets)]) + octets)
+
+
+@given(st.lists(DER, min_size=1, max_size=4).map(tuple))
+def test_format_then_parse_is_identity(ders: tuple[bytes, ...]) -> None:
+    """What is written is what is read."""
+    assert base64_der.parse(base64_der.format(ders)) == ders
+
+
+@given(st.one_of(st.binary(max_size=100), st.text(alphabet="MABCQ=,", max_size=60).map(str.encode)))
+def test_any_octets_are_refused_or_written_back_alike(octets: bytes) -> None:
+    """A header value has one reading, and what is read has one spelling."""
+    try:
+        found = base64_der.parse(octets)
+    except Refused:
+        return
+    assert base64_der.format(found) == octets
