@@ -30,8 +30,18 @@ from world import (
 
 from authz.decision import Allow, Deny, evaluate
 from authz.errors import NotLoaded
+from authz.headers import escaped_pem
 from authz.identity import PayloadHeader
-from authz.model import BindingScope, CheckRequest, Enforcement, HeaderRules, Identity, StatementForm, TokenSettings
+from authz.model import (
+    BindingScope,
+    CertificateForm,
+    CheckRequest,
+    Enforcement,
+    HeaderRules,
+    Identity,
+    StatementForm,
+    TokenSettings,
+)
 from authz.pki import Certificate, Indulgence, Leniency, TrustStore
 from authz.reasons import Reason
 from authz.view import Door, Hop
@@ -250,6 +260,46 @@ def test_silence_counts_only_if_the_proxy_says_so(
     headers = () if statement is None else ((b"x-authz-peer", statement),)
     decision = decide(request(*chain, headers=headers), door=Door("d", (Says("olga"),), STATED))
     assert told(decision) == (reason or "")
+
+
+NGINX = HeaderRules(
+    "x-ssl-client-cert",
+    CertificateForm.ESCAPED_PEM,
+    statement_header="x-authz-peer",
+    statement=StatementForm.NGINX_VERIFY,
+)
+
+
+def by_nginx(leaf: Minted | None, statement: bytes | None) -> CheckRequest:
+    """A request as nginx asks: the leaf alone, and what nginx says of it."""
+    headers = [] if leaf is None else [(b"x-ssl-client-cert", escaped_pem.format((leaf.der,)))]
+    headers += [] if statement is None else [(b"x-authz-peer", statement)]
+    return CheckRequest("", "acme.example.test", tuple(headers))
+
+
+@pytest.mark.parametrize(
+    ("leaf", "statement", "reason"),
+    [
+        (None, b"NONE", R.CERTIFICATE_REQUIRED),
+        (None, b"SUCCESS", R.PROXY_STATEMENT_CONTRADICTS),
+        (None, b"FAILED:self-signed certificate", R.PROXY_STATEMENT_CONTRADICTS),
+        (None, None, R.PROXY_STATEMENT_MISSING),
+        (ALICE, b"SUCCESS", None),
+        (ALICE, b"FAILED:unable to get local issuer certificate", None),
+        (ALICE, b"NONE", R.PROXY_STATEMENT_CONTRADICTS),
+        (ALICE, None, R.PROXY_STATEMENT_MISSING),
+        (REVOKED, b"SUCCESS", R.CERTIFICATE_REVOKED),
+        (FOREIGN, b"SUCCESS", R.ISSUER_UNKNOWN),
+    ],
+)
+def test_nginx_says_whether_a_certificate_was_shown_and_nothing_else(
+    leaf: Minted | None, statement: bytes | None, reason: Reason | None
+) -> None:
+    """Its verdict counts for nothing in either direction; its silence refuses."""
+    view = standard_view()
+    view.intermediates = {1: [CA]}
+    decision = decide(by_nginx(leaf, statement), view=view, door=Door("nginx", (Says("alice"),), NGINX))
+    assert told(decision) == (reason or "bound")
 
 
 GATEWAYS = Authority.root("Gateways")

@@ -6,6 +6,7 @@ certificate" only when the proxy says so too.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
@@ -22,7 +23,10 @@ ENVOY_NONE: Final = ENVOY_PREFIX
 """What Envoy 1.40 makes of that when the client showed no certificate: an unset value inside text is empty."""
 
 NGINX_NONE: Final = b"NONE"
-_NGINX_SHOWN: Final = (b"SUCCESS", b"FAILED:")
+"""`$ssl_client_verify` of a client that showed no certificate, or was asked for none."""
+
+_NGINX_SHOWN: Final = re.compile(rb"SUCCESS|FAILED:[\x20-\x7e]+")
+"""What it says of one that showed some; nginx's opinion of the certificate decides nothing, only that there is one."""
 
 
 def check_statement(check: CheckRequest, rules: HeaderRules, presented: PresentedChain | None) -> None:
@@ -52,4 +56,4 @@ def _envoy(value: bytes, presented: PresentedChain | None) -> bool:
 def _nginx(value: bytes, presented: PresentedChain | None) -> bool:
     if presented is None:
         return value == NGINX_NONE
-    return value == _NGINX_SHOWN[0] or value.startswith(_NGINX_SHOWN[1])
+    return _NGINX_SHOWN.fullmatch(value) is not None
