@@ -18,7 +18,7 @@ from authz.errors import Refused
 from authz.headers import check_statement, decode, select
 from authz.host import canonical_host
 from authz.model import Binding, Enforcement
-from authz.pki import SERVICE_POLICY, Budget, Certificate, Indulgence, VerifiedPath, verify_path
+from authz.pki import SERVICE_POLICY, Budget, Certificate, Indulgence, Origin, VerifiedPath, verify_path
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 class Evidence:
     """What the gates saw, as far as they came: for log, history and the command; no gate reads it back.
 
-    `stored_chain` says that the path was completed from the chain stored with the registration.
+    `stored_chain` says that the proxy handed over the leaf alone, and that the chain stored with its
+    registration was taken in place of what the client sent.
     """
 
     organization: Organization | None = None
@@ -49,6 +50,19 @@ class Evidence:
     def certificate(self) -> bytes | None:
         """SHA-256 of the presented leaf (32 bytes), or None."""
         return None if self.leaf is None else self.leaf.sha256
+
+    @property
+    def completed_by(self) -> str:
+        """Where the CAs between leaf and anchor of the verified path came from.
+
+        `presented` by the client, `stored` with the registration, `known` as the organization's
+        intermediates; several joined by "+" in the path's order, empty where none was needed.
+        """
+        if self.path is None:
+            return ""
+        bag = "stored" if self.stored_chain else "presented"
+        middle = self.path.origins[1:-1]
+        return "+".join(dict.fromkeys(bag if one is Origin.PRESENTED else "known" for one in middle))
 
 
 @dataclass(frozen=True, slots=True)

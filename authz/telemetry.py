@@ -175,6 +175,7 @@ def decision_fields(check: CheckRequest, door: Door, decision: Decision) -> dict
         fields["path_length"] = len(path.certificates)
         if path.indulgence is not None:
             fields["indulgence"] = str(path.indulgence)
+        fields["completed_by"] = evidence.completed_by
     if evidence.stored_chain:
         fields["stored_chain"] = True
     return {key: value for key, value in fields.items() if value != ""}

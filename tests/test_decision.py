@@ -240,6 +240,47 @@ def test_leaf_alone_is_completed_from_known_intermediates() -> None:
     assert isinstance(decide(request(ALICE), view=view), Allow)
 
 
+UPPER = ROOT.intermediate("Upper")
+LOWER = UPPER.intermediate("Lower")
+DEEP = LOWER.leaf("deep")
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored", "known", "told_as"),
+    [
+        ((LOWER, UPPER), (), (), "presented"),
+        ((LOWER, UPPER), (LOWER, UPPER), (), "presented"),
+        ((), (UPPER, LOWER), (), "stored"),
+        ((), (), (LOWER, UPPER), "known"),
+        ((), (LOWER,), (UPPER,), "stored+known"),
+        ((), (UPPER,), (LOWER,), "known+stored"),
+        ((LOWER,), (UPPER,), (UPPER,), "presented+known"),
+        ((), (LOWER, UPPER), (LOWER, UPPER), "known"),
+        ((LOWER,), (UPPER,), (), None),
+        ((), (LOWER,), (), None),
+    ],
+)
+def test_evidence_says_where_the_path_was_completed_from(
+    sent: tuple[Minted, ...], stored: tuple[Minted, ...], known: tuple[Minted, ...], told_as: str | None
+) -> None:
+    """The stored chain stands in only for a proxy that hands over the leaf alone; intermediates serve always."""
+    view = standard_view()
+    view.intermediates = {1: list(known)}
+    view.crl_ders = (*view.crl_ders, UPPER.crl(), LOWER.crl())
+    view.registered = [replace(view.registered[0], sha256=DEEP.sha256, chain=tuple(one.der for one in stored))]
+    decision = decide(request(DEEP, *sent), view=view)
+    assert isinstance(decision, Allow) is (told_as is not None)
+    assert decision.evidence.completed_by == (told_as or "")
+
+
+def test_path_without_intermediates_needs_no_completion() -> None:
+    """The anchor issued the leaf itself."""
+    direct = ROOT.leaf("direct")
+    decision = decide(request(direct), "olga")
+    assert isinstance(decision, Allow)
+    assert decision.evidence.completed_by == ""
+
+
 STATED = HeaderRules(statement_header="x-authz-peer", statement=StatementForm.ENVOY_FINGERPRINT)
 
 

@@ -50,6 +50,7 @@ def test_allowed_check_is_logged_with_what_was_proven() -> None:
     assert line["outcome"] == "allow"
     assert (line["organization"], line["user"], line["binding"]) == ("acme", "alice", "bound")
     assert (line["certificate"], line["issuer"], line["path_length"]) == (ALICE.sha256.hex(), "CN=CA", 3)
+    assert line["completed_by"] == "presented"
     assert line["microseconds"] == 21
     assert 'authz_decisions_total{door="envoy",outcome="allow",reason=""} 1.0' in metrics
 

@@ -23,6 +23,9 @@ IDENTITY_HEADERS = (
 )
 """What an allowed request carries to the application."""
 
+COMPLETED_BY = "x-authz-completed-by"
+"""Where the CAs of the path came from, for the proxy's own log: no application decides by it."""
+
 PUBLIC_CODE = "MUTUAL_AUTHENTICATION_FAILED"
 """The code of every refusal, whatever its reason: the model's own."""
 
@@ -46,8 +49,9 @@ def _identity(allow: Allow, decision_id: str) -> dict[str, str]:
         "" if allow.certificate is None else allow.certificate.hex(),
         "" if allow.binding is None else str(allow.binding),
         decision_id,
+        allow.evidence.completed_by,
     )
-    return dict(zip(IDENTITY_HEADERS, values, strict=True))
+    return dict(zip((*IDENTITY_HEADERS, COMPLETED_BY), values, strict=True))
 
 
 def refuse(reason: Reason, decision_id: str) -> web.Response:

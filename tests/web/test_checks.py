@@ -90,6 +90,7 @@ async def test_allowed_check_is_200_with_every_identity_header(wire: Wire) -> No
     assert (status, body) == (200, b"")
     assert [headers[name] for name in IDENTITY_HEADERS[:4]] == ["acme", "alice", ALICE.sha256.hex(), "bound"]
     assert headers["x-authz-decision-id"] == wire.asked[0].decision_id
+    assert headers["x-authz-completed-by"] == "presented"
 
 
 async def test_identity_headers_are_there_when_there_is_nothing_to_say(wire: Wire) -> None:
