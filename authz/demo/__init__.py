@@ -30,7 +30,7 @@ class Stage:
         self.world = World(folder, request_level).build()
         self.application = Application()
         self.service = Service(folder, service_settings(self.world.database, self.world.socket) + settings)
-        self.envoy = Envoy(folder, self.world.socket, application=self.application.port)
+        self.proxy = self.envoy = Envoy(folder, self.world.socket, application=self.application.port)
         self._tokens: dict[tuple[str, str], str] = {}
 
     @property
@@ -50,7 +50,7 @@ class Stage:
         certificate = None if row.certificate is None else folder / f"{row.certificate}.pem"
         headers = [] if row.user is None else [("authorization", f"Bearer {self.token(row.user, row.kind)}")]
         context = client_context(folder / "roots.pem", certificate)
-        port = self.envoy.ordinary_port if row.ordinary else self.envoy.port
+        port = self.proxy.ordinary_port if row.ordinary else self.proxy.port
         answer = ask(port, context, row.host, [*headers, *row.spoofs])
         return answer, self.reason(answer)
 

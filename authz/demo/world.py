@@ -88,7 +88,12 @@ class World:
     def _fill(self) -> None:
         store = Store(self.database)
         try:
-            token = TokenSettings(issuer=ISSUER, audience=AUDIENCE, organization_claim=ORGANIZATION_CLAIM)
+            token = TokenSettings(
+                issuer=ISSUER,
+                audience=AUDIENCE,
+                organization_claim=ORGANIZATION_CLAIM,
+                keys=str(self.folder / "jwks.json"),
+            )
             for name, host, anchor in ((ORGANIZATION, HOST, "root"), (NEIGHBOUR, NEIGHBOUR_HOST, "twin root")):
                 store.add_organization(Organization(0, name, (host,), token=token))
                 store.add_anchors(name, [_certificate(self.authorities[anchor])])

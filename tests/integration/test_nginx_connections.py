@@ -1,0 +1,300 @@
+"""Behind nginx: resumption, connections that stay open, large certificates, long chains, a service that is gone."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from dialing import Dial, bearer
+from nginx_stage import NginxStage
+from pki_factory import Authority, Minted, chain_pem, san
+from test_connections import VERSIONS, assert_denied_within_the_bound, context_of
+
+from authz.demo.world import ORGANIZATION
+from authz.directory import Store
+from authz.pki import Certificate, Crl
+
+pytestmark = pytest.mark.nginx
+
+RESUMING = {"ssl_session_tickets off;": "", "ssl_session_cache off;": ""}
+SHARED = {"ssl_session_tickets off;": "", "ssl_session_cache off;": "ssl_session_cache shared:s:1m;"}
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+LIFE = {"not_before": NOW - timedelta(days=1), "not_after": NOW + timedelta(days=30)}
+CRL_LIFE = {"this_update": NOW - timedelta(hours=1), "next_update": NOW + timedelta(days=1)}
+Make = Callable[..., NginxStage]
+
+
+@pytest.fixture
+def stage(own_nginx_stage: Make) -> NginxStage:
+    """A world of the test's own."""
+    return own_nginx_stage()
+
+
+@pytest.fixture
+def open_store() -> Iterator[Callable[[NginxStage], Store]]:
+    """Opens the directory of a stage, as the operator's command does."""
+    opened: list[Store] = []
+
+    def of(stage: NginxStage) -> Store:
+        opened.append(Store(stage.world.database))
+        return opened[-1]
+
+    yield of
+    for one in opened:
+        one.close()
+
+
+@VERSIONS
+@pytest.mark.parametrize(("certificate", "status"), [("alice", 200), ("bob", 403), (None, 403)])
+def test_tls_version_is_checked_alike(
+    nginx_stage: NginxStage, dial: Dial, version: ssl.TLSVersion, certificate: str | None, status: int
+) -> None:
+    """Both carry the certificate."""
+    context = context_of(nginx_stage, certificate or "self-signed", version)
+    options = {} if certificate is None else {"context": context}
+    assert dial(nginx_stage, certificate, **options).get(headers=bearer(nginx_stage, "alice")).status == status
+
+
+@VERSIONS
+def test_session_is_not_resumed(nginx_stage: NginxStage, dial: Dial, version: ssl.TLSVersion) -> None:
+    """Each connection shows its certificate."""
+    context = context_of(nginx_stage, "alice", version)
+    first = dial(nginx_stage, "alice", context=context)
+    assert first.get(headers=bearer(nginx_stage, "alice")).status == 200
+    again = dial(nginx_stage, "alice", context=context, session=first.tls.session)
+    assert not again.tls.session_reused
+    assert again.get(headers=bearer(nginx_stage, "alice")).status == 200
+
+
+@VERSIONS
+@pytest.mark.parametrize("changes", [RESUMING, SHARED], ids=["tickets", "shared"])
+def test_resumed_session_is_still_checked(
+    own_nginx_stage: Make,
+    open_store: Callable[[NginxStage], Store],
+    dial: Dial,
+    version: ssl.TLSVersion,
+    changes: dict[str, str],
+) -> None:
+    """Where an operator lets sessions be resumed: the first handshake's certificate, and a retired one is refused."""
+    stage = own_nginx_stage(changes)
+    context = context_of(stage, "alice", version)
+    first = dial(stage, "alice", context=context)
+    assert first.get(headers=bearer(stage, "alice")).status == 200
+    resumed = dial(stage, "alice", context=context, session=first.tls.session)
+    assert resumed.tls.session_reused
+    assert resumed.get(headers=bearer(stage, "alice")).status == 200
+    open_store(stage).retire(1, stage.world.mint.now)
+    assert_denied_within_the_bound(stage, resumed)
+
+
+def test_session_of_nobody_stays_nobodys(own_nginx_stage: Make, dial: Dial) -> None:
+    """Resumed without a certificate: none."""
+    stage = own_nginx_stage(RESUMING)
+    context = context_of(stage, "alice", ssl.TLSVersion.TLSv1_3)
+    nobody = ssl.create_default_context(cafile=str(stage.world.folder / "roots.pem"))
+    first = dial(stage, None, context=nobody)
+    assert first.get(headers=bearer(stage, "olga")).status == 200
+    resumed = dial(stage, None, context=nobody, session=first.tls.session)
+    assert resumed.tls.session_reused
+    assert resumed.get(headers=bearer(stage, "alice")).status == 403
+    assert dial(stage, "alice", context=context).get(headers=bearer(stage, "alice")).status == 200
+
+
+def test_registration_retired_open_connection_is_denied_within_the_bound(
+    stage: NginxStage, open_store: Callable[[NginxStage], Store], dial: Dial
+) -> None:
+    """Nothing about the connection changes, and its next requests are refused."""
+    connection = dial(stage, "alice")
+    assert connection.get(headers=bearer(stage, "alice")).status == 200
+    open_store(stage).retire(1, stage.world.mint.now)
+    assert_denied_within_the_bound(stage, connection)
+
+
+def test_certificate_revoked_open_connection_is_denied_within_the_bound(
+    stage: NginxStage, open_store: Callable[[NginxStage], Store], dial: Dial
+) -> None:
+    """A newly published CRL bites on a connection that was opened before, and nginx is not told."""
+    connection = dial(stage, "alice")
+    assert connection.get(headers=bearer(stage, "alice")).status == 200
+    open_store(stage).add_crl(stage.world.crl("issuing", "revoked", "alice", number=2), stage.world.mint.now)
+    assert_denied_within_the_bound(stage, connection)
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_certificate_request_has_an_empty_ca_list(nginx_stage: NginxStage, openssl: str, version: str) -> None:
+    """A client is asked for a certificate, and no CA names are sent that it might filter by."""
+    command = [openssl, "s_client", "-connect", f"127.0.0.1:{nginx_stage.proxy.port}", version, "-msg"]
+    done = subprocess.run(command, input="", capture_output=True, text=True, check=False, timeout=30)
+    assert "CertificateRequest" in done.stdout
+    assert "No client certificate CA names sent" in done.stdout
+    assert not re.search(r"Acceptable client certificate CA names", done.stdout)
+
+
+def test_certificate_request_is_not_sent_at_the_ordinary_door(nginx_stage: NginxStage, openssl: str) -> None:
+    """Nobody is asked there."""
+    command = [openssl, "s_client", "-connect", f"127.0.0.1:{nginx_stage.proxy.ordinary_port}", "-tls1_2", "-msg"]
+    done = subprocess.run(command, input="", capture_output=True, text=True, check=False, timeout=30)
+    assert "ServerHello" in done.stdout
+    assert "CertificateRequest" not in done.stdout
+
+
+def registered(stage: NginxStage, store: Store, root: Authority, chain: list[Minted], *, stored: int) -> None:
+    """Alice's client shows `chain`; `stored` of its intermediates are stored with her certificate, the others known."""
+    folder = stage.world.folder
+    (folder / "minted.pem").write_text(chain_pem(*chain))
+    (folder / "minted.key").write_text(chain[0].key_pem)
+    leaf, *above = (Certificate.parse(one.der) for one in chain)
+    store.add_anchors(ORGANIZATION, [Certificate.parse(root.der)])
+    # A CRL needs a CA that is known; known to another organization, so that it completes no path of this one.
+    store.add_intermediates(ORGANIZATION if stored < len(above) else "globex", above[stored:] or above)
+    store.register(ORGANIZATION, "alice", leaf, above[:stored], now=NOW)
+    for ca in (root, *chain[1:]):
+        store.add_crl(Crl(ca.crl(**CRL_LIFE)), NOW)
+
+
+@pytest.mark.parametrize("names", [100, 300, 1_000])
+def test_certificate_with_many_names_is_allowed(
+    stage: NginxStage, open_store: Callable[[NginxStage], Store], dial: Dial, names: int
+) -> None:
+    """Its header is larger than servers like: 19 KB for 300 names."""
+    root = Authority.root("Large Root", **LIFE)
+    sans = san(*(f"host-{number:04}.a-rather-long-name.example.test" for number in range(names)))
+    registered(stage, open_store(stage), root, [root.leaf("alice", extensions=[(sans, False)], **LIFE)], stored=0)
+    assert allowed_within_the_bound(stage, dial).status == 200
+
+
+def test_certificate_beyond_the_limit_is_refused_with_a_reason(stage: NginxStage, dial: Dial) -> None:
+    """More than 64 KB of header: 403 and a reason in the log, not a failure."""
+    root = Authority.root("Large Root", **LIFE)
+    sans = san(*(f"host-{number:04}.a-rather-long-name.example.test" for number in range(1_500)))
+    leaf = root.leaf("alice", extensions=[(sans, False)], **LIFE)
+    (stage.world.folder / "minted.pem").write_text(leaf.pem)
+    (stage.world.folder / "minted.key").write_text(leaf.key_pem)
+    answer = dial(stage, "minted").get(headers=bearer(stage, "olga"))
+    assert (answer.status, stage.reason(answer)) == (403, "header_too_large")
+
+
+@pytest.mark.parametrize(
+    ("stored", "told"), [(3, "stored"), (0, "known"), (1, "stored+known")], ids=["stored", "known", "both"]
+)
+@pytest.mark.parametrize("trusted", [True, False], ids=["nginx_knows_the_root", "nginx_does_not"])
+def test_long_chain_is_completed_and_the_answer_says_from_where(
+    stage: NginxStage, open_store: Callable[[NginxStage], Store], dial: Dial, stored: int, told: str, trusted: bool
+) -> None:
+    """Three intermediates, which nginx sees and never hands over."""
+    root = Authority.root("Deep Root", **LIFE)
+    first = root.intermediate("First", **LIFE)
+    second = first.intermediate("Second", **LIFE)
+    third = second.intermediate("Third", **LIFE)
+    chain = [third.leaf("alice", **LIFE), third, second, first]
+    registered(stage, open_store(stage), root, chain, stored=stored)
+    if trusted:
+        with (stage.world.folder / "client-ca.pem").open("a") as bundle:
+            bundle.write(root.pem)
+        stage.nginx.reload()
+    answer = allowed_within_the_bound(stage, dial)
+    line = stage.service.decision(answer.seen["x-authz-decision-id"])
+    assert (line["completed_by"], line["path_length"]) == (told, 5)
+    verdict = "SUCCESS" if trusted else "FAILED:"
+    said = logged(stage, answer.seen["x-authz-decision-id"])
+    assert f'"completed_by":"{told}"' in said
+    assert f'"verify":"{verdict}' in said
+
+
+def logged(stage: NginxStage, what: str) -> str:
+    """The line of nginx's log that holds `what`; nginx writes it once the answer is sent."""
+    for _ in range(2_000):
+        for line in stage.nginx.log("access"):
+            if what in line:
+                return line
+    pytest.fail(f"nginx never writes {what}")
+
+
+def allowed_within_the_bound(stage: NginxStage, dial: Dial) -> object:
+    """The answer to alice with her minted certificate, once the service has seen the change."""
+    for _ in range(2_000):
+        answer = dial(stage, "minted").get(headers=bearer(stage, "alice"))
+        if answer.status == 200:
+            return answer
+    pytest.fail(f"never allowed: {stage.reason(answer)}")
+
+
+def test_expired_certificate_is_refused_by_nginx_with_the_public_code(nginx_stage: NginxStage, dial: Dial) -> None:
+    """It says so in its own log; the service is not asked."""
+    before = len(nginx_stage.service.log)
+    answer = dial(nginx_stage, "expired").get(headers=bearer(nginx_stage, "alice"))
+    assert answer.status == 403
+    assert b"MUTUAL_AUTHENTICATION_FAILED" in answer.body
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert len(nginx_stage.service.log) == before
+    assert '"status":403' in logged(nginx_stage, "FAILED:certificate has expired")
+
+
+@pytest.mark.parametrize(("user", "status"), [("alice", 403), ("nobody", 403), (None, 401)])
+def test_refusal_tells_the_client_the_public_code_only(
+    nginx_stage: NginxStage, dial: Dial, user: str | None, status: int
+) -> None:
+    """Status, code and decision id as the service said them; the reason stays with the operator."""
+    headers = [] if user is None else bearer(nginx_stage, user)
+    answer = dial(nginx_stage, None).get(headers=headers)
+    decision_id = answer.headers["x-authz-decision-id"]
+    assert answer.status == status
+    assert f'"status":{status},"code":"MUTUAL_AUTHENTICATION_FAILED","decision_id":"{decision_id}"' in (
+        answer.body.decode()
+    )
+    assert nginx_stage.reason(answer).encode() not in answer.body
+    assert ("www-authenticate" in answer.headers) is (status == 401)
+
+
+def test_applications_own_refusal_is_the_applications(stage: NginxStage, dial: Dial) -> None:
+    """A path nobody serves is told by whom it belongs to."""
+    answer = dial(stage, "alice").get(method="DELETE", headers=bearer(stage, "alice"))
+    assert answer.status == 501
+    assert b"MUTUAL" not in answer.body
+
+
+def test_service_stopped_is_500_and_recovers(stage: NginxStage, dial: Dial) -> None:
+    """Nobody passes while nobody decides; the new service takes the socket over, and nginx is not touched."""
+    assert dial(stage, "alice").get(headers=bearer(stage, "alice")).status == 200
+    stage.service.stop()
+    before = stage.application.requests
+    assert dial(stage, "alice").get(headers=bearer(stage, "alice")).status == 500
+    assert dial(stage, None).get(headers=bearer(stage, "olga")).status == 500
+    assert stage.application.requests == before
+    stage.service.start()
+    assert dial(stage, "alice").get(headers=bearer(stage, "alice")).status == 200
+
+
+def test_service_paused_is_500(stage: NginxStage, dial: Dial) -> None:
+    """A service that hangs is not waited for, and not guessed for."""
+    process = stage.service.process
+    process.send_signal(signal.SIGSTOP)
+    try:
+        assert dial(stage, "alice").get(headers=bearer(stage, "alice")).status == 500
+        assert stage.application.requests == 0
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def test_shipped_configuration_validates_without_a_warning(stage: NginxStage) -> None:
+    """The proxy itself finds nothing wrong with deploy/nginx.conf."""
+    done = subprocess.run([*stage.nginx.command, "-t"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert not re.search(r"\[(warn|alert|emerg|crit|error)\]", done.stderr + "\n".join(stage.nginx.log("start")))
+
+
+def test_cleartext_is_no_way_in(nginx_stage: NginxStage) -> None:
+    """The ports speak TLS; a request without it is told so, and nobody is asked."""
+    before = nginx_stage.application.requests
+    for port in (nginx_stage.proxy.port, nginx_stage.proxy.ordinary_port):
+        with socket.create_connection(("127.0.0.1", port), 15) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\nhost: acme.example.test\r\nconnection: close\r\n\r\n")
+            assert plain.recv(65_536).startswith(b"HTTP/1.1 400")
+    assert nginx_stage.application.requests == before
