@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from pki_factory import Authority, chain_pem
 from world import ALICE, CA, CrlStates, Says, decide, request
 
 from authz.clock import SystemClock
+from authz.config import parse_settings
+from authz.headers import READABLE
+from authz.runtime import door_of
 from authz.telemetry import Telemetry, decision_fields
 from authz.view import Door
 
@@ -74,6 +78,41 @@ def test_readme_session_works(tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, line + done.stderr
     assert (tmp_path / "client-ca.yaml").exists()
+
+
+SETTINGS = [
+    (page, text)
+    for page in sorted(PAGES_WRITTEN)
+    for text in re.findall(r"```toml\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+]
+
+
+@pytest.mark.parametrize(("page", "text"), SETTINGS)
+def test_settings_of_the_documentation_are_settings(page: str, text: str) -> None:
+    """Each block is accepted whole, and each listener makes a door."""
+    for listener in parse_settings(tomllib.loads(text), origin=page).listener:
+        assert door_of(listener).name == listener.name
+
+
+def test_every_form_of_a_certificate_header_is_documented() -> None:
+    """By the name it has in the settings."""
+    page = (ROOT / "docs" / "doors.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE)) - {"form"} == {str(one) for one in READABLE}
+
+
+def test_nginx_page_says_what_the_operator_types(tmp_path: Path) -> None:
+    """The `authz` lines of docs/nginx.md, on a directory that has the organization."""
+    page = (ROOT / "docs" / "nginx.md").read_text(encoding="utf-8").replace("/etc/nginx/tls/", "")
+    (tmp_path / "roots.pem").write_text(Authority.root().pem)
+    lines = ["org add acme --host api.acme.example", "anchor add acme roots.pem"]
+    lines += re.findall(r"^\$ authz (.+)$", page, re.MULTILINE)
+    assert len(lines) == 4
+    for line in lines:
+        command = [sys.executable, "-m", "authz", *shlex.split(line)]
+        environment = {**os.environ, "AUTHZ_DATABASE": "sqlite:///authz.db"}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, line + done.stderr
+    assert (tmp_path / "client-ca.pem").read_text().startswith("-----BEGIN CERTIFICATE-----")
 
 
 def test_metrics_of_the_documentation_are_the_ones_exported() -> None:

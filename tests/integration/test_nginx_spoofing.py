@@ -241,7 +241,7 @@ def test_malformed_request_does_not_reach_the_application(
 def test_http_0_9_names_no_organization(nginx_stage: NginxStage) -> None:
     """A request without headers has neither host nor token."""
     before = nginx_stage.application.requests
-    assert b"200" not in raw(nginx_stage, b"GET /\r\n").partition(b"\r\n")[0]
+    assert b"MUTUAL_AUTHENTICATION_FAILED" in raw(nginx_stage, b"GET /\r\n")
     assert nginx_stage.application.requests == before
 
 
