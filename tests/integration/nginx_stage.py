@@ -115,8 +115,13 @@ class Nginx:
 
     def _workers(self) -> set[str]:
         """The workers that accept, by process id; those that are shutting down are not among them."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return {one for one in children if b"shutting down" not in Path(f"/proc/{one}/cmdline").read_bytes()}
+        accepting = set()
+        for one in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            # One that ends meanwhile accepts no more either.
+            with contextlib.suppress(OSError):
+                if b"shutting down" not in Path(f"/proc/{one}/cmdline").read_bytes():
+                    accepting.add(one)
+        return accepting
 
     def stop(self) -> None:
         """Stop it."""
