@@ -27,11 +27,12 @@ Authorities = Callable[[], Awaitable[Collection[bytes]]]
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A CRL that is held: `name` is the one it is kept under, `stored` whether the copy on disk is this one."""
+    """A CRL that is held: `name` is the one it is kept under, `octets` its length, `stored` whether that is on disk."""
 
     name: str
     held: Held
     origin: Origin
+    octets: int
     stored: bool = True
 
     @property
@@ -119,7 +120,8 @@ class Library:
             await asyncio.to_thread(self._keep.remove, kept.name)
             return
         told = origin or Origin("", None, None, held.crl.this_update, key)
-        self._copies[kept.name] = Copy(kept.name, held, told)
+        octets = (await asyncio.to_thread(kept.path.stat)).st_size
+        self._copies[kept.name] = Copy(kept.name, held, told, octets)
 
     async def _verified(self, kept: Kept, authorities: Authorities) -> tuple[Held, bytes]:
         """Raises `FetchFailed`, `Refused`, `IndexingError`, `OSError`."""
@@ -151,8 +153,9 @@ class Library:
                 with contextlib.suppress(KeepFailed):
                     await asyncio.to_thread(self._keep.note, name, origin)
                 return False, ""
+            octets = (await asyncio.to_thread(path.stat)).st_size
             problem = await self._store(name, path, origin)
-            self._copies[name] = Copy(name, held, origin, stored=not problem)
+            self._copies[name] = Copy(name, held, origin, octets, stored=not problem)
             await self._remove([one for one in self._copies.values() if one.held in replaced and one.name != name])
             return changed, problem
 

@@ -51,6 +51,9 @@ RESTART_SECONDS: Final = 5.0
 MAX_INDEXERS: Final = 2
 """Processes that read large CRLs at once."""
 
+MAX_OCTETS_EACH: Final = 512 * 1024 * 1024
+"""Octets of the CRLs that one organization's distribution points may give: a dozen with a million entries each."""
+
 MAX_NOTED: Final = 100_000
 """Leaves of which it is remembered that the distribution points of their path are known; then all are met anew."""
 
@@ -159,6 +162,7 @@ class Refresher:
             max_octets=self._fetcher.limits.size,
             authorities=rows.authorities,
             others=lambda: list(loader),
+            room=self._room,
             changed=self._publish,
         )
         await loader.bring(self._revision)
@@ -214,6 +218,15 @@ class Refresher:
     async def _index(self, source: Path | int, keys: Collection[bytes]) -> Crl:
         async with self._indexers:
             return await self._index_alone(source, keys)
+
+    def _room(self, source: Source) -> int:
+        """Octets that a source may give: one tenant's CRLs must not fill the disk that all share."""
+        if source.owner is None:
+            return MAX_OCTETS_EACH
+        given = ((one.octets, self._sources.get(one.origin.url)) for one in self._library)
+        return MAX_OCTETS_EACH - sum(
+            octets for octets, by in given if by is not None and by is not source and by.owner == source.owner
+        )
 
     def _publish(self) -> None:
         held: list[Held] = [one.held for one in self._library]
@@ -286,7 +299,8 @@ class Refresher:
             return False
         sources = [one for url in key.urls if (one := self._sources.get(url)) is not None]
         flights = [self._try(one) for one in sources]
-        await asyncio.wait(flights, timeout=self._rules.first_sight)
+        if flights:
+            await asyncio.wait(flights, timeout=self._rules.first_sight)
         for one in sources:
             # Whoever comes after need not wait for what is too slow.
             one.late = one.flight is not None

@@ -56,6 +56,11 @@ class Source:
         )
 
     @property
+    def owner(self) -> int | None:
+        """The organization whose path led to a distribution point first; None if none has since the start."""
+        return next(iter(self.authorities), None) if self.kind is CrlSourceKind.POINT else None
+
+    @property
     def refused(self) -> bool:
         """Whether what it gave last was refused, rather than not to be had."""
         return self.failures > 0 and self.outcome in _OF_CONTENT

@@ -30,7 +30,7 @@ MAX_TRIALS_EACH: Final = 2
 class Trials:
     """Tries sources. `others` gives the CRLs held that came from elsewhere, `authorities` every known CA in DER.
 
-    `changed` is called when something new is held.
+    `room` says how many octets a source may give, `changed` is called when something new is held.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Trials:
         max_octets: int,
         authorities: Callable[[], Awaitable[Collection[bytes]]],
         others: Callable[[], Collection[Held]],
+        room: Callable[[Source], int],
         changed: Callable[[], None],
     ) -> None:
         self._library = library
@@ -52,9 +53,10 @@ class Trials:
         self._max_octets = max_octets
         self._authorities = authorities
         self._others = others
+        self._room = room
         self._changed = changed
         self._all = asyncio.Semaphore(MAX_TRIALS)
-        self._each: dict[int, asyncio.Semaphore] = {}
+        self._each: dict[int | None, asyncio.Semaphore] = {}
 
     async def run(self, source: Source) -> None:
         """Try `source`; whatever comes of it, it says so itself."""
@@ -70,8 +72,7 @@ class Trials:
     async def _turn(self, source: Source) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as turns:
             if source.kind is CrlSourceKind.POINT:
-                owner = next(iter(source.authorities), 0)
-                own = self._each.setdefault(owner, asyncio.Semaphore(MAX_TRIALS_EACH))
+                own = self._each.setdefault(source.owner, asyncio.Semaphore(MAX_TRIALS_EACH))
                 await turns.enter_async_context(own)
             await turns.enter_async_context(self._all)
             yield
@@ -94,7 +95,16 @@ class Trials:
             source.succeeded(UNCHANGED, now)
             return
         with answer:
-            await self._take(source, answer.path, origin)
+            if any(one.held.crl.sha256 == answer.sha256 and one.stored for one in self._library.of(source.location)):
+                # Octet for octet what is held: a server without validators costs a transfer, and no indexing.
+                await self._library.seen(source.location, origin)
+                source.succeeded(UNCHANGED, now)
+            else:
+                room = self._room(source)
+                if answer.size > room:
+                    detail = f"{answer.size} octets, and its organization's distribution points may hold {room} more"
+                    raise FetchFailed(FailureKind.TOO_LARGE, detail)
+                await self._take(source, answer.path, origin)
         source.validators = told
 
     async def _take(self, source: Source, path: Path, origin: Origin) -> None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import gzip
+from collections.abc import AsyncIterator, Collection
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from crl_server import hangs, says
+from crl_server import Answer, dribbles, hangs, raw, resets, says
 from crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, points, serving, sha256, spki, world
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from pki_factory import NOW, Authority
 
-from authz.crl_source import CrlRules, CrlsKey, LeniencyRule, PointsKey
+from authz.crl_indexing.indexing import index_crl
+from authz.crl_source import CrlRules, CrlsKey, LeniencyRule, Limits, PointsKey
 from authz.errors import NotLoaded, Refused
 from authz.model import CrlSourceKind
-from authz.pki import Certificate, Indulgence, Leniency, TrustStore
+from authz.pki import Certificate, Crl, Indulgence, Leniency, TrustStore
 from authz.pki.names import Name
 from authz.reasons import Reason
 
@@ -199,6 +201,71 @@ async def test_good_crl_is_never_replaced_by_a_worse_one(scene: World, body: byt
     assert state.detail
     assert scene.held() == before
     assert await scene.check(alice) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (says(status="404 Not Found"), "status"),
+        (says(status="500 Internal Server Error"), "status"),
+        (says("Location: http://169.254.169.254/latest/meta-data\r\n", status="302 Found"), "redirect"),
+        (says("Content-Encoding: gzip\r\n", gzip.compress(bytes(10_000_000))), "encoding"),
+        (says(length=200 * 1024 * 1024), "too_large"),
+        (says(body=crl()[:50], length=len(crl())), "truncated"),
+        (resets(), "reset"),
+        (resets(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n0"), "truncated"),
+        (raw(b"SSH-2.0-OpenSSH\r\n"), "protocol"),
+        (hangs(), "timeout"),
+        (dribbles(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", b"0"), "timeout"),
+    ],
+)
+async def test_server_that_misbehaves_makes_no_decision_weaker(scene: World, answer: Answer, expected: str) -> None:
+    """The operator sees what it did; the revoked certificate stays revoked, the good one good."""
+    await scene.stop()
+    scene.limits = Limits(total=0.5, connect=0.3, read=0.3, size=1024 * 1024)
+    await scene.start()
+    async with serving(b"") as server:
+        alice, bob = leaf("alice", server.url), leaf("bob", server.url)
+        server.answer = says(body=crl(CA, bob))
+        assert (await scene.check(alice), await scene.check(bob)) == (GOOD, REVOKED)
+        server.answer = answer
+        scene.time.pass_by(minutes=15)
+        state = await scene.outcome(server.url, expected)
+        assert state.failures == 1
+        assert (await scene.check(alice), await scene.check(bob)) == (GOOD, REVOKED)
+
+
+async def test_same_crl_fetched_again_is_not_read_again(tmp_path: Path) -> None:
+    """A server that gives nothing to ask with costs a transfer, and no process."""
+    async with world(tmp_path, start=False) as scene, serving(crl(CA, *range(1, 2_000))) as server:
+        read: list[object] = []
+
+        async def counted(source: Path | int, keys: Collection[bytes]) -> Crl:
+            read.append(source)
+            return await index_crl(source, keys)
+
+        scene.index = counted
+        await scene.start()
+        assert await scene.check(leaf("alice", server.url)) == GOOD
+        scene.time.pass_by(minutes=15)
+        await scene.outcome(server.url, "unchanged")
+    assert len(read) == 1
+
+
+async def test_crls_of_one_organizations_points_are_bounded_in_octets(
+    scene: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They share a disk with everybody else's; another organization has its own share."""
+    other = ROOT.intermediate("Other")
+    scene.rows.cas.append(other)
+    scene.trust = TrustStore([Certificate.parse(ROOT.der)], [Certificate.parse(one.der) for one in (CA, other)])
+    monkeypatch.setattr("authz.crl_source.refresher.MAX_OCTETS_EACH", len(crl()) * 3 // 2)
+    async with serving(crl()) as first, serving(crl(other)) as second:
+        assert await scene.check(leaf("alice", first.url)) == GOOD
+        assert await scene.check(leaf("alice", second.url, by=other)) == UNKNOWN
+        assert scene.state(second.url).outcome == "too_large"
+    async with serving(crl(other)) as third:
+        assert await scene.check(leaf("alice", third.url, by=other), EVIL) == GOOD
 
 
 async def test_operator_can_have_a_source_tried_now(scene: World) -> None:
