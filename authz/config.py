@@ -199,8 +199,11 @@ class LeniencySettings(_Section):
     @field_validator("issuer")
     @classmethod
     def _name(cls, issuer: str | None) -> str | None:
-        if issuer is not None:
-            x509.Name.from_rfc4514_string(issuer)
+        try:
+            if issuer is not None:
+                x509.Name.from_rfc4514_string(issuer)
+        except ValueError as error:
+            raise ValueError("not a name as RFC 4514 writes it: CN=Issuing CA,O=Example") from error
         return issuer
 
 

@@ -130,7 +130,9 @@ def forecast(
 
 
 def _row_of_added(one: StoredCrl, now: datetime) -> Row:
-    return {**_describe(one), "source": "added", "left": _left(one.crl.next_update, now), "problem": ""}
+    crl = one.crl
+    when = {"age": _span(now - crl.this_update), "left": _left(crl.next_update, now)}
+    return {**_describe(one), "source": "added", **when, "problem": ""}
 
 
 def _row_of_fetched(one: FetchedCrl, source: CrlSourceState | None, now: datetime) -> Row:
@@ -142,6 +144,7 @@ def _row_of_fetched(one: FetchedCrl, source: CrlSourceState | None, now: datetim
         "next_update": one.next_update,
         "sha256": one.sha256,
         "source": one.location,
+        "age": _span(now - one.this_update),
         "left": _left(one.next_update, now),
         "problem": "" if source is None or not source.failures else f"{source.outcome}: {source.detail}",
     }
@@ -151,7 +154,7 @@ def _row_of_source(one: CrlSourceState) -> Row:
     """A source in the list: what it gave last, or why it gave nothing."""
     nothing = dict.fromkeys(("issuer", "number", "entries", "this_update", "next_update", "sha256"))
     problem = f"{one.outcome}: {one.detail}" if one.failures else one.outcome or "not tried yet"
-    return {**nothing, "source": one.location, "left": "", "problem": problem}
+    return {**nothing, "source": one.location, "age": "", "left": "", "problem": problem}
 
 
 def _details_of_fetched(one: FetchedCrl, source: CrlSourceState | None) -> Row:
@@ -168,15 +171,17 @@ def _details(one: StoredCrl) -> Row:
 
 
 def _left(next_update: datetime | None, now: datetime) -> str:
-    """Until nextUpdate, in the largest unit that says something."""
     if next_update is None:
         return "no nextUpdate"
-    minutes = int((next_update - now).total_seconds() // 60)
-    if minutes < 0:
-        return "expired"
-    for size, unit in ((2 * 24 * 60, "d"), (2 * 60, "h")):
-        if minutes >= size:
-            return f"{minutes // (size // 2)} {unit}"
+    return "expired" if next_update < now else _span(next_update - now)
+
+
+def _span(time: timedelta) -> str:
+    """In the largest unit of which there are at least two."""
+    minutes = int(time.total_seconds() // 60)
+    for size, unit in ((24 * 60, "d"), (60, "h")):
+        if minutes >= 2 * size:
+            return f"{minutes // size} {unit}"
     return f"{minutes} min"
 
 

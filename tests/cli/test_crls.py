@@ -51,6 +51,7 @@ def test_list_shows_where_each_crl_came_from_and_what_is_left(acme: Run) -> None
     assert [row["source"] for row in found] == ["added", "added", URL]
     assert (found[2]["number"], found[2]["entries"], found[2]["problem"]) == (7, 3, "")
     assert found[2]["left"] in {"4 h", "5 h"}
+    assert [row["age"] for row in found[:2]] == ["60 min", "60 min"]
 
 
 def test_list_shows_what_failed_last(acme: Run) -> None:
