@@ -32,12 +32,15 @@ from pki_factory import NOW
 from world import ALICE, CA, MemoryView, Says, request, standard_view
 
 from authz.clock import SystemClock
+from authz.config import Settings
+from authz.crl_keeping import KeptCrls
 from authz.decision import Allow, Decision, evaluate
 from authz.directory import DirectoryReader, Store
 from authz.directory.migrate import migrate
 from authz.directory.reader import MAX_BATCH
 from authz.identity import UserNameHeader
 from authz.model import CheckRequest, Enforcement, Organization, Registration
+from authz.pki import CrlStore
 from authz.service import Service
 from authz.telemetry import Telemetry
 from authz.view import Door
@@ -74,7 +77,7 @@ def core() -> None:
     assert isinstance(evaluate(known, DOOR, view, NOW), Allow)
     floor, warm, cold = [], [], []
     for part in range(ROUNDS):
-        floor.append(microseconds(lambda: key.verify(signature, body, algorithm), 500))  # type: ignore[union-attr, call-arg, arg-type]
+        floor.append(microseconds(lambda: key.verify(signature, body, algorithm), 500))  # type: ignore[call-arg, arg-type]
         warm.append(microseconds(lambda: evaluate(known, DOOR, view, NOW), 2_000))
         fresh = iter(news[part * 100 : part * 100 + 100])
         cold.append(microseconds(lambda: evaluate(next(fresh), DOOR, view, NOW), 100))  # noqa: B023 - called at once
@@ -192,10 +195,11 @@ async def _checks(service: Service, users: list[str], at_once: int) -> float:
 
 async def _look_ups(url: str, users: list[str]) -> None:
     clock = SystemClock()
+    crls = KeptCrls(Settings(database=url), CrlStore())
     for at_once in (1, MAX_BATCH):
         rounds = []
         for _ in range(ROUNDS):
-            directory = DirectoryReader(url, monotonic=clock.monotonic, warn=print)
+            directory = DirectoryReader(url, crls, monotonic=clock.monotonic, warn=print)
             await directory.start()
             service = Service(directory, clock, Telemetry(BytesIO(), log_decisions=False))
             await _checks(service, users[:1], 1)

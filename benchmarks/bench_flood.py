@@ -35,7 +35,7 @@ from authz.pki import Certificate, Crl
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 LIFE = {"not_before": NOW - timedelta(days=1), "not_after": NOW + timedelta(days=30)}
-CRL_LIFE = {"this_update": NOW - timedelta(hours=1), "next_update": NOW + timedelta(days=1)}
+CRL_SINCE, CRL_UNTIL = NOW - timedelta(hours=1), NOW + timedelta(days=1)
 SECONDS = 4.0
 LEAVES = 10_000
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -57,7 +57,7 @@ class Tenant:
         store.add_anchors(self.name, [parsed(self.root)])
         store.add_intermediates(self.name, [parsed(self.ca)])
         for one in (self.root, self.ca):
-            store.add_crl(Crl(one.crl(**CRL_LIFE)), NOW)
+            store.add_crl(Crl(one.crl(this_update=CRL_SINCE, next_update=CRL_UNTIL)), NOW)
         store.add_user(self.name, "alice")
         store.register(self.name, "alice", parsed(self.alice), now=NOW)
 
