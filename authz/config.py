@@ -99,13 +99,28 @@ class HopSettings(_Section):
     names: tuple[str, ...] = Field(min_length=1, description="DNS or URI names of the gateways, compared exactly.")
 
 
+class TlsSettings(_Section):
+    """Mutual TLS with the proxy, for a listener at a TCP address; files are read again when they change."""
+
+    certificate: Path = Field(description="PEM file of the service's certificate, its chain behind it.")
+    key: Path = Field(description="PEM file of its key.")
+    client_ca: Path = Field(description="PEM file of the CAs that the proxy's certificate must verify to.")
+    names: tuple[str, ...] = Field(min_length=1, description="DNS or URI names of the proxies, compared exactly.")
+
+
 class ListenerSettings(_Section):
     """A door: where a proxy asks, and what is believed there."""
 
     name: str = Field("envoy", pattern=r"^[a-z0-9-]{1,32}$", description="The listener's name in logs and metrics.")
-    address: str = Field("unix:/run/authz/authz.sock", description="unix:/path, or 127.0.0.1:port.")
+    address: str = Field(
+        "unix:/run/authz/authz.sock", description="unix:/path, 127.0.0.1:port, or with tls any IP:port."
+    )
     socket_mode: int = Field(0o660, ge=0, le=0o777, description="Rights of a Unix socket.")
     socket_group: str | None = Field(None, description="Group of a Unix socket; the proxy must be in it.")
+    unsafe_plaintext: bool = Field(
+        False, description="Listen beyond loopback without tls: whoever can connect can claim any certificate."
+    )
+    tls: TlsSettings | None = Field(None, description="Mutual TLS with the proxy; none if absent.")
     prefix: EndpointPath = Field("/v1/check", description="Where Envoy asks with path_prefix.")
     fixed_path: EndpointPath = Field("/v1/verify", description="Where Envoy asks with path_override.")
     auth_request_path: EndpointPath = Field("/v1/auth", description="Where nginx asks with auth_request.")
@@ -141,6 +156,13 @@ class ListenerSettings(_Section):
             raise ValueError("the statement needs a header of its own")
         if self.hops and self.certificate.form not in WITH_HOPS:
             raise ValueError(f"{self.certificate.form} has no elements for hops")
+        return self
+
+    @model_validator(mode="after")
+    def _reached(self) -> ListenerSettings:
+        """One transport, and nothing that is set and means nothing."""
+        if self.tls is not None and (self.address.startswith("unix:") or self.unsafe_plaintext):
+            raise ValueError("tls is for a TCP address, and goes with no unsafe_plaintext")
         return self
 
 

@@ -7,13 +7,22 @@ import gc
 import os
 import signal
 import socket
+from functools import partial
 
 import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.clock import SystemClock
-from authz.config import HopSettings, IdentitySettings, ListenerSettings, PayloadSettings, Settings, UserNameSettings
+from authz.config import (
+    HopSettings,
+    IdentitySettings,
+    ListenerSettings,
+    PayloadSettings,
+    Settings,
+    TlsSettings,
+    UserNameSettings,
+)
 from authz.crl_keeping import refresher_of
 from authz.crl_source import Refresher
 from authz.directory import CrlLedger, DirectoryReader, History, HistoryLimits
@@ -30,6 +39,7 @@ from authz.web.checks import Checks, Endpoints
 from authz.web.ops import Ops
 from authz.web.server import Handler, Server
 from authz.web.sockets import listen, remove, socket_inode
+from authz.web.tls import HANDSHAKE_SECONDS, ReloadingContext, TlsFiles
 
 
 class Runtime:
@@ -98,10 +108,13 @@ class Runtime:
     async def _listen(
         self, name: str, address: str, handler: Handler, listener: ListenerSettings | None = None
     ) -> None:
+        tls = None if listener is None or listener.tls is None else self._tls(name, listener.tls)
         if listener is None:
             opened = listen(address)
         else:
-            opened = listen(address, mode=listener.socket_mode, group=listener.socket_group)
+            anywhere = tls is not None or listener.unsafe_plaintext
+            opened = listen(address, mode=listener.socket_mode, group=listener.socket_group, anywhere=anywhere)
+            self._warn_of_plaintext(listener)
         unix = opened.family == socket.AF_UNIX
         self._inodes.append((address, socket_inode(address)))
         loop = asyncio.get_running_loop()
@@ -109,10 +122,22 @@ class Runtime:
         if unix:
             listening = await loop.create_unix_server(server, sock=opened)
         else:
-            listening = await loop.create_server(server, sock=opened)
+            patience = None if tls is None else HANDSHAKE_SECONDS
+            listening = await loop.create_server(server, sock=opened, ssl=tls, ssl_handshake_timeout=patience)
         self._servers.append((listening, server))
         self.addresses[name] = address if unix else "{}:{}".format(*opened.getsockname()[:2])
         self.telemetry.say("listening", door=name, address=self.addresses[name])
+
+    def _tls(self, door: str, settings: TlsSettings) -> ReloadingContext:
+        files = TlsFiles(settings.certificate, settings.key, settings.client_ca)
+        refused = partial(self.telemetry.proxy_refused, door)
+        return ReloadingContext(files, frozenset(settings.names), refused=refused, warn=self.telemetry.warn)
+
+    def _warn_of_plaintext(self, listener: ListenerSettings) -> None:
+        if listener.unsafe_plaintext:
+            self.telemetry.warn(
+                f"unsafe_plaintext: whoever can connect to {listener.address} can claim any certificate of any user"
+            )
 
     @property
     def ready(self) -> bool:

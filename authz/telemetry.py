@@ -75,6 +75,9 @@ class Telemetry:
         self._rejected = Counter(
             "authz_requests_rejected", "Requests that could not be read at all.", registry=self.registry
         )
+        self._proxies = Counter(
+            "authz_proxies_refused", "Connections whose TLS handshake failed.", ("door",), registry=self.registry
+        )
         self._failures = Counter("authz_failures", "Checks that failed inside.", registry=self.registry)
         self._unwritten = Counter("authz_log_unwritten", "Log lines that could not be written.", registry=self.registry)
         self._lost = Counter("authz_history_lost", "Decisions that the history could not keep.", registry=self.registry)
@@ -131,6 +134,11 @@ class Telemetry:
         self._rejected.inc()
         name, reason = "" if error is None else type(error).__name__, Reason.REQUEST_MALFORMED.value
         self._write("warning", "rejected", reason=reason, status=status, error=name)
+
+    def proxy_refused(self, door: str, why: str) -> None:
+        """Count and log a connection that is no allowed proxy's."""
+        self._proxies.labels(door).inc()
+        self._write("warning", "proxy_refused", door=door, detail=shown(why))
 
     def lost(self, decisions: int) -> None:
         """Count decisions that the history could not keep."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from authz.cli import app
-from authz.config import HopSettings, IdentitySettings, ListenerSettings, Settings
+from authz.config import HopSettings, IdentitySettings, ListenerSettings, Settings, TlsSettings
 from authz.reasons import Gate, Reason
 
 ROOT = Path(__file__).parents[1]
@@ -66,6 +66,7 @@ def settings_page() -> str:
     for model in get_args(get_args(IdentitySettings)[0]):
         kind = get_args(model.model_fields["kind"].annotation)[0]
         lines += _table(f"`[[listener.identity]]`, kind `{kind}`", model)
+    lines += _table("`[listener.tls]`", TlsSettings)
     lines += _table("`[[listener.hops]]`", HopSettings)
     for name, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):

@@ -14,6 +14,7 @@ from authz.identity import BearerToken, KeyRing
 from authz.model import StatementForm
 from authz.runtime import door_of
 
+TLS = {"certificate": "a.pem", "key": "a.key", "client_ca": "ca.pem", "names": ["gateway.test"]}
 KEYS = KeyRing(monotonic=lambda: 0.0, warn=print)
 
 
@@ -60,6 +61,10 @@ def test_defaults_are_the_shipped_proxys() -> None:
             },
             "hops",
         ),
+        ({"listener": [{"tls": TLS}]}, "TCP address"),
+        ({"listener": [{"address": "[::1]:1", "tls": TLS, "unsafe_plaintext": True}]}, "unsafe_plaintext"),
+        ({"listener": [{"address": "[::1]:1", "tls": TLS | {"names": []}}]}, "names"),
+        ({"listener": [{"address": "[::1]:1", "tls": {"certificate": "a", "key": "b"}}]}, "client_ca"),
         ({"listener": [{"prefix": "v1"}]}, "prefix"),
         ({"listener": [{"prefix": "/v1/"}]}, "prefix"),
         ({"listener": [{"socket_mode": "0999"}]}, "socket_mode"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from proxy_tls import MESH, PROXY, client, proxy, server, write
 from world import Says
 
 from authz.config import Settings, parse_settings
@@ -20,6 +21,9 @@ from authz.runtime import Runtime
 from authz.telemetry import Telemetry
 from authz.view import Door
 from authz.web.checks import Checks, Endpoints
+
+REFUSED = ("http", "https")
+TLS = {"certificate": "/no.pem", "key": "/no.key", "client_ca": "/no.pem", "names": [PROXY]}
 
 
 def settings(folder: Path, **changes: object) -> Settings:
@@ -77,6 +81,8 @@ async def test_stopped_service_leaves_no_socket(tmp_path: Path) -> None:
         ({"listener": [{"address": "0.0.0.0:1"}]}, ConfigError),
         ({"ops": {"address": "0.0.0.0:1"}}, ConfigError),
         ({"listener": [{"address": "unix:/no/such/folder/s.sock"}]}, ConfigError),
+        ({"listener": [{"address": "0.0.0.0:0"}]}, ConfigError),
+        ({"listener": [{"address": "127.0.0.1:0", "tls": TLS}]}, ConfigError),
     ],
 )
 async def test_service_that_cannot_be_set_up_does_not_start(
@@ -87,6 +93,38 @@ async def test_service_that_cannot_be_set_up_does_not_start(
     with pytest.raises(error):
         await made.start()
     assert not (tmp_path / "s.sock").exists()
+
+
+async def test_listener_with_tls_answers_nobody_without_it(tmp_path: Path) -> None:
+    """Neither in plain text nor without a certificate; the metrics tell."""
+    write(tmp_path, "server", server())
+    write(tmp_path, "ca", MESH)
+    write(tmp_path, "proxy", proxy())
+    files = {key: str(tmp_path / name) for key, name in (("certificate", "server.pem"), ("key", "server.key"))}
+    tls = {**files, "client_ca": str(tmp_path / "ca.pem"), "names": [PROXY]}
+    made = Runtime(settings(tmp_path, listener=[{"address": "0.0.0.0:0", "tls": tls}]), Telemetry(BytesIO()))
+    await made.start()
+    url = "://127.0.0.1:" + made.addresses["envoy"].rpartition(":")[2] + "/v1/check/"
+    async with aiohttp.ClientSession() as session:
+        for scheme in REFUSED:
+            with pytest.raises(aiohttp.ClientError):
+                await session.get(scheme + url, ssl=client(tmp_path, None))
+        async with session.get("https" + url, ssl=client(tmp_path, "proxy")) as answer:
+            assert answer.status == 403
+    await made.stop()
+    # The client tries again by itself.
+    refused = made.telemetry.registry.get_sample_value("authz_proxies_refused_total", {"door": "envoy"})
+    assert refused is not None
+    assert refused >= len(REFUSED)
+
+
+async def test_plaintext_beyond_loopback_is_warned_of_at_every_start(tmp_path: Path) -> None:
+    """It was asked for by a name that says what it is."""
+    log = BytesIO()
+    made = Runtime(settings(tmp_path, listener=[{"address": "0.0.0.0:0", "unsafe_plaintext": True}]), Telemetry(log))
+    await made.start()
+    await made.stop()
+    assert b"can claim any certificate" in log.getvalue()
 
 
 async def test_directory_that_is_no_database_refuses_to_start(tmp_path: Path) -> None:

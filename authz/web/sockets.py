@@ -1,4 +1,4 @@
-"""The listening sockets: a Unix socket that only a group can connect to, or loopback."""
+"""The listening sockets: a Unix socket that only a group can connect to, loopback, or what the caller answers for."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ UNIX = "unix:"
 BACKLOG = 1024
 
 
-def listen(address: str, *, mode: int = 0o660, group: str | None = None) -> socket.socket:
-    """A listening socket at `unix:/path` or `address:port` (loopback only; `[::1]:port` for IPv6).
+def listen(address: str, *, mode: int = 0o660, group: str | None = None, anywhere: bool = False) -> socket.socket:
+    """A listening socket at `unix:/path` or `address:port` (`[::1]:port` for IPv6).
 
     Whoever can connect can claim any certificate, so a Unix socket has `mode` and `group`, and TCP
-    beyond loopback is refused. Raises `ConfigError`.
+    beyond loopback is refused unless the caller says `anywhere`. Raises `ConfigError`.
     """
     try:
         if address.startswith(UNIX):
             return _unix(Path(address.removeprefix(UNIX)), mode, group)
-        return _tcp(address)
+        return _tcp(address, anywhere=anywhere)
     except OSError as error:
         raise ConfigError(f"cannot listen at {address}: {error.strerror or error}") from error
 
@@ -85,7 +85,7 @@ def _group(name: str) -> int:
         raise ConfigError(f"there is no group {name}", hint="create it, and put the proxy into it") from None
 
 
-def _tcp(address: str) -> socket.socket:
+def _tcp(address: str, *, anywhere: bool) -> socket.socket:
     host, _, port = address.rpartition(":")
     ip: ipaddress.IPv4Address | ipaddress.IPv6Address | None
     try:
@@ -95,10 +95,10 @@ def _tcp(address: str) -> socket.socket:
         ip, number = None, -1
     if ip is None or not 0 <= number <= 0xFFFF:
         raise ConfigError(f"not an address: {address}", hint="write unix:/path, 127.0.0.1:port or [::1]:port")
-    if not ip.is_loopback:
+    if not ip.is_loopback and not anywhere:
         raise ConfigError(
             f"{address} is not loopback, and whoever connects there can claim any certificate",
-            hint="listen on a Unix socket or on 127.0.0.1",
+            hint="listen on a Unix socket or on 127.0.0.1, or give a listener its [listener.tls] (docs/doors.md)",
         )
     family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
     opened = socket.socket(family, socket.SOCK_STREAM)

@@ -100,6 +100,12 @@ def test_address_beyond_loopback_or_none_is_refused(address: str) -> None:
     assert caught.value.hint
 
 
+def test_address_beyond_loopback_is_listened_at_where_the_caller_answers_for_it() -> None:
+    """Behind mutual TLS, or where the operator said so."""
+    with closing(listen("0.0.0.0:0", anywhere=True)) as opened:
+        assert opened.getsockname()[1] > 0
+
+
 def test_folder_that_is_missing_is_a_configuration_error(tmp_path: Path) -> None:
     """And not a traceback."""
     with pytest.raises(ConfigError, match="cannot listen"):

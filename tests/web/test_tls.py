@@ -1,0 +1,241 @@
+"""Mutual TLS with the proxy, on the event loop that serves: who is let in, and what a change of the files does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import cast
+
+import proxy_tls
+import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from pki_factory import Authority, Minted
+from proxy_tls import FOREIGN, MESH, NOW, PROXY, client, proxy, server, write
+
+from authz.errors import ConfigError
+from authz.telemetry import Telemetry
+from authz.web.server import Server
+from authz.web.tls import ReloadingContext, TlsFiles
+
+DNS = "gateway.mesh.example"
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+HTTP = b"GET / HTTP/1.1\r\nhost: authz\r\n\r\n"
+
+
+class Scene:
+    """A server with TLS files in a folder; `reached` counts the requests that it read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files = TlsFiles(folder / "server.pem", folder / "server.key", folder / "ca.pem")
+        self.refused: list[str] = []
+        self.warnings: list[str] = []
+        self.reached = 0
+        self.port = 0
+        write(folder, "server", server())
+        write(folder, "ca", MESH)
+
+    def context(self) -> ReloadingContext:
+        """The server's context."""
+        names = frozenset({PROXY, DNS})
+        return ReloadingContext(self.files, names, refused=self.refused.append, warn=self.warnings.append)
+
+    async def answer(self, _request: web.BaseRequest) -> web.Response:
+        """What every request that is read gets."""
+        self.reached += 1
+        return web.Response(text="reached")
+
+    async def connect(
+        self, name: str | None, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A proxy connects; with TLS 1.3 it learns only later whether it was let in."""
+        return await asyncio.open_connection("127.0.0.1", self.port, ssl=client(self.folder, name, version))
+
+    async def ask(self, name: str | None, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> str:
+        """What a proxy gets for one request: "200", or nothing."""
+        try:
+            reader, writer = await self.connect(name, version)
+            writer.write(HTTP)
+            first = await reader.readline()
+            writer.close()
+        except OSError:
+            return ""
+        return first.split()[1].decode() if first else ""
+
+    async def served(self) -> x509.Certificate:
+        """The certificate that a new connection is shown."""
+        _, writer = await self.connect("proxy")
+        der = cast("ssl.SSLObject", writer.get_extra_info("ssl_object")).getpeercert(binary_form=True)
+        writer.close()
+        return x509.load_der_x509_certificate(der or b"")
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    """A server that listens."""
+    made = Scene(tmp_path)
+    write(tmp_path, "proxy", proxy())
+    handler = Server(made.answer, Telemetry(BytesIO()))
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(handler, "127.0.0.1", 0, ssl=made.context(), ssl_handshake_timeout=0.5)
+    made.port = listening.sockets[0].getsockname()[1]
+    yield made
+    listening.close()
+    await handler.shutdown(1)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("one", [proxy(), proxy(DNS), proxy("other.example", x509.UniformResourceIdentifier(PROXY))])
+async def test_proxy_with_an_allowed_name_is_let_in(scene: Scene, one: Minted, version: ssl.TLSVersion) -> None:
+    """By DNS or URI name; Envoy speaks TLS 1.2 unless it is told otherwise."""
+    write(scene.folder, "proxy", one)
+    assert await scene.ask("proxy", version) == "200"
+    assert (scene.reached, scene.refused) == (1, [])
+
+
+ELSEWHERE = MESH.intermediate("Hidden", **proxy_tls.LIFE)
+
+REFUSED: dict[str, tuple[Minted, str]] = {
+    "another name": (proxy("other.mesh.example"), "no allowed name, but: other.mesh.example"),
+    "name as another kind": (proxy(x509.RFC822Name("gateway@mesh.example")), "no allowed name, but: none"),
+    "name in capitals": (proxy("GATEWAY.mesh.example"), "no allowed name"),
+    "wildcard": (proxy("*.mesh.example"), "no allowed name"),
+    "name with more behind": (proxy(x509.UniformResourceIdentifier(PROXY + "/x")), "no allowed name"),
+    "common name only": (MESH.leaf(DNS, **proxy_tls.LIFE), "no allowed name"),
+    "another CA": (proxy(by=FOREIGN), "certificate verify failed"),
+    "expired": (proxy(not_after=NOW - timedelta(hours=1)), "certificate has expired"),
+    "not yet": (proxy(not_before=NOW + timedelta(hours=1)), "not yet valid"),
+    "for servers": (server(MESH, DNS), "unsuitable certificate purpose"),
+    "issuer left out": (proxy(by=ELSEWHERE), "certificate verify failed"),
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("one", "told"), REFUSED.values(), ids=list(REFUSED))
+async def test_proxy_that_is_not_allowed_asks_nothing(
+    scene: Scene, one: Minted, told: str, version: ssl.TLSVersion
+) -> None:
+    """The handshake fails, and the operator reads why."""
+    write(scene.folder, "proxy", one)
+    assert await scene.ask("proxy", version) == ""
+    assert scene.reached == 0
+    assert [told in each for each in scene.refused] == [True], scene.refused
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_proxy_without_a_certificate_asks_nothing(scene: Scene, version: ssl.TLSVersion) -> None:
+    """Whoever reaches the port."""
+    assert await scene.ask(None, version) == ""
+    assert (scene.reached, len(scene.refused)) == (0, 1)
+    assert "did not return a certificate" in scene.refused[0]
+
+
+@pytest.mark.parametrize("sent", [HTTP, b"\x16\x03\x01\xff\xff" + bytes(64), b""])
+async def test_connection_that_is_no_tls_is_ended(scene: Scene, sent: bytes) -> None:
+    """Plain HTTP, a record that is none, silence: within the bound."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", scene.port)
+    writer.write(sent)
+    with contextlib.suppress(OSError):
+        assert b"HTTP" not in await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    assert scene.reached == 0
+    assert await scene.ask("proxy") == "200"
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+async def test_tls_before_1_2_is_refused(scene: Scene) -> None:
+    """A client of old."""
+    old = client(scene.folder, "proxy", ssl.TLSVersion.TLSv1_1)
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    with contextlib.suppress(OSError):
+        await asyncio.open_connection("127.0.0.1", scene.port, ssl=old)
+    assert (scene.reached, len(scene.refused)) == (0, 1)
+    assert "UNSUPPORTED_PROTOCOL" in scene.refused[0]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_no_session_is_resumed_by_ticket(scene: Scene, version: ssl.TLSVersion) -> None:
+    """It would outlive the CA that let it in."""
+    _, writer = await scene.connect("proxy", version)
+    writer.write(HTTP)
+    found = cast("ssl.SSLObject", writer.get_extra_info("ssl_object")).session
+    assert found is None or not found.has_ticket
+    writer.close()
+
+
+async def test_renewed_certificate_is_shown_to_the_next_connection(scene: Scene) -> None:
+    """And the one that is open goes on."""
+    reader, writer = await scene.connect("proxy")
+    fresh = server()
+    write(scene.folder, "server", fresh)
+    assert await scene.served() == fresh.certificate
+    writer.write(HTTP)
+    assert b"200" in await reader.readline()
+    writer.close()
+
+
+async def test_exchanged_ca_lets_in_the_new_proxies_only(scene: Scene) -> None:
+    """Without a restart."""
+    write(scene.folder, "new", proxy(by=FOREIGN))
+    write(scene.folder, "ca", FOREIGN)
+    assert [await scene.ask(one) for one in ("new", "proxy")] == ["200", ""]
+
+
+async def test_files_that_cannot_be_used_leave_the_last_good_ones(scene: Scene) -> None:
+    """A renewal that goes wrong is told once, and ends nothing; one that comes right is taken."""
+    before = await scene.served()
+    (scene.folder / "server.key").write_text("not a key")
+    assert [await scene.served() for _ in range(2)] == [before, before]
+    assert len(scene.warnings) == 1
+    assert "last good ones stay" in scene.warnings[0]
+    fresh = server()
+    write(scene.folder, "server", fresh)
+    assert await scene.served() == fresh.certificate
+
+
+async def test_key_of_another_certificate_leaves_the_last_good_ones(scene: Scene) -> None:
+    """Half of a renewal."""
+    before = await scene.served()
+    write(scene.folder, "half", server())
+    (scene.folder / "half.pem").replace(scene.folder / "server.pem")
+    assert await scene.served() == before
+    (scene.folder / "half.key").replace(scene.folder / "server.key")
+    assert await scene.served() != before
+
+
+async def test_files_that_are_gone_leave_the_last_good_ones(scene: Scene) -> None:
+    """A mount that went away, told once."""
+    before = await scene.served()
+    (scene.folder / "ca.pem").unlink()
+    assert [await scene.served() for _ in range(2)] == [before, before]
+    assert len(scene.warnings) == 1
+
+
+@pytest.mark.parametrize("name", ["server.pem", "server.key", "ca.pem"])
+@pytest.mark.parametrize("text", [None, "", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"])
+def test_files_that_cannot_be_used_at_the_start_refuse(tmp_path: Path, name: str, text: str | None) -> None:
+    """With the names of the files."""
+    made = Scene(tmp_path)
+    (tmp_path / name).unlink()
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match="TLS files cannot be used") as caught:
+        made.context()
+    assert name in caught.value.hint
+
+
+def test_encrypted_key_refuses_and_does_not_ask_at_the_terminal(tmp_path: Path) -> None:
+    """A service has nobody to ask."""
+    made = Scene(tmp_path)
+    key = Authority.root("K").key
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    (tmp_path / "server.key").write_bytes(pem)
+    with pytest.raises(ConfigError, match="encrypted"):
+        made.context()
