@@ -53,7 +53,7 @@ def accept(new: Held, held: Iterable[Held], now: datetime) -> list[Held]:
         raise FetchFailed(FailureKind.NOT_YET, f"{new.known_as} begins later than now")
     for one in mine:
         if one.crl.is_delta == new.crl.is_delta:
-            _check_order(new, one)
+            check_newer(new, one)
     stay = [one for one in mine if one.crl.is_delta and not new.crl.replaces(one.crl)]
     if new.crl.is_delta and len(stay) >= MAX_DELTAS:
         detail = f"{len(stay)} delta CRLs of {new.crl.issuer.text} wait for a complete one"
@@ -61,9 +61,9 @@ def accept(new: Held, held: Iterable[Held], now: datetime) -> list[Held]:
     return [one for one in mine if new.crl.replaces(one.crl)]
 
 
-def _check_order(new: Held, held: Held) -> None:
-    """Raises `FetchFailed` unless `new` is the newer one, by number and date alike."""
-    if new.crl.supersedes(held.crl):
+def check_newer(new: Held, held: Held) -> None:
+    """Raises `FetchFailed` (older, disagrees) unless `new` is the newer one, by number and date alike, or the same."""
+    if new.crl.sha256 == held.crl.sha256 or new.crl.supersedes(held.crl):
         return
     if held.crl.supersedes(new.crl):
         raise FetchFailed(FailureKind.OLDER, f"{new.known_as} is older than {held.known_as}, which is held")

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from authz.crl_source.acceptance import Held, accept
+from authz.crl_source.acceptance import Held, accept, check_newer
 from authz.crl_source.failures import FailureKind, FetchFailed
 from authz.crl_source.keep import Keep, KeepFailed, Kept, Origin, name_of
 from authz.crl_source.reading import Index, read_crl
@@ -146,6 +146,9 @@ class Library:
             replaced = accept(new, [*others, *(one.held for one in self)], now)
             name = _name(new, origin.signer)
             before = self._copies.get(name)
+            if before is not None:
+                # What is held elsewhere as well, in the directory say, passes for itself: not for what is newer here.
+                check_newer(new, before.held)
             changed = before is None or before.held.crl.sha256 != new.crl.sha256
             held = new if changed or before is None else before.held
             if not changed and before is not None and before.stored:

@@ -484,6 +484,27 @@ async def test_crl_older_than_the_directorys_is_not_taken(scene: World) -> None:
     assert await scene.check(PLAIN) == REVOKED
 
 
+async def test_replay_of_the_directorys_older_crl_replaces_nothing_newer(scene: World) -> None:
+    """That it is held as well, from when an operator added it, is no reason to go back."""
+    alice = leaf("alice")
+    old = crl(number=1, hours=9)
+    scene.rows.added.append((old, CA))
+    scene.refresher.directory_read(2)
+    await scene.until(lambda: len(scene.held()) == 2)
+    async with serving(b"") as server:
+        bob = leaf("bob", server.url)
+        server.answer = says(body=crl(CA, alice, number=2, hours=5))
+        assert await scene.check(bob) == GOOD
+        await scene.outcome(server.url, "accepted")
+        assert await scene.check(alice) == REVOKED
+        server.answer = says(body=old)
+        tried = sum(scene.refresher.outcomes.values())
+        scene.ledger.wanted = [server.url]
+        await scene.until(lambda: sum(scene.refresher.outcomes.values()) > tried)
+        assert scene.state(server.url).outcome == "older"
+        assert await scene.check(alice) == REVOKED
+
+
 async def test_directory_that_cannot_be_read_refuses_the_start(tmp_path: Path) -> None:
     """Nothing is decided without it."""
     async with world(tmp_path, start=False) as scene:
