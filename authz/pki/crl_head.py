@@ -75,11 +75,12 @@ def issuer_of(start: bytes, size: int) -> Name:
         if tag == der.INTEGER:  # version, absent in version 1
             after = der.element(start, after, end)[2]
         stop = der.element(start, after, end)[2]
+        if stop > len(start):
+            raise ValueError("the name of the CRL's issuer is too long")
+        # No strict parser has seen it yet: lengths within it may lead anywhere.
+        return Name.read(start[after:stop])
     except IndexError:
         raise ValueError("the CRL's issuer is not where it should be") from None
-    if stop > len(start):
-        raise ValueError("the name of the CRL's issuer is too long")
-    return Name.read(start[after:stop])
 
 
 class CrlHead:

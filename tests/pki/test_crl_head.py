@@ -119,6 +119,14 @@ def test_crl_without_its_entries_says_the_same(data: bytes) -> None:
     assert len(parsed) == 0
 
 
+def test_issuer_with_lengths_that_lead_astray_is_refused() -> None:
+    """Nobody has verified or parsed it yet, and whoever serves it chose its octets."""
+    data = CA.crl()
+    at = data.index(b"\x06\x03\x55\x04\x03")  # the attribute's type, id-at-commonName
+    with pytest.raises(ValueError, match="not where it should be"):
+        issuer_of(data[: at + 1] + b"\xee" + data[at + 2 :], len(data))
+
+
 @pytest.mark.parametrize("version_2", [True, False])
 def test_issuer_is_found_in_the_beginning_of_a_crl(version_2: bool) -> None:
     """Nothing but its name is read: not the entries, and not all of the file."""
