@@ -85,6 +85,7 @@ _OF_CONTENT = frozenset(
         FailureKind.SIGNER_UNKNOWN,
         FailureKind.ALGORITHM,
         FailureKind.UNUSABLE,
+        FailureKind.NOT_YET,
         FailureKind.OLDER,
         FailureKind.DISAGREES,
         FailureKind.TOO_MANY,

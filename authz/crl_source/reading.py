@@ -14,6 +14,7 @@ from authz.errors import IndexingError, Refused
 from authz.pki import Certificate, Crl, signer_of
 from authz.pki.crl_head import issuer_of
 from authz.pki.crl_store import may_sign_crls
+from authz.pki.names import Name
 from authz.reasons import Reason
 
 SMALL_OCTETS: Final = 32 * 1024
@@ -56,6 +57,15 @@ async def read_crl(path: Path, authorities: Collection[bytes], index: Index) -> 
         raise FetchFailed(FailureKind.INDEXING, str(error)) from error
     except OSError as error:
         raise FetchFailed(FailureKind.STORAGE, error.strerror or str(error)) from error
+
+
+def issuer_in(path: Path) -> Name | None:
+    """The issuer that the CRL in the DER file `path` names, whoever signed it; None if that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return issuer_of(file.read(MAX_START), os.fstat(file.fileno()).st_size)
+    except (OSError, ValueError):
+        return None
 
 
 async def index_octets(der: bytes, key: bytes, index: Index) -> Crl:

@@ -170,7 +170,7 @@ class Refresher:
         self._loader = loader
         await self._library.load(rows.authorities, self._clock.now())
         for one in self._library:
-            self._sources.restore(one.origin, points=self._rules.points)
+            self._sources.restore(one.origin, one.held.crl.issuer, points=self._rules.points)
         self._publish()
         self._warn_of_leniency()
         self._ready_at = self._clock.monotonic() + START_SECONDS
@@ -261,7 +261,7 @@ class Refresher:
         Of a distribution point its URL says whose it is; of a source that the operator named, the name in the CRL.
         """
         for one in self._refused:
-            if one.kind is not CrlSourceKind.POINT and one.issuer == certificate.issuer:
+            if one.kind is not CrlSourceKind.POINT and one.may_be_of(certificate.issuer):
                 return True
             if one.location in urls_of((certificate, certificate)):
                 return True
@@ -355,7 +355,8 @@ class Refresher:
             source.next_at = self._next(source)
             if source.refused:
                 self._refused.add(source)
-            else:
+            elif not source.failures:
+                # A server that is away takes nothing back.
                 self._refused.discard(source)
         finally:
             source.flight, source.late = None, False
@@ -403,7 +404,9 @@ class Refresher:
             if self._stamps.get(path, ()) != stamp:
                 self._sources.file(path).next_at = self._clock.now()
         for path in self._stamps.keys() - found.keys():
-            self._sources.remove(self._sources.file(path))
+            gone = self._sources.file(path)
+            self._sources.remove(gone)
+            self._refused.discard(gone)
         self._stamps = found
 
     async def _write(self) -> None:

@@ -23,7 +23,8 @@ UNCHANGED: Final = "unchanged"
 class Source:
     """A source; `authorities` has, for each organization whose paths led here, the CAs of those paths by key, in DER.
 
-    `issuer` is the name in the CRL that it gave last, accepted or not. `flight` is the try under way, `late`
+    `issuer` is the name in the CRL that it gave last and that was accepted, `claimed` in one that was refused since, as
+    far as it could be read. `flight` is the try under way, `late`
     whether a check waited for it in vain.
     """
 
@@ -37,6 +38,7 @@ class Source:
     detail: str = ""
     validators: Validators | None = None
     issuer: Name | None = None
+    claimed: Name | None = None
     authorities: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
     flight: asyncio.Task[None] | None = None
     late: bool = False
@@ -64,6 +66,12 @@ class Source:
     def refused(self) -> bool:
         """Whether what it gave last was refused, rather than not to be had."""
         return self.failures > 0 and self.outcome in _OF_CONTENT
+
+    def may_be_of(self, issuer: Name) -> bool:
+        """Whether what it gives may be meant as the CRL of `issuer`; a URL that never said whose may mean anybody's."""
+        if self.issuer is None and self.claimed is None:
+            return self.kind is CrlSourceKind.URL
+        return issuer in (self.issuer, self.claimed)
 
     def meet(self, organization: int, authorities: dict[bytes, bytes]) -> bool:
         """A path of the organization led here: whether any of its CAs is new, and the source worth another try."""

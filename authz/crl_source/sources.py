@@ -14,6 +14,7 @@ from authz.crl_source.keep import Origin
 from authz.crl_source.source import Source
 from authz.model import CrlSourceKind
 from authz.pki import Certificate
+from authz.pki.names import Name
 
 MAX_POINTS: Final = 20_000
 """Distribution points of all organizations."""
@@ -50,12 +51,13 @@ class Sources:
         """The source is none any more; what it gave stays."""
         self._all.pop(source.location, None)
 
-    def restore(self, origin: Origin, *, points: bool) -> None:
-        """A copy that was kept across a restart came from there."""
+    def restore(self, origin: Origin, issuer: Name, *, points: bool) -> None:
+        """A copy of a CRL of `issuer` that was kept across a restart came from there."""
         source = self._all.get(origin.url)
         if source is None and points and origin.url.startswith(("http://", "https://")) and len(self._all) < MAX_POINTS:
             source = self._all[origin.url] = Source(origin.url, CrlSourceKind.POINT)
         if source is not None:
+            source.issuer = issuer
             source.tried_at = source.accepted_at = origin.fetched_at
             source.validators = Validators(origin.etag, origin.last_modified)
 

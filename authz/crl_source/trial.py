@@ -14,7 +14,7 @@ from authz.crl_source.failures import FailureKind, FetchFailed
 from authz.crl_source.fetch import Fetcher, NotModified
 from authz.crl_source.keep import Origin
 from authz.crl_source.library import Library
-from authz.crl_source.reading import Index, read_crl
+from authz.crl_source.reading import Index, issuer_in, read_crl
 from authz.crl_source.source import ACCEPTED, UNCHANGED, Source
 from authz.errors import Refused
 from authz.model import CrlSourceKind
@@ -110,6 +110,7 @@ class Trials:
     async def _take(self, source: Source, path: Path, origin: Origin) -> None:
         """Raises `FetchFailed`, or `Refused` when the directory cannot say which CAs are known."""
         source.validators = None
+        source.claimed = await asyncio.to_thread(issuer_in, path)
         mine = [der for each in source.authorities.values() for der in each.values()]
         try:
             held, key = await read_crl(path, mine, self._index) if mine else await self._by_known(path)
@@ -118,10 +119,10 @@ class Trials:
                 raise
             # An indirect CRL is signed by somebody whose certificate stands on no path that leads to it.
             held, key = await self._by_known(path)
-        source.issuer = held.crl.issuer
         told = Origin(origin.url, origin.etag, origin.last_modified, origin.fetched_at, key)
         now = self._clock.now()
         changed, problem = await self._library.take(path, held, told, self._others(), now)
+        source.issuer, source.claimed = held.crl.issuer, None
         if changed:
             self._changed()
         if problem:

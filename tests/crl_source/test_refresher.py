@@ -550,7 +550,11 @@ async def test_soft_lets_pass_whose_crl_cannot_be_had(tmp_path: Path) -> None:
         assert any("unsafe_soft_fail" in one for one in scene.warnings)
 
 
-@pytest.mark.parametrize("body", [HTML, crl(Authority.root("CA"), number=9), b""])
+ASTRAY = crl(CA, *range(1, 4_000)).replace(b"\x06\x03\x55\x04\x03", b"\x06\xee\x55\x04\x03", 1)
+"""A large CRL in whose issuer's name a length leads beyond it."""
+
+
+@pytest.mark.parametrize("body", [HTML, crl(Authority.root("CA"), number=9), b"", crl(hours=-1), ASTRAY])
 async def test_soft_does_not_cover_a_crl_that_was_refused(tmp_path: Path, body: bytes) -> None:
     """Whoever can put rubbish in its place could switch revocation off."""
     async with world(tmp_path, rules=CrlRules(leniency=Leniency(soft=True))) as scene, serving(body) as server:
@@ -576,6 +580,69 @@ async def test_refused_crl_of_a_source_the_operator_named_is_refused_for_its_iss
         scene.time.pass_by(days=9)
         await scene.outcome(server.url, "signer_unknown")
         assert await scene.check(PLAIN) == UNKNOWN
+
+
+async def test_first_crl_of_a_named_source_that_is_refused_is_refused_for_its_issuer(tmp_path: Path) -> None:
+    """It was never accepted, so that nothing but its own name says whose it was meant to be."""
+    many = range(1, 4_000)
+    for foreign in (crl(Authority.root("CA"), number=9), crl(Authority.root("CA"), *many, number=9)):
+        async with serving(foreign) as server:
+            rules = CrlRules(urls=(server.url,), leniency=Leniency(soft=True))
+            async with world(tmp_path / str(len(foreign)), rules=rules) as scene:
+                await scene.outcome(server.url, "signer_unknown")
+                assert await scene.check(PLAIN) == UNKNOWN
+
+
+async def test_rubbish_from_a_url_the_operator_named_may_be_anybodys(tmp_path: Path) -> None:
+    """As long as it never gave anything that says whose it is."""
+    async with serving(HTML) as server:
+        rules = CrlRules(urls=(server.url,), leniency=Leniency(soft=True))
+        async with world(tmp_path, rules=rules) as scene:
+            await scene.outcome(server.url, "not_a_crl")
+            assert await scene.check(PLAIN) == UNKNOWN
+
+
+async def test_refused_file_that_is_taken_away_is_refused_no_more(tmp_path: Path) -> None:
+    """The operator has mended it; no restart is needed."""
+    file = tmp_path / "crls.d" / "ca.crl"
+    file.parent.mkdir()
+    file.write_bytes(crl(hours=-1))
+    rules = CrlRules(files=(file.parent,), leniency=Leniency(soft=True))
+    async with world(tmp_path, rules=rules) as scene:
+        await scene.outcome(file, "not_yet")
+        assert await scene.check(PLAIN) == UNKNOWN
+        file.unlink()
+        await scene.until(lambda: not scene.refresher.sources)
+        assert await scene.check(PLAIN) == Indulgence.SOFT_FAIL
+
+
+async def test_named_source_that_gives_rubbish_after_a_restart_is_refused_for_its_issuer(tmp_path: Path) -> None:
+    """Whose CRL it gives is known from the copy that was kept."""
+    async with serving(crl()) as server:
+        rules = CrlRules(urls=(server.url,), leniency=Leniency(soft=True))
+        async with world(tmp_path, rules=rules) as scene:
+            await scene.outcome(server.url, "accepted")
+            await scene.stop()
+            server.answer = says(body=HTML)
+            scene.time.pass_by(days=9)
+            await scene.start()
+            await scene.outcome(server.url, "not_a_crl")
+            assert await scene.check(PLAIN) == UNKNOWN
+
+
+async def test_crl_that_was_refused_stays_so_while_its_server_is_away(tmp_path: Path) -> None:
+    """Whoever is between us and the server may send rubbish first and nothing afterwards."""
+    async with world(tmp_path, rules=CrlRules(leniency=Leniency(soft=True))) as scene, serving(HTML) as server:
+        alice = leaf("alice", server.url)
+        assert await scene.check(alice) == UNKNOWN
+        server.answer = says(status="404 Not Found")
+        scene.ledger.wanted = [server.url]
+        await scene.outcome(server.url, "status")
+        assert await scene.check(alice) == UNKNOWN
+        server.answer = says(body=crl())
+        scene.ledger.wanted = [server.url]
+        await scene.outcome(server.url, "accepted")
+        assert await scene.check(alice) == GOOD
 
 
 async def test_exception_is_for_its_issuer_and_organization_alone(tmp_path: Path) -> None:
