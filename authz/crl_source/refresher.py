@@ -223,9 +223,12 @@ class Refresher:
         """Octets that a source may give: one tenant's CRLs must not fill the disk that all share."""
         if source.owner is None:
             return MAX_OCTETS_EACH
-        given = ((one.octets, self._sources.get(one.origin.url)) for one in self._library)
-        return MAX_OCTETS_EACH - sum(
-            octets for octets, by in given if by is not None and by is not source and by.owner == source.owner
+        given = [(one.octets, self._sources.get(one.origin.url)) for one in self._library]
+        others = [(octets, by) for octets, by in given if by is not None and by is not source and by.owner is not None]
+        # By whoever has most room: an organization that names another's point must not take its own limit there.
+        return MAX_OCTETS_EACH - min(
+            sum(octets for octets, by in others if organization in by.authorities)
+            for organization in source.authorities
         )
 
     def _publish(self) -> None:

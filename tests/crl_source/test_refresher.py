@@ -268,6 +268,21 @@ async def test_crls_of_one_organizations_points_are_bounded_in_octets(
         assert await scene.check(leaf("alice", third.url, by=other), EVIL) == GOOD
 
 
+async def test_point_that_another_organization_named_first_counts_for_whoever_has_room(
+    scene: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has used up his share must not take others' points with him by naming them as his."""
+    other = ROOT.intermediate("Other")
+    scene.rows.cas.append(other)
+    scene.trust = TrustStore([Certificate.parse(ROOT.der)], [Certificate.parse(one.der) for one in (CA, other)])
+    monkeypatch.setattr("authz.crl_source.refresher.MAX_OCTETS_EACH", len(crl()) * 3 // 2)
+    async with serving(crl()) as first, serving(crl(other)) as second:
+        assert await scene.check(leaf("mallory", first.url), EVIL) == GOOD
+        assert await scene.check(leaf("mallory", second.url, by=other), EVIL) == UNKNOWN
+        assert scene.state(second.url).outcome == "too_large"
+        assert await scene.check(leaf("alice", second.url, by=other), ACME) == GOOD
+
+
 async def test_operator_can_have_a_source_tried_now(scene: World) -> None:
     """Long before it is due."""
     async with serving(crl()) as server:
