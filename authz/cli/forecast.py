@@ -76,6 +76,10 @@ def _end_of_proof(proof: NotRevoked, lenient: Lenient | None) -> tuple[datetime,
     if leniency is not None and leniency.soft:
         return NEVER, ""
     grace = timedelta(0) if leniency is None else leniency.grace
-    ends = [(one.next_update + grace, one.issuer.text) for one in proof.crls if one.next_update is not None]
+    ends = [
+        (min(one.next_update, NEVER - grace) + grace, one.issuer.text)
+        for one in proof.crls
+        if one.next_update is not None
+    ]
     at, issuer = min(ends)
     return at, f"the CRL of {issuer} expires"

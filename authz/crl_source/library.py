@@ -116,7 +116,8 @@ class Library:
             await asyncio.to_thread(self._keep.set_aside, kept.name, "it is another CRL than its name says")
             return
         expires = held.crl.next_update or held.crl.this_update
-        if expires + FORGET_AFTER < now:
+        # A CRL may end with the last moment that can be told, and nothing can be added to that.
+        if now - expires > FORGET_AFTER:
             await asyncio.to_thread(self._keep.remove, kept.name)
             return
         told = origin or Origin("", None, None, held.crl.this_update, key)

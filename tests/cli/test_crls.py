@@ -166,6 +166,14 @@ def test_forecast_counts_the_grace_and_leaves_out_what_passes_softly(
     assert "CRL" not in str(rows(acme, "forecast")[0]["because"])
 
 
+def test_forecast_bears_a_crl_that_never_ends(acme: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No grace can be added to the last moment there is; one organization's CRL must not hide everybody's forecast."""
+    monkeypatch.setenv("AUTHZ_CRL__GRACE", "2d")
+    life = {"this_update": NOW, "next_update": datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)}
+    kept(CA.crl(number=9, **life))
+    assert "CRL of CN=CA" not in str(rows(acme, "forecast", "--days", "9999")[0]["because"])
+
+
 def test_crls_that_the_service_keeps_count_for_the_command(acme: Run) -> None:
     """A revoked certificate is refused offline too; a copy that cannot be read counts for nothing."""
     kept(CA.crl(ALICE, number=9, **{**CRL_LIFE, "this_update": NOW}))

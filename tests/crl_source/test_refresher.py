@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Collection
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -441,6 +441,16 @@ async def test_older_crl_is_refused_after_a_restart_too(scene: World) -> None:
         await scene.start()
         scene.time.pass_by(minutes=15)
         await scene.outcome(server.url, "older")
+
+
+async def test_crl_that_never_ends_survives_a_restart(scene: World) -> None:
+    """Nothing can be counted on from the last moment there is (RFC 5280 section 4.1.2.5: 99991231235959Z)."""
+    async with serving(crl(next_update=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))) as server:
+        alice = leaf("alice", server.url)
+        assert await scene.check(alice) == GOOD
+        await scene.stop()
+        await scene.start()
+        assert await scene.check(alice) == GOOD
 
 
 async def test_copy_long_out_of_date_is_thrown_away(scene: World) -> None:
