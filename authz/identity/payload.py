@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from authz.errors import Refused
-from authz.headers import OctetMemo
 from authz.identity.base64url import decode_base64url
 from authz.identity.claims import identity_from_claims
+from authz.identity.memo import ClaimsMemos
 from authz.identity.one_header import one_value
 from authz.identity.strict_json import read_object
 from authz.model import Identity
@@ -26,39 +26,28 @@ if TYPE_CHECKING:
 MAX_PAYLOAD: Final = 16 * 1024
 """Octets of a payload header: twice the 8 KB that servers allow for all of a client's headers by default."""
 
-MAX_REMEMBERED: Final = 1024 * 1024
-"""Octets of payloads remembered per organization: some 2,500 tokens of the usual size. Claims take a few times that."""
-
-MAX_MEMOS: Final = 1_000
-"""Organizations whose payloads are remembered at a time; the one met first goes first."""
-
-ClaimsMemo = OctetMemo[bytes, dict[str, Any]]
-
 
 @dataclass(frozen=True, slots=True)
 class PayloadHeader:
     """The claims of a verified token in `header`, as base64url of their JSON."""
 
     header: str
-    _decoded: dict[int, ClaimsMemo] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _decoded: ClaimsMemos[bytes] = field(
+        default_factory=lambda: ClaimsMemos(len), init=False, repr=False, compare=False
+    )
 
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:
         """The identity; see `authz.view.IdentitySource`. Raises what `identity_from_claims` raises, too."""
         value = one_value(check, self.header)
         if b"," in value:
             raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{self.header} holds several values joined")
-        memo = self._decoded.get(organization.id)
-        claims = None if memo is None else memo.get(value)
+        claims = self._decoded.get(organization.id, value)
         if claims is not None:
             return identity_from_claims(claims, organization, now)
         claims = read_claims(value)
         identity = identity_from_claims(claims, organization, now)
         # Only now is it known to be the organization's own: nobody else's payloads take its room.
-        if memo is None:
-            memo = self._decoded[organization.id] = OctetMemo(len, MAX_REMEMBERED)
-            if len(self._decoded) > MAX_MEMOS:
-                del self._decoded[next(iter(self._decoded))]
-        memo.put(value, claims)
+        self._decoded.put(organization.id, value, claims)
         return identity
 
 

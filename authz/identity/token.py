@@ -7,7 +7,8 @@ check, whether or not the signature was verified before.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Final
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import jwt
 from jwt.api_jws import PyJWS
@@ -16,6 +17,7 @@ from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
 from authz.identity.claims import identity_from_claims
 from authz.identity.keys import ALGORITHMS, KeyRing
+from authz.identity.memo import ClaimsMemos
 from authz.identity.strict_json import read_object
 from authz.model import Identity
 from authz.reasons import Reason
@@ -28,10 +30,19 @@ if TYPE_CHECKING:
 MAX_TOKEN: Final = 16 * 1024
 """Octets of a token: twice what servers allow for all of a client's headers by default."""
 
-MAX_REMEMBERED: Final = 4_096
-"""Verified tokens remembered per organization."""
-
 _JWS: Final = PyJWS()
+
+
+class Verified(NamedTuple):
+    """A token by its SHA-256 and its octets, and the key set and version of it whose key verified its signature.
+
+    Set and version belong to it: a token is good only for the keys that verified it.
+    """
+
+    digest: bytes
+    octets: int
+    keys: str
+    version: int
 
 
 class BearerToken:
@@ -39,7 +50,7 @@ class BearerToken:
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
-        self._verified: dict[int, dict[tuple[bytes, str, int], dict[str, Any]]] = {}
+        self._verified: ClaimsMemos[Verified] = ClaimsMemos(attrgetter("octets"))
 
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:
         """The identity; see `authz.view.IdentitySource`.
@@ -53,18 +64,17 @@ class BearerToken:
             raise Refused(Reason.TOKEN_KEYS_UNAVAILABLE, f"{organization.name} has no key set configured")
         kid, algorithm = _header(token)
         signing, version = self._keys.find(location, kid)
-        remembered = self._verified.setdefault(organization.id, {})
-        # Key set and version belong to it: a token is good only for the keys that verified it.
-        digest = (hashlib.sha256(token).digest(), location, version)
-        claims = remembered.get(digest)
-        if claims is None:
-            if not signing.fits(algorithm):
-                raise Refused(Reason.TOKEN_SIGNATURE_INVALID, f"the key {kid} is not one for {algorithm}")
-            claims = _verify(token, signing.key, algorithm)
-            remembered[digest] = claims
-            if len(remembered) > MAX_REMEMBERED:
-                del remembered[next(iter(remembered))]
-        return identity_from_claims(claims, organization, now)
+        verified = Verified(hashlib.sha256(token).digest(), len(token), location, version)
+        claims = self._verified.get(organization.id, verified)
+        if claims is not None:
+            return identity_from_claims(claims, organization, now)
+        if not signing.fits(algorithm):
+            raise Refused(Reason.TOKEN_SIGNATURE_INVALID, f"the key {kid} is not one for {algorithm}")
+        claims = _verify(token, signing.key, algorithm)
+        identity = identity_from_claims(claims, organization, now)
+        # Only now is it known to be the organization's own: keys may be shared, and nobody else's take its room.
+        self._verified.put(organization.id, verified, claims)
+        return identity
 
 
 def _bearer(check: CheckRequest) -> bytes:

@@ -19,6 +19,7 @@ from pki_factory import NOW, new_key
 
 from authz.errors import NotLoaded, Refused
 from authz.identity import BearerToken, KeyRing
+from authz.identity import token as module
 from authz.model import CheckRequest, Identity, Organization, TokenSettings
 from authz.reasons import Gate, Reason
 
@@ -185,12 +186,36 @@ async def test_organization_without_a_key_set_refuses(scene: Scene) -> None:
     assert await scene.ask(GOOD, organization=Organization(3, "none", ())) is Reason.TOKEN_KEYS_UNAVAILABLE
 
 
-async def test_memory_of_tokens_is_bounded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Per organization."""
-    monkeypatch.setattr("authz.identity.token.MAX_REMEMBERED", 3)
+async def test_memory_of_tokens_is_bounded_in_octets(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many somebody holds; and a large one takes the room of many."""
+    monkeypatch.setattr("authz.identity.memo.MAX_REMEMBERED", 4 * len(token(jti="0")))
     for number in range(6):
         assert await scene.ask(token(jti=str(number))) == ALICE
-    assert len(scene.source._verified[1]) == 3
+    assert len(scene.source._verified) == 4
+    assert await scene.ask(token(jti="0" * len(token(jti="0")) * 2)) == ALICE
+    assert len(scene.source._verified) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"iss": "evil"}, {"aud": "evil"}, {"exp": NOW - timedelta(minutes=5)}, {"sub": 1}, {"cnf": {"jkt": "x"}}],
+)
+async def test_token_refused_is_not_remembered(scene: Scene, changes: dict[str, Any]) -> None:
+    """Its signature verifies, for the keys may be shared; it takes no room from what is the organization's own."""
+    assert isinstance(await scene.ask(token(**changes)), Reason)
+    assert len(scene.source._verified) == 0
+
+
+async def test_token_remembered_is_verified_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And once more when the keys were read again, whose version belongs to what is remembered."""
+    verified: list[bytes] = []
+    verify = module._verify
+    monkeypatch.setattr(module, "_verify", lambda one, *rest: (verified.append(one), verify(one, *rest))[1])
+    for seconds in (0, 0, 301):
+        scene.seconds += seconds
+        scene.file.write_text(json.dumps({**SET, "read": scene.seconds}))
+        assert await scene.ask(GOOD) == ALICE
+    assert len(verified) == 2
 
 
 @pytest.mark.fuzz
