@@ -33,6 +33,7 @@ from authz.model import HeaderRules
 from authz.pki import Certificate, TrustStore
 from authz.ports import Observer
 from authz.service import Limits, Service
+from authz.systemd import inherited, notify
 from authz.telemetry import Telemetry
 from authz.view import Door, Hop, IdentitySource
 from authz.web.checks import Checks, Endpoints
@@ -60,6 +61,7 @@ class Runtime:
         self._servers: list[tuple[asyncio.Server, Server]] = []
         self._inodes: list[tuple[str, int | None]] = []
         self._stopping = False
+        self._inherited: dict[str, socket.socket] = {}
         self.addresses: dict[str, str] = {}
 
     async def start(self) -> None:
@@ -72,6 +74,7 @@ class Runtime:
 
     async def _start(self) -> None:
         settings = self._settings
+        self._inherited = self._handed_over()
         await asyncio.to_thread(migrate, settings.database)
         warn = self.telemetry.warn
         self._crls = crls = refresher_of(settings, self._clock, warn)
@@ -94,6 +97,18 @@ class Runtime:
             handler = Checks(service.check, door_of(one, keys), endpoints, rejected=self.telemetry.rejected)
             await self._listen(one.name, one.address, handler, one)
 
+    def _handed_over(self) -> dict[str, socket.socket]:
+        """The listeners' sockets that a service manager made. Raises `ConfigError` for one that fits no listener."""
+        handed = inherited()
+        paths = {one.name: one.address for one in self._settings.listener}
+        for name, one in handed.items():
+            if paths.get(name) != f"unix:{one.getsockname()}":
+                raise ConfigError(
+                    f"the socket handed over as {name} is no listener's",
+                    hint="FileDescriptorName= is the listener's name, ListenStream= its address",
+                )
+        return handed
+
     def _keep_history(self) -> tuple[History, ...]:
         settings = self._settings.history
         if not settings.rows:
@@ -109,14 +124,18 @@ class Runtime:
         self, name: str, address: str, handler: Handler, listener: ListenerSettings | None = None
     ) -> None:
         tls = None if listener is None or listener.tls is None else self._tls(name, listener.tls)
-        if listener is None:
+        handed = self._inherited.pop(name, None) if listener is not None else None
+        if handed is not None:
+            opened = handed
+        elif listener is None:
             opened = listen(address)
         else:
             anywhere = tls is not None or listener.unsafe_plaintext
             opened = listen(address, mode=listener.socket_mode, group=listener.socket_group, anywhere=anywhere)
             self._warn_of_plaintext(listener)
         unix = opened.family == socket.AF_UNIX
-        self._inodes.append((address, socket_inode(address)))
+        if handed is None:
+            self._inodes.append((address, socket_inode(address)))
         loop = asyncio.get_running_loop()
         server = Server(handler, self.telemetry)
         if unix:
@@ -213,7 +232,9 @@ async def run(settings: Settings) -> None:
     gc.collect()
     gc.freeze()
     runtime.telemetry.say("ready", process=os.getpid())
+    notify("READY=1")
     await stop.wait()
+    notify("STOPPING=1")
     runtime.telemetry.say("stopping")
     await runtime.stop()
 
