@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 import socket
 from functools import partial
@@ -130,8 +131,13 @@ class Runtime:
         elif listener is None:
             opened = listen(address)
         else:
-            anywhere = tls is not None or listener.unsafe_plaintext
-            opened = listen(address, mode=listener.socket_mode, group=listener.socket_group, anywhere=anywhere)
+            opened = listen(
+                address,
+                mode=listener.socket_mode,
+                group=listener.socket_group,
+                backlog=listener.backlog,
+                anywhere=tls is not None or listener.unsafe_plaintext,
+            )
             self._warn_of_plaintext(listener)
         unix = opened.family == socket.AF_UNIX
         if handed is None:
@@ -241,4 +247,11 @@ async def run(settings: Settings) -> None:
 
 def serve(settings: Settings) -> None:
     """Run the service on uvloop until it is told to stop. Raises `ConfigError` or `StoreError`."""
+    _raise_open_files()
     uvloop.run(run(settings))
+
+
+def _raise_open_files() -> None:
+    """As many descriptors as the operator allows (`LimitNOFILE=`): the usual soft limit, 1024, is too few."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

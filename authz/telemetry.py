@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final, Protocol
 
 import orjson
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from authz.decision import Allow, Decision
@@ -54,6 +54,7 @@ class Telemetry:
 
     def __init__(self, output: BinaryIO | None = None, *, log_decisions: bool = True) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self._log = structlog.wrap_logger(
             structlog.BytesLogger(output or sys.stdout.buffer),
             processors=[_stamp, structlog.processors.JSONRenderer(serializer=orjson.dumps)],

@@ -142,6 +142,8 @@ def test_activated_service_tells_answers_and_leaves_the_socket(tmp_path: Path) -
             try:
                 assert b"403" in answer(tmp_path / "s")
                 assert manager.recv(100) == b"READY=1"
+                limits = Path(f"/proc/{process.pid}/limits").read_text().partition("Max open files")[2].split()
+                assert limits[0] == limits[1]
                 process.terminate()
                 assert manager.recv(100) == b"STOPPING=1"
                 assert process.wait(60) == 0

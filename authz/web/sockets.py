@@ -17,18 +17,22 @@ UNIX = "unix:"
 BACKLOG = 1024
 
 
-def listen(address: str, *, mode: int = 0o660, group: str | None = None, anywhere: bool = False) -> socket.socket:
+def listen(
+    address: str, *, mode: int = 0o660, group: str | None = None, backlog: int = BACKLOG, anywhere: bool = False
+) -> socket.socket:
     """A listening socket at `unix:/path` or `address:port` (`[::1]:port` for IPv6).
 
     Whoever can connect can claim any certificate, so a Unix socket has `mode` and `group`, and TCP
     beyond loopback is refused unless the caller says `anywhere`. Raises `ConfigError`.
     """
     try:
-        if address.startswith(UNIX):
-            return _unix(Path(address.removeprefix(UNIX)), mode, group)
-        return _tcp(address, anywhere=anywhere)
+        path = Path(address.removeprefix(UNIX))
+        opened = _unix(path, mode, group) if address.startswith(UNIX) else _tcp(address, anywhere=anywhere)
+        with _closed_on_error(opened):
+            opened.listen(backlog)
     except OSError as error:
         raise ConfigError(f"cannot listen at {address}: {error.strerror or error}") from error
+    return opened
 
 
 def _unix(path: Path, mode: int, group: str | None) -> socket.socket:
@@ -44,7 +48,6 @@ def _unix(path: Path, mode: int, group: str | None) -> socket.socket:
         if group is not None:
             os.chown(path, -1, _group(group))
         path.chmod(mode)
-        opened.listen(BACKLOG)
         opened.setblocking(False)
     return opened
 
@@ -105,7 +108,6 @@ def _tcp(address: str, *, anywhere: bool) -> socket.socket:
     with _closed_on_error(opened):
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind((str(ip), number))
-        opened.listen(BACKLOG)
         opened.setblocking(False)
     return opened
 

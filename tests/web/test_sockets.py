@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ def test_unix_socket_has_mode_and_group(address: str, path: Path) -> None:
     with closing(listen(address, group=str(os.getgid()))):
         assert path.stat().st_mode & 0o777 == 0o660
         assert path.stat().st_gid == os.getgid()
+
+
+def test_connections_beyond_the_backlog_wait_outside(address: str, path: Path) -> None:
+    """Linux lets one more in than the number says."""
+    with closing(listen(address, backlog=1)), ExitStack() as clients:
+        tried = [clients.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) for _ in range(3)]
+        for one in tried:
+            one.setblocking(False)
+        assert [one.connect_ex(str(path)) for one in tried] == [0, 0, errno.EAGAIN]
 
 
 def test_group_that_does_not_exist_is_refused(address: str) -> None:
