@@ -121,9 +121,7 @@ class ListenerSettings(_Section):
         False, description="Listen beyond loopback without tls: whoever can connect can claim any certificate."
     )
     tls: TlsSettings | None = Field(None, description="Mutual TLS with the proxy; none if absent.")
-    backlog: int = Field(
-        1024, ge=1, le=65535, description="Connections that may wait to be accepted (of a socket unit: its own)."
-    )
+    backlog: int = Field(1024, ge=1, le=65535, description="Connections that may wait to be accepted.")
     prefix: EndpointPath = Field("/v1/check", description="Where Envoy asks with path_prefix.")
     fixed_path: EndpointPath = Field("/v1/verify", description="Where Envoy asks with path_override.")
     auth_request_path: EndpointPath = Field("/v1/auth", description="Where nginx asks with auth_request.")

@@ -40,7 +40,7 @@ from authz.view import Door, Hop, IdentitySource
 from authz.web.checks import Checks, Endpoints
 from authz.web.ops import Ops
 from authz.web.server import Handler, Server
-from authz.web.sockets import listen, remove, socket_inode
+from authz.web.sockets import BACKLOG, listen, remove, socket_inode
 from authz.web.tls import HANDSHAKE_SECONDS, ReloadingContext, TlsFiles
 
 
@@ -144,11 +144,15 @@ class Runtime:
             self._inodes.append((address, socket_inode(address)))
         loop = asyncio.get_running_loop()
         server = Server(handler, self.telemetry)
+        # Event loops listen once more, and would make it 100.
+        backlog = BACKLOG if listener is None else listener.backlog
         if unix:
-            listening = await loop.create_unix_server(server, sock=opened)
+            listening = await loop.create_unix_server(server, sock=opened, backlog=backlog)
         else:
             patience = None if tls is None else HANDSHAKE_SECONDS
-            listening = await loop.create_server(server, sock=opened, ssl=tls, ssl_handshake_timeout=patience)
+            listening = await loop.create_server(
+                server, sock=opened, backlog=backlog, ssl=tls, ssl_handshake_timeout=patience
+            )
         self._servers.append((listening, server))
         self.addresses[name] = address if unix else "{}:{}".format(*opened.getsockname()[:2])
         self.telemetry.say("listening", door=name, address=self.addresses[name])

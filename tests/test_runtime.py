@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
 from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
 
 import aiohttp
 import pytest
+import uvloop
 from proxy_tls import MESH, PROXY, client, proxy, server, write
 from world import Says
 
@@ -116,6 +119,19 @@ async def test_listener_with_tls_answers_nobody_without_it(tmp_path: Path) -> No
     refused = made.telemetry.registry.get_sample_value("authz_proxies_refused_total", {"door": "envoy"})
     assert refused is not None
     assert refused >= len(REFUSED)
+
+
+def test_backlog_is_the_one_set(tmp_path: Path) -> None:
+    """On the loop that serves, which has a mind of its own; tcpi_sacked of a listening socket, as Linux has it."""
+
+    async def backlog() -> int:
+        made = Runtime(settings(tmp_path, listener=[{"address": "127.0.0.1:0", "backlog": 77}]), Telemetry(BytesIO()))
+        await made.start()
+        told = made._servers[-1][0].sockets[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+        await made.stop()
+        return int.from_bytes(told[28:32], sys.byteorder)
+
+    assert uvloop.run(backlog()) == 77
 
 
 async def test_plaintext_beyond_loopback_is_warned_of_at_every_start(tmp_path: Path) -> None:
