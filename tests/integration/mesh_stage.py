@@ -66,17 +66,24 @@ class Placed(Envoy):
 class MeshStage(Stage):
     """A client, the gateway, the sidecar, the service and the application; everybody of the mesh has a certificate.
 
-    `at_gateway` and `at_sidecar` are changes besides, for tests of what must not be changed.
+    `at_gateway` and `at_sidecar` are changes besides, for tests of what must not be changed; `listener` is
+    added to the listener's settings, in TOML.
     """
 
     def __init__(
-        self, folder: Path, *, at_gateway: Mapping[str, str] | None = None, at_sidecar: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        at_gateway: Mapping[str, str] | None = None,
+        at_sidecar: Mapping[str, str] | None = None,
+        listener: str = "",
     ) -> None:
         self.world = World(folder).build()
         self.application = Application()
         self.mesh = Authority.root("Mesh CA", **life())
         (folder / "mesh-ca.pem").write_text(self.mesh.pem)
         places = {"/run/authz/authz.sock": str(self.world.socket), "/etc/authz/": f"{folder}/"}
+        places |= {"[[listener]]\n": f"[[listener]]\n{listener}\n"}
         settings = f'database = "{self.world.database}"\n' + placed(documented("toml"), places)
         self.service = Service(folder, settings + f'[ops]\naddress = "127.0.0.1:{free_port()}"\n')
         self.sidecar = self._sidecar(dict(at_sidecar or {}))

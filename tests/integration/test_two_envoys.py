@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -119,6 +120,33 @@ def test_clients_own_element_does_not_pass_the_gateway(
 def test_clients_own_element_harms_no_good_client(mesh: MeshStage) -> None:
     """It is replaced, not refused."""
     assert told(mesh, at_gateway(mesh, "alice", "alice", element(mesh, "bob"))) == (200, None)
+
+
+def test_client_cannot_make_the_hops_lose_its_certificate(mesh: MeshStage) -> None:
+    """A hop-by-hop removal would turn a revoked certificate into none."""
+    folder = mesh.world.folder
+    context = client_context(folder / "roots.pem", folder / "revoked.pem")
+    for named in ("x-forwarded-client-cert", "x-authz-peer"):
+        headers = [*bearer(mesh, "olga"), ("connection", f"close, {named}")]
+        assert told(mesh, ask(mesh.gateway.port, context, HOST, headers)) == (403, "certificate_revoked")
+
+
+def test_identity_header_of_the_client_does_not_pass_the_sidecar(mesh: MeshStage) -> None:
+    """The gateway hands it on; what the application sees is the service's."""
+    folder = mesh.world.folder
+    context = client_context(folder / "roots.pem", folder / "alice.pem")
+    names = ("x-authz-user", "x-authz-peer", "x-authz-payload", "client-cert", "x-forwarded-host")
+    headers = [*bearer(mesh, "alice"), *[(name, "spoofed") for name in names]]
+    answer = ask(mesh.gateway.port, context, HOST, headers)
+    assert answer.seen["x-authz-user"] == "alice"
+    assert "spoofed" not in answer.body.decode()
+
+
+def test_element_too_long_for_the_sidecar_ends_there(mesh: MeshStage) -> None:
+    """What the gateway hands over is within the sidecar's limit of headers: refused, not cut."""
+    before = mesh.application.requests
+    answer = at_sidecar(mesh, mesh.world.folder / "gateway.pem", "A" * 70_000)
+    assert (answer.status, mesh.application.requests) == (431, before)
 
 
 SPOOFS = {
@@ -269,3 +297,23 @@ def test_gateway_that_only_forwards_is_believed(changed: Callable[..., MeshStage
     """The limit of what can be checked from behind, as the documentation states it."""
     mesh = changed(at_gateway={SETS: "forward_client_cert_details: FORWARD_ONLY"})
     assert told(mesh, at_gateway(mesh, "bob", "alice", element(mesh, "alice"))) == (200, None)
+
+
+JSON = {URIS: "set_current_client_cert_details: {cert: true, chain: true, uri: true, format: JSON}"}
+
+
+def test_json_form_has_the_same_outcomes(changed: Callable[..., MeshStage]) -> None:
+    """Envoy splices its own element into the array it received, and names forge nothing there."""
+    mesh = changed(at_gateway=JSON, at_sidecar=JSON, listener='certificate = {form = "xfcc-json"}')
+    assert told(mesh, at_gateway(mesh, "alice", "alice", element(mesh, "bob"))) == (200, None)
+    assert told(mesh, at_gateway(mesh, "bob", "alice")) == (403, "certificate_of_another_user")
+    assert told(mesh, at_gateway(mesh, None, "alice")) == (403, "certificate_required")
+    cert = (mesh.world.folder / "alice.pem").read_text().partition("-----END CERTIFICATE-----\n")
+    victim = json.dumps([{"cert": "".join(cert[:2])}])
+    mesh.client("mallory", f'spiffe://x"}},{victim[1:-1]}')
+    assert told(mesh, at_gateway(mesh, "mallory", "alice")) == (403, "certificate_not_registered")
+    workload = mesh.workload("reports", "reports.mesh.example.test")
+    spoofs = {victim: "hop_not_trusted", element(mesh, "alice"): "header_malformed", "[]": "header_malformed"}
+    for spoof, reason in spoofs.items():
+        assert told(mesh, at_sidecar(mesh, workload, spoof)) == (403, reason)
+    assert told(mesh, at_sidecar(mesh, mesh.world.folder / "gateway.pem", victim)) == (200, None)
