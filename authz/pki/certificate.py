@@ -236,7 +236,8 @@ def _layout(data: bytes) -> Layout:
     """The parts of a certificate as they stand in its DER (RFC 5280 section 4.1).
 
     The library would serialize them anew; the bytes that were signed are the ones meant. Raises
-    `ValueError` when the algorithm inside differs from the one outside (section 4.1.1.2).
+    `ValueError` when the algorithm inside differs from the one outside (section 4.1.1.2), or the signature has
+    unused bits (section 4.1.1.3).
     """
     start = asn1.content(data, 0)
     end = asn1.after(data, start)
@@ -244,8 +245,10 @@ def _layout(data: bytes) -> Layout:
     if data[at] == 0xA0:  # version [0], absent in version 1
         at = asn1.after(data, at)
     serial, algorithm, issuer, validity, subject, key, rest = asn1.row(data, at, 6)
-    if data[algorithm:issuer] != data[end : asn1.after(data, end)]:
+    signature = asn1.after(data, end)
+    if data[algorithm:issuer] != data[end:signature]:
         raise ValueError("the signature algorithms inside and outside differ")
+    asn1.check_whole_octets(data, signature)
     return Layout(
         data[start:end],
         data[asn1.content(data, serial) : algorithm],

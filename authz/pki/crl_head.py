@@ -45,8 +45,9 @@ class Layout(NamedTuple):
 
     @classmethod
     def of(cls, data: bytes) -> Layout:
-        """The layout of a CRL in DER. Raises `ValueError`."""
+        """The layout of a CRL in DER that a strict parser has accepted. Raises `ValueError`."""
         tbs, at, tbs_end = der.signed_part(data)
+        der.check_whole_octets(data, der.after(data, tbs_end))  # signatureValue (section 5.1.1.3)
         # [version,] signature, issuer, thisUpdate, [nextUpdate,] [revokedCertificates,] [crlExtensions]
         fields = list(der.elements(data, at, tbs_end))
         v1 = fields[0][0] != der.INTEGER

@@ -119,6 +119,16 @@ def test_algorithms_that_differ_inside_and_outside_are_malformed() -> None:
     assert late(der, "spki") is MALFORMED
 
 
+def test_signature_with_unused_bits_is_malformed() -> None:
+    """Nobody signed their number: the parser leaves the bits alone, so that the certificate would verify as another."""
+    even = next(one for one in map(ROOT.leaf, map(str, range(99))) if one.der[-1] % 2 == 0)
+    count = len(even.der) - len(even.certificate.signature) - 1
+    changed = even.der[:count] + b"\1" + even.der[count + 1 :]
+    assert x509.load_der_x509_certificate(changed).signature == even.certificate.signature
+    assert late(changed, "signed") is MALFORMED
+    assert late(changed, "subject") is MALFORMED
+
+
 def test_key_that_is_not_allowed_is_refused_before_it_is_loaded() -> None:
     """By its reason."""
     small = Authority.root(key=new_key("rsa1024"))

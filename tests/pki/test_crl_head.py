@@ -94,6 +94,16 @@ def test_layout_tells_where_the_entries_are(data: bytes) -> None:
     assert data[layout.tbs : layout.tbs_end] == tlv(0x30, data[layout.fields : layout.tbs_end])
 
 
+def test_layout_of_a_signature_with_unused_bits_refuses() -> None:
+    """Nobody signed their number: the CRL would verify as another."""
+    even = next(one for one in (CA.crl(number=number) for number in range(99)) if one[-1] % 2 == 0)
+    count = len(even) - len(x509.load_der_x509_crl(even).signature) - 1
+    changed = even[:count] + b"\1" + even[count + 1 :]
+    assert x509.load_der_x509_crl(changed).signature == x509.load_der_x509_crl(even).signature
+    with pytest.raises(ValueError, match="unused bits"):
+        Layout.of(changed)
+
+
 def test_layout_without_entries_is_empty() -> None:
     """Where nobody is listed, there is nothing to walk through."""
     layout = Layout.of(CA.crl())
