@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from authz.pki import der
 
 ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 CN = bytes.fromhex("0603550403")
@@ -60,3 +64,11 @@ def extensions_of(*extensions: tuple[bytes, bool, bytes]) -> bytes:
         for oid, critical, value in extensions
     ]
     return tlv(0xA3, sequence(*listed))
+
+
+def with_unused_bit(signed: Iterable[bytes]) -> bytes:
+    """The first certificate or CRL whose signature ends in a zero bit, which is now called unused."""
+    found = next(one for one in signed if one[-1] % 2 == 0)
+    _, _, tbs_end = der.signed_part(found)
+    count = der.content(found, der.after(found, tbs_end))
+    return found[:count] + b"\1" + found[count + 1 :]

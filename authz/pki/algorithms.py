@@ -151,13 +151,17 @@ def _not_allowed(algorithm: str) -> Refused:
 class _Signature:
     """A signature of algorithm `oid`, and what it was made of.
 
+    With `unused_bits` it verifies under no key: all signatures are octets (RFC 3279 section 2.2), and the library
+    drops the count of bits, which nobody signed. Whoever changed it would have another certificate that verifies.
+
     Raises `Refused` (algorithm_not_allowed) for an algorithm outside the table, and for RSA-PSS with
     parameters outside RFC 4055 section 3.1.
     """
 
-    __slots__ = ("_scheme", "oid", "signature")
+    __slots__ = ("_scheme", "_unused_bits", "oid", "signature")
 
-    def __init__(self, parsed: Parsed) -> None:
+    def __init__(self, parsed: Parsed, unused_bits: int) -> None:
+        self._unused_bits = unused_bits
         self.oid = parsed.signature_algorithm_oid.dotted_string
         self.signature = parsed.signature
         scheme = _SIGNATURES.get(self.oid)
@@ -166,7 +170,7 @@ class _Signature:
         self._scheme = _pss(parsed) if self.oid == RSA_PSS else scheme
 
     def _require_kind(self, key: PublicKey) -> None:
-        if not isinstance(key, self._scheme.key_type):
+        if self._unused_bits or not isinstance(key, self._scheme.key_type):
             raise InvalidSignature
 
 
@@ -175,8 +179,8 @@ class Signed(_Signature):
 
     __slots__ = ("tbs",)
 
-    def __init__(self, parsed: Parsed, tbs: bytes | memoryview) -> None:
-        super().__init__(parsed)
+    def __init__(self, parsed: Parsed, unused_bits: int, tbs: bytes | memoryview) -> None:
+        super().__init__(parsed, unused_bits)
         self.tbs = tbs
 
     def digest(self) -> bytes:
@@ -199,8 +203,8 @@ class SignedDigest(_Signature):
 
     __slots__ = ("digest", "keys")
 
-    def __init__(self, parsed: Parsed, digest: bytes, keys: Collection[bytes]) -> None:
-        super().__init__(parsed)
+    def __init__(self, parsed: Parsed, unused_bits: int, digest: bytes, keys: Collection[bytes]) -> None:
+        super().__init__(parsed, unused_bits)
         self.digest = digest
         self.keys = keys
 

@@ -47,13 +47,17 @@ class _late(Generic[T]):  # noqa: N801 - stands where @cached_property would
 
 
 class Layout(NamedTuple):
-    """Raw DER: the to-be-signed part, the content of the serial number, the names, the SubjectPublicKeyInfo."""
+    """Raw DER: the to-be-signed part, the content of the serial number, the names, the SubjectPublicKeyInfo.
+
+    And the signature's unused bits, of which there should be none.
+    """
 
     tbs: bytes
     serial: bytes
     issuer: bytes
     subject: bytes
     key: bytes
+    unused_bits: int
 
 
 class KnownIssuer(NamedTuple):
@@ -156,7 +160,7 @@ class Certificate:
     @_late
     def signed(self) -> Signed:
         """What the issuer signed, and how."""
-        return Signed(self.x509, self._layout.tbs)
+        return Signed(self.x509, self._layout.unused_bits, self._layout.tbs)
 
     @_late
     def signature_algorithm(self) -> str:
@@ -236,8 +240,7 @@ def _layout(data: bytes) -> Layout:
     """The parts of a certificate as they stand in its DER (RFC 5280 section 4.1).
 
     The library would serialize them anew; the bytes that were signed are the ones meant. Raises
-    `ValueError` when the algorithm inside differs from the one outside (section 4.1.1.2), or the signature has
-    unused bits (section 4.1.1.3).
+    `ValueError` when the algorithm inside differs from the one outside (section 4.1.1.2).
     """
     start = asn1.content(data, 0)
     end = asn1.after(data, start)
@@ -248,11 +251,11 @@ def _layout(data: bytes) -> Layout:
     signature = asn1.after(data, end)
     if data[algorithm:issuer] != data[end:signature]:
         raise ValueError("the signature algorithms inside and outside differ")
-    asn1.check_whole_octets(data, signature)
     return Layout(
         data[start:end],
         data[asn1.content(data, serial) : algorithm],
         data[issuer:validity],
         data[subject:key],
         data[key:rest],
+        asn1.unused_bits(data, signature),
     )

@@ -40,6 +40,7 @@ class Crl(CrlHead):
         try:
             self._parsed = x509.load_der_x509_crl(data)
             layout = Layout.of(data)
+            self._unused_bits = layout.unused_bits
             self._tbs = memoryview(data)[layout.tbs : layout.tbs_end]
             super().__init__(self._parsed, v1=layout.v1)
             self.index = self._read_entries(data, layout)
@@ -56,7 +57,7 @@ class Crl(CrlHead):
     @property
     def signed(self) -> AnySigned:
         """What was signed, cut from the DER and not made anew, and how. Raises `Refused` (algorithm_not_allowed)."""
-        return Signed(self._parsed, self._tbs)
+        return Signed(self._parsed, self._unused_bits, self._tbs)
 
     def supersedes(self, other: Crl) -> bool:
         """Whether this CRL is newer than `other` of the same issuer, key and scope.

@@ -32,7 +32,8 @@ class Layout(NamedTuple):
 
     `tbs` is where the signed part begins, `fields` where its content does, `listed` where the element of
     the entries does, `start` where the first entry does, `end` where the last one ends, `tbs_end` where the
-    signed part ends. Without entries `listed`, `start` and `end` are one. `v1`: of version 1.
+    signed part ends. Without entries `listed`, `start` and `end` are one. `v1`: of version 1. `unused_bits`
+    are the signature's, of which there should be none.
     """
 
     v1: bool
@@ -42,20 +43,21 @@ class Layout(NamedTuple):
     start: int
     end: int
     tbs_end: int
+    unused_bits: int
 
     @classmethod
     def of(cls, data: bytes) -> Layout:
         """The layout of a CRL in DER that a strict parser has accepted. Raises `ValueError`."""
         tbs, at, tbs_end = der.signed_part(data)
-        der.check_whole_octets(data, der.after(data, tbs_end))  # signatureValue (section 5.1.1.3)
+        unused = der.unused_bits(data, der.after(data, tbs_end))  # signatureValue (section 5.1.1.3)
         # [version,] signature, issuer, thisUpdate, [nextUpdate,] [revokedCertificates,] [crlExtensions]
         fields = list(der.elements(data, at, tbs_end))
         v1 = fields[0][0] != der.INTEGER
         optional = 3 if v1 else 4
         for (_, _, listed), (tag, start, end) in zip(fields[optional - 1 :], fields[optional:], strict=False):
             if tag == der.SEQUENCE:
-                return cls(v1, tbs, at, listed, start, end, tbs_end)
-        return cls(v1, tbs, at, tbs_end, tbs_end, tbs_end, tbs_end)
+                return cls(v1, tbs, at, listed, start, end, tbs_end, unused)
+        return cls(v1, tbs, at, tbs_end, tbs_end, tbs_end, tbs_end, unused)
 
 
 def without_entries(data: bytes, layout: Layout) -> bytes:

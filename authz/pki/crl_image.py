@@ -85,7 +85,9 @@ class HashedCrl(Crl):
         self._header = header
         try:
             self._parsed = x509.load_der_x509_crl(header.head)
-            CrlHead.__init__(self, self._parsed, v1=Layout.of(header.head).v1)
+            layout = Layout.of(header.head)
+            self._unused_bits = layout.unused_bits
+            CrlHead.__init__(self, self._parsed, v1=layout.v1)
         except PARSE_ERRORS as error:
             raise ValueError(f"a CRL's header without a head: {error}") from error
         self.unusable = header.unusable
@@ -93,7 +95,7 @@ class HashedCrl(Crl):
     @property
     def signed(self) -> AnySigned:
         """The digest of what was signed, and how. Raises `Refused` (algorithm_not_allowed)."""
-        return SignedDigest(self._parsed, self._header.digest, self._header.keys)
+        return SignedDigest(self._parsed, self._unused_bits, self._header.digest, self._header.keys)
 
     @property
     def verified_keys(self) -> frozenset[bytes]:
@@ -111,9 +113,10 @@ def make_image(data: bytes, candidates: Iterable[bytes], key: bytes) -> list[byt
     try:
         parsed, layout = x509.load_der_x509_crl(data), Layout.of(data)
         head = CrlHead(parsed, v1=layout.v1)
-        signed = Signed(parsed, memoryview(data)[layout.tbs : layout.tbs_end])
+        unused = layout.unused_bits
+        signed = Signed(parsed, unused, memoryview(data)[layout.tbs : layout.tbs_end])
         digest = signed.digest()
-        keys = verified_under(SignedDigest(parsed, digest, ()) if digest else signed, candidates)
+        keys = verified_under(SignedDigest(parsed, unused, digest, ()) if digest else signed, candidates)
         listing = Listing(data, parsed, head, layout)
         index = hashed_index.build(listing, key, delta=head.is_delta)
     except PARSE_ERRORS as error:

@@ -83,14 +83,9 @@ def row(data: bytes, at: int, count: int) -> list[int]:
     return found
 
 
-def check_whole_octets(data: bytes, at: int) -> None:
-    """Raises `ValueError` if the BIT STRING at offset `at` has unused bits; in data that a strict parser has accepted.
-
-    All signatures are octets (RFC 3279 section 2.2), and the parser hands them out without the octet that counts
-    the bits, which nobody signed: whoever changed it would have another certificate, or CRL, that verifies.
-    """
-    if data[content(data, at)]:
-        raise ValueError("a signature with unused bits")
+def unused_bits(data: bytes, at: int) -> int:
+    """How many bits of the BIT STRING at offset `at` are none of its own; in data that a strict parser has accepted."""
+    return data[content(data, at)]
 
 
 def elements(data: bytes, at: int, end: int) -> Iterator[Element]:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 from pki_factory import NOW, Authority, entry, name, new_key, tlv
+from pki_handmade import with_unused_bit
 
 from authz.errors import Refused
 from authz.pki.algorithms import verify_signature
@@ -119,6 +120,14 @@ def test_signed_part_verifies_as_it_was_signed(kind: str) -> None:
     """The signature is over the raw bytes, cut from the DER."""
     ca = Authority.root(key=new_key(kind))
     verify_signature(ca.key.public_key(), Crl(ca.crl(5)).signed)
+
+
+def test_signature_with_unused_bits_does_not_verify() -> None:
+    """Nobody signed their number: whoever changed it would have another CRL that verifies."""
+    changed = Crl(with_unused_bit(CA.crl(5) for _ in range(99)))
+    with pytest.raises(Refused) as refusal:
+        verify_signature(CA.certificate.public_key(), changed.signed)
+    assert refusal.value.reason is Reason.SIGNATURE_INVALID
 
 
 def test_signed_part_with_weak_pss_parameters_refuses() -> None:

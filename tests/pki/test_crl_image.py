@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 from pki_factory import Authority, Minted, entry, name, new_key, tlv
+from pki_handmade import with_unused_bit
 
 from authz.errors import Refused
 from authz.pki.algorithms import verify_signature
@@ -125,6 +126,17 @@ def test_signature_in_pss_verifies() -> None:
 def test_crl_that_nobody_known_signed_is_refused(signers: Sequence[Minted]) -> None:
     """Before anything is made of its entries."""
     assert refusal(CA.crl(5), *signers) is Reason.SIGNATURE_INVALID
+
+
+def test_crl_whose_signature_has_unused_bits_is_refused() -> None:
+    """Nobody signed their number; and an image that had been made all the same would prove nothing."""
+    changed = with_unused_bit(CA.crl(5) for _ in range(99))
+    assert refusal(changed, CA) is Reason.SIGNATURE_INVALID
+    header, index = pieces()
+    odd = HashedCrl(replace(header, head=changed, digest=Crl(changed).signed.digest()), index)
+    with pytest.raises(Refused) as caught:
+        verify_signature(CA.certificate.public_key(), odd.signed)
+    assert caught.value.reason is Reason.SIGNATURE_INVALID
 
 
 def test_crl_without_a_key_to_verify_it_is_refused() -> None:

@@ -61,11 +61,10 @@ def test_row_of_elements_is_told_apart(sizes: list[int]) -> None:
     assert der.row(b"x" + b"".join(parts) + b"more", 1, len(parts)) == ends
 
 
-def test_bits_that_are_no_octets_refuse() -> None:
-    """A signature is octets; the first octet of the string counts the bits that are left over."""
-    der.check_whole_octets(b"x" + tlv(3, b"\0" + bytes(300)), 1)
-    with pytest.raises(ValueError, match="unused bits"):
-        der.check_whole_octets(tlv(3, b"\1\0"), 0)
+def test_unused_bits_are_counted_by_the_first_octet() -> None:
+    """Behind the length, of whatever form."""
+    assert der.unused_bits(b"x" + tlv(3, b"\0" + bytes(300)), 1) == 0
+    assert der.unused_bits(tlv(3, b"\7\0"), 0) == 7
 
 
 def test_element_beyond_its_parent_refuses() -> None:
