@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from authz.demo.processes import envoy_binary, envoy_config
 from authz.directory import Store
 from authz.pki import Certificate
 from authz.reasons import Reason
+from authz.service import Limits
 
 pytestmark = pytest.mark.envoy
 
@@ -34,6 +37,25 @@ def test_service_stopped_is_503_and_recovers(own_stage: Stage, dial: Dial) -> No
     assert own_stage.application.requests == 0
     own_stage.service.start()
     assert status(own_stage, dial) == 200
+
+
+def test_each_try_may_take_longer_than_the_service_lets_a_check_wait(own_stage: Stage, dial: Dial) -> None:
+    """Or a check that waits for a CRL at first sight were cut off; Envoy says what it gives, to whoever is asked."""
+    own_stage.service.stop()
+    asked: list[bytes] = []
+
+    class Asked(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            asked.extend(iter(self.rfile.readline, b"\r\n"))
+            self.wfile.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+
+    own_stage.world.socket.unlink(missing_ok=True)
+    with socketserver.UnixStreamServer(str(own_stage.world.socket), Asked) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert status(own_stage, dial) == 403
+        server.shutdown()
+    (told,) = (line for line in asked if line.startswith(b"x-envoy-expected-rq-timeout-ms:"))
+    assert int(told.split(b":")[1]) > 1_000 * Limits().seconds
 
 
 def test_service_killed_leaves_a_socket_that_the_next_takes_over(own_stage: Stage, dial: Dial) -> None:
