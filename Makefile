@@ -9,11 +9,13 @@ INSTALLED := $(VENV)/.installed
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
 
-# One environment for everything: what is run is what is tested. Hashes are checked by pip itself.
+# One environment for everything: what is run is what is tested. Hashes are checked by pip itself. The lock is complete;
+# without --no-deps pip 23 looks for a newer release of whatever another package asks for with an extra, and refuses it.
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python -m pip check --quiet --disable-pip-version-check
 	touch $@
 
 run: $(INSTALLED) ## set up .venv and run the demonstration: a real Envoy, real TLS clients, SQLite
