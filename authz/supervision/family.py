@@ -172,10 +172,11 @@ def _be_a_child(work: Callable[[], int]) -> None:
     try:
         end_as_the_supervisor_says()
         code = work()
-    except BaseException:  # noqa: BLE001 - the end of the process: it must not go on as a second supervisor
-        traceback.print_exc()
     finally:
+        # Whatever is on its way up would make a second supervisor of this process.
         try:
+            if code == CRASHED:
+                traceback.print_exc()
             sys.stdout.flush()
             sys.stderr.flush()
         finally:
