@@ -55,6 +55,7 @@ def add(
     emit_one(describe(added), as_json=as_json)
     if not added.hosts:
         hint(f"no request reaches it yet: authz org set {name} --host HOST")
+    _advise(added.token)
     hint(f"trust its CA: authz anchor add {name} roots.pem")
 
 
@@ -81,7 +82,17 @@ def set_(
             changed = replace(changed, hosts=tuple(host))
         if active is not None:
             changed = replace(changed, active=active)
-        emit_one(describe(store.set_organization(changed)), as_json=as_json)
+        held = store.set_organization(changed)
+    emit_one(describe(held), as_json=as_json)
+    _advise(held.token)
+
+
+def _advise(token: TokenSettings) -> None:
+    """Say what of the settings for tokens lets nobody in, or more than one may think."""
+    if token.keys is not None and None in (token.issuer, token.audience):
+        hint("tokens that the service verifies need --issuer and --audience beside --keys")
+    if token.organization_claim is not None and token.issuer is None:
+        hint("whoever issues tokens that the proxy takes can name its users: give --issuer, too")
 
 
 def _changed(

@@ -121,6 +121,30 @@ def test_set_changes_what_is_given_only(acme: Run) -> None:
     assert acme("user", "set", "acme", "alice", "--enforcement", "observe", "--json").data["enforcement"] == "observe"  # type: ignore[index, call-overload]
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--keys", "jwks.json", "--issuer", "https://id"), "--issuer and --audience beside --keys"),
+        (("--organization-claim", "org"), "give --issuer, too"),
+        (("--keys", "jwks.json", "--issuer", "https://id", "--audience", "a", "--organization-claim", "org"), ""),
+    ],
+)
+def test_token_settings_that_are_not_whole_are_told(acme: Run, options: tuple[str, ...], said: str) -> None:
+    """When they are set, not when the first user is refused."""
+    err = acme("org", "set", "acme", *options).err
+    assert said in err
+    assert ("hint:" in err) is bool(said)
+
+
+def test_second_tenant_with_the_same_issuer_and_audience_is_refused_whole(acme: Run) -> None:
+    """Its tokens would name the first one's users; it is not there afterwards."""
+    same = ("--issuer", "https://id", "--audience", "api")
+    assert acme("org", "set", "acme", *same).code == 0
+    done = acme("org", "add", "evil", "--host", "evil.example.test", *same)
+    assert (done.code, "could name a user" in done.err, "hint:" in done.err) == (1, True, True)
+    assert [row["name"] for row in acme("org", "list", "--json").data] == ["acme"]  # type: ignore[attr-defined]
+
+
 def test_remove_takes_things_away(acme: Run) -> None:
     """Each verb of its own."""
     digest = acme("anchor", "list", "--json").data[0]["sha256"]  # type: ignore[index]
