@@ -126,9 +126,7 @@ def oracle(cell: Cell) -> bool:
     if cell.host not in {"acme", "evil"}:
         return False
     user, bound = STATED[cell.stated]
-    if user != "alice":
-        return False
-    if bound == "other" or (bound == "shown" and not shown):
+    if user != "alice" or bound == "other" or (bound == "shown" and not shown):
         return False
     if shown and CERTIFICATES[cell.certificate] != cell.host:
         return False

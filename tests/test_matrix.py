@@ -171,7 +171,7 @@ def certificate_headers(certificate: str, state: str) -> Headers:
 
 
 @cache
-def view_of(enforcement: str, certificate: str, registration: str, scope: str, off: bool) -> MemoryView:  # noqa: FBT001 - a key
+def view_of(enforcement: str, certificate: str, registration: str, scope: str, off: bool) -> MemoryView:
     """The directory of a cell. The same ids in both organizations: an id alone must never match."""
     view = MemoryView()
     view.stores, crls = stores(), held_crls()

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
-from pki_factory import Authority, Minted, chain_pem
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from pki_factory import Authority, Minted, chain_pem, new_key
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -217,8 +219,64 @@ def test_certificate_file_that_is_wrong_is_refused_with_a_sentence(acme: Run, co
     done = acme("cert", "add", "acme", write("bad.pem", content), "--user", "alice")
     assert done.code == 1
     assert said in done.err
+    assert "hint: " in done.err
     assert "Traceback" not in done.err
     assert acme("cert", "list", "--json").data == before
+
+
+@pytest.mark.parametrize("kind", ["anchor", "intermediate"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (chain_pem(Authority.root("Other", **LIFE), BOB), "which is no CA"),
+        (Authority.root("Other", **LIFE).pem + ALICE.key_pem, "private key"),
+        (Authority.root("Other", **LIFE).pem + "-----BEGIN CERTIFICATE-----\nAAAA\n", "cannot be read"),
+        (Authority.root("Other", key=new_key("rsa1024"), **LIFE).pem, "rsa"),
+    ],
+)
+def test_ca_file_that_is_wrong_leaves_nothing_half_written(acme: Run, kind: str, content: str, said: str) -> None:
+    """Not even the good certificate in it."""
+    before = acme(kind, "list", "--json").data
+    done = acme(kind, "add", "acme", write("bad.pem", content))
+    assert done.code == 1
+    assert said in done.err.lower().replace("no ca", "no CA")
+    assert "hint: " in done.err
+    assert acme(kind, "list", "--json").data == before
+
+
+def pem_of(crl: bytes) -> str:
+    """A CRL as CAs publish it, too."""
+    return x509.load_der_x509_crl(crl).public_bytes(Encoding.PEM).decode()
+
+
+def test_crl_in_pem_is_taken_with_text_before_it(acme: Run) -> None:
+    """As `openssl crl -text` writes it."""
+    newer = {**CRL_LIFE, "this_update": NOW}
+    done = acme("crl", "add", write("ca2.crl", "Certificate Revocation List\n" + pem_of(CA.crl(number=2, **newer))))
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (pem_of(CA.crl(number=2)) + ALICE.key_pem, "private key"),
+        (ALICE.pem, "holds a CERTIFICATE"),
+        (pem_of(CA.crl(number=2)) * 2, "not one CRL"),
+        (pem_of(CA.crl(number=2))[:200], "is not a CRL"),
+        (b"\x30\x03\x02\x01\x00", "is not a CRL"),
+        (Authority.root("Other", **LIFE).crl(**CRL_LIFE), "no known CA"),
+        ("", "empty"),
+    ],
+)
+def test_crl_file_that_is_wrong_is_refused_with_a_sentence(acme: Run, content: str | bytes, said: str) -> None:
+    """And the CRLs held stay."""
+    before = acme("crl", "list", "--json").data
+    done = acme("crl", "add", write("bad.crl", content))
+    assert (done.code, done.out) == (1, "")
+    assert said in done.err
+    assert "hint: " in done.err
+    held = [row["sha256"] for row in acme("crl", "list", "--json").data]  # type: ignore[attr-defined]
+    assert held == [row["sha256"] for row in before]  # type: ignore[attr-defined]
 
 
 def test_chain_in_any_order_finds_the_leaf(acme: Run) -> None:
@@ -258,6 +316,12 @@ def test_words_that_are_wrong_exit_two(run: Run, arguments: tuple[str, ...]) -> 
         ("crl", "add", "missing.crl"),
         ("cert", "add", "acme", "missing.pem"),
         ("org", "add", "acme"),
+        ("user", "add", "acme", "alice"),
+        ("cert", "add", "acme", "alice.pem"),
+        ("org", "add", "other", "--host", HOST),
+        ("org", "set", "acme", "--host", "not a host"),
+        ("anchor", "export", "--out", "no/such/folder/bundle.pem"),
+        ("crl", "add", "ca.crl"),
     ],
 )
 def test_failure_exits_one_with_a_sentence_and_no_traceback(acme: Run, arguments: tuple[str, ...]) -> None:
@@ -266,6 +330,7 @@ def test_failure_exits_one_with_a_sentence_and_no_traceback(acme: Run, arguments
     assert done.code == 1
     assert done.out == ""
     assert done.err.startswith("authz: ")
+    assert "hint: " in done.err
     assert "Traceback" not in done.err
 
 
@@ -314,8 +379,8 @@ def verbs() -> list[tuple[str, ...]]:
     return found
 
 
-# What runs until it is stopped prints no data.
-RUNNING = {("serve",), ("demo",)}
+# What runs until it is stopped prints nothing but its log, which is JSON already.
+RUNNING = {("serve",)}
 
 
 @pytest.mark.parametrize("verb", sorted(set(verbs()) - RUNNING), ids=" ".join)
