@@ -50,6 +50,17 @@ def test_underscore_twin_is_rejected_by_the_proxy(stage: Stage, dial: Dial, name
     assert dial(stage, "alice").get(headers=[*bearer(stage, "alice"), (name, "root")]).status == 400
 
 
+@pytest.mark.parametrize("name", ["x-forwarded-client-cert", "x-authz-peer", "x-authz-payload"])
+@pytest.mark.parametrize("space", [" ", "\t"])
+def test_space_between_name_and_colon_is_rejected_by_the_proxy(stage: Stage, dial: Dial, name: str, space: str) -> None:
+    """Another spelling of a trusted name."""
+    tls = dial(stage, "bob").tls
+    (_, token), *_ = bearer(stage, "alice")
+    spoof = f"{name}{space}: {alices_header(stage)}"
+    tls.sendall(f"GET / HTTP/1.1\r\nhost: {HOST}\r\nauthorization: {token}\r\n{spoof}\r\n\r\n".encode())
+    assert tls.recv(65536).startswith(b"HTTP/1.1 400 ")
+
+
 @pytest.mark.parametrize("name", ["x-authz-user", "x-authz-binding", "x-authz-peer", "x-authz-payload", "X-AUTHZ-USER"])
 def test_identity_header_of_the_client_is_replaced(stage: Stage, dial: Dial, name: str) -> None:
     """Whatever the client claims, the application sees what was decided, once."""
