@@ -7,6 +7,7 @@ refuses none here, so that a self-signed one is as good to it as any.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 from collections.abc import Iterator
 from typing import Any
@@ -66,14 +67,14 @@ def test_spoofed_certificate_header_in_cleartext_is_refused_in_every_mode(
     proxy: tuple[str, SecondEnvoy], request_level_stage: Stage, copies: int
 ) -> None:
     """Where somebody made the listener one without TLS."""
-    connection = http.client.HTTPConnection("127.0.0.1", proxy[1].ordinary_port, timeout=15)
-    connection.putrequest("GET", "/", skip_host=True)
-    spoofs = [("x-forwarded-client-cert", alices_header(request_level_stage))] * copies
-    for name, value in (("host", HOST), *bearer(request_level_stage, "alice"), *spoofs):
-        connection.putheader(name, value)
-    connection.endheaders()
-    assert connection.getresponse().status == 403
-    connection.close()
+    plain = http.client.HTTPConnection("127.0.0.1", proxy[1].ordinary_port, timeout=15)
+    with contextlib.closing(plain) as connection:
+        connection.putrequest("GET", "/", skip_host=True)
+        spoofs = [("x-forwarded-client-cert", alices_header(request_level_stage))] * copies
+        for name, value in (("host", HOST), *bearer(request_level_stage, "alice"), *spoofs):
+            connection.putheader(name, value)
+        connection.endheaders()
+        assert connection.getresponse().status == 403
 
 
 def test_mode_lets_the_rightful_user_in_where_envoys_word_arrives(
