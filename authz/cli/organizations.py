@@ -134,7 +134,7 @@ def _over(held: str | None, given: str | None) -> str | None:
     return held if given is None else given or None
 
 
-@app.command("list")
+@app.command("list", epilog="Example: authz org list --json")
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List every organization."""
     with open_store(context) as store:
@@ -144,14 +144,14 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
         hint("add one: authz org add NAME --host HOST")
 
 
-@app.command("show")
+@app.command("show", epilog="Example: authz org show acme")
 def show(context: typer.Context, name: OrganizationName, as_json: AsJson = False) -> None:
     """Show one organization."""
     with open_store(context) as store:
         emit_one(describe(store.organization(name)), as_json=as_json)
 
 
-@app.command("remove")
+@app.command("remove", epilog="Example: authz org remove acme (to switch it off instead: authz org set acme --off)")
 def remove(context: typer.Context, name: OrganizationName, as_json: AsJson = False) -> None:
     """Remove an organization with its hosts, users, anchors and registered certificates."""
     with open_store(context) as store:

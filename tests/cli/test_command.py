@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -385,10 +386,19 @@ RUNNING = {("serve",)}
 
 @pytest.mark.parametrize("verb", sorted(set(verbs()) - RUNNING), ids=" ".join)
 def test_every_verb_has_json(run: Run, verb: tuple[str, ...]) -> None:
-    """And a help text that says what it does."""
-    told = run(*verb, "--help").out
-    assert "--json" in told
+    """Where it prints data."""
+    assert "--json" in run(*verb, "--help").out
     assert run(*verb, "--json", "--no-such-option").code == 2
+
+
+@pytest.mark.parametrize("verb", verbs(), ids=" ".join)
+def test_every_verb_shows_an_example_of_itself(run: Run, verb: tuple[str, ...]) -> None:
+    """One that can be typed: its options are there."""
+    told = " ".join(run(*verb, "--help").out.split())
+    (example,) = re.findall(r"Example: (authz .*?)(?: \(|,|\.? ?$|\. )", told)
+    words = example.split()
+    assert words[: len(verb) + 1] == ["authz", *verb] or words[:3] == ["authz", "--config", "authz.toml"]
+    assert all(word in told.partition("Example:")[0] for word in words[len(verb) + 1 :] if word.startswith("--"))
 
 
 CHANGES = [
