@@ -323,3 +323,13 @@ def test_tokens_of_one_organization_are_never_good_for_another(
         else:
             with pytest.raises(StoreError, match="could name a user"):
                 change()
+
+
+def test_organization_whose_tokens_cross_anothers_can_be_switched_off(store: Store) -> None:
+    """An earlier version took settings that are refused now; what does not change them is no time to say so."""
+    token = TokenSettings(issuer="https://i", audience="a")
+    one, two = (store.add_organization(Organization(0, name, ())) for name in ("one", "two"))
+    store.set_organization(replace(one, token=token))
+    with store._transaction() as connection:
+        connection.exec_driver_sql("UPDATE organizations SET token_issuer = 'https://i', token_audience = 'a'")
+    assert not store.set_organization(replace(two, token=token, active=False)).active
