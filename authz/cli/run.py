@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from authz.cli.options import settings_of
+from authz.cli.options import AsJson, settings_of
 from authz.config import Settings, with_workers
 from authz.demo import run_demo
 from authz.supervision.supervisor import check as check_settings
@@ -44,6 +44,7 @@ def demo(
         bool,
         typer.Option("--request-level", help="Let Envoy refuse no certificate, so that all have a reason."),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show everything at work: a PKI, the service, a real Envoy, TLS clients, an application."""
-    raise typer.Exit(run_demo(once=once, request_level=request_level))
+    raise typer.Exit(run_demo(once=once, request_level=request_level, as_json=as_json))
