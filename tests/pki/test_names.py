@@ -86,6 +86,11 @@ def test_other_type_of_value_is_compared_as_it_stands() -> None:
     assert Name.read(bits) != Name.read(text)
 
 
+def test_value_of_an_odd_tag_is_never_taken_for_text() -> None:
+    """A tag of zero, and a length that is a letter: octet by octet what such a text is prepared to."""
+    assert Name.read(raw_name(b"x" * 97, 0x00)) != Name.read(raw_name(b"a" + b"x" * 97))
+
+
 def test_attribute_types_that_differ_are_different() -> None:
     """The same text as organization and as common name."""
     assert made(common("Acme")) != made(ORG)
