@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pki_factory import NOW, Authority, Minted, new_key, san
 from pki_handmade import extensions_of, handmade, raw_name, sequence, spki_of, tlv, with_unused_bit
-from pki_resigned import of_serial, of_version_1, reissued
+from pki_mutants import Node
+from pki_resigned import Change, of_serial, of_version_1, reissued, signed_again
 
 from authz.errors import Refused
 from authz.pki import DEFAULT_POLICY, SERVICE_POLICY, ValidationPolicy, verify_chain
@@ -26,8 +27,11 @@ CA = ROOT.intermediate("CA")
 KEY = CA.key
 assert isinstance(KEY, ec.EllipticCurvePrivateKey)
 R = Reason
-CLIENTS = extensions_of((bytes.fromhex("551d25"), False, sequence(tlv(0x06, bytes.fromhex("2b06010505070302")))))
+EKU = bytes.fromhex("551d25")
+FOR_CLIENTS = sequence(tlv(0x06, bytes.fromhex("2b06010505070302")))
+CLIENTS = extensions_of((EKU, False, FOR_CLIENTS))
 ECDSA_SHA1 = bytes.fromhex("300906072a8648ce3d0401")
+ECDSA_NULL = bytes.fromhex("300c06082a8648ce3d0403020500")
 ECDSA_SHA384 = bytes.fromhex("300a06082a8648ce3d040303")
 NO_POINT = sequence(bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107"), tlv(0x03, b"\0\x04" + b"\x01" * 64))
 
@@ -77,6 +81,16 @@ def empty(subtrees: int, tag: int) -> Authority:
     value = sequence(tlv(subtrees, sequence(tlv(tag))))
     constraints = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.30"), value)
     return ROOT.intermediate("Narrow", extensions=[(constraints, True)])
+
+
+def until(tag: int, text: bytes) -> Change:
+    """A notAfter of one's own."""
+
+    def change(signed: Node) -> None:
+        # version, serialNumber, signature, issuer, validity
+        signed.children[4].children[1] = Node(tag, text)
+
+    return change
 
 
 def purposes(*oids: x509.ObjectIdentifier) -> list[tuple[x509.ExtensionType, bool]]:
@@ -165,6 +179,22 @@ CASES: dict[str, list[Case]] = {
         refused(odd(inner=ECDSA_SHA1, outer=ECDSA_SHA1), R.ALGORITHM_NOT_ALLOWED),
         refused(CA.leaf(key=new_key("rsa1024")), R.KEY_SIZE_NOT_ALLOWED),
         refused(odd(spki=spki_of(ELSEWHERE)), R.ALGORITHM_NOT_ALLOWED),
+    ],
+    "`critical FALSE` written out, a PrintableString with `@` or `_`, ECDSA with NULL, times in another form": [
+        refused(one, R.CERTIFICATE_MALFORMED)
+        for one in (
+            odd(extensions=tlv(0xA3, sequence(sequence(tlv(0x06, EKU), tlv(0x01, b"\0"), tlv(0x04, FOR_CLIENTS))))),
+            odd(subject=raw_name(b"a@b.test", 0x13)),
+            odd(subject=raw_name(b"a_b", 0x13)),
+            odd(inner=ECDSA_NULL, outer=ECDSA_NULL),
+            signed_again(CA.leaf().der, CA, until(0x17, b"4912312359Z")),
+            signed_again(CA.leaf().der, CA, until(0x17, b"491231235959+0000")),
+            signed_again(CA.leaf().der, CA, until(0x18, b"20491231235959.5Z")),
+        )
+    ],
+    "GeneralizedTime for a date before 2050": [
+        Case(signed_again(CA.leaf().der, CA, until(0x18, b"20491231235959Z"))),
+        refused(signed_again(CA.leaf().der, CA, until(0x18, b"20260531000000Z")), R.CERTIFICATE_EXPIRED),
     ],
     "an e-mail address in the subject, or beyond ASCII": [
         below(constrained(MAIL("b.test")), subject=MAILED),
