@@ -71,11 +71,14 @@ _MAPPED: Final = _spaces_and_nothing()
 
 
 def prepare(text: str) -> str:
-    """A character string as it is compared (RFC 4518 section 2): mapped, folded, NFKC, white space squeezed."""
+    """A character string as it is compared (RFC 4518 section 2): mapped, folded, NFKC, white space squeezed.
+
+    Mapped once: folding and NFKC make nothing that would be mapped.
+    """
     if text.isascii() and text.isprintable():
         return " ".join(text.lower().split())
     folded = unicodedata.normalize("NFKC", text.translate(_MAPPED)).casefold()
-    return " ".join(unicodedata.normalize("NFKC", folded).translate(_MAPPED).split())
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 class Name(bytes):

@@ -13,7 +13,7 @@ from pki_handmade import CN, handmade, raw_name, sequence, tlv
 
 from authz.errors import Refused
 from authz.pki.certificate import Certificate
-from authz.pki.names import Name, prepare
+from authz.pki.names import _MAPPED, Name, prepare
 from authz.reasons import Reason
 
 T = _ASN1Type
@@ -64,6 +64,12 @@ def test_strings_that_differ_are_different(one: str, other: str) -> None:
 def test_prepared_text_is_prepared(text: str) -> None:
     """Preparing twice changes nothing, so that equality is transitive."""
     assert prepare(prepare(text)) == prepare(text)
+
+
+def test_prepared_character_holds_nothing_that_is_mapped() -> None:
+    """Of all there are: what becomes a space, or nothing, is gone (RFC 4518 section 2.2), though it is mapped once."""
+    found = {one for code in range(0x110000) if not 0xD800 <= code < 0xE000 for one in prepare(chr(code))}
+    assert found.isdisjoint(map(chr, _MAPPED))
 
 
 @pytest.mark.parametrize(
