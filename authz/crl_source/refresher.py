@@ -128,6 +128,7 @@ class Refresher:
         self._store: CrlStore | None = None
         self._noted: set[tuple[int, bytes]] = set()
         self._stamps: dict[Path, folder.Stamp | None] = {}
+        self._looked = not rules.files
         self._ledger: Ledger | None = None
         self._loader: CrlLoader | None = None
         self._trials: Trials | None = None
@@ -171,6 +172,10 @@ class Refresher:
         await self._library.load(rows.authorities, self._clock.now())
         for one in self._library:
             self._sources.restore(one.origin, one.held.crl.issuer, points=self._rules.points)
+        for source in self._sources:
+            # At once, whatever was kept: it may have been revised meanwhile, and readiness waits for it.
+            if source.kind is CrlSourceKind.URL:
+                source.next_at = self._clock.now()
         self._publish()
         self._warn_of_leniency()
         self._ready_at = self._clock.monotonic() + START_SECONDS
@@ -202,7 +207,7 @@ class Refresher:
         if self._running is None:
             return False
         named = (one for one in self._sources if one.kind is not CrlSourceKind.POINT)
-        tried = bool(self._stamps or not self._rules.files) and all(one.outcome for one in named)
+        tried = self._looked and all(one.outcome for one in named)
         return tried or self._clock.monotonic() >= self._ready_at
 
     @property
@@ -388,6 +393,9 @@ class Refresher:
             for one in self._sources:
                 if one.next_at is None and one.kind is not CrlSourceKind.FILE:
                     one.next_at = self._next(one)
+                elif one.next_at is not None and one.next_at - now > self._rules.schedule.ceiling:
+                    # The clock has gone back: what it told before would be a time without a try.
+                    one.next_at = now
                 if one.flight is None and one.next_at is not None and one.next_at <= now:
                     self._try(one)
             self._tell_of_late_ones(now)
@@ -411,6 +419,7 @@ class Refresher:
             self._sources.remove(gone)
             self._refused.discard(gone)
         self._stamps = found
+        self._looked = True
 
     async def _write(self) -> None:
         if self._ledger is None:

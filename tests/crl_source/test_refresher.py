@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pki_factory import NOW, Authority
 
 from authz.crl_indexing.indexing import index_crl
-from authz.crl_source import CrlRules, CrlsKey, LeniencyRule, Limits, PointsKey
+from authz.crl_source import CrlRules, CrlsKey, LeniencyRule, PointsKey
 from authz.errors import NotLoaded, Refused
 from authz.model import CrlSourceKind
 from authz.pki import Certificate, Crl, Indulgence, Leniency, TrustStore
@@ -174,6 +174,15 @@ async def test_source_is_asked_again_in_time_and_only_for_what_is_new(scene: Wor
     assert await scene.check(alice) == REVOKED
 
 
+async def test_clock_that_has_gone_back_leaves_no_source_unasked(scene: World) -> None:
+    """What was to be asked at a time that now lies days ahead is asked now."""
+    scene.time.pass_by(days=3)
+    async with serving(crl(next_update=NOW + timedelta(days=9))) as server:
+        assert await scene.check(leaf("alice", server.url)) == GOOD
+        scene.time.pass_by(days=-2)
+        await scene.outcome(server.url, "unchanged")
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -221,9 +230,6 @@ async def test_good_crl_is_never_replaced_by_a_worse_one(scene: World, body: byt
 )
 async def test_server_that_misbehaves_makes_no_decision_weaker(scene: World, answer: Answer, expected: str) -> None:
     """The operator sees what it did; the revoked certificate stays revoked, the good one good."""
-    await scene.stop()
-    scene.limits = Limits(total=0.5, connect=0.3, read=0.3, size=1024 * 1024)
-    await scene.start()
     async with serving(b"") as server:
         alice, bob = leaf("alice", server.url), leaf("bob", server.url)
         server.answer = says(body=crl(CA, bob))
@@ -364,6 +370,27 @@ async def test_readiness_waits_for_sources_though_not_for_ever(tmp_path: Path) -
         assert not scene.refresher.ready
         scene.time.pass_by(seconds=21)
         assert scene.refresher.ready
+
+
+async def test_url_that_gave_a_crl_before_a_restart_is_asked_again_at_the_start(tmp_path: Path) -> None:
+    """For what is new, and not only when it is due: readiness waits for that, not for its bound."""
+    async with serving(crl()) as server, world(tmp_path, rules=CrlRules(urls=(server.url,))) as scene:
+        await scene.outcome(server.url, "accepted")
+        await scene.stop()
+        server.answer = says(body=crl(CA, PLAIN, number=2, hours=1))
+        await scene.start()
+        assert not scene.refresher.ready
+        await scene.outcome(server.url, "accepted")
+        assert scene.refresher.ready
+        assert await scene.check(PLAIN) == REVOKED
+
+
+async def test_folder_without_files_keeps_readiness_waiting_for_nothing(tmp_path: Path) -> None:
+    """It was looked at: that is its first try."""
+    folder = tmp_path / "operators"
+    folder.mkdir()
+    async with world(tmp_path, rules=CrlRules(files=(folder,))) as scene:
+        await scene.until(lambda: scene.refresher.ready)
 
 
 async def test_service_that_has_no_sources_is_ready_at_once(scene: World) -> None:
@@ -705,12 +732,15 @@ async def test_large_crl_is_indexed_elsewhere_and_answers(scene: World) -> None:
 
 async def test_tries_of_one_organizations_points_leave_room_for_others(tmp_path: Path) -> None:
     """Slow servers of one keep another's first sight from nothing."""
-    async with world(tmp_path, rules=CrlRules(first_sight=0.05)) as scene, serving(b"") as slow:
+    async with world(tmp_path) as scene, serving(b"") as slow, serving(crl()) as server:
         slow.answer = hangs()
-        await asyncio.gather(*(scene.check(leaf("m", f"{slow.url}?{n}"), EVIL) for n in range(40)))
-        async with serving(crl()) as server:
-            scene.rules = CrlRules()
-            assert await scene.check(leaf("alice", server.url), ACME) == GOOD
+        theirs = [asyncio.create_task(scene.check(leaf("m", f"{slow.url}?{n}"), EVIL)) for n in range(40)]
+        await slow.came.wait()
+        assert await scene.check(leaf("alice", server.url), ACME) == GOOD
+        assert not all(one.done() for one in theirs)
+        for one in theirs:
+            one.cancel()
+        await asyncio.gather(*theirs, return_exceptions=True)
 
 
 def as_pem(der: bytes) -> bytes:
