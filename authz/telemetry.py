@@ -229,8 +229,9 @@ class _CrlCollector:
             tries.add_metric((str(kind), outcome), count)
         yield tries
         failing = GaugeMetricFamily("authz_crl_sources_failing", "Sources whose last try failed.", labels=("kind",))
+        failures = Counts(one.kind for one in self._crls.sources if one.failures)
         for kind in CrlSourceKind:
-            failing.add_metric((str(kind),), sum(one.kind is kind and one.failures > 0 for one in self._crls.sources))
+            failing.add_metric((str(kind),), failures[kind])
         yield failing
 
 

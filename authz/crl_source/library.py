@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -27,19 +27,21 @@ Authorities = Callable[[], Awaitable[Collection[bytes]]]
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A CRL that is held: `name` is the one it is kept under, `octets` its length, `stored` whether that is on disk."""
+    """A CRL that is held: `name` is the one it is kept under, `octets` its length, `stored` whether that is on disk.
+
+    `state` is what an operator wants to know of it, made once: somebody looks at all of them twice a second.
+    """
 
     name: str
     held: Held
     origin: Origin
     octets: int
     stored: bool = True
+    state: FetchedCrl = field(init=False, compare=False, repr=False)
 
-    @property
-    def state(self) -> FetchedCrl:
-        """What an operator wants to know of it."""
+    def __post_init__(self) -> None:
         crl, origin = self.held.crl, self.origin
-        return FetchedCrl(
+        state = FetchedCrl(
             name=self.name,
             location=origin.url,
             sha256=crl.sha256,
@@ -52,6 +54,7 @@ class Copy:
             next_update=crl.next_update,
             fetched_at=origin.fetched_at,
         )
+        object.__setattr__(self, "state", state)
 
 
 class Library:
@@ -65,6 +68,7 @@ class Library:
         self._index = index
         self._warn = warn
         self._copies: dict[str, Copy] = {}
+        self._places: dict[str, dict[str, Copy]] = {}
         self._lock = asyncio.Lock()
 
     @property
@@ -80,7 +84,20 @@ class Library:
 
     def of(self, location: str) -> list[Copy]:
         """What came from one source."""
-        return [one for one in self._copies.values() if one.origin.url == location]
+        return list(self._places.get(location, {}).values())
+
+    def _hold(self, copy: Copy) -> None:
+        self._let_go(copy.name)
+        self._copies[copy.name] = copy
+        self._places.setdefault(copy.origin.url, {})[copy.name] = copy
+
+    def _let_go(self, name: str) -> None:
+        gone = self._copies.pop(name, None)
+        if gone is not None:
+            place = self._places[gone.origin.url]
+            del place[name]
+            if not place:
+                del self._places[gone.origin.url]
 
     # -- after a start ----------------------------------------------------------------------------------
 
@@ -105,7 +122,7 @@ class Library:
         try:
             held, key = await self._verified(kept, authorities)
         except (FetchFailed, Refused) as problem:
-            if isinstance(problem, FetchFailed) and problem.kind not in _CORRUPT:
+            if not _is_damage(problem):
                 self._warn(f"the kept CRL {kept.name} is not used: {problem}")
                 return
             self._warn(f"the kept CRL {kept.name} is set aside: {problem}")
@@ -120,16 +137,23 @@ class Library:
         if now - expires > FORGET_AFTER:
             await asyncio.to_thread(self._keep.remove, kept.name)
             return
-        told = origin or Origin("", None, None, held.crl.this_update, key)
+        told = replace(origin or Origin("", None, None, held.crl.this_update), signer=key)
         octets = (await asyncio.to_thread(kept.path.stat)).st_size
-        self._copies[kept.name] = Copy(kept.name, held, told, octets)
+        self._hold(Copy(kept.name, held, told, octets))
 
     async def _verified(self, kept: Kept, authorities: Authorities) -> tuple[Held, bytes]:
         """Raises `FetchFailed`, `Refused`, `IndexingError`, `OSError`."""
         signer = await asyncio.to_thread(self._keep.signer, kept.name)
         if not signer:
             return await read_crl(kept.path, await authorities(), self._index)
-        crl = await self._index(kept.path, [signer])
+        try:
+            crl = await self._index(kept.path, [signer])
+        except Refused as refusal:
+            # Either the copy is damaged or what is remembered of it: a CA that is known tells which.
+            try:
+                return await read_crl(kept.path, await authorities(), self._index)
+            except FetchFailed as failure:
+                raise (failure if failure.kind in _OURS else refusal) from None
         return Held(crl, hashlib.sha256(signer).digest()), signer
 
     # -- what comes --------------------------------------------------------------------------------------
@@ -153,13 +177,13 @@ class Library:
             changed = before is None or before.held.crl.sha256 != new.crl.sha256
             held = new if changed or before is None else before.held
             if not changed and before is not None and before.stored:
-                self._copies[name] = replace(before, origin=origin)
+                self._hold(replace(before, origin=origin))
                 with contextlib.suppress(KeepFailed):
                     await asyncio.to_thread(self._keep.note, name, origin)
                 return False, ""
             octets = (await asyncio.to_thread(path.stat)).st_size
             problem = await self._store(name, path, origin)
-            self._copies[name] = Copy(name, held, origin, octets, stored=not problem)
+            self._hold(Copy(name, held, origin, octets, stored=not problem))
             await self._remove([one for one in self._copies.values() if one.held in replaced and one.name != name])
             return changed, problem
 
@@ -180,7 +204,7 @@ class Library:
 
     async def _remove(self, copies: Collection[Copy]) -> None:
         for one in copies:
-            del self._copies[one.name]
+            self._let_go(one.name)
             try:
                 await asyncio.to_thread(self._keep.remove, one.name)
             except KeepFailed as failure:
@@ -192,13 +216,20 @@ class Library:
             for one in self.of(location):
                 if one.stored:
                     told = replace(origin, signer=one.origin.signer)
-                    self._copies[one.name] = replace(one, origin=told)
+                    self._hold(replace(one, origin=told))
                     with contextlib.suppress(KeepFailed):
                         await asyncio.to_thread(self._keep.note, one.name, told)
 
 
 _CORRUPT: Final = frozenset({FailureKind.MALFORMED, FailureKind.ALGORITHM})
 """What a copy that was accepted once can only be because its file was changed. Its signer, though, may have gone."""
+
+_OURS: Final = frozenset({FailureKind.INDEXING, FailureKind.STORAGE})
+
+
+def _is_damage(problem: FetchFailed | Refused) -> bool:
+    """Whether it is about the copy, and not about us or the directory, which may be better the next time."""
+    return problem.kind in _CORRUPT if isinstance(problem, FetchFailed) else problem.reason.status != 503
 
 
 def _name(held: Held, key: bytes) -> str:

@@ -42,20 +42,15 @@ class Source:
     authorities: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
     flight: asyncio.Task[None] | None = None
     late: bool = False
+    _state: CrlSourceState | None = None
 
     @property
     def state(self) -> CrlSourceState:
-        """What an operator wants to know of it."""
-        return CrlSourceState(
-            self.location,
-            self.kind,
-            self.tried_at,
-            self.accepted_at,
-            self.next_at,
-            self.failures,
-            self.outcome,
-            self.detail,
-        )
+        """What an operator wants to know of it: the same object until something of it changes."""
+        last = self._state
+        if last is None or _told_in(last) != _told_in(self):
+            last = self._state = CrlSourceState(self.location, self.kind, *_told_in(self))
+        return last
 
     @property
     def owner(self) -> int | None:
@@ -91,6 +86,10 @@ class Source:
         self.tried_at = now
         self.outcome, self.detail = str(kind), detail
         self.failures += 1
+
+
+def _told_in(one: Source | CrlSourceState) -> tuple[datetime | None, datetime | None, datetime | None, int, str, str]:
+    return one.tried_at, one.accepted_at, one.next_at, one.failures, one.outcome, one.detail
 
 
 _OF_CONTENT: Final = frozenset(str(one) for one in FailureKind if one.of_content)

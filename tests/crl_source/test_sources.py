@@ -12,7 +12,7 @@ from pki_factory import Authority, Minted
 from authz.crl_source.keep import Origin
 from authz.crl_source.source import MAX_AUTHORITIES, Source
 from authz.crl_source.sources import MAX_URLS, Sources, urls_of
-from authz.model import CrlSourceKind
+from authz.model import CrlSourceKind, CrlSourceState
 from authz.pki import Certificate
 from authz.pki.names import Name
 
@@ -53,6 +53,19 @@ def test_point_is_news_until_it_was_tried() -> None:
     assert made.meet(1, path(URL)) == []
     assert made.meet(1, path(URL, ca=ROOT.intermediate("CA"))) == [source]
     assert made.meet(2, path(URL)) == [source]
+
+
+def test_state_is_the_same_until_something_of_the_source_changes() -> None:
+    """Thousands are compared with what was told last, twice a second."""
+    source = Source(URL, CrlSourceKind.POINT)
+    before = source.state
+    assert source.state is before
+    now = datetime.now(UTC)
+    source.succeeded("accepted", now, "the CRL")
+    assert source.state == CrlSourceState(URL, CrlSourceKind.POINT, now, now, None, 0, "accepted", "the CRL")
+    source.next_at = now
+    assert source.state.next_at == now
+    assert source.state is source.state
 
 
 def test_cas_that_one_organization_brings_are_bounded() -> None:
