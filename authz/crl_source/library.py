@@ -19,7 +19,7 @@ from authz.errors import IndexingError, Refused
 from authz.model import FetchedCrl
 
 FORGET_AFTER: Final = timedelta(days=30)
-"""How long after its nextUpdate a copy is thrown away when the service starts: no grace of sense is longer."""
+"""How long after its nextUpdate, and the longest grace, a copy is thrown away when the service starts."""
 
 Authorities = Callable[[], Awaitable[Collection[bytes]]]
 """The CA certificates, in DER, that may have signed a CRL."""
@@ -69,6 +69,7 @@ class Library:
         self._warn = warn
         self._copies: dict[str, Copy] = {}
         self._places: dict[str, dict[str, Copy]] = {}
+        self._digests: dict[bytes, Copy] = {}
         self._lock = asyncio.Lock()
 
     @property
@@ -86,14 +87,21 @@ class Library:
         """What came from one source."""
         return list(self._places.get(location, {}).values())
 
+    def kept(self, sha256: bytes) -> Copy | None:
+        """The CRL of that SHA-256, if it is held and a copy is on disk, whichever source it came from last."""
+        found = self._digests.get(sha256)
+        return found if found is not None and found.stored else None
+
     def _hold(self, copy: Copy) -> None:
         self._let_go(copy.name)
         self._copies[copy.name] = copy
         self._places.setdefault(copy.origin.url, {})[copy.name] = copy
+        self._digests[copy.held.crl.sha256] = copy
 
     def _let_go(self, name: str) -> None:
         gone = self._copies.pop(name, None)
         if gone is not None:
+            del self._digests[gone.held.crl.sha256]
             place = self._places[gone.origin.url]
             del place[name]
             if not place:
@@ -101,10 +109,10 @@ class Library:
 
     # -- after a start ----------------------------------------------------------------------------------
 
-    async def load(self, authorities: Authorities, now: datetime) -> None:
+    async def load(self, authorities: Authorities, now: datetime, grace: timedelta = timedelta(0)) -> None:
         """Read what was kept, verifying each again; what cannot be read is set aside, and told.
 
-        A copy whose signer nobody remembers is verified under one of `authorities`.
+        A copy whose signer nobody remembers is verified under one of `authorities`; `grace` is the longest one.
         """
         try:
             kept = await asyncio.to_thread(self._keep.load)
@@ -113,11 +121,11 @@ class Library:
             return
         for one in kept:
             try:
-                await self._load(one, authorities, now)
+                await self._load(one, authorities, now - grace)
             except (KeepFailed, IndexingError, OSError) as problem:
                 self._warn(f"the kept CRL {one.name} is not used: {problem}")
 
-    async def _load(self, kept: Kept, authorities: Authorities, now: datetime) -> None:
+    async def _load(self, kept: Kept, authorities: Authorities, due: datetime) -> None:
         origin = await asyncio.to_thread(self._keep.origin, kept.name)
         try:
             held, key = await self._verified(kept, authorities)
@@ -134,7 +142,7 @@ class Library:
             return
         expires = held.crl.next_update or held.crl.this_update
         # A CRL may end with the last moment that can be told, and nothing can be added to that.
-        if now - expires > FORGET_AFTER:
+        if due - expires > FORGET_AFTER:
             await asyncio.to_thread(self._keep.remove, kept.name)
             return
         told = replace(origin or Origin("", None, None, held.crl.this_update), signer=key)

@@ -169,9 +169,9 @@ class Refresher:
         await loader.bring(self._revision)
         await loader.settled()
         self._loader = loader
-        await self._library.load(rows.authorities, self._clock.now())
+        await self._library.load(rows.authorities, self._clock.now(), self._rules.longest_grace)
         for one in self._library:
-            self._sources.restore(one.origin, one.held.crl.issuer, points=self._rules.points)
+            self._sources.restore(one.origin, one.held.crl, points=self._rules.points)
         for source in self._sources:
             # At once, whatever was kept: it may have been revised meanwhile, and readiness waits for it.
             if source.kind is CrlSourceKind.URL:
@@ -373,7 +373,9 @@ class Refresher:
         """When to try again. A file that was read is looked at, and not tried, until it changes."""
         if source.kind is CrlSourceKind.FILE and not source.failures:
             return None
-        given = [one.held.crl for one in self._library.of(source.location)]
+        # Two sources may give the same: it came from one of them last.
+        last = self._library.kept(source.sha256)
+        given = [one.held.crl for one in self._library.of(source.location) or ([] if last is None else [last])]
         first = min(given, key=lambda one: one.next_update or one.this_update, default=None)
         return self._rules.schedule.next_fetch(
             self._clock.now(),

@@ -24,8 +24,8 @@ class Source:
     """A source; `authorities` has, for each organization whose paths led here, the CAs of those paths by key, in DER.
 
     `issuer` is the name in the CRL that it gave last and that was accepted, `claimed` in one that was refused since, as
-    far as it could be read. `flight` is the try under way, `late`
-    whether a check waited for it in vain.
+    far as it could be read. `sha256` is of the CRL that it gave last, to which its `validators` belong. `flight` is
+    the try under way, `late` whether a check waited for it in vain.
     """
 
     location: str
@@ -37,6 +37,7 @@ class Source:
     outcome: str = ""
     detail: str = ""
     validators: Validators | None = None
+    sha256: bytes = b""
     issuer: Name | None = None
     claimed: Name | None = None
     authorities: dict[int, dict[bytes, bytes]] = field(default_factory=dict)

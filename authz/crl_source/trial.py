@@ -86,7 +86,7 @@ class Trials:
                 await asyncio.to_thread(path.unlink, missing_ok=True)
             return
         # What is not held any more cannot be "not modified".
-        validators = source.validators if self._library.of(source.location) else None
+        validators = source.validators if self._library.kept(source.sha256) else None
         answer = await self._fetcher.fetch(source.location, self._library.folder, validators)
         now, told = self._clock.now(), answer.validators
         origin = Origin(source.location, told.etag, told.last_modified, now)
@@ -95,9 +95,12 @@ class Trials:
             source.succeeded(UNCHANGED, now)
             return
         with answer:
-            if any(one.held.crl.sha256 == answer.sha256 and one.stored for one in self._library.of(source.location)):
-                # Octet for octet what is held: a server without validators costs a transfer, and no indexing.
+            kept = self._library.kept(answer.sha256)
+            if kept is not None:
+                # Octet for octet what is held: a server without validators, or the second of two that give the same,
+                # costs a transfer, and no indexing.
                 await self._library.seen(source.location, origin)
+                source.issuer, source.claimed = kept.held.crl.issuer, None
                 source.succeeded(UNCHANGED, now)
             else:
                 room = self._room(source)
@@ -105,7 +108,7 @@ class Trials:
                     detail = f"{answer.size} octets, and its organization's distribution points may hold {room} more"
                     raise FetchFailed(FailureKind.TOO_LARGE, detail)
                 await self._take(source, answer.path, origin)
-        source.validators = told
+        source.validators, source.sha256 = told, answer.sha256
 
     async def _take(self, source: Source, path: Path, origin: Origin) -> None:
         """Raises `FetchFailed`, or `Refused` when the directory cannot say which CAs are known."""

@@ -258,6 +258,35 @@ async def test_same_crl_fetched_again_is_not_read_again(tmp_path: Path) -> None:
     assert len(read) == 1
 
 
+async def test_two_sources_of_one_crl_have_it_read_once_and_are_both_asked_for_what_is_new(tmp_path: Path) -> None:
+    """As certificates often name two; each is asked with what it gave, and in time for nextUpdate."""
+    body = crl(CA, *range(1, 2_000), next_update=NOW + timedelta(minutes=20))
+    async with serving(body) as first, serving(body) as second, world(tmp_path, start=False) as scene:
+        first.answer, second.answer = says('ETag: "1"\r\n', body), says('ETag: "2"\r\n', body)
+        read: list[object] = []
+
+        async def counted(source: Path | int, keys: Collection[bytes]) -> Crl:
+            read.append(source)
+            return await index_crl(source, keys)
+
+        scene.index = counted
+        await scene.start()
+        urls = first.url, second.url
+        assert await scene.check(leaf("alice", first.url)) == GOOD
+        assert await scene.check(leaf("alice", second.url)) == GOOD
+        await scene.outcome(second.url, "unchanged")
+        assert [scene.state(one).next_at for one in urls] == [NOW + timedelta(seconds=30)] * 2
+        first.answer = second.answer = says(status="304 Not Modified", body=b"")
+        for _ in range(2):
+            scene.ledger.wanted = list(urls)
+            before = sum(scene.refresher.outcomes.values())
+            await scene.until(lambda wanted=before + 2: sum(scene.refresher.outcomes.values()) == wanted)  # type: ignore[misc]
+            assert [scene.state(one).outcome for one in urls] == ["unchanged"] * 2
+        assert 'If-None-Match: "1"' in first.requests[-1]
+        assert 'If-None-Match: "2"' in second.requests[-1]
+    assert len(read) == 1
+
+
 async def test_crls_of_one_organizations_points_are_bounded_in_octets(
     scene: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -498,6 +527,7 @@ async def test_crl_that_cannot_be_kept_is_used_and_told(scene: World, monkeypatc
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
+        server.answer = says('ETag: "1"\r\n', crl())
         with monkeypatch.context() as patched:
             patched.setattr("authz.crl_source.keep.os.fsync", full)
             assert await scene.check(alice) == GOOD
@@ -506,6 +536,7 @@ async def test_crl_that_cannot_be_kept_is_used_and_told(scene: World, monkeypatc
             assert "make room" in state.detail
         scene.time.pass_by(seconds=30)
         await scene.outcome(server.url, "unchanged")
+        assert "If-None-Match" not in server.requests[-1]
     assert len(list(scene.folder.glob("*.crl"))) == 1
 
 
@@ -591,6 +622,22 @@ async def test_grace_goes_on_with_the_last_good_copy_for_as_long_as_it_says(tmp_
             scene.time.pass_by(minutes=59)
         assert outcomes == [GOOD, GOOD, Indulgence.GRACE, Indulgence.GRACE]
         assert await scene.check(alice) == UNKNOWN
+
+
+async def test_grace_longer_than_copies_are_kept_keeps_them_longer(tmp_path: Path) -> None:
+    """A restart takes nothing from it; whoever has a grace of his own counts."""
+    longest = LeniencyRule(Leniency(grace=timedelta(days=90)), issuer=Name(CA.certificate.subject))
+    rules = CrlRules(exceptions=(LeniencyRule(Leniency(), organization="evil"), longest))
+    async with world(tmp_path, rules=rules) as scene:
+        scene.rows.added = [(crl(ROOT, next_update=NOW + timedelta(days=999)), ROOT)]
+        scene.refresher.directory_read(2)
+        alice = CA.leaf("alice", not_after=NOW + timedelta(days=999))
+        async with serving(crl()) as server:
+            assert await scene.check(leaf("bob", server.url)) == GOOD
+        await scene.stop()
+        scene.time.pass_by(days=80)
+        await scene.start()
+        assert await scene.check(alice) == Indulgence.GRACE
 
 
 async def test_soft_lets_pass_whose_crl_cannot_be_had(tmp_path: Path) -> None:

@@ -13,13 +13,12 @@ from authz.crl_source.keep import Origin
 from authz.crl_source.source import MAX_AUTHORITIES, Source
 from authz.crl_source.sources import MAX_URLS, Sources, urls_of
 from authz.model import CrlSourceKind, CrlSourceState
-from authz.pki import Certificate
-from authz.pki.names import Name
+from authz.pki import Certificate, Crl
 
 ROOT = Authority.root("Root")
 CA = ROOT.intermediate("CA")
 URL = "http://crl.example.test/ca.crl"
-ISSUER = Name(CA.certificate.subject)
+HELD = Crl(CA.crl())
 
 
 def path(*urls: str, delta: bool = False, ca: Authority = CA) -> list[Certificate]:
@@ -90,11 +89,11 @@ def test_copy_from_a_point_brings_its_source_back(points: bool) -> None:
     """With what to ask it next, if points are asked at all; a file is found again by itself."""
     made, _ = sources()
     moment = datetime.now(UTC)
-    made.restore(Origin(URL, '"v1"', None, moment), ISSUER, points=points)
-    made.restore(Origin("/etc/crls/a.crl", None, None, moment), ISSUER, points=points)
+    made.restore(Origin(URL, '"v1"', None, moment), HELD, points=points)
+    made.restore(Origin("/etc/crls/a.crl", None, None, moment), HELD, points=points)
     found = list(made)
     assert [one.location for one in found] == [URL] * points
-    assert all(one.accepted_at == moment and one.issuer == ISSUER and one.validators is not None for one in found)
+    assert all(one.accepted_at == moment and one.issuer == HELD.issuer and one.validators is not None for one in found)
 
 
 def test_file_is_one_source_until_it_is_removed() -> None:
