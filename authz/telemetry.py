@@ -44,8 +44,8 @@ class CrlSources(Protocol):
         ...
 
     @property
-    def fetched(self) -> list[FetchedCrl]:
-        """The CRLs held that came from sources."""
+    def answering(self) -> list[FetchedCrl]:
+        """The CRLs held that no newer one supersedes, from sources and from the directory."""
         ...
 
 
@@ -203,7 +203,7 @@ def _revocation(decision: Decision) -> str:
 
 
 class _CrlCollector:
-    """The CRLs that came from sources, and their sources, as they are when somebody looks."""
+    """The CRLs that answer, and their sources, as they are when somebody looks."""
 
     def __init__(self, crls: CrlSources, clock: Clock) -> None:
         self._crls = crls
@@ -217,7 +217,7 @@ class _CrlCollector:
         )
         age = GaugeMetricFamily("authz_crl_age_seconds", "Since thisUpdate.", labels=_OF_CRLS)
         entries = GaugeMetricFamily("authz_crl_entries", "Certificates listed.", labels=_OF_CRLS)
-        for one in self._crls.fetched[:MAX_SERIES]:
+        for one in self._crls.answering[:MAX_SERIES]:
             labels = (shown(one.issuer), shown(one.location, 256), one.name[:16])
             if one.next_update is not None:
                 left.add_metric(labels, (one.next_update - now).total_seconds())

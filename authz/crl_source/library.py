@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from authz.crl_source.acceptance import Held, accept, check_newer
 from authz.crl_source.failures import FailureKind, FetchFailed
@@ -17,6 +17,9 @@ from authz.crl_source.keep import Keep, KeepFailed, Kept, Origin, name_of
 from authz.crl_source.reading import Index, read_crl
 from authz.errors import IndexingError, Refused
 from authz.model import FetchedCrl
+
+ADDED: Final = "added"
+"""Where a CRL came from that no source gave, but an operator's `authz crl add`."""
 
 FORGET_AFTER: Final = timedelta(days=30)
 """How long after its nextUpdate, and the longest grace, a copy is thrown away when the service starts."""
@@ -55,6 +58,24 @@ class Copy:
             fetched_at=origin.fetched_at,
         )
         object.__setattr__(self, "state", state)
+
+    @classmethod
+    def added(cls, held: Held) -> Self:
+        """A CRL that stands in the directory."""
+        return cls(held.crl.sha256.hex(), held, Origin(ADDED, None, None, held.crl.this_update), 0, stored=False)
+
+
+def answering(copies: Iterable[Copy]) -> list[Copy]:
+    """Those that no other supersedes: an operator may have added a newer CRL than a source gave, or an older one."""
+    places: dict[tuple[object, ...], list[Copy]] = {}
+    for one in copies:
+        places.setdefault((*one.held.place, one.held.crl.is_delta), []).append(one)
+    return [
+        one
+        for same in places.values()
+        for one in same
+        if not any(other.held.crl.supersedes(one.held.crl) for other in same)
+    ]
 
 
 class Library:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from authz.crl_source import folder
-from authz.crl_source.library import Library
+from authz.crl_source.library import Copy, Library, answering
 from authz.crl_source.loader import CrlLoader, CrlRows
 from authz.crl_source.reading import Index, index_octets
 from authz.crl_source.rules import CrlRules
@@ -125,6 +125,7 @@ class Refresher:
         self._index_alone = index
         self._library = Library(keep, self._index, warn)
         self._sources = Sources(rules.urls, rules.points_each, warn)
+        self._added: list[Copy] = []
         self._store: CrlStore | None = None
         self._noted: set[tuple[int, bytes]] = set()
         self._stamps: dict[Path, folder.Stamp | None] = {}
@@ -220,6 +221,11 @@ class Refresher:
         """The CRLs held that came from sources."""
         return [one.state for one in self._library]
 
+    @property
+    def answering(self) -> list[FetchedCrl]:
+        """The CRLs held that no newer one supersedes, from sources and from the directory."""
+        return [one.state for one in answering((*self._library, *self._added))]
+
     async def _index(self, source: Path | int, keys: Collection[bytes]) -> Crl:
         async with self._indexers:
             return await self._index_alone(source, keys)
@@ -239,6 +245,8 @@ class Refresher:
     def _publish(self) -> None:
         held: list[Held] = [one.held for one in self._library]
         if self._loader is not None:
+            before = {one.held.crl.sha256: one for one in self._added}
+            self._added = [before.get(one.crl.sha256) or Copy.added(one) for one in self._loader]
             held += self._loader
         self._store = CrlStore((one.crl for one in held), {one.crl.sha256: one.signer for one in held})
 
@@ -434,11 +442,9 @@ class Refresher:
     def _tell_of_late_ones(self, now: datetime) -> None:
         """Once for each CRL: that its nextUpdate has passed, which has no fractions of a second."""
         now = now.replace(microsecond=0)
-        late = {
-            one.name: one.held.known_as
-            for one in self._library
-            if one.held.crl.next_update is not None and one.held.crl.next_update < now
-        }
+        held, late = [*self._library, *self._added], dict[str, str]()
+        if any(_is_late(one, now) for one in held):
+            late = {one.name: one.held.known_as for one in answering(held) if _is_late(one, now)}
         for name in late.keys() - self._late:
             self._warn(f"{late[name]} is out of date, and nothing newer has come")
         self._late = set(late)
@@ -450,3 +456,7 @@ class Refresher:
         for one in soft:
             whose = "everybody" if one.issuer is None else one.issuer.text
             self._warn(f"unsafe_soft_fail is on for {whose}: its certificates pass when their revocation is unknown")
+
+
+def _is_late(one: Copy, now: datetime) -> bool:
+    return one.held.crl.next_update is not None and one.held.crl.next_update < now
