@@ -51,9 +51,9 @@ class Sources:
         self._all.pop(source.location, None)
 
     def restore(self, origin: Origin, crl: Crl, *, points: bool) -> None:
-        """A copy of `crl` that was kept across a restart came from there."""
+        """A copy of `crl` that was kept across a restart came from there; whom the operator names no more is not asked."""
         source = self._all.get(origin.url)
-        if source is None and points and origin.url.startswith(("http://", "https://")) and len(self._all) < MAX_POINTS:
+        if source is None and points and _was_point(origin) and len(self._all) < MAX_POINTS:
             source = self._all[origin.url] = Source(origin.url, CrlSourceKind.POINT)
         if source is not None:
             source.issuer, source.sha256 = crl.issuer, crl.sha256
@@ -90,6 +90,10 @@ class Sources:
                 f"organization {organization}: more distribution points than crl.points_each ({self._points_each}); "
                 "certificates that name others are refused"
             )
+
+
+def _was_point(origin: Origin) -> bool:
+    return not origin.named and origin.url.startswith(("http://", "https://"))
 
 
 def urls_of(path: Iterable[Certificate]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -81,7 +82,7 @@ class Trials:
         if source.kind is CrlSourceKind.FILE:
             path = await asyncio.to_thread(folder.copy, Path(source.location), self._library.folder, self._max_octets)
             try:
-                await self._take(source, path, Origin(source.location, None, None, self._clock.now()))
+                await self._take(source, path, Origin(source.location, None, None, self._clock.now(), named=True))
             finally:
                 await asyncio.to_thread(path.unlink, missing_ok=True)
             return
@@ -89,7 +90,8 @@ class Trials:
         validators = source.validators if self._library.kept(source.sha256) else None
         answer = await self._fetcher.fetch(source.location, self._library.folder, validators)
         now, told = self._clock.now(), answer.validators
-        origin = Origin(source.location, told.etag, told.last_modified, now)
+        named = source.kind is not CrlSourceKind.POINT
+        origin = Origin(source.location, told.etag, told.last_modified, now, named=named)
         if isinstance(answer, NotModified):
             await self._library.seen(source.location, origin)
             source.succeeded(UNCHANGED, now)
@@ -122,9 +124,9 @@ class Trials:
                 raise
             # An indirect CRL is signed by somebody whose certificate stands on no path that leads to it.
             held, key = await self._by_known(path)
-        told = Origin(origin.url, origin.etag, origin.last_modified, origin.fetched_at, key)
         now = self._clock.now()
-        changed, problem = await self._library.take(path, held, told, self._others(), now)
+        origin = replace(origin, signer=key)
+        changed, problem = await self._library.take(path, held, origin, self._others(), now)
         source.issuer, source.claimed = held.crl.issuer, None
         if changed:
             self._changed()

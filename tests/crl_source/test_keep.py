@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import io
 import json
@@ -64,6 +65,17 @@ def test_copy_is_there_after_a_restart(keep: Keep) -> None:
         put(fresh, b"two", name="other", origin=None)
         assert contents(fresh) == {"ca": b"one", "other": b"two"}
         assert fresh.origin("other") is None
+
+
+def test_origin_remembers_that_an_operator_named_it(keep: Keep) -> None:
+    """A sidecar of an earlier version does not say so, and neither does one that says anything else."""
+    put(keep, origin=dataclasses.replace(ORIGIN, named=True))
+    assert keep.origin("ca") == dataclasses.replace(ORIGIN, named=True)
+    sidecar = keep.folder / "ca.json"
+    told = json.loads(sidecar.read_text())
+    for odd in ({**told, "named": "yes"}, {key: value for key, value in told.items() if key != "named"}):
+        sidecar.write_text(json.dumps(odd))
+        assert keep.origin("ca") == ORIGIN
 
 
 def test_newer_copy_takes_the_place_of_the_older(keep: Keep) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Collection
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -412,6 +413,17 @@ async def test_url_that_gave_a_crl_before_a_restart_is_asked_again_at_the_start(
         await scene.outcome(server.url, "accepted")
         assert scene.refresher.ready
         assert await scene.check(PLAIN) == REVOKED
+
+
+async def test_url_that_is_named_no_more_is_asked_no_more(tmp_path: Path) -> None:
+    """What it gave is kept and counts."""
+    async with serving(crl()) as server, world(tmp_path, rules=CrlRules(urls=(server.url,))) as scene:
+        await scene.outcome(server.url, "accepted")
+        await scene.stop()
+        scene.rules = replace(scene.rules, urls=())
+        await scene.start()
+        assert scene.refresher.sources == []
+        assert await scene.check(PLAIN) == GOOD
 
 
 async def test_folder_without_files_keeps_readiness_waiting_for_nothing(tmp_path: Path) -> None:

@@ -96,6 +96,17 @@ def test_copy_from_a_point_brings_its_source_back(points: bool) -> None:
     assert all(one.accepted_at == moment and one.issuer == HELD.issuer and one.validators is not None for one in found)
 
 
+def test_url_that_the_operator_names_no_more_is_no_source_after_a_restart() -> None:
+    """Its copy goes on counting; nobody is asked who was taken out."""
+    made, _ = sources()
+    named = Origin(URL, None, None, datetime.now(UTC), named=True)
+    made.restore(named, HELD, points=True)
+    assert list(made) == []
+    again, _ = sources(URL)
+    again.restore(named, HELD, points=True)
+    assert [(one.kind, one.issuer) for one in again] == [(CrlSourceKind.URL, HELD.issuer)]
+
+
 def test_file_is_one_source_until_it_is_removed() -> None:
     """By its path."""
     made, _ = sources()
