@@ -18,6 +18,10 @@ from authz.crl_source.reading import Index, read_crl
 from authz.errors import IndexingError, Refused
 from authz.model import FetchedCrl
 
+MAX_GIVEN: Final = 32
+"""CRLs of different issuers, keys and scopes that one source may have given: it gives one, and another after a CA has
+changed its key. A tenant's CA could otherwise have everybody's memory filled, CRL by CRL, with ever new scopes."""
+
 ADDED: Final = "added"
 """Where a CRL came from that no source gave, but an operator's `authz crl add`."""
 
@@ -203,6 +207,9 @@ class Library:
             if before is not None:
                 # What is held elsewhere as well, in the directory say, passes for itself: not for what is newer here.
                 check_newer(new, before.held)
+            elif len(self.of(origin.url)) >= MAX_GIVEN:
+                detail = f"{MAX_GIVEN} CRLs of different issuers, keys or scopes are held from there"
+                raise FetchFailed(FailureKind.TOO_MANY, detail)
             changed = before is None or before.held.crl.sha256 != new.crl.sha256
             held = new if changed or before is None else before.held
             if not changed and before is not None and before.stored:

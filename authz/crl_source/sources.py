@@ -51,7 +51,7 @@ class Sources:
         self._all.pop(source.location, None)
 
     def restore(self, origin: Origin, crl: Crl, *, points: bool) -> None:
-        """A copy of `crl` that was kept across a restart came from there; whom the operator names no more is not asked."""
+        """A copy of `crl`, kept across a restart, came from there; whom the operator names no more is not asked."""
         source = self._all.get(origin.url)
         if source is None and points and _was_point(origin) and len(self._all) < MAX_POINTS:
             source = self._all[origin.url] = Source(origin.url, CrlSourceKind.POINT)

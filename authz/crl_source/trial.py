@@ -86,8 +86,10 @@ class Trials:
             finally:
                 await asyncio.to_thread(path.unlink, missing_ok=True)
             return
-        # What is not held any more cannot be "not modified".
-        validators = source.validators if self._library.kept(source.sha256) else None
+        last = self._library.kept(source.sha256)
+        # What is not held any more cannot be "not modified"; nor is that believed of what should have been replaced.
+        current = last is not None and (last.held.crl.next_update or self._clock.now()) >= self._clock.now()
+        validators = source.validators if current else None
         answer = await self._fetcher.fetch(source.location, self._library.folder, validators)
         now, told = self._clock.now(), answer.validators
         named = source.kind is not CrlSourceKind.POINT

@@ -261,6 +261,25 @@ async def test_crl_that_could_not_be_kept_is_kept_when_it_comes_again(
     assert scene.file().read_bytes() == NEW
 
 
+async def test_crls_that_one_source_gives_are_bounded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with a scope of its own, so that none replaces another; what is held may still be replaced."""
+
+    def scoped(name: int, number: int) -> bytes:
+        uri = x509.UniformResourceIdentifier(f"http://crl.example.test/{name}")
+        point = x509.IssuingDistributionPoint([uri], None, False, False, None, False, False)
+        return crl(number=number, hours=9 - number, extensions=[(point, True)])
+
+    monkeypatch.setattr("authz.crl_source.library.MAX_GIVEN", 3)
+    for name in range(2):
+        await scene.take(scoped(name, 1))
+    with pytest.raises(FetchFailed) as caught:
+        await scene.take(scoped(2, 1))
+    assert (caught.value.kind, len(scene.library)) == (FailureKind.TOO_MANY, 3)
+    assert await scene.take(scoped(1, 2)) == (True, "")
+    assert await scene.take(scoped(2, 1), replace(ORIGIN, url="http://other.example.test/")) == (True, "")
+    assert len(scene.library) == 4
+
+
 async def test_delta_goes_with_the_complete_crl_that_replaces_it(scene: Scene) -> None:
     """On disk, too."""
     base = int(Crl(OLD).number or 0)

@@ -175,6 +175,17 @@ async def test_source_is_asked_again_in_time_and_only_for_what_is_new(scene: Wor
     assert await scene.check(alice) == REVOKED
 
 
+async def test_crl_that_is_out_of_date_is_asked_for_without_conditions(scene: World) -> None:
+    """That it has not changed is believed of a cache no more."""
+    async with serving(b"") as server:
+        server.answer = says('ETag: "v1"\r\n', crl(next_update=NOW + timedelta(minutes=10)))
+        assert await scene.check(leaf("alice", server.url)) == GOOD
+        server.answer = says('ETag: "v1"\r\n', crl(number=2, hours=-0.2))
+        scene.time.pass_by(minutes=15)
+        await scene.until(lambda: [one.number for one in scene.refresher.fetched] == ["2"])
+        assert "If-None-Match" not in server.requests[-1]
+
+
 async def test_clock_that_has_gone_back_leaves_no_source_unasked(scene: World) -> None:
     """What was to be asked at a time that now lies days ahead is asked now."""
     scene.time.pass_by(days=3)
