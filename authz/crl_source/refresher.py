@@ -265,23 +265,27 @@ class Refresher:
 
         def of(certificate: Certificate) -> Leniency:
             found = self._rules.of(certificate.issuer, organization.name)
-            if found.soft and self._was_refused(certificate):
+            if found.soft and self._was_refused(certificate, organization):
                 return replace(found, soft=False)
             return found
 
         return of
 
-    def _was_refused(self, certificate: Certificate) -> bool:
+    def _was_refused(self, certificate: Certificate, organization: Organization) -> bool:
         """Whether what should have been the certificate's CRL came, and was refused: that is not a missing one.
 
-        Of a distribution point its URL says whose it is; of a source that the operator named, the name in the CRL.
+        Its URL says so where the certificate names it, and the name in the CRL: for everybody where the operator named
+        the source, for the organizations whose paths led there where it is a distribution point.
         """
-        for one in self._refused:
-            if one.kind is not CrlSourceKind.POINT and one.may_be_of(certificate.issuer):
-                return True
-            if one.location in urls_of((certificate, certificate)):
-                return True
-        return False
+        urls = urls_of((certificate, certificate)) if self._refused else ()
+        return any(
+            one.location in urls
+            or (
+                (one.kind is not CrlSourceKind.POINT or organization.id in one.authorities)
+                and one.may_be_of(certificate.issuer)
+            )
+            for one in self._refused
+        )
 
     def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See `authz.view.View.seek_crls`."""

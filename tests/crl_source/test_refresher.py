@@ -736,6 +736,18 @@ async def test_refused_crl_of_a_source_the_operator_named_is_refused_for_its_iss
         assert await scene.check(PLAIN) == UNKNOWN
 
 
+async def test_crl_refused_from_a_point_is_refused_for_its_organizations_other_certificates(tmp_path: Path) -> None:
+    """Those that name no point, or another one; a neighbour's are told by his own points."""
+    async with serving(crl(hours=-1)) as server, world(tmp_path, rules=CrlRules(leniency=Leniency(soft=True))) as scene:
+        assert await scene.check(leaf("alice", server.url)) == UNKNOWN
+        assert await scene.check(PLAIN) == UNKNOWN
+        assert await scene.check(PLAIN, EVIL) == Indulgence.SOFT_FAIL
+        server.answer = says(body=crl())
+        scene.ledger.wanted = [server.url]
+        await scene.outcome(server.url, "accepted")
+        assert await scene.check(PLAIN) == GOOD
+
+
 async def test_first_crl_of_a_named_source_that_is_refused_is_refused_for_its_issuer(tmp_path: Path) -> None:
     """It was never accepted, so that nothing but its own name says whose it was meant to be."""
     many = range(1, 4_000)
