@@ -95,6 +95,7 @@ class Library:
         self._copies: dict[str, Copy] = {}
         self._places: dict[str, dict[str, Copy]] = {}
         self._digests: dict[bytes, Copy] = {}
+        self._unread: dict[str, Path] = {}
         self._lock = asyncio.Lock()
 
     @property
@@ -144,6 +145,7 @@ class Library:
         except KeepFailed as failure:
             self._warn(str(failure))
             return
+        self._unread = {one.name: one.path for one in kept}
         for one in kept:
             try:
                 await self._load(one, authorities, now - grace)
@@ -158,13 +160,12 @@ class Library:
             if not _is_damage(problem):
                 self._warn(f"the kept CRL {kept.name} is not used: {problem}")
                 return
-            self._warn(f"the kept CRL {kept.name} is set aside: {problem}")
-            await asyncio.to_thread(self._keep.set_aside, kept.name, str(problem))
+            await self._set_aside(kept.name, str(problem))
             return
         if _name(held, key) != kept.name:
-            self._warn(f"the kept CRL {kept.name} is set aside: it is another one")
-            await asyncio.to_thread(self._keep.set_aside, kept.name, "it is another CRL than its name says")
+            await self._set_aside(kept.name, "it is another CRL than its name says")
             return
+        del self._unread[kept.name]
         expires = held.crl.next_update or held.crl.this_update
         # A CRL may end with the last moment that can be told, and nothing can be added to that.
         if due - expires > FORGET_AFTER:
@@ -173,6 +174,32 @@ class Library:
         told = replace(origin or Origin("", None, None, held.crl.this_update), signer=key)
         octets = (await asyncio.to_thread(kept.path.stat)).st_size
         self._hold(Copy(kept.name, held, told, octets))
+
+    async def _set_aside(self, name: str, why: str) -> None:
+        self._warn(f"the kept CRL {name} is set aside: {why}")
+        await asyncio.to_thread(self._keep.set_aside, name, why)
+        del self._unread[name]
+
+    async def _read_late(self, name: str, key: bytes) -> None:
+        """The copy that could not be read at the start, if there is one: nothing may go back against it either.
+
+        Its key is known now. Raises `FetchFailed` (indexing).
+        """
+        path = self._unread.get(name)
+        if path is None:
+            return
+        try:
+            crl = await self._index(path, [key])
+            octets = (await asyncio.to_thread(path.stat)).st_size
+        except Refused as refusal:
+            await self._set_aside(name, str(refusal))
+            return
+        except (IndexingError, OSError) as error:
+            raise FetchFailed(FailureKind.INDEXING, f"the copy kept of it cannot be read: {error}") from error
+        del self._unread[name]
+        origin = await asyncio.to_thread(self._keep.origin, name) or Origin("", None, None, crl.this_update)
+        held = Held(crl, hashlib.sha256(key).digest())
+        self._hold(Copy(name, held, replace(origin, signer=key), octets))
 
     async def _verified(self, kept: Kept, authorities: Authorities) -> tuple[Held, bytes]:
         """Raises `FetchFailed`, `Refused`, `IndexingError`, `OSError`."""
@@ -201,8 +228,9 @@ class Library:
         Raises `FetchFailed`, and then everything stays as it is.
         """
         async with self._lock:
-            replaced = accept(new, [*others, *(one.held for one in self)], now)
             name = _name(new, origin.signer)
+            await self._read_late(name, origin.signer)
+            replaced = accept(new, [*others, *(one.held for one in self)], now)
             before = self._copies.get(name)
             if before is not None:
                 # What is held elsewhere as well, in the directory say, passes for itself: not for what is newer here.

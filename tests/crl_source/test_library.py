@@ -155,7 +155,7 @@ async def test_copy_of_another_crl_of_the_same_key_is_set_aside(scene: Scene) ->
     name.with_suffix(".json").rename(name.with_name("0" * 64 + ".json"))
     await scene.restart()
     assert scene.held() == []
-    assert scene.warnings == [f"the kept CRL {'0' * 64} is set aside: it is another one"]
+    assert scene.warnings == [f"the kept CRL {'0' * 64} is set aside: it is another CRL than its name says"]
     assert scene.file("*.why").read_text() == "it is another CRL than its name says"
 
 
@@ -214,6 +214,44 @@ async def test_copy_that_cannot_be_indexed_now_stays_on_disk_unused(scene: Scene
     await scene.restart()
     assert (scene.held(), scene.file().read_bytes()) == ([], OLD)
     assert scene.warnings == [f"the kept CRL {scene.file().stem} is not used: the process ended"]
+
+
+async def test_nothing_older_takes_the_place_of_a_copy_that_could_not_be_read_at_the_start(scene: Scene) -> None:
+    """What was refused for a passing reason is what a replay would wait for."""
+    await scene.take(NEW)
+    scene.problem = IndexingError("the process ended")
+    await scene.restart()
+    with pytest.raises(FetchFailed) as caught:
+        await scene.take(OLD)
+    assert (caught.value.kind, scene.held()) == (FailureKind.INDEXING, [])
+    scene.problem = None
+    with pytest.raises(FetchFailed) as caught:
+        await scene.take(OLD)
+    assert (caught.value.kind, scene.held()) == (FailureKind.OLDER, sha256(NEW))
+    assert [one.number for one in (one.held.crl for one in scene.library.of(URL))] == [2]
+
+
+async def test_nothing_older_takes_the_place_of_a_copy_whose_ca_was_not_known_at_the_start(scene: Scene) -> None:
+    """It is known again, and what it signed was kept."""
+    await scene.take(NEW)
+    scene.file("*.json").unlink()
+    scene.cas = [ROOT]
+    await scene.restart()
+    with pytest.raises(FetchFailed) as caught:
+        await scene.take(OLD)
+    assert (caught.value.kind, scene.held()) == (FailureKind.OLDER, sha256(NEW))
+
+
+async def test_damaged_copy_that_could_not_be_read_at_the_start_is_set_aside_for_what_comes(scene: Scene) -> None:
+    """It is trusted for nothing."""
+    scene.file().write_bytes(OLD[:-1] + bytes([OLD[-1] ^ 1]))
+    scene.problem = IndexingError("the process ended")
+    await scene.restart()
+    scene.problem = None
+    assert await scene.take(NEW) == (True, "")
+    assert (scene.held(), scene.file().read_bytes(), scene.file("*.corrupt").stat().st_size) == (
+        sha256(NEW), NEW, len(OLD)
+    )  # fmt: skip
 
 
 async def test_copy_long_expired_is_thrown_away(scene: Scene) -> None:
