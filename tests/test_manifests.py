@@ -164,7 +164,7 @@ def test_probes_ask_the_operators_page_and_time_to_stop_suffices(settings: Setti
     (container,) = pod["containers"]
     for probe, page in (("startupProbe", "healthz"), ("livenessProbe", "healthz"), ("readinessProbe", "readyz")):
         program, flag, code = container[probe]["exec"]["command"]
-        assert (program, flag) == ("python", "-c")
+        assert (program, flag) == ("python", "-ISc")
         assert f"http://{settings.ops.address}/{page}'" in code
         compile(code, probe, "exec")
     sleep = container["lifecycle"]["preStop"]["sleep"]["seconds"]
