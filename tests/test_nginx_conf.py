@@ -60,6 +60,8 @@ def test_both_doors_ask_in_the_same_words() -> None:
         (r"\$http_host", 0),
         (r"satisfy any", 0),
         (r"rewrite ", 0),
+        (r"error_page ", 2),
+        (r"error_page (401 403|495 =403) @refused;", 2),
         (r"return ", 2),
         (r"return 2", 0),
         (r"try_files|alias |root |mirror|ssi |slice |if \(", 0),
