@@ -129,15 +129,16 @@ def test_mesh_page_says_what_the_operator_types(tmp_path: Path) -> None:
     (tmp_path / "acme-roots.pem").write_text(root.pem)
     environment = {**os.environ, "AUTHZ_DATABASE": "sqlite:///authz.db"}
     lines = re.findall(r"^\$ kubectl .* exec (?:-i )?deploy/authz -- authz (.+)$", page, re.MULTILINE)
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines:
-        words, _, given = line.replace("/etc/authz/anchors/", "").partition(" < ")
-        text = chain_pem(root.leaf("alice", **life)) if given else ""
+        words = re.split(" [<>] ", line.replace("/etc/authz/anchors/", ""))[0]
+        text = chain_pem(root.leaf("alice", **life)) if " < " in line else ""
         command = [sys.executable, "-m", "authz", *shlex.split(words)]
         done = subprocess.run(
             command, cwd=tmp_path, env=environment, input=text, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, line + done.stderr
+    assert done.stdout == root.pem  # what " > ca.crt" takes
 
 
 def test_metrics_of_the_documentation_are_the_ones_exported() -> None:

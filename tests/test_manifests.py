@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -343,3 +345,19 @@ def test_mesh_configuration_is_yaml() -> None:
     """Values for a chart, with nothing else in them."""
     values = yaml.safe_load((DEPLOY / "istio" / "mesh-config.yaml").read_text(encoding="utf-8"))
     assert list(values) == ["meshConfig"]
+
+
+@pytest.mark.parametrize(
+    ("section", "number", "file"),
+    [
+        ("With a sidecar of its own", 0, "own-sidecar.yaml"),
+        ("With a sidecar of its own", 1, "own-sidecar.yaml"),
+        ("Gateway and sidecar", 0, "sidecar-asks.yaml"),
+    ],
+)
+def test_settings_elsewhere_are_in_the_manifest_as_on_the_page(section: str, number: int, file: str) -> None:
+    """What docs/mesh.md shows, and the tests with real Envoys run, stands in the manifest's comments to the letter."""
+    page = (DEPLOY.parent / "docs" / "mesh.md").read_text(encoding="utf-8").partition(f"# {section}\n")[2]
+    block = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[number]
+    assert yaml.safe_load(block)
+    assert textwrap.indent(block, "#   ") in (DEPLOY / "istio" / file).read_text(encoding="utf-8")
