@@ -110,7 +110,10 @@ class ClusterStage(Stage):
 
 
 class GatewayStage(ClusterStage):
-    """One gateway in front; `own` is the certificate that it shows to the service."""
+    """One gateway in front; `own` is the certificate that it shows to the service.
+
+    `changes` are made to its `manager` and its `checks`, and to the `name` that it verifies of the service.
+    """
 
     def __init__(
         self, folder: Path, gateway: str, *, own: str = "gateway", changes: Mapping[str, Any] | None = None
@@ -119,6 +122,7 @@ class GatewayStage(ClusterStage):
         self.certificate("stranger", "stranger.proxies.example.test")
         manager, checks, removed, (sni, name) = GATEWAYS[gateway]()
         made.merge(manager, (changes or {}).get("manager", {}))
+        checks |= (changes or {}).get("checks", {})
         tls = made.common_tls(self.files, own, "proxies-ca", name=(changes or {}).get("name", name))
         clusters = [
             made.upstream("authz", self.service_port, tls, sni),

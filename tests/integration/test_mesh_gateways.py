@@ -12,6 +12,7 @@ import pytest
 from cluster_stage import GATEWAYS, ChainStage, ClusterStage, GatewayStage, OwnSidecarStage, proxy_headers
 from cryptography.hazmat.primitives.serialization import Encoding
 from dialing import bearer
+from mesh_translation import matchers
 from test_two_envoys import INJECTIONS
 
 from authz.demo.client import Answer, ask, client_context
@@ -218,6 +219,21 @@ def test_gateway_with_another_mode_is_refused(make: Make, mode: str) -> None:
         assert status == 403
         assert reason in {"header_elements_unexpected", "proxy_statement_contradicts", "certificate_required"}
     assert made.application.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("gateway", "sent", "reason"),
+    [
+        ("envoy gateway", ["x-forwarded-client-cert"], "proxy_statement_missing"),
+        ("envoy gateway", ["x-authz-peer"], "proxy_statement_contradicts"),
+        ("istio", ["authorization"], "proxy_statement_contradicts"),
+    ],
+)
+def test_header_left_out_of_the_list_refuses(make: Make, gateway: str, sent: list[str], reason: str) -> None:
+    """A certificate that the gateway does not pass on is not taken for none, nor believed without its word."""
+    made = make(GatewayStage, gateway, changes={"checks": {"allowed_headers": matchers(sent)}})
+    assert told(made, requested(made, "alice", "alice")) == (403, reason)
+    assert told(made, requested(made, "olga", "revoked"))[0] == 403
 
 
 SANITIZED = proxy_headers("With a sidecar of its own")
