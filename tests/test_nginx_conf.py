@@ -70,6 +70,8 @@ def test_both_doors_ask_in_the_same_words() -> None:
         (r"ssl_session_cache shared", 0),
         (r"ssl_client_certificate|ssl_crl|ssl_verify_client o(n|ptional);", 0),
         (r"location ", 6),
+        (r"listen \d+ ssl default_server;\n        server_name _;", 2),
+        (r"listen ", 2),
     ],
 )
 def test_directive_stands_as_often_as_it_should(directive: str, count: int) -> None:
