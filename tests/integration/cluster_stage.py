@@ -23,7 +23,7 @@ from authz.demo.world import World
 
 DOCS = Path(__file__).parents[2] / "docs" / "mesh.md"
 SERVICE_NAME, GATEWAY_NAME = "authz.authz.svc.cluster.local", "gateway.proxies.example.test"
-GATEWAY_ACCOUNT = "spiffe://cluster.local/ns/edge/sa/edge-ingress"
+GATEWAY_ACCOUNT = "spiffe://cluster.local/ns/edge/sa/istio-ingress"
 
 GATEWAYS: dict[str, Any] = {
     "istio": lambda: (
