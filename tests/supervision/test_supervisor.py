@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from big_crl import big_crl, serials
+from pki_factory import Authority
 from served import Served, end
 
 
@@ -223,6 +227,38 @@ def test_counters_are_summed_and_outlive_their_process(served: Served) -> None:
     served.until(lambda: served.metric("authz_directory_confirmed") == {"": 1.0})
     served.check()
     served.until(lambda: counted() == 41)
+
+
+def images(process: int) -> set[int]:
+    """The inodes of the sealed memory that a process has open, or mapped."""
+    folder = Path(f"/proc/{process}/fd")
+    return {one.stat().st_ino for one in folder.iterdir() if "memfd:authz-crl" in str(one.readlink())}
+
+
+def test_index_of_a_large_crl_outlives_the_keeper(served: Served) -> None:
+    """And is not made again by the next: the supervisor has it, and whoever comes after takes it from there."""
+    assert served.process is not None
+    now = datetime.now(UTC)
+    ca = Authority.root("CA", not_before=now - timedelta(days=1), not_after=now + timedelta(days=9))
+    (served.folder / "ca.pem").write_text(ca.pem)
+    big = big_crl(ca, serials(3_000), now - timedelta(hours=1), now + timedelta(days=1))
+    (served.folder / "big.crl").write_bytes(big)
+    for line in ("org add acme --host x", "anchor add acme ca.pem", "crl add big.crl"):
+        command = [sys.executable, "-m", "authz", "--config", str(served.config), *line.split()]
+        subprocess.run(command, cwd=served.folder, check=True, capture_output=True)
+    supervisor = served.process.pid
+    served.until(lambda: len(images(supervisor)) == 1)
+    made = images(supervisor)
+    for number in (signal.SIGKILL, signal.SIGUSR2):
+        keeper = next(one for one in served.children if made <= images(one))
+        if number == signal.SIGKILL:
+            os.kill(keeper, number)
+        else:
+            served.tell(number)
+        served.until(lambda gone=keeper: gone not in served.children and len(served.children) == 3)  # type: ignore[misc]
+        served.until(lambda: set(served.metric("authz_process_ready").values()) == {1.0})
+        served.until(lambda: any(made <= images(one) for one in served.children))
+        assert images(supervisor) == made
 
 
 def test_each_workers_own_counter_says_who_answered(served: Served) -> None:
