@@ -9,10 +9,10 @@ import pytest
 from pki_factory import Authority
 
 from authz.config import load_settings, parse_settings
+from authz.doors import door_of
 from authz.errors import ConfigError
 from authz.identity import BearerToken, KeyRing
 from authz.model import StatementForm
-from authz.runtime import door_of
 
 TLS = {"certificate": "a.pem", "key": "a.key", "client_ca": "ca.pem", "names": ["gateway.test"]}
 KEYS = KeyRing(monotonic=lambda: 0.0, warn=print)

@@ -18,8 +18,8 @@ from world import ALICE, CA, CrlStates, Says, decide, request
 
 from authz.clock import SystemClock
 from authz.config import parse_settings
+from authz.doors import door_of
 from authz.headers import READABLE
-from authz.runtime import door_of
 from authz.supervision.metrics import Processes
 from authz.telemetry import Telemetry, decision_fields
 from authz.view import Door

@@ -16,9 +16,9 @@ from pki_factory import Authority
 from proxy_tls import server, write
 
 from authz.config import Settings, load_settings
+from authz.doors import door_of
 from authz.errors import ConfigError
 from authz.headers import KNOWN_HEADERS
-from authz.runtime import door_of
 from authz.web.responses import IDENTITY_HEADERS
 from authz.web.tls import ReloadingContext, TlsFiles
 

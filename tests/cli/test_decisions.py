@@ -17,11 +17,11 @@ from authz.config import ListenerSettings, Settings
 from authz.crl_keeping import KeptCrls
 from authz.decision import evaluate
 from authz.directory import DirectoryReader, History, HistoryLimits, Store
+from authz.doors import door_of
 from authz.errors import NotLoaded, Refused
 from authz.headers import present
 from authz.model import CheckRequest, Identity, Organization
 from authz.reasons import Reason
-from authz.runtime import door_of
 from authz.view import Door, IdentitySource
 
 ID = "5e7fa3" + "0" * 26
