@@ -11,9 +11,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from authz.demo.application import Application
 from authz.demo.client import Answer, ask, client_context
 from authz.demo.mint import HOST
-from authz.demo.processes import Application, Envoy, Service, free_port, running
+from authz.demo.processes import Envoy, Service, free_port, running
 from authz.demo.rows import ROWS, Row
 from authz.demo.world import World
 
