@@ -23,7 +23,7 @@ RUN /opt/build/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --
 FROM ${BASE_IMAGE}
 COPY --from=build /opt/authz /opt/authz
 # A new volume takes owner and rights from here, so that nobody has to be root to own it.
-RUN ["python3", "-c", "import os\nfor path in ('/var/lib/authz', '/run/authz/envoy', '/run/authz/nginx', '/demo/client', '/demo/crls', '/demo/envoy', '/demo/nginx'):\n    os.makedirs(path)\n    os.chown(path, 10001, 10001)\n    os.chmod(path, 0o750)"]
+RUN ["python3", "-c", "import os\nfor path in ('/var/lib/authz', '/run/authz', '/run/authz/envoy', '/run/authz/nginx', '/demo/client', '/demo/crls', '/demo/envoy', '/demo/nginx'):\n    os.makedirs(path, exist_ok=True)\n    os.chown(path, 10001, 10001)\n    os.chmod(path, 0o750)"]
 ENV PATH=/opt/authz/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 AUTHZ_DATABASE=sqlite:////var/lib/authz/authz.db
 USER 10001:10001
 # The operators' listener is the container's own loopback.

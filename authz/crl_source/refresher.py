@@ -198,11 +198,11 @@ class Refresher:
 
     @property
     def ready(self) -> bool:
-        """Whether each source that the operator named was tried once, or has had its time."""
+        """Whether each source that the operator named was tried once, or gave a CRL that was kept, or has had its time."""
         if self._running is None:
             return False
         named = (one for one in self._sources if one.kind is not CrlSourceKind.POINT)
-        tried = bool(self._stamps or not self._rules.files) and all(one.outcome for one in named)
+        tried = bool(self._stamps or not self._rules.files) and all(one.outcome or one.accepted_at for one in named)
         return tried or self._clock.monotonic() >= self._ready_at
 
     @property

@@ -56,18 +56,24 @@ def fill(folder: Path, database: str) -> str:
 
 
 def lines_to_try() -> str:
-    """What to type on the machine that runs the containers; the README has the same lines."""
+    """What to type on the machine that runs the containers, each with the answer's status; the README has it too."""
     known = "curl --connect-to ::127.0.0.1: --cacert .demo/roots.pem -H @.demo/alice.token"
     hers, bobs = (f"--cert .demo/{one}.pem --key .demo/{one}.key" for one in ("alice", "bob"))
     envoy, nginx = (f"https://{HOST}:{port}/" for port in (8443, 9443))
     lines = (
+        "# everybody's certificate, key and token",
         "docker compose cp mint:/demo/client/. .demo",
+        "# alice, with the certificate that is registered for her: 200",
         f"{known} {hers} {envoy}",
+        "# the same through nginx: 200",
         f"{known} {hers} {nginx}",
+        "# alice, with bob's certificate: 403",
         f"{known} {bobs} {envoy}",
-        f"{known} {envoy}",
+        "# alice, without one: 403",
+        f"{known} {nginx}",
+        "# her certificate is retired, and a second later: 403",
         "docker compose exec authz-1 authz cert retire 1",
-        f"{known} {hers} {nginx}",
+        f"{known} {hers} {envoy}",
     )
     return "".join(f"{one}\n" for one in lines)
 
@@ -109,12 +115,26 @@ def _envoy_files(world: World) -> dict[str, str]:
     endpoint = "        - endpoint: {address: {pipe: {path: /run/authz/authz.sock}}}\n"
     places = {
         endpoint: "".join(endpoint.replace("authz.sock", f"{one}/authz.sock") for one in INSTANCES),
+        _RETRY: f"{_RETRY},gateway-error",
+        _BACK_OFF: _BACK_OFF + _ANOTHER_HOST,
         # A name in the place of an address.
         "type: STATIC\n    connect_timeout: 1s": "type: STRICT_DNS\n    connect_timeout: 1s",
         "address: 127.0.0.1, port_value: 8080": f"address: {application}, port_value: {port}",
     }
     text = placed(shipped("envoy.yaml").read_text(encoding="utf-8"), places)
     return {"envoy.yaml": text, "client-ca.yaml": sds_secret(_anchors(world)), "jwks.json": world.mint.jwks()}
+
+
+_RETRY: Final = "retry_on: connect-failure,reset,refused-stream"
+_BACK_OFF: Final = "                  retry_back_off: {base_interval: 0.01s, max_interval: 0.4s}\n"
+_ANOTHER_HOST: Final = """\
+                  # The other instance is asked where one could not decide: without these, a try may go to the same.
+                  retry_host_predicate:
+                  - name: envoy.retry_host_predicates.previous_hosts
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate
+                  host_selection_retry_max_attempts: 3
+"""
 
 
 def _nginx_files(world: World) -> dict[str, str]:
@@ -127,9 +147,14 @@ def _nginx_files(world: World) -> dict[str, str]:
         "pid /run/nginx.pid;": "pid /tmp/nginx.pid;",
         server: "".join(server.replace("nginx.sock", f"{one}/authz.sock") for one in INSTANCES),
         "server 127.0.0.1:8080;": f"server {application}:{port};",
+        # The other instance is asked where one could not decide.
+        _ASKED: f"{_ASKED}\n            proxy_next_upstream error timeout http_503;",
     }
     text = placed(shipped("nginx.conf").read_text(encoding="utf-8"), places)
     return {"nginx.conf": text, "client-ca.pem": _anchors(world)}
+
+
+_ASKED: Final = "            proxy_pass http://authz/v1/auth;"
 
 
 def _anchors(world: World) -> str:

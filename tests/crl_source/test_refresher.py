@@ -366,6 +366,19 @@ async def test_readiness_waits_for_sources_though_not_for_ever(tmp_path: Path) -
         assert scene.refresher.ready
 
 
+@pytest.mark.parametrize("kept", [True, False])
+async def test_restarted_service_is_ready_at_once_with_what_it_kept(tmp_path: Path, kept: bool) -> None:
+    """A source whose CRL was kept need not be asked first; one whose copy is gone must be."""
+    async with serving(crl()) as server, world(tmp_path, rules=CrlRules(urls=(server.url,))) as scene:
+        await scene.outcome(server.url, "accepted")
+        await scene.stop()
+        for copy in [] if kept else scene.folder.glob("*.crl"):
+            copy.unlink()
+        server.answer = hangs()
+        await scene.start()
+        assert scene.refresher.ready is kept
+
+
 async def test_service_that_has_no_sources_is_ready_at_once(scene: World) -> None:
     """There is nothing to wait for."""
     assert scene.refresher.ready

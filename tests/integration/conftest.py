@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from needs import need
 from nginx_stage import NginxStage, nginx_binary
 
 from authz.demo import Stage
@@ -17,15 +17,6 @@ from authz.demo.mint import HOST
 from authz.demo.processes import envoy_binary, running
 from authz.directory import Store
 from authz.errors import ConfigError
-
-
-def need(what: str, *, found: bool) -> None:
-    """Skip, visibly, without a program; fail where it is required (`REQUIRE_<WHAT>`)."""
-    if found:
-        return
-    if os.environ.get(f"REQUIRE_{what.upper()}"):
-        pytest.fail(f"REQUIRE_{what.upper()} is set, and there is no {what}", pytrace=False)
-    pytest.skip(f"there is no {what} on this machine")
 
 
 def _envoy_found() -> bool:
