@@ -176,7 +176,11 @@ class OpsSettings(_Section):
 class LimitSettings(_Section):
     """What one service takes on."""
 
-    concurrent_checks: int = Field(1024, ge=1, description="Checks that may wait at once; beyond them 503.")
+    workers: int = Field(1, ge=1, le=256, description="Processes that answer checks; as many as there are cores.")
+    worker_memory: int = Field(
+        1024, ge=128, description="MiB of its own at which a worker is replaced; it never gets more than twice that."
+    )
+    concurrent_checks: int = Field(1024, ge=1, description="Checks of a worker that may wait at once; beyond them 503.")
     check_seconds: float = Field(0.3, gt=0, le=30, description="How long a check may wait; below the proxy's time-out.")
     stop_seconds: float = Field(10, gt=0, le=300, description="How long checks in flight may take when stopping.")
 
@@ -284,6 +288,8 @@ class Settings(BaseSettings):
     def _distinct(cls, listeners: tuple[ListenerSettings, ...]) -> tuple[ListenerSettings, ...]:
         if len({one.name for one in listeners}) < len(listeners):
             raise ValueError("two listeners have one name")
+        if "ops" in {one.name for one in listeners}:
+            raise ValueError("ops is the name of the operators' listener")
         return listeners
 
     @model_validator(mode="after")
@@ -304,6 +310,13 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """A variable wins over the file."""
         return env_settings, init_settings
+
+
+def with_workers(settings: Settings, workers: int | None) -> Settings:
+    """The settings with another number of workers, if one is given."""
+    if workers is None:
+        return settings
+    return settings.model_copy(update={"limits": settings.limits.model_copy(update={"workers": workers})})
 
 
 def load_settings(path: Path | None = None) -> Settings:

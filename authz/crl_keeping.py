@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from pathlib import Path
+from typing import Protocol
 
 from cryptography import x509
 
 from authz.config import CrlSettings, LeniencySettings, Settings
 from authz.crl_indexing.indexing import index_crl
+from authz.crl_indexing.sealed import Memory
+from authz.crl_indexing.shelf import open_sealed
 from authz.crl_source import AddressRules, CrlRules, Fetcher, HostRules, Keep, LeniencyRule, Refresher, Schedule
 from authz.crl_source import Limits as FetchLimits
+from authz.crl_source.follower import Follower
+from authz.crl_source.reading import Index
+from authz.directory import CrlLedger, DirectoryReader
 from authz.directory.engine import database_file
 from authz.errors import ConfigError, Refused
 from authz.model import Organization
 from authz.pki import Certificate, Crl, CrlStore, Leniency, Lenient
 from authz.pki.names import Name
-from authz.ports import Clock
+from authz.ports import Clock, CrlView, Observer, Source
+from authz.telemetry import Telemetry
 
 JITTER = 0.2
 """The share of an interval over which fetches are spread."""
@@ -46,7 +53,7 @@ def _exception(settings: LeniencySettings) -> LeniencyRule:
     return LeniencyRule(Leniency(settings.grace, settings.unsafe_soft_fail), issuer, settings.organization)
 
 
-def refresher_of(settings: Settings, clock: Clock, warn: Callable[[str], None]) -> Refresher:
+def refresher_of(settings: Settings, clock: Clock, warn: Callable[[str], None], index: Index = index_crl) -> Refresher:
     """The keeper of CRLs, to be started. Raises `ConfigError` for settings, or a folder, that cannot be used."""
     crl = settings.crl
     fetcher = Fetcher(
@@ -55,7 +62,85 @@ def refresher_of(settings: Settings, clock: Clock, warn: Callable[[str], None]) 
         limits=FetchLimits(total=crl.fetch_seconds, size=crl.max_octets),
         ca_file=crl.ca_file,
     )
-    return Refresher(rules_of(crl), Keep(folder_of(settings)), fetcher, clock=clock, index=index_crl, warn=warn)
+    return Refresher(rules_of(crl), Keep(folder_of(settings)), fetcher, clock=clock, index=index, warn=warn)
+
+
+class Crls(CrlView, Source, Observer, Protocol):
+    """What a worker needs of the CRLs."""
+
+
+class CrlKeeping(Protocol):
+    """The CRLs of one process, from its start to its end."""
+
+    @property
+    def view(self) -> Crls:
+        """What checks look at, wait for, and tell."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether they can be relied on."""
+        ...
+
+    async def start(self, directory: DirectoryReader) -> None:
+        """Have them. Raises `Refused` (directory_unavailable), `ConfigError`."""
+        ...
+
+    async def close(self) -> None:
+        """Give everything back."""
+        ...
+
+
+class KeptFresh:
+    """Implements `CrlKeeping` by keeping them fresh in this process. Made inside the event loop.
+
+    `index` makes CRLs of files, see `refresher_of`. Raises `ConfigError`.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, telemetry: Telemetry, index: Index = index_crl) -> None:
+        self.view = refresher_of(settings, clock, telemetry.warn, index)
+        self._ledger = CrlLedger(settings.database, warn=telemetry.warn)
+        telemetry.watch(self.view, clock)
+
+    @property
+    def ready(self) -> bool:
+        """See the protocol: each source that the operator named was tried once, or has had its time."""
+        return self.view.ready
+
+    async def start(self, directory: DirectoryReader) -> None:
+        """See the protocol."""
+        await self.view.start(directory, self._ledger)
+
+    async def close(self) -> None:
+        """See the protocol."""
+        await self.view.close()
+        self._ledger.close()
+
+
+class Followed:
+    """Implements `CrlKeeping` by following the process that keeps them. Made inside the event loop."""
+
+    def __init__(self, settings: Settings, clock: Clock, telemetry: Telemetry) -> None:
+        self.view = Follower(
+            rules_of(settings.crl),
+            Memory(),
+            open_crl=open_sealed,
+            monotonic=clock.monotonic,
+            warn=telemetry.warn,
+        )
+
+    @property
+    def ready(self) -> bool:
+        """See the protocol: they were confirmed within the last 2 seconds."""
+        return self.view.current
+
+    async def start(self, directory: DirectoryReader) -> None:  # noqa: ARG002 - whoever keeps them reads it
+        """See the protocol."""
+        await self.view.started()
+
+    async def close(self) -> None:
+        """See the protocol."""
+        await self.view.close()
 
 
 class KeptCrls:

@@ -429,6 +429,12 @@ class Reason(StrEnum):
         503,
         "The directory could not be read, or its revision not be confirmed in time.",
     )
+    CRLS_UNAVAILABLE = (
+        "crls_unavailable",
+        Gate.SERVICE,
+        503,
+        "The process that keeps the CRLs did not say in time that they are current.",
+    )
     OVERLOADED = (
         "overloaded",
         Gate.SERVICE,

@@ -16,6 +16,7 @@ import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from authz.decision import Allow, Decision
 from authz.model import CheckRequest, CrlSourceKind, CrlSourceState, FetchedCrl
@@ -50,10 +51,15 @@ class CrlSources(Protocol):
 
 
 class Telemetry:
-    """Implements `authz.ports.Observer`: the log on `output` (binary), the metrics in a registry of its own."""
+    """Implements `authz.ports.Observer`: the log on `output` (binary), the metrics in a registry of its own.
+
+    `checks` counts the decisions of this process, `watched` are collectors that were asked for by `watch`.
+    """
 
     def __init__(self, output: BinaryIO | None = None, *, log_decisions: bool = True) -> None:
         self.registry = CollectorRegistry()
+        self.watched: list[Collector] = []
+        self.checks = 0
         ProcessCollector(registry=self.registry)
         self._log = structlog.wrap_logger(
             structlog.BytesLogger(output or sys.stdout.buffer),
@@ -87,15 +93,20 @@ class Telemetry:
         )
         self._revocation = {one: lookups.labels(one) for one in _RESULTS}
         self._confirmed = Gauge(
-            "authz_directory_confirmed", "1 while the directory's revision is confirmed.", registry=self.registry
+            "authz_directory_confirmed",
+            "1 while the directory's revision is confirmed.",
+            registry=self.registry,
+            multiprocess_mode="livemin",
         )
 
     def watch(self, crls: CrlSources, clock: Clock) -> None:
         """Tell of CRLs and their sources, too, in the metrics."""
-        self.registry.register(_CrlCollector(crls, clock))
+        self.watched.append(_CrlCollector(crls, clock))
+        self.registry.register(self.watched[-1])
 
     def decided(self, check: CheckRequest, door: Door, decision: Decision, seconds: float) -> None:
         """Count and log one decision; see `authz.ports.Observer`."""
+        self.checks += 1
         allowed = isinstance(decision, Allow)
         outcome = "allow" if allowed else "deny"
         self._seconds[outcome].observe(seconds)
@@ -153,9 +164,12 @@ class Telemetry:
         """Something the operator may want to know: starts, stops, addresses."""
         self._write("info", event, **fields)
 
-    def metrics(self, *, confirmed: bool) -> bytes:
-        """The metrics in Prometheus' text form."""
+    def confirm(self, confirmed: bool) -> None:  # noqa: FBT001 - a gauge's value
+        """Whether what checks look at is confirmed, as the metrics tell it from now on."""
         self._confirmed.set(confirmed)
+
+    def metrics(self) -> bytes:
+        """The metrics in Prometheus' text form."""
         return generate_latest(self.registry)
 
 
@@ -202,7 +216,7 @@ def _revocation(decision: Decision) -> str:
     return "" if isinstance(decision, Allow) else _UNPROVEN.get(decision.reason, "")
 
 
-class _CrlCollector:
+class _CrlCollector(Collector):
     """The CRLs that came from sources, and their sources, as they are when somebody looks."""
 
     def __init__(self, crls: CrlSources, clock: Clock) -> None:

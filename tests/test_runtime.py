@@ -127,7 +127,7 @@ def test_backlog_is_the_one_set(tmp_path: Path) -> None:
     async def backlog() -> int:
         made = Runtime(settings(tmp_path, listener=[{"address": "127.0.0.1:0", "backlog": 77}]), Telemetry(BytesIO()))
         await made.start()
-        told = made._servers[-1][0].sockets[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+        told = made._sockets["envoy"].socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
         await made.stop()
         return int.from_bytes(told[28:32], sys.byteorder)
 
@@ -162,8 +162,10 @@ async def test_check_in_flight_is_finished_when_the_service_stops(tmp_path: Path
         return Deny(Reason.USER_UNKNOWN, "", Evidence())
 
     handler = Checks(slow, Door("slow", (Says("x"),)), Endpoints(), rejected=print)
-    await made._listen("slow", "127.0.0.1:0", handler)
-    waiting = asyncio.create_task(get("/v1/check/", address=made.addresses["slow"]))
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        await made._listeners.serve(opened, handler, backlog=1)
+        address = "{}:{}".format(*opened.getsockname())
+    waiting = asyncio.create_task(get("/v1/check/", address=address))
     await asked.wait()
     stopping = asyncio.create_task(made.stop())
     await asyncio.sleep(0)

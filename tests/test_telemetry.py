@@ -41,7 +41,7 @@ def logged(decision: Decision, check: CheckRequest | None = None) -> tuple[dict[
     output = BytesIO()
     telemetry = Telemetry(output)
     telemetry.decided(check or request(), DOOR, decision, 0.000_021)
-    return json.loads(output.getvalue()), telemetry.metrics(confirmed=False).decode()
+    return json.loads(output.getvalue()), telemetry.metrics().decode()
 
 
 def test_allowed_check_is_logged_with_what_was_proven() -> None:
@@ -97,7 +97,7 @@ def test_decisions_can_be_left_out_of_the_log() -> None:
     telemetry = Telemetry(output, log_decisions=False)
     telemetry.decided(request(), DOOR, decide(request()), 0)
     assert output.getvalue() == b""
-    assert b'outcome="deny"' in telemetry.metrics(confirmed=True)
+    assert b'outcome="deny"' in telemetry.metrics()
 
 
 def test_labels_are_bounded() -> None:
@@ -106,7 +106,7 @@ def test_labels_are_bounded() -> None:
     for number in range(200):
         check = CheckRequest(str(number), f"h{number}.test", ())
         telemetry.decided(check, DOOR, decide(check, f"u{number}"), 0)
-    series = [one for one in telemetry.metrics(confirmed=True).splitlines() if one.startswith(b"authz_decisions_total")]
+    series = [one for one in telemetry.metrics().splitlines() if one.startswith(b"authz_decisions_total")]
     assert len(series) == 1
 
 
@@ -116,7 +116,7 @@ def test_log_that_cannot_be_written_is_counted_and_decides_nothing() -> None:
     output.close()
     telemetry = Telemetry(output)
     telemetry.decided(request(), DOOR, decide(request()), 0)
-    assert b"authz_log_unwritten_total 1.0" in telemetry.metrics(confirmed=True)
+    assert b"authz_log_unwritten_total 1.0" in telemetry.metrics()
 
 
 def test_crls_and_their_sources_are_measured_when_somebody_looks() -> None:
@@ -140,7 +140,7 @@ def test_crls_and_their_sources_are_measured_when_somebody_looks() -> None:
     states.fetched = [fetched, replace(fetched, name="f" * 64, next_update=None)]
     states.outcomes[CrlSourceKind.URL, "reset"] = 2
     states.sources = [CrlSourceState("http://crl.example.test/ca.crl", CrlSourceKind.URL, failures=2)]
-    metrics = telemetry.metrics(confirmed=True).decode()
+    metrics = telemetry.metrics().decode()
     labels = '{crl="0123456789abcdef",issuer="CN=CA",source="http://crl.example.test/ca.crl"}'
     for line in (
         f"authz_crl_next_update_seconds{labels} -60.0",
@@ -161,7 +161,7 @@ def test_crls_that_are_measured_are_bounded() -> None:
     states.fetched = [replace(one, name=str(number)) for number in range(MAX_SERIES + 9)]
     telemetry = Telemetry(BytesIO())
     telemetry.watch(states, Stopped())
-    assert telemetry.metrics(confirmed=True).count(b"authz_crl_entries{") == MAX_SERIES
+    assert telemetry.metrics().count(b"authz_crl_entries{") == MAX_SERIES
 
 
 @pytest.mark.parametrize(

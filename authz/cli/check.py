@@ -18,12 +18,12 @@ from authz.clock import SystemClock
 from authz.crl_keeping import KeptCrls
 from authz.decision import Decision, Deny, Evidence, evaluate
 from authz.directory import DirectoryReader
+from authz.doors import door_of
 from authz.errors import ConfigError, NotLoaded, Refused, StoreError
 from authz.headers import present
 from authz.model import CheckRequest, Identity, Organization, Outcome
 from authz.pki import Certificate, VerifiedPath
 from authz.reasons import Gate, Reason
-from authz.runtime import door_of
 from authz.view import Door
 
 

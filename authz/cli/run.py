@@ -8,14 +8,36 @@ from typing import Annotated
 import typer
 
 from authz.cli.options import settings_of
+from authz.config import Settings, with_workers
 from authz.demo import run_demo
 from authz.demo.fill import fill as fill_folders
-from authz.runtime import serve as run_service
+from authz.supervision.supervisor import check as check_settings
+from authz.supervision.supervisor import serve as run_service
+from authz.telemetry import Telemetry
+
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, max=256, help="Processes that answer checks; limits.workers if absent."),
+]
 
 
-def serve(context: typer.Context) -> None:
-    """Run the service until it is told to stop (SIGTERM or SIGINT)."""
-    run_service(settings_of(context))
+def serve(
+    context: typer.Context,
+    workers: Workers = None,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether it would start; exit 0 if so.")] = False,
+) -> None:
+    """Run the service until it is told to stop (SIGTERM or SIGINT).
+
+    SIGHUP reads the settings again, SIGUSR2 changes to the version that is installed by then; neither loses a request.
+    """
+
+    def load() -> Settings:
+        return with_workers(settings_of(context), workers)
+
+    if check:
+        check_settings(load(), Telemetry())
+    else:
+        run_service(load(), load)
 
 
 def demo(

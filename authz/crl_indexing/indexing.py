@@ -55,7 +55,7 @@ async def index_crl(source: Path | int, keys: Collection[bytes], *, seconds: flo
     Raises `Refused` (crl_malformed, signature_invalid, algorithm_not_allowed) about the CRL, `IndexingError`
     when its index could not be made, `OSError` for a file that cannot be read.
     """
-    with _opened(source) as (descriptor, octets):
+    with opened(source) as (descriptor, octets):
         if octets <= SMALL_OCTETS and len(keys) <= SMALL_KEYS:
             crl = Crl(read_all(descriptor, octets))
             verified_under(crl.signed, keys)
@@ -90,7 +90,7 @@ async def make_sealed_image(source: Path | int, keys: Collection[bytes], *, seco
     For `crl_of`, here and in every process that it is handed to. Raises what `index_crl` raises.
     """
     received: list[int] = []
-    with _opened(source) as (descriptor, octets):
+    with opened(source) as (descriptor, octets):
         if octets > MAX_OCTETS:
             raise Refused(Reason.CRL_MALFORMED, f"a CRL of {octets} octets")
         try:
@@ -105,7 +105,7 @@ async def make_sealed_image(source: Path | int, keys: Collection[bytes], *, seco
 
 
 @contextlib.contextmanager
-def _opened(source: Path | int) -> Iterator[tuple[int, int]]:
+def opened(source: Path | int) -> Iterator[tuple[int, int]]:
     """A descriptor of the file, and its length in octets."""
     given = isinstance(source, int)
     # Without O_NONBLOCK opening a named pipe would wait for somebody who writes.

@@ -50,3 +50,10 @@ def map_sealed(descriptor: int) -> memoryview:
         return memoryview(mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ))
     except OSError as error:
         raise IndexingError(f"what was handed over is not sealed memory: {error.strerror}") from error
+
+
+class Memory:
+    """Sealed memory as `authz.crl_source.feed.SealedMemory` has it."""
+
+    seal = staticmethod(seal)
+    map = staticmethod(map_sealed)

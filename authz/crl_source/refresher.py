@@ -12,8 +12,8 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -21,13 +21,14 @@ from authz.crl_source import folder
 from authz.crl_source.library import Library
 from authz.crl_source.loader import CrlLoader, CrlRows
 from authz.crl_source.reading import Index, index_octets
+from authz.crl_source.refusals import lenient_of
 from authz.crl_source.rules import CrlRules
 from authz.crl_source.source import Source
-from authz.crl_source.sources import Sources, urls_of
+from authz.crl_source.sources import Sources
 from authz.crl_source.trial import Trials
 from authz.errors import NotLoaded, Refused
 from authz.model import CheckRequest, CrlSourceKind, CrlSourceState, FetchedCrl, Organization
-from authz.pki import Certificate, Crl, CrlStore, Leniency, Lenient
+from authz.pki import Certificate, Crl, CrlStore, Lenient
 from authz.ports import Clock
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ MAX_INDEXERS: Final = 2
 
 MAX_OCTETS_EACH: Final = 512 * 1024 * 1024
 """Octets of the CRLs that one organization's distribution points may give: a dozen with a million entries each."""
+
+
+def _nothing() -> None:
+    """For a refresher whose CRLs nobody else wants."""
+
 
 MAX_NOTED: Final = 100_000
 """Leaves of which it is remembered that the distribution points of their path are known; then all are met anew."""
@@ -126,6 +132,7 @@ class Refresher:
         self._library = Library(keep, self._index, warn)
         self._sources = Sources(rules.urls, rules.points_each, warn)
         self._store: CrlStore | None = None
+        self._held: list[Held] = []
         self._noted: set[tuple[int, bytes]] = set()
         self._stamps: dict[Path, folder.Stamp | None] = {}
         self._ledger: Ledger | None = None
@@ -139,6 +146,7 @@ class Refresher:
         self._late: set[str] = set()
         self._refused: set[Source] = set()
         self.outcomes: Counter[tuple[CrlSourceKind, str]] = Counter()
+        self.changed: Callable[[], None] = _nothing
 
     # -- life ------------------------------------------------------------------------------------------
 
@@ -235,7 +243,9 @@ class Refresher:
         held: list[Held] = [one.held for one in self._library]
         if self._loader is not None:
             held += self._loader
+        self._held = held
         self._store = CrlStore((one.crl for one in held), {one.crl.sha256: one.signer for one in held})
+        self.changed()
 
     # -- what checks look at -----------------------------------------------------------------------------
 
@@ -247,37 +257,19 @@ class Refresher:
 
     def lenient(self, organization: Organization) -> Lenient | None:
         """See `authz.view.View`."""
-        if self._rules.hard:
-            return None
-
-        def of(certificate: Certificate) -> Leniency:
-            found = self._rules.of(certificate.issuer, organization.name)
-            if found.soft and self._was_refused(certificate):
-                return replace(found, soft=False)
-            return found
-
-        return of
-
-    def _was_refused(self, certificate: Certificate) -> bool:
-        """Whether what should have been the certificate's CRL came, and was refused: that is not a missing one.
-
-        Of a distribution point its URL says whose it is; of a source that the operator named, the name in the CRL.
-        """
-        for one in self._refused:
-            if one.kind is not CrlSourceKind.POINT and one.may_be_of(certificate.issuer):
-                return True
-            if one.location in urls_of((certificate, certificate)):
-                return True
-        return False
+        return lenient_of(self._rules, self._refused, organization)
 
     def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See `authz.view.View.seek_crls`."""
-        if not self._rules.points or self._running is None:
-            return
-        news = self._meet(organization.id, [Certificate.parse(one) for one in path])
-        urls = tuple(one.location for one in news if not one.late)
+        urls = self._worth_a_wait(organization.id, path)
         if urls:
             raise NotLoaded(PointsKey(organization.id, urls))
+
+    def _worth_a_wait(self, organization: int, path: Iterable[bytes]) -> tuple[str, ...]:
+        if not self._rules.points or self._running is None:
+            return ()
+        news = self._meet(organization, [Certificate.parse(one) for one in path])
+        return tuple(one.location for one in news if not one.late)
 
     def directory_read(self, revision: Hashable) -> None:
         """See `authz.ports.CrlView`."""
@@ -291,6 +283,36 @@ class Refresher:
     async def _bring(self, loader: CrlLoader) -> None:
         with contextlib.suppress(Refused):
             await loader.bring(self._revision)
+
+    # -- what other processes look at ------------------------------------------------------------------------
+
+    @property
+    def held(self) -> Sequence[Held]:
+        """Every CRL that checks may look at, with its signer; `changed` is called when it is another, or a refusal."""
+        return self._held
+
+    @property
+    def refused(self) -> Collection[Source]:
+        """The sources whose last answer was refused."""
+        return self._refused
+
+    @property
+    def following(self) -> bool:
+        """Whether the directory's CRLs are those of its last revision, or are being brought."""
+        if self._loader is None:
+            return False
+        return self._loader.revision == self._revision or (self._bringing is not None and not self._bringing.done())
+
+    async def first_sight(self, organization: int, path: Sequence[bytes]) -> None:
+        """As `seek` and `load` for a check of another process. Raises `Refused` for a path that cannot be read."""
+        urls = self._worth_a_wait(organization, path)
+        if urls:
+            await self.load(PointsKey(organization, urls))
+
+    def met(self, organization: int, path: Sequence[bytes]) -> None:
+        """As `decided`, for a path (DER, leaf first) that verified in another process."""
+        if self._rules.points:
+            self._meet(organization, [Certificate.parse(one) for one in path])
 
     # -- what checks wait for, and what they tell -----------------------------------------------------------
 
@@ -361,6 +383,7 @@ class Refresher:
             elif not source.failures:
                 # A server that is away takes nothing back.
                 self._refused.discard(source)
+            self.changed()
         finally:
             source.flight, source.late = None, False
 
@@ -410,6 +433,7 @@ class Refresher:
             gone = self._sources.file(path)
             self._sources.remove(gone)
             self._refused.discard(gone)
+            self.changed()
         self._stamps = found
 
     async def _write(self) -> None:

@@ -98,6 +98,11 @@ class DirectoryReader:
         return self._confirmed is not None and self._monotonic() - self._confirmed <= CONFIRMED_SECONDS
 
     @property
+    def confirmed_at(self) -> float | None:
+        """The moment (`monotonic`) at which the revision was last known to be the newest."""
+        return self._confirmed
+
+    @property
     def revision(self) -> int:
         """The revision known now."""
         return self._state.revision

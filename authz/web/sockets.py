@@ -52,6 +52,19 @@ def _unix(path: Path, mode: int, group: str | None) -> socket.socket:
     return opened
 
 
+def adjust(opened: socket.socket, address: str, mode: int, group: str | None, backlog: int) -> None:
+    """Give a listening socket other rights and another backlog. Raises `ConfigError`."""
+    try:
+        if address.startswith(UNIX):
+            path = Path(address.removeprefix(UNIX))
+            if group is not None:
+                os.chown(path, -1, _group(group))
+            path.chmod(mode)
+        opened.listen(backlog)
+    except OSError as error:
+        raise ConfigError(f"the socket at {address} cannot be changed: {error.strerror or error}") from error
+
+
 @contextlib.contextmanager
 def _closed_on_error(opened: socket.socket) -> Iterator[None]:
     try:

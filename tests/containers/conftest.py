@@ -32,7 +32,10 @@ def containers(docker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Everything up and healthy, in a project of its own; taken away at the end."""
     project = f"authz-test-{os.getpid()}"
     # The ports are the machine's: whoever else runs these tests waits here.
-    with (Path(tempfile.gettempdir()) / "authz-test-containers.lock").open("w") as lock, pytest.MonkeyPatch.context() as at:
+    with (
+        (Path(tempfile.gettempdir()) / "authz-test-containers.lock").open("w") as lock,
+        pytest.MonkeyPatch.context() as at,
+    ):
         fcntl.flock(lock, fcntl.LOCK_EX)
         at.setenv("COMPOSE_PROJECT_NAME", project)
         compose = DockerCompose(ROOT, "docker-compose.yml", build=True, wait=True)

@@ -156,7 +156,9 @@ class Load:
             if answer.status == expected:
                 self.right += 1
             else:
-                self.wrong.append(f"{front.name} {certificate} {answer.status} {answer.headers.get('x-authz-decision-id')}")
+                self.wrong.append(
+                    f"{front.name} {certificate} {answer.status} {answer.headers.get('x-authz-decision-id')}"
+                )
         connection.close()
 
     @contextmanager

@@ -28,12 +28,12 @@ from authz.web.server import Server
 async def test_ops_answer_as_orchestrators_expect(method: str, path: str, ready: bool, status: int) -> None:
     """Healthy is alive; ready is confirmed."""
     telemetry = Telemetry(BytesIO())
-    server = Server(Ops(telemetry, lambda: ready), telemetry)
+    server = Server(Ops(telemetry.metrics, lambda: ready), telemetry)
     listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     async with aiohttp.ClientSession() as client, client.request(method, f"http://127.0.0.1:{port}{path}") as answer:
         assert answer.status == status
         if path == "/metrics":
-            assert "authz_directory_confirmed 1.0" in await answer.text()
+            assert "authz_directory_confirmed 0.0" in await answer.text()
     listening.close()
     await server.shutdown(1)

@@ -1,0 +1,262 @@
+"""The CRLs as another process keeps them: for a worker, of which there may be many.
+
+Looks the same to checks as `authz.crl_source.refresher.Refresher` does: `authz.ports.CrlView`, `Source` and
+`Observer`. A worker that was not told for 2 seconds that its CRLs are current looks at none of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import socket
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from authz.crl_source.feed import ORGANIZATION, SealedMemory
+from authz.crl_source.link import Kind, Link, LinkLost, Message, packed
+from authz.crl_source.listed import Listed
+from authz.crl_source.refusals import lenient_of
+from authz.crl_source.rules import CrlRules
+from authz.crl_source.sources import urls_of
+from authz.errors import IndexingError, NotLoaded, Refused
+from authz.model import CheckRequest, Organization
+from authz.pki import Certificate, Crl, CrlStore, Lenient
+from authz.reasons import Reason
+
+if TYPE_CHECKING:
+    from authz.decision import Decision
+    from authz.view import Door
+
+CURRENT_SECONDS: Final = 2.0
+"""How old the last word that nothing is missing may be before checks that need CRLs are answered 503."""
+
+ASK_AGAIN_SECONDS: Final = 1.0
+"""How long nobody is asked about a path again that he was asked about."""
+
+MAX_NOTED: Final = 100_000
+"""Leaves whose path was told of; then all are told of anew."""
+
+MAX_ASKED: Final = 10_000
+"""Paths that were asked about within the last second."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathKey:
+    """A path (DER, leaf first, anchor last) of an organization, with distribution points that may be worth a try."""
+
+    organization: int
+    path: tuple[bytes, ...]
+
+    @property
+    def pool(self) -> Hashable:
+        """The organization's checks that wait for CRLs; those that wait for rows are not held up by them."""
+        return "points", self.organization
+
+
+class Follower:
+    """Made inside the event loop; `follow` begins as soon as there is somebody to follow.
+
+    `open_crl` makes a CRL of sealed memory (it may take long, and is called in a thread), `monotonic` gives
+    seconds, and is the clock of the process that keeps the CRLs, too. `warn` is told what the operator should mend.
+    """
+
+    def __init__(
+        self,
+        rules: CrlRules,
+        memory: SealedMemory,
+        *,
+        open_crl: Callable[[int], Crl],
+        monotonic: Callable[[], float],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._rules = rules
+        self._memory = memory
+        self._open = open_crl
+        self._monotonic = monotonic
+        self._warn = warn
+        self._link: Link | None = None
+        self._following: asyncio.Task[None] | None = None
+        self._crls: dict[bytes, Crl] = {}
+        self._listed = Listed({}, ())
+        self._store: CrlStore | None = None
+        self._current: float | None = None
+        self._first = asyncio.Event()
+        self._numbers = itertools.count()
+        self._questions: dict[int, asyncio.Future[None]] = {}
+        self._asking: dict[PathKey, asyncio.Future[None]] = {}
+        self._asked: dict[PathKey, float] = {}
+        self._noted: set[tuple[int, bytes]] = set()
+        self.failed_by: Callable[[BaseException], None] = lambda _: None
+
+    # -- life ----------------------------------------------------------------------------------------------
+
+    def follow(self, connection: socket.socket) -> None:
+        """Listen to whoever keeps the CRLs now; what is held stays until he lists what counts."""
+        if self._following is not None:
+            self._following.cancel()
+        # Whoever keeps the CRLs now was told of no path yet.
+        self._noted.clear()
+        self._link = Link(connection)
+        self._following = asyncio.create_task(self._follow(self._link), name="following the CRLs")
+        self._following.add_done_callback(self._ended)
+
+    async def started(self) -> None:
+        """Wait until the CRLs were told for the first time."""
+        await self._first.wait()
+
+    async def close(self) -> None:
+        """Listen no more."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+
+    @property
+    def current(self) -> bool:
+        """Whether everything that was so within the last 2 seconds was told."""
+        return self._current is not None and self._monotonic() - self._current <= CURRENT_SECONDS
+
+    async def _follow(self, link: Link) -> None:
+        try:
+            while True:
+                await self._take(await link.receive())
+        except LinkLost:
+            self._warn("the process that keeps the CRLs is gone; another is awaited")
+        finally:
+            if self._link is link:
+                self._link = None
+            link.close()
+            for one in self._questions.values():
+                if not one.done():
+                    one.set_exception(Refused(Reason.CRLS_UNAVAILABLE, "the process that keeps the CRLs is gone"))
+            self._questions.clear()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            # What is missing here is nowhere written down: a worker begins anew rather than to know less.
+            self.failed_by(error)
+
+    async def _take(self, message: Message) -> None:
+        try:
+            if message.kind == Kind.CRL and message.descriptor is not None:
+                await self._hold(message.body, message.descriptor)
+            elif message.kind == Kind.LISTED and message.descriptor is not None:
+                self._list(Listed.from_bytes(self._memory.map(message.descriptor)))
+            elif message.kind == Kind.CURRENT:
+                self._current = message.number / 1e9
+            elif message.kind == Kind.ANSWER:
+                answered = self._questions.pop(message.number, None)
+                if answered is not None and not answered.done():
+                    answered.set_result(None)
+        finally:
+            if message.descriptor is not None:
+                os.close(message.descriptor)
+
+    async def _hold(self, sha256: bytes, descriptor: int) -> None:
+        """One more CRL, which does not count before it is listed. Raises `IndexingError`."""
+        if sha256 in self._crls:
+            return
+        crl = await asyncio.to_thread(self._open, descriptor)
+        if crl.sha256 != sha256:
+            raise IndexingError("another CRL than was announced")
+        self._crls[sha256] = crl
+
+    def _list(self, listed: Listed) -> None:
+        """What counts from now on. Raises `IndexingError`."""
+        if not listed.signers.keys() <= self._crls.keys():
+            raise IndexingError("a CRL is listed that did not come")
+        if self._store is None or listed.signers != self._listed.signers:
+            self._crls = {one: self._crls[one] for one in listed.signers}
+            self._store = CrlStore(self._crls.values(), listed.signers)
+        self._listed = listed
+        self._first.set()
+
+    # -- what checks look at -------------------------------------------------------------------------------
+
+    def crls(self) -> CrlStore:
+        """See `authz.ports.CrlView`. Raises `Refused` (crls_unavailable)."""
+        if self._store is None or not self.current:
+            raise Refused(Reason.CRLS_UNAVAILABLE, "nobody said for 2 s that the CRLs are current")
+        return self._store
+
+    def lenient(self, organization: Organization) -> Lenient | None:
+        """See `authz.view.View`."""
+        return lenient_of(self._rules, self._listed.refused, organization)
+
+    def directory_read(self, revision: Hashable) -> None:
+        """See `authz.ports.CrlView`: the directory's CRLs are brought by whoever keeps all."""
+
+    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+        """See `authz.view.View.seek_crls`."""
+        if not self._rules.points or not urls_of([Certificate.parse(one) for one in path]):
+            return
+        key = PathKey(organization.id, path)
+        asked = self._asked.get(key)
+        if asked is None or self._monotonic() - asked > ASK_AGAIN_SECONDS:
+            raise NotLoaded(key)
+
+    # -- what checks wait for, and what they tell -----------------------------------------------------------
+
+    async def load(self, key: Hashable) -> bool:
+        """See `authz.ports.Source`: waits for the first try of distribution points; checks of one path share it."""
+        if not isinstance(key, PathKey):
+            return False
+        asking = self._asking.get(key)
+        if asking is None:
+            asking = self._asking[key] = self._ask(key)
+            asking.add_done_callback(lambda _: self._settle(key))
+        # A check that gives up must not take the others' answer with it.
+        await asyncio.shield(asking)
+        return True
+
+    def _ask(self, key: PathKey) -> asyncio.Future[None]:
+        number = next(self._numbers)
+        future = asyncio.get_running_loop().create_future()
+        if self._send(Kind.QUESTION, number, key.path, ORGANIZATION.pack(key.organization)):
+            self._questions[number] = future
+        else:
+            future.set_exception(Refused(Reason.CRLS_UNAVAILABLE, "the process that keeps the CRLs cannot be asked"))
+        return future
+
+    def _settle(self, key: PathKey) -> None:
+        answered = self._asking.pop(key)
+        if answered.cancelled() or answered.exception() is not None:
+            return
+        if len(self._asked) >= MAX_ASKED:
+            self._asked.clear()
+        self._asked[key] = self._monotonic()
+
+    def decided(self, check: CheckRequest, door: Door, decision: Decision, seconds: float) -> None:  # noqa: ARG002
+        """See `authz.ports.Observer`: the distribution points of a path that verified will be asked in time."""
+        organization, path = decision.evidence.organization, decision.evidence.path
+        if path is None or organization is None or not self._rules.points:
+            return
+        leaf = organization.id, path.leaf.sha256
+        if leaf in self._noted:
+            return
+        if len(self._noted) >= MAX_NOTED:
+            self._noted.clear()
+        if not urls_of(path.certificates) or self._send(
+            Kind.MET, organization.id, [one.der for one in path.certificates]
+        ):
+            self._noted.add(leaf)
+
+    def failed(self, check: CheckRequest, door: Door, error: BaseException) -> None:
+        """See `authz.ports.Observer`: nothing is learned."""
+
+    def _send(self, kind: Kind, number: int, path: Sequence[bytes], body: bytes = b"") -> bool:
+        """Whether the other end was told; it is not waited for."""
+        if self._link is None:
+            return False
+        try:
+            descriptor = self._memory.seal(packed(path))
+        except OSError:
+            return False
+        try:
+            return self._link.try_to_send(kind, number, body, descriptor)
+        except LinkLost:
+            return False
+        finally:
+            os.close(descriptor)

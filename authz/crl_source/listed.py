@@ -1,0 +1,57 @@
+"""Which CRLs count, and which sources were refused, as octets that one process hands to another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from authz.crl_source.acceptance import Held
+from authz.crl_source.link import packed, unpacked
+from authz.crl_source.source import Source
+from authz.model import CrlSourceKind
+from authz.pki import der
+from authz.pki.names import Name
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """`signers` maps the SHA-256 of each CRL to the key that signed it, as in `CrlStore`.
+
+    `refused` are sources of which no more is known than `lenient_of` looks at.
+    """
+
+    signers: dict[bytes, bytes]
+    refused: tuple[Source, ...]
+
+    @classmethod
+    def of(cls, held: Iterable[Held], refused: Iterable[Source]) -> Listed:
+        """What is held now."""
+        return cls({one.crl.sha256: one.signer for one in held}, tuple(refused))
+
+    def to_bytes(self) -> bytes:
+        """In a form of their own: two pieces for each CRL, and four for each refused source."""
+        crls = [piece for pair in self.signers.items() for piece in pair]
+        refused = []
+        for one in self.refused:
+            refused += [one.location.encode(), one.kind.encode(), _written(one.issuer), _written(one.claimed)]
+        return b"".join(packed([b"".join(packed(crls)), b"".join(packed(refused))]))
+
+    @classmethod
+    def from_bytes(cls, data: bytes | memoryview) -> Listed:
+        """What `to_bytes` made. Raises `ValueError` for anything else."""
+        crls, refused = map(unpacked, unpacked(data))
+        signers = dict(zip(crls[::2], crls[1::2], strict=True))
+        each = zip(*(refused[at::4] for at in range(4)), strict=True)
+        return cls(signers, tuple(_source(*pieces) for pieces in each))
+
+
+def _source(location: bytes, kind: bytes, issuer: bytes, claimed: bytes) -> Source:
+    return Source(location.decode(), CrlSourceKind(kind.decode()), issuer=_read(issuer), claimed=_read(claimed))
+
+
+def _written(name: Name | None) -> bytes:
+    return b"" if name is None else der.tlv(der.SEQUENCE, *name.rdns)
+
+
+def _read(data: bytes) -> Name | None:
+    return Name.read(data) if data else None

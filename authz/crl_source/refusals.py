@@ -1,0 +1,39 @@
+"""What is let pass of an organization's certificates, by the operator's rules and by which sources were refused."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from authz.crl_source.rules import CrlRules
+from authz.crl_source.source import Source
+from authz.crl_source.sources import urls_of
+from authz.model import CrlSourceKind, Organization
+from authz.pki import Certificate, Leniency, Lenient
+
+
+def lenient_of(rules: CrlRules, refused: Collection[Source], organization: Organization) -> Lenient | None:
+    """See `authz.view.View.lenient`; `refused` are the sources whose last answer was refused."""
+    if rules.hard:
+        return None
+
+    def of(certificate: Certificate) -> Leniency:
+        found = rules.of(certificate.issuer, organization.name)
+        if found.soft and _was_refused(certificate, refused):
+            return replace(found, soft=False)
+        return found
+
+    return of
+
+
+def _was_refused(certificate: Certificate, refused: Collection[Source]) -> bool:
+    """Whether what should have been the certificate's CRL came, and was refused: that is not a missing one.
+
+    Of a distribution point its URL says whose it is; of a source that the operator named, the name in the CRL.
+    """
+    for one in refused:
+        if one.kind is not CrlSourceKind.POINT and one.may_be_of(certificate.issuer):
+            return True
+        if one.location in urls_of((certificate, certificate)):
+            return True
+    return False

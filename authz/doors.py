@@ -1,0 +1,195 @@
+"""The listeners of the settings: their sockets, and their doors as the core sees them."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from authz.config import (
+    HopSettings,
+    IdentitySettings,
+    ListenerSettings,
+    PayloadSettings,
+    Settings,
+    TlsSettings,
+    UserNameSettings,
+)
+from authz.errors import ConfigError, Refused
+from authz.identity import BearerToken, KeyRing, PayloadHeader, UserNameHeader
+from authz.model import HeaderRules
+from authz.pki import Certificate, TrustStore
+from authz.systemd import inherited
+from authz.telemetry import Telemetry
+from authz.view import Door, Hop, IdentitySource
+from authz.web.sockets import BACKLOG, adjust, listen, remove, socket_inode
+from authz.web.tls import ReloadingContext, TlsFiles
+
+OPS = "ops"
+"""The name of the operators' listener among the sockets; a listener of proxies may not have it."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Opened:
+    """A listening socket; `inode` is that of the file that is ours to remove."""
+
+    address: str
+    socket: socket.socket
+    inode: int | None = None
+
+    @property
+    def shown(self) -> str:
+        """Where it can be reached: of a TCP socket the port that it was given."""
+        unix = self.socket.family == socket.AF_UNIX
+        return self.address if unix else "{}:{}".format(*self.socket.getsockname()[:2])
+
+
+class Sockets(Mapping[str, Opened]):
+    """The listening sockets of a service, by the name of the listener. Immutable but for `close`."""
+
+    def __init__(self, opened: Mapping[str, Opened]) -> None:
+        self._opened = dict(opened)
+
+    def __getitem__(self, name: str) -> Opened:
+        return self._opened[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._opened)
+
+    def __len__(self) -> int:
+        return len(self._opened)
+
+    @classmethod
+    def open(cls, settings: Settings) -> Sockets:
+        """Those that a service manager made, and the others anew. Raises `ConfigError`; then none is left open."""
+        return cls(_handed_over(settings)).renewed(settings)
+
+    def renewed(self, settings: Settings) -> Sockets:
+        """Those of other settings: an address that stays keeps its socket, whatever its listener is called.
+
+        Raises `ConfigError`; then nothing is left open that was not before.
+        """
+        there = {one.address: one for one in self._opened.values()}
+        with contextlib.ExitStack() as undo:
+            found = {}
+            for name, address, listener in _wanted(settings):
+                one = there.pop(address, None)
+                if one is None:
+                    one = _open(address, listener)
+                    undo.callback(_close, one)
+                elif listener is not None and one.inode is not None:
+                    adjust(one.socket, address, listener.socket_mode, listener.socket_group, listener.backlog)
+                found[name] = one
+            undo.pop_all()
+        return Sockets(found)
+
+    def close(self, but: Sockets | None = None) -> None:
+        """Close all, but for those that `but` has as well, and remove the files that are ours."""
+        for one in self._opened.values():
+            if but is None or one not in but.values():
+                _close(one)
+
+    def forget(self, but: Sockets) -> None:
+        """In a child: close those that `but` has not; whose they are removes their files."""
+        for one in self._opened.values():
+            if one not in but.values():
+                one.socket.close()
+
+
+def _close(one: Opened) -> None:
+    remove(one.address, one.inode)
+    one.socket.close()
+
+
+def _wanted(settings: Settings) -> Iterator[tuple[str, str, ListenerSettings | None]]:
+    yield OPS, settings.ops.address, None
+    for one in settings.listener:
+        yield one.name, one.address, one
+
+
+def _open(address: str, listener: ListenerSettings | None) -> Opened:
+    if listener is None:
+        made = listen(address)
+    else:
+        made = listen(
+            address,
+            mode=listener.socket_mode,
+            group=listener.socket_group,
+            backlog=listener.backlog,
+            anywhere=listener.tls is not None or listener.unsafe_plaintext,
+        )
+    return Opened(address, made, socket_inode(address))
+
+
+def _handed_over(settings: Settings) -> dict[str, Opened]:
+    """The listeners' sockets that a service manager made. Raises `ConfigError` for one that fits no listener."""
+    handed = inherited()
+    addresses = {one.name: one.address for one in settings.listener}
+    for name, one in handed.items():
+        if addresses.get(name) != f"unix:{one.getsockname()}":
+            raise ConfigError(
+                f"the socket handed over as {name} is no listener's",
+                hint="FileDescriptorName= is the listener's name, ListenStream= its address",
+            )
+    return {name: Opened(addresses[name], one) for name, one in handed.items()}
+
+
+def backlog_of(listener: ListenerSettings | None) -> int:
+    """Connections that may wait to be accepted."""
+    return BACKLOG if listener is None else listener.backlog
+
+
+def tls_of(door: str, settings: TlsSettings | None, telemetry: Telemetry) -> ReloadingContext | None:
+    """Mutual TLS with the proxies of a listener, if it has any. Raises `ConfigError`."""
+    if settings is None:
+        return None
+    files = TlsFiles(settings.certificate, settings.key, settings.client_ca)
+    refused = partial(telemetry.proxy_refused, door)
+    return ReloadingContext(files, frozenset(settings.names), refused=refused, warn=telemetry.warn)
+
+
+def warn_of_plaintext(settings: Settings, warn: Callable[[str], None]) -> None:
+    """Of every listener beyond loopback that anybody may use who reaches it."""
+    for one in settings.listener:
+        if one.unsafe_plaintext:
+            warn(f"unsafe_plaintext: whoever can connect to {one.address} can claim any certificate of any user")
+
+
+def door_of(settings: ListenerSettings, keys: KeyRing | None = None) -> Door:
+    """The listener as the core sees it; without `keys` it has no identity source.
+
+    Raises `ConfigError` for gateways' anchors that cannot be read.
+    """
+    header = HeaderRules(
+        certificate_header=settings.certificate.header,
+        form=settings.certificate.form,
+        chain_header=settings.certificate.chain_header,
+        statement_header=settings.statement.header,
+        statement=settings.statement.form,
+    )
+    organizations = None if settings.organizations is None else frozenset(settings.organizations)
+    hops = tuple(map(_hop, settings.hops))
+    identity = () if keys is None else tuple(_source(one, keys) for one in settings.identity)
+    return Door(settings.name, identity, header, hops, organizations)
+
+
+def _hop(settings: HopSettings) -> Hop:
+    try:
+        found = x509.load_pem_x509_certificates(settings.anchors.read_bytes())
+        anchors = [Certificate.parse(one.public_bytes(Encoding.DER)) for one in found]
+        return Hop(TrustStore(anchors), frozenset(settings.names))
+    except (OSError, ValueError, Refused) as error:
+        raise ConfigError(f"the gateways' anchors in {settings.anchors} cannot be read: {error}") from error
+
+
+def _source(settings: IdentitySettings, keys: KeyRing) -> IdentitySource:
+    if isinstance(settings, UserNameSettings):
+        return UserNameHeader(settings.header, settings.organization_header)
+    if isinstance(settings, PayloadSettings):
+        return PayloadHeader(settings.header)
+    return BearerToken(keys)

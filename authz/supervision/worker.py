@@ -1,0 +1,66 @@
+"""A worker: answers checks on the sockets that all workers share, with CRLs that another process keeps."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import socket
+from typing import Any
+
+from authz.clock import SystemClock
+from authz.config import Settings
+from authz.crl_keeping import Followed
+from authz.doors import Sockets
+from authz.runtime import Runtime
+from authz.supervision.child import Child
+from authz.supervision.control import Told
+from authz.telemetry import Telemetry
+
+DATA_FACTOR = 2
+"""Memory that a worker may have at all, in multiples of that at which it is replaced."""
+
+
+class Worker:
+    """Implements `authz.supervision.child.Part`. Made inside the event loop."""
+
+    def __init__(self, settings: Settings, sockets: Sockets, telemetry: Telemetry, child: Child) -> None:
+        self._telemetry = telemetry
+        self._crls = Followed(settings, SystemClock(), telemetry)
+        self._crls.view.failed_by = child.fail
+        self._runtime = Runtime(settings, telemetry, sockets=sockets, crls=self._crls)
+
+    async def start(self) -> None:
+        """See the protocol."""
+        await self._runtime.start()
+        # What start-up made lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+
+    async def stop(self) -> None:
+        """See the protocol."""
+        await self._runtime.stop()
+
+    def told(self, told: Told) -> None:
+        """See the protocol: a link to whoever keeps the CRLs now."""
+        if told.descriptor is not None:
+            self._crls.view.follow(socket.socket(fileno=told.descriptor))
+
+    def beat(self) -> dict[str, Any]:
+        """See the protocol."""
+        self._telemetry.confirm(self._runtime.ready)
+        return {"checks": self._telemetry.checks}
+
+
+def bound_memory(mebibytes: int) -> None:
+    """Bound what this process may allocate; beyond it a check fails, and is denied."""
+    octets = DATA_FACTOR * mebibytes << 20
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    narrow = octets if hard == resource.RLIM_INFINITY else min(octets, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (narrow, narrow))
+
+
+async def work(settings: Settings, sockets: Sockets, control: socket.socket) -> int:
+    """Answer checks until the supervisor ends it; the exit code."""
+    child = Child(control)
+    telemetry = Telemetry(log_decisions=settings.log.decisions)
+    return await child.live(Worker(settings, sockets, telemetry, child))

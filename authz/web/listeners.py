@@ -1,0 +1,46 @@
+"""The servers of one process, on sockets that somebody opened: started one by one, stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+
+from authz.telemetry import Telemetry
+from authz.web.server import Handler, Server
+from authz.web.tls import HANDSHAKE_SECONDS
+
+
+class Listeners:
+    """Made inside the event loop."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._servers: list[tuple[asyncio.Server, Server]] = []
+
+    async def serve(
+        self, opened: socket.socket, handler: Handler, *, backlog: int, tls: ssl.SSLContext | None = None
+    ) -> asyncio.Server:
+        """Answer on a listening socket, which several processes may share."""
+        loop = asyncio.get_running_loop()
+        server = Server(handler, self._telemetry)
+        # A descriptor of its own: the loop closes it, and the socket's owner may have use for his.
+        mine = opened.dup()
+        # Event loops listen once more, and would make the backlog 100.
+        if mine.family == socket.AF_UNIX:
+            listening = await loop.create_unix_server(server, sock=mine, backlog=backlog)
+        else:
+            patience = None if tls is None else HANDSHAKE_SECONDS
+            listening = await loop.create_server(
+                server, sock=mine, backlog=backlog, ssl=tls, ssl_handshake_timeout=patience
+            )
+        self._servers.append((listening, server))
+        return listening
+
+    async def close(self, seconds: float) -> None:
+        """Stop accepting, and let what is in flight finish within `seconds`."""
+        for listening, server in self._servers:
+            listening.close()
+            server.pre_shutdown()
+        for _, server in self._servers:
+            await server.shutdown(seconds)

@@ -1,0 +1,56 @@
+"""The list of what counts, from one process to another."""
+
+from __future__ import annotations
+
+import pytest
+from crl_world import CA, crl, spki
+
+from authz.crl_source.acceptance import Held
+from authz.crl_source.link import packed
+from authz.crl_source.listed import Listed
+from authz.crl_source.source import Source
+from authz.model import CrlSourceKind
+from authz.pki import Crl
+from authz.pki.names import Name
+
+NAME = Name(CA.certificate.subject)
+
+
+def test_list_comes_back_as_it_was() -> None:
+    """The CRLs with their signers, the refused sources with what is looked at."""
+    held = Held(Crl(crl()), spki(CA))
+    sources = [
+        Source("http://a/ä", CrlSourceKind.POINT, issuer=NAME),
+        Source("/folder/x.crl", CrlSourceKind.FILE, claimed=NAME),
+        Source("http://b/", CrlSourceKind.URL),
+    ]
+    found = Listed.from_bytes(Listed.of([held], sources).to_bytes())
+    assert found.signers == {held.crl.sha256: held.signer}
+    for one, other in zip(found.refused, sources, strict=True):
+        assert (one.location, one.kind, one.issuer, one.claimed) == (
+            other.location,
+            other.kind,
+            other.issuer,
+            other.claimed,
+        )
+
+
+def test_empty_list_comes_back_empty() -> None:
+    """No CRL, and nothing refused."""
+    found = Listed.from_bytes(Listed.of([], []).to_bytes())
+    assert (found.signers, found.refused) == ({}, ())
+
+
+def pieces(*each: list[bytes]) -> bytes:
+    """Packed twice, as a list is."""
+    return b"".join(packed([b"".join(packed(one)) for one in each]))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\1", pieces([b"a"], []), pieces([], [b"x"]), pieces([], [b"l", b"no kind", b"", b""]), pieces([])],
+)
+def test_anything_else_is_an_error(data: bytes) -> None:
+    """Nothing is guessed."""
+    with pytest.raises(ValueError, match=r"cut short|shorter|longer|expected|valid"):
+        Listed.from_bytes(data)

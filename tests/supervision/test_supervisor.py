@@ -1,0 +1,233 @@
+"""Several processes that answer as one: they live, are replaced, and end together. All of them are real."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from served import Served, end
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Served:
+    """Not started yet."""
+    return Served(tmp_path)
+
+
+def test_service_ends_with_all_its_processes(served: Served) -> None:
+    """In order, with its socket removed."""
+    children = served.children
+    assert len(children) == 3
+    assert served.check() == 403
+    assert served.stop() == 0
+    assert served.events[-1] == "stopping"
+    assert not served.socket.exists()
+    assert not any(Path(f"/proc/{one}").exists() for one in children)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_process_that_is_killed_is_started_again(served: Served, which: int) -> None:
+    """The keeper as well as a worker; the others go on, and the metrics say that it happened."""
+    victim = served.children[which]
+    before = served.children
+    os.kill(victim, signal.SIGKILL)
+    served.until(lambda: victim not in served.children and len(served.children) == len(before))
+    assert served.check() == 403
+    served.until(lambda: sum(served.metric("authz_process_restarts_total").values()) == 1)
+    served.until(lambda: set(served.metric("authz_process_ready").values()) == {1.0})
+    assert served.get("/readyz")[0] == 200
+
+
+def test_worker_that_hangs_is_killed_and_replaced(served: Served) -> None:
+    """It was told nothing and tells nothing; the others answer meanwhile."""
+    victim = served.children[-1]
+    os.kill(victim, signal.SIGSTOP)
+    served.until(lambda: victim not in served.children)
+    served.until(lambda: len(served.children) == 3)
+    assert any("hangs" in str(one.get("message")) for one in served.lines)
+
+
+def test_service_that_was_paused_as_a_whole_kills_nobody(served: Served) -> None:
+    """Who was away himself knows nothing of the others."""
+    assert served.process is not None
+    everybody = [*served.children, served.process.pid]
+    for one in everybody:
+        os.kill(one, signal.SIGSTOP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        served.process.wait(6)
+    for one in everybody:
+        os.kill(one, signal.SIGCONT)
+    # Nothing was confirmed for six seconds: the first answer may be that.
+    served.until(lambda: served.check() == 403)
+    assert served.children == everybody[:-1]
+    assert not any("hangs" in str(one.get("message")) for one in served.lines)
+
+
+def test_children_end_when_the_supervisor_is_killed(served: Served) -> None:
+    """Nobody would restart them, nor tell them anything."""
+    assert served.process is not None
+    children = served.children
+    served.process.kill()
+    served.process.wait()
+    served.until(lambda: not any(alive(one) for one in children))
+    served.start()
+    assert served.check() == 403
+
+
+def alive(process: int) -> bool:
+    """Whether a process runs: one that ended and is nobody's to bury does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_renewing_replaces_every_process_and_takes_the_new_settings(served: Served) -> None:
+    """One more worker, and a second listener."""
+    before = served.children
+    second = served.folder / "second.sock"
+    served.write(3, f'[[listener]]\nname = "second"\naddress = "unix:{second}"\n')
+    served.tell(signal.SIGHUP)
+    served.until(lambda: "renewed" in served.events)
+    served.until(lambda: len(served.children) == 4)
+    assert not set(before) & set(served.children)
+    assert served.check(second) == 403
+    served.write(1)
+    served.tell(signal.SIGHUP)
+    served.until(lambda: served.events.count("renewed") == 2)
+    served.until(lambda: len(served.children) == 2)
+    assert not second.exists()
+    assert served.check() == 403
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "nonsense",
+        '[[listener]]\nname = "second"\naddress = "unix:/no/such/folder/s.sock"\n',
+        '[[listener]]\nname = "second"\naddress = "127.0.0.1:0"\n[[listener.hops]]\nanchors = "/no"\nnames = ["x"]\n',
+    ],
+)
+def test_settings_that_cannot_be_used_leave_those_of_before(served: Served, more: str) -> None:
+    """And every process; the log says why."""
+    before = served.children
+    served.write(3, more)
+    served.tell(signal.SIGHUP)
+    served.until(lambda: any("stay as they were" in str(one.get("message")) for one in served.lines))
+    assert served.children == before
+    assert served.check() == 403
+
+
+def test_upgrade_keeps_the_process_and_the_socket_and_replaces_the_rest(served: Served) -> None:
+    """The supervisor becomes the program that is installed by now."""
+    assert served.process is not None
+    before, inode = served.children, served.socket.stat().st_ino
+    served.tell(signal.SIGUSR2)
+    served.until(lambda: "renewed" in served.events)
+    served.until(lambda: len(served.children) == 3)
+    assert not set(before) & set(served.children)
+    assert served.socket.stat().st_ino == inode
+    assert served.check() == 403
+    assert served.stop() == 0
+    assert not served.socket.exists()
+
+
+def test_version_that_does_not_start_is_not_changed_to(served: Served) -> None:
+    """What is installed is tried first; here the settings are what breaks it."""
+    before = served.children
+    served.write(2, "nonsense")
+    served.tell(signal.SIGUSR2)
+    served.until(lambda: any("does not start" in str(one.get("message")) for one in served.lines))
+    assert served.children == before
+    assert served.check() == 403
+
+
+def test_start_that_fails_is_told_once_and_leaves_nothing(apart: Served) -> None:
+    """A directory that is no database."""
+    (apart.folder / "authz.db").write_bytes(b"nonsense" * 1000)
+    done = subprocess.run(apart.command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "the directory" in done.stderr
+    assert not apart.socket.exists()
+
+
+def test_keeper_that_cannot_start_ends_the_service_with_its_sentence(apart: Served) -> None:
+    """It is the child that fails; the command says why."""
+    (apart.folder / "authz.crls").write_text("not a folder")
+    done = subprocess.run(apart.command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "authz.crls" in done.stderr
+    assert not apart.socket.exists()
+
+
+def test_check_of_the_settings_says_whether_the_service_would_start(apart: Served) -> None:
+    """And starts nothing."""
+    good = subprocess.run([*apart.command, "--check"], capture_output=True, text=True, check=False)
+    assert (good.returncode, good.stdout) == (0, "")
+    assert not apart.socket.exists()
+    apart.write(2, "nonsense")
+    bad = subprocess.run([*apart.command, "--check"], capture_output=True, text=True, check=False)
+    assert bad.returncode == 1
+    assert "TOML" in bad.stderr
+
+
+def test_option_wins_over_the_setting(apart: Served) -> None:
+    """Also after the settings were read again."""
+    apart_command = [*apart.command, "--workers", "1"]
+    with apart.log.open("ab") as log:
+        apart.process = subprocess.Popen(apart_command, stdout=log, stderr=log)
+    try:
+        apart.until(lambda: "ready" in apart.events)
+        assert len(apart.children) == 2
+        apart.tell(signal.SIGHUP)
+        apart.until(lambda: "renewed" in apart.events)
+        apart.until(lambda: len(apart.children) == 2)
+        assert apart.stop() == 0
+    finally:
+        end(apart)
+
+
+def test_worker_with_too_much_memory_is_replaced(apart: Served) -> None:
+    """By one that begins with little, before it ends; the bound is far below what any worker has."""
+    apart.write(2)
+    text = apart.config.read_text().replace("[limits]", "[limits]\nworker_memory = 128")
+    apart.config.write_text(text)
+    try:
+        apart.start()
+        assert apart.check() == 403
+        assert served_bound(apart.children[-1]) == 256 << 20
+    finally:
+        end(apart)
+
+
+def served_bound(process: int) -> int:
+    """The octets that a process may allocate."""
+    (line,) = (one for one in Path(f"/proc/{process}/limits").read_text().splitlines() if "data size" in one)
+    return int(line.split()[3])
+
+
+def test_counters_are_summed_and_outlive_their_process(served: Served) -> None:
+    """A worker that died takes no count with it, and leaves no gauge."""
+    for _ in range(40):
+        served.check()
+
+    def counted() -> float:
+        return sum(served.metric("authz_decisions_total").values())
+
+    served.until(lambda: counted() == 40)
+    for victim in served.children[1:]:
+        os.kill(victim, signal.SIGKILL)
+    served.until(lambda: served.metric("authz_directory_confirmed") == {"": 1.0})
+    served.check()
+    served.until(lambda: counted() == 41)
+
+
+def test_each_workers_own_counter_says_who_answered(served: Served) -> None:
+    """Both of them, over many connections."""
+    for _ in range(400):
+        served.check()
+    served.until(lambda: sum(served.metric("authz_worker_checks_total").values()) == 400)
+    assert min(served.metric("authz_worker_checks_total").values()) > 0
