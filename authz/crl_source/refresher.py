@@ -206,7 +206,7 @@ class Refresher:
 
     @property
     def ready(self) -> bool:
-        """Whether each source that the operator named was tried once, or gave a CRL that was kept, or has had its time."""
+        """Whether each source that the operator named was tried, or gave a CRL that was kept, or has had its time."""
         if self._running is None:
             return False
         named = (one for one in self._sources if one.kind is not CrlSourceKind.POINT)

@@ -32,10 +32,8 @@ def containers(docker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Everything up and healthy, in a project of its own; taken away at the end."""
     project = f"authz-test-{os.getpid()}"
     # The ports are the machine's: whoever else runs these tests waits here.
-    with (
-        (Path(tempfile.gettempdir()) / "authz-test-containers.lock").open("w") as lock,
-        pytest.MonkeyPatch.context() as at,
-    ):
+    turn = Path(tempfile.gettempdir()) / "authz-test-containers.lock"
+    with turn.open("w") as lock, pytest.MonkeyPatch.context() as at:
         fcntl.flock(lock, fcntl.LOCK_EX)
         at.setenv("COMPOSE_PROJECT_NAME", project)
         compose = DockerCompose(ROOT, "docker-compose.yml", build=True, wait=True)
@@ -43,7 +41,8 @@ def containers(docker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             compose.start()
             yield ComposeStage(project, tmp_path_factory.mktemp("client"))
         except Exception:
-            print(run("docker", "compose", "logs", "--no-color", check=False, cwd=ROOT))  # noqa: T201 - for whoever reads the failure
+            # Whoever reads the failure has nothing else.
+            print(run("docker", "compose", "logs", "--no-color", check=False, cwd=ROOT))  # noqa: T201
             raise
         finally:
             compose.stop()

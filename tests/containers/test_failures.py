@@ -50,10 +50,11 @@ def test_killed(containers: ComposeStage) -> None:
 
 def test_ended_is_started_again_by_itself(containers: ComposeStage) -> None:
     """Nobody has to notice."""
-    before = [started(one) for one in map(containers.container, INSTANCES)]
+    ids = [containers.container(one) for one in INSTANCES]
+    before = list(map(started, ids))
     for one in INSTANCES:
         containers.python(one, "import os; os.kill(1, 15)", check=False)
-    wait_until(lambda: all(a != b for a, b in zip(before, map(started, map(containers.container, INSTANCES)))), "again")
+    wait_until(lambda: not {"", *before} & set(map(started, ids)), "each is started again")
     wait_until(lambda: allowed(containers), "the service is back")
 
 
@@ -119,7 +120,7 @@ def test_slow(containers: ComposeStage) -> None:
 
 
 def test_sockets_gone(containers: ComposeStage) -> None:
-    """Connections that are open go on being judged; once they have ended, nobody passes until the service made others."""
+    """Open connections go on being judged; once they have ended, nobody passes until the service made others."""
     for one in INSTANCES:
         code = "import pathlib\nfor door in ('envoy', 'nginx'): pathlib.Path(f'/run/authz/{door}/authz.sock').unlink()"
         containers.python(one, code)
@@ -156,9 +157,8 @@ class Load:
             if answer.status == expected:
                 self.right += 1
             else:
-                self.wrong.append(
-                    f"{front.name} {certificate} {answer.status} {answer.headers.get('x-authz-decision-id')}"
-                )
+                decision = answer.headers.get("x-authz-decision-id")
+                self.wrong.append(f"{front.name} {certificate} {answer.status} {decision}")
         connection.close()
 
     @contextmanager

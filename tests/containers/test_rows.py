@@ -23,8 +23,8 @@ NEIGHBOUR = next(row for row in ROWS if row.host == NEIGHBOUR_HOST)
 @AT_FRONTS
 def test_rows_come_out_as_expected(containers: ComposeStage, front: Front) -> None:
     """Status, reason in the log, and what the application sees; what is refused is not forwarded."""
-    # The neighbour's CRLs are fetched at first sight, from the distribution points of her certificate; by each instance.
-    wait_until(lambda: [containers.ask(front, NEIGHBOUR).status for _ in range(4)] == [200] * 4, "the neighbour's CRLs")
+    # Each instance fetches the neighbour's CRLs at first sight, from the distribution points of her certificate.
+    wait_until(lambda: [containers.ask(front, NEIGHBOUR).status for _ in range(4)] == [200] * 4, "her CRLs")
     before = containers.reached()
     answers = [containers.ask(front, row) for row in front.rows]
     assert containers.reached() == before + 1 + sum(row.expected == 200 for row in front.rows)
@@ -58,7 +58,7 @@ def registered_again(containers: ComposeStage) -> object:
 
 
 def test_readme_lines_work(containers: ComposeStage, registered_again: object, tmp_path: Path) -> None:
-    """Each in order; the status is the one that stands above it. They are the ones that the one-shot container prints."""
+    """Each in order, with the status that stands above it; the one-shot container prints the same."""
     assert lines_to_try() in (ROOT / "README.md").read_text(encoding="utf-8")
     assert lines_to_try() in containers.compose("logs", "--no-color", "--no-log-prefix", "mint")
     environment = {**os.environ, "COMPOSE_FILE": str(ROOT / "docker-compose.yml")}
