@@ -10,21 +10,14 @@ from pathlib import Path
 
 import pytest
 from compose_stage import ROOT, ComposeStage, run
-from needs import need
+from needs import docker_found, need
 from testcontainers.compose import DockerCompose
-
-
-def _docker_found() -> bool:
-    try:
-        return bool(run("docker", "version", "--format", "{{.Server.Version}}") and run("docker", "compose", "version"))
-    except (OSError, RuntimeError):
-        return False
 
 
 @pytest.fixture(scope="session")
 def docker() -> None:
     """A docker daemon, and `docker compose`."""
-    need("docker", found=_docker_found())
+    need("docker", found=docker_found())
 
 
 @pytest.fixture(scope="session")

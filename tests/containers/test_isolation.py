@@ -92,7 +92,8 @@ except OSError as error:
 def without_a_shell(docker: None, containers: ComposeStage) -> Iterator[str]:
     """The image by itself, as `docker run` starts it, without any shell in it."""
     hidden = [f"--volume=/dev/null:/usr/bin/{one}:ro" for one in ("sh", "dash", "bash")]
-    container = run("docker", "run", "--detach", "--read-only", "--tmpfs=/tmp", *hidden, "mtls-authz").strip()
+    places = ["--tmpfs=/tmp", "--volume=/run/authz", "--volume=/var/lib/authz"]
+    container = run("docker", "run", "--detach", "--read-only", *places, *hidden, "mtls-authz").strip()
     yield container
     run("docker", "rm", "--force", "--volumes", container)
 
