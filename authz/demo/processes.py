@@ -14,9 +14,25 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from authz.demo.application import Application
 from authz.errors import ConfigError
+
+__all__ = [
+    "START_SECONDS",
+    "Application",
+    "Envoy",
+    "Part",
+    "Service",
+    "envoy_binary",
+    "envoy_config",
+    "free_port",
+    "placed",
+    "running",
+    "shipped",
+    "stop_process",
+]
 
 START_SECONDS = 30.0
 """How long a process may take to answer; a busy machine is not a failure."""
@@ -172,8 +188,18 @@ def stop_process(process: subprocess.Popen[bytes] | None) -> None:
         process.wait()
 
 
+class Part(Protocol):
+    """What is started and stopped."""
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+
+    def stop(self) -> None:
+        """Stop it."""
+
+
 @contextlib.contextmanager
-def running(*parts: Service | Envoy | Application) -> Iterator[None]:
+def running(*parts: Part) -> Iterator[None]:
     """Start the parts in order, and stop those that were started in the opposite one."""
     with contextlib.ExitStack() as stack:
         for part in parts:
