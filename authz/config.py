@@ -330,7 +330,7 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}", hint="check the path given to --config") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+        raise ConfigError(f"{path} is not TOML: {error}", hint="see docs/configuration.md for an example") from error
 
 
 def parse_settings(values: dict[str, Any], *, origin: str) -> Settings:

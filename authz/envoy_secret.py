@@ -45,4 +45,6 @@ def replace_file(path: Path, text: str) -> None:
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+        raise ConfigError(
+            f"cannot write {path}: {error.strerror}", hint="check the folder and its permissions"
+        ) from error

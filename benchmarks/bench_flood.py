@@ -112,12 +112,12 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reque
     return int(head[9:12])
 
 
-async def _flood(path: str, start: int, seconds: float, make: Callable[[int], bytes]) -> int:
-    """Ask as fast as one connection lets it; how many were asked."""
+async def _flood(path: str, start: int, least: int, make: Callable[[int], bytes]) -> int:
+    """Ask as fast as one connection lets it, for a while and `least` times at least; how many were asked."""
     reader, writer = await asyncio.open_unix_connection(path, limit=2**20)
     numbers = itertools.count(start, 4)
-    until, asked = time.monotonic() + seconds, 0
-    while time.monotonic() < until:
+    until, asked = time.monotonic() + SECONDS, 0
+    while time.monotonic() < until or asked < least:
         status = await _ask(reader, writer, make(next(numbers)))
         if status >= 500:
             raise RuntimeError(f"status {status}")
@@ -127,20 +127,27 @@ async def _flood(path: str, start: int, seconds: float, make: Callable[[int], by
 
 
 def _neighbour(
-    path: str, seconds: float, make: Callable[[int], bytes], pipe: multiprocessing.connection.Connection
+    path: str, least: int, make: Callable[[int], bytes], pipe: multiprocessing.connection.Connection
 ) -> None:
     async def run() -> int:
-        return sum(await asyncio.gather(*(_flood(path, number, seconds, make) for number in range(4))))
+        return sum(await asyncio.gather(*(_flood(path, number, least // 4, make) for number in range(4))))
 
-    pipe.send(uvloop.run(run()))
+    started = time.monotonic()
+    asked = uvloop.run(run())
+    pipe.send((asked, asked / (time.monotonic() - started)))
 
 
-async def _victim(path: str, request: bytes, seconds: float) -> list[float]:
+def lasting(seconds: float) -> Callable[[], bool]:
+    """Whether the time is not over."""
+    until = time.monotonic() + seconds
+    return lambda: time.monotonic() < until
+
+
+async def _victim(path: str, request: bytes, going: Callable[[], bool]) -> list[float]:
     """The latencies of a known check, in milliseconds, asked every 4 ms."""
     reader, writer = await asyncio.open_unix_connection(path)
     found = []
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while going():
         started = time.perf_counter()
         status = await _ask(reader, writer, request)
         found.append((time.perf_counter() - started) * 1e3)
@@ -197,18 +204,21 @@ def rows(folder: Path) -> Iterator[str]:
     victim, path = acme.ask(), str(folder / "payload")
     try:
         # The first requests read what all others find at hand.
-        uvloop.run(_victim(path, victim, 1))
+        uvloop.run(_victim(path, victim, lasting(1)))
         before = memory(process)
-        yield f"{'quiet':32} {quantiles(uvloop.run(_victim(path, victim, SECONDS)))}  {before:5.0f} MB"
+        yield f"{'quiet':32} {quantiles(uvloop.run(_victim(path, victim, lasting(SECONDS))))}  {before:5.0f} MB"
         for name, (door, make) in floods(evil, leaves).items():
             here, there = multiprocessing.Pipe()
-            arguments = (str(folder / door), SECONDS, make, there)
+            least = LEAVES if name == "10,000 leaves" else 0
+            arguments = (str(folder / door), least, make, there)
             flood = multiprocessing.get_context("fork").Process(target=_neighbour, args=arguments)
             flood.start()
-            found = uvloop.run(_victim(path, victim, SECONDS))
-            rate = here.recv() / SECONDS
+            # The neighbour tells when it has done; a neighbour that dies closes the pipe.
+            there.close()
+            found = uvloop.run(_victim(path, victim, lambda: not here.poll()))  # noqa: B023 - called at once
+            asked, rate = here.recv()
             flood.join()
-            yield f"{name:32} {quantiles(found)}  {memory(process):5.0f} MB  {rate:6.0f} a second"
+            yield f"{name:32} {quantiles(found)}  {memory(process):5.0f} MB  {asked:6} asked, {rate:6.0f} a second"
     finally:
         running.stop()
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from pki_factory import NOW, Authority, Minted, entry, name, new_key, usage
+from pki_resigned import listing, of_serial, reissued, signed_again
 from pki_scenario import DAY, Feature, Options, Scenario, add, issuing_point, signing
 
 
@@ -16,7 +17,8 @@ class Plain(Feature):
 
     breaks = (
         "CRL for CAs only", "CRL for users only", "CRL for attributes only", "removal in a complete CRL",
-        "an older CRL listed the leaf", "salt too long",
+        "an older CRL listed the leaf", "a newer CRL lists the leaf", "salt too long",
+        "serial number zero", "serial number negative", "serial number zero, listed", "serial number negative, listed",
     )  # fmt: skip
 
     def prepare(self, scene: Scenario) -> None:
@@ -26,13 +28,28 @@ class Plain(Feature):
             point = issuing_point(**{f"only_contains_{scope[scene.broken]}_certs": True})
             scene.crl["extensions"] = [(point, True)]
 
+    def changed(self, scene: Scenario) -> Minted:
+        """With a serial number that no builder gives (section 4.1.2.2)."""
+        serial = self._serial(scene)
+        return reissued(scene.user, scene.issuer, of_serial(serial)) if serial else scene.user
+
+    @staticmethod
+    def _serial(scene: Scenario) -> bytes:
+        if not scene.broken.startswith("serial number"):
+            return b""
+        return b"\0" if "zero" in scene.broken else b"\x80"
+
     def crls(self, scene: Scenario) -> list[bytes]:
         """One, unless an older one is to stand beside it."""
+        if scene.broken.endswith(", listed"):
+            return [signed_again(scene.speak(1), scene.issuer, listing(self._serial(scene)))]
         if scene.broken == "removal in a complete CRL":
             return [scene.speak(entry(scene.user.certificate.serial_number, reason=x509.ReasonFlags.remove_from_crl))]
         if scene.broken == "an older CRL listed the leaf":
             hold = scene.speak(scene.user, reason=x509.ReasonFlags.certificate_hold, this_update=NOW - 2 * DAY)
             return [hold, scene.speak(number=2)]
+        if scene.broken == "a newer CRL lists the leaf":
+            return [scene.speak(this_update=NOW - 2 * DAY), scene.speak(scene.user, number=2)]
         return [scene.speak()]
 
 
@@ -239,3 +256,33 @@ class Points(Feature):
     @staticmethod
     def _speak(scene: Scenario, names: list[x509.GeneralName], *listed: Minted) -> bytes:
         return scene.speak(*listed, extensions=[(issuing_point(names), True)])
+
+
+class SplitPoints(Feature):
+    """The leaf's distribution points each speak for some of the reasons; their CRLs say nothing of reasons."""
+
+    breaks = ("reasons left out", "a point's CRL missing", "a point's CRL lists the leaf", "CRLs for other reasons")
+    names = (x509.UniformResourceIdentifier("http://a/1"), x509.UniformResourceIdentifier("http://a/2"))
+
+    def prepare(self, scene: Scenario) -> None:
+        """State two points."""
+        shuffled = scene.drawn.sample(SplitReasons.reasons, 8)
+        cut = scene.drawn.randint(1, 6)
+        end = 7 if scene.broken == "reasons left out" else 8
+        parts = [frozenset(shuffled[:cut]), frozenset(shuffled[cut:end])]
+        stated = zip(self.names, parts, strict=True)
+        points = [x509.DistributionPoint([name], None, reasons, None) for name, reasons in stated]
+        add(scene.leaf, (x509.CRLDistributionPoints(points), False))
+
+    def crls(self, scene: Scenario) -> list[bytes]:
+        """One of each point."""
+        points = scene.user.certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+        reasons = [one.reasons for one in reversed(list(points))]
+        if scene.broken != "CRLs for other reasons":
+            reasons = [None, None]
+        listed = (scene.user,) if scene.broken == "a point's CRL lists the leaf" else ()
+        one, other = (issuing_point([name], reasons=part) for name, part in zip(self.names, reasons, strict=True))
+        first = scene.speak(extensions=[(one, True)])
+        if scene.broken == "a point's CRL missing":
+            return [first]
+        return [first, scene.speak(*listed, extensions=[(other, True)])]

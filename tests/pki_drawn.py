@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 
-from pki_crl_features import Delta, Indirect, OtherKey, Plain, Points, SplitReasons
-from pki_factory import Authority
+from pki_crl_features import Delta, Indirect, OtherKey, Plain, Points, SplitPoints, SplitReasons
+from pki_factory import Authority, Minted
 from pki_path_features import Constraints, CrossSigned, Policies, Rekeyed, Respelled
+from pki_resigned import of_version_1, reissued
 from pki_scenario import BREAKS, KEYS, NOTHING, PSS_KEY, Feature, Options, Scenario, add, pss, signing
 
 FEATURES: dict[str, Feature] = {
@@ -20,6 +21,7 @@ FEATURES: dict[str, Feature] = {
     "CRL by another key": OtherKey(),
     "indirect CRL": Indirect(),
     "distribution point": Points(),
+    "points for reasons": SplitPoints(),
     "cross-signed CA": CrossSigned(),
 }
 
@@ -42,7 +44,8 @@ def draw(drawn: random.Random, feature: str, broken: str) -> Scenario:
     kind.arrange(scene)
     if broken == "salt too long":
         scene.leaf["rsa_padding"] = pss(128)
-    scene.user = scene.issuer.leaf("alice", **{**signing(scene.issuer.key), **scene.leaf})
+    scene.user = scene.issuer.leaf(scene.subject, **{**signing(scene.issuer.key), **scene.leaf})
+    scene.user = kind.changed(scene)
     scene.der = scene.user.der
     scene.crls = kind.crls(scene)
     if broken == "CA revoked":
@@ -53,18 +56,29 @@ def draw(drawn: random.Random, feature: str, broken: str) -> Scenario:
 
 
 def _mint_cas(scene: Scenario, kind: Feature) -> None:
-    scene.anchor = issuer = Authority.root("Root", key=scene.key())
+    key = scene.key()
+    scene.anchor = Authority.root("Root", **{"key": key, **signing(key), **scene.root})
+    if scene.broken == "anchor of version 1":
+        scene.anchor = authority(reissued(scene.anchor, scene.anchor, of_version_1))
+    issuer = scene.anchor
     for level in range(scene.depth):
         last = level == scene.depth - 1
         options: Options = dict(scene.ca) if last else {}
         if not last:
             options["path_length"] = 0 if scene.broken == "CA where none may follow" else scene.depth
-            if isinstance(kind, Policies):
-                add(options, *Policies.upper(scene))
+            add(options, *kind.upper(scene))
         key = PSS_KEY if last and scene.broken == "salt too long" else scene.key()
-        issuer = issuer.intermediate(f"CA {level}", **{"key": key, **signing(issuer.key), **options})
+        subject = scene.ca_name if last else f"CA {level}"
+        above, issuer = issuer, issuer.intermediate(subject, **{"key": key, **signing(issuer.key), **options})
+        if last and scene.broken == "CA of version 1":
+            issuer = authority(reissued(issuer, above, of_version_1))
         scene.cas.append(issuer)
     scene.issuer = issuer
+
+
+def authority(one: Minted) -> Authority:
+    """The CA of a certificate and its key."""
+    return Authority(one.certificate, one.key)
 
 
 def _crl_of(scene: Scenario, ca: Authority) -> bytes:

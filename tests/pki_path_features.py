@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import ClassVar
 
 from cryptography import x509
@@ -10,49 +10,89 @@ from cryptography.x509.oid import NameOID
 from pki_factory import NOW, name, new_key, san
 from pki_scenario import DAY, NOTHING, Extension, Feature, Options, Scenario, add, signing
 
-Rule = dict[type[x509.GeneralName], tuple[x509.GeneralName, x509.GeneralName, x509.GeneralName]]
+Rule = tuple[x509.GeneralName, x509.GeneralName, x509.GeneralName | x509.Name]
+
+PEOPLE = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "People")])
+ALICE = x509.Name([*PEOPLE, x509.NameAttribute(NameOID.COMMON_NAME, "alice")])
 
 
 class Constraints(Feature):
     """Name constraints of one kind, which the leaf's names keep: permitted, or excluded elsewhere."""
 
-    breaks = ("outside what is permitted", "inside what is excluded", "names of a kind that cannot be compared")
+    breaks = (
+        "outside what is permitted", "inside what is excluded", "names of a kind that cannot be compared",
+        "permitted by the upper CA too", "not permitted by the upper CA", "excluded by the upper CA",
+    )  # fmt: skip
 
-    # By kind: a subtree around the leaf's name, one elsewhere, and the name.
-    rules: ClassVar[Rule] = {
-        x509.DNSName: (x509.DNSName("example.test"), x509.DNSName("other.test"), x509.DNSName("a.example.test")),
-        x509.RFC822Name: (
+    # By kind: a subtree around the leaf's name, one elsewhere, and the name, which may be the subject itself.
+    rules: ClassVar[dict[str, Rule]] = {
+        "DNS": (x509.DNSName("example.test"), x509.DNSName("other.test"), x509.DNSName("a.example.test")),
+        "e-mail": (
             x509.RFC822Name("example.test"), x509.RFC822Name("other.test"), x509.RFC822Name("alice@example.test"),
         ),
-        x509.UniformResourceIdentifier: (
+        "one mailbox": (
+            x509.RFC822Name("alice@Example.test"), x509.RFC822Name("ALICE@example.test"),
+            x509.RFC822Name("alice@example.test"),
+        ),
+        "e-mail in the subject": (
+            x509.RFC822Name("example.test"), x509.RFC822Name("other.test"),
+            x509.Name([x509.NameAttribute(NameOID.EMAIL_ADDRESS, "alice@example.test")]),
+        ),
+        "e-mail beyond ASCII": (
+            x509.RFC822Name("example.test"), x509.RFC822Name("other.test"),
+            x509.OtherName(x509.ObjectIdentifier("1.3.6.1.5.5.7.8.9"), b"\x0c\x0f\xc3\xa9@example.test"),
+        ),
+        "URI": (
             x509.UniformResourceIdentifier(".example.test"), x509.UniformResourceIdentifier(".other.test"),
             x509.UniformResourceIdentifier("https://a.example.test/alice"),
         ),
-        x509.IPAddress: (
+        "IPv4": (
             x509.IPAddress(IPv4Network("10.1.0.0/16")), x509.IPAddress(IPv4Network("10.2.0.0/16")),
             x509.IPAddress(IPv4Address("10.1.2.3")),
         ),
-        x509.DirectoryName: (
+        "IPv6": (
+            x509.IPAddress(IPv6Network("fd00:1::/32")), x509.IPAddress(IPv4Network("0.0.0.0/0")),
+            x509.IPAddress(IPv6Address("fd00:1::1")),
+        ),
+        "directory name": (
             x509.DirectoryName(name("alice")), x509.DirectoryName(name("bob")), x509.DirectoryName(name("ALICE")),
         ),
+        "subject": (x509.DirectoryName(PEOPLE), x509.DirectoryName(name("bob")), ALICE),
     }  # fmt: skip
     registered = x509.RegisteredID(x509.ObjectIdentifier("1.2.3"))
 
     def prepare(self, scene: Scenario) -> None:
         """Constrain the last CA, and name the leaf."""
-        around, elsewhere, stated = scene.drawn.choice(list(self.rules.values()))
+        scene.rule = around, elsewhere, stated = scene.drawn.choice(list(self.rules.values()))
         permitted, excluded = [around], [elsewhere]
+        if "upper" in scene.broken:
+            scene.depth = max(2, scene.depth)
         if scene.broken == "outside what is permitted":
             permitted = [elsewhere]
         elif scene.broken == "inside what is excluded":
             excluded = [around]
-        names = [stated]
+        names: list[x509.GeneralName] = []
+        if isinstance(stated, x509.Name):
+            scene.subject = stated
+        else:
+            names.append(stated)
         if scene.broken == "names of a kind that cannot be compared":
             permitted.append(self.registered)
             names.append(self.registered)
         chosen = scene.drawn.choice([(permitted, None), (None, excluded), (permitted, excluded)])
         add(scene.ca, (x509.NameConstraints(*chosen), True))
-        add(scene.leaf, (san(*names), False))
+        if names:
+            add(scene.leaf, (san(*names), False))
+
+    def upper(self, scene: Scenario) -> list[Extension]:
+        """What the CAs above permit and exclude: only what both permit is permitted."""
+        around, elsewhere, _ = scene.rule
+        chosen = {
+            "permitted by the upper CA too": ([around, elsewhere], None),
+            "not permitted by the upper CA": ([elsewhere], None),
+            "excluded by the upper CA": (None, [around]),
+        }
+        return [(x509.NameConstraints(*chosen[scene.broken]), True)] if scene.broken in chosen else []
 
 
 def policies(*oids: str) -> Extension:
@@ -116,25 +156,52 @@ class Policies(Feature):
         if drawn.random() < 0.3:
             scene.inputs["initial_policy_set"] = frozenset(drawn.sample(["1.2.3", "1.2.4", "1.2.5"], 2))
 
-    @classmethod
-    def upper(cls, scene: Scenario) -> list[Extension]:
+    def upper(self, scene: Scenario) -> list[Extension]:
         """Those of the upper CA."""
-        return cls.rows.get(scene.broken, cls.rows[NOTHING])[0]
+        return self.rows.get(scene.broken, self.rows[NOTHING])[0]
 
 
 class Respelled(Feature):
     """Issuers are written in another case, with other white space, as another string type (section 7.1)."""
 
-    breaks = ("another name altogether",)
+    breaks = ("another name altogether", "values in RDNs of their own", "RDNs in another order")
+    rdns = (
+        ((NameOID.ORGANIZATION_NAME, "Some people"),),
+        ((NameOID.COMMON_NAME, "The last CA"), (NameOID.ORGANIZATIONAL_UNIT_NAME, "Zone b"), (NameOID.TITLE, "of all")),
+    )
+    # Of the types that section 7.1 speaks of, and of the older ones, those that OpenSSL reads.
+    kinds = tuple(x509.name._ASN1Type[f"{kind}String"] for kind in ("Printable", "UTF8", "BMP", "T61", "IA5"))
+
+    def prepare(self, scene: Scenario) -> None:
+        """Give the last CA a name of several values."""
+        scene.ca_name = x509.Name(
+            [x509.RelativeDistinguishedName([attribute(*one) for one in rdn]) for rdn in self.rdns]
+        )
 
     def arrange(self, scene: Scenario) -> None:
         """Spell the issuer otherwise in the leaf and in its CRL."""
-        text = scene.issuer.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
-        kind = scene.drawn.choice([x509.name._ASN1Type.PrintableString, x509.name._ASN1Type.UTF8String])
-        spelled = str(text).upper().replace(" ", "   ") + ("x" if scene.broken == self.breaks[0] else " ")
-        respelled = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f" {spelled}", kind)])
+        rdns = [[self._spelled(scene, *one) for one in rdn] for rdn in self.rdns]
+        if scene.broken == "values in RDNs of their own":
+            rdns = [[one] for rdn in rdns for one in rdn]
+        elif scene.broken == "RDNs in another order":
+            rdns.reverse()
+        respelled = x509.Name([x509.RelativeDistinguishedName(rdn) for rdn in rdns])
         scene.leaf["issuer"] = respelled
         scene.crl["issuer"] = respelled
+
+    def _spelled(self, scene: Scenario, oid: x509.ObjectIdentifier, text: str) -> x509.NameAttribute:
+        drawn = scene.drawn
+        spelled = drawn.choice([str.upper, str.lower, str.title])(text).replace(" ", " " * drawn.randint(1, 3))
+        if scene.broken == "another name altogether" and oid == NameOID.COMMON_NAME:
+            spelled += "x"
+        return attribute(oid, " " * drawn.randint(0, 2) + spelled + " " * drawn.randint(0, 2), drawn.choice(self.kinds))
+
+
+def attribute(
+    oid: x509.ObjectIdentifier, text: str, kind: x509.name._ASN1Type = x509.name._ASN1Type.UTF8String
+) -> x509.NameAttribute:
+    """An attribute of a name."""
+    return x509.NameAttribute(oid, text, kind)
 
 
 class Rekeyed(Feature):
@@ -178,7 +245,10 @@ class Rekeyed(Feature):
 class CrossSigned(Feature):
     """The last CA has a second certificate of the same name and key."""
 
-    breaks = ("the other expired", "the other of a stranger", "the other revoked", "one revoked", "both revoked")
+    breaks = (
+        "the other expired", "the other of a stranger", "the other revoked", "one revoked", "both revoked",
+        "CA of version 1",
+    )  # fmt: skip
 
     def arrange(self, scene: Scenario) -> None:
         """Certify it again."""

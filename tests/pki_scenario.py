@@ -18,14 +18,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes as PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from pki_factory import NOW, Authority, Minted, name, new_key, usage
+from pki_factory import NOW, Authority, Minted, entry, name, new_key, usage
 
 Options = dict[str, object]
 Extension = tuple[x509.ExtensionType, bool]
 
 DAY = timedelta(days=1)
 NOTHING = "nothing"
-KEYS = [new_key(kind) for kind in ("p256", "p256", "p384", "p521", "ed25519", "rsa2048", "rsa2048", "rsa2048")]
+KINDS = ("p256", "p256", "p384", "p521", "ed25519", "ed448", "rsa2048", "rsa2048", "rsa2048")
+KEYS = [new_key(kind) for kind in KINDS]
 PSS_KEY = KEYS[-1]
 """The key that signs with RSA-PSS; the other RSA keys sign as PKCS #1 version 1.5 has it."""
 
@@ -51,9 +52,10 @@ def add(options: Options, *extensions: Extension) -> None:
 class Scenario:
     """What a validator is given, and while it is made, the options of what is minted next.
 
-    `ca` are those of the last CA, `leaf` of the leaf, `crl` of every CRL that speaks for the leaf.
-    `issuer` issues the leaf; `revoked` are those whom their issuers' CRLs list. `inputs` are those
-    of section 6.1.1, by the names that `ValidationPolicy` has for them.
+    `root` are those of the anchor, `ca` of the last CA, `leaf` of the leaf, `crl` of every CRL that speaks for
+    the leaf. `ca_name` and `subject` are the names of the last CA and of the leaf. `issuer` issues the leaf;
+    `revoked` are those whom their issuers' CRLs list. `inputs` are those of section 6.1.1, by the names that
+    `ValidationPolicy` has for them. `rule` is a feature's own.
     """
 
     drawn: random.Random
@@ -61,10 +63,14 @@ class Scenario:
     broken: str
     depth: int
     keys: list[PrivateKey]
+    ca_name: x509.Name = field(default_factory=lambda: name("CA"))
+    subject: x509.Name | str = "alice"
+    root: Options = field(default_factory=dict)
     ca: Options = field(default_factory=dict)
     leaf: Options = field(default_factory=dict)
     crl: Options = field(default_factory=dict)
     inputs: Options = field(default_factory=dict)
+    rule: tuple[object, object, object] = (None, None, None)
     cas: list[Authority] = field(default_factory=list)
     others: list[Minted] = field(default_factory=list)
     strangers: list[Minted] = field(default_factory=list)
@@ -104,6 +110,8 @@ class Scenario:
         return who.crl(*lists, **signing(key), **merged)  # type: ignore[arg-type]
 
     def _lists_user(self, listed: tuple[object, ...]) -> tuple[object, ...]:
+        if self.broken == "entry with an unknown critical extension":
+            return (*listed, entry(2, extensions=[UNKNOWN]))
         return (*listed, self.user) if self.broken == "leaf revoked" else listed
 
     def revoke(self, one: Minted) -> None:
@@ -119,8 +127,16 @@ class Feature:
     def prepare(self, scene: Scenario) -> None:
         """Before anything is minted."""
 
+    def upper(self, scene: Scenario) -> list[Extension]:
+        """The extensions of the CAs above the last."""
+        return []
+
     def arrange(self, scene: Scenario) -> None:
         """Once there are CAs, before they issue the leaf."""
+
+    def changed(self, scene: Scenario) -> Minted:
+        """The leaf that was minted, or another in its place."""
+        return scene.user
 
     def crls(self, scene: Scenario) -> list[bytes]:
         """The CRLs that speak for the leaf."""
@@ -140,6 +156,16 @@ def issuing_point(
 
 
 Break = Callable[[Scenario], None]
+
+
+def root_option(**options: object) -> Break:
+    """Break the anchor."""
+    return lambda scene: scene.root.update(options)
+
+
+def root_extension(*extensions: Extension) -> Break:
+    """Give the anchor an extension."""
+    return lambda scene: add(scene.root, *extensions)
 
 
 def ca_option(**options: object) -> Break:
@@ -174,6 +200,9 @@ def _lengthen(scene: Scenario) -> None:
 UNKNOWN = (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)
 SERVER = (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
 ANYTHING = (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]), False)
+NOT_A_CA = (x509.BasicConstraints(ca=False, path_length=None), True)
+LAST_CA = (x509.BasicConstraints(ca=True, path_length=0), True)
+NOT_THE_LEAF = (x509.NameConstraints(None, [x509.DNSName("example.test")]), True)
 HINT = (x509.AuthorityKeyIdentifier(b"another key", None, None), False)
 
 BREAKS: dict[str, Break] = {
@@ -190,9 +219,18 @@ BREAKS: dict[str, Break] = {
     "leaf hints at another key": leaf_extension(HINT),
     "leaf revoked": lambda _scene: None,
     "leaf's signature broken": lambda _scene: None,
+    "anchor expired": root_option(not_after=NOW - DAY),
+    "anchor is no CA": root_extension(NOT_A_CA),
+    "anchor may not sign certificates": root_extension((usage("crl_sign"), True)),
+    "anchor below which no CA may follow": root_extension(LAST_CA),
+    "anchor excludes the leaf's name": root_extension(NOT_THE_LEAF),
+    "anchor with an unknown critical extension": root_extension(UNKNOWN),
+    "anchor for servers": root_extension(SERVER),
+    "anchor of version 1": lambda _scene: None,
+    "CA of version 1": lambda _scene: None,
     "CA expired": ca_option(not_after=NOW - DAY),
     "CA not yet valid": ca_option(not_before=NOW + DAY),
-    "CA is none": ca_extension((x509.BasicConstraints(ca=False, path_length=None), True)),
+    "CA is none": ca_extension(NOT_A_CA),
     "CA without basic constraints": ca_option(without=[x509.BasicConstraints]),
     "CA may not sign certificates": ca_extension((usage("crl_sign"), True)),
     "CA may not sign CRLs": ca_extension((usage("key_cert_sign"), True)),
@@ -206,6 +244,7 @@ BREAKS: dict[str, Break] = {
     "CRL of the future": crl_option(this_update=NOW + DAY, next_update=NOW + 2 * DAY),
     "CRL signed by another key": crl_option(key=new_key()),
     "CRL with an unknown critical extension": crl_option(extensions=[UNKNOWN]),
+    "entry with an unknown critical extension": lambda _scene: None,
     "CRL missing": lambda _scene: None,
     "every CRL twice": lambda _scene: None,
 }

@@ -28,9 +28,9 @@ app.add_typer(users.app, name="user")
 app.add_typer(certificates.app, name="cert")
 app.add_typer(crls.app, name="crl")
 app.add_typer(decisions.app, name="decisions")
-app.command("check")(check.check)
-app.command("serve")(run.serve)
-app.command("demo")(run.demo)
+app.command("check", epilog="Example: authz check api.acme.example alice --cert alice-chain.pem")(check.check)
+app.command("serve", epilog="Example: authz --config authz.toml serve (its log is JSON, a line each)")(run.serve)
+app.command("demo", epilog="Example: authz demo --once --request-level")(run.demo)
 
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - the library's signature

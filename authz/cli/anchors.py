@@ -80,7 +80,7 @@ def _cas(path: Path) -> list[Certificate]:
     return found
 
 
-@anchor_app.command("list")
+@anchor_app.command("list", epilog="Example: authz anchor list acme")
 def list_anchors(context: typer.Context, organization: Owner = None, as_json: AsJson = False) -> None:
     """List trust anchors."""
     with open_store(context) as store:
@@ -90,7 +90,7 @@ def list_anchors(context: typer.Context, organization: Owner = None, as_json: As
         hint("nobody's certificate verifies without one: authz anchor add ORGANIZATION roots.pem")
 
 
-@intermediate_app.command("list")
+@intermediate_app.command("list", epilog="Example: authz intermediate list acme")
 def list_intermediates(context: typer.Context, organization: Owner = None, as_json: AsJson = False) -> None:
     """List known intermediates."""
     with open_store(context) as store:
@@ -117,7 +117,7 @@ def remove_anchor(context: typer.Context, arguments: Sha256, shared: Shared = Fa
     hint("export Envoy's bundle again: authz anchor export --sds FILE")
 
 
-@intermediate_app.command("remove")
+@intermediate_app.command("remove", epilog="Example: authz intermediate remove acme 3f2a… (list shows the SHA-256)")
 def remove_intermediate(
     context: typer.Context, arguments: Sha256, shared: Shared = False, as_json: AsJson = False
 ) -> None:

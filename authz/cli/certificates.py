@@ -92,7 +92,7 @@ def list_(
         hint("register one: authz cert add ORGANIZATION chain.pem --user USER")
 
 
-@app.command("show")
+@app.command("show", epilog="Example: authz cert show 7")
 def show(context: typer.Context, key: Id, as_json: AsJson = False) -> None:
     """Show one registration."""
     with open_store(context) as store:

@@ -40,7 +40,10 @@ def add(context: typer.Context, file: InFile, as_json: AsJson = False) -> None:
         hint("fetch the current CRL from its CA")
 
 
-@app.command("list", epilog="Sources are told by the running service; what failed last stands beside them.")
+@app.command(
+    "list",
+    epilog="Example: authz crl list. Sources are told by the running service; what failed last stands beside them.",
+)
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List every CRL with where it came from, and the sources that have given none."""
     now = SystemClock().now()
@@ -58,7 +61,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
         hint("what is expired refuses its issuer's certificates: authz crl refresh, or authz crl add FILE")
 
 
-@app.command("show")
+@app.command("show", epilog="Example: authz crl show 3f2a (as the SHA-256 begins that list shows)")
 def show(
     context: typer.Context,
     sha256: Annotated[str, typer.Argument(metavar="SHA256", help="As list shows it; its beginning is enough.")],

@@ -55,6 +55,7 @@ def add(
     emit_one(describe(added), as_json=as_json)
     if not added.hosts:
         hint(f"no request reaches it yet: authz org set {name} --host HOST")
+    _advise(added.token)
     hint(f"trust its CA: authz anchor add {name} roots.pem")
 
 
@@ -81,7 +82,17 @@ def set_(
             changed = replace(changed, hosts=tuple(host))
         if active is not None:
             changed = replace(changed, active=active)
-        emit_one(describe(store.set_organization(changed)), as_json=as_json)
+        held = store.set_organization(changed)
+    emit_one(describe(held), as_json=as_json)
+    _advise(held.token)
+
+
+def _advise(token: TokenSettings) -> None:
+    """Say what of the settings for tokens lets nobody in, or more than one may think."""
+    if token.keys is not None and None in (token.issuer, token.audience):
+        hint("tokens that the service verifies need --issuer and --audience beside --keys")
+    if token.organization_claim is not None and token.issuer is None:
+        hint("whoever issues tokens that the proxy takes can name its users: give --issuer, too")
 
 
 def _changed(
@@ -123,7 +134,7 @@ def _over(held: str | None, given: str | None) -> str | None:
     return held if given is None else given or None
 
 
-@app.command("list")
+@app.command("list", epilog="Example: authz org list --json")
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List every organization."""
     with open_store(context) as store:
@@ -133,14 +144,14 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
         hint("add one: authz org add NAME --host HOST")
 
 
-@app.command("show")
+@app.command("show", epilog="Example: authz org show acme")
 def show(context: typer.Context, name: OrganizationName, as_json: AsJson = False) -> None:
     """Show one organization."""
     with open_store(context) as store:
         emit_one(describe(store.organization(name)), as_json=as_json)
 
 
-@app.command("remove")
+@app.command("remove", epilog="Example: authz org remove acme (to switch it off instead: authz org set acme --off)")
 def remove(context: typer.Context, name: OrganizationName, as_json: AsJson = False) -> None:
     """Remove an organization with its hosts, users, anchors and registered certificates."""
     with open_store(context) as store:

@@ -20,6 +20,10 @@ MAX_CRL: Final = 256 * 1024 * 1024
 
 _LABEL: Final = re.compile(rb"-----BEGIN ([^\r\n-]{1,64})-----")
 _SECRET: Final = re.compile(rb"PRIVATE KEY")
+_SEQUENCE: Final = b"\x30"
+"""With what DER begins."""
+
+_RIGHT_FILE: Final = "is it the right file? certificates and CRLs are read, in PEM or DER"
 
 
 def read_certificates(path: Path) -> list[Certificate]:
@@ -28,16 +32,22 @@ def read_certificates(path: Path) -> list[Certificate]:
     Raises `ConfigError`, also when anything that is no certificate is in it, above all a private key.
     """
     data = _read(path, MAX_UPLOAD)
+    return _certificates(path, data, blocks=_blocks(path, data, b"CERTIFICATE"))
+
+
+def _blocks(path: Path, data: bytes, wanted: bytes) -> int:
+    """How many PEM blocks are in `data`, all of the label `wanted`. Raises `ConfigError` for any other."""
     labels = _LABEL.findall(data)
     if any(_SECRET.search(label) for label in labels):
         raise ConfigError(
             f"{path} holds a private key",
-            hint="give the certificates alone; a key that was passed around should be replaced",
+            hint="give what is public alone; a key that was passed around should be replaced",
         )
     for label in labels:
-        if label != b"CERTIFICATE":
-            raise ConfigError(f"{path} holds a {label.decode('latin-1')}, not only certificates")
-    return _certificates(path, data, blocks=len(labels))
+        if label != wanted:
+            hint = f"give {wanted.decode('ascii')} blocks and nothing else"
+            raise ConfigError(f"{path} holds a {label.decode('latin-1')}", hint=hint)
+    return len(labels)
 
 
 def _certificates(path: Path, data: bytes, *, blocks: int) -> list[Certificate]:
@@ -58,7 +68,10 @@ def read_crl(path: Path) -> Crl:
     """The CRL in a PEM or DER file. Raises `ConfigError`."""
     data = _read(path, MAX_CRL)
     try:
-        if _LABEL.match(data):
+        # A CRL in DER may have megabytes to search, and chance could write a label into it.
+        if data[:1] != _SEQUENCE:
+            if _blocks(path, data, b"X509 CRL") != 1:
+                raise ValueError("not one CRL")  # noqa: TRY301 - told like everything the parser finds
             data = x509.load_pem_x509_crl(data).public_bytes(Encoding.DER)
         return Crl(data)
     except (ValueError, Refused) as error:
@@ -88,9 +101,9 @@ def _read(path: Path, limit: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        raise ConfigError(f"cannot read {path}: {error.strerror}", hint="check the path and its permissions") from error
     if len(data) > limit:
-        raise ConfigError(f"{path} is larger than {limit} octets")
+        raise ConfigError(f"{path} is larger than {limit} octets", hint=_RIGHT_FILE)
     if not data:
-        raise ConfigError(f"{path} is empty")
+        raise ConfigError(f"{path} is empty", hint=_RIGHT_FILE)
     return data

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from authz.cli.options import settings_of
+from authz.cli.options import AsJson, settings_of
 from authz.config import Settings, with_workers
 from authz.demo import run_demo
 from authz.demo.fill import fill as fill_folders
@@ -55,9 +55,10 @@ def demo(
             help="Start nothing: make what docker-compose.yml needs, and print the lines to try.",
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show everything at work: a PKI, the service, a real Envoy, TLS clients, an application."""
     if fill is not None:
         typer.echo(fill_folders(fill, settings_of(context).database), nl=False)
         return
-    raise typer.Exit(run_demo(once=once, request_level=request_level))
+    raise typer.Exit(run_demo(once=once, request_level=request_level, as_json=as_json))

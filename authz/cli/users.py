@@ -56,7 +56,7 @@ def set_(
     emit_one(describe(organization, changed), as_json=as_json)
 
 
-@app.command("list")
+@app.command("list", epilog="Example: authz user list acme")
 def list_(context: typer.Context, organization: OrganizationName, as_json: AsJson = False) -> None:
     """List the users of an organization."""
     with open_store(context) as store:
@@ -66,14 +66,16 @@ def list_(context: typer.Context, organization: OrganizationName, as_json: AsJso
         hint(f"add one: authz user add {organization} NAME")
 
 
-@app.command("show")
+@app.command("show", epilog="Example: authz user show acme alice")
 def show(context: typer.Context, organization: OrganizationName, name: UserName, as_json: AsJson = False) -> None:
     """Show one user."""
     with open_store(context) as store:
         emit_one(describe(organization, store.user(organization, name)), as_json=as_json)
 
 
-@app.command("remove")
+@app.command(
+    "remove", epilog="Example: authz user remove acme alice (to switch him off: authz user set acme alice --off)"
+)
 def remove(context: typer.Context, organization: OrganizationName, name: UserName, as_json: AsJson = False) -> None:
     """Remove a user with his registered certificates."""
     with open_store(context) as store:

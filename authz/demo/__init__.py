@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -95,43 +96,61 @@ class _Result:
     def good(self) -> bool:
         return self.row.holds(self.answer, self.reason)
 
+    @property
+    def got(self) -> str:
+        return "alert" if self.answer.alert else str(self.answer.status)
 
-def run_demo(*, once: bool, request_level: bool = False) -> int:
+    @property
+    def told(self) -> str:
+        """The reason, the alert, or how the certificate is bound to the user."""
+        return self.reason or self.answer.alert or self.answer.seen.get("x-authz-binding", "")
+
+
+def run_demo(*, once: bool, request_level: bool = False, as_json: bool = False) -> int:
     """Show every row; the exit code says whether all came out as expected. Without `once`, stay up afterwards."""
     with tempfile.TemporaryDirectory(prefix="authz-demo-") as folder:
         stage = Stage(Path(folder), request_level=request_level)
         sys.stderr.write("starting the service, Envoy and an application …\n")
         with running(stage.application, stage.service, stage.envoy):
             results = [_Result(row, *stage.ask(row)) for row in stage.rows]
-            good = _print(results)
+            (_print_json if as_json else _print)(results)
+            wrong = sum(not one.good for one in results)
+            sys.stderr.write(f"{len(results) - wrong} of {len(results)} as expected\n")
             if not once:
                 _stay(stage)
-    return 0 if good else 1
+    return 1 if wrong else 0
 
 
-def _print(results: list[_Result]) -> bool:
+def _print(results: list[_Result]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("", "request", "token", "certificate", "expected", "answer", "reason"):
         table.add_column(title, overflow="fold")
     for one in results:
-        row, answer = one.row, one.answer
-        told = one.reason or answer.alert or answer.seen.get("x-authz-binding", "")
+        row, token = one.row, f"{one.row.user or '-'} {one.row.kind}".rstrip()
         mark = "ok" if one.good else "WRONG"
-        got = "alert" if answer.alert else str(answer.status)
-        table.add_row(
-            mark,
-            row.what,
-            f"{row.user or '-'} {row.kind}".rstrip(),
-            row.certificate or "-",
-            str(row.expected),
-            got,
-            told,
-        )
+        table.add_row(mark, row.what, token, row.certificate or "-", str(row.expected), one.got, one.told)
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
     console.print(table)
-    wrong = sum(not one.good for one in results)
-    console.print(f"{len(results) - wrong} of {len(results)} as expected")
-    return wrong == 0
+    sys.stdout.flush()
+
+
+def _print_json(results: list[_Result]) -> None:
+    rows = [
+        {
+            "ok": one.good,
+            "request": one.row.what,
+            "user": one.row.user,
+            "token": one.row.kind or None,
+            "certificate": one.row.certificate,
+            "expected": str(one.row.expected),
+            "answer": one.got,
+            "reason": one.told,
+        }
+        for one in results
+    ]
+    json.dump(rows, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+    sys.stdout.flush()
 
 
 def _stay(stage: Stage) -> None:
@@ -153,8 +172,7 @@ def _stay(stage: Stage) -> None:
         f"AUTHZ_DATABASE={stage.world.database} {sys.executable} -m authz cert retire 1",
         "",
     )
-    sys.stdout.write("\n".join(lines))
-    sys.stdout.flush()
+    sys.stderr.write("\n".join(lines))
     with contextlib.suppress(KeyboardInterrupt):
         if stage.service.process is not None:
             stage.service.process.wait()

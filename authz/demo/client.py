@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -9,6 +10,9 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+TRIES = 5
+"""Connections for one answer: a reset that overtakes the proxy's alert says nothing."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,28 @@ def client_context(roots: Path, certificate: Path | None) -> ssl.SSLContext:
 def ask(
     port: int, context: ssl.SSLContext, host: str, headers: Sequence[tuple[str, str]] = (), path: str = "/"
 ) -> Answer:
-    """One request on a connection of its own; an alert is an answer too."""
+    """One request on a connection of its own; an alert is an answer too.
+
+    Raises `OSError` when the connection ends without either.
+    """
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
+            return _ask(port, context, host, headers, path)
+    return _ask(port, context, host, headers, path)
+
+
+def _ask(port: int, context: ssl.SSLContext, host: str, headers: Sequence[tuple[str, str]], path: str) -> Answer:
     try:
         connection = Connection(port, context, host)
         try:
             return connection.get(path, headers)
+        except ssl.SSLEOFError:
+            # In TLS 1.3 the client writes before it hears of the refusal (RFC 8446 section 4.4.2): the alert waits.
+            connection.tls.recv(1)
+            raise
         finally:
             connection.close()
+    except ssl.SSLEOFError:
+        raise
     except ssl.SSLError as error:
         return Answer(alert=(error.reason or str(error)).lower().replace("_", " "))

@@ -16,7 +16,7 @@ class Row:
     The `kind` of the token is "expired", "bound" (to the user's own certificate) or "globex" (the neighbour's
     user of that name), or empty for an ordinary one. `ordinary` goes through the listener that asks for no certificate.
 
-    `expected` is a status, or "alert" where Envoy itself ends the handshake; at request level such a
+    `expected` is a status, or "alert" where Envoy itself ends the handshake with that `alert`; at request level such a
     request is refused with 403 and the reason `at_request_level`. `spoofs` are headers of the client's
     own that must not arrive, `arrives` what the application must see instead.
     """
@@ -30,6 +30,7 @@ class Row:
     spoofs: tuple[tuple[str, str], ...] = ()
     arrives: tuple[tuple[str, str], ...] = ()
     at_request_level: Reason | None = None
+    alert: str = "unknown ca"
     kind: str = ""
     ordinary: bool = False
 
@@ -42,7 +43,7 @@ class Row:
     def holds(self, answer: Answer, reason: str) -> bool:
         """Whether the answer is the expected one, in every respect."""
         if self.expected == "alert":
-            return bool(answer.alert)
+            return answer.alert.endswith(f"alert {self.alert}")
         if answer.status != self.expected or reason != (self.reason or ""):
             return False
         seen = answer.seen
@@ -63,7 +64,14 @@ ROWS = (
     Row("required user, registered for nobody", "alice", "stranger", 403, Reason.CERTIFICATE_NOT_REGISTERED),
     Row("required user, retired", "alice", "retired", 403, Reason.CERTIFICATE_REGISTRATION_INACTIVE),
     Row("required user, not yet active", "alice", "scheduled", 403, Reason.CERTIFICATE_REGISTRATION_INACTIVE),
-    Row("required user, expired", "alice", "expired", "alert", at_request_level=Reason.CERTIFICATE_EXPIRED),
+    Row(
+        "required user, expired",
+        "alice",
+        "expired",
+        "alert",
+        at_request_level=Reason.CERTIFICATE_EXPIRED,
+        alert="certificate expired",
+    ),
     Row("required user, revoked", "alice", "revoked", 403, Reason.CERTIFICATE_REVOKED),
     Row("required user, intermediate revoked", "alice", "withdrawn", 403, Reason.CERTIFICATE_REVOKED),
     Row("required user, foreign root", "alice", "foreign", "alert", at_request_level=Reason.ISSUER_UNKNOWN),

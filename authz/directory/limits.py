@@ -1,4 +1,4 @@
-"""What may be written to the directory: names, hosts, registrations, and CRLs in their order."""
+"""What may be written to the directory: names, hosts, ties of tokens, registrations, and CRLs in their order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 
 from authz.errors import Refused, StoreError
 from authz.host import canonical_host
-from authz.model import Registration
+from authz.model import Registration, TokenSettings
 from authz.pki import Certificate, Crl
 
 MAX_CHAIN = 10
@@ -29,6 +29,35 @@ def check_name(kind: str, name: str) -> None:
     """Raises `StoreError` unless `name` can name a user or an organization, as identity headers can carry it."""
     if not name or len(name.encode("utf-8", "replace")) > 255 or not name.isprintable() or name != name.strip():
         raise StoreError(f"not a name for a {kind}", hint="1 to 255 octets, printable, no space at its ends")
+
+
+def check_tokens(mine: TokenSettings, other: str, others: TokenSettings) -> None:
+    """Raises `StoreError` where a token made for one of two organizations could name a user of the other."""
+    if _crosses(mine, others) or _crosses(others, mine):
+        raise StoreError(
+            f"a token of {other} could name a user of this organization, or one of this organization a user there",
+            hint="tell them apart by --issuer or --audience, or by --organization-claim and --issuer, in both",
+        )
+
+
+def _crosses(made: TokenSettings, read: TokenSettings) -> bool:
+    """Whether a token that is made for the one may be good where the other reads it."""
+    if not (_accepts(made) and _accepts(read)):
+        return False
+    if read.organization_claim is None:
+        return _meet(made.issuer, read.issuer) and _meet(made.audience, read.audience)
+    # Who has an issuer of his own can have it write any organization's name where no issuer is asked for.
+    return read.issuer is None and made.issuer is not None
+
+
+def _accepts(settings: TokenSettings) -> bool:
+    """Whether any token is accepted: see `authz.identity.claims`."""
+    return settings.organization_claim is not None or None not in (settings.issuer, settings.audience)
+
+
+def _meet(one: str | None, other: str | None) -> bool:
+    """What is not asked for may be anything."""
+    return one is None or other is None or one == other
 
 
 def check_registration(

@@ -62,6 +62,7 @@ def columns(organization: Organization) -> dict[str, object]:
 def registration_query(**wanted: object) -> sa.Select[Any]:
     """Registrations with the names of their organization and user, the oldest first; narrowed by what is given."""
     columns = {"id": registrations.c.id, "organization": organizations.c.name, "user": users.c.name}
+    columns["sha256"] = registrations.c.sha256
     query = sa.select(registrations, organizations.c.name.label("organization"), users.c.name.label("user_name"))
     query = query.join(organizations, organizations.c.id == registrations.c.organization_id)
     query = query.join(users, users.c.id == registrations.c.user_id).order_by(registrations.c.id)

@@ -22,13 +22,18 @@ def organization(row: Row, host_rows: list[Row]) -> Organization:
         active=row.active,
         binding_scope=BindingScope(row.binding_scope),
         default_enforcement=Enforcement(row.default_enforcement),
-        token=TokenSettings(
-            issuer=row.token_issuer,
-            audience=row.token_audience,
-            user_claim=row.token_user_claim,
-            organization_claim=row.token_organization_claim,
-            keys=row.token_keys,
-        ),
+        token=token_settings(row),
+    )
+
+
+def token_settings(row: Row) -> TokenSettings:
+    """How an organization's tokens are recognized."""
+    return TokenSettings(
+        issuer=row.token_issuer,
+        audience=row.token_audience,
+        user_claim=row.token_user_claim,
+        organization_claim=row.token_organization_claim,
+        keys=row.token_keys,
     )
 
 

@@ -13,7 +13,14 @@ import sqlalchemy as sa
 
 from authz.directory import rows
 from authz.directory.engine import open_engine
-from authz.directory.limits import check_name, check_order, check_registration, overlaps, stored_host
+from authz.directory.limits import (
+    check_name,
+    check_order,
+    check_registration,
+    check_tokens,
+    overlaps,
+    stored_host,
+)
 from authz.directory.lookups import columns, find, inserted_key, registration_query, require_organization, require_user
 from authz.directory.migrate import migrate
 from authz.directory.recorded import Filter, decision_query, recorded, wanted_decisions
@@ -112,7 +119,10 @@ class Store:
         """Store what changed of an organization; its hosts become exactly the ones given."""
         with self._transaction() as connection:
             here = organizations.c.id == organization.id
-            _check_tie(connection, organization)
+            held = find(connection, organizations, id=organization.id)
+            # What an earlier version let through must not keep anybody from switching an organization off.
+            if held is None or rows.token_settings(held) != organization.token:
+                _check_tie(connection, organization)
             connection.execute(sa.update(organizations).where(here).values(**columns(organization)))
             return self._set_hosts(connection, organization, organization.hosts)
 
@@ -299,7 +309,8 @@ class Store:
 
     def registered_elsewhere(self, organization: str, sha256: bytes) -> list[str]:
         """The names of the other organizations in which the leaf is registered too."""
-        found = {one.organization for one in self.registrations() if one.registration.sha256 == sha256}
+        with self._transaction() as connection:
+            found = {one.organization for one in connection.execute(registration_query(sha256=sha256))}
         return sorted(found - {organization})
 
     def retire(self, key: int, at: datetime) -> StoredRegistration:
@@ -405,19 +416,9 @@ class Store:
 
 def _check_tie(connection: sa.Connection, organization: Organization) -> None:
     """Raises `StoreError` where a token of one organization could name a user of another."""
-    token = organization.token
-    if token.issuer is None or token.audience is None:
-        return
-    table = organizations.c
-    same = (table.token_issuer == token.issuer) & (table.token_audience == token.audience)
-    if token.organization_claim is not None:
-        same &= table.token_organization_claim.is_(None)
-    other = connection.execute(sa.select(table.name).where(same & (table.name != organization.name))).first()
-    if other is not None:
-        raise StoreError(
-            f"{other.name} has the same issuer and audience, so that a token of one would be good for the other",
-            hint="tell them apart by --organization-claim, in both",
-        )
+    others = sa.select(organizations).where(organizations.c.name != organization.name).order_by(organizations.c.id)
+    for other in connection.execute(others):
+        check_tokens(organization.token, other.name, rows.token_settings(other))
 
 
 def _stored_registration(row: sa.Row[Any]) -> StoredRegistration:

@@ -93,11 +93,18 @@ def _check_types(element: dict[str, Any]) -> None:
 
 def _decode(element: dict[str, Any], rules: HeaderRules) -> PresentedChain:
     digest = element.get("hash")
-    others = [pem.single(one.encode("utf-8")) for one in element.get("chain", ())]
+    others = [pem.single(_octets(one)) for one in element.get("chain", ())]
     leaf = None
     if "cert" in element:
         # Envoy repeats the leaf at the head of the chain: what was decoded there need not be decoded here.
         repeated = bool(others) and element["chain"][0] == element["cert"]
-        leaf = others[0] if repeated else pem.single(element["cert"].encode("utf-8"))
-    stated = None if digest is None else stated_digest(digest.encode("utf-8"))
-    return presented(leaf, others, rules, digest=stated)
+        leaf = others[0] if repeated else pem.single(_octets(element["cert"]))
+    return presented(leaf, others, rules, digest=None if digest is None else stated_digest(_octets(digest)))
+
+
+def _octets(text: str) -> bytes:
+    r"""PEM and hexadecimal as octets: both are ASCII, and JSON can say what no encoding can (`"\ud800"`)."""
+    try:
+        return text.encode("ascii")
+    except UnicodeEncodeError as error:
+        raise Refused(Reason.HEADER_MALFORMED, "a value that is not ASCII") from error

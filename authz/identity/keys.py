@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from authz.errors import NotLoaded, Refused
 from authz.identity.strict_json import read_object
+from authz.pki.algorithms import MAX_EXPONENT_BITS, MAX_RSA_BITS, MIN_RSA_BITS
 from authz.reasons import Reason
 
 REFRESH_SECONDS: Final = 300.0
@@ -233,9 +234,15 @@ def _signing_key(jwk: Any) -> SigningKey | None:
     except (jwt.PyJWTError, ValueError, TypeError, KeyError):
         return None
     # A private key in a public set would be somebody's accident: its public half is not trusted either.
-    if not isinstance(key, PublicKey) or (isinstance(key, rsa.RSAPublicKey) and not 2048 <= key.key_size <= 8192):
+    if not isinstance(key, PublicKey) or (isinstance(key, rsa.RSAPublicKey) and not _affordable(key)):
         return None
     return SigningKey(key, algorithm)
+
+
+def _affordable(key: rsa.RSAPublicKey) -> bool:
+    """The bounds of keys in certificates: with an exponent of 3,000 bits a verification takes 6 ms, everybody's."""
+    exponent = key.public_numbers().e
+    return MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS and exponent.bit_length() <= MAX_EXPONENT_BITS
 
 
 def _may_verify(operations: object) -> bool:

@@ -59,9 +59,7 @@ class BearerToken:
         token_signature_invalid, and what `identity_from_claims` raises; `NotLoaded` for the key set.
         """
         token = _bearer(check)
-        location = organization.token.keys
-        if location is None:
-            raise Refused(Reason.TOKEN_KEYS_UNAVAILABLE, f"{organization.name} has no key set configured")
+        location = _keys_of(organization)
         kid, algorithm = _header(token)
         signing, version = self._keys.find(location, kid)
         verified = Verified(hashlib.sha256(token).digest(), len(token), location, version)
@@ -88,6 +86,22 @@ def _bearer(check: CheckRequest) -> bytes:
     if not 0 < len(token) <= MAX_TOKEN:
         raise Refused(Reason.TOKEN_MALFORMED, f"a token of {len(token)} octets")
     return token
+
+
+def _keys_of(organization: Organization) -> str:
+    """Where the keys are. RFC 8725 sections 3.8 and 3.9: a signature that verifies says neither by whom nor for whom.
+
+    A proxy that verified a token asked for both; here nobody did, so an organization claim alone is no tie.
+    """
+    settings = organization.token
+    if settings.keys is None:
+        raise Refused(Reason.TOKEN_KEYS_UNAVAILABLE, f"{organization.name} has no key set configured")
+    if settings.issuer is None or settings.audience is None:
+        raise Refused(
+            Reason.IDENTITY_OF_ANOTHER_ORGANIZATION,
+            f"{organization.name} has not both an issuer and an audience configured",
+        )
+    return settings.keys
 
 
 def _header(token: bytes) -> tuple[str | None, str]:

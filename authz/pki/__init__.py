@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from authz.errors import Refused
+from authz.pki.algorithms import AlgorithmRules
 from authz.pki.budget import Budget
 from authz.pki.certificate import Certificate
 from authz.pki.crl import Crl
@@ -15,6 +17,7 @@ from authz.pki.crl_store import CrlStore, signer_of
 from authz.pki.leniency import HARD, Indulgence, Leniency, Lenient
 from authz.pki.memo import Memo
 from authz.pki.path_builder import Origin, VerifiedPath, verify_path
+from authz.pki.ranking import more_useful
 from authz.pki.revocation import NotRevoked
 from authz.pki.trust_store import TrustAnchor, TrustStore
 from authz.pki.validation_policy import DEFAULT_POLICY, SERVICE_POLICY, ValidationPolicy
@@ -27,6 +30,7 @@ __all__ = [
     "DEFAULT_POLICY",
     "HARD",
     "SERVICE_POLICY",
+    "AlgorithmRules",
     "Budget",
     "Certificate",
     "Crl",
@@ -63,8 +67,30 @@ def verify_chain(
     aware. With `check_revocation` False no CRL is asked, and nothing is said about revocation.
 
     Raises `authz.errors.Refused`: the most useful reason, the certificate it is about, the path it was
-    met on. Nothing is verified about host names, and nothing about whose certificate it is.
+    met on. What of `pool` cannot be read is passed over, an anchor or CRL that cannot be refuses. Nothing is
+    verified about host names, and nothing about whose certificate it is.
     """
     trust = TrustStore([Certificate.parse(one) for one in anchors])
     store = CrlStore([Crl(one) for one in crls]) if check_revocation else None
-    return verify_path(Certificate.parse(leaf), [Certificate.parse(one) for one in pool], trust, store, at, policy)
+    budget = Budget()
+    bag, unreadable = _read(pool, leaf, budget)
+    try:
+        return verify_path(Certificate.parse(leaf), bag, trust, store, at, policy, budget)
+    except Refused as refusal:
+        if unreadable is not None and more_useful(unreadable, refusal) is unreadable:
+            raise unreadable from refusal
+        raise
+
+
+def _read(pool: Iterable[bytes], leaf: bytes, budget: Budget) -> tuple[list[Certificate], Refused | None]:
+    """The certificates of `pool`, and why the first of the others is none. Raises `Refused` (too_many_certificates)."""
+    ders = dict.fromkeys(pool)
+    budget.take_certificates(len(ders), len(leaf) + sum(map(len, ders)))
+    found: list[Certificate] = []
+    unreadable = None
+    for der in ders:
+        try:
+            found.append(Certificate.parse(der))
+        except Refused as refusal:
+            unreadable = unreadable or refusal
+    return found, unreadable

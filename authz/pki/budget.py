@@ -20,8 +20,8 @@ class Budget:
 
     # Candidates looked at while building: webpki allows 200,000 in Rust; ours cost 5 us each, 50 ms is the bound.
     steps: int = 5_000
-    # Go and webpki stop at 100 signatures of any kind; the same number of middling ones, at 60 to 90 us a unit.
-    signatures: int = 400
+    # Go and webpki stop at 100 signatures of any kind; three units each, of 60 to 90 us, keep 50 ms at a distance.
+    signatures: int = 300
     # webpki and Go allow 250,000 comparisons; ours cost about 1 us each.
     name_comparisons: int = 25_000
     # RFC 9618 makes the graph linear in depth times policies; 10 certificates of 100 policies fit.
@@ -31,8 +31,8 @@ class Budget:
     # Untrusted certificates that one search takes, duplicates and known ones dropped: all 181 CAs of PKITS fit.
     certificates: int = 250
     # Octets of them and of the leaf, for what is read costs up to half a microsecond an octet: TLS 1.3 in
-    # OpenSSL takes chains of 100 KB, and a bag is larger than the chain in it.
-    octets: int = 1_000_000
+    # OpenSSL takes chains of 100 KB, and a bag is larger than the chain in it; the CAs of PKITS are 170 KB.
+    octets: int = 200_000
 
     @classmethod
     def service(cls) -> Budget:

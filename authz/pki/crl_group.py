@@ -91,15 +91,19 @@ def _answer_of(crl: Crl, silence: Answer, certificate: Certificate, at: datetime
 
 
 def _listing(complete: Crl, deltas: Iterable[Crl], certificate: Certificate, at: datetime) -> tuple[Crl, Listed] | None:
-    removed = False
+    """A listing that counts. One of the complete CRL is gone only if every delta that combines with it says so:
+
+    of several that are left neither supersedes the other, and one that is silent says that nothing has changed.
+    """
+    verdicts = []
     for delta in deltas:
         entry = delta.index.find(certificate.serial, certificate.issuer)
-        if entry is None:
-            continue
-        if not entry.removes:
+        if entry is not None and not entry.removes:
             return delta, entry
-        removed = removed or _combines(delta, complete, at)
+        if _combines(delta, complete, at):
+            verdicts.append(entry is not None)
     entry = complete.index.find(certificate.serial, certificate.issuer)
+    removed = bool(verdicts) and all(verdicts)
     return None if entry is None or removed else (complete, entry)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cryptography import x509
 
+from authz.pki import der
 from authz.pki.names import Name
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ _SUBTREE: Final = re.compile(rf"(?:\.?{_LABELS}\.?)?\Z")
 _MAILBOX: Final = re.compile(rf"[^@\"\\\s()<>,:;\[\]]+@{_LABELS}\.?\Z")
 # RFC 3986 section 3: scheme, user information, host, port.
 _URI: Final = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@\\]*@)?({_LABELS}\.?)(?::[0-9]*)?(?:[/?#]|\Z)")
+
+SMTP_UTF8_MAILBOX: Final = "1.3.6.1.5.5.7.8.9"
+"""The otherName of an e-mail address beyond ASCII (RFC 9598 section 3): a UTF8String, with its host in A-labels."""
 
 
 class Comparable(NamedTuple):
@@ -59,15 +63,23 @@ def comparable_names(names: Iterable[x509.GeneralName]) -> tuple[Comparable, ...
 
 
 def names_of(alternative: Iterable[x509.GeneralName], subject: Name) -> tuple[Comparable, ...]:
-    """Every name that constraints apply to: alternative names, the subject, the e-mail addresses in it.
+    """Every name that constraints apply to: alternative names, the subject, the e-mail addresses in either.
 
     An address in the subject counts when there is no e-mail alternative name (section 4.2.1.10), and
-    beside one too: what may be read as an address must be allowed as one.
+    beside one too: what may be read as an address must be allowed as one. Raises `ValueError`.
     """
     names = comparable_names(alternative)
+    # RFC 9598 section 6, which extends constraints of e-mail addresses to those beyond ASCII.
+    mailboxes = [_utf8_string(one.value) for one in names if one.kind == (x509.OtherName, SMTP_UTF8_MAILBOX)]
     if subject:
         names += (Comparable((x509.DirectoryName, ""), subject),)
-    return names + tuple(Comparable((x509.RFC822Name, ""), one) for one in subject.email_addresses())
+    addresses = (*mailboxes, *subject.email_addresses())
+    return names + tuple(Comparable((x509.RFC822Name, ""), one) for one in addresses)
+
+
+def _utf8_string(value: bytes) -> str:
+    start, end = der.only(value, der.UTF8_STRING)
+    return value[start:end].decode("utf-8")
 
 
 def _comparable(one: x509.GeneralName) -> Comparable:

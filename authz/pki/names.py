@@ -71,11 +71,14 @@ _MAPPED: Final = _spaces_and_nothing()
 
 
 def prepare(text: str) -> str:
-    """A character string as it is compared (RFC 4518 section 2): mapped, folded, NFKC, white space squeezed."""
+    """A character string as it is compared (RFC 4518 section 2): mapped, folded, NFKC, white space squeezed.
+
+    Mapped once: folding and NFKC make nothing that would be mapped.
+    """
     if text.isascii() and text.isprintable():
         return " ".join(text.lower().split())
     folded = unicodedata.normalize("NFKC", text.translate(_MAPPED)).casefold()
-    return " ".join(unicodedata.normalize("NFKC", folded).translate(_MAPPED).split())
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 class Name(bytes):
@@ -156,7 +159,8 @@ def _rdn(rdn: bytes) -> bytes:
 def _attribute(one: bytes) -> bytes:
     """AttributeTypeAndValue ::= SEQUENCE { type, value }: the type, and the value as it is compared.
 
-    Character strings are of one kind; anything else keeps its tag.
+    Character strings are of one kind; anything else keeps its tag. The zero in front, where anything else has
+    the tag of its type, keeps the two apart whatever they hold.
     """
     at = der.content(one, 0)
     value = der.after(one, at)
@@ -164,7 +168,7 @@ def _attribute(one: bytes) -> bytes:
     if encoding is None:
         return _measured(one[at:])
     text = one[der.content(one, value) :].decode(encoding)
-    return _measured(one[at:value] + b"\0" + prepare(text).encode("utf-8", "surrogatepass"))
+    return _measured(b"\0" + one[at:value] + prepare(text).encode("utf-8", "surrogatepass"))
 
 
 def _measured(content: bytes) -> bytes:

@@ -155,7 +155,8 @@ def _check_names(below: Sequence[Certificate], anchor: TrustAnchor, budget: Budg
         # 6.1.3 (b) and (c): self-issued certificates are exempt, unless they are the last.
         if constraints.any and (certificate is last or not certificate.self_issued):
             constraints.check(certificate, budget)
-        _gather(certificate, constraints)
+        if certificate is not last:
+            _gather(certificate, constraints)
 
 
 def _gather(certificate: Certificate, constraints: NameConstraints) -> None:

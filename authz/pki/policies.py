@@ -88,6 +88,7 @@ class _PolicyState:
 
     def _grow(self, policies: frozenset[str], *, any_counts: bool) -> None:
         """6.1.3 (d), as RFC 9618 section 5.3 has it: one node a policy, whatever number of parents."""
+        self.budget.spend_policy_nodes(len(policies))
         above = self.levels[-1]
         level: _Level = {}
         wanted: dict[str, set[str]] = {}
@@ -99,9 +100,9 @@ class _PolicyState:
             if parents:
                 level[policy] = _Node({policy}, set(parents))
         if ANY_POLICY in policies and any_counts:  # (d) (2)
+            self.budget.spend_policy_nodes(len(wanted))
             for policy, parents in wanted.items():
                 level.setdefault(policy, _Node({policy}, parents))
-        self.budget.spend_policy_nodes(len(level) + len(wanted))
         self.levels.append(level)
 
     def _prepare_next(self, certificate: Certificate) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import pytest
 from command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
-from pki_factory import Authority, Minted, chain_pem
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from pki_factory import Authority, Minted, chain_pem, new_key
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -121,6 +124,30 @@ def test_set_changes_what_is_given_only(acme: Run) -> None:
     assert acme("user", "set", "acme", "alice", "--enforcement", "observe", "--json").data["enforcement"] == "observe"  # type: ignore[index, call-overload]
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--keys", "jwks.json", "--issuer", "https://id"), "--issuer and --audience beside --keys"),
+        (("--organization-claim", "org"), "give --issuer, too"),
+        (("--keys", "jwks.json", "--issuer", "https://id", "--audience", "a", "--organization-claim", "org"), ""),
+    ],
+)
+def test_token_settings_that_are_not_whole_are_told(acme: Run, options: tuple[str, ...], said: str) -> None:
+    """When they are set, not when the first user is refused."""
+    err = acme("org", "set", "acme", *options).err
+    assert said in err
+    assert ("hint:" in err) is bool(said)
+
+
+def test_second_tenant_with_the_same_issuer_and_audience_is_refused_whole(acme: Run) -> None:
+    """Its tokens would name the first one's users; it is not there afterwards."""
+    same = ("--issuer", "https://id", "--audience", "api")
+    assert acme("org", "set", "acme", *same).code == 0
+    done = acme("org", "add", "evil", "--host", "evil.example.test", *same)
+    assert (done.code, "could name a user" in done.err, "hint:" in done.err) == (1, True, True)
+    assert [row["name"] for row in acme("org", "list", "--json").data] == ["acme"]  # type: ignore[attr-defined]
+
+
 def test_remove_takes_things_away(acme: Run) -> None:
     """Each verb of its own."""
     digest = acme("anchor", "list", "--json").data[0]["sha256"]  # type: ignore[index]
@@ -193,8 +220,64 @@ def test_certificate_file_that_is_wrong_is_refused_with_a_sentence(acme: Run, co
     done = acme("cert", "add", "acme", write("bad.pem", content), "--user", "alice")
     assert done.code == 1
     assert said in done.err
+    assert "hint: " in done.err
     assert "Traceback" not in done.err
     assert acme("cert", "list", "--json").data == before
+
+
+@pytest.mark.parametrize("kind", ["anchor", "intermediate"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (chain_pem(Authority.root("Other", **LIFE), BOB), "which is no CA"),
+        (Authority.root("Other", **LIFE).pem + ALICE.key_pem, "private key"),
+        (Authority.root("Other", **LIFE).pem + "-----BEGIN CERTIFICATE-----\nAAAA\n", "cannot be read"),
+        (Authority.root("Other", key=new_key("rsa1024"), **LIFE).pem, "rsa"),
+    ],
+)
+def test_ca_file_that_is_wrong_leaves_nothing_half_written(acme: Run, kind: str, content: str, said: str) -> None:
+    """Not even the good certificate in it."""
+    before = acme(kind, "list", "--json").data
+    done = acme(kind, "add", "acme", write("bad.pem", content))
+    assert done.code == 1
+    assert said in done.err.lower().replace("no ca", "no CA")
+    assert "hint: " in done.err
+    assert acme(kind, "list", "--json").data == before
+
+
+def pem_of(crl: bytes) -> str:
+    """A CRL as CAs publish it, too."""
+    return x509.load_der_x509_crl(crl).public_bytes(Encoding.PEM).decode()
+
+
+def test_crl_in_pem_is_taken_with_text_before_it(acme: Run) -> None:
+    """As `openssl crl -text` writes it."""
+    newer = {**CRL_LIFE, "this_update": NOW}
+    done = acme("crl", "add", write("ca2.crl", "Certificate Revocation List\n" + pem_of(CA.crl(number=2, **newer))))
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (pem_of(CA.crl(number=2)) + ALICE.key_pem, "private key"),
+        (ALICE.pem, "holds a CERTIFICATE"),
+        (pem_of(CA.crl(number=2)) * 2, "not one CRL"),
+        (pem_of(CA.crl(number=2))[:200], "is not a CRL"),
+        (b"\x30\x03\x02\x01\x00", "is not a CRL"),
+        (Authority.root("Other", **LIFE).crl(**CRL_LIFE), "no known CA"),
+        ("", "empty"),
+    ],
+)
+def test_crl_file_that_is_wrong_is_refused_with_a_sentence(acme: Run, content: str | bytes, said: str) -> None:
+    """And the CRLs held stay."""
+    before = acme("crl", "list", "--json").data
+    done = acme("crl", "add", write("bad.crl", content))
+    assert (done.code, done.out) == (1, "")
+    assert said in done.err
+    assert "hint: " in done.err
+    held = [row["sha256"] for row in acme("crl", "list", "--json").data]  # type: ignore[attr-defined]
+    assert held == [row["sha256"] for row in before]  # type: ignore[attr-defined]
 
 
 def test_chain_in_any_order_finds_the_leaf(acme: Run) -> None:
@@ -234,6 +317,12 @@ def test_words_that_are_wrong_exit_two(run: Run, arguments: tuple[str, ...]) -> 
         ("crl", "add", "missing.crl"),
         ("cert", "add", "acme", "missing.pem"),
         ("org", "add", "acme"),
+        ("user", "add", "acme", "alice"),
+        ("cert", "add", "acme", "alice.pem"),
+        ("org", "add", "other", "--host", HOST),
+        ("org", "set", "acme", "--host", "not a host"),
+        ("anchor", "export", "--out", "no/such/folder/bundle.pem"),
+        ("crl", "add", "ca.crl"),
     ],
 )
 def test_failure_exits_one_with_a_sentence_and_no_traceback(acme: Run, arguments: tuple[str, ...]) -> None:
@@ -242,6 +331,7 @@ def test_failure_exits_one_with_a_sentence_and_no_traceback(acme: Run, arguments
     assert done.code == 1
     assert done.out == ""
     assert done.err.startswith("authz: ")
+    assert "hint: " in done.err
     assert "Traceback" not in done.err
 
 
@@ -290,16 +380,25 @@ def verbs() -> list[tuple[str, ...]]:
     return found
 
 
-# What runs until it is stopped prints no data.
-RUNNING = {("serve",), ("demo",)}
+# What runs until it is stopped prints nothing but its log, which is JSON already.
+RUNNING = {("serve",)}
 
 
 @pytest.mark.parametrize("verb", sorted(set(verbs()) - RUNNING), ids=" ".join)
 def test_every_verb_has_json(run: Run, verb: tuple[str, ...]) -> None:
-    """And a help text that says what it does."""
-    told = run(*verb, "--help").out
-    assert "--json" in told
+    """Where it prints data."""
+    assert "--json" in run(*verb, "--help").out
     assert run(*verb, "--json", "--no-such-option").code == 2
+
+
+@pytest.mark.parametrize("verb", verbs(), ids=" ".join)
+def test_every_verb_shows_an_example_of_itself(run: Run, verb: tuple[str, ...]) -> None:
+    """One that can be typed: its options are there."""
+    told = " ".join(run(*verb, "--help").out.split())
+    (example,) = re.findall(r"Example: (authz .*?)(?: \(|,|\.? ?$|\. )", told)
+    words = example.split()
+    assert words[: len(verb) + 1] == ["authz", *verb] or words[:3] == ["authz", "--config", "authz.toml"]
+    assert all(word in told.partition("Example:")[0] for word in words[len(verb) + 1 :] if word.startswith("--"))
 
 
 CHANGES = [

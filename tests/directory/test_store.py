@@ -295,12 +295,21 @@ CLAIM = "org"
         (("https://i", "a", None), ("https://i", "a", None), False),
         (("https://i", "a", CLAIM), ("https://i", "a", None), False),
         (("https://i", "a", None), ("https://i", "a", CLAIM), False),
+        ((None, None, CLAIM), (None, None, CLAIM), True),
+        (("https://i", "a", CLAIM), ("https://i", None, CLAIM), True),
+        (("https://i", None, CLAIM), ("https://j", "a", None), True),
+        (("https://i", None, None), ("https://i", "a", None), True),
+        (("https://i", "a", None), ("https://i", None, CLAIM), False),
+        (("https://i", None, CLAIM), ("https://i", "a", None), False),
+        (("https://i", "a", None), (None, "a", CLAIM), False),
+        (("https://i", "a", CLAIM), (None, None, CLAIM), False),
+        ((None, "b", CLAIM), ("https://i", "a", CLAIM), False),
     ],
 )
 def test_tokens_of_one_organization_are_never_good_for_another(
     store: Store, first: tuple[str | None, ...], second: tuple[str | None, ...], allowed: bool
 ) -> None:
-    """One issuer and audience for two needs a claim that tells them apart, in both; added or changed."""
+    """What two accept must not meet, and no tenant's own issuer may state another's name; added or changed."""
     one, two = (TokenSettings(issuer=each[0], audience=each[1], organization_claim=each[2]) for each in (first, second))
     store.add_organization(Organization(0, "one", (), token=one))
     plain = store.add_organization(Organization(0, "two", ()))
@@ -312,5 +321,15 @@ def test_tokens_of_one_organization_are_never_good_for_another(
             change()
             store.set_organization(plain)
         else:
-            with pytest.raises(StoreError, match="good for the other"):
+            with pytest.raises(StoreError, match="could name a user"):
                 change()
+
+
+def test_organization_whose_tokens_cross_anothers_can_be_switched_off(store: Store) -> None:
+    """An earlier version took settings that are refused now; what does not change them is no time to say so."""
+    token = TokenSettings(issuer="https://i", audience="a")
+    one, two = (store.add_organization(Organization(0, name, ())) for name in ("one", "two"))
+    store.set_organization(replace(one, token=token))
+    with store._transaction() as connection:
+        connection.exec_driver_sql("UPDATE organizations SET token_issuer = 'https://i', token_audience = 'a'")
+    assert not store.set_organization(replace(two, token=token, active=False)).active

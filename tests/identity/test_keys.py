@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from jwt.utils import to_base64url_uint
 from pki_factory import new_key
 
 from authz.errors import NotLoaded, Refused
@@ -265,6 +266,8 @@ def test_location_is_https_or_loopback(url: str, good: bool) -> None:
 
 
 SMALL = json.loads(RSAAlgorithm.to_jwk(new_key("rsa1024").public_key()))  # type: ignore[arg-type]
+RSA = json.loads(RSAAlgorithm.to_jwk(new_key("rsa2048").public_key()))  # type: ignore[arg-type]
+COSTLY = {**RSA, "e": to_base64url_uint((1 << 33) + 1).decode()}
 SECRET = {"kty": "oct", "k": "c2VjcmV0", "kid": "s"}
 
 
@@ -278,6 +281,7 @@ SECRET = {"kty": "oct", "k": "c2VjcmV0", "kid": "s"}
         ([{**EC, "kid": "a"}, {**EC, "kid": "b"}, {**EC, "kid": "b"}], {"a"}),
         ([{**EC, "kid": "a"}, SECRET], {"a"}),
         ([{**EC, "kid": "a"}, {**SMALL, "kid": "b"}], {"a"}),
+        ([{**EC, "kid": "a"}, {**RSA, "kid": "b"}, {**COSTLY, "kid": "c"}], {"a", "b"}),
         ([{**EC, "kid": "a"}, {**EC, "kid": "b", "use": "enc"}], {"a"}),
         ([{**EC, "kid": "a"}, {**EC, "kid": "b", "key_ops": ["sign"]}], {"a"}),
         ([{**EC, "kid": "a"}, {**EC, "kid": "b", "alg": "HS256"}], {"a"}),
@@ -291,7 +295,7 @@ SECRET = {"kty": "oct", "k": "c2VjcmV0", "kid": "s"}
     ],
 )
 def test_key_set_keeps_public_signing_keys_only(keys: Any, kids: set[str | None] | None) -> None:
-    """No secrets, no small keys, no other uses, no kid twice; none left is no key set."""
+    """No secrets, no small keys or costly ones, no other uses, no kid twice; none left is no key set."""
     data = json.dumps({"keys": keys}).encode()
     if kids is None:
         with pytest.raises(ValueError, match="key"):

@@ -7,6 +7,7 @@ import hmac
 import json
 import os
 import random
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,15 @@ async def test_key_withdrawn_ends_its_tokens(scene: Scene) -> None:
 async def test_organization_without_a_key_set_refuses(scene: Scene) -> None:
     """There is nothing to verify with."""
     assert await scene.ask(GOOD, organization=Organization(3, "none", ())) is Reason.TOKEN_KEYS_UNAVAILABLE
+
+
+@pytest.mark.parametrize("change", [{"issuer": None}, {"audience": None}])
+async def test_token_needs_issuer_and_audience_beside_the_claim(scene: Scene, change: dict[str, None]) -> None:
+    """The keys of an issuer sign tokens for everybody: what names the organization does not say for which service."""
+    settings = replace(scene.acme.token, organization_claim="org")
+    assert await scene.ask(token(org="acme"), organization=replace(scene.acme, token=settings)) == ALICE
+    loose = replace(scene.acme, token=replace(settings, **change))
+    assert await scene.ask(token(org="acme"), organization=loose) is Reason.IDENTITY_OF_ANOTHER_ORGANIZATION
 
 
 async def test_memory_of_tokens_is_bounded_in_octets(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

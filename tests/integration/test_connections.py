@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from dialing import Dial, bearer
@@ -80,6 +82,34 @@ def test_certificate_revoked_open_connection_is_denied_within_the_bound(
     assert_denied_within_the_bound(own_stage, connection)
 
 
+def test_certificate_revoked_open_connection_of_http_2_is_denied_within_the_bound(
+    own_stage: Stage, store: Store, curl: str
+) -> None:
+    """Every stream of it is a check of its own."""
+    streams = 80
+    url = f"https://{HOST}:{own_stage.envoy.port}/[1-{streams}]"
+    told = "%{http_code} %{http_version} %{num_connects}\\n"
+    command = curl_command(own_stage, curl, "alice", "--http2", "--rate", "1200/m", "--write-out", told, url)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        deadline = time.monotonic() + 60
+        while len(decisions(own_stage)) < 10 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        store.add_crl(own_stage.world.crl("issuing", "revoked", "alice", number=2), own_stage.world.mint.now)
+        changed = datetime.now(UTC)
+        answers = [line.split() for line in (running.stdout or [])]
+    assert {tuple(one) for one in answers[1:]} == {("200", "2", "0"), ("403", "2", "0")}
+    statuses = [one[0] for one in answers]
+    assert len(statuses) == streams
+    assert statuses == sorted(statuses)
+    allowed = [one["time"] for one in decisions(own_stage) if one["outcome"] == "allow"]
+    assert datetime.fromisoformat(allowed[-1]) < changed + timedelta(seconds=BOUND)
+
+
+def decisions(stage: Stage) -> list[dict[str, str]]:
+    """What the service has logged of its decisions, in order."""
+    return [json.loads(line) for line in list(stage.service.log) if '"event":"decision"' in line]
+
+
 def assert_denied_within_the_bound(stage: Stage, connection: Connection) -> None:
     """Every request that begins later than the bound is denied, and so are those after it."""
     changed = time.monotonic()
@@ -104,22 +134,28 @@ def test_http_version_is_checked_alike(stage: Stage, curl: str, protocol: str, c
 
 def run_curl(stage: Stage, curl: str, certificate: str, *options: str) -> str:
     """What curl writes, the body left out, as alice with somebody's certificate."""
+    command = curl_command(stage, curl, certificate, *options, f"https://{HOST}:{stage.envoy.port}/")
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def curl_command(stage: Stage, curl: str, certificate: str, *options: str) -> list[str]:
+    """A call of curl as alice with somebody's certificate."""
     folder, port = stage.world.folder, stage.envoy.port
-    command = [curl, "--silent", "--show-error", "--output", "/dev/null", "--cacert", str(folder / "roots.pem")]
-    command += ["--cert", str(folder / f"{certificate}.pem"), "--key", str(folder / f"{certificate}.key")]
-    command += [
-        "--connect-to",
-        f"{HOST}:{port}:127.0.0.1:{port}",
-        "--header",
-        f"authorization: Bearer {stage.token('alice')}",
-    ]
-    done = subprocess.run([*command, *options, f"https://{HOST}:{port}/"], capture_output=True, text=True, check=True)
-    return done.stdout
+    files = {"--cacert": "roots.pem", "--cert": f"{certificate}.pem", "--key": f"{certificate}.key"}
+    command = [curl, "--silent", "--show-error", "--output", "/dev/null"]
+    for option, name in files.items():
+        command += [option, str(folder / name)]
+    command += ["--connect-to", f"{HOST}:{port}:127.0.0.1:{port}"]
+    return [*command, "--header", f"authorization: Bearer {stage.token('alice')}", *options]
 
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
-def test_certificate_request_has_an_empty_ca_list(stage: Stage, openssl: str, version: str) -> None:
+@pytest.mark.parametrize("level", ["stage", "request_level_stage"])
+def test_certificate_request_has_an_empty_ca_list(
+    request: pytest.FixtureRequest, openssl: str, version: str, level: str
+) -> None:
     """A client is asked for a certificate, and no CA names are sent that it might filter by."""
+    stage: Stage = request.getfixturevalue(level)
     command = [openssl, "s_client", "-connect", f"127.0.0.1:{stage.envoy.port}", version, "-msg"]
     done = subprocess.run(command, input="", capture_output=True, text=True, check=False, timeout=30)
     assert "CertificateRequest" in done.stdout

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import socketserver
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from dialing import Dial, bearer
+from dialing import Dial, bearer, paused
+from second_envoy import SecondEnvoy
 
 from authz.demo import Stage
-from authz.demo.processes import envoy_binary, envoy_config
+from authz.demo.client import ask, client_context
+from authz.demo.mint import HOST
+from authz.demo.processes import envoy_binary, envoy_config, running
 from authz.directory import Store
 from authz.pki import Certificate
 from authz.reasons import Reason
@@ -72,14 +75,75 @@ def test_service_killed_leaves_a_socket_that_the_next_takes_over(own_stage: Stag
 
 def test_service_paused_is_503(own_stage: Stage, dial: Dial) -> None:
     """A service that hangs is not waited for, and not guessed for."""
-    process = own_stage.service.process
-    assert process is not None
-    process.send_signal(signal.SIGSTOP)
-    try:
+    with paused(own_stage):
         assert status(own_stage, dial) == 503
         assert own_stage.application.requests == 0
-    finally:
-        process.send_signal(signal.SIGCONT)
+
+
+ANSWERS = {
+    "closes without a word": b"",
+    "says garbage": b"\x16\x03\x01 200 OK\r\n\r\n",
+    "ends within its headers": b"HTTP/1.1 200 OK\r\nx-authz-user: al",
+    "ends within its body": b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx",
+    "fails": b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n",
+    "hangs": None,
+    "drips": b"HTTP/1.1 200 OK\r\n",
+}
+
+
+class Ailing(socketserver.ThreadingUnixStreamServer):
+    """Stands where the service should, and answers every question with `answer`; None and an open end never end."""
+
+    daemon_threads = True
+    answer: bytes | None = b""
+    open_end = False
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), _Ailing)
+        self.gone = threading.Event()
+
+
+class _Ailing(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        server = self.server
+        assert isinstance(server, Ailing)
+        asked = list(iter(self.rfile.readline, b"\r\n"))
+        if asked and server.answer is not None:
+            self.wfile.write(server.answer)
+        if server.answer is None or server.open_end:
+            server.gone.wait(30)
+
+
+@pytest.fixture(scope="module")
+def ailing(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SecondEnvoy, Ailing]]:
+    """An Envoy that asks somebody else than the service."""
+    folder = tmp_path_factory.mktemp("ailing")
+    with Ailing(folder / "authz.sock") as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        proxy = SecondEnvoy(stage, folder, socket=folder / "authz.sock")
+        with running(proxy):
+            yield proxy, server
+        server.gone.set()
+        server.shutdown()
+
+
+@pytest.mark.parametrize("how", list(ANSWERS))
+def test_service_that_crashes_within_a_check_is_503(stage: Stage, ailing: tuple[SecondEnvoy, Ailing], how: str) -> None:
+    """Whatever is not wholly an answer is none, and the application never hears of the request."""
+    proxy, server = ailing
+    server.answer, server.open_end = ANSWERS[how], how == "drips"
+    context = client_context(stage.world.folder / "roots.pem", stage.world.folder / "alice.pem")
+    before = stage.application.requests
+    assert ask(proxy.port, context, HOST, bearer(stage, "alice")).status == 503
+    assert stage.application.requests == before
+
+
+def test_service_that_allows_is_believed_there(stage: Stage, ailing: tuple[SecondEnvoy, Ailing]) -> None:
+    """The refusals above are of what it says, and of nothing else."""
+    proxy, server = ailing
+    server.answer, server.open_end = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", False
+    context = client_context(stage.world.folder / "roots.pem", stage.world.folder / "alice.pem")
+    assert ask(proxy.port, context, HOST, bearer(stage, "alice")).status == 200
 
 
 def test_directory_gone_is_503_and_recovers(own_stage: Stage, dial: Dial) -> None:

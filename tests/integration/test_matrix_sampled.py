@@ -17,18 +17,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from matrix_oracle import CERTIFICATES, ENFORCEMENTS, FORMS, HOSTS, REGISTRATIONS, SCOPES, Cell, oracle
 from pki_factory import Authority, Minted, chain_pem
-from test_matrix import (
-    CERTIFICATES,
-    ENFORCEMENTS,
-    HEADERS,
-    HOSTS,
-    IDENTITIES,
-    REGISTRATIONS,
-    SCOPES,
-    Cell,
-    oracle,
-)
 
 from authz.demo import service_settings
 from authz.demo.client import Answer, ask, client_context
@@ -53,6 +43,11 @@ ROOT, EVIL_ROOT = (Authority.root("Root", **LIFE) for _ in range(2))
 CA, EVIL_CA = (root.intermediate("CA", **LIFE) for root in (ROOT, EVIL_ROOT))
 WITHDRAWN_CA, SILENT_CA = (ROOT.intermediate(name, **LIFE) for name in ("Withdrawn CA", "Silent CA"))
 BOB = CA.leaf("bob", **LIFE)
+
+
+# What a client can try of the header's states, and of what is said of the user where Envoy verifies his token.
+HEADERS = ("as made", "twice", "another beside", "twin beside", "stated otherwise", "swapped")
+IDENTITIES = tuple(f"payload: {stated}" for stated in FORMS["payload"])
 
 
 def through_envoy(cell: Cell) -> bool:
@@ -119,8 +114,8 @@ class Played:
     @property
     def user(self) -> str:
         """Whom the token names."""
-        name = IDENTITIES[self.cell.identity][0]
-        return f"ALICE{self.number}" if name == "ALICE" else f"{name}{self.number}"
+        named = self.cell.stated if self.cell.stated in {"nobody", "ALICE"} else "alice"
+        return f"{named}{self.number}"
 
 
 def play(number: int, cell: Cell) -> Played:
@@ -197,20 +192,33 @@ class Theatre:
             certificate.write_text(chain_pem(*one.chain))
             certificate.with_suffix(".key").write_text(one.chain[0].key_pem)
         context = client_context(self.folder / "roots.pem", certificate if one.chain else None)
-        bound = {"shown": thumbprint(one.leaf.certificate), "other": thumbprint(BOB.certificate)}
-        confirmation = bound.get(IDENTITIES[one.cell.identity][1])
-        claims = {"org": one.organization, "cnf": confirmation and {"x5t#S256": confirmation}}
-        headers = [("authorization", f"Bearer {self.mint.token(one.user, **claims)}"), *self.spoof(one)]
-        return ask(self.envoy.port, context, one.host, headers)
+        headers = [("authorization", f"Bearer {token}") for token in self.tokens(one)]
+        return ask(self.envoy.port, context, one.host, [*headers, *self.spoof(one)])
+
+    def tokens(self, one: Played) -> list[str]:
+        """What the client shows of the user: a token, none, or two."""
+        stated, where = one.cell.stated, one.organization
+        if stated == "the other organization's alice":
+            where = {"acme": "evil", "evil": "acme"}.get(where.partition("-")[0], "acme") + f"-{one.cell.scope}"
+        confirmations = {
+            "alice, bound": {"x5t#S256": thumbprint(one.leaf.certificate)},
+            "alice, bound elsewhere": {"x5t#S256": thumbprint(BOB.certificate)},
+            "alice, bound otherwise": {"jkt": thumbprint(one.leaf.certificate)},
+        }
+        lifetime = timedelta(minutes=-5 if stated == "expired" else 5)
+        token = self.mint.token(one.user, lifetime=lifetime, org=where, cnf=confirmations.get(stated))
+        return [token] * {"none": 0, "twice": 2}.get(stated, 1)
 
     def spoof(self, one: Played) -> list[tuple[str, str]]:
         """What the client adds: the strongest there is, a certificate that would be the right one."""
-        forged = present(one.leaf.der, [CA.der]).decode()
+        forged, digest = present(one.leaf.der, [CA.der]).decode(), one.leaf.sha256.hex()
         return {
             "as made": [],
             "twice": [("x-forwarded-client-cert", forged)],
             "another beside": [("client-cert", ":AA==:")],
             "twin beside": [("x_forwarded_client_cert", forged)],
+            "stated otherwise": [("x-authz-peer", f"sha256={digest}")],
+            "swapped": [("x-forwarded-client-cert", forged), ("x-authz-peer", f"sha256={digest}")],
         }[one.cell.header]
 
 

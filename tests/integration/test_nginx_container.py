@@ -22,6 +22,7 @@ from test_nginx_connections import (  # noqa: F401 - the tests, and their fixtur
     test_refusal_tells_the_client_the_public_code_only,
     test_registration_retired_open_connection_is_denied_within_the_bound,
     test_resumed_session_is_still_checked,
+    test_service_paused_is_500,
     test_service_stopped_is_500_and_recovers,
     test_session_is_not_resumed,
     test_shipped_configuration_validates_without_a_warning,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 from authz.demo import Stage
+from authz.demo.client import Answer
 from authz.demo.rows import ROWS, Row
 
 pytestmark = pytest.mark.envoy
@@ -44,13 +47,26 @@ def test_refusal_tells_the_client_the_public_code_only(stage: Stage) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_demo_once_exits_zero_when_all_rows_hold(stage: Stage) -> None:
-    """The command itself shows the table, and its exit code says that all is well."""
-    done = subprocess.run(
-        [sys.executable, "-m", "authz", "demo", "--once"], capture_output=True, text=True, check=False
-    )
+@pytest.mark.parametrize("level", [(), ("--request-level",)], ids=["strict", "request-level"])
+def test_demo_once_exits_zero_when_all_rows_hold(stage: Stage, level: tuple[str, ...]) -> None:
+    """The command itself tells every row, where Envoy refuses by alert and where it does not."""
+    command = [sys.executable, "-m", "authz", "demo", "--once", "--json", *level]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{len(ROWS)} of {len(ROWS)} as expected" in done.stdout
+    assert f"{len(ROWS)} of {len(ROWS)} as expected" in done.stderr
+    told = json.loads(done.stdout)
+    assert [one["request"] for one in told] == [row.what for row in ROWS]
+    alerts = [one["reason"] for one in told if one["answer"] == "alert"]
+    assert len(alerts) == (0 if level else sum(row.expected == "alert" for row in ROWS))
+    assert all("alert" in one for one in alerts)
+
+
+def test_demo_once_prints_a_table(stage: Stage) -> None:
+    """For people."""
+    command = [sys.executable, "-m", "authz", "demo", "--once"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(re.findall(r"^ok  ", done.stdout, re.MULTILINE)) == len(ROWS)
 
 
 def test_row_that_differs_is_told_apart(stage: Stage) -> None:
@@ -59,3 +75,6 @@ def test_row_that_differs_is_told_apart(stage: Stage) -> None:
     assert not ROWS[1].holds(answer, reason)
     assert not Row("", "alice", "alice", 200, arrives=(("x-authz-user", "bob"),)).holds(answer, reason)
     assert not Row("", "alice", "alice", 200, spoofs=(("x", "alice"),)).holds(answer, reason)
+    refused = next(row for row in ROWS if row.expected == "alert")
+    assert not refused.holds(answer, reason)
+    assert not refused.holds(Answer(alert="eof occurred in violation of protocol"), "")

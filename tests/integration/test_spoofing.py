@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+import time
 
 import pytest
 from dialing import Dial, bearer
 
 from authz.demo import Stage
-from authz.demo.client import Connection
+from authz.demo.client import Connection, ask, client_context
 from authz.demo.mint import HOST
 from authz.headers import KNOWN_HEADERS, present
 
@@ -48,6 +50,17 @@ def test_spoofed_xfcc_beside_the_own_certificate_is_replaced(stage: Stage, dial:
 def test_underscore_twin_is_rejected_by_the_proxy(stage: Stage, dial: Dial, name: str) -> None:
     """A name that servers fold into a trusted one does not get in."""
     assert dial(stage, "alice").get(headers=[*bearer(stage, "alice"), (name, "root")]).status == 400
+
+
+@pytest.mark.parametrize("name", ["x-forwarded-client-cert", "x-authz-peer", "x-authz-payload"])
+@pytest.mark.parametrize("space", [" ", "\t"])
+def test_space_between_name_and_colon_is_rejected_by_the_proxy(stage: Stage, dial: Dial, name: str, space: str) -> None:
+    """Another spelling of a trusted name."""
+    tls = dial(stage, "bob").tls
+    (_, token), *_ = bearer(stage, "alice")
+    spoof = f"{name}{space}: {alices_header(stage)}"
+    tls.sendall(f"GET / HTTP/1.1\r\nhost: {HOST}\r\nauthorization: {token}\r\n{spoof}\r\n\r\n".encode())
+    assert tls.recv(65536).startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize("name", ["x-authz-user", "x-authz-binding", "x-authz-peer", "x-authz-payload", "X-AUTHZ-USER"])
@@ -104,6 +117,26 @@ def test_large_header_of_the_client_does_no_harm(stage: Stage, dial: Dial) -> No
     """150 KB of a spoofed header are Envoy's to refuse."""
     answer = dial(stage, "alice").get(headers=[*bearer(stage, "alice"), ("x-forwarded-client-cert", "A" * 150_000)])
     assert answer.status == 431
+
+
+def test_fat_chain_of_the_client_is_refused_by_the_service_with_a_reason(stage: Stage) -> None:
+    """Envoy hands over whatever a handshake holds; the limit, and the word for it, are ours.
+
+    The answer need not arrive: BoringSSL fails to write a session ticket that holds so long a chain.
+    """
+    folder, before = stage.world.folder, stage.application.requests
+    pem = (folder / "alice.pem").read_text()
+    issuing = pem[pem.rindex("-----BEGIN") :]
+    (folder / "fat.pem").write_text(pem + issuing * 130)
+    (folder / "fat.key").write_bytes((folder / "alice.key").read_bytes())
+    context = client_context(folder / "roots.pem", folder / "fat.pem")
+    with contextlib.suppress(ConnectionError):
+        assert ask(stage.proxy.port, context, HOST, bearer(stage, "alice")).status == 403
+    deadline = time.monotonic() + 30
+    while not any('"reason":"header_too_large"' in line for line in list(stage.service.log)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert stage.application.requests == before
 
 
 @pytest.mark.parametrize("path", ["/a%2Fb/..%2fc", "//x", "/v1/check/../../", "/healthz", "/metrics", "/v1/verify"])

@@ -234,6 +234,14 @@ def test_deltas_that_disagree_about_their_order_count_when_they_list() -> None:
     assert revoked(complete(HELD), delta(REMOVED, number=5, issued=-2), delta(HELD, number=4, issued=-1))
 
 
+def test_deltas_that_disagree_about_their_order_must_all_remove() -> None:
+    """To one of the two nothing has changed since the complete CRL, which lists the leaf."""
+    removes, silent = delta(REMOVED, number=6, issued=-2), delta(number=5, issued=-1)
+    assert revoked(complete(HELD), removes, silent)
+    assert revoked(complete(HELD), silent, removes)
+    assert good(complete(HELD), removes, delta(REMOVED, number=5, issued=-1))
+
+
 def test_delta_does_not_revive_an_expired_complete_crl() -> None:
     """The base itself must be current."""
     assert ask(complete(until=-1), delta()).problem

@@ -54,6 +54,11 @@ DIFFERENCES: tuple[Difference, ...] = (
         "RFC 5280 section 6.1: each path is validated for itself, and the one through the other certificate is good;"
         " OpenSSL does not try a second one",
     ),
+    Difference("accept", "cross-signed CA", "CA of version 1", "RFC 5280 section 6.1: the same"),
+    Difference(
+        "accept", "", "anchor of version 1",
+        "RFC 5280 section 6.1.4 (k): of the older versions it is told out of band who is a CA, here by the operator",
+    ),
     Difference("refuse", "", "leaf's key too short", "NIST SP 800-131A: no RSA key below 2,048 bits, whosever it is"),
     Difference("refuse", "plain", "salt too long", "RFC 4055 section 3.1: a salt has a digest's length"),
     Difference(

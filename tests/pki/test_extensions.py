@@ -152,6 +152,17 @@ def test_extension_given_twice_is_malformed() -> None:
     assert (caught.value.reason, caught.value.certificate) == (Reason.CERTIFICATE_MALFORMED, odd.der)
 
 
+@pytest.mark.parametrize("size", [125, 126, 127, 128, 300])
+def test_long_subtree_is_read_and_its_distance_seen(size: int) -> None:
+    """Around the length from which on DER writes lengths otherwise."""
+    base = tlv(0x86, b"a" * size)
+    near, far = (sequence(tlv(0xA0, sequence(base, end), sequence(base))) for end in (b"", bytes.fromhex("800101")))
+    assert len(read(raw("2.5.29.30", near.hex())).permitted) == 2
+    with pytest.raises(Refused) as caught:
+        read(raw("2.5.29.30", far.hex()))
+    assert caught.value.reason is Reason.NAME_CONSTRAINT_UNSUPPORTED
+
+
 @pytest.mark.parametrize("distance", ["800101", "810101"])
 def test_subtree_with_a_distance_is_unsupported(distance: str) -> None:
     """Minimum and maximum (section 4.2.1.10), which the library reads past."""

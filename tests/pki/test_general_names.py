@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from pki_factory import name
+from pki_handmade import tlv
 
 from authz.pki.general_names import KINDS, comparable_names, names_of
 from authz.pki.names import Name
@@ -124,6 +125,28 @@ def test_names_of_a_certificate_are_alternatives_subject_and_its_addresses() -> 
     found = names_of([MAIL("a@host.test"), x509.DirectoryName(name("d"))], subject)
     assert [one.text for one in found] == ["a@host.test", "CN=d", "E=s@host.test", "s@host.test"]
     assert names_of([], Name(x509.Name([]))) == ()
+
+
+def mailbox(value: bytes) -> x509.OtherName:
+    """An SmtpUTF8Mailbox of that value, in DER."""
+    return x509.OtherName(x509.ObjectIdentifier("1.3.6.1.5.5.7.8.9"), value)
+
+
+def test_address_beyond_ascii_is_an_address_too() -> None:
+    """RFC 9598 section 6: constraints of the e-mail kind apply to it; a host that is not in A-labels is in none."""
+    address = "\u533b\u751f@host.test"
+    found = names_of([mailbox(tlv(0x0C, address.encode()))], Name(x509.Name([])))
+    assert [one.kind[0] for one in found] == [x509.OtherName, MAIL]
+    assert KINDS[MAIL].name(found[1].value) == ("\u533b\u751f", "host.test")
+    with pytest.raises(ValueError, match="not well-formed"):
+        KINDS[MAIL].name("u@\u533b.test")
+
+
+@pytest.mark.parametrize("value", [b"", b"\x16\x01a", b"\x0c\x01\xff", b"\x0c\x01aa"])
+def test_address_beyond_ascii_of_another_form_is_an_error(value: bytes) -> None:
+    """RFC 9598 section 3: one UTF8String."""
+    with pytest.raises(ValueError, match=r"DER|utf-8"):
+        names_of([mailbox(value)], Name(x509.Name([])))
 
 
 def test_other_names_are_of_the_kind_of_their_type() -> None:

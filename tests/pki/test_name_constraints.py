@@ -20,6 +20,7 @@ from authz.reasons import Reason
 ROOT = Authority.root()
 DNS, MAIL, URI, DIRECTORY = x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier, x509.DirectoryName
 UPN = x509.OtherName(x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3"), b"\x0c\x01a")
+UTF8_MAIL = x509.OtherName(x509.ObjectIdentifier("1.3.6.1.5.5.7.8.9"), b"\x0c\x0c\xc3\xa9@evil.test")
 XMPP = x509.OtherName(x509.ObjectIdentifier("1.3.6.1.5.5.7.8.5"), b"\x0c\x01a")
 PEOPLE = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "People")])
 ALICE = x509.Name([*PEOPLE, x509.NameAttribute(NameOID.COMMON_NAME, "alice")])
@@ -47,7 +48,11 @@ def named(issuer: Authority, *names: str | x509.GeneralName, subject: str | x509
         ([DNS("a.test")], [], ["a.test"], "x", None),
         ([DNS("a.test")], [], ["a.test", "b.test"], "x", OUT),
         ([DNS("a.test"), DNS("b.test")], [], ["x.b.test"], "x", None),
-        ([DNS("a.test")], [], [MAIL("u@b.test")], "x", None),
+        ([DNS("a.test")], [], [MAIL("u@b.test"), UTF8_MAIL], "x", None),
+        ([MAIL("evil.test")], [], [UTF8_MAIL], "x", None),
+        ([MAIL("a.test")], [], [UTF8_MAIL], "x", OUT),
+        ([], [MAIL("evil.test")], [UTF8_MAIL], "x", OUT),
+        ([UTF8_MAIL], [], [UTF8_MAIL], "x", UNSUPPORTED),
         ([], [DNS("a.test")], ["b.test"], "x", None),
         ([], [DNS("b.test"), DNS("a.test")], ["a.test"], "x", OUT),
         ([DNS("a.test")], [DNS("b.a.test")], ["b.a.test"], "x", OUT),

@@ -13,7 +13,7 @@ from pki_handmade import CN, handmade, raw_name, sequence, tlv
 
 from authz.errors import Refused
 from authz.pki.certificate import Certificate
-from authz.pki.names import Name, prepare
+from authz.pki.names import _MAPPED, Name, prepare
 from authz.reasons import Reason
 
 T = _ASN1Type
@@ -66,6 +66,12 @@ def test_prepared_text_is_prepared(text: str) -> None:
     assert prepare(prepare(text)) == prepare(text)
 
 
+def test_prepared_character_holds_nothing_that_is_mapped() -> None:
+    """Of all there are: what becomes a space, or nothing, is gone (RFC 4518 section 2.2), though it is mapped once."""
+    found = {one for code in range(0x110000) if not 0xD800 <= code < 0xE000 for one in prepare(chr(code))}
+    assert found.isdisjoint(map(chr, _MAPPED))
+
+
 @pytest.mark.parametrize(
     "kind", [T.PrintableString, T.T61String, T.IA5String, T.VisibleString, T.BMPString, T.UniversalString]
 )
@@ -84,6 +90,11 @@ def test_other_type_of_value_is_compared_as_it_stands() -> None:
     bits, text = raw_name(b"\0ab", 0x03), raw_name(b"\0ab", 0x0C)
     assert Name.read(bits) == Name.read(bits)
     assert Name.read(bits) != Name.read(text)
+
+
+def test_value_of_an_odd_tag_is_never_taken_for_text() -> None:
+    """A tag of zero, and a length that is a letter: octet by octet what such a text is prepared to."""
+    assert Name.read(raw_name(b"x" * 97, 0x00)) != Name.read(raw_name(b"a" + b"x" * 97))
 
 
 def test_attribute_types_that_differ_are_different() -> None:

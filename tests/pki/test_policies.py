@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Iterable
 
 import pytest
@@ -9,6 +11,7 @@ from cryptography import x509
 from pki_factory import Authority, Minted
 from pki_handmade import sequence, tlv
 from pki_outcome import parsed, reason
+from policy_tree import Inputs, Stated, Tree
 
 from authz.errors import Refused
 from authz.pki.budget import Budget
@@ -57,14 +60,14 @@ def inhibit(after: int) -> Extension:
     return x509.InhibitAnyPolicy(after), True
 
 
-def outcome(policy: ValidationPolicy, *levels: Iterable[Extension]) -> Reason | None:
+def outcome(policy: ValidationPolicy, *levels: Iterable[Extension], budget: Budget | None = None) -> Reason | None:
     """What becomes of a path of which each certificate, from the one under the anchor on, has these extensions."""
     *cas, last = levels
     issuer, pool = ROOT, []
     for number, extensions in enumerate(cas):
         issuer = issuer.intermediate(f"CA {number}", extensions=list(extensions))
         pool.append(issuer)
-    return reason(issuer.leaf(extensions=list(last)), *pool, anchors=[ROOT], policy=policy)
+    return reason(issuer.leaf(extensions=list(last)), *pool, anchors=[ROOT], policy=policy, budget=budget)
 
 
 PLAIN = ValidationPolicy()
@@ -162,7 +165,16 @@ def test_doubling_mappings_cost_their_number_and_not_its_power() -> None:
     """Eight CAs of eight policies, each mapped to each: 8^8 nodes as a tree, 64 mappings a level as a graph."""
     path, budget = parsed(*doubling(8, 8)), Budget()
     check_policies(path, EXPLICIT, budget)
-    assert Budget().policy_nodes - budget.policy_nodes == 8 * 64 + 7 * 16 + 16 + 9
+    assert Budget().policy_nodes - budget.policy_nodes == 8 * 64 + 9 * 8
+
+
+def test_ten_certificates_of_a_hundred_policies_fit_the_librarys_budget() -> None:
+    """Which is what its number was chosen for; of one more there is one node too few."""
+    names = [f"1.2.3.{number}" for number in range(100)]
+    stated, budget = [policies(*names)], Budget()
+    assert outcome(EXPLICIT, *[stated] * 10, budget=budget) is None
+    assert budget.policy_nodes == 0
+    assert outcome(EXPLICIT, *[stated] * 10, ON_A) is Reason.BUDGET_EXCEEDED
 
 
 @pytest.mark.parametrize("service", [True, False])
@@ -173,3 +185,46 @@ def test_mappings_beyond_the_budget_are_refused(service: bool) -> None:
         check_policies(parsed(*doubling(12, 10)), EXPLICIT, budget)
     assert caught.value.reason is Reason.BUDGET_EXCEEDED
     assert -200 <= budget.policy_nodes < 0
+
+
+def drawn_certificate(drawn: random.Random, *, last: bool) -> Stated:
+    """Any of three policies and anyPolicy, mapped and limited at random."""
+    names = [A, B, C]
+    stated = frozenset(one for one in [*names, ANY_POLICY] if drawn.random() < 0.5)
+    pairs = {(drawn.choice(names), drawn.choice(names)) for _ in range(drawn.choice([0, 1, 3]))}
+    limits = [drawn.randint(0, 3) if drawn.random() < 0.2 else None for _ in range(3)]
+    policies_or_none = stated if drawn.random() < 0.93 else None
+    return Stated(policies_or_none, () if last else tuple(sorted(pairs)), *limits, self_issued=drawn.random() < 0.2)
+
+
+def minted(one: Stated) -> Minted:
+    """A certificate that states as much; who issued it has no say in policies."""
+    stated: list[Extension] = []
+    if one.policies is not None:
+        stated += [policies(*sorted(one.policies))]
+    if one.mappings:
+        stated += [mappings(*one.mappings)]
+    if (one.explicit, one.no_mapping) != (None, None):
+        stated += [constraints(one.explicit, one.no_mapping)]
+    if one.no_any is not None:
+        stated += [inhibit(one.no_any)]
+    return ROOT.intermediate("Root" if one.self_issued else "CA", extensions=stated)
+
+
+def test_graph_decides_as_the_tree_of_rfc5280_does() -> None:
+    """On paths drawn at random, with every input of section 6.1.1; both verdicts are met often."""
+    drawn, verdicts = random.Random(9618), Counter[bool]()
+    for _ in range(1_000):
+        length = drawn.randint(1, 5)
+        path = [drawn_certificate(drawn, last=depth == length - 1) for depth in range(length)]
+        wanted = frozenset(one for one in (A, B, "1.2.9") if drawn.random() < 0.6) or frozenset({ANY_POLICY})
+        flags = [drawn.random() < share for share in (0.7, 0.1, 0.15)]
+        policy = ValidationPolicy(wanted, *flags)
+        try:
+            check_policies(parsed(*map(minted, path)), policy, Budget())
+            found = True
+        except Refused:
+            found = False
+        assert found is Tree(length, Inputs(wanted, *flags)).accepts(path), (path, policy)
+        verdicts[found] += 1
+    assert min(verdicts.values()) > 300

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
-from authz.pki.validation_policy import CLIENT_AUTH, CRL_SIGNER_POLICY, DEFAULT_POLICY, SERVICE_POLICY
+from authz.pki.validation_policy import (
+    CLIENT_AUTH,
+    CRL_SIGNER_POLICY,
+    DEFAULT_POLICY,
+    SERVICE_POLICY,
+    ValidationPolicy,
+)
+
+PAGE = Path(__file__).parents[2] / "docs" / "validation.md"
 
 
 def test_service_demands_the_purpose_in_words() -> None:
@@ -24,3 +33,10 @@ def test_policy_cannot_be_changed() -> None:
     """It is shared by every check."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         DEFAULT_POLICY.require_explicit_policy = True  # type: ignore[misc]
+
+
+def test_every_field_stands_in_the_documentation_in_its_order() -> None:
+    """One row each."""
+    table = PAGE.read_text(encoding="utf-8").partition("| field | default | meaning |")[2].partition("\n\n")[0]
+    rows = [line.split("`")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert rows == [field.name for field in dataclasses.fields(ValidationPolicy)]

@@ -6,7 +6,7 @@ import pytest
 from pki_factory import NOW, Authority
 
 from authz.errors import Refused
-from authz.pki import ValidationPolicy, verify_chain
+from authz.pki import AlgorithmRules, ValidationPolicy, verify_chain
 from authz.reasons import Reason
 
 ROOT = Authority.root()
@@ -43,27 +43,49 @@ def test_anchors_empty_trust_nobody() -> None:
     assert caught.value.reason is R.TRUST_ANCHORS_MISSING
 
 
-def test_policy_is_obeyed() -> None:
-    """Here a path length of none."""
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (ValidationPolicy(max_path_length=0), R.PATH_LENGTH_EXCEEDED),
+        (ValidationPolicy(extended_key_usage="1.3.6.1.5.5.7.3.1"), R.EXTENDED_KEY_USAGE_NOT_ALLOWED),
+        (ValidationPolicy(require_explicit_policy=True), R.POLICY_NOT_ALLOWED),
+        (ValidationPolicy(algorithms=AlgorithmRules(keys=frozenset({"rsa"}))), R.ALGORITHM_NOT_ALLOWED),
+    ],
+)
+def test_policy_is_obeyed(policy: ValidationPolicy, expected: Reason) -> None:
+    """Every part of it; what each means stands with the module that applies it."""
     with pytest.raises(Refused) as caught:
-        verify_chain(
-            ALICE.der,
-            pool=[CA.der],
-            anchors=[ROOT.der],
-            at=NOW,
-            policy=ValidationPolicy(max_path_length=0),
-            check_revocation=False,
-        )
-    assert caught.value.reason is R.PATH_LENGTH_EXCEEDED
+        verify_chain(ALICE.der, pool=[CA.der], anchors=[ROOT.der], at=NOW, policy=policy, check_revocation=False)
+    assert caught.value.reason is expected
 
 
 @pytest.mark.parametrize("der", [b"", b"x", b"0\x00", ALICE.der[:-1], ALICE.der + b"\x00"])
 def test_octets_that_are_no_certificate_are_malformed(der: bytes) -> None:
-    """Cut short, padded, or nothing at all; as leaf, in the pool, as anchor."""
+    """Cut short, padded, or nothing at all; as leaf, as anchor, and in the pool where no other reason is better."""
     for leaf, pool, anchors in ((der, [], [ROOT.der]), (ALICE.der, [der], [ROOT.der]), (ALICE.der, [], [der])):
         with pytest.raises(Refused) as caught:
             verify_chain(leaf, pool=pool, anchors=anchors, at=NOW, check_revocation=False)
-        assert caught.value.reason is R.CERTIFICATE_MALFORMED
+        assert (caught.value.reason, caught.value.certificate) == (R.CERTIFICATE_MALFORMED, der)
+
+
+@pytest.mark.parametrize("der", [b"", b"x", ALICE.der[:-1]])
+def test_octets_in_the_pool_that_are_no_certificate_harm_nobody(der: bytes) -> None:
+    """A stranger like any other; what is wrong with the way there is told before it."""
+    pool = [der, CA.der, der + b"\x00"]
+    assert verify_chain(ALICE.der, pool=pool, anchors=[ROOT.der], at=NOW, check_revocation=False).leaf.der == ALICE.der
+    with pytest.raises(Refused) as caught:
+        verify_chain(ALICE.der, pool=pool, anchors=[ROOT.der], at=NOW)
+    assert caught.value.reason is R.REVOCATION_UNKNOWN
+
+
+def test_too_many_certificates_are_refused_unread() -> None:
+    """Copies do not count; a bag that is too large is not even parsed."""
+    pool = [number.to_bytes(2, "big") for number in range(250)]
+    given = {"anchors": [ROOT.der], "at": NOW, "check_revocation": False}
+    assert verify_chain(ALICE.der, pool=[*pool[1:], CA.der, *pool[1:]], **given).leaf.der == ALICE.der
+    with pytest.raises(Refused) as caught:
+        verify_chain(ALICE.der, pool=[*pool, CA.der], **given)
+    assert caught.value.reason is R.TOO_MANY_CERTIFICATES
 
 
 def test_octets_that_are_no_crl_are_malformed() -> None:

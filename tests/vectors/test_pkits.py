@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from vectors_at import vector_file
 
 from authz.errors import Refused
-from authz.pki import Budget, Certificate, Crl, CrlStore, TrustStore, ValidationPolicy, verify_path
+from authz.pki import Budget, Certificate, Crl, CrlStore, TrustStore, ValidationPolicy, verify_chain, verify_path
 from authz.pki.crl_image import make_image, open_image
 
 pytestmark = pytest.mark.vectors
@@ -125,6 +125,31 @@ def test_pkits_with_crls_by_their_images_gives_the_expected_result(test: dict[st
     crls = [one for one in map(small_form, test["crls"]) if one is not None]
     expected = test["should_validate"] and test["number"] not in DSA
     assert verifies(test, pool, CrlStore(crls)) is expected
+
+
+def test_pkits_everybody_is_181_cas_one_of_them_unreadable_and_173_crls() -> None:
+    """With whose octets given as they are, to somebody who cannot read all of them, a test verifies too."""
+    cas = sorted({name for one in PKITS["tests"] for name in one["intermediates"]})
+    crls = sorted({name for one in PKITS["tests"] for name in one["crls"]})
+    read, store = everybody()
+    # Two of the CRLs are the same octets.
+    assert (len(cas), len(crls), len(read), len(store)) == (181, 173, 180, 172)
+    test = next(one for one in PKITS["tests"] if one["should_validate"])
+    path = verify_chain(
+        certificate(test["end_entity"]).der,
+        pool=[(DATA / "certs" / f"{name}.crt").read_bytes() for name in cas],
+        anchors=[certificate(test["trust_anchor"]).der],
+        crls=[(DATA / "crls" / f"{name}.crl").read_bytes() for name in crls],
+        at=AT,
+        policy=policy_of(test),
+    )
+    assert path.leaf == certificate(test["end_entity"])
+
+
+def test_pkits_tests_are_all_there() -> None:
+    """A shorter file would prove less."""
+    assert len(PKITS["tests"]) == 249
+    assert sorted(one["number"] for one in PKITS["tests"] if one["number"] in DSA) == sorted(DSA)
 
 
 def test_pkits_crls_have_images_but_for_those_that_nobody_signed() -> None:

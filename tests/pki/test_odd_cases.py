@@ -1,0 +1,244 @@
+"""The odd cases of docs/validation.md, each as the page says: to the library's default policy, and to the service's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from pki_factory import NOW, Authority, Minted, new_key, san
+from pki_handmade import extensions_of, handmade, raw_name, sequence, spki_of, tlv, with_unused_bit
+from pki_mutants import Node
+from pki_resigned import Change, of_serial, of_version_1, reissued, signed_again
+
+from authz.errors import Refused
+from authz.pki import DEFAULT_POLICY, SERVICE_POLICY, ValidationPolicy, verify_chain
+from authz.reasons import Reason
+
+PAGE = Path(__file__).parents[2] / "docs" / "validation.md"
+ROOT = Authority.root("Root")
+CA = ROOT.intermediate("CA")
+KEY = CA.key
+assert isinstance(KEY, ec.EllipticCurvePrivateKey)
+R = Reason
+EKU = bytes.fromhex("551d25")
+FOR_CLIENTS = sequence(tlv(0x06, bytes.fromhex("2b06010505070302")))
+CLIENTS = extensions_of((EKU, False, FOR_CLIENTS))
+ECDSA_SHA1 = bytes.fromhex("300906072a8648ce3d0401")
+ECDSA_NULL = bytes.fromhex("300c06082a8648ce3d0403020500")
+ECDSA_SHA384 = bytes.fromhex("300a06082a8648ce3d040303")
+NO_POINT = sequence(bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107"), tlv(0x03, b"\0\x04" + b"\x01" * 64))
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is presented, and what the library and the service say: a reason, or None where it verifies."""
+
+    leaf: Minted | bytes
+    library: Reason | None = None
+    service: Reason | None = None
+    pool: Sequence[Minted | bytes] = (CA,)
+    anchor: Minted = ROOT
+    crls: Sequence[bytes] = (ROOT.crl(), CA.crl())
+
+
+def refused(leaf: Minted | bytes, reason: Reason, **given: object) -> Case:
+    """Refused by both."""
+    return Case(leaf, reason, reason, **given)  # type: ignore[arg-type]
+
+
+def odd(**parts: bytes) -> bytes:
+    """A leaf of the CA, for clients, put together by hand."""
+    given = {"issuer": raw_name(b"CA"), "subject": raw_name(b"alice"), "extensions": CLIENTS, **parts}
+    return handmade(KEY, **given)  # type: ignore[arg-type]
+
+
+def below(ca: Authority, *names: x509.GeneralName, **options: object) -> Case:
+    """A leaf of a CA of its own under the root, accepted by both."""
+    options |= {"extensions": [(san(*names), False)]} if names else {}
+    return Case(ca.leaf(**options), pool=[ca], crls=[ROOT.crl(), ca.crl()])
+
+
+def refused_below(reason: Reason, ca: Authority, *names: x509.GeneralName, **options: object) -> Case:
+    """The same, refused by both."""
+    one = below(ca, *names, **options)
+    return refused(one.leaf, reason, pool=one.pool, crls=one.crls)
+
+
+def constrained(*permitted: x509.GeneralName) -> Authority:
+    """A CA with permitted subtrees."""
+    return ROOT.intermediate("Narrow", extensions=[(x509.NameConstraints(permitted, None), True)])
+
+
+def empty(subtrees: int, tag: int) -> Authority:
+    """A CA with one empty subtree of the kind of `tag`, permitted or excluded; no builder makes it."""
+    value = sequence(tlv(subtrees, sequence(tlv(tag))))
+    constraints = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.30"), value)
+    return ROOT.intermediate("Narrow", extensions=[(constraints, True)])
+
+
+def until(tag: int, text: bytes) -> Change:
+    """A notAfter of one's own."""
+
+    def change(signed: Node) -> None:
+        # version, serialNumber, signature, issuer, validity
+        signed.children[4].children[1] = Node(tag, text)
+
+    return change
+
+
+def purposes(*oids: x509.ObjectIdentifier) -> list[tuple[x509.ExtensionType, bool]]:
+    """An extended key usage."""
+    return [(x509.ExtendedKeyUsage(oids), False)]
+
+
+def points(count: int) -> list[tuple[x509.ExtensionType, bool]]:
+    """A distribution point of so many names."""
+    names = [x509.UniformResourceIdentifier(f"http://a/{number}") for number in range(count)]
+    return [(x509.CRLDistributionPoints([x509.DistributionPoint(names, None, None, None)]), False)]
+
+
+MAILED = x509.Name([x509.NameAttribute(NameOID.EMAIL_ADDRESS, "a@b.test")])
+MAIL, DNS = x509.RFC822Name, x509.DNSName
+UTF8_MAIL = x509.OtherName(x509.ObjectIdentifier("1.3.6.1.5.5.7.8.9"), b"\x0c\x09\xc3\xa9@b.test")
+OLD_CA = reissued(CA, ROOT, of_version_1)
+OLD_ROOT = reissued(ROOT, ROOT, of_version_1)
+EXPIRED = Authority.root("Root", not_after=NOW - timedelta(days=1))
+NARROW = Authority.root("Root", extensions=[(x509.NameConstraints([DNS("b.test")], None), True)])
+BARE = ROOT.intermediate("Bare", without=[x509.KeyUsage])
+ELSEWHERE = ec.generate_private_key(ec.SECP256K1())
+
+CASES: dict[str, list[Case]] = {
+    "serial number zero or negative": [
+        Case(reissued(CA.leaf(), CA, of_serial(serial)).der) for serial in (b"\0", b"\x80", b"\xff\x01")
+    ],
+    "names longer than their upper bound": [Case(odd(subject=raw_name(b"x" * 100)))],
+    "TeletexString in a name": [
+        Case(odd(subject=raw_name(b"alice", 0x14))),
+        Case(odd(issuer=raw_name(b"ca", 0x14))),
+        refused(odd(subject=raw_name(b"Caf\xe9", 0x14)), R.CERTIFICATE_MALFORMED),
+    ],
+    "an attribute of a name that is no character string": [
+        Case(odd(subject=raw_name(b"\0alice", 0x03))),
+        refused(odd(issuer=raw_name(b"CA", 0x04)), R.ISSUER_UNKNOWN),
+        refused(odd(subject=sequence(tlv(0x31))), R.CERTIFICATE_MALFORMED),
+    ],
+    "a leaf's key that is no point of its curve": [refused(odd(spki=NO_POINT), R.CERTIFICATE_MALFORMED)],
+    "more than 200 names in the distribution points of one certificate": [
+        Case(CA.leaf(extensions=points(200))),
+        refused(CA.leaf(extensions=points(201)), R.BUDGET_EXCEEDED),
+    ],
+    "version 1 certificate": [
+        refused(CA.leaf(), R.NOT_A_CA, pool=[OLD_CA]),
+        Case(CA.leaf(), anchor=OLD_ROOT),
+        Case(odd(version=b"", extensions=b""), service=R.EXTENDED_KEY_USAGE_NOT_ALLOWED),
+        refused(odd(version=b""), R.CERTIFICATE_MALFORMED),
+    ],
+    "extended key usage absent from the leaf": [
+        Case(CA.leaf(without=[x509.ExtendedKeyUsage]), service=R.EXTENDED_KEY_USAGE_NOT_ALLOWED)
+    ],
+    "anyExtendedKeyUsage": [
+        Case(
+            CA.leaf(extensions=purposes(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)),
+            service=R.EXTENDED_KEY_USAGE_NOT_ALLOWED,
+        ),
+        below(ROOT.intermediate("Any", extensions=purposes(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE))),
+    ],
+    "extended key usage in a CA certificate": [
+        below(ROOT.intermediate("Clients", extensions=purposes(ExtendedKeyUsageOID.CLIENT_AUTH))),
+        refused_below(
+            R.EXTENDED_KEY_USAGE_NOT_ALLOWED,
+            ROOT.intermediate("Servers", extensions=purposes(ExtendedKeyUsageOID.SERVER_AUTH)),
+        ),
+    ],
+    "key usage absent": [below(BARE, without=[x509.KeyUsage])],
+    "trust anchor expired, or with constraints of its own": [
+        refused(EXPIRED.leaf(), R.CERTIFICATE_EXPIRED, anchor=EXPIRED, crls=[EXPIRED.crl()]),
+        refused(NARROW.leaf(), R.NAME_CONSTRAINT_VIOLATED, anchor=NARROW, crls=[NARROW.crl()]),
+    ],
+    "a self-signed leaf, or an anchor shown as leaf": [
+        refused(Authority.root("Selfish").leaf("Selfish"), R.CERTIFICATE_SELF_SIGNED),
+        refused(ROOT.leaf("Root", key=ROOT.key), R.CERTIFICATE_SELF_SIGNED),
+    ],
+    "algorithms inside and outside the signed part differ": [refused(odd(outer=ECDSA_SHA384), R.CERTIFICATE_MALFORMED)],
+    "a signature with unused bits, of a certificate or CRL": [
+        refused(with_unused_bit(CA.leaf().der for _ in range(99)), R.SIGNATURE_INVALID),
+        refused(
+            CA.leaf(),
+            R.REVOCATION_UNKNOWN,
+            crls=[ROOT.crl(), with_unused_bit(CA.crl(number=number) for number in range(99))],
+        ),
+    ],
+    "MD5, SHA-1, DSA, RSA below 2,048 or above 8,192 bits, other curves than the NIST three": [
+        refused(odd(inner=ECDSA_SHA1, outer=ECDSA_SHA1), R.ALGORITHM_NOT_ALLOWED),
+        refused(CA.leaf(key=new_key("rsa1024")), R.KEY_SIZE_NOT_ALLOWED),
+        refused(odd(spki=spki_of(ELSEWHERE)), R.ALGORITHM_NOT_ALLOWED),
+    ],
+    "`critical FALSE` written out, a PrintableString with `@` or `_`, ECDSA with NULL, times in another form": [
+        refused(one, R.CERTIFICATE_MALFORMED)
+        for one in (
+            odd(extensions=tlv(0xA3, sequence(sequence(tlv(0x06, EKU), tlv(0x01, b"\0"), tlv(0x04, FOR_CLIENTS))))),
+            odd(subject=raw_name(b"a@b.test", 0x13)),
+            odd(subject=raw_name(b"a_b", 0x13)),
+            odd(inner=ECDSA_NULL, outer=ECDSA_NULL),
+            signed_again(CA.leaf().der, CA, until(0x17, b"4912312359Z")),
+            signed_again(CA.leaf().der, CA, until(0x17, b"491231235959+0000")),
+            signed_again(CA.leaf().der, CA, until(0x18, b"20491231235959.5Z")),
+        )
+    ],
+    "GeneralizedTime for a date before 2050": [
+        Case(signed_again(CA.leaf().der, CA, until(0x18, b"20491231235959Z"))),
+        refused(signed_again(CA.leaf().der, CA, until(0x18, b"20260531000000Z")), R.CERTIFICATE_EXPIRED),
+    ],
+    "an e-mail address in the subject, or beyond ASCII": [
+        below(constrained(MAIL("b.test")), subject=MAILED),
+        refused_below(R.NAME_CONSTRAINT_VIOLATED, constrained(MAIL("c.test")), subject=MAILED),
+        refused_below(R.NAME_CONSTRAINT_VIOLATED, constrained(MAIL("b.test")), MAIL("a@c.test"), subject=MAILED),
+        below(constrained(MAIL("b.test")), UTF8_MAIL),
+        refused_below(R.NAME_CONSTRAINT_VIOLATED, constrained(MAIL("c.test")), UTF8_MAIL),
+    ],
+    "a DNS subtree with a leading dot": [
+        below(constrained(DNS(".b.test")), DNS("a.b.test")),
+        refused_below(R.NAME_CONSTRAINT_VIOLATED, constrained(DNS(".b.test")), DNS("b.test")),
+    ],
+    "an empty e-mail or URI subtree": [
+        refused_below(R.NAME_CONSTRAINT_VIOLATED, empty(subtrees, tag), one)
+        for subtrees in (0xA0, 0xA1)
+        for tag, one in ((0x81, MAIL("a@b.test")), (0x86, x509.UniformResourceIdentifier("http://b.test")))
+    ],
+    "a certificate of the pool that cannot be read": [
+        Case(CA.leaf(), pool=[b"", CA]),
+        refused(CA.leaf(), R.CERTIFICATE_MALFORMED, pool=[b"0"]),
+        Case(CA.leaf(), pool=[odd(subject=raw_name(b"\xe9", 0x14)), CA]),
+    ],
+}
+
+
+def outcome(case: Case, policy: ValidationPolicy) -> Reason | None:
+    """The reason with which a case is refused, None where it verifies."""
+    leaf, anchor, *pool = (one if isinstance(one, bytes) else one.der for one in (case.leaf, case.anchor, *case.pool))
+    try:
+        verify_chain(leaf, pool=pool, anchors=[anchor], crls=case.crls, at=NOW, policy=policy)
+    except Refused as refusal:
+        return refusal.reason
+    return None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_odd_case_is_decided_as_the_page_says(name: str) -> None:
+    """By the library and by the service."""
+    for case in CASES[name]:
+        found = outcome(case, DEFAULT_POLICY), outcome(case, SERVICE_POLICY)
+        assert found == (case.library, case.service), case
+
+
+def test_every_row_of_the_page_is_tried() -> None:
+    """And every case tried here has its row."""
+    section = PAGE.read_text(encoding="utf-8").partition("## Odd cases, decided")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| (?!case \|)([^|-][^|]*?) \|", section, re.MULTILINE) == list(CASES)
