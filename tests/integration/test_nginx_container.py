@@ -89,9 +89,10 @@ def own_nginx_stage(image: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """Makes a world of one test's own behind it."""
     with contextlib.ExitStack() as stack:
 
-        def make(changes: dict[str, str] | None = None) -> ContainerStage:
+        def make(changes: dict[str, str] | None = None, *, envoy: bool = False) -> ContainerStage:
             made = ContainerStage(tmp_path_factory.mktemp("own-nginx-container"), changes)
-            stack.enter_context(running(made.application, made.service, made.nginx))
+            more = (made.envoy,) if envoy else ()
+            stack.enter_context(running(made.application, made.service, made.nginx, *more))
             return made
 
         yield make
