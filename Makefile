@@ -51,4 +51,4 @@ lock: ## pin the newest versions that pyproject.toml allows
 	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-emit-options --allow-unsafe --constraint requirements.lock --build-deps-for wheel --only-build-deps --output-file requirements-build.lock pyproject.toml
 
 clean: ## take away what the targets made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/manifest_models/node_modules

@@ -45,8 +45,8 @@ class CrlSources(Protocol):
         ...
 
     @property
-    def fetched(self) -> list[FetchedCrl]:
-        """The CRLs held that came from sources."""
+    def answering(self) -> list[FetchedCrl]:
+        """The CRLs held that no newer one supersedes, from sources and from the directory."""
         ...
 
 
@@ -217,7 +217,7 @@ def _revocation(decision: Decision) -> str:
 
 
 class _CrlCollector(Collector):
-    """The CRLs that came from sources, and their sources, as they are when somebody looks."""
+    """The CRLs that answer, and their sources, as they are when somebody looks."""
 
     def __init__(self, crls: CrlSources, clock: Clock) -> None:
         self._crls = crls
@@ -231,7 +231,7 @@ class _CrlCollector(Collector):
         )
         age = GaugeMetricFamily("authz_crl_age_seconds", "Since thisUpdate.", labels=_OF_CRLS)
         entries = GaugeMetricFamily("authz_crl_entries", "Certificates listed.", labels=_OF_CRLS)
-        for one in self._crls.fetched[:MAX_SERIES]:
+        for one in self._crls.answering[:MAX_SERIES]:
             labels = (shown(one.issuer), shown(one.location, 256), one.name[:16])
             if one.next_update is not None:
                 left.add_metric(labels, (one.next_update - now).total_seconds())
@@ -243,8 +243,9 @@ class _CrlCollector(Collector):
             tries.add_metric((str(kind), outcome), count)
         yield tries
         failing = GaugeMetricFamily("authz_crl_sources_failing", "Sources whose last try failed.", labels=("kind",))
+        failures = Counts(one.kind for one in self._crls.sources if one.failures)
         for kind in CrlSourceKind:
-            failing.add_metric((str(kind),), sum(one.kind is kind and one.failures > 0 for one in self._crls.sources))
+            failing.add_metric((str(kind),), failures[kind])
         yield failing
 
 

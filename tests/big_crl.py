@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 VERSION_2 = bytes.fromhex("020101")
 REASON = bytes.fromhex("300c300a0603551d1504030a0101")
-NUMBER = bytes.fromhex("a00e300c300a0603551d140403020105")
+NUMBER = bytes.fromhex("0603551d14")
 
 
 def serials(count: int) -> list[int]:
@@ -25,9 +25,12 @@ def serials(count: int) -> list[int]:
     return [1 << 126 | chance.getrandbits(102) << 24 | number for number in range(count)]
 
 
-def big_crl(ca: Authority, listed: list[int], this_update: datetime, next_update: datetime) -> bytes:
-    """A complete CRL number 5 of a CA with a P-256 key; every third entry has a reason code."""
+def big_crl(
+    ca: Authority, listed: list[int], this_update: datetime, next_update: datetime, *, number: int = 5
+) -> bytes:
+    """A complete CRL of a CA with a P-256 key; every third entry has a reason code."""
     date = _time(this_update)
+    shown = tlv(4, tlv(2, number.to_bytes(number.bit_length() // 8 + 1, "big")))
     shapes = [(bytes((0x30, 33 + len(end), 2, 16)), date + end) for end in (REASON, b"", b"")]
     entries = b"".join(
         begin + serial.to_bytes(16, "big") + end
@@ -35,7 +38,7 @@ def big_crl(ca: Authority, listed: list[int], this_update: datetime, next_update
     )
     fields = (
         VERSION_2, ECDSA_SHA256, ca.certificate.subject.public_bytes(), date, _time(next_update),
-        tlv(0x30, entries), NUMBER,
+        tlv(0x30, entries), tlv(0xA0, tlv(0x30, tlv(0x30, NUMBER + shown))),
     )  # fmt: skip
     tbs = tlv(0x30, b"".join(fields))
     signature = cast("ec.EllipticCurvePrivateKey", ca.key).sign(tbs, ec.ECDSA(hashes.SHA256()))

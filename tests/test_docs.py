@@ -92,7 +92,7 @@ def test_settings_of_the_documentation_are_settings(page: str, text: str, tmp_pa
     """Each block is accepted whole, and each listener makes a door."""
     gateways = tmp_path / "mesh-ca.pem"
     gateways.write_text(Authority.root().pem)
-    text = text.replace("/etc/authz/mesh-ca.pem", str(gateways))
+    text = re.sub(r"/etc/authz/(anchors/)?mesh-ca\.pem", str(gateways), text)
     for listener in parse_settings(tomllib.loads(text), origin=page).listener:
         assert door_of(listener).name == listener.name
 
@@ -118,12 +118,36 @@ def test_nginx_page_says_what_the_operator_types(tmp_path: Path) -> None:
     assert (tmp_path / "client-ca.pem").read_text().startswith("-----BEGIN CERTIFICATE-----")
 
 
+def test_mesh_page_says_what_the_operator_types(tmp_path: Path) -> None:
+    """The `authz` lines that docs/mesh.md has run in a pod, and the files that the others name are there."""
+    page = (ROOT / "docs" / "mesh.md").read_text(encoding="utf-8")
+    for path in re.findall(r"kubectl apply -f (\S+)", page):
+        assert (ROOT / path).exists(), path
+    now = datetime.now(UTC)
+    life = {"not_before": now - timedelta(days=1), "not_after": now + timedelta(days=30)}
+    root = Authority.root(**life)
+    (tmp_path / "acme-roots.pem").write_text(root.pem)
+    environment = {**os.environ, "AUTHZ_DATABASE": "sqlite:///authz.db"}
+    lines = re.findall(r"^\$ kubectl .* exec (?:-i )?deploy/authz -- authz (.+)$", page, re.MULTILINE)
+    assert len(lines) == 5
+    for line in lines:
+        words = re.split(" [<>] ", line.replace("/etc/authz/anchors/", ""))[0]
+        text = chain_pem(root.leaf("alice", **life)) if " < " in line else ""
+        command = [sys.executable, "-m", "authz", *shlex.split(words)]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, input=text, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, line + done.stderr
+    assert done.stdout == root.pem  # what " > ca.crt" takes
+
+
 def test_metrics_of_the_documentation_are_the_ones_exported() -> None:
     """By name."""
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `(authz_\w+)`", page, re.MULTILINE))
     telemetry = Telemetry()
     telemetry.watch(CrlStates(), SystemClock())
+    telemetry.registry.register(Processes())
     exported = re.findall(rb"^# TYPE (authz_\w+) ", telemetry.metrics(), re.MULTILINE)
     assert documented == {one.decode() for one in exported if not one.endswith(b"_created")}
 

@@ -60,6 +60,8 @@ def test_both_doors_ask_in_the_same_words() -> None:
         (r"\$http_host", 0),
         (r"satisfy any", 0),
         (r"rewrite ", 0),
+        (r"error_page ", 2),
+        (r"error_page (401 403|495 =403) @refused;", 2),
         (r"return ", 2),
         (r"return 2", 0),
         (r"try_files|alias |root |mirror|ssi |slice |if \(", 0),
@@ -68,6 +70,8 @@ def test_both_doors_ask_in_the_same_words() -> None:
         (r"ssl_session_cache shared", 0),
         (r"ssl_client_certificate|ssl_crl|ssl_verify_client o(n|ptional);", 0),
         (r"location ", 6),
+        (r"listen \d+ ssl default_server;\n        server_name _;", 2),
+        (r"listen ", 2),
     ],
 )
 def test_directive_stands_as_often_as_it_should(directive: str, count: int) -> None:

@@ -11,6 +11,7 @@ import pytest
 from pki_factory import NOW
 from world import ACME, ALICE, CA, MemoryView, Says, request, standard_view
 
+from authz.crl_source import PointsKey
 from authz.decision import Allow, Decision, Deny
 from authz.directory.reader import HostKey, RegistrationsKey, TrustKey, UserKey
 from authz.errors import NotLoaded, Refused
@@ -316,3 +317,6 @@ def test_pool_is_an_organization_a_key_set_or_a_kind_of_row() -> None:
     assert users[0] == pool_of(TrustKey(1)) == pool_of(RegistrationsKey(1, b""))
     assert pool_of(HostKey("a")) == pool_of(HostKey("b")) != pool_of(object())
     assert pool_of(KeysKey("a")) != pool_of(KeysKey("b"))
+    points = [pool_of(PointsKey(organization, (url,))) for organization, url in ((1, "a"), (1, "b"), (2, "a"))]
+    assert points[0] == points[1] != points[2]
+    assert points[0] not in users

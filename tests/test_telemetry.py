@@ -137,7 +137,7 @@ def test_crls_and_their_sources_are_measured_when_somebody_looks() -> None:
         next_update=NOW - timedelta(minutes=1),
         fetched_at=NOW,
     )
-    states.fetched = [fetched, replace(fetched, name="f" * 64, next_update=None)]
+    states.answering = [fetched, replace(fetched, name="f" * 64, next_update=None)]
     states.outcomes[CrlSourceKind.URL, "reset"] = 2
     states.sources = [CrlSourceState("http://crl.example.test/ca.crl", CrlSourceKind.URL, failures=2)]
     metrics = telemetry.metrics().decode()
@@ -158,7 +158,7 @@ def test_crls_that_are_measured_are_bounded() -> None:
     """However many distribution points tenants name."""
     states = CrlStates()
     one = FetchedCrl("n", "u", b"", b"", "CN=CA", None, False, 0, NOW, None, NOW)
-    states.fetched = [replace(one, name=str(number)) for number in range(MAX_SERIES + 9)]
+    states.answering = [replace(one, name=str(number)) for number in range(MAX_SERIES + 9)]
     telemetry = Telemetry(BytesIO())
     telemetry.watch(states, Stopped())
     assert telemetry.metrics().count(b"authz_crl_entries{") == MAX_SERIES

@@ -125,7 +125,7 @@ class CrlStates:
     """What a keeper of CRLs tells the telemetry."""
 
     sources: list[CrlSourceState] = field(default_factory=list)
-    fetched: list[FetchedCrl] = field(default_factory=list)
+    answering: list[FetchedCrl] = field(default_factory=list)
     outcomes: Counter[tuple[CrlSourceKind, str]] = field(default_factory=Counter)
 
 

@@ -10,9 +10,21 @@ from authz.crl_keeping import KeptCrls
 from authz.directory.store import Store, StoredRegistration
 from authz.errors import Refused
 from authz.model import Organization
-from authz.pki import SERVICE_POLICY, Budget, Certificate, Indulgence, Lenient, NotRevoked, TrustStore, verify_path
+from authz.pki import (
+    HARD,
+    SERVICE_POLICY,
+    Budget,
+    Certificate,
+    Lenient,
+    NotRevoked,
+    TrustStore,
+    VerifiedPath,
+    verify_path,
+)
 
-NEVER = datetime.max.replace(tzinfo=UTC)
+NEVER = datetime.max.replace(microsecond=0, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+"""What certificates and CRLs count in: each is good through its last one."""
 
 
 class Forecast(NamedTuple):
@@ -53,33 +65,38 @@ def _end_of_registration(one: StoredRegistration) -> datetime:
 def _end_of_path(
     one: StoredRegistration, organization: Organization, trust: TrustStore | Refused, crls: KeptCrls, now: datetime
 ) -> tuple[datetime, str]:
-    """The first moment at which something of the path that verifies now is over; now, if none does."""
-    try:
-        if isinstance(trust, Refused):
-            raise trust
-        lenient = crls.lenient(organization)
-        chain = [Certificate.parse(der) for der in one.registration.chain]
-        budget = Budget.service()
-        path = verify_path(one.leaf, chain, trust, crls.crls(), now, SERVICE_POLICY, budget, lenient)
-    except Refused as refusal:
-        return now, str(refusal)
-    ends = [(each.not_after, f"{each.subject.text} expires") for each in path.certificates]
-    ends += [_end_of_proof(each, lenient) for each in path.revocation]
-    return min(ends)
+    """The first moment after which no path verifies, and what ends then; now, if none does at all.
+
+    Whenever something of a path is over another may take its place, or it may not be needed: a delta CRL, say. So it
+    is tried. What can end is finite, and `at` moves on each time.
+    """
+    lenient = crls.lenient(organization)
+    chain = [Certificate.parse(der) for der in one.registration.chain]
+    at, end, because = now, now, ""
+    while end < NEVER:
+        try:
+            if isinstance(trust, Refused):
+                raise trust
+            path = verify_path(one.leaf, chain, trust, crls.crls(), at, SERVICE_POLICY, Budget.service(), lenient)
+        except Refused as refusal:
+            return end, because or str(refusal)
+        end, because = min(each for each in _ends(path, lenient) if each[0] >= at)
+        at = end + SECOND if end < NEVER else end
+    return end, because
 
 
-def _end_of_proof(proof: NotRevoked, lenient: Lenient | None) -> tuple[datetime, str]:
-    """A certificate is proven good as long as each CRL that was asked is current; that of its issuer is named."""
-    if proof.indulgence is Indulgence.SOFT_FAIL:
-        return NEVER, ""
-    leniency = None if lenient is None else lenient(proof.certificate)
-    if leniency is not None and leniency.soft:
-        return NEVER, ""
-    grace = timedelta(0) if leniency is None else leniency.grace
-    ends = [
-        (min(one.next_update, NEVER - grace) + grace, one.issuer.text)
-        for one in proof.crls
-        if one.next_update is not None
-    ]
-    at, issuer = min(ends)
-    return at, f"the CRL of {issuer} expires"
+def _ends(path: VerifiedPath, lenient: Lenient | None) -> Iterator[tuple[datetime, str]]:
+    for each in path.certificates:
+        yield each.not_after, f"{each.subject.text} expires"
+    for proof in path.revocation:
+        yield from _ends_of_proof(proof, lenient)
+
+
+def _ends_of_proof(proof: NotRevoked, lenient: Lenient | None) -> Iterator[tuple[datetime, str]]:
+    """When the CRLs that were asked are current no more; that of the certificate's issuer is named."""
+    leniency = HARD if lenient is None else lenient(proof.certificate)
+    if leniency.soft:
+        return
+    for one in proof.crls:
+        if one.next_update is not None:
+            yield min(one.next_update, NEVER - leniency.grace) + leniency.grace, f"the CRL of {one.issuer.text} expires"

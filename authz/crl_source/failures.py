@@ -69,7 +69,7 @@ class FailureKind(StrEnum):
     DISAGREES = "disagrees"
     """By its number it is newer than the one held, by its date older, or the other way round."""
     TOO_MANY = "too_many"
-    """Too many delta CRLs are held that nothing newer replaces."""
+    """Too many delta CRLs are held that nothing newer replaces, or too many CRLs from one source."""
 
     @property
     def of_content(self) -> bool:

@@ -27,6 +27,7 @@ from authz.crl_source.address import AddressRefused, AddressRules, HostRules
 from authz.crl_source.body import NotACrl, into_der
 from authz.crl_source.failures import FailureKind, FetchFailed, Row, told_as
 from authz.crl_source.keep import TEMPORARY
+from authz.crl_source.name_lookup import system_resolve
 from authz.crl_source.url import Target, parse_url
 from authz.errors import ConfigError
 
@@ -110,12 +111,6 @@ class _Flight:
     question: tuple[Path, Validators]
     task: asyncio.Task[_Body | NotModified]
     callers: int = 0
-
-
-async def system_resolve(host: str, port: int) -> list[str]:
-    """The addresses that the system gives."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 class Fetcher:

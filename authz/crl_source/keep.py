@@ -65,7 +65,8 @@ class Kept(NamedTuple):
 class Origin:
     """Where a copy came from, and what to ask its server next time. `fetched_at` is in UTC.
 
-    `signer` is the SubjectPublicKeyInfo, in DER, of the key that signed it, with which it is verified again.
+    `signer` is the SubjectPublicKeyInfo, in DER, of the key that signed it, with which it is verified again. `named` is
+    whether the operator named the source, and no certificate.
     """
 
     url: str
@@ -73,6 +74,7 @@ class Origin:
     last_modified: str | None
     fetched_at: datetime
     signer: bytes = b""
+    named: bool = False
 
 
 def name_of(issuer: bytes, signer_spki: bytes, scope: bytes, *, delta: bool) -> str:
@@ -157,10 +159,11 @@ class Keep:
             url, etag, last_modified = told["url"], told["etag"], told["last_modified"]
             fetched_at = datetime.fromisoformat(told["fetched_at"])
             signer = base64.b64decode(told["signer"], validate=True)
+            named = told.get("named") is True
         except _NOT_TOLD:
             return None
         texts = isinstance(url, str) and isinstance(etag, str | None) and isinstance(last_modified, str | None)
-        return Origin(url, etag, last_modified, fetched_at, signer) if texts and fetched_at.tzinfo else None
+        return Origin(url, etag, last_modified, fetched_at, signer, named) if texts and fetched_at.tzinfo else None
 
     def signer(self, name: str) -> bytes:
         """The key (SubjectPublicKeyInfo, DER) that signed whatever was kept under `name`; empty if that is not known.
@@ -222,6 +225,7 @@ class Keep:
             "last_modified": origin.last_modified,
             "fetched_at": origin.fetched_at.isoformat(),
             "signer": base64.b64encode(origin.signer).decode(),
+            "named": origin.named,
         }
         self._install(path, [json.dumps(told).encode()])
 

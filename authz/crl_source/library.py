@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from authz.crl_source.acceptance import Held, accept, check_newer
 from authz.crl_source.failures import FailureKind, FetchFailed
@@ -18,8 +18,15 @@ from authz.crl_source.reading import Index, read_crl
 from authz.errors import IndexingError, Refused
 from authz.model import FetchedCrl
 
+MAX_GIVEN: Final = 32
+"""CRLs of different issuers, keys and scopes that one source may have given: it gives one, and another after a CA has
+changed its key. A tenant's CA could otherwise have everybody's memory filled, CRL by CRL, with ever new scopes."""
+
+ADDED: Final = "added"
+"""Where a CRL came from that no source gave, but an operator's `authz crl add`."""
+
 FORGET_AFTER: Final = timedelta(days=30)
-"""How long after its nextUpdate a copy is thrown away when the service starts: no grace of sense is longer."""
+"""How long after its nextUpdate, and the longest grace, a copy is thrown away when the service starts."""
 
 Authorities = Callable[[], Awaitable[Collection[bytes]]]
 """The CA certificates, in DER, that may have signed a CRL."""
@@ -27,19 +34,21 @@ Authorities = Callable[[], Awaitable[Collection[bytes]]]
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A CRL that is held: `name` is the one it is kept under, `octets` its length, `stored` whether that is on disk."""
+    """A CRL that is held: `name` is the one it is kept under, `octets` its length, `stored` whether that is on disk.
+
+    `state` is what an operator wants to know of it, made once: somebody looks at all of them twice a second.
+    """
 
     name: str
     held: Held
     origin: Origin
     octets: int
     stored: bool = True
+    state: FetchedCrl = field(init=False, compare=False, repr=False)
 
-    @property
-    def state(self) -> FetchedCrl:
-        """What an operator wants to know of it."""
+    def __post_init__(self) -> None:
         crl, origin = self.held.crl, self.origin
-        return FetchedCrl(
+        state = FetchedCrl(
             name=self.name,
             location=origin.url,
             sha256=crl.sha256,
@@ -52,6 +61,25 @@ class Copy:
             next_update=crl.next_update,
             fetched_at=origin.fetched_at,
         )
+        object.__setattr__(self, "state", state)
+
+    @classmethod
+    def added(cls, held: Held) -> Self:
+        """A CRL that stands in the directory."""
+        return cls(held.crl.sha256.hex(), held, Origin(ADDED, None, None, held.crl.this_update), 0, stored=False)
+
+
+def answering(copies: Iterable[Copy]) -> list[Copy]:
+    """Those that no other supersedes: an operator may have added a newer CRL than a source gave, or an older one."""
+    places: dict[tuple[object, ...], list[Copy]] = {}
+    for one in copies:
+        places.setdefault((*one.held.place, one.held.crl.is_delta), []).append(one)
+    return [
+        one
+        for same in places.values()
+        for one in same
+        if not any(other.held.crl.supersedes(one.held.crl) for other in same)
+    ]
 
 
 class Library:
@@ -65,6 +93,9 @@ class Library:
         self._index = index
         self._warn = warn
         self._copies: dict[str, Copy] = {}
+        self._places: dict[str, dict[str, Copy]] = {}
+        self._digests: dict[bytes, Copy] = {}
+        self._unread: dict[str, Path] = {}
         self._lock = asyncio.Lock()
 
     @property
@@ -80,56 +111,109 @@ class Library:
 
     def of(self, location: str) -> list[Copy]:
         """What came from one source."""
-        return [one for one in self._copies.values() if one.origin.url == location]
+        return list(self._places.get(location, {}).values())
+
+    def kept(self, sha256: bytes) -> Copy | None:
+        """The CRL of that SHA-256, if it is held and a copy is on disk, whichever source it came from last."""
+        found = self._digests.get(sha256)
+        return found if found is not None and found.stored else None
+
+    def _hold(self, copy: Copy) -> None:
+        self._let_go(copy.name)
+        self._copies[copy.name] = copy
+        self._places.setdefault(copy.origin.url, {})[copy.name] = copy
+        self._digests[copy.held.crl.sha256] = copy
+
+    def _let_go(self, name: str) -> None:
+        gone = self._copies.pop(name, None)
+        if gone is not None:
+            del self._digests[gone.held.crl.sha256]
+            place = self._places[gone.origin.url]
+            del place[name]
+            if not place:
+                del self._places[gone.origin.url]
 
     # -- after a start ----------------------------------------------------------------------------------
 
-    async def load(self, authorities: Authorities, now: datetime) -> None:
+    async def load(self, authorities: Authorities, now: datetime, grace: timedelta = timedelta(0)) -> None:
         """Read what was kept, verifying each again; what cannot be read is set aside, and told.
 
-        A copy whose signer nobody remembers is verified under one of `authorities`.
+        A copy whose signer nobody remembers is verified under one of `authorities`; `grace` is the longest one.
         """
         try:
             kept = await asyncio.to_thread(self._keep.load)
         except KeepFailed as failure:
             self._warn(str(failure))
             return
+        self._unread = {one.name: one.path for one in kept}
         for one in kept:
             try:
-                await self._load(one, authorities, now)
+                await self._load(one, authorities, now - grace)
             except (KeepFailed, IndexingError, OSError) as problem:
                 self._warn(f"the kept CRL {one.name} is not used: {problem}")
 
-    async def _load(self, kept: Kept, authorities: Authorities, now: datetime) -> None:
+    async def _load(self, kept: Kept, authorities: Authorities, due: datetime) -> None:
         origin = await asyncio.to_thread(self._keep.origin, kept.name)
         try:
             held, key = await self._verified(kept, authorities)
         except (FetchFailed, Refused) as problem:
-            if isinstance(problem, FetchFailed) and problem.kind not in _CORRUPT:
+            if not _is_damage(problem):
                 self._warn(f"the kept CRL {kept.name} is not used: {problem}")
                 return
-            self._warn(f"the kept CRL {kept.name} is set aside: {problem}")
-            await asyncio.to_thread(self._keep.set_aside, kept.name, str(problem))
+            await self._set_aside(kept.name, str(problem))
             return
         if _name(held, key) != kept.name:
-            self._warn(f"the kept CRL {kept.name} is set aside: it is another one")
-            await asyncio.to_thread(self._keep.set_aside, kept.name, "it is another CRL than its name says")
+            await self._set_aside(kept.name, "it is another CRL than its name says")
             return
+        del self._unread[kept.name]
         expires = held.crl.next_update or held.crl.this_update
         # A CRL may end with the last moment that can be told, and nothing can be added to that.
-        if now - expires > FORGET_AFTER:
+        if due - expires > FORGET_AFTER:
             await asyncio.to_thread(self._keep.remove, kept.name)
             return
-        told = origin or Origin("", None, None, held.crl.this_update, key)
+        told = replace(origin or Origin("", None, None, held.crl.this_update), signer=key)
         octets = (await asyncio.to_thread(kept.path.stat)).st_size
-        self._copies[kept.name] = Copy(kept.name, held, told, octets)
+        self._hold(Copy(kept.name, held, told, octets))
+
+    async def _set_aside(self, name: str, why: str) -> None:
+        self._warn(f"the kept CRL {name} is set aside: {why}")
+        await asyncio.to_thread(self._keep.set_aside, name, why)
+        del self._unread[name]
+
+    async def _read_late(self, name: str, key: bytes) -> None:
+        """The copy that could not be read at the start, if there is one: nothing may go back against it either.
+
+        Its key is known now. Raises `FetchFailed` (indexing).
+        """
+        path = self._unread.get(name)
+        if path is None:
+            return
+        try:
+            crl = await self._index(path, [key])
+            octets = (await asyncio.to_thread(path.stat)).st_size
+        except Refused as refusal:
+            await self._set_aside(name, str(refusal))
+            return
+        except (IndexingError, OSError) as error:
+            raise FetchFailed(FailureKind.INDEXING, f"the copy kept of it cannot be read: {error}") from error
+        del self._unread[name]
+        origin = await asyncio.to_thread(self._keep.origin, name) or Origin("", None, None, crl.this_update)
+        held = Held(crl, hashlib.sha256(key).digest())
+        self._hold(Copy(name, held, replace(origin, signer=key), octets))
 
     async def _verified(self, kept: Kept, authorities: Authorities) -> tuple[Held, bytes]:
         """Raises `FetchFailed`, `Refused`, `IndexingError`, `OSError`."""
         signer = await asyncio.to_thread(self._keep.signer, kept.name)
         if not signer:
             return await read_crl(kept.path, await authorities(), self._index)
-        crl = await self._index(kept.path, [signer])
+        try:
+            crl = await self._index(kept.path, [signer])
+        except Refused as refusal:
+            # Either the copy is damaged or what is remembered of it: a CA that is known tells which.
+            try:
+                return await read_crl(kept.path, await authorities(), self._index)
+            except FetchFailed as failure:
+                raise (failure if failure.kind in _OURS else refusal) from None
         return Held(crl, hashlib.sha256(signer).digest()), signer
 
     # -- what comes --------------------------------------------------------------------------------------
@@ -144,22 +228,26 @@ class Library:
         Raises `FetchFailed`, and then everything stays as it is.
         """
         async with self._lock:
-            replaced = accept(new, [*others, *(one.held for one in self)], now)
             name = _name(new, origin.signer)
+            await self._read_late(name, origin.signer)
+            replaced = accept(new, [*others, *(one.held for one in self)], now)
             before = self._copies.get(name)
             if before is not None:
                 # What is held elsewhere as well, in the directory say, passes for itself: not for what is newer here.
                 check_newer(new, before.held)
+            elif len(self.of(origin.url)) >= MAX_GIVEN:
+                detail = f"{MAX_GIVEN} CRLs of different issuers, keys or scopes are held from there"
+                raise FetchFailed(FailureKind.TOO_MANY, detail)
             changed = before is None or before.held.crl.sha256 != new.crl.sha256
             held = new if changed or before is None else before.held
             if not changed and before is not None and before.stored:
-                self._copies[name] = replace(before, origin=origin)
+                self._hold(replace(before, origin=origin))
                 with contextlib.suppress(KeepFailed):
                     await asyncio.to_thread(self._keep.note, name, origin)
                 return False, ""
             octets = (await asyncio.to_thread(path.stat)).st_size
             problem = await self._store(name, path, origin)
-            self._copies[name] = Copy(name, held, origin, octets, stored=not problem)
+            self._hold(Copy(name, held, origin, octets, stored=not problem))
             await self._remove([one for one in self._copies.values() if one.held in replaced and one.name != name])
             return changed, problem
 
@@ -180,7 +268,7 @@ class Library:
 
     async def _remove(self, copies: Collection[Copy]) -> None:
         for one in copies:
-            del self._copies[one.name]
+            self._let_go(one.name)
             try:
                 await asyncio.to_thread(self._keep.remove, one.name)
             except KeepFailed as failure:
@@ -192,13 +280,20 @@ class Library:
             for one in self.of(location):
                 if one.stored:
                     told = replace(origin, signer=one.origin.signer)
-                    self._copies[one.name] = replace(one, origin=told)
+                    self._hold(replace(one, origin=told))
                     with contextlib.suppress(KeepFailed):
                         await asyncio.to_thread(self._keep.note, one.name, told)
 
 
 _CORRUPT: Final = frozenset({FailureKind.MALFORMED, FailureKind.ALGORITHM})
 """What a copy that was accepted once can only be because its file was changed. Its signer, though, may have gone."""
+
+_OURS: Final = frozenset({FailureKind.INDEXING, FailureKind.STORAGE})
+
+
+def _is_damage(problem: FetchFailed | Refused) -> bool:
+    """Whether it is about the copy, and not about us or the directory, which may be better the next time."""
+    return problem.kind in _CORRUPT if isinstance(problem, FetchFailed) else problem.reason.status != 503
 
 
 def _name(held: Held, key: bytes) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from authz.crl_source.acceptance import Held
 from authz.crl_source.link import packed, unpacked
@@ -11,6 +13,8 @@ from authz.crl_source.source import Source
 from authz.model import CrlSourceKind
 from authz.pki import der
 from authz.pki.names import Name
+
+_ORGANIZATION: Final = struct.Struct("=Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +33,13 @@ class Listed:
         return cls({one.crl.sha256: one.signer for one in held}, tuple(refused))
 
     def to_bytes(self) -> bytes:
-        """In a form of their own: two pieces for each CRL, and four for each refused source."""
+        """In a form of their own: two pieces for each CRL, and five for each refused source."""
         crls = [piece for pair in self.signers.items() for piece in pair]
         refused = []
         for one in self.refused:
-            refused += [one.location.encode(), one.kind.encode(), _written(one.issuer), _written(one.claimed)]
+            names = _written(one.issuer), _written(one.claimed)
+            organizations = b"".join(map(_ORGANIZATION.pack, one.authorities))
+            refused += [one.location.encode(), one.kind.encode(), *names, organizations]
         return b"".join(packed([b"".join(packed(crls)), b"".join(packed(refused))]))
 
     @classmethod
@@ -41,12 +47,17 @@ class Listed:
         """What `to_bytes` made. Raises `ValueError` for anything else."""
         crls, refused = map(unpacked, unpacked(data))
         signers = dict(zip(crls[::2], crls[1::2], strict=True))
-        each = zip(*(refused[at::4] for at in range(4)), strict=True)
+        each = zip(*(refused[at::5] for at in range(5)), strict=True)
         return cls(signers, tuple(_source(*pieces) for pieces in each))
 
 
-def _source(location: bytes, kind: bytes, issuer: bytes, claimed: bytes) -> Source:
-    return Source(location.decode(), CrlSourceKind(kind.decode()), issuer=_read(issuer), claimed=_read(claimed))
+def _source(location: bytes, kind: bytes, issuer: bytes, claimed: bytes, organizations: bytes) -> Source:
+    try:
+        led_here: dict[int, dict[bytes, bytes]] = {one: {} for (one,) in _ORGANIZATION.iter_unpack(organizations)}
+    except struct.error as error:
+        raise ValueError("organizations that are cut short") from error
+    which = CrlSourceKind(kind.decode())
+    return Source(location.decode(), which, issuer=_read(issuer), claimed=_read(claimed), authorities=led_here)
 
 
 def _written(name: Name | None) -> bytes:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from authz.crl_source import folder
-from authz.crl_source.library import Library
+from authz.crl_source.library import Copy, Library, answering
 from authz.crl_source.loader import CrlLoader, CrlRows
 from authz.crl_source.reading import Index, index_octets
 from authz.crl_source.refusals import lenient_of
@@ -131,10 +131,12 @@ class Refresher:
         self._index_alone = index
         self._library = Library(keep, self._index, warn)
         self._sources = Sources(rules.urls, rules.points_each, warn)
+        self._added: list[Copy] = []
         self._store: CrlStore | None = None
         self._held: list[Held] = []
         self._noted: set[tuple[int, bytes]] = set()
         self._stamps: dict[Path, folder.Stamp | None] = {}
+        self._looked = not rules.files
         self._ledger: Ledger | None = None
         self._loader: CrlLoader | None = None
         self._trials: Trials | None = None
@@ -176,9 +178,13 @@ class Refresher:
         await loader.bring(self._revision)
         await loader.settled()
         self._loader = loader
-        await self._library.load(rows.authorities, self._clock.now())
+        await self._library.load(rows.authorities, self._clock.now(), self._rules.longest_grace)
         for one in self._library:
-            self._sources.restore(one.origin, one.held.crl.issuer, points=self._rules.points)
+            self._sources.restore(one.origin, one.held.crl, points=self._rules.points)
+        for source in self._sources:
+            # At once, whatever was kept: it may have been revised meanwhile, and readiness waits for it.
+            if source.kind is CrlSourceKind.URL:
+                source.next_at = self._clock.now()
         self._publish()
         self._warn_of_leniency()
         self._ready_at = self._clock.monotonic() + START_SECONDS
@@ -206,11 +212,11 @@ class Refresher:
 
     @property
     def ready(self) -> bool:
-        """Whether each source that the operator named was tried, or gave a CRL that was kept, or has had its time."""
+        """Whether each source that the operator named was tried once, or has had its time."""
         if self._running is None:
             return False
         named = (one for one in self._sources if one.kind is not CrlSourceKind.POINT)
-        tried = bool(self._stamps or not self._rules.files) and all(one.outcome or one.accepted_at for one in named)
+        tried = self._looked and all(one.outcome for one in named)
         return tried or self._clock.monotonic() >= self._ready_at
 
     @property
@@ -222,6 +228,11 @@ class Refresher:
     def fetched(self) -> list[FetchedCrl]:
         """The CRLs held that came from sources."""
         return [one.state for one in self._library]
+
+    @property
+    def answering(self) -> list[FetchedCrl]:
+        """The CRLs held that no newer one supersedes, from sources and from the directory."""
+        return [one.state for one in answering((*self._library, *self._added))]
 
     async def _index(self, source: Path | int, keys: Collection[bytes]) -> Crl:
         async with self._indexers:
@@ -242,6 +253,8 @@ class Refresher:
     def _publish(self) -> None:
         held: list[Held] = [one.held for one in self._library]
         if self._loader is not None:
+            before = {one.held.crl.sha256: one for one in self._added}
+            self._added = [before.get(one.crl.sha256) or Copy.added(one) for one in self._loader]
             held += self._loader
         self._held = held
         self._store = CrlStore((one.crl for one in held), {one.crl.sha256: one.signer for one in held})
@@ -349,6 +362,9 @@ class Refresher:
 
     def _meet(self, organization: int, path: Iterable[Certificate]) -> list[Source]:
         news = self._sources.meet(organization, list(path))
+        if self._refused and not self._rules.hard:
+            # A source that was refused may count for one more organization now.
+            self.changed()
         for one in news:
             one.next_at = self._clock.now()
         return news
@@ -391,7 +407,9 @@ class Refresher:
         """When to try again. A file that was read is looked at, and not tried, until it changes."""
         if source.kind is CrlSourceKind.FILE and not source.failures:
             return None
-        given = [one.held.crl for one in self._library.of(source.location)]
+        # Two sources may give the same: it came from one of them last.
+        last = self._library.kept(source.sha256)
+        given = [one.held.crl for one in self._library.of(source.location) or ([] if last is None else [last])]
         first = min(given, key=lambda one: one.next_update or one.this_update, default=None)
         return self._rules.schedule.next_fetch(
             self._clock.now(),
@@ -411,6 +429,9 @@ class Refresher:
             for one in self._sources:
                 if one.next_at is None and one.kind is not CrlSourceKind.FILE:
                     one.next_at = self._next(one)
+                elif one.next_at is not None and one.next_at - now > self._rules.schedule.ceiling:
+                    # The clock has gone back: what it told before would be a time without a try.
+                    one.next_at = now
                 if one.flight is None and one.next_at is not None and one.next_at <= now:
                     self._try(one)
             self._tell_of_late_ones(now)
@@ -435,6 +456,7 @@ class Refresher:
             self._refused.discard(gone)
             self.changed()
         self._stamps = found
+        self._looked = True
 
     async def _write(self) -> None:
         if self._ledger is None:
@@ -447,11 +469,9 @@ class Refresher:
     def _tell_of_late_ones(self, now: datetime) -> None:
         """Once for each CRL: that its nextUpdate has passed, which has no fractions of a second."""
         now = now.replace(microsecond=0)
-        late = {
-            one.name: one.held.known_as
-            for one in self._library
-            if one.held.crl.next_update is not None and one.held.crl.next_update < now
-        }
+        held, late = [*self._library, *self._added], dict[str, str]()
+        if any(_is_late(one, now) for one in held):
+            late = {one.name: one.held.known_as for one in answering(held) if _is_late(one, now)}
         for name in late.keys() - self._late:
             self._warn(f"{late[name]} is out of date, and nothing newer has come")
         self._late = set(late)
@@ -463,3 +483,7 @@ class Refresher:
         for one in soft:
             whose = "everybody" if one.issuer is None else one.issuer.text
             self._warn(f"unsafe_soft_fail is on for {whose}: its certificates pass when their revocation is unknown")
+
+
+def _is_late(one: Copy, now: datetime) -> bool:
+    return one.held.crl.next_update is not None and one.held.crl.next_update < now

@@ -19,21 +19,25 @@ def lenient_of(rules: CrlRules, refused: Collection[Source], organization: Organ
 
     def of(certificate: Certificate) -> Leniency:
         found = rules.of(certificate.issuer, organization.name)
-        if found.soft and _was_refused(certificate, refused):
+        if found.soft and _was_refused(certificate, organization, refused):
             return replace(found, soft=False)
         return found
 
     return of
 
 
-def _was_refused(certificate: Certificate, refused: Collection[Source]) -> bool:
+def _was_refused(certificate: Certificate, organization: Organization, refused: Collection[Source]) -> bool:
     """Whether what should have been the certificate's CRL came, and was refused: that is not a missing one.
 
-    Of a distribution point its URL says whose it is; of a source that the operator named, the name in the CRL.
+    Its URL says so where the certificate names it, and the name in the CRL: for everybody where the operator named
+    the source, for the organizations whose paths led there where it is a distribution point.
     """
-    for one in refused:
-        if one.kind is not CrlSourceKind.POINT and one.may_be_of(certificate.issuer):
-            return True
-        if one.location in urls_of((certificate, certificate)):
-            return True
-    return False
+    urls = urls_of((certificate, certificate)) if refused else ()
+    return any(
+        one.location in urls
+        or (
+            (one.kind is not CrlSourceKind.POINT or organization.id in one.authorities)
+            and one.may_be_of(certificate.issuer)
+        )
+        for one in refused
+    )

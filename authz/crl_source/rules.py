@@ -47,6 +47,11 @@ class CrlRules:
         """Whether nothing is let pass, of anybody."""
         return self.leniency == HARD and all(one.leniency == HARD for one in self.exceptions)
 
+    @property
+    def longest_grace(self) -> timedelta:
+        """How long after its nextUpdate a CRL may go on counting for anybody."""
+        return max(one.grace for one in (self.leniency, *(rule.leniency for rule in self.exceptions)))
+
     def of(self, issuer: Name, organization: str) -> Leniency:
         """What is let pass: the most precise rule counts, one that names both before one that names the issuer."""
         fitting = [

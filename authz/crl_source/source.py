@@ -24,8 +24,8 @@ class Source:
     """A source; `authorities` has, for each organization whose paths led here, the CAs of those paths by key, in DER.
 
     `issuer` is the name in the CRL that it gave last and that was accepted, `claimed` in one that was refused since, as
-    far as it could be read. `flight` is the try under way, `late`
-    whether a check waited for it in vain.
+    far as it could be read. `sha256` is of the CRL that it gave last, to which its `validators` belong. `flight` is
+    the try under way, `late` whether a check waited for it in vain.
     """
 
     location: str
@@ -37,25 +37,21 @@ class Source:
     outcome: str = ""
     detail: str = ""
     validators: Validators | None = None
+    sha256: bytes = b""
     issuer: Name | None = None
     claimed: Name | None = None
     authorities: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
     flight: asyncio.Task[None] | None = None
     late: bool = False
+    _state: CrlSourceState | None = None
 
     @property
     def state(self) -> CrlSourceState:
-        """What an operator wants to know of it."""
-        return CrlSourceState(
-            self.location,
-            self.kind,
-            self.tried_at,
-            self.accepted_at,
-            self.next_at,
-            self.failures,
-            self.outcome,
-            self.detail,
-        )
+        """What an operator wants to know of it: the same object until something of it changes."""
+        last = self._state
+        if last is None or _told_in(last) != _told_in(self):
+            last = self._state = CrlSourceState(self.location, self.kind, *_told_in(self))
+        return last
 
     @property
     def owner(self) -> int | None:
@@ -91,6 +87,10 @@ class Source:
         self.tried_at = now
         self.outcome, self.detail = str(kind), detail
         self.failures += 1
+
+
+def _told_in(one: Source | CrlSourceState) -> tuple[datetime | None, datetime | None, datetime | None, int, str, str]:
+    return one.tried_at, one.accepted_at, one.next_at, one.failures, one.outcome, one.detail
 
 
 _OF_CONTENT: Final = frozenset(str(one) for one in FailureKind if one.of_content)

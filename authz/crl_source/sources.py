@@ -13,8 +13,7 @@ from authz.crl_source.fetch import Validators
 from authz.crl_source.keep import Origin
 from authz.crl_source.source import Source
 from authz.model import CrlSourceKind
-from authz.pki import Certificate
-from authz.pki.names import Name
+from authz.pki import Certificate, Crl
 
 MAX_POINTS: Final = 20_000
 """Distribution points of all organizations."""
@@ -51,13 +50,13 @@ class Sources:
         """The source is none any more; what it gave stays."""
         self._all.pop(source.location, None)
 
-    def restore(self, origin: Origin, issuer: Name, *, points: bool) -> None:
-        """A copy of a CRL of `issuer` that was kept across a restart came from there."""
+    def restore(self, origin: Origin, crl: Crl, *, points: bool) -> None:
+        """A copy of `crl`, kept across a restart, came from there; whom the operator names no more is not asked."""
         source = self._all.get(origin.url)
-        if source is None and points and origin.url.startswith(("http://", "https://")) and len(self._all) < MAX_POINTS:
+        if source is None and points and _was_point(origin) and len(self._all) < MAX_POINTS:
             source = self._all[origin.url] = Source(origin.url, CrlSourceKind.POINT)
         if source is not None:
-            source.issuer = issuer
+            source.issuer, source.sha256 = crl.issuer, crl.sha256
             source.tried_at = source.accepted_at = origin.fetched_at
             source.validators = Validators(origin.etag, origin.last_modified)
 
@@ -91,6 +90,10 @@ class Sources:
                 f"organization {organization}: more distribution points than crl.points_each ({self._points_each}); "
                 "certificates that name others are refused"
             )
+
+
+def _was_point(origin: Origin) -> bool:
+    return not origin.named and origin.url.startswith(("http://", "https://"))
 
 
 def urls_of(path: Iterable[Certificate]) -> list[str]:

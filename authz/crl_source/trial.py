@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -81,23 +82,29 @@ class Trials:
         if source.kind is CrlSourceKind.FILE:
             path = await asyncio.to_thread(folder.copy, Path(source.location), self._library.folder, self._max_octets)
             try:
-                await self._take(source, path, Origin(source.location, None, None, self._clock.now()))
+                await self._take(source, path, Origin(source.location, None, None, self._clock.now(), named=True))
             finally:
                 await asyncio.to_thread(path.unlink, missing_ok=True)
             return
-        # What is not held any more cannot be "not modified".
-        validators = source.validators if self._library.of(source.location) else None
+        last = self._library.kept(source.sha256)
+        # What is not held any more cannot be "not modified"; nor is that believed of what should have been replaced.
+        current = last is not None and (last.held.crl.next_update or self._clock.now()) >= self._clock.now()
+        validators = source.validators if current else None
         answer = await self._fetcher.fetch(source.location, self._library.folder, validators)
         now, told = self._clock.now(), answer.validators
-        origin = Origin(source.location, told.etag, told.last_modified, now)
+        named = source.kind is not CrlSourceKind.POINT
+        origin = Origin(source.location, told.etag, told.last_modified, now, named=named)
         if isinstance(answer, NotModified):
             await self._library.seen(source.location, origin)
             source.succeeded(UNCHANGED, now)
             return
         with answer:
-            if any(one.held.crl.sha256 == answer.sha256 and one.stored for one in self._library.of(source.location)):
-                # Octet for octet what is held: a server without validators costs a transfer, and no indexing.
+            kept = self._library.kept(answer.sha256)
+            if kept is not None:
+                # Octet for octet what is held: a server without validators, or the second of two that give the same,
+                # costs a transfer, and no indexing.
                 await self._library.seen(source.location, origin)
+                source.issuer, source.claimed = kept.held.crl.issuer, None
                 source.succeeded(UNCHANGED, now)
             else:
                 room = self._room(source)
@@ -105,7 +112,7 @@ class Trials:
                     detail = f"{answer.size} octets, and its organization's distribution points may hold {room} more"
                     raise FetchFailed(FailureKind.TOO_LARGE, detail)
                 await self._take(source, answer.path, origin)
-        source.validators = told
+        source.validators, source.sha256 = told, answer.sha256
 
     async def _take(self, source: Source, path: Path, origin: Origin) -> None:
         """Raises `FetchFailed`, or `Refused` when the directory cannot say which CAs are known."""
@@ -119,9 +126,9 @@ class Trials:
                 raise
             # An indirect CRL is signed by somebody whose certificate stands on no path that leads to it.
             held, key = await self._by_known(path)
-        told = Origin(origin.url, origin.etag, origin.last_modified, origin.fetched_at, key)
         now = self._clock.now()
-        changed, problem = await self._library.take(path, held, told, self._others(), now)
+        origin = replace(origin, signer=key)
+        changed, problem = await self._library.take(path, held, origin, self._others(), now)
         source.issuer, source.claimed = held.crl.issuer, None
         if changed:
             self._changed()

@@ -69,14 +69,20 @@ class Mint:
         above = () if parent is None else (certificate, *parent.chain)
         return Party(certificate, key, above, published)
 
-    def client(self, name: str, issuer: Party | None, *, expired: bool = False) -> Party:
-        """A user's certificate for client authentication; without an issuer it is signed by its own key."""
+    def client(self, name: str, issuer: Party | None, *, expired: bool = False, crl: str = "") -> Party:
+        """A user's certificate for client authentication; without an issuer it is signed by its own key.
+
+        `crl` is the URL that its distribution point names, if any.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         extensions: list[tuple[x509.ExtensionType, bool]] = [
             (x509.BasicConstraints(ca=False, path_length=None), True),
             (_usage(sign_certificates=False), True),
             (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False),
         ]
+        if crl:
+            point = x509.DistributionPoint([x509.UniformResourceIdentifier(crl)], None, None, None)
+            extensions.append((x509.CRLDistributionPoints([point]), False))
         life = timedelta(hours=-1) if expired else timedelta(days=30)
         chain = () if issuer is None else issuer.chain
         return Party(self._sign(name, key, issuer, extensions, life), key, chain)

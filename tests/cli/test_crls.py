@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from command_world import ALICE, BOB, CA, CRL_LIFE, HOST, NOW, Run, write
+from command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
+from cryptography import x509
 from pki_factory import chain_pem
 
 from authz.crl_source import Keep, Origin, name_of
@@ -146,6 +147,24 @@ def test_forecast_knows_registrations_that_end_and_certificates_that_do_not_work
     assert "certificate_revoked" in rows(acme, "forecast")[0]["because"]  # type: ignore[operator]
     acme("cert", "retire", "2")
     assert [row["user"] for row in rows(acme, "forecast")] == ["alice"]
+
+
+def test_forecast_counts_no_delta_that_nobody_needs(acme: Run) -> None:
+    """When it is out of date, the complete CRL still proves what it proved before."""
+    soon = {"this_update": NOW, "next_update": NOW + timedelta(minutes=5)}
+    delta = CA.crl(number=2, extensions=[(x509.DeltaCRLIndicator(1), True)], **soon)
+    assert acme("crl", "add", write("delta.crl", delta)).code == 0
+    [row] = rows(acme, "forecast")
+    assert str(row["at"]).startswith(f"{CRL_LIFE['next_update']:%Y-%m-%dT%H:%M}")
+
+
+def test_forecast_counts_the_path_that_lasts_longest(acme: Run) -> None:
+    """The certificate of the CA that was sent along ends today; the one that is known to us does not."""
+    short = ROOT.intermediate("CA", key=CA.key, not_before=LIFE["not_before"], not_after=NOW + timedelta(hours=1))
+    acme("cert", "retire", "1")
+    acme("cert", "add", "acme", write("again.pem", chain_pem(ALICE, short)), "--user", "alice")
+    [row] = rows(acme, "forecast")
+    assert (row["because"], str(row["at"])[:10]) == ("the CRL of CN=CA expires", f"{CRL_LIFE['next_update']:%Y-%m-%d}")
 
 
 def test_forecast_of_an_organization_without_anchors_says_so(acme: Run) -> None:

@@ -41,8 +41,8 @@ from authz.crl_source.fetch import (
     NotModified,
     Resolve,
     Validators,
-    system_resolve,
 )
+from authz.crl_source.name_lookup import system_resolve
 from authz.errors import ConfigError
 
 K = FailureKind

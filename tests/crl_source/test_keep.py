@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import io
 import json
 import os
 import random
-import signal
 import stat
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from crl_writer import NAME, body
+from killing import Writers
 
 from authz.crl_source.keep import MAX_CORRUPT, MAX_WHY, TEMPORARY, Keep, KeepFailed, Kept, Origin, name_of
 from authz.errors import ConfigError
@@ -66,6 +65,17 @@ def test_copy_is_there_after_a_restart(keep: Keep) -> None:
         put(fresh, b"two", name="other", origin=None)
         assert contents(fresh) == {"ca": b"one", "other": b"two"}
         assert fresh.origin("other") is None
+
+
+def test_origin_remembers_that_an_operator_named_it(keep: Keep) -> None:
+    """A sidecar of an earlier version does not say so, and neither does one that says anything else."""
+    put(keep, origin=dataclasses.replace(ORIGIN, named=True))
+    assert keep.origin("ca") == dataclasses.replace(ORIGIN, named=True)
+    sidecar = keep.folder / "ca.json"
+    told = json.loads(sidecar.read_text())
+    for odd in ({**told, "named": "yes"}, {key: value for key, value in told.items() if key != "named"}):
+        sidecar.write_text(json.dumps(odd))
+        assert keep.origin("ca") == ORIGIN
 
 
 def test_newer_copy_takes_the_place_of_the_older(keep: Keep) -> None:
@@ -438,51 +448,10 @@ def test_octets_written_in_pieces_are_all_written(keep: Keep, monkeypatch: pytes
 # kill -9.
 
 
-class Writers:
-    """Processes that install copies until they are killed (`tests/crl_writer.py`)."""
-
-    def __init__(self) -> None:
-        paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-        self._parent = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "crl_writer.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": paths},
-        )
-
-    def _line(self) -> str:
-        assert self._parent.stdout is not None
-        return self._parent.stdout.readline().strip()
-
-    def killed(self, folder: Path, first: int, *, after: int, pause: float) -> int:
-        """Start one, and kill it a moment after so many copies; the number of the last that it told."""
-        assert self._parent.stdin is not None
-        self._parent.stdin.write(f"{folder} {first}\n")
-        self._parent.stdin.flush()
-        writer = int(self._line())
-        last = first - 1
-        for _ in range(after):
-            last = int(self._line())
-        time.sleep(pause)
-        os.kill(writer, signal.SIGKILL)
-        while (line := self._line()) != "dead":
-            last = int(line)
-        return last
-
-    def close(self) -> None:
-        """No more."""
-        assert self._parent.stdin is not None
-        assert self._parent.stdout is not None
-        self._parent.stdin.close()
-        self._parent.wait()
-        self._parent.stdout.close()
-
-
 @pytest.fixture
 def writers() -> Iterator[Writers]:
     """Writers to kill."""
-    made = Writers()
+    made = Writers(ROOT / "tests" / "crl_writer.py")
     yield made
     made.close()
 
@@ -493,7 +462,7 @@ def test_killed_writer_leaves_the_newest_whole_copy(writers: Writers, tmp_path: 
     chance = random.Random()
     last = -1
     for _ in range(50):
-        last = writers.killed(folder, last + 1, after=chance.randrange(3), pause=chance.random() / 100)
+        last = writers.killed(folder, str(last + 1), last, after=chance.randrange(3), pause=chance.random() / 100)
         with Keep(folder) as keep:
             kept = contents(keep)
             if last < 0 and not kept:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import errno
+import json
 import os
 from collections.abc import AsyncIterator, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -19,8 +21,9 @@ from authz.crl_source.acceptance import Held
 from authz.crl_source.failures import FailureKind, FetchFailed
 from authz.crl_source.keep import Keep, Origin
 from authz.crl_source.library import FORGET_AFTER, Library
-from authz.errors import IndexingError
+from authz.errors import IndexingError, Refused
 from authz.pki import Certificate, Crl
+from authz.reasons import Reason
 
 KEY = Certificate.parse(CA.der).public_key_info
 URL = "http://crl.example.test/ca.crl"
@@ -117,6 +120,19 @@ async def test_same_crl_from_elsewhere_changes_nothing_but_where_it_came_from(sc
     assert (scene.library.of(URL), scene.keep.origin(scene.file().stem)) == ([], elsewhere)
 
 
+async def test_what_a_source_gave_is_found_by_the_source_until_it_is_another_ones(scene: Scene) -> None:
+    """And what an operator sees of it is made anew with every change, and then only."""
+    (before,) = scene.library.of(URL)
+    assert (before.state.location, before.state.number, before.state is before.state) == (URL, "1", True)
+    await scene.take(NEW)
+    (after,) = scene.library.of(URL)
+    assert (after.state.number, after.state.fetched_at) == ("2", NOW)
+    await scene.take(NEW, replace(ORIGIN, url="http://other.example.test/", fetched_at=NOW + timedelta(hours=1)))
+    (moved,) = scene.library.of("http://other.example.test/")
+    assert (moved.state.number, moved.state.fetched_at) == ("2", NOW + timedelta(hours=1))
+    assert scene.library.of(URL) == scene.library.of("http://nowhere.example.test/") == []
+
+
 async def test_source_that_confirms_its_crl_keeps_the_signer(scene: Scene) -> None:
     """A 304 says nothing of keys; without one the copy could not be verified as before."""
     await scene.library.seen(URL, Origin(URL, '"2"', None, NOW + timedelta(hours=1), b""))
@@ -139,7 +155,7 @@ async def test_copy_of_another_crl_of_the_same_key_is_set_aside(scene: Scene) ->
     name.with_suffix(".json").rename(name.with_name("0" * 64 + ".json"))
     await scene.restart()
     assert scene.held() == []
-    assert scene.warnings == [f"the kept CRL {'0' * 64} is set aside: it is another one"]
+    assert scene.warnings == [f"the kept CRL {'0' * 64} is set aside: it is another CRL than its name says"]
     assert scene.file("*.why").read_text() == "it is another CRL than its name says"
 
 
@@ -149,6 +165,38 @@ async def test_copy_without_its_sidecar_is_verified_under_the_known_cas(scene: S
     await scene.restart()
     (copy,) = scene.library
     assert (copy.held.crl.sha256, copy.origin.url, copy.origin.signer) == (*sha256(OLD), "", KEY)
+
+
+ANOTHERS = Certificate.parse(ROOT.der).public_key_info
+
+
+@pytest.mark.parametrize("signer", [b"", b"no key", ANOTHERS, KEY[:-9]], ids=["none", "no key", "another", "cut"])
+async def test_whole_copy_beside_a_sidecar_that_is_not_is_verified_under_the_known_cas(
+    scene: Scene, signer: bytes
+) -> None:
+    """The last good copy must not be lost because of what was remembered of it."""
+    sidecar = scene.file("*.json")
+    told = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps(told | {"signer": base64.b64encode(signer).decode()}))
+    await scene.restart()
+    assert (scene.held(), scene.warnings) == (sha256(OLD), [])
+
+
+async def test_copy_stays_on_disk_while_the_directory_cannot_say_which_cas_are_known(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing speaks against the copy."""
+
+    async def away(_: Scene) -> list[bytes]:
+        raise Refused(Reason.DIRECTORY_UNAVAILABLE)
+
+    scene.file("*.json").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(Scene, "authorities", away)
+        await scene.restart()
+    assert (scene.held(), [("is not used" in one) for one in scene.warnings]) == ([], [True])
+    await scene.restart()
+    assert scene.held() == sha256(OLD)
 
 
 async def test_copy_whose_ca_is_known_no_more_stays_on_disk_unused(scene: Scene) -> None:
@@ -166,6 +214,44 @@ async def test_copy_that_cannot_be_indexed_now_stays_on_disk_unused(scene: Scene
     await scene.restart()
     assert (scene.held(), scene.file().read_bytes()) == ([], OLD)
     assert scene.warnings == [f"the kept CRL {scene.file().stem} is not used: the process ended"]
+
+
+async def test_nothing_older_takes_the_place_of_a_copy_that_could_not_be_read_at_the_start(scene: Scene) -> None:
+    """What was refused for a passing reason is what a replay would wait for."""
+    await scene.take(NEW)
+    scene.problem = IndexingError("the process ended")
+    await scene.restart()
+    with pytest.raises(FetchFailed) as caught:
+        await scene.take(OLD)
+    assert (caught.value.kind, scene.held()) == (FailureKind.INDEXING, [])
+    scene.problem = None
+    with pytest.raises(FetchFailed) as caught:
+        await scene.take(OLD)
+    assert (caught.value.kind, scene.held()) == (FailureKind.OLDER, sha256(NEW))
+    assert [one.number for one in (one.held.crl for one in scene.library.of(URL))] == [2]
+
+
+async def test_nothing_older_takes_the_place_of_a_copy_whose_ca_was_not_known_at_the_start(scene: Scene) -> None:
+    """It is known again, and what it signed was kept."""
+    await scene.take(NEW)
+    scene.file("*.json").unlink()
+    scene.cas = [ROOT]
+    await scene.restart()
+    with pytest.raises(FetchFailed) as caught:
+        await scene.take(OLD)
+    assert (caught.value.kind, scene.held()) == (FailureKind.OLDER, sha256(NEW))
+
+
+async def test_damaged_copy_that_could_not_be_read_at_the_start_is_set_aside_for_what_comes(scene: Scene) -> None:
+    """It is trusted for nothing."""
+    scene.file().write_bytes(OLD[:-1] + bytes([OLD[-1] ^ 1]))
+    scene.problem = IndexingError("the process ended")
+    await scene.restart()
+    scene.problem = None
+    assert await scene.take(NEW) == (True, "")
+    assert (scene.held(), scene.file().read_bytes(), scene.file("*.corrupt").stat().st_size) == (
+        sha256(NEW), NEW, len(OLD)
+    )  # fmt: skip
 
 
 async def test_copy_long_expired_is_thrown_away(scene: Scene) -> None:
@@ -211,6 +297,25 @@ async def test_crl_that_could_not_be_kept_is_kept_when_it_comes_again(
         assert await scene.take(NEW) == (True, "it broke")
     assert await scene.take(NEW) == (False, "")
     assert scene.file().read_bytes() == NEW
+
+
+async def test_crls_that_one_source_gives_are_bounded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with a scope of its own, so that none replaces another; what is held may still be replaced."""
+
+    def scoped(name: int, number: int) -> bytes:
+        uri = x509.UniformResourceIdentifier(f"http://crl.example.test/{name}")
+        point = x509.IssuingDistributionPoint([uri], None, False, False, None, False, False)
+        return crl(number=number, hours=9 - number, extensions=[(point, True)])
+
+    monkeypatch.setattr("authz.crl_source.library.MAX_GIVEN", 3)
+    for name in range(2):
+        await scene.take(scoped(name, 1))
+    with pytest.raises(FetchFailed) as caught:
+        await scene.take(scoped(2, 1))
+    assert (caught.value.kind, len(scene.library)) == (FailureKind.TOO_MANY, 3)
+    assert await scene.take(scoped(1, 2)) == (True, "")
+    assert await scene.take(scoped(2, 1), replace(ORIGIN, url="http://other.example.test/")) == (True, "")
+    assert len(scene.library) == 4
 
 
 async def test_delta_goes_with_the_complete_crl_that_replaces_it(scene: Scene) -> None:

@@ -20,19 +20,19 @@ def test_list_comes_back_as_it_was() -> None:
     """The CRLs with their signers, the refused sources with what is looked at."""
     held = Held(Crl(crl()), spki(CA))
     sources = [
-        Source("http://a/ä", CrlSourceKind.POINT, issuer=NAME),
+        Source("http://a/ä", CrlSourceKind.POINT, issuer=NAME, authorities={7: {b"k": b"der"}, 9: {}}),
         Source("/folder/x.crl", CrlSourceKind.FILE, claimed=NAME),
         Source("http://b/", CrlSourceKind.URL),
     ]
     found = Listed.from_bytes(Listed.of([held], sources).to_bytes())
     assert found.signers == {held.crl.sha256: held.signer}
     for one, other in zip(found.refused, sources, strict=True):
-        assert (one.location, one.kind, one.issuer, one.claimed) == (
-            other.location,
-            other.kind,
-            other.issuer,
-            other.claimed,
-        )
+        assert looked_at(one) == looked_at(other)
+
+
+def looked_at(one: Source) -> tuple[object, ...]:
+    """What decides whether a source's refusal concerns a certificate."""
+    return one.location, one.kind, one.issuer, one.claimed, set(one.authorities)
 
 
 def test_empty_list_comes_back_empty() -> None:
@@ -48,7 +48,14 @@ def pieces(*each: list[bytes]) -> bytes:
 
 @pytest.mark.parametrize(
     "data",
-    [b"\1", pieces([b"a"], []), pieces([], [b"x"]), pieces([], [b"l", b"no kind", b"", b""]), pieces([])],
+    [
+        b"\1",
+        pieces([b"a"], []),
+        pieces([], [b"x"]),
+        pieces([], [b"l", b"no kind", b"", b"", b""]),
+        pieces([], [b"l", b"url", b"", b"", b"\1"]),
+        pieces([]),
+    ],
 )
 def test_anything_else_is_an_error(data: bytes) -> None:
     """Nothing is guessed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Collection
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pki_factory import NOW, Authority
 
 from authz.crl_indexing.indexing import index_crl
-from authz.crl_source import CrlRules, CrlsKey, LeniencyRule, Limits, PointsKey
+from authz.crl_source import CrlRules, CrlsKey, LeniencyRule, PointsKey
 from authz.errors import NotLoaded, Refused
 from authz.model import CrlSourceKind
 from authz.pki import Certificate, Crl, Indulgence, Leniency, TrustStore
@@ -174,6 +175,26 @@ async def test_source_is_asked_again_in_time_and_only_for_what_is_new(scene: Wor
     assert await scene.check(alice) == REVOKED
 
 
+async def test_crl_that_is_out_of_date_is_asked_for_without_conditions(scene: World) -> None:
+    """That it has not changed is believed of a cache no more."""
+    async with serving(b"") as server:
+        server.answer = says('ETag: "v1"\r\n', crl(next_update=NOW + timedelta(minutes=10)))
+        assert await scene.check(leaf("alice", server.url)) == GOOD
+        server.answer = says('ETag: "v1"\r\n', crl(number=2, hours=-0.2))
+        scene.time.pass_by(minutes=15)
+        await scene.until(lambda: [one.number for one in scene.refresher.fetched] == ["2"])
+        assert "If-None-Match" not in server.requests[-1]
+
+
+async def test_clock_that_has_gone_back_leaves_no_source_unasked(scene: World) -> None:
+    """What was to be asked at a time that now lies days ahead is asked now."""
+    scene.time.pass_by(days=3)
+    async with serving(crl(next_update=NOW + timedelta(days=9))) as server:
+        assert await scene.check(leaf("alice", server.url)) == GOOD
+        scene.time.pass_by(days=-2)
+        await scene.outcome(server.url, "unchanged")
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -221,9 +242,6 @@ async def test_good_crl_is_never_replaced_by_a_worse_one(scene: World, body: byt
 )
 async def test_server_that_misbehaves_makes_no_decision_weaker(scene: World, answer: Answer, expected: str) -> None:
     """The operator sees what it did; the revoked certificate stays revoked, the good one good."""
-    await scene.stop()
-    scene.limits = Limits(total=0.5, connect=0.3, read=0.3, size=1024 * 1024)
-    await scene.start()
     async with serving(b"") as server:
         alice, bob = leaf("alice", server.url), leaf("bob", server.url)
         server.answer = says(body=crl(CA, bob))
@@ -249,6 +267,35 @@ async def test_same_crl_fetched_again_is_not_read_again(tmp_path: Path) -> None:
         assert await scene.check(leaf("alice", server.url)) == GOOD
         scene.time.pass_by(minutes=15)
         await scene.outcome(server.url, "unchanged")
+    assert len(read) == 1
+
+
+async def test_two_sources_of_one_crl_have_it_read_once_and_are_both_asked_for_what_is_new(tmp_path: Path) -> None:
+    """As certificates often name two; each is asked with what it gave, and in time for nextUpdate."""
+    body = crl(CA, *range(1, 2_000), next_update=NOW + timedelta(minutes=20))
+    async with serving(body) as first, serving(body) as second, world(tmp_path, start=False) as scene:
+        first.answer, second.answer = says('ETag: "1"\r\n', body), says('ETag: "2"\r\n', body)
+        read: list[object] = []
+
+        async def counted(source: Path | int, keys: Collection[bytes]) -> Crl:
+            read.append(source)
+            return await index_crl(source, keys)
+
+        scene.index = counted
+        await scene.start()
+        urls = first.url, second.url
+        assert await scene.check(leaf("alice", first.url)) == GOOD
+        assert await scene.check(leaf("alice", second.url)) == GOOD
+        await scene.outcome(second.url, "unchanged")
+        assert [scene.state(one).next_at for one in urls] == [NOW + timedelta(seconds=30)] * 2
+        first.answer = second.answer = says(status="304 Not Modified", body=b"")
+        for _ in range(2):
+            scene.ledger.wanted = list(urls)
+            before = sum(scene.refresher.outcomes.values())
+            await scene.until(lambda wanted=before + 2: sum(scene.refresher.outcomes.values()) == wanted)  # type: ignore[misc]
+            assert [scene.state(one).outcome for one in urls] == ["unchanged"] * 2
+        assert 'If-None-Match: "1"' in first.requests[-1]
+        assert 'If-None-Match: "2"' in second.requests[-1]
     assert len(read) == 1
 
 
@@ -366,17 +413,36 @@ async def test_readiness_waits_for_sources_though_not_for_ever(tmp_path: Path) -
         assert scene.refresher.ready
 
 
-@pytest.mark.parametrize("kept", [True, False])
-async def test_restarted_service_is_ready_at_once_with_what_it_kept(tmp_path: Path, kept: bool) -> None:
-    """A source whose CRL was kept need not be asked first; one whose copy is gone must be."""
+async def test_url_that_gave_a_crl_before_a_restart_is_asked_again_at_the_start(tmp_path: Path) -> None:
+    """For what is new, and not only when it is due: readiness waits for that, not for its bound."""
     async with serving(crl()) as server, world(tmp_path, rules=CrlRules(urls=(server.url,))) as scene:
         await scene.outcome(server.url, "accepted")
         await scene.stop()
-        for copy in [] if kept else scene.folder.glob("*.crl"):
-            copy.unlink()
-        server.answer = hangs()
+        server.answer = says(body=crl(CA, PLAIN, number=2, hours=1))
         await scene.start()
-        assert scene.refresher.ready is kept
+        assert not scene.refresher.ready
+        await scene.outcome(server.url, "accepted")
+        assert scene.refresher.ready
+        assert await scene.check(PLAIN) == REVOKED
+
+
+async def test_url_that_is_named_no_more_is_asked_no_more(tmp_path: Path) -> None:
+    """What it gave is kept and counts."""
+    async with serving(crl()) as server, world(tmp_path, rules=CrlRules(urls=(server.url,))) as scene:
+        await scene.outcome(server.url, "accepted")
+        await scene.stop()
+        scene.rules = replace(scene.rules, urls=())
+        await scene.start()
+        assert scene.refresher.sources == []
+        assert await scene.check(PLAIN) == GOOD
+
+
+async def test_folder_without_files_keeps_readiness_waiting_for_nothing(tmp_path: Path) -> None:
+    """It was looked at: that is its first try."""
+    folder = tmp_path / "operators"
+    folder.mkdir()
+    async with world(tmp_path, rules=CrlRules(files=(folder,))) as scene:
+        await scene.until(lambda: scene.refresher.ready)
 
 
 async def test_service_that_has_no_sources_is_ready_at_once(scene: World) -> None:
@@ -484,6 +550,7 @@ async def test_crl_that_cannot_be_kept_is_used_and_told(scene: World, monkeypatc
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
+        server.answer = says('ETag: "1"\r\n', crl())
         with monkeypatch.context() as patched:
             patched.setattr("authz.crl_source.keep.os.fsync", full)
             assert await scene.check(alice) == GOOD
@@ -492,6 +559,7 @@ async def test_crl_that_cannot_be_kept_is_used_and_told(scene: World, monkeypatc
             assert "make room" in state.detail
         scene.time.pass_by(seconds=30)
         await scene.outcome(server.url, "unchanged")
+        assert "If-None-Match" not in server.requests[-1]
     assert len(list(scene.folder.glob("*.crl"))) == 1
 
 
@@ -543,6 +611,38 @@ async def test_replay_of_the_directorys_older_crl_replaces_nothing_newer(scene: 
         assert await scene.check(alice) == REVOKED
 
 
+async def test_crl_added_to_the_directory_is_measured_and_told_when_it_is_out_of_date(scene: World) -> None:
+    """As long as nothing newer of its place is held: then it answers for nobody."""
+    scene.rows.added.append((crl(next_update=NOW + timedelta(hours=1)), CA))
+    scene.refresher.directory_read(2)
+    await scene.until(lambda: len(scene.held()) == 2)
+    assert {(one.issuer, one.location) for one in scene.refresher.answering} == {
+        ("CN=Root", "added"),
+        ("CN=CA", "added"),
+    }
+    scene.time.pass_by(hours=2)
+    await scene.until(lambda: any("CN=CA" in one and "out of date" in one for one in scene.warnings))
+    assert sum("out of date" in one for one in scene.warnings) == 1
+    async with serving(crl(number=2, hours=1)) as server:
+        assert await scene.check(leaf("alice", server.url)) == GOOD
+    assert {(one.issuer, one.number) for one in scene.refresher.answering} == {("CN=Root", "1"), ("CN=CA", "2")}
+    assert [one.location for one in scene.refresher.fetched] == [server.url]
+
+
+async def test_fetched_crl_that_an_added_one_supersedes_is_not_told_when_it_is_out_of_date(scene: World) -> None:
+    """Nobody is refused for it."""
+    async with serving(crl(next_update=NOW + timedelta(hours=1))) as server:
+        assert await scene.check(leaf("alice", server.url)) == GOOD
+        scene.rows.added.append((crl(number=2, hours=1), CA))
+        scene.refresher.directory_read(2)
+        await scene.until(lambda: len(scene.held()) == 3)
+        scene.time.pass_by(hours=2)
+        await scene.outcome(server.url, "unchanged")
+    scene.time.pass_by(days=9)
+    await scene.until(lambda: any("out of date" in one for one in scene.warnings))
+    assert not any("CRL number 1 of CN=CA" in one for one in scene.warnings)
+
+
 async def test_directory_that_cannot_be_read_refuses_the_start(tmp_path: Path) -> None:
     """Nothing is decided without it."""
     async with world(tmp_path, start=False) as scene:
@@ -577,6 +677,22 @@ async def test_grace_goes_on_with_the_last_good_copy_for_as_long_as_it_says(tmp_
             scene.time.pass_by(minutes=59)
         assert outcomes == [GOOD, GOOD, Indulgence.GRACE, Indulgence.GRACE]
         assert await scene.check(alice) == UNKNOWN
+
+
+async def test_grace_longer_than_copies_are_kept_keeps_them_longer(tmp_path: Path) -> None:
+    """A restart takes nothing from it; whoever has a grace of his own counts."""
+    longest = LeniencyRule(Leniency(grace=timedelta(days=90)), issuer=Name(CA.certificate.subject))
+    rules = CrlRules(exceptions=(LeniencyRule(Leniency(), organization="evil"), longest))
+    async with world(tmp_path, rules=rules) as scene:
+        scene.rows.added = [(crl(ROOT, next_update=NOW + timedelta(days=999)), ROOT)]
+        scene.refresher.directory_read(2)
+        alice = CA.leaf("alice", not_after=NOW + timedelta(days=999))
+        async with serving(crl()) as server:
+            assert await scene.check(leaf("bob", server.url)) == GOOD
+        await scene.stop()
+        scene.time.pass_by(days=80)
+        await scene.start()
+        assert await scene.check(alice) == Indulgence.GRACE
 
 
 async def test_soft_lets_pass_whose_crl_cannot_be_had(tmp_path: Path) -> None:
@@ -618,6 +734,18 @@ async def test_refused_crl_of_a_source_the_operator_named_is_refused_for_its_iss
         scene.time.pass_by(days=9)
         await scene.outcome(server.url, "signer_unknown")
         assert await scene.check(PLAIN) == UNKNOWN
+
+
+async def test_crl_refused_from_a_point_is_refused_for_its_organizations_other_certificates(tmp_path: Path) -> None:
+    """Those that name no point, or another one; a neighbour's are told by his own points."""
+    async with serving(crl(hours=-1)) as server, world(tmp_path, rules=CrlRules(leniency=Leniency(soft=True))) as scene:
+        assert await scene.check(leaf("alice", server.url)) == UNKNOWN
+        assert await scene.check(PLAIN) == UNKNOWN
+        assert await scene.check(PLAIN, EVIL) == Indulgence.SOFT_FAIL
+        server.answer = says(body=crl())
+        scene.ledger.wanted = [server.url]
+        await scene.outcome(server.url, "accepted")
+        assert await scene.check(PLAIN) == GOOD
 
 
 async def test_first_crl_of_a_named_source_that_is_refused_is_refused_for_its_issuer(tmp_path: Path) -> None:
@@ -718,12 +846,15 @@ async def test_large_crl_is_indexed_elsewhere_and_answers(scene: World) -> None:
 
 async def test_tries_of_one_organizations_points_leave_room_for_others(tmp_path: Path) -> None:
     """Slow servers of one keep another's first sight from nothing."""
-    async with world(tmp_path, rules=CrlRules(first_sight=0.05)) as scene, serving(b"") as slow:
+    async with world(tmp_path) as scene, serving(b"") as slow, serving(crl()) as server:
         slow.answer = hangs()
-        await asyncio.gather(*(scene.check(leaf("m", f"{slow.url}?{n}"), EVIL) for n in range(40)))
-        async with serving(crl()) as server:
-            scene.rules = CrlRules()
-            assert await scene.check(leaf("alice", server.url), ACME) == GOOD
+        theirs = [asyncio.create_task(scene.check(leaf("m", f"{slow.url}?{n}"), EVIL)) for n in range(40)]
+        await slow.came.wait()
+        assert await scene.check(leaf("alice", server.url), ACME) == GOOD
+        assert not all(one.done() for one in theirs)
+        for one in theirs:
+            one.cancel()
+        await asyncio.gather(*theirs, return_exceptions=True)
 
 
 def as_pem(der: bytes) -> bytes:

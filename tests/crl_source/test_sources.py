@@ -12,14 +12,13 @@ from pki_factory import Authority, Minted
 from authz.crl_source.keep import Origin
 from authz.crl_source.source import MAX_AUTHORITIES, Source
 from authz.crl_source.sources import MAX_URLS, Sources, urls_of
-from authz.model import CrlSourceKind
-from authz.pki import Certificate
-from authz.pki.names import Name
+from authz.model import CrlSourceKind, CrlSourceState
+from authz.pki import Certificate, Crl
 
 ROOT = Authority.root("Root")
 CA = ROOT.intermediate("CA")
 URL = "http://crl.example.test/ca.crl"
-ISSUER = Name(CA.certificate.subject)
+HELD = Crl(CA.crl())
 
 
 def path(*urls: str, delta: bool = False, ca: Authority = CA) -> list[Certificate]:
@@ -55,6 +54,19 @@ def test_point_is_news_until_it_was_tried() -> None:
     assert made.meet(2, path(URL)) == [source]
 
 
+def test_state_is_the_same_until_something_of_the_source_changes() -> None:
+    """Thousands are compared with what was told last, twice a second."""
+    source = Source(URL, CrlSourceKind.POINT)
+    before = source.state
+    assert source.state is before
+    now = datetime.now(UTC)
+    source.succeeded("accepted", now, "the CRL")
+    assert source.state == CrlSourceState(URL, CrlSourceKind.POINT, now, now, None, 0, "accepted", "the CRL")
+    source.next_at = now
+    assert source.state.next_at == now
+    assert source.state is source.state
+
+
 def test_cas_that_one_organization_brings_are_bounded() -> None:
     """Another's are its own."""
     source = Source(URL, CrlSourceKind.POINT)
@@ -77,11 +89,22 @@ def test_copy_from_a_point_brings_its_source_back(points: bool) -> None:
     """With what to ask it next, if points are asked at all; a file is found again by itself."""
     made, _ = sources()
     moment = datetime.now(UTC)
-    made.restore(Origin(URL, '"v1"', None, moment), ISSUER, points=points)
-    made.restore(Origin("/etc/crls/a.crl", None, None, moment), ISSUER, points=points)
+    made.restore(Origin(URL, '"v1"', None, moment), HELD, points=points)
+    made.restore(Origin("/etc/crls/a.crl", None, None, moment), HELD, points=points)
     found = list(made)
     assert [one.location for one in found] == [URL] * points
-    assert all(one.accepted_at == moment and one.issuer == ISSUER and one.validators is not None for one in found)
+    assert all(one.accepted_at == moment and one.issuer == HELD.issuer and one.validators is not None for one in found)
+
+
+def test_url_that_the_operator_names_no_more_is_no_source_after_a_restart() -> None:
+    """Its copy goes on counting; nobody is asked who was taken out."""
+    made, _ = sources()
+    named = Origin(URL, None, None, datetime.now(UTC), named=True)
+    made.restore(named, HELD, points=True)
+    assert list(made) == []
+    again, _ = sources(URL)
+    again.restore(named, HELD, points=True)
+    assert [(one.kind, one.issuer) for one in again] == [(CrlSourceKind.URL, HELD.issuer)]
 
 
 def test_file_is_one_source_until_it_is_removed() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +21,8 @@ from authz.demo.mint import HOST
 from authz.demo.processes import envoy_binary, running
 from authz.directory import Store
 from authz.errors import ConfigError
+
+MODELS = Path(__file__).parents[1] / "manifest_models"
 
 
 def _envoy_found() -> bool:
@@ -83,6 +88,22 @@ def openssl() -> str:
     """The openssl on PATH."""
     need("openssl", found=shutil.which("openssl") is not None)
     return "openssl"
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """tests/manifest_models, its packages installed as its lock has them."""
+    need("node", found=shutil.which("node") is not None and shutil.which("npm") is not None)
+    lock, installed = MODELS / "package-lock.json", MODELS / "node_modules" / ".package-lock.json"
+    with (MODELS / "package.json").open(encoding="utf-8") as held:
+        # Of several workers one installs; the others wait.
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+            done = subprocess.run(["npm", "ci"], cwd=MODELS, capture_output=True, text=True, check=False, timeout=300)
+            if done.returncode != 0:
+                give_up = pytest.fail if os.environ.get("REQUIRE_NODE") else pytest.skip
+                give_up(f"npm cannot install the models: {done.stderr[-2000:]}")
+    return MODELS
 
 
 @pytest.fixture(scope="session")

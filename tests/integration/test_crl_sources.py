@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import subprocess
 import threading
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dialing import Dial, bearer
@@ -18,6 +20,7 @@ from authz.demo import Stage
 from authz.demo.mint import HOST
 from authz.demo.processes import running
 from authz.directory import Store
+from authz.model import Enforcement
 
 pytestmark = [pytest.mark.envoy, pytest.mark.usefixtures("envoy")]
 
@@ -34,11 +37,13 @@ class Publisher:
 
     def __init__(self, body: bytes) -> None:
         self.body = body
+        self.requests = 0
         publisher = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 """Answer with the CRL."""
+                publisher.requests += 1
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(publisher.body)))
                 self.end_headers()
@@ -58,10 +63,10 @@ class Publisher:
 
 
 @contextmanager
-def published(folder: Path, more: str = "") -> Iterator[tuple[Stage, Publisher]]:
+def published(folder: Path, more: str = "", *, ceiling: str = f"{INTERVAL}s") -> Iterator[tuple[Stage, Publisher]]:
     """A stage whose service fetches the issuing CA's CRL; the address is allowed, since loopback is not."""
     publisher = Publisher(b"")
-    crl = f'networks = ["127.0.0.0/8"]\nfloor = "{INTERVAL}s"\nceiling = "{INTERVAL}s"\nahead = "0s"\n'
+    crl = f'networks = ["127.0.0.0/8"]\nfloor = "{INTERVAL}s"\nceiling = "{ceiling}"\nahead = "0s"\n'
     stage = Stage(folder, settings=f'\n[crl]\nurls = ["{publisher.url}"]\n{crl}{more}\n')
     publisher.body = stage.world.crl("issuing", "revoked", number=2).der or b""
     try:
@@ -80,13 +85,17 @@ def test_certificate_revoked_by_a_published_crl_is_refused_on_an_open_connection
         changed, last_allowed = time.monotonic(), 0.0
         while time.monotonic() < changed + BOUND + 1:
             began = time.monotonic()
-            if connection.get(headers=bearer(stage, "alice")).status == 200:
+            answer = connection.get(headers=bearer(stage, "alice"))
+            if answer.status == 200:
                 last_allowed = began
         assert last_allowed < changed + BOUND
+        assert (answer.status, stage.reason(answer)) == (403, "certificate_revoked")
 
 
-def test_open_http_2_connection_is_refused_once_its_certificate_is_revoked(tmp_path: Path, curl: str) -> None:
-    """Many requests on one connection: allowed first, then not, and never again."""
+def test_open_http_2_connection_is_refused_within_the_bound_once_its_certificate_is_revoked(
+    tmp_path: Path, curl: str
+) -> None:
+    """Many requests on one connection: allowed first, then not, and never again; by the service's own clock."""
     with published(tmp_path) as (stage, publisher):
         folder, port = stage.world.folder, stage.envoy.port
         command = [curl, "--silent", "--http2", "--rate", "5/s", "--cacert", str(folder / "roots.pem")]
@@ -96,14 +105,70 @@ def test_open_http_2_connection_is_refused_once_its_certificate_is_revoked(tmp_p
         command += ["--write-out", "%{http_code} %{http_version} %{num_connects}\\n", f"https://{HOST}:{port}/[1-30]"]
         asking = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         wait_for(stage, '"outcome":"allow"')
+        changed = datetime.now(UTC)
         publisher.body = stage.world.crl("issuing", "revoked", "alice", number=3).der or b""
         answers = [line.split() for line in asking.communicate(timeout=60)[0].splitlines()]
+        decisions = [one for one in map(json.loads, stage.service.log) if one["event"] == "decision"]
     statuses = [status for status, _, _ in answers]
     assert statuses[0] == "200"
     assert statuses[-1] == "403"
     assert statuses == sorted(statuses)
     assert {version for _, version, _ in answers} == {"2"}
     assert sum(int(connects) for _, _, connects in answers) == 1
+    allowed = [datetime.fromisoformat(one["time"]) for one in decisions if one["outcome"] == "allow"]
+    assert len(allowed) == statuses.count("200")
+    assert max(allowed) < changed + timedelta(seconds=BOUND)
+    assert {one["reason"] for one in decisions if one["outcome"] == "deny"} == {"certificate_revoked"}
+
+
+def test_operator_has_a_published_crl_fetched_at_once_and_sees_it(tmp_path: Path, dial: Dial) -> None:
+    """An hour before it would be asked for; on an open connection the next request is refused."""
+    with published(tmp_path, ceiling="1h") as (stage, publisher):
+        wait_for(stage, "number 2")
+        connection = dial(stage, "alice")
+        assert connection.get(headers=bearer(stage, "alice")).status == 200
+        publisher.body = stage.world.crl("issuing", "revoked", "alice", number=3).der or b""
+        assert asked(stage, "crl", "refresh", "CN=Acme Issuing CA") == [
+            {**FETCHED, "source": publisher.url, "problem": "accepted"}
+        ]
+        answer = connection.get(headers=bearer(stage, "alice"))
+        assert (answer.status, stage.reason(answer)) == (403, "certificate_revoked")
+        [listed] = [one for one in asked(stage, "crl", "list") if one["source"] == publisher.url]
+        assert (listed["issuer"], listed["number"], listed["entries"]) == ("CN=Acme Issuing CA", 3, 2)
+        assert (listed["age"].endswith(" min"), listed["left"], listed["problem"]) == (True, "6 d", "")
+        shown = asked(stage, "crl", "show", listed["sha256"][:12])
+        assert (shown["source"], shown["failures"]) == (publisher.url, 0)
+        why = {(one["organization"], one["subject"]): one["because"] for one in asked(stage, "crl", "forecast")}
+        assert "certificate_revoked" in why["acme", "CN=alice"]
+        assert why["acme", "CN=bob"] == "the CRL of CN=Acme Issuing CA expires"
+
+
+def test_crl_never_seen_is_fetched_while_the_proxy_waits(tmp_path: Path, dial: Dial) -> None:
+    """From the distribution point of the certificates that are shown, and not before one is."""
+    with published(tmp_path, "first_sight_seconds = 0.28") as (stage, publisher):
+        fresh = stage.world.mint.authority("Acme Fresh CA", stage.world.authorities["root"])
+        point = Publisher(b"")
+        for name in ("carol", "mallory"):
+            stage.world.clients[name] = stage.world.mint.client(name, fresh, crl=point.url)
+            stage.world.clients[name].write(stage.world.folder, name)
+        stage.world.authorities["fresh"] = fresh
+        point.body = stage.world.crl("fresh", "mallory", number=1).der or b""
+        store = Store(stage.world.database)
+        store.add_user("acme", "carol", Enforcement.OFF)
+        store.close()
+        try:
+            assert point.requests == 0
+            first = dial(stage, "carol").get(headers=bearer(stage, "carol"))
+            # On a machine that is too busy to fetch in a quarter of a second the first is refused, for just that.
+            assert first.status == 200 or stage.reason(first) == "revocation_unknown"
+            wait_for(stage, "number 1 of CN=Acme Fresh CA")
+            assert dial(stage, "carol").get(headers=bearer(stage, "carol")).status == 200
+            refused = dial(stage, "mallory").get(headers=bearer(stage, "carol"))
+            assert (refused.status, stage.reason(refused)) == (403, "certificate_revoked")
+            assert point.requests == 1
+        finally:
+            point.stop()
+        assert publisher.requests
 
 
 @pytest.mark.parametrize(
@@ -129,6 +194,18 @@ def test_server_that_is_away_for_longer_than_next_update(
         if status == 403:
             assert told["reason"] == "revocation_unknown"
         assert dial(stage, "revoked").get(headers=bearer(stage, "alice")).status == 403
+
+
+FETCHED = dict.fromkeys(("issuer", "number", "entries", "this_update", "next_update", "sha256")) | {
+    "age": "",
+    "left": "",
+}
+
+
+def asked(stage: Stage, *arguments: str) -> Any:
+    """What the operator's command prints, with the configuration of the service that runs."""
+    command = [*stage.service.command[:-1], *arguments, "--json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, cwd=stage.world.folder).stdout)
 
 
 def wait_for(stage: Stage, words: str) -> None:

@@ -291,12 +291,17 @@ def redirecting() -> Iterator[int]:
     server.server_close()
 
 
-def test_application_cannot_have_another_location_served(own_nginx_stage: Dial, dial: Dial, redirecting: int) -> None:
-    """X-Accel-Redirect is not obeyed: not even an application that is tricked shows the service's answer."""
-    stage = own_nginx_stage({"server 127.0.0.1:8080": f"server 127.0.0.1:{redirecting}"})
+@pytest.mark.parametrize("obeyed", [False, True])
+def test_application_cannot_have_another_location_served(
+    own_nginx_stage: Dial, dial: Dial, redirecting: int, obeyed: bool
+) -> None:
+    """X-Accel-Redirect is not obeyed: without the line, an application that is tricked shows the service's answer."""
+    changes = {"server 127.0.0.1:8080": f"server 127.0.0.1:{redirecting}"}
+    changes |= {"proxy_ignore_headers X-Accel-Redirect;": ""} if obeyed else {}
+    stage = own_nginx_stage(changes)
     answer = dial(stage, "alice").get(headers=bearer(stage, "alice"))
-    assert (answer.status, answer.body) == (200, b"mine")
-    assert not any(name.startswith("x-authz") for name in answer.headers)
+    assert (answer.status, answer.body) == ((200, b"") if obeyed else (200, b"mine"))
+    assert ("x-authz-user" in answer.headers) is obeyed
 
 
 def test_location_added_without_a_word_is_checked_and_spoofed_headers_replaced(
@@ -310,3 +315,13 @@ def test_location_added_without_a_word_is_checked_and_spoofed_headers_replaced(
     spoofs = [("x-authz-user", "root"), ("x-authz-certificate", "00")]
     seen = dial(stage, None).get("/x.php", headers=[*bearer(stage, "olga"), *spoofs]).seen
     assert (seen["x-authz-user"], seen.get("x-authz-certificate")) == ("olga", None)
+
+
+def test_location_with_a_header_line_of_its_own_loses_all_that_is_inherited(own_nginx_stage: Dial, dial: Dial) -> None:
+    """As the file warns: what a client wrote arrives as the service's word."""
+    mark = "        location / {\n            # No path"
+    own = "        location /own/ { proxy_set_header X-Own x; proxy_pass http://application; }\n"
+    stage = own_nginx_stage({mark: own + mark})
+    spoof = [*bearer(stage, "olga"), ("x-authz-user", "root")]
+    assert dial(stage, None).get("/own/x", headers=spoof).seen["x-authz-user"] == "root"
+    assert dial(stage, None).get("/x", headers=spoof).seen["x-authz-user"] == "olga"

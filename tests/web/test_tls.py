@@ -181,6 +181,39 @@ async def test_renewed_certificate_is_shown_to_the_next_connection(scene: Scene)
     writer.close()
 
 
+def test_files_exchanged_as_kubernetes_does_are_taken(tmp_path: Path) -> None:
+    """A Secret's files are links through a folder that is a link, which alone is replaced."""
+    volume = tmp_path / "volume"
+    served: list[x509.Certificate] = []
+    for generation in ("first", "second"):
+        made = volume / f"..{generation}"
+        made.mkdir(parents=True)
+        write(made, "server", server())
+        write(made, "ca", MESH)
+        fresh = volume / "..data_tmp"
+        fresh.symlink_to(made.name)
+        fresh.replace(volume / "..data")
+        if generation == "first":
+            for name in ("server.pem", "server.key", "ca.pem"):
+                (volume / name).symlink_to(f"..data/{name}")
+            files = TlsFiles(volume / "server.pem", volume / "server.key", volume / "ca.pem")
+            context = ReloadingContext(files, frozenset({PROXY}), refused=print, warn=print)
+        served.append(shown_by(context))
+    assert served[0] != served[1]
+
+
+def shown_by(context: ReloadingContext) -> x509.Certificate:
+    """The certificate that the context's next connection is shown."""
+    sides = [ssl.MemoryBIO() for _ in range(2)]
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    theirs.check_hostname, theirs.verify_mode = False, ssl.CERT_NONE
+    ends = [context.wrap_bio(*sides, server_side=True), theirs.wrap_bio(*reversed(sides), server_side=False)]
+    for end in (ends[1], ends[0], ends[1]):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    return x509.load_der_x509_certificate(ends[1].getpeercert(binary_form=True) or b"")
+
+
 async def test_exchanged_ca_lets_in_the_new_proxies_only(scene: Scene) -> None:
     """Without a restart."""
     write(scene.folder, "new", proxy(by=FOREIGN))
