@@ -20,6 +20,7 @@ from authz.clock import SystemClock
 from authz.config import parse_settings
 from authz.headers import READABLE
 from authz.runtime import door_of
+from authz.supervision.metrics import Processes
 from authz.telemetry import Telemetry, decision_fields
 from authz.view import Door
 
