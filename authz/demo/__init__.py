@@ -12,9 +12,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from authz.demo.application import Application
 from authz.demo.client import Answer, ask, client_context
 from authz.demo.mint import HOST
-from authz.demo.processes import Application, Envoy, Service, free_port, running
+from authz.demo.processes import Envoy, Service, free_port, running
 from authz.demo.rows import ROWS, Row
 from authz.demo.world import World
 
@@ -47,13 +48,17 @@ class Stage:
 
     def ask(self, row: Row) -> tuple[Answer, str]:
         """The answer to a row's request, and the reason in the service's log, empty if there is none."""
+        answer = self.ask_only(row)
+        return answer, self.reason(answer)
+
+    def ask_only(self, row: Row) -> Answer:
+        """The answer to a row's request."""
         folder = self.world.folder
         certificate = None if row.certificate is None else folder / f"{row.certificate}.pem"
         headers = [] if row.user is None else [("authorization", f"Bearer {self.token(row.user, row.kind)}")]
         context = client_context(folder / "roots.pem", certificate)
         port = self.proxy.ordinary_port if row.ordinary else self.proxy.port
-        answer = ask(port, context, row.host, [*headers, *row.spoofs])
-        return answer, self.reason(answer)
+        return ask(port, context, row.host, [*headers, *row.spoofs])
 
     def reason(self, answer: Answer) -> str:
         """Why the service refused, from its log; the client is not told."""

@@ -24,11 +24,12 @@ NEIGHBOUR_HOST = "globex.example.test"
 
 @dataclass(frozen=True)
 class Party:
-    """A certificate, its key, and the CA certificates its holder sends along."""
+    """A certificate, its key, and the CA certificates its holder sends along; a CA also where its CRL is published."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
     chain: tuple[x509.Certificate, ...] = ()
+    published: str | None = None
 
     def chain_pem(self) -> bytes:
         """Leaf first, then the CAs: what a client's certificate file holds."""
@@ -53,8 +54,11 @@ class Mint:
         self._serial = 0x1000
         self._token_key = ec.generate_private_key(ec.SECP256R1())
 
-    def authority(self, name: str, parent: Party | None = None) -> Party:
-        """A CA: a root without a parent, else an intermediate that may issue no further CAs."""
+    def authority(self, name: str, parent: Party | None = None, *, published: str | None = None) -> Party:
+        """A CA: a root without a parent, else an intermediate that may issue no further CAs.
+
+        `published` is the URL of its CRL, which stands in whatever it issues.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         length = None if parent is None else 0
         extensions: list[tuple[x509.ExtensionType, bool]] = [
@@ -63,7 +67,7 @@ class Mint:
         ]
         certificate = self._sign(name, key, parent, extensions, timedelta(days=365))
         above = () if parent is None else (certificate, *parent.chain)
-        return Party(certificate, key, above)
+        return Party(certificate, key, above, published)
 
     def client(self, name: str, issuer: Party | None, *, expired: bool = False, crl: str = "") -> Party:
         """A user's certificate for client authentication; without an issuer it is signed by its own key.
@@ -145,6 +149,9 @@ class Mint:
             (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
             (x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False),
         ]
+        if issuer is not None and issuer.published is not None:
+            place = x509.DistributionPoint([x509.UniformResourceIdentifier(issuer.published)], None, None, None)
+            identifiers.append((x509.CRLDistributionPoints([place]), False))
         for extension, critical in (*extensions, *identifiers):
             builder = builder.add_extension(extension, critical=critical)
         return builder.sign(signer, hashes.SHA256())

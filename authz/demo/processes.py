@@ -13,10 +13,26 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Protocol
 
+from authz.demo.application import Application
 from authz.errors import ConfigError
+
+__all__ = [
+    "START_SECONDS",
+    "Application",
+    "Envoy",
+    "Part",
+    "Service",
+    "envoy_binary",
+    "envoy_config",
+    "free_port",
+    "placed",
+    "running",
+    "shipped",
+    "stop_process",
+]
 
 START_SECONDS = 30.0
 """How long a process may take to answer; a busy machine is not a failure."""
@@ -139,9 +155,14 @@ def envoy_config(folder: Path, socket_path: Path, port: int, ordinary_port: int,
         "/run/authz/authz.sock": str(socket_path),
         "/etc/envoy/tls/": f"{folder}/",
     }
+    return placed(text, places)
+
+
+def placed(text: str, places: Mapping[str, str]) -> str:
+    """A shipped file with addresses and paths in their places. Raises `ConfigError` for one that is not there."""
     for shipped_place, place in places.items():
         if shipped_place not in text:
-            raise ConfigError(f"deploy/envoy.yaml has no {shipped_place}")
+            raise ConfigError(f"the shipped configuration has no {shipped_place}", hint="install the package again")
         text = text.replace(shipped_place, place)
     return text
 
@@ -153,58 +174,6 @@ def shipped(name: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise ConfigError(f"deploy/{name} is missing", hint="install the package again")
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """Answers with what it received, and counts."""
-
-    protocol_version = "HTTP/1.1"
-    # Head and body in one segment, or each answer waits 40 ms for the acknowledgement of the first.
-    wbufsize = -1
-    disable_nagle_algorithm = True
-
-    def do_GET(self) -> None:
-        """Answer with the headers received, as JSON."""
-        if isinstance(self.server, _Server):
-            self.server.requests += 1
-        body = json.dumps({"headers": [[key.lower(), value] for key, value in self.headers.items()]}).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_POST = do_GET  # noqa: N815 - likewise
-
-    def log_message(self, *_args: object) -> None:
-        """Nothing."""
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    requests = 0
-
-
-class Application:
-    """The application behind Envoy."""
-
-    def __init__(self) -> None:
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self.port = int(self._server.server_address[1])
-
-    @property
-    def requests(self) -> int:
-        """How many requests reached it."""
-        return self._server.requests
-
-    def start(self) -> None:
-        """Answer in a thread."""
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        """Stop answering."""
-        self._server.shutdown()
-        self._server.server_close()
 
 
 def stop_process(process: subprocess.Popen[bytes] | None) -> None:
@@ -219,8 +188,18 @@ def stop_process(process: subprocess.Popen[bytes] | None) -> None:
         process.wait()
 
 
+class Part(Protocol):
+    """What is started and stopped."""
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+
+    def stop(self) -> None:
+        """Stop it."""
+
+
 @contextlib.contextmanager
-def running(*parts: Service | Envoy | Application) -> Iterator[None]:
+def running(*parts: Part) -> Iterator[None]:
     """Start the parts in order, and stop those that were started in the opposite one."""
     with contextlib.ExitStack() as stack:
         for part in parts:

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.demo.mint import AUDIENCE, HOST, ISSUER, NEIGHBOUR_HOST, Mint, Party, thumbprint
 from authz.directory import Store
+from authz.directory.engine import database_file
 from authz.envoy_secret import replace_file, request_level_secret, sds_secret
 from authz.model import Enforcement, Organization, TokenSettings
 from authz.pki import Certificate, Crl
@@ -24,10 +25,17 @@ ORGANIZATION_CLAIM = "org"
 
 @dataclass
 class World:
-    """Everything in `folder`: certificates by name, CAs by name, the directory's URL."""
+    """Everything in `folder`: certificates by name, CAs by name, the directory's URL.
+
+    `directory` is that URL if it is not in the folder. With `publisher`, the URL of a server, every certificate names
+    it as the place of its CRL, and the directory holds none; without, the directory holds them all.
+    """
 
     folder: Path
     request_level: bool = False
+    directory: str | None = None
+    publisher: str | None = None
+    token_life: timedelta = timedelta(hours=12)
     mint: Mint = field(default_factory=Mint)
     authorities: dict[str, Party] = field(default_factory=dict)
     clients: dict[str, Party] = field(default_factory=dict)
@@ -35,7 +43,12 @@ class World:
     @property
     def database(self) -> str:
         """The directory."""
-        return f"sqlite:///{self.folder / 'authz.db'}"
+        return self.directory or f"sqlite:///{self.folder / 'authz.db'}"
+
+    @property
+    def keys(self) -> Path:
+        """The token issuer's key set, beside the directory."""
+        return database_file(self.database).with_name("jwks.json")
 
     @property
     def socket(self) -> Path:
@@ -51,24 +64,28 @@ class World:
 
     def _mint(self) -> None:
         mint = self.mint
-        root, foreign = mint.authority("Acme Root"), mint.authority("Foreign Root")
-        unheard = mint.authority("Acme Unheard CA", root)
-        issuing, withdrawn = mint.authority("Acme Issuing CA", root), mint.authority("Acme Withdrawn CA", root)
-        twin_root = mint.authority("Acme Root")
-        twin = mint.authority("Acme Issuing CA", twin_root)
-        self.authorities = {"root": root, "foreign": foreign, "issuing": issuing, "withdrawn CA": withdrawn}
-        self.authorities |= {"twin root": twin_root, "twin": twin}
+        root, foreign = self._authority("root", "Acme Root"), self._authority("foreign", "Foreign Root")
+        unheard = self._authority("unheard", "Acme Unheard CA", root)
+        issuing = self._authority("issuing", "Acme Issuing CA", root)
+        self._authority("withdrawn CA", "Acme Withdrawn CA", root)
+        twin = self._authority("twin", "Acme Issuing CA", self._authority("twin root", "Acme Root"))
         self.clients = {
             name: mint.client(name, issuing)
             for name in ("alice", "bob", "stranger", "retired", "scheduled", "revoked", "server")
         }
         self.clients["expired"] = mint.client("expired", issuing, expired=True)
-        self.clients["withdrawn"] = mint.client("withdrawn", withdrawn)
+        self.clients["withdrawn"] = mint.client("withdrawn", self.authorities["withdrawn CA"])
         self.clients["foreign"] = mint.client("foreign", foreign)
         self.clients["alone"] = replace(mint.client("alone", unheard), chain=())
         self.clients["globex-alice"] = mint.client("alice", twin)
         self.clients["self-signed"] = mint.client("self-signed", None)
         self.clients["server"] = mint.server(issuing)
+
+    def _authority(self, name: str, subject: str, parent: Party | None = None) -> Party:
+        """A CA that the world knows by `name`, and whose CRL is published, if anything is."""
+        published = None if self.publisher is None else f"{self.publisher}/{published_name(name)}"
+        made = self.authorities[name] = self.mint.authority(subject, parent, published=published)
+        return made
 
     def _write(self) -> None:
         for name, party in self.clients.items():
@@ -78,12 +95,20 @@ class World:
         bundle = b"".join(anchors.values()).decode("ascii")
         secret = request_level_secret() if self.request_level else sds_secret(bundle)
         replace_file(self.folder / "client-ca.yaml", secret)
-        (self.folder / "jwks.json").write_text(self.mint.jwks(), encoding="ascii")
+        self.keys.write_text(self.mint.jwks(), encoding="ascii")
 
     def crl(self, authority: str, *revoked: str, number: int, until: datetime | None = None) -> Crl:
         """A CRL of one of the CAs, over clients or CAs by name."""
+        return Crl(self._crl(authority, *revoked, number=number, until=until))
+
+    def _crl(self, authority: str, *revoked: str, number: int, until: datetime | None) -> bytes:
         parties = [self.clients.get(one) or self.authorities[one] for one in revoked]
-        return Crl(self.mint.crl(self.authorities[authority], *parties, number=number, until=until))
+        return self.mint.crl(self.authorities[authority], *parties, number=number, until=until)
+
+    def crls(self, *, until: datetime | None = None) -> dict[str, bytes]:
+        """The first CRL of each CA that has one, in DER, by the CA's name."""
+        revoked = {"root": ["withdrawn CA"], "issuing": ["revoked"], "withdrawn CA": [], "twin root": [], "twin": []}
+        return {name: self._crl(name, *those, number=1, until=until) for name, those in revoked.items()}
 
     def _fill(self) -> None:
         store = Store(self.database)
@@ -92,7 +117,7 @@ class World:
                 issuer=ISSUER,
                 audience=AUDIENCE,
                 organization_claim=ORGANIZATION_CLAIM,
-                keys=str(self.folder / "jwks.json"),
+                keys=str(self.keys),
             )
             for name, host, anchor in ((ORGANIZATION, HOST, "root"), (NEIGHBOUR, NEIGHBOUR_HOST, "twin root")):
                 store.add_organization(Organization(0, name, (host,), token=token))
@@ -100,14 +125,9 @@ class World:
             cas = [_certificate(self.authorities[one]) for one in ("issuing", "withdrawn CA")]
             store.add_intermediates(ORGANIZATION, cas)
             store.add_intermediates(NEIGHBOUR, [_certificate(self.authorities["twin"])])
-            for crl in (
-                self.crl("root", "withdrawn CA", number=1),
-                self.crl("issuing", "revoked", number=1),
-                self.crl("withdrawn CA", number=1),
-                self.crl("twin root", number=1),
-                self.crl("twin", number=1),
-            ):
-                store.add_crl(crl, self.mint.now)
+            if self.publisher is None:
+                for crl in self.crls().values():
+                    store.add_crl(Crl(crl), self.mint.now)
             self._users(store)
         finally:
             store.close()
@@ -145,8 +165,13 @@ class World:
         claims: dict[str, object] = {ORGANIZATION_CLAIM: NEIGHBOUR if kind == "globex" else ORGANIZATION}
         if kind == "bound":
             claims["cnf"] = {"x5t#S256": thumbprint(self.clients[user].certificate)}
-        lifetime = timedelta(hours=-1 if kind == "expired" else 12)
+        lifetime = timedelta(hours=-1) if kind == "expired" else self.token_life
         return self.mint.token(user, lifetime=lifetime, **claims)
+
+
+def published_name(authority: str) -> str:
+    """The file of a CA's CRL at the server that publishes them."""
+    return authority.replace(" ", "-").lower() + ".crl"
 
 
 def _certificate(party: Party) -> Certificate:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from crew import WORKERS
+from needs import need
 from nginx_stage import NginxStage, nginx_binary
 
 from authz.demo import Stage
@@ -22,15 +23,6 @@ from authz.directory import Store
 from authz.errors import ConfigError
 
 MODELS = Path(__file__).parents[1] / "manifest_models"
-
-
-def need(what: str, *, found: bool) -> None:
-    """Skip, visibly, without a program; fail where it is required (`REQUIRE_<WHAT>`)."""
-    if found:
-        return
-    if os.environ.get(f"REQUIRE_{what.upper()}"):
-        pytest.fail(f"REQUIRE_{what.upper()} is set, and there is no {what}", pytrace=False)
-    pytest.skip(f"there is no {what} on this machine")
 
 
 def _envoy_found() -> bool:

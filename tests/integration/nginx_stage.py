@@ -108,15 +108,20 @@ class Nginx:
         if self.process is None:
             return
         old = self._workers()
-        self.process.send_signal(signal.SIGHUP)
+        os.kill(self._master(), signal.SIGHUP)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and old & self._workers():
             time.sleep(0.02)
 
+    def _master(self) -> int:
+        """The process that reads the files."""
+        return self.process.pid
+
     def _workers(self) -> set[str]:
         """The workers that accept, by process id; those that are shutting down are not among them."""
         accepting = set()
-        for one in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+        master = self._master()
+        for one in Path(f"/proc/{master}/task/{master}/children").read_text().split():
             # One that ends meanwhile accepts no more either.
             with contextlib.suppress(OSError):
                 if b"shutting down" not in Path(f"/proc/{one}/cmdline").read_bytes():
@@ -131,11 +136,13 @@ class Nginx:
 class NginxStage(Stage):
     """The world behind nginx; Envoy's door is open as well, and its Envoy starts where a test starts it."""
 
+    kind = Nginx
+
     def __init__(self, folder: Path, changes: dict[str, str] | None = None) -> None:
         self.world = World(folder).build()
         self.application = Application()
         self.service = Service(folder, documented_settings(self.world))
-        self.proxy = self.nginx = Nginx(self.world, application=self.application.port, changes=changes)
+        self.proxy = self.nginx = self.kind(self.world, application=self.application.port, changes=changes)
         self.envoy = Envoy(folder, self.world.socket, application=self.application.port)
         self._tokens = {}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import socketserver
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from dialing import Dial, bearer
+from dialing import Dial, bearer, paused
 from second_envoy import SecondEnvoy
 
 from authz.demo import Stage
@@ -76,14 +75,9 @@ def test_service_killed_leaves_a_socket_that_the_next_takes_over(own_stage: Stag
 
 def test_service_paused_is_503(own_stage: Stage, dial: Dial) -> None:
     """A service that hangs is not waited for, and not guessed for."""
-    process = own_stage.service.process
-    assert process is not None
-    process.send_signal(signal.SIGSTOP)
-    try:
+    with paused(own_stage):
         assert status(own_stage, dial) == 503
         assert own_stage.application.requests == 0
-    finally:
-        process.send_signal(signal.SIGCONT)
 
 
 ANSWERS = {

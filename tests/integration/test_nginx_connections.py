@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import socket
 import ssl
 import subprocess
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from dialing import Dial, bearer
+from dialing import Dial, bearer, paused
 from nginx_stage import NginxStage
 from pki_factory import Authority, Minted, chain_pem, san
 from test_connections import VERSIONS, assert_denied_within_the_bound, context_of
@@ -276,13 +275,9 @@ def test_service_stopped_is_500_and_recovers(stage: NginxStage, dial: Dial) -> N
 
 def test_service_paused_is_500(stage: NginxStage, dial: Dial) -> None:
     """A service that hangs is not waited for, and not guessed for."""
-    process = stage.service.process
-    process.send_signal(signal.SIGSTOP)
-    try:
+    with paused(stage):
         assert dial(stage, "alice").get(headers=bearer(stage, "alice")).status == 500
         assert stage.application.requests == 0
-    finally:
-        process.send_signal(signal.SIGCONT)
 
 
 def test_shipped_configuration_validates_without_a_warning(stage: NginxStage) -> None:

@@ -1,0 +1,71 @@
+"""The application behind the proxies: it answers with what reached it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers with what it received, and counts."""
+
+    protocol_version = "HTTP/1.1"
+    # Head and body in one segment, or each answer waits 40 ms for the acknowledgement of the first.
+    wbufsize = -1
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        """Answer with the headers received and the number of this request, as JSON."""
+        number = self.server.counted() if isinstance(self.server, _Server) else 0
+        received = {"headers": [[key.lower(), value] for key, value in self.headers.items()], "requests": number}
+        body = json.dumps(received).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815 - likewise
+
+    def log_message(self, *_args: object) -> None:
+        """Nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # The usual five connections that may wait are too few for two proxies under load.
+    request_queue_size = 1024
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        super().__init__(address, _Handler)
+        self._numbers = itertools.count(1)
+        self.requests = 0
+
+    def counted(self) -> int:
+        """The number of this request, from 1."""
+        self.requests = number = next(self._numbers)
+        return number
+
+
+class Application:
+    """The application; `address` and `port` are where, a free port of loopback if nothing is said."""
+
+    def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
+        self._server = _Server((address, port))
+        self.port = int(self._server.server_address[1])
+
+    @property
+    def requests(self) -> int:
+        """How many requests reached it."""
+        return self._server.requests
+
+    def start(self) -> None:
+        """Answer in a thread."""
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()

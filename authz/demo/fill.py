@@ -1,0 +1,162 @@
+"""Fills the folders of `docker-compose.yml`, once: the proxies' configurations and certificates, CRLs, the directory.
+
+Everything is made in one go by a container that ends; the others get from it no more than they need, each a folder of
+its own: keys of CAs stay nowhere, clients' keys in the one that nobody mounts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from authz.demo.mint import HOST
+from authz.demo.processes import placed, shipped
+from authz.demo.rows import ROWS
+from authz.demo.world import World, published_name
+from authz.directory.engine import database_file
+from authz.envoy_secret import sds_secret
+from authz.errors import ConfigError
+
+PUBLISHER: Final = "http://crls:8000"
+"""The server that publishes the CRLs, as the service's container finds it."""
+
+APPLICATION: Final = ("application", 8080)
+INSTANCES: Final = ("authz-1", "authz-2")
+"""Two of the service, so that one may be restarted under load; each has a folder for its sockets at the proxies."""
+
+LIFE: Final = timedelta(days=29)
+"""Of tokens and CRLs: a day less than the certificates."""
+
+AGAIN: Final = "docker compose down --volumes"
+
+
+def fill(folder: Path, database: str) -> str:
+    """Make everything below `folder` and in the empty directory `database`, if it is not there yet; the lines to try.
+
+    Raises `ConfigError` when there is something else, or what is there has expired.
+    """
+    told = folder / "client" / "try.txt"
+    if told.exists():
+        return _told_again(told)
+    if database_file(database).exists():
+        raise ConfigError(f"there is a directory already: {database}", hint=f"name another one, or {AGAIN}")
+    world = World(_made(folder, "client"), directory=database, publisher=PUBLISHER, token_life=LIFE).build()
+    for crl, der in world.crls(until=world.mint.now + LIFE).items():
+        (_made(folder, "crls") / published_name(crl)).write_bytes(der)
+    _write_tokens(world)
+    _write_proxy(_made(folder, "envoy"), world, _envoy_files(world))
+    _write_proxy(_made(folder, "nginx"), world, _nginx_files(world))
+    told.write_text(lines_to_try(), encoding="ascii")
+    return lines_to_try()
+
+
+def lines_to_try() -> str:
+    """What to type on the machine that runs the containers, each with the answer's status; the README has it too."""
+    known = "curl --connect-to ::127.0.0.1: --cacert .demo/roots.pem -H @.demo/alice.token"
+    hers, bobs = (f"--cert .demo/{one}.pem --key .demo/{one}.key" for one in ("alice", "bob"))
+    envoy, nginx = (f"https://{HOST}:{port}/" for port in (8443, 9443))
+    lines = (
+        "# everybody's certificate, key and token",
+        "docker compose cp mint:/demo/client/. .demo",
+        "# alice, with the certificate that is registered for her: 200",
+        f"{known} {hers} {envoy}",
+        "# the same through nginx: 200",
+        f"{known} {hers} {nginx}",
+        "# alice, with bob's certificate: 403",
+        f"{known} {bobs} {envoy}",
+        "# alice, without one: 403",
+        f"{known} {nginx}",
+        "# her certificate is retired, and a second later: 403",
+        "docker compose exec authz-1 authz cert retire 1",
+        f"{known} {hers} {envoy}",
+    )
+    return "".join(f"{one}\n" for one in lines)
+
+
+def _told_again(told: Path) -> str:
+    certificate = x509.load_pem_x509_certificate(told.with_name("alice.pem").read_bytes())
+    if certificate.not_valid_after_utc < datetime.now(UTC) + timedelta(days=1):
+        raise ConfigError("the demonstration's certificates have expired", hint=AGAIN)
+    return told.read_text(encoding="ascii")
+
+
+def _made(folder: Path, name: str) -> Path:
+    made = folder / name
+    made.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def _write_tokens(world: World) -> None:
+    """A file for each user's token, and for each odd kind of one, as `curl -H @FILE` takes it."""
+    for user, kind in {(row.user, row.kind) for row in ROWS if row.user is not None}:
+        name = f"{user}-{kind}" if kind else user
+        token = world.token(user, kind)
+        (world.folder / f"{name}.token").write_text(f"authorization: Bearer {token}\n", encoding="ascii")
+
+
+def _write_proxy(folder: Path, world: World, files: Mapping[str, str]) -> None:
+    """The proxy's files, and its server certificate, whose key the proxy's group may read."""
+    server = world.clients["server"]
+    (folder / "server.pem").write_bytes(server.chain_pem())
+    (folder / "server.key").touch(mode=0o640)
+    (folder / "server.key").write_bytes(server.key_pem())
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _envoy_files(world: World) -> dict[str, str]:
+    """`deploy/envoy.yaml` with the containers' places, and what it reads."""
+    application, port = APPLICATION
+    endpoint = "        - endpoint: {address: {pipe: {path: /run/authz/authz.sock}}}\n"
+    places = {
+        endpoint: "".join(endpoint.replace("authz.sock", f"{one}/authz.sock") for one in INSTANCES),
+        _RETRY: f"{_RETRY},gateway-error",
+        _BACK_OFF: _BACK_OFF + _ANOTHER_HOST,
+        # A name in the place of an address.
+        "type: STATIC\n    connect_timeout: 1s": "type: STRICT_DNS\n    connect_timeout: 1s",
+        "address: 127.0.0.1, port_value: 8080": f"address: {application}, port_value: {port}",
+    }
+    text = placed(shipped("envoy.yaml").read_text(encoding="utf-8"), places)
+    return {"envoy.yaml": text, "client-ca.yaml": sds_secret(_anchors(world)), "jwks.json": world.mint.jwks()}
+
+
+_RETRY: Final = "retry_on: connect-failure,reset,refused-stream"
+_BACK_OFF: Final = "                  retry_back_off: {base_interval: 0.01s, max_interval: 0.4s}\n"
+_ANOTHER_HOST: Final = """\
+                  # The other instance is asked where one could not decide: without these, a try may go to the same.
+                  retry_host_predicate:
+                  - name: envoy.retry_host_predicates.previous_hosts
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate
+                  host_selection_retry_max_attempts: 3
+"""
+
+
+def _nginx_files(world: World) -> dict[str, str]:
+    """`deploy/nginx.conf` with the containers' places, and what it reads."""
+    application, port = APPLICATION
+    server = "        server unix:/run/authz/nginx.sock max_fails=0;\n"
+    places = {
+        # The container starts as the user that nginx shall have.
+        "user www-data;\n": "",
+        "pid /run/nginx.pid;": "pid /tmp/nginx.pid;",
+        server: "".join(server.replace("nginx.sock", f"{one}/authz.sock") for one in INSTANCES),
+        "server 127.0.0.1:8080;": f"server {application}:{port};",
+        # The other instance is asked where one could not decide.
+        _ASKED: f"{_ASKED}\n            proxy_next_upstream error timeout http_503;",
+    }
+    text = placed(shipped("nginx.conf").read_text(encoding="utf-8"), places)
+    return {"nginx.conf": text, "client-ca.pem": _anchors(world)}
+
+
+_ASKED: Final = "            proxy_pass http://authz/v1/auth;"
+
+
+def _anchors(world: World) -> str:
+    roots = (world.authorities[one].certificate.public_bytes(Encoding.PEM) for one in ("root", "twin root"))
+    return b"".join(roots).decode("ascii")
