@@ -121,13 +121,17 @@ class Steady:
 class Direct:
     """Connections to the service itself, kept open, past the proxy: each is some worker's."""
 
-    def __init__(self, stage: Stage, connections: int) -> None:
+    def __init__(self, stage: Stage) -> None:
         self._octets = self._question(stage)
-        self._open = []
+        self._address = str(stage.world.socket)
+        self._open: list[socket.socket] = []
+
+    def open(self, connections: int) -> None:
+        """Open so many more."""
         for _ in range(connections):
             one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             one.settimeout(PATIENCE)
-            one.connect(str(stage.world.socket))
+            one.connect(self._address)
             self._open.append(one)
 
     @staticmethod
