@@ -7,6 +7,7 @@ Looks the same to checks as `authz.crl_source.refresher.Refresher` does: `authz.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import os
 import socket
@@ -54,6 +55,11 @@ class PathKey:
         """The organization's checks that wait for CRLs; those that wait for rows are not held up by them."""
         return "points", self.organization
 
+    @property
+    def digest(self) -> bytes:
+        """What is remembered of it: a client's path has up to ten certificates."""
+        return hashlib.sha256(self.organization.to_bytes(8, "big") + b"".join(self.path)).digest()
+
 
 class Follower:
     """Made inside the event loop; `follow` begins as soon as there is somebody to follow.
@@ -86,7 +92,7 @@ class Follower:
         self._numbers = itertools.count()
         self._questions: dict[int, asyncio.Future[None]] = {}
         self._asking: dict[PathKey, asyncio.Future[None]] = {}
-        self._asked: dict[PathKey, float] = {}
+        self._asked: dict[bytes, float] = {}
         self._noted: set[tuple[int, bytes]] = set()
         self.failed_by: Callable[[BaseException], None] = lambda _: None
 
@@ -193,7 +199,7 @@ class Follower:
         if not self._rules.points or not urls_of([Certificate.parse(one) for one in path]):
             return
         key = PathKey(organization.id, path)
-        asked = self._asked.get(key)
+        asked = self._asked.get(key.digest)
         if asked is None or self._monotonic() - asked > ASK_AGAIN_SECONDS:
             raise NotLoaded(key)
 
@@ -226,7 +232,7 @@ class Follower:
             return
         if len(self._asked) >= MAX_ASKED:
             self._asked.clear()
-        self._asked[key] = self._monotonic()
+        self._asked[key.digest] = self._monotonic()
 
     def decided(self, check: CheckRequest, door: Door, decision: Decision, seconds: float) -> None:  # noqa: ARG002
         """See `authz.ports.Observer`: the distribution points of a path that verified will be asked in time."""
