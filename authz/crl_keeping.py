@@ -48,6 +48,13 @@ def rules_of(settings: CrlSettings) -> CrlRules:
     )
 
 
+def check_crls(settings: Settings) -> None:
+    """Whether CRLs could be kept by these settings, also while somebody keeps them. Raises `ConfigError`."""
+    rules_of(settings.crl)
+    Fetcher(ca_file=settings.crl.ca_file)
+    Keep.check(folder_of(settings))
+
+
 def _exception(settings: LeniencySettings) -> LeniencyRule:
     issuer = None if settings.issuer is None else Name(x509.Name.from_rfc4514_string(settings.issuer))
     return LeniencyRule(Leniency(settings.grace, settings.unsafe_soft_fail), issuer, settings.organization)

@@ -27,7 +27,7 @@ from authz.pki import Certificate, TrustStore
 from authz.systemd import inherited
 from authz.telemetry import Telemetry
 from authz.view import Door, Hop, IdentitySource
-from authz.web.sockets import BACKLOG, adjust, listen, remove, socket_inode
+from authz.web.sockets import BACKLOG, adjust, check_reach, listen, remove, socket_inode
 from authz.web.tls import ReloadingContext, TlsFiles
 
 OPS = "ops"
@@ -69,12 +69,14 @@ class Sockets(Mapping[str, Opened]):
         """Those that a service manager made, and the others anew. Raises `ConfigError`; then none is left open."""
         return cls(_handed_over(settings)).renewed(settings)
 
-    def renewed(self, settings: Settings) -> Sockets:
+    def renewed(self, settings: Settings, besides: Sockets | None = None) -> Sockets:
         """Those of other settings: an address that stays keeps its socket, whatever its listener is called.
 
-        Raises `ConfigError`; then nothing is left open that was not before.
+        `besides` are more that are open. Raises `ConfigError`; then nothing is left open that was not before.
         """
-        there = {one.address: one for one in self._opened.values()}
+        check_listeners(settings)
+        there = {} if besides is None else {one.address: one for one in besides.values()}
+        there |= {one.address: one for one in self.values()}
         with contextlib.ExitStack() as undo:
             found = {}
             for name, address, listener in _wanted(settings):
@@ -82,23 +84,39 @@ class Sockets(Mapping[str, Opened]):
                 if one is None:
                     one = _open(address, listener)
                     undo.callback(_close, one)
-                elif listener is not None and one.inode is not None:
-                    adjust(one.socket, address, listener.socket_mode, listener.socket_group, listener.backlog)
                 found[name] = one
+            # Last, for whoever fails above must leave everything as it was.
+            for listener in settings.listener:
+                one = found[listener.name]
+                if one.inode is not None:
+                    adjust(one.socket, one.address, listener.socket_mode, listener.socket_group, listener.backlog)
             undo.pop_all()
         return Sockets(found)
 
-    def close(self, but: Sockets | None = None) -> None:
-        """Close all, but for those that `but` has as well, and remove the files that are ours."""
-        for one in self._opened.values():
-            if but is None or one not in but.values():
-                _close(one)
+    def close(self, *but: Sockets) -> None:
+        """Close all that none of `but` has, and remove the files that are ours."""
+        for one in self._without(but):
+            _close(one)
 
-    def forget(self, but: Sockets) -> None:
-        """In a child: close those that `but` has not; whose they are removes their files."""
-        for one in self._opened.values():
-            if one not in but.values():
-                one.socket.close()
+    def forget(self, *but: Sockets) -> None:
+        """In a child: close all that none of `but` has; whose they are removes their files."""
+        for one in self._without(but):
+            one.socket.close()
+
+    def _without(self, but: tuple[Sockets, ...]) -> list[Opened]:
+        stay = [one for sockets in but for one in sockets.values()]
+        return [one for one in self._opened.values() if one not in stay]
+
+
+def check_listeners(settings: Settings) -> None:
+    """Whether each listener may be where it is to be, whoever opened its socket. Raises `ConfigError`."""
+    for _, address, listener in _wanted(settings):
+        check_reach(address, anywhere=_may_be_anywhere(listener))
+
+
+def _may_be_anywhere(listener: ListenerSettings | None) -> bool:
+    """Whether more than this machine may reach it: the operators' listener never, plain text by its unsafe name."""
+    return listener is not None and (listener.tls is not None or listener.unsafe_plaintext)
 
 
 def _close(one: Opened) -> None:
@@ -121,7 +139,7 @@ def _open(address: str, listener: ListenerSettings | None) -> Opened:
             mode=listener.socket_mode,
             group=listener.socket_group,
             backlog=listener.backlog,
-            anywhere=listener.tls is not None or listener.unsafe_plaintext,
+            anywhere=_may_be_anywhere(listener),
         )
     return Opened(address, made, socket_inode(address))
 

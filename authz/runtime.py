@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from authz.clock import SystemClock
 from authz.config import Settings
@@ -26,8 +27,8 @@ class Runtime:
     Alone it opens its sockets, keeps CRLs fresh and answers operators. One of several workers is given `sockets`
     and `crls` that another process keeps, and leaves the rest to others.
 
-    `start` raises `ConfigError` or `StoreError` when a setting or the directory cannot be used; then
-    nothing is left open.
+    `failed_by` is called when it cannot go on. `start` raises `ConfigError` or `StoreError` when a setting or the
+    directory cannot be used; then nothing is left open.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Runtime:
         self._history: History | None = None
         self._listeners = Listeners(self.telemetry)
         self._stopping = False
+        self.failed_by: Callable[[BaseException], None] = lambda _: None
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -72,6 +74,7 @@ class Runtime:
         keeping = self._keeping
         directory = DirectoryReader(settings.database, keeping.view, monotonic=self._clock.monotonic, warn=warn)
         self._directory = directory
+        directory.failed_by = self.failed_by
         try:
             await directory.start()
             await keeping.start(directory)
@@ -119,8 +122,13 @@ class Runtime:
         return self._directory.confirmed and self._keeping.ready
 
     async def stop(self) -> None:
-        """Stop accepting, let checks in flight finish within the bound, then give everything back."""
+        """Stop accepting, let checks in flight finish within the bound, then give everything back; once."""
+        if self._stopping:
+            return
         self._stopping = True
+        if not self._alone:
+            # Where all workers end, nobody else may be left listening: whoever connects shall hear so at once.
+            self._sockets.forget()
         await self._listeners.close(self._settings.limits.stop_seconds)
         if self._alone:
             self._sockets.close()

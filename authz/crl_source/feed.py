@@ -169,13 +169,17 @@ class _Line:
         listed = Listed.of(held, self._feed.keeper.refused)
         for one in held:
             if one.crl.sha256 not in self._known:
-                await self._link.send(Kind.CRL, body=one.crl.sha256, descriptor=self._feed.descriptor_of(one.crl))
-        descriptor = self._feed.memory.seal([listed.to_bytes()])
+                # One of our own: while it waits to be sent, the CRL's may be given back, and its number be another's.
+                await self._send(Kind.CRL, one.crl.sha256, os.dup(self._feed.descriptor_of(one.crl)))
+        await self._send(Kind.LISTED, b"", self._feed.memory.seal([listed.to_bytes()]))
+        self._known = set(listed.signers)
+
+    async def _send(self, kind: Kind, body: bytes, descriptor: int) -> None:
+        """Send a descriptor, and close it."""
         try:
-            await self._link.send(Kind.LISTED, descriptor=descriptor)
+            await self._link.send(kind, body=body, descriptor=descriptor)
         finally:
             os.close(descriptor)
-        self._known = set(listed.signers)
 
     # -- what is asked -----------------------------------------------------------------------------------
 

@@ -64,6 +64,8 @@ class PathKey:
 class Follower:
     """Made inside the event loop; `follow` begins as soon as there is somebody to follow.
 
+    `lost` is called when there is nobody any more, `failed_by` when this follower can know no more what counts.
+
     `open_crl` makes a CRL of sealed memory (it may take long, and is called in a thread), `monotonic` gives
     seconds, and is the clock of the process that keeps the CRLs, too. `warn` is told what the operator should mend.
     """
@@ -90,11 +92,12 @@ class Follower:
         self._current: float | None = None
         self._first = asyncio.Event()
         self._numbers = itertools.count()
-        self._questions: dict[int, asyncio.Future[None]] = {}
+        self._questions: dict[int, tuple[Link, asyncio.Future[None]]] = {}
         self._asking: dict[PathKey, asyncio.Future[None]] = {}
         self._asked: dict[bytes, float] = {}
         self._noted: set[tuple[int, bytes]] = set()
         self.failed_by: Callable[[BaseException], None] = lambda _: None
+        self.lost: Callable[[], None] = lambda: None
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -127,16 +130,20 @@ class Follower:
         try:
             while True:
                 await self._take(await link.receive())
-        except LinkLost:
-            self._warn("the process that keeps the CRLs is gone; another is awaited")
+        except LinkLost as lost:
+            self._warn(f"the process that keeps the CRLs is out of reach: {lost}")
+            if self._link is link:
+                self.lost()
         finally:
             if self._link is link:
                 self._link = None
             link.close()
-            for one in self._questions.values():
-                if not one.done():
-                    one.set_exception(Refused(Reason.CRLS_UNAVAILABLE, "the process that keeps the CRLs is gone"))
-            self._questions.clear()
+            for number, (by, one) in list(self._questions.items()):
+                if by is link:
+                    del self._questions[number]
+                    if not one.done():
+                        gone = "the process that keeps the CRLs is out of reach"
+                        one.set_exception(Refused(Reason.CRLS_UNAVAILABLE, gone))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -146,14 +153,17 @@ class Follower:
 
     async def _take(self, message: Message) -> None:
         try:
-            if message.kind == Kind.CRL and message.descriptor is not None:
-                await self._hold(message.body, message.descriptor)
-            elif message.kind == Kind.LISTED and message.descriptor is not None:
-                self._list(Listed.from_bytes(self._memory.map(message.descriptor)))
+            if message.kind in {Kind.CRL, Kind.LISTED}:
+                if message.descriptor is None:
+                    raise IndexingError("a CRL, or a list, without its content")
+                if message.kind == Kind.CRL:
+                    await self._hold(message.body, message.descriptor)
+                else:
+                    self._list(Listed.from_bytes(self._memory.map(message.descriptor)))
             elif message.kind == Kind.CURRENT:
                 self._current = message.number / 1e9
             elif message.kind == Kind.ANSWER:
-                answered = self._questions.pop(message.number, None)
+                _, answered = self._questions.pop(message.number, (None, None))
                 if answered is not None and not answered.done():
                     answered.set_result(None)
         finally:
@@ -220,8 +230,8 @@ class Follower:
     def _ask(self, key: PathKey) -> asyncio.Future[None]:
         number = next(self._numbers)
         future = asyncio.get_running_loop().create_future()
-        if self._send(Kind.QUESTION, number, key.path, ORGANIZATION.pack(key.organization)):
-            self._questions[number] = future
+        if self._link is not None and self._send(Kind.QUESTION, number, key.path, ORGANIZATION.pack(key.organization)):
+            self._questions[number] = self._link, future
         else:
             future.set_exception(Refused(Reason.CRLS_UNAVAILABLE, "the process that keeps the CRLs cannot be asked"))
         return future

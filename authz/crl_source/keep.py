@@ -99,19 +99,22 @@ class Keep:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check_private(folder)
+        self.check(folder)
+        with _told_of(folder):
             self._lock = _locked(folder)
-        except OSError as error:
-            raise ConfigError(
-                f"CRLs cannot be kept in {folder}: {error.strerror or error}",
-                hint="name a folder that this service may write to",
-            ) from error
         for one in folder.iterdir():
             if one.name.startswith(TEMPORARY):
                 with contextlib.suppress(OSError):
                     one.unlink()
+
+    @staticmethod
+    def check(folder: Path) -> None:
+        """Make the folder if need be, and look whether it can be used by whoever owns it. Raises `ConfigError`."""
+        with _told_of(folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_private(folder)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def __enter__(self) -> Self:
         return self
@@ -277,6 +280,17 @@ def _check_private(folder: Path) -> None:
             f"others may write into {folder}, where CRLs are to be kept",
             hint="name a folder that does not exist yet, or give this one to the service alone (chmod 700)",
         )
+
+
+@contextlib.contextmanager
+def _told_of(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"CRLs cannot be kept in {folder}: {error.strerror or error}",
+            hint="name a folder that this service may write to",
+        ) from error
 
 
 def _locked(folder: Path) -> BinaryIO:

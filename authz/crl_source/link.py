@@ -89,7 +89,7 @@ class Link:
         """The next message. Raises `LinkLost`."""
         while True:
             try:
-                data, descriptors, _, _ = socket.recv_fds(self._socket, MAX_OCTETS, MAX_DESCRIPTORS)
+                data, descriptors, flags, _ = socket.recv_fds(self._socket, MAX_OCTETS, MAX_DESCRIPTORS)
                 break
             except BlockingIOError:
                 await _ready(self._socket, writable=False)
@@ -98,10 +98,12 @@ class Link:
         for one in descriptors:
             # `recv_fds` heeds no flags (Python 3.11), so that MSG_CMSG_CLOEXEC would be lost.
             os.set_inheritable(one, False)
-        if len(data) < _HEAD.size:
+        cut = flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC)
+        if cut or len(data) < _HEAD.size:
             for one in descriptors:
                 os.close(one)
-            raise LinkLost("the other end has gone")
+            # A descriptor is lost where this process may open no more: what it stands for must not be passed over.
+            raise LinkLost("a message was cut short" if cut else "the other end has gone")
         kind, number = _HEAD.unpack_from(data)
         return Message(kind, number, data[_HEAD.size :], descriptors[0] if descriptors else None)
 

@@ -142,6 +142,7 @@ class Refresher:
         self._trials: Trials | None = None
         self._revision: Hashable = None
         self._bringing: asyncio.Task[None] | None = None
+        self._behind_since: float | None = None
         self._running: asyncio.Task[None] | None = None
         self._ready_at = 0.0
         self._written: object = None
@@ -288,14 +289,20 @@ class Refresher:
         """See `authz.ports.CrlView`."""
         self._revision = revision
         if self._loader is None or self._loader.revision == revision:
+            self._behind_since = None
             return
+        if self._behind_since is None:
+            self._behind_since = self._clock.monotonic()
         if self._bringing is None or self._bringing.done():
             # Beside the directory's reader: many new CRLs must not make the revision look unconfirmed.
             self._bringing = asyncio.create_task(self._bring(self._loader), name="CRLs of the directory")
 
     async def _bring(self, loader: CrlLoader) -> None:
+        began = self._clock.monotonic()
         with contextlib.suppress(Refused):
             await loader.bring(self._revision)
+            # What was there when it began is taken over; what came meanwhile is next.
+            self._behind_since = None if loader.revision == self._revision else began
 
     # -- what other processes look at ------------------------------------------------------------------------
 
@@ -309,12 +316,11 @@ class Refresher:
         """The sources whose last answer was refused."""
         return self._refused
 
-    @property
-    def following(self) -> bool:
-        """Whether the directory's CRLs are those of its last revision, or are being brought."""
+    def current_at(self, confirmed: float) -> float | None:
+        """The moment up to which the directory's CRLs were taken over; its revision was `confirmed` at that moment."""
         if self._loader is None:
-            return False
-        return self._loader.revision == self._revision or (self._bringing is not None and not self._bringing.done())
+            return None
+        return confirmed if self._behind_since is None else min(confirmed, self._behind_since)
 
     async def first_sight(self, organization: int, path: Sequence[bytes]) -> None:
         """As `seek` and `load` for a check of another process. Raises `Refused` for a path that cannot be read."""

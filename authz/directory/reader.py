@@ -46,7 +46,8 @@ class DirectoryReader:
     """Implements `authz.ports.Directory` and, being its own view, `authz.view.View`.
 
     A view and the reader can be one, because a check looks without waiting: nothing changes under it.
-    `crls` is asked for everything about CRLs. `monotonic` gives seconds; `warn` is told of rows that cannot be used.
+    `crls` is asked for everything about CRLs. `monotonic` gives seconds; `warn` is told of rows that cannot be used,
+    `failed_by` when nothing is read any more.
     """
 
     def __init__(
@@ -73,6 +74,8 @@ class DirectoryReader:
         self._confirmed: float | None = None
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._reading = asyncio.Lock()
+        self._closed = False
+        self.failed_by: Callable[[BaseException], None] = lambda _: None
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -83,9 +86,21 @@ class DirectoryReader:
             asyncio.create_task(self._poll(), name="directory poller"),
             asyncio.create_task(self._serve(), name="directory rows"),
         )
+        for one in self._tasks:
+            one.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """What reads has failed by a defect, or for lack of memory: nothing is confirmed any more."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._warn(f"{task.get_name()} failed: {type(error).__name__}")
+            self.failed_by(error)
 
     async def close(self) -> None:
-        """Stop reading."""
+        """Stop reading; to say so again changes nothing."""
+        if self._closed:
+            return
+        self._closed = True
         for one in self._tasks:
             one.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

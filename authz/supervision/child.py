@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import socket
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from authz.errors import ConfigError, StoreError
@@ -60,8 +60,16 @@ class Child:
         """Let the supervisor give an image back."""
         tell(self._control, None, {"dropped": sha256.hex()})
 
-    async def live(self, part: Part) -> int:
-        """Do the part's work until the supervisor ends it, or is gone; the exit code."""
+    def unlinked(self) -> None:
+        """Let the supervisor make another link to whoever keeps the CRLs."""
+        tell(self._control, None, {"unlinked": True})
+
+    async def live(self, make: Callable[[], Part]) -> int:
+        """Do the work of the part that `make` makes until the supervisor ends it, or is gone; the exit code."""
+        try:
+            part = make()
+        except (ConfigError, StoreError) as error:
+            return self._give_up(error)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._ending.set)
         loop.add_reader(self._control, self._listen, part)
@@ -69,9 +77,13 @@ class Child:
         try:
             return await self._work(part)
         finally:
+            await part.stop()
             beating.cancel()
             loop.remove_reader(self._control)
-            await part.stop()
+
+    def _give_up(self, error: ConfigError | StoreError) -> int:
+        tell(self._control, None, {"error": str(error), "hint": error.hint})
+        return 1
 
     async def _work(self, part: Part) -> int:
         starting = asyncio.create_task(part.start())
@@ -79,17 +91,21 @@ class Child:
         await asyncio.wait([starting, ending], return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             starting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await starting
-            return 0
+            await asyncio.gather(starting, return_exceptions=True)
+            return self._outcome()
         try:
             await starting
         except (ConfigError, StoreError) as error:
-            tell(self._control, None, {"error": str(error), "hint": error.hint})
-            return 1
+            return self._give_up(error)
+        finally:
+            ending.cancel()
         self._ready = True
         self._tell(part)
-        await ending
+        await self._ending.wait()
+        return self._outcome()
+
+    def _outcome(self) -> int:
+        """0, unless it ends because it failed. Raises what it failed by."""
         if self._failure is not None:
             raise self._failure
         return 0

@@ -50,9 +50,12 @@ def tell(end: socket.socket, descriptor: int | None, what: dict[str, Any]) -> bo
 
 
 def hear(end: socket.socket) -> Told | None:
-    """The next message; None when there is none yet. Raises `Gone`."""
+    """The next message; None when there is none yet. Raises `Gone`.
+
+    A descriptor is lost, and its message comes without it, where this process may open no more.
+    """
     try:
-        data, descriptors, _, _ = socket.recv_fds(end, MAX_OCTETS, MAX_DESCRIPTORS)
+        data, descriptors, flags, _ = socket.recv_fds(end, MAX_OCTETS, MAX_DESCRIPTORS)
     except BlockingIOError:
         return None
     except OSError as error:
@@ -60,6 +63,8 @@ def hear(end: socket.socket) -> Told | None:
     for one in descriptors:
         # `recv_fds` heeds no flags (Python 3.11), so that MSG_CMSG_CLOEXEC would be lost.
         os.set_inheritable(one, False)
-    if not data:
-        raise Gone("closed")
+    if not data or flags & socket.MSG_TRUNC:
+        for one in descriptors:
+            os.close(one)
+        raise Gone("cut short" if data else "closed")
     return Told(orjson.loads(data), descriptors[0] if descriptors else None)

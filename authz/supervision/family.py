@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -30,8 +30,8 @@ class Role(StrEnum):
 class Member:
     """One child. `place` is its name in metrics; moments are of the monotonic clock.
 
-    `era` counts the settings it was started with, `stopping` is when it was told to end, `trouble` what kept it
-    from starting, and a hint.
+    `era` tells the settings it was started with, `born` when that was, `stopping` when it was told to end, `trouble`
+    what kept it from starting, and a hint.
     """
 
     role: Role
@@ -40,6 +40,7 @@ class Member:
     control: socket.socket
     era: int
     heard: float
+    born: float
     ready_since: float | None = None
     stopping: float | None = None
     checks: int | None = None
@@ -94,16 +95,27 @@ class Family:
         return [one for one in self.of(Role.WORKER) if one.stopping is None]
 
     def start(self, role: Role, era: int, now: float, work: Callable[[str, socket.socket], int]) -> Member:
-        """Start a child that does `work` (its place, its end of the control) and ends with what that returns."""
+        """Start a child that does `work` (its place, its end of the control) and ends with what that returns.
+
+        Raises `OSError` where there is no memory, descriptor or process to be had; then there is no child.
+        """
         place = self._free_place(role)
         ours, theirs = pair()
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
-        if pid == 0:
-            _be_a_child(lambda: self._alone(ours, lambda: work(place, theirs)))
-        theirs.close()
-        made = Member(role, place, pid, ours, era, now)
+        # A signal before the child knows what to do with it would be lost.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _be_a_child(before, lambda: self._alone(ours, lambda: work(place, theirs)))
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        made = Member(role, place, pid, ours, era, now, now)
         self.adopt(made)
         return made
 
@@ -159,18 +171,22 @@ class Family:
 
 def _link(keeper: Member, worker: Member) -> bool:
     """Hand each of both an end; of one that did not get it the other hears that it is closed."""
-    ends = pair()
+    try:
+        ends = pair()
+    except OSError:
+        return False
     told = [tell(one.control, end.fileno(), {"link": True}) for one, end in zip((keeper, worker), ends, strict=True)]
     for end in ends:
         end.close()
     return all(told)
 
 
-def _be_a_child(work: Callable[[], int]) -> None:
+def _be_a_child(mask: Iterable[int], work: Callable[[], int]) -> None:
     """Work, and end without what the supervisor would do when it ends."""
     code = CRASHED
     try:
         end_as_the_supervisor_says()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         code = work()
     finally:
         # Whatever is on its way up would make a second supervisor of this process.

@@ -6,11 +6,12 @@ simply left open. Signals are held back meanwhile: nobody would be there to act 
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,9 @@ from authz.errors import ConfigError
 from authz.supervision.family import Member, Role
 
 VARIABLE: Final = "MTLS_AUTHZ_HANDOVER"
+
+OF_ANOTHER_VERSION: Final = -1
+"""The era of the children that another version of the supervisor started."""
 
 ANNOUNCED: Final = "MTLS_AUTHZ_HANDOVER_VERSION"
 """In which form it would be handed over, for the program that is tried before."""
@@ -61,8 +65,11 @@ def check_version() -> None:
         )
 
 
-def leap(sockets: Sockets, images: dict[bytes, int], folder: Path, members: Iterable[Member]) -> None:
-    """Become the program that is installed now; returns only by raising `OSError`, and then all is as before."""
+def leap(sockets: Sockets, images: dict[bytes, int], folder: Path, members: Iterable[Member], unheard: Sized) -> None:
+    """Become the program that is installed now; returns only by raising `OSError`, and then all is as before.
+
+    `unheard` are signals that came and were not acted on yet: they would be lost.
+    """
     members = list(members)
     estate = {
         "process": os.getpid(),
@@ -75,6 +82,8 @@ def leap(sockets: Sockets, images: dict[bytes, int], folder: Path, members: Iter
     descriptors += [one.control.fileno() for one in members]
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
     try:
+        if unheard:
+            raise InterruptedError(errno.EINTR, "a signal came meanwhile")
         for one in descriptors:
             os.set_inheritable(one, True)
         os.execve(sys.executable, command(), {**os.environ, VARIABLE: orjson.dumps(estate).decode()})  # noqa: S606 - our own program
@@ -100,7 +109,7 @@ def take(now: float) -> Estate | None:
     for image in images.values():
         os.set_inheritable(image, False)
     members = tuple(
-        Member(Role(role), place, pid, _socket(control), era=-1, heard=now, ready_since=now, linked=True)
+        Member(Role(role), place, pid, _socket(control), OF_ANOTHER_VERSION, now, now, ready_since=now, linked=True)
         for role, place, pid, control in estate["members"]
     )
     return Estate(Sockets(sockets), images, Path(estate["folder"]), members)

@@ -43,6 +43,7 @@ class Keeper:
         self._kept = KeptFresh(settings, clock, telemetry, self._shelf.index)
         crls = self._kept.view
         self._directory = DirectoryReader(settings.database, crls, monotonic=clock.monotonic, warn=telemetry.warn)
+        self._directory.failed_by = child.fail
         self._feed = Feed(
             crls, Memory(), descriptor_of=self._shelf.descriptor, current=self._current, warn=telemetry.warn
         )
@@ -53,10 +54,9 @@ class Keeper:
 
     def _current(self) -> int | None:
         """The moment up to which the directory's CRLs were taken over, in ns of the monotonic clock."""
-        moment = self._directory.confirmed_at
-        if moment is None or not self._kept.view.following:
-            return None
-        return int(moment * 1e9)
+        confirmed = self._directory.confirmed_at
+        moment = None if confirmed is None else self._kept.view.current_at(confirmed)
+        return None if moment is None else int(moment * 1e9)
 
     async def start(self) -> None:
         """See the protocol."""
@@ -91,7 +91,7 @@ class Keeper:
             else:
                 # Before the CRLs are there, a worker would learn that there are none.
                 self._early.append(link)
-        else:
+        elif "link" not in told.what:
             self._processes.take(told.what)
 
     def beat(self) -> dict[str, Any]:
@@ -112,4 +112,4 @@ async def keep(settings: Settings, sockets: Sockets, control: socket.socket, ima
     """Keep the CRLs fresh until the supervisor ends it; the exit code."""
     child = Child(control)
     telemetry = Telemetry(log_decisions=False)
-    return await child.live(Keeper(settings, sockets, telemetry, child, images))
+    return await child.live(lambda: Keeper(settings, sockets, telemetry, child, images))

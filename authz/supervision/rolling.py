@@ -9,10 +9,14 @@ from authz.supervision.family import Family, Member, Role
 
 
 class Rolling:
-    """What is still to be replaced. `start` starts a worker; `failed` is told of one that did not come to be ready."""
+    """What is still to be replaced.
+
+    `start` starts a worker, or says with None that it cannot be done now. `failed` is told of the one that stays and
+    of its replacement, which did not come to be ready.
+    """
 
     def __init__(
-        self, family: Family, start: Callable[[float], Member], failed: Callable[[Member, Member], None]
+        self, family: Family, start: Callable[[float], Member | None], failed: Callable[[Member, Member], None]
     ) -> None:
         self._family = family
         self._start = start
@@ -27,13 +31,8 @@ class Rolling:
     @property
     def additional(self) -> int:
         """How many workers there are only because another is being replaced."""
-        return int(
-            all(one is not None and one in self._family and one.stopping is None for one in (self._old, self._new))
-        )
-
-    def concerns(self, member: Member) -> bool:
-        """Whether the member is to replace another, and has not yet."""
-        return member is self._new
+        both = (self._old, self._new)
+        return int(all(one is not None and one in self._family and one.stopping is None for one in both))
 
     def begin(self, members: Iterable[Member]) -> None:
         """Replace these as well, the workers first: one process keeps the CRLs at a time."""
@@ -49,14 +48,22 @@ class Rolling:
         if self._new is not None and not self._settled(now):
             return
         while self._queue and self._new is None:
-            member = self._queue.popleft()
-            if member not in self._family or member.stopping is not None:
-                continue
-            if member.role is Role.KEEPER or len(self._family.workers) > workers:
-                # Whoever is missing then is started as after a death.
-                member.stop(now)
-            else:
-                self._old, self._new = member, self._start(now)
+            member = self._queue[0]
+            if member in self._family and member.stopping is None and not self._replace(member, now, workers):
+                return
+            self._queue.popleft()
+
+    def _replace(self, member: Member, now: float, workers: int) -> bool:
+        """Whether the member's end has begun, in one way or another."""
+        if member.role is Role.KEEPER or len(self._family.workers) > workers:
+            # Whoever is missing then is started as after a death.
+            member.stop(now)
+            return True
+        new = self._start(now)
+        if new is None:
+            return False
+        self._old, self._new = member, new
+        return True
 
     def _settled(self, now: float) -> bool:
         """Whether the one being replaced is gone, or stays."""

@@ -24,16 +24,16 @@ from typing import Any, Final
 import uvloop
 
 from authz.config import Settings
-from authz.crl_keeping import folder_of, rules_of
+from authz.crl_keeping import check_crls
 from authz.directory.migrate import migrate
-from authz.doors import OPS, Sockets, door_of, tls_of, warn_of_plaintext
-from authz.errors import ConfigError
+from authz.doors import OPS, Sockets, check_listeners, door_of, tls_of, warn_of_plaintext
+from authz.errors import ConfigError, StoreError
 from authz.supervision import handover
 from authz.supervision.control import Told, tell
 from authz.supervision.family import Family, Member, Role
 from authz.supervision.keeper import keep
 from authz.supervision.metrics import forget_gauges, usage, write_as
-from authz.supervision.restarts import Restarts
+from authz.supervision.restarts import LONGEST_DELAY, Restarts
 from authz.supervision.rolling import Rolling
 from authz.supervision.worker import bound_memory, work
 from authz.systemd import notify
@@ -47,6 +47,9 @@ HANG_SECONDS: Final = 5.0
 
 MEMORY_SECONDS: Final = 5.0
 """How often the workers' memory is looked at."""
+
+READY_SECONDS: Final = 60.0
+"""How long a worker may take to be ready once there is a keeper, and the version that is installed to be tried."""
 
 KILL_SECONDS: Final = 5.0
 """How much longer than it may take a child that was told to end lives."""
@@ -67,10 +70,10 @@ class Supervisor:
         self._family = Family(self._selector, self._take)
         self._rolling = Rolling(self._family, self._start_worker, self._replacement_failed)
         self._sockets = Sockets({})
-        self._before: tuple[Settings, Sockets] | None = None
+        self._before: tuple[Settings, Sockets, int] | None = None
         self._images: dict[bytes, int] = {}
         self._folder: Path | None = None
-        self._era = 0
+        self._era = self._eras = 0
         self._restarts = {role: Restarts() for role in Role}
         self._next_start = dict.fromkeys(Role, 0.0)
         self._died: Counter[str] = Counter({role.value: 0 for role in Role})
@@ -81,6 +84,7 @@ class Supervisor:
         self._looked_at = 0.0
         self._turned_at = 0.0
         self._trying: subprocess.Popen[bytes] | None = None
+        self._tried_at = 0.0
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -122,11 +126,18 @@ class Supervisor:
 
     def _inherit(self, estate: handover.Estate) -> None:
         self._folder, self._images = estate.folder, estate.images
+        self._announced = True
         for one in estate.members:
             self._family.adopt(one)
+        self._before = self._settings, estate.sockets, handover.OF_ANOTHER_VERSION
         self._sockets = estate.sockets
-        self._before = self._settings, self._sockets
-        self._sockets = self._sockets.renewed(self._settings)
+        try:
+            self._sockets = estate.sockets.renewed(self._settings)
+            migrate(self._settings.database)
+        except (ConfigError, StoreError) as error:
+            # The version before tried this, and found nothing wrong.
+            self._telemetry.warn(f"the processes of the version before stay: {error}")
+            return
         self._rolling.begin(estate.members)
 
     def _close(self) -> None:
@@ -135,6 +146,10 @@ class Supervisor:
             one.kill(signal.SIGKILL)
         while len(self._family):
             self._family.bury()
+            time.sleep(0.001)
+        if self._trying is not None:
+            self._trying.kill()
+            self._trying.wait()
         if self._before is not None:
             self._before[1].close()
         self._sockets.close()
@@ -156,14 +171,16 @@ class Supervisor:
             self._end_the_rest(now)
         else:
             self._kill_the_silent(now)
+            self._kill_the_unready(now)
             self._start_the_missing(now)
             self._roll(now)
             self._look_at_memory(now)
-            self._leap_when_tried()
         self._family.link()
         self._kill_the_late(now)
         self._announce()
         self._tell_the_keeper()
+        if not self._ending:
+            self._leap_when_tried(now)
 
     def _forgive_own_absence(self, now: float) -> None:
         """Who was paused himself, with all his children perhaps, must not take them for hanging."""
@@ -178,7 +195,7 @@ class Supervisor:
         elif number == signal.SIGHUP and not self._ending:
             self._renew()
         elif number == signal.SIGUSR2 and not self._ending and self._trying is None:
-            self._try_what_is_installed()
+            self._try_what_is_installed(now)
 
     def _announce(self) -> None:
         keeper, workers = self._family.keeper, [one for one in self._family.workers if one.serving]
@@ -201,8 +218,19 @@ class Supervisor:
 
     # -- children ------------------------------------------------------------------------------------------
 
-    def _start_worker(self, now: float) -> Member:
-        return self._family.start(Role.WORKER, self._era, now, self._work)
+    def _start(self, role: Role, now: float) -> Member | None:
+        """One more child; None before its time, or where the system gives none."""
+        if now < self._next_start[role]:
+            return None
+        try:
+            return self._family.start(role, self._era, now, self._work if role is Role.WORKER else self._keep)
+        except OSError as error:
+            self._telemetry.warn(f"a {role} cannot be started: {error}")
+            self._next_start[role] = now + LONGEST_DELAY
+            return None
+
+    def _start_worker(self, now: float) -> Member | None:
+        return self._start(Role.WORKER, now)
 
     def _work(self, place: str, control: socket.socket) -> int:
         """In a worker."""
@@ -227,7 +255,7 @@ class Supervisor:
         self._wake.close()
         self._woken.close()
         if self._before is not None:
-            self._before[1].forget(but=self._sockets)
+            self._before[1].forget(self._sockets)
         assert self._folder is not None  # noqa: S101 - made before the first child
         write_as(place, self._folder)
 
@@ -239,6 +267,8 @@ class Supervisor:
             self._images[bytes.fromhex(what["image"])] = told.descriptor
         elif told.descriptor is not None:
             os.close(told.descriptor)
+        elif "unlinked" in what:
+            member.linked = False
         elif "dropped" in what:
             self._give_back(what["dropped"])
         elif "error" in what:
@@ -269,38 +299,54 @@ class Supervisor:
         trouble, hint = member.trouble
         self._died[member.role.value] += 1
         self._telemetry.warn(f"{member.place} (process {member.pid}) ended: {trouble or how}")
-        if self._rolling.concerns(member):
-            return
         restarts = self._restarts[member.role]
         ready_for = None if member.ready_since is None else now - member.ready_since
         places = self._settings.limits.workers if member.role is Role.WORKER else 1
         self._next_start[member.role] = now + restarts.died(ready_for, places)
         if trouble and not self._announced:
             self._give_up(trouble, hint, now)
-        elif restarts.hopeless:
+        elif self._before is not None and ready_for is None and member.era == self._era and not self._proven:
+            self._go_back(f"{member.place} did not start: {trouble or how}")
+        elif restarts.hopeless and not any(one.serving for one in self._family.of(member.role)):
             self._give_up(
                 f"{member.role} started {restarts.fruitless} times and never was ready; the last: {trouble or how}",
                 hint or "the log says what each start ended with",
                 now,
             )
 
+    @property
+    def _proven(self) -> bool:
+        """Whether a process of each kind has come to be ready with the settings of now."""
+        ready = {one.role for one in self._family if one.era == self._era and one.ready_since is not None}
+        return ready == set(Role)
+
     def _give_up(self, message: str, hint: str, now: float) -> None:
         self._error = self._error or ConfigError(message, hint=hint)
         self._end(now)
 
     def _start_the_missing(self, now: float) -> None:
-        if not self._family.of(Role.KEEPER) and now >= self._next_start[Role.KEEPER]:
-            self._family.start(Role.KEEPER, self._era, now, self._keep)
-        if now < self._next_start[Role.WORKER]:
-            return
+        if not self._family.of(Role.KEEPER):
+            self._start(Role.KEEPER, now)
         while len(self._family.workers) - self._rolling.additional < self._settings.limits.workers:
-            self._start_worker(now)
+            if self._start_worker(now) is None:
+                return
 
     def _kill_the_silent(self, now: float) -> None:
         for one in self._family:
             if one.stopping is None and now - one.heard > HANG_SECONDS:
                 self._telemetry.warn(f"{one.place} (process {one.pid}) hangs, and is killed")
                 one.heard = now
+                one.kill(signal.SIGKILL)
+
+    def _kill_the_unready(self, now: float) -> None:
+        """A worker waits for the keeper's CRLs, and for nothing else that may take long."""
+        keeper = self._family.keeper
+        if keeper is None or keeper.ready_since is None:
+            return
+        for one in self._family.workers:
+            if one.ready_since is None and now - max(one.born, keeper.ready_since) > READY_SECONDS:
+                self._telemetry.warn(f"{one.place} (process {one.pid}) does not come to be ready, and is killed")
+                one.born = now
                 one.kill(signal.SIGKILL)
 
     def _kill_the_late(self, now: float) -> None:
@@ -347,60 +393,98 @@ class Supervisor:
 
     def _renew(self) -> None:
         """Take the settings of now, or stay with those of before."""
+        between = None if self._before is None else self._before[1]
         try:
             settings = self._load()
             check(settings, self._telemetry)
-            sockets = self._sockets.renewed(settings)
-        except ConfigError as error:
+            sockets = self._sockets.renewed(settings, between)
+            if settings.database != self._settings.database:
+                migrate(settings.database)
+        except (ConfigError, StoreError) as error:
             self._telemetry.warn(f"the settings stay as they were: {error}; {error.hint}")
             return
-        if self._before is None:
-            self._before = self._settings, self._sockets
+        if between is None:
+            self._before = self._settings, self._sockets, self._era
         else:
-            self._sockets.close(but=sockets)
+            self._sockets.close(sockets, between)
         self._settings, self._sockets = settings, sockets
-        self._era += 1
+        self._eras += 1
+        self._era = self._eras
         self._telemetry.say("renewing", workers=settings.limits.workers)
         self._rolling.begin(one for one in self._family if one.stopping is None)
 
     def _roll(self, now: float) -> None:
         self._rolling.step(now, self._settings.limits.workers)
-        if self._before is None or self._rolling or any(one.era != self._era for one in self._family):
+        if self._before is None or self._rolling:
             return
-        self._before[1].close(but=self._sockets)
+        if any(one.era != self._era or not one.serving for one in self._family) or not self._proven:
+            return
+        self._before[1].close(self._sockets)
         self._before = None
         self._telemetry.say("renewed", workers=len(self._family.workers))
 
-    def _replacement_failed(self, old: Member, new: Member) -> None:
-        """The first of an era says that its settings do not work; a later one had an accident."""
-        if self._before is None or any(one.era == self._era and one.ready_since is not None for one in self._family):
-            self._rolling.begin([old])
+    def _go_back(self, why: str) -> None:
+        """To the settings of before: those of now do not work, or not every process of theirs could be started."""
+        if self._before is None:
             return
-        self._telemetry.warn(f"the settings stay as they were: {new.place} did not start: {new.trouble[0]}")
-        settings, sockets = self._before
-        self._sockets.close(but=sockets)
+        self._telemetry.warn(f"the settings stay as they were: {why}")
+        settings, sockets, era = self._before
+        self._sockets.close(sockets)
         self._before = None
-        self._settings, self._sockets = settings, sockets
-        self._era = old.era
+        self._settings, self._sockets, self._era = settings, sockets, era
+        try:
+            # Their rights, which the listeners' settings of now have changed.
+            sockets.renewed(settings)
+        except ConfigError as error:
+            self._telemetry.warn(str(error))
         self._rolling.forget()
+        self._rolling.begin(one for one in self._family if one.era != era and one.stopping is None)
 
-    def _try_what_is_installed(self) -> None:
+    def _replacement_failed(self, old: Member, new: Member) -> None:
+        """It had an accident, or too little memory; that settings do not work was seen before."""
+        if old.era != self._era or new.era == self._era:
+            if self._restarts[Role.WORKER].hopeless:
+                self._telemetry.warn(f"{old.place} stays as it is: its replacements do not start")
+                return
+            self._rolling.begin([old])
+
+    def _try_what_is_installed(self, now: float) -> None:
         """Whether the program that is installed now would start, before this one makes way for it."""
         self._telemetry.say("upgrading")
         command, environment = [*handover.command(), "--check"], {**os.environ, **handover.announced()}
-        self._trying = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)  # noqa: S603 - our own
+        try:
+            self._trying = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)  # noqa: S603 - our own
+        except OSError as error:
+            self._telemetry.warn(f"the version that is installed cannot be run: {error}; this one stays")
+        self._tried_at = now
 
-    def _leap_when_tried(self) -> None:
-        if self._trying is None or self._trying.poll() is None or self._rolling:
+    def _leap_when_tried(self, now: float) -> None:
+        if self._trying is None:
             return
-        code, self._trying = self._trying.returncode, None
+        code = self._trying.poll()
+        if code is None and now - self._tried_at > READY_SECONDS:
+            self._trying.kill()
+        if code is None or not self._settled:
+            return
+        self._trying = None
         if code != 0 or self._folder is None:
             self._telemetry.warn(f"the version that is installed does not start (exit code {code}); this one stays")
             return
         try:
-            handover.leap(self._sockets, self._images, self._folder, self._family)
-        except OSError as error:
+            # It reads the settings of now: their sockets have to be there for the taking.
+            settings = self._load()
+            check(settings, self._telemetry)
+            self._sockets.renewed(settings).close(self._sockets)
+            handover.leap(self._sockets, self._images, self._folder, self._family, self._signals)
+        except (ConfigError, OSError) as error:
             self._telemetry.warn(f"the version that is installed cannot be run: {error}; this one stays")
+
+    @property
+    def _settled(self) -> bool:
+        """Whether everybody does his work, and nobody is being replaced: only that can be handed over."""
+        members = list(self._family)
+        whole = all(one.serving and (one.linked or one.role is Role.KEEPER) for one in members)
+        return whole and len(members) == self._settings.limits.workers + 1 and not self._rolling and not self._signals
 
 
 def check(settings: Settings, telemetry: Telemetry) -> None:
@@ -411,8 +495,8 @@ def check(settings: Settings, telemetry: Telemetry) -> None:
     for one in settings.listener:
         door_of(one)
         tls_of(one.name, one.tls, telemetry)
-    rules_of(settings.crl)
-    folder_of(settings)
+    check_listeners(settings)
+    check_crls(settings)
     handover.check_version()
 
 

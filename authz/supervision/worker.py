@@ -26,8 +26,11 @@ class Worker:
     def __init__(self, settings: Settings, sockets: Sockets, telemetry: Telemetry, child: Child) -> None:
         self._telemetry = telemetry
         self._crls = Followed(settings, SystemClock(), telemetry)
+        self._child = child
         self._crls.view.failed_by = child.fail
+        self._crls.view.lost = child.unlinked
         self._runtime = Runtime(settings, telemetry, sockets=sockets, crls=self._crls)
+        self._runtime.failed_by = child.fail
 
     async def start(self) -> None:
         """See the protocol."""
@@ -44,6 +47,9 @@ class Worker:
         """See the protocol: a link to whoever keeps the CRLs now."""
         if told.descriptor is not None:
             self._crls.view.follow(socket.socket(fileno=told.descriptor))
+        elif "link" in told.what:
+            # It was lost on the way: this process may open no more.
+            self._child.unlinked()
 
     def beat(self) -> dict[str, Any]:
         """See the protocol."""
@@ -63,4 +69,4 @@ async def work(settings: Settings, sockets: Sockets, control: socket.socket) -> 
     """Answer checks until the supervisor ends it; the exit code."""
     child = Child(control)
     telemetry = Telemetry(log_decisions=settings.log.decisions)
-    return await child.live(Worker(settings, sockets, telemetry, child))
+    return await child.live(lambda: Worker(settings, sockets, telemetry, child))

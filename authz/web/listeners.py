@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import sys
+from typing import Any, Final
 
 from authz.telemetry import Telemetry
 from authz.web.server import Handler, Server
 from authz.web.tls import HANDSHAKE_SECONDS
+
+_KEEP_THE_FILE: Final[dict[str, Any]] = {} if sys.version_info < (3, 13) else {"cleanup_socket": False}
+"""From Python 3.13 on, event loops remove the file of a Unix socket that they close: the others answer there still."""
 
 
 class Listeners:
@@ -28,7 +33,7 @@ class Listeners:
         mine = opened.dup()
         # Event loops listen once more, and would make the backlog 100.
         if mine.family == socket.AF_UNIX:
-            listening = await loop.create_unix_server(server, sock=mine, backlog=backlog)
+            listening = await loop.create_unix_server(server, sock=mine, backlog=backlog, **_KEEP_THE_FILE)
         else:
             patience = None if tls is None else HANDSHAKE_SECONDS
             listening = await loop.create_server(

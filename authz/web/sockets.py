@@ -101,7 +101,13 @@ def _group(name: str) -> int:
         raise ConfigError(f"there is no group {name}", hint="create it, and put the proxy into it") from None
 
 
-def _tcp(address: str, *, anywhere: bool) -> socket.socket:
+def check_reach(address: str, *, anywhere: bool) -> None:
+    """Whether a listener may be at `address`, also where a socket is there already. Raises `ConfigError`."""
+    if not address.startswith(UNIX):
+        _parsed(address, anywhere=anywhere)
+
+
+def _parsed(address: str, *, anywhere: bool) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
     host, _, port = address.rpartition(":")
     ip: ipaddress.IPv4Address | ipaddress.IPv6Address | None
     try:
@@ -116,6 +122,11 @@ def _tcp(address: str, *, anywhere: bool) -> socket.socket:
             f"{address} is not loopback, and whoever connects there can claim any certificate",
             hint="listen on a Unix socket or on 127.0.0.1, or give a listener its [listener.tls] (docs/doors.md)",
         )
+    return ip, number
+
+
+def _tcp(address: str, *, anywhere: bool) -> socket.socket:
+    ip, number = _parsed(address, anywhere=anywhere)
     family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
     opened = socket.socket(family, socket.SOCK_STREAM)
     with _closed_on_error(opened):

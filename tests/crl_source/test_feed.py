@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -259,6 +260,52 @@ async def test_question_that_nobody_will_answer_is_refused(two: Pair) -> None:
     with pytest.raises(Refused) as refused:
         await two.follower.load(key)
     assert refused.value.reason is Reason.CRLS_UNAVAILABLE
+
+
+async def test_follower_whose_line_breaks_says_so(two: Pair) -> None:
+    """So that it is given another, whatever broke this one."""
+    lost: list[None] = []
+    two.follower.lost = lambda: lost.append(None)
+    await two.feed.close()
+    await two.scene.until(lambda: bool(lost))
+    two.feed = two._feed()
+    await two.join()
+    assert len(lost) == 1
+
+
+async def test_follower_that_may_open_nothing_more_does_not_pass_a_list_over(scene: World) -> None:
+    """The message comes, and its descriptor does not: what was listed must not be taken for what was before."""
+    two = Pair(scene)
+    await two.join()
+    lost: list[None] = []
+    two.follower.lost = lambda: lost.append(None)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    full = max(map(int, os.listdir("/proc/self/fd"))) + 1  # noqa: PTH208 - numbers are enough
+    held = [os.dup(0) for _ in range(full)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(held) + 2, hard))
+    try:
+        held.append(os.open("/dev/null", os.O_RDONLY))
+        link = next(iter(two.feed._tasks.values()))._link
+        descriptor = held[0]
+        await link.send(Kind.LISTED, 0, b"", descriptor)
+        await scene.until(lambda: bool(lost or two.failures))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for one in held:
+            os.close(one)
+    await two.close()
+
+
+async def test_list_without_its_content_is_no_list(scene: World) -> None:
+    """Nor is a CRL without it."""
+    two = Pair(scene)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    two.follower.follow(theirs)
+    link = Link(ours)
+    await link.send(Kind.LISTED)
+    await scene.until(lambda: bool(two.failures))
+    link.close()
+    await two.close()
 
 
 async def test_follower_that_goes_is_forgotten(two: Pair) -> None:

@@ -860,3 +860,21 @@ async def test_tries_of_one_organizations_points_leave_room_for_others(tmp_path:
 def as_pem(der: bytes) -> bytes:
     """The CRL as operators often have it."""
     return x509.load_der_x509_crl(der).public_bytes(Encoding.PEM)
+
+
+# -- How far others may rely on it ------------------------------------------------------------------------
+
+
+async def test_crls_of_the_directory_that_are_not_taken_over_yet_hold_the_moment(scene: World) -> None:
+    """Whoever looks at them from another process may not be told that he knows everything."""
+    assert scene.refresher.current_at(7.0) == 7.0
+    scene.time.seconds = 8.0
+    scene.rows.problem = Refused(Reason.DIRECTORY_UNAVAILABLE, "away")
+    listed, scene.rows.listed = scene.rows.listed, scene.rows.authorities  # type: ignore[assignment, method-assign]
+    for revision in (2, 3):
+        scene.refresher.directory_read(revision)
+        await asyncio.sleep(0)
+    scene.time.seconds = 11.0
+    assert scene.refresher.current_at(10.0) == 8.0
+    scene.rows.problem, scene.rows.listed = None, listed  # type: ignore[method-assign]
+    await scene.until(lambda: scene.refresher.directory_read(3) or scene.refresher.current_at(10.0) == 10.0)

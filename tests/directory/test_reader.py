@@ -408,3 +408,26 @@ async def test_failed_reading_refuses_everybody_who_waited(scene: Scene) -> None
     assert [one.reason for one in found] == [Reason.DIRECTORY_UNAVAILABLE] * 3  # type: ignore[union-attr]
     scene.reader._session.read = inner  # type: ignore[method-assign]
     assert await scene.reader.load(HostKey("h0"))
+
+
+async def test_reading_that_fails_by_a_defect_is_told_and_ends(tmp_path: Path) -> None:
+    """For lack of memory, say: whoever supervises this process has to hear of it, for nothing is confirmed again."""
+    url = f"sqlite:///{tmp_path}/authz.db"
+    Store(url).close()
+    warnings: list[str] = []
+    failures: list[BaseException] = []
+    made = DirectoryReader(url, Crls(), monotonic=Counter(), warn=warnings.append)
+    made.failed_by = failures.append
+    await made.start()
+
+    def fail(*_: object) -> Reading:
+        raise MemoryError
+
+    made._session.read = fail  # type: ignore[method-assign]
+    async with asyncio.timeout(20):
+        while not failures:
+            await asyncio.sleep(0.01)
+    assert isinstance(failures[0], MemoryError)
+    assert warnings == ["directory poller failed: MemoryError"]
+    await made.close()
+    await made.close()

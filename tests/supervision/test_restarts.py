@@ -42,3 +42,11 @@ def test_starts_that_come_to_nothing_are_hopeless_in_the_end() -> None:
     for _ in range(MAX_FRUITLESS - 1):
         restarts.died(None)
     assert restarts.hopeless
+
+
+def test_several_processes_have_as_many_fruitless_starts() -> None:
+    """One round without memory is not the end."""
+    restarts = Restarts()
+    for _ in range(MAX_FRUITLESS):
+        restarts.died(None, 4)
+    assert not restarts.hopeless

@@ -37,7 +37,7 @@ class Kinship:
 
     def born(self, role: Role = Role.WORKER, *, ready: bool = True) -> Kin:
         """One more."""
-        made = Kin(role, "", 0, cast("socket", None), 0, 0.0, 0.0 if ready else None)
+        made = Kin(role, "", 0, cast("socket", None), 0, 0.0, 0.0, 0.0 if ready else None)
         self.members.append(made)
         return made
 
@@ -97,12 +97,25 @@ def test_replacement_that_dies_leaves_the_old_one(kinship: Kinship) -> None:
     roll = rolling(kinship)
     roll.step(1.0, 2)
     new = kinship.members.pop()
-    assert roll.concerns(new)
     roll.forget()
     roll.step(2.0, 2)
     assert kinship.failures == [(first, new)]
     assert first.stopping is None
     assert not roll
+
+
+def test_replacement_that_cannot_be_started_now_is_tried_later(kinship: Kinship) -> None:
+    """Nobody ends for one that is not there."""
+    _, first, _ = kinship.members
+    answers = [None, kinship.born(ready=False)]
+    roll = Rolling(cast("Family", kinship), lambda _now: answers.pop(0), lambda *_: None)
+    kinship.members.pop()
+    roll.begin([first])
+    roll.step(1.0, 2)
+    assert (first.stopping, bool(roll)) == (None, True)
+    roll.step(2.0, 2)
+    assert answers == []
+    assert first.stopping is None
 
 
 def test_old_worker_that_dies_meanwhile_is_replaced_already(kinship: Kinship) -> None:

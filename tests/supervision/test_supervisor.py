@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 from big_crl import big_crl, serials
 from pki_factory import Authority
+from proxy_tls import MESH, server, write
 from served import Served, end
 
 
@@ -112,6 +115,8 @@ def test_renewing_replaces_every_process_and_takes_the_new_settings(served: Serv
     [
         "nonsense",
         '[[listener]]\nname = "second"\naddress = "unix:/no/such/folder/s.sock"\n',
+        '[crl]\nca_file = "/no/such/file.pem"\n',
+        '[crl]\nfolder = "/proc/crls"\n',
         '[[listener]]\nname = "second"\naddress = "127.0.0.1:0"\n[[listener.hops]]\nanchors = "/no"\nnames = ["x"]\n',
     ],
 )
@@ -123,6 +128,74 @@ def test_settings_that_cannot_be_used_leave_those_of_before(served: Served, more
     served.until(lambda: any("stay as they were" in str(one.get("message")) for one in served.lines))
     assert served.children == before
     assert served.check() == 403
+
+
+TLS = (
+    '[listener.tls]\ncertificate = "{0}/server.pem"\nkey = "{0}/server.key"\nclient_ca = "{0}/ca.pem"\nnames = ["p"]\n'
+)
+
+
+def test_listener_beyond_loopback_is_not_left_without_tls_by_renewing(apart: Served) -> None:
+    """A socket that is open already is not more harmless than one that is to be opened."""
+    write(apart.folder, "server", server())
+    write(apart.folder, "ca", MESH)
+    listener = '[[listener]]\nname = "far"\naddress = "0.0.0.0:0"\n'
+    apart.write(1, listener + TLS.format(apart.folder))
+    try:
+        apart.start()
+        before = apart.children
+        apart.write(1, listener)
+        apart.tell(signal.SIGHUP)
+        apart.until(lambda: any("not loopback" in str(one.get("message")) for one in apart.lines))
+        assert apart.children == before
+        check = subprocess.run([*apart.command, "--check"], capture_output=True, text=True, check=False)
+        assert check.returncode == 1
+        assert "not loopback" in check.stderr
+    finally:
+        end(apart)
+
+
+def test_listener_taken_out_and_put_back_while_all_are_replaced_answers(served: Served) -> None:
+    """Its socket is still there, and nobody else's."""
+    second = served.folder / "second.sock"
+    more = f'[[listener]]\nname = "second"\naddress = "unix:{second}"\n'
+    served.write(2, more)
+    served.tell(signal.SIGHUP)
+    served.until(lambda: "renewed" in served.events)
+    for number, settings in enumerate(("", more), 2):
+        served.write(2, settings)
+        served.tell(signal.SIGHUP)
+        served.until(lambda number=number: served.events.count("renewing") >= number)  # type: ignore[misc]
+    served.until(lambda: served.events[-1] == "renewed")
+    assert served.check(second) == 403
+    assert served.check() == 403
+
+
+def test_upgrade_with_an_address_that_is_taken_is_not_done(served: Served) -> None:
+    """It would end where the new version finds out."""
+    before = served.children
+    taken = served.folder / "taken.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        other.bind(str(taken))
+        other.listen()
+        served.write(2, f'[[listener]]\nname = "second"\naddress = "unix:{taken}"\n')
+        served.tell(signal.SIGUSR2)
+        served.until(lambda: any("this one stays" in str(one.get("message")) for one in served.lines))
+    assert served.children == before
+    assert served.check() == 403
+
+
+def test_upgrade_migrates_the_directory(served: Served) -> None:
+    """The version that is installed by then may have another schema; here a table was lost."""
+    with sqlite3.connect(served.folder / "authz.db") as database:
+        database.execute("DROP TABLE crl_sources")
+        database.execute("DROP TABLE fetched_crls")
+        database.execute("ALTER TABLE crls DROP COLUMN signer_key")
+        database.execute("UPDATE alembic_version SET version_num = '0002'")
+    served.tell(signal.SIGUSR2)
+    served.until(lambda: "renewed" in served.events)
+    with sqlite3.connect(served.folder / "authz.db") as database:
+        assert database.execute("SELECT count(*) FROM crl_sources").fetchone() is not None
 
 
 def test_upgrade_keeps_the_process_and_the_socket_and_replaces_the_rest(served: Served) -> None:
