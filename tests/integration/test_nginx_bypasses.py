@@ -39,14 +39,18 @@ OPENED = {
 HELPERS = f"location /off/ {{ auth_request off; {PASS} }} location @open {{ auth_request off; {PASS} }}"
 
 
-@pytest.fixture(scope="module")
-def opened(nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NginxStage]:
-    """An nginx in which somebody wrote all of them."""
+def written_in() -> dict[str, str]:
+    """What changes in the shipped configuration when somebody writes all of them into it."""
     added = {text.replace("%s", PASS) for text, _ in OPENED.values()}
     added -= {one for one in added if one.startswith("location /off/")}
     mark = "        location / {\n            # No path"
-    changes = {mark: f"        {HELPERS}\n        " + "\n        ".join(sorted(added)) + "\n" + mark}
-    made = NginxStage(tmp_path_factory.mktemp("opened"), changes)
+    return {mark: f"        {HELPERS}\n        " + "\n        ".join(sorted(added)) + "\n" + mark}
+
+
+@pytest.fixture(scope="module")
+def opened(nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NginxStage]:
+    """An nginx in which somebody wrote all of them."""
+    made = NginxStage(tmp_path_factory.mktemp("opened"), written_in())
     with running(made.application, made.service, made.nginx):
         yield made
 

@@ -11,6 +11,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from needs import docker_found, need
 from nginx_stage import Nginx, NginxStage
+from test_nginx_bypasses import (  # noqa: F401 - the tests
+    test_way_round_the_check_is_closed_as_shipped,
+    test_way_round_the_check_is_one_where_it_is_written_in,
+    written_in,
+)
 from test_nginx_connections import (  # noqa: F401 - the tests, and their fixtures
     open_store,
     stage,
@@ -74,6 +79,14 @@ def image() -> str:
     """The image's name, where there is docker."""
     need("docker", found=docker_found())
     return IMAGE
+
+
+@pytest.fixture(scope="module")
+def opened(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerStage]:
+    """One in which somebody wrote all ways round the check."""
+    made = ContainerStage(tmp_path_factory.mktemp("opened"), written_in())
+    with running(made.application, made.service, made.nginx):
+        yield made
 
 
 @pytest.fixture(scope="session")
