@@ -63,6 +63,24 @@ def started(container: str) -> str:
     return run("docker", "inspect", "--format", "{{if .State.Running}}{{.State.StartedAt}}{{end}}", container).strip()
 
 
+@pytest.mark.parametrize("number", ["HUP", "USR2"])
+def test_renewed(containers: ComposeStage, number: str) -> None:
+    """Every process is another, and the proxies find them where the ones before were."""
+
+    def renewed(one: str) -> int:
+        return containers.compose("logs", one).count('"event":"renewed"')
+
+    for one in INSTANCES:
+        before = renewed(one)
+        containers.compose("kill", "--signal", number, one)
+        wait_until(lambda one=one, before=before: renewed(one) > before, "all processes are replaced")  # type: ignore[misc]
+        assert allowed(containers)
+    # Connections of the proxies may have stayed; these are new.
+    for one in FRONTS:
+        containers.compose("restart", one.name)
+    wait_until(lambda: allowed(containers), "the proxies are back")
+
+
 def test_paused(containers: ComposeStage) -> None:
     """Whoever hangs is not waited for, and not guessed for."""
     containers.signal("SIGSTOP")
