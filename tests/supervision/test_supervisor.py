@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 from big_crl import big_crl, serials
 from pki_factory import Authority
 from proxy_tls import MESH, server, write
-from served import Served, end
+from served import PATIENCE, Served, end
 
 
 @pytest.fixture
@@ -238,6 +240,27 @@ def test_keeper_that_cannot_start_ends_the_service_with_its_sentence(apart: Serv
     assert done.returncode == 1
     assert "authz.crls" in done.stderr
     assert not apart.socket.exists()
+
+
+def test_crash_loop_ends_the_service_with_the_reason(served: Served) -> None:
+    """Somebody else has the keeper's folder from the moment at which the keeper dies."""
+    assert served.process is not None
+    with (served.folder / "authz.crls" / ".lock").open("ab") as lock:
+        waiting = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX))
+        waiting.start()
+        keeper = next(one for one in served.children if "authz.crls" in opened(one))
+        os.kill(keeper, signal.SIGKILL)
+        waiting.join()
+        assert served.process.wait(PATIENCE) == 1
+    said = served.log.read_text()
+    assert "keeper started 10 times and never was ready" in said
+    assert "authz.crls" in said.rpartition("never was ready")[2]
+    assert not served.socket.exists()
+
+
+def opened(process: int) -> str:
+    """The files that a process has open."""
+    return " ".join(str(one.readlink()) for one in Path(f"/proc/{process}/fd").iterdir())
 
 
 def test_check_of_the_settings_says_whether_the_service_would_start(apart: Served) -> None:
