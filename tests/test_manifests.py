@@ -98,6 +98,9 @@ def test_files_of_the_settings_are_mounted(settings: Settings) -> None:
     assert set(mounts.values()) == {one["name"] for one in pod["volumes"]}
     assert container["command"][2] == "/etc/authz/settings/authz.toml"
     assert not any("subPath" in one for one in container["volumeMounts"])
+    # The root is not to be written to, and the processes of the service write their metrics somewhere.
+    empty = {one["name"] for one in pod["volumes"] if "emptyDir" in one}
+    assert [one["name"] in empty for one in container["volumeMounts"] if one["mountPath"] == "/" + "tmp"] == [True]
 
 
 def test_shipped_anchors_refuse_to_start(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ class Supervisor:
             check(self._settings, self._telemetry)
             self._sockets = Sockets.open(self._settings)
             migrate(self._settings.database)
-            self._folder = Path(tempfile.mkdtemp(prefix="authz-"))
+            self._folder = folder_of_metrics()
         else:
             self._inherit(estate)
         handover.let_signals_in()
@@ -485,6 +485,17 @@ class Supervisor:
         members = list(self._family)
         whole = all(one.serving and (one.linked or one.role is Role.KEEPER) for one in members)
         return whole and len(members) == self._settings.limits.workers + 1 and not self._rolling and not self._signals
+
+
+def folder_of_metrics() -> Path:
+    """A folder in which the processes write the values of their metrics. Raises `ConfigError`."""
+    try:
+        return Path(tempfile.mkdtemp(prefix="authz-"))
+    except OSError as error:
+        raise ConfigError(
+            f"there is no temporary folder for the metrics: {error.strerror or error}",
+            hint="let TMPDIR name a folder that may be written to; a few MB of tmpfs at /tmp are enough",
+        ) from error
 
 
 def check(settings: Settings, telemetry: Telemetry) -> None:

@@ -233,6 +233,16 @@ def test_start_that_fails_is_told_once_and_leaves_nothing(apart: Served) -> None
     assert not apart.socket.exists()
 
 
+def test_service_without_a_temporary_folder_says_what_it_is_for(apart: Served) -> None:
+    """As in a container whose root is read-only."""
+    code = "import sys, tempfile; tempfile.tempdir = '/proc'; from authz.cli import main; main()"
+    command = [sys.executable, "-c", code, *apart.command[3:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "no temporary folder for the metrics" in done.stderr
+    assert not apart.socket.exists()
+
+
 def test_keeper_that_cannot_start_ends_the_service_with_its_sentence(apart: Served) -> None:
     """It is the child that fails; the command says why."""
     (apart.folder / "authz.crls").write_text("not a folder")
