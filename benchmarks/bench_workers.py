@@ -5,8 +5,8 @@ the demonstration's directory, a certificate that is known, log and metrics on, 
 processes of a service, by the scheduler's own account.
 
 Then ten minutes (`SOAK=600`; 20 seconds without) of mixed load on two workers: allowed and refused, known and new
-certificates, unknown hosts and users, connections that come and go, and CRLs published meanwhile. Memory and open
-descriptors of every process are told after a fifth of it, and at its end.
+certificates, unknown hosts and users, connections that come and go, and CRLs published meanwhile, once what workers
+remember of hosts was filled. Memory and open descriptors of every process are told after a fifth of it, and at its end.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from authz.telemetry import Telemetry
 ROUNDS = 5
 REQUESTS = 6_000
 CONNECTIONS = 16
+UNKNOWN = 60_000
 PATIENCE = 60.0
 MIB = 1 << 20
 
@@ -219,6 +220,21 @@ async def load(world: World, service: Service, until: float, wrong: Counter[str]
     return count
 
 
+async def fill(world: World, service: Service) -> None:
+    """Ask for more hosts and users than a worker remembers, so that what is measured after is no cache that fills."""
+    unknown = question(world, None, "nobody").replace(b"host: ", b"host: %d.")
+    users = [question(world, None, f"nobody{number}") for number in range(UNKNOWN // 10)]
+
+    async def one(start: int) -> None:
+        reader, writer = await asyncio.open_unix_connection(str(service.socket))
+        for number in range(start, UNKNOWN, CONNECTIONS):
+            await exchange(reader, writer, unknown % number)
+            await exchange(reader, writer, users[number % len(users)])
+        writer.close()
+
+    await asyncio.gather(*map(one, range(CONNECTIONS)))
+
+
 async def publish(world: World, until: float, numbers: Iterator[int]) -> None:
     """A CRL every two seconds, as long as it goes."""
     store = Store(world.database)
@@ -232,6 +248,7 @@ def soak(world: World, seconds: float) -> None:
     """Memory and descriptors of every process, early and late."""
     service = Service(world, 2)
     uvloop.run(answered(service, question(world, world.clients["alice"], "alice"), b"200"))
+    uvloop.run(fill(world, service))
     wrong: Counter[str] = Counter()
     told: list[dict[str, tuple[float, int]]] = []
     numbers = itertools.count(10)
