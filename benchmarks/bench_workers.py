@@ -6,7 +6,7 @@ processes of a service, by the scheduler's own account.
 
 Then ten minutes (`SOAK=600`; 20 seconds without) of mixed load on two workers: allowed and refused, known and new
 certificates, unknown hosts and users, connections that come and go, and CRLs published meanwhile, once what workers
-remember of hosts was filled. Memory and open descriptors of every process are told after a fifth of it, and at its end.
+remember was filled. Memory and open descriptors of every process are told after a fifth of it, and at its end.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from authz.telemetry import Telemetry
 ROUNDS = 5
 REQUESTS = 6_000
 CONNECTIONS = 16
-UNKNOWN = 60_000
+UNKNOWN = 50_000
+LEAVES = 12_000
 PATIENCE = 60.0
 MIB = 1 << 20
 
@@ -221,15 +222,20 @@ async def load(world: World, service: Service, until: float, wrong: Counter[str]
 
 
 async def fill(world: World, service: Service) -> None:
-    """Ask for more hosts and users than a worker remembers, so that what is measured after is no cache that fills."""
-    unknown = question(world, None, "nobody").replace(b"host: ", b"host: %d.")
-    users = [question(world, None, f"nobody{number}") for number in range(UNKNOWN // 10)]
+    """Ask for more hosts, users and leaves than two workers remember: what is measured after is no cache that fills."""
+    host = question(world, None, "nobody").replace(b"host: ", b"host: %d.")
+    payload = b"x-authz-payload: " + world.token("nobody").split(".")[1].encode()
+    user = question(world, None, "nobody").replace(payload, b"x-authz-payload: %s")
+    issuing = world.authorities["issuing"]
 
     async def one(start: int) -> None:
         reader, writer = await asyncio.open_unix_connection(str(service.socket))
         for number in range(start, UNKNOWN, CONNECTIONS):
-            await exchange(reader, writer, unknown % number)
-            await exchange(reader, writer, users[number % len(users)])
+            await exchange(reader, writer, host % number)
+            claims = world.token(f"nobody{number}").split(".")[1].encode()
+            await exchange(reader, writer, user % claims)
+            if number < LEAVES:
+                await exchange(reader, writer, question(world, world.mint.client(f"leaf{number}", issuing), "olga"))
         writer.close()
 
     await asyncio.gather(*map(one, range(CONNECTIONS)))
