@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,10 @@ from big_crl import big_crl, serials
 from pki_factory import Authority
 from proxy_tls import MESH, server, write
 from served import PATIENCE, Served, end
+
+from authz.config import parse_settings
+from authz.supervision.supervisor import Supervisor
+from authz.telemetry import Telemetry
 
 
 @pytest.fixture
@@ -373,3 +379,22 @@ def test_each_workers_own_counter_says_who_answered(served: Served) -> None:
         served.check()
     served.until(lambda: sum(served.metric("authz_worker_checks_total").values()) == 400)
     assert min(served.metric("authz_worker_checks_total").values()) > 0
+
+
+def test_child_that_the_system_does_not_give_is_tried_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No memory, no descriptor, no process: whoever is there goes on, and the log says what is lacking."""
+    log = BytesIO()
+    settings = parse_settings({"database": f"sqlite:///{tmp_path}/authz.db"}, origin="test")
+    made = Supervisor(settings, lambda: settings, Telemetry(log))
+
+    def fail() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", fail)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a number is enough
+    assert made._start_worker(1.0) is None
+    assert b"a worker cannot be started" in log.getvalue()
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - likewise
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("it was tried again at once"))
+    assert made._start_worker(2.0) is None
+    made._close()
