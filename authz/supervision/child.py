@@ -46,6 +46,7 @@ class Child:
         self._ending = asyncio.Event()
         self._failure: BaseException | None = None
         self._ready = False
+        self._unlinked = False
 
     def fail(self, error: BaseException) -> None:
         """End: nothing sensible can be done any more."""
@@ -61,8 +62,8 @@ class Child:
         tell(self._control, None, {"dropped": sha256.hex()})
 
     def unlinked(self) -> None:
-        """Let the supervisor make another link to whoever keeps the CRLs."""
-        tell(self._control, None, {"unlinked": True})
+        """Let the supervisor make another link to whoever keeps the CRLs; it is told until it hears."""
+        self._unlinked = not tell(self._control, None, {"unlinked": True})
 
     async def live(self, make: Callable[[], Part]) -> int:
         """Do the work of the part that `make` makes until the supervisor ends it, or is gone; the exit code."""
@@ -124,6 +125,8 @@ class Child:
             await asyncio.sleep(BEAT_SECONDS)
 
     def _tell(self, part: Part) -> None:
+        if self._unlinked:
+            self.unlinked()
         tell(self._control, None, {"ready": self._ready, **part.beat()})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import signal
@@ -11,12 +12,16 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from authz.supervision.child import end_as_the_supervisor_says
 from authz.supervision.control import Gone, Told, hear, pair, tell
 
-CRASHED = 70
+CRASHED: Final = 70
 """The exit code of a child that failed by a defect of ours (EX_SOFTWARE)."""
+
+LINK_SECONDS: Final = 0.25
+"""How soon a worker that lost its link is given another: whoever may open nothing more loses each at once."""
 
 
 class Role(StrEnum):
@@ -31,7 +36,8 @@ class Member:
     """One child. `place` is its name in metrics; moments are of the monotonic clock.
 
     `era` tells the settings it was started with, `born` when that was, `stopping` when it was told to end, `trouble`
-    what kept it from starting, and a hint.
+    what kept it from starting, and a hint; `linked` whether it has a link to the keeper of now, which it was given at
+    `linked_at`.
     """
 
     role: Role
@@ -46,6 +52,7 @@ class Member:
     checks: int | None = None
     trouble: tuple[str, str] = ("", "")
     linked: bool = False
+    linked_at: float = -math.inf
 
     @property
     def serving(self) -> bool:
@@ -143,14 +150,14 @@ class Family:
         except Gone:
             return
 
-    def link(self) -> None:
+    def link(self, now: float) -> None:
         """Give every worker that has none a link to whoever keeps the CRLs."""
         keeper = self.keeper
         if keeper is None:
             return
         for one in self.workers:
-            if not one.linked:
-                one.linked = _link(keeper, one)
+            if not one.linked and now - one.linked_at >= LINK_SECONDS:
+                one.linked, one.linked_at = _link(keeper, one), now
 
     def bury(self) -> list[tuple[Member, int]]:
         """Those that ended since, with their wait status; their last words were heard."""

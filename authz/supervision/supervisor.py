@@ -58,11 +58,21 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, 
 
 
 class Supervisor:
-    """`settings` are those of now, `load` reads them again. `run` is called once, where there is no other thread."""
+    """`settings` are those of now, `load` reads them again. `run` is called once, where there is no other thread.
 
-    def __init__(self, settings: Settings, load: Callable[[], Settings], telemetry: Telemetry | None = None) -> None:
+    `monotonic` gives seconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        load: Callable[[], Settings],
+        telemetry: Telemetry | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._load = load
+        self._monotonic = monotonic
         self._telemetry = telemetry or Telemetry()
         self._selector = selectors.DefaultSelector()
         self._wake, self._woken = socket.socketpair()
@@ -93,7 +103,7 @@ class Supervisor:
         try:
             self._begin()
             while not self._ending or len(self._family):
-                self._turn(time.monotonic())
+                self._turn(self._monotonic())
                 for key, _ in self._selector.select(TURN_SECONDS):
                     key.data()
         finally:
@@ -108,7 +118,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         for number in SIGNALS:
             signal.signal(number, lambda number, _: self._signals.append(number))
-        estate = handover.take(time.monotonic())
+        estate = handover.take(self._monotonic())
         if estate is None:
             check(self._settings, self._telemetry)
             self._sockets = Sockets.open(self._settings)
@@ -175,7 +185,7 @@ class Supervisor:
             self._start_the_missing(now)
             self._roll(now)
             self._look_at_memory(now)
-        self._family.link()
+        self._family.link(now)
         self._kill_the_late(now)
         self._announce()
         self._tell_the_keeper()
@@ -260,7 +270,7 @@ class Supervisor:
         write_as(place, self._folder)
 
     def _take(self, member: Member, told: Told) -> None:
-        member.heard = time.monotonic()
+        member.heard = self._monotonic()
         what = told.what
         if "image" in what and told.descriptor is not None:
             self._give_back(what["image"])
@@ -443,7 +453,8 @@ class Supervisor:
     def _replacement_failed(self, old: Member, new: Member) -> None:
         """It had an accident, or too little memory; that settings do not work was seen before."""
         if old.era != self._era or new.era == self._era:
-            if self._restarts[Role.WORKER].hopeless:
+            # Whose settings hold no more is not left as it is, however long it takes.
+            if old.era == self._era and self._restarts[Role.WORKER].hopeless:
                 self._telemetry.warn(f"{old.place} stays as it is: its replacements do not start")
                 return
             self._rolling.begin([old])

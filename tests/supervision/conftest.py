@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clocked import Crew
 from served import Served, end
 
 
@@ -16,3 +17,14 @@ def served(tmp_path: Path) -> Iterator[Served]:
     made.start()
     yield made
     end(made)
+
+
+@pytest.fixture
+def crew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Crew]:
+    """Two workers and a keeper, ready; the clock is the test's."""
+    made = Crew(tmp_path, monkeypatch)
+    try:
+        made.settle()
+        yield made
+    finally:
+        made.close()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
-from socket import socket
+from socket import SO_SNDBUF, SOL_SOCKET, socket
 
 import pytest
 
-from authz.supervision.control import Gone, hear, pair, tell
+from authz.supervision.control import MAX_OCTETS, Gone, Told, hear, pair, tell
 
 Ends = tuple[socket, socket]
 
@@ -56,3 +57,27 @@ def test_other_end_that_is_behind_is_not_waited_for(ends: Ends) -> None:
     while tell(ends[0], None, {"ready": True}):
         pass
     assert hear(ends[1]) is not None
+
+
+def test_descriptor_that_is_lost_on_the_way_takes_no_message_with_it(ends: Ends) -> None:
+    """Whoever may open nothing more hears that there was something."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert tell(ends[0], ends[0].fileno(), {"link": True})
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        told = hear(ends[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert told == Told({"link": True}, None)
+
+
+def test_message_that_is_cut_short_ends_the_conversation_and_keeps_no_descriptor(ends: Ends) -> None:
+    """Half of what was told is nothing."""
+    ends[0].setsockopt(SOL_SOCKET, SO_SNDBUF, 4 * MAX_OCTETS)
+    reading, writing = os.pipe()
+    assert tell(ends[0], writing, {"long": "x" * MAX_OCTETS})
+    os.close(writing)
+    with pytest.raises(Gone):
+        hear(ends[1])
+    assert os.read(reading, 1) == b""
+    os.close(reading)

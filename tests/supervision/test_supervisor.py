@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import resource
 import signal
 import socket
 import sqlite3
@@ -179,6 +180,46 @@ def test_listener_taken_out_and_put_back_while_all_are_replaced_answers(served: 
     assert served.check() == 403
 
 
+def test_second_change_whose_keeper_cannot_start_goes_back_to_before_the_first(served: Served) -> None:
+    """Every process is of the first settings again; no socket of the others stays, and the next change is taken."""
+    second, third = served.folder / "second.sock", served.folder / "third.sock"
+    crls = served.folder / "third.crls"
+    crls.mkdir()
+    before = set(served.children)
+    with (crls / ".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        served.write(2, f'[[listener]]\nname = "second"\naddress = "unix:{second}"\n')
+        served.tell(signal.SIGHUP)
+        served.until(second.exists)
+        more = f'[[listener]]\nname = "third"\naddress = "unix:{third}"\n[crl]\nfolder = "{crls}"\n'
+        served.write(2, more)
+        served.tell(signal.SIGHUP)
+        served.until(lambda: any("stay as they were" in str(one.get("message")) for one in served.lines))
+    served.until(lambda: set(served.metric("authz_process_ready").values()) == {1.0} and len(served.children) == 3)
+    assert not second.exists()
+    assert not third.exists()
+    assert served.check() == 403
+    served.write(2, more)
+    served.tell(signal.SIGHUP)
+    served.until(lambda: served.events[-1] == "renewed")
+    assert served.check(third) == 403
+    assert not before & set(served.children)
+    assert served.stop() == 0
+
+
+def test_upgrade_while_a_worker_is_missing_waits_for_the_next(served: Served) -> None:
+    """Nobody is handed over who is not there, and nobody is left behind."""
+    victim = served.children[-1]
+    before = served.children
+    served.tell(signal.SIGUSR2)
+    os.kill(victim, signal.SIGKILL)
+    served.until(lambda: "renewed" in served.events)
+    assert len(served.children) == 3
+    assert not set(before) & set(served.children)
+    assert served.check() == 403
+    assert served.stop() == 0
+
+
 def test_upgrade_with_an_address_that_is_taken_is_not_done(served: Served) -> None:
     """It would end where the new version finds out."""
     before = served.children
@@ -272,6 +313,20 @@ def test_crash_loop_ends_the_service_with_the_reason(served: Served) -> None:
     assert "keeper started 10 times and never was ready" in said
     assert "authz.crls" in said.rpartition("never was ready")[2]
     assert not served.socket.exists()
+
+
+def test_worker_that_may_open_nothing_more_answers_no_old_truth_and_comes_back(served: Served) -> None:
+    """The link to the next keeper is lost on the way, again and again; when it may open more again, all is well."""
+    keeper = next(one for one in served.children if "authz.crls" in opened(one))
+    workers = [one for one in served.children if one != keeper]
+    victim = workers[0]
+    soft, hard = resource.prlimit(victim, resource.RLIMIT_NOFILE)
+    resource.prlimit(victim, resource.RLIMIT_NOFILE, (3, hard))
+    os.kill(keeper, signal.SIGKILL)
+    served.until(lambda: served.metric("authz_directory_confirmed") == {"": 0.0})
+    resource.prlimit(victim, resource.RLIMIT_NOFILE, (soft, hard))
+    served.until(lambda: served.metric("authz_directory_confirmed") == {"": 1.0})
+    assert set(workers) < set(served.children)
 
 
 def opened(process: int) -> str:

@@ -1,0 +1,130 @@
+"""Another version of the supervisor takes over: only from one that is whole."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import pytest
+from clocked import Crew
+
+from authz.supervision import handover
+
+Harm = Callable[[Crew], object]
+
+
+@pytest.fixture
+def leaps(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When it leapt; what is installed starts well."""
+    found: list[float] = []
+    monkeypatch.setattr(handover, "command", lambda: ["true"])
+    monkeypatch.setattr(handover, "leap", lambda *_: found.append(crew.now))
+    return found
+
+
+def tried(crew: Crew) -> None:
+    """What is installed was tried, and would start."""
+    crew.tell(signal.SIGUSR2)
+    crew.turn()
+    if crew.made._trying is not None:
+        assert crew.made._trying.wait(60) == 0
+
+
+def test_whole_service_is_handed_over(crew: Crew, leaps: list[float]) -> None:
+    """As soon as what is installed was tried."""
+    tried(crew)
+    crew.turns(5)
+    assert len(leaps) == 1
+
+
+def start_and_wait(crew: Crew) -> None:
+    """A worker died, and the one in its place is not ready yet."""
+    crew.able = False
+    crew.workers[0].kill(signal.SIGKILL)
+
+
+def replace(crew: Crew) -> None:
+    """Everybody is being replaced."""
+    crew.able = False
+    crew.tell(signal.SIGHUP)
+
+
+def lose_keeper(crew: Crew) -> None:
+    """Nobody keeps the CRLs that would be handed over."""
+    crew.able = False
+    crew.keeper.kill(signal.SIGKILL)
+
+
+@pytest.mark.parametrize("harm", [start_and_wait, replace, lose_keeper])
+def test_service_that_is_not_whole_is_handed_over_only_when_it_is(crew: Crew, leaps: list[float], harm: Harm) -> None:
+    """Whoever would be handed over as ready and is not would never be replaced."""
+    harm(crew)
+    crew.turn()
+    tried(crew)
+    crew.turns(5)
+    assert leaps == []
+    crew.able = True
+    crew.idle.clear()
+    crew.until(lambda: bool(leaps), 60)
+    assert len(crew.family) == 3
+
+
+def unlink(crew: Crew) -> None:
+    """A worker has no link to the keeper."""
+    crew.workers[0].linked = False
+
+
+def tell_to_end(crew: Crew) -> None:
+    """A worker was told to end."""
+    crew.workers[0].stopping = crew.now
+
+
+def begin_to_replace(crew: Crew) -> None:
+    """A worker is to be replaced."""
+    crew.made._rolling.begin(crew.workers[:1])
+
+
+def want_more(crew: Crew) -> None:
+    """There are to be more workers."""
+    crew.made._settings = crew.written(workers=3)
+
+
+def send_a_signal(crew: Crew) -> None:
+    """A signal came that nobody acted on."""
+    crew.tell(signal.SIGHUP)
+
+
+@pytest.mark.parametrize("harm", [unlink, tell_to_end, begin_to_replace, want_more, send_a_signal])
+def test_whole_is_who_is_complete_and_linked_and_left_alone(crew: Crew, harm: Harm) -> None:
+    """Each of these alone is enough to wait."""
+    assert crew.made._settled
+    harm(crew)
+    assert not crew.made._settled
+
+
+def test_trial_that_hangs_is_killed_and_this_version_stays(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a minute; and the next is not held up by it."""
+    monkeypatch.setattr(handover, "command", lambda: ["sh", "-c", "exec sleep 600"])
+    crew.tell(signal.SIGUSR2)
+    crew.turn()
+    trying = crew.made._trying
+    assert trying is not None
+    crew.turns(59)
+    assert trying.poll() is None
+    crew.turns(2)
+    assert trying.wait(60) == -signal.SIGKILL
+    crew.turn()
+    assert "does not start (exit code -9); this one stays" in crew.said
+    assert crew.made._trying is None
+    assert crew.born == 3
+
+
+def test_service_that_ends_takes_its_trial_with_it(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would wait for it."""
+    monkeypatch.setattr(handover, "command", lambda: ["sh", "-c", "exec sleep 600"])
+    crew.tell(signal.SIGUSR2)
+    crew.turn()
+    trying = crew.made._trying
+    assert trying is not None
+    crew.made._close()
+    assert trying.returncode == -signal.SIGKILL
