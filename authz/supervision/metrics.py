@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -12,10 +13,23 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from authz.errors import ConfigError
+
 FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The library's name for where the processes write their values."""
 
 _KIB: Final = 1024
+
+
+def folder_of_metrics() -> Path:
+    """A folder in which the processes write the values of their metrics. Raises `ConfigError`."""
+    try:
+        return Path(tempfile.mkdtemp(prefix="authz-"))
+    except OSError as error:
+        raise ConfigError(
+            f"there is no temporary folder for the metrics: {error.strerror or error}",
+            hint="let TMPDIR name a folder that may be written to; a few MB of tmpfs at /tmp are enough",
+        ) from error
 
 
 def write_as(place: str, folder: Path) -> None:

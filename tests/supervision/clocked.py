@@ -19,7 +19,6 @@ import orjson
 import pytest
 
 from authz.config import Settings, parse_settings
-from authz.doors import Sockets
 from authz.supervision.control import Gone, Told, hear, pair, tell
 from authz.supervision.family import Family, Member, Role
 from authz.supervision.supervisor import Supervisor
@@ -51,7 +50,7 @@ class Crew:
         patch.setattr(Family, "start", self._start)
         patch.setattr(Member, "kill", _killing(self))
         self.made = Supervisor(self.settings, lambda: self.settings, Telemetry(self._log), lambda: self.now)
-        self.made._sockets = Sockets.open(self.settings)
+        self.made.renewing.begin()
         self.made._folder = folder / "metrics"
         self.made._folder.mkdir()
 
@@ -82,7 +81,7 @@ class Crew:
     @property
     def family(self) -> Family:
         """Its children."""
-        return self.made._family
+        return self.made.family
 
     @property
     def keeper(self) -> Member:
@@ -149,7 +148,7 @@ class Crew:
 
     def settle(self) -> None:
         """Everybody is there, and ready."""
-        self.until(lambda: self.made._settled, 60)
+        self.until(lambda: self.made.upgrade.settled, 60)
 
     def close(self) -> None:
         """Nothing of it stays."""

@@ -81,7 +81,7 @@ def test_change_after_going_back_is_taken(crew: Crew) -> None:
 
 def test_worker_with_too_much_memory_whose_replacements_fail_stays(crew: Crew) -> None:
     """They are tried ever later, and no more after so many."""
-    crew.made._rolling.begin(crew.workers[:1])
+    crew.made.renewing.rolling.begin(crew.workers[:1])
     old, born = crew.workers[0], crew.born
     moments = []
     for _ in range(MAX_FRUITLESS * 2):
@@ -97,7 +97,7 @@ def test_worker_with_too_much_memory_whose_replacements_fail_stays(crew: Crew) -
     assert f"{old.place} stays as it is: its replacements do not start" in crew.said
     assert crew.born == born + MAX_FRUITLESS * 2
     assert old.serving
-    assert crew.made._settled
+    assert crew.made.upgrade.settled
 
 
 def test_worker_of_settings_that_were_given_up_is_replaced_however_long_it_takes(crew: Crew) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from clocked import Crew
@@ -26,8 +27,8 @@ def tried(crew: Crew) -> None:
     """What is installed was tried, and would start."""
     crew.tell(signal.SIGUSR2)
     crew.turn()
-    if crew.made._trying is not None:
-        assert crew.made._trying.wait(60) == 0
+    if crew.made.upgrade._trial is not None:
+        assert crew.made.upgrade._trial.wait(60) == 0
 
 
 def test_whole_service_is_handed_over(crew: Crew, leaps: list[float]) -> None:
@@ -43,7 +44,7 @@ def start_and_wait(crew: Crew) -> None:
     crew.workers[0].kill(signal.SIGKILL)
 
 
-def replace(crew: Crew) -> None:
+def replace_all(crew: Crew) -> None:
     """Everybody is being replaced."""
     crew.able = False
     crew.tell(signal.SIGHUP)
@@ -55,7 +56,7 @@ def lose_keeper(crew: Crew) -> None:
     crew.keeper.kill(signal.SIGKILL)
 
 
-@pytest.mark.parametrize("harm", [start_and_wait, replace, lose_keeper])
+@pytest.mark.parametrize("harm", [start_and_wait, replace_all, lose_keeper])
 def test_service_that_is_not_whole_is_handed_over_only_when_it_is(crew: Crew, leaps: list[float], harm: Harm) -> None:
     """Whoever would be handed over as ready and is not would never be replaced."""
     harm(crew)
@@ -81,12 +82,13 @@ def tell_to_end(crew: Crew) -> None:
 
 def begin_to_replace(crew: Crew) -> None:
     """A worker is to be replaced."""
-    crew.made._rolling.begin(crew.workers[:1])
+    crew.made.renewing.rolling.begin(crew.workers[:1])
 
 
 def want_more(crew: Crew) -> None:
     """There are to be more workers."""
-    crew.made._settings = crew.written(workers=3)
+    terms = crew.made.renewing.now
+    crew.made.renewing.now = replace(terms, settings=crew.written(workers=3))
 
 
 def send_a_signal(crew: Crew) -> None:
@@ -97,9 +99,9 @@ def send_a_signal(crew: Crew) -> None:
 @pytest.mark.parametrize("harm", [unlink, tell_to_end, begin_to_replace, want_more, send_a_signal])
 def test_whole_is_who_is_complete_and_linked_and_left_alone(crew: Crew, harm: Harm) -> None:
     """Each of these alone is enough to wait."""
-    assert crew.made._settled
+    assert crew.made.upgrade.settled
     harm(crew)
-    assert not crew.made._settled
+    assert not crew.made.upgrade.settled
 
 
 def test_trial_that_hangs_is_killed_and_this_version_stays(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +109,7 @@ def test_trial_that_hangs_is_killed_and_this_version_stays(crew: Crew, monkeypat
     monkeypatch.setattr(handover, "command", lambda: ["sh", "-c", "exec sleep 600"])
     crew.tell(signal.SIGUSR2)
     crew.turn()
-    trying = crew.made._trying
+    trying = crew.made.upgrade._trial
     assert trying is not None
     crew.turns(59)
     assert trying.poll() is None
@@ -115,7 +117,7 @@ def test_trial_that_hangs_is_killed_and_this_version_stays(crew: Crew, monkeypat
     assert trying.wait(60) == -signal.SIGKILL
     crew.turn()
     assert "does not start (exit code -9); this one stays" in crew.said
-    assert crew.made._trying is None
+    assert crew.made.upgrade._trial is None
     assert crew.born == 3
 
 
@@ -124,7 +126,7 @@ def test_service_that_ends_takes_its_trial_with_it(crew: Crew, monkeypatch: pyte
     monkeypatch.setattr(handover, "command", lambda: ["sh", "-c", "exec sleep 600"])
     crew.tell(signal.SIGUSR2)
     crew.turn()
-    trying = crew.made._trying
+    trying = crew.made.upgrade._trial
     assert trying is not None
     crew.made._close()
     assert trying.returncode == -signal.SIGKILL

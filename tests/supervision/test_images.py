@@ -50,4 +50,4 @@ def test_descriptor_that_nobody_asked_for_is_closed(crew: Crew) -> None:
     before = opened()
     tell_of(crew, {"something": "new"}, 0)
     assert opened() == before
-    assert crew.made._settled
+    assert crew.made.upgrade.settled
