@@ -4,8 +4,9 @@ from authz.crl_source.address import AddressRefused, AddressRules, HostRules
 from authz.crl_source.body import NotACrl, into_der
 from authz.crl_source.failures import FailureKind, FetchFailed
 from authz.crl_source.fetch import Fetched, Fetcher, Limits, NotModified, Validators
+from authz.crl_source.first_sight import CrlsKey, PointsKey
 from authz.crl_source.keep import Keep, KeepFailed, Kept, Origin, name_of
-from authz.crl_source.refresher import CrlsKey, PointsKey, Refresher
+from authz.crl_source.refresher import Refresher
 from authz.crl_source.rules import CrlRules, LeniencyRule
 from authz.crl_source.schedule import Schedule
 

@@ -7,15 +7,14 @@ Looks the same to checks as `authz.crl_source.refresher.Refresher` does: `authz.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import os
 import socket
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from authz.crl_source.feed import ORGANIZATION, SealedMemory
+from authz.crl_source.first_sight import Noted, PathKey
 from authz.crl_source.link import Kind, Link, LinkLost, Message, packed
 from authz.crl_source.listed import Listed
 from authz.crl_source.refusals import lenient_of
@@ -36,29 +35,8 @@ CURRENT_SECONDS: Final = 2.0
 ASK_AGAIN_SECONDS: Final = 1.0
 """How long nobody is asked about a path again that he was asked about."""
 
-MAX_NOTED: Final = 100_000
-"""Leaves whose path was told of; then all are told of anew."""
-
 MAX_ASKED: Final = 10_000
 """Paths that were asked about within the last second."""
-
-
-@dataclass(frozen=True, slots=True)
-class PathKey:
-    """A path (DER, leaf first, anchor last) of an organization, with distribution points that may be worth a try."""
-
-    organization: int
-    path: tuple[bytes, ...]
-
-    @property
-    def pool(self) -> Hashable:
-        """The organization's checks that wait for CRLs; those that wait for rows are not held up by them."""
-        return "points", self.organization
-
-    @property
-    def digest(self) -> bytes:
-        """What is remembered of it: a client's path has up to ten certificates."""
-        return hashlib.sha256(self.organization.to_bytes(8, "big") + b"".join(self.path)).digest()
 
 
 class Follower:
@@ -95,7 +73,7 @@ class Follower:
         self._questions: dict[int, tuple[Link, asyncio.Future[None]]] = {}
         self._asking: dict[PathKey, asyncio.Future[None]] = {}
         self._asked: dict[bytes, float] = {}
-        self._noted: set[tuple[int, bytes]] = set()
+        self._noted = Noted()
         self.failed_by: Callable[[BaseException], None] = lambda _: None
         self.lost: Callable[[], None] = lambda: None
 
@@ -246,18 +224,14 @@ class Follower:
 
     def decided(self, check: CheckRequest, door: Door, decision: Decision, seconds: float) -> None:  # noqa: ARG002
         """See `authz.ports.Observer`: the distribution points of a path that verified will be asked in time."""
-        organization, path = decision.evidence.organization, decision.evidence.path
-        if path is None or organization is None or not self._rules.points:
+        unknown = self._noted.unknown_in(decision) if self._rules.points else None
+        if unknown is None:
             return
-        leaf = organization.id, path.leaf.sha256
-        if leaf in self._noted:
-            return
-        if len(self._noted) >= MAX_NOTED:
-            self._noted.clear()
+        organization, path = unknown
         if not urls_of(path.certificates) or self._send(
             Kind.MET, organization.id, [one.der for one in path.certificates]
         ):
-            self._noted.add(leaf)
+            self._noted.add(organization, path)
 
     def failed(self, check: CheckRequest, door: Door, error: BaseException) -> None:
         """See `authz.ports.Observer`: nothing is learned."""

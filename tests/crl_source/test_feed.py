@@ -18,7 +18,8 @@ from authz.crl_indexing.sealed import Memory, seal
 from authz.crl_indexing.shelf import Shelf, open_sealed
 from authz.crl_source import CrlRules, LeniencyRule
 from authz.crl_source.feed import Feed
-from authz.crl_source.follower import ASK_AGAIN_SECONDS, CURRENT_SECONDS, Follower, PathKey
+from authz.crl_source.first_sight import PathKey
+from authz.crl_source.follower import ASK_AGAIN_SECONDS, CURRENT_SECONDS, Follower
 from authz.crl_source.link import Kind, Link
 from authz.crl_source.listed import Listed
 from authz.decision import Allow, Decision, Evidence
@@ -360,8 +361,3 @@ async def test_crl_that_is_not_the_one_announced_is_not_held(scene: World) -> No
     assert isinstance(two.failures[0], IndexingError)
     link.close()
     await two.close()
-
-
-def test_points_of_another_organization_wait_in_another_pool() -> None:
-    """One tenant's slow points hold up nobody else."""
-    assert PathKey(1, ()).pool != PathKey(2, ()).pool

@@ -1,0 +1,92 @@
+"""The tries of sources that are under way, one of each; what comes of them, and when the next is due."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+
+from authz.crl_source.library import Library
+from authz.crl_source.rules import CrlRules
+from authz.crl_source.source import Source
+from authz.crl_source.trial import Trials
+from authz.model import CrlSourceKind
+from authz.ports import Clock
+
+
+class Flights:
+    """`trials` are what is made of a source. Nothing is tried before they are there.
+
+    `outcomes` counts the tries by kind and outcome, `refused` are the sources whose last answer was refused; `changed`
+    is called when that may be another. `warn` is told of defects.
+    """
+
+    def __init__(
+        self,
+        rules: CrlRules,
+        library: Library,
+        *,
+        clock: Clock,
+        chance: Callable[[], float],
+        changed: Callable[[], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._rules = rules
+        self._library = library
+        self._clock = clock
+        self._chance = chance
+        self._changed = changed
+        self._warn = warn
+        self.trials: Trials | None = None
+        self.outcomes: Counter[tuple[CrlSourceKind, str]] = Counter()
+        self.refused: set[Source] = set()
+
+    def of(self, source: Source) -> asyncio.Task[None]:
+        """The try of a source that is under way, or a new one."""
+        if source.flight is None:
+            source.flight = asyncio.create_task(self._run(source), name="trying a source of CRLs")
+            source.flight.add_done_callback(self.tell_of_defects)
+        return source.flight
+
+    def tell_of_defects(self, task: asyncio.Task[None]) -> bool:
+        """Whether a task ended by a defect of ours, which must not end in silence."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._warn(f"{task.get_name()} failed: {type(error).__name__}")
+        return error is not None
+
+    async def _run(self, source: Source) -> None:
+        assert self.trials is not None  # noqa: S101 - nothing is tried before the start
+        # Whatever becomes of this, it is not tried at every look, nor waited for by every check.
+        source.tried_at = self._clock.now()
+        source.next_at = source.tried_at + self._rules.schedule.floor
+        try:
+            await self.trials.run(source)
+            self.outcomes[source.kind, source.outcome] += 1
+            source.next_at = self.next(source)
+            if source.refused:
+                self.refused.add(source)
+            elif not source.failures:
+                # A server that is away takes nothing back.
+                self.refused.discard(source)
+            self._changed()
+        finally:
+            source.flight, source.late = None, False
+
+    def next(self, source: Source) -> datetime | None:
+        """When to try again. A file that was read is looked at, and not tried, until it changes."""
+        if source.kind is CrlSourceKind.FILE and not source.failures:
+            return None
+        # Two sources may give the same: it came from one of them last.
+        last = self._library.kept(source.sha256)
+        given = [one.held.crl for one in self._library.of(source.location) or ([] if last is None else [last])]
+        first = min(given, key=lambda one: one.next_update or one.this_update, default=None)
+        return self._rules.schedule.next_fetch(
+            self._clock.now(),
+            source.tried_at,
+            None if first is None else first.this_update,
+            None if first is None else first.next_update,
+            source.failures,
+            self._chance(),
+        )
