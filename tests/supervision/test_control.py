@@ -75,6 +75,7 @@ def test_message_that_is_cut_short_ends_the_conversation_and_keeps_no_descriptor
     """Half of what was told is nothing."""
     ends[0].setsockopt(SOL_SOCKET, SO_SNDBUF, 4 * MAX_OCTETS)
     reading, writing = os.pipe()
+    os.set_blocking(reading, False)
     assert tell(ends[0], writing, {"long": "x" * MAX_OCTETS})
     os.close(writing)
     with pytest.raises(Gone):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -15,14 +16,18 @@ import threading
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from big_crl import big_crl, serials
+from crew import Direct
 from pki_factory import Authority
 from proxy_tls import MESH, server, write
 from served import PATIENCE, Served, end
 
 from authz.config import parse_settings
+from authz.demo.world import World
+from authz.directory import Store
 from authz.supervision.supervisor import Supervisor
 from authz.telemetry import Telemetry
 
@@ -207,17 +212,40 @@ def test_second_change_whose_keeper_cannot_start_goes_back_to_before_the_first(s
     assert served.stop() == 0
 
 
-def test_upgrade_while_a_worker_is_missing_waits_for_the_next(served: Served) -> None:
-    """Nobody is handed over who is not there, and nobody is left behind."""
-    victim = served.children[-1]
-    before = served.children
-    served.tell(signal.SIGUSR2)
-    os.kill(victim, signal.SIGKILL)
+def test_upgrade_without_a_keeper_waits_for_the_next(served: Served) -> None:
+    """Whoever has the folder meanwhile keeps it from starting; then everybody is handed over, and replaced."""
+    assert served.process is not None
+    before, folder = served.children, served.folder / "authz.crls"
+    keeper = next(one for one in before if "authz.crls" in opened(one))
+    with (folder / ".lock").open("ab") as lock:
+        waiting = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX))
+        waiting.start()
+        os.kill(keeper, signal.SIGKILL)
+        waiting.join()
+        served.tell(signal.SIGUSR2)
+        served.until(lambda: trying(served))
+        served.until(lambda: not trying(served))
+        tried = served.events.count("warning")
+        served.until(lambda: served.events.count("warning") > tried)
+        assert served.events.count("listening") == 2
     served.until(lambda: "renewed" in served.events)
+    assert served.events.count("listening") == 4
     assert len(served.children) == 3
     assert not set(before) & set(served.children)
     assert served.check() == 403
     assert served.stop() == 0
+
+
+def trying(served: Served) -> bool:
+    """Whether the version that is installed is being tried."""
+    return any(b"--check" in command(one) for one in served.children)
+
+
+def command(process: int) -> bytes:
+    """How a process was started; nothing of one that ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    return b""
 
 
 def test_upgrade_with_an_address_that_is_taken_is_not_done(served: Served) -> None:
@@ -315,18 +343,37 @@ def test_crash_loop_ends_the_service_with_the_reason(served: Served) -> None:
     assert not served.socket.exists()
 
 
-def test_worker_that_may_open_nothing_more_answers_no_old_truth_and_comes_back(served: Served) -> None:
+def test_worker_that_may_open_nothing_more_answers_no_old_truth_and_comes_back(apart: Served) -> None:
     """The link to the next keeper is lost on the way, again and again; when it may open more again, all is well."""
-    keeper = next(one for one in served.children if "authz.crls" in opened(one))
-    workers = [one for one in served.children if one != keeper]
-    victim = workers[0]
-    soft, hard = resource.prlimit(victim, resource.RLIMIT_NOFILE)
-    resource.prlimit(victim, resource.RLIMIT_NOFILE, (3, hard))
-    os.kill(keeper, signal.SIGKILL)
-    served.until(lambda: served.metric("authz_directory_confirmed") == {"": 0.0})
-    resource.prlimit(victim, resource.RLIMIT_NOFILE, (soft, hard))
-    served.until(lambda: served.metric("authz_directory_confirmed") == {"": 1.0})
-    assert set(workers) < set(served.children)
+    world = World(apart.folder).build()
+    apart.socket = world.socket
+    apart.write(1)
+    alice = Direct(SimpleNamespace(world=world, token=world.token))  # type: ignore[arg-type]
+    try:
+        apart.start()
+        alice.open(1)
+        (ask,) = alice
+        assert ask() == 200
+        keeper, worker = sorted(apart.children, key=lambda one: "authz.crls" not in opened(one))
+        soft, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, hard))
+        os.kill(keeper, signal.SIGKILL)
+        revoke(world, "alice")
+        apart.until(lambda: ask() == 503)
+        assert {ask() for _ in range(50)} == {503}
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (soft, hard))
+        apart.until(lambda: ask() == 403)
+        assert worker in apart.children
+    finally:
+        alice.close()
+        end(apart)
+
+
+def revoke(world: World, client: str) -> None:
+    """Her CA publishes it."""
+    store = Store(world.database)
+    store.add_crl(world.crl("issuing", "revoked", client, number=2), world.mint.now)
+    store.close()
 
 
 def opened(process: int) -> str:
