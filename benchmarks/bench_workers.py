@@ -16,6 +16,7 @@ import itertools
 import multiprocessing
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -42,8 +43,12 @@ from authz.telemetry import Telemetry
 ROUNDS = 5
 REQUESTS = 6_000
 CONNECTIONS = 16
-UNKNOWN = 50_000
-LEAVES = 12_000
+UNKNOWN = 25_000
+"""Hosts, and users: 20,000 rows of one kind are remembered."""
+
+LEAVES = 20_000
+"""Certificates: 4,096 are remembered, and 16,384 signatures."""
+
 PATIENCE = 60.0
 MIB = 1 << 20
 
@@ -92,6 +97,11 @@ class Service:
         """All of its processes."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
         return {"supervisor": self.pid} | {f"child {number}": int(one) for number, one in enumerate(children)}
+
+    @property
+    def workers(self) -> list[int]:
+        """Those that answer checks: the keeper is the first child."""
+        return list(self.processes.values())[2:]
 
     def cpu(self) -> float:
         """Microseconds that all of its processes and threads have used."""
@@ -221,24 +231,43 @@ async def load(world: World, service: Service, until: float, wrong: Counter[str]
     return count
 
 
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
 async def fill(world: World, service: Service) -> None:
-    """Ask for more hosts, users and leaves than two workers remember: what is measured after is no cache that fills."""
+    """Ask each worker for more hosts, users and leaves than it remembers: what grows after that is no cache."""
     host = question(world, None, "nobody").replace(b"host: ", b"host: %d.")
-    payload = b"x-authz-payload: " + world.token("nobody").split(".")[1].encode()
-    user = question(world, None, "nobody").replace(payload, b"x-authz-payload: %s")
     issuing = world.authorities["issuing"]
+    lanes = list(zip(*[await to_one(world, service, worker) for worker in service.workers], strict=True))
+
+    async def tell(lane: tuple[Connection, ...], octets: bytes) -> None:
+        await asyncio.gather(*(exchange(*one, octets) for one in lane))
 
     async def one(start: int) -> None:
-        reader, writer = await asyncio.open_unix_connection(str(service.socket))
         for number in range(start, UNKNOWN, CONNECTIONS):
-            await exchange(reader, writer, host % number)
-            claims = world.token(f"nobody{number}").split(".")[1].encode()
-            await exchange(reader, writer, user % claims)
+            await tell(lanes[start], host % number)
+            await tell(lanes[start], question(world, None, f"nobody{number}"))
             if number < LEAVES:
-                await exchange(reader, writer, question(world, world.mint.client(f"leaf{number}", issuing), "olga"))
-        writer.close()
+                await tell(lanes[start], question(world, world.mint.client(f"leaf{number}", issuing), "olga"))
 
     await asyncio.gather(*map(one, range(CONNECTIONS)))
+    for _, writer in itertools.chain.from_iterable(lanes):
+        writer.close()
+
+
+async def to_one(world: World, service: Service, worker: int) -> list[Connection]:
+    """Connections to one of the workers: the others cannot accept them meanwhile."""
+    others = [one for one in service.workers if one != worker]
+    for one in others:
+        os.kill(one, signal.SIGSTOP)
+    try:
+        opened = [await asyncio.open_unix_connection(str(service.socket)) for _ in range(CONNECTIONS)]
+        for connection in opened:
+            await exchange(*connection, question(world, None, "alice"))
+    finally:
+        for one in others:
+            os.kill(one, signal.SIGCONT)
+    return opened
 
 
 async def publish(world: World, until: float, numbers: Iterator[int]) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from authz.crl_source.sources import urls_of
+
 if TYPE_CHECKING:
     from authz.decision import Decision
     from authz.model import Organization
@@ -53,17 +55,18 @@ class CrlsKey:
 
 
 class Noted:
-    """Verified paths that were told of, by organization and leaf; bounded."""
+    """Verified paths with distribution points that were told of, by organization and leaf; bounded."""
 
     def __init__(self) -> None:
         self._leaves: set[tuple[int, bytes]] = set()
 
     def unknown_in(self, decision: Decision) -> tuple[Organization, VerifiedPath] | None:
-        """The path that a decision verified, and whose it is, unless it was noted or there is none."""
+        """The path that a decision verified, and whose it is, unless it was noted or has nothing to be told of."""
         organization, path = decision.evidence.organization, decision.evidence.path
         if path is None or organization is None or (organization.id, path.leaf.sha256) in self._leaves:
             return None
-        return organization, path
+        # Looked up again and again: 2 us, where to remember each leaf would take 180 octets.
+        return (organization, path) if urls_of(path.certificates) else None
 
     def add(self, organization: Organization, path: VerifiedPath) -> None:
         """It is known from now on."""

@@ -228,9 +228,7 @@ class Follower:
         if unknown is None:
             return
         organization, path = unknown
-        if not urls_of(path.certificates) or self._send(
-            Kind.MET, organization.id, [one.der for one in path.certificates]
-        ):
+        if self._send(Kind.MET, organization.id, [one.der for one in path.certificates]):
             self._noted.add(organization, path)
 
     def failed(self, check: CheckRequest, door: Door, error: BaseException) -> None:

@@ -6,14 +6,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography.x509 import UniformResourceIdentifier
 
 from authz.crl_source import first_sight
 from authz.crl_source.first_sight import Noted, PathKey, PointsKey
 
 
-def decision(organization: int | None, leaf: bytes | None) -> Any:
-    """A decision about somebody's certificate, as far as it is looked at."""
-    path = None if leaf is None else SimpleNamespace(leaf=SimpleNamespace(sha256=leaf))
+def decision(organization: int | None, leaf: bytes | None, *urls: str) -> Any:
+    """A decision about somebody's certificate, as far as it is looked at; `urls` are its distribution points."""
+    points = [SimpleNamespace(full_name=[UniformResourceIdentifier(one)]) for one in urls or ("http://x/",)]
+    found = SimpleNamespace(sha256=leaf, extensions=SimpleNamespace(distribution_points=points, freshest_crl=()))
+    path = None if leaf is None else SimpleNamespace(leaf=found, certificates=(found, found))
     whose = None if organization is None else SimpleNamespace(id=organization)
     return SimpleNamespace(evidence=SimpleNamespace(organization=whose, path=path))
 
@@ -51,6 +54,11 @@ def test_path_is_unknown_until_it_is_noted() -> None:
 def test_decision_without_a_path_has_nothing_to_note(organization: int | None, leaf: bytes | None) -> None:
     """Nobody is asked about it."""
     assert Noted().unknown_in(decision(organization, leaf)) is None
+
+
+def test_path_without_a_point_that_can_be_asked_is_not_noted() -> None:
+    """There may be any number of its kind, and nobody is to be told of them."""
+    assert Noted().unknown_in(decision(1, b"leaf", "ldap://x/")) is None
 
 
 def test_noted_paths_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
