@@ -50,7 +50,7 @@ class Extensions:
     extended_key_usage: frozenset[str] | None = None
     subject_key_id: bytes | None = None
     authority_key_id: bytes | None = None
-    names: tuple[x509.GeneralName, ...] = ()
+    names: tuple[x509.GeneralName, ...] | None = ()
     permitted: tuple[x509.GeneralName, ...] = ()
     excluded: tuple[x509.GeneralName, ...] = ()
     policies: frozenset[str] | None = None
@@ -64,6 +64,7 @@ class Extensions:
 
     constrains_names: bool = False
     shapes_policies: bool = False
+    recalled: bool = False
 
 
 def read_extensions(parsed: x509.Certificate, data: bytes) -> Extensions:
