@@ -11,8 +11,8 @@ from authz.pki.certificate import Certificate
 from authz.pki.extensions import Extensions, read_extensions
 from authz.pki.known_extensions import learn, recalled
 
-Said = tuple[dict[str, object], bool]
-"""What is said but the alternative names, and whether there are any."""
+Said = dict[str, object]
+"""What is said but by key identifier and alternative names."""
 
 
 def field_of(der: bytes) -> bytes:
@@ -21,25 +21,25 @@ def field_of(der: bytes) -> bytes:
 
 
 def said(der: bytes) -> Said | None:
-    """What the library reads: all but the names, and whether there are any; None where it refuses."""
+    """What the library reads; None where it refuses."""
     try:
         found = read_extensions(x509.load_der_x509_certificate(der), der)
     except (Refused, ValueError):
         return None
-    values = {key: value for key, value in vars(found).items() if key != "names"}
-    return {"subject_key_id": None, **values}, bool(found.names)
+    return _shared(found)
 
 
 def recall(der: bytes, known: dict[bytes, Extensions]) -> Said | None:
-    """What is recalled of it, in the same form; None where nothing is."""
+    """What is recalled of it; None where nothing is."""
     try:
         found = recalled(field_of(der), known)
     except Refused:
         return None
-    if found is None:
-        return None
-    values = {key: value for key, value in vars(found).items() if key not in {"names", "recalled"}}
-    return values, found.names is None
+    return None if found is None else _shared(found)
+
+
+def _shared(found: Extensions) -> Said:
+    return {key: value for key, value in vars(found).items() if key not in {"names", "subject_key_id", "recalled"}}
 
 
 def compare(ders: Iterable[bytes]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes as PublicKey
     from cryptography.x509 import GeneralName
+
+    from authz.pki.issuer_path import IssuerPath
 
 T = TypeVar("T")
 
@@ -78,6 +81,8 @@ NO_ISSUERS: Final[Mapping[bytes, KnownIssuer]] = MappingProxyType({})
 class Certificate:
     """One X.509 certificate. Immutable; equal when the DER is; read as far as it is asked.
 
+    `below` is a path above it, if one is known, below which it satisfies everything but dates and revocation.
+
     `der` and `sha256` (32 bytes) are its identity. Attributes that the parser reads late raise `Refused`
     (certificate_malformed, or the algorithm's reason) on first use.
     """
@@ -87,6 +92,7 @@ class Certificate:
         self.sha256 = hashlib.sha256(der).digest()
         self._parsed: x509.Certificate | None = parsed
         self._issuers = issuers
+        self.below: IssuerPath | None = None
 
     @classmethod
     def parse(cls, der: bytes, issuers: Mapping[bytes, KnownIssuer] = NO_ISSUERS) -> Certificate:
@@ -126,7 +132,8 @@ class Certificate:
         """Let go of what takes several times the room of what was read from it, and can be made anew."""
         self._parsed = None
         for name in ("_layout", "signed"):
-            self.__dict__.pop(name, None)
+            with suppress(AttributeError):
+                delattr(self, name)
 
     @_late
     def subject(self) -> Name:
@@ -147,10 +154,19 @@ class Certificate:
         return read_extensions(self.x509, self.der) if found is None else found
 
     @_late
+    def own_extensions(self) -> Extensions:
+        """The same with what no other certificate shares: its key identifier and alternative names."""
+        return read_extensions(self.x509, self.der) if self.extensions.recalled else self.extensions
+
+    @property
+    def subject_key_id(self) -> bytes | None:
+        """The identifier of its key, if it states one."""
+        return self.own_extensions.subject_key_id
+
+    @property
     def alternative_names(self) -> tuple[GeneralName, ...]:
         """The subject alternative names, which nothing needs as long as nobody constrains them."""
-        names = self.extensions.names
-        return (read_extensions(self.x509, self.der).names or ()) if names is None else names
+        return self.own_extensions.names
 
     @_late
     def key(self) -> Key:

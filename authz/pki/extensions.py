@@ -50,7 +50,7 @@ class Extensions:
     extended_key_usage: frozenset[str] | None = None
     subject_key_id: bytes | None = None
     authority_key_id: bytes | None = None
-    names: tuple[x509.GeneralName, ...] | None = ()
+    names: tuple[x509.GeneralName, ...] = ()
     permitted: tuple[x509.GeneralName, ...] = ()
     excluded: tuple[x509.GeneralName, ...] = ()
     policies: frozenset[str] | None = None

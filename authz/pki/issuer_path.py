@@ -8,6 +8,7 @@ about the leaf are looked at by each check.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from authz.pki.revocation import NotRevoked, heard
@@ -37,14 +38,25 @@ Above = tuple[object, ...]
 """What a search above a leaf depends on: the issuer's name, its key identifier, the bag in its order (DER)."""
 
 
+class Origin(StrEnum):
+    """Where a certificate of a verified path was found."""
+
+    PRESENTED = "presented"
+    KNOWN = "known intermediate"
+    ANCHOR = "trust anchor"
+
+
 class IssuerPath:
     """The certificates above a leaf, its issuer first, the anchor's own last.
 
     `begins` and `ends` bound the validity of them all. `unconstrained` is whether they leave names and
-    policies of the leaf alone. `taken` and `octets` are what of the bag counts against a budget.
+    policies of the leaf alone. `taken` and `octets` are what of the bag counts against a budget. `origins` are
+    those of a whole path, once somebody asked for them.
     """
 
-    __slots__ = ("anchor", "begins", "certificates", "ends", "names", "octets", "policy", "taken", "unconstrained")
+    __slots__ = (
+        "anchor", "begins", "certificates", "ends", "names", "octets", "origins", "policy", "taken", "unconstrained",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -59,6 +71,7 @@ class IssuerPath:
         self.policy = policy
         self.taken = taken
         self.octets = octets
+        self.origins: tuple[Origin, ...] = ()
         self.names = frozenset(one.subject for one in certificates)
         self.begins = max(one.not_before for one in certificates)
         self.ends = min(one.not_after for one in certificates)

@@ -1,13 +1,13 @@
 """What lists of extensions say, remembered: the leaves of one CA differ in little but key identifier and names.
 
-A list is known by its octets without subjectKeyIdentifier and subjectAltName, which are read here. They are read
-only in the plainest form they come in; anything else, and any list not met on a verified path, is for
-`authz.pki.extensions`, which alone says what an extension means.
+A list is known by its octets without subjectKeyIdentifier and subjectAltName. These are passed over only in the
+plainest form they come in, of which nothing is to be refused; anything else, and any list not met on a verified
+path, is for `authz.pki.extensions`, which alone says what an extension means.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from authz.pki import der
 from authz.pki.extensions import Extensions
@@ -29,42 +29,37 @@ MAX_OCTETS: Final = 2_048
 """Octets of a list that is remembered: four times what lists in use have."""
 
 
-class Parts(NamedTuple):
-    """A list of extensions: the octets of the others, the key identifier, whether there are alternative names."""
+def shared_part(field: bytes) -> bytes | None:
+    """The octets of all extensions but the two, in DER that a strict parser accepted as an extensions field.
 
-    others: bytes
-    key_id: bytes | None
-    named: bool
-
-
-def parts_of(field: bytes) -> Parts | None:
-    """The parts of the extensions field of a certificate, in DER that a strict parser accepted as such.
-
-    None where there is no such field, or where one of the two extensions is there twice, critical, or in another form.
+    None where there is no such field, or where one of the two is there twice, critical, or in another form.
     """
     if field[:1] != b"\xa3":
         return None
     at, end = der.content(field, der.content(field, 0)), len(field)
-    others = []
-    key_id, named = None, False
+    shared = []
+    identified = named = False
     while at < end:
-        start, at = at, der.after(field, at)
-        body = der.content(field, start)
+        start, length = at, field[at + 1]
+        body = at + 2
+        if length >= 0x80:
+            body = der.content(field, at)
+            length = der.after(field, at) - body
+        at = body + length
         kind = field[body : body + 5]
         if kind == _KEY_ID:
-            key_id, twice = field[body + 9 : at], key_id is not None
-            size = len(key_id)
+            size = at - body - 9
             # An OCTET STRING inside the OCTET STRING, both shorter than 128 octets; no "critical" before them.
-            plain = size <= 125 and field[body + 5 : body + 9] == bytes((4, size + 2, 4, size))
-            if twice or not plain:
+            if identified or not 0 <= size <= 125 or field[body + 5 : body + 9] != bytes((4, size + 2, 4, size)):
                 return None
+            identified = True
         elif kind == _NAMES:
             if named or not _plain(field, body + 5, at):
                 return None
             named = True
         else:
-            others.append(field[start:at])
-    return Parts(b"".join(others), key_id, named)
+            shared.append(field[start:at])
+    return b"".join(shared)
 
 
 def _plain(field: bytes, at: int, end: int) -> bool:
@@ -83,21 +78,16 @@ def _plain(field: bytes, at: int, end: int) -> bool:
 
 
 def recalled(field: bytes, known: Mapping[bytes, Extensions]) -> Extensions | None:
-    """What the field says, if all in it that is not read here is known; its alternative names are left unread."""
-    parts = parts_of(field)
-    like = None if parts is None else known.get(parts.others)
-    if parts is None or like is None:
-        return None
-    found = Extensions()
-    found.__dict__.update(like.__dict__)
-    found.subject_key_id = parts.key_id
-    found.names = None if parts.named else ()
-    found.recalled = True
-    return found
+    """What the field says but for key identifier and alternative names, if all that is not read here is known."""
+    shared = shared_part(field)
+    return None if shared is None else known.get(shared)
 
 
 def learn(field: bytes, said: Extensions, known: dict[bytes, Extensions]) -> None:
     """Remember what the field of a certificate on a verified path was found to say."""
-    parts = parts_of(field)
-    if parts is not None and len(parts.others) <= MAX_OCTETS and len(known) < MAX_LISTS:
-        known[parts.others] = said
+    shared = shared_part(field)
+    if shared is None or len(shared) > MAX_OCTETS or len(known) >= MAX_LISTS:
+        return
+    like = known[shared] = Extensions()
+    vars(like).update(vars(said))
+    like.recalled, like.names, like.subject_key_id = True, (), None

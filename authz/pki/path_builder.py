@@ -8,15 +8,22 @@ before others; every rule that can refuse a branch is applied as it grows, every
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
 from authz.pki.algorithms import verify_signature
 from authz.pki.budget import Budget
-from authz.pki.issuer_path import MAX_BAG_OCTETS, Assurance, IssuerPath, above
-from authz.pki.path_validator import check_anchor, check_certificate, check_issuer, check_leaf, check_path, check_signed
+from authz.pki.issuer_path import MAX_BAG_OCTETS, Assurance, IssuerPath, Origin, above
+from authz.pki.path_validator import (
+    check_anchor,
+    check_certificate,
+    check_dates,
+    check_issuer,
+    check_leaf,
+    check_path,
+    check_signed,
+)
 from authz.pki.ranking import more_useful
 from authz.pki.revocation import NotRevoked, RevocationChecker
 from authz.pki.trust_store import TrustAnchor, TrustStore
@@ -36,14 +43,6 @@ if TYPE_CHECKING:
     from authz.pki.trust_store import Candidate
 
 
-class Origin(StrEnum):
-    """Where a certificate of a verified path was found."""
-
-    PRESENTED = "presented"
-    KNOWN = "known intermediate"
-    ANCHOR = "trust anchor"
-
-
 _SEAL = object()
 
 
@@ -54,7 +53,7 @@ class VerifiedPath:
     certificate below the anchor, or nothing where revocation was not asked for.
     """
 
-    __slots__ = ("_trust", "anchor", "certificates", "revocation")
+    __slots__ = ("_known", "_trust", "anchor", "certificates", "indulgence", "revocation")
 
     def __init__(
         self,
@@ -63,13 +62,21 @@ class VerifiedPath:
         anchor: TrustAnchor,
         trust: TrustStore,
         revocation: tuple[NotRevoked, ...],
+        known: IssuerPath | None = None,
     ) -> None:
         if seal is not _SEAL:
             raise TypeError("a VerifiedPath is made by verify_path alone")
         self.certificates = certificates
         self.anchor = anchor
         self.revocation = revocation
+        self.indulgence: Indulgence | None = None
+        """What the operator had to let pass about the first certificate that needed it; None where none did."""
+        for one in revocation:
+            if one.indulgence is not None:
+                self.indulgence = one.indulgence
+                break
         self._trust = trust
+        self._known = known
 
     @property
     def leaf(self) -> Certificate:
@@ -77,16 +84,16 @@ class VerifiedPath:
         return self.certificates[0]
 
     @property
-    def indulgence(self) -> Indulgence | None:
-        """What the operator had to let pass about the first certificate that needed it; None where none did."""
-        return next((one.indulgence for one in self.revocation if one.indulgence is not None), None)
-
-    @property
     def origins(self) -> tuple[Origin, ...]:
         """Where each of the certificates was found."""
+        if self._known is not None and self._known.origins:
+            return self._known.origins
         middle = self.certificates[1:-1]
         known = [Origin.KNOWN if self._trust.knows(one.der) else Origin.PRESENTED for one in middle]
-        return (Origin.PRESENTED, *known, Origin.ANCHOR)
+        found = (Origin.PRESENTED, *known, Origin.ANCHOR)
+        if self._known is not None:
+            self._known.origins = found
+        return found
 
 
 class Pool:
@@ -319,7 +326,7 @@ def _loops(issuer: Certificate, path: tuple[Certificate, ...]) -> bool:
 def _unlike(issuer: Certificate, wanted: bytes | None) -> int:
     """0 when the key identifiers match, 1 when one is missing, 2 when they differ, which orders and refuses nothing."""
     try:
-        found = issuer.extensions.subject_key_id
+        found = issuer.subject_key_id
     except Refused:
         return 3
     if found is None or wanted is None:
@@ -401,34 +408,60 @@ def _known(
     """
     issuers = path.certificates
     assurance = None if crls is None else crls.assurances.get(path)
+    proofs: tuple[NotRevoked, ...] | None = ()
     if (
         path.policy is not policy
         or not path.begins <= at <= path.ends
         or len(issuers) > budget.depth
-        or not path.unconstrained
-        or leaf.extensions.shapes_policies
-        or leaf.subject in path.names
         or (crls is not None and assurance is None)
     ):
         return None
-    key = (leaf.sha256, issuers[0].spki)
-    verified = trust.memo.verified(key)
-    proofs: tuple[NotRevoked, ...] | None = ()
     try:
         budget.take_certificates(path.taken, len(leaf.der) + path.octets)
-        _check_first(leaf, at, policy)
-        if not verified:
-            budget.spend_signature(issuers[0].key_cost)
-            signatures[key] = _signature_refusal(leaf, issuers[0])
+        if leaf.below is path:
+            check_dates(leaf, at)
+        else:
+            _below(leaf, path, trust, at, budget, signatures)
         if assurance is not None and crls is not None:
             proofs = assurance.proofs_for(leaf, at, crls, policy.algorithms, lenient)
-    except Refused:
+    except (Refused, _Unsuited):
         return None
-    if proofs is None or signatures.get(key) is not None:
+    if proofs is None:
         return None
-    if not verified:
-        trust.memo.admit([leaf], [key])
-    return VerifiedPath(_SEAL, (leaf, *issuers), path.anchor, trust, proofs)
+    if leaf.below is not path:
+        key = (leaf.sha256, issuers[0].spki)
+        if key in signatures:
+            trust.memo.admit([leaf], [key])
+        leaf.below = path
+    return VerifiedPath(_SEAL, (leaf, *issuers), path.anchor, trust, proofs, path)
+
+
+class _Unsuited(Exception):
+    """A leaf whose place below a known path is not for the short way to judge."""
+
+
+def _below(
+    leaf: Certificate,
+    path: IssuerPath,
+    trust: TrustStore,
+    at: datetime,
+    budget: Budget,
+    signatures: dict[SignatureKey, Refused | None],
+) -> None:
+    """The rules about a leaf below a known path, but for revocation.
+
+    Raises what the rules raise, and `_Unsuited`.
+    """
+    if not path.unconstrained or leaf.extensions.shapes_policies or leaf.subject in path.names:
+        raise _Unsuited
+    _check_first(leaf, at, path.policy)
+    issuer = path.certificates[0]
+    key = (leaf.sha256, issuer.spki)
+    if not trust.memo.verified(key):
+        budget.spend_signature(issuer.key_cost)
+        signatures[key] = refusal = _signature_refusal(leaf, issuer)
+        if refusal is not None:
+            raise refusal
 
 
 def _checker(

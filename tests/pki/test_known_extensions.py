@@ -17,7 +17,7 @@ from pki_resigned import signed_again
 from authz.errors import Refused
 from authz.pki.certificate import Certificate
 from authz.pki.extensions import Extensions
-from authz.pki.known_extensions import MAX_LISTS, MAX_OCTETS, learn, parts_of, recalled
+from authz.pki.known_extensions import MAX_LISTS, MAX_OCTETS, learn, recalled, shared_part
 
 ROOT = Authority.root("Root")
 KEY_ID = x509.SubjectKeyIdentifier.from_public_key(ROOT.key.public_key())  # type: ignore[arg-type]
@@ -49,13 +49,13 @@ OTHER = extension("551d25", b"\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x02")
 GOOD_ID, GOOD_NAMES = key_id(tlv(0x04, b"k" * 20)), names(sequence(tlv(0x82, b"a.test")))
 
 
-def test_parts_of_a_leaf_are_told_apart() -> None:
-    """What differs from leaf to leaf is none of what is remembered."""
-    parts = parts_of(field_of(LEAF.der))
-    assert parts is not None
-    assert (parts.key_id, parts.named) == (KEY_ID.digest, True)
+def test_key_identifier_and_names_are_not_part_of_what_is_shared() -> None:
+    """They differ from leaf to leaf."""
     bare = ROOT.leaf("x y", without=[x509.SubjectAlternativeName])
-    assert parts_of(field_of(bare.der)) == (parts.others, None, False)
+    assert shared_part(field_of(LEAF.der)) == shared_part(field_of(bare.der))
+    assert shared_part(field(GOOD_ID, OTHER, GOOD_NAMES)) == OTHER
+    large = extension("551d20", bytes(300))
+    assert shared_part(field(GOOD_NAMES, large)) == large
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,7 @@ def test_parts_of_a_leaf_are_told_apart() -> None:
 )  # fmt: skip
 def test_anything_but_the_plainest_form_is_left_to_the_library(odd: bytes) -> None:
     """Twice, in another form, of another kind, in other lengths than DER has."""
-    assert parts_of(field(GOOD_ID, OTHER, GOOD_NAMES)) == (OTHER, b"k" * 20, True)
-    assert parts_of(odd) is None
+    assert shared_part(odd) is None
     known = {OTHER: Extensions(), b"": Extensions()}
     assert recalled(odd, known) is None
     learn(odd, Extensions(), known)
@@ -127,7 +126,7 @@ def test_same_extensions_in_version_1_are_refused_all_the_same() -> None:
         Certificate.parse(old, issuers).extensions  # type: ignore[arg-type]  # noqa: B018
     same = Certificate.parse(LEAF.der, issuers)  # type: ignore[arg-type]
     assert same.extensions.recalled
-    assert same.alternative_names == tuple(NAMES)
+    assert (same.alternative_names, same.subject_key_id) == (tuple(NAMES), KEY_ID.digest)
 
 
 @pytest.mark.fuzz

@@ -17,9 +17,10 @@ from authz.errors import Refused
 from authz.pki.budget import Budget
 from authz.pki.crl import Crl
 from authz.pki.crl_store import CrlStore
+from authz.pki.issuer_path import Origin
 from authz.pki.leniency import Indulgence, Leniency
 from authz.pki.memo import Memo
-from authz.pki.path_builder import Origin, VerifiedPath, verify_path
+from authz.pki.path_builder import VerifiedPath, verify_path
 from authz.pki.trust_store import TrustAnchor, TrustStore
 from authz.reasons import Reason
 
