@@ -26,15 +26,15 @@ def bind(
     """
     if leaf is None:
         return Binding(refusal=Reason.CERTIFICATE_REQUIRED)
-    known = [one for one in registrations if one.sha256 == leaf and one.organization_id == organization.id]
-    if not known:
-        return Binding(refusal=Reason.CERTIFICATE_NOT_REGISTERED)
-    counting = [
-        one for one in known if organization.binding_scope is BindingScope.ORGANIZATION or one.user_id == user.id
-    ]
-    if not counting:
-        return Binding(refusal=Reason.CERTIFICATE_OF_ANOTHER_USER)
-    for one in counting:
-        if one.state(at) is RegistrationState.ACTIVE:
+    anybodys = organization.binding_scope is BindingScope.ORGANIZATION
+    why = Reason.CERTIFICATE_NOT_REGISTERED
+    for one in registrations:
+        if one.sha256 != leaf or one.organization_id != organization.id:
+            continue
+        if not anybodys and one.user_id != user.id:
+            why = why if why is Reason.CERTIFICATE_REGISTRATION_INACTIVE else Reason.CERTIFICATE_OF_ANOTHER_USER
+        elif one.state(at) is RegistrationState.ACTIVE:
             return Binding(registration=one)
-    return Binding(refusal=Reason.CERTIFICATE_REGISTRATION_INACTIVE)
+        else:
+            why = Reason.CERTIFICATE_REGISTRATION_INACTIVE
+    return Binding(refusal=why)

@@ -10,8 +10,8 @@ raising `Refused`; `evaluate` alone turns that into a `Deny`, and `Allow` is mad
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from authz.binding import bind
 from authz.errors import Refused
@@ -45,6 +45,7 @@ class Evidence:
     path: VerifiedPath | None = None
     stored_chain: bool = False
     binding: Binding | None = None
+    _completed_by: str | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def certificate(self) -> bytes | None:
@@ -58,15 +59,17 @@ class Evidence:
         `presented` by the client, `stored` with the registration, `known` as the organization's
         intermediates; several joined by "+" in the path's order, empty where none was needed.
         """
-        if self.path is None:
-            return ""
+        if self._completed_by is None:
+            self._completed_by = "" if self.path is None else self._origins_of(self.path)
+        return self._completed_by
+
+    def _origins_of(self, path: VerifiedPath) -> str:
         bag = "stored" if self.stored_chain else "presented"
-        middle = self.path.origins[1:-1]
+        middle = path.origins[1:-1]
         return "+".join(dict.fromkeys(bag if one is Origin.PRESENTED else "known" for one in middle))
 
 
-@dataclass(frozen=True, slots=True)
-class Allow:
+class Allow(NamedTuple):
     """The request may pass: `organization`, `user` and, if one was presented, `certificate` (SHA-256) are proven.
 
     `binding` is set where the user's enforcement asked for the test; under `observe` its refusal is
@@ -80,8 +83,7 @@ class Allow:
     evidence: Evidence
 
 
-@dataclass(frozen=True, slots=True)
-class Deny:
+class Deny(NamedTuple):
     """The request is refused for `reason`; `detail` is for the operator and may quote outside input."""
 
     reason: Reason
@@ -163,6 +165,8 @@ def _user(organization: Organization, identity: Identity, view: View) -> User:
 
 def _presented(door: Door, elements: tuple[PresentedChain, ...], now: datetime) -> PresentedChain | None:
     """The client's chain: the only element, or the one left when every hop's own element has proven itself."""
+    if not door.hops and len(elements) < 2:
+        return elements[0] if elements else None
     clients = len(elements) - len(door.hops)
     if clients not in {0, 1}:
         detail = f"{len(elements)} elements, {len(door.hops)} hops"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 from authz.errors import Refused
 from authz.reasons import Reason
@@ -17,12 +18,20 @@ _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _PORT = re.compile(r"[0-9]{0,5}")
 
 
+MAX_RAW = 300
+"""Characters of what is remembered: a host name, its dot and its port."""
+
+
 def canonical_host(raw: str) -> str:
     """The host of `raw` in lower case, without port and trailing dot.
 
     An IPv6 literal keeps its brackets, in its shortest form. Names are ASCII: an internationalized
     name is written in its A-labels. Raises `Refused` (host_malformed) for anything else.
     """
+    return _remembered(raw) if len(raw) <= MAX_RAW else _canonical(raw)
+
+
+def _canonical(raw: str) -> str:
     if raw.startswith("["):
         return _ipv6(raw)
     host, _, port = raw.partition(":")
@@ -32,6 +41,9 @@ def canonical_host(raw: str) -> str:
     if not host or len(host) > MAX_HOST or not all(map(_LABEL.fullmatch, host.split("."))):
         raise Refused(Reason.HOST_MALFORMED, f"not a host name: {raw}")
     return host
+
+
+_remembered = lru_cache(1_024)(_canonical)
 
 
 def _ipv6(raw: str) -> str:

@@ -160,8 +160,7 @@ class HeaderRules:
     max_certificates: int = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Who a listener's identity source says the user is.
 
     `confirmation` is the SHA-256 of the certificate the token is bound to (RFC 8705 `cnf.x5t#S256`, 32
@@ -172,8 +171,7 @@ class Identity:
     confirmation: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(NamedTuple):
     """What the binding gate found for a user: the active registration, or why `required` would refuse.
 
     Exactly one of the two is set.
@@ -187,8 +185,7 @@ class Binding:
         return "bound" if self.refusal is None else str(self.refusal)
 
 
-@dataclass(frozen=True, slots=True)
-class CheckRequest:
+class CheckRequest(NamedTuple):
     """One question of a proxy, raw: the core refuses what is malformed in it.
 
     `headers` are lower-case names and undecoded values, in the order received; `method` and `target`

@@ -7,10 +7,11 @@ is ever written; outside strings are bounded and escaped.
 from __future__ import annotations
 
 import sys
+from bisect import bisect_left
 from collections import Counter as Counts
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, BinaryIO, Final, Protocol
+from typing import BinaryIO, Final, Protocol
 
 import orjson
 import structlog
@@ -50,10 +51,40 @@ class CrlSources(Protocol):
         ...
 
 
+class _Seconds(Histogram):
+    """A histogram that takes many observations at once."""
+
+    def add(self, buckets: list[int], total: float) -> None:
+        """`buckets` observations in each bucket (the last for those above all), of `total` seconds together."""
+        for bucket, count in zip(self._buckets, buckets, strict=True):
+            if count:
+                bucket.inc(count)
+        self._sum.inc(total)
+
+
+class _Tally:
+    """What was decided since the metrics were told last: one count a decision, which each of them would cost."""
+
+    def __init__(self) -> None:
+        self.decisions: dict[tuple[str, str, str], int] = {}
+        self.buckets = {outcome: [0] * (len(BUCKETS) + 1) for outcome in _OUTCOMES}
+        self.seconds = dict.fromkeys(_OUTCOMES, 0.0)
+
+    def add(self, key: tuple[str, str, str], outcome: str, seconds: float) -> None:
+        """One decision: its door, its reason, what the CRLs said."""
+        self.decisions[key] = self.decisions.get(key, 0) + 1
+        self.buckets[outcome][bisect_left(BUCKETS, seconds)] += 1
+        self.seconds[outcome] += seconds
+
+
+_OUTCOMES: Final = ("allow", "deny")
+
+
 class Telemetry:
     """Implements `authz.ports.Observer`: the log on `output` (binary), the metrics in a registry of its own.
 
     `checks` counts the decisions of this process, `watched` are collectors that were asked for by `watch`.
+    What was decided is tallied, and counted by `count`.
     """
 
     def __init__(self, output: BinaryIO | None = None, *, log_decisions: bool = True) -> None:
@@ -61,24 +92,24 @@ class Telemetry:
         self.watched: list[Collector] = []
         self.checks = 0
         ProcessCollector(registry=self.registry)
+        self._output = output or sys.stdout.buffer
         self._log = structlog.wrap_logger(
-            structlog.BytesLogger(output or sys.stdout.buffer),
+            structlog.BytesLogger(self._output),
             processors=[_stamp, structlog.processors.JSONRenderer(serializer=orjson.dumps)],
             wrapper_class=structlog.BoundLogger,
         ).bind()
         self._log_decisions = log_decisions
-        decisions = Counter(
+        self._decisions = Counter(
             "authz_decisions", "Decisions by outcome and reason.", ("door", "outcome", "reason"), registry=self.registry
         )
-        self._decisions = decisions
-        self._children: dict[tuple[str, str, str], Any] = {}
         self._observed = Counter(
             "authz_observed_refusals", "What required would have refused.", ("reason",), registry=self.registry
         )
-        seconds = Histogram(
+        seconds = _Seconds(
             "authz_check_seconds", "Time of one check.", ("outcome",), registry=self.registry, buckets=BUCKETS
         )
-        self._seconds = {outcome: seconds.labels(outcome) for outcome in ("allow", "deny")}
+        self._seconds = {outcome: seconds.labels(outcome) for outcome in _OUTCOMES}
+        self._tally = _Tally()
         self._rejected = Counter(
             "authz_requests_rejected", "Requests that could not be read at all.", registry=self.registry
         )
@@ -105,21 +136,31 @@ class Telemetry:
         self.registry.register(self.watched[-1])
 
     def decided(self, check: CheckRequest, door: Door, decision: Decision, seconds: float) -> None:
-        """Count and log one decision; see `authz.ports.Observer`."""
+        """Tally and log one decision; see `authz.ports.Observer`."""
         self.checks += 1
-        allowed = isinstance(decision, Allow)
-        outcome = "allow" if allowed else "deny"
-        self._seconds[outcome].observe(seconds)
-        self._child(door.name, outcome, "" if isinstance(decision, Allow) else decision.reason.value).inc()
-        said = _revocation(decision)
-        if said:
-            self._revocation[said].inc()
-        observed = decision.binding.refusal if isinstance(decision, Allow) and decision.binding else None
-        if observed is not None:
-            self._observed.labels(observed.value).inc()
+        outcome, reason = ("allow", "") if isinstance(decision, Allow) else ("deny", decision.reason.value)
+        self._tally.add((door.name, reason, _revocation(decision)), outcome, seconds)
+        if isinstance(decision, Allow) and decision.binding is not None and decision.binding.refusal is not None:
+            self._observed.labels(decision.binding.refusal.value).inc()
         if self._log_decisions:
             fields = decision_fields(check, door, decision)
-            self._write("info", "decision", **fields, microseconds=round(seconds * 1e6))
+            fields["microseconds"] = round(seconds * 1e6)
+            line = {"time": datetime.now(UTC), "level": "info", **fields}
+            try:
+                self._output.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+                self._output.flush()
+            except (OSError, ValueError):
+                self._unwritten.inc()
+
+    def count(self) -> None:
+        """Tell the metrics what was decided since they were told last."""
+        tally, self._tally = self._tally, _Tally()
+        for (door, reason, said), count in tally.decisions.items():
+            self._decisions.labels(door, "deny" if reason else "allow", reason).inc(count)
+            if said:
+                self._revocation[said].inc(count)
+        for outcome, seconds in self._seconds.items():
+            seconds.add(tally.buckets[outcome], tally.seconds[outcome])
 
     def _write(self, level: str, event: str, **fields: object) -> None:
         """One line; a log that cannot be written is counted, and decides nothing."""
@@ -127,13 +168,6 @@ class Telemetry:
             getattr(self._log, level)(event, **fields)
         except (OSError, ValueError):
             self._unwritten.inc()
-
-    def _child(self, door: str, outcome: str, reason: str) -> Any:
-        key = (door, outcome, reason)
-        found = self._children.get(key)
-        if found is None:
-            found = self._children[key] = self._decisions.labels(*key)
-        return found
 
     def failed(self, check: CheckRequest, door: Door, error: BaseException) -> None:
         """Log where a check failed, without what it was given; see `authz.ports.Observer`."""
@@ -170,21 +204,23 @@ class Telemetry:
 
     def metrics(self) -> bytes:
         """The metrics in Prometheus' text form."""
+        self.count()
         return generate_latest(self.registry)
 
 
 def decision_fields(check: CheckRequest, door: Door, decision: Decision) -> dict[str, object]:
     """The fields of a decision's log line; empty ones are left out."""
     evidence = decision.evidence
-    path = evidence.path
+    organization, identity, leaf, path = evidence.organization, evidence.identity, evidence.leaf, evidence.path
     fields: dict[str, object] = {
+        "event": "decision",
         "decision_id": check.decision_id,
         "door": door.name,
         "host": shown(check.host, 64),
         "method": shown(check.method, 16),
-        "organization": "" if evidence.organization is None else shown(evidence.organization.name),
-        "user": "" if evidence.identity is None else shown(evidence.identity.user),
-        "certificate": "" if evidence.certificate is None else evidence.certificate.hex(),
+        "organization": "" if organization is None else shown(organization.name),
+        "user": "" if identity is None else shown(identity.user),
+        "certificate": "" if leaf is None else leaf.sha256.hex(),
     }
     if isinstance(decision, Allow):
         fields["outcome"] = "allow"
@@ -201,7 +237,7 @@ def decision_fields(check: CheckRequest, door: Door, decision: Decision) -> dict
         fields["completed_by"] = evidence.completed_by
     if evidence.stored_chain:
         fields["stored_chain"] = True
-    return {key: value for key, value in fields.items() if value != ""}
+    return {key: value for key, value in fields.items() if value != ""} if "" in fields.values() else fields
 
 
 _RESULTS: Final = ("good", *Indulgence, "revoked", "unknown")
@@ -253,7 +289,7 @@ _OF_CRLS: Final = ("issuer", "source", "crl")
 
 
 def _stamp(_logger: object, method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-    return {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": method, **event}
+    return {"time": datetime.now(UTC), "level": method, **event}
 
 
 def _where(error: BaseException) -> str:

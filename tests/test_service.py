@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import pytest
@@ -243,7 +243,7 @@ class Stuck(Directory):
 
 def to(host: str) -> CheckRequest:
     """Alice's request to a host."""
-    return replace(CHECK, host=host)
+    return CHECK._replace(host=host)
 
 
 def start(checked: Service, *hosts: str) -> list[asyncio.Task[Decision]]:

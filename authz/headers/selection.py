@@ -44,7 +44,7 @@ class Selected(NamedTuple):
 
     value: bytes
     chain: bytes | None = None
-    form: CertificateForm = CertificateForm.XFCC
+    form: str = CertificateForm.XFCC.value
 
 
 def select(check: CheckRequest, rules: HeaderRules) -> Selected | None:
@@ -64,7 +64,7 @@ def select(check: CheckRequest, rules: HeaderRules) -> Selected | None:
         if name in found:
             raise Refused(Reason.HEADER_AMBIGUOUS, f"{name.decode('ascii')} arrived twice")
         found[name] = value
-    return _selected(found, rules)
+    return _selected(found, wanted, rules) if found else None
 
 
 def evidence(check: CheckRequest, rules: HeaderRules) -> tuple[tuple[bytes, bytes], ...]:
@@ -75,20 +75,18 @@ def evidence(check: CheckRequest, rules: HeaderRules) -> tuple[tuple[bytes, byte
 
 
 @cache
-def _names(*names: str | None) -> tuple[frozenset[bytes], frozenset[bytes]]:
+def _names(*names: str | None) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
     """The headers that a listener's rules name; and, folded, everything that may be taken for a certificate header."""
-    wanted = frozenset(one.encode("ascii") for one in names if one is not None)
+    wanted = tuple(one.encode("ascii") for one in names if one is not None)
     return wanted, _SUSPECT | {name.replace(b"-", b"_") for name in wanted}
 
 
-def _selected(found: dict[bytes, bytes], rules: HeaderRules) -> Selected | None:
-    if not found:
-        return None
+def _selected(found: dict[bytes, bytes], wanted: tuple[bytes, ...], rules: HeaderRules) -> Selected:
     size = sum(map(len, found.values()))
     if size > rules.max_bytes:
         raise Refused(Reason.HEADER_TOO_LARGE, f"{size} octets, {rules.max_bytes} are the limit")
-    value = found.get(rules.certificate_header.encode("ascii"))
+    value = found.get(wanted[0])
     if value is None:
         raise Refused(Reason.HEADER_WITHOUT_CERTIFICATE, "a chain header without a certificate header")
-    chain = None if rules.chain_header is None else found.get(rules.chain_header.encode("ascii"))
-    return Selected(value, chain, rules.form)
+    chain = found.get(wanted[1]) if len(wanted) > 1 else None
+    return Selected(value, chain, rules.form.value)

@@ -29,11 +29,15 @@ if TYPE_CHECKING:
     from authz.model import HeaderRules, PresentedChain
 
 _QUOTED: Final = frozenset({"Cert", "Chain", "Subject", "Issuer"})
-_KEYS: Final = {key.lower(): key for key in ("By", "Hash", "Cert", "Chain", "Subject", "URI", "DNS", "Issuer")}
+_KEYS: Final = {
+    key.lower().encode("ascii"): key for key in ("By", "Hash", "Cert", "Chain", "Subject", "URI", "DNS", "Issuer")
+}
 _ONCE: Final = frozenset({"Hash", "Cert", "Chain"})
 
+_ENDS: Final = frozenset({b",", b";", b""})
 _PRINTABLE: Final = bytes(range(0x20, 0x7F))
-_PAIR: Final = re.compile(rb'([A-Za-z]+)=(?:"([^"\\]*(?:\\.[^"\\]*)*)"|([^",;\\]*))([,;]|\Z)', re.DOTALL)
+_TEXT: Final = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
+_BARE: Final = re.compile(rb'[^",;\\]*')
 _ESCAPE: Final = re.compile(rb"\\(.)", re.DOTALL)
 
 
@@ -60,11 +64,10 @@ def parse(value: bytes) -> tuple[Element, ...]:
     pairs: list[tuple[str, bytes]] = []
     at, end = 0, b","
     while end:
-        match = _PAIR.match(value, at)
-        if match is None:
-            raise Refused(Reason.HEADER_MALFORMED, f"no pair of a key and a value at {at}")
-        pairs.append(_pair(match))
-        at, end = match.end(), match[4]
+        pair, at = _pair(value, at)
+        pairs.append(pair)
+        end = value[at : at + 1]
+        at += 1
         if end != b";":
             elements.append(Element(tuple(pairs)))
             pairs = []
@@ -73,16 +76,36 @@ def parse(value: bytes) -> tuple[Element, ...]:
     return tuple(elements)
 
 
-def _pair(match: re.Match[bytes]) -> tuple[str, bytes]:
-    key = _KEYS.get(match[1].decode("ascii").lower())
+def _pair(value: bytes, at: int) -> tuple[tuple[str, bytes], int]:
+    """The pair that begins at `at`, and where it ends: before a comma, a semicolon or nothing."""
+    equals = value.find(b"=", at)
+    key = _KEYS.get(value[at:equals].lower()) if equals > at else None
     if key is None:
-        raise Refused(Reason.HEADER_MALFORMED, f"unknown key {match[1].decode('ascii')}")
-    quoted = match[2]
-    if (quoted is not None) is not (key in _QUOTED):
-        raise Refused(Reason.HEADER_MALFORMED, f"{key} is {'quoted' if quoted is not None else 'not quoted'}")
-    if quoted is None:
-        return key, match[3]
-    return key, _ESCAPE.sub(rb"\1", quoted) if b"\\" in quoted else quoted
+        raise Refused(Reason.HEADER_MALFORMED, f"no pair of a known key and a value at {at}")
+    start = equals + 1
+    quoted = value[start : start + 1] == b'"'
+    if quoted is not (key in _QUOTED):
+        raise Refused(Reason.HEADER_MALFORMED, f"{key} is {'quoted' if quoted else 'not quoted'}")
+    if quoted:
+        text, stop = _quoted(value, start + 1)
+    else:
+        stop = _BARE.match(value, start).end()  # type: ignore[union-attr] # it matches nothing, too
+        text = value[start:stop]
+    if value[stop : stop + 1] not in _ENDS:
+        raise Refused(Reason.HEADER_MALFORMED, f"{key} does not end at {stop}")
+    return (key, text), stop
+
+
+def _quoted(value: bytes, start: int) -> tuple[bytes, int]:
+    """The text from `start` to the quote that ends it, unescaped, and what is behind that quote."""
+    stop = value.find(b'"', start)
+    text = value[start:stop]
+    if stop >= 0 and b"\\" not in text:
+        return text, stop + 1
+    stop = _TEXT.match(value, start).end()  # type: ignore[union-attr] # it matches nothing, too
+    if value[stop : stop + 1] != b'"':
+        raise Refused(Reason.HEADER_MALFORMED, f"a quoted value without an end at {start}")
+    return _ESCAPE.sub(rb"\1", value[start:stop]), stop + 1
 
 
 def format(elements: tuple[Element, ...]) -> bytes:  # noqa: A001 - the counterpart of parse

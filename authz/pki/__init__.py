@@ -14,9 +14,10 @@ from authz.pki.budget import Budget
 from authz.pki.certificate import Certificate
 from authz.pki.crl import Crl
 from authz.pki.crl_store import CrlStore, signer_of
+from authz.pki.issuer_path import Origin
 from authz.pki.leniency import HARD, Indulgence, Leniency, Lenient
 from authz.pki.memo import Memo
-from authz.pki.path_builder import Origin, VerifiedPath, verify_path
+from authz.pki.path_builder import VerifiedPath, verify_path
 from authz.pki.ranking import more_useful
 from authz.pki.revocation import NotRevoked
 from authz.pki.trust_store import TrustAnchor, TrustStore

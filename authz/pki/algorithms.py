@@ -38,19 +38,29 @@ _SHA2: Final = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": 
 _PKCS1: Final = padding.PKCS1v15()
 
 
-class Scheme(NamedTuple):
-    """How a signature is made: the kind of key, the digest (None where the scheme has it inside), RSA's padding."""
+class Scheme:
+    """How a signature is made: the kind of key, the digest (None where the scheme has it inside), RSA's padding.
 
-    key_type: type
-    digest: hashes.HashAlgorithm | None = None
-    padding: padding.AsymmetricPadding | None = None
+    `arguments` are what the key's `verify` takes besides the signature and the data, `prehashed` what it takes
+    besides the signature and the data's digest.
+    """
 
-    def arguments(self, *, prehashed: bool) -> tuple[object, ...]:
-        """What the key's `verify` takes besides the signature and the data, or the data's digest."""
-        if self.digest is None:
-            return ()
-        digest = Prehashed(self.digest) if prehashed else self.digest
-        return (ec.ECDSA(digest),) if self.padding is None else (self.padding, digest)
+    __slots__ = ("arguments", "digest", "key_type", "prehashed")
+
+    def __init__(
+        self,
+        key_type: type,
+        digest: hashes.HashAlgorithm | None = None,
+        padding: padding.AsymmetricPadding | None = None,
+    ) -> None:
+        self.key_type = key_type
+        self.digest = digest
+        self.arguments: tuple[object, ...] = ()
+        self.prehashed: tuple[object, ...] = ()
+        if digest is not None:
+            self.arguments, self.prehashed = (
+                (ec.ECDSA(one),) if padding is None else (padding, one) for one in (digest, Prehashed(digest))
+            )
 
 
 # RFC 8017 appendix A.2 (RSA), RFC 5758 section 3.2 (ECDSA), RFC 8410 section 3 (Edwards curves).
@@ -191,7 +201,7 @@ class Signed(_Signature):
     def verify(self, key: PublicKey) -> None:
         """Raises `InvalidSignature`, or what the library makes of a key or signature that it cannot read."""
         self._require_kind(key)
-        cast("Any", key).verify(self.signature, self.tbs, *self._scheme.arguments(prehashed=False))
+        cast("Any", key).verify(self.signature, self.tbs, *self._scheme.arguments)
 
 
 class SignedDigest(_Signature):
@@ -212,7 +222,7 @@ class SignedDigest(_Signature):
         """Raises as `Signed.verify` does."""
         self._require_kind(key)
         if self._scheme.digest is not None:
-            cast("Any", key).verify(self.signature, self.digest, *self._scheme.arguments(prehashed=True))
+            cast("Any", key).verify(self.signature, self.digest, *self._scheme.prehashed)
         elif _identity(key) not in self.keys:
             raise InvalidSignature
 

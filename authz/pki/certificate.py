@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
@@ -14,6 +15,7 @@ from authz.pki.algorithms import Key, Signed, read_key
 from authz.pki.distribution_point import Points, points_of
 from authz.pki.extensions import PARSE_ERRORS, Extensions, read_extensions
 from authz.pki.general_names import Comparable, comparable_names, names_of
+from authz.pki.known_extensions import learn, recalled
 from authz.pki.names import Name
 from authz.reasons import Reason
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes as PublicKey
+    from cryptography.x509 import GeneralName
+
+    from authz.pki.issuer_path import IssuerPath
 
 T = TypeVar("T")
 
@@ -30,26 +35,27 @@ class _late(Generic[T]):  # noqa: N801 - stands where @cached_property would
     """An attribute read on first use and kept; what the parser raises then is a refusal about the certificate."""
 
     def __init__(self, reader: Callable[[Certificate], T]) -> None:
-        self._reader = reader
-        self._name = reader.__name__
+        self.read = reader
+        self.name = reader.__name__
         self.__doc__ = reader.__doc__
 
     def __get__(self, certificate: Certificate, owner: type[Certificate]) -> T:
         try:
-            value = self._reader(certificate)
+            value = self.read(certificate)
         except Refused as refusal:
             raise Refused(refusal.reason, refusal.detail, certificate=certificate.der) from refusal
         except PARSE_ERRORS as error:
             raise Refused(Reason.CERTIFICATE_MALFORMED, str(error), certificate=certificate.der) from error
         # No data descriptor: from now on the instance's own attribute is found first.
-        setattr(certificate, self._name, value)
+        setattr(certificate, self.name, value)
         return value
 
 
 class Layout(NamedTuple):
     """Raw DER: the to-be-signed part, the content of the serial number, the names, the SubjectPublicKeyInfo.
 
-    And the signature's unused bits, of which there should be none.
+    Then what stands behind it in a certificate of version 3, the extensions as a rule, and the signature's unused
+    bits, of which there should be none.
     """
 
     tbs: bytes
@@ -57,6 +63,7 @@ class Layout(NamedTuple):
     issuer: bytes
     subject: bytes
     key: bytes
+    extensions: bytes
     unused_bits: int
 
 
@@ -65,6 +72,7 @@ class KnownIssuer(NamedTuple):
 
     name: Name
     points: Points
+    extensions: dict[bytes, Extensions]
 
 
 NO_ISSUERS: Final[Mapping[bytes, KnownIssuer]] = MappingProxyType({})
@@ -72,6 +80,8 @@ NO_ISSUERS: Final[Mapping[bytes, KnownIssuer]] = MappingProxyType({})
 
 class Certificate:
     """One X.509 certificate. Immutable; equal when the DER is; read as far as it is asked.
+
+    `below` is a path above it, if one is known, below which it satisfies everything but dates and revocation.
 
     `der` and `sha256` (32 bytes) are its identity. Attributes that the parser reads late raise `Refused`
     (certificate_malformed, or the algorithm's reason) on first use.
@@ -82,6 +92,7 @@ class Certificate:
         self.sha256 = hashlib.sha256(der).digest()
         self._parsed: x509.Certificate | None = parsed
         self._issuers = issuers
+        self.below: IssuerPath | None = None
 
     @classmethod
     def parse(cls, der: bytes, issuers: Mapping[bytes, KnownIssuer] = NO_ISSUERS) -> Certificate:
@@ -93,7 +104,19 @@ class Certificate:
             parsed = x509.load_der_x509_certificate(der)
         except PARSE_ERRORS as error:
             raise Refused(Reason.CERTIFICATE_MALFORMED, str(error), certificate=der) from error
-        return cls(der, parsed, issuers)
+        found = cls(der, parsed, issuers)
+        if issuers:
+            found._read_ahead()
+        return found
+
+    def _read_ahead(self) -> None:
+        """Read at once what every path needs, if the issuer is known; what cannot be read is told when asked for."""
+        try:
+            if self._layout.issuer in self._issuers:
+                for one in _NEEDED:
+                    setattr(self, one.name, one.read(self))
+        except (Refused, *PARSE_ERRORS):
+            return
 
     @staticmethod
     def fingerprint(der: bytes) -> bytes:
@@ -109,7 +132,8 @@ class Certificate:
         """Let go of what takes several times the room of what was read from it, and can be made anew."""
         self._parsed = None
         for name in ("_layout", "signed"):
-            self.__dict__.pop(name, None)
+            with suppress(AttributeError):
+                delattr(self, name)
 
     @_late
     def subject(self) -> Name:
@@ -125,7 +149,24 @@ class Certificate:
     @_late
     def extensions(self) -> Extensions:
         """All extensions, as plain values."""
-        return read_extensions(self.x509, self.der)
+        known = self._issuers.get(self._layout.issuer)
+        found = None if known is None else recalled(self._layout.extensions, known.extensions)
+        return read_extensions(self.x509, self.der) if found is None else found
+
+    @_late
+    def own_extensions(self) -> Extensions:
+        """The same with what no other certificate shares: its key identifier and alternative names."""
+        return read_extensions(self.x509, self.der) if self.extensions.recalled else self.extensions
+
+    @property
+    def subject_key_id(self) -> bytes | None:
+        """The identifier of its key, if it states one."""
+        return self.own_extensions.subject_key_id
+
+    @property
+    def alternative_names(self) -> tuple[GeneralName, ...]:
+        """The subject alternative names, which nothing needs as long as nobody constrains them."""
+        return self.own_extensions.names
 
     @_late
     def key(self) -> Key:
@@ -195,7 +236,7 @@ class Certificate:
     @_late
     def constrained_names(self) -> tuple[Comparable, ...]:
         """Every name that name constraints apply to."""
-        return names_of(self.extensions.names, self.subject)
+        return names_of(self.alternative_names, self.subject)
 
     @_late
     def permitted(self) -> tuple[Comparable, ...]:
@@ -218,13 +259,16 @@ class Certificate:
         """Add what may be remembered of the issuer to `issuers`, as long as they are fewer than `bound`."""
         der = self._layout.issuer
         if der not in issuers and len(issuers) < bound:
-            issuers[der] = KnownIssuer(self.issuer, points_of((), self.issuer))
+            issuers[der] = KnownIssuer(self.issuer, points_of((), self.issuer), {})
+        known = issuers.get(der)
+        if known is not None and not self.extensions.recalled:
+            learn(self._layout.extensions, self.extensions, known.extensions)
 
     @_late
     def san_names(self) -> frozenset[str]:
         """The DNS and URI subject alternative names, as they stand."""
         wanted = (x509.DNSName, x509.UniformResourceIdentifier)
-        return frozenset(one.value for one in self.extensions.names if isinstance(one, wanted))
+        return frozenset(one.value for one in self.alternative_names if isinstance(one, wanted))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Certificate) and self.der == other.der
@@ -236,6 +280,15 @@ class Certificate:
         return f"Certificate({self.sha256.hex()})"
 
 
+_NEEDED: Final = [
+    vars(Certificate)[name]
+    for name in (
+        "issuer", "subject", "extensions", "key", "signed", "signature_algorithm", "serial", "not_before", "not_after",
+        "self_issued",
+    )
+]  # fmt: skip
+
+
 def _layout(data: bytes) -> Layout:
     """The parts of a certificate as they stand in its DER (RFC 5280 section 4.1).
 
@@ -245,6 +298,7 @@ def _layout(data: bytes) -> Layout:
     start = asn1.content(data, 0)
     end = asn1.after(data, start)
     at = asn1.content(data, start)
+    v3 = data[at : at + 5] == b"\xa0\x03\x02\x01\x02"
     if data[at] == 0xA0:  # version [0], absent in version 1
         at = asn1.after(data, at)
     serial, algorithm, issuer, validity, subject, key, rest = asn1.row(data, at, 6)
@@ -257,5 +311,6 @@ def _layout(data: bytes) -> Layout:
         data[issuer:validity],
         data[subject:key],
         data[key:rest],
+        data[rest:end] if v3 else b"",
         asn1.unused_bits(data, signature),
     )

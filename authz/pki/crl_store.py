@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from authz.pki.certificate import Certificate
     from authz.pki.crl import Crl
     from authz.pki.crl_plan import Plan
+    from authz.pki.issuer_path import Assurance, IssuerPath
     from authz.pki.names import Name
 
 MAX_PLANS: Final = 4_096
@@ -64,11 +65,13 @@ class CrlStore:
 
     `signers` maps the SHA-256 of a CRL to the key (`Certificate.spki`) that is said to have signed it.
     It narrows what is looked at and proves nothing: a wrong key makes the CRL silent, never trusted.
-    `plans` holds what was found out about certificates and cannot change while the CRLs are the same.
+    `plans` holds what was found out about certificates and cannot change while the CRLs are the same, `assurances`
+    what was about the CAs above leaves.
     """
 
     def __init__(self, crls: Iterable[Crl] = (), signers: Mapping[bytes, bytes] | None = None) -> None:
         self.plans: dict[tuple[object, ...], Plan] = {}
+        self.assurances: dict[IssuerPath, Assurance] = {}
         self._signers = dict(signers or {})
         self._crls: dict[bytes, Crl] = {one.sha256: one for one in crls}
         self._shelves: dict[Name, Shelf] = {}
@@ -84,6 +87,12 @@ class CrlStore:
         self.plans[identity] = plan
         if len(self.plans) > MAX_PLANS:
             del self.plans[next(iter(self.plans))]
+
+    def assure(self, path: IssuerPath, assurance: Assurance) -> None:
+        """Keep what these CRLs say about the CAs of a path."""
+        self.assurances[path] = assurance
+        if len(self.assurances) > MAX_PLANS:
+            del self.assurances[next(iter(self.assurances))]
 
     def with_crl(self, crl: Crl, signer: bytes | None = None) -> CrlStore:
         """A store that holds `crl` as well; what is held is not read again."""

@@ -64,6 +64,7 @@ class Extensions:
 
     constrains_names: bool = False
     shapes_policies: bool = False
+    recalled: bool = False
 
 
 def read_extensions(parsed: x509.Certificate, data: bytes) -> Extensions:

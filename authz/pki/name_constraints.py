@@ -47,7 +47,7 @@ class NameConstraints:
         """
         bases = len(self._excluded) + sum(map(len, self._permitted))
         # What is too much already is not read.
-        stated = len(certificate.extensions.names)
+        stated = len(certificate.alternative_names)
         budget.spend_names(stated * bases)
         names = certificate.constrained_names
         budget.spend_names((len(names) - stated) * bases)

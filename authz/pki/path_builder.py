@@ -8,14 +8,22 @@ before others; every rule that can refuse a branch is applied as it grows, every
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
 from authz.pki.algorithms import verify_signature
 from authz.pki.budget import Budget
-from authz.pki.path_validator import check_anchor, check_certificate, check_issuer, check_leaf, check_path, check_signed
+from authz.pki.issuer_path import MAX_BAG_OCTETS, Assurance, IssuerPath, Origin, above
+from authz.pki.path_validator import (
+    check_anchor,
+    check_certificate,
+    check_dates,
+    check_issuer,
+    check_leaf,
+    check_path,
+    check_signed,
+)
 from authz.pki.ranking import more_useful
 from authz.pki.revocation import NotRevoked, RevocationChecker
 from authz.pki.trust_store import TrustAnchor, TrustStore
@@ -28,18 +36,11 @@ if TYPE_CHECKING:
 
     from authz.pki.certificate import Certificate
     from authz.pki.crl_store import CrlStore
+    from authz.pki.issuer_path import Above
     from authz.pki.leniency import Indulgence, Lenient
     from authz.pki.memo import SignatureKey
     from authz.pki.names import Name
     from authz.pki.trust_store import Candidate
-
-
-class Origin(StrEnum):
-    """Where a certificate of a verified path was found."""
-
-    PRESENTED = "presented"
-    KNOWN = "known intermediate"
-    ANCHOR = "trust anchor"
 
 
 _SEAL = object()
@@ -52,7 +53,7 @@ class VerifiedPath:
     certificate below the anchor, or nothing where revocation was not asked for.
     """
 
-    __slots__ = ("_trust", "anchor", "certificates", "revocation")
+    __slots__ = ("_known", "_trust", "anchor", "certificates", "indulgence", "revocation")
 
     def __init__(
         self,
@@ -61,13 +62,21 @@ class VerifiedPath:
         anchor: TrustAnchor,
         trust: TrustStore,
         revocation: tuple[NotRevoked, ...],
+        known: IssuerPath | None = None,
     ) -> None:
         if seal is not _SEAL:
             raise TypeError("a VerifiedPath is made by verify_path alone")
         self.certificates = certificates
         self.anchor = anchor
         self.revocation = revocation
+        self.indulgence: Indulgence | None = None
+        """What the operator had to let pass about the first certificate that needed it; None where none did."""
+        for one in revocation:
+            if one.indulgence is not None:
+                self.indulgence = one.indulgence
+                break
         self._trust = trust
+        self._known = known
 
     @property
     def leaf(self) -> Certificate:
@@ -75,16 +84,16 @@ class VerifiedPath:
         return self.certificates[0]
 
     @property
-    def indulgence(self) -> Indulgence | None:
-        """What the operator had to let pass about the first certificate that needed it; None where none did."""
-        return next((one.indulgence for one in self.revocation if one.indulgence is not None), None)
-
-    @property
     def origins(self) -> tuple[Origin, ...]:
         """Where each of the certificates was found."""
+        if self._known is not None and self._known.origins:
+            return self._known.origins
         middle = self.certificates[1:-1]
         known = [Origin.KNOWN if self._trust.knows(one.der) else Origin.PRESENTED for one in middle]
-        return (Origin.PRESENTED, *known, Origin.ANCHOR)
+        found = (Origin.PRESENTED, *known, Origin.ANCHOR)
+        if self._known is not None:
+            self._known.origins = found
+        return found
 
 
 class Pool:
@@ -94,7 +103,7 @@ class Pool:
     better is. Raises `Refused` (too_many_certificates).
     """
 
-    __slots__ = ("_by_subject", "_trust", "unreadable")
+    __slots__ = ("_by_subject", "_trust", "octets", "taken", "unreadable")
 
     def __init__(self, presented: Iterable[Certificate], leaf: Certificate, trust: TrustStore, budget: Budget) -> None:
         self._trust = trust
@@ -103,7 +112,8 @@ class Pool:
         known = trust.known
         new = {one.der: one for one in presented if one.der not in known}
         new.pop(leaf.der, None)
-        budget.take_certificates(len(new), len(leaf.der) + sum(map(len, new)))
+        self.taken, self.octets = len(new), sum(map(len, new))
+        budget.take_certificates(self.taken, len(leaf.der) + self.octets)
         for one in new.values():
             try:
                 self._by_subject.setdefault(one.subject, []).append((one, None))
@@ -122,9 +132,14 @@ class Pool:
 
 
 class _Search:
-    """One search: everything it needs, nothing that outlives it."""
+    """One search: everything it needs, nothing that outlives it.
 
-    __slots__ = ("anchor", "at", "budget", "failure", "policy", "pool", "revocation", "signatures", "trust")
+    `straight` is whether it has turned back from nothing yet; `above` the key of what it may teach, None for nothing.
+    """
+
+    __slots__ = (
+        "above", "anchor", "at", "budget", "failure", "policy", "pool", "revocation", "signatures", "straight", "trust",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -144,14 +159,13 @@ class _Search:
         self.revocation: RevocationChecker | None = None
         self.signatures: dict[SignatureKey, Refused | None] = {}
         self.failure = pool.unreadable
+        self.straight = pool.unreadable is None
+        self.above: Above | None = None
 
     def run(self, leaf: Certificate) -> VerifiedPath:
         """The first path that is good throughout, else the most useful refusal."""
         try:
-            leaf.subject  # noqa: B018 - nothing else asks for it, and what cannot be read is refused
-            check_certificate(leaf, self.at, self.policy)
-            check_leaf(leaf, self.policy)
-            check_signed(leaf, self.policy)
+            _check_first(leaf, self.at, self.policy)
         except Refused as refusal:
             raise _on_path(refusal, (leaf,)) from refusal
         found = self._climb((leaf,), 0)
@@ -167,6 +181,7 @@ class _Search:
             self.budget.spend_step()
             try:
                 if _loops(issuer, path):
+                    self.straight = False
                     continue
                 found = self._step(path, issuer, anchor, cas_below)
             except Refused as refusal:
@@ -215,6 +230,8 @@ class _Search:
         if self.revocation is not None:
             proofs = self.revocation.check(certificates, anchor)
         self._remember(certificates)
+        if self.above is not None and self.straight and self.pool.octets <= MAX_BAG_OCTETS:
+            self._teach(self.above, certificates, anchor, proofs)
         return VerifiedPath(_SEAL, certificates, anchor, self.trust, proofs)
 
     def _remember(self, certificates: tuple[Certificate, ...]) -> None:
@@ -224,6 +241,27 @@ class _Search:
         if new or self.signatures:
             keys = [(below.sha256, above.spki) for below, above in pairwise(certificates)]
             memo.admit(new, [key for key in keys if key in self.signatures])
+
+    def _teach(
+        self, key: Above, certificates: tuple[Certificate, ...], anchor: TrustAnchor, proofs: tuple[NotRevoked, ...]
+    ) -> None:
+        """Admit what lies above the leaf: the search, which turned back from nothing, will always go this way first."""
+        paths = self.trust.issuer_paths
+        path = paths.get(key)
+        if path is None or path.policy is not self.policy:
+            path = IssuerPath(certificates[1:], anchor, self.policy, self.pool.taken, self.pool.octets)
+            paths.learn(key, path)
+        checker = self.revocation
+        # Who is not on the path may speak today and not tomorrow: that takes a search.
+        if checker is None or checker.beside:
+            return
+        leafs, *cas = checker.plans
+        assurance = checker.crls.assurances.get(path)
+        if assurance is None or not assurance.holds(self.at):
+            assurance = Assurance.of(path, proofs[1:], [voice for plan in cas for voice in plan.voices], self.at)
+        if assurance is not None:
+            assurance.learn(certificates[0], leafs.voices)
+            checker.crls.assure(path, assurance)
 
     def _candidates(self, certificate: Certificate) -> Sequence[Candidate]:
         """Everything whose subject is the issuer's name, the most promising first."""
@@ -237,10 +275,19 @@ class _Search:
 
     def _note(self, refusal: Refused, path: tuple[Certificate, ...]) -> None:
         """Keep the most useful refusal; one that ends the search is raised."""
+        self.straight = False
         told = _on_path(refusal, path)
         if _is_final(refusal, path[0]):
             raise told from refusal
         self.failure = more_useful(self.failure, told)
+
+
+def _check_first(leaf: Certificate, at: datetime, policy: ValidationPolicy) -> None:
+    """The rules about a leaf that no issuer has a say in."""
+    leaf.subject, leaf.issuer  # noqa: B018 - what cannot be read is refused, whether a rule asks for it or not
+    check_certificate(leaf, at, policy)
+    check_leaf(leaf, policy)
+    check_signed(leaf, policy)
 
 
 def _signature_refusal(certificate: Certificate, issuer: Certificate) -> Refused | None:
@@ -279,7 +326,7 @@ def _loops(issuer: Certificate, path: tuple[Certificate, ...]) -> bool:
 def _unlike(issuer: Certificate, wanted: bytes | None) -> int:
     """0 when the key identifiers match, 1 when one is missing, 2 when they differ, which orders and refuses nothing."""
     try:
-        found = issuer.extensions.subject_key_id
+        found = issuer.subject_key_id
     except Refused:
         return 3
     if found is None or wanted is None:
@@ -320,11 +367,101 @@ def verify_path(
     budget = Budget() if budget is None else budget
     if at.microsecond:
         at = at.replace(microsecond=0)
-    bag = Pool(pool, leaf, trust, budget)
+    presented = tuple(pool)
+    key = _above(leaf, presented)
+    signatures: dict[SignatureKey, Refused | None] = {}
+    path = None if key is None else trust.issuer_paths.get(key)
+    if path is not None:
+        found = _known(leaf, path, trust, crls, at, policy, budget, lenient, signatures)
+        if found is not None:
+            return found
+    bag = Pool(presented, leaf, trust, budget)
     search = _Search(bag, trust, at, policy, budget)
+    search.above, search.signatures = key, signatures
     if crls is not None:
         search.revocation = _checker(bag, trust, crls, at, policy, budget, lenient)
     return search.run(leaf)
+
+
+def _above(leaf: Certificate, bag: Sequence[Certificate]) -> Above | None:
+    try:
+        return above(leaf, bag)
+    except Refused:
+        return None
+
+
+def _known(
+    leaf: Certificate,
+    path: IssuerPath,
+    trust: TrustStore,
+    crls: CrlStore | None,
+    at: datetime,
+    policy: ValidationPolicy,
+    budget: Budget,
+    lenient: Lenient | None,
+    signatures: dict[SignatureKey, Refused | None],
+) -> VerifiedPath | None:
+    """The proof by way of what is known to lie above the leaf; None as soon as anything else has to be looked at.
+
+    It is the proof the search would find: what speaks against the leaf, or may, is left to the search, which
+    tells why. A signature verified here is noted in `signatures`.
+    """
+    issuers = path.certificates
+    assurance = None if crls is None else crls.assurances.get(path)
+    proofs: tuple[NotRevoked, ...] | None = ()
+    if (
+        path.policy is not policy
+        or not path.begins <= at <= path.ends
+        or len(issuers) > budget.depth
+        or (crls is not None and assurance is None)
+    ):
+        return None
+    try:
+        budget.take_certificates(path.taken, len(leaf.der) + path.octets)
+        if leaf.below is path:
+            check_dates(leaf, at)
+        else:
+            _below(leaf, path, trust, at, budget, signatures)
+        if assurance is not None and crls is not None:
+            proofs = assurance.proofs_for(leaf, at, crls, policy.algorithms, lenient)
+    except (Refused, _Unsuited):
+        return None
+    if proofs is None:
+        return None
+    if leaf.below is not path:
+        key = (leaf.sha256, issuers[0].spki)
+        if key in signatures:
+            trust.memo.admit([leaf], [key])
+        leaf.below = path
+    return VerifiedPath(_SEAL, (leaf, *issuers), path.anchor, trust, proofs, path)
+
+
+class _Unsuited(Exception):
+    """A leaf whose place below a known path is not for the short way to judge."""
+
+
+def _below(
+    leaf: Certificate,
+    path: IssuerPath,
+    trust: TrustStore,
+    at: datetime,
+    budget: Budget,
+    signatures: dict[SignatureKey, Refused | None],
+) -> None:
+    """The rules about a leaf below a known path, but for revocation.
+
+    Raises what the rules raise, and `_Unsuited`.
+    """
+    if not path.unconstrained or leaf.extensions.shapes_policies or leaf.subject in path.names:
+        raise _Unsuited
+    _check_first(leaf, at, path.policy)
+    issuer = path.certificates[0]
+    key = (leaf.sha256, issuer.spki)
+    if not trust.memo.verified(key):
+        budget.spend_signature(issuer.key_cost)
+        signatures[key] = refusal = _signature_refusal(leaf, issuer)
+        if refusal is not None:
+            raise refusal
 
 
 def _checker(

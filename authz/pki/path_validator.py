@@ -33,14 +33,7 @@ def check_certificate(certificate: Certificate, at: datetime, policy: Validation
     Raises `Refused`: certificate_expired, certificate_not_yet_valid, critical_extension_unknown,
     certificate_malformed, algorithm_not_allowed, key_size_not_allowed.
     """
-    # 6.1.3 (a) (2); both ends of the validity period belong to it (section 4.1.2.5).
-    if at > certificate.not_after:
-        raise _refusal(
-            Reason.CERTIFICATE_EXPIRED, f"expired on {certificate.not_after:%Y-%m-%d %H:%M:%SZ}", certificate
-        )
-    if at < certificate.not_before:
-        detail = f"valid from {certificate.not_before:%Y-%m-%d %H:%M:%SZ}"
-        raise _refusal(Reason.CERTIFICATE_NOT_YET_VALID, detail, certificate)
+    check_dates(certificate, at)
     # 6.1.4 (o) and 6.1.5 (f)
     if certificate.extensions.unknown_critical:
         detail = f"critical extension {', '.join(certificate.extensions.unknown_critical)}"
@@ -49,6 +42,21 @@ def check_certificate(certificate: Certificate, at: datetime, policy: Validation
     if policy.algorithms is not DEFAULT_ALGORITHMS:
         with _about(certificate):
             policy.algorithms.check_key(certificate.key)
+
+
+def check_dates(certificate: Certificate, at: datetime) -> None:
+    """Whether the certificate is valid at `at`.
+
+    Raises `Refused` (certificate_expired, certificate_not_yet_valid).
+    """
+    # 6.1.3 (a) (2); both ends of the validity period belong to it (section 4.1.2.5).
+    if at > certificate.not_after:
+        raise _refusal(
+            Reason.CERTIFICATE_EXPIRED, f"expired on {certificate.not_after:%Y-%m-%d %H:%M:%SZ}", certificate
+        )
+    if at < certificate.not_before:
+        detail = f"valid from {certificate.not_before:%Y-%m-%d %H:%M:%SZ}"
+        raise _refusal(Reason.CERTIFICATE_NOT_YET_VALID, detail, certificate)
 
 
 def check_signed(certificate: Certificate, policy: ValidationPolicy) -> None:

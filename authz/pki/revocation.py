@@ -76,15 +76,18 @@ class RevocationChecker:
         lenient: Lenient | None = None,
     ) -> None:
         self._lenient = lenient
-        self._crls = crls
+        self.crls = crls
         self._at = at
         self._budget = budget
         self._algorithms = algorithms
-        self._narrows = algorithms is not DEFAULT_ALGORITHMS
         self._memo = memo
         self._named = signers
         self._prove = prove
         self._proving: set[bytes] = set()
+        self.beside = False
+        """Whether anybody who is not on a path had something to say."""
+        self.plans: list[Plan] = []
+        """The plans of the path that was checked last, from the leaf on."""
 
     @cached_property
     def _signers(self) -> CrlSigners:
@@ -97,19 +100,21 @@ class RevocationChecker:
         Raises `Refused`: certificate_revoked at once when the leaf is, else the most useful refusal of
         all certificates, so that "revoked" is told before "unknown".
         """
-        proofs = []
+        proofs, plans = [], []
         failure: Refused | None = None
         identities = [one.sha256 for one in path]
         for height in range(1, len(path)):
             link = Link(path[height - 1], path[height:], anchor)
             try:
-                proofs.append(self._certificate(link, self._plan(link, identities[height:])))
+                plans.append(self._plan(link, identities[height:]))
+                proofs.append(self._certificate(link, plans[-1]))
             except Refused as refusal:
                 if refusal.reason is Reason.BUDGET_EXCEEDED or (height == 1 and _is_revoked(refusal)):
                     raise
                 failure = more_useful(failure, refusal)
         if failure is not None:
             raise failure
+        self.plans = plans
         return tuple(proofs)
 
     def _plan(self, link: Link, above: Iterable[bytes]) -> Plan:
@@ -119,48 +124,16 @@ class RevocationChecker:
         """
         certificate = link.certificate
         identity = (certificate.crl_points, certificate.extensions.ca, *above)
-        plan = None if self._proving else self._crls.plans.get(identity)
+        plan = None if self._proving else self.crls.plans.get(identity)
         if plan is None:
-            plan = plan_of(link, self._crls, self._signers, self._budget)
+            plan = plan_of(link, self.crls, self._signers, self._budget)
             if not self._proving:
-                self._crls.remember(identity, plan)
+                self.crls.remember(identity, plan)
         return plan
 
     def _certificate(self, link: Link, plan: Plan) -> NotRevoked:
-        """6.3.3 for one certificate: every CRL that speaks for it is asked."""
-        certificate, at = link.certificate, self._at
-        lenience = HARD if self._lenient is None else self._lenient(certificate)
-        due = at - lenience.grace if lenience.grace else at
-        covered, unusable = 0, False
-        used: tuple[Crl, ...] = ()
-        why = ""
-        last_known: Refused | None = None
-        for voice in (*plan.voices, *self._beside(link, plan.openings)) if plan.openings else plan.voices:
-            crls, listed, stale, problem = voice.at(at).ask(certificate, due)
-            if listed is not None:
-                last_known = _revoked(certificate, *listed)
-                if not stale:
-                    raise last_known
-            narrowed = self._narrowed(crls) if self._narrows else ""
-            if problem or narrowed:
-                why = why or problem or narrowed
-                unusable = unusable or bool(narrowed) or any(one.unusable for one in crls)
-            else:
-                used += crls
-                covered |= voice.reasons  # 6.3.3 (d) and (l)
-        if covered == ALL_REASONS:
-            indulgence = Indulgence.GRACE if due < at and _any_late(used, at) else None
-            return NotRevoked(_SEAL, certificate, used if len(used) == 1 else tuple(dict.fromkeys(used)), indulgence)
-        if lenience.soft and last_known is None and not unusable:
-            return NotRevoked(_SEAL, certificate, used, Indulgence.SOFT_FAIL)
-        raise last_known or self._unknown(certificate, why)
-
-    def _narrowed(self, crls: Iterable[Crl]) -> str:
-        """Why a policy that accepts fewer algorithms than the tables hold accepts none of this; empty if it does."""
-        for crl in crls:
-            if crl.signed.oid not in self._algorithms.signatures:
-                return f"the CRL of {crl.issuer.text} is signed with {crl.signed.oid}"
-        return ""
+        voices = (*plan.voices, *self._beside(link, plan.openings)) if plan.openings else plan.voices
+        return heard(link.certificate, voices, self._at, self.crls, self._algorithms, self._lenient)
 
     def _beside(self, link: Link, openings: Iterable[Opening]) -> Iterator[Voice]:
         """The voices of signers who are not on the path but have one of their own."""
@@ -168,13 +141,62 @@ class RevocationChecker:
             for signer in self._signers.beside_path(name, keys):
                 mine = self._signers.signed(signer, shelf.find(point.names, signer.spki))
                 voices = list(voices_of(mine, link.certificate, point))
+                self.beside = self.beside or bool(voices)
                 if voices and self._signers.may_speak(signer, name, link, self):
                     yield from voices
 
-    def _unknown(self, certificate: Certificate, why: str) -> Refused:
-        held = sum(one.issuer == certificate.issuer for one in self._crls)
-        why = why or f"no CRL of {certificate.issuer.text} speaks for it ({held} of that name held)"
-        return Refused(Reason.REVOCATION_UNKNOWN, why, certificate=certificate.der)
+
+def heard(
+    certificate: Certificate,
+    voices: Iterable[Voice],
+    at: datetime,
+    store: CrlStore,
+    algorithms: AlgorithmRules = DEFAULT_ALGORITHMS,
+    lenient: Lenient | None = None,
+) -> NotRevoked:
+    """6.3.3 for one certificate: `voices`, every CRL of `store` that speaks for it in its place on a path, are asked.
+
+    Raises `Refused` (certificate_revoked, revocation_unknown).
+    """
+    lenience = HARD if lenient is None else lenient(certificate)
+    due = at - lenience.grace if lenience.grace else at
+    covered, unusable = 0, False
+    used: tuple[Crl, ...] = ()
+    why = ""
+    last_known: Refused | None = None
+    for voice in voices:
+        crls, listed, stale, problem = voice.at(at).ask(certificate, due)
+        if listed is not None:
+            last_known = _revoked(certificate, *listed)
+            if not stale:
+                raise last_known
+        narrowed = "" if algorithms is DEFAULT_ALGORITHMS else _narrowed(crls, algorithms)
+        if problem or narrowed:
+            why = why or problem or narrowed
+            unusable = unusable or bool(narrowed) or any(one.unusable for one in crls)
+        else:
+            used += crls
+            covered |= voice.reasons  # 6.3.3 (d) and (l)
+    if covered == ALL_REASONS:
+        indulgence = Indulgence.GRACE if due < at and _any_late(used, at) else None
+        return NotRevoked(_SEAL, certificate, used if len(used) == 1 else tuple(dict.fromkeys(used)), indulgence)
+    if lenience.soft and last_known is None and not unusable:
+        return NotRevoked(_SEAL, certificate, used, Indulgence.SOFT_FAIL)
+    raise last_known or _unknown(certificate, why, store)
+
+
+def _narrowed(crls: Iterable[Crl], algorithms: AlgorithmRules) -> str:
+    """Why a policy that accepts fewer algorithms than the tables hold accepts none of this; empty if it does."""
+    for crl in crls:
+        if crl.signed.oid not in algorithms.signatures:
+            return f"the CRL of {crl.issuer.text} is signed with {crl.signed.oid}"
+    return ""
+
+
+def _unknown(certificate: Certificate, why: str, store: CrlStore) -> Refused:
+    held = sum(one.issuer == certificate.issuer for one in store)
+    why = why or f"no CRL of {certificate.issuer.text} speaks for it ({held} of that name held)"
+    return Refused(Reason.REVOCATION_UNKNOWN, why, certificate=certificate.der)
 
 
 def _any_late(crls: Iterable[Crl], at: datetime) -> bool:

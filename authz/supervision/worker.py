@@ -42,6 +42,7 @@ class Worker:
     async def stop(self) -> None:
         """See the protocol."""
         await self._runtime.stop()
+        self._telemetry.count()
 
     def told(self, told: Told) -> None:
         """See the protocol: a link to whoever keeps the CRLs now."""
@@ -54,6 +55,7 @@ class Worker:
     def beat(self) -> dict[str, Any]:
         """See the protocol."""
         self._telemetry.confirm(self._runtime.ready)
+        self._telemetry.count()
         return {"checks": self._telemetry.checks}
 
 

@@ -37,21 +37,18 @@ _TITLES = {401: "Unauthorized", 403: "Forbidden", 503: "Service Unavailable"}
 
 def respond(decision: Decision, decision_id: str) -> web.Response:
     """The answer to a proxy."""
-    if isinstance(decision, Allow):
-        return web.Response(status=200, headers=_identity(decision, decision_id))
-    return refuse(decision.reason, decision_id)
-
-
-def _identity(allow: Allow, decision_id: str) -> dict[str, str]:
-    values = (
-        header_value(allow.organization.name),
-        header_value(allow.user.name),
-        "" if allow.certificate is None else allow.certificate.hex(),
-        "" if allow.binding is None else str(allow.binding),
-        decision_id,
-        allow.evidence.completed_by,
-    )
-    return dict(zip((*IDENTITY_HEADERS, COMPLETED_BY), values, strict=True))
+    if not isinstance(decision, Allow):
+        return refuse(decision.reason, decision_id)
+    organization, user, certificate, binding, evidence = decision
+    headers = {
+        "x-authz-organization": header_value(organization.name),
+        "x-authz-user": header_value(user.name),
+        "x-authz-certificate": "" if certificate is None else certificate.hex(),
+        "x-authz-binding": "" if binding is None else str(binding),
+        "x-authz-decision-id": decision_id,
+        COMPLETED_BY: evidence.completed_by,
+    }
+    return web.Response(headers=headers)
 
 
 def refuse(reason: Reason, decision_id: str) -> web.Response:

@@ -7,7 +7,7 @@ reason, counted, and nothing of it is repeated.
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -80,4 +80,4 @@ _SILENT.propagate = False
 
 def new_decision_id() -> str:
     """32 hexadecimal digits nobody can guess."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pki_factory import Authority
 
 from authz.errors import Refused
@@ -69,3 +71,46 @@ def test_single_is_exactly_one(count: int) -> None:
     assert pem.single(PEM) == ROOT.der
     with pytest.raises(Refused):
         pem.single(PEM * count)
+
+
+ALPHABET = b"AQgw/+=-_x9 \n\0"
+
+
+@given(st.binary(max_size=9), st.lists(st.tuples(st.integers(0, 15), st.sampled_from(list(ALPHABET))), max_size=2))
+def test_base64_that_is_read_is_the_one_way_to_write_it(content: bytes, changes: list[tuple[int, int]]) -> None:
+    """Whatever is changed in it: what is read is written again octet for octet."""
+    text = bytearray(pem.encode_base64(b"\x30" + bytes([len(content)]) + content))
+    for at, octet in changes:
+        text[at % len(text)] = octet
+    try:
+        der = pem.decode_base64(bytes(text))
+    except Refused:
+        return
+    assert pem.encode_base64(der) == text
+
+
+def test_base64_cut_or_doubled_is_refused() -> None:
+    """Padding in the middle, too little of it, and something behind it."""
+    text = pem.encode_base64(b"\x30\x02ab")
+    for odd in (text[:-1], text[:-2], text + text, text + b"=", text + b"A", b"=" + text, text[:3] + b"=" + text[3:]):
+        with pytest.raises(Refused):
+            pem.decode_base64(odd)
+
+
+def test_lines_of_up_to_76_characters_are_read() -> None:
+    """Or all in one; none empty, none without an end: RFC 7468 section 3, and room for other writers."""
+    body = pem.encode_base64(b"\x30\x81\xff" + bytes(255))
+    lines = b"".join(body[at : at + 76] + b"\n" for at in range(0, len(body), 76))
+    begin, end = b"-----BEGIN CERTIFICATE-----\n", b"-----END CERTIFICATE-----\n"
+    for good in (lines, body + b"\n"):
+        assert len(pem.certificates(begin + good + end)) == 1
+    odd = [
+        body[:77] + b"\n" + body[77:] + b"\n",
+        lines + b"\n",
+        b"\n" + lines,
+        lines[:-1],
+        lines.replace(b"\n", b"\n\n", 1),
+    ]
+    for one in odd:
+        with pytest.raises(Refused):
+            pem.certificates(begin + one + end)

@@ -196,3 +196,41 @@ def test_key_is_at_hand_in_der() -> None:
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     assert hashlib.sha256(info).digest() == Certificate.parse(ca.der).spki
+
+
+def test_certificate_of_a_known_issuer_says_what_it_says_without() -> None:
+    """It is read at once, and its extensions may be recalled."""
+    issuers: dict[bytes, KnownIssuer] = {}
+    parsed(LEAF)[0].introduce_issuer(issuers, 9)
+    for one in (ROOT.leaf("bob"), ROOT.leaf("carol", extensions=[(san("carol@x.test", "c.test"), True)]), ROOT):
+        known, fresh = Certificate.parse(one.der, issuers), Certificate.parse(one.der)
+        for name in (
+            "issuer",
+            "subject",
+            "key",
+            "signature_algorithm",
+            "serial",
+            "not_before",
+            "not_after",
+            "self_issued",
+        ):
+            assert getattr(known, name) == getattr(fresh, name)
+        assert known.alternative_names == fresh.alternative_names
+        assert known.extensions.key_usage == fresh.extensions.key_usage
+        assert (known.signed.tbs, known.crl_points, known.san_names) == (
+            fresh.signed.tbs,
+            fresh.crl_points,
+            fresh.san_names,
+        )
+    assert not vars(Certificate.parse(Authority.root("Other").der, issuers)).keys() & {"subject", "extensions"}
+
+
+def test_what_cannot_be_read_ahead_is_told_when_it_is_asked_for() -> None:
+    """As without a known issuer."""
+    issuers: dict[bytes, KnownIssuer] = {}
+    parsed(LEAF)[0].introduce_issuer(issuers, 9)
+    odd = handmade(KEY, issuer=NAME, subject=raw_name(b"\xe9", 0x14))
+    one = Certificate.parse(odd, issuers)
+    with pytest.raises(Refused) as caught:
+        one.subject  # noqa: B018 - which is what raises
+    assert caught.value.reason is MALFORMED

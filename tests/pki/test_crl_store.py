@@ -13,7 +13,10 @@ from authz.pki.certificate import Certificate
 from authz.pki.crl import Crl
 from authz.pki.crl_plan import Plan
 from authz.pki.crl_store import MAX_PLANS, CrlStore, current, may_sign_crls, signer_of
+from authz.pki.issuer_path import Assurance, IssuerPath
 from authz.pki.names import Name
+from authz.pki.trust_store import TrustAnchor
+from authz.pki.validation_policy import DEFAULT_POLICY
 from authz.reasons import Reason
 
 CA, TWIN = Authority.root("CA"), Authority.root("CA")
@@ -118,6 +121,18 @@ def test_store_with_one_more_remembers_nothing() -> None:
     store = CrlStore([crl()])
     store.remember((b"x",), Plan((), ()))
     assert store.with_crl(crl(number=2)).plans == {}
+
+
+def test_store_remembers_a_bounded_number_of_assurances() -> None:
+    """Whoever was kept first goes first; another store knows nothing of them."""
+    store = CrlStore([crl()])
+    anchor = TrustAnchor(parsed(CA))
+    paths = [IssuerPath((anchor.certificate,), anchor, DEFAULT_POLICY, 0, 0) for _ in range(MAX_PLANS + 1)]
+    for path in paths:
+        store.assure(path, Assurance((), NOW, NOW))
+    assert len(store.assurances) == MAX_PLANS
+    assert paths[0] not in store.assurances
+    assert store.with_crl(crl(number=2)).assurances == {}
 
 
 def test_current_leaves_out_what_is_superseded() -> None:

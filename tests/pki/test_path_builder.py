@@ -17,9 +17,10 @@ from authz.errors import Refused
 from authz.pki.budget import Budget
 from authz.pki.crl import Crl
 from authz.pki.crl_store import CrlStore
+from authz.pki.issuer_path import Origin
 from authz.pki.leniency import Indulgence, Leniency
 from authz.pki.memo import Memo
-from authz.pki.path_builder import Origin, VerifiedPath, verify_path
+from authz.pki.path_builder import VerifiedPath, verify_path
 from authz.pki.trust_store import TrustAnchor, TrustStore
 from authz.reasons import Reason
 
@@ -27,7 +28,7 @@ R = Reason
 DAY = timedelta(days=1)
 ROOT = Authority.root("Root")
 CA = ROOT.intermediate("CA")
-ALICE = CA.leaf("alice")
+ALICE, BOB = CA.leaf("alice"), CA.leaf("bob")
 
 
 def crossed(subject: Authority, by: Authority, **options: object) -> Authority:
@@ -86,10 +87,12 @@ def test_unreadable_stranger_in_the_bag_harms_nobody() -> None:
 def test_leaf_that_cannot_be_read_is_malformed() -> None:
     """Its subject is read, though no rule asks for it; the refusal tells the path it was met on."""
     assert isinstance(CA.key, ec.EllipticCurvePrivateKey)
-    odd = handmade(CA.key, issuer=CA.certificate.subject.public_bytes(), subject=raw_name(b"\xe9", 0x14))
-    refused = refusal(odd, CA, anchors=[ROOT])
-    assert refused is not None
-    assert (refused.reason, refused.certificate, refused.path) == (R.CERTIFICATE_MALFORMED, odd, (odd,))
+    good, unreadable = CA.certificate.subject.public_bytes(), raw_name(b"\xe9", 0x14)
+    for issuer, subject in ((good, unreadable), (unreadable, good)):
+        odd = handmade(CA.key, issuer=issuer, subject=subject)
+        refused = refusal(odd, CA, anchors=[ROOT])
+        assert refused is not None
+        assert (refused.reason, refused.certificate, refused.path) == (R.CERTIFICATE_MALFORMED, odd, (odd,))
 
 
 @pytest.mark.parametrize("good_first", [True, False])
@@ -205,15 +208,54 @@ def test_memory_is_filled_by_completed_paths_alone() -> None:
 
 
 def test_known_signature_is_not_verified_again() -> None:
-    """It costs a step all the same; time, names and the rest are looked at again."""
+    """A search costs its steps all the same; time, names and the rest are looked at again."""
     trust, leaf, pool = TrustStore(parsed(ROOT)), parsed(ALICE)[0], parsed(CA)
     verify_path(leaf, pool, trust, None, NOW + timedelta(microseconds=1))
-    budget = Budget()
-    verify_path(leaf, pool, trust, None, NOW, budget=budget)
-    assert (budget.signatures, budget.steps) == (Budget().signatures, Budget().steps - 2)
+    for bag, steps in ((pool, 0), (parsed(CA, Authority.root("Stranger")), 2)):
+        budget = Budget()
+        verify_path(leaf, bag, trust, None, NOW, budget=budget)
+        assert (budget.signatures, budget.steps) == (Budget().signatures, Budget().steps - steps)
     with pytest.raises(Refused) as caught:
         verify_path(leaf, pool, trust, None, NOW + 400 * DAY)
     assert caught.value.reason is R.CERTIFICATE_EXPIRED
+
+
+def test_what_lies_above_a_leaf_is_searched_once() -> None:
+    """The next leaf costs its signature, and is looked at like the first; test_issuer_path.py has the rest."""
+    trust, crls, pool = TrustStore(parsed(ROOT)), CrlStore(map(Crl, (ROOT.crl(), CA.crl(BOB)))), parsed(CA)
+    first = verify_path(parsed(ALICE)[0], pool, trust, crls, NOW)
+    budget = Budget()
+    verify_path(parsed(CA.leaf())[0], pool, trust, crls, NOW, budget=budget)
+    assert (budget.steps, budget.signatures) == (Budget().steps, Budget().signatures - 1)
+    again = verify_path(parsed(ALICE)[0], pool, trust, crls, NOW)
+    assert (again.certificates, again.origins) == (first.certificates, first.origins)
+    forged = bytearray(ALICE.der)
+    forged[-1] ^= 1
+    for leaf, expected in ((BOB.der, R.CERTIFICATE_REVOKED), (bytes(forged), R.SIGNATURE_INVALID)):
+        with pytest.raises(Refused) as caught:
+            verify_path(parsed(leaf)[0], pool, trust, crls, NOW)
+        assert caught.value.reason is expected
+    with pytest.raises(Refused) as caught:
+        verify_path(parsed(CA.leaf("old", not_after=NOW - DAY))[0], pool, trust, crls, NOW)
+    assert caught.value.reason is R.CERTIFICATE_EXPIRED
+
+
+def test_what_lies_above_is_learned_once_for_each_store() -> None:
+    """And again for leaves with other distribution points, and for dates that were not looked at."""
+    trust, pool = TrustStore(parsed(ROOT)), parsed(CA)
+    point = x509.DistributionPoint([x509.UniformResourceIdentifier("http://crl.test/")], None, None, None)
+    pointed = parsed(CA.leaf(extensions=[(x509.CRLDistributionPoints([point]), False)]))[0]
+    late = ROOT.crl(this_update=NOW - DAY, next_update=NOW + 2 * DAY), CA.crl(next_update=NOW + 9 * DAY)
+    for crls in (CrlStore(map(Crl, (ROOT.crl(), CA.crl()))), CrlStore(map(Crl, late))):
+        for leaf in (parsed(ALICE)[0], pointed):
+            for steps in (True, False):
+                budget = Budget()
+                verify_path(leaf, pool, trust, crls, NOW, budget=budget)
+                assert (budget.steps < Budget().steps) is steps
+    with pytest.raises(Refused) as caught:
+        verify_path(parsed(ALICE)[0], pool, trust, crls, NOW + 3 * DAY)
+    assert caught.value.reason is R.REVOCATION_UNKNOWN
+    assert len(trust.issuer_paths) == 1
 
 
 def test_revoked_leaf_is_final_and_revoked_outranks_unknown() -> None:

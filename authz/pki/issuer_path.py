@@ -1,0 +1,168 @@
+"""What lies above a leaf, remembered: the CAs from its issuer to an anchor, once a path through them was good.
+
+Never a verdict. Remembered is what cannot change while anchors, intermediates and CRLs are the same: that these
+CAs satisfy every rule of RFC 5280 section 6.1 but the dates, that the search tries them first for every leaf
+that names this issuer, and that these CRLs list none of them. The dates, those of the CRLs too, and everything
+about the leaf are looked at by each check.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from authz.pki.revocation import NotRevoked, heard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from authz.pki.algorithms import AlgorithmRules
+    from authz.pki.certificate import Certificate
+    from authz.pki.crl_plan import Voice
+    from authz.pki.crl_store import CrlStore
+    from authz.pki.leniency import Lenient
+    from authz.pki.trust_store import TrustAnchor
+    from authz.pki.validation_policy import ValidationPolicy
+
+MAX_ISSUER_PATHS: Final = 256
+"""Paths remembered with one set of anchors: issuers times the bags that clients send with them, which are few."""
+
+MAX_BAG_OCTETS: Final = 16_384
+"""Octets of a bag whose path is remembered, for its certificates are part of the key: 4 MB in all."""
+
+MAX_SCOPES: Final = 256
+"""Sets of distribution points, remembered with one path: a CA that partitions its CRLs has tens."""
+
+Above = tuple[object, ...]
+"""What a search above a leaf depends on: the issuer's name, its key identifier, the bag in its order (DER)."""
+
+
+class Origin(StrEnum):
+    """Where a certificate of a verified path was found."""
+
+    PRESENTED = "presented"
+    KNOWN = "known intermediate"
+    ANCHOR = "trust anchor"
+
+
+class IssuerPath:
+    """The certificates above a leaf, its issuer first, the anchor's own last.
+
+    `begins` and `ends` bound the validity of them all. `unconstrained` is whether they leave names and
+    policies of the leaf alone. `taken` and `octets` are what of the bag counts against a budget. `origins` are
+    those of a whole path, once somebody asked for them.
+    """
+
+    __slots__ = (
+        "anchor", "begins", "certificates", "ends", "names", "octets", "origins", "policy", "taken", "unconstrained",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        certificates: tuple[Certificate, ...],
+        anchor: TrustAnchor,
+        policy: ValidationPolicy,
+        taken: int,
+        octets: int,
+    ) -> None:
+        self.certificates = certificates
+        self.anchor = anchor
+        self.policy = policy
+        self.taken = taken
+        self.octets = octets
+        self.origins: tuple[Origin, ...] = ()
+        self.names = frozenset(one.subject for one in certificates)
+        self.begins = max(one.not_before for one in certificates)
+        self.ends = min(one.not_after for one in certificates)
+        found = [one.extensions for one in certificates]
+        self.unconstrained = not (
+            anchor.permitted
+            or anchor.excluded
+            or policy.require_explicit_policy
+            or any(one.constrains_names or one.shapes_policies for one in found)
+        )
+
+
+def above(leaf: Certificate, bag: Sequence[Certificate]) -> Above:
+    """The key of the path above `leaf`, which does not belong to its own bag.
+
+    Raises `Refused` when the leaf cannot be read.
+    """
+    der = leaf.der
+    return (leaf.issuer, leaf.extensions.authority_key_id, *[one.der for one in bag if one.der != der])
+
+
+class IssuerPaths:
+    """The paths known to one set of anchors and intermediates; the one learned first goes first."""
+
+    __slots__ = ("_paths",)
+
+    def __init__(self) -> None:
+        self._paths: dict[Above, IssuerPath] = {}
+
+    def get(self, key: Above) -> IssuerPath | None:
+        """The path above such a leaf, if one is known."""
+        return self._paths.get(key)
+
+    def learn(self, key: Above, path: IssuerPath) -> None:
+        """Remember a path by which a leaf was good, and before which the search had nothing to try."""
+        self._paths[key] = path
+        if len(self._paths) > MAX_ISSUER_PATHS:
+            del self._paths[next(iter(self._paths))]
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
+class Assurance:
+    """What the CRLs of one store say about the CAs of an `IssuerPath`, and which of them speak for leaves below.
+
+    The proofs hold from `since` until `until`: every CRL that speaks has begun by then, and none is overdue.
+    """
+
+    __slots__ = ("_proofs", "_since", "_until", "_voices")
+
+    def __init__(self, proofs: tuple[NotRevoked, ...], since: datetime, until: datetime) -> None:
+        self._proofs = proofs
+        self._since = since
+        self._until = until
+        self._voices: dict[object, tuple[Voice, ...]] = {}
+
+    @classmethod
+    def of(
+        cls, path: IssuerPath, proofs: tuple[NotRevoked, ...], voices: Iterable[Voice], at: datetime
+    ) -> Assurance | None:
+        """What `voices`, all that speak for the CAs of `path`, say at `at`; None where a date forbids."""
+        since, until = path.begins, path.ends
+        for voice in voices:
+            since = max(since, voice.begins)
+            for crl in (*voice.group.complete, *voice.group.deltas):
+                if crl.next_update is None:
+                    return None
+                until = min(until, crl.next_update)
+        if not since <= at <= until or any(one.indulgence is not None for one in proofs):
+            return None
+        return cls(proofs, since, until)
+
+    def holds(self, at: datetime) -> bool:
+        """Whether it says anything about that moment."""
+        return self._since <= at <= self._until
+
+    def proofs_for(
+        self, leaf: Certificate, at: datetime, store: CrlStore, algorithms: AlgorithmRules, lenient: Lenient | None
+    ) -> tuple[NotRevoked, ...] | None:
+        """The proofs for a leaf and the CAs above it; None where it is not known which CRLs speak, or whether they do.
+
+        Raises `Refused` (certificate_revoked, revocation_unknown) about the leaf.
+        """
+        voices = self._voices.get((leaf.crl_points, leaf.extensions.ca))
+        if voices is None or not self.holds(at):
+            return None
+        return (heard(leaf, voices, at, store, algorithms, lenient), *self._proofs)
+
+    def learn(self, leaf: Certificate, voices: tuple[Voice, ...]) -> None:
+        """Remember which CRLs speak for leaves with these distribution points."""
+        self._voices[leaf.crl_points, leaf.extensions.ca] = voices
+        if len(self._voices) > MAX_SCOPES:
+            del self._voices[next(iter(self._voices))]

@@ -1,0 +1,358 @@
+"""What is known to lie above a leaf changes what a check costs, and nothing that it says."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from cryptography import x509
+from pki_drawn import FEATURES, ROWS, draw
+from pki_factory import NOW, Authority, Minted
+from pki_handmade import handmade, raw_name
+from pki_outcome import parsed
+from pki_scenario import NOTHING, Scenario, signing
+from revocation_world import AHEAD, CA, EXPIRED, ROOT, at, points
+
+from authz.errors import Refused
+from authz.pki import DEFAULT_POLICY, SERVICE_POLICY, Budget, Crl, CrlStore, Leniency, Lenient, TrustStore
+from authz.pki.algorithms import DEFAULT_ALGORITHMS
+from authz.pki.crl_plan import Voice
+from authz.pki.distribution_point import ALL_REASONS
+from authz.pki.issuer_path import (
+    MAX_BAG_OCTETS,
+    MAX_ISSUER_PATHS,
+    MAX_SCOPES,
+    Assurance,
+    IssuerPath,
+    IssuerPaths,
+    above,
+)
+from authz.pki.path_builder import VerifiedPath, verify_path
+from authz.pki.trust_store import TrustAnchor
+from authz.pki.validation_policy import ValidationPolicy
+from authz.reasons import Reason
+
+R = Reason
+DAY = timedelta(days=1)
+ALICE, BOB = (CA.leaf(one) for one in ("alice", "bob"))
+
+
+def uri(number: int) -> x509.GeneralName:
+    """A name of a distribution point."""
+    return x509.UniformResourceIdentifier(f"http://crl.example.test/{number}")
+
+
+class Known:
+    """Anchors and CRLs that stay, so that what was learned counts."""
+
+    def __init__(self, *crls: bytes, anchors: tuple[Minted, ...] = (ROOT,)) -> None:
+        self.trust = TrustStore(parsed(*anchors))
+        self.crls = CrlStore(map(Crl, crls or (ROOT.crl(), CA.crl())))
+
+    def check(
+        self,
+        leaf: Minted | bytes,
+        *pool: Minted | bytes,
+        at: datetime = NOW,
+        policy: ValidationPolicy = DEFAULT_POLICY,
+        budget: Budget | None = None,
+        lenient: Lenient | None = None,
+    ) -> VerifiedPath:
+        """The verified path."""
+        bag = parsed(*(pool or (CA,)))
+        return verify_path(parsed(leaf)[0], bag, self.trust, self.crls, at, policy, budget, lenient)
+
+    def reason(self, leaf: Minted | bytes, *pool: Minted | bytes, **options: object) -> Reason | None:
+        """Why not, None for a path."""
+        try:
+            self.check(leaf, *pool, **options)  # type: ignore[arg-type]
+        except Refused as refusal:
+            return refusal.reason
+        return None
+
+    def searches(self, leaf: Minted | bytes, *pool: Minted | bytes, **options: object) -> bool:
+        """Whether the check took a search: it alone takes steps."""
+        budget = Budget()
+        self.check(leaf, *pool, budget=budget, **options)  # type: ignore[arg-type]
+        return budget.steps < Budget().steps
+
+
+def test_another_leaf_of_a_known_issuer_costs_its_signature_alone() -> None:
+    """The path and its proofs are those that the search gives."""
+    known = Known()
+    first = known.check(ALICE)
+    budget = Budget()
+    second = known.check(BOB, budget=budget)
+    assert (Budget().steps - budget.steps, Budget().signatures - budget.signatures) == (0, 1)
+    assert second.certificates == (*parsed(BOB), *first.certificates[1:])
+    assert [one.crls for one in second.revocation] == [one.crls for one in first.revocation]
+    assert [one.certificate for one in second.revocation] == list(second.certificates[:-1])
+    assert not known.searches(BOB)
+
+
+def test_issuer_that_is_not_presented_again_is_not_known() -> None:
+    """That some client sent it once proves nothing for the next."""
+    known = Known()
+    known.check(ALICE)
+    with pytest.raises(Refused) as caught:
+        verify_path(parsed(ALICE)[0], (), known.trust, known.crls, NOW)
+    assert caught.value.reason is R.ISSUER_UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [(8, R.REVOCATION_UNKNOWN), (400, R.CERTIFICATE_EXPIRED), (-400, R.CERTIFICATE_NOT_YET_VALID)],
+)
+def test_dates_are_looked_at_by_every_check(days: int, expected: Reason) -> None:
+    """Of the leaf, of every CA, of every CRL."""
+    known = Known()
+    assert known.reason(ALICE) is None
+    assert known.reason(ALICE, at=NOW + days * DAY) is expected
+    assert known.reason(ALICE) is None
+
+
+def test_ca_that_expired_ends_what_was_known() -> None:
+    """Though the leaf says that it lives on."""
+    short = ROOT.intermediate("Short", not_after=NOW + DAY)
+    leaf = short.leaf(not_after=NOW + 9 * DAY)
+    known = Known(ROOT.crl(next_update=NOW + 9 * DAY), short.crl(next_update=NOW + 9 * DAY))
+    assert known.reason(leaf, short) is None
+    assert known.reason(leaf, short, at=NOW + 2 * DAY) is R.CERTIFICATE_EXPIRED
+
+
+@pytest.mark.parametrize("listed", ["leaf", "CA"])
+def test_revoked_is_told_at_once_with_the_next_store(listed: str) -> None:
+    """Whatever was known of the last one."""
+    known = Known()
+    known.check(ALICE)
+    newer = {"this_update": NOW - DAY / 2, "number": 9}
+    by, one = (CA, ALICE) if listed == "leaf" else (ROOT, CA)
+    known.crls = known.crls.with_crl(Crl(by.crl(one, **newer)))
+    assert known.reason(ALICE) is R.CERTIFICATE_REVOKED
+
+
+def test_leaf_that_a_known_crl_lists_is_revoked() -> None:
+    """The CAs above it being good says nothing of the leaf."""
+    known = Known(ROOT.crl(), CA.crl(BOB))
+    assert known.reason(ALICE) is None
+    assert known.reason(BOB) is R.CERTIFICATE_REVOKED
+
+
+def test_signature_that_does_not_verify_is_tried_once() -> None:
+    """The search that tells why knows of it already."""
+    known = Known()
+    known.check(ALICE)
+    forged = bytearray(BOB.der)
+    forged[-1] ^= 1
+    budget = Budget()
+    assert known.reason(bytes(forged), budget=budget) is R.SIGNATURE_INVALID
+    assert Budget().signatures - budget.signatures == 1
+    assert known.reason(BOB) is None
+
+
+def test_path_of_another_policy_does_not_count() -> None:
+    """The rules that were looked at are the other policy's."""
+    known = Known()
+    leaf = CA.leaf()
+    known.check(leaf, policy=SERVICE_POLICY)
+    assert known.searches(leaf, policy=replace(SERVICE_POLICY, max_path_length=1))
+    assert known.reason(leaf, policy=replace(SERVICE_POLICY, max_path_length=0)) is R.PATH_LENGTH_EXCEEDED
+
+
+def test_path_longer_than_a_budget_does_not_count() -> None:
+    """What a larger budget found is not found with a smaller one; octets count too."""
+    known = Known()
+    known.check(ALICE)
+    assert known.reason(ALICE, budget=Budget(depth=1)) is R.PATH_LENGTH_EXCEEDED
+    assert known.reason(ALICE, budget=Budget(octets=len(ALICE.der))) is R.BUDGET_EXCEEDED
+    assert known.reason(CA.leaf(), budget=Budget(signatures=0)) is R.BUDGET_EXCEEDED
+
+
+def test_path_behind_a_dead_end_is_not_remembered() -> None:
+    """The search might go another way at another time."""
+    old = ROOT.intermediate("CA", key=CA.key, not_after=NOW - DAY)
+    known = Known()
+    for _ in range(2):
+        assert known.searches(ALICE, old, CA)
+    assert len(known.trust.issuer_paths) == 0
+
+
+def test_leaf_with_the_name_of_a_ca_above_is_left_to_the_search() -> None:
+    """There it may meet itself."""
+    known = Known()
+    known.check(ALICE)
+    assert known.searches(CA.leaf("Root"))
+
+
+def test_path_past_a_copy_of_the_leaf_is_not_remembered() -> None:
+    """For the next leaf, that certificate of the leaf's name and key is an issuer like any other."""
+    copy = ROOT.intermediate("CA")
+    leaf = CA.leaf("CA", key=copy.key, without=[x509.AuthorityKeyIdentifier])
+    known = Known()
+    for _ in range(2):
+        assert known.searches(leaf, copy, CA)
+    assert len(known.trust.issuer_paths) == 0
+    assert known.searches(leaf, CA)
+    assert len(known.trust.issuer_paths) == 1
+
+
+def test_bag_with_a_stranger_that_cannot_be_read_is_not_remembered() -> None:
+    """It may be told."""
+    odd = handmade(CA.key, issuer=raw_name(b"CA"), subject=raw_name(b"\xe9", 0x14))  # type: ignore[arg-type]
+    known = Known()
+    for _ in range(2):
+        assert known.searches(ALICE, CA, odd)
+
+
+def test_bag_counts_in_its_order_and_without_the_leaf() -> None:
+    """Of equally promising issuers the search takes the first."""
+    alice, bag = parsed(ALICE)[0], parsed(CA, BOB)
+    assert above(alice, [*bag, alice]) == above(alice, bag)
+    assert above(alice, bag) != above(alice, bag[::-1])
+    assert above(alice, bag) != above(parsed(CA.leaf("alice", without=[x509.AuthorityKeyIdentifier]))[0], bag)
+
+
+def test_bag_that_is_too_large_is_not_remembered() -> None:
+    """For it would be part of the key."""
+    strangers = [Authority.root("S" * 60, key=CA.key) for _ in range(MAX_BAG_OCTETS // 400 + 1)]
+    known = Known()
+    assert known.searches(ALICE, CA, *strangers)
+    assert len(known.trust.issuer_paths) == 0
+
+
+def test_signer_beside_the_path_is_asked_every_time() -> None:
+    """He may speak today and not tomorrow."""
+    other = ROOT.intermediate("CA")
+    trust_too = (CA, other)
+    known = Known(ROOT.crl(), CA.crl(), other.crl(ALICE))
+    assert known.reason(BOB, *trust_too) is None
+    assert known.searches(BOB, *trust_too)
+    assert known.reason(ALICE, *trust_too) is R.CERTIFICATE_REVOKED
+
+
+def test_constraints_and_policies_are_looked_at_by_the_search() -> None:
+    """They are about the leaf's names and policies."""
+    path = IssuerPath(tuple(parsed(CA, ROOT)), TrustAnchor(parsed(ROOT)[0]), DEFAULT_POLICY, 1, 9)
+    assert path.unconstrained
+    explicit = replace(DEFAULT_POLICY, require_explicit_policy=True)
+    assert not IssuerPath(path.certificates, path.anchor, explicit, 1, 9).unconstrained
+    name = x509.DNSName("a.test")
+    for anchor in (TrustAnchor(path.certificates[1], (name,)), TrustAnchor(path.certificates[1], (), (name,))):
+        assert not IssuerPath(path.certificates, anchor, DEFAULT_POLICY, 1, 9).unconstrained
+    for extension in (
+        x509.NameConstraints([name], None),
+        x509.PolicyConstraints(require_explicit_policy=0, inhibit_policy_mapping=None),
+    ):
+        narrow = parsed(ROOT.intermediate("CA", extensions=[(extension, True)]), ROOT)
+        assert not IssuerPath(tuple(narrow), path.anchor, DEFAULT_POLICY, 1, 9).unconstrained
+    known = Known()
+    leaf = CA.leaf(extensions=[(x509.PolicyConstraints(require_explicit_policy=0, inhibit_policy_mapping=None), True)])
+    assert known.reason(ALICE) is None
+    assert known.reason(leaf) is R.POLICY_NOT_ALLOWED
+
+
+def test_paths_are_bounded_and_the_first_goes_first() -> None:
+    """However many bags there are."""
+    paths = IssuerPaths()
+    path = IssuerPath(tuple(parsed(CA, ROOT)), TrustAnchor(parsed(ROOT)[0]), DEFAULT_POLICY, 1, 9)
+    for number in range(MAX_ISSUER_PATHS + 1):
+        paths.learn((number,), path)
+    assert len(paths) == MAX_ISSUER_PATHS
+    assert paths.get((0,)) is None
+    assert paths.get((MAX_ISSUER_PATHS,)) is path
+
+
+def test_scopes_are_bounded() -> None:
+    """However many distribution points a CA has."""
+    store = CrlStore(map(Crl, [CA.crl()]))
+    (crl,) = store
+    voice = Voice.of(ALL_REASONS, [crl])
+    assurance = Assurance((), NOW, NOW)
+    leaves = parsed(ALICE, *(CA.leaf(extensions=points(at(uri(number)))) for number in range(MAX_SCOPES)))
+    for one in leaves:
+        assurance.learn(one, (voice,))
+    assert assurance.proofs_for(leaves[0], NOW, store, DEFAULT_ALGORITHMS, None) is None
+    assert assurance.proofs_for(leaves[-1], NOW, store, DEFAULT_ALGORITHMS, None) is not None
+    assert assurance.proofs_for(leaves[-1], NOW + DAY, store, DEFAULT_ALGORITHMS, None) is None
+
+
+def test_crl_without_an_end_assures_nothing() -> None:
+    """Nobody knows how long it holds."""
+    crl = Crl(ROOT.crl())
+    path = IssuerPath(tuple(parsed(CA, ROOT)), TrustAnchor(parsed(ROOT)[0]), DEFAULT_POLICY, 1, 9)
+    assert Assurance.of(path, (), [Voice.of(ALL_REASONS, [crl])], NOW) is not None
+    crl.next_update = None
+    assert Assurance.of(path, (), [Voice.of(ALL_REASONS, [crl])], NOW) is None
+
+
+@pytest.mark.parametrize("crl", [ROOT.crl(**EXPIRED), ROOT.crl(**AHEAD)], ids=["expired", "ahead"])
+def test_crl_without_a_current_date_assures_nothing(crl: bytes) -> None:
+    """What is let pass meanwhile is asked about by every check."""
+    known = Known(crl, CA.crl())
+    assert not known.crls.assurances
+    if known.reason(ALICE, lenient=lambda _: Leniency(soft=True)) is None:
+        assert known.searches(ALICE, lenient=lambda _: Leniency(soft=True))
+    assert not known.crls.assurances
+    assert known.reason(ALICE) is R.REVOCATION_UNKNOWN
+
+
+# -- Whatever was learned before: the same answer as without any memory -------------------------------------
+
+
+def fresh_and_known(scene: Scenario, drawn: random.Random, rounds: int) -> list[tuple[object, object]]:
+    """What checks say with a memory that grows, and without one."""
+    policy = ValidationPolicy(**scene.inputs) if scene.inputs else DEFAULT_POLICY  # type: ignore[arg-type]
+    crls = [Crl(one) for one in scene.crls]
+    leaves = [scene.der, *(scene.issuer.leaf(name, **{**signing(scene.issuer.key), **scene.leaf}).der for name in "bc")]
+    trust, store = TrustStore(parsed(scene.anchor)), CrlStore(crls)
+    honest = [one.der for one in (*scene.cas, *scene.others)]
+    answers = []
+    for _ in range(rounds):
+        leaf = drawn.choice(leaves)
+        pool = drawn.choice((honest, honest, honest, honest[::-1], honest[1:], scene.pool, scene.pool[::-1]))
+        at = NOW + drawn.choice((0, 0, 0, 0, -400, -1, 1, 3, 8, 400)) * DAY
+        rules = drawn.choice((policy, policy, SERVICE_POLICY))
+        lenient = drawn.choice((None, None, lambda _: Leniency(2 * DAY), lambda _: Leniency(soft=True)))
+        if drawn.random() < 0.1:
+            store = CrlStore(drawn.sample(crls, max(1, len(crls) - 1)))
+
+        def said(trust: TrustStore, store: CrlStore) -> object:
+            try:
+                leaf_, *bag = [trust.parse(one) for one in (leaf, *pool)]  # noqa: B023 - called at once
+                found = verify_path(leaf_, bag, trust, store, at, rules, Budget(), lenient)  # noqa: B023
+            except Refused as refusal:
+                return refusal.reason, refusal.certificate, refusal.path
+            proofs = [(one.certificate, one.crls, one.indulgence) for one in found.revocation]
+            return found.certificates, found.anchor.certificate, found.origins, proofs
+
+        answers.append((said(trust, store), said(TrustStore(parsed(scene.anchor)), CrlStore(store))))
+    return answers
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize(("feature", "broken"), ROWS)
+def test_memory_changes_no_answer(feature: str, broken: str) -> None:
+    """Of chains of every feature, whole and broken, in any order, at any time, under any policy."""
+    for number in range(2 * int(os.environ.get("FUZZ", "1"))):
+        drawn = random.Random(f"{feature} {broken} {number}")
+        scene = draw(drawn, feature, broken)
+        for known, fresh in fresh_and_known(scene, drawn, 12):
+            assert known == fresh, (feature, broken, number)
+
+
+def test_memory_is_used_by_chains_of_most_features() -> None:
+    """Otherwise the test above would show nothing."""
+    used = set()
+    for feature in FEATURES:
+        scene = draw(random.Random(feature), feature, NOTHING)
+        known = Known(*scene.crls, anchors=(scene.anchor,))
+        bag = [*scene.cas, *scene.others]
+        policy = ValidationPolicy(**scene.inputs)  # type: ignore[arg-type]
+        known.check(scene.der, *bag, policy=policy)
+        if not known.searches(scene.der, *bag, policy=policy):
+            used.add(feature)
+    assert used >= {"plain", "names respelled", "reasons split", "delta CRL", "distribution point"}
+    assert not used & {"name constraints", "policies", "CRL by another key", "indirect CRL"}
