@@ -29,10 +29,7 @@ MAX_ISSUER_PATHS: Final = 256
 """Paths remembered with one set of anchors: issuers times the bags that clients send with them, which are few."""
 
 MAX_BAG_OCTETS: Final = 16_384
-"""Octets of a bag whose path is remembered, for its certificates are part of the key: 4 MB in all."""
-
-MAX_SCOPES: Final = 256
-"""Sets of distribution points, remembered with one path: a CA that partitions its CRLs has tens."""
+"""Octets of a key, of which the bag's certificates are a part: 4 MB in all."""
 
 Above = tuple[object, ...]
 """What a search above a leaf depends on: the issuer's name, its key identifier, the bag in its order (DER)."""
@@ -105,11 +102,14 @@ class IssuerPaths:
         """The path above such a leaf, if one is known."""
         return self._paths.get(key)
 
-    def learn(self, key: Above, path: IssuerPath) -> None:
-        """Remember a path by which a leaf was good, and before which the search had nothing to try."""
+    def learn(self, key: Above, path: IssuerPath) -> bool:
+        """Remember a path that a leaf was good by, before which the search had nothing to try; False if too large."""
+        if sum(len(one) for one in key if isinstance(one, bytes)) > MAX_BAG_OCTETS:
+            return False
         self._paths[key] = path
         if len(self._paths) > MAX_ISSUER_PATHS:
             del self._paths[next(iter(self._paths))]
+        return True
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -162,7 +162,5 @@ class Assurance:
         return (heard(leaf, voices, at, store, algorithms, lenient), *self._proofs)
 
     def learn(self, leaf: Certificate, voices: tuple[Voice, ...]) -> None:
-        """Remember which CRLs speak for leaves with these distribution points."""
+        """Remember which CRLs speak for leaves with these distribution points; `CrlStore.assure` bounds how many."""
         self._voices[leaf.crl_points, leaf.extensions.ca] = voices
-        if len(self._voices) > MAX_SCOPES:
-            del self._voices[next(iter(self._voices))]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from authz.errors import Refused
 from authz.pki.algorithms import verify_signature
 from authz.pki.budget import Budget
-from authz.pki.issuer_path import MAX_BAG_OCTETS, Assurance, IssuerPath, Origin, above
+from authz.pki.issuer_path import Assurance, IssuerPath, Origin, above
 from authz.pki.path_validator import (
     check_anchor,
     check_certificate,
@@ -24,6 +24,7 @@ from authz.pki.path_validator import (
     check_path,
     check_signed,
 )
+from authz.pki.pool import Pool
 from authz.pki.ranking import more_useful
 from authz.pki.revocation import NotRevoked, RevocationChecker
 from authz.pki.trust_store import TrustAnchor, TrustStore
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from authz.pki.issuer_path import Above
     from authz.pki.leniency import Indulgence, Lenient
     from authz.pki.memo import SignatureKey
-    from authz.pki.names import Name
     from authz.pki.trust_store import Candidate
 
 
@@ -94,41 +94,6 @@ class VerifiedPath:
         if self._known is not None:
             self._known.origins = found
         return found
-
-
-class Pool:
-    """The untrusted certificates of one search, by subject: what was presented, without duplicates and what is known.
-
-    One that cannot be read is a stranger like any other; `unreadable` is kept to be told if nothing
-    better is. Raises `Refused` (too_many_certificates).
-    """
-
-    __slots__ = ("_by_subject", "_trust", "octets", "taken", "unreadable")
-
-    def __init__(self, presented: Iterable[Certificate], leaf: Certificate, trust: TrustStore, budget: Budget) -> None:
-        self._trust = trust
-        self._by_subject: dict[Name, list[Candidate]] = {}
-        self.unreadable: Refused | None = None
-        known = trust.known
-        new = {one.der: one for one in presented if one.der not in known}
-        new.pop(leaf.der, None)
-        self.taken, self.octets = len(new), sum(map(len, new))
-        budget.take_certificates(self.taken, len(leaf.der) + self.octets)
-        for one in new.values():
-            try:
-                self._by_subject.setdefault(one.subject, []).append((one, None))
-            except Refused as refusal:
-                self.unreadable = self.unreadable or refusal
-
-    def named(self, subject: Name) -> Sequence[Candidate]:
-        """Everything of that name: anchors, known intermediates, presented ones."""
-        presented = self._by_subject.get(subject)
-        known = self._trust.named(subject)
-        return [*known, *presented] if known and presented else presented or known
-
-    def certificates(self, subject: Name) -> list[Certificate]:
-        """The same, whatever they are."""
-        return [one for one, _ in self.named(subject)]
 
 
 class _Search:
@@ -230,7 +195,7 @@ class _Search:
         if self.revocation is not None:
             proofs = self.revocation.check(certificates, anchor)
         self._remember(certificates)
-        if self.above is not None and self.straight and self.pool.octets <= MAX_BAG_OCTETS:
+        if self.above is not None and self.straight:
             self._teach(self.above, certificates, anchor, proofs)
         return VerifiedPath(_SEAL, certificates, anchor, self.trust, proofs)
 
@@ -250,7 +215,8 @@ class _Search:
         path = paths.get(key)
         if path is None or path.policy is not self.policy:
             path = IssuerPath(certificates[1:], anchor, self.policy, self.pool.taken, self.pool.octets)
-            paths.learn(key, path)
+            if not paths.learn(key, path):
+                return
         checker = self.revocation
         # Who is not on the path may speak today and not tomorrow: that takes a search.
         if checker is None or checker.beside:
@@ -259,7 +225,7 @@ class _Search:
         assurance = checker.crls.assurances.get(path)
         if assurance is None or not assurance.holds(self.at):
             assurance = Assurance.of(path, proofs[1:], [voice for plan in cas for voice in plan.voices], self.at)
-        if assurance is not None:
+        if assurance is not None and certificates[0].crl_points.small:
             assurance.learn(certificates[0], leafs.voices)
             checker.crls.assure(path, assurance)
 
@@ -384,6 +350,8 @@ def verify_path(
 
 
 def _above(leaf: Certificate, bag: Sequence[Certificate]) -> Above | None:
+    if leaf.below is None:
+        leaf.read_ahead()
     try:
         return above(leaf, bag)
     except Refused:
@@ -430,8 +398,8 @@ def _known(
         return None
     if leaf.below is not path:
         key = (leaf.sha256, issuers[0].spki)
-        if key in signatures:
-            trust.memo.admit([leaf], [key])
+        if not trust.memo.holds(leaf):
+            trust.memo.admit([leaf], [key] if key in signatures else [])
         leaf.below = path
     return VerifiedPath(_SEAL, (leaf, *issuers), path.anchor, trust, proofs, path)
 
