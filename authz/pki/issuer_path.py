@@ -11,6 +11,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from authz.errors import Refused
+from authz.pki.path_validator import check_dates, check_first, signature_refusal
 from authz.pki.revocation import NotRevoked, heard
 
 if TYPE_CHECKING:
@@ -18,10 +20,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from authz.pki.algorithms import AlgorithmRules
+    from authz.pki.budget import Budget
     from authz.pki.certificate import Certificate
     from authz.pki.crl_plan import Voice
     from authz.pki.crl_store import CrlStore
     from authz.pki.leniency import Lenient
+    from authz.pki.memo import Memo, SignatureKey
     from authz.pki.trust_store import TrustAnchor
     from authz.pki.validation_policy import ValidationPolicy
 
@@ -164,3 +168,77 @@ class Assurance:
     def learn(self, leaf: Certificate, voices: tuple[Voice, ...]) -> None:
         """Remember which CRLs speak for leaves with these distribution points; `CrlStore.assure` bounds how many."""
         self._voices[leaf.crl_points, leaf.extensions.ca] = voices
+
+
+def proofs_below(
+    path: IssuerPath,
+    leaf: Certificate,
+    memo: Memo,
+    crls: CrlStore | None,
+    at: datetime,
+    policy: ValidationPolicy,
+    budget: Budget,
+    lenient: Lenient | None,
+    signatures: dict[SignatureKey, Refused | None],
+) -> tuple[NotRevoked, ...] | None:
+    """The proofs of revocation for `leaf` and all above it, where `path` lies above; none without `crls`.
+
+    None as soon as anything speaks against the leaf, or may: that is left to the search, which tells why. What
+    is given is what the search would find. A signature verified here is noted in `signatures`.
+    """
+    issuers = path.certificates
+    assurance = None if crls is None else crls.assurances.get(path)
+    proofs: tuple[NotRevoked, ...] | None = ()
+    if (
+        path.policy is not policy
+        or not path.begins <= at <= path.ends
+        or len(issuers) > budget.depth
+        or (crls is not None and assurance is None)
+    ):
+        return None
+    try:
+        budget.take_certificates(path.taken, len(leaf.der) + path.octets)
+        if leaf.below is path:
+            check_dates(leaf, at)
+        else:
+            _below(leaf, path, memo, at, budget, signatures)
+        if assurance is not None and crls is not None:
+            proofs = assurance.proofs_for(leaf, at, crls, policy.algorithms, lenient)
+    except (Refused, _Unsuited):
+        return None
+    if proofs is None:
+        return None
+    if leaf.below is not path:
+        key = (leaf.sha256, issuers[0].spki)
+        if not memo.holds(leaf):
+            memo.admit([leaf], [key] if key in signatures else [])
+        leaf.below = path
+    return proofs
+
+
+class _Unsuited(Exception):
+    """A leaf whose place below a known path is not for the short way to judge."""
+
+
+def _below(
+    leaf: Certificate,
+    path: IssuerPath,
+    memo: Memo,
+    at: datetime,
+    budget: Budget,
+    signatures: dict[SignatureKey, Refused | None],
+) -> None:
+    """The rules about a leaf below a known path, but for revocation.
+
+    Raises what the rules raise, and `_Unsuited`.
+    """
+    if not path.unconstrained or leaf.extensions.shapes_policies or leaf.subject in path.names:
+        raise _Unsuited
+    check_first(leaf, at, path.policy)
+    issuer = path.certificates[0]
+    key = (leaf.sha256, issuer.spki)
+    if not memo.verified(key):
+        budget.spend_signature(issuer.key_cost)
+        signatures[key] = refusal = signature_refusal(leaf, issuer)
+        if refusal is not None:
+            raise refusal

@@ -12,17 +12,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
-from authz.pki.algorithms import verify_signature
 from authz.pki.budget import Budget
-from authz.pki.issuer_path import Assurance, IssuerPath, Origin, above
+from authz.pki.issuer_path import Assurance, IssuerPath, Origin, above, proofs_below
 from authz.pki.path_validator import (
     check_anchor,
     check_certificate,
-    check_dates,
+    check_first,
     check_issuer,
-    check_leaf,
     check_path,
     check_signed,
+    signature_refusal,
 )
 from authz.pki.pool import Pool
 from authz.pki.ranking import more_useful
@@ -130,7 +129,7 @@ class _Search:
     def run(self, leaf: Certificate) -> VerifiedPath:
         """The first path that is good throughout, else the most useful refusal."""
         try:
-            _check_first(leaf, self.at, self.policy)
+            check_first(leaf, self.at, self.policy)
         except Refused as refusal:
             raise _on_path(refusal, (leaf,)) from refusal
         found = self._climb((leaf,), 0)
@@ -182,7 +181,7 @@ class _Search:
             return
         if key not in self.signatures:
             self.budget.spend_signature(issuer.key_cost)
-            self.signatures[key] = _signature_refusal(certificate, issuer)
+            self.signatures[key] = signature_refusal(certificate, issuer)
         refusal = self.signatures[key]
         if refusal is not None:
             raise refusal
@@ -246,23 +245,6 @@ class _Search:
         if _is_final(refusal, path[0]):
             raise told from refusal
         self.failure = more_useful(self.failure, told)
-
-
-def _check_first(leaf: Certificate, at: datetime, policy: ValidationPolicy) -> None:
-    """The rules about a leaf that no issuer has a say in."""
-    leaf.subject, leaf.issuer  # noqa: B018 - what cannot be read is refused, whether a rule asks for it or not
-    check_certificate(leaf, at, policy)
-    check_leaf(leaf, policy)
-    check_signed(leaf, policy)
-
-
-def _signature_refusal(certificate: Certificate, issuer: Certificate) -> Refused | None:
-    try:
-        verify_signature(issuer.public_key, certificate.signed)
-    except Refused as refusal:
-        about = refusal.certificate or certificate.der
-        return Refused(refusal.reason, refusal.detail, certificate=about)
-    return None
 
 
 def _on_path(refusal: Refused, path: Sequence[Certificate]) -> Refused:
@@ -338,9 +320,9 @@ def verify_path(
     signatures: dict[SignatureKey, Refused | None] = {}
     path = None if key is None else trust.issuer_paths.get(key)
     if path is not None:
-        found = _known(leaf, path, trust, crls, at, policy, budget, lenient, signatures)
-        if found is not None:
-            return found
+        proofs = proofs_below(path, leaf, trust.memo, crls, at, policy, budget, lenient, signatures)
+        if proofs is not None:
+            return VerifiedPath(_SEAL, (leaf, *path.certificates), path.anchor, trust, proofs, path)
     bag = Pool(presented, leaf, trust, budget)
     search = _Search(bag, trust, at, policy, budget)
     search.above, search.signatures = key, signatures
@@ -356,80 +338,6 @@ def _above(leaf: Certificate, bag: Sequence[Certificate]) -> Above | None:
         return above(leaf, bag)
     except Refused:
         return None
-
-
-def _known(
-    leaf: Certificate,
-    path: IssuerPath,
-    trust: TrustStore,
-    crls: CrlStore | None,
-    at: datetime,
-    policy: ValidationPolicy,
-    budget: Budget,
-    lenient: Lenient | None,
-    signatures: dict[SignatureKey, Refused | None],
-) -> VerifiedPath | None:
-    """The proof by way of what is known to lie above the leaf; None as soon as anything else has to be looked at.
-
-    It is the proof the search would find: what speaks against the leaf, or may, is left to the search, which
-    tells why. A signature verified here is noted in `signatures`.
-    """
-    issuers = path.certificates
-    assurance = None if crls is None else crls.assurances.get(path)
-    proofs: tuple[NotRevoked, ...] | None = ()
-    if (
-        path.policy is not policy
-        or not path.begins <= at <= path.ends
-        or len(issuers) > budget.depth
-        or (crls is not None and assurance is None)
-    ):
-        return None
-    try:
-        budget.take_certificates(path.taken, len(leaf.der) + path.octets)
-        if leaf.below is path:
-            check_dates(leaf, at)
-        else:
-            _below(leaf, path, trust, at, budget, signatures)
-        if assurance is not None and crls is not None:
-            proofs = assurance.proofs_for(leaf, at, crls, policy.algorithms, lenient)
-    except (Refused, _Unsuited):
-        return None
-    if proofs is None:
-        return None
-    if leaf.below is not path:
-        key = (leaf.sha256, issuers[0].spki)
-        if not trust.memo.holds(leaf):
-            trust.memo.admit([leaf], [key] if key in signatures else [])
-        leaf.below = path
-    return VerifiedPath(_SEAL, (leaf, *issuers), path.anchor, trust, proofs, path)
-
-
-class _Unsuited(Exception):
-    """A leaf whose place below a known path is not for the short way to judge."""
-
-
-def _below(
-    leaf: Certificate,
-    path: IssuerPath,
-    trust: TrustStore,
-    at: datetime,
-    budget: Budget,
-    signatures: dict[SignatureKey, Refused | None],
-) -> None:
-    """The rules about a leaf below a known path, but for revocation.
-
-    Raises what the rules raise, and `_Unsuited`.
-    """
-    if not path.unconstrained or leaf.extensions.shapes_policies or leaf.subject in path.names:
-        raise _Unsuited
-    _check_first(leaf, at, path.policy)
-    issuer = path.certificates[0]
-    key = (leaf.sha256, issuer.spki)
-    if not trust.memo.verified(key):
-        budget.spend_signature(issuer.key_cost)
-        signatures[key] = refusal = _signature_refusal(leaf, issuer)
-        if refusal is not None:
-            raise refusal
 
 
 def _checker(
