@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from dialing import Dial, bearer, paused
+from dialing import Dial, bearer, paused, stopped
 from second_envoy import SecondEnvoy
 
 from authz.demo import Stage
@@ -33,51 +33,33 @@ def status(stage: Stage, dial: Dial) -> int:
     return dial(stage, "alice").get(headers=bearer(stage, "alice")).status
 
 
-def test_service_stopped_is_503_and_recovers(own_stage: Stage, dial: Dial) -> None:
+def test_service_stopped_is_503_and_recovers(restored_stage: Stage, dial: Dial) -> None:
     """Nobody passes while nobody decides; a new service takes the socket over."""
-    own_stage.service.stop()
-    assert status(own_stage, dial) == 503
-    assert own_stage.application.requests == 0
-    own_stage.service.start()
-    assert status(own_stage, dial) == 200
+    before = restored_stage.application.requests
+    with stopped(restored_stage):
+        assert status(restored_stage, dial) == 503
+        assert restored_stage.application.requests == before
+    assert status(restored_stage, dial) == 200
 
 
-def test_each_try_may_take_longer_than_the_service_lets_a_check_wait(own_stage: Stage, dial: Dial) -> None:
-    """Or a check that waits for a CRL at first sight were cut off; Envoy says what it gives, to whoever is asked."""
-    own_stage.service.stop()
-    asked: list[bytes] = []
-
-    class Asked(socketserver.StreamRequestHandler):
-        def handle(self) -> None:
-            asked.extend(iter(self.rfile.readline, b"\r\n"))
-            self.wfile.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-
-    own_stage.world.socket.unlink(missing_ok=True)
-    with socketserver.UnixStreamServer(str(own_stage.world.socket), Asked) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        assert status(own_stage, dial) == 403
-        server.shutdown()
-    (told,) = (line for line in asked if line.startswith(b"x-envoy-expected-rq-timeout-ms:"))
-    assert int(told.split(b":")[1]) > 1_000 * Limits().seconds
-
-
-def test_service_killed_leaves_a_socket_that_the_next_takes_over(own_stage: Stage, dial: Dial) -> None:
+def test_service_killed_leaves_a_socket_that_the_next_takes_over(restored_stage: Stage, dial: Dial) -> None:
     """A socket file nobody answers at is no obstacle."""
-    process = own_stage.service.process
+    process = restored_stage.service.process
     assert process is not None
     process.kill()
     process.wait()
-    assert own_stage.world.socket.exists()
-    assert status(own_stage, dial) == 503
-    own_stage.service.start()
-    assert status(own_stage, dial) == 200
+    with stopped(restored_stage):
+        assert restored_stage.world.socket.exists()
+        assert status(restored_stage, dial) == 503
+    assert status(restored_stage, dial) == 200
 
 
-def test_service_paused_is_503(own_stage: Stage, dial: Dial) -> None:
+def test_service_paused_is_503(restored_stage: Stage, dial: Dial) -> None:
     """A service that hangs is not waited for, and not guessed for."""
-    with paused(own_stage):
-        assert status(own_stage, dial) == 503
-        assert own_stage.application.requests == 0
+    before = restored_stage.application.requests
+    with paused(restored_stage):
+        assert status(restored_stage, dial) == 503
+        assert restored_stage.application.requests == before
 
 
 ANSWERS = {
@@ -90,6 +72,8 @@ ANSWERS = {
     "drips": b"HTTP/1.1 200 OK\r\n",
 }
 
+FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
 
 class Ailing(socketserver.ThreadingUnixStreamServer):
     """Stands where the service should, and answers every question with `answer`; None and an open end never end."""
@@ -101,6 +85,7 @@ class Ailing(socketserver.ThreadingUnixStreamServer):
     def __init__(self, path: Path) -> None:
         super().__init__(str(path), _Ailing)
         self.gone = threading.Event()
+        self.asked: list[bytes] = []
 
 
 class _Ailing(socketserver.StreamRequestHandler):
@@ -109,6 +94,7 @@ class _Ailing(socketserver.StreamRequestHandler):
         assert isinstance(server, Ailing)
         asked = list(iter(self.rfile.readline, b"\r\n"))
         if asked and server.answer is not None:
+            server.asked = asked
             self.wfile.write(server.answer)
         if server.answer is None or server.open_end:
             server.gone.wait(30)
@@ -146,15 +132,29 @@ def test_service_that_allows_is_believed_there(stage: Stage, ailing: tuple[Secon
     assert ask(proxy.port, context, HOST, bearer(stage, "alice")).status == 200
 
 
-def test_directory_gone_is_503_and_recovers(own_stage: Stage, dial: Dial) -> None:
+def test_each_try_may_take_longer_than_the_service_lets_a_check_wait(
+    stage: Stage, ailing: tuple[SecondEnvoy, Ailing]
+) -> None:
+    """Or a check that waits for a CRL at first sight were cut off; Envoy says what it gives, to whoever is asked."""
+    proxy, server = ailing
+    server.answer, server.open_end = FORBIDDEN, False
+    context = client_context(stage.world.folder / "roots.pem", stage.world.folder / "alice.pem")
+    assert ask(proxy.port, context, HOST, bearer(stage, "alice")).status == 403
+    (told,) = (line for line in server.asked if line.startswith(b"x-envoy-expected-rq-timeout-ms:"))
+    assert int(told.split(b":")[1]) > 1_000 * Limits().seconds
+
+
+def test_directory_gone_is_503_and_recovers(restored_stage: Stage, dial: Dial) -> None:
     """A directory that cannot be confirmed for two seconds decides nothing, until it is back."""
-    file = own_stage.world.folder / "authz.db"
+    file = restored_stage.world.folder / "authz.db"
     hidden = file.with_suffix(".away")
-    assert status(own_stage, dial) == 200
+    assert status(restored_stage, dial) == 200
     file.rename(hidden)
-    wait_for(own_stage, dial, 503)
-    hidden.rename(file)
-    wait_for(own_stage, dial, 200)
+    try:
+        wait_for(restored_stage, dial, 503)
+    finally:
+        hidden.rename(file)
+    wait_for(restored_stage, dial, 200)
 
 
 def wait_for(stage: Stage, dial: Dial, expected: int) -> None:
