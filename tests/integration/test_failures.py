@@ -72,11 +72,16 @@ ANSWERS = {
     "drips": b"HTTP/1.1 200 OK\r\n",
 }
 
+ALLOWED = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+UNDECIDED = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class Ailing(socketserver.ThreadingUnixStreamServer):
-    """Stands where the service should, and answers every question with `answer`; None and an open end never end."""
+    """Stands where the service should, and answers with what is left in `before`, then with `answer`.
+
+    None and an open end never end.
+    """
 
     daemon_threads = True
     answer: bytes | None = b""
@@ -86,6 +91,7 @@ class Ailing(socketserver.ThreadingUnixStreamServer):
         super().__init__(str(path), _Ailing)
         self.gone = threading.Event()
         self.asked: list[bytes] = []
+        self.before: list[bytes] = []
 
 
 class _Ailing(socketserver.StreamRequestHandler):
@@ -95,7 +101,7 @@ class _Ailing(socketserver.StreamRequestHandler):
         asked = list(iter(self.rfile.readline, b"\r\n"))
         if asked and server.answer is not None:
             server.asked = asked
-            self.wfile.write(server.answer)
+            self.wfile.write(server.before.pop() if server.before else server.answer)
         if server.answer is None or server.open_end:
             server.gone.wait(30)
 
@@ -127,9 +133,23 @@ def test_service_that_crashes_within_a_check_is_503(stage: Stage, ailing: tuple[
 def test_service_that_allows_is_believed_there(stage: Stage, ailing: tuple[SecondEnvoy, Ailing]) -> None:
     """The refusals above are of what it says, and of nothing else."""
     proxy, server = ailing
-    server.answer, server.open_end = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", False
+    server.answer, server.open_end = ALLOWED, False
     context = client_context(stage.world.folder / "roots.pem", stage.world.folder / "alice.pem")
     assert ask(proxy.port, context, HOST, bearer(stage, "alice")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"), [([UNDECIDED] * 3, 200), ([UNDECIDED] * 4, 503), ([FORBIDDEN], 403), ([], 200)]
+)
+def test_check_that_was_not_decided_is_asked_again_and_a_refusal_is_not(
+    stage: Stage, ailing: tuple[SecondEnvoy, Ailing], first: list[bytes], expected: int
+) -> None:
+    """A worker that has just started may not get to its rows in time, where another has them."""
+    proxy, server = ailing
+    server.answer, server.open_end, server.before = ALLOWED, False, list(first)
+    context = client_context(stage.world.folder / "roots.pem", stage.world.folder / "alice.pem")
+    assert ask(proxy.port, context, HOST, bearer(stage, "alice")).status == expected
+    assert server.before == []
 
 
 def test_each_try_may_take_longer_than_the_service_lets_a_check_wait(
