@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_world import authz
 from dialing import Dial, bearer
 
 from authz.demo import Stage
@@ -204,8 +206,11 @@ FETCHED = dict.fromkeys(("issuer", "number", "entries", "this_update", "next_upd
 
 def asked(stage: Stage, *arguments: str) -> Any:
     """What the operator's command prints, with the configuration of the service that runs."""
-    command = [*stage.service.command[:-1], *arguments, "--json"]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, cwd=stage.world.folder).stdout)
+    settings = str(stage.world.folder / "authz.toml")
+    with contextlib.chdir(stage.world.folder):
+        done = authz("--config", settings, *arguments, "--json")
+    assert done.code == 0, done.err
+    return done.data
 
 
 def wait_for(stage: Stage, words: str) -> None:
