@@ -20,7 +20,6 @@ from authz.demo import Stage
 from authz.demo.client import Connection, client_context
 from authz.demo.mint import HOST
 from authz.demo.processes import envoy_binary, running
-from authz.directory import Store
 from authz.errors import ConfigError
 
 MODELS = Path(__file__).parents[1] / "manifest_models"
@@ -116,7 +115,7 @@ def models() -> Path:
 
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """The demonstration's world, running; tests that change it use `restored_stage` or one of their own."""
+    """The demonstration's world, running; tests that change it use `restored_stage`."""
     yield from _running(tmp_path_factory.mktemp("stage"))
 
 
@@ -130,12 +129,6 @@ def restored_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def request_level_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The same world behind an Envoy that refuses no certificate."""
     yield from _running(tmp_path_factory.mktemp("request-level"), request_level=True)
-
-
-@pytest.fixture
-def own_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """A world of one test's own."""
-    yield from _running(tmp_path_factory.mktemp("own"))
 
 
 def _running(folder: Path, *, request_level: bool = False) -> Iterator[Stage]:
@@ -163,11 +156,3 @@ def dial() -> Iterator[Callable[..., Connection]]:
     yield connect
     for connection in opened:
         connection.close()
-
-
-@pytest.fixture
-def store(own_stage: Stage) -> Iterator[Store]:
-    """The directory of the test's own stage, as the operator's command opens it."""
-    opened = Store(own_stage.world.database)
-    yield opened
-    opened.close()

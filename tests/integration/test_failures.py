@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import socketserver
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_world import authz
 from cryptography.hazmat.primitives.serialization import Encoding
 from dialing import Dial, bearer, paused, stopped
 from second_envoy import SecondEnvoy
@@ -111,7 +112,7 @@ def ailing(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     """An Envoy that asks somebody else than the service."""
     folder = tmp_path_factory.mktemp("ailing")
     with Ailing(folder / "authz.sock") as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         proxy = SecondEnvoy(stage, folder, socket=folder / "authz.sock")
         with running(proxy):
             yield proxy, server
@@ -218,28 +219,32 @@ def test_cleartext_is_no_way_in(stage: Stage) -> None:
         assert b"HTTP" not in plain.recv(65536)
 
 
-def test_anchors_exported_again_are_taken_by_the_running_proxy(own_stage: Stage, dial: Dial, store: Store) -> None:
+@contextlib.contextmanager
+def trusted(stage: Stage, name: str) -> Iterator[None]:
+    """A further anchor, which everybody has, is added and exported, and taken back in the end."""
+    anchor = Certificate.parse(stage.world.authorities[name].certificate.public_bytes(Encoding.DER))
+    export = ("anchor", "export", "--sds", str(stage.world.folder / "client-ca.yaml"))
+    with contextlib.closing(Store(stage.world.database)) as store, pytest.MonkeyPatch.context() as patched:
+        patched.setenv("AUTHZ_DATABASE", stage.world.database)
+        store.add_anchors(None, [anchor])
+        assert authz(*export).code == 0
+        yield
+        store.remove_anchor(None, anchor.sha256)
+        assert authz(*export).code == 0
+
+
+def test_anchors_exported_again_are_taken_by_the_running_proxy(restored_stage: Stage, dial: Dial) -> None:
     """A foreign root added and exported: the handshake succeeds without a restart, and the service decides."""
+    headers = bearer(restored_stage, "olga")
     with pytest.raises(OSError, match=r"alert|EOF|reset"):
-        dial(own_stage, "foreign").get(headers=bearer(own_stage, "olga"))
-    foreign = Certificate.parse(own_stage.world.authorities["foreign"].certificate.public_bytes(Encoding.DER))
-    store.add_anchors(None, [foreign])
-    command = [
-        sys.executable,
-        "-m",
-        "authz",
-        "anchor",
-        "export",
-        "--sds",
-        str(own_stage.world.folder / "client-ca.yaml"),
-    ]
-    subprocess.run(command, env={**os.environ, "AUTHZ_DATABASE": own_stage.world.database}, check=True)
-    for _ in range(2_000):
-        try:
-            answer = dial(own_stage, "foreign").get(headers=bearer(own_stage, "olga"))
-        except OSError:
-            continue
-        assert answer.status == 403
-        assert own_stage.reason(answer) == Reason.REVOCATION_UNKNOWN
-        return
-    pytest.fail("the new anchors are never taken")
+        dial(restored_stage, "foreign").get(headers=headers)
+    with trusted(restored_stage, "foreign"):
+        for _ in range(2_000):
+            try:
+                answer = dial(restored_stage, "foreign").get(headers=headers)
+            except OSError:
+                continue
+            assert answer.status == 403
+            assert restored_stage.reason(answer) == Reason.REVOCATION_UNKNOWN
+            return
+        pytest.fail("the new anchors are never taken")

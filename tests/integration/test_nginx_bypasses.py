@@ -111,7 +111,7 @@ class Recorder(socketserver.ThreadingUnixStreamServer):
 
     def start(self) -> None:
         """Answer in a thread."""
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
         """Stop answering."""

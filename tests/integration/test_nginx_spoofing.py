@@ -300,7 +300,7 @@ class _Redirecting(BaseHTTPRequestHandler):
 def redirecting() -> Iterator[int]:
     """The port of such an application."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Redirecting)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     yield server.server_address[1]
     server.shutdown()
     server.server_close()
