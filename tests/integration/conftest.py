@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -148,8 +147,6 @@ def dial() -> Iterator[Callable[..., Connection]]:
         path = None if certificate is None else folder / f"{certificate}.pem"
         context = options.pop("context", None) or client_context(folder / "roots.pem", path)
         connection = Connection(stage.proxy.port, context, HOST, **options)  # type: ignore[arg-type]
-        # Or the first request waits 40 ms for the proxy's acknowledgement of the handshake's last flight.
-        connection.tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         opened.append(connection)
         return connection
 
