@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
@@ -131,9 +130,8 @@ class Certificate:
     def let_go(self) -> None:
         """Let go of what takes several times the room of what was read from it, and can be made anew."""
         self._parsed = None
-        for name in ("_layout", "signed"):
-            with suppress(AttributeError):
-                delattr(self, name)
+        _drop(self, "_layout")
+        _drop(self, "signed")
 
     @_late
     def subject(self) -> Name:
@@ -287,6 +285,13 @@ _NEEDED: Final = [
         "self_issued",
     )
 ]  # fmt: skip
+
+
+def _drop(certificate: Certificate, name: str) -> None:
+    try:
+        delattr(certificate, name)
+    except AttributeError:  # it was not read
+        return
 
 
 def _layout(data: bytes) -> Layout:
