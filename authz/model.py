@@ -109,7 +109,7 @@ class Registration:
         return RegistrationState.ACTIVE
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class PresentedChain:
     """What the proxy handed over: the leaf whose key it saw proven, and a bag of other certificates (DER).
 
@@ -122,7 +122,7 @@ class PresentedChain:
     sha256: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sha256", hashlib.sha256(self.leaf).digest())
+        self.sha256 = hashlib.sha256(self.leaf).digest()
 
 
 class CertificateForm(StrEnum):

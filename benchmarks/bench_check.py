@@ -70,8 +70,6 @@ def microseconds(action: Callable[[], object], times: int) -> float:
 def core() -> None:
     """A known chain of three, and leaves never seen before, beside the verification they cannot do without."""
     view = standard_view()
-    view.loaded_crls = view.crls(None)  # type: ignore[attr-defined, arg-type]
-    view.crls = lambda _organization: view.loaded_crls  # type: ignore[attr-defined, method-assign, assignment]
     known = request(ALICE, CA)
     key, signature, body = CA.key.public_key(), ALICE.certificate.signature, ALICE.certificate.tbs_certificate_bytes
     algorithm = ec.ECDSA(hashes.SHA256())
@@ -104,8 +102,6 @@ class _Held:
     """A directory that has everything at hand."""
 
     def __init__(self, view: MemoryView) -> None:
-        held = view.crls(None)  # type: ignore[arg-type]
-        view.crls = lambda _organization: held  # type: ignore[method-assign, assignment]
         self._view = view
 
     def view(self) -> MemoryView:

@@ -29,7 +29,9 @@ _serials = itertools.count(0x1000)
 
 
 def new_key(kind: str = "p256") -> PrivateKey:
-    """A fresh private key: p256, p384, p521, rsa2048, rsa1024, rsa4096, ed25519 or ed448."""
+    """A fresh private key: p256, p384, p521, rsa2048, rsa1024, rsa4096, ed25519, ed448, or rsa8192 (one)."""
+    if kind == "rsa8192":
+        return _rsa8192()
     if kind.startswith("rsa"):
         return rsa.generate_private_key(65537, int(kind[3:]))
     if kind == "ed25519":
@@ -37,6 +39,31 @@ def new_key(kind: str = "p256") -> PrivateKey:
     if kind == "ed448":
         return ed448.Ed448PrivateKey.generate()
     return ec.generate_private_key({"p256": ec.SECP256R1, "p384": ec.SECP384R1, "p521": ec.SECP521R1}[kind]())
+
+
+def _rsa8192() -> rsa.RSAPrivateKey:
+    """The product of two published primes: to find two of 4,096 bits takes ten seconds, and now and then a minute."""
+    # In units of 2^-4096: pi by Machin's formula, e by its series.
+    one = 1 << 4096
+    pi = 4 * (4 * _arctangent_of_inverse(5, one) - _arctangent_of_inverse(239, one))
+    euler = sum(
+        itertools.takewhile(bool, itertools.accumulate(itertools.count(1), lambda left, n: left // n, initial=one))
+    )
+    # RFC 3526 section 5, and RFC 7919 appendix A.3.
+    base = (1 << 4096) - (1 << 4032) - 1
+    p = base + (((pi >> 130) + 240_904) << 64)
+    q = base + (((euler >> 130) + 5_736_041) << 64)
+    d = pow(65537, -1, (p - 1) * (q - 1))
+    public = rsa.RSAPublicNumbers(65537, p * q)
+    numbers = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), public)
+    return numbers.private_key(unsafe_skip_rsa_key_validation=True)
+
+
+def _arctangent_of_inverse(number: int, one: int) -> int:
+    """The arctangent of 1/number, in units of 1/one."""
+    powers = itertools.accumulate(itertools.repeat(number * number), lambda left, by: left // by, initial=one // number)
+    terms = enumerate(itertools.takewhile(bool, powers))
+    return sum((-1) ** at * (power // (2 * at + 1)) for at, power in terms)
 
 
 def name(text: str | x509.Name) -> x509.Name:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -12,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from command_world import Run, authz
 from generate_docs import PAGES, ROOT, with_reasons
 from pki_factory import Authority, chain_pem
 from world import ALICE, CA, CrlStates, Says, decide, request
@@ -55,7 +55,15 @@ def test_links_lead_somewhere(page: str) -> None:
             assert ((ROOT / page).parent / target).exists(), target
 
 
-def test_readme_session_works(tmp_path: Path) -> None:
+@pytest.fixture
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """What an operator types, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUTHZ_DATABASE", "sqlite:///authz.db")
+    return authz
+
+
+def test_readme_session_works(typed: Run, tmp_path: Path) -> None:
     """Every `authz` line of the session, in order, on files as an operator has them."""
     now = datetime.now(UTC)
     life = {"not_before": now - timedelta(days=1), "not_after": now + timedelta(days=30)}
@@ -71,13 +79,11 @@ def test_readme_session_works(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     (tmp_path / "root.crl").write_bytes(root.crl(**fresh))
     (tmp_path / "issuing-ca.crl").write_bytes(issuing.crl(**fresh))
-    environment = {**os.environ, "AUTHZ_DATABASE": "sqlite:///authz.db"}
     lines = re.findall(r"^\$ authz (.+)$", README, re.MULTILINE)
     assert len(lines) == 9
     for line in lines:
-        command = [sys.executable, "-m", "authz", *shlex.split(line)]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, line + done.stderr
+        done = typed(*shlex.split(line))
+        assert done.code == 0, line + done.err
     assert (tmp_path / "client-ca.yaml").exists()
 
 
@@ -104,7 +110,7 @@ def test_every_form_of_a_certificate_header_is_documented() -> None:
     assert set(re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE)) - {"form"} == {str(one) for one in READABLE}
 
 
-def test_nginx_page_says_what_the_operator_types(tmp_path: Path) -> None:
+def test_nginx_page_says_what_the_operator_types(typed: Run, tmp_path: Path) -> None:
     """The `authz` lines of docs/nginx.md, on a directory that has the organization."""
     page = (ROOT / "docs" / "nginx.md").read_text(encoding="utf-8").replace("/etc/nginx/tls/", "")
     (tmp_path / "roots.pem").write_text(Authority.root().pem)
@@ -112,14 +118,12 @@ def test_nginx_page_says_what_the_operator_types(tmp_path: Path) -> None:
     lines += re.findall(r"^\$ authz (.+)$", page, re.MULTILINE)
     assert len(lines) == 4
     for line in lines:
-        command = [sys.executable, "-m", "authz", *shlex.split(line)]
-        environment = {**os.environ, "AUTHZ_DATABASE": "sqlite:///authz.db"}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, line + done.stderr
+        done = typed(*shlex.split(line))
+        assert done.code == 0, line + done.err
     assert (tmp_path / "client-ca.pem").read_text().startswith("-----BEGIN CERTIFICATE-----")
 
 
-def test_mesh_page_says_what_the_operator_types(tmp_path: Path) -> None:
+def test_mesh_page_says_what_the_operator_types(typed: Run, tmp_path: Path) -> None:
     """The `authz` lines that docs/mesh.md has run in a pod, and the files that the others name are there."""
     page = (ROOT / "docs" / "mesh.md").read_text(encoding="utf-8")
     for path in re.findall(r"kubectl apply -f (\S+)", page):
@@ -128,18 +132,18 @@ def test_mesh_page_says_what_the_operator_types(tmp_path: Path) -> None:
     life = {"not_before": now - timedelta(days=1), "not_after": now + timedelta(days=30)}
     root = Authority.root(**life)
     (tmp_path / "acme-roots.pem").write_text(root.pem)
-    environment = {**os.environ, "AUTHZ_DATABASE": "sqlite:///authz.db"}
     lines = re.findall(r"^\$ kubectl .* exec (?:-i )?deploy/authz -- authz (.+)$", page, re.MULTILINE)
     assert len(lines) == 5
     for line in lines:
-        words = re.split(" [<>] ", line.replace("/etc/authz/anchors/", ""))[0]
-        text = chain_pem(root.leaf("alice", **life)) if " < " in line else ""
-        command = [sys.executable, "-m", "authz", *shlex.split(words)]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, input=text, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, line + done.stderr
-    assert done.stdout == root.pem  # what " > ca.crt" takes
+        words = shlex.split(re.split(" [<>] ", line.replace("/etc/authz/anchors/", ""))[0])
+        if " < " in line:
+            text = chain_pem(root.leaf("alice", **life))
+            command = [sys.executable, "-m", "authz", *words]
+            subprocess.run(command, check=True, capture_output=True, input=text, text=True)
+        else:
+            done = typed(*words)
+            assert done.code == 0, line + done.err
+    assert done.out == root.pem  # what " > ca.crt" takes
 
 
 def test_metrics_of_the_documentation_are_the_ones_exported() -> None:

@@ -192,6 +192,7 @@ def view_of(enforcement: str, certificate: str, registration: str, scope: str, o
     return view
 
 
+@cache
 def leaf_of(certificate: str) -> bytes:
     """The SHA-256 of the leaf shown; of alice's, where none is."""
     return (CHAINS[certificate] or (ALICE,))[0].sha256

@@ -72,6 +72,7 @@ class MemoryView:
     def __post_init__(self) -> None:
         self.memo = HeaderMemo()
         self.stores: dict[int, TrustStore] = {}
+        self.held: dict[tuple[bytes, ...], CrlStore] = {}
 
     def _load(self, key: object) -> None:
         if key in self.missing:
@@ -103,8 +104,10 @@ class MemoryView:
         return self.stores[organization.id]
 
     def crls(self, organization: Organization) -> CrlStore:
-        """See the protocol."""
-        return CrlStore(map(Crl, self.crl_ders))
+        """See the protocol; a store for each set of CRLs, so that what is remembered with one counts."""
+        if self.crl_ders not in self.held:
+            self.held = {self.crl_ders: CrlStore(map(Crl, self.crl_ders))}
+        return self.held[self.crl_ders]
 
     def lenient(self, organization: Organization) -> Lenient | None:
         """See the protocol."""

@@ -63,7 +63,8 @@ class Application:
 
     def start(self) -> None:
         """Answer in a thread."""
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        # Half a second, the default, is how long a stop would wait.
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
         """Stop answering."""

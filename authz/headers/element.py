@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
@@ -17,14 +18,19 @@ MAX_ELEMENTS: Final = 16
 """More proxies in a row than anybody runs; the caller decides how many are right."""
 
 
+_SHA256: Final = re.compile(rb"[0-9a-f]{64}")
+
+
 def presented(
     leaf: bytes | None, chain: Sequence[bytes], rules: HeaderRules, *, digest: bytes | None = None
 ) -> PresentedChain:
-    """The presented chain of a stated leaf and chain (DER), checked against the stated SHA-256 (32 octets).
+    """The presented chain of a stated leaf and chain (DER), checked against the stated SHA-256 (in hexadecimal).
 
     The proxy writes the leaf first into the chain as well; without a leaf of its own the chain's first is it.
     Raises `Refused`: header_without_certificate, header_malformed, header_hash_mismatch, too_many_certificates.
     """
+    if digest is not None and not _SHA256.fullmatch(digest):
+        raise Refused(Reason.HEADER_MALFORMED, "a hash that is not a SHA-256 in lower-case hexadecimal")
     if leaf is None:
         if not chain:
             raise Refused(Reason.HEADER_WITHOUT_CERTIFICATE, "neither a certificate nor a chain")
@@ -32,19 +38,8 @@ def presented(
     elif chain and chain[0] != leaf:
         raise Refused(Reason.HEADER_MALFORMED, "the chain does not begin with the certificate beside it")
     found = PresentedChain(leaf, tuple(dict.fromkeys(der for der in chain if der != leaf)))
-    if digest is not None and found.sha256 != digest:
+    if digest is not None and found.sha256.hex().encode("ascii") != digest:
         raise Refused(Reason.HEADER_HASH_MISMATCH, "the hash is not the certificate's")
     if len(found.others) >= rules.max_certificates:
         raise Refused(Reason.TOO_MANY_CERTIFICATES, f"{len(found.others) + 1}, {rules.max_certificates} are the limit")
     return found
-
-
-def stated_digest(text: bytes) -> bytes:
-    """The 32 octets of a SHA-256 in lower-case hexadecimal. Raises `Refused` (header_malformed)."""
-    try:
-        digest = bytes.fromhex(text.decode("ascii"))
-    except ValueError as error:
-        raise Refused(Reason.HEADER_MALFORMED, f"hash: {error}") from error
-    if digest.hex().encode("ascii") != text or len(digest) != 32:
-        raise Refused(Reason.HEADER_MALFORMED, "a hash that is not a SHA-256 in lower-case hexadecimal")
-    return digest

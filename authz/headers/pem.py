@@ -6,7 +6,7 @@ Proxies write it themselves, so every departure is somebody else's writing.
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from authz.errors import Refused
@@ -19,6 +19,10 @@ _MAX_LINE: Final = 76
 
 # What Envoy and nginx escape in PEM, and nothing else: a per cent sign that is left over is not theirs.
 _PERCENT: Final = ((b"%0A", b"\n"), (b"%2B", b"+"), (b"%2F", b"/"), (b"%3D", b"="), (b"%20", b" "))
+
+
+_ESCAPED_BEGIN: Final = b"-----BEGIN%20CERTIFICATE-----%0A"
+_ESCAPED_END: Final = b"-----END%20CERTIFICATE-----%0A"
 
 
 def certificates(pem: bytes) -> tuple[bytes, ...]:
@@ -41,6 +45,28 @@ def certificates(pem: bytes) -> tuple[bytes, ...]:
     if not found:
         raise Refused(Reason.HEADER_MALFORMED, "PEM without a certificate")
     return tuple(found)
+
+
+def escaped_certificates(text: bytes) -> tuple[bytes, ...]:
+    """What `certificates` reads in `unescape(text)`, found sooner in what Envoy writes. Raises `Refused`."""
+    found = []
+    at = 0 if b"\n" not in text else len(text)
+    while at < len(text):
+        start = at + len(_ESCAPED_BEGIN)
+        stop = text.find(_ESCAPED_END, start)
+        if stop < 0 or not text.startswith(_ESCAPED_BEGIN, at):
+            break
+        *lines, rest = text[start:stop].split(b"%0A")
+        if rest or not all(lines) or max(map(len, lines), default=0) > _MAX_LINE:
+            break
+        # Unescaped before the lines are joined: what stands at the end of one and at the start of another is no escape.
+        body = b"\n".join(lines).replace(b"%2B", b"+").replace(b"%2F", b"/").replace(b"%3D", b"=")
+        found.append(decode_base64(body.replace(b"\n", b"")))
+        at = stop + len(_ESCAPED_END)
+    else:
+        if found:
+            return tuple(found)
+    return certificates(unescape(text))
 
 
 def write(ders: Iterable[bytes]) -> bytes:
@@ -71,7 +97,11 @@ def escape(pem: bytes) -> bytes:
 
 def single(pem: bytes) -> bytes:
     """The DER of PEM that holds exactly one certificate. Raises `Refused` (header_malformed)."""
-    found = certificates(pem)
+    return only(certificates(pem))
+
+
+def only(found: Sequence[bytes]) -> bytes:
+    """The one certificate there is. Raises `Refused` (header_malformed)."""
     if len(found) != 1:
         raise Refused(Reason.HEADER_MALFORMED, f"{len(found)} certificates where one belongs")
     return found[0]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
 from authz.headers import pem
-from authz.headers.element import MAX_ELEMENTS, presented, stated_digest
+from authz.headers.element import MAX_ELEMENTS, presented
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -49,10 +49,13 @@ class Element:
 
     def only(self, key: str) -> bytes | None:
         """The value of a key that may stand once, or None. Raises `Refused` (header_ambiguous) for a second one."""
-        values = [value for found, value in self.pairs if found == key]
-        if len(values) > 1:
-            raise Refused(Reason.HEADER_AMBIGUOUS, f"{key} stands {len(values)} times in one element")
-        return values[0] if values else None
+        only = None
+        for found, value in self.pairs:
+            if found == key:
+                if only is not None:
+                    raise Refused(Reason.HEADER_AMBIGUOUS, f"{key} stands more than once in one element")
+                only = value
+        return only
 
 
 def parse(value: bytes) -> tuple[Element, ...]:
@@ -135,10 +138,10 @@ def decode(value: bytes, rules: HeaderRules) -> tuple[PresentedChain, ...]:
 
 def _decode(element: Element, rules: HeaderRules) -> PresentedChain:
     digest, leaf, chain = element.only("Hash"), element.only("Cert"), element.only("Chain")
-    others = () if chain is None else pem.certificates(pem.unescape(chain))
+    others = () if chain is None else pem.escaped_certificates(chain)
     first = None
     if leaf is not None:
         # Envoy repeats the leaf at the head of the chain: what was decoded there need not be decoded here.
         repeated = chain is not None and chain.startswith(leaf) and leaf != b""
-        first = others[0] if repeated else pem.single(pem.unescape(leaf))
-    return presented(first, others, rules, digest=None if digest is None else stated_digest(digest))
+        first = others[0] if repeated else pem.only(pem.escaped_certificates(leaf))
+    return presented(first, others, rules, digest=digest)

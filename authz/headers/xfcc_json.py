@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from authz.errors import Refused
 from authz.headers import pem
-from authz.headers.element import MAX_ELEMENTS, presented, stated_digest
+from authz.headers.element import MAX_ELEMENTS, presented
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _decode(element: dict[str, Any], rules: HeaderRules) -> PresentedChain:
         # Envoy repeats the leaf at the head of the chain: what was decoded there need not be decoded here.
         repeated = bool(others) and element["chain"][0] == element["cert"]
         leaf = others[0] if repeated else pem.single(_octets(element["cert"]))
-    return presented(leaf, others, rules, digest=None if digest is None else stated_digest(_octets(digest)))
+    return presented(leaf, others, rules, digest=None if digest is None else _octets(digest))
 
 
 def _octets(text: str) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
@@ -104,15 +103,15 @@ class Certificate:
             parsed = x509.load_der_x509_certificate(der)
         except PARSE_ERRORS as error:
             raise Refused(Reason.CERTIFICATE_MALFORMED, str(error), certificate=der) from error
-        found = cls(der, parsed, issuers)
-        if issuers:
-            found._read_ahead()
-        return found
+        return cls(der, parsed, issuers)
 
-    def _read_ahead(self) -> None:
-        """Read at once what every path needs, if the issuer is known; what cannot be read is told when asked for."""
+    def read_ahead(self) -> None:
+        """Read at once what every path needs of a leaf, if its extensions are known, which keeps it cheap.
+
+        What cannot be read is told when it is asked for.
+        """
         try:
-            if self._layout.issuer in self._issuers:
+            if self._layout.issuer in self._issuers and self.extensions.recalled:
                 for one in _NEEDED:
                     setattr(self, one.name, one.read(self))
         except (Refused, *PARSE_ERRORS):
@@ -131,9 +130,8 @@ class Certificate:
     def let_go(self) -> None:
         """Let go of what takes several times the room of what was read from it, and can be made anew."""
         self._parsed = None
-        for name in ("_layout", "signed"):
-            with suppress(AttributeError):
-                delattr(self, name)
+        _drop(self, "_layout")
+        _drop(self, "signed")
 
     @_late
     def subject(self) -> Name:
@@ -283,10 +281,17 @@ class Certificate:
 _NEEDED: Final = [
     vars(Certificate)[name]
     for name in (
-        "issuer", "subject", "extensions", "key", "signed", "signature_algorithm", "serial", "not_before", "not_after",
+        "issuer", "subject", "key", "signed", "signature_algorithm", "serial", "not_before", "not_after",
         "self_issued",
     )
 ]  # fmt: skip
+
+
+def _drop(certificate: Certificate, name: str) -> None:
+    try:
+        delattr(certificate, name)
+    except AttributeError:  # it was not read
+        return
 
 
 def _layout(data: bytes) -> Layout:
@@ -295,14 +300,11 @@ def _layout(data: bytes) -> Layout:
     The library would serialize them anew; the bytes that were signed are the ones meant. Raises
     `ValueError` when the algorithm inside differs from the one outside (section 4.1.1.2).
     """
-    start = asn1.content(data, 0)
-    end = asn1.after(data, start)
+    start, end, signature = asn1.row(data, asn1.content(data, 0), 2)
     at = asn1.content(data, start)
     v3 = data[at : at + 5] == b"\xa0\x03\x02\x01\x02"
-    if data[at] == 0xA0:  # version [0], absent in version 1
-        at = asn1.after(data, at)
-    serial, algorithm, issuer, validity, subject, key, rest = asn1.row(data, at, 6)
-    signature = asn1.after(data, end)
+    # The version [0] in front is absent in version 1.
+    *_, serial, algorithm, issuer, validity, subject, key, rest = asn1.row(data, at, 7 if data[at] == 0xA0 else 6)
     if data[algorithm:issuer] != data[end:signature]:
         raise ValueError("the signature algorithms inside and outside differ")
     return Layout(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -37,6 +38,10 @@ MAX_POINT_NAMES: Final = 200
 """Names in all distribution points of one certificate, each of which costs a look-up: those in use have one to four."""
 
 
+MAX_REMEMBERED: Final = 1_024
+"""Octets of the names in a certificate's distribution points, about which something is remembered; 100 are usual."""
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """A distribution point as section 6.3.3 works with it: its names, the issuers of its CRLs, its reasons as bits."""
@@ -47,9 +52,17 @@ class Point:
 
 
 class Points(tuple[Point, ...]):  # noqa: SLOT001 - what has a length of its own cannot have slots
-    """The points of a certificate: a key to what is remembered about them, so that its hash is computed once."""
+    """The points of a certificate: a key to what is remembered about them, so that its hash is computed once.
+
+    `small` is whether anything may be: a hostile CA states as many as it likes.
+    """
 
     _hash: int
+
+    @cached_property
+    def small(self) -> bool:
+        """Whether the names are no longer than `MAX_REMEMBERED` together."""
+        return sum(_size(name) for one in self for name in (*one.names, *one.crl_issuers)) <= MAX_REMEMBERED
 
     def __hash__(self) -> int:
         try:
@@ -57,6 +70,10 @@ class Points(tuple[Point, ...]):  # noqa: SLOT001 - what has a length of its own
         except AttributeError:
             self._hash = super().__hash__()
             return self._hash
+
+
+def _size(name: object) -> int:
+    return len(name) if isinstance(name, bytes) else len(repr(name))
 
 
 def points_of(stated: Iterable[x509.DistributionPoint], issuer: Name) -> Points:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from authz.errors import Refused
+from authz.pki.path_validator import check_dates, check_first, signature_refusal
 from authz.pki.revocation import NotRevoked, heard
 
 if TYPE_CHECKING:
@@ -18,10 +20,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from authz.pki.algorithms import AlgorithmRules
+    from authz.pki.budget import Budget
     from authz.pki.certificate import Certificate
     from authz.pki.crl_plan import Voice
     from authz.pki.crl_store import CrlStore
     from authz.pki.leniency import Lenient
+    from authz.pki.memo import Memo, SignatureKey
     from authz.pki.trust_store import TrustAnchor
     from authz.pki.validation_policy import ValidationPolicy
 
@@ -29,10 +33,7 @@ MAX_ISSUER_PATHS: Final = 256
 """Paths remembered with one set of anchors: issuers times the bags that clients send with them, which are few."""
 
 MAX_BAG_OCTETS: Final = 16_384
-"""Octets of a bag whose path is remembered, for its certificates are part of the key: 4 MB in all."""
-
-MAX_SCOPES: Final = 256
-"""Sets of distribution points, remembered with one path: a CA that partitions its CRLs has tens."""
+"""Octets of a key, of which the bag's certificates are a part: 4 MB in all."""
 
 Above = tuple[object, ...]
 """What a search above a leaf depends on: the issuer's name, its key identifier, the bag in its order (DER)."""
@@ -105,11 +106,14 @@ class IssuerPaths:
         """The path above such a leaf, if one is known."""
         return self._paths.get(key)
 
-    def learn(self, key: Above, path: IssuerPath) -> None:
-        """Remember a path by which a leaf was good, and before which the search had nothing to try."""
+    def learn(self, key: Above, path: IssuerPath) -> bool:
+        """Remember a path that a leaf was good by, before which the search had nothing to try; False if too large."""
+        if sum(len(one) for one in key if isinstance(one, bytes)) > MAX_BAG_OCTETS:
+            return False
         self._paths[key] = path
         if len(self._paths) > MAX_ISSUER_PATHS:
             del self._paths[next(iter(self._paths))]
+        return True
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -162,7 +166,79 @@ class Assurance:
         return (heard(leaf, voices, at, store, algorithms, lenient), *self._proofs)
 
     def learn(self, leaf: Certificate, voices: tuple[Voice, ...]) -> None:
-        """Remember which CRLs speak for leaves with these distribution points."""
+        """Remember which CRLs speak for leaves with these distribution points; `CrlStore.assure` bounds how many."""
         self._voices[leaf.crl_points, leaf.extensions.ca] = voices
-        if len(self._voices) > MAX_SCOPES:
-            del self._voices[next(iter(self._voices))]
+
+
+def proofs_below(
+    path: IssuerPath,
+    leaf: Certificate,
+    memo: Memo,
+    crls: CrlStore | None,
+    at: datetime,
+    policy: ValidationPolicy,
+    budget: Budget,
+    lenient: Lenient | None,
+    signatures: dict[SignatureKey, Refused | None],
+) -> tuple[NotRevoked, ...] | None:
+    """The proofs of revocation for `leaf` and all above it, where `path` lies above; none without `crls`.
+
+    None as soon as anything speaks against the leaf, or may: that is left to the search, which tells why. What
+    is given is what the search would find. A signature verified here is noted in `signatures`.
+    """
+    issuers = path.certificates
+    assurance = None if crls is None else crls.assurances.get(path)
+    proofs: tuple[NotRevoked, ...] | None = ()
+    if (
+        path.policy is not policy
+        or not path.begins <= at <= path.ends
+        or len(issuers) > budget.depth
+        or (crls is not None and assurance is None)
+    ):
+        return None
+    try:
+        budget.take_certificates(path.taken, len(leaf.der) + path.octets)
+        if leaf.below is path:
+            check_dates(leaf, at)
+        else:
+            _below(leaf, path, memo, at, budget, signatures)
+        if assurance is not None and crls is not None:
+            proofs = assurance.proofs_for(leaf, at, crls, policy.algorithms, lenient)
+    except (Refused, _Unsuited):
+        return None
+    if proofs is None:
+        return None
+    if leaf.below is not path:
+        key = (leaf.sha256, issuers[0].spki)
+        if not memo.holds(leaf):
+            memo.admit([leaf], [key] if key in signatures else [])
+        leaf.below = path
+    return proofs
+
+
+class _Unsuited(Exception):
+    """A leaf whose place below a known path is not for the short way to judge."""
+
+
+def _below(
+    leaf: Certificate,
+    path: IssuerPath,
+    memo: Memo,
+    at: datetime,
+    budget: Budget,
+    signatures: dict[SignatureKey, Refused | None],
+) -> None:
+    """The rules about a leaf below a known path, but for revocation.
+
+    Raises what the rules raise, and `_Unsuited`.
+    """
+    if not path.unconstrained or leaf.extensions.shapes_policies or leaf.subject in path.names:
+        raise _Unsuited
+    check_first(leaf, at, path.policy)
+    issuer = path.certificates[0]
+    key = (leaf.sha256, issuer.spki)
+    if not memo.verified(key):
+        budget.spend_signature(issuer.key_cost)
+        signatures[key] = refusal = signature_refusal(leaf, issuer)
+        if refusal is not None:
+            raise refusal

@@ -21,20 +21,20 @@ _NAMES: Final = bytes.fromhex("0603551d11")
 _PLAIN_NAMES: Final = frozenset({0x81, 0x82, 0x86})
 """rfc822Name, dNSName and URI, all of them IA5String (RFC 5280 section 4.2.1.6)."""
 
-MAX_LISTS: Final = 64
+MAX_LISTS: Final = 16
 """Lists remembered for one issuer: as many kinds of certificates as a CA has profiles."""
 
-
 MAX_OCTETS: Final = 2_048
-"""Octets of a list that is remembered: four times what lists in use have."""
+"""Octets of a field that is recalled: four times what those in use have."""
 
 
 def shared_part(field: bytes) -> bytes | None:
     """The octets of all extensions but the two, in DER that a strict parser accepted as an extensions field.
 
-    None where there is no such field, or where one of the two is there twice, critical, or in another form.
+    None where there is no such field, or a large one, or where one of the two is there twice, critical, or in
+    another form.
     """
-    if field[:1] != b"\xa3":
+    if field[:1] != b"\xa3" or len(field) > MAX_OCTETS:
         return None
     at, end = der.content(field, der.content(field, 0)), len(field)
     shared = []
@@ -86,8 +86,10 @@ def recalled(field: bytes, known: Mapping[bytes, Extensions]) -> Extensions | No
 def learn(field: bytes, said: Extensions, known: dict[bytes, Extensions]) -> None:
     """Remember what the field of a certificate on a verified path was found to say."""
     shared = shared_part(field)
-    if shared is None or len(shared) > MAX_OCTETS or len(known) >= MAX_LISTS:
+    if shared is None:
         return
     like = known[shared] = Extensions()
     vars(like).update(vars(said))
     like.recalled, like.names, like.subject_key_id = True, (), None
+    if len(known) > MAX_LISTS:
+        del known[next(iter(known))]

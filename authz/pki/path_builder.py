@@ -12,18 +12,18 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
-from authz.pki.algorithms import verify_signature
 from authz.pki.budget import Budget
-from authz.pki.issuer_path import MAX_BAG_OCTETS, Assurance, IssuerPath, Origin, above
+from authz.pki.issuer_path import Assurance, IssuerPath, Origin, above, proofs_below
 from authz.pki.path_validator import (
     check_anchor,
     check_certificate,
-    check_dates,
+    check_first,
     check_issuer,
-    check_leaf,
     check_path,
     check_signed,
+    signature_refusal,
 )
+from authz.pki.pool import Pool
 from authz.pki.ranking import more_useful
 from authz.pki.revocation import NotRevoked, RevocationChecker
 from authz.pki.trust_store import TrustAnchor, TrustStore
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from authz.pki.issuer_path import Above
     from authz.pki.leniency import Indulgence, Lenient
     from authz.pki.memo import SignatureKey
-    from authz.pki.names import Name
     from authz.pki.trust_store import Candidate
 
 
@@ -96,41 +95,6 @@ class VerifiedPath:
         return found
 
 
-class Pool:
-    """The untrusted certificates of one search, by subject: what was presented, without duplicates and what is known.
-
-    One that cannot be read is a stranger like any other; `unreadable` is kept to be told if nothing
-    better is. Raises `Refused` (too_many_certificates).
-    """
-
-    __slots__ = ("_by_subject", "_trust", "octets", "taken", "unreadable")
-
-    def __init__(self, presented: Iterable[Certificate], leaf: Certificate, trust: TrustStore, budget: Budget) -> None:
-        self._trust = trust
-        self._by_subject: dict[Name, list[Candidate]] = {}
-        self.unreadable: Refused | None = None
-        known = trust.known
-        new = {one.der: one for one in presented if one.der not in known}
-        new.pop(leaf.der, None)
-        self.taken, self.octets = len(new), sum(map(len, new))
-        budget.take_certificates(self.taken, len(leaf.der) + self.octets)
-        for one in new.values():
-            try:
-                self._by_subject.setdefault(one.subject, []).append((one, None))
-            except Refused as refusal:
-                self.unreadable = self.unreadable or refusal
-
-    def named(self, subject: Name) -> Sequence[Candidate]:
-        """Everything of that name: anchors, known intermediates, presented ones."""
-        presented = self._by_subject.get(subject)
-        known = self._trust.named(subject)
-        return [*known, *presented] if known and presented else presented or known
-
-    def certificates(self, subject: Name) -> list[Certificate]:
-        """The same, whatever they are."""
-        return [one for one, _ in self.named(subject)]
-
-
 class _Search:
     """One search: everything it needs, nothing that outlives it.
 
@@ -165,7 +129,7 @@ class _Search:
     def run(self, leaf: Certificate) -> VerifiedPath:
         """The first path that is good throughout, else the most useful refusal."""
         try:
-            _check_first(leaf, self.at, self.policy)
+            check_first(leaf, self.at, self.policy)
         except Refused as refusal:
             raise _on_path(refusal, (leaf,)) from refusal
         found = self._climb((leaf,), 0)
@@ -217,7 +181,7 @@ class _Search:
             return
         if key not in self.signatures:
             self.budget.spend_signature(issuer.key_cost)
-            self.signatures[key] = _signature_refusal(certificate, issuer)
+            self.signatures[key] = signature_refusal(certificate, issuer)
         refusal = self.signatures[key]
         if refusal is not None:
             raise refusal
@@ -230,7 +194,7 @@ class _Search:
         if self.revocation is not None:
             proofs = self.revocation.check(certificates, anchor)
         self._remember(certificates)
-        if self.above is not None and self.straight and self.pool.octets <= MAX_BAG_OCTETS:
+        if self.above is not None and self.straight:
             self._teach(self.above, certificates, anchor, proofs)
         return VerifiedPath(_SEAL, certificates, anchor, self.trust, proofs)
 
@@ -250,7 +214,8 @@ class _Search:
         path = paths.get(key)
         if path is None or path.policy is not self.policy:
             path = IssuerPath(certificates[1:], anchor, self.policy, self.pool.taken, self.pool.octets)
-            paths.learn(key, path)
+            if not paths.learn(key, path):
+                return
         checker = self.revocation
         # Who is not on the path may speak today and not tomorrow: that takes a search.
         if checker is None or checker.beside:
@@ -259,7 +224,7 @@ class _Search:
         assurance = checker.crls.assurances.get(path)
         if assurance is None or not assurance.holds(self.at):
             assurance = Assurance.of(path, proofs[1:], [voice for plan in cas for voice in plan.voices], self.at)
-        if assurance is not None:
+        if assurance is not None and certificates[0].crl_points.small:
             assurance.learn(certificates[0], leafs.voices)
             checker.crls.assure(path, assurance)
 
@@ -280,23 +245,6 @@ class _Search:
         if _is_final(refusal, path[0]):
             raise told from refusal
         self.failure = more_useful(self.failure, told)
-
-
-def _check_first(leaf: Certificate, at: datetime, policy: ValidationPolicy) -> None:
-    """The rules about a leaf that no issuer has a say in."""
-    leaf.subject, leaf.issuer  # noqa: B018 - what cannot be read is refused, whether a rule asks for it or not
-    check_certificate(leaf, at, policy)
-    check_leaf(leaf, policy)
-    check_signed(leaf, policy)
-
-
-def _signature_refusal(certificate: Certificate, issuer: Certificate) -> Refused | None:
-    try:
-        verify_signature(issuer.public_key, certificate.signed)
-    except Refused as refusal:
-        about = refusal.certificate or certificate.der
-        return Refused(refusal.reason, refusal.detail, certificate=about)
-    return None
 
 
 def _on_path(refusal: Refused, path: Sequence[Certificate]) -> Refused:
@@ -372,9 +320,9 @@ def verify_path(
     signatures: dict[SignatureKey, Refused | None] = {}
     path = None if key is None else trust.issuer_paths.get(key)
     if path is not None:
-        found = _known(leaf, path, trust, crls, at, policy, budget, lenient, signatures)
-        if found is not None:
-            return found
+        proofs = proofs_below(path, leaf, trust.memo, crls, at, policy, budget, lenient, signatures)
+        if proofs is not None:
+            return VerifiedPath(_SEAL, (leaf, *path.certificates), path.anchor, trust, proofs, path)
     bag = Pool(presented, leaf, trust, budget)
     search = _Search(bag, trust, at, policy, budget)
     search.above, search.signatures = key, signatures
@@ -384,84 +332,12 @@ def verify_path(
 
 
 def _above(leaf: Certificate, bag: Sequence[Certificate]) -> Above | None:
+    if leaf.below is None:
+        leaf.read_ahead()
     try:
         return above(leaf, bag)
     except Refused:
         return None
-
-
-def _known(
-    leaf: Certificate,
-    path: IssuerPath,
-    trust: TrustStore,
-    crls: CrlStore | None,
-    at: datetime,
-    policy: ValidationPolicy,
-    budget: Budget,
-    lenient: Lenient | None,
-    signatures: dict[SignatureKey, Refused | None],
-) -> VerifiedPath | None:
-    """The proof by way of what is known to lie above the leaf; None as soon as anything else has to be looked at.
-
-    It is the proof the search would find: what speaks against the leaf, or may, is left to the search, which
-    tells why. A signature verified here is noted in `signatures`.
-    """
-    issuers = path.certificates
-    assurance = None if crls is None else crls.assurances.get(path)
-    proofs: tuple[NotRevoked, ...] | None = ()
-    if (
-        path.policy is not policy
-        or not path.begins <= at <= path.ends
-        or len(issuers) > budget.depth
-        or (crls is not None and assurance is None)
-    ):
-        return None
-    try:
-        budget.take_certificates(path.taken, len(leaf.der) + path.octets)
-        if leaf.below is path:
-            check_dates(leaf, at)
-        else:
-            _below(leaf, path, trust, at, budget, signatures)
-        if assurance is not None and crls is not None:
-            proofs = assurance.proofs_for(leaf, at, crls, policy.algorithms, lenient)
-    except (Refused, _Unsuited):
-        return None
-    if proofs is None:
-        return None
-    if leaf.below is not path:
-        key = (leaf.sha256, issuers[0].spki)
-        if key in signatures:
-            trust.memo.admit([leaf], [key])
-        leaf.below = path
-    return VerifiedPath(_SEAL, (leaf, *issuers), path.anchor, trust, proofs, path)
-
-
-class _Unsuited(Exception):
-    """A leaf whose place below a known path is not for the short way to judge."""
-
-
-def _below(
-    leaf: Certificate,
-    path: IssuerPath,
-    trust: TrustStore,
-    at: datetime,
-    budget: Budget,
-    signatures: dict[SignatureKey, Refused | None],
-) -> None:
-    """The rules about a leaf below a known path, but for revocation.
-
-    Raises what the rules raise, and `_Unsuited`.
-    """
-    if not path.unconstrained or leaf.extensions.shapes_policies or leaf.subject in path.names:
-        raise _Unsuited
-    _check_first(leaf, at, path.policy)
-    issuer = path.certificates[0]
-    key = (leaf.sha256, issuer.spki)
-    if not trust.memo.verified(key):
-        budget.spend_signature(issuer.key_cost)
-        signatures[key] = refusal = _signature_refusal(leaf, issuer)
-        if refusal is not None:
-            raise refusal
 
 
 def _checker(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
-from authz.pki.algorithms import DEFAULT_ALGORITHMS
+from authz.pki.algorithms import DEFAULT_ALGORITHMS, verify_signature
 from authz.pki.general_names import comparable_names
 from authz.pki.name_constraints import NameConstraints
 from authz.pki.policies import check_policies
@@ -98,6 +98,14 @@ def check_leaf(leaf: Certificate, policy: ValidationPolicy) -> None:
         raise _refusal(Reason.KEY_USAGE_NOT_ALLOWED, f"the leaf's key is not for {', '.join(policy.key_usage)}", leaf)
 
 
+def check_first(leaf: Certificate, at: datetime, policy: ValidationPolicy) -> None:
+    """The rules about a leaf that no issuer has a say in."""
+    leaf.subject, leaf.issuer  # noqa: B018 - what cannot be read is refused, whether a rule asks for it or not
+    check_certificate(leaf, at, policy)
+    check_leaf(leaf, policy)
+    check_signed(leaf, policy)
+
+
 def check_issuer(issuer: Certificate, cas_below: int, policy: ValidationPolicy) -> None:
     """What a certificate must allow to issue another, with `cas_below` CAs below it that are not self-issued.
 
@@ -171,6 +179,16 @@ def _gather(certificate: Certificate, constraints: NameConstraints) -> None:
     """6.1.4 (g)."""
     if certificate.extensions.constrains_names:
         constraints.add(certificate.permitted, certificate.excluded)
+
+
+def signature_refusal(certificate: Certificate, issuer: Certificate) -> Refused | None:
+    """6.1.3 (a) (1): why the signature of a certificate does not verify under its issuer's key; None if it does."""
+    try:
+        verify_signature(issuer.public_key, certificate.signed)
+    except Refused as refusal:
+        about = refusal.certificate or certificate.der
+        return Refused(refusal.reason, refusal.detail, certificate=about)
+    return None
 
 
 def _refusal(reason: Reason, detail: str, certificate: Certificate) -> Refused:

@@ -127,7 +127,7 @@ class RevocationChecker:
         plan = None if self._proving else self.crls.plans.get(identity)
         if plan is None:
             plan = plan_of(link, self.crls, self._signers, self._budget)
-            if not self._proving:
+            if not self._proving and certificate.crl_points.small:
                 self.crls.remember(identity, plan)
         return plan
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from pki_factory import Authority
+
+from authz.cli import main
 
 NOW = datetime.now(UTC)
 LIFE = {"not_before": NOW - timedelta(days=1), "not_after": NOW + timedelta(days=30)}
@@ -34,6 +40,21 @@ class Done:
 
 
 Run = Callable[..., Done]
+
+
+def authz(*arguments: str) -> Done:
+    """What `authz ARGUMENTS…` does, but for the process."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patched.setattr(sys, "argv", ["authz", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    texts = [one.buffer.getvalue().decode() for one in (out, err)]  # type: ignore[attr-defined]
+    return Done(int(ended.value.code or 0), *texts)
 
 
 def write(name: str, content: str | bytes) -> str:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,10 +85,14 @@ class ComposeStage:
 
     def signal(self, name: str) -> None:
         """A signal to every process of every instance; the first is reached from outside alone."""
-        for one in INSTANCES:
+
+        def tell(one: str) -> None:
             self.compose("kill", "--signal", name, one)
             # The first ignores what comes from its own container; the one that is asked to tell is spared.
             self.python(one, f"import os, signal; os.kill(-1, signal.{name})", check=False)
+
+        with ThreadPoolExecutor(len(INSTANCES)) as at_once:
+            list(at_once.map(tell, INSTANCES))
 
     def headers(self, user: str | None, kind: str = "") -> list[tuple[str, str]]:
         """The user's token, as the minted file has it."""

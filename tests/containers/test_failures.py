@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -35,9 +36,11 @@ def allowed(stage: ComposeStage) -> bool:
 
 def down(stage: ComposeStage) -> None:
     """Both proxies answer that nobody decides, to whoever would be allowed and to whoever would not."""
-    with stage.nobody_reaches_the_application():
-        for front in FRONTS:
-            assert [stage.status(front, one) for one in ("alice", "bob", None)] == [front.down] * 3
+    # At once: of a service that hangs each proxy waits for as long as it may.
+    asked = [(front, one) for front in FRONTS for one in ("alice", "bob", None)]
+    with stage.nobody_reaches_the_application(), ThreadPoolExecutor(len(asked)) as clients:
+        answers = list(clients.map(lambda one: stage.status(*one), asked))
+    assert answers == [front.down for front, _ in asked]
 
 
 def test_killed(containers: ComposeStage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
@@ -114,3 +115,39 @@ def test_lines_of_up_to_76_characters_are_read() -> None:
     for one in odd:
         with pytest.raises(Refused):
             pem.certificates(begin + one + end)
+
+
+ESCAPED = pem.escape(PEM)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2_000),
+            st.sampled_from([b"", b"%", b"%0A", b"%2B", b"2B", b"%0A%0A", b"+", b"\n", b" ", b"=", b"A"]),
+        ),
+        max_size=3,
+    ),
+    st.booleans(),
+)
+def test_escaped_pem_is_read_as_it_is_once_unescaped(changes: list[tuple[int, bytes]], twice: bool) -> None:
+    """Whatever is put into it."""
+    text = ESCAPED * (1 + twice)
+    for at, more in changes:
+        cut = at % len(text)
+        text = text[:cut] + more + text[cut + (more == b"") :]
+
+    def read(reader: Callable[[bytes], tuple[bytes, ...]]) -> tuple[bytes, ...] | None:
+        try:
+            return reader(text)
+        except Refused:
+            return None
+
+    assert read(pem.escaped_certificates) == read(lambda escaped: pem.certificates(pem.unescape(escaped)))
+
+
+def test_escape_that_two_lines_make_together_is_none() -> None:
+    """A per cent sign at the end of a line, and its digits at the start of the next."""
+    at = ESCAPED.index(b"%0A", 40)
+    with pytest.raises(Refused):
+        pem.escaped_certificates(ESCAPED[:at] + b"%" + b"%0A" + b"2B" + ESCAPED[at + 3 :])

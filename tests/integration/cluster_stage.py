@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import mesh_translation as made
 import yaml
@@ -60,7 +62,19 @@ def proxy_headers(section: str) -> Mapping[str, Any]:
 
 
 class ClusterStage(Stage):
-    """The service and the application, with the certificates of the cluster; a subclass puts Envoys in front."""
+    """The service and the application, with the certificates of the cluster; a subclass puts Envoys in front.
+
+    Its `front` makes them, and `envoys` are they, in the order in which they are started.
+    """
+
+    front: Callable[..., None]
+    envoys: tuple[Placed, ...]
+
+    def beside(self, *what: Any, **options: Any) -> Self:
+        """The same world, service and application behind other Envoys."""
+        made = copy.copy(self)
+        made.front(*what, **options)
+        return made
 
     def __init__(self, folder: Path, settings: str) -> None:
         self.world = World(folder).build()
@@ -104,8 +118,7 @@ class ClusterStage(Stage):
 
     def envoy(self, name: str, config: made.Config, port: int) -> Placed:
         """An Envoy with these settings."""
-        folder = self.world.folder / name
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.world.folder))
         return Placed(folder, yaml.safe_dump(config), port)
 
 
@@ -115,11 +128,13 @@ class GatewayStage(ClusterStage):
     `changes` are made to its `manager` and its `checks`, and to the `name` that it verifies of the service.
     """
 
-    def __init__(
-        self, folder: Path, gateway: str, *, own: str = "gateway", changes: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, gateway: str) -> None:
         super().__init__(folder, the("ConfigMap", "kubernetes", "authz-settings")["data"]["authz.toml"])
         self.certificate("stranger", "stranger.proxies.example.test")
+        self.front(gateway)
+
+    def front(self, gateway: str, *, own: str = "gateway", changes: Mapping[str, Any] | None = None) -> None:
+        """See the class."""
         manager, checks, removed, (sni, name) = GATEWAYS[gateway]()
         made.merge(manager, (changes or {}).get("manager", {}))
         checks |= (changes or {}).get("checks", {})
@@ -130,30 +145,38 @@ class GatewayStage(ClusterStage):
         ]
         port = free_port()
         self.proxy = self.envoy("edge", made.proxy(port, self.edge(), manager, checks, removed, clusters), port)
+        self.envoys = (self.proxy,)
 
 
 class OwnSidecarStage(ClusterStage):
     """Istio's gateway, and a sidecar before the service itself; `headers` are the sidecar's `proxyHeaders`."""
 
+    section = "With a sidecar of its own"
+
     def __init__(self, folder: Path, headers: Mapping[str, Any], *, renamed: bool = True) -> None:
-        section = "With a sidecar of its own"
-        settings = documented(section, "toml")
+        settings = documented(self.section, "toml")
         plain = 'certificate = {form = "xfcc", header = "x-authz-client-cert"}\n'
         super().__init__(folder, settings if renamed else placed(settings, {plain: ""}))
         self.certificate("workload-gateway", GATEWAY_ACCOUNT, issuer=self.mesh)
         own = self.mesh.leaf("own", extensions=[(san(SERVICE_NAME), False), SERVER_USE], **LIFE)
         write(self.files, "workload-authz", own)
+        self.renamed = renamed
+        self.front(headers)
+
+    def front(self, headers: Mapping[str, Any]) -> None:
+        """See the class."""
         ports = [free_port(), free_port()]
         transport = made.downstream(made.common_tls(self.files, "workload-authz", "mesh-ca"), required=True)
         clusters = [made.upstream("next", self.service_port)]
         sidecar = made.proxy(ports[1], transport, made.sidecar_manager(headers), None, [], clusters)
         tls = made.common_tls(self.files, "workload-gateway", "mesh-ca", name=SERVICE_NAME)
         clusters = [made.upstream("authz", ports[1], tls, SERVICE_NAME), made.upstream("next", self.application.port)]
-        changes = yaml.safe_load(documented(section, "yaml", 1)) if renamed else {}
+        changes = yaml.safe_load(documented(self.section, "yaml", 1)) if self.renamed else {}
         manager, checks = made.istio_manager(filtered=False), made.istio_checks(changes)
         gateway = made.proxy(ports[0], self.edge(), manager, checks, made.istio_removed(), clusters)
         self.sidecar = self.envoy("sidecar", sidecar, ports[1])
         self.proxy = self.envoy("edge", gateway, ports[0])
+        self.envoys = (self.sidecar, self.proxy)
 
 
 class ChainStage(ClusterStage):
@@ -165,6 +188,10 @@ class ChainStage(ClusterStage):
         self.certificate("workload-gateway", GATEWAY_ACCOUNT, issuer=self.mesh)
         own = self.mesh.leaf("own", extensions=[(san("orders.shop.svc.cluster.local"), False), SERVER_USE], **LIFE)
         write(self.files, "workload-orders", own)
+        self.front(headers)
+
+    def front(self, headers: Mapping[str, Any]) -> None:
+        """See the class."""
         ports = [free_port(), free_port()]
         sni, name = made.istio_names("shop")
         tls = made.common_tls(self.files, "orders", "proxies-ca", name=name)
@@ -183,3 +210,4 @@ class ChainStage(ClusterStage):
         )
         self.sidecar = self.envoy("sidecar", sidecar, ports[1])
         self.proxy = self.envoy("edge", gateway, ports[0])
+        self.envoys = (self.sidecar, self.proxy)

@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 from crew import WORKERS
 from needs import need
-from nginx_stage import NginxStage, nginx_binary
+from nginx_stage import Beside, NginxStage, nginx_binary
 
 from authz.demo import Stage
 from authz.demo.client import Connection, client_context
 from authz.demo.mint import HOST
 from authz.demo.processes import envoy_binary, running
-from authz.directory import Store
 from authz.errors import ConfigError
 
 MODELS = Path(__file__).parents[1] / "manifest_models"
@@ -56,24 +55,31 @@ def nginx() -> str:
 
 @pytest.fixture(scope="session")
 def nginx_stage(nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NginxStage]:
-    """The demonstration's world behind nginx; tests that change it use a stage of their own."""
+    """The demonstration's world behind nginx; tests that change it use `restored_nginx_stage`."""
     made = NginxStage(tmp_path_factory.mktemp("nginx"))
     with running(made.application, made.service, made.nginx):
         yield made
 
 
+@pytest.fixture(scope="session")
+def restored_nginx_stage(nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NginxStage]:
+    """Another such world, for tests that change it and put it right again."""
+    made = NginxStage(tmp_path_factory.mktemp("restored-nginx"))
+    with running(made.application, made.service, made.nginx):
+        yield made
+
+
 @pytest.fixture
-def own_nginx_stage(nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., NginxStage]]:
-    """Makes a world of one test's own behind nginx: `own_nginx_stage()`, or with changes to its configuration."""
+def beside() -> Iterator[Beside]:
+    """Starts another nginx before a stage's service, with changes to its configuration: `beside(stage, changes)`."""
     with contextlib.ExitStack() as stack:
 
-        def make(changes: dict[str, str] | None = None, *, envoy: bool = False) -> NginxStage:
-            made = NginxStage(tmp_path_factory.mktemp("own-nginx"), changes)
-            more = (made.envoy,) if envoy else ()
-            stack.enter_context(running(made.application, made.service, made.nginx, *more))
+        def start(stage: NginxStage, changes: dict[str, str]) -> NginxStage:
+            made = stage.beside(changes)
+            stack.enter_context(running(made.nginx))
             return made
 
-        yield make
+        yield start
 
 
 @pytest.fixture(scope="session")
@@ -108,20 +114,20 @@ def models() -> Path:
 
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """The demonstration's world, running; tests that change it use a stage of their own."""
+    """The demonstration's world, running; tests that change it use `restored_stage`."""
     yield from _running(tmp_path_factory.mktemp("stage"))
+
+
+@pytest.fixture(scope="session")
+def restored_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Another such world, for tests that change it and put it right again."""
+    yield from _running(tmp_path_factory.mktemp("restored"))
 
 
 @pytest.fixture(scope="session")
 def request_level_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The same world behind an Envoy that refuses no certificate."""
     yield from _running(tmp_path_factory.mktemp("request-level"), request_level=True)
-
-
-@pytest.fixture
-def own_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """A world of one test's own."""
-    yield from _running(tmp_path_factory.mktemp("own"))
 
 
 def _running(folder: Path, *, request_level: bool = False) -> Iterator[Stage]:
@@ -147,11 +153,3 @@ def dial() -> Iterator[Callable[..., Connection]]:
     yield connect
     for connection in opened:
         connection.close()
-
-
-@pytest.fixture
-def store(own_stage: Stage) -> Iterator[Store]:
-    """The directory of the test's own stage, as the operator's command opens it."""
-    opened = Store(own_stage.world.database)
-    yield opened
-    opened.close()

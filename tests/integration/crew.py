@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import socket
 import threading
@@ -45,6 +46,12 @@ def until(true: Callable[[], bool]) -> None:
 def events(stage: Stage, name: str) -> int:
     """How often the service logged an event."""
     return sum(f'"event":"{name}"' in line for line in list(stage.service.log))
+
+
+def reasons(stage: Stage) -> Counter[str]:
+    """How often the service refused for which reason: of a 503 the proxy says nothing."""
+    lines = [json.loads(line) for line in list(stage.service.log) if '"outcome":"deny"' in line]
+    return Counter(line["reason"] for line in lines)
 
 
 def metric(stage: Stage, name: str) -> dict[str, float]:
@@ -92,7 +99,7 @@ class Steady:
                 answer = connection.get(headers=bearer(self._stage, "alice"))
                 came: int | str = answer.status
                 if came != right:
-                    # Why, for whoever reads the failure: nothing, if the proxy gave up by itself.
+                    # Why, for whoever reads the failure: nothing, if Envoy did not hand the answer on; see `reasons`.
                     came = f"{came} {self._stage.reason(answer)}"
             except OSError as error:
                 came = type(error).__name__

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import re
+import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -86,9 +89,22 @@ class MeshStage(Stage):
         places |= {"[[listener]]\n": f"[[listener]]\n{listener}\n"}
         settings = f'database = "{self.world.database}"\n' + placed(documented("toml"), places)
         self.service = Service(folder, settings + f'[ops]\naddress = "127.0.0.1:{free_port()}"\n')
-        self.sidecar = self._sidecar(dict(at_sidecar or {}))
-        self.proxy = self.gateway = self._gateway(dict(at_gateway or {}))
         self._tokens = {}
+        self.workload("sidecar", SIDECAR, "localhost")
+        self.workload("gateway", GATEWAY)
+        self._front(at_gateway or {}, at_sidecar or {})
+
+    def _front(self, at_gateway: Mapping[str, str], at_sidecar: Mapping[str, str]) -> None:
+        self.sidecar = self._sidecar(at_sidecar)
+        self.proxy = self.gateway = self._gateway(at_gateway)
+
+    def beside(
+        self, *, at_gateway: Mapping[str, str] | None = None, at_sidecar: Mapping[str, str] | None = None
+    ) -> Self:
+        """The same world, service and application behind two other Envoys."""
+        made = copy.copy(self)
+        made._front(at_gateway or {}, at_sidecar or {})
+        return made
 
     def workload(self, name: str, *names: str | x509.GeneralName, issuer: Authority | None = None) -> Path:
         """The chain file of somebody in the mesh, who may be client and server."""
@@ -104,14 +120,14 @@ class MeshStage(Stage):
         return write(self.world.folder, name, ca.leaf(name, extensions=extensions, **life()), ca)
 
     def _machine(self, name: str, files: Mapping[str, Path]) -> Path:
-        folder = self.world.folder / f"{name}-machine"
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-machine-", dir=self.world.folder))
         for file, source in files.items():
             (folder / file).write_bytes(source.read_bytes())
         return folder
 
     def _sidecar(self, changes: Mapping[str, str]) -> Placed:
-        own, base = self.workload("sidecar", SIDECAR, "localhost"), self.world.folder
+        base = self.world.folder
+        own = base / "sidecar.pem"
         files = {"server.pem": own, "server.key": own.with_suffix(".key")}
         files |= {one: base / one for one in ("mesh-ca.pem", "jwks.json")}
         folder, port = self._machine("sidecar", files), free_port()
@@ -127,7 +143,8 @@ class MeshStage(Stage):
         return Placed(folder, placed(shipped("envoy.yaml").read_text(encoding="utf-8"), places), port)
 
     def _gateway(self, changes: Mapping[str, str]) -> Placed:
-        own, base = self.workload("gateway", GATEWAY), self.world.folder
+        base = self.world.folder
+        own = base / "gateway.pem"
         files = {"gateway.pem": own, "gateway.key": own.with_suffix(".key")}
         files |= {one: base / one for one in ("mesh-ca.pem", "server.pem", "server.key", "client-ca.yaml")}
         folder, port = self._machine("gateway", files), free_port()

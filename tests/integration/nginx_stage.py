@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import pwd
 import re
@@ -10,9 +11,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -60,19 +64,26 @@ def nginx_socket(world: World) -> Path:
 
 
 class Nginx:
-    """nginx with `deploy/nginx.conf`; `changes` are made to it besides, for tests of what must not be changed."""
+    """nginx with `deploy/nginx.conf`; `changes` are made to it besides, for tests of what must not be changed.
 
-    def __init__(self, world: World, *, application: int, changes: dict[str, str] | None = None) -> None:
-        self._folder = world.folder
+    Its configuration and its logs are in `folder`, a folder within the world's, or the world's itself.
+    """
+
+    def __init__(
+        self, world: World, *, application: int, changes: dict[str, str] | None = None, folder: Path | None = None
+    ) -> None:
+        self._world, self._folder = world.folder, folder or world.folder
         self.port, self.ordinary_port = free_port(), free_port()
-        self.config = world.folder / "nginx.conf"
-        # Two roots, as `authz anchor export` writes those of two organizations.
-        roots = [world.authorities[one].certificate.public_bytes(Encoding.PEM) for one in ("root", "twin root")]
-        (world.folder / "client-ca.pem").write_bytes(b"".join(roots))
+        self.config = self._folder / "nginx.conf"
+        bundle = world.folder / "client-ca.pem"
+        if not bundle.exists():
+            # Two roots, as `authz anchor export` writes those of two organizations.
+            roots = [world.authorities[one].certificate.public_bytes(Encoding.PEM) for one in ("root", "twin root")]
+            bundle.write_bytes(b"".join(roots))
         places = {
             "user www-data;": f"user {pwd.getpwuid(os.getuid()).pw_name};",
-            "/run/nginx.pid": str(world.folder / "nginx.pid"),
-            "/var/log/nginx/": f"{world.folder}/nginx-",
+            "/run/nginx.pid": str(self._folder / "nginx.pid"),
+            "/var/log/nginx/": f"{self._folder}/nginx-",
             "/run/authz/nginx.sock": str(nginx_socket(world)),
             "listen 8443": f"listen 127.0.0.1:{self.port}",
             "listen 8444": f"listen 127.0.0.1:{self.ordinary_port}",
@@ -138,18 +149,31 @@ class NginxStage(Stage):
 
     kind = Nginx
 
-    def __init__(self, folder: Path, changes: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.world = World(folder).build()
         self.application = Application()
         self.service = Service(folder, documented_settings(self.world))
-        self.proxy = self.nginx = self.kind(self.world, application=self.application.port, changes=changes)
+        self.proxy = self.nginx = self.kind(self.world, application=self.application.port)
         self.envoy = Envoy(folder, self.world.socket, application=self.application.port)
         self._tokens = {}
+
+    def beside(self, changes: dict[str, str]) -> Self:
+        """The same world and service behind another nginx, with changes to its configuration."""
+        made = copy.copy(self)
+        folder = Path(tempfile.mkdtemp(prefix="nginx-", dir=self.world.folder))
+        made.proxy = made.nginx = self.kind(
+            self.world, application=self.application.port, changes=changes, folder=folder
+        )
+        return made
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """The rows, as they must come out behind nginx."""
         return tuple(map(at_nginx, ROWS))
+
+
+Beside = Callable[[NginxStage, dict[str, str]], NginxStage]
+"""`beside(stage, changes)`: another nginx before a stage's service."""
 
 
 def at_nginx(row: Row) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_world import authz
 from dialing import Dial, bearer
 
 from authz.demo import Stage
@@ -54,7 +56,7 @@ class Publisher:
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/ca.crl"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
         """Answer nobody any more."""
@@ -65,6 +67,7 @@ class Publisher:
 @contextmanager
 def published(folder: Path, more: str = "", *, ceiling: str = f"{INTERVAL}s") -> Iterator[tuple[Stage, Publisher]]:
     """A stage whose service fetches the issuing CA's CRL; the address is allowed, since loopback is not."""
+    folder.mkdir(exist_ok=True)
     publisher = Publisher(b"")
     crl = f'networks = ["127.0.0.0/8"]\nfloor = "{INTERVAL}s"\nceiling = "{ceiling}"\nahead = "0s"\n'
     stage = Stage(folder, settings=f'\n[crl]\nurls = ["{publisher.url}"]\n{crl}{more}\n')
@@ -118,7 +121,9 @@ def test_open_http_2_connection_is_refused_within_the_bound_once_its_certificate
     allowed = [datetime.fromisoformat(one["time"]) for one in decisions if one["outcome"] == "allow"]
     assert len(allowed) == statuses.count("200")
     assert max(allowed) < changed + timedelta(seconds=BOUND)
-    assert {one["reason"] for one in decisions if one["outcome"] == "deny"} == {"certificate_revoked"}
+    refused = {one["reason"] for one in decisions if one["outcome"] == "deny"}
+    # Of a check that a busy machine left undecided the client does not hear: it was asked again.
+    assert refused - {"directory_unavailable"} == {"certificate_revoked"}
 
 
 def test_operator_has_a_published_crl_fetched_at_once_and_sees_it(tmp_path: Path, dial: Dial) -> None:
@@ -171,29 +176,32 @@ def test_crl_never_seen_is_fetched_while_the_proxy_waits(tmp_path: Path, dial: D
         assert publisher.requests
 
 
-@pytest.mark.parametrize(
-    ("settings", "status", "indulgence"),
-    [("", 403, None), ('grace = "1h"', 200, "grace"), ("unsafe_soft_fail = true", 200, "unsafe_soft_fail")],
-    ids=["hard", "grace", "soft"],
-)
-def test_server_that_is_away_for_longer_than_next_update(
-    tmp_path: Path, dial: Dial, settings: str, status: int, indulgence: str | None
-) -> None:
+AWAY = {
+    "": (403, "revocation_unknown", None),
+    'grace = "1h"': (200, None, "grace"),
+    "unsafe_soft_fail = true": (200, None, "unsafe_soft_fail"),
+}
+"""What alice is answered, why she is refused, and what lets her pass, by what the operator says."""
+
+
+def test_server_that_is_away_for_longer_than_next_update(tmp_path: Path, dial: Dial) -> None:
     """Refused, or let pass as the operator says, and told; a revoked certificate never passes."""
-    with published(tmp_path, settings) as (stage, publisher):
+    with contextlib.ExitStack() as stack:
+        # All are started before any is waited for.
+        stages = [stack.enter_context(published(tmp_path / str(at), settings)) for at, settings in enumerate(AWAY)]
         until = datetime.now(UTC) + timedelta(seconds=3)
-        publisher.body = stage.world.crl("issuing", "revoked", number=3, until=until).der or b""
-        wait_for(stage, "number 3")
-        publisher.stop()
-        connection = dial(stage, "alice")
-        wait_for(stage, "out of date")
-        answer = connection.get(headers=bearer(stage, "alice"))
-        assert answer.status == status
-        told = stage.service.decision((answer.seen or answer.headers)["x-authz-decision-id"])
-        assert told.get("indulgence") == indulgence
-        if status == 403:
-            assert told["reason"] == "revocation_unknown"
-        assert dial(stage, "revoked").get(headers=bearer(stage, "alice")).status == 403
+        for stage, publisher in stages:
+            publisher.body = stage.world.crl("issuing", "revoked", number=3, until=until).der or b""
+        for stage, publisher in stages:
+            wait_for(stage, "number 3")
+            publisher.stop()
+        for (stage, _), expected in zip(stages, AWAY.values(), strict=True):
+            connection = dial(stage, "alice")
+            wait_for(stage, "out of date")
+            answer = connection.get(headers=bearer(stage, "alice"))
+            told = stage.service.decision((answer.seen or answer.headers)["x-authz-decision-id"])
+            assert (answer.status, told.get("reason"), told.get("indulgence")) == expected
+            assert dial(stage, "revoked").get(headers=bearer(stage, "alice")).status == 403
 
 
 FETCHED = dict.fromkeys(("issuer", "number", "entries", "this_update", "next_update", "sha256")) | {
@@ -204,8 +212,11 @@ FETCHED = dict.fromkeys(("issuer", "number", "entries", "this_update", "next_upd
 
 def asked(stage: Stage, *arguments: str) -> Any:
     """What the operator's command prints, with the configuration of the service that runs."""
-    command = [*stage.service.command[:-1], *arguments, "--json"]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, cwd=stage.world.folder).stdout)
+    settings = str(stage.world.folder / "authz.toml")
+    with contextlib.chdir(stage.world.folder):
+        done = authz("--config", settings, *arguments, "--json")
+    assert done.code == 0, done.err
+    return done.data
 
 
 def wait_for(stage: Stage, words: str) -> None:

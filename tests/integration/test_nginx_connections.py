@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from dialing import Dial, bearer, paused
-from nginx_stage import NginxStage
+from dialing import Dial, bearer, paused, retired, revoked, stopped
+from nginx_stage import Beside, NginxStage
 from pki_factory import Authority, Minted, chain_pem, san
 from test_connections import VERSIONS, assert_denied_within_the_bound, context_of
 
@@ -28,13 +28,6 @@ SHARED = {"ssl_session_tickets off;": "", "ssl_session_cache off;": "ssl_session
 NOW = datetime.now(UTC).replace(microsecond=0)
 LIFE = {"not_before": NOW - timedelta(days=1), "not_after": NOW + timedelta(days=30)}
 CRL_LIFE = {"this_update": NOW - timedelta(hours=1), "next_update": NOW + timedelta(days=1)}
-Make = Callable[..., NginxStage]
-
-
-@pytest.fixture
-def stage(own_nginx_stage: Make) -> NginxStage:
-    """A world of the test's own."""
-    return own_nginx_stage()
 
 
 @pytest.fixture
@@ -76,27 +69,23 @@ def test_session_is_not_resumed(nginx_stage: NginxStage, dial: Dial, version: ss
 @VERSIONS
 @pytest.mark.parametrize("changes", [RESUMING, SHARED], ids=["tickets", "shared"])
 def test_resumed_session_is_still_checked(
-    own_nginx_stage: Make,
-    open_store: Callable[[NginxStage], Store],
-    dial: Dial,
-    version: ssl.TLSVersion,
-    changes: dict[str, str],
+    restored_nginx_stage: NginxStage, beside: Beside, dial: Dial, version: ssl.TLSVersion, changes: dict[str, str]
 ) -> None:
     """Where an operator lets sessions be resumed: the first handshake's certificate, and a retired one is refused."""
-    stage = own_nginx_stage(changes)
+    stage = beside(restored_nginx_stage, changes)
     context = context_of(stage, "alice", version)
     first = dial(stage, "alice", context=context)
     assert first.get(headers=bearer(stage, "alice")).status == 200
     resumed = dial(stage, "alice", context=context, session=first.tls.session)
     assert resumed.tls.session_reused
     assert resumed.get(headers=bearer(stage, "alice")).status == 200
-    open_store(stage).retire(1, stage.world.mint.now)
-    assert_denied_within_the_bound(stage, resumed)
+    with retired(stage):
+        assert_denied_within_the_bound(stage, resumed)
 
 
-def test_session_of_nobody_stays_nobodys(own_nginx_stage: Make, dial: Dial) -> None:
+def test_session_of_nobody_stays_nobodys(nginx_stage: NginxStage, beside: Beside, dial: Dial) -> None:
     """Resumed without a certificate: none."""
-    stage = own_nginx_stage(RESUMING)
+    stage = beside(nginx_stage, RESUMING)
     context = context_of(stage, "alice", ssl.TLSVersion.TLSv1_3)
     nobody = ssl.create_default_context(cafile=str(stage.world.folder / "roots.pem"))
     first = dial(stage, None, context=nobody)
@@ -108,23 +97,23 @@ def test_session_of_nobody_stays_nobodys(own_nginx_stage: Make, dial: Dial) -> N
 
 
 def test_registration_retired_open_connection_is_denied_within_the_bound(
-    stage: NginxStage, open_store: Callable[[NginxStage], Store], dial: Dial
+    restored_nginx_stage: NginxStage, dial: Dial
 ) -> None:
     """Nothing about the connection changes, and its next requests are refused."""
-    connection = dial(stage, "alice")
-    assert connection.get(headers=bearer(stage, "alice")).status == 200
-    open_store(stage).retire(1, stage.world.mint.now)
-    assert_denied_within_the_bound(stage, connection)
+    connection = dial(restored_nginx_stage, "alice")
+    assert connection.get(headers=bearer(restored_nginx_stage, "alice")).status == 200
+    with retired(restored_nginx_stage):
+        assert_denied_within_the_bound(restored_nginx_stage, connection)
 
 
 def test_certificate_revoked_open_connection_is_denied_within_the_bound(
-    stage: NginxStage, open_store: Callable[[NginxStage], Store], dial: Dial
+    restored_nginx_stage: NginxStage, dial: Dial
 ) -> None:
     """A newly published CRL bites on a connection that was opened before, and nginx is not told."""
-    connection = dial(stage, "alice")
-    assert connection.get(headers=bearer(stage, "alice")).status == 200
-    open_store(stage).add_crl(stage.world.crl("issuing", "revoked", "alice", number=2), stage.world.mint.now)
-    assert_denied_within_the_bound(stage, connection)
+    connection = dial(restored_nginx_stage, "alice")
+    assert connection.get(headers=bearer(restored_nginx_stage, "alice")).status == 200
+    with revoked(restored_nginx_stage):
+        assert_denied_within_the_bound(restored_nginx_stage, connection)
 
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
@@ -161,17 +150,19 @@ def registered(stage: NginxStage, store: Store, root: Authority, chain: list[Min
 
 @pytest.mark.parametrize("names", [100, 300, 1_000])
 def test_certificate_with_many_names_is_allowed(
-    stage: NginxStage, open_store: Callable[[NginxStage], Store], dial: Dial, names: int
+    restored_nginx_stage: NginxStage, open_store: Callable[[NginxStage], Store], dial: Dial, names: int
 ) -> None:
     """Its header is larger than servers like: 19 KB for 300 names."""
+    stage = restored_nginx_stage
     root = Authority.root("Large Root", **LIFE)
     sans = san(*(f"host-{number:04}.a-rather-long-name.example.test" for number in range(names)))
     registered(stage, open_store(stage), root, [root.leaf("alice", extensions=[(sans, False)], **LIFE)], stored=0)
     assert allowed_within_the_bound(stage, dial).status == 200
 
 
-def test_certificate_beyond_the_limit_is_refused_with_a_reason(stage: NginxStage, dial: Dial) -> None:
+def test_certificate_beyond_the_limit_is_refused_with_a_reason(restored_nginx_stage: NginxStage, dial: Dial) -> None:
     """More than 64 KB of header: 403 and a reason in the log, not a failure."""
+    stage = restored_nginx_stage
     root = Authority.root("Large Root", **LIFE)
     sans = san(*(f"host-{number:04}.a-rather-long-name.example.test" for number in range(1_500)))
     leaf = root.leaf("alice", extensions=[(sans, False)], **LIFE)
@@ -186,9 +177,15 @@ def test_certificate_beyond_the_limit_is_refused_with_a_reason(stage: NginxStage
 )
 @pytest.mark.parametrize("trusted", [True, False], ids=["nginx_knows_the_root", "nginx_does_not"])
 def test_long_chain_is_completed_and_the_answer_says_from_where(
-    stage: NginxStage, open_store: Callable[[NginxStage], Store], dial: Dial, stored: int, told: str, trusted: bool
+    restored_nginx_stage: NginxStage,
+    open_store: Callable[[NginxStage], Store],
+    dial: Dial,
+    stored: int,
+    told: str,
+    trusted: bool,
 ) -> None:
     """Three intermediates, which nginx sees and never hands over."""
+    stage = restored_nginx_stage
     root = Authority.root("Deep Root", **LIFE)
     first = root.intermediate("First", **LIFE)
     second = first.intermediate("Second", **LIFE)
@@ -254,37 +251,39 @@ def test_refusal_tells_the_client_the_public_code_only(
     assert ("www-authenticate" in answer.headers) is (status == 401)
 
 
-def test_applications_own_refusal_is_the_applications(stage: NginxStage, dial: Dial) -> None:
+def test_applications_own_refusal_is_the_applications(nginx_stage: NginxStage, dial: Dial) -> None:
     """A path nobody serves is told by whom it belongs to."""
-    answer = dial(stage, "alice").get(method="DELETE", headers=bearer(stage, "alice"))
+    answer = dial(nginx_stage, "alice").get(method="DELETE", headers=bearer(nginx_stage, "alice"))
     assert answer.status == 501
     assert b"MUTUAL" not in answer.body
 
 
-def test_service_stopped_is_500_and_recovers(stage: NginxStage, dial: Dial) -> None:
+def test_service_stopped_is_500_and_recovers(restored_nginx_stage: NginxStage, dial: Dial) -> None:
     """Nobody passes while nobody decides; the new service takes the socket over, and nginx is not touched."""
+    stage = restored_nginx_stage
     assert dial(stage, "alice").get(headers=bearer(stage, "alice")).status == 200
-    stage.service.stop()
-    before = stage.application.requests
-    assert dial(stage, "alice").get(headers=bearer(stage, "alice")).status == 500
-    assert dial(stage, None).get(headers=bearer(stage, "olga")).status == 500
-    assert stage.application.requests == before
-    stage.service.start()
+    with stopped(stage):
+        before = stage.application.requests
+        assert dial(stage, "alice").get(headers=bearer(stage, "alice")).status == 500
+        assert dial(stage, None).get(headers=bearer(stage, "olga")).status == 500
+        assert stage.application.requests == before
     assert dial(stage, "alice").get(headers=bearer(stage, "alice")).status == 200
 
 
-def test_service_paused_is_500(stage: NginxStage, dial: Dial) -> None:
+def test_service_paused_is_500(restored_nginx_stage: NginxStage, dial: Dial) -> None:
     """A service that hangs is not waited for, and not guessed for."""
+    stage, before = restored_nginx_stage, restored_nginx_stage.application.requests
     with paused(stage):
         assert dial(stage, "alice").get(headers=bearer(stage, "alice")).status == 500
-        assert stage.application.requests == 0
+        assert stage.application.requests == before
 
 
-def test_shipped_configuration_validates_without_a_warning(stage: NginxStage) -> None:
+def test_shipped_configuration_validates_without_a_warning(nginx_stage: NginxStage) -> None:
     """The proxy itself finds nothing wrong with deploy/nginx.conf."""
-    done = subprocess.run([*stage.nginx.command, "-t"], capture_output=True, text=True, check=False)
+    nginx = nginx_stage.nginx
+    done = subprocess.run([*nginx.command, "-t"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    assert not re.search(r"\[(warn|alert|emerg|crit|error)\]", done.stderr + "\n".join(stage.nginx.log("start")))
+    assert not re.search(r"\[(warn|alert|emerg|crit|error)\]", done.stderr + "\n".join(nginx.log("start")))
 
 
 def test_cleartext_is_no_way_in(nginx_stage: NginxStage) -> None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from needs import docker_found, need
 from nginx_stage import Nginx, NginxStage
-from test_nginx_bypasses import (  # noqa: F401 - the tests
+from test_nginx_bypasses import (  # noqa: F401 - the tests, and their fixture
+    opened,
     test_way_round_the_check_is_closed_as_shipped,
     test_way_round_the_check_is_one_where_it_is_written_in,
-    written_in,
 )
 from test_nginx_connections import (  # noqa: F401 - the tests, and their fixtures
     open_store,
-    stage,
     test_certificate_beyond_the_limit_is_refused_with_a_reason,
     test_certificate_request_has_an_empty_ca_list,
     test_certificate_revoked_open_connection_is_denied_within_the_bound,
@@ -54,7 +52,7 @@ class ContainerNginx(Nginx):
         """How it is started."""
         # By its name only where it stays: `-t` beside it is another.
         named = [] if self.process is not None else ["--name", self._name]
-        volume = f"{self._folder}:{self._folder}"
+        volume = f"{self._world}:{self._world}"
         local = super().command[1:]
         return ["docker", "run", "--rm", "--network=host", *named, "--volume", volume, IMAGE, "nginx", *local]
 
@@ -81,34 +79,20 @@ def image() -> str:
     return IMAGE
 
 
-@pytest.fixture(scope="module")
-def opened(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerStage]:
-    """One in which somebody wrote all ways round the check."""
-    made = ContainerStage(tmp_path_factory.mktemp("opened"), written_in())
-    with running(made.application, made.service, made.nginx):
-        yield made
-
-
 @pytest.fixture(scope="session")
 def nginx_stage(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerStage]:
-    """The demonstration's world behind it; tests that change it use a stage of their own."""
+    """The demonstration's world behind it; tests that change it use `restored_nginx_stage`."""
     made = ContainerStage(tmp_path_factory.mktemp("nginx-container"))
     with running(made.application, made.service, made.nginx):
         yield made
 
 
-@pytest.fixture
-def own_nginx_stage(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., ContainerStage]]:
-    """Makes a world of one test's own behind it."""
-    with contextlib.ExitStack() as stack:
-
-        def make(changes: dict[str, str] | None = None, *, envoy: bool = False) -> ContainerStage:
-            made = ContainerStage(tmp_path_factory.mktemp("own-nginx-container"), changes)
-            more = (made.envoy,) if envoy else ()
-            stack.enter_context(running(made.application, made.service, made.nginx, *more))
-            return made
-
-        yield make
+@pytest.fixture(scope="session")
+def restored_nginx_stage(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerStage]:
+    """Another such world, for tests that change it and put it right again."""
+    made = ContainerStage(tmp_path_factory.mktemp("restored-nginx-container"))
+    with running(made.application, made.service, made.nginx):
+        yield made
 
 
 def test_version_is_another_than_debians(image: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
@@ -11,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from dialing import Dial, bearer
-from nginx_stage import NginxStage
+from nginx_stage import Beside, NginxStage
 
 from authz.demo.client import Connection, client_context
 from authz.demo.mint import HOST, NEIGHBOUR_HOST
@@ -184,15 +185,29 @@ def test_host_spelled_otherwise_is_the_same_organization_and_the_same_for_the_ap
         assert (answer.status, answer.seen["host"]) == (200, HOST)
 
 
-def raw(stage: NginxStage, octets: bytes, *, name: str | None = "localhost") -> bytes:
-    """What comes back on a connection with alice's certificate for octets that need not be HTTP."""
+@contextlib.contextmanager
+def sent(stage: NginxStage, octets: bytes, name: str | None = "localhost") -> Iterator[ssl.SSLSocket]:
+    """A connection with alice's certificate on which octets were sent that need not be HTTP."""
     folder = stage.world.folder
     context = client_context(folder / "roots.pem", folder / "alice.pem")
     context.check_hostname = False
     plain = socket.create_connection(("127.0.0.1", stage.proxy.port), 15)
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with context.wrap_socket(plain, server_hostname=name) as tls:
         tls.sendall(octets)
+        yield tls
+
+
+def raw(stage: NginxStage, octets: bytes, *, name: str | None = "localhost") -> bytes:
+    """What comes back until nginx closes."""
+    with sent(stage, octets, name) as tls:
         return b"".join(iter(lambda: tls.recv(65_536), b""))
+
+
+def status_line(stage: NginxStage, octets: bytes) -> bytes:
+    """The first line that comes back: nginx does not close for five seconds where a body may still come."""
+    with sent(stage, octets) as tls:
+        return tls.makefile("rb").readline()
 
 
 def request(stage: NginxStage, line: str, *headers: str) -> bytes:
@@ -233,7 +248,7 @@ def test_malformed_request_does_not_reach_the_application(
 ) -> None:
     """Two hosts, none, an empty or joined one, two lengths: refused by nginx or by the service."""
     before = nginx_stage.application.requests
-    status = raw(nginx_stage, request(nginx_stage, line, *headers)).split(b" ")[1]
+    status = status_line(nginx_stage, request(nginx_stage, line, *headers)).split(b" ")[1]
     assert status in {b"400", b"403", b"405"}
     assert nginx_stage.application.requests == before
 
@@ -285,7 +300,7 @@ class _Redirecting(BaseHTTPRequestHandler):
 def redirecting() -> Iterator[int]:
     """The port of such an application."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Redirecting)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     yield server.server_address[1]
     server.shutdown()
     server.server_close()
@@ -293,23 +308,23 @@ def redirecting() -> Iterator[int]:
 
 @pytest.mark.parametrize("obeyed", [False, True])
 def test_application_cannot_have_another_location_served(
-    own_nginx_stage: Dial, dial: Dial, redirecting: int, obeyed: bool
+    nginx_stage: NginxStage, beside: Beside, dial: Dial, redirecting: int, obeyed: bool
 ) -> None:
     """X-Accel-Redirect is not obeyed: without the line, an application that is tricked shows the service's answer."""
     changes = {"server 127.0.0.1:8080": f"server 127.0.0.1:{redirecting}"}
     changes |= {"proxy_ignore_headers X-Accel-Redirect;": ""} if obeyed else {}
-    stage = own_nginx_stage(changes)
+    stage = beside(nginx_stage, changes)
     answer = dial(stage, "alice").get(headers=bearer(stage, "alice"))
     assert (answer.status, answer.body) == ((200, b"") if obeyed else (200, b"mine"))
     assert ("x-authz-user" in answer.headers) is obeyed
 
 
 def test_location_added_without_a_word_is_checked_and_spoofed_headers_replaced(
-    own_nginx_stage: Dial, dial: Dial
+    nginx_stage: NginxStage, beside: Beside, dial: Dial
 ) -> None:
     """What stands at the top is inherited, by a location found by a regular expression too."""
     mark = "        location / {\n            # No path"
-    stage = own_nginx_stage({mark: "        location ~ \\.php$ { proxy_pass http://application; }\n" + mark})
+    stage = beside(nginx_stage, {mark: "        location ~ \\.php$ { proxy_pass http://application; }\n" + mark})
     for path in ("/x.php", "/admin/x.php", "/foo%2ephp", "//x.php"):
         assert dial(stage, "bob").get(path, headers=bearer(stage, "alice")).status == 403
     spoofs = [("x-authz-user", "root"), ("x-authz-certificate", "00")]
@@ -317,11 +332,13 @@ def test_location_added_without_a_word_is_checked_and_spoofed_headers_replaced(
     assert (seen["x-authz-user"], seen.get("x-authz-certificate")) == ("olga", None)
 
 
-def test_location_with_a_header_line_of_its_own_loses_all_that_is_inherited(own_nginx_stage: Dial, dial: Dial) -> None:
+def test_location_with_a_header_line_of_its_own_loses_all_that_is_inherited(
+    nginx_stage: NginxStage, beside: Beside, dial: Dial
+) -> None:
     """As the file warns: what a client wrote arrives as the service's word."""
     mark = "        location / {\n            # No path"
     own = "        location /own/ { proxy_set_header X-Own x; proxy_pass http://application; }\n"
-    stage = own_nginx_stage({mark: own + mark})
+    stage = beside(nginx_stage, {mark: own + mark})
     spoof = [*bearer(stage, "olga"), ("x-authz-user", "root")]
     assert dial(stage, None).get("/own/x", headers=spoof).seen["x-authz-user"] == "root"
     assert dial(stage, None).get("/x", headers=spoof).seen["x-authz-user"] == "olga"

@@ -34,13 +34,13 @@ def mesh(envoy: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh
 
 
 @pytest.fixture
-def changed(envoy: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., MeshStage]]:
-    """Makes a mesh with changes that the documentation warns of."""
+def changed(mesh: MeshStage) -> Iterator[Callable[..., MeshStage]]:
+    """Starts two other Envoys before the service, with changes that the documentation warns of."""
     with contextlib.ExitStack() as stack:
 
         def make(**changes: dict[str, str]) -> MeshStage:
-            made = MeshStage(tmp_path_factory.mktemp("changed"), **changes)
-            stack.enter_context(running(made.application, made.service, made.sidecar, made.gateway))
+            made = mesh.beside(**changes)
+            stack.enter_context(running(made.sidecar, made.gateway))
             return made
 
         yield make
@@ -244,11 +244,11 @@ def injected(mesh: MeshStage, what: str, victim: str) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def careless(envoy: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MeshStage]:
+def careless(mesh: MeshStage) -> Iterator[MeshStage]:
     """Both Envoys write names, which neither escapes."""
     named = {URIS: "set_current_client_cert_details: {cert: true, chain: true, uri: true, dns: true}"}
-    made = MeshStage(tmp_path_factory.mktemp("careless"), at_gateway=named, at_sidecar=named)
-    with running(made.application, made.service, made.sidecar, made.gateway):
+    made = mesh.beside(at_gateway=named, at_sidecar=named)
+    with running(made.sidecar, made.gateway):
         yield made
 
 
@@ -302,9 +302,18 @@ def test_gateway_that_only_forwards_is_believed(changed: Callable[..., MeshStage
 JSON = {URIS: "set_current_client_cert_details: {cert: true, chain: true, uri: true, format: JSON}"}
 
 
-def test_json_form_has_the_same_outcomes(changed: Callable[..., MeshStage]) -> None:
+@pytest.fixture(scope="module")
+def mesh_in_json(envoy: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MeshStage]:
+    """Both Envoys write JSON, and the service reads it."""
+    listener = 'certificate = {form = "xfcc-json"}'
+    made = MeshStage(tmp_path_factory.mktemp("json"), at_gateway=JSON, at_sidecar=JSON, listener=listener)
+    with running(made.application, made.service, made.sidecar, made.gateway):
+        yield made
+
+
+def test_json_form_has_the_same_outcomes(mesh_in_json: MeshStage) -> None:
     """Envoy splices its own element into the array it received, and names forge nothing there."""
-    mesh = changed(at_gateway=JSON, at_sidecar=JSON, listener='certificate = {form = "xfcc-json"}')
+    mesh = mesh_in_json
     assert told(mesh, at_gateway(mesh, "alice", "alice", element(mesh, "bob"))) == (200, None)
     assert told(mesh, at_gateway(mesh, "bob", "alice")) == (403, "certificate_of_another_user")
     assert told(mesh, at_gateway(mesh, None, "alice")) == (403, "certificate_required")

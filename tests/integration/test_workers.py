@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from crew import WORKERS, Direct, Steady, all_ready, children, events, metric, rounds, until
+from crew import WORKERS, Direct, Steady, all_ready, children, events, metric, reasons, rounds, until
 
 from authz.demo import Stage
 from authz.directory import Store
@@ -40,7 +40,7 @@ def test_whatever_happens_to_the_processes_every_answer_is_right(crew: Stage) ->
                 kill(crew, victim)
             renew(crew, signal.SIGHUP)
             renew(crew, signal.SIGUSR2)
-    assert steady.wrong == {}
+    assert steady.wrong == {}, reasons(crew)
     assert steady.answers[200, 200] > 100
     assert steady.answers[403, 403] > 50
 
@@ -110,6 +110,6 @@ def test_load_spreads_over_the_workers(crew: Stage) -> None:
     before = metric(crew, "authz_worker_checks_total")
     with Steady(crew, clients=12, pause=0.0) as steady:
         until(lambda: sum(steady.answers.values()) >= 12_000)
-    assert steady.wrong == {}
+    assert steady.wrong == {}, reasons(crew)
     shares = {one: count - before[one] for one, count in metric(crew, "authz_worker_checks_total").items()}
     assert min(shares.values()) > 0.02 * sum(shares.values()), shares

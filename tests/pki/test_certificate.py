@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from pki_factory import Authority, new_key, san
+from pki_factory import Authority, Minted, new_key, san
 from pki_handmade import handmade, raw_name, sequence, tlv, with_unused_bit
 from pki_outcome import parsed
 
@@ -198,39 +198,45 @@ def test_key_is_at_hand_in_der() -> None:
     assert hashlib.sha256(info).digest() == Certificate.parse(ca.der).spki
 
 
-def test_certificate_of_a_known_issuer_says_what_it_says_without() -> None:
-    """It is read at once, and its extensions may be recalled."""
+READ_AHEAD = {"issuer", "subject", "key", "signature_algorithm", "serial", "not_before", "not_after", "self_issued"}
+
+
+def test_leaf_of_a_known_issuer_is_read_ahead_and_says_what_it_says_without() -> None:
+    """Its extensions are recalled."""
     issuers: dict[bytes, KnownIssuer] = {}
     parsed(LEAF)[0].introduce_issuer(issuers, 9)
-    for one in (ROOT.leaf("bob"), ROOT.leaf("carol", extensions=[(san("carol@x.test", "c.test"), True)]), ROOT):
-        known, fresh = Certificate.parse(one.der, issuers), Certificate.parse(one.der)
-        for name in (
-            "issuer",
-            "subject",
-            "key",
-            "signature_algorithm",
-            "serial",
-            "not_before",
-            "not_after",
-            "self_issued",
-        ):
-            assert getattr(known, name) == getattr(fresh, name)
-        assert known.alternative_names == fresh.alternative_names
-        assert known.extensions.key_usage == fresh.extensions.key_usage
-        assert (known.signed.tbs, known.crl_points, known.san_names) == (
-            fresh.signed.tbs,
-            fresh.crl_points,
-            fresh.san_names,
-        )
-    assert not vars(Certificate.parse(Authority.root("Other").der, issuers)).keys() & {"subject", "extensions"}
+    bob = ROOT.leaf("bob")
+    known, fresh = Certificate.parse(bob.der, issuers), Certificate.parse(bob.der)
+    known.read_ahead()
+    assert vars(known).keys() >= READ_AHEAD
+    for name in (*READ_AHEAD, "alternative_names", "subject_key_id", "crl_points", "san_names"):
+        assert getattr(known, name) == getattr(fresh, name)
+    assert (known.signed.tbs, known.extensions.key_usage) == (fresh.signed.tbs, fresh.extensions.key_usage)
+
+
+@pytest.mark.parametrize(
+    "other", [Authority.root("Other"), ROOT.leaf("carol", extensions=[(san("carol.test"), True)]), ROOT.intermediate()]
+)
+def test_certificate_of_another_kind_is_not_read_ahead(other: Minted) -> None:
+    """What it would cost is the client's choice."""
+    issuers: dict[bytes, KnownIssuer] = {}
+    parsed(LEAF)[0].introduce_issuer(issuers, 9)
+    one = Certificate.parse(other.der, issuers)
+    one.read_ahead()
+    assert not vars(one).keys() & READ_AHEAD - {"issuer"}
 
 
 def test_what_cannot_be_read_ahead_is_told_when_it_is_asked_for() -> None:
     """As without a known issuer."""
     issuers: dict[bytes, KnownIssuer] = {}
     parsed(LEAF)[0].introduce_issuer(issuers, 9)
-    odd = handmade(KEY, issuer=NAME, subject=raw_name(b"\xe9", 0x14))
-    one = Certificate.parse(odd, issuers)
-    with pytest.raises(Refused) as caught:
-        one.subject  # noqa: B018 - which is what raises
-    assert caught.value.reason is MALFORMED
+    field = parsed(LEAF)[0]._layout.extensions
+    for odd in (
+        handmade(KEY, issuer=NAME, subject=raw_name(b"\xe9", 0x14), extensions=field),
+        handmade(KEY, issuer=NAME, subject=raw_name(b"\xe9", 0x14), inner=bytes.fromhex("300a06082a8648ce3d040303")),
+    ):
+        one = Certificate.parse(odd, issuers)
+        one.read_ahead()
+        with pytest.raises(Refused) as caught:
+            one.subject  # noqa: B018 - which is what raises
+        assert caught.value.reason is MALFORMED

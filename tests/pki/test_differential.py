@@ -12,6 +12,7 @@ import random
 import shutil
 import subprocess
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -138,16 +139,20 @@ def test_verdicts_are_openssls_or_explained_by_a_clause(openssl: str, tmp_path: 
     verdicts: Counter[tuple[bool, bool]] = Counter()
     used: set[Difference | None] = set()
     wrong = []
-    for number in range(ROUNDS):
-        feature, broken = ROWS[number % len(ROWS)]
-        scene = draw(drawn, feature, broken)
-        here, there = ours(scene), theirs(scene, openssl, tmp_path)
+    # OpenSSL judges one scene while the next is drawn.
+    with ThreadPoolExecutor(1) as beside:
+        asked = []
+        for number in range(ROUNDS):
+            scene = draw(drawn, *ROWS[number % len(ROWS)])
+            asked.append((scene.feature, ours(scene), beside.submit(theirs, scene, openssl, tmp_path)))
+    for number, (feature, here, answer) in enumerate(asked):
+        broken, there = ROWS[number % len(ROWS)][1], answer.result()
         verdicts[not here, not there] += 1
         if bool(here) is not bool(there):
-            row = explained("refuse" if here else "accept", scene.feature, broken)
+            row = explained("refuse" if here else "accept", feature, broken)
             used.add(row)
             if row is None:
-                wrong.append((number, scene.feature, broken, here or "accepted", there or "accepted"))
+                wrong.append((number, feature, broken, here or "accepted", there or "accepted"))
     assert wrong == []
     assert {row for row in DIFFERENCES if row.we == "accept"} <= used
     assert min(verdicts[True, True], verdicts[False, False]) > ROUNDS // 5

@@ -11,6 +11,7 @@ from authz.errors import Refused
 from authz.pki.distribution_point import (
     ALL_REASONS,
     MAX_POINT_NAMES,
+    MAX_REMEMBERED,
     Point,
     comparable,
     directory_names,
@@ -111,3 +112,12 @@ def test_more_names_than_anybody_uses_are_too_much_work() -> None:
     with pytest.raises(Refused) as caught:
         points_of([*most, stated(full=[URI])], CA)
     assert caught.value.reason is Reason.BUDGET_EXCEEDED
+
+
+def test_points_with_long_names_are_not_small() -> None:
+    """Nothing is remembered about them, for a hostile CA can state what it likes."""
+    long = x509.UniformResourceIdentifier("http://a/" + "x" * MAX_REMEMBERED)
+    assert points_of((), CA).small
+    assert points_of([stated(full=[URI]), stated(full=DIRECTORY)], CA).small
+    assert not points_of([stated(full=[long])], CA).small
+    assert not points_of([stated(full=[URI]) for _ in range(100)], CA).small

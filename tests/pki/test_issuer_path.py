@@ -9,22 +9,23 @@ from datetime import datetime, timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ed448, ed25519
 from pki_drawn import FEATURES, ROWS, draw
-from pki_factory import NOW, Authority, Minted
+from pki_factory import NOW, Authority, Minted, entry, usage
 from pki_handmade import handmade, raw_name
 from pki_outcome import parsed
 from pki_scenario import NOTHING, Scenario, signing
-from revocation_world import AHEAD, CA, EXPIRED, ROOT, at, points
+from revocation_world import AHEAD, CA, EXPIRED, ROOT, at, idp, points
 
 from authz.errors import Refused
 from authz.pki import DEFAULT_POLICY, SERVICE_POLICY, Budget, Crl, CrlStore, Leniency, Lenient, TrustStore
-from authz.pki.algorithms import DEFAULT_ALGORITHMS
+from authz.pki.algorithms import DEFAULT_ALGORITHMS, AlgorithmRules
 from authz.pki.crl_plan import Voice
 from authz.pki.distribution_point import ALL_REASONS
 from authz.pki.issuer_path import (
     MAX_BAG_OCTETS,
     MAX_ISSUER_PATHS,
-    MAX_SCOPES,
     Assurance,
     IssuerPath,
     IssuerPaths,
@@ -32,11 +33,12 @@ from authz.pki.issuer_path import (
 )
 from authz.pki.path_builder import VerifiedPath, verify_path
 from authz.pki.trust_store import TrustAnchor
-from authz.pki.validation_policy import ValidationPolicy
+from authz.pki.validation_policy import CRL_SIGNER_POLICY, ValidationPolicy
 from authz.reasons import Reason
 
 R = Reason
 DAY = timedelta(days=1)
+EDWARDS = (ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)
 ALICE, BOB = (CA.leaf(one) for one in ("alice", "bob"))
 
 
@@ -48,9 +50,10 @@ def uri(number: int) -> x509.GeneralName:
 class Known:
     """Anchors and CRLs that stay, so that what was learned counts."""
 
-    def __init__(self, *crls: bytes, anchors: tuple[Minted, ...] = (ROOT,)) -> None:
+    def __init__(self, *crls: bytes, anchors: tuple[Minted, ...] = (ROOT,), without_crls: bool = False) -> None:
         self.trust = TrustStore(parsed(*anchors))
         self.crls = CrlStore(map(Crl, crls or (ROOT.crl(), CA.crl())))
+        self.without_crls = without_crls
 
     def check(
         self,
@@ -63,7 +66,8 @@ class Known:
     ) -> VerifiedPath:
         """The verified path."""
         bag = parsed(*(pool or (CA,)))
-        return verify_path(parsed(leaf)[0], bag, self.trust, self.crls, at, policy, budget, lenient)
+        crls = None if self.without_crls else self.crls
+        return verify_path(parsed(leaf)[0], bag, self.trust, crls, at, policy, budget, lenient)
 
     def reason(self, leaf: Minted | bytes, *pool: Minted | bytes, **options: object) -> Reason | None:
         """Why not, None for a path."""
@@ -215,12 +219,100 @@ def test_bag_counts_in_its_order_and_without_the_leaf() -> None:
     assert above(alice, bag) != above(parsed(CA.leaf("alice", without=[x509.AuthorityKeyIdentifier]))[0], bag)
 
 
-def test_bag_that_is_too_large_is_not_remembered() -> None:
-    """For it would be part of the key."""
-    strangers = [Authority.root("S" * 60, key=CA.key) for _ in range(MAX_BAG_OCTETS // 400 + 1)]
+@pytest.mark.parametrize("copies", [1, 50])
+def test_bag_that_is_too_large_is_not_remembered(copies: int) -> None:
+    """For it would be part of the key: duplicates count, too."""
+    strangers = [Authority.root("S" * 60, key=CA.key) for _ in range(MAX_BAG_OCTETS // 400 // copies + 1)] * copies
     known = Known()
     assert known.searches(ALICE, CA, *strangers)
     assert len(known.trust.issuer_paths) == 0
+
+
+def test_leaf_that_was_forgotten_is_remembered_again() -> None:
+    """Though its signature still is."""
+    known = Known()
+    known.check(ALICE)
+    known.trust.memo._certificates = type(known.trust.memo._certificates)(9)
+    known.check(ALICE)
+    assert known.trust.memo.holds(parsed(ALICE)[0])
+
+
+# -- What a path stands for, one date and one rule at a time ------------------------------------------------
+
+FAR: dict[str, object] = {"next_update": NOW + 300 * DAY}
+NARROW = ValidationPolicy(algorithms=AlgorithmRules(signatures=frozenset({"1.2.840.10045.4.3.2"})))
+
+
+@pytest.mark.parametrize("who", ["CA", "anchor"])
+def test_end_of_a_ca_counts_without_crls_too(who: str) -> None:
+    """As for the gateways of hops."""
+    root = Authority.root("Root", not_after=NOW + DAY) if who == "anchor" else ROOT
+    ca = root.intermediate("Short", not_after=NOW + (DAY if who == "CA" else 9 * DAY))
+    known = Known(anchors=(root,), without_crls=True)
+    leaf = ca.leaf()
+    assert known.reason(leaf, ca) is None
+    assert known.reason(leaf, ca, at=NOW + 2 * DAY) is R.CERTIFICATE_EXPIRED
+
+
+def test_ca_as_leaf_has_crls_of_its_own() -> None:
+    """The same issuer, the same distribution points: another scope."""
+    sub = CA.intermediate("Sub", extensions=[(usage("key_cert_sign", "crl_sign", "digital_signature"), True)])
+    known = Known(ROOT.crl(), CA.crl(extensions=idp(only="users")), CA.crl(sub, extensions=idp(only="cas")))
+    assert known.reason(ALICE) is None
+    assert known.reason(sub) is R.CERTIFICATE_REVOKED
+
+
+def test_delta_that_took_a_ca_off_hold_ends() -> None:
+    """From then on the hold counts."""
+    off = entry(CA.certificate.serial_number, reason=x509.ReasonFlags.remove_from_crl)
+    dates = {"this_update": NOW - DAY / 2, "next_update": NOW + DAY}
+    delta = ROOT.crl(off, number=2, extensions=[(x509.DeltaCRLIndicator(1), True)], **dates)
+    hold = ROOT.crl(CA, reason=x509.ReasonFlags.certificate_hold, **FAR)
+    known = Known(hold, delta, CA.crl(**FAR))
+    assert known.reason(ALICE) is None
+    assert known.reason(ALICE, at=NOW + 2 * DAY) is R.CERTIFICATE_REVOKED
+
+
+def test_clock_before_the_crl_of_a_ca_finds_nothing_known() -> None:
+    """The CRL has not begun."""
+    known = Known(ROOT.crl(), CA.crl(this_update=NOW - 9 * DAY))
+    assert known.reason(ALICE) is None
+    assert known.reason(ALICE, at=NOW - 2 * DAY) is R.REVOCATION_UNKNOWN
+
+
+def test_crl_of_the_uppermost_ca_that_ends_first_counts() -> None:
+    """The others hold on."""
+    low = CA.intermediate("Low")
+    known = Known(ROOT.crl(next_update=NOW + DAY), CA.crl(**FAR), low.crl(**FAR))
+    leaf = low.leaf()
+    assert known.reason(leaf, low, CA) is None
+    assert known.reason(leaf, low, CA, at=NOW + 2 * DAY) is R.REVOCATION_UNKNOWN
+
+
+def test_names_that_the_anchors_certificate_excludes_are_looked_at() -> None:
+    """They are the leaf's."""
+    excluded = x509.NameConstraints(None, [x509.DNSName("bad.example.test")])
+    root = Authority.root("Root", extensions=[(excluded, True)])
+    ca = root.intermediate("CA")
+    known = Known(anchors=(root,), without_crls=True)
+    assert known.reason(ca.leaf("good"), ca) is None
+    assert known.reason(ca.leaf("bad"), ca) is R.NAME_CONSTRAINT_VIOLATED
+
+
+def test_narrow_policy_holds_for_the_leafs_crls() -> None:
+    """For one that begins later, too."""
+    later = CA.crl(number=2, this_update=NOW + DAY, digest=hashes.SHA384(), **FAR)
+    known = Known(ROOT.crl(**FAR), CA.crl(**FAR), later)
+    assert known.reason(ALICE, policy=NARROW) is None
+    assert known.reason(ALICE, policy=NARROW, at=NOW + 2 * DAY) is R.REVOCATION_UNKNOWN
+
+
+def test_proofs_of_another_policy_do_not_count() -> None:
+    """Though the path above is known under this one."""
+    known = Known(ROOT.crl(digest=hashes.SHA384()), CA.crl())
+    verify_path(parsed(ALICE)[0], parsed(CA), known.trust, None, NOW, NARROW)
+    assert known.reason(ALICE) is None
+    assert known.reason(ALICE, policy=NARROW) is R.REVOCATION_UNKNOWN
 
 
 def test_signer_beside_the_path_is_asked_every_time() -> None:
@@ -265,18 +357,25 @@ def test_paths_are_bounded_and_the_first_goes_first() -> None:
     assert paths.get((MAX_ISSUER_PATHS,)) is path
 
 
-def test_scopes_are_bounded() -> None:
-    """However many distribution points a CA has."""
+def test_leaves_with_long_lists_of_distribution_points_are_left_to_the_search() -> None:
+    """Nothing is remembered of them."""
+    known = Known()
+    leaf = CA.leaf(extensions=points(at(*(uri(number) for number in range(50)))))
+    for _ in range(2):
+        assert known.searches(leaf)
+    assert not known.crls.assurances
+
+
+def test_assurance_says_nothing_about_leaves_and_times_that_were_not_asked() -> None:
+    """The search knows."""
     store = CrlStore(map(Crl, [CA.crl()]))
     (crl,) = store
-    voice = Voice.of(ALL_REASONS, [crl])
     assurance = Assurance((), NOW, NOW)
-    leaves = parsed(ALICE, *(CA.leaf(extensions=points(at(uri(number)))) for number in range(MAX_SCOPES)))
-    for one in leaves:
-        assurance.learn(one, (voice,))
-    assert assurance.proofs_for(leaves[0], NOW, store, DEFAULT_ALGORITHMS, None) is None
-    assert assurance.proofs_for(leaves[-1], NOW, store, DEFAULT_ALGORITHMS, None) is not None
-    assert assurance.proofs_for(leaves[-1], NOW + DAY, store, DEFAULT_ALGORITHMS, None) is None
+    alice, other = parsed(ALICE, CA.leaf(extensions=points(at(uri(1)))))
+    assurance.learn(alice, (Voice.of(ALL_REASONS, [crl]),))
+    assert assurance.proofs_for(alice, NOW, store, DEFAULT_ALGORITHMS, None) is not None
+    assert assurance.proofs_for(alice, NOW + DAY, store, DEFAULT_ALGORITHMS, None) is None
+    assert assurance.proofs_for(other, NOW, store, DEFAULT_ALGORITHMS, None) is None
 
 
 def test_crl_without_an_end_assures_nothing() -> None:
@@ -302,31 +401,48 @@ def test_crl_without_a_current_date_assures_nothing(crl: bytes) -> None:
 # -- Whatever was learned before: the same answer as without any memory -------------------------------------
 
 
+def drawn_crls(scene: Scenario, drawn: random.Random) -> list[bytes]:
+    """Its CRLs, and more of its CAs: with other dates, other algorithms, listing somebody."""
+    more = []
+    for ca in (scene.anchor, *scene.cas):
+        begun = NOW + drawn.choice((-9, -3, -1, 2)) * DAY
+        dates = {"this_update": begun, "next_update": begun + drawn.choice((2, 5, 30)) * DAY}
+        digest = {} if isinstance(ca.key, EDWARDS) else {"digest": drawn.choice((hashes.SHA256(), hashes.SHA384()))}
+        some = [one for one in (*scene.cas, scene.user) if one.certificate.serial_number > 0]
+        listed = drawn.sample(some, drawn.choice((0, 0, 0, 1)))
+        if drawn.random() < 0.5 and not signing(ca.key):
+            more.append(ca.crl(*listed, number=drawn.randint(1, 9), **dates, **digest))
+    return scene.crls + more
+
+
 def fresh_and_known(scene: Scenario, drawn: random.Random, rounds: int) -> list[tuple[object, object]]:
     """What checks say with a memory that grows, and without one."""
     policy = ValidationPolicy(**scene.inputs) if scene.inputs else DEFAULT_POLICY  # type: ignore[arg-type]
-    crls = [Crl(one) for one in scene.crls]
+    crls = [Crl(one) for one in drawn_crls(scene, drawn)]
     leaves = [scene.der, *(scene.issuer.leaf(name, **{**signing(scene.issuer.key), **scene.leaf}).der for name in "bc")]
+    leaves.append(scene.issuer.intermediate("Low", **signing(scene.issuer.key)).der)
     trust, store = TrustStore(parsed(scene.anchor)), CrlStore(crls)
     honest = [one.der for one in (*scene.cas, *scene.others)]
     answers = []
     for _ in range(rounds):
-        leaf = drawn.choice(leaves)
+        leaf = drawn.choice((*leaves, *leaves, *honest[:1]))
         pool = drawn.choice((honest, honest, honest, honest[::-1], honest[1:], scene.pool, scene.pool[::-1]))
-        at = NOW + drawn.choice((0, 0, 0, 0, -400, -1, 1, 3, 8, 400)) * DAY
-        rules = drawn.choice((policy, policy, SERVICE_POLICY))
+        at = NOW + drawn.choice((0, 0, 0, 0, -400, -2, -1, 1, 3, 8, 400)) * DAY
+        rules = drawn.choice((policy, policy, SERVICE_POLICY, CRL_SIGNER_POLICY, NARROW))
         lenient = drawn.choice((None, None, lambda _: Leniency(2 * DAY), lambda _: Leniency(soft=True)))
+        revocation = drawn.random() < 0.8
         if drawn.random() < 0.1:
             store = CrlStore(drawn.sample(crls, max(1, len(crls) - 1)))
 
         def said(trust: TrustStore, store: CrlStore) -> object:
             try:
                 leaf_, *bag = [trust.parse(one) for one in (leaf, *pool)]  # noqa: B023 - called at once
-                found = verify_path(leaf_, bag, trust, store, at, rules, Budget(), lenient)  # noqa: B023
+                asked = store if revocation else None  # noqa: B023
+                found = verify_path(leaf_, bag, trust, asked, at, rules, Budget(), lenient)  # noqa: B023
             except Refused as refusal:
-                return refusal.reason, refusal.certificate, refusal.path
+                return refusal.reason, refusal.detail, refusal.certificate, refusal.path
             proofs = [(one.certificate, one.crls, one.indulgence) for one in found.revocation]
-            return found.certificates, found.anchor.certificate, found.origins, proofs
+            return found.certificates, found.anchor.certificate, found.origins, found.indulgence, proofs
 
         answers.append((said(trust, store), said(TrustStore(parsed(scene.anchor)), CrlStore(store))))
     return answers

@@ -228,7 +228,14 @@ def test_what_lies_above_a_leaf_is_searched_once() -> None:
     verify_path(parsed(CA.leaf())[0], pool, trust, crls, NOW, budget=budget)
     assert (budget.steps, budget.signatures) == (Budget().steps, Budget().signatures - 1)
     again = verify_path(parsed(ALICE)[0], pool, trust, crls, NOW)
-    assert (again.certificates, again.origins) == (first.certificates, first.origins)
+    for _ in range(2):
+        assert (again.certificates, again.origins) == (first.certificates, first.origins)
+    demanding = CA.leaf(
+        extensions=[(x509.PolicyConstraints(require_explicit_policy=0, inhibit_policy_mapping=None), True)]
+    )
+    with pytest.raises(Refused) as caught:
+        verify_path(parsed(demanding)[0], pool, trust, crls, NOW)
+    assert caught.value.reason is R.POLICY_NOT_ALLOWED
     forged = bytearray(ALICE.der)
     forged[-1] ^= 1
     for leaf, expected in ((BOB.der, R.CERTIFICATE_REVOKED), (bytes(forged), R.SIGNATURE_INVALID)):

@@ -82,8 +82,6 @@ class Held:
     """A directory that has everything at hand."""
 
     def __init__(self, view: MemoryView) -> None:
-        crls = view.crls(ACME)
-        view.crls = lambda _organization: crls  # type: ignore[method-assign]
         self._view = view
 
     def view(self) -> MemoryView:

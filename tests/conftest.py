@@ -1,0 +1,22 @@
+"""Where the tests write, and what the processes that they start inherit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a folder there that is its user's alone
+ROOM = 2_000_000_000
+"""Octets; a whole run leaves some 100 MB, and a container's 64 MB are too few."""
+
+# In memory, if there is room: on a disk each commit of SQLite waits for it.
+if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+    os.environ["TMPDIR"] = str(MEMORY)
+    tempfile.tempdir = None
+
+# Without bytecode that is kept, each of the hundreds of processes that are started compiles the program anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
