@@ -152,14 +152,24 @@ class Telemetry:
                 self._unwritten.inc()
 
     def count(self) -> None:
-        """Tell the metrics what was decided since they were told last."""
-        tally, self._tally = self._tally, _Tally()
-        for (door, reason, said), count in tally.decisions.items():
+        """Tell the metrics what was decided since they were told last; what cannot be told waits for the next time."""
+        try:
+            self._count()
+        except (OSError, ValueError) as error:
+            self._write("warning", "uncounted", error=type(error).__name__)
+
+    def _count(self) -> None:
+        tally = self._tally
+        while tally.decisions:
+            key, count = next(iter(tally.decisions.items()))
+            door, reason, said = key
             self._decisions.labels(door, "deny" if reason else "allow", reason).inc(count)
+            del tally.decisions[key]
             if said:
                 self._revocation[said].inc(count)
         for outcome, seconds in self._seconds.items():
             seconds.add(tally.buckets[outcome], tally.seconds[outcome])
+            tally.buckets[outcome], tally.seconds[outcome] = [0] * (len(BUCKETS) + 1), 0.0
 
     def _write(self, level: str, event: str, **fields: object) -> None:
         """One line; a log that cannot be written is counted, and decides nothing."""
@@ -212,7 +222,7 @@ def decision_fields(check: CheckRequest, door: Door, decision: Decision) -> dict
     evidence = decision.evidence
     organization, identity, leaf, path = evidence.organization, evidence.identity, evidence.leaf, evidence.path
     fields: dict[str, object] = {
-        "time": datetime.now(UTC),
+        "time": _now(),
         "level": "info",
         "event": "decision",
         "decision_id": check.decision_id,
@@ -290,7 +300,11 @@ _OF_CRLS: Final = ("issuer", "source", "crl")
 
 
 def _stamp(_logger: object, method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-    return {"time": datetime.now(UTC), "level": method, **event}
+    return {"time": _now(), "level": method, **event}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _where(error: BaseException) -> str:

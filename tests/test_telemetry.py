@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from io import BytesIO
@@ -184,3 +185,33 @@ def test_what_current_crls_said_is_counted(chain: tuple[Minted, ...], expected: 
     line, metrics = logged(decide(request(*chain)))
     assert f'authz_revocation_checks_total{{result="{expected}"}} 1.0' in metrics
     assert "indulgence" not in line
+
+
+def test_counts_that_cannot_be_told_wait_for_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A metrics folder that is full ends no heartbeat, and nothing is counted twice."""
+    telemetry = Telemetry(BytesIO(), log_decisions=False)
+    checks = [request(ALICE, CA), request(REVOKED, CA)]
+    for check in checks:
+        telemetry.decided(check, DOOR, decide(check), 0.001)
+    labels = telemetry._decisions.labels
+
+    def full(*values: str) -> object:
+        if values[1] == "deny":
+            raise OSError
+        return labels(*values)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(telemetry._decisions, "labels", full)
+        for _ in range(3):
+            telemetry.count()
+    metrics = telemetry.metrics().decode()
+    assert 'authz_decisions_total{door="envoy",outcome="allow",reason=""} 1.0' in metrics
+    assert 'authz_decisions_total{door="envoy",outcome="deny",reason="certificate_revoked"} 1.0' in metrics
+    assert 'authz_check_seconds_count{outcome="deny"} 1.0' in metrics
+    assert telemetry.metrics().decode() == metrics
+
+
+def test_time_of_a_line_has_one_form() -> None:
+    """Milliseconds, always."""
+    line, _ = logged(decide(request(ALICE, CA)))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", str(line["time"]))

@@ -38,7 +38,7 @@ def certificates(pem: bytes) -> tuple[bytes, ...]:
         if stop < 0 or not pem.startswith(_BEGIN, at):
             raise Refused(Reason.HEADER_MALFORMED, "not PEM of certificates and nothing else")
         *lines, rest = pem[start:stop].split(b"\n")
-        if rest or not all(lines) or max(map(len, lines[:-1]), default=0) > _MAX_LINE:
+        if rest or not _are_lines(lines):
             raise Refused(Reason.HEADER_MALFORMED, "PEM whose lines are empty, too long, or do not end")
         found.append(decode_base64(b"".join(lines)))
         at = stop + len(_END)
@@ -57,7 +57,7 @@ def escaped_certificates(text: bytes) -> tuple[bytes, ...]:
         if stop < 0 or not text.startswith(_ESCAPED_BEGIN, at):
             break
         *lines, rest = text[start:stop].split(b"%0A")
-        if rest or not all(lines) or max(map(len, lines), default=0) > _MAX_LINE:
+        if rest or not _are_lines(lines):
             break
         # Unescaped before the lines are joined: what stands at the end of one and at the start of another is no escape.
         body = b"\n".join(lines).replace(b"%2B", b"+").replace(b"%2F", b"/").replace(b"%3D", b"=")
@@ -100,6 +100,13 @@ def single(pem: bytes) -> bytes:
     return only(certificates(pem))
 
 
+def _are_lines(lines: list[bytes]) -> bool:
+    """Whether none is empty, none but the last is too long, and none but the last ends in padding, escaped or not."""
+    above = lines[:-1]
+    padded = bool(above) and above[-1].endswith((b"=", b"%3D"))
+    return all(lines) and not padded and max(map(len, above), default=0) <= _MAX_LINE
+
+
 def only(found: Sequence[bytes]) -> bytes:
     """The one certificate there is. Raises `Refused` (header_malformed)."""
     if len(found) != 1:
@@ -116,10 +123,11 @@ def decode_base64(text: bytes) -> bytes:
         der = binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error as error:
         raise Refused(Reason.HEADER_MALFORMED, f"base64: {error}") from error
-    # Spare bits of the last character, the only ones that strict decoding leaves open, would let one certificate
-    # be written in several ways.
+    # What strict decoding leaves open: padding behind a whole quantum, and spare bits of the last character. Either
+    # would let one certificate be written in several ways.
     spare = len(der) % 3
-    if (spare and encode_base64(der[-spare:]) != text[-4:]) or not _is_sequence(der):
+    whole = len(text) == (len(der) + 2) // 3 * 4
+    if not whole or (spare and encode_base64(der[-spare:]) != text[-4:]) or not _is_sequence(der):
         raise Refused(Reason.HEADER_MALFORMED, "base64 that is not canonical, or no DER in it")
     return der
 

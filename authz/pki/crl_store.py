@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
     from authz.pki.certificate import Certificate
     from authz.pki.crl import Crl
-    from authz.pki.crl_plan import Plan
+    from authz.pki.crl_plan import Plan, Voice
     from authz.pki.issuer_path import Assurance, IssuerPath
     from authz.pki.names import Name
+
+MAX_ASSURANCES: Final = 256
+"""Paths about whose CAs something is remembered with one store: their certificates are kept by it."""
 
 MAX_PLANS: Final = 4_096
 """Plans remembered with one store, and kinds of leaves in assurances: at 1 to 3 KB each, 12 MB of each at most."""
@@ -89,13 +92,17 @@ class CrlStore:
         if len(self.plans) > MAX_PLANS:
             del self.plans[next(iter(self.plans))]
 
-    def assure(self, path: IssuerPath, assurance: Assurance) -> None:
-        """Keep what these CRLs say about the CAs of a path, and about one more kind of leaf below."""
-        self._assured += 1
-        if self._assured > MAX_PLANS:
-            self.assurances.clear()
-            self._assured = 1
+    def assure(self, path: IssuerPath, leaf: Certificate, voices: tuple[Voice, ...], assurance: Assurance) -> None:
+        """Keep what these CRLs say about the CAs of a path, and which of them speak for such a leaf below."""
+        if assurance.learn(leaf, voices) or path not in self.assurances:
+            self._assured += 1
+            if self._assured > MAX_PLANS:
+                self.assurances.clear()
+                self._assured = 0
+                return
         self.assurances[path] = assurance
+        if len(self.assurances) > MAX_ASSURANCES:
+            del self.assurances[next(iter(self.assurances))]
 
     def with_crl(self, crl: Crl, signer: bytes | None = None) -> CrlStore:
         """A store that holds `crl` as well; what is held is not read again."""

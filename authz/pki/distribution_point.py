@@ -73,7 +73,7 @@ class Points(tuple[Point, ...]):  # noqa: SLOT001 - what has a length of its own
 
 
 def _size(name: object) -> int:
-    return len(name) if isinstance(name, bytes) else len(repr(name))
+    return name.size if isinstance(name, Name) else len(repr(name))
 
 
 def points_of(stated: Iterable[x509.DistributionPoint], issuer: Name) -> Points:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
+from authz.pki.names import Name
 from authz.pki.path_validator import check_dates, check_first, signature_refusal
 from authz.pki.revocation import NotRevoked, heard
 
@@ -35,7 +36,7 @@ MAX_ISSUER_PATHS: Final = 256
 MAX_BAG_OCTETS: Final = 16_384
 """Octets of a key, of which the bag's certificates are a part: 4 MB in all."""
 
-Above = tuple[object, ...]
+Above = tuple[bytes | None, ...]
 """What a search above a leaf depends on: the issuer's name, its key identifier, the bag in its order (DER)."""
 
 
@@ -108,7 +109,7 @@ class IssuerPaths:
 
     def learn(self, key: Above, path: IssuerPath) -> bool:
         """Remember a path that a leaf was good by, before which the search had nothing to try; False if too large."""
-        if sum(len(one) for one in key if isinstance(one, bytes)) > MAX_BAG_OCTETS:
+        if sum(one.size if isinstance(one, Name) else len(one) for one in key if one is not None) > MAX_BAG_OCTETS:
             return False
         self._paths[key] = path
         if len(self._paths) > MAX_ISSUER_PATHS:
@@ -165,9 +166,12 @@ class Assurance:
             return None
         return (heard(leaf, voices, at, store, algorithms, lenient), *self._proofs)
 
-    def learn(self, leaf: Certificate, voices: tuple[Voice, ...]) -> None:
-        """Remember which CRLs speak for leaves with these distribution points; `CrlStore.assure` bounds how many."""
-        self._voices[leaf.crl_points, leaf.extensions.ca] = voices
+    def learn(self, leaf: Certificate, voices: tuple[Voice, ...]) -> bool:
+        """Remember which CRLs speak for leaves with these distribution points; whether that was not known."""
+        kind = leaf.crl_points, leaf.extensions.ca
+        new = kind not in self._voices
+        self._voices[kind] = voices
+        return new
 
 
 def proofs_below(

@@ -105,6 +105,11 @@ class Name(bytes):
         self.rdns = tuple(rdns)
         return self
 
+    @property
+    def size(self) -> int:
+        """Octets that are kept: those compared, and those it was written in."""
+        return len(self) + sum(map(len, self.rdns))
+
     @cached_property
     def text(self) -> str:
         """The name as RFC 4514 writes it; may hold anything a certificate may, so escape it where it is shown."""

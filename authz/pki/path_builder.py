@@ -217,16 +217,17 @@ class _Search:
             if not paths.learn(key, path):
                 return
         checker = self.revocation
+        if checker is None or not path.unconstrained:
+            return
         # Who is not on the path may speak today and not tomorrow: that takes a search.
-        if checker is None or checker.beside:
+        if checker.beside:
             return
         leafs, *cas = checker.plans
         assurance = checker.crls.assurances.get(path)
         if assurance is None or not assurance.holds(self.at):
             assurance = Assurance.of(path, proofs[1:], [voice for plan in cas for voice in plan.voices], self.at)
         if assurance is not None and certificates[0].crl_points.small:
-            assurance.learn(certificates[0], leafs.voices)
-            checker.crls.assure(path, assurance)
+            checker.crls.assure(path, certificates[0], leafs.voices, assurance)
 
     def _candidates(self, certificate: Certificate) -> Sequence[Candidate]:
         """Everything whose subject is the issuer's name, the most promising first."""
@@ -316,7 +317,8 @@ def verify_path(
     if at.microsecond:
         at = at.replace(microsecond=0)
     presented = tuple(pool)
-    key = _above(leaf, presented)
+    # One that is too large is not read; the search says so.
+    key = None if len(leaf.der) > budget.octets else _above(leaf, presented)
     signatures: dict[SignatureKey, Refused | None] = {}
     path = None if key is None else trust.issuer_paths.get(key)
     if path is not None:

@@ -41,8 +41,10 @@ class Worker:
 
     async def stop(self) -> None:
         """See the protocol."""
-        await self._runtime.stop()
-        self._telemetry.count()
+        try:
+            await self._runtime.stop()
+        finally:
+            self._telemetry.count()
 
     def told(self, told: Told) -> None:
         """See the protocol: a link to whoever keeps the CRLs now."""

@@ -98,6 +98,26 @@ def test_base64_cut_or_doubled_is_refused() -> None:
             pem.decode_base64(odd)
 
 
+@pytest.mark.parametrize("size", range(2, 8))
+@pytest.mark.parametrize("pads", [1, 2, 3, 4, 40])
+def test_padding_that_is_not_needed_is_refused(size: int, pads: int) -> None:
+    """Behind a whole quantum as well, which strict decoding passes over."""
+    text = pem.encode_base64(b"\x30" + bytes([size]) + bytes(size))
+    assert pem.decode_base64(text)
+    with pytest.raises(Refused):
+        pem.decode_base64(text + b"=" * pads)
+
+
+def test_padding_on_two_lines_is_refused() -> None:
+    """Escaped or not."""
+    text = pem.encode_base64(b"\x30\x08" + bytes(8))
+    assert text.endswith(b"==")
+    odd = b"-----BEGIN CERTIFICATE-----\n" + text[:-1] + b"\n=\n-----END CERTIFICATE-----\n"
+    for reader, value in ((pem.certificates, odd), (pem.escaped_certificates, pem.escape(odd))):
+        with pytest.raises(Refused):
+            reader(value)
+
+
 def test_lines_of_up_to_76_characters_are_read() -> None:
     """Or all in one; none empty, none without an end: RFC 7468 section 3, and room for other writers."""
     body = pem.encode_base64(b"\x30\x81\xff" + bytes(255))

@@ -240,3 +240,13 @@ def test_what_cannot_be_read_ahead_is_told_when_it_is_asked_for() -> None:
         with pytest.raises(Refused) as caught:
             one.subject  # noqa: B018 - which is what raises
         assert caught.value.reason is MALFORMED
+
+
+def test_certificate_lets_go_of_what_it_can_make_anew() -> None:
+    """Whatever of it was read."""
+    one, fresh = parsed(LEAF, LEAF)
+    read = (one.signed.tbs, one.serial)
+    for certificate in (one, fresh, fresh):
+        certificate.let_go()
+        assert not vars(certificate).keys() & {"_layout", "signed"}
+        assert (certificate.signed.tbs, certificate.serial) == read

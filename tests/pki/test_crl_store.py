@@ -12,7 +12,8 @@ from authz.errors import Refused
 from authz.pki.certificate import Certificate
 from authz.pki.crl import Crl
 from authz.pki.crl_plan import Plan
-from authz.pki.crl_store import MAX_PLANS, CrlStore, current, may_sign_crls, signer_of
+from authz.pki.crl_store import MAX_ASSURANCES, MAX_PLANS, CrlStore, current, may_sign_crls, signer_of
+from authz.pki.distribution_point import points_of
 from authz.pki.issuer_path import Assurance, IssuerPath
 from authz.pki.names import Name
 from authz.pki.trust_store import TrustAnchor
@@ -123,16 +124,38 @@ def test_store_with_one_more_remembers_nothing() -> None:
     assert store.with_crl(crl(number=2)).plans == {}
 
 
+def assured(store: CrlStore, path: IssuerPath, leaf: Certificate) -> Assurance:
+    """What the store keeps about the path and such a leaf."""
+    found = store.assurances.get(path) or Assurance((), NOW, NOW)
+    store.assure(path, leaf, (), found)
+    return found
+
+
 def test_store_remembers_a_bounded_number_of_assurances() -> None:
-    """Beyond, all go, and are found out again; another store knows nothing of them."""
+    """The first goes first; another store knows nothing of them."""
+    store = CrlStore([crl()])
+    anchor, leaf = TrustAnchor(parsed(CA)), Certificate.parse(CA.leaf().der)
+    paths = [IssuerPath((anchor.certificate,), anchor, DEFAULT_POLICY, 0, 0) for _ in range(MAX_ASSURANCES + 1)]
+    for path in paths:
+        assured(store, path, leaf)
+    assert list(store.assurances) == paths[1:]
+    assert store.with_crl(crl(number=2)).assurances == {}
+
+
+def test_store_remembers_a_bounded_number_of_kinds_of_leaves() -> None:
+    """Beyond, all go, and are found out again; one that is known already adds nothing."""
     store = CrlStore([crl()])
     anchor = TrustAnchor(parsed(CA))
-    paths = [IssuerPath((anchor.certificate,), anchor, DEFAULT_POLICY, 0, 0) for _ in range(MAX_PLANS + 1)]
-    for path in paths:
-        store.assure(path, Assurance((), NOW, NOW))
-        assert len(store.assurances) <= MAX_PLANS
-    assert list(store.assurances) == [paths[-1]]
-    assert store.with_crl(crl(number=2)).assurances == {}
+    path = IssuerPath((anchor.certificate,), anchor, DEFAULT_POLICY, 0, 0)
+    leaf = Certificate.parse(CA.leaf().der)
+    first = assured(store, path, leaf)
+    for number in range(MAX_PLANS):
+        assert assured(store, path, leaf) is first
+        other = Certificate.parse(leaf.der)
+        vars(other)["crl_points"] = points_of((), Name(name(str(number))))
+        assured(store, path, other)
+    assert not store.assurances
+    assert assured(store, path, leaf) is not first
 
 
 def test_current_leaves_out_what_is_superseded() -> None:

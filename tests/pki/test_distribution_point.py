@@ -121,3 +121,5 @@ def test_points_with_long_names_are_not_small() -> None:
     assert points_of([stated(full=[URI]), stated(full=DIRECTORY)], CA).small
     assert not points_of([stated(full=[long])], CA).small
     assert not points_of([stated(full=[URI]) for _ in range(100)], CA).small
+    blank = x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "x" + " " * MAX_REMEMBERED)]))
+    assert not points_of([stated(full=[blank])], CA).small  # though it is compared as one letter

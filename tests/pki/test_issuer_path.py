@@ -351,10 +351,10 @@ def test_paths_are_bounded_and_the_first_goes_first() -> None:
     paths = IssuerPaths()
     path = IssuerPath(tuple(parsed(CA, ROOT)), TrustAnchor(parsed(ROOT)[0]), DEFAULT_POLICY, 1, 9)
     for number in range(MAX_ISSUER_PATHS + 1):
-        paths.learn((number,), path)
+        paths.learn((b"%d" % number,), path)
     assert len(paths) == MAX_ISSUER_PATHS
-    assert paths.get((0,)) is None
-    assert paths.get((MAX_ISSUER_PATHS,)) is path
+    assert paths.get((b"0",)) is None
+    assert paths.get((b"%d" % MAX_ISSUER_PATHS,)) is path
 
 
 def test_leaves_with_long_lists_of_distribution_points_are_left_to_the_search() -> None:

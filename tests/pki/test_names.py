@@ -213,3 +213,12 @@ def test_values_are_found_by_type() -> None:
     name = made(ORG, common("Alice"), mail)
     assert name.email_addresses() == ["A@host.test"]
     assert name.common_names() == ["Alice"]
+
+
+def test_size_of_a_name_counts_what_it_was_written_in() -> None:
+    """White space that no comparison sees is kept all the same."""
+    short, long = made(common("a")), made(common("a" + " " * 500))
+    assert short == long
+    assert (
+        long.size == short.size + 500 + 6
+    )  # the longer lengths of string, attribute and set take two octets more each
