@@ -65,7 +65,7 @@ class Noted:
         organization, path = decision.evidence.organization, decision.evidence.path
         if path is None or organization is None or (organization.id, path.leaf.sha256) in self._leaves:
             return None
-        # Looked up again and again: 2 us, where to remember each leaf would take 180 octets.
+        # Looked up again and again, in less than 1 us, where to remember each leaf would take 180 octets.
         return (organization, path) if urls_of(path.certificates) else None
 
     def add(self, organization: Organization, path: VerifiedPath) -> None:

@@ -98,12 +98,16 @@ def _was_point(origin: Origin) -> bool:
 
 def urls_of(path: Iterable[Certificate]) -> list[str]:
     """The URLs of http and https in the distribution points of a path, of complete CRLs and of deltas; none twice."""
-    found: dict[str, None] = {}
+    points: list[x509.DistributionPoint] = []
     for one in list(path)[:-1]:
-        extensions = one.extensions
-        for point in (*extensions.distribution_points, *extensions.freshest_crl):
-            for name in point.full_name or ():
-                if isinstance(name, x509.UniformResourceIdentifier):
-                    found[name.value] = None
+        points += one.extensions.distribution_points
+        points += one.extensions.freshest_crl
+    if not points:
+        return []
+    found: dict[str, None] = {}
+    for point in points:
+        for name in point.full_name or ():
+            if isinstance(name, x509.UniformResourceIdentifier):
+                found[name.value] = None
     # RFC 5280 section 4.2.1.13 knows others too: LDAP is not asked.
     return [url for url in found if url.lower().startswith(("http://", "https://"))][:MAX_URLS]

@@ -34,6 +34,37 @@ def identity_from_claims(claims: Mapping[str, Any], organization: Organization, 
     return Identity(user, _confirmation(claims))
 
 
+class ReadClaims:
+    """Claims that were read, and what they say to one organization as it is: its settings are looked at once.
+
+    The times are compared by every check. Another organization, or the same one changed, is another object.
+    """
+
+    __slots__ = ("_claims", "_expiry", "_identity", "_organization", "_starts")
+
+    def __init__(self, claims: Mapping[str, Any]) -> None:
+        self._claims = claims
+        self._organization: Organization | None = None
+        self._expiry = 0.0
+        self._starts: tuple[tuple[str, float], ...] = ()
+        self._identity = Identity("")
+
+    def identity(self, organization: Organization, now: datetime) -> Identity:
+        """What `identity_from_claims` gives, and raises."""
+        if organization is self._organization:
+            seconds = now.timestamp()
+            _check_expiry(self._expiry, seconds)
+            for claim, start in self._starts:
+                _check_start(claim, start, seconds)
+            return self._identity
+        identity = identity_from_claims(self._claims, organization, now)
+        starts = ((claim, _time(self._claims, claim)) for claim in _STARTS)
+        self._starts = tuple((claim, start) for claim, start in starts if start is not None)
+        self._expiry = _time(self._claims, "exp") or 0.0
+        self._identity, self._organization = identity, organization
+        return identity
+
+
 def _check_tie(claims: Mapping[str, Any], organization: Organization, settings: TokenSettings) -> None:
     """Issuer and audience are the organization's own, or a claim names it; whatever is configured must hold."""
     tied = False
@@ -72,12 +103,24 @@ def _check_times(claims: Mapping[str, Any], now: float) -> None:
     expiry = _time(claims, "exp")
     if expiry is None:
         raise Refused(Reason.IDENTITY_MALFORMED, "the claim exp is missing")
+    _check_expiry(expiry, now)
+    for claim in _STARTS:
+        start = _time(claims, claim)
+        if start is not None:
+            _check_start(claim, start, now)
+
+
+_STARTS: Final = ("nbf", "iat")
+
+
+def _check_expiry(expiry: float, now: float) -> None:
     if now >= expiry + LEEWAY:
         raise Refused(Reason.TOKEN_EXPIRED, f"expired {now - expiry:.0f} seconds ago")
-    for claim in ("nbf", "iat"):
-        start = _time(claims, claim)
-        if start is not None and now < start - LEEWAY:
-            raise Refused(Reason.TOKEN_NOT_YET_VALID, f"{claim} lies {start - now:.0f} seconds ahead")
+
+
+def _check_start(claim: str, start: float, now: float) -> None:
+    if now < start - LEEWAY:
+        raise Refused(Reason.TOKEN_NOT_YET_VALID, f"{claim} lies {start - now:.0f} seconds ahead")
 
 
 def _time(claims: Mapping[str, Any], claim: str) -> float | None:

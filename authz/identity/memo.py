@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from authz.headers import OctetMemo
+from authz.identity.claims import ReadClaims
 
 MAX_REMEMBERED: Final = 1024 * 1024
 """Octets of tokens remembered per organization: some 2,500 of the usual size. Claims take a few times that."""
@@ -13,7 +14,6 @@ MAX_REMEMBERED: Final = 1024 * 1024
 MAX_MEMOS: Final = 1_000
 """Organizations whose tokens are remembered at a time; the one met first goes first."""
 
-Claims = dict[str, Any]
 K = TypeVar("K")
 
 
@@ -25,14 +25,14 @@ class ClaimsMemos(Generic[K]):
 
     def __init__(self, cost: Callable[[K], int]) -> None:
         self._cost = cost
-        self._memos: dict[int, OctetMemo[K, Claims]] = {}
+        self._memos: dict[int, OctetMemo[K, ReadClaims]] = {}
 
-    def get(self, organization: int, key: K) -> Claims | None:
+    def get(self, organization: int, key: K) -> ReadClaims | None:
         """The claims remembered for the organization of that number, or None."""
         memo = self._memos.get(organization)
         return None if memo is None else memo.get(key)
 
-    def put(self, organization: int, key: K, claims: Claims) -> None:
+    def put(self, organization: int, key: K, claims: ReadClaims) -> None:
         """Remember them; call this only once they named one of its users, valid now, so that strangers fill nothing."""
         memo = self._memos.get(organization)
         if memo is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
-from authz.identity.claims import identity_from_claims
+from authz.identity.claims import ReadClaims
 from authz.identity.memo import ClaimsMemos
 from authz.identity.one_header import one_value
 from authz.identity.strict_json import read_object
@@ -43,9 +43,9 @@ class PayloadHeader:
             raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{self.header} holds several values joined")
         claims = self._decoded.get(organization.id, value)
         if claims is not None:
-            return identity_from_claims(claims, organization, now)
-        claims = read_claims(value)
-        identity = identity_from_claims(claims, organization, now)
+            return claims.identity(organization, now)
+        claims = ReadClaims(read_claims(value))
+        identity = claims.identity(organization, now)
         # Only now is it known to be the organization's own: nobody else's payloads take its room.
         self._decoded.put(organization.id, value, claims)
         return identity

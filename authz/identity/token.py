@@ -15,7 +15,7 @@ from jwt.api_jws import PyJWS
 
 from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
-from authz.identity.claims import identity_from_claims
+from authz.identity.claims import ReadClaims
 from authz.identity.keys import ALGORITHMS, KeyRing
 from authz.identity.memo import ClaimsMemos
 from authz.identity.strict_json import read_object
@@ -65,11 +65,11 @@ class BearerToken:
         verified = Verified(hashlib.sha256(token).digest(), len(token), location, version)
         claims = self._verified.get(organization.id, verified)
         if claims is not None:
-            return identity_from_claims(claims, organization, now)
+            return claims.identity(organization, now)
         if not signing.fits(algorithm):
             raise Refused(Reason.TOKEN_SIGNATURE_INVALID, f"the key {kid} is not one for {algorithm}")
-        claims = _verify(token, signing.key, algorithm)
-        identity = identity_from_claims(claims, organization, now)
+        claims = ReadClaims(_verify(token, signing.key, algorithm))
+        identity = claims.identity(organization, now)
         # Only now is it known to be the organization's own: keys may be shared, and nobody else's take its room.
         self._verified.put(organization.id, verified, claims)
         return identity

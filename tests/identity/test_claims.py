@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from pki_factory import NOW
 
 from authz.errors import Refused
-from authz.identity.claims import LEEWAY, identity_from_claims
+from authz.identity.claims import LEEWAY, ReadClaims, identity_from_claims
 from authz.model import Organization, TokenSettings
 from authz.reasons import Reason
 
@@ -111,3 +113,44 @@ def test_confirmation_is_the_stated_digest() -> None:
     """What the token is bound to is handed on."""
     organization = Organization(1, "acme", (), token=BY_ISSUER)
     assert identity_from_claims({**GOOD, "cnf": {"x5t#S256": X5T}}, organization, NOW).confirmation == DIGEST
+
+
+@pytest.mark.parametrize(
+    ("claims", "seconds", "expected"),
+    [
+        ({}, 0, None),
+        ({}, 400 * 86_400, Reason.TOKEN_EXPIRED),
+        ({"nbf": NOW.timestamp() - 60}, -3_600, Reason.TOKEN_NOT_YET_VALID),
+        ({"iat": NOW.timestamp() - 60}, -3_600, Reason.TOKEN_NOT_YET_VALID),
+        ({"nbf": NOW.timestamp() - 60, "iat": NOW.timestamp() - 60}, 60, None),
+    ],
+)
+def test_claims_read_once_say_the_same_at_every_time(
+    claims: dict[str, object], seconds: int, expected: Reason | None
+) -> None:
+    """Their times are compared again, whatever was found before."""
+    organization = Organization(1, "acme", (), token=TokenSettings(issuer="i", audience="a"))
+    stated = {"iss": "i", "aud": "a", "sub": "alice", "exp": NOW.timestamp() + 86_400, **claims}
+    read = ReadClaims(stated)
+    assert read.identity(organization, NOW).user == "alice"
+    later = NOW + timedelta(seconds=seconds)
+    for identify in (read.identity, lambda one, at: identity_from_claims(stated, one, at)):
+        try:
+            found = identify(organization, later).user, None
+        except Refused as refusal:
+            found = None, refusal.reason
+        assert found == (None if expected else "alice", expected)
+
+
+def test_claims_read_once_are_tied_anew_to_an_organization_that_changed() -> None:
+    """And to any other."""
+    settings = TokenSettings(issuer="i", audience="a")
+    read = ReadClaims({"iss": "i", "aud": "a", "sub": "alice", "name": "bob", "exp": NOW.timestamp() + 60})
+    before = Organization(1, "acme", (), token=settings)
+    assert read.identity(before, NOW).user == read.identity(before, NOW).user == "alice"
+    assert read.identity(replace(before, token=replace(settings, user_claim="name")), NOW).user == "bob"
+    for other in (replace(settings, issuer="j"), replace(settings, audience="b"), TokenSettings()):
+        with pytest.raises(Refused) as caught:
+            read.identity(replace(before, token=other), NOW)
+        assert caught.value.reason is Reason.IDENTITY_OF_ANOTHER_ORGANIZATION
+    assert read.identity(before, NOW).user == "alice"
