@@ -214,8 +214,10 @@ def proofs_below(
         return None
     if leaf.below is not path:
         key = (leaf.sha256, issuers[0].spki)
-        if not memo.holds(leaf):
-            memo.admit([leaf], [key] if key in signatures else [])
+        if key in signatures:
+            memo.admit([leaf], [key])
+        elif not memo.holds(leaf):
+            memo.admit([leaf], [])
         leaf.below = path
     return proofs
 

@@ -95,7 +95,8 @@ class Memo:
     def admit(self, certificates: Iterable[Certificate], signatures: Iterable[SignatureKey]) -> None:
         """Remember certificates and signatures of a completed path that were not remembered yet."""
         for one in certificates:
-            one.introduce_issuer(self._issuers, MAX_ISSUERS)
+            if not one.extensions.recalled:  # else all that could be introduced is known
+                one.introduce_issuer(self._issuers, MAX_ISSUERS)
             one.let_go()
             self._certificates.put(one.der, one)
         for key in signatures:

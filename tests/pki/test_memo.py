@@ -86,6 +86,9 @@ def test_name_of_an_issuer_is_read_once() -> None:
     assert one.issuer == LEAVES[1].issuer
     assert one.crl_points is other.crl_points
     assert one.crl_points == LEAVES[1].crl_points
+    assert one.extensions is other.extensions
+    memo.admit([one], [])
+    assert memo.certificate(LEAVES[1].der) is one
 
 
 def test_names_of_issuers_are_bounded() -> None:
