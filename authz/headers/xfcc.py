@@ -38,7 +38,6 @@ _ENDS: Final = frozenset({b",", b";", b""})
 _PRINTABLE: Final = bytes(range(0x20, 0x7F))
 _TEXT: Final = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 _BARE: Final = re.compile(rb'[^",;\\]*')
-_ESCAPE: Final = re.compile(rb"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,12 @@ def _quoted(value: bytes, start: int) -> tuple[bytes, int]:
     stop = _TEXT.match(value, start).end()  # type: ignore[union-attr] # it matches nothing, too
     if value[stop : stop + 1] != b'"':
         raise Refused(Reason.HEADER_MALFORMED, f"a quoted value without an end at {start}")
-    return _ESCAPE.sub(rb"\1", value[start:stop]), stop + 1
+    return _unescaped(value[start:stop]), stop + 1
+
+
+def _unescaped(text: bytes) -> bytes:
+    """The text without the backslash before each escaped character; two in a row are one, from the left on."""
+    return b"\\".join([one.replace(b"\\", b"") for one in text.split(b"\\\\")])
 
 
 def format(elements: tuple[Element, ...]) -> bytes:  # noqa: A001 - the counterpart of parse

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 import pytest
@@ -159,3 +160,11 @@ def test_parse_of_any_octets_is_elements_or_refused(value: bytes) -> None:
     except Refused:
         return
     assert parse(xfcc.format(elements)) == elements
+
+
+@given(st.lists(st.sampled_from([b"\\\\", b'\\"', b"\\a", b"a", b"=", b",", b";"])))
+def test_escapes_are_read_from_the_left(parts: list[bytes]) -> None:
+    """However many backslashes stand in a row."""
+    text = b"".join(parts)
+    (element,) = parse(b'Subject="' + text + b'"')
+    assert element.only("Subject") == re.sub(rb"\\(.)", rb"\1", text)
