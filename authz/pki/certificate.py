@@ -78,10 +78,9 @@ NO_ISSUERS: Final[Mapping[bytes, KnownIssuer]] = MappingProxyType({})
 
 
 class Certificate:
-    """One X.509 certificate. Immutable; equal when the DER is; read as far as it is asked.
+    """One X.509 certificate. What it says is immutable; equal when the DER is; read as far as it is asked.
 
     `below` is a path above it, if one is known, below which it satisfies everything but dates and revocation.
-
     `der` and `sha256` (32 bytes) are its identity. Attributes that the parser reads late raise `Refused`
     (certificate_malformed, or the algorithm's reason) on first use.
     """

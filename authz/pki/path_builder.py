@@ -46,7 +46,7 @@ _SEAL = object()
 
 
 class VerifiedPath:
-    """The proof that a path verified at one moment; made by the search below and by nothing else.
+    """The proof that a path verified at one moment; made by `verify_path` and by nothing else.
 
     `certificates` run from the leaf to the anchor's own; `revocation` holds one proof for each
     certificate below the anchor, or nothing where revocation was not asked for.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from clocked import Crew
 from served import Served, end
+
+from authz.supervision.control import pair
 
 
 @pytest.fixture
@@ -28,3 +31,12 @@ def crew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Crew]:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The supervisor's end of a control, and the child's."""
+    ours, theirs = pair()
+    yield ours, theirs
+    ours.close()
+    theirs.close()

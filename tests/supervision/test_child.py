@@ -11,7 +11,7 @@ import pytest
 
 from authz.supervision import child
 from authz.supervision.child import Child
-from authz.supervision.control import Told, hear, pair, tell
+from authz.supervision.control import Told, hear, tell
 
 Ends = tuple[socket, socket]
 
@@ -31,15 +31,6 @@ class Idle:
     def beat(self) -> dict[str, Any]:
         """See the protocol."""
         return {}
-
-
-@pytest.fixture
-def ends() -> Iterator[Ends]:
-    """The supervisor's end of the control, and the child's."""
-    ours, theirs = pair()
-    yield ours, theirs
-    ours.close()
-    theirs.close()
 
 
 async def test_lost_link_that_cannot_be_told_at_once_is_told_later(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:

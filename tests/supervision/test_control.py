@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator
 from socket import SO_SNDBUF, SOL_SOCKET, socket
 
 import pytest
 
-from authz.supervision.control import MAX_OCTETS, Gone, Told, hear, pair, tell
+from authz.supervision.control import MAX_OCTETS, Gone, Told, hear, tell
 
 Ends = tuple[socket, socket]
-
-
-@pytest.fixture
-def ends() -> Iterator[Ends]:
-    """Both ends."""
-    ours, theirs = pair()
-    yield ours, theirs
-    ours.close()
-    theirs.close()
 
 
 def test_message_arrives(ends: Ends) -> None:
