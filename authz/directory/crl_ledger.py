@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from authz.directory.engine import open_engine, open_reader
+from authz.directory.engine import open_engine
+from authz.directory.pinned import READ_ERRORS, Pinned
 from authz.directory.schema import crl_sources, fetched_crls
 from authz.model import CrlSourceState, FetchedCrl
 
@@ -26,7 +28,10 @@ class CrlLedger:
 
     def __init__(self, url: str, *, warn: Callable[[str], None]) -> None:
         self._writer = open_engine(url)
-        self._reader = open_reader(url)
+        self._reader = Pinned(url)
+        self._thread = ThreadPoolExecutor(1, "crl ledger")
+        self._seen: tuple[int, int] | None = None
+        self._last: list[str] = []
         self._sources: dict[str, CrlSourceState] | None = None
         self._crls: dict[str, FetchedCrl] | None = None
         self._warn = warn
@@ -34,21 +39,25 @@ class CrlLedger:
 
     def close(self) -> None:
         """Give the database back."""
+        self._thread.submit(self._reader.close)
+        self._thread.shutdown()
         self._writer.dispose()
-        self._reader.dispose()
 
     async def write(self, sources: Collection[CrlSourceState], crls: Collection[FetchedCrl]) -> None:
         """See the protocol."""
-        await asyncio.to_thread(self._guarded, lambda: self._write(sources, crls), None)
+        await self._in_thread(lambda: self._write(sources, crls), None)
 
     async def asked(self) -> list[str]:
         """See the protocol."""
-        return await asyncio.to_thread(self._guarded, self._asked, [])
+        return await self._in_thread(self._asked, [])
+
+    async def _in_thread(self, action: Callable[[], T], otherwise: T) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, action, otherwise)
 
     def _guarded(self, action: Callable[[], T], otherwise: T) -> T:
         try:
             found = action()
-        except (sa.exc.SQLAlchemyError, OSError) as error:
+        except READ_ERRORS as error:
             if not self._failing:
                 self._warn(f"the state of the CRLs cannot be told: {getattr(error, 'orig', None) or error}")
             self._failing = True
@@ -65,11 +74,18 @@ class CrlLedger:
         self._sources, self._crls = now
 
     def _asked(self) -> list[str]:
-        later = crl_sources.c.tried_at.is_(None) | (crl_sources.c.asked_at > crl_sources.c.tried_at)
-        asked = crl_sources.c.asked_at.is_not(None)
-        wanted = sa.select(crl_sources.c.location).where(asked & later).order_by(crl_sources.c.location)
-        with self._reader.connect() as connection:
-            return list(connection.execute(wanted).scalars())
+        with self._reader.connected() as connection:
+            version = self._reader.version(connection)
+            if version != self._seen:
+                with connection.begin():
+                    self._last = list(connection.execute(_ASKED).scalars())
+                self._seen = version
+        return self._last
+
+
+_LATER = crl_sources.c.tried_at.is_(None) | (crl_sources.c.asked_at > crl_sources.c.tried_at)
+_ASKED = sa.select(crl_sources.c.location).where(crl_sources.c.asked_at.is_not(None) & _LATER)
+_ASKED = _ASKED.order_by(crl_sources.c.location)
 
 
 def _bring(connection: sa.Connection, key: sa.Column[str], now: dict[str, S], before: dict[str, S] | None) -> None:

@@ -6,9 +6,7 @@ tagged with. A connection that fails is thrown away and made anew; a file that w
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from authz.directory import rows
-from authz.directory.engine import database_file, open_reader
 from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey, owner_of
+from authz.directory.pinned import READ_ERRORS, Pinned
 from authz.directory.schema import anchors, crls, directory_state, hosts, intermediates, organizations, users
 from authz.errors import Refused
 from authz.model import CrlRow
@@ -71,31 +69,37 @@ class Session:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._path = database_file(url)
-        self._engine: sa.Engine | None = None
-        self._connection: sa.Connection | None = None
-        self._inode: tuple[int, int] | None = None
-        self._replaced = False
+        self._pinned = Pinned(url)
+        self._seen: tuple[tuple[int, int], State] | None = None
 
-    def read(self, known: State, keys: Iterable[RowKey] = ()) -> Reading:
+    def read(self, known: State, keys: Collection[RowKey] = ()) -> Reading:
         """The state, what changed since `known`, and the rows of `keys`."""
-        with self._transaction() as connection:
-            state = _state(connection)
-            # Lower numbers are those of another database, or of an old copy of this one.
-            reading = Reading(state, anew=self._replaced or state.revision < known.revision)
-            if state.revision > known.revision and not reading.anew:
-                since = sa.func.max(organizations.c.revision, organizations.c.trust_revision) > known.revision
-                reading.changed = {row.id: (row.revision, row.trust_revision) for row in _revisions(connection, since)}
-            for key in keys:
-                owner = owner_of(key)
-                if owner and owner not in reading.changed:
-                    reading.changed[owner] = _owner(connection, owner)
-                try:
-                    reading.found[key] = _row(connection, key)
-                except ValueError as error:
-                    reading.failed[key] = Refused(Reason.DIRECTORY_UNAVAILABLE, f"a row makes no sense: {error}")
-        self._replaced = False
+        with self._connected() as connection:
+            version = self._pinned.version(connection)
+            if not keys and self._seen == (version, known):
+                return Reading(known)
+            with connection.begin():
+                reading = self._read(connection, known, keys)
+        self._pinned.replaced = False
+        # Asked for before the transaction: what was committed in between makes another version.
+        self._seen = version, reading.state
+        return reading
+
+    def _read(self, connection: sa.Connection, known: State, keys: Collection[RowKey]) -> Reading:
+        state = _state(connection)
+        # Lower numbers are those of another database, or of an old copy of this one.
+        reading = Reading(state, anew=self._pinned.replaced or state.revision < known.revision)
+        if state.revision > known.revision and not reading.anew:
+            since = sa.func.max(organizations.c.revision, organizations.c.trust_revision) > known.revision
+            reading.changed = {row.id: (row.revision, row.trust_revision) for row in _revisions(connection, since)}
+        for key in keys:
+            owner = owner_of(key)
+            if owner and owner not in reading.changed:
+                reading.changed[owner] = _owner(connection, owner)
+            try:
+                reading.found[key] = _row(connection, key)
+            except ValueError as error:
+                reading.failed[key] = Refused(Reason.DIRECTORY_UNAVAILABLE, f"a row makes no sense: {error}")
         return reading
 
     def crls(self) -> list[CrlRow]:
@@ -118,35 +122,20 @@ class Session:
 
     def close(self) -> None:
         """Give the connection back."""
-        connection, engine = self._connection, self._engine
-        self._connection = self._engine = None
-        with contextlib.suppress(sa.exc.SQLAlchemyError, OSError):
-            if connection is not None:
-                connection.close()
-            if engine is not None:
-                engine.dispose()
+        self._pinned.close()
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            connection = self._connect()
-            with connection.begin():
-                yield connection
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            self.close()
-            raise Refused(Reason.DIRECTORY_UNAVAILABLE, type(error).__name__) from error
+        with self._connected() as connection, connection.begin():
+            yield connection
 
-    def _connect(self) -> sa.Connection:
-        status = os.stat(self._path)  # noqa: PTH116 - one system call a transaction
-        inode = (status.st_dev, status.st_ino)
-        if self._connection is not None and inode == self._inode:
-            return self._connection
-        self.close()
-        self._replaced = self._replaced or self._inode not in {None, inode}
-        self._engine = open_reader(self._url)
-        self._connection = self._engine.connect()
-        self._inode = inode
-        return self._connection
+    @contextmanager
+    def _connected(self) -> Iterator[sa.Connection]:
+        try:
+            with self._pinned.connected() as connection:
+                yield connection
+        except READ_ERRORS as error:
+            raise Refused(Reason.DIRECTORY_UNAVAILABLE, type(error).__name__) from error
 
 
 def _state(connection: sa.Connection) -> State:
