@@ -40,9 +40,16 @@ START_SECONDS = 30.0
 
 def free_port() -> int:
     """A loopback port that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """As many, each another."""
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in probes:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in probes]
 
 
 class Service:
@@ -107,7 +114,7 @@ class Envoy:
 
     def __init__(self, folder: Path, socket_path: Path, *, application: int) -> None:
         self._folder = folder
-        self.port, self.ordinary_port = free_port(), free_port()
+        self.port, self.ordinary_port = free_ports(2)
         self._config = folder / "envoy.yaml"
         ports = (self.port, self.ordinary_port, application)
         self._config.write_text(envoy_config(folder, socket_path, *ports), encoding="utf-8")
