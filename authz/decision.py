@@ -65,8 +65,7 @@ class Evidence:
 
     def _origins_of(self, path: VerifiedPath) -> str:
         bag = "stored" if self.stored_chain else "presented"
-        middle = path.origins[1:-1]
-        return "+".join(dict.fromkeys(bag if one is Origin.PRESENTED else "known" for one in middle))
+        return "+".join([bag if one is Origin.PRESENTED else "known" for one in path.between])
 
 
 class Allow(NamedTuple):

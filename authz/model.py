@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -185,23 +186,42 @@ class Binding(NamedTuple):
         return "bound" if self.refusal is None else str(self.refusal)
 
 
-class CheckRequest(NamedTuple):
+class CheckRequest:
     """One question of a proxy, raw: the core refuses what is malformed in it.
 
     `headers` are lower-case names and undecoded values, in the order received; `method` and `target`
-    are for the log only, no decision looks at them.
+    are for the log only, no decision looks at them. `alike` has the headers by their folded names (see `fold`).
     """
 
-    decision_id: str
-    host: str
-    headers: tuple[tuple[bytes, bytes], ...]
-    method: str = ""
-    target: str = ""
+    __slots__ = ("alike", "decision_id", "headers", "host", "method", "target")
+
+    def __init__(
+        self, decision_id: str, host: str, headers: tuple[tuple[bytes, bytes], ...], method: str = "", target: str = ""
+    ) -> None:
+        self.decision_id = decision_id
+        self.host = host
+        self.headers = headers
+        self.method = method
+        self.target = target
+        self.alike: dict[bytes, list[tuple[bytes, bytes]]] = {}
+        for one in headers:
+            folded = one[0].replace(b"-", b"_")
+            if folded in self.alike:
+                self.alike[folded].append(one)
+            else:
+                self.alike[folded] = [one]
 
     def values(self, name: str) -> list[bytes]:
         """Every value of the header `name` (lower case), in order."""
-        wanted = name.encode("ascii")
-        return [value for key, value in self.headers if key == wanted]
+        wanted, folded = fold(name)
+        return [value for key, value in self.alike.get(folded, ()) if key == wanted]
+
+
+@cache
+def fold(name: str) -> tuple[bytes, bytes]:
+    """The octets of a configured header's name; and folded, as servers do that take "-" and "_" for one."""
+    octets = name.encode("ascii")
+    return octets, octets.replace(b"-", b"_")
 
 
 class Outcome(StrEnum):

@@ -243,7 +243,7 @@ class Stuck(Directory):
 
 def to(host: str) -> CheckRequest:
     """Alice's request to a host."""
-    return CHECK._replace(host=host)
+    return CheckRequest(CHECK.decision_id, host, CHECK.headers)
 
 
 def start(checked: Service, *hosts: str) -> list[asyncio.Task[Decision]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from binascii import hexlify
 from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
@@ -18,7 +19,7 @@ MAX_ELEMENTS: Final = 16
 """More proxies in a row than anybody runs; the caller decides how many are right."""
 
 
-_SHA256: Final = re.compile(rb"[0-9a-f]{64}")
+_is_sha256: Final = re.compile(rb"[0-9a-f]{64}").fullmatch
 
 
 def presented(
@@ -29,7 +30,7 @@ def presented(
     The proxy writes the leaf first into the chain as well; without a leaf of its own the chain's first is it.
     Raises `Refused`: header_without_certificate, header_malformed, header_hash_mismatch, too_many_certificates.
     """
-    if digest is not None and not _SHA256.fullmatch(digest):
+    if digest is not None and not _is_sha256(digest):
         raise Refused(Reason.HEADER_MALFORMED, "a hash that is not a SHA-256 in lower-case hexadecimal")
     if leaf is None:
         if not chain:
@@ -37,8 +38,10 @@ def presented(
         leaf = chain[0]
     elif chain and chain[0] != leaf:
         raise Refused(Reason.HEADER_MALFORMED, "the chain does not begin with the certificate beside it")
-    found = PresentedChain(leaf, tuple(dict.fromkeys(der for der in chain if der != leaf)))
-    if digest is not None and found.sha256.hex().encode("ascii") != digest:
+    others = dict.fromkeys(chain)
+    others.pop(leaf, None)
+    found = PresentedChain(leaf, tuple(others))
+    if digest is not None and hexlify(found.sha256) != digest:
         raise Refused(Reason.HEADER_HASH_MISMATCH, "the hash is not the certificate's")
     if len(found.others) >= rules.max_certificates:
         raise Refused(Reason.TOO_MANY_CERTIFICATES, f"{len(found.others) + 1}, {rules.max_certificates} are the limit")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def parse(value: bytes) -> tuple[bytes, ...]:
     """The certificates (DER) of a header value, in order. Raises `Refused` (header_malformed)."""
-    return pem.certificates(pem.unescape(value))
+    return pem.escaped_certificates(value)
 
 
 def format(ders: tuple[bytes, ...]) -> bytes:  # noqa: A001 - the counterpart of parse

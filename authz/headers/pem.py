@@ -16,6 +16,8 @@ from authz.reasons import Reason
 _BEGIN: Final = b"-----BEGIN CERTIFICATE-----\n"
 _END: Final = b"-----END CERTIFICATE-----\n"
 _MAX_LINE: Final = 76
+_LINE: Final = 64
+"""Characters of a line as section 2 has them generated, and as everybody does."""
 
 # What Envoy and nginx escape in PEM, and nothing else: a per cent sign that is left over is not theirs.
 _PERCENT: Final = ((b"%0A", b"\n"), (b"%2B", b"+"), (b"%2F", b"/"), (b"%3D", b"="), (b"%20", b" "))
@@ -48,20 +50,17 @@ def certificates(pem: bytes) -> tuple[bytes, ...]:
 
 
 def escaped_certificates(text: bytes) -> tuple[bytes, ...]:
-    """What `certificates` reads in `unescape(text)`, found sooner in what Envoy writes. Raises `Refused`."""
+    """What `certificates` reads in `unescape(text)`, found sooner in what Envoy and nginx write. Raises `Refused`."""
     found = []
-    at = 0 if b"\n" not in text else len(text)
+    at = 0
     while at < len(text):
         start = at + len(_ESCAPED_BEGIN)
         stop = text.find(_ESCAPED_END, start)
-        if stop < 0 or not text.startswith(_ESCAPED_BEGIN, at):
+        whole = stop >= 0 and text.startswith(_ESCAPED_BEGIN, at)
+        base64 = _in_full_lines(text[start:stop]) if whole else None
+        if base64 is None:
             break
-        *lines, rest = text[start:stop].split(b"%0A")
-        if rest or not _are_lines(lines):
-            break
-        # Unescaped before the lines are joined: what stands at the end of one and at the start of another is no escape.
-        body = b"\n".join(lines).replace(b"%2B", b"+").replace(b"%2F", b"/").replace(b"%3D", b"=")
-        found.append(decode_base64(body.replace(b"\n", b"")))
+        found.append(decode_base64(base64))
         at = stop + len(_ESCAPED_END)
     else:
         if found:
@@ -69,12 +68,28 @@ def escaped_certificates(text: bytes) -> tuple[bytes, ...]:
     return certificates(unescape(text))
 
 
+def _in_full_lines(body: bytes) -> bytes | None:
+    """The base64 in the escaped lines of a block, if it fills them all but the last; None where it is another's.
+
+    Per cent signs that are left over are no base64; with dashes a delimiter might be in it, written otherwise.
+    """
+    if b"-" in body:
+        return None
+    # Unescaped before the lines are joined: what stands at the end of one and at the start of another is no escape.
+    lines = body.replace(b"%2B", b"+").replace(b"%2F", b"/").replace(b"%3D", b"=").replace(b"%0A", b"\n")
+    base64 = lines.replace(b"\n", b"")
+    full, rest = divmod(len(base64), _LINE)
+    ends = full + (rest > 0)
+    fits = len(lines) == len(base64) + ends and lines[_LINE :: _LINE + 1] == b"\n" * full
+    return base64 if fits and lines.endswith(b"\n") else None
+
+
 def write(ders: Iterable[bytes]) -> bytes:
     """The PEM of certificates, in lines of 64 characters."""
     blocks = []
     for der in ders:
         text = encode_base64(der)
-        lines = b"".join(text[at : at + 64] + b"\n" for at in range(0, len(text), 64))
+        lines = b"".join(text[at : at + _LINE] + b"\n" for at in range(0, len(text), _LINE))
         blocks.append(b"-----BEGIN CERTIFICATE-----\n" + lines + b"-----END CERTIFICATE-----\n")
     return b"".join(blocks)
 
@@ -101,9 +116,9 @@ def single(pem: bytes) -> bytes:
 
 
 def _are_lines(lines: list[bytes]) -> bool:
-    """Whether none is empty, none but the last is too long, and none but the last ends in padding, escaped or not."""
+    """Whether none is empty, none but the last is too long, and none but the last ends in padding."""
     above = lines[:-1]
-    padded = bool(above) and above[-1].endswith((b"=", b"%3D"))
+    padded = bool(above) and above[-1].endswith(b"=")
     return all(lines) and not padded and max(map(len, above), default=0) <= _MAX_LINE
 
 

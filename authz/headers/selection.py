@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.errors import Refused
-from authz.model import CertificateForm
+from authz.model import CertificateForm, fold
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ KNOWN_HEADERS: Final = frozenset(
         "x-arr-clientcert",  # Azure
     }
 )
-_SUSPECT: Final = frozenset(name.replace("-", "_").encode() for name in KNOWN_HEADERS)
+_SUSPECT: Final = frozenset(fold(name)[1] for name in KNOWN_HEADERS)
 
 
 class Selected(NamedTuple):
@@ -55,30 +55,31 @@ def select(check: CheckRequest, rules: HeaderRules) -> Selected | None:
     """
     wanted, twins = _names(rules.certificate_header, rules.chain_header)
     found: dict[bytes, bytes] = {}
-    for name, value in check.headers:
+    for folded, alike in check.alike.items():
         # Servers fold "-" and "_" into one: what may be taken for the header must not stand beside it.
-        if name.replace(b"-", b"_") not in twins:
+        if folded not in twins:
             continue
-        if name not in wanted:
-            raise Refused(Reason.HEADER_UNEXPECTED, f"{name.decode('latin-1')} is not this listener's")
-        if name in found:
-            raise Refused(Reason.HEADER_AMBIGUOUS, f"{name.decode('ascii')} arrived twice")
-        found[name] = value
+        for name, value in alike:
+            if name not in wanted:
+                raise Refused(Reason.HEADER_UNEXPECTED, f"{name.decode('latin-1')} is not this listener's")
+            if name in found:
+                raise Refused(Reason.HEADER_AMBIGUOUS, f"{name.decode('ascii')} arrived twice")
+            found[name] = value
     return _selected(found, wanted, rules) if found else None
 
 
 def evidence(check: CheckRequest, rules: HeaderRules) -> tuple[tuple[bytes, bytes], ...]:
     """The headers of `check` that gate 1 looks at, and no other: what is needed to pass it again."""
     _, twins = _names(rules.certificate_header, rules.chain_header)
-    stated = (rules.statement_header or "").replace("-", "_").encode("ascii")
-    return tuple(one for one in check.headers if one[0].replace(b"-", b"_") in twins | {stated})
+    looked_at = twins if rules.statement_header is None else twins | {fold(rules.statement_header)[1]}
+    return tuple(one for one in check.headers if one[0].replace(b"-", b"_") in looked_at)
 
 
 @cache
 def _names(*names: str | None) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
     """The headers that a listener's rules name; and, folded, everything that may be taken for a certificate header."""
-    wanted = tuple(one.encode("ascii") for one in names if one is not None)
-    return wanted, _SUSPECT | {name.replace(b"-", b"_") for name in wanted}
+    spelled = [fold(one) for one in names if one is not None]
+    return tuple(name for name, _ in spelled), _SUSPECT | {folded for _, folded in spelled}
 
 
 def _selected(found: dict[bytes, bytes], wanted: tuple[bytes, ...], rules: HeaderRules) -> Selected:

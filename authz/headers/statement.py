@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
-from authz.model import StatementForm
+from authz.model import StatementForm, fold
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -37,9 +37,8 @@ def check_statement(check: CheckRequest, rules: HeaderRules, presented: Presente
     """
     if rules.statement is StatementForm.NONE or rules.statement_header is None:
         return
-    name = rules.statement_header.encode("ascii")
-    twin = name.replace(b"-", b"_")
-    values = [(key, value) for key, value in check.headers if key.replace(b"-", b"_") == twin]
+    name, folded = fold(rules.statement_header)
+    values = check.alike.get(folded, ())
     if len(values) != 1 or values[0][0] != name:
         raise Refused(Reason.PROXY_STATEMENT_MISSING, f"{rules.statement_header} arrived {len(values)} times")
     agrees = _envoy if rules.statement is StatementForm.ENVOY_FINGERPRINT else _nginx

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
@@ -33,6 +34,9 @@ _KEYS: Final = {
     key.lower().encode("ascii"): key for key in ("By", "Hash", "Cert", "Chain", "Subject", "URI", "DNS", "Issuer")
 }
 _ONCE: Final = frozenset({"Hash", "Cert", "Chain"})
+
+MAX_REMEMBERED: Final = 8_192
+"""Octets of what is remembered of the CAs in chains: five or so, and 4 MB in all."""
 
 _ENDS: Final = frozenset({b",", b";", b""})
 _PRINTABLE: Final = bytes(range(0x20, 0x7F))
@@ -142,10 +146,21 @@ def decode(value: bytes, rules: HeaderRules) -> tuple[PresentedChain, ...]:
 
 def _decode(element: Element, rules: HeaderRules) -> PresentedChain:
     digest, leaf, chain = element.only("Hash"), element.only("Cert"), element.only("Chain")
-    others = () if chain is None else pem.escaped_certificates(chain)
-    first = None
-    if leaf is not None:
+    first = None if leaf is None else pem.only(pem.escaped_certificates(leaf))
+    if chain is None:
+        others: tuple[bytes, ...] = ()
+    elif first is not None and leaf is not None and chain.startswith(leaf):
         # Envoy repeats the leaf at the head of the chain: what was decoded there need not be decoded here.
-        repeated = chain is not None and chain.startswith(leaf) and leaf != b""
-        first = others[0] if repeated else pem.only(pem.escaped_certificates(leaf))
+        above = chain[len(leaf) :]
+        others = (first, *_certificates_above(above)) if above else (first,)
+    else:
+        others = pem.escaped_certificates(chain)
     return presented(first, others, rules, digest=digest)
+
+
+def _certificates_above(text: bytes) -> tuple[bytes, ...]:
+    """The certificates behind the leaf, which are those of a few CAs, whoever the client is."""
+    return _remembered(text) if len(text) <= MAX_REMEMBERED else pem.escaped_certificates(text)
+
+
+_remembered = lru_cache(256)(pem.escaped_certificates)

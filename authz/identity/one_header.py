@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
+from authz.model import fold
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -20,9 +21,8 @@ def one_value(check: CheckRequest, header: str) -> bytes:
     Raises `Refused`: identity_missing when it is absent or empty, identity_ambiguous when it arrived
     twice or beside an underscore twin, which servers fold into it.
     """
-    name = header.encode("ascii")
-    twin = name.replace(b"-", b"_")
-    found = [(key, value) for key, value in check.headers if key.replace(b"-", b"_") == twin]
+    name, folded = fold(header)
+    found = check.alike.get(folded, ())
     if len(found) > 1 or (found and found[0][0] != name):
         raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{header} arrived {len(found)} times, twins included")
     if not found or not found[0][1]:

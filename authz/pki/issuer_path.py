@@ -52,12 +52,12 @@ class IssuerPath:
     """The certificates above a leaf, its issuer first, the anchor's own last.
 
     `begins` and `ends` bound the validity of them all. `unconstrained` is whether they leave names and
-    policies of the leaf alone. `taken` and `octets` are what of the bag counts against a budget. `origins` are
-    those of a whole path, once somebody asked for them.
+    policies of the leaf alone. `taken` and `octets` are what of the bag counts against a budget. `between` is
+    that of a whole path, once somebody asked for it.
     """
 
     __slots__ = (
-        "anchor", "begins", "certificates", "ends", "names", "octets", "origins", "policy", "taken", "unconstrained",
+        "anchor", "begins", "between", "certificates", "ends", "names", "octets", "policy", "taken", "unconstrained",
     )  # fmt: skip
 
     def __init__(
@@ -73,7 +73,7 @@ class IssuerPath:
         self.policy = policy
         self.taken = taken
         self.octets = octets
-        self.origins: tuple[Origin, ...] = ()
+        self.between: tuple[Origin, ...] | None = None
         self.names = frozenset(one.subject for one in certificates)
         self.begins = max(one.not_before for one in certificates)
         self.ends = min(one.not_after for one in certificates)

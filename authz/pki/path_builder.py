@@ -85,13 +85,18 @@ class VerifiedPath:
     @property
     def origins(self) -> tuple[Origin, ...]:
         """Where each of the certificates was found."""
-        if self._known is not None and self._known.origins:
-            return self._known.origins
         middle = self.certificates[1:-1]
         known = [Origin.KNOWN if self._trust.knows(one.der) else Origin.PRESENTED for one in middle]
-        found = (Origin.PRESENTED, *known, Origin.ANCHOR)
+        return (Origin.PRESENTED, *known, Origin.ANCHOR)
+
+    @property
+    def between(self) -> tuple[Origin, ...]:
+        """Where the certificates between leaf and anchor were found: each origin once, the first one's first."""
+        if self._known is not None and self._known.between is not None:
+            return self._known.between
+        found = tuple(dict.fromkeys(self.origins[1:-1]))
         if self._known is not None:
-            self._known.origins = found
+            self._known.between = found
         return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import resource
 import socket
-from typing import Any
+from typing import Any, Final
 
 from authz.clock import SystemClock
 from authz.config import Settings
@@ -18,6 +18,9 @@ from authz.telemetry import Telemetry
 
 DATA_FACTOR = 2
 """Memory that a worker may have at all, in multiples of that at which it is replaced."""
+
+YOUNG_OBJECTS: Final = 5_000
+"""Objects after which the collector looks for cycles among them: some 0.3 ms of work, in place of 30 us seven times."""
 
 
 class Worker:
@@ -38,6 +41,7 @@ class Worker:
         # What start-up made lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(YOUNG_OBJECTS, 10, 10)
 
     async def stop(self) -> None:
         """See the protocol."""

@@ -138,13 +138,16 @@ def test_lines_of_up_to_76_characters_are_read() -> None:
 
 
 ESCAPED = pem.escape(PEM)
+END = b"-----END CERTIFICATE-----%0A"
 
 
 @given(
     st.lists(
         st.tuples(
             st.integers(0, 2_000),
-            st.sampled_from([b"", b"%", b"%0A", b"%2B", b"2B", b"%0A%0A", b"+", b"\n", b" ", b"=", b"A"]),
+            st.sampled_from(
+                [b"", b"%", b"%0A", b"%2B", b"2B", b"%0A%0A", b"+", b"\n", b" ", b"=", b"A", END, PEM, ESCAPED]
+            ),
         ),
         max_size=3,
     ),
@@ -171,3 +174,19 @@ def test_escape_that_two_lines_make_together_is_none() -> None:
     at = ESCAPED.index(b"%0A", 40)
     with pytest.raises(Refused):
         pem.escaped_certificates(ESCAPED[:at] + b"%" + b"%0A" + b"2B" + ESCAPED[at + 3 :])
+
+
+@pytest.mark.parametrize("width", [1, 63, 64, 65, 76])
+@pytest.mark.parametrize("octets", [40, 46, 48, 94, 96, 97, 250])
+def test_escaped_lines_of_any_width_are_read(width: int, octets: int) -> None:
+    """Those that end where a line is full, too; of full ones, the last may be empty nowhere."""
+    der = b"\x30\x81" + bytes([octets]) + bytes(octets) if octets > 127 else b"\x30" + bytes([octets]) + bytes(octets)
+    text = pem.encode_base64(der)
+    lines = b"".join(text[at : at + width] + b"\n" for at in range(0, len(text), width))
+    begin, end = b"-----BEGIN CERTIFICATE-----\n", b"-----END CERTIFICATE-----\n"
+    good = pem.escape(begin + lines + end)
+    if width > 2:  # else padding stands on two lines
+        assert pem.escaped_certificates(good) == (der,)
+    for odd in (lines + b"\n", b"\n" + lines, lines[:-1], b""):
+        with pytest.raises(Refused):
+            pem.escaped_certificates(pem.escape(begin + odd + end))

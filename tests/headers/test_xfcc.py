@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 from pki_factory import Authority, Minted, chain_pem
 
 from authz.errors import Refused
-from authz.headers import present, xfcc
+from authz.headers import pem, present, xfcc
 from authz.headers.xfcc import Element, parse
-from authz.model import HeaderRules
+from authz.model import HeaderRules, PresentedChain
 from authz.reasons import Reason
 
 RULES = HeaderRules()
@@ -50,6 +51,45 @@ def test_duplicates_in_the_chain_are_dropped() -> None:
 def test_present_is_what_envoy_writes() -> None:
     """Our own writer, used for decisions offline, and a copy of Envoy's agree."""
     assert present(ALICE.der, [INTERMEDIATE.der]) == header(ALICE, INTERMEDIATE)
+
+
+EDITS = st.lists(
+    st.tuples(st.integers(0, 3_000), st.sampled_from([b"", b"%", b"%0A", b"%2B", b"2B", b"-", b"+", b"=", b"A"])),
+    max_size=2,
+)
+
+
+@given(EDITS, EDITS, st.booleans())
+def test_chain_that_begins_with_the_leaf_is_read_as_any_other(
+    leafs: list[tuple[int, bytes]], chains: list[tuple[int, bytes]], same: bool
+) -> None:
+    """What is decoded once, or was remembered, is what would have been decoded; whatever is put into it."""
+    leaf = edited(escaped(ALICE).encode(), leafs)
+    rest = edited(escaped(INTERMEDIATE, ROOT).encode(), chains)
+    chain = (leaf if same else escaped(ALICE).encode()) + rest
+    value = b'Cert="' + leaf + b'";Chain="' + chain + b'"'
+
+    def plainly() -> PresentedChain:
+        first, *_ = blocks = pem.certificates(pem.unescape(chain))
+        if pem.certificates(pem.unescape(leaf)) != (first,):
+            raise Refused(MALFORMED)
+        return PresentedChain(first, tuple(dict.fromkeys(one for one in blocks if one != first)))
+
+    def read(reader: Callable[[], PresentedChain]) -> PresentedChain | Reason:
+        try:
+            return reader()
+        except Refused as refusal:
+            return refusal.reason
+
+    assert read(lambda: xfcc.decode(value, RULES)[0]) == read(plainly)
+
+
+def edited(text: bytes, edits: list[tuple[int, bytes]]) -> bytes:
+    """The text with something put in, or an octet taken out, at each place."""
+    for at, more in edits:
+        cut = at % len(text)
+        text = text[:cut] + more + text[cut + (more == b"") :]
+    return text
 
 
 @pytest.mark.parametrize(
@@ -97,6 +137,9 @@ MALFORMED, AMBIGUOUS = Reason.HEADER_MALFORMED, Reason.HEADER_AMBIGUOUS
         (f'Hash={MALLORY.sha256.hex()};Cert="{escaped(ALICE)}"'.encode(), Reason.HEADER_HASH_MISMATCH),
         (f'Cert="{escaped(ALICE)}";Chain="{escaped(MALLORY, ALICE)}"'.encode(), MALFORMED),
         (f'Cert="{escaped(ALICE, MALLORY)}"'.encode(), MALFORMED),
+        (f'Cert="{escaped(ALICE, MALLORY)}";Chain="{escaped(ALICE, MALLORY)}"'.encode(), MALFORMED),
+        (f'Cert="{escaped(ALICE)}";Chain="{escaped(ALICE)}x"'.encode(), MALFORMED),
+        (f'Cert="{escaped(ALICE)}";Chain="{escaped(ALICE)}{"A" * 9_000}"'.encode(), MALFORMED),
         (f"Cert={escaped(ALICE)}".encode(), MALFORMED),
         (b'Cert=""', MALFORMED),
         (b'Cert="";Chain=""', MALFORMED),

@@ -442,7 +442,8 @@ def fresh_and_known(scene: Scenario, drawn: random.Random, rounds: int) -> list[
             except Refused as refusal:
                 return refusal.reason, refusal.detail, refusal.certificate, refusal.path
             proofs = [(one.certificate, one.crls, one.indulgence) for one in found.revocation]
-            return found.certificates, found.anchor.certificate, found.origins, found.indulgence, proofs
+            places = found.origins, found.between
+            return found.certificates, found.anchor.certificate, places, found.indulgence, proofs
 
         answers.append((said(trust, store), said(TrustStore(parsed(scene.anchor)), CrlStore(store))))
     return answers

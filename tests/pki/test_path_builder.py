@@ -47,6 +47,7 @@ def test_path_runs_from_the_leaf_to_the_anchor() -> None:
     path = path_of(ALICE, CA, anchors=[ROOT])
     assert [one.der for one in path.certificates] == [ALICE.der, CA.der, ROOT.der]
     assert path.origins == (Origin.PRESENTED, Origin.PRESENTED, Origin.ANCHOR)
+    assert path.between == (Origin.PRESENTED,)
     assert (path.leaf.der, path.anchor.certificate.der, path.revocation) == (ALICE.der, ROOT.der, ())
 
 
@@ -56,6 +57,7 @@ def test_known_intermediate_completes_the_path() -> None:
     for pool in ([], parsed(CA)):
         path = verify_path(parsed(ALICE)[0], pool, trust, None, NOW)
         assert path.origins == (Origin.PRESENTED, Origin.KNOWN, Origin.ANCHOR)
+        assert path.between == (Origin.KNOWN,)
 
 
 def test_bag_in_any_order_with_strangers_and_copies_verifies() -> None:
@@ -229,7 +231,7 @@ def test_what_lies_above_a_leaf_is_searched_once() -> None:
     assert (budget.steps, budget.signatures) == (Budget().steps, Budget().signatures - 1)
     again = verify_path(parsed(ALICE)[0], pool, trust, crls, NOW)
     for _ in range(2):
-        assert (again.certificates, again.origins) == (first.certificates, first.origins)
+        assert (again.certificates, again.between) == (first.certificates, first.between)
     demanding = CA.leaf(
         extensions=[(x509.PolicyConstraints(require_explicit_policy=0, inhibit_policy_mapping=None), True)]
     )
