@@ -110,7 +110,7 @@ class Registration:
         return RegistrationState.ACTIVE
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(slots=True, unsafe_hash=True, init=False)
 class PresentedChain:
     """What the proxy handed over: the leaf whose key it saw proven, and a bag of other certificates (DER).
 
@@ -119,11 +119,13 @@ class PresentedChain:
     """
 
     leaf: bytes
-    others: tuple[bytes, ...] = ()
-    sha256: bytes = field(init=False, repr=False, compare=False)
+    others: tuple[bytes, ...]
+    sha256: bytes = field(repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        self.sha256 = hashlib.sha256(self.leaf).digest()
+    def __init__(self, leaf: bytes, others: tuple[bytes, ...] = ()) -> None:
+        self.leaf = leaf
+        self.others = others
+        self.sha256 = hashlib.sha256(leaf).digest()
 
 
 class CertificateForm(StrEnum):

@@ -39,7 +39,9 @@ def recall(der: bytes, known: dict[bytes, Extensions]) -> Said | None:
 
 
 def _shared(found: Extensions) -> Said:
-    return {key: value for key, value in vars(found).items() if key not in {"names", "subject_key_id", "recalled"}}
+    return {
+        key: value for key, value in vars(found).items() if key not in {"names", "subject_key_id", "recalled", "points"}
+    }
 
 
 def compare(ders: Iterable[bytes]) -> int:
@@ -49,7 +51,7 @@ def compare(ders: Iterable[bytes]) -> int:
     for der in ders:
         try:
             some: dict[bytes, Extensions] = {}
-            learn(field_of(der), read_extensions(x509.load_der_x509_certificate(der), der), some)
+            learn(field_of(der), read_extensions(x509.load_der_x509_certificate(der), der), None, some)
             known.update(some)
         except (Refused, ValueError):
             continue

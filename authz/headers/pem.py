@@ -71,17 +71,20 @@ def escaped_certificates(text: bytes) -> tuple[bytes, ...]:
 def _in_full_lines(body: bytes) -> bytes | None:
     """The base64 in the escaped lines of a block, if it fills them all but the last; None where it is another's.
 
-    Per cent signs that are left over are no base64; with dashes a delimiter might be in it, written otherwise.
+    With dashes a delimiter might be in it, written otherwise; with line feeds, lines that are not escaped.
     """
-    if b"-" in body:
+    if b"-" in body or b"\n" in body:
         return None
-    # Unescaped before the lines are joined: what stands at the end of one and at the start of another is no escape.
-    lines = body.replace(b"%2B", b"+").replace(b"%2F", b"/").replace(b"%3D", b"=").replace(b"%0A", b"\n")
-    base64 = lines.replace(b"\n", b"")
+    # What is left of the per cent signs ends lines, or is none of base64: the last line apart, one stands behind
+    # each 64 characters. Line ends go last, so that nothing becomes an escape by what is put together.
+    lines = body.replace(b"%2B", b"+").replace(b"%2F", b"/")
+    if lines.endswith(b"%3D%0A"):
+        lines = lines.replace(b"%3D", b"=")
+    base64 = lines.replace(b"%0A", b"")
     full, rest = divmod(len(base64), _LINE)
     ends = full + (rest > 0)
-    fits = len(lines) == len(base64) + ends and lines[_LINE :: _LINE + 1] == b"\n" * full
-    return base64 if fits and lines.endswith(b"\n") else None
+    fits = len(lines) == len(base64) + 3 * ends and lines[_LINE :: _LINE + 3] == b"%" * full
+    return base64 if fits and lines.endswith(b"%0A") else None
 
 
 def write(ders: Iterable[bytes]) -> bytes:

@@ -44,7 +44,7 @@ class Selected(NamedTuple):
 
     value: bytes
     chain: bytes | None = None
-    form: str = CertificateForm.XFCC.value
+    form: CertificateForm = CertificateForm.XFCC
 
 
 def select(check: CheckRequest, rules: HeaderRules) -> Selected | None:
@@ -90,4 +90,4 @@ def _selected(found: dict[bytes, bytes], wanted: tuple[bytes, ...], rules: Heade
     if value is None:
         raise Refused(Reason.HEADER_WITHOUT_CERTIFICATE, "a chain header without a certificate header")
     chain = found.get(wanted[1]) if len(wanted) > 1 else None
-    return Selected(value, chain, rules.form.value)
+    return Selected(value, chain, rules.form)

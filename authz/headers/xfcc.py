@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.errors import Refused
 from authz.headers import pem
@@ -44,21 +43,20 @@ _TEXT: Final = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 _BARE: Final = re.compile(rb'[^",;\\]*')
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):
     """The pairs of one element, in order: canonical key and unescaped value."""
 
     pairs: tuple[tuple[str, bytes], ...]
 
-    def only(self, key: str) -> bytes | None:
-        """The value of a key that may stand once, or None. Raises `Refused` (header_ambiguous) for a second one."""
-        only = None
-        for found, value in self.pairs:
-            if found == key:
-                if only is not None:
+    def counting(self) -> dict[str, bytes]:
+        """The values that count, by key. Raises `Refused` (header_ambiguous) for a second one of a key."""
+        found: dict[str, bytes] = {}
+        for key, value in self.pairs:
+            if key in _ONCE:
+                if key in found:
                     raise Refused(Reason.HEADER_AMBIGUOUS, f"{key} stands more than once in one element")
-                only = value
-        return only
+                found[key] = value
+        return found
 
 
 def parse(value: bytes) -> tuple[Element, ...]:
@@ -141,11 +139,12 @@ def present(leaf: bytes, others: tuple[bytes, ...] | list[bytes]) -> bytes:
 
 def decode(value: bytes, rules: HeaderRules) -> tuple[PresentedChain, ...]:
     """The chain of each element, in the order of the header. Raises `Refused` with a header reason."""
-    return tuple(_decode(one, rules) for one in parse(value))
+    return tuple([_decode(one, rules) for one in parse(value)])
 
 
 def _decode(element: Element, rules: HeaderRules) -> PresentedChain:
-    digest, leaf, chain = element.only("Hash"), element.only("Cert"), element.only("Chain")
+    found = element.counting()
+    digest, leaf, chain = found.get("Hash"), found.get("Cert"), found.get("Chain")
     first = None if leaf is None else pem.only(pem.escaped_certificates(leaf))
     if chain is None:
         others: tuple[bytes, ...] = ()

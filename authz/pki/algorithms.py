@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -158,6 +159,10 @@ def _not_allowed(algorithm: str) -> Refused:
     return Refused(Reason.ALGORITHM_NOT_ALLOWED, f"signature algorithm {algorithm}")
 
 
+# The library's kinds of keys are abstract classes, which look into themselves each time they are asked.
+_is_kind = lru_cache(64)(issubclass)
+
+
 class _Signature:
     """A signature of algorithm `oid`, and what it was made of.
 
@@ -180,7 +185,7 @@ class _Signature:
         self._scheme = _pss(parsed) if self.oid == RSA_PSS else scheme
 
     def _require_kind(self, key: PublicKey) -> None:
-        if self._unused_bits or not isinstance(key, self._scheme.key_type):
+        if self._unused_bits or not _is_kind(type(key), self._scheme.key_type):
             raise InvalidSignature
 
 
@@ -201,7 +206,8 @@ class Signed(_Signature):
     def verify(self, key: PublicKey) -> None:
         """Raises `InvalidSignature`, or what the library makes of a key or signature that it cannot read."""
         self._require_kind(key)
-        cast("Any", key).verify(self.signature, self.tbs, *self._scheme.arguments)
+        of_its_kind: Any = key
+        of_its_kind.verify(self.signature, self.tbs, *self._scheme.arguments)
 
 
 class SignedDigest(_Signature):

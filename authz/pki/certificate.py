@@ -67,10 +67,9 @@ class Layout(NamedTuple):
 
 
 class KnownIssuer(NamedTuple):
-    """A name that issued certificates on verified paths, and the CRL points of such as state none."""
+    """A name that issued certificates on verified paths, and what the extensions of such say."""
 
     name: Name
-    points: Points
     extensions: dict[bytes, Extensions]
 
 
@@ -110,11 +109,27 @@ class Certificate:
         What cannot be read is told when it is asked for.
         """
         try:
-            if self._layout.issuer in self._issuers and self.extensions.recalled:
-                for one in _NEEDED:
-                    setattr(self, one.name, one.read(self))
+            known = self._issuers.get(self._layout.issuer)
+            if known is not None and self.extensions.recalled:
+                self._read_below(known)
         except (Refused, *PARSE_ERRORS):
             return
+
+    def _read_below(self, issuer: KnownIssuer) -> None:
+        """What the attributes of these names would read, each by itself and later."""
+        layout, parsed, subject = self._layout, self.x509, Name.read(self._layout.subject)
+        signed = Signed(parsed, layout.unused_bits, layout.tbs)
+        vars(self).update(
+            issuer=issuer.name,
+            subject=subject,
+            key=read_key(layout.key),
+            signed=signed,
+            signature_algorithm=signed.oid,
+            serial=int.from_bytes(layout.serial, "big", signed=True),
+            not_before=parsed.not_valid_before_utc,
+            not_after=parsed.not_valid_after_utc,
+            self_issued=subject == issuer.name,
+        )
 
     @staticmethod
     def fingerprint(der: bytes) -> bytes:
@@ -248,18 +263,20 @@ class Certificate:
     @_late
     def crl_points(self) -> Points:
         """The distribution points of the CRLs that may list it, the implied one last."""
-        stated = self.extensions.distribution_points
-        known = None if stated else self._issuers.get(self._layout.issuer)
-        return points_of(stated, self.issuer) if known is None else known.points
+        said = self.extensions
+        points = said.points or points_of(said.distribution_points, self.issuer)
+        if said.recalled:
+            said.points = points
+        return points
 
     def introduce_issuer(self, issuers: dict[bytes, KnownIssuer], bound: int) -> None:
         """Add what may be remembered of the issuer to `issuers`, as long as they are fewer than `bound`."""
         der = self._layout.issuer
         if der not in issuers and len(issuers) < bound:
-            issuers[der] = KnownIssuer(self.issuer, points_of((), self.issuer), {})
+            issuers[der] = KnownIssuer(self.issuer, {})
         known = issuers.get(der)
         if known is not None and not self.extensions.recalled:
-            learn(self._layout.extensions, self.extensions, known.extensions)
+            learn(self._layout.extensions, self.extensions, vars(self).get("crl_points"), known.extensions)
 
     @_late
     def san_names(self) -> frozenset[str]:
@@ -275,15 +292,6 @@ class Certificate:
 
     def __repr__(self) -> str:
         return f"Certificate({self.sha256.hex()})"
-
-
-_NEEDED: Final = [
-    vars(Certificate)[name]
-    for name in (
-        "issuer", "subject", "key", "signed", "signature_algorithm", "serial", "not_before", "not_after",
-        "self_issued",
-    )
-]  # fmt: skip
 
 
 def _drop(certificate: Certificate, name: str) -> None:

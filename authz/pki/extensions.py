@@ -20,6 +20,8 @@ from authz.reasons import Reason
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from authz.pki.distribution_point import Points
+
 PARSE_ERRORS: Final = (
     ValueError,
     TypeError,
@@ -42,6 +44,7 @@ class Extensions:
     Object identifiers are dotted strings. `key_usage` names the bits set (`keyCertSign`, `cRLSign`,
     `digitalSignature`, …), `mappings` pairs an issuer's with a subject's policy, `shapes_policies` says
     that a policy is demanded or mapped, `unknown_critical` lists critical extensions that are not processed.
+    What is `recalled` is shared by certificates of one issuer, and so are the `points` made of what it says.
     """
 
     ca: bool = False
@@ -64,7 +67,9 @@ class Extensions:
 
     constrains_names: bool = False
     shapes_policies: bool = False
+
     recalled: bool = False
+    points: Points | None = None
 
 
 def read_extensions(parsed: x509.Certificate, data: bytes) -> Extensions:

@@ -15,6 +15,8 @@ from authz.pki.extensions import Extensions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from authz.pki.distribution_point import Points
+
 _KEY_ID: Final = bytes.fromhex("0603551d0e")
 _NAMES: Final = bytes.fromhex("0603551d11")
 
@@ -83,13 +85,13 @@ def recalled(field: bytes, known: Mapping[bytes, Extensions]) -> Extensions | No
     return None if shared is None else known.get(shared)
 
 
-def learn(field: bytes, said: Extensions, known: dict[bytes, Extensions]) -> None:
-    """Remember what the field of a certificate on a verified path was found to say."""
+def learn(field: bytes, said: Extensions, points: Points | None, known: dict[bytes, Extensions]) -> None:
+    """Remember what the field of a certificate on a verified path was found to say, and its CRL points if they are."""
     shared = shared_part(field)
     if shared is None:
         return
     like = known[shared] = Extensions()
     vars(like).update(vars(said))
-    like.recalled, like.names, like.subject_key_id = True, (), None
+    like.recalled, like.names, like.subject_key_id, like.points = True, (), None, points
     if len(known) > MAX_LISTS:
         del known[next(iter(known))]

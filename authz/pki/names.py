@@ -157,23 +157,23 @@ def _rdn(rdn: bytes) -> bytes:
     if at == len(rdn):  # a SET SIZE (1..MAX), which the parser does not look at
         raise ValueError("a relative distinguished name without attributes")
     if der.after(rdn, at) == len(rdn):
-        return _measured(_attribute(rdn[at:]))
-    return _measured(b"".join(sorted(map(_attribute, _elements(rdn)))))
+        return _measured(_attribute(rdn, at))
+    return _measured(b"".join(sorted([_attribute(one, 0) for one in _elements(rdn)])))
 
 
-def _attribute(one: bytes) -> bytes:
-    """AttributeTypeAndValue ::= SEQUENCE { type, value }: the type, and the value as it is compared.
+def _attribute(data: bytes, at: int) -> bytes:
+    """AttributeTypeAndValue ::= SEQUENCE { type, value }, at offset `at`, as it is compared.
 
     Character strings are of one kind; anything else keeps its tag. The zero in front, where anything else has
     the tag of its type, keeps the two apart whatever they hold.
     """
-    at = der.content(one, 0)
-    value = der.after(one, at)
-    encoding = _CHARACTER_STRINGS.get(one[value])
+    at = der.content(data, at)
+    value = der.after(data, at)
+    encoding = _CHARACTER_STRINGS.get(data[value])
     if encoding is None:
-        return _measured(one[at:])
-    text = one[der.content(one, value) :].decode(encoding)
-    return _measured(b"\0" + one[at:value] + prepare(text).encode("utf-8", "surrogatepass"))
+        return _measured(data[at:])
+    text = data[der.content(data, value) :].decode(encoding)
+    return _measured(b"\0" + data[at:value] + prepare(text).encode("utf-8", "surrogatepass"))
 
 
 def _measured(content: bytes) -> bytes:

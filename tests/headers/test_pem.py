@@ -190,3 +190,11 @@ def test_escaped_lines_of_any_width_are_read(width: int, octets: int) -> None:
     for odd in (lines + b"\n", b"\n" + lines, lines[:-1], b""):
         with pytest.raises(Refused):
             pem.escaped_certificates(pem.escape(begin + odd + end))
+
+
+def test_escaped_lines_may_end_unescaped() -> None:
+    """In the last line, too, where everything else looks like what Envoy writes."""
+    end = ESCAPED.index(b"-----END")
+    for at in (end - 5, end - 4, 200):
+        text = ESCAPED[:at] + b"\n" + ESCAPED[at:]
+        assert pem.escaped_certificates(text) == pem.certificates(pem.unescape(text)) == (ROOT.der,)

@@ -188,6 +188,32 @@ def test_name_of_an_introduced_issuer_is_shared() -> None:
     assert second.crl_points == first.crl_points
 
 
+@pytest.mark.parametrize("used", [True, False])
+def test_points_of_leaves_of_one_kind_are_shared(used: bool) -> None:
+    """Those of the one learned from, if they were asked for; stated by another list, they are others."""
+
+    def leaf(name: str, url: str = "http://crl.test/a") -> Minted:
+        return ROOT.leaf(name, extensions=[(points(url), False)])
+
+    issuers: dict[bytes, KnownIssuer] = {}
+    first = parsed(leaf("alice"))[0]
+    if used:
+        first.crl_points  # noqa: B018 - read
+    first.introduce_issuer(issuers, 9)
+    second, third = (Certificate.parse(leaf(name).der, issuers) for name in ("bob", "carol"))
+    assert second.crl_points is third.crl_points
+    assert (second.crl_points is first.crl_points) is used
+    assert second.crl_points == first.crl_points == parsed(leaf("bob"))[0].crl_points
+    other = leaf("dora", "http://crl.test/b")
+    assert Certificate.parse(other.der, issuers).crl_points == parsed(other)[0].crl_points != first.crl_points
+
+
+def points(url: str) -> x509.CRLDistributionPoints:
+    """One point with one URL."""
+    full_name = [x509.UniformResourceIdentifier(url)]
+    return x509.CRLDistributionPoints([x509.DistributionPoint(full_name, None, None, None)])
+
+
 def test_key_is_at_hand_in_der() -> None:
     """The very octets of which `spki` is the digest."""
     ca = Authority.root("CA")

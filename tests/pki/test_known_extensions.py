@@ -88,14 +88,14 @@ def test_anything_but_the_plainest_form_is_left_to_the_library(odd: bytes) -> No
     assert shared_part(odd) is None
     known = {OTHER: Extensions(), b"": Extensions()}
     assert recalled(odd, known) is None
-    learn(odd, Extensions(), known)
+    learn(odd, Extensions(), None, known)
     assert len(known) == 2
 
 
 def test_list_that_was_not_met_is_not_recalled() -> None:
     """Only its octets say that it is the same."""
     known: dict[bytes, Extensions] = {}
-    learn(field_of(LEAF.der), parsed(LEAF)[0].extensions, known)
+    learn(field_of(LEAF.der), parsed(LEAF)[0].extensions, None, known)
     assert recalled(field_of(LEAF.der), known) is not None
     assert recalled(field_of(ROOT.leaf(without=[x509.KeyUsage]).der), known) is None
 
@@ -103,10 +103,10 @@ def test_list_that_was_not_met_is_not_recalled() -> None:
 def test_lists_are_bounded_in_number_and_octets() -> None:
     """Beyond, the library reads each time."""
     known: dict[bytes, Extensions] = {}
-    learn(field(extension("551d25", b"x" * MAX_OCTETS)), Extensions(), known)
+    learn(field(extension("551d25", b"x" * MAX_OCTETS)), Extensions(), None, known)
     assert not known
     for number in range(MAX_LISTS + 9):
-        learn(field(extension("551d25", b"%d" % number)), Extensions(), known)
+        learn(field(extension("551d25", b"%d" % number)), Extensions(), None, known)
     assert len(known) == MAX_LISTS
 
 
