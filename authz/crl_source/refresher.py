@@ -109,7 +109,7 @@ class Refresher:
         self._store: CrlStore | None = None
         self._held: list[Held] = []
         self._noted = Noted()
-        self._files = Files(rules.files, self._sources, self._forget)
+        self._files = Files(rules.files, self._sources, self._forget, warn)
         self._ledger: Ledger | None = None
         self._loader: CrlLoader | None = None
         self._running: asyncio.Task[None] | None = None
@@ -180,6 +180,7 @@ class Refresher:
         for one in tasks:
             one.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._files.close()
         await self._revisions.close()
         await self._fetcher.close()
         self._keep.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,9 @@ from authz.ports import Clock
 
 MAX_TRIALS: Final = 32
 """Sources that are tried at once."""
+
+MAX_TRIALS_OF_FILES: Final = 4
+"""Files that are tried at once: if all of them hang with a network file system, no URL waits for them."""
 
 MAX_TRIALS_EACH: Final = 2
 """Of one organization's distribution points, so that its slow servers keep nobody else waiting."""
@@ -57,6 +61,8 @@ class Trials:
         self._room = room
         self._changed = changed
         self._all = asyncio.Semaphore(MAX_TRIALS)
+        self._files = asyncio.Semaphore(MAX_TRIALS_OF_FILES)
+        self._copying = ThreadPoolExecutor(MAX_TRIALS_OF_FILES, "copy a CRL")
         self._each: dict[int | None, asyncio.Semaphore] = {}
 
     async def run(self, source: Source) -> None:
@@ -75,12 +81,13 @@ class Trials:
             if source.kind is CrlSourceKind.POINT:
                 own = self._each.setdefault(source.owner, asyncio.Semaphore(MAX_TRIALS_EACH))
                 await turns.enter_async_context(own)
-            await turns.enter_async_context(self._all)
+            await turns.enter_async_context(self._files if source.kind is CrlSourceKind.FILE else self._all)
             yield
 
     async def _try(self, source: Source) -> None:
         if source.kind is CrlSourceKind.FILE:
-            path = await asyncio.to_thread(folder.copy, Path(source.location), self._library.folder, self._max_octets)
+            found, into, limit = Path(source.location), self._library.folder, self._max_octets
+            path = await asyncio.get_running_loop().run_in_executor(self._copying, folder.copy, found, into, limit)
             try:
                 await self._take(source, path, Origin(source.location, None, None, self._clock.now(), named=True))
             finally:

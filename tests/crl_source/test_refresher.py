@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import threading
 from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from crl_server import Answer, dribbles, hangs, raw, resets, says
@@ -18,6 +20,7 @@ from pki_factory import NOW, Authority
 
 from authz.crl_indexing.indexing import index_crl
 from authz.crl_source import CrlRules, CrlsKey, LeniencyRule, PointsKey
+from authz.crl_source import folder as files
 from authz.errors import NotLoaded, Refused
 from authz.model import CrlSourceKind
 from authz.pki import Certificate, Crl, Indulgence, Leniency, TrustStore
@@ -479,6 +482,31 @@ async def test_file_that_is_not_there_is_told_and_read_when_it_comes(tmp_path: P
         assert scene.refresher.ready
         file.write_bytes(crl())
         await scene.outcome(file, "accepted")
+
+
+async def test_files_that_hang_keep_no_url_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many they are; their network file system answers some day."""
+    folder, free = tmp_path / "operators", threading.Event()
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"{number}.crl").write_bytes(crl())
+    copy = files.copy
+
+    def slowly(*arguments: Any) -> Path:
+        free.wait()
+        return copy(*arguments)
+
+    monkeypatch.setattr(files, "copy", slowly)
+    async with serving(crl()) as server:
+        try:
+            async with world(tmp_path, rules=CrlRules(files=(folder,), urls=(server.url,))) as scene:
+                await scene.until(lambda: len(scene.refresher.sources) == 41)
+                await scene.outcome(server.url, "accepted")
+                assert await scene.check(PLAIN) == GOOD
+                free.set()
+                await scene.until(lambda: all(one.outcome for one in scene.refresher.sources))
+        finally:
+            free.set()
 
 
 # -- After a restart -------------------------------------------------------------------------------------
