@@ -19,6 +19,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer with the headers received and the number of this request, as JSON."""
         number = self.server.counted() if isinstance(self.server, _Server) else 0
+        self._read_body()
         received = {"headers": [[key.lower(), value] for key, value in self.headers.items()], "requests": number}
         body = json.dumps(received).encode()
         self.send_response(200)
@@ -26,6 +27,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _read_body(self) -> None:
+        """Or the next request would begin with it (RFC 9112 sections 6.2 and 7.1)."""
+        if "transfer-encoding" not in self.headers:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            return
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            self.rfile.read(size + 2)
+        while self.rfile.readline().strip():  # trailers
+            pass
 
     do_POST = do_GET  # noqa: N815 - likewise
 
