@@ -34,6 +34,9 @@ _KEYS: Final = {
 }
 _ONCE: Final = frozenset({"Hash", "Cert", "Chain"})
 
+MAX_PAIRS: Final = 1_024
+"""More than names in anybody's certificate, each of which is a pair; 64 KB of them would take 16 ms to read."""
+
 MAX_REMEMBERED: Final = 8_192
 """Octets of what is remembered of the CAs in chains: five or so, and 4 MB in all."""
 
@@ -60,24 +63,30 @@ class Element(NamedTuple):
 
 
 def parse(value: bytes) -> tuple[Element, ...]:
-    """The elements of a header value. Raises `Refused`: header_malformed, header_elements_unexpected."""
+    """The elements of a header value.
+
+    Raises `Refused`: header_malformed, header_elements_unexpected, header_too_large.
+    """
     foreign = value.translate(None, _PRINTABLE)
     if foreign:
         raise Refused(Reason.HEADER_MALFORMED, f"octet {foreign[0]:#04x} at {value.index(foreign[0])}")
     elements: list[Element] = []
     pairs: list[tuple[str, bytes]] = []
-    at, end = 0, b","
-    while end:
+    at = 0
+    for _ in range(MAX_PAIRS):
         pair, at = _pair(value, at)
         pairs.append(pair)
         end = value[at : at + 1]
         at += 1
-        if end != b";":
-            elements.append(Element(tuple(pairs)))
-            pairs = []
-            if len(elements) > MAX_ELEMENTS:
-                raise Refused(Reason.HEADER_ELEMENTS_UNEXPECTED, f"more than {MAX_ELEMENTS} elements")
-    return tuple(elements)
+        if end == b";":
+            continue
+        elements.append(Element(tuple(pairs)))
+        pairs = []
+        if len(elements) > MAX_ELEMENTS:
+            raise Refused(Reason.HEADER_ELEMENTS_UNEXPECTED, f"more than {MAX_ELEMENTS} elements")
+        if not end:
+            return tuple(elements)
+    raise Refused(Reason.HEADER_TOO_LARGE, f"more than {MAX_PAIRS} pairs")
 
 
 def _pair(value: bytes, at: int) -> tuple[tuple[str, bytes], int]:

@@ -211,3 +211,20 @@ def test_escapes_are_read_from_the_left(parts: list[bytes]) -> None:
     text = b"".join(parts)
     (element,) = parse(b'Subject="' + text + b'"')
     assert element.pairs[0][1] == re.sub(rb"\\(.)", rb"\1", text)
+
+
+def test_certificate_of_many_names_is_read() -> None:
+    """Each is a pair, of which there may be as many as nobody has."""
+    names = b";DNS=a.test" * (xfcc.MAX_PAIRS - 1)
+    most = f'Cert="{escaped(ALICE)}"'.encode() + names
+    assert xfcc.decode(most, RULES)[0].leaf == ALICE.der
+
+
+@pytest.mark.parametrize("joint", [b";", b",By=;"])
+def test_header_of_more_pairs_is_not_read_to_its_end(joint: bytes) -> None:
+    """Whatever elements they are in, and whatever follows."""
+    pairs = joint.join([b";".join([b"By="] * (xfcc.MAX_PAIRS // 2))] * 2)
+    for rest in (b";By=", b',By="', b";By=" * 9_000):
+        with pytest.raises(Refused) as caught:
+            parse(pairs + rest)
+        assert caught.value.reason is Reason.HEADER_TOO_LARGE
