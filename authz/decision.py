@@ -112,7 +112,7 @@ def _gates(check: CheckRequest, door: Door, view: View, now: datetime, evidence:
     memo = view.decoded(organization)
     known = None if selected is None else memo.get(selected)
     # The elements, the nearest proxy's last.
-    elements = known or (() if selected is None else decode(selected, door.header))
+    elements = known or (() if selected is None else decode(selected, door.header, memo))
     check_statement(check, door.header, elements[-1] if elements else None)
     presented = evidence.presented = _presented(door, elements, now)
     _token_binding(identity, presented)

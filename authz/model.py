@@ -115,17 +115,20 @@ class PresentedChain:
     """What the proxy handed over: the leaf whose key it saw proven, and a bag of other certificates (DER).
 
     The bag is in the order sent, without the leaf, with duplicates dropped; nothing in it is trusted.
-    `sha256` (32 bytes) is the leaf's, computed once: what a header decodes to is remembered.
+    `sha256` (32 bytes) is the leaf's, computed once: what a header decodes to is remembered. `written` is the text of
+    the bag in the header where another header may hold the same, until it is remembered itself.
     """
 
     leaf: bytes
     others: tuple[bytes, ...]
     sha256: bytes = field(repr=False, compare=False)
+    written: bytes | None = field(repr=False, compare=False)
 
     def __init__(self, leaf: bytes, others: tuple[bytes, ...] = ()) -> None:
         self.leaf = leaf
         self.others = others
         self.sha256 = hashlib.sha256(leaf).digest()
+        self.written = None
 
 
 class CertificateForm(StrEnum):

@@ -26,12 +26,11 @@ __all__ = [
 ]
 
 _READERS: Final[dict[CertificateForm, Callable[[bytes, HeaderRules], tuple[PresentedChain, ...]]]] = {
-    CertificateForm.XFCC: xfcc.decode,
     CertificateForm.XFCC_JSON: xfcc_json.decode,
     CertificateForm.ESCAPED_PEM: escaped_pem.decode,
     CertificateForm.BASE64_DER: base64_der.decode,
 }
-READABLE: Final = frozenset({CertificateForm.RFC9440, *_READERS})
+READABLE: Final = frozenset({CertificateForm.XFCC, CertificateForm.RFC9440, *_READERS})
 """The forms that can be configured."""
 
 WITH_HOPS: Final = frozenset({CertificateForm.XFCC, CertificateForm.XFCC_JSON})
@@ -41,8 +40,13 @@ WITH_HOPS: Final = frozenset({CertificateForm.XFCC, CertificateForm.XFCC_JSON})
 present = xfcc.present
 
 
-def decode(selected: Selected, rules: HeaderRules) -> tuple[PresentedChain, ...]:
-    """The presented chains of a selected header, the nearest proxy's last. Raises `Refused` with a header reason."""
+def decode(selected: Selected, rules: HeaderRules, memo: HeaderMemo | None = None) -> tuple[PresentedChain, ...]:
+    """The presented chains of a selected header, the nearest proxy's last. Raises `Refused` with a header reason.
+
+    `memo` may know parts of it, and is told nothing: whoever verifies the path puts it there.
+    """
     if rules.form is CertificateForm.RFC9440:
         return rfc9440.decode(selected.value, selected.chain, rules)
+    if rules.form is CertificateForm.XFCC:
+        return xfcc.decode(selected.value, rules, None if memo is None else memo.above)
     return _READERS[rules.form](selected.value, rules)

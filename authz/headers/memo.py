@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 4 * 1024 * 1024
 """Octets of header values kept per organization: about 1,200 clients with a chain of two."""
 
+MAX_ABOVE_BYTES: Final = 64 * 1024
+"""Octets of what stands behind the leaf in them: that of some 25 CAs."""
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -46,12 +49,28 @@ class OctetMemo(Generic[K, V]):
 
 
 class HeaderMemo(OctetMemo[Selected, tuple[PresentedChain, ...]]):
-    """One organization's decoded certificate headers: put there once the path in one was verified."""
+    """One organization's decoded certificate headers: put there once the path in one was verified.
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+    `above` has what is behind the leaf in them, by its text, which headers of other clients share.
+    """
+
+    def __init__(self, max_bytes: int = MAX_BYTES, max_above: int = MAX_ABOVE_BYTES) -> None:
         super().__init__(_cost, max_bytes)
+        self.above: OctetMemo[bytes, tuple[bytes, ...]] = OctetMemo(_cost_of_text, max_above)
+
+    def put(self, key: Selected, decoded: tuple[PresentedChain, ...]) -> None:
+        """See `OctetMemo`."""
+        super().put(key, decoded)
+        for one in decoded:
+            if one.written is not None:
+                self.above.put(one.written, one.others)
+                one.written = None
 
 
 def _cost(selected: Selected) -> int:
     """The value, and what it decodes to: about three quarters of it."""
     return 2 * (len(selected.value) + len(selected.chain or b""))
+
+
+def _cost_of_text(text: bytes) -> int:
+    return 2 * len(text)

@@ -75,12 +75,14 @@ def _in_full_lines(body: bytes) -> bytes | None:
     """
     if b"-" in body or b"\n" in body:
         return None
-    # What is left of the per cent signs ends lines, or is none of base64: the last line apart, one stands behind
-    # each 64 characters. Line ends go last, so that nothing becomes an escape by what is put together.
+    # Line ends go last, so that nothing becomes an escape by what is put together. After them no per cent sign is
+    # left: each was a line's end, and stood behind 64 characters or at the end of all.
     lines = body.replace(b"%2B", b"+").replace(b"%2F", b"/")
     if lines.endswith(b"%3D%0A"):
         lines = lines.replace(b"%3D", b"=")
     base64 = lines.replace(b"%0A", b"")
+    if b"%" in base64:
+        return None
     full, rest = divmod(len(base64), _LINE)
     ends = full + (rest > 0)
     fits = len(lines) == len(base64) + 3 * ends and lines[_LINE :: _LINE + 3] == b"%" * full

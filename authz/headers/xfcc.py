@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.errors import Refused
@@ -26,6 +25,7 @@ from authz.headers.element import MAX_ELEMENTS, presented
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
+    from authz.headers.memo import OctetMemo
     from authz.model import HeaderRules, PresentedChain
 
 _QUOTED: Final = frozenset({"Cert", "Chain", "Subject", "Issuer"})
@@ -36,9 +36,6 @@ _ONCE: Final = frozenset({"Hash", "Cert", "Chain"})
 
 MAX_PAIRS: Final = 1_024
 """More than names in anybody's certificate, each of which is a pair; 64 KB of them would take 16 ms to read."""
-
-MAX_REMEMBERED: Final = 8_192
-"""Octets of what is remembered of the CAs in chains: five or so, and 4 MB in all."""
 
 _ENDS: Final = frozenset({b",", b";", b""})
 _PRINTABLE: Final = bytes(range(0x20, 0x7F))
@@ -146,29 +143,28 @@ def present(leaf: bytes, others: tuple[bytes, ...] | list[bytes]) -> bytes:
     return format((Element((("Hash", digest), ("Cert", texts[0]), ("Chain", texts[1]))),))
 
 
-def decode(value: bytes, rules: HeaderRules) -> tuple[PresentedChain, ...]:
-    """The chain of each element, in the order of the header. Raises `Refused` with a header reason."""
-    return tuple([_decode(one, rules) for one in parse(value)])
+def decode(
+    value: bytes, rules: HeaderRules, above: OctetMemo[bytes, tuple[bytes, ...]] | None = None
+) -> tuple[PresentedChain, ...]:
+    """The chain of each element, in the order of the header. Raises `Refused` with a header reason.
+
+    `above` remembers what stands behind the leaf in chains: the certificates of a few CAs, whoever the client is.
+    """
+    return tuple([_decode(one, rules, above) for one in parse(value)])
 
 
-def _decode(element: Element, rules: HeaderRules) -> PresentedChain:
+def _decode(element: Element, rules: HeaderRules, above: OctetMemo[bytes, tuple[bytes, ...]] | None) -> PresentedChain:
     found = element.counting()
     digest, leaf, chain = found.get("Hash"), found.get("Cert"), found.get("Chain")
     first = None if leaf is None else pem.only(pem.escaped_certificates(leaf))
-    if chain is None:
-        others: tuple[bytes, ...] = ()
-    elif first is not None and leaf is not None and chain.startswith(leaf):
-        # Envoy repeats the leaf at the head of the chain: what was decoded there need not be decoded here.
-        above = chain[len(leaf) :]
-        others = (first, *_certificates_above(above)) if above else (first,)
-    else:
-        others = pem.escaped_certificates(chain)
-    return presented(first, others, rules, digest=digest)
-
-
-def _certificates_above(text: bytes) -> tuple[bytes, ...]:
-    """The certificates behind the leaf, which are those of a few CAs, whoever the client is."""
-    return _remembered(text) if len(text) <= MAX_REMEMBERED else pem.escaped_certificates(text)
-
-
-_remembered = lru_cache(256)(pem.escaped_certificates)
+    if first is None or leaf is None or chain is None or not chain.startswith(leaf):
+        return presented(first, () if chain is None else pem.escaped_certificates(chain), rules, digest=digest)
+    # Envoy repeats the leaf at the head of the chain: what was decoded there need not be decoded here.
+    text = chain[len(leaf) :]
+    others = above.get(text) if above is not None else None
+    if others is None and text:
+        others = pem.escaped_certificates(text)
+    whole = presented(first, (first, *(others or ())), rules, digest=digest)
+    if whole.others == others:
+        whole.written = text
+    return whole

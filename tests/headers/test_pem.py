@@ -146,7 +146,7 @@ END = b"-----END CERTIFICATE-----%0A"
         st.tuples(
             st.integers(0, 2_000),
             st.sampled_from(
-                [b"", b"%", b"%0A", b"%2B", b"2B", b"%0A%0A", b"+", b"\n", b" ", b"=", b"A", END, PEM, ESCAPED]
+                [b"", b"%", b"%0A", b"%2B", b"%3D", b"2B", b"%0A%0A", b"+", b"\n", b" ", b"=", b"A", END, PEM, ESCAPED]
             ),
         ),
         max_size=3,
@@ -200,3 +200,11 @@ def test_escaped_lines_may_end_unescaped() -> None:
     for at in (60, end - 5, end - 4):
         text = good[:at] + b"\n" + good[at:]
         assert pem.escaped_certificates(text) == pem.certificates(pem.unescape(text)) == (der,)
+
+
+def test_padding_may_be_escaped_or_not() -> None:
+    """Also one of two signs; nobody writes it, and it says the same."""
+    der = b"\x30\x02ab"
+    for padding in (b"%3D%3D", b"%3D=", b"=%3D", b"=="):
+        text = b"-----BEGIN%20CERTIFICATE-----%0AMAJhYg" + padding + b"%0A-----END%20CERTIFICATE-----%0A"
+        assert pem.escaped_certificates(text) == (der,)

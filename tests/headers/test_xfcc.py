@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pki_factory import Authority, Minted, chain_pem
 
 from authz.errors import Refused
-from authz.headers import pem, present, xfcc
+from authz.headers import HeaderMemo, pem, present, xfcc
 from authz.headers.xfcc import Element, parse
 from authz.model import HeaderRules, PresentedChain
 from authz.reasons import Reason
@@ -81,7 +81,10 @@ def test_chain_that_begins_with_the_leaf_is_read_as_any_other(
         except Refused as refusal:
             return refusal.reason
 
-    assert read(lambda: xfcc.decode(value, RULES)[0]) == read(plainly)
+    memo = HeaderMemo()
+    memo.above.put(escaped(INTERMEDIATE, ROOT).encode(), (INTERMEDIATE.der, ROOT.der))
+    for above in (None, memo.above):
+        assert read(lambda: xfcc.decode(value, RULES, above)[0]) == read(plainly)  # noqa: B023 - called at once
 
 
 def edited(text: bytes, edits: list[tuple[int, bytes]]) -> bytes:
