@@ -121,7 +121,7 @@ class KeptFresh:
     async def close(self) -> None:
         """See the protocol."""
         await self.view.close()
-        self._ledger.close()
+        await self._ledger.close()
 
 
 class Followed:

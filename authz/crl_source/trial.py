@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from authz.crl_source import folder
 from authz.crl_source.acceptance import Held
+from authz.crl_source.apart import apart
 from authz.crl_source.failures import FailureKind, FetchFailed
 from authz.crl_source.fetch import Fetcher, NotModified
 from authz.crl_source.keep import Origin
@@ -25,8 +25,14 @@ from authz.ports import Clock
 MAX_TRIALS: Final = 32
 """Sources that are tried at once."""
 
-MAX_TRIALS_OF_FILES: Final = 4
-"""Files that are tried at once: if all of them hang with a network file system, no URL waits for them."""
+MAX_COPIES: Final = 4
+"""Files that are copied at once, those that hang left aside."""
+
+MAX_COPIES_EACH: Final = 2
+"""Of one folder, those that hang among them: its file system may answer for hours no more."""
+
+COPY_SECONDS: Final = 5.0
+"""How long others wait for a copy: a network file system may answer no more, the largest CRL takes half of that."""
 
 MAX_TRIALS_EACH: Final = 2
 """Of one organization's distribution points, so that its slow servers keep nobody else waiting."""
@@ -61,8 +67,8 @@ class Trials:
         self._room = room
         self._changed = changed
         self._all = asyncio.Semaphore(MAX_TRIALS)
-        self._files = asyncio.Semaphore(MAX_TRIALS_OF_FILES)
-        self._copying = ThreadPoolExecutor(MAX_TRIALS_OF_FILES, "copy a CRL")
+        self._copies = asyncio.Semaphore(MAX_COPIES)
+        self._folders: dict[Path, asyncio.Semaphore] = {}
         self._each: dict[int | None, asyncio.Semaphore] = {}
 
     async def run(self, source: Source) -> None:
@@ -81,13 +87,28 @@ class Trials:
             if source.kind is CrlSourceKind.POINT:
                 own = self._each.setdefault(source.owner, asyncio.Semaphore(MAX_TRIALS_EACH))
                 await turns.enter_async_context(own)
-            await turns.enter_async_context(self._files if source.kind is CrlSourceKind.FILE else self._all)
+            if source.kind is CrlSourceKind.FILE:
+                where = Path(source.location).parent
+                turn = self._folders.setdefault(where, asyncio.Semaphore(MAX_COPIES_EACH))
+            else:
+                turn = self._all
+            await turns.enter_async_context(turn)
             yield
+
+    async def _copied(self, path: Path) -> Path:
+        """A copy of the file; see `folder.copy`."""
+        async with self._copies:
+            copy = apart(lambda: folder.copy(path, self._library.folder, self._max_octets), f"copy {path}")
+            try:
+                await asyncio.wait({copy}, timeout=COPY_SECONDS)
+            except asyncio.CancelledError:
+                copy.cancel()
+                raise
+        return await copy
 
     async def _try(self, source: Source) -> None:
         if source.kind is CrlSourceKind.FILE:
-            found, into, limit = Path(source.location), self._library.folder, self._max_octets
-            path = await asyncio.get_running_loop().run_in_executor(self._copying, folder.copy, found, into, limit)
+            path = await self._copied(Path(source.location))
             try:
                 await self._take(source, path, Origin(source.location, None, None, self._clock.now(), named=True))
             finally:

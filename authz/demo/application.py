@@ -31,9 +31,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _read_body(self) -> None:
         """Or the next request would begin with it (RFC 9112 sections 6.2 and 7.1)."""
         if "transfer-encoding" not in self.headers:
-            self.rfile.read(int(self.headers.get("content-length", 0)))
+            self.rfile.read(max(0, int(self.headers.get("content-length", 0))))
             return
-        while size := int(self.rfile.readline().partition(b";")[0], 16):
+        while (size := int(self.rfile.readline().partition(b";")[0], 16)) > 0:
             self.rfile.read(size + 2)
         while self.rfile.readline().strip():  # trailers
             pass

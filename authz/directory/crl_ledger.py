@@ -36,11 +36,15 @@ class CrlLedger:
         self._crls: dict[str, FetchedCrl] | None = None
         self._warn = warn
         self._failing = False
+        self._closed = False
 
-    def close(self) -> None:
-        """Give the database back."""
-        self._thread.submit(self._reader.close)
-        self._thread.shutdown()
+    async def close(self) -> None:
+        """Give the database back, once what is written is; to say so again changes nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        await self._in_thread(self._reader.close, None)
+        self._thread.shutdown(wait=False)
         self._writer.dispose()
 
     async def write(self, sources: Collection[CrlSourceState], crls: Collection[FetchedCrl]) -> None:

@@ -25,9 +25,13 @@ CRL = FetchedCrl("a" * 64, URL, SHA256, b"k" * 32, "CN=CA", "7", False, 3, NOW, 
 
 def served(*sources: CrlSourceState, crls: tuple[FetchedCrl, ...] = (CRL,)) -> None:
     """A service told this."""
-    ledger = CrlLedger("sqlite:///test.db", warn=print)
-    asyncio.run(ledger.write(sources, crls))
-    ledger.close()
+
+    async def write() -> None:
+        ledger = CrlLedger("sqlite:///test.db", warn=print)
+        await ledger.write(sources, crls)
+        await ledger.close()
+
+    asyncio.run(write())
 
 
 def kept(der: bytes) -> None:

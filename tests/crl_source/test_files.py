@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class Scene:
         self.warnings: list[str] = []
         self.gone: list[str] = []
         self.sources = Sources((), 9, self.warnings.append)
+        self.hangs = {self.bad}
         self.free = threading.Event()
         self.free.set()
 
@@ -35,9 +37,14 @@ class Scene:
 
     def scan(self, paths: list[Path]) -> Found:
         """As the real one does, unless it hangs."""
-        if self.bad in paths:
+        if any(one in self.hangs or one.parent in self.hangs for one in paths):
             self.free.wait()
         return SCAN(paths)
+
+    @property
+    def hanging(self) -> int:
+        """Looks that go on."""
+        return sum(one.name.startswith(f"look at {self.bad}") for one in threading.enumerate())
 
     @property
     def due(self) -> set[str]:
@@ -58,6 +65,13 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     monkeypatch.setattr(folder, "scan", made.scan)
     yield made
     made.free.set()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for it; a thread that has told all takes a moment to end."""
+    async with asyncio.timeout(60):
+        while not holds():
+            await asyncio.sleep(0.001)
 
 
 def now() -> datetime:
@@ -118,6 +132,42 @@ async def test_folder_that_hangs_from_the_start_was_not_looked_at(
     await looked_at.look(now)
     assert not looked_at.looked
     looked_at.close()
+
+
+async def test_files_that_hang_leave_room_for_others(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of one folder hang together; of all that hang, no more than so many are waited for."""
+    several = [scene.bad / f"{number}.crl" for number in range(99)]
+    looked_at = scene.files(*several, scene.good)
+    await looked_at.look(now)
+    scene.free.clear()
+    monkeypatch.setattr(files, "PATIENCE_SECONDS", 0.01)
+    for _ in range(3):
+        await looked_at.look(now)
+    await until(lambda: scene.hanging == 1)
+    folders = [tmp_path / f"bad{number}" for number in range(99)]
+    scene.hangs = set(folders)
+    looked_at = scene.files(*folders, scene.good)
+    for _ in range(3):
+        await looked_at.look(now)
+    await until(lambda: scene.hanging == 1 + files.MAX_LOOKS)
+    assert str(scene.good / "a.crl") in scene.due
+
+
+async def test_look_that_cannot_be_begun_is_begun_the_next_time(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there may be no more threads for a while."""
+
+    def none_left(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    looked_at = scene.files(scene.good)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(RuntimeError):
+            await looked_at.look(now)
+    await looked_at.look(now)
+    assert looked_at.looked
 
 
 async def test_defect_of_a_look_is_told_and_the_next_one_looks_again(

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pki_factory import NOW, Authority
 
 from authz.crl_indexing.indexing import index_crl
-from authz.crl_source import CrlRules, CrlsKey, LeniencyRule, PointsKey
+from authz.crl_source import CrlRules, CrlsKey, LeniencyRule, PointsKey, trial
 from authz.crl_source import folder as files
 from authz.errors import NotLoaded, Refused
 from authz.model import CrlSourceKind
@@ -484,24 +484,29 @@ async def test_file_that_is_not_there_is_told_and_read_when_it_comes(tmp_path: P
         await scene.outcome(file, "accepted")
 
 
-async def test_files_that_hang_keep_no_url_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_files_that_hang_keep_nothing_else_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many they are; their network file system answers some day."""
-    folder, free = tmp_path / "operators", threading.Event()
-    folder.mkdir()
+    network, local, free = tmp_path / "network", tmp_path / "local", threading.Event()
+    for folder in (network, local):
+        folder.mkdir()
     for number in range(40):
-        (folder / f"{number}.crl").write_bytes(crl())
+        (network / f"{number}.crl").write_bytes(crl())
+    (local / "other.crl").write_bytes(HTML)
     copy = files.copy
 
-    def slowly(*arguments: Any) -> Path:
-        free.wait()
-        return copy(*arguments)
+    def slowly(path: Path, *arguments: Any) -> Path:
+        if path.parent == network:
+            free.wait()
+        return copy(path, *arguments)
 
     monkeypatch.setattr(files, "copy", slowly)
+    monkeypatch.setattr(trial, "COPY_SECONDS", 0.01)
     async with serving(crl()) as server:
         try:
-            async with world(tmp_path, rules=CrlRules(files=(folder,), urls=(server.url,))) as scene:
-                await scene.until(lambda: len(scene.refresher.sources) == 41)
+            async with world(tmp_path, rules=CrlRules(files=(network, local), urls=(server.url,))) as scene:
+                await scene.until(lambda: len(scene.refresher.sources) == 42)
                 await scene.outcome(server.url, "accepted")
+                await scene.outcome(local / "other.crl", "not_a_crl")
                 assert await scene.check(PLAIN) == GOOD
                 free.set()
                 await scene.until(lambda: all(one.outcome for one in scene.refresher.sources))

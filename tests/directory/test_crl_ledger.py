@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -36,11 +36,11 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     """An empty one."""
     made = Scene(tmp_path)
     yield made
-    made.ledger.close()
+    await made.ledger.close()
     made.store.close()
 
 
@@ -90,3 +90,10 @@ async def test_directory_that_cannot_be_used_is_told_once_until_it_can(scene: Sc
     connection.close()
     await scene.ledger.write([SOURCE], [])
     assert scene.store.crl_sources() == [SOURCE]
+
+
+async def test_ledger_may_be_closed_twice(scene: Scene) -> None:
+    """Whoever stops twice changes nothing."""
+    await scene.ledger.asked()
+    await scene.ledger.close()
+    await scene.ledger.close()
