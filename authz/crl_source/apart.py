@@ -1,38 +1,41 @@
-"""Work that may never come back: a system call on a network file system whose server is away waits for hours."""
+"""Work that may never come back: a system call on a network file system, or to a name server, that is away."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from concurrent.futures import Future
+from typing import Final, TypeVar
+
+from authz.crl_source.failures import FetchFailed
 
 T = TypeVar("T")
 
+_EXPECTED: Final = (OSError, ValueError, FetchFailed)
+
 
 def apart(action: Callable[[], T], name: str) -> asyncio.Future[T]:
-    """What comes of `action` in a thread of its own, which nothing waits for: neither a pool nor the process's end.
+    """What comes of `action` in a thread of its own, which ends by itself: nothing waits for it, not the process's end.
 
-    To be called in the event loop. Raises `RuntimeError` where no thread can be started.
+    Pools have few threads (uvloop two for names), and those that hang would take them from everybody else. To be
+    called in the event loop. Raises `RuntimeError` where no thread can be started.
     """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
+    future: Future[T] = Future()
+    threading.Thread(target=_run, args=[future, action], name=name, daemon=True).start()
+    return asyncio.wrap_future(future)
 
-    def settle(set_it: Callable[[], None]) -> None:
-        if not future.done():  # else nobody waits any more
-            set_it()
 
-    def run() -> None:
-        try:
-            found = action()
-        except Exception as error:  # noqa: BLE001 - told to whoever waits
-            failure = error
-            told = lambda: future.set_exception(failure)  # noqa: E731
-        else:
-            told = lambda: future.set_result(found)  # noqa: E731
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(settle, told)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return future
+def _run(future: Future[T], action: Callable[[], T]) -> None:
+    # From here on it cannot be cancelled: whoever gives it up only does not wait.
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        found = action()
+    except _EXPECTED as error:
+        future.set_exception(error)
+    except BaseException as error:
+        future.set_exception(error)
+        raise
+    else:
+        future.set_result(found)

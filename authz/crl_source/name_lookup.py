@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import threading
-from concurrent.futures import Future
+
+from authz.crl_source.apart import apart
 
 
 async def system_resolve(host: str, port: int) -> list[str]:
     """The addresses that the system gives, each once. Raises `OSError`.
 
-    In a thread of its own, which ends by itself: event loops have few for this (uvloop two), and whoever has a
-    certificate of ours with names whose servers never answer would take them from everybody else.
+    Apart, for whoever has a certificate of ours can have names in it whose servers never answer.
     """
-    found: Future[list[str]] = Future()
-    threading.Thread(target=_look_up, args=[found, host, port], name="look-up of a name", daemon=True).start()
-    return await asyncio.wrap_future(found)
-
-
-def _look_up(found: Future[list[str]], host: str, port: int) -> None:
-    # From here on it cannot be cancelled: whoever gives it up only does not wait.
-    if not found.set_running_or_notify_cancel():
-        return
     try:
-        given = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        found.set_exception(error if isinstance(error, OSError) else OSError(str(error)))
-    else:
-        found.set_result(list(dict.fromkeys(str(address[0]) for *_, address in given)))
+        given = await apart(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), "look-up of a name")
+    except UnicodeError as error:
+        raise OSError(str(error)) from error
+    return list(dict.fromkeys(str(address[0]) for *_, address in given))
