@@ -66,7 +66,7 @@ class Files:
             one.cancel()
 
     async def _look(self) -> None:
-        for group in self._late & self._looks.keys():
+        for group in list(self._looks):  # left to themselves, or by a look that was ended itself
             self._take(group)
         waiting = self._groups()
         going: list[tuple[Path, ...]] = []

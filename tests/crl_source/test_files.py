@@ -170,6 +170,21 @@ async def test_look_that_cannot_be_begun_is_begun_the_next_time(scene: Scene, mo
     assert looked_at.looked
 
 
+async def test_look_that_was_ended_leaves_nothing_undone(scene: Scene) -> None:
+    """What it had begun is taken over by the next."""
+    scene.free.clear()
+    looked_at = scene.files(scene.good, scene.bad)
+    ended = asyncio.create_task(looked_at.look(now))
+    await until(lambda: scene.hanging == 1)
+    ended.cancel()
+    await asyncio.gather(ended, return_exceptions=True)
+    scene.free.set()
+    async with asyncio.timeout(60):
+        while not looked_at.looked:
+            await looked_at.look(now)
+    assert not scene.warnings
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_defect_of_a_look_is_told_and_the_next_one_looks_again(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
