@@ -8,6 +8,7 @@ kind, and types that differ, are compared as they stand. The attributes of an RD
 from __future__ import annotations
 
 import re
+import struct
 import unicodedata
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
@@ -101,7 +102,7 @@ class Name(bytes):
 
     @classmethod
     def _of(cls, rdns: Sequence[bytes]) -> Self:
-        self = super().__new__(cls, b"".join([_rdn(one) for one in rdns]))
+        self = super().__new__(cls, b"".join(map(_rdn, rdns)))
         self.rdns = tuple(rdns)
         return self
 
@@ -157,8 +158,9 @@ def _rdn(rdn: bytes) -> bytes:
     if at == len(rdn):  # a SET SIZE (1..MAX), which the parser does not look at
         raise ValueError("a relative distinguished name without attributes")
     if der.after(rdn, at) == len(rdn):
-        return _measured(_attribute(rdn, at))
-    return _measured(b"".join(sorted([_attribute(one, 0) for one in _elements(rdn)])))
+        only = _attribute(rdn, at)
+        return _MEASURES.pack(len(only) + 4, len(only)) + only
+    return _measured(b"".join(sorted([_measured(_attribute(one, 0)) for one in _elements(rdn)])))
 
 
 def _attribute(data: bytes, at: int) -> bytes:
@@ -171,9 +173,12 @@ def _attribute(data: bytes, at: int) -> bytes:
     value = der.after(data, at)
     encoding = _CHARACTER_STRINGS.get(data[value])
     if encoding is None:
-        return _measured(data[at:])
+        return data[at:]
     text = data[der.content(data, value) :].decode(encoding)
-    return _measured(b"\0" + data[at:value] + prepare(text).encode("utf-8", "surrogatepass"))
+    return b"\0" + data[at:value] + prepare(text).encode("utf-8", "surrogatepass")
+
+
+_MEASURES: Final = struct.Struct(">II")
 
 
 def _measured(content: bytes) -> bytes:
