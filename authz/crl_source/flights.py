@@ -60,12 +60,14 @@ class Flights:
         assert self.trials is not None  # noqa: S101 - nothing is tried before the start
         # Whatever becomes of this, it is not tried at every look, nor waited for by every check.
         source.tried_at = self._clock.now()
-        source.next_at = source.tried_at + self._rules.schedule.floor
+        planned = source.next_at = source.tried_at + self._rules.schedule.floor
         try:
             await self.trials.run(source)
             self.outcomes[source.kind, source.outcome] += 1
-            source.next_at = self.next(source)
-            if source.refused:
+            if source.next_at is planned:
+                # Else it was told meanwhile: the file is another than the one tried, or somebody asked for it.
+                source.next_at = self.next(source)
+            if source.refused and not source.gone:
                 self.refused.add(source)
             elif not source.failures:
                 # A server that is away takes nothing back.

@@ -32,11 +32,11 @@ def scan(named: Iterable[Path]) -> dict[Path, Stamp | None]:
     """
     found: dict[Path, Stamp | None] = {}
     for path in named:
-        stamp = _stamp(path)
-        if stamp is not None and path.is_dir():
+        status = _status(path)
+        if status is not None and stat.S_ISDIR(status.st_mode):
             found.update(_in_folder(path))
         else:
-            found[path] = stamp
+            found[path] = None if status is None else _stamp(status)
     return found
 
 
@@ -46,16 +46,19 @@ def _in_folder(folder: Path) -> dict[Path, Stamp | None]:
             names = sorted(one.name for one in entries if not one.name.startswith("."))
     except OSError:
         return {folder: None}
-    stamps = {folder / name: _stamp(folder / name) for name in names[:MAX_FILES]}
-    return {path: stamp for path, stamp in stamps.items() if stamp is not None and not path.is_dir()}
+    found = ((folder / name, _status(folder / name)) for name in names[:MAX_FILES])
+    return {path: _stamp(one) for path, one in found if one is not None and not stat.S_ISDIR(one.st_mode)}
 
 
-def _stamp(path: Path) -> Stamp | None:
+def _status(path: Path) -> os.stat_result | None:
     try:
-        found = path.stat()
+        return path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def copy(path: Path, folder: Path, limit: int) -> Path:

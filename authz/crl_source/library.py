@@ -146,15 +146,11 @@ class Library:
             self._warn(str(failure))
             return
         self._unread = {one.name: one.path for one in kept}
-
-        async def load(one: Kept) -> None:
+        for one in kept:
             try:
                 await self._load(one, authorities, now - grace)
             except (KeepFailed, IndexingError, OSError) as problem:
                 self._warn(f"the kept CRL {one.name} is not used: {problem}")
-
-        # Side by side: each is read by itself, and whoever indexes says how many at a time.
-        await asyncio.gather(*map(load, kept))
 
     async def _load(self, kept: Kept, authorities: Authorities, due: datetime) -> None:
         origin = await asyncio.to_thread(self._keep.origin, kept.name)

@@ -342,6 +342,7 @@ class Refresher:
 
     def _forget(self, source: Source) -> None:
         """A file is there no more: what it was refused for counts no more either."""
+        source.gone = True
         self._flights.refused.discard(source)
         self.changed()
 

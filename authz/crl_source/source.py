@@ -25,7 +25,7 @@ class Source:
 
     `issuer` is the name in the CRL that it gave last and that was accepted, `claimed` in one that was refused since, as
     far as it could be read. `sha256` is of the CRL that it gave last, to which its `validators` belong. `flight` is
-    the try under way, `late` whether a check waited for it in vain.
+    the try under way, `late` whether a check waited for it in vain, `gone` whether it is a file that is there no more.
     """
 
     location: str
@@ -43,6 +43,7 @@ class Source:
     authorities: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
     flight: asyncio.Task[None] | None = None
     late: bool = False
+    gone: bool = False
     _state: CrlSourceState | None = None
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import errno
 import json
@@ -69,7 +68,9 @@ class Scene:
 
     async def take(self, der: bytes, origin: Origin = ORIGIN, now: datetime = NOW) -> tuple[bool, str]:
         """A source gave this."""
-        return await self.library.take(given(self, der), Held(Crl(der), spki(CA)), origin, (), now)
+        path = self.folder / "given"
+        path.write_bytes(der)
+        return await self.library.take(path, Held(Crl(der), spki(CA)), origin, (), now)
 
     def held(self) -> list[bytes]:
         """SHA-256 of what answers."""
@@ -95,35 +96,6 @@ async def test_kept_crl_answers_after_a_restart_with_what_its_server_said(scene:
     await scene.restart()
     assert scene.held() == sha256(OLD)
     assert [one.origin for one in scene.library.of(URL)] == [ORIGIN]
-
-
-async def test_kept_crls_are_read_side_by_side_after_a_restart(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A start waits for the slowest of them and not for their sum; one that fails is no other's trouble."""
-    other = ROOT.crl()
-    assert await scene.library.take(given(scene, other), Held(Crl(other), spki(ROOT)), ROOTS, (), NOW) == (True, "")
-    both = asyncio.Barrier(2)
-
-    async def index(_self: Scene, path: Path | int, keys: Collection[bytes]) -> Crl:
-        await both.wait()
-        if ROOTS.signer in keys:
-            raise IndexingError("it ended")
-        return await index_crl(path, keys)
-
-    monkeypatch.setattr(Scene, "index", index)
-    async with asyncio.timeout(60):
-        await scene.restart()
-    assert scene.held() == sha256(OLD)
-    assert ["it ended" in one for one in scene.warnings] == [True]
-
-
-ROOTS = replace(ORIGIN, url="http://crl.example.test/root.crl", signer=Certificate.parse(ROOT.der).public_key_info)
-
-
-def given(scene: Scene, der: bytes) -> Path:
-    """A file that a source gave."""
-    path = scene.folder / "given"
-    path.write_bytes(der)
-    return path
 
 
 async def test_newer_crl_is_the_only_one_held_and_kept(scene: Scene) -> None:

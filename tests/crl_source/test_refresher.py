@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import threading
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -482,6 +482,53 @@ async def test_file_that_is_not_there_is_told_and_read_when_it_comes(tmp_path: P
         assert scene.refresher.ready
         file.write_bytes(crl())
         await scene.outcome(file, "accepted")
+
+
+@pytest.fixture
+def held_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Files are copied at once, and their copies at hand when this is set."""
+    free, copy = threading.Event(), files.copy
+
+    def slowly(*arguments: Any) -> Path:
+        try:
+            return copy(*arguments)
+        finally:
+            free.wait()
+
+    monkeypatch.setattr(files, "copy", slowly)
+    yield free
+    free.set()
+
+
+async def test_file_that_is_replaced_while_it_is_read_is_read_again(tmp_path: Path, held_back: threading.Event) -> None:
+    """However long the try of what was there before takes."""
+    file, other = tmp_path / "ca.crl", tmp_path / "new"
+    file.write_bytes(crl())
+    async with world(tmp_path, rules=CrlRules(files=(file,))) as scene:
+        await scene.until(lambda: any(one.tried_at for one in scene.refresher.sources))
+        other.write_bytes(crl(CA, PLAIN, number=2, hours=1))
+        new = other.stat().st_ino
+        other.replace(file)
+        await scene.until(lambda: (scene.refresher._files._stamps[file] or (0, 0))[1] == new)
+        held_back.set()
+        async with asyncio.timeout(60):
+            while await scene.check(PLAIN) != REVOKED:
+                await asyncio.sleep(0.01)
+
+
+async def test_file_that_goes_while_it_is_read_refuses_nothing(tmp_path: Path, held_back: threading.Event) -> None:
+    """What came of it is nobody's any more."""
+    folder = tmp_path / "operators"
+    folder.mkdir()
+    file = folder / "ca.crl"
+    file.write_bytes(HTML * 9)
+    async with world(tmp_path, rules=CrlRules(files=(folder,))) as scene:
+        await scene.until(lambda: any(one.tried_at for one in scene.refresher.sources))
+        file.unlink()
+        await scene.until(lambda: scene.refresher.sources == [])
+        held_back.set()
+        await scene.until(lambda: sum(scene.refresher.outcomes.values()) == 1)
+        assert not scene.refresher._flights.refused
 
 
 async def test_files_that_hang_keep_nothing_else_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
