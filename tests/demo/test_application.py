@@ -41,3 +41,15 @@ def test_request_behind_one_with_a_body_is_read(connection: http.client.HTTPConn
         answer = connection.getresponse()
         assert answer.status == 200
         assert json.load(answer)["requests"] == number
+
+
+@pytest.mark.parametrize("framing", [("content-length", "-1", b""), ("transfer-encoding", "chunked", b"-1\r\n\r\n")])
+def test_length_below_nothing_is_nothing(
+    connection: http.client.HTTPConnection, framing: tuple[str, str, bytes]
+) -> None:
+    """It is not waited for until the client goes."""
+    name, value, body = framing
+    connection.putrequest("POST", "/")
+    connection.putheader(name, value)
+    connection.endheaders(body)
+    assert connection.getresponse().status == 200
