@@ -1,4 +1,4 @@
-"""The nouns of the service: plain frozen values, made by the edges and read by the core.
+"""The nouns of the service: plain values, made by the edges and read by the core.
 
 Certificates are DER bytes here; `authz.pki` gives them meaning. Times are aware and in UTC.
 A certificate's identity is the SHA-256 of its DER (32 bytes), never a name.

@@ -64,9 +64,9 @@ class Flights:
         try:
             await self.trials.run(source)
             self.outcomes[source.kind, source.outcome] += 1
-            if source.next_at is planned:
-                # Else it was told meanwhile: the file is another than the one tried, or somebody asked for it.
+            if source.kind is not CrlSourceKind.FILE or source.next_at is planned:
                 source.next_at = self.next(source)
+            # Else the file has become another than the one tried, which is told only once.
             if source.refused and not source.gone:
                 self.refused.add(source)
             elif not source.failures:

@@ -28,11 +28,11 @@ MAX_TRIALS: Final = 32
 MAX_COPIES: Final = 4
 """Files that are copied at once, those that hang left aside."""
 
-MAX_COPIES_EACH: Final = 2
-"""Of one folder, those that hang among them: its file system may answer for hours no more."""
+MAX_FILES_EACH: Final = 2
+"""Files of one folder that are tried at once, those that hang among them: it may answer for hours no more."""
 
 COPY_SECONDS: Final = 5.0
-"""How long others wait for a copy: a network file system may answer no more, the largest CRL takes half of that."""
+"""How long a copy keeps other folders' waiting: a network file system may answer no more."""
 
 MAX_TRIALS_EACH: Final = 2
 """Of one organization's distribution points, so that its slow servers keep nobody else waiting."""
@@ -89,7 +89,7 @@ class Trials:
                 await turns.enter_async_context(own)
             if source.kind is CrlSourceKind.FILE:
                 where = Path(source.location).parent
-                turn = self._folders.setdefault(where, asyncio.Semaphore(MAX_COPIES_EACH))
+                turn = self._folders.setdefault(where, asyncio.Semaphore(MAX_FILES_EACH))
             else:
                 turn = self._all
             await turns.enter_async_context(turn)

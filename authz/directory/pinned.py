@@ -45,8 +45,8 @@ class Pinned:
     def version(self, connection: sa.Connection) -> tuple[int, int]:
         """What the connection sees, another value once anybody else has committed, or it was made anew.
 
-        SQLite's own number means something for one connection alone. To ask for it, outside any transaction,
-        costs a fiftieth of one.
+        SQLite's own number means something for one connection alone. To ask for it, outside any transaction, takes
+        5 us, where a transaction that reads one row takes some 80.
         """
         driver: Any = connection.connection.driver_connection
         return self._made, int(driver.execute("PRAGMA data_version").fetchone()[0])

@@ -20,7 +20,7 @@ DATA_FACTOR = 2
 """Memory that a worker may have at all, in multiples of that at which it is replaced."""
 
 YOUNG_OBJECTS: Final = 5_000
-"""Objects after which the collector looks for cycles among them: some 0.3 ms of work, in place of 30 us seven times."""
+"""Objects after which the collector looks for cycles, in some 90 us: after 700, the default, it cost 2 % of a check."""
 
 
 def settle() -> None:
