@@ -27,7 +27,7 @@ _SECRET: Final = re.compile(
     rb"BEGIN[^\n]{0,64}PRIVATE|^[^\w\n]{0,64}(?:PuTTY-User-Key-File|(?:RSA )?Private-(?:Key|Lines))\b",
     re.IGNORECASE | re.MULTILINE,
 )
-"""A private key in text: PEM under whatever label, OpenSSH's, SSH2's and PuTTY's files, what `openssl pkey -text` writes."""
+"""A private key in text: PEM under whatever label (OpenSSH, SSH2), PuTTY's, what `openssl pkey -text` writes."""
 
 _KEY_STORE: Final = re.compile(rb"\xfe\xed\xfe\xed|\xce\xce\xce\xce|\x30.{1,5}\x02\x01\x03", re.DOTALL)
 """How JKS, JCEKS and PKCS#12 (RFC 7292 section 4: a SEQUENCE that begins with version 3) begin."""

@@ -347,6 +347,16 @@ def test_names_in_certificates_cannot_draw_on_the_terminal(acme: Run) -> None:
     assert "[red]" in acme("cert", "list").out
 
 
+def test_type_of_tokens_is_kept_as_it_is_compared(run: Run) -> None:
+    """In one spelling; the hint says what it takes to see one, and an empty text takes it away."""
+    done = run("org", "add", "acme", "--token-type", "application/AT+jwt", "--json")
+    assert done.data["token_type"] == "at+jwt"  # type: ignore[index, call-overload]
+    assert "--keys" in done.err
+    assert run("org", "set", "acme", "--token-type", "text/at+jwt").code == 2
+    for options, kept in ((("--issuer", "i"), "at+jwt"), (("--token-type", ""), None)):
+        assert run("org", "set", "acme", *options, "--json").data["token_type"] == kept  # type: ignore[index, call-overload]
+
+
 def test_certificate_is_registered_for_nobody_by_its_common_name(acme: Run) -> None:
     """No name in a certificate says whose it is: without --user the command registers nothing."""
     before = acme("cert", "list", "--json").data
