@@ -11,6 +11,7 @@ from functools import partial
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from authz.clock import SystemClock
 from authz.config import (
     HopSettings,
     IdentitySettings,
@@ -168,7 +169,9 @@ def tls_of(door: str, settings: TlsSettings | None, telemetry: Telemetry) -> Rel
         return None
     files = TlsFiles(settings.certificate, settings.key, settings.client_ca)
     refused = partial(telemetry.proxy_refused, door)
-    return ReloadingContext(files, frozenset(settings.names), refused=refused, warn=telemetry.warn)
+    return ReloadingContext(
+        files, frozenset(settings.names), refused=refused, warn=telemetry.warn, now=SystemClock().now
+    )
 
 
 def warn_of_plaintext(settings: Settings, warn: Callable[[str], None]) -> None:

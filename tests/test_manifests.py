@@ -15,6 +15,7 @@ from manifest_files import DEPLOY, FOLDERS, LEFT_OUT, MISSPELLED, Object, change
 from pki_factory import Authority
 from proxy_tls import server, write
 
+from authz.clock import SystemClock
 from authz.config import Settings, load_settings
 from authz.doors import door_of
 from authz.errors import ConfigError
@@ -110,9 +111,9 @@ def test_shipped_anchors_refuse_to_start(tmp_path: Path) -> None:
     ca.write_text(the("Secret", "kubernetes", "authz-anchors")["stringData"]["proxies-ca.pem"])
     files = TlsFiles(tmp_path / "server.pem", tmp_path / "server.key", ca)
     with pytest.raises(ConfigError, match="cannot be used"):
-        ReloadingContext(files, frozenset({"x"}), refused=print, warn=print)
+        ReloadingContext(files, frozenset({"x"}), refused=print, warn=print, now=SystemClock().now)
     ca.write_text(Authority.root().pem)
-    ReloadingContext(files, frozenset({"x"}), refused=print, warn=print)
+    ReloadingContext(files, frozenset({"x"}), refused=print, warn=print, now=SystemClock().now)
 
 
 def test_port_is_one_everywhere(settings: Settings) -> None:
