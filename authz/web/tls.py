@@ -43,7 +43,10 @@ LOOK_SECONDS: Final = 0.5
 """How often the files are looked at for connections that are open: what a change must hold within is a second."""
 
 MAX_STANDINGS: Final = 1_000
-"""Proxies' certificates of which it is remembered what verified them; beyond, all are forgotten, and verified anew."""
+"""Proxies' certificates of which it is remembered what verified them; the one verified first goes first.
+
+A session lives for two hours at most (OpenSSL's own bound), so it takes that many certificates in two hours.
+"""
 
 Told = Callable[[str], None]
 """Is told, in a sentence, of something that the operator may have to mend."""
@@ -241,11 +244,10 @@ class _Context(ssl.SSLContext):
         It is remembered for what resumes its session; of two chains of one leaf, the one that expires first.
         """
         made = Standing(chain[-1], min(x509.load_der_x509_certificate(one).not_valid_after_utc for one in chain))
-        held = self._standings.get(leaf)
-        if held is None or not made.until >= held.until >= self.now():
-            if len(self._standings) >= MAX_STANDINGS:
-                self._standings.clear()
-            self._standings[leaf] = made
+        held = self._standings.pop(leaf, made)
+        self._standings[leaf] = held if self.now() <= held.until < made.until else made
+        if len(self._standings) > MAX_STANDINGS:
+            del self._standings[next(iter(self._standings))]
         return made
 
     def resumed(self, leaf: bytes) -> Standing:
