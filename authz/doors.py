@@ -200,10 +200,14 @@ def door_of(settings: ListenerSettings, keys: KeyRing | None = None) -> Door:
 
 
 def _hop(settings: HopSettings) -> Hop:
+    return Hop(TrustStore(gateway_anchors(settings)), frozenset(settings.names), settings.crl_required)
+
+
+def gateway_anchors(settings: HopSettings) -> list[Certificate]:
+    """The CAs of a listener's gateways. Raises `ConfigError`."""
     try:
         found = x509.load_pem_x509_certificates(settings.anchors.read_bytes())
-        anchors = [Certificate.parse(one.public_bytes(Encoding.DER)) for one in found]
-        return Hop(TrustStore(anchors), frozenset(settings.names))
+        return [Certificate.parse(one.public_bytes(Encoding.DER)) for one in found]
     except (OSError, ValueError, Refused) as error:
         raise ConfigError(f"the gateways' anchors in {settings.anchors} cannot be read: {error}") from error
 
