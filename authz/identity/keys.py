@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+import sys
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import partial
@@ -100,14 +101,10 @@ class _Set:
     """One location's keys by `kid`; `version` tells one reading from every other, of whatever location."""
 
     keys: dict[str | None, SigningKey] = field(default_factory=dict)
+    octets: int = 0
     version: int = 0
     tried: float = float("-inf")
     good: float = float("-inf")
-
-    @property
-    def octets(self) -> int:
-        """What the keys take in memory."""
-        return len(self.keys) * KEY_OCTETS
 
     def worthless(self, now: float) -> bool:
         """Whether it serves nothing any more: neither its keys, nor the moment from which its cool-down counts."""
@@ -201,6 +198,8 @@ class KeyRing:
     def _hold(self, held: _Set, keys: dict[str | None, SigningKey]) -> None:
         self._octets -= held.octets
         held.keys = keys
+        # A kid may be as long as the set.
+        held.octets = sum(KEY_OCTETS + sys.getsizeof(kid) for kid in keys)
         self._octets += held.octets
 
     def _forget(self) -> None:
