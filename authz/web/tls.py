@@ -164,7 +164,7 @@ class ReloadingContext(ssl.SSLContext):
 
     def _made(self) -> _Context:
         made = self._files.context()
-        made.names, made.refused, made.now = self._names, self._refused, self._now
+        made.names, made.refused = self._names, self._refused
         return made
 
     def _refresh(self) -> None:
@@ -207,8 +207,6 @@ class _Proxy(ssl.SSLObject):
             standing = self.context.resumed(leaf) if self.session_reused else self.context.verified(leaf, self._chain())
         except (Refused, ValueError) as error:
             raise ssl.SSLError(f"the proxy's certificate cannot be read: {error}") from error
-        if problem := standing.problem(self.context.anchors, self.context.now()):
-            raise ssl.SSLError(problem)
         self._check_name(found)
         self.standing = standing
 
@@ -232,7 +230,6 @@ class _Context(ssl.SSLContext):
     names: frozenset[str] = frozenset()
     anchors: frozenset[bytes] = frozenset()
     refused: Told
-    now: Callable[[], datetime]
     sslobject_class = _Proxy
 
     def __init__(self, _protocol: int) -> None:
@@ -241,11 +238,11 @@ class _Context(ssl.SSLContext):
     def verified(self, leaf: bytes, chain: list[bytes]) -> Standing:
         """What a chain that was verified just now gives its leaf (DER). Raises `ValueError` where it cannot be read.
 
-        It is remembered for what resumes its session; of two chains of one leaf, the one that expires first.
+        It is remembered for what resumes a session of the leaf; the last chain that verified counts for all of them.
         """
         made = Standing(chain[-1], min(x509.load_der_x509_certificate(one).not_valid_after_utc for one in chain))
-        held = self._standings.pop(leaf, made)
-        self._standings[leaf] = held if self.now() <= held.until < made.until else made
+        self._standings.pop(leaf, None)
+        self._standings[leaf] = made
         if len(self._standings) > MAX_STANDINGS:
             del self._standings[next(iter(self._standings))]
         return made
