@@ -20,12 +20,11 @@ MAX_CRL: Final = 256 * 1024 * 1024
 """Octets of a CRL file: six times the 42 MB of one with a million entries."""
 
 _LABEL: Final = re.compile(rb"-----BEGIN ([^\r\n-]{1,64})-----")
-_MARK: Final = re.compile(rb"(?:^|--)[^\w\n]{0,64}BEGIN", re.IGNORECASE | re.MULTILINE)
-"""What was meant to begin a PEM block, however it is spelled."""
+_BEFORE: Final = re.compile(rb"(?:^|--)[^\w\n]{0,64}\Z", re.MULTILINE)
+"""What stands before the word that was meant to begin a PEM block, however it is spelled."""
 
 _SECRET: Final = re.compile(
-    rb"BEGIN[^\n]{0,64}PRIVATE|^[^\w\n]{0,64}(?:PuTTY-User-Key-File|(?:RSA )?Private-(?:Key|Lines))\b",
-    re.IGNORECASE | re.MULTILINE,
+    rb"BEGIN[^\n]{0,64}PRIVATE|^[^\w\n]{0,64}(?:PUTTY-USER-KEY-FILE|(?:RSA )?PRIVATE-(?:KEY|LINES))\b", re.MULTILINE
 )
 """A private key in text: PEM under whatever label (OpenSSH, SSH2), PuTTY's, what `openssl pkey -text` writes."""
 
@@ -50,8 +49,10 @@ def read_certificates(path: Path) -> list[Certificate]:
 def _blocks(path: Path, data: bytes, wanted: bytes) -> int:
     """How many PEM blocks are in `data`, all of the label `wanted`. Raises `ConfigError` for any other."""
     # As editors and terminals of every kind write it: UTF-16, lines that end with a carriage return.
-    text = data.replace(b"\0", b"").replace(b"\r", b"\n")
-    if _SECRET.search(text) or _KEY_STORE.match(data) or _is_private_key(data):
+    text = data.replace(b"\0", b"").replace(b"\r", b"\n").upper()
+    # A CRL may have megabytes: the words are looked for before what is around them.
+    secret = (b"PRIVATE" in text or b"PUTTY" in text) and _SECRET.search(text)
+    if secret or _KEY_STORE.match(data) or _is_private_key(data):
         raise ConfigError(
             f"{path} holds a private key",
             hint="give what is public alone; a key that was passed around should be replaced",
@@ -62,9 +63,15 @@ def _blocks(path: Path, data: bytes, wanted: bytes) -> int:
         if label != wanted:
             raise ConfigError(f"{path} holds a {label.decode('latin-1')}", hint=hint)
     # Nothing of it is quoted: what an odd label hides may be a secret.
-    if data[:1] != _SEQUENCE and len(_MARK.findall(text)) != len(labels):
+    if data[:1] != _SEQUENCE and _marks(text) != len(labels):
         raise ConfigError(f"{path} holds a block that does not begin as PEM does", hint=hint)
     return len(labels)
+
+
+def _marks(text: bytes) -> int:
+    """How many lines or dashes in `text`, in capitals, were meant to begin a PEM block."""
+    found = (one.start() for one in re.finditer(rb"BEGIN", text))
+    return sum(_BEFORE.search(text, max(0, at - 80), at) is not None for at in found)
 
 
 def _is_private_key(data: bytes) -> bool:

@@ -143,11 +143,11 @@ class ReloadingContext(ssl.SSLContext):
 
         async def answer(request: web.BaseRequest) -> web.StreamResponse:
             transport = request.transport
-            problem = self._problem(None if transport is None else transport.get_extra_info("ssl_object"))
-            if not problem:
-                return await handler(request)
-            self._refused(problem)
             if transport is not None:
+                problem = self._problem(transport.get_extra_info("ssl_object"))
+                if not problem:
+                    return await handler(request)
+                self._refused(problem)
                 transport.abort()
             # Which nobody gets: both Envoy and nginx ask again, on a connection that is new.
             return web.Response(status=503)
