@@ -51,7 +51,7 @@ def _blocks(path: Path, data: bytes, wanted: bytes) -> int:
     # As editors and terminals of every kind write it: UTF-16, lines that end with a carriage return.
     text = data.replace(b"\0", b"").replace(b"\r", b"\n").upper()
     # A CRL may have megabytes: the words are looked for before what is around them.
-    secret = (b"PRIVATE" in text or b"PUTTY" in text) and _SECRET.search(text)
+    secret = (b"PRIVATE" in text or b"PUTTY-USER" in text) and _SECRET.search(text)
     if secret or _KEY_STORE.match(data) or _is_private_key(data):
         raise ConfigError(
             f"{path} holds a private key",
