@@ -97,6 +97,9 @@ class HopSettings(_Section):
 
     anchors: Path = Field(description="PEM file of the CAs that gateways' certificates must verify to.")
     names: tuple[str, ...] = Field(min_length=1, description="DNS or URI names of the gateways, compared exactly.")
+    crl_required: bool = Field(
+        False, description="Refuse a gateway for which no current CRL speaks; one that a CRL lists is refused always."
+    )
 
 
 class TlsSettings(_Section):

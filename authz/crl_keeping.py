@@ -18,6 +18,7 @@ from authz.crl_source.follower import Follower
 from authz.crl_source.reading import Index
 from authz.directory import CrlLedger, DirectoryReader
 from authz.directory.engine import database_file
+from authz.doors import gateway_anchors
 from authz.errors import ConfigError, Refused
 from authz.model import Organization
 from authz.pki import Certificate, Crl, CrlStore, Leniency, Lenient
@@ -107,6 +108,8 @@ class KeptFresh:
     def __init__(self, settings: Settings, clock: Clock, telemetry: Telemetry, index: Index = index_crl) -> None:
         self.view = refresher_of(settings, clock, telemetry.warn, index)
         self._ledger = CrlLedger(settings.database, warn=telemetry.warn)
+        hops = [hop for listener in settings.listener for hop in listener.hops]
+        self._gateways = [anchor.der for hop in hops for anchor in gateway_anchors(hop)]
         telemetry.watch(self.view, clock)
 
     @property
@@ -116,12 +119,25 @@ class KeptFresh:
 
     async def start(self, directory: DirectoryReader) -> None:
         """See the protocol."""
-        await self.view.start(directory, self._ledger)
+        await self.view.start(_WithGateways(directory, self._gateways), self._ledger)
 
     async def close(self) -> None:
         """See the protocol."""
         await self.view.close()
         await self._ledger.close()
+
+
+class _WithGateways:
+    """The directory, and beside its CAs those of the operator's gateways: their CRLs are kept, too."""
+
+    def __init__(self, directory: DirectoryReader, gateways: list[bytes]) -> None:
+        self._gateways = gateways
+        self.listed, self.der = directory.listed, directory.der
+        self._directory = directory
+
+    async def authorities(self) -> list[bytes]:
+        """All of them, in DER. Raises `Refused` (directory_unavailable)."""
+        return [*await self._directory.authorities(), *self._gateways]
 
 
 class Followed:

@@ -11,14 +11,14 @@ raising `Refused`; `evaluate` alone turns that into a `Deny`, and `Allow` is mad
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.binding import bind
 from authz.errors import Refused
 from authz.headers import check_statement, decode, select
 from authz.host import canonical_host
 from authz.model import Binding, Enforcement
-from authz.pki import SERVICE_POLICY, Budget, Certificate, Indulgence, Origin, VerifiedPath, verify_path
+from authz.pki import SERVICE_POLICY, Budget, Certificate, Indulgence, Leniency, Origin, VerifiedPath, verify_path
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from authz.model import CheckRequest, Identity, Organization, PresentedChain, Registration, User
+    from authz.pki import CrlStore
     from authz.view import Door, Hop, View
 
 
@@ -114,7 +115,7 @@ def _gates(check: CheckRequest, door: Door, view: View, now: datetime, evidence:
     # The elements, the nearest proxy's last.
     elements = known or (() if selected is None else decode(selected, door.header, memo))
     check_statement(check, door.header, elements[-1] if elements else None)
-    presented = evidence.presented = _presented(door, elements, now)
+    presented = evidence.presented = _presented(door, elements, organization, view, now)
     _token_binding(identity, presented)
     if presented is not None:
         _path(presented, organization, view, now, evidence)
@@ -162,7 +163,9 @@ def _user(organization: Organization, identity: Identity, view: View) -> User:
     return user
 
 
-def _presented(door: Door, elements: tuple[PresentedChain, ...], now: datetime) -> PresentedChain | None:
+def _presented(
+    door: Door, elements: tuple[PresentedChain, ...], organization: Organization, view: View, now: datetime
+) -> PresentedChain | None:
     """The client's chain: the only element, or the one left when every hop's own element has proven itself."""
     if not door.hops and len(elements) < 2:
         return elements[0] if elements else None
@@ -170,23 +173,37 @@ def _presented(door: Door, elements: tuple[PresentedChain, ...], now: datetime) 
     if clients not in {0, 1}:
         detail = f"{len(elements)} elements, {len(door.hops)} hops"
         raise Refused(Reason.HEADER_ELEMENTS_UNEXPECTED, detail)
+    # All that are held: a CRL speaks for a key, and the gateways' are the operator's.
+    crls = view.crls(organization)
     # The nearest proxy appends last, so hops are met from the right.
     for hop, element in zip(door.hops, reversed(elements), strict=False):
-        _hop(hop, element, now)
+        _hop(hop, element, crls, now)
     return elements[0] if clients else None
 
 
-def _hop(hop: Hop, element: PresentedChain, now: datetime) -> None:
-    """A count alone proves nothing: the gateway's own certificate must verify, and be one that is allowed."""
+def _hop(hop: Hop, element: PresentedChain, crls: CrlStore, now: datetime) -> None:
+    """A count alone proves nothing: the gateway's own certificate must verify, be one that is allowed, and unrevoked.
+
+    What a CRL lists is refused, even by one that is out of date. Without a current one it passes unless the hop
+    requires one: many a mesh has short-lived certificates, and no CRL.
+    """
     leaf = Certificate.parse(element.leaf)
+    lenient = None if hop.crl_required else _where_held
     try:
-        verify_path(leaf, _pool(element.others), hop.trust, None, now, SERVICE_POLICY, Budget.service())
+        verify_path(leaf, _pool(element.others), hop.trust, crls, now, SERVICE_POLICY, Budget.service(), lenient)
     except Refused as refusal:
         raise Refused(Reason.HOP_NOT_TRUSTED, str(refusal), certificate=leaf.der) from refusal
     if not hop.names.intersection(leaf.san_names):
         raise Refused(
             Reason.HOP_NOT_TRUSTED, "the gateway's certificate names none that is allowed", certificate=leaf.der
         )
+
+
+def _where_held(_gateway: Certificate) -> Leniency:
+    return _WHERE_HELD
+
+
+_WHERE_HELD: Final = Leniency(soft=True)
 
 
 def _pool(others: Sequence[bytes]) -> list[Certificate]:

@@ -11,6 +11,7 @@ from functools import partial
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from authz.clock import SystemClock
 from authz.config import (
     HopSettings,
     IdentitySettings,
@@ -168,7 +169,9 @@ def tls_of(door: str, settings: TlsSettings | None, telemetry: Telemetry) -> Rel
         return None
     files = TlsFiles(settings.certificate, settings.key, settings.client_ca)
     refused = partial(telemetry.proxy_refused, door)
-    return ReloadingContext(files, frozenset(settings.names), refused=refused, warn=telemetry.warn)
+    return ReloadingContext(
+        files, frozenset(settings.names), refused=refused, warn=telemetry.warn, now=SystemClock().now
+    )
 
 
 def warn_of_plaintext(settings: Settings, warn: Callable[[str], None]) -> None:
@@ -197,10 +200,14 @@ def door_of(settings: ListenerSettings, keys: KeyRing | None = None) -> Door:
 
 
 def _hop(settings: HopSettings) -> Hop:
+    return Hop(TrustStore(gateway_anchors(settings)), frozenset(settings.names), settings.crl_required)
+
+
+def gateway_anchors(settings: HopSettings) -> list[Certificate]:
+    """The CAs of a listener's gateways. Raises `ConfigError`."""
     try:
         found = x509.load_pem_x509_certificates(settings.anchors.read_bytes())
-        anchors = [Certificate.parse(one.public_bytes(Encoding.DER)) for one in found]
-        return Hop(TrustStore(anchors), frozenset(settings.names))
+        return [Certificate.parse(one.public_bytes(Encoding.DER)) for one in found]
     except (OSError, ValueError, Refused) as error:
         raise ConfigError(f"the gateways' anchors in {settings.anchors} cannot be read: {error}") from error
 

@@ -47,7 +47,8 @@ class TokenSettings:
 
     `organization_claim` is an alternative tie: the payload's claim of that name must equal the
     organization's name. With neither an issuer nor an organization claim, no token is accepted.
-    `keys` is the JWKS as a file or an https URL, needed only where the service verifies tokens itself.
+    `keys` is the JWKS as a file or an https URL, needed only where the service verifies tokens itself. `type` is what
+    a token's `typ` must say, in lower case and without "application/" (`at+jwt`, RFC 9068 section 2.1).
     """
 
     issuer: str | None = None
@@ -55,6 +56,7 @@ class TokenSettings:
     user_claim: str = "sub"
     organization_claim: str | None = None
     keys: str | None = None
+    type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,6 +223,13 @@ class Reason(StrEnum):
         401,
         "The identity is not valid yet (nbf or iat lies ahead); compare the clocks of issuer and service.",
     )
+    TOKEN_TYPE_NOT_ALLOWED = (
+        "token_type_not_allowed",
+        Gate.USER,
+        401,
+        "The token is no access token of the organization: it reports an event, as a logout token does, or its typ is "
+        "not the one demanded (see 'authz org show'), which the payload of a token cannot prove.",
+    )
     TOKEN_BINDING_UNSUPPORTED = (
         "token_binding_unsupported",
         Gate.USER,

@@ -78,11 +78,13 @@ class Hop:
     """A gateway in front of the listener's own proxy, whose header element is skipped once it proved itself.
 
     `trust` holds the operator's gateway anchors; the element's certificate must verify to them and
-    carry one of `names` (a DNS or URI subject alternative name, compared exactly).
+    carry one of `names` (a DNS or URI subject alternative name, compared exactly). Without `crl_required`, it
+    passes where no current CRL speaks for it.
     """
 
     trust: TrustStore
     names: frozenset[str]
+    crl_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,3 +73,10 @@ def changed(document: Any, path: Sequence[str | int], value: object) -> Any:
 
 
 MISSPELLED, LEFT_OUT = object(), object()
+
+
+def figures() -> dict[str, int]:
+    """What docs/operations.md says that the service takes beside its workers, in MiB."""
+    page = (DEPLOY.parent / "docs" / "operations.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \| (\d+) \|", page.partition("## Memory\n")[2].partition("\n## ")[0], re.MULTILINE)
+    return {what: int(mebibytes) for what, mebibytes in rows}

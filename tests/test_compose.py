@@ -135,6 +135,13 @@ def test_filling_makes_each_its_own(tmp_path: Path) -> None:
         assert {one.suffix for one in (tmp_path / proxy).glob("*.key")} == {".key"}
         assert [one.name for one in (tmp_path / proxy).glob("*.key")] == ["server.key"]
     assert not list(tmp_path.rglob("*root*.key"))
+    secret = [one for one in tmp_path.rglob("*") if one.suffix in {".key", ".token"} and one.parent.name == "client"]
+    assert len(secret) > 20
+    assert {one.stat().st_mode & 0o777 for one in (*secret, tmp_path / "authz.db")} == {0o600}
+    assert {one: (tmp_path / one).stat().st_mode & 0o777 for one in ("client", *PROXIES)} == {
+        "client": 0o700,
+        **dict.fromkeys(PROXIES, 0o750),
+    }
     assert len(list((tmp_path / "crls").iterdir())) == 5
 
 

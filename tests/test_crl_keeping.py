@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 from pki_factory import Authority
 
+from authz.clock import SystemClock
 from authz.config import Settings, parse_settings
-from authz.crl_keeping import KeptCrls, folder_of, rules_of
+from authz.crl_keeping import KeptCrls, KeptFresh, folder_of, rules_of
+from authz.directory import DirectoryReader
+from authz.directory.migrate import migrate
 from authz.errors import ConfigError
 from authz.model import Organization
 from authz.pki import HARD, Certificate, CrlStore, Leniency
 from authz.pki.names import Name
+from authz.telemetry import Telemetry
 
 CA = Authority.root("CA")
 ACME = Organization(1, "acme", ())
@@ -107,3 +114,27 @@ def test_command_is_lenient_as_the_service_is(tmp_path: Path) -> None:
     assert lenient(Certificate.parse(CA.der)).soft
     hard.seek(ACME, ())
     hard.directory_read(1)
+
+
+async def test_crl_of_the_gateways_ca_is_kept(tmp_path: Path) -> None:
+    """It is no organization's: the operator named it among a listener's hops."""
+    now = datetime.now(UTC)
+    gateways = Authority.root("Gateways", not_before=now - timedelta(days=1), not_after=now + timedelta(days=1))
+    anchors, file = tmp_path / "gateways.pem", tmp_path / "gateways.crl"
+    anchors.write_text(gateways.pem)
+    file.write_bytes(gateways.crl(this_update=now - timedelta(hours=1), next_update=now + timedelta(hours=1)))
+    hops = [{"anchors": str(anchors), "names": ["gateway"]}]
+    values = {"database": f"sqlite:///{tmp_path}/a.db", "listener": [{"hops": hops}], "crl": {"files": [str(file)]}}
+    made = parse_settings(values, origin="test")
+    migrate(made.database)
+    kept = KeptFresh(made, SystemClock(), Telemetry(BytesIO()))
+    directory = DirectoryReader(made.database, kept.view, monotonic=time.monotonic, warn=print)
+    await directory.start()
+    await kept.start(directory)
+    try:
+        async with asyncio.timeout(60):
+            while not [one.issuer.text for one in kept.view.crls()]:
+                await asyncio.sleep(0.01)
+    finally:
+        await kept.close()
+        await directory.close()

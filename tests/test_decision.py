@@ -373,6 +373,44 @@ def test_hop_is_skipped_only_by_its_own_proof(check: CheckRequest, reason: Reaso
     assert told(decision) == (reason or "bound")
 
 
+LATE = {"this_update": NOW - timedelta(days=9), "next_update": NOW - timedelta(days=1)}
+INNER = GATEWAYS.intermediate("Inner gateways")
+BEHIND = INNER.leaf("behind", extensions=[(san("gateway.example.test"), False)])
+NAMESAKE = Authority.root("Gateways")
+
+
+@pytest.mark.parametrize(
+    ("chain", "crls", "passes", "passes_if_required"),
+    [
+        ((GATEWAY,), (), True, False),
+        ((GATEWAY,), (GATEWAYS.crl(),), True, True),
+        ((GATEWAY,), (GATEWAYS.crl(IMPOSTOR),), True, True),
+        ((GATEWAY,), (GATEWAYS.crl(GATEWAY),), False, False),
+        ((GATEWAY,), (GATEWAYS.crl(**LATE),), True, False),
+        ((GATEWAY,), (GATEWAYS.crl(GATEWAY, **LATE),), False, False),
+        ((GATEWAY,), (NAMESAKE.crl(GATEWAY),), True, False),
+        ((GATEWAY,), (NAMESAKE.crl(),), True, False),
+        ((BEHIND, INNER), (), True, False),
+        ((BEHIND, INNER), (INNER.crl(),), True, False),
+        ((BEHIND, INNER), (INNER.crl(), GATEWAYS.crl()), True, True),
+        ((BEHIND, INNER), (INNER.crl(BEHIND),), False, False),
+        ((BEHIND, INNER), (INNER.crl(), GATEWAYS.crl(INNER)), False, False),
+    ],
+)
+def test_gateway_that_a_crl_lists_hands_nothing_over(
+    chain: tuple[Minted, ...], crls: tuple[bytes, ...], *, passes: bool, passes_if_required: bool
+) -> None:
+    """Itself or the CA above it, whatever the client shows; where no current CRL speaks, the hop says what follows."""
+    for required, good in ((False, passes), (True, passes_if_required)):
+        view = standard_view()
+        view.crl_ders = (*view.crl_ders, *crls)
+        door = Door("d", (Says("alice"),), hops=(replace(HOP, crl_required=required),))
+        decision = decide(chained((ALICE, CA), chain), door=door, view=view)
+        assert told(decision) == ("bound" if good else R.HOP_NOT_TRUSTED)
+        bare = decide(chained(chain), door=replace(door, identity=(Says("olga"),)), view=view)
+        assert told(bare) == ("" if good else R.HOP_NOT_TRUSTED)
+
+
 def test_second_element_without_hops_is_refused() -> None:
     """Exactly one, unless gateways are named."""
     assert told(decide(chained((ALICE, CA), (ALICE, CA)))) == R.HEADER_ELEMENTS_UNEXPECTED

@@ -11,14 +11,28 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from manifest_files import DEPLOY, FOLDERS, LEFT_OUT, MISSPELLED, Object, changed, objects, of_kind, provider, the
+from manifest_files import (
+    DEPLOY,
+    FOLDERS,
+    LEFT_OUT,
+    MISSPELLED,
+    Object,
+    changed,
+    figures,
+    objects,
+    of_kind,
+    provider,
+    the,
+)
 from pki_factory import Authority
 from proxy_tls import server, write
 
+from authz.clock import SystemClock
 from authz.config import Settings, load_settings
 from authz.doors import door_of
 from authz.errors import ConfigError
 from authz.headers import KNOWN_HEADERS
+from authz.supervision.worker import DATA_FACTOR
 from authz.web.responses import IDENTITY_HEADERS
 from authz.web.tls import ReloadingContext, TlsFiles
 
@@ -110,9 +124,9 @@ def test_shipped_anchors_refuse_to_start(tmp_path: Path) -> None:
     ca.write_text(the("Secret", "kubernetes", "authz-anchors")["stringData"]["proxies-ca.pem"])
     files = TlsFiles(tmp_path / "server.pem", tmp_path / "server.key", ca)
     with pytest.raises(ConfigError, match="cannot be used"):
-        ReloadingContext(files, frozenset({"x"}), refused=print, warn=print)
+        ReloadingContext(files, frozenset({"x"}), refused=print, warn=print, now=SystemClock().now)
     ca.write_text(Authority.root().pem)
-    ReloadingContext(files, frozenset({"x"}), refused=print, warn=print)
+    ReloadingContext(files, frozenset({"x"}), refused=print, warn=print, now=SystemClock().now)
 
 
 def test_port_is_one_everywhere(settings: Settings) -> None:
@@ -174,6 +188,28 @@ def test_probes_ask_the_operators_page_and_time_to_stop_suffices(settings: Setti
         compile(code, probe, "exec")
     sleep = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod["terminationGracePeriodSeconds"] > sleep + settings.limits.stop_seconds
+
+
+def mebibytes(quantity: str) -> int:
+    """A quantity of Kubernetes'."""
+    number, unit = re.fullmatch(r"(\d+)(Mi|Gi)", quantity).groups()  # type: ignore[union-attr]
+    return int(number) * {"Mi": 1, "Gi": 1024}[unit]
+
+
+def test_worker_is_replaced_before_the_kernel_ends_it(settings: Settings) -> None:
+    """All that counts against the pod fits its limit, even with one worker at its hard limit; the default does not."""
+    pod = the("Deployment", "kubernetes", "authz")["spec"]["template"]["spec"]
+    limit = mebibytes(pod["containers"][0]["resources"]["limits"]["memory"])
+    in_memory = [one["emptyDir"] for one in pod["volumes"] if one.get("emptyDir", {}).get("medium") == "Memory"]
+    beside = figures()
+    tmp = beside.pop("`TMPDIR`, where it is in memory")
+    assert sum(mebibytes(one["sizeLimit"]) for one in in_memory) == tmp
+    assert len(beside) == 5
+    limits = settings.limits
+    fixed = sum(beside.values()) + tmp
+    assert limits.workers * limits.worker_memory + fixed <= limit
+    assert (limits.workers + DATA_FACTOR - 1) * limits.worker_memory + fixed <= limit
+    assert Settings().limits.worker_memory + fixed > limit
 
 
 def admitted(policies: Sequence[Object], namespace: str, labels: Mapping[str, str]) -> bool:

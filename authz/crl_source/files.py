@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from authz.apart import apart
 from authz.crl_source import folder
-from authz.crl_source.apart import apart
 from authz.crl_source.source import Source
 from authz.crl_source.sources import Sources
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from authz.crl_source.apart import apart
+from authz.apart import apart
 
 
 async def system_resolve(host: str, port: int) -> list[str]:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from authz.apart import apart
 from authz.crl_source import folder
 from authz.crl_source.acceptance import Held
-from authz.crl_source.apart import apart
 from authz.crl_source.failures import FailureKind, FetchFailed
 from authz.crl_source.fetch import Fetcher, NotModified
 from authz.crl_source.keep import Origin

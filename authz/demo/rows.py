@@ -13,7 +13,7 @@ from authz.reasons import Reason
 class Row:
     """One request: whose token, which certificate, and the answer expected.
 
-    The `kind` of the token is "expired", "bound" (to the user's own certificate) or "globex" (the neighbour's
+    The `kind` of the token is "expired", "logout", "bound" (to the user's own certificate) or "globex" (the neighbour's
     user of that name), or empty for an ordinary one. `ordinary` goes through the listener that asks for no certificate.
 
     `expected` is a status, or "alert" where Envoy itself ends the handshake with that `alert`; at request level such a
@@ -118,6 +118,7 @@ ROWS = (
         Reason.IDENTITY_OF_ANOTHER_ORGANIZATION,
         kind="globex",
     ),
+    Row("logout token", "alice", "alice", 401, Reason.TOKEN_TYPE_NOT_ALLOWED, kind="logout"),
     Row("expired token", "alice", "alice", 401, Reason.IDENTITY_MISSING, kind="expired"),
     Row("bound token, its certificate", "alice", "alice", 200, kind="bound", arrives=_ALICE),
     Row(

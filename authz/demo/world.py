@@ -165,6 +165,8 @@ class World:
         claims: dict[str, object] = {ORGANIZATION_CLAIM: NEIGHBOUR if kind == "globex" else ORGANIZATION}
         if kind == "bound":
             claims["cnf"] = {"x5t#S256": thumbprint(self.clients[user].certificate)}
+        if kind == "logout":
+            claims["events"] = {"http://schemas.openid.net/event/backchannel-logout": {}}
         lifetime = timedelta(hours=-1) if kind == "expired" else self.token_life
         return self.mint.token(user, lifetime=lifetime, **claims)
 

@@ -56,6 +56,7 @@ def columns(organization: Organization) -> dict[str, object]:
         "token_user_claim": token.user_claim,
         "token_organization_claim": token.organization_claim,
         "token_keys": token.keys,
+        "token_type": token.type,
     }
 
 

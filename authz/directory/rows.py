@@ -34,6 +34,7 @@ def token_settings(row: Row) -> TokenSettings:
         user_claim=row.token_user_claim,
         organization_claim=row.token_organization_claim,
         keys=row.token_keys,
+        type=row.token_type,
     )
 
 

@@ -85,6 +85,7 @@ organizations = sa.Table(
     sa.Column("token_user_claim", sa.String, nullable=False),
     sa.Column("token_organization_claim", sa.String),
     sa.Column("token_keys", sa.String),
+    sa.Column("token_type", sa.String),
     _revision(),
     _revision("trust_revision"),
     sqlite_autoincrement=True,

@@ -1,7 +1,8 @@
 """The payload of a token that the proxy verified (Envoy's jwt_authn, `forward_payload_header`).
 
 The signature was checked by the proxy; whose it is, for whom and until when is checked again here, on
-every check. What a payload's octets decode to is remembered.
+every check. The token's header stays at the proxy, and its `typ` with it: an organization that demands
+a `typ` takes no payload. What a payload's octets decode to is remembered.
 """
 
 from __future__ import annotations

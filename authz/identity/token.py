@@ -60,7 +60,7 @@ class BearerToken:
         """
         token = _bearer(check)
         location = _keys_of(organization)
-        kid, algorithm = _header(token)
+        kid, algorithm, typ = _header(token)
         signing, version = self._keys.find(location, kid)
         verified = Verified(hashlib.sha256(token).digest(), len(token), location, version)
         claims = self._verified.get(organization.id, verified)
@@ -68,7 +68,7 @@ class BearerToken:
             return claims.identity(organization, now)
         if not signing.fits(algorithm):
             raise Refused(Reason.TOKEN_SIGNATURE_INVALID, f"the key {kid} is not one for {algorithm}")
-        claims = ReadClaims(_verify(token, signing.key, algorithm))
+        claims = ReadClaims(_verify(token, signing.key, algorithm), typ)
         identity = claims.identity(organization, now)
         # Only now is it known to be the organization's own: keys may be shared, and nobody else's take its room.
         self._verified.put(organization.id, verified, claims)
@@ -104,8 +104,8 @@ def _keys_of(organization: Organization) -> str:
     return settings.keys
 
 
-def _header(token: bytes) -> tuple[str | None, str]:
-    """`kid` and `alg` of a JWS in compact form (RFC 7515 section 7.1)."""
+def _header(token: bytes) -> tuple[str | None, str, str | None]:
+    """`kid`, `alg` and `typ` of a JWS in compact form (RFC 7515 section 7.1)."""
     parts = token.split(b".")
     try:
         if len(parts) != 3 or any(b"=" in one for one in parts):
@@ -113,13 +113,13 @@ def _header(token: bytes) -> tuple[str | None, str]:
         header = read_object(decode_base64url(parts[0]))
     except ValueError as error:
         raise Refused(Reason.TOKEN_MALFORMED, f"the token's header: {error}") from error
-    kid, algorithm = header.get("kid"), header.get("alg")
+    kid, algorithm, typ = header.get("kid"), header.get("alg"), header.get("typ")
     # RFC 7515 section 4.1.11: a critical parameter that is not understood refuses; b64 is one.
-    if "crit" in header or "b64" in header or not isinstance(kid, str | None):
+    if "crit" in header or "b64" in header or not isinstance(kid, str | None) or not isinstance(typ, str | None):
         raise Refused(Reason.TOKEN_MALFORMED, "the token's header asks for what is not done here")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise Refused(Reason.TOKEN_SIGNATURE_INVALID, "the token's algorithm is not allowed")
-    return kid, algorithm
+    return kid, algorithm, typ
 
 
 def _verify(token: bytes, key: Any, algorithm: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def acme_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("crl", "add", write("root.crl", ROOT.crl(**CRL_LIFE))),
             ("crl", "add", write("ca.crl", CA.crl(**CRL_LIFE))),
             ("user", "add", "acme", "alice"),
-            ("cert", "add", "acme", write("alice.pem", chain_pem(ALICE, CA)), "--label", "laptop"),
+            ("cert", "add", "acme", write("alice.pem", chain_pem(ALICE, CA)), "--user", "alice", "--label", "laptop"),
         ):
             done = authz(*arguments)
             assert done.code == 0, done.err

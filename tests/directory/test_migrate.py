@@ -112,6 +112,7 @@ CHANGES = [
         "organizations_revision", None,
     ),
     ("UPDATE organizations SET active = 0 WHERE id = 1", "organizations_revision", None),
+    ("UPDATE organizations SET token_type = 'at+jwt' WHERE id = 1", "organizations_revision", None),
     ("INSERT INTO hosts VALUES ('h', 1)", "organizations_revision", None),
     ("INSERT INTO users (organization_id, name, enforcement, active) VALUES (1, 'u', 'off', 1)", None, "revision"),
     ("UPDATE users SET active = 0", None, "revision"),

@@ -127,6 +127,16 @@ def test_payload_remembered_is_compared_with_the_time_of_each_check() -> None:
     assert caught.value.reason is Reason.IDENTITY_OF_ANOTHER_ORGANIZATION
 
 
+def test_payload_proves_no_type() -> None:
+    """The token's header stayed at the proxy: an organization that demands a typ takes none, remembered or not."""
+    source = PayloadHeader("x-payload")
+    check = CheckRequest("", "", ((b"x-payload", encoded(json.dumps({**CLAIMS, "typ": "at+jwt"}))),))
+    assert source.identify(check, ACME, NOW) == Identity("alice")
+    with pytest.raises(Refused) as caught:
+        source.identify(check, replace(ACME, token=replace(ACME.token, type="at+jwt")), NOW)
+    assert caught.value.reason is Reason.TOKEN_TYPE_NOT_ALLOWED
+
+
 def test_payload_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client sends one token with all its requests."""
     read: list[bytes] = []

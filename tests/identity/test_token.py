@@ -141,6 +141,9 @@ HEAD, BODY, SIGNATURE = GOOD.split(".")
         ([confused()], INVALID),
         ([token(kid="nobody")], Reason.TOKEN_KEY_UNKNOWN),
         ([token(kid=None)], Reason.TOKEN_KEY_UNKNOWN),
+        ([token(header={"typ": "at+jwt"})], ALICE),
+        ([token(header={"typ": ["at+jwt"]})], MALFORMED),
+        ([token(header={"typ": "logout+jwt"}, events={})], Reason.TOKEN_TYPE_NOT_ALLOWED),
         ([token(header={"crit": ["x"], "x": 1})], MALFORMED),
         ([token(iss="evil")], Reason.IDENTITY_OF_ANOTHER_ORGANIZATION),
         ([token(exp=NOW - timedelta(minutes=5))], Reason.TOKEN_EXPIRED),
@@ -163,6 +166,17 @@ async def test_token_remembered_is_refused_once_it_expires(scene: Scene) -> None
     with pytest.raises(Refused) as caught:
         scene.source.identify(check, scene.acme, NOW + timedelta(minutes=1))
     assert caught.value.reason is Reason.TOKEN_EXPIRED
+
+
+async def test_organization_may_demand_the_type_of_its_tokens(scene: Scene) -> None:
+    """An ID token of the same issuer for the same audience passes no longer, remembered or not, nor one without typ."""
+    strict = replace(scene.acme, token=replace(scene.acme.token, type="at+jwt"))
+    access, identity, bare = (token(header={"typ": typ}, nonce="n") for typ in ("at+jwt", "JWT", None))
+    assert "typ" not in jwt.get_unverified_header(bare)
+    for _ in range(2):
+        assert [await scene.ask(one) for one in (access, identity, bare)] == [ALICE] * 3
+        found = [await scene.ask(one, organization=strict) for one in (access, identity, bare)]
+        assert found == [ALICE, Reason.TOKEN_TYPE_NOT_ALLOWED, Reason.TOKEN_TYPE_NOT_ALLOWED]
 
 
 async def test_token_remembered_is_nobodys_in_another_organization(scene: Scene, tmp_path: Path) -> None:

@@ -190,3 +190,19 @@ def test_certificates_renewed_on_both_sides_interrupt_nobody(scene: Scene, throu
     scene.nginx.reload()
     assert [scene.ask(through).status for _ in range(5)] == [200] * 5
     assert scene.refusals()[said:] == []
+
+
+@pytest.mark.parametrize("through", UNASKED)
+def test_ca_that_is_removed_ends_the_connections_it_let_in(scene: Scene, through: str) -> None:
+    """Those that the proxy keeps open, and the sessions it would resume; one that is added beside disturbs nobody."""
+    said = len(scene.refusals())
+    write(scene.tls, "client-ca", MESH, FOREIGN)
+    assert [scene.ask(through).status for _ in range(5)] == [200] * 5
+    assert len(scene.refusals()) == said
+    write(scene.tls, "client-ca", FOREIGN)
+    try:
+        until(lambda: scene.ask(through).status == UNASKED[through])
+        assert any("no longer in the file" in one for one in scene.refusals()[said:])
+    finally:
+        write(scene.tls, "client-ca", MESH)
+    until(lambda: scene.ask(through).status == 200)

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from authz.crl_source.apart import apart
+from authz.apart import apart
 from authz.crl_source.failures import FailureKind, FetchFailed
 
 
@@ -71,8 +71,6 @@ async def test_work_that_was_given_up_tells_nobody() -> None:
 
 def test_process_ends_while_work_hangs() -> None:
     """Threads of a pool would be waited for."""
-    code = (
-        "import asyncio, time, authz.crl_source.apart as a\nasync def main(): a.apart(lambda: time.sleep(3600), '')\n"
-    )
+    code = "import asyncio, time, authz.apart as a\nasync def main(): a.apart(lambda: time.sleep(3600), '')\n"
     ended = subprocess.run([sys.executable, "-c", code + "asyncio.run(main())"], timeout=60, check=False)
     assert ended.returncode == 0

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final, TypeVar
 
-from authz.crl_source.failures import FetchFailed
+from authz.errors import AuthzError
 
 T = TypeVar("T")
 
-_EXPECTED: Final = (OSError, ValueError, FetchFailed)
+_EXPECTED: Final = (OSError, ValueError, AuthzError)
 
 
 def apart(action: Callable[[], T], name: str) -> asyncio.Future[T]:
