@@ -23,7 +23,7 @@ from authz.crl_source.loader import CrlLoader, CrlRows
 from authz.crl_source.reading import Index, index_octets
 from authz.crl_source.refusals import lenient_of
 from authz.crl_source.revisions import Revisions
-from authz.crl_source.room import room_for
+from authz.crl_source.room import check_room, room_for
 from authz.crl_source.rules import CrlRules
 from authz.crl_source.source import Source
 from authz.crl_source.sources import Sources
@@ -105,6 +105,7 @@ class Refresher:
         self._index_alone = index
         self._library = Library(keep, self._index, warn)
         self._sources = Sources(rules.urls, rules.points_each, warn)
+        self._library.check_room = lambda copy, others: check_room(copy, others, self._sources, rules)
         self._added: list[Copy] = []
         self._store: CrlStore | None = None
         self._held: list[Held] = []
@@ -148,7 +149,7 @@ class Refresher:
             max_octets=self._fetcher.limits.size,
             authorities=rows.authorities,
             others=lambda: list(loader),
-            room=lambda source: room_for(source, self._library, self._sources),
+            room=lambda source: room_for(source, self._library, self._sources, self._rules).kept,
             changed=self._publish,
         )
         await self._revisions.follow(loader)

@@ -96,7 +96,7 @@ def without_entries(data: bytes, layout: Layout) -> bytes:
     return der.tlv(der.SEQUENCE, tbs, data[layout.tbs_end : end])
 
 
-def issuer_in(start: bytes, size: int) -> bytes:
+def written_issuer(start: bytes, size: int) -> bytes:
     """The DER of the issuer's name in a CRL of `size` octets, of which `start` is the beginning; nothing else is read.
 
     Says only under which name to look for the key: no parser has seen it. Raises `ValueError`.
@@ -116,7 +116,7 @@ def issuer_of(start: bytes, size: int) -> Name:
     """The same as the name it is compared as. Raises `ValueError`."""
     try:
         # Lengths may lead anywhere, within it as well.
-        return Name.read(issuer_in(start, size))
+        return Name.read(written_issuer(start, size))
     except IndexError:
         raise ValueError("the CRL's issuer is not where it should be") from None
 

@@ -47,7 +47,7 @@ def again(keep: Keep) -> Keep:
 
 def contents(keep: Keep) -> dict[str, bytes]:
     """What the keep gives back."""
-    return {name: path.read_bytes() for name, path in keep.load()}
+    return {one.name: one.path.read_bytes() for one in keep.load()}
 
 
 def files(keep: Keep) -> set[str]:
