@@ -18,6 +18,7 @@ KEY_IDENTIFIER, ALTERNATIVE, ACCESS = (
     bytes.fromhex("2b06010505070101"),
 )
 PRIVATE, ISSUER, REASON = bytes.fromhex("2a0304"), bytes.fromhex("551d1d"), bytes.fromhex("551d15")
+DELTA = bytes.fromhex("551d1b")
 CRITICAL = bytes.fromhex("0101ff")
 URL = tlv(0x86, b"http://a.test/1")
 MARKS = "\u0344\u0316"

@@ -77,7 +77,9 @@ def test_operators_source_has_what_is_left(sources: Sources) -> None:
 def test_point_that_nobody_named_since_the_start_has_half_of_the_rest(sources: Sources) -> None:
     """Its copy was kept, and its organization is not known yet."""
     held = copies(("http://a.test/2", 500 * KIB))
-    assert room_for(Source("http://c.test/", CrlSourceKind.POINT), held, sources, RULES).kept // KIB == (1024 - 500) // 2
+    assert (
+        room_for(Source("http://c.test/", CrlSourceKind.POINT), held, sources, RULES).kept // KIB == (1024 - 500) // 2
+    )
 
 
 def test_five_hundred_and_twelve_mib_are_one_organizations_at_most(sources: Sources) -> None:
