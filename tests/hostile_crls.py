@@ -1,4 +1,4 @@
-"""CRLs that a CA signed, and that no library would write: each field of the head, and of an entry, as long as one likes."""
+"""CRLs that a CA signed, and that no library would write: each field of head and entries as long as one likes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def moment(at: datetime) -> bytes:
     return tlv(0x17, at.strftime("%y%m%d%H%M%SZ").encode())
 
 
-def extension(oid: bytes, value: bytes, critical: bool = False) -> bytes:
+def extension(oid: bytes, value: bytes, *, critical: bool = False) -> bytes:
     """Extension."""
     return tlv(0x30, tlv(6, oid) + critical * CRITICAL + tlv(4, value))
 
@@ -104,7 +104,9 @@ HEADS: Final[dict[str, Callable[[int], tuple[bytes, ...]]]] = {
     ),
     "a relative name": lambda size: (
         extension(
-            POINT, tlv(0x30, tlv(0xA0, tlv(0xA1, tlv(0x30, tlv(6, b"\x2a") + tlv(12, b"x")) * (size // 9)))), True
+            POINT,
+            tlv(0x30, tlv(0xA0, tlv(0xA1, tlv(0x30, tlv(6, b"\x2a") + tlv(12, b"x")) * (size // 9)))),
+            critical=True,
         ),
     ),
     "freshest points": lambda size: (

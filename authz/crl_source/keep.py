@@ -147,9 +147,9 @@ class Keep:
         return sorted(kept, key=lambda one: one.deaths)
 
     def mark(self, kept: Kept) -> None:
-        """Note that this process begins to read the copy: should it end meanwhile, that was one more. Raises `KeepFailed`.
+        """Note that this process begins to read the copy: should it end meanwhile, that was one more.
 
-        For a process, not for the machine: its own end would speak against whatever was read just then.
+        The end of the machine does not count: it would speak against whatever was read just then. Raises `KeepFailed`.
         """
         told = {"boot": _boot(), "deaths": kept.deaths + 1}
         with _told(f"that the CRL {kept.name} is being read cannot be noted"):

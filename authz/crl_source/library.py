@@ -98,7 +98,7 @@ class Library:
         self._digests: dict[bytes, Copy] = {}
         self._unread: dict[str, Kept] = {}
         self._lock = asyncio.Lock()
-        self.check_room: Callable[[Copy, Iterable[Copy]], None] = lambda copy, others: None
+        self.check_room: Callable[[Copy, Iterable[Copy]], None] = lambda *_: None
 
     @property
     def folder(self) -> Path:
@@ -160,7 +160,7 @@ class Library:
 
     @contextlib.asynccontextmanager
     async def _marked(self, kept: Kept) -> AsyncIterator[None]:
-        """While the copy is read, one at a time: what ends the reader is the one that bears a mark then, and no other."""
+        """While the copy is read, one at a time: the one that ends the reader bears a mark then, and no other does."""
         try:
             await asyncio.to_thread(self._keep.mark, kept)
         except KeepFailed as failure:

@@ -33,8 +33,9 @@ class CrlRules:
     """`files` are files and folders, `urls` are asked from the start; `points` says whether distribution points are.
 
     `points_each` bounds the distribution points that one organization's paths may add, `first_sight` the
-    seconds a check waits for one that was never asked. `kept_octets` bounds the CRLs that sources gave, all together, on
-    the disk and in shared memory, `memory` what they take in each process, in octets. `leniency` is for whomever none of `exceptions` is.
+    seconds a check waits for one that was never asked. `kept_octets` bounds the CRLs that sources gave, all together,
+    on the disk and in shared memory, `memory` what they take in each process, in octets. `leniency` is for
+    whomever none of `exceptions` is.
     """
 
     files: tuple[Path, ...] = ()

@@ -24,6 +24,9 @@ MAX_NAME: Final = 4 * 1024
 MAX_NAMES: Final = 200
 """Names of a CRL's distribution points and of its other extensions, all together: those in use have one to four."""
 
+MAX_EXTENSIONS: Final = 64
+"""Extensions of a CRL: RFC 5280 section 5.2 knows seven."""
+
 MAX_ENTRY_NAMES: Final = 16
 """Names of an entry's certificate issuer, of which one is a directory name (RFC 5280 section 5.3.3)."""
 
@@ -51,12 +54,13 @@ def check_issuer(start: int, end: int) -> None:
 
 
 def check_extensions(data: bytes, start: int, end: int) -> None:
-    """Raises `ValueError` where `crlExtensions`, the content between the offsets, hold too many names or too long ones."""
+    """Raises `ValueError` where `crlExtensions`, the content between the offsets, hold too many names, or too long."""
     names = 0
-    for _, first, last in der.elements(data, *der.only(data, der.SEQUENCE, start, end)):
+    stated = der.elements(data, *der.only(data, der.SEQUENCE, start, end))
+    for number, (_, first, last) in enumerate(stated):
         parts = list(islice(der.elements(data, first, last), 4))
-        if len(parts) < 2:
-            raise ValueError("an extension without a value")
+        if len(parts) < 2 or number == MAX_EXTENSIONS:
+            raise ValueError(f"an extension without a value, or more than {MAX_EXTENSIONS} of them")
         _, at, to = parts[0]
         names_in = _NAMES_IN.get(data[at:to])
         for _, begin, stop in names_in(data, *parts[-1][1:]) if names_in else ():
@@ -100,7 +104,8 @@ def _key_identifier(data: bytes, start: int, end: int) -> Iterator[der.Element]:
             yield from der.elements(data, first, last)
 
 
-def _alternative_names(data: bytes, start: int, end: int) -> Iterator[der.Element]:
+def _sequence(data: bytes, start: int, end: int) -> Iterator[der.Element]:
+    """The names, or what holds one each."""
     return der.elements(data, *der.only(data, der.SEQUENCE, start, end))
 
 
@@ -108,7 +113,8 @@ _NAMES_IN: Final[dict[bytes, Callable[[bytes, int, int], Iterator[der.Element]]]
     bytes.fromhex("551d1c"): _issuing_point,  # issuingDistributionPoint (section 5.2.5)
     bytes.fromhex("551d2e"): _points,  # freshestCRL (5.2.6)
     bytes.fromhex("551d23"): _key_identifier,  # authorityKeyIdentifier (5.2.1)
-    bytes.fromhex("551d12"): _alternative_names,  # issuerAltName (5.2.2)
+    bytes.fromhex("551d12"): _sequence,  # issuerAltName (5.2.2)
+    bytes.fromhex("2b06010505070101"): _sequence,  # authorityInfoAccess (5.2.7)
 }
 
 

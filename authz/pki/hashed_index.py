@@ -194,7 +194,7 @@ def _bits(listed: int) -> int:
 
 
 def _end_of_message(serial: bytes) -> bytes:
-    """What is hashed behind the issuer: no two certificates have the same, because it can be taken apart from its end."""
+    """What is hashed behind the issuer: no two certificates share it all, for it can be taken apart from its end."""
     return serial + len(serial).to_bytes(4, "big")
 
 
