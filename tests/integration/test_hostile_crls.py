@@ -46,8 +46,8 @@ SCOPES = 5
 
 
 def differing_issuers(count: int) -> bytes:
-    """Entries each of which names another issuer, of 4,000 bytes."""
-    long = [attribute("x" * 3_900), *[attribute("")] * 5]
+    """Entries each of which names another issuer, of 1,900 bytes."""
+    long = [attribute("x" * 1_800), *[attribute("")] * 5]
     return b"".join(
         entry(10**9 + number, certificate_issuer(directory_name(attribute(str(number)), *long)))
         for number in range(count)
@@ -57,7 +57,7 @@ def differing_issuers(count: int) -> bytes:
 def removals(count: int) -> bytes:
     """Entries whose certificates all have one issuer, named once."""
     gone = extension(REASON, tlv(0x0A, b"\x08"))
-    first = entry(10**9, certificate_issuer(directory_name(attribute("x" * 3_900))), gone)
+    first = entry(10**9, certificate_issuer(directory_name(attribute("x" * 1_800))), gone)
     return first + b"".join(entry(10**9 + number, gone) for number in range(1, count))
 
 
@@ -71,7 +71,7 @@ def published_by(ca: Party) -> Iterator[tuple[str, bytes, str]]:
     number, delta = extension(NUMBER, tlv(2, b"\x05")), extension(DELTA, tlv(2, b"\x01"), critical=True)
     yield "marks", crl(point(directory_name(attribute(MARKS * 25_000)))), "malformed"
     yield "names", crl(point(*[URL] * (8 * MIB // len(URL)))), "malformed"
-    yield "marks that pass", crl(point(*[directory_name(attribute(MARKS * 900))] * 16)), "accepted"
+    yield "marks that pass", crl(point(*[directory_name(attribute(("x" + "\u0316" * 20) * 40))] * 16)), "accepted"
     yield "names that pass", crl(point(*[directory_name(attribute(f"{n:0200}")) for n in range(200)])), "accepted"
     yield "issuers", crl(indirect, listed=differing_issuers(2_000)), "accepted"
     yield "one issuer", crl(delta, number, indirect, listed=removals(100_000)), "accepted"
