@@ -38,7 +38,7 @@ BASE_MEMORY: Final = 512 * MIB
 MEMORY_FACTOR: Final = 8
 """Address space, in lengths of the CRL: measured 1.7 with serial numbers of 16 octets."""
 
-BASE_SECONDS: Final = 20
+BASE_SECONDS: Final = 10
 SECONDS_PER_MIB: Final = 1
 """CPU: measured 0.06 s for 1 MiB."""
 

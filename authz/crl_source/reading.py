@@ -29,6 +29,27 @@ Index = Callable[[Path | int, Collection[bytes]], Awaitable[Crl]]
 Raises `Refused` (crl_malformed, signature_invalid, algorithm_not_allowed), `IndexingError`, `OSError`.
 """
 
+LANE_OCTETS: Final = 4 * 1024 * 1024
+"""CRLs up to this length are indexed beside larger ones: 100,000 entries, which take a second."""
+
+
+class Lanes:
+    """An `Index` that runs two processes at a time at most: one for CRLs up to `LANE_OCTETS`, one for larger ones.
+
+    However many large CRLs a tenant's CA publishes, those of others that are small do not wait behind them.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._small, self._large = asyncio.Semaphore(1), asyncio.Semaphore(1)
+
+    async def __call__(self, source: Path | int, keys: Collection[bytes]) -> Crl:
+        """Raises what the index raises."""
+        size = (await asyncio.to_thread(os.stat, source)).st_size
+        async with self._small if size <= LANE_OCTETS else self._large:
+            return await self._index(source, keys)
+
+
 _REFUSALS: Final = {
     Reason.CRL_MALFORMED: FailureKind.MALFORMED,
     Reason.SIGNATURE_INVALID: FailureKind.SIGNER_UNKNOWN,

@@ -105,7 +105,7 @@ def test_limits_bound_cpu_by_the_length_of_the_crl() -> None:
     done = run(
         "limit(5 << 20); print(resource.getrlimit(resource.RLIMIT_CPU), resource.getrlimit(resource.RLIMIT_CORE))"
     )
-    assert done.stdout == "(25, 25) (0, 0)\n"
+    assert done.stdout == "(15, 15) (0, 0)\n"
 
 
 def test_limits_that_are_narrower_already_stay() -> None:
