@@ -121,5 +121,5 @@ _NAMES_IN: Final[dict[bytes, Callable[[bytes, int, int], Iterator[der.Element]]]
 def memory_of(name: object) -> int:
     """Bytes that a name takes in a process: a `Name`, or one of the library's kinds; never less than measured."""
     if isinstance(name, Name):
-        return NAME_MEMORY + name.size + RDN_MEMORY * len(name.rdns)
+        return NAME_MEMORY + 2 * name.size + RDN_MEMORY * len(name.rdns)  # once more for its text
     return NAME_MEMORY + len(repr(name))

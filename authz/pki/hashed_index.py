@@ -56,6 +56,9 @@ _HASH_BITS: Final = 64
 _PART_BITS: Final = 3
 """A part of the hashes holds this many bits' worth of them, or up to twice as many."""
 
+MAX_REMOVED: Final = 1 << 18
+"""Certificates that one delta takes off a list, each of which takes 300 bytes while the index is made."""
+
 _LISTED: Final = Listed()
 _REMOVED: Final = Listed(REMOVE_FROM_CRL)
 
@@ -129,7 +132,7 @@ def build(entries: Iterable[ListedEntry], key: bytes, *, delta: bool) -> list[by
 
     `key` is 32 octets of chance, never used before. In a CRL that is not a `delta` an entry that removes
     its certificate lists it: there the reason has no meaning (RFC 5280 section 5.3.1). Raises `ValueError`
-    for a key of another length.
+    for a key of another length, and for more than `MAX_REMOVED` removals.
     """
     if len(key) != KEY_OCTETS:
         raise ValueError("a key of another length")
@@ -148,6 +151,8 @@ def build(entries: Iterable[ListedEntry], key: bytes, *, delta: bool) -> list[by
         digest = one.digest()
         if delta and reason == REMOVE_FROM_CRL:
             removals[digest_of_issuer + end_of_message] = int.from_bytes(digest, "big")
+            if len(removals) > MAX_REMOVED:
+                raise ValueError(f"a delta CRL that removes more than {MAX_REMOVED} certificates")
         else:
             buckets[digest[0]] += digest
     listed = _sorted(buckets)

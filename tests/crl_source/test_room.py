@@ -98,7 +98,7 @@ def test_crl_is_charged_with_the_memory_that_it_takes(sources: Sources) -> None:
         held = Held(Crl(signed(CA, point(b"\x82\x01x", indirect=True), listed=listed)), b"")
         charges.append(charge_of(Copy("x", held, Origin("", None, None, NOW), 5)))
     same, different = charges
-    assert same.kept == different.kept
+    assert same.kept == pytest.approx(different.kept, abs=4)
     assert different.memory > same.memory + 400 * 500
     assert different.memory > 300 * KIB
 
