@@ -86,7 +86,7 @@ class Library:
     """Implements "the last good copy": what is here was accepted, and goes only when something newer comes.
 
     `index` is as in `read_crl`, `warn` is told of copies that cannot be used. `check_room` raises `FetchFailed` where
-    there is no room for a copy beside the others that stay.
+    there is no room for a copy, for those that it replaces and beside the others.
     """
 
     def __init__(self, keep: Keep, index: Index, warn: Callable[[str], None]) -> None:
@@ -98,7 +98,7 @@ class Library:
         self._digests: dict[bytes, Copy] = {}
         self._unread: dict[str, Kept] = {}
         self._lock = asyncio.Lock()
-        self.check_room: Callable[[Copy, Iterable[Copy]], None] = lambda *_: None
+        self.check_room: Callable[[Copy, Iterable[Copy], Iterable[Copy]], None] = lambda *_: None
 
     @property
     def folder(self) -> Path:
@@ -266,11 +266,11 @@ class Library:
                     await asyncio.to_thread(self._keep.note, name, origin)
                 return False, ""
             copy = Copy(name, held, origin, (await asyncio.to_thread(path.stat)).st_size)
-            gone = [one for one in self if one.held in replaced and one.name != name]
-            self.check_room(copy, [one for one in self if one.name != name and one not in gone])
+            going = [one for one in self if one.held in replaced or one.name == name]
+            self.check_room(copy, going, [one for one in self if one not in going])
             problem = await self._store(name, path, origin)
             self._hold(replace(copy, stored=not problem))
-            await self._remove(gone)
+            await self._remove([one for one in going if one.name != name])
             return changed, problem
 
     async def _store(self, name: str, path: Path, origin: Origin) -> str:

@@ -100,7 +100,9 @@ class Refresher:
         self._index = Lanes(index)
         self._library = Library(keep, self._index, warn)
         self._sources = Sources(rules.urls, rules.points_each, warn)
-        self._library.check_room = lambda copy, others: check_room(copy, others, self._sources, rules)
+        self._library.check_room = lambda copy, replaced, others: check_room(
+            copy, replaced, others, self._sources, rules
+        )
         self._added: list[Copy] = []
         self._store: CrlStore | None = None
         self._held: list[Held] = []

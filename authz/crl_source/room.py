@@ -41,29 +41,41 @@ def charge_of(copy: Copy) -> Charge:
 
 
 def room_for(source: Source, copies: Iterable[Copy], sources: Sources, rules: CrlRules) -> Charge:
-    """What one more CRL of `source` may take, beside the `copies` that are held of what `sources` gave."""
-    given = [(charge_of(one), _organizations(sources.get(one.origin.url))) for one in copies]
-    bound = Charge(rules.kept_octets, rules.memory)
-    if source.kind is not CrlSourceKind.POINT:
-        return bound - _sum(charge for charge, _ in given)
-    each = Charge(MAX_OCTETS_EACH, rules.memory // SHARE)
-    rooms = [_room(organization, given, each, bound) for organization in source.authorities or (None,)]
-    # By whoever has most room: an organization that names another's point must not take its own limit there.
-    return Charge(*map(max, zip(*rooms, strict=True)))
+    """What a CRL of `source` may take beside the `copies` that others of `sources` gave, or in the place of its own."""
+    by_it: dict[bool, list[Copy]] = {True: [], False: []}
+    for one in copies:
+        by_it[one.origin.url == source.location].append(one)
+    return _beside(source, by_it[True], by_it[False], sources, rules)
 
 
-def check_room(copy: Copy, others: Iterable[Copy], sources: Sources, rules: CrlRules) -> None:
-    """Raises `FetchFailed` (too_large) where there is no room for `copy` beside `others`."""
+def check_room(copy: Copy, replaced: Iterable[Copy], others: Iterable[Copy], sources: Sources, rules: CrlRules) -> None:
+    """Raises `FetchFailed` (too_large) where there is no room for `copy`, beside `others` and for those `replaced`."""
     source = sources.get(copy.origin.url)
     if source is None:
         return
-    room, charge = room_for(source, others, sources, rules), charge_of(copy)
+    room, charge = _beside(source, replaced, others, sources, rules), charge_of(copy)
     if charge.kept > room.kept or charge.memory > room.memory:
         raise FetchFailed(
             FailureKind.TOO_LARGE,
             f"it takes {charge.kept} octets and {charge.memory} of each process, and there is room for {room.kept} "
-            f"and {room.memory} more",
+            f"and {room.memory}",
         )
+
+
+def _beside(
+    source: Source, replaced: Iterable[Copy], others: Iterable[Copy], sources: Sources, rules: CrlRules
+) -> Charge:
+    given = [(charge_of(one), _organizations(sources.get(one.origin.url))) for one in others]
+    bound = Charge(rules.kept_octets, rules.memory)
+    each = Charge(MAX_OCTETS_EACH, rules.memory // SHARE)
+    # What takes no more than what goes is always let in: a newcomer must not turn out a CRL that is held.
+    rooms = [_sum(map(charge_of, replaced))]
+    if source.kind is not CrlSourceKind.POINT:
+        rooms.append(bound - _sum(charge for charge, _ in given))
+    else:
+        # By whoever has most room: an organization that names another's point must not take its own limit there.
+        rooms += [_room(organization, given, each, bound) for organization in source.authorities or (None,)]
+    return Charge(*map(max, zip(*rooms, strict=True)))
 
 
 def _organizations(source: Source | None) -> Collection[int]:

@@ -281,14 +281,14 @@ async def test_crl_beyond_the_room_leaves_everything_as_it_was(scene: Scene) -> 
     """Neither memory nor disk takes it, and what it would replace is not counted against it."""
     beside: list[int] = []
 
-    def none(_: Copy, others: Iterable[Copy]) -> None:
-        beside.append(len(list(others)))
+    def none(_: Copy, replaced: Iterable[Copy], others: Iterable[Copy]) -> None:
+        beside.extend((len(list(replaced)), len(list(others))))
         raise FetchFailed(FailureKind.TOO_LARGE, "no room")
 
     scene.library.check_room = none
     with pytest.raises(FetchFailed):
         await scene.take(NEW)
-    assert (beside, scene.held(), scene.file().read_bytes()) == ([0], sha256(OLD), OLD)
+    assert (beside, scene.held(), scene.file().read_bytes()) == ([1, 0], sha256(OLD), OLD)
 
 
 async def test_copy_long_expired_is_thrown_away(scene: Scene) -> None:

@@ -58,7 +58,8 @@ def test_organization_has_half_of_what_the_others_leave(sources: Sources) -> Non
     """Less what it has; however much one takes, there is room for the other's."""
     held = copies(("http://a.test/2", 400 * KIB), ("http://b.test/1", 0))
     small = charge_of(held[1]).kept // KIB + 1
-    assert kept(sources, "http://a.test/2", held) == pytest.approx(512 - 400, abs=small)
+    named(sources, (1, "http://a.test/3"))
+    assert kept(sources, "http://a.test/3", held) == pytest.approx(512 - 400, abs=small)
     assert kept(sources, "http://b.test/1", held) == pytest.approx((1024 - 400) // 2, abs=small)
 
 
@@ -107,23 +108,35 @@ def test_crl_beyond_the_room_in_memory_is_refused(sources: Sources) -> None:
     """Though it is short: a quarter of what all may take is one organization's."""
     (copy,) = copies(("http://a.test/2", 5))
     memory = charge_of(copy).memory
-    check_room(copy, (), sources, CrlRules(memory=4 * memory))
+    check_room(copy, (), (), sources, CrlRules(memory=4 * memory))
     with pytest.raises(FetchFailed) as caught:
-        check_room(copy, (), sources, CrlRules(memory=4 * memory - 4))
+        check_room(copy, (), (), sources, CrlRules(memory=4 * memory - 4))
     assert caught.value.kind is FailureKind.TOO_LARGE
 
 
 def test_crl_beyond_the_room_on_the_disk_is_refused(sources: Sources) -> None:
     """What a source gave before counts, too: under another scope it stays."""
     before, copy = copies(("http://a.test/2", 300 * KIB), ("http://a.test/2", 300 * KIB))
-    check_room(copy, (), sources, RULES)
+    check_room(copy, (), (), sources, RULES)
     with pytest.raises(FetchFailed) as caught:
-        check_room(copy, (before,), sources, RULES)
+        check_room(copy, (), (before,), sources, RULES)
     assert caught.value.kind is FailureKind.TOO_LARGE
+
+
+def test_newcomers_turn_out_no_crl_that_is_held(sources: Sources) -> None:
+    """What takes no more than what it replaces is let in, however little the others leave; what takes more is not."""
+    before, after, larger, other = copies(
+        ("http://a.test/2", 400 * KIB), ("http://a.test/2", 400 * KIB), ("http://a.test/2", 500 * KIB),
+        ("http://b.test/1", 600 * KIB),
+    )  # fmt: skip
+    check_room(after, (before,), (other,), sources, RULES)
+    assert kept(sources, "http://a.test/2", (before, other)) == 400
+    with pytest.raises(FetchFailed):
+        check_room(larger, (before,), (other,), sources, RULES)
 
 
 def test_copy_of_a_source_that_is_no_more_is_not_bounded(sources: Sources) -> None:
     """It was taken while it was one."""
     (copy,) = copies(("http://gone.test/", 2**40))
-    check_room(copy, (), sources, RULES)
+    check_room(copy, (), (), sources, RULES)
     assert charge_of(copy) == Charge(2**40, copy.held.crl.memory)
