@@ -24,6 +24,11 @@ SHARE: Final = 4
 """The part of the memory of each process that one organization's CRLs may take: one in so many."""
 
 
+NAME_CHARGE: Final = 16 * 1024
+"""Octets of memory that each name of a CRL's distribution point is charged with besides: whenever any CRL changes, each
+process looks all of them up anew, in 4 us each. With the memory that there is by default they are 16,000, and 64 ms."""
+
+
 class Charge(NamedTuple):
     """What CRLs take, in octets: `kept` on the disk or in shared memory, `memory` in each process."""
 
@@ -37,7 +42,7 @@ class Charge(NamedTuple):
 def charge_of(copy: Copy) -> Charge:
     """What one copy takes."""
     crl = copy.held.crl
-    return Charge(max(copy.octets, crl.shared), crl.memory)
+    return Charge(max(copy.octets, crl.shared), crl.memory + NAME_CHARGE * len(crl.names))
 
 
 def room_for(source: Source, copies: Iterable[Copy], sources: Sources, rules: CrlRules) -> Charge:

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 import pytest
 from crl_world import CA, ROOT, crl, spki
 from hostile_crls import attribute, certificate_issuer, directory_name, entry, point, signed
-from pki_factory import NOW
+from pki_factory import NOW, tlv
 
 from authz.crl_source.acceptance import Held
 from authz.crl_source.failures import FailureKind, FetchFailed
 from authz.crl_source.keep import Origin
 from authz.crl_source.library import Copy
-from authz.crl_source.room import Charge, charge_of, check_room, room_for
+from authz.crl_source.room import NAME_CHARGE, Charge, charge_of, check_room, room_for
 from authz.crl_source.rules import CrlRules
 from authz.crl_source.source import Source
 from authz.crl_source.sources import Sources
@@ -140,3 +140,10 @@ def test_copy_of_a_source_that_is_no_more_is_not_bounded(sources: Sources) -> No
     (copy,) = copies(("http://gone.test/", 2**40))
     check_room(copy, (), (), sources, RULES)
     assert charge_of(copy) == Charge(2**40, copy.held.crl.memory)
+
+
+def test_names_of_a_point_are_charged_with_the_time_that_they_take() -> None:
+    """Every process looks each of them up whenever a CRL changes."""
+    held = Held(Crl(signed(CA, point(*[tlv(0x86, b"http://a.test/%d" % number) for number in range(100)]))), b"")
+    copy = Copy("x", held, Origin("", None, None, NOW), 5)
+    assert charge_of(copy).memory == held.crl.memory + 100 * NAME_CHARGE
