@@ -253,6 +253,11 @@ class CrlSettings(_Section):
     )
     ca_file: Path | None = Field(None, description="PEM file of the CAs of https servers; the system's if absent.")
     max_octets: int = Field(128 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024, description="Octets of one CRL, at most.")
+    kept_octets: int = Field(
+        1024 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Octets of all CRLs that sources gave, on the disk and in the memory that processes share.",
+    )
     fetch_seconds: float = Field(60, gt=0, le=600, description="How long one transfer may take.")
     first_sight_seconds: float = Field(
         0.25, ge=0, le=30, description="How long a check waits for a CRL never asked for; below limits.check_seconds."

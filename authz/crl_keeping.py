@@ -8,7 +8,7 @@ from typing import Protocol
 
 from cryptography import x509
 
-from authz.config import CrlSettings, LeniencySettings, Settings
+from authz.config import LeniencySettings, Settings
 from authz.crl_indexing.indexing import index_crl
 from authz.crl_indexing.sealed import Memory
 from authz.crl_indexing.shelf import open_sealed
@@ -35,23 +35,30 @@ def folder_of(settings: Settings) -> Path:
     return settings.crl.folder or database_file(settings.database).with_suffix(".crls")
 
 
-def rules_of(settings: CrlSettings) -> CrlRules:
+CRLS_OF_MEMORY = 4
+"""Of `limits.worker_memory` the CRLs may take one part in so many: each worker holds them all."""
+
+
+def rules_of(settings: Settings) -> CrlRules:
     """What the settings say. Raises `ConfigError`."""
+    crl, worker_memory = settings.crl, settings.limits.worker_memory << 20
     return CrlRules(
-        files=settings.files,
-        urls=settings.urls,
-        points=settings.points,
-        points_each=settings.points_each,
-        first_sight=settings.first_sight_seconds,
-        schedule=Schedule(settings.floor, settings.ceiling, settings.ahead, JITTER),
-        leniency=Leniency(settings.grace, settings.unsafe_soft_fail),
-        exceptions=tuple(map(_exception, settings.exception)),
+        files=crl.files,
+        urls=crl.urls,
+        points=crl.points,
+        points_each=crl.points_each,
+        first_sight=crl.first_sight_seconds,
+        kept_octets=crl.kept_octets,
+        memory=worker_memory // CRLS_OF_MEMORY,
+        schedule=Schedule(crl.floor, crl.ceiling, crl.ahead, JITTER),
+        leniency=Leniency(crl.grace, crl.unsafe_soft_fail),
+        exceptions=tuple(map(_exception, crl.exception)),
     )
 
 
 def check_crls(settings: Settings) -> None:
     """Whether CRLs could be kept by these settings, also while somebody keeps them. Raises `ConfigError`."""
-    rules_of(settings.crl)
+    rules_of(settings)
     Fetcher(ca_file=settings.crl.ca_file)
     Keep.check(folder_of(settings))
 
@@ -70,7 +77,7 @@ def refresher_of(settings: Settings, clock: Clock, warn: Callable[[str], None], 
         limits=FetchLimits(total=crl.fetch_seconds, size=crl.max_octets),
         ca_file=crl.ca_file,
     )
-    return Refresher(rules_of(crl), Keep(folder_of(settings)), fetcher, clock=clock, index=index, warn=warn)
+    return Refresher(rules_of(settings), Keep(folder_of(settings)), fetcher, clock=clock, index=index, warn=warn)
 
 
 class Crls(CrlView, Source, Observer, Protocol):
@@ -145,7 +152,7 @@ class Followed:
 
     def __init__(self, settings: Settings, clock: Clock, telemetry: Telemetry) -> None:
         self.view = Follower(
-            rules_of(settings.crl),
+            rules_of(settings),
             Memory(),
             open_crl=open_sealed,
             monotonic=clock.monotonic,
@@ -170,7 +177,7 @@ class KeptCrls:
     """Implements `authz.ports.CrlView` for the command: CRLs as they are held now, and nothing is asked for."""
 
     def __init__(self, settings: Settings, directory: CrlStore) -> None:
-        self._rules = rules_of(settings.crl)
+        self._rules = rules_of(settings)
         kept = list(map(_read, sorted(folder_of(settings).glob("*.crl"))))
         self._store = CrlStore([*directory, *(one for one in kept if one is not None)])
 

@@ -35,7 +35,7 @@ def settings(**crl: object) -> Settings:
 def test_nothing_is_let_pass_by_default() -> None:
     """And points are asked, of public addresses only."""
     made = settings()
-    rules = rules_of(made.crl)
+    rules = rules_of(made)
     assert rules.hard
     assert rules.points
     assert made.crl.networks == ()
@@ -55,7 +55,7 @@ def test_exception_is_for_the_name_however_it_is_written() -> None:
         {"issuer": "CN=CA", "organization": "acme", "unsafe_soft_fail": True},
         {"organization": "acme", "grace": "1d"},
     ]
-    rules = rules_of(settings(exception=exceptions).crl)
+    rules = rules_of(settings(exception=exceptions))
     name = Name(CA.certificate.subject)
     assert rules.of(name, "globex") == Leniency(timedelta(hours=12))
     assert rules.of(name, "acme") == Leniency(soft=True)
@@ -92,7 +92,7 @@ def test_setting_that_means_nothing_refuses_the_start(crl: dict[str, object]) ->
 def test_intervals_out_of_order_refuse_the_start() -> None:
     """A floor above the ceiling."""
     with pytest.raises(ConfigError, match="intervals"):
-        rules_of(settings(floor="1h", ceiling="1m").crl)
+        rules_of(settings(floor="1h", ceiling="1m"))
 
 
 def test_networks_are_read_as_networks() -> None:

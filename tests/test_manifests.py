@@ -29,6 +29,8 @@ from proxy_tls import server, write
 
 from authz.clock import SystemClock
 from authz.config import Settings, load_settings
+from authz.crl_source import Limits
+from authz.crl_source.keep import MAX_ASIDE_OCTETS
 from authz.doors import door_of
 from authz.errors import ConfigError
 from authz.headers import KNOWN_HEADERS
@@ -115,6 +117,16 @@ def test_files_of_the_settings_are_mounted(settings: Settings) -> None:
     # The root is not to be written to, and the processes of the service write their metrics somewhere.
     empty = {one["name"] for one in pod["volumes"] if "emptyDir" in one}
     assert [one["name"] in empty for one in container["volumeMounts"] if one["mountPath"] == "/" + "tmp"] == [True]
+
+
+def test_volume_holds_what_is_kept_fetched_and_set_aside(settings: Settings) -> None:
+    """Beyond its bound the pod is evicted: a tenant's CRLs must not get there, whatever they are."""
+    volumes = the("Deployment", "kubernetes", "authz")["spec"]["template"]["spec"]["volumes"]
+    (size,) = [one["emptyDir"]["sizeLimit"] for one in volumes if one["name"] == "cache"]
+    # What is fetched is copied to its place before it is let go of, one at a time.
+    taken = settings.crl.kept_octets + Limits().together + MAX_ASIDE_OCTETS + settings.crl.max_octets
+    assert size == "2Gi"
+    assert taken < 2**31
 
 
 def test_shipped_anchors_refuse_to_start(tmp_path: Path) -> None:

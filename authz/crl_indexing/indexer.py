@@ -32,13 +32,13 @@ MAX_ANSWER: Final = 4_096
 
 MIB: Final = 1 << 20
 
-BASE_MEMORY: Final = 512 * MIB
-"""Address space of an interpreter with the libraries and a thread (130 MiB), and plenty."""
+BASE_MEMORY: Final = 384 * MIB
+"""Address space of an interpreter with the libraries and a thread (130 MiB), of a delta's removals (90), and plenty."""
 
-MEMORY_FACTOR: Final = 8
-"""Address space, in lengths of the CRL: measured 1.7 with serial numbers of 16 octets."""
+MEMORY_FACTOR: Final = 4
+"""Address space, in lengths of the CRL: measured 1.7 with serial numbers of 16 octets, 2.1 with the worst entries."""
 
-BASE_SECONDS: Final = 20
+BASE_SECONDS: Final = 10
 SECONDS_PER_MIB: Final = 1
 """CPU: measured 0.06 s for 1 MiB."""
 

@@ -56,13 +56,19 @@ class Shelf:
         with opened(source) as (descriptor, octets):
             if octets <= SMALL_OCTETS:
                 return await index_crl(descriptor, keys)
-            there = self._sealed.get(await asyncio.to_thread(_sha256_of, descriptor))
-            if there is None:
-                return await self._add(await make_sealed_image(descriptor, keys))
-            # A descriptor of our own: the shelf's may be given back, and its number be another's, while a thread reads.
-            crl = await self._add(os.dup(there))
-            await asyncio.to_thread(verified_under, crl.signed, keys)
-            return crl
+            there = self._sealed.get(sha256 := await asyncio.to_thread(_sha256_of, descriptor))
+            if there is not None:
+                try:
+                    # One of our own: the shelf's may be given back, and its number be another's, while a thread reads.
+                    crl = await self._add(os.dup(there))
+                except IndexingError:
+                    # Made by another version, before an upgrade.
+                    if self._sealed.get(sha256) == there:
+                        self._close(sha256)
+                else:
+                    await asyncio.to_thread(verified_under, crl.signed, keys)
+                    return crl
+            return await self._add(await make_sealed_image(descriptor, keys))
 
     async def _add(self, image: int) -> Crl:
         try:

@@ -51,15 +51,17 @@ class Validators:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds in all, to connect (the TLS handshake included), and of silence; octets of a body.
+    """Seconds in all, to connect (the TLS handshake included), and of silence; octets of a body, and of all at a time.
 
-    The largest CRLs in public use have some ten million octets; a million entries have forty million.
+    The largest CRLs in public use have some ten million octets; a million entries have forty million. Each of those
+    under way may have half of what the others leave, so that there is room for one more.
     """
 
     total: float = 60.0
     connect: float = 5.0
     read: float = 10.0
     size: int = 128 * 1024 * 1024
+    together: int = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ class Fetcher:
             ) from error
         self._flights: dict[str, _Flight] = {}
         self._tasks: set[asyncio.Task[_Body | NotModified]] = set()
+        self._sizes: dict[Path, int] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -200,7 +203,7 @@ class Fetcher:
         elif not flight.task.cancelled() and flight.task.exception() is None:
             answer = flight.task.result()
             if isinstance(answer, _Body):
-                _remove(answer.path)
+                self._remove(answer.path)
 
     async def _transfer(self, url: str, into: Path, validators: Validators) -> _Body | NotModified:
         with told_as(_FAILURES):
@@ -256,13 +259,27 @@ class Fetcher:
         with told_as(_FAILURES_OF_STORAGE):
             path = _new_file(into)
         try:
-            await _stream(answer, path, self._limits.size)
+            await _stream(answer, path, self._limits.size, lambda size: self._grow(path, size))
             with told_as(_FAILURES_OF_STORAGE):
                 size, sha256 = await asyncio.to_thread(into_der, path)
         except BaseException:
-            _remove(path)
+            self._remove(path)
             raise
         return _Body(path, size, sha256, validators)
+
+    def _grow(self, path: Path, size: int) -> None:
+        """The file is to have so many octets. Raises `FetchFailed` (storage)."""
+        room = (self._limits.together - sum(self._sizes.values()) + self._sizes.get(path, 0)) // 2
+        if size > room:
+            raise FetchFailed(
+                FailureKind.STORAGE, f"too many CRLs are on their way: this one may have {room} octets now"
+            )
+        self._sizes[path] = size
+
+    def _remove(self, path: Path) -> None:
+        self._sizes.pop(path, None)
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 class _Pinned(AbstractResolver):
@@ -319,7 +336,7 @@ def _check_header(answer: aiohttp.ClientResponse, limit: int) -> None:
         raise FetchFailed(FailureKind.TOO_LARGE, f"{answer.content_length} octets, and {limit} are allowed")
 
 
-async def _stream(answer: aiohttp.ClientResponse, path: Path, limit: int) -> None:
+async def _stream(answer: aiohttp.ClientResponse, path: Path, limit: int, grow: Callable[[int], None]) -> None:
     """The body, into the file; each piece is written by opening it anew, so that none is left open in a thread."""
     size, batch = 0, bytearray()
     with told_as(_FAILURES_OF_BODY):
@@ -327,6 +344,7 @@ async def _stream(answer: aiohttp.ClientResponse, path: Path, limit: int) -> Non
             size += len(piece)
             if size > limit:
                 raise FetchFailed(FailureKind.TOO_LARGE, f"more than {limit} octets")
+            grow(size)
             batch += piece
             if len(batch) >= BATCH:
                 await asyncio.to_thread(_append, path, bytes(batch))
@@ -347,11 +365,6 @@ def _append(path: Path, data: bytes) -> None:
     with told_as(_FAILURES_OF_STORAGE), path.open("r+b") as file:
         file.seek(0, os.SEEK_END)
         file.write(data)
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()
 
 
 # What the client and the system raise, as what it means; the first row that fits counts.

@@ -34,13 +34,22 @@ TEMPORARY: Final = ".tmp-"
 MAX_CORRUPT: Final = 8
 """Copies set aside that are kept for a look."""
 
+MAX_ASIDE_OCTETS: Final = 128 * 1024 * 1024
+"""Octets of the copies set aside, all together."""
+
+MAX_DEATHS: Final = 2
+"""Readers that a copy may have ended: the first may have ended for another cause, the second tells."""
+
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+"""What is another after each start of the machine (proc_sys_kernel(5))."""
+
 MAX_SIDECAR: Final = 64 * 1024
 """Octets of what is remembered of a copy's source: a URL and two header fields."""
 
 MAX_WHY: Final = 1_000
 CHUNK: Final = 1024 * 1024
 
-_BODY, _SIDECAR, _CORRUPT, _WHY, _LOCK = ".crl", ".json", ".corrupt", ".why", ".lock"
+_BODY, _SIDECAR, _CORRUPT, _WHY, _LOCK, _MARK = ".crl", ".json", ".corrupt", ".why", ".lock", ".reading"
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _NOT_TOLD: Final = (OSError, ValueError, TypeError, KeyError, RecursionError)
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -55,10 +64,11 @@ class KeepFailed(AuthzError):
 
 
 class Kept(NamedTuple):
-    """A whole file, as it was put under `name`."""
+    """A whole file, as it was put under `name`; `deaths` is how many processes ended while they read it."""
 
     name: str
     path: Path
+    deaths: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +137,37 @@ class Keep:
         self._lock.close()
 
     def load(self) -> list[Kept]:
-        """The copies, by name; anything else in the folder is left alone. Raises `KeepFailed`."""
+        """The copies, by name, those that ended a reader last; anything else is left alone. Raises `KeepFailed`."""
         with _told(f"the CRLs kept in {self.folder} cannot be listed"), os.scandir(self.folder) as found:
-            names = [one.name for one in found if one.is_file(follow_symlinks=False) and one.name.endswith(_BODY)]
-        kept = [Kept(name.removesuffix(_BODY), self.folder / name) for name in sorted(names)]
-        return [one for one in kept if _NAME.fullmatch(one.name)]
+            files = {one.name for one in found if one.is_file(follow_symlinks=False)}
+        for orphan in (one for one in files if one.endswith(_MARK) and one.removesuffix(_MARK) + _BODY not in files):
+            self.unmark(orphan.removesuffix(_MARK))
+        names = [one.removesuffix(_BODY) for one in sorted(files) if one.endswith(_BODY)]
+        kept = [Kept(one, self._path(one, _BODY), self._deaths(one)) for one in names if _NAME.fullmatch(one)]
+        return sorted(kept, key=lambda one: one.deaths)
+
+    def mark(self, kept: Kept) -> None:
+        """Note that this process begins to read the copy: should it end meanwhile, that was one more.
+
+        The end of the machine does not count: it would speak against whatever was read just then. Raises `KeepFailed`.
+        """
+        told = {"boot": _boot(), "deaths": kept.deaths + 1}
+        with _told(f"that the CRL {kept.name} is being read cannot be noted"):
+            self._install(self._path(kept.name, _MARK), [json.dumps(told).encode()], durable=False)
+
+    def unmark(self, name: str) -> None:
+        """The copy was read, or is not read on; what ended its readers before was something else."""
+        if _NAME.fullmatch(name):
+            with contextlib.suppress(OSError):
+                self._path(name, _MARK).unlink()
+
+    def _deaths(self, name: str) -> int:
+        try:
+            with self._path(name, _MARK).open("rb") as file:
+                told = json.loads(file.read(MAX_SIDECAR))
+            return int(told["deaths"]) if told["boot"] == _boot() else 0
+        except _NOT_TOLD:
+            return 0
 
     def put(self, name: str, body: BinaryIO, origin: Origin | None = None) -> Path:
         """Keep what `body` holds, from where it stands, in the place of what was kept under `name`; its path.
@@ -142,6 +178,7 @@ class Keep:
         digest = hashlib.sha256()
         with _told(f"the CRL {name} cannot be kept, and the copy before it stays"):
             self._install(path, _hashed(body, digest))
+        self.unmark(name)
         with _told(f"the CRL {name} is kept, but may not survive a power failure"):
             _sync_folder(self.folder)
         with _told(f"the CRL {name} is kept, but not what to ask its server next"):
@@ -191,19 +228,26 @@ class Keep:
         with _told(f"the copy of the CRL {name} cannot be set aside"):
             self._path(name, _BODY).replace(aside)
             self._path(name, _SIDECAR).unlink(missing_ok=True)
-            # By when they were renamed, which is what changed the inode last.
-            held = [one for one in self.folder.glob(f"*{_CORRUPT}") if one != aside]
-            for one in sorted(held, key=lambda one: one.stat().st_ctime_ns)[: 1 - MAX_CORRUPT]:
-                one.unlink()
-                one.with_suffix(_WHY).unlink(missing_ok=True)
+            self.unmark(name)
+            self._prune_aside()
             _sync_folder(self.folder)
         with _told(f"the copy of the CRL {name} is set aside, but not why"):
             self._install(aside.with_suffix(_WHY), [shown(why, MAX_WHY).encode()])
 
+    def _prune_aside(self) -> None:
+        """The newest stay, by when they were renamed, which is what changed the inode last."""
+        octets = 0
+        aside = [(one, one.stat()) for one in self.folder.glob(f"*{_CORRUPT}")]
+        for at, (one, status) in enumerate(sorted(aside, key=lambda one: -one[1].st_ctime_ns)):
+            octets += status.st_size
+            if at >= MAX_CORRUPT or octets > MAX_ASIDE_OCTETS:
+                one.unlink()
+                one.with_suffix(_WHY).unlink(missing_ok=True)
+
     def remove(self, name: str) -> None:
         """Forget what is kept under `name`, if anything. Raises `KeepFailed`."""
         with _told(f"the copy of the CRL {name} cannot be removed"):
-            for suffix in (_BODY, _SIDECAR):
+            for suffix in (_BODY, _SIDECAR, _MARK):
                 self._path(name, suffix).unlink(missing_ok=True)
             _sync_folder(self.folder)
 
@@ -232,13 +276,14 @@ class Keep:
         }
         self._install(path, [json.dumps(told).encode()])
 
-    def _install(self, path: Path, chunks: Iterator[bytes] | list[bytes]) -> None:
+    def _install(self, path: Path, chunks: Iterator[bytes] | list[bytes], *, durable: bool = True) -> None:
         descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=self.folder)
         try:
             try:
                 for chunk in chunks:
                     _write(descriptor, chunk)
-                os.fsync(descriptor)
+                if durable:
+                    os.fsync(descriptor)
             finally:
                 os.close(descriptor)
             Path(temporary).replace(path)
@@ -246,6 +291,14 @@ class Keep:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()
             raise
+
+
+def _boot() -> str:
+    """Empty where the system does not tell: then the end of the machine counts as that of the process."""
+    try:
+        return BOOT_ID.read_text("ascii").strip()
+    except OSError:
+        return ""
 
 
 def _hashed(body: BinaryIO, digest: hashlib._Hash) -> Iterator[bytes]:

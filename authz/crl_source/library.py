@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from authz.crl_source.acceptance import Held, accept, check_newer
 from authz.crl_source.failures import FailureKind, FetchFailed
-from authz.crl_source.keep import Keep, KeepFailed, Kept, Origin, name_of
+from authz.crl_source.keep import MAX_DEATHS, Keep, KeepFailed, Kept, Origin, name_of
 from authz.crl_source.reading import Index, read_crl
 from authz.errors import IndexingError, Refused
 from authz.model import FetchedCrl
@@ -85,7 +85,8 @@ def answering(copies: Iterable[Copy]) -> list[Copy]:
 class Library:
     """Implements "the last good copy": what is here was accepted, and goes only when something newer comes.
 
-    `index` is as in `read_crl`, `warn` is told of copies that cannot be used.
+    `index` is as in `read_crl`, `warn` is told of copies that cannot be used. `check_room` raises `FetchFailed` where
+    there is no room for a copy, for those that it replaces and beside the others.
     """
 
     def __init__(self, keep: Keep, index: Index, warn: Callable[[str], None]) -> None:
@@ -95,8 +96,9 @@ class Library:
         self._copies: dict[str, Copy] = {}
         self._places: dict[str, dict[str, Copy]] = {}
         self._digests: dict[bytes, Copy] = {}
-        self._unread: dict[str, Path] = {}
+        self._unread: dict[str, Kept] = {}
         self._lock = asyncio.Lock()
+        self.check_room: Callable[[Copy, Iterable[Copy], Iterable[Copy]], None] = lambda *_: None
 
     @property
     def folder(self) -> Path:
@@ -145,12 +147,29 @@ class Library:
         except KeepFailed as failure:
             self._warn(str(failure))
             return
-        self._unread = {one.name: one.path for one in kept}
+        self._unread = {one.name: one for one in kept}
         for one in kept:
             try:
-                await self._load(one, authorities, now - grace)
+                if one.deaths >= MAX_DEATHS:
+                    await self._set_aside(one.name, f"{one.deaths} processes ended while they read it")
+                    continue
+                async with self._marked(one):
+                    await self._load(one, authorities, now - grace)
             except (KeepFailed, IndexingError, OSError) as problem:
                 self._warn(f"the kept CRL {one.name} is not used: {problem}")
+
+    @contextlib.asynccontextmanager
+    async def _marked(self, kept: Kept) -> AsyncIterator[None]:
+        """While the copy is read, one at a time: the one that ends the reader bears a mark then, and no other does."""
+        try:
+            await asyncio.to_thread(self._keep.mark, kept)
+        except KeepFailed as failure:
+            # A full disk must not cost the copies that are there.
+            self._warn(f"{failure}; it is read all the same")
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self._keep.unmark, kept.name)
 
     async def _load(self, kept: Kept, authorities: Authorities, due: datetime) -> None:
         origin = await asyncio.to_thread(self._keep.origin, kept.name)
@@ -185,12 +204,13 @@ class Library:
 
         Its key is known now. Raises `FetchFailed` (indexing).
         """
-        path = self._unread.get(name)
-        if path is None:
+        kept = self._unread.get(name)
+        if kept is None:
             return
         try:
-            crl = await self._index(path, [key])
-            octets = (await asyncio.to_thread(path.stat)).st_size
+            async with self._marked(kept):
+                crl = await self._index(kept.path, [key])
+                octets = (await asyncio.to_thread(kept.path.stat)).st_size
         except Refused as refusal:
             await self._set_aside(name, str(refusal))
             return
@@ -245,10 +265,12 @@ class Library:
                 with contextlib.suppress(KeepFailed):
                     await asyncio.to_thread(self._keep.note, name, origin)
                 return False, ""
-            octets = (await asyncio.to_thread(path.stat)).st_size
+            copy = Copy(name, held, origin, (await asyncio.to_thread(path.stat)).st_size)
+            going = [one for one in self if one.held in replaced or one.name == name]
+            self.check_room(copy, going, [one for one in self if one not in going])
             problem = await self._store(name, path, origin)
-            self._hold(Copy(name, held, origin, octets, stored=not problem))
-            await self._remove([one for one in self._copies.values() if one.held in replaced and one.name != name])
+            self._hold(replace(copy, stored=not problem))
+            await self._remove([one for one in going if one.name != name])
             return changed, problem
 
     async def _store(self, name: str, path: Path, origin: Origin) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from authz.crl_source.acceptance import Held
@@ -13,6 +14,9 @@ from authz.crl_source.source import Source
 from authz.model import CrlSourceKind
 from authz.pki import der
 from authz.pki.names import Name
+
+MAX_READ: Final = 1_024
+"""Names of refused sources that are remembered as they were read: strangers chose them, and every list repeats them."""
 
 _ORGANIZATION: Final = struct.Struct("=Q")
 
@@ -64,5 +68,6 @@ def _written(name: Name | None) -> bytes:
     return b"" if name is None else der.tlv(der.SEQUENCE, *name.rdns)
 
 
+@lru_cache(MAX_READ)
 def _read(data: bytes) -> Name | None:
     return Name.read(data) if data else None

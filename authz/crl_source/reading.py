@@ -11,8 +11,8 @@ from typing import Final
 from authz.crl_source.acceptance import Held
 from authz.crl_source.failures import FailureKind, FetchFailed
 from authz.errors import IndexingError, Refused
-from authz.pki import Certificate, Crl, signer_of
-from authz.pki.crl_head import issuer_of
+from authz.pki import Certificate, Crl, der, signer_of
+from authz.pki.crl_head import issuer_of, written_issuer
 from authz.pki.crl_store import may_sign_crls
 from authz.pki.names import Name
 from authz.reasons import Reason
@@ -28,6 +28,27 @@ Index = Callable[[Path | int, Collection[bytes]], Awaitable[Crl]]
 
 Raises `Refused` (crl_malformed, signature_invalid, algorithm_not_allowed), `IndexingError`, `OSError`.
 """
+
+LANE_OCTETS: Final = 4 * 1024 * 1024
+"""CRLs up to this length are indexed beside larger ones: 100,000 entries, which take a second."""
+
+
+class Lanes:
+    """An `Index` that runs two processes at a time at most: one for CRLs up to `LANE_OCTETS`, one for larger ones.
+
+    However many large CRLs a tenant's CA publishes, those of others that are small do not wait behind them.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._small, self._large = asyncio.Semaphore(1), asyncio.Semaphore(1)
+
+    async def __call__(self, source: Path | int, keys: Collection[bytes]) -> Crl:
+        """Raises what the index raises."""
+        size = (await asyncio.to_thread(os.stat, source)).st_size
+        async with self._small if size <= LANE_OCTETS else self._large:
+            return await self._index(source, keys)
+
 
 _REFUSALS: Final = {
     Reason.CRL_MALFORMED: FailureKind.MALFORMED,
@@ -45,9 +66,9 @@ async def read_crl(path: Path, authorities: Collection[bytes], index: Index) -> 
     """
     try:
         size = (await asyncio.to_thread(path.stat)).st_size
-        if size <= SMALL_OCTETS:
-            return await asyncio.to_thread(_read_small, path, authorities)
         mine = await asyncio.to_thread(_called_as_its_issuer, path, size, authorities)
+        if size <= SMALL_OCTETS:
+            return await asyncio.to_thread(_read_small, path, mine)
         crl = await index(path, [one.public_key_info for one in mine])
         return await asyncio.to_thread(_signed, crl, mine)
     except Refused as refusal:
@@ -68,33 +89,40 @@ def issuer_in(path: Path) -> Name | None:
         return None
 
 
-async def index_octets(der: bytes, key: bytes, index: Index) -> Crl:
-    """The CRL that `der` is, signed by `key` (SubjectPublicKeyInfo, DER). Raises what `index` raises."""
+async def index_octets(data: bytes, key: bytes, index: Index) -> Crl:
+    """The CRL that `data` is, in DER, signed by `key` (SubjectPublicKeyInfo, DER). Raises what `index` raises."""
     descriptor = os.memfd_create("authz-crl-der", os.MFD_CLOEXEC)
     try:
-        await asyncio.to_thread(os.write, descriptor, der)
+        await asyncio.to_thread(os.write, descriptor, data)
         return await index(descriptor, [key])
     finally:
         os.close(descriptor)
 
 
-def _read_small(path: Path, authorities: Iterable[bytes]) -> tuple[Held, bytes]:
-    crl = Crl(path.read_bytes())
-    return _signed(crl, [one for one in _readable(authorities) if one.subject == crl.issuer])
+def _read_small(path: Path, mine: Iterable[Certificate]) -> tuple[Held, bytes]:
+    return _signed(Crl(path.read_bytes()), mine)
 
 
 def _called_as_its_issuer(path: Path, size: int, authorities: Iterable[bytes]) -> list[Certificate]:
-    """Those that may have signed a large CRL, without reading more of it than its issuer's name."""
+    """Those that may have signed a CRL, without reading more of it than its issuer's name."""
     with path.open("rb") as file:
         start = file.read(MAX_START)
+    known = _readable(authorities)
     try:
-        name = issuer_of(start, size)
+        name = _issuer_among(start, size, known)
     except ValueError as error:
         raise Refused(Reason.CRL_MALFORMED, str(error)) from error
-    mine = [one for one in _readable(authorities) if one.subject == name and may_sign_crls(one)]
+    mine = [one for one in known if one.subject == name and may_sign_crls(one)]
     if not mine:
         raise Refused(Reason.REVOCATION_UNKNOWN, f"no known CA is called {name.text}")
     return mine
+
+
+def _issuer_among(start: bytes, size: int, known: Iterable[Certificate]) -> Name:
+    """The issuer's name; one that a known CA writes octet for octet is not prepared for comparison again."""
+    written = written_issuer(start, size)
+    alike = (one.subject for one in known if der.tlv(der.SEQUENCE, *one.subject.rdns) == written)
+    return next(alike, None) or issuer_of(start, size)
 
 
 def _signed(crl: Crl, authorities: Iterable[Certificate]) -> tuple[Held, bytes]:
@@ -105,9 +133,9 @@ def _signed(crl: Crl, authorities: Iterable[Certificate]) -> tuple[Held, bytes]:
 def _readable(authorities: Iterable[bytes]) -> list[Certificate]:
     """A certificate that cannot be read signed nothing."""
     found = []
-    for der in authorities:
+    for data in authorities:
         try:
-            one = Certificate.parse(der)
+            one = Certificate.parse(data)
             if one.subject and one.public_key_info and one.extensions:
                 found.append(one)
         except Refused:

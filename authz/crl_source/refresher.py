@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from authz.crl_source.files import Files
@@ -20,17 +19,17 @@ from authz.crl_source.flights import Flights
 from authz.crl_source.lateness import Lateness, warn_of_leniency
 from authz.crl_source.library import Copy, Library, answering
 from authz.crl_source.loader import CrlLoader, CrlRows
-from authz.crl_source.reading import Index, index_octets
+from authz.crl_source.reading import Index, Lanes, index_octets
 from authz.crl_source.refusals import lenient_of
 from authz.crl_source.revisions import Revisions
-from authz.crl_source.room import room_for
+from authz.crl_source.room import check_room, room_for
 from authz.crl_source.rules import CrlRules
 from authz.crl_source.source import Source
 from authz.crl_source.sources import Sources
 from authz.crl_source.trial import Trials
 from authz.errors import NotLoaded
 from authz.model import CheckRequest, CrlSourceKind, CrlSourceState, FetchedCrl, Organization
-from authz.pki import Certificate, Crl, CrlStore, Lenient
+from authz.pki import Certificate, CrlStore, Lenient
 from authz.ports import Clock
 
 if TYPE_CHECKING:
@@ -48,9 +47,6 @@ START_SECONDS: Final = 20.0
 
 RESTART_SECONDS: Final = 5.0
 """How long after a defect the refreshing goes on."""
-
-MAX_INDEXERS: Final = 2
-"""Processes that read large CRLs at once."""
 
 
 def _nothing() -> None:
@@ -101,10 +97,12 @@ class Refresher:
         self._clock = clock
         self._warn = warn
         self._tick = tick
-        self._indexers = asyncio.Semaphore(MAX_INDEXERS)
-        self._index_alone = index
+        self._index = Lanes(index)
         self._library = Library(keep, self._index, warn)
         self._sources = Sources(rules.urls, rules.points_each, warn)
+        self._library.check_room = lambda copy, replaced, others: check_room(
+            copy, replaced, others, self._sources, rules
+        )
         self._added: list[Copy] = []
         self._store: CrlStore | None = None
         self._held: list[Held] = []
@@ -148,7 +146,7 @@ class Refresher:
             max_octets=self._fetcher.limits.size,
             authorities=rows.authorities,
             others=lambda: list(loader),
-            room=lambda source: room_for(source, self._library, self._sources),
+            room=lambda source: room_for(source, self._library, self._sources, self._rules).kept,
             changed=self._publish,
         )
         await self._revisions.follow(loader)
@@ -208,10 +206,6 @@ class Refresher:
     def answering(self) -> list[FetchedCrl]:
         """The CRLs held that no newer one supersedes, from sources and from the directory."""
         return [one.state for one in answering((*self._library, *self._added))]
-
-    async def _index(self, source: Path | int, keys: Collection[bytes]) -> Crl:
-        async with self._indexers:
-            return await self._index_alone(source, keys)
 
     def _publish(self) -> None:
         held: list[Held] = [one.held for one in self._library]

@@ -16,6 +16,9 @@ DEFAULT_SCHEDULE = Schedule(
 """A conditional request every quarter of an hour: the CA's server answers most of them with 304 and nothing else."""
 
 
+MIB = 1024 * 1024
+
+
 @dataclass(frozen=True, slots=True)
 class LeniencyRule:
     """For the certificates that `issuer` issued, and of one organization if it is named, else of all."""
@@ -30,7 +33,9 @@ class CrlRules:
     """`files` are files and folders, `urls` are asked from the start; `points` says whether distribution points are.
 
     `points_each` bounds the distribution points that one organization's paths may add, `first_sight` the
-    seconds a check waits for one that was never asked. `leniency` is for whomever none of `exceptions` is.
+    seconds a check waits for one that was never asked. `kept_octets` bounds the CRLs that sources gave, all together,
+    on the disk and in shared memory, `memory` what they take in each process, in octets. `leniency` is for
+    whomever none of `exceptions` is.
     """
 
     files: tuple[Path, ...] = ()
@@ -38,6 +43,8 @@ class CrlRules:
     points: bool = True
     points_each: int = 64
     first_sight: float = 0.25
+    kept_octets: int = 1024 * MIB
+    memory: int = 256 * MIB
     schedule: Schedule = DEFAULT_SCHEDULE
     leniency: Leniency = HARD
     exceptions: tuple[LeniencyRule, ...] = field(default=())

@@ -25,7 +25,7 @@ from authz.reasons import Reason
 
 
 class Crl(CrlHead):
-    """One CRL. `sha256` (32 bytes) is its identity, `index` whom it lists.
+    """One CRL. `sha256` (32 bytes) is its identity, `index` whom it lists, `shared` the bytes that processes share.
 
     `der` is None for one whose entries stay in a file and whose index another process made
     (`authz.pki.crl_image`). In `unusable` the entries have their say too: one with a critical extension
@@ -36,23 +36,31 @@ class Crl(CrlHead):
         """Raises `Refused` (crl_malformed)."""
         self.der: bytes | None = data
         self.sha256 = hashlib.sha256(data).digest()
+        self.shared = self._kept = len(data)
         self.index: CrlIndex
         try:
-            self._parsed = x509.load_der_x509_crl(data)
             layout = Layout.of(data)
+            parsed = x509.load_der_x509_crl(data)
             self._unused_bits = layout.unused_bits
             self._tbs = memoryview(data)[layout.tbs : layout.tbs_end]
-            super().__init__(self._parsed, v1=layout.v1)
-            self.index = self._read_entries(data, layout)
+            super().__init__(parsed, v1=layout.v1)
+            self.index = self._read_entries(data, parsed, layout)
+            # The first keeps every object it made of the extensions: 60 times their bytes.
+            self._parsed = x509.load_der_x509_crl(data)
         except PARSE_ERRORS as error:
             raise Refused(Reason.CRL_MALFORMED, str(error)) from error
 
-    def _read_entries(self, data: bytes, layout: Layout) -> CrlIndex:
-        listing = Listing(data, self._parsed, self, layout)
+    def _read_entries(self, data: bytes, parsed: x509.CertificateRevocationList, layout: Layout) -> CrlIndex:
+        listing = Listing(data, parsed, self, layout)
         found = ((issuer, integer(serial), reason) for issuer, serial, reason in listing)
         index = IndirectIndex(found) if self.indirect else SerialIndex(self.issuer, (one[1:] for one in found))
         self.unusable = listing.unusable
         return index
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes in each process that holds it, without what processes share."""
+        return super().memory + self.index.memory + self._kept
 
     @property
     def signed(self) -> AnySigned:

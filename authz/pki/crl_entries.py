@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from authz.pki import der
+from authz.pki.crl_bounds import check_certificate_issuer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +98,9 @@ def read_extensions(block: bytes) -> EntryExtensions:
         seen.add(oid)
         if oid == _REASON_CODE:
             reason = _reason(value)
-        elif critical and oid != _CERTIFICATE_ISSUER and oid not in _WITHOUT_A_SAY:
+        elif oid == _CERTIFICATE_ISSUER:
+            check_certificate_issuer(value)
+        elif critical and oid not in _WITHOUT_A_SAY:
             unknown = oid
     return EntryExtensions(reason, _CERTIFICATE_ISSUER in seen, unknown)
 

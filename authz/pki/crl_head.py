@@ -7,11 +7,13 @@ entries.
 
 from __future__ import annotations
 
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography import x509
 
 from authz.pki import der
+from authz.pki.crl_bounds import check_extensions, check_issuer, check_size, memory_of
 from authz.pki.distribution_point import ALL_REASONS, Names, comparable, reasons_of
 from authz.pki.names import Name
 
@@ -25,6 +27,16 @@ _WITHOUT_A_SAY: Final = (x509.AuthorityKeyIdentifier, x509.IssuerAlternativeName
 
 MAX_NUMBER_BITS: Final = 20 * 8
 """RFC 5280 section 5.2.3: a CRL number has at most 20 octets."""
+
+
+MAX_FIELDS: Final = 7
+"""Fields of a TBSCertList (section 5.1)."""
+
+_EXTENSIONS: Final = 0xA0  # crlExtensions [0] (section 5.1)
+
+
+HEAD_MEMORY: Final = 4 * 1024
+"""Bytes that a CRL takes in a process beside its names and entries: measured 3,000."""
 
 
 class Layout(NamedTuple):
@@ -47,17 +59,34 @@ class Layout(NamedTuple):
 
     @classmethod
     def of(cls, data: bytes) -> Layout:
-        """The layout of a CRL in DER that a strict parser has accepted. Raises `ValueError`."""
+        """The layout of a CRL in DER that no parser has seen yet, its head within the bounds of `crl_bounds`.
+
+        Raises `ValueError`.
+        """
         tbs, at, tbs_end = der.signed_part(data)
-        unused = der.unused_bits(data, der.after(data, tbs_end))  # signatureValue (section 5.1.1.3)
+        _, _, algorithm_end = der.element(data, tbs_end, len(data))
+        _, signature, signature_end = der.element(data, algorithm_end, len(data))  # signatureValue (section 5.1.1.3)
         # [version,] signature, issuer, thisUpdate, [nextUpdate,] [revokedCertificates,] [crlExtensions]
-        fields = list(der.elements(data, at, tbs_end))
-        v1 = fields[0][0] != der.INTEGER
+        fields = list(islice(der.elements(data, at, tbs_end), MAX_FIELDS + 1))
+        v1 = not fields or fields[0][0] != der.INTEGER
         optional = 3 if v1 else 4
-        for (_, _, listed), (tag, start, end) in zip(fields[optional - 1 :], fields[optional:], strict=False):
-            if tag == der.SEQUENCE:
-                return cls(v1, tbs, at, listed, start, end, tbs_end, unused)
-        return cls(v1, tbs, at, tbs_end, tbs_end, tbs_end, tbs_end, unused)
+        if not optional <= len(fields) <= MAX_FIELDS or signature == signature_end:
+            raise ValueError("a CRL with too few fields, or too many")
+        listed, start, end = _entries(fields, optional)
+        check_size(data, end - start)
+        check_issuer(*fields[optional - 2][1:])
+        if fields[-1][0] == _EXTENSIONS:
+            check_extensions(data, *fields[-1][1:])
+        return cls(v1, tbs, at, listed, start, end, tbs_end, data[signature])
+
+
+def _entries(fields: list[der.Element], optional: int) -> tuple[int, int, int]:
+    """Where `revokedCertificates` begins, and where its content does and ends; all where the fields end without it."""
+    for (_, _, listed), (tag, start, end) in pairwise(fields[optional - 1 :]):
+        if tag == der.SEQUENCE:
+            return listed, start, end
+    end = fields[-1][2]
+    return end, end, end
 
 
 def without_entries(data: bytes, layout: Layout) -> bytes:
@@ -67,23 +96,48 @@ def without_entries(data: bytes, layout: Layout) -> bytes:
     return der.tlv(der.SEQUENCE, tbs, data[layout.tbs_end : end])
 
 
-def issuer_of(start: bytes, size: int) -> Name:
-    """The issuer that a CRL of `size` octets names, of which `start` is the beginning; nothing else of it is read.
+def written_issuer(start: bytes, size: int) -> bytes:
+    """The DER of the issuer's name in a CRL of `size` octets, of which `start` is the beginning; nothing else is read.
 
-    Says only under which name to look for the key. Raises `ValueError`.
+    Says only under which name to look for the key: no parser has seen it. Raises `ValueError`.
     """
+    _, fields, end = der.element(start, der.element(start, 0, size)[1], size)
+    tag, _, after = der.element(start, fields, end)
+    if tag == der.INTEGER:  # version, absent in version 1
+        after = der.element(start, after, end)[2]
+    _, begin, stop = der.element(start, after, end)
+    check_issuer(begin, stop)
+    if stop > len(start):
+        raise ValueError("the name of the CRL's issuer does not end where it should")
+    return start[after:stop]
+
+
+def issuer_of(start: bytes, size: int) -> Name:
+    """The same as the name it is compared as. Raises `ValueError`."""
     try:
-        _, fields, end = der.element(start, der.element(start, 0, size)[1], size)
-        tag, _, after = der.element(start, fields, end)
-        if tag == der.INTEGER:  # version, absent in version 1
-            after = der.element(start, after, end)[2]
-        stop = der.element(start, after, end)[2]
-        if stop > len(start):
-            raise ValueError("the name of the CRL's issuer is too long")
-        # No strict parser has seen it yet: lengths within it may lead anywhere.
-        return Name.read(start[after:stop])
+        # Lengths may lead anywhere, within it as well.
+        return Name.read(written_issuer(start, size))
     except IndexError:
         raise ValueError("the CRL's issuer is not where it should be") from None
+
+
+class Limits(NamedTuple):
+    """The flags of an issuing distribution point (section 5.2.5), without the names that the parser made of it."""
+
+    only_contains_user_certs: bool
+    only_contains_ca_certs: bool
+    only_contains_attribute_certs: bool
+    indirect_crl: bool
+
+    @classmethod
+    def of(cls, point: x509.IssuingDistributionPoint) -> Limits:
+        """Those that the parser read."""
+        return cls(
+            point.only_contains_user_certs,
+            point.only_contains_ca_certs,
+            point.only_contains_attribute_certs,
+            point.indirect_crl,
+        )
 
 
 class CrlHead:
@@ -102,7 +156,7 @@ class CrlHead:
         self.next_update: datetime | None = parsed.next_update_utc
         self.number: int | None = None
         self.base_number: int | None = None
-        self.idp: x509.IssuingDistributionPoint | None = None
+        self.idp: Limits | None = None
         self.scope = b""
         self.names: Names = frozenset()
         self.reasons = ALL_REASONS
@@ -124,12 +178,17 @@ class CrlHead:
         elif isinstance(value, x509.DeltaCRLIndicator):
             self.base_number = _number(value.crl_number)
         elif isinstance(value, x509.IssuingDistributionPoint):
-            self.idp, self.scope = value, value.public_bytes()
+            self.idp, self.scope = Limits.of(value), value.public_bytes()
             self.names = comparable(value.full_name, value.relative_name, (self.issuer,))
             self.reasons = reasons_of(value.only_some_reasons)
         elif extension.critical and not isinstance(value, _WITHOUT_A_SAY):
             # 5.2: a CRL with a critical extension that cannot be processed must not be used.
             self.unusable = f"critical extension {extension.oid.dotted_string}"
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes in each process that holds it."""
+        return HEAD_MEMORY + len(self.scope) + memory_of(self.issuer) + sum(map(memory_of, self.names))
 
     @property
     def is_delta(self) -> bool:

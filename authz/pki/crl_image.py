@@ -22,6 +22,7 @@ from authz.errors import Refused
 from authz.pki import der, hashed_index
 from authz.pki.algorithms import AnySigned, Signed, SignedDigest, read_key, verify_signature
 from authz.pki.crl import Crl
+from authz.pki.crl_bounds import MAX_HEAD
 from authz.pki.crl_head import CrlHead, Layout, without_entries
 from authz.pki.crl_listing import Listing
 from authz.pki.extensions import PARSE_ERRORS
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes as PublicKey
 
 MAGIC: Final = b"AUTHZCR1"
+
+MAX_HEADER: Final = 2 * MAX_HEAD
+"""Bytes of a header: the CRL's own, a few digests, and one for each key that signed it."""
 
 _START: Final = struct.Struct("=8sQ")
 _DIGEST_OCTETS: Final = 32
@@ -82,12 +86,15 @@ class HashedCrl(Crl):
         self.der = None
         self.sha256 = header.sha256
         self.index = index
+        self.shared = len(index.buffer)
+        self._kept = len(header.head)
         self._header = header
         try:
-            self._parsed = x509.load_der_x509_crl(header.head)
             layout = Layout.of(header.head)
             self._unused_bits = layout.unused_bits
-            CrlHead.__init__(self, self._parsed, v1=layout.v1)
+            CrlHead.__init__(self, x509.load_der_x509_crl(header.head), v1=layout.v1)
+            # As in `Crl`: the first keeps what it made of the extensions.
+            self._parsed = x509.load_der_x509_crl(header.head)
         except PARSE_ERRORS as error:
             raise ValueError(f"a CRL's header without a head: {error}") from error
         self.unusable = header.unusable
@@ -111,7 +118,8 @@ def make_image(data: bytes, candidates: Iterable[bytes], key: bytes) -> list[byt
     signature_invalid, algorithm_not_allowed).
     """
     try:
-        parsed, layout = x509.load_der_x509_crl(data), Layout.of(data)
+        layout = Layout.of(data)
+        parsed = x509.load_der_x509_crl(data)
         head = CrlHead(parsed, v1=layout.v1)
         unused = layout.unused_bits
         signed = Signed(parsed, unused, memoryview(data)[layout.tbs : layout.tbs_end])
@@ -134,7 +142,7 @@ def open_image(buffer: bytes | memoryview) -> HashedCrl:
         raise ValueError("an image that is cut short")
     magic, octets = _START.unpack_from(view)
     end = _START.size + octets
-    if magic != MAGIC or end > len(view):
+    if magic != MAGIC or end > len(view) or octets > MAX_HEADER:
         raise ValueError("no image, or one of another version")
     return HashedCrl(CrlHeader.from_bytes(bytes(view[_START.size : end])), HashedIndex(view[end:]))
 

@@ -68,6 +68,16 @@ async def test_image_that_is_there_is_not_made_again(large: Path, monkeypatch: p
     assert (await Shelf(kept).index(large, keys())).sha256 == crl.sha256
 
 
+async def test_image_of_another_version_is_made_again(large: Path) -> None:
+    """After an upgrade a keeper finds what the one before had made."""
+    dropped: list[bytes] = []
+    sha256 = Crl(LARGE).sha256
+    shelf = Shelf({sha256: seal([b"AUTHZCR0" + bytes(99)])}, dropped=dropped.append)
+    crl = await shelf.index(large, keys())
+    assert (crl.sha256, dropped) == (sha256, [sha256])
+    assert open_sealed(shelf.descriptor(crl)).sha256 == sha256
+
+
 async def test_image_that_is_there_is_verified_under_the_keys_given(large: Path) -> None:
     """Who signed the file today is asked today."""
     shelf = Shelf()

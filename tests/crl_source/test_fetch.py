@@ -650,6 +650,24 @@ async def test_transfer_ends_with_its_last_caller(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_transfers_under_way_share_the_disk_and_leave_room_for_one_more(tmp_path: Path) -> None:
+    """Each may have half of what the others leave; what is let go of makes room again."""
+    body = tlv(0x30, bytes(96))
+    limits = Limits(total=60, connect=60, read=60, size=CAP, together=3 * len(body) - 1)
+    async with crl_server(says(body=body)) as server, fetcher(limits) as made:
+        first = await made.fetch(server.url, tmp_path)
+        with pytest.raises(FetchFailed) as caught:
+            await made.fetch(f"{server.url}?2", tmp_path)
+        assert (caught.value.kind, len(list(tmp_path.iterdir()))) == (K.STORAGE, 1)
+        assert f"may have {len(body) - 1} octets" in caught.value.detail
+        assert isinstance(first, Fetched)
+        first.release()
+        second = await made.fetch(f"{server.url}?2", tmp_path)
+        assert isinstance(second, Fetched)
+        second.release()
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_file_of_a_transfer_nobody_took_is_removed(tmp_path: Path) -> None:
     """The only caller is cancelled in the moment in which it is done."""
     async with crl_server() as server, fetcher() as made:

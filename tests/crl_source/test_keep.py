@@ -11,6 +11,7 @@ import os
 import random
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +48,7 @@ def again(keep: Keep) -> Keep:
 
 def contents(keep: Keep) -> dict[str, bytes]:
     """What the keep gives back."""
-    return {name: path.read_bytes() for name, path in keep.load()}
+    return {one.name: one.path.read_bytes() for one in keep.load()}
 
 
 def files(keep: Keep) -> set[str]:
@@ -248,6 +249,19 @@ def test_only_the_newest_corrupt_copies_are_kept(keep: Keep) -> None:
     assert len(kept) == MAX_CORRUPT
     assert f"n{MAX_CORRUPT + 4:02}" in kept
     assert files(keep) == {f"{name}{suffix}" for name in kept for suffix in (".corrupt", ".why")}
+
+
+def test_corrupt_copies_are_bounded_in_octets(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is for those that answer; of one that is too large the reason goes, too."""
+    monkeypatch.setattr("authz.crl_source.keep.MAX_ASIDE_OCTETS", 10)
+    for name, octets in (("a", 4), ("b", 5), ("c", 6)):
+        put(keep, bytes(octets), name=name)
+        keep.set_aside(name, "damaged")
+        time.sleep(0.02)
+    assert [one.stem for one in keep.folder.glob("*.corrupt")] == ["c"]
+    put(keep, bytes(11), name="d")
+    keep.set_aside("d", "damaged")
+    assert list(keep.folder.glob("*.corrupt")) == []
 
 
 def test_copy_that_is_gone_cannot_be_set_aside(keep: Keep) -> None:

@@ -6,7 +6,7 @@ import base64
 import errno
 import json
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,8 +19,8 @@ from pki_factory import NOW, Authority
 from authz.crl_indexing.indexing import index_crl
 from authz.crl_source.acceptance import Held
 from authz.crl_source.failures import FailureKind, FetchFailed
-from authz.crl_source.keep import Keep, Origin
-from authz.crl_source.library import FORGET_AFTER, Library
+from authz.crl_source.keep import Keep, KeepFailed, Origin
+from authz.crl_source.library import FORGET_AFTER, Copy, Library
 from authz.errors import IndexingError, Refused
 from authz.pki import Certificate, Crl
 from authz.reasons import Reason
@@ -252,6 +252,43 @@ async def test_damaged_copy_that_could_not_be_read_at_the_start_is_set_aside_for
     assert (scene.held(), scene.file().read_bytes(), scene.file("*.corrupt").stat().st_size) == (
         sha256(NEW), NEW, len(OLD)
     )  # fmt: skip
+
+
+async def test_copy_is_read_though_no_mark_can_be_made(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk must not cost what is there; it is reported."""
+
+    def full(*_: object) -> None:
+        raise KeepFailed("that it is being read cannot be noted")
+
+    monkeypatch.setattr(Keep, "mark", full)
+    await scene.restart()
+    assert scene.held() == sha256(OLD)
+    assert scene.warnings == ["that it is being read cannot be noted; it is read all the same"]
+
+
+async def test_copy_whose_reader_fails_bears_no_mark(scene: Scene) -> None:
+    """What failed was another process, or memory: this one lives."""
+    scene.problem = IndexingError("ended with -9")
+    for _ in range(3):
+        await scene.restart()
+        assert list(scene.keep.folder.glob("*.reading")) == []
+    scene.problem = None
+    await scene.restart()
+    assert scene.held() == sha256(OLD)
+
+
+async def test_crl_beyond_the_room_leaves_everything_as_it_was(scene: Scene) -> None:
+    """Neither memory nor disk takes it, and what it would replace is not counted against it."""
+    beside: list[int] = []
+
+    def none(_: Copy, replaced: Iterable[Copy], others: Iterable[Copy]) -> None:
+        beside.extend((len(list(replaced)), len(list(others))))
+        raise FetchFailed(FailureKind.TOO_LARGE, "no room")
+
+    scene.library.check_room = none
+    with pytest.raises(FetchFailed):
+        await scene.take(NEW)
+    assert (beside, scene.held(), scene.file().read_bytes()) == ([1, 0], sha256(OLD), OLD)
 
 
 async def test_copy_long_expired_is_thrown_away(scene: Scene) -> None:

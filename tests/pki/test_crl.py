@@ -379,3 +379,10 @@ def test_replaces_what_is_of_no_more_use(
 ) -> None:
     """Nothing is let go that still knows of a revocation."""
     assert of_kind(*new).replaces(of_kind(*old)) is replaced
+
+
+def test_crl_says_what_it_takes() -> None:
+    """In each process with every entry and its own bytes, and in the memory that processes share."""
+    none, many = Crl(CA.crl()), Crl(CA.crl(*range(2**64, 2**64 + 100)))
+    assert (none.shared, many.shared) == (len(none.der or b""), len(many.der or b""))
+    assert many.memory - none.memory > 100 * 200 + many.shared - none.shared

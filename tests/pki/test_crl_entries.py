@@ -120,7 +120,7 @@ def test_entry_that_is_none_refuses(data: bytes) -> None:
     [
         (block(reason(1)), EntryExtensions(reason=1)),
         (block(reason(7)), EntryExtensions(reason=7)),
-        (block(extension(ISSUER, b"", CRITICAL)), EntryExtensions(names_issuer=True)),
+        (block(extension(ISSUER, tlv(der.SEQUENCE, b""), CRITICAL)), EntryExtensions(names_issuer=True)),
         (block(extension(INVALIDITY, b"", CRITICAL), reason(3)), EntryExtensions(reason=3)),
         (block(extension(HOLD_INSTRUCTION, b"", CRITICAL)), NO_EXTENSIONS),
         (block(extension(PRIVATE, b"")), NO_EXTENSIONS),

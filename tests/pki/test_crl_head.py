@@ -108,6 +108,37 @@ def test_layout_without_entries_is_empty() -> None:
     assert layout.listed == layout.start == layout.end == layout.tbs_end
 
 
+def test_layout_of_a_crl_without_extensions_ends_with_its_entries() -> None:
+    """Of version 1, with entries and without."""
+    assert Layout.of(version_1(CA.crl(5))).v1
+    empty = Layout.of(version_1(CA.crl()))
+    assert empty.listed == empty.start == empty.end == empty.tbs_end
+
+
+@pytest.mark.parametrize("count", [0, 3, 8, 100_000])
+def test_layout_of_too_few_fields_or_too_many_is_refused(count: int) -> None:
+    """No parser has seen them; of many no more are read than a CRL may have."""
+    tbs = tlv(0x30, tlv(2, b"\x01") + tlv(5, b"") * (count - 1) if count else b"")
+    with pytest.raises(ValueError, match="fields"):
+        Layout.of(tlv(0x30, tbs + tlv(0x30, b"") + tlv(3, b"\0")))
+
+
+def test_layout_without_a_signature_is_refused() -> None:
+    """Its unused bits would stand behind the end."""
+    tbs = tlv(0x30, b"".join(fields(CA.crl())))
+    with pytest.raises(ValueError, match="DER"):
+        Layout.of(tlv(0x30, tbs + tlv(0x30, b"")))
+    with pytest.raises(ValueError, match="fields"):
+        Layout.of(tlv(0x30, tbs + tlv(0x30, b"") + tlv(3, b"")))
+
+
+def test_head_tells_the_memory_that_it_takes() -> None:
+    """A few thousand bytes, and what its names and its scope take."""
+    plain = head(CA.crl()).memory
+    assert 3_000 < plain < 6_000
+    assert head(CA.crl(extensions=[(POINT, True)])).memory > plain + 500
+
+
 CRLS = [
     CA.crl(number=3),
     CA.crl(5, 6, number=3),
@@ -152,5 +183,5 @@ def test_beginning_without_an_issuer_is_refused(data: bytes) -> None:
 def test_issuer_that_ends_beyond_the_beginning_is_refused() -> None:
     """It would be another name."""
     data = CA.crl()
-    with pytest.raises(ValueError, match="too long"):
+    with pytest.raises(ValueError, match="does not end"):
         issuer_of(data[:30], len(data))

@@ -6,6 +6,7 @@ import struct
 from hashlib import blake2b, sha256
 
 import pytest
+from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 from pki_factory import name
@@ -178,3 +179,20 @@ def test_index_with_more_parts_than_it_needs_is_an_error() -> None:
 def test_index_without_entries_lists_nobody() -> None:
     """A CRL may be empty."""
     assert (len(index()), index().find(5, HERE)) == (0, None)
+
+
+def test_delta_that_removes_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes memory of the process that indexes; those that list do not count, nor do two for one certificate."""
+    monkeypatch.setattr("authz.pki.hashed_index.MAX_REMOVED", 2)
+    assert len(index((HERE, 5, 8), (HERE, 6, 8), (HERE, 6, 8), (HERE, 7, None), (HERE, 8, None))) == 4
+    with pytest.raises(ValueError, match="removes more than 2"):
+        index((HERE, 5, 8), (HERE, 6, 8), (HERE, 7, 8))
+
+
+def test_issuer_that_many_entries_share_takes_its_room_once() -> None:
+    """However long its name is, and whether entries list or remove."""
+    long = Name(x509.Name([x509.NameAttribute(x509.ObjectIdentifier("2.5.4.13"), "x" * 1_900)]))
+    assert len(buffer(*((long, serial, 8) for serial in range(100)))) < 10_000
+    found = index(*((long, serial, 8) for serial in range(100)))
+    assert [verdict(found.find(serial, long)) for serial in (5, 100)] == ["removed", "missing"]
+    assert found.find(5, HERE) is None
