@@ -1,7 +1,7 @@
 """The reading half of the directory, in a thread of its own: one connection, one transaction for many rows.
 
-Every read transaction begins with the state, so that a row is never older than the revision it is
-tagged with. A connection that fails is thrown away and made anew; a file that was replaced is noticed.
+Every read transaction begins with the state, so that a row is never older than the state it is
+tagged with. A connection that fails is thrown away and made anew; a file that was replaced or restored is noticed.
 """
 
 from __future__ import annotations
@@ -84,23 +84,36 @@ class Session:
     def __init__(self, url: str) -> None:
         self._pinned = Pinned(url)
         self._seen: tuple[tuple[int, int], State] | None = None
+        self._settled = True
 
     def read(self, known: State, keys: Collection[RowKey] = ()) -> Reading:
         """The state, what changed since `known`, and the rows of `keys`."""
         with self._connected() as connection:
             version = self._pinned.version(connection)
             if not keys and self._seen == (version, known):
+                self._settled = True
                 return Reading(known)
             with connection.begin():
                 reading = self._read(connection, known, keys)
-        self._pinned.replaced = False
+        self._settle(reading, poll=not keys)
         # Asked for before the transaction: what was committed in between makes another version.
         self._seen = version, reading.state
         return reading
 
+    def _settle(self, reading: Reading, *, poll: bool) -> None:
+        """What is being copied onto the file was perhaps read half: whatever is written into it then is anew as well.
+
+        Until a poll, which comes some time after the one before, finds that nothing was.
+        """
+        if reading.anew or (poll and not self._pinned.written):
+            self._settled = not reading.anew
+        self._pinned.replaced = self._pinned.written = False
+
     def _read(self, connection: sa.Connection, known: State, keys: Collection[RowKey]) -> Reading:
         state = _state(connection)
-        reading = Reading(state, anew=self._pinned.replaced or not _descends(connection, state, known))
+        torn = self._pinned.written and not self._settled
+        anew = self._pinned.replaced or torn or not _descends(connection, state, known)
+        reading = Reading(state, anew=anew)
         if state.revision > known.revision and not reading.anew:
             since = sa.func.max(organizations.c.revision, organizations.c.trust_revision) > known.revision
             reading.changed = {row.id: (row.revision, row.trust_revision) for row in _revisions(connection, since)}
@@ -121,7 +134,7 @@ class Session:
             reading = self._read(connection, known, ())
             found = connection.execute(sa.select(crls.c.sha256, crls.c.signer, size, crls.c.signer_key).order_by(size))
             rows_of_all = [CrlRow(row.sha256, row.signer, row.size, row.signer_key or b"") for row in found]
-        self._pinned.replaced = False
+        self._settle(reading, poll=False)
         return reading, rows_of_all
 
     def crl(self, sha256: bytes) -> bytes | None:
