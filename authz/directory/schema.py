@@ -236,6 +236,15 @@ decisions = sa.Table(
     sa.Column("certificate", sa.LargeBinary),
     sa.Column("subject", sa.String, nullable=False),
     sa.Column("presentation_id", sa.Integer, sa.ForeignKey("presentations.id"), index=True),
-    sa.Index(None, "organization", "id"),
+    # No foreign key: what was queued of an organization that goes must not fail what is written with it.
+    sa.Column("organization_id", sa.Integer),
+    sa.Column("proven", sa.Boolean, nullable=False, server_default="0"),
+    sa.Column("account", sa.String, nullable=False, server_default=""),
+    sa.Column("weight", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("repeats", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("first_at", Moment),
+    sa.Column("kind", sa.String, unique=True),
+    sa.Index(None, "organization_id", "at"),
+    sa.Index(None, "proven", "organization_id", "account", "id", "weight"),
     sqlite_autoincrement=True,
 )
