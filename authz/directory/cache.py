@@ -22,12 +22,12 @@ class RowCache:
     """
 
     def __init__(self, max_rows: int = MAX_ROWS, max_each: int = MAX_ROWS_EACH) -> None:
-        self._owners: dict[Hashable, dict[Hashable, tuple[Hashable, object]]] = {}
+        self._owners: dict[Hashable, dict[Hashable, tuple[int, object]]] = {}
         self._max_rows = max_rows
         self._max_each = max_each
         self._rows = 0
 
-    def get(self, owner: Hashable, key: Hashable, tag: Hashable) -> object:
+    def get(self, owner: Hashable, key: Hashable, tag: int) -> object:
         """The value, or `MISSING` when there is none of that tag."""
         rows = self._owners.get(owner)
         if rows is None:
@@ -37,7 +37,7 @@ class RowCache:
             return MISSING
         return found[1]
 
-    def put(self, owner: Hashable, key: Hashable, tag: Hashable, value: object) -> None:
+    def put(self, owner: Hashable, key: Hashable, tag: int, value: object) -> None:
         """Keep a value read in the state that `tag` names."""
         rows = self._owners.setdefault(owner, {})
         if rows.pop(key, None) is None:

@@ -39,9 +39,9 @@ MAX_BATCH: Final = 32
 MAX_WAITING_EACH: Final = 512
 """Rows of one organization, or hosts, that may wait to be read: half the checks that may wait in all."""
 
-Tag = tuple[int, int]
-"""A line of changes, numbered by this reader, and a revision in it. Within one line revisions only rise, and say all
-that changed; a restored copy begins another. So no two states have one tag, whatever their revisions."""
+LINE: Final = 1 << 64
+"""What a tag counts a line of changes with, as revisions have 63 bits. Within a line they only rise, and say all that
+changed; a restored copy begins another. So no two states have one tag: line times this, and the revision."""
 
 T = TypeVar("T")
 
@@ -68,9 +68,9 @@ class DirectoryReader:
         self._warn = warn
         self._state = State()
         self._line = 0
-        self._hosts: Tag = (0, -1)
-        self._shared_trust: Tag = (0, -1)
-        self._owners: dict[int, tuple[Tag, Tag]] = {}
+        self._hosts = -1
+        self._shared_trust = -1
+        self._owners: dict[int, tuple[int, int]] = {}
         self._cache = RowCache()
         self._memos: dict[int, tuple[Memo, HeaderMemo]] = {}
         self._crls = crls
@@ -280,14 +280,14 @@ class DirectoryReader:
             self._cache.clear()
             self._owners.clear()
             self._line += 1
-        line, state = self._line, reading.state
+        line, state = self._line * LINE, reading.state
         asked = {owner_of(key) for key in reading.found}
         for owner, (own, trust) in reading.changed.items():
             if owner in self._owners or owner in asked:
-                self._owners[owner] = (line, own), (line, trust)
+                self._owners[owner] = line + own, line + trust
         self._state = state
-        self._hosts, self._shared_trust = (line, state.organizations), (line, state.trust)
-        self._crls.directory_read((line, state.crls))
+        self._hosts, self._shared_trust = line + state.organizations, line + state.trust
+        self._crls.directory_read(line + state.crls)
         for key, value in reading.found.items():
             self._put(key, value)
 

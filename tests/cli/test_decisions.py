@@ -232,4 +232,4 @@ def test_repeats_without_an_identity_are_counted(acme: Run) -> None:
     assert (row["repeats"], row["organization"]) == (3, "acme")
     shown = acme("decisions", "show", ID, "--json").data
     assert shown["first_at"] < shown["at"]  # type: ignore[index, call-overload]
-    assert acme("check", "--replay", ID, "--json").data["different"] is None  # type: ignore[index, call-overload]
+    assert acme("check", "--replay", ID, "--json").data["different"] is False  # type: ignore[index, call-overload]
