@@ -27,31 +27,39 @@ class FairQueue(Generic[T]):
     def _clear(self) -> None:
         self._accounts: dict[Hashable, dict[Hashable, deque[tuple[int, int, T]]]] = {}
         self._owners: Counter[Hashable] = Counter()
+        self._total = 0
         self._weights: Counter[tuple[Hashable, Hashable]] = Counter()
 
     def put(self, owner: Hashable, account: Hashable, record: T, weight: int) -> list[T]:
         """Let `record` wait; the records that give way, itself perhaps among them."""
         queue = self._accounts.setdefault(owner, {}).setdefault(account, deque())
         queue.append((next(self._numbers), weight, record))
+        self._total += weight
         self._owners[owner] += weight
         self._weights[owner, account] += weight
         lost = []
         while self._owners[owner] > self._each:
             lost.append(self._give_way(owner))
-        while self._owners.total() > self._bound:
-            lost.append(self._give_way(max(self._owners, key=self._owners.__getitem__)))
+        while self._total > self._bound:
+            lost.append(self._give_way(self._fullest()))
         return lost
 
+    def is_full(self, owner: Hashable, account: Hashable) -> bool:
+        """Whether whatever is put into that account would drive out a record of the same account."""
+        if self._owners[owner] < self._each and (self._total < self._bound or self._fullest() != owner):
+            return False
+        return self._fullest_of(owner) == account
+
+    def _fullest(self) -> Hashable:
+        return max(self._owners, key=self._owners.__getitem__)
+
+    def _fullest_of(self, owner: Hashable) -> Hashable:
+        return max(self._accounts[owner], key=lambda one: self._weights[owner, one])
+
     def _give_way(self, owner: Hashable) -> T:
-        return self._pop(owner, max(self._accounts[owner], key=lambda one: self._weights[owner, one]))
-
-    def take(self, owner: Hashable, account: Hashable) -> T | None:
-        """The oldest record of an account, which waits no longer; None without one."""
-        return self._pop(owner, account) if (owner, account) in self._weights else None
-
-    def _pop(self, owner: Hashable, account: Hashable) -> T:
-        accounts = self._accounts[owner]
+        accounts, account = self._accounts[owner], self._fullest_of(owner)
         _, weight, record = accounts[account].popleft()
+        self._total -= weight
         self._owners[owner] -= weight
         self._weights[owner, account] -= weight
         if not accounts[account]:

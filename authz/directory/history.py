@@ -23,7 +23,7 @@ from sqlalchemy.dialects.sqlite import insert
 from authz.decision import Allow, Decision, Deny
 from authz.directory.engine import open_engine
 from authz.directory.fairness import FairQueue, surplus
-from authz.directory.recorded import account_of, kind_of, pack, row_of, weight_of
+from authz.directory.recorded import kind_of, pack, row_of, weight_of
 from authz.directory.schema import decisions, organizations, presentations
 from authz.errors import Refused
 from authz.headers import evidence
@@ -90,6 +90,7 @@ class History:
         strangers, each = MAX_QUEUED // STRANGERS, MAX_QUEUED_EACH // STRANGERS
         self._strangers: FairQueue[Recorded] = FairQueue(strangers, each)
         self._users: FairQueue[Recorded] = FairQueue(MAX_QUEUED - strangers, MAX_QUEUED_EACH - each)
+        self._repeats: dict[tuple[int | None, str, str], int] = {}
         self._written = 0
         self._prune_at = clock.now()
         self._task: asyncio.Task[None] | None = None
@@ -103,16 +104,28 @@ class History:
             return
         if not isinstance(decision, Allow) and decision.reason.status == 503:
             return  # not decided, and nothing about the request
+        seen = decision.evidence
+        owner = None if seen.organization is None else seen.organization.id
+        reason = "" if isinstance(decision, Allow) else decision.reason.value
+        like = owner, door.name, reason
+        if like in self._repeats and seen.identity is None:
+            self._repeats[like] += 1
+            return
+        queue, account = (self._strangers, reason) if seen.user is None else (self._users, seen.user.name)
+        if queue.is_full(owner, account):
+            self._lost(1)
+            return
         one = _recorded(check, door, decision, self._clock.now())
-        queue = self._users if one.proven else self._strangers
-        kind = kind_of(one)
-        account = kind or account_of(one)
-        before = None if kind is None else queue.take(one.organization_id, account)
-        if before is not None:
-            one = replace(one, repeats=before.repeats + 1, first_at=before.first_at)
-        lost = queue.put(one.organization_id, account, one, weight_of(one))
+        if seen.identity is None:
+            self._repeats[like] = 1
+        lost = queue.put(owner, account, one, weight_of(one))
         if lost:
-            self._lost(sum(each.repeats for each in lost))
+            self._lost(sum(self._counted(each).repeats for each in lost))
+
+    def _counted(self, one: Recorded) -> Recorded:
+        """With those like it that came while it waited, which it no longer does."""
+        like = one.organization_id, one.door, one.reason
+        return one if kind_of(one) is None else replace(one, repeats=self._repeats.pop(like, 1))
 
     def failed(self, check: CheckRequest, door: Door, error: BaseException) -> None:
         """Nothing: a failure inside is no decision about the request."""
@@ -140,7 +153,7 @@ class History:
     async def flush(self) -> None:
         """Write everything that is queued now; what cannot be written is lost, and counted."""
         async with self._writing:
-            batch = self._strangers.drain() + self._users.drain()
+            batch = [self._counted(one) for one in self._strangers.drain()] + self._users.drain()
             if not batch:
                 return
             try:

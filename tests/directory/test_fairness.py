@@ -29,14 +29,18 @@ def test_fullest_account_of_an_owner_gives_way_to_a_small_one() -> None:
     assert queue.drain() == ["loud1", "loud2", "loud3", "loud4", "quiet"]
 
 
-def test_record_that_is_taken_waits_no_longer() -> None:
-    """And leaves its room."""
-    queue: FairQueue[str] = FairQueue(2, 2)
-    queue.put("o", "a", "first", 2)
-    assert queue.take("o", "a") == "first"
-    assert queue.take("o", "a") is None
-    assert queue.take("p", "a") is None
-    assert queue.put("o", "a", "second", 2) == []
+def test_account_is_full_where_its_own_records_would_give_way() -> None:
+    """Another one is not: it is let in, and takes the place of the fullest."""
+    queue: FairQueue[int] = FairQueue(6, 4)
+    assert not queue.is_full("o", "a")
+    for number in range(4):
+        queue.put("o", "a", number, 1)
+    assert queue.is_full("o", "a")
+    assert not queue.is_full("o", "b")
+    for number in range(2):
+        queue.put("p", "a", number, 1)
+    assert not queue.is_full("p", "a")
+    assert queue.put("p", "a", 9, 1) == [0]
 
 
 records = st.tuples(st.sampled_from("abcde"), st.sampled_from("xyz"), st.integers(1, 4))

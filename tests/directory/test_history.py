@@ -238,6 +238,7 @@ async def test_repeats_of_another_day_door_or_organization_are_another_row(scene
     scene.decide(denied(Reason.TOKEN_EXPIRED))
     scene.decide(unproven(Reason.IDENTITY_MISSING))
     scene.history.decided(CheckRequest("x", "h", ()), Door("nginx", ()), unproven(Reason.TOKEN_EXPIRED), 0.0)
+    await scene.history.flush()
     scene.clock.at += timedelta(days=1)
     scene.decide(unproven(Reason.TOKEN_EXPIRED))
     assert [one.repeats for one in await scene.held()] == [1] * 5

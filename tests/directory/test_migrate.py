@@ -176,6 +176,37 @@ def of_version(path: Path, version: str) -> Path:
     return path
 
 
+def test_history_of_an_earlier_version_goes_to_the_organization_of_its_name(tmp_path: Path) -> None:
+    """In its part of the room, with its weight; an organization that is gone takes its own along."""
+    path = of_version(tmp_path / "old.db", "0003")
+    columns = "decision_id, at, door, outcome, reason, detail, host, method, target, organization, user_name, subject"
+    with sqlite3.connect(path) as connection:
+        connection.execute(CHANGES[0][0])
+        connection.execute("INSERT INTO presentations VALUES (1, x'01', zeroblob(9000)), (2, x'02', x'02')")
+        for number, (organization, user, reason, presentation) in enumerate(
+            (
+                ("z", "u", "certificate_expired", 1),
+                ("z", "v", "user_unknown", None),
+                ("gone", "w", "other", 2),
+                ("", "", "host", None),
+            )
+        ):
+            values = (str(number), number, "d", "denied", reason, "", "", "", "", organization, user, "", presentation)
+            marks = ", ".join("?" * len(values))
+            connection.execute(f"INSERT INTO decisions ({columns}, presentation_id) VALUES ({marks})", values)
+    connection.close()
+    migrate(f"sqlite:///{path}")
+    with sqlite3.connect(path) as connection:
+        query = "SELECT decision_id, organization_id, proven, account, weight FROM decisions ORDER BY id"
+        assert connection.execute(query).fetchall() == [
+            ("0", 1, 1, "u", 3),
+            ("1", 1, 0, "user_unknown", 1),
+            ("3", None, 0, "host", 1),
+        ]
+        assert connection.execute("SELECT id FROM presentations").fetchall() == [(1,)]
+    connection.close()
+
+
 def test_two_copies_brought_up_to_date_are_two_directories(tmp_path: Path) -> None:
     """A backup of an earlier version is not what its file became."""
     states = []
