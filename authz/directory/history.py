@@ -240,16 +240,20 @@ _SIZES = (
     # Where accounts are equal, the one that was quiet for longest gives way.
     .order_by(_NEWEST)
 )
-_BEFORE = sa.func.sum(decisions.c.weight).over(order_by=decisions.c.id) - decisions.c.weight
-_OLDEST = (
-    sa.select(decisions.c.id, _BEFORE.label("before"))
+_MINE = (
+    sa.select(decisions.c.id, decisions.c.weight)
     .where(
         decisions.c.proven == sa.bindparam("proven"),
         decisions.c.organization_id.is_not_distinct_from(sa.bindparam("organization")),
         decisions.c.account == sa.bindparam("account"),
     )
+    # Each weighs 1 at least: the oldest of an account are found without a look at the others.
+    .order_by(decisions.c.id)
+    .limit(sa.bindparam("excess"))
     .subquery()
 )
+_BEFORE = sa.func.sum(_MINE.c.weight).over(order_by=_MINE.c.id) - _MINE.c.weight
+_OLDEST = sa.select(_MINE.c.id, _BEFORE.label("before")).subquery()
 _FORGET_OLDEST = sa.delete(decisions).where(
     decisions.c.id.in_(sa.select(_OLDEST.c.id).where(_OLDEST.c.before < sa.bindparam("excess")))
 )

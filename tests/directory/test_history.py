@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pki_factory import NOW, Minted
-from world import ACME, ALICE, BOB, CA, decide, request
+from world import ACME, ALICE, BOB, CA, EVIL, decide, request
 
 from authz.decision import Decision, Deny, Evidence
 from authz.directory import History, HistoryLimits, Store
@@ -258,6 +258,22 @@ async def test_user_who_floods_drives_out_no_other_users_refusals(tmp_path: Path
     assert counts.pop("mallory") == 90 - victims
     assert set(counts.values()) == {1}
     assert len(counts) == victims
+
+
+async def test_organization_with_many_users_drives_out_no_others_rows(tmp_path: Path) -> None:
+    """Neither those of its users nor those of strangers; nor do requests for hosts that nobody has."""
+    scene = Scene(tmp_path, HistoryLimits(rows=100))
+    big = scene.store.add_organization(replace(EVIL, name="big", hosts=()))
+    for one in (misuse("alice"), misuse("bob"), unproven(Reason.TOKEN_EXPIRED)):
+        scene.decide(one)
+    for number in range(600):
+        scene.decide(misuse(f"u{number % 60}", big))
+        scene.decide(denied(Reason.USER_UNKNOWN, organization=big, identity=Identity(f"u{number}")))
+        scene.decide(denied(Reason.ORGANIZATION_UNKNOWN), CheckRequest("x", f"{number}.test", ()))
+    held = await scene.held()
+    kept = Counter((one.organization, one.proven) for one in held)
+    assert kept == {("acme", True): 2, ("acme", False): 1, ("big", True): 88, ("big", False): 8, ("", False): 1}
+    assert [one.repeats for one in held if one.organization == ""] == [600]
 
 
 async def test_names_that_no_user_has_stay_in_the_strangers_tenth(tmp_path: Path) -> None:
