@@ -190,11 +190,13 @@ async def test_restored_amid_a_reading_tags_no_row_of_before_with_the_state_afte
     scene.shell(f".backup {scene.copy}", "UPDATE users SET enforcement = 'off'")
     await scene.polled()
     await scene.passes("nobody")
-    whole, restored = session._row, []
+    whole = session._row
+    restored: list[RowKey] = []
 
     def restore_and_read(connection: sa.Connection, key: RowKey) -> object:
         if not restored:
-            restored.append(scene.shell(f".restore {scene.copy}", "UPDATE users SET active = 0 WHERE name = 'bob'"))
+            scene.shell(f".restore {scene.copy}", "UPDATE users SET active = 0 WHERE name = 'bob'")
+            restored.append(key)
         return whole(connection, key)
 
     monkeypatch.setattr(session, "_row", restore_and_read)
