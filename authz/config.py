@@ -197,7 +197,12 @@ class LogSettings(_Section):
 class HistorySettings(_Section):
     """What is kept of refused requests, and of those that `observe` let pass, for `authz decisions`."""
 
-    rows: int = Field(20_000, ge=0, le=1_000_000, description="Decisions kept, about 1 KB each; 0 keeps none.")
+    rows: int = Field(
+        20_000,
+        ge=0,
+        le=1_000_000,
+        description="Decisions kept, of up to 4 KB: a larger one counts as several. 0 keeps none.",
+    )
     days: int = Field(30, ge=1, le=3650, description="Days after which a decision is forgotten.")
 
 

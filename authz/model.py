@@ -246,6 +246,9 @@ class Recorded:
     (SHA-256 of the leaf) and `subject` are there as far as the gates came. `headers` are those gate 1
     looked at, raw; None where they were too large to keep. `target` ends at the query's question mark. No
     token is kept, nor any other header.
+
+    `organization_id` is never that of another organization of the same name. `proven` says that the directory has the
+    user. Where not even a token named one, decisions alike are one: the last of `repeats`, the first at `first_at`.
     """
 
     decision_id: str
@@ -263,6 +266,10 @@ class Recorded:
     certificate: bytes | None = None
     subject: str = ""
     headers: tuple[tuple[bytes, bytes], ...] | None = None
+    organization_id: int | None = None
+    proven: bool = False
+    repeats: int = 1
+    first_at: datetime | None = None
 
 
 class CrlSourceKind(StrEnum):

@@ -68,6 +68,7 @@ def _line(one: Recorded) -> Row:
         "organization": one.organization,
         "user": one.user,
         "certificate": one.certificate,
+        "repeats": one.repeats,
         "detail": one.detail,
     }
 
@@ -76,6 +77,8 @@ def describe(one: Recorded) -> Row:
     """A decision as it is printed."""
     known = {reason.value: reason.sentence for reason in Reason}
     more = {
+        "first_at": one.first_at or one.at,
+        "organization_id": one.organization_id,
         "subject": one.subject,
         "means": known.get(one.reason, ""),
         "door": one.door,

@@ -1,4 +1,4 @@
-"""Rows of the directory in memory, tagged with the revision they were read at; bounded per organization and in all."""
+"""Rows of the directory in memory, tagged with the state they were read in; bounded per organization and in all."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MISSING: Final = object()
 
 
 class RowCache:
-    """Values by owner (an organization's id, or any pool) and key, each with its revision tag.
+    """Values by owner (an organization's id, or any pool) and key, each with a tag that names a state.
 
-    A row answers only while its tag equals (`!=` refuses) the revision asked for. When the cache is
+    A row answers only while its tag equals the one asked for. When the cache is
     full, the owner that has most rows gives up its oldest: nobody's flood drives out another's.
     """
 
@@ -27,22 +27,22 @@ class RowCache:
         self._max_each = max_each
         self._rows = 0
 
-    def get(self, owner: Hashable, key: Hashable, revision: int) -> object:
-        """The value, or `MISSING` when there is none of that revision."""
+    def get(self, owner: Hashable, key: Hashable, tag: int) -> object:
+        """The value, or `MISSING` when there is none of that tag."""
         rows = self._owners.get(owner)
         if rows is None:
             return MISSING
         found = rows.get(key)
-        if found is None or found[0] != revision:
+        if found is None or found[0] != tag:
             return MISSING
         return found[1]
 
-    def put(self, owner: Hashable, key: Hashable, revision: int, value: object) -> None:
-        """Keep a value read at `revision`."""
+    def put(self, owner: Hashable, key: Hashable, tag: int, value: object) -> None:
+        """Keep a value read in the state that `tag` names."""
         rows = self._owners.setdefault(owner, {})
         if rows.pop(key, None) is None:
             self._rows += 1
-        rows[key] = (revision, value)
+        rows[key] = (tag, value)
         if len(rows) > self._max_each:
             self._drop_oldest(owner)
         elif self._rows > self._max_rows:

@@ -52,13 +52,13 @@ def _create(path: Path) -> None:
         raise StoreError(f"cannot create {path}: {error.strerror}", hint="check the folder's permissions") from error
 
 
-def _upgrade(connection: sa.Connection) -> None:
+def _upgrade(connection: sa.Connection, target: str = "head") -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     scripts = ScriptDirectory.from_config(config)
 
     def upgrade(revision: Any, _context: MigrationContext) -> list[Any]:
-        return list(scripts._upgrade_revs("head", revision))  # noqa: SLF001 - what alembic's own command calls
+        return list(scripts._upgrade_revs(target, revision))  # noqa: SLF001 - what alembic's own command calls
 
     with EnvironmentContext(config, scripts, fn=upgrade, as_sql=False) as environment:
         environment.configure(connection=connection, target_metadata=metadata, transaction_per_migration=False)

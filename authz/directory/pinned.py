@@ -20,17 +20,19 @@ READ_ERRORS: Final = (sa.exc.SQLAlchemyError, sqlite3.Error, OSError)
 class Pinned:
     """A connection to the database file at `url`. Not thread-safe: every method is called in one and the same thread.
 
-    One that fails is thrown away and made anew. `replaced` is whether the file has become another one, which it
-    stays until whoever reads says otherwise.
+    One that fails is thrown away and made anew. `replaced` is whether the file has become another one, `written`
+    whether somebody wrote into it past SQLite's log: a checkpoint, or `cp`. Both stay until the reader says otherwise.
     """
 
     def __init__(self, url: str) -> None:
         self.replaced = False
+        self.written = False
         self._url = url
         self._path = database_file(url)
         self._engine: sa.Engine | None = None
         self._connection: sa.Connection | None = None
         self._inode: tuple[int, int] | None = None
+        self._content: tuple[int, int] | None = None
         self._made = 0
 
     @contextmanager
@@ -64,12 +66,15 @@ class Pinned:
     def _connect(self) -> sa.Connection:
         status = os.stat(self._path)  # noqa: PTH116 - one system call a read
         inode = (status.st_dev, status.st_ino)
-        if self._connection is not None and inode == self._inode:
+        content = (status.st_mtime_ns, status.st_size)
+        if self._connection is not None and (inode, content) == (self._inode, self._content):
             return self._connection
+        # Pages that the connection keeps may be those of before: SQLite does not look whether `cp` wrote over them.
         self.close()
         self.replaced = self.replaced or self._inode not in {None, inode}
+        self.written = self.written or self._content not in {None, content}
         self._engine = open_reader(self._url)
         self._connection = self._engine.connect()
-        self._inode = inode
+        self._inode, self._content = inode, content
         self._made += 1
         return self._connection

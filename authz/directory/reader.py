@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from authz.directory.cache import MISSING, RowCache
 from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey, owner_of
-from authz.directory.session import Reading, Revisions, Session, State, Trust
+from authz.directory.session import Reading, Session, State, Trust
 from authz.errors import NotLoaded, Refused
 from authz.headers import HeaderMemo
 from authz.model import CrlRow, Organization, Registration, User
@@ -38,6 +38,10 @@ MAX_BATCH: Final = 32
 
 MAX_WAITING_EACH: Final = 512
 """Rows of one organization, or hosts, that may wait to be read: half the checks that may wait in all."""
+
+LINE: Final = 1 << 64
+"""What a tag counts a line of changes with, as revisions have 63 bits. Within a line they only rise, and say all that
+changed; a restored copy begins another. So no two states have one tag: line times this, and the revision."""
 
 T = TypeVar("T")
 
@@ -63,8 +67,10 @@ class DirectoryReader:
         self._monotonic = monotonic
         self._warn = warn
         self._state = State()
-        self._generation = 0
-        self._owners: dict[int, Revisions] = {}
+        self._line = 0
+        self._hosts = -1
+        self._shared_trust = -1
+        self._owners: dict[int, tuple[int, int]] = {}
         self._cache = RowCache()
         self._memos: dict[int, tuple[Memo, HeaderMemo]] = {}
         self._crls = crls
@@ -138,7 +144,7 @@ class DirectoryReader:
 
     def organization(self, host: str) -> Organization | None:
         """See `authz.view.View`."""
-        found = self._cache.get("hosts", host, self._state.organizations)
+        found = self._cache.get("hosts", host, self._hosts)
         if found is MISSING:
             raise NotLoaded(HostKey(host))
         return found  # type: ignore[return-value]
@@ -164,8 +170,7 @@ class DirectoryReader:
         """See `authz.view.View`."""
         key = TrustKey(organization.id)
         known = self._owners.get(organization.id)
-        tag = -1 if known is None else max(known[1], self._state.trust)
-        found = self._cache.get("trust", key, tag)
+        found = MISSING if known is None else self._cache.get("trust", key, max(known[1], self._shared_trust))
         if found is MISSING:
             raise NotLoaded(key)
         if isinstance(found, Refused):
@@ -268,25 +273,31 @@ class DirectoryReader:
 
     def _take(self, reading: Reading) -> None:
         if reading.anew:
-            self._warn("the directory's file was replaced, or is an older copy; everything is read again")
+            self._warn(
+                "the directory is not what was read before, changed: its file was replaced or restored, or the log of "
+                "its changes does not reach back so far; everything is read again"
+            )
             self._cache.clear()
             self._owners.clear()
-            self._generation += 1
+            self._line += 1
+        line, state = self._line * LINE, reading.state
         asked = {owner_of(key) for key in reading.found}
-        for owner, revisions in reading.changed.items():
+        for owner, (own, trust) in reading.changed.items():
             if owner in self._owners or owner in asked:
-                self._owners[owner] = revisions
-        self._state = reading.state
-        self._crls.directory_read((self._generation, reading.state.crls))
+                self._owners[owner] = line + own, line + trust
+        self._state = state
+        self._hosts, self._shared_trust = line + state.organizations, line + state.trust
+        self._crls.directory_read(line + state.crls)
         for key, value in reading.found.items():
             self._put(key, value)
 
     def _put(self, key: RowKey, value: object) -> None:
         owner = owner_of(key)
         if isinstance(key, HostKey):
-            self._cache.put("hosts", key.host, self._state.organizations, value)
+            self._cache.put("hosts", key.host, self._hosts, value)
         elif isinstance(key, TrustKey):
-            self._cache.put("trust", key, max(self._owners[owner][1], self._state.trust), self._trust(owner, value))
+            tag = max(self._owners[owner][1], self._shared_trust)
+            self._cache.put("trust", key, tag, self._trust(owner, value))
         else:
             self._cache.put(owner, key, self._owners[owner][0], value)
 
@@ -305,8 +316,17 @@ class DirectoryReader:
     # -- for whoever keeps the CRLs ---------------------------------------------------------------------
 
     async def listed(self) -> list[CrlRow]:
-        """Every CRL, the smallest first. Raises `Refused` (directory_unavailable)."""
-        return await self._in_thread(self._session.crls)
+        """Every CRL, the smallest first; `CrlView.directory_read` hears before of the state they were listed in.
+
+        Else a list of a state that was gone before the next poll would pass for that of the states around it.
+
+        Raises `Refused` (directory_unavailable).
+        """
+        async with self._reading:
+            known = self._state
+            reading, listed = await self._in_thread(lambda: self._session.crls(known))
+            self._take(reading)
+        return listed
 
     async def der(self, sha256: bytes) -> bytes | None:
         """One CRL; None if it went meanwhile. Raises `Refused` (directory_unavailable)."""

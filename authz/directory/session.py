@@ -1,7 +1,7 @@
 """The reading half of the directory, in a thread of its own: one connection, one transaction for many rows.
 
-Every read transaction begins with the state, so that a row is never older than the revision it is
-tagged with. A connection that fails is thrown away and made anew; a file that was replaced is noticed.
+Every read transaction begins with the state, so that a row is never older than the state it is
+tagged with. A connection that fails is thrown away and made anew; a file that was replaced or restored is noticed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ import sqlalchemy as sa
 from authz.directory import rows
 from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey, owner_of
 from authz.directory.pinned import READ_ERRORS, Pinned
-from authz.directory.schema import anchors, crls, directory_state, hosts, intermediates, organizations, users
+from authz.directory.schema import (
+    anchors,
+    crls,
+    directory_changes,
+    directory_state,
+    hosts,
+    intermediates,
+    organizations,
+    users,
+)
 from authz.errors import Refused
 from authz.model import CrlRow
 from authz.pki import Certificate
@@ -28,20 +37,24 @@ Revisions = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The revisions of the whole directory; -1 before anything was read."""
+    """A state of the whole directory, and the revisions at which its parts changed last; -1 before anything was read.
+
+    `revision` and `lineage` name the state together: no other ever has both.
+    """
 
     revision: int = -1
     organizations: int = -1
     trust: int = -1
     crls: int = -1
+    lineage: bytes = b""
 
 
 @dataclass(slots=True)
 class Reading:
     """What one transaction saw.
 
-    `anew` says that everything known before means nothing any more: the file was replaced, or its
-    numbers went back. `changed` has the revisions of organizations that changed since the state known
+    `anew` says that everything known before means nothing any more: the file was replaced, or what was
+    known is no ancestor of this state. `changed` has the revisions of organizations that changed since the state known
     before, and of those whose rows were asked for. A row that is not there is None, or an empty tuple;
     anchors that cannot be read are the refusal. `failed` has the rows that make no sense: they refuse
     the checks that ask for them, and nobody else's.
@@ -71,24 +84,36 @@ class Session:
     def __init__(self, url: str) -> None:
         self._pinned = Pinned(url)
         self._seen: tuple[tuple[int, int], State] | None = None
+        self._settled = True
 
     def read(self, known: State, keys: Collection[RowKey] = ()) -> Reading:
         """The state, what changed since `known`, and the rows of `keys`."""
         with self._connected() as connection:
             version = self._pinned.version(connection)
             if not keys and self._seen == (version, known):
+                self._settled = True
                 return Reading(known)
             with connection.begin():
                 reading = self._read(connection, known, keys)
-        self._pinned.replaced = False
+        self._settle(reading, poll=not keys)
         # Asked for before the transaction: what was committed in between makes another version.
         self._seen = version, reading.state
         return reading
 
+    def _settle(self, reading: Reading, *, poll: bool) -> None:
+        """What is being copied onto the file was perhaps read half: whatever is written into it then is anew as well.
+
+        Until a poll, which comes some time after the one before, finds that nothing was.
+        """
+        if reading.anew or (poll and not self._pinned.written):
+            self._settled = not reading.anew
+        self._pinned.replaced = self._pinned.written = False
+
     def _read(self, connection: sa.Connection, known: State, keys: Collection[RowKey]) -> Reading:
         state = _state(connection)
-        # Lower numbers are those of another database, or of an old copy of this one.
-        reading = Reading(state, anew=self._pinned.replaced or state.revision < known.revision)
+        torn = self._pinned.written and not self._settled
+        anew = self._pinned.replaced or torn or not _descends(connection, state, known)
+        reading = Reading(state, anew=anew)
         if state.revision > known.revision and not reading.anew:
             since = sa.func.max(organizations.c.revision, organizations.c.trust_revision) > known.revision
             reading.changed = {row.id: (row.revision, row.trust_revision) for row in _revisions(connection, since)}
@@ -102,12 +127,15 @@ class Session:
                 reading.failed[key] = Refused(Reason.DIRECTORY_UNAVAILABLE, f"a row makes no sense: {error}")
         return reading
 
-    def crls(self) -> list[CrlRow]:
-        """Every CRL, the smallest first."""
+    def crls(self, known: State) -> tuple[Reading, list[CrlRow]]:
+        """Every CRL, the smallest first, and the state in which they were listed, as `read` gives it."""
         size = sa.func.length(crls.c.der).label("size")
         with self._transaction() as connection:
+            reading = self._read(connection, known, ())
             found = connection.execute(sa.select(crls.c.sha256, crls.c.signer, size, crls.c.signer_key).order_by(size))
-            return [CrlRow(row.sha256, row.signer, row.size, row.signer_key or b"") for row in found]
+            rows_of_all = [CrlRow(row.sha256, row.signer, row.size, row.signer_key or b"") for row in found]
+        self._settle(reading, poll=False)
+        return reading, rows_of_all
 
     def crl(self, sha256: bytes) -> bytes | None:
         """The DER of one CRL; None if it went meanwhile."""
@@ -140,7 +168,15 @@ class Session:
 
 def _state(connection: sa.Connection) -> State:
     row = connection.execute(_STATE).one()
-    return State(row.revision, row.organizations_revision, row.trust_revision, row.crls_revision)
+    return State(row.revision, row.organizations_revision, row.trust_revision, row.crls_revision, row.lineage)
+
+
+def _descends(connection: sa.Connection, state: State, known: State) -> bool:
+    """Whether `state` is what `known` became: only then do numbers above its own say all that changed since."""
+    if known == State() or (state.revision, state.lineage) == (known.revision, known.lineage):
+        return True
+    was = {"revision": known.revision, "lineage": known.lineage}
+    return state.revision > known.revision and connection.execute(_WAS, was).first() is not None
 
 
 def _revisions(connection: sa.Connection, which: sa.ColumnElement[bool]) -> sa.CursorResult[Any]:
@@ -188,6 +224,9 @@ def _read(der: bytes) -> Certificate:
 
 
 _STATE = sa.select(directory_state)
+_WAS = sa.select(directory_changes.c.id).where(
+    directory_changes.c.revision == sa.bindparam("revision"), directory_changes.c.lineage == sa.bindparam("lineage")
+)
 _REVISIONS = sa.select(organizations.c.id, organizations.c.revision, organizations.c.trust_revision)
 _OWNER = _REVISIONS.where(organizations.c.id == sa.bindparam("owner"))
 _HOST = sa.select(organizations).join(hosts).where(hosts.c.host == sa.bindparam("host"))

@@ -151,7 +151,7 @@ class Store:
         return rows.organization(row, list(connection.execute(rows.host_query(row.id))))
 
     def remove_organization(self, name: str) -> None:
-        """Remove an organization with its hosts, users, anchors and registrations."""
+        """Remove an organization with its hosts, users, anchors, registrations and decisions."""
         with self._transaction() as connection:
             found = require_organization(connection, name)
             connection.execute(sa.delete(organizations).where(organizations.c.id == found.id))
@@ -409,7 +409,8 @@ class Store:
             found = connection.execute(decision_query(beginning)).all()
         if len(found) != 1:
             how = "no decision of the history has" if not found else "more than one decision has"
-            hint = "list them with 'authz decisions list'; those allowed, and those too old, are not kept"
+            hint = "list them with 'authz decisions list'; those allowed, and those too old, are not kept, "
+            hint += "and of a day's refusals alike, without any identity, only the last"
             raise StoreError(f"{how} an id that begins with {beginning}", hint=hint)
         return recorded(found[0])
 

@@ -212,3 +212,24 @@ def test_replay_at_a_listener_that_is_gone_is_an_error(acme: Run) -> None:
 def test_check_takes_a_request_or_a_recorded_one(acme: Run, words: tuple[str, ...]) -> None:
     """Not both, and not half of one."""
     assert acme("check", *words).code == 2
+
+
+def test_next_organization_of_a_name_begins_without_decisions(acme: Run) -> None:
+    """Its id is another one."""
+    ask(BOB, CA)
+    assert len(acme("decisions", "list", "--organization", "acme", "--json").data) == 1  # type: ignore[arg-type]
+    acme("org", "remove", "acme")
+    acme("org", "add", "acme", "--host", HOST)
+    assert acme("decisions", "list", "--organization", "acme", "--json").data == []
+    assert acme("decisions", "list", "--json").data == []
+
+
+def test_repeats_without_an_identity_are_counted(acme: Run) -> None:
+    """The last one is shown, and can be decided again."""
+    for _ in range(3):
+        ask(BOB, CA, who=Nobody())
+    [row] = acme("decisions", "list", "--json").data  # type: ignore[misc, attr-defined]
+    assert (row["repeats"], row["organization"]) == (3, "acme")
+    shown = acme("decisions", "show", ID, "--json").data
+    assert shown["first_at"] < shown["at"]  # type: ignore[index, call-overload]
+    assert acme("check", "--replay", ID, "--json").data["different"] is False  # type: ignore[index, call-overload]

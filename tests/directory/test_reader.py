@@ -327,6 +327,7 @@ async def test_revision_that_goes_back_clears_everything(scene: Scene) -> None:
     with sqlite3.connect(scene.file) as connection:
         connection.execute("DROP TRIGGER number_users_delete")
         connection.execute("DELETE FROM users")
+        connection.execute("DROP TRIGGER rise_state")
         connection.execute("UPDATE directory_state SET revision = 0")
     connection.close()
 

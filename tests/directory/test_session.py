@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,4 +94,57 @@ def test_commit_during_a_reading_is_seen_by_the_next(url: str, store: Store, mon
     first = session.read(State()).state
     monkeypatch.undo()
     assert session.read(first).state.revision > first.revision
+    session.close()
+
+
+def test_file_written_again_after_it_was_read_anew_is_anew_until_a_poll_finds_it_at_rest(
+    url: str, store: Store, tmp_path: Path
+) -> None:
+    """`cp` takes a while: what was read meanwhile may be half of the one directory and half of the other."""
+    file, session = tmp_path / "a.db", Session(url)
+
+    def write(moment: int) -> None:
+        file.write_bytes(old)
+        os.utime(file, (moment, moment))
+
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    old = file.read_bytes()
+    store.add_organization(ACME)
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    first = session.read(State())
+    assert not first.anew
+    write(1)
+    second = session.read(first.state)
+    assert second.anew
+    write(2)
+    assert session.read(second.state, [HostKey(HOST)]).anew
+    write(3)
+    assert session.read(second.state).anew
+    assert not session.read(second.state).anew
+    write(4)
+    assert not session.read(second.state).anew
+    session.close()
+
+
+def test_checkpoint_is_no_other_directory(url: str, store: Store, tmp_path: Path) -> None:
+    """SQLite writes into the file itself now and then; the connection is made anew, once or twice, and that is all."""
+    session = Session(url)
+    state = session.read(State()).state
+    for number in range(3):
+        store.add_organization(Organization(0, f"o{number}", ()))
+        with sqlite3.connect(tmp_path / "a.db") as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+        for _ in range(5):
+            reading = session.read(state)
+            assert not reading.anew
+            state = reading.state
+    made = session._pinned._made
+    assert made <= 1 + 3 * 2
+    for _ in range(5):
+        session.read(state)
+    assert session._pinned._made == made
     session.close()
