@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0003"
+revision = "0006"
+down_revision = "0005"
 
 STATEMENTS = (
     "ALTER TABLE organizations ADD COLUMN token_type VARCHAR",
