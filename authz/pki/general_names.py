@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 # RFC 1034 section 3.5, with the underscore that is seen in the field. \Z: a $ would let a line feed through.
-_LABELS: Final = r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}"
+# Possessive, as nothing after a label can begin with its letters: what does not match is given up at once.
+_LABELS: Final = r"[A-Za-z0-9_-]{1,63}+(?:\.[A-Za-z0-9_-]{1,63}+)*+"
 _HOST: Final = re.compile(rf"{_LABELS}\.?\Z")
 _DNS_NAME: Final = re.compile(rf"(?:\*\.)?{_LABELS}\.?\Z")
 _SUBTREE: Final = re.compile(rf"(?:\.?{_LABELS}\.?)?\Z")
