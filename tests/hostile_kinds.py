@@ -1,8 +1,8 @@
-"""Certificates that are full of one kind of name, extension or field: each a number of bytes, for bounds and benchmarks."""
+"""Certificates that are full of one kind of name, extension or field, for bounds and benchmarks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ BASIC = (bytes.fromhex("551d13"), True, bytes.fromhex("30030101ff"))
 CLIENT = (bytes.fromhex("551d25"), False, bytes.fromhex("300a06082b06010505070302"))
 MARKS = "\u0344\u0316"
 LIGATURE = "\ufdfa"
+LIGATURES = (LIGATURE * 3 + "\u0390\u0958").encode()
 
 
 class Kind(NamedTuple):
@@ -57,23 +58,14 @@ def numbered(item: Callable[[bytes], bytes]) -> Callable[[int], bytes]:
     return filled
 
 
-def named(rdn: Callable[[int], Iterable[bytes]]) -> Callable[[int], bytes]:
-    """A name of these RDNs."""
-    return lambda size: sequence(*rdn(size))
+def text(unit: str, tag: int = 0x0C, encoding: str = "utf-8") -> Callable[[int], bytes]:
+    """A name of one common name, which is that text again and again."""
 
+    def filled(size: int) -> bytes:
+        held = (unit * (1 + size // len(unit.encode(encoding)))).encode(encoding)[:size]
+        return raw_name(held.decode(encoding, "ignore").encode(encoding), tag)
 
-def texts(text: str, tag: int = 0x0C, encoding: str = "utf-8", each: int = 1 << 20) -> Callable[[int], bytes]:
-    """A name whose common names hold the text again and again, `each` characters at most in one."""
-    whole = text * 48_000
-
-    def rdns(size: int) -> Iterable[bytes]:
-        width = len(whole[:each].encode(encoding)) if each < len(whole) else size
-        for start in range(0, size, width + 13):
-            held = whole[:each].encode(encoding)[: min(width, size - start)]
-            held = held.decode(encoding, "ignore").encode(encoding)
-            yield tlv(0x31, sequence(CN, tlv(tag, held)))
-
-    return named(rdns)
+    return filled
 
 
 def oid(content: bytes) -> bytes:
@@ -90,29 +82,59 @@ SAN, SUBTREES, POINTS, FRESHEST, POLICIES = "551d11", "551d1e", "551d1f", "551d2
 URI, ANY_NAME = tlv(0x86, b"a"), tlv(0xA4, raw_name(b"a"))
 NOTICE = bytes.fromhex("06082b06010505070202")
 CPS = bytes.fromhex("06082b06010505070201")
-RDN = tlv(0x31, sequence(CN, tlv(0x0C, b"a")))
-EXTENSION = numbered(lambda arc: sequence(oid(arc), tlv(0x04, b"")))
+ATTRIBUTE = sequence(CN, tlv(0x0C, b"a"))
+RDN = tlv(0x31, ATTRIBUTE)
+REASONS = b"\x81\2\1\x7e"
+RSA = bytes.fromhex("300d06092a864886f70d0101010500")
+
+
+def rsa_key(size: int) -> bytes:
+    """A key of a modulus of so many bytes."""
+    return sequence(RSA, tlv(3, b"\0", sequence(tlv(2, b"\1" * max(size, 1)), b"\2\1\3")))
+
+
+def subtrees(held: bytes) -> bytes:
+    """Name constraints that permit these."""
+    return sequence(tlv(0xA0, held))
+
+
+def point(held: bytes) -> bytes:
+    """A list of one distribution point with these names."""
+    return sequence(sequence(tlv(0xA0, tlv(0xA0, held))))
+
+
+def qualified(held: bytes) -> bytes:
+    """A list of one policy with these qualifiers."""
+    return sequence(sequence(oid(b"\x2a"), sequence(held)))
+
+
+def noticed(held: bytes) -> bytes:
+    """A list of one policy with a notice of these numbers."""
+    return qualified(sequence(NOTICE, sequence(sequence(tlv(0x0C, b"a"), sequence(held)))))
+
+
+EXTENSIONS = numbered(lambda arc: sequence(oid(arc), tlv(0x04, b"")))
 
 KINDS = (
     Kind("unknown extension", "2a03", lambda size: b"x" * size),
-    Kind("unknown extensions", "extensions", lambda size: tlv(0xA3, EXTENSION(size))),
+    Kind("unknown extensions", "extensions", lambda size: tlv(0xA3, EXTENSIONS(size))),
     Kind("serial number", "serial", lambda size: b"\1" * max(size, 1)),
-    Kind("public key", "spki", lambda size: sequence(bytes.fromhex("300d06092a864886f70d0101010500"), tlv(3, b"\0", sequence(tlv(2, b"\1" * max(size, 1)), b"\2\1\3")))),
+    Kind("public key", "spki", rsa_key),
     Kind("RDNs", "subject", listed(RDN)),
-    Kind("RDN of many", "subject", listed(sequence(CN, tlv(0x0C, b"a")), wrap=lambda held: sequence(tlv(0x31, held)))),
+    Kind("RDN of many", "subject", listed(ATTRIBUTE, wrap=lambda held: sequence(tlv(0x31, held)))),
     Kind("attribute that is no text", "subject", lambda size: raw_name(b"\0" * size, 0x03)),
-    Kind("plain text", "subject", texts("aB ")),
-    Kind("umlauts", "subject", texts("\u00c4")),
-    Kind("umlauts in 16 bits", "subject", texts("\u00c4", 0x1E, "utf-16-be")),
-    Kind("astral letters in 32 bits", "subject", texts("\U0001d400", 0x1C, "utf-32-be")),
-    Kind("combining marks", "subject", texts(MARKS)),
-    Kind("28 combining marks and what is deleted", "subject", texts(MARKS * 14 + "\u034f")),
-    Kind("starters that become marks", "subject", texts("\u0f81\u0f71")),
-    Kind("30 combining marks behind each letter", "subject", texts("a" + "\u0316\u0301" * 15)),
-    Kind("syllables, decomposed", "subject", texts("\u1112\u1161\u11ab")),
-    Kind("ligature of 18 letters", "subject", texts(LIGATURE)),
-    Kind("ligatures within bounds", "subject", texts(LIGATURE * 3 + "\u0390\u0958", each=5)),
-    Kind("white space and NUL", "subject", texts(" \0\t")),
+    Kind("plain text", "subject", text("aB ")),
+    Kind("umlauts", "subject", text("\u00c4")),
+    Kind("umlauts in 16 bits", "subject", text("\u00c4", 0x1E, "utf-16-be")),
+    Kind("astral letters in 32 bits", "subject", text("\U0001d400", 0x1C, "utf-32-be")),
+    Kind("combining marks", "subject", text(MARKS)),
+    Kind("28 combining marks and what is deleted", "subject", text(MARKS * 14 + "\u034f")),
+    Kind("starters that become marks", "subject", text("\u0f81\u0f71")),
+    Kind("30 combining marks behind each letter", "subject", text("a" + "\u0316\u0301" * 15)),
+    Kind("syllables, decomposed", "subject", text("\u1112\u1161\u11ab")),
+    Kind("ligature of 18 letters", "subject", text(LIGATURE)),
+    Kind("ligatures within bounds", "subject", listed(tlv(0x31, sequence(CN, tlv(0x0C, LIGATURES))))),
+    Kind("white space and NUL", "subject", text(" \0\t")),
     Kind("DNS names", SAN, listed(tlv(0x82, b"a"))),
     Kind("DNS name", SAN, lambda size: sequence(tlv(0x82, b"a." * (size // 2)))),
     Kind("DNS name of one label", SAN, lambda size: sequence(tlv(0x82, b"a" * size))),
@@ -130,40 +152,48 @@ KINDS = (
     Kind("directory names", SAN, listed(ANY_NAME)),
     Kind("empty directory names", SAN, listed(tlv(0xA4, b"\x30\0"))),
     Kind("directory name of many RDNs", SAN, in_subject_alternative(listed(RDN))),
-    Kind("directory name of marks", SAN, in_subject_alternative(texts(MARKS))),
-    Kind("directory name of ligatures", SAN, in_subject_alternative(texts(LIGATURE))),
+    Kind("directory name of marks", SAN, in_subject_alternative(text(MARKS))),
+    Kind("directory name of ligatures", SAN, in_subject_alternative(text(LIGATURE))),
     Kind("issuer alternative names", "551d12", listed(tlv(0x82, b"a"))),
-    Kind("permitted DNS subtrees", SUBTREES, listed(sequence(tlv(0x82, b"a")), wrap=lambda held: sequence(tlv(0xA0, held)))),
-    Kind("excluded directory subtrees", SUBTREES, listed(sequence(ANY_NAME), wrap=lambda held: sequence(tlv(0xA1, held)))),
-    Kind("subtree of ligatures", SUBTREES, lambda size: sequence(tlv(0xA0, sequence(tlv(0xA4, texts(LIGATURE)(size)))))),
-    Kind("address subtrees", SUBTREES, listed(sequence(tlv(0x87, b"\1\2\3\4\xff\xff\xff\xff")), wrap=lambda held: sequence(tlv(0xA0, held)))),
+    Kind("permitted DNS subtrees", SUBTREES, listed(sequence(tlv(0x82, b"a")), wrap=subtrees)),
+    Kind("directory subtrees", SUBTREES, listed(sequence(ANY_NAME), wrap=lambda held: sequence(tlv(0xA1, held)))),
+    Kind("subtree of ligatures", SUBTREES, lambda size: subtrees(sequence(tlv(0xA4, text(LIGATURE)(size))))),
+    Kind("address subtrees", SUBTREES, listed(sequence(tlv(0x87, b"\1\2\3\4\xff\xff\xff\xff")), wrap=subtrees)),
     Kind("distribution points", POINTS, listed(sequence(tlv(0xA0, tlv(0xA0, URI))))),
-    Kind("distribution points with reasons", POINTS, listed(sequence(tlv(0xA0, tlv(0xA0, URI)), b"\x81\2\1\x7e"))),
-    Kind("names of a distribution point", POINTS, listed(URI, wrap=lambda held: sequence(sequence(tlv(0xA0, tlv(0xA0, held)))))),
-    Kind("directory names of a distribution point", POINTS, listed(ANY_NAME, wrap=lambda held: sequence(sequence(tlv(0xA0, tlv(0xA0, held)))))),
-    Kind("issuers of a distribution point", POINTS, listed(ANY_NAME, wrap=lambda held: sequence(sequence(tlv(0xA2, held))))),
-    Kind("relative name of a distribution point", POINTS, listed(sequence(CN, tlv(0x0C, b"a")), wrap=lambda held: sequence(sequence(tlv(0xA0, tlv(0xA1, held)))))),
-    Kind("points of fresher CRLs", FRESHEST, listed(sequence(tlv(0xA0, tlv(0xA0, URI)), b"\x81\2\1\x7e"))),
+    Kind("distribution points with reasons", POINTS, listed(sequence(tlv(0xA0, tlv(0xA0, URI)), REASONS))),
+    Kind("names of a distribution point", POINTS, listed(URI, wrap=point)),
+    Kind("directory names of a distribution point", POINTS, listed(ANY_NAME, wrap=point)),
+    Kind("issuers of a distribution point", POINTS,
+         listed(ANY_NAME, wrap=lambda held: sequence(sequence(tlv(0xA2, held))))),
+    Kind("relative name of a distribution point", POINTS,
+         listed(ATTRIBUTE, wrap=lambda held: sequence(sequence(tlv(0xA0, tlv(0xA1, held)))))),
+    Kind("points of fresher CRLs", FRESHEST, listed(sequence(tlv(0xA0, tlv(0xA0, URI)), REASONS))),
     Kind("policies", POLICIES, numbered(lambda arc: sequence(oid(arc)))),
-    Kind("policy qualifiers", POLICIES, listed(sequence(CPS, tlv(0x16, b"a")), wrap=lambda held: sequence(sequence(oid(b"\x2a"), sequence(held))))),
-    Kind("notices beyond ASCII", POLICIES, listed(sequence(NOTICE, sequence(tlv(0x0C, "\u00e4".encode()))), wrap=lambda held: sequence(sequence(oid(b"\x2a"), sequence(held))))),
-    Kind("notice numbers", POLICIES, listed(b"\2\1\1", wrap=lambda held: sequence(sequence(oid(b"\x2a"), sequence(sequence(NOTICE, sequence(sequence(tlv(0x0C, b"a"), sequence(held))))))))),
-    Kind("notice number", POLICIES, lambda size: sequence(sequence(oid(b"\x2a"), sequence(sequence(NOTICE, sequence(sequence(tlv(0x0C, b"a"), sequence(tlv(2, b"\1" * size))))))))),
+    Kind("policy qualifiers", POLICIES, listed(sequence(CPS, tlv(0x16, b"a")), wrap=qualified)),
+    Kind("notices beyond ASCII", POLICIES,
+         listed(sequence(NOTICE, sequence(tlv(0x0C, "\u00e4".encode()))), wrap=qualified)),
+    Kind("notice numbers", POLICIES, listed(b"\2\1\1", wrap=noticed)),
+    Kind("notice number", POLICIES, lambda size: noticed(tlv(2, b"\1" * size))),
     Kind("policy mappings", "551d21", numbered(lambda arc: sequence(oid(arc), oid(b"\x2a")))),
-    Kind("policy mappings of long identifiers", "551d21", numbered(lambda arc: sequence(oid(arc), oid(b"\x2a" + b"\xff" * 59 + arc[1:])))),
+    Kind("policy mappings of long identifiers", "551d21",
+         numbered(lambda arc: sequence(oid(arc), oid(b"\x2a" + b"\xff" * 59 + arc[1:])))),
     Kind("policy constraint", "551d24", lambda size: sequence(tlv(0x80, b"\1" * size))),
     Kind("path length", "551d13", lambda size: sequence(b"\1\1\xff", tlv(2, b"\1" * size))),
     Kind("inhibited policy", "551d36", lambda size: tlv(2, b"\1" * size)),
     Kind("key usage", "551d0f", lambda size: tlv(3, b"\0", b"\xff" * size)),
     Kind("purposes", "551d25", numbered(oid)),
     Kind("key identifier", "551d0e", lambda size: tlv(4, b"x" * size)),
-    Kind("names of the authority's issuer", "551d23", listed(tlv(0x82, b"a"), wrap=lambda held: sequence(tlv(0xA1, held), b"\x82\1\1"))),
-    Kind("serial number of the authority", "551d23", lambda size: sequence(tlv(0xA1, ANY_NAME), tlv(0x82, b"\1" * size))),
+    Kind("names of the authority's issuer", "551d23",
+         listed(tlv(0x82, b"a"), wrap=lambda held: sequence(tlv(0xA1, held), b"\x82\1\1"))),
+    Kind("serial number of the authority", "551d23",
+         lambda size: sequence(tlv(0xA1, ANY_NAME), tlv(0x82, b"\1" * size))),
     Kind("access descriptions", "2b06010505070101", listed(sequence(oid(b"\x2a"), tlv(0x82, b"")))),
-    Kind("access descriptions of directory names", "2b0601050507010b", listed(sequence(oid(b"\x2a"), tlv(0xA4, b"\x30\0")))),
+    Kind("access descriptions of directory names", "2b0601050507010b",
+         listed(sequence(oid(b"\x2a"), tlv(0xA4, b"\x30\0")))),
     Kind("TLS features", "2b06010505070118", listed(b"\2\1\5")),
-    Kind("signed timestamps", "2b06010401d679020402", lambda size: tlv(4, len(stamps(size)).to_bytes(2, "big"), stamps(size))),
-    Kind("admissions", "2b2408030 3".replace(" ", ""), listed(sequence(sequence(sequence(sequence(tlv(0x0C, b"a"))))))),
+    Kind("signed timestamps", "2b06010401d679020402",
+         lambda size: tlv(4, len(stamps(size)).to_bytes(2, "big"), stamps(size))),
+    Kind("admissions", "2b24080303", listed(sequence(sequence(sequence(sequence(tlv(0x0C, b"a"))))))),
 )  # fmt: skip
 
 
