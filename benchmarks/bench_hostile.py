@@ -31,7 +31,7 @@ from authz.errors import Refused
 from authz.pki import Budget, Certificate, Crl, CrlStore, TrustStore, ValidationPolicy, verify_path
 from authz.pki.algorithms import verify_signature
 
-ROUNDS = 3
+ROUNDS = 5
 RETRIES = 3
 """Times that a kind is measured anew which was above its bound: a machine that is busy is not one that is slow."""
 

@@ -204,8 +204,7 @@ def proofs_below(
     ):
         return None
     try:
-        budget.take_certificates(path.taken, len(leaf.der) + path.octets)
-        budget.take_reading(path.weight)
+        budget.take_certificates(path.taken, len(leaf.der) + path.octets, path.weight)
         if leaf.below is path:
             check_dates(leaf, at)
         else:

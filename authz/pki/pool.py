@@ -45,7 +45,7 @@ class Pool:
 
     def _take(self, one: Certificate, budget: Budget) -> None:
         self.weight += one.weight
-        budget.take_reading(self.weight)
+        budget.take_certificates(self.taken, self.octets, self.weight)
         self._by_subject.setdefault(one.subject, []).append((one, None))
 
     def named(self, subject: Name) -> Sequence[Candidate]:
