@@ -1,10 +1,10 @@
-# make run: the main job, everything set up on the way. make test, lint, bench, fuzz: what they say.
+# make run: the main job, everything set up on the way. make test, lint, bench, hostile, fuzz: what they say.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help run test coverage lint format bench fuzz lock clean
+.PHONY: help run test coverage lint format bench hostile fuzz lock clean
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -38,6 +38,9 @@ format: $(INSTALLED) ## let ruff write the layout
 
 bench: $(INSTALLED) ## what a check costs, as ratios measured inside one run
 	for each in benchmarks/bench_*.py; do $(BIN)/python $$each || exit 1; done
+
+hostile: $(INSTALLED) ## that no certificate which a stranger makes costs more than its bound
+	$(BIN)/python -W ignore::UserWarning benchmarks/bench_hostile.py
 
 fuzz: $(INSTALLED) ## the mutation and differential tests at length
 	FUZZ=100 $(BIN)/python -m pytest -m fuzz $(PYTEST)

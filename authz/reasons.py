@@ -261,7 +261,8 @@ class Reason(StrEnum):
         "certificate_malformed",
         Gate.CERTIFICATE,
         403,
-        "A certificate is not well-formed DER X.509.",
+        "A certificate is not well-formed DER X.509, or holds more names or extensions than are read; "
+        "docs/validation.md has the bounds.",
     )
     TOO_MANY_CERTIFICATES = (
         "too_many_certificates",

@@ -23,7 +23,7 @@ def field_of(der: bytes) -> bytes:
 def said(der: bytes) -> Said | None:
     """What the library reads; None where it refuses."""
     try:
-        found = read_extensions(x509.load_der_x509_certificate(der), der)
+        found = read_extensions(x509.load_der_x509_certificate(der), field_of(der))
     except (Refused, ValueError):
         return None
     return _shared(found)
@@ -51,7 +51,7 @@ def compare(ders: Iterable[bytes]) -> int:
     for der in ders:
         try:
             some: dict[bytes, Extensions] = {}
-            learn(field_of(der), read_extensions(x509.load_der_x509_certificate(der), der), None, some)
+            learn(field_of(der), read_extensions(x509.load_der_x509_certificate(der), field_of(der)), None, some)
             known.update(some)
         except (Refused, ValueError):
             continue

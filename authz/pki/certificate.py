@@ -12,7 +12,7 @@ from authz.errors import Refused
 from authz.pki import der as asn1
 from authz.pki.algorithms import Key, Signed, read_key
 from authz.pki.distribution_point import Points, points_of
-from authz.pki.extensions import PARSE_ERRORS, Extensions, read_extensions
+from authz.pki.extensions import PARSE_ERRORS, Extensions, check_counts, counted, read_extensions
 from authz.pki.general_names import Comparable, comparable_names, names_of
 from authz.pki.known_extensions import learn, recalled
 from authz.pki.names import Name
@@ -53,8 +53,8 @@ class _late(Generic[T]):  # noqa: N801 - stands where @cached_property would
 class Layout(NamedTuple):
     """Raw DER: the to-be-signed part, the content of the serial number, the names, the SubjectPublicKeyInfo.
 
-    Then what stands behind it in a certificate of version 3, the extensions as a rule, and the signature's unused
-    bits, of which there should be none.
+    Then what stands behind it, the extensions as a rule, once for version 3 alone and once for any, and the
+    signature's unused bits, of which there should be none.
     """
 
     tbs: bytes
@@ -63,6 +63,7 @@ class Layout(NamedTuple):
     subject: bytes
     key: bytes
     extensions: bytes
+    behind: bytes
     unused_bits: int
 
 
@@ -145,6 +146,7 @@ class Certificate:
         """Let go of what takes several times the room of what was read from it, and can be made anew."""
         self._parsed = None
         _drop(self, "_layout")
+        _drop(self, "_counted")
         _drop(self, "signed")
 
     @_late
@@ -163,12 +165,26 @@ class Certificate:
         """All extensions, as plain values."""
         known = self._issuers.get(self._layout.issuer)
         found = None if known is None else recalled(self._layout.extensions, known.extensions)
-        return read_extensions(self.x509, self.der) if found is None else found
+        return self._read_extensions() if found is None else found
 
     @_late
     def own_extensions(self) -> Extensions:
         """The same with what no other certificate shares: its key identifier and alternative names."""
-        return read_extensions(self.x509, self.der) if self.extensions.recalled else self.extensions
+        return self._read_extensions() if self.extensions.recalled else self.extensions
+
+    def _read_extensions(self) -> Extensions:
+        check_counts(self._counted)  # before the library makes objects of them
+        return read_extensions(self.x509, self._layout.behind)
+
+    @_late
+    def _counted(self) -> dict[bytes, int]:
+        return counted(self._layout.behind)
+
+    @_late
+    def weight(self) -> int:
+        """What reading its extensions and names costs, in elements of extensions; four bytes of a name are one."""
+        layout = self._layout
+        return sum(self._counted.values()) + (len(layout.issuer) + len(layout.subject)) // 4
 
     @property
     def subject_key_id(self) -> bytes | None:
@@ -321,5 +337,6 @@ def _layout(data: bytes) -> Layout:
         data[subject:key],
         data[key:rest],
         data[rest:end] if v3 else b"",
+        data[rest:end],
         asn1.unused_bits(data, signature),
     )

@@ -5,6 +5,7 @@ Definite lengths in their shortest form, tags of one byte, nothing left over. An
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ UTC_TIME = 0x17
 GENERALIZED_TIME = 0x18
 SEQUENCE = 0x30
 SET = 0x31
+EXTENSIONS = 0xA3  # of a certificate (RFC 5280 section 4.1)
+IP_ADDRESS = 0x87  # of a GeneralName (section 4.2.1.6)
+CONSTRUCTED = 0x20
 
 MAX_OID = 63
 """Octets of an object identifier's content: the limit of the library's own parser; reading one costs the square."""
@@ -118,20 +122,51 @@ def signed_part(data: bytes) -> tuple[int, int, int]:
     return start, tbs_start, tbs_end
 
 
-def extension(data: bytes, wanted: str) -> bytes:
-    """The content of a certificate's extension `wanted` (dotted), as it stands in the DER of the certificate.
+Extension = tuple[bytes, bool, int, int]
+"""(content of the OID, critical, start of the value, end of the value), as offsets into the field."""
 
-    For what the library reads past. Raises `ValueError` when there is no such extension.
+
+def extensions(field: bytes) -> Iterator[Extension]:
+    """The extensions of a certificate (RFC 5280 section 4.1), none of them read.
+
+    `field` is all that stands behind the key of a certificate that a strict parser has accepted: unique identifiers,
+    where there are any, and the extensions.
     """
-    _, start, end = signed_part(data)
-    for tag, outer_start, outer_end in elements(data, start, end):
-        if tag != 0xA3:  # extensions [3] (RFC 5280 section 4.1)
-            continue
-        for _, one_start, one_end in elements(data, *only(data, SEQUENCE, outer_start, outer_end)):
-            fields = list(elements(data, one_start, one_end))
-            if oid(data[fields[0][1] : fields[0][2]]) == wanted:
-                return data[fields[-1][1] : fields[-1][2]]
-    raise ValueError(f"no extension {wanted}")
+    at, end = 0, len(field)
+    while at < end and field[at] != EXTENSIONS:
+        at = after(field, at)
+    if at < end:
+        at = content(field, content(field, at))
+    while at < end:
+        oid, stop = content(field, at), after(field, at)
+        critical = value = after(field, oid)
+        if field[critical] == BOOLEAN:
+            value = after(field, critical)
+        yield field[content(field, oid) : critical], critical != value, content(field, value), stop
+        at = stop
+
+
+def count(data: bytes, at: int, end: int, most: int) -> int:
+    """How many elements lie from `at` to `end`, at every depth; counting ends above `most`.
+
+    An IP address counts six times, which is what the library takes for one. What is no DER is not looked into:
+    the library reads no further either.
+    """
+    found, inside = 0, [(at, end)]
+    while inside:
+        at, end = inside.pop()
+        while at + 1 < end and found <= most:
+            tag, length = data[at], data[at + 1]
+            at += 2
+            if length >= 0x80:
+                start = at
+                at += length & 0x7F
+                length = int.from_bytes(data[start : min(at, end)], "big")
+            found += 6 if tag == IP_ADDRESS else 1
+            if tag & CONSTRUCTED:
+                inside.append((at, min(at + length, end)))
+            at += length
+    return found
 
 
 def tlv(tag: int, *parts: bytes) -> bytes:
@@ -151,19 +186,23 @@ def integer(content: bytes) -> int:
     return int.from_bytes(content, "big", signed=True)
 
 
+def is_oid(content: bytes) -> bool:
+    """Whether the content of an OBJECT IDENTIFIER ends, and is in the shortest form (X.690 section 8.19)."""
+    return len(content) <= MAX_OID and _ARCS.fullmatch(content) is not None
+
+
+_ARCS = re.compile(rb"(?:(?!\x80)[\x80-\xff]*+[\x00-\x7f])++")
+
+
 def oid(content: bytes) -> str:
     """The dotted form of an OBJECT IDENTIFIER's content (X.690 section 8.19)."""
-    if not 1 <= len(content) <= MAX_OID or content[-1] & 0x80:
-        raise ValueError("DER: an object identifier that does not end, or is too long")
+    if not is_oid(content):
+        raise ValueError("DER: an object identifier that does not end, is too long or not the shortest")
     arcs: list[int] = []
     value = 0
-    fresh = True
     for octet in content:
-        if fresh and octet == 0x80:
-            raise ValueError("DER: an object identifier that is not the shortest")
         value = value << 7 | octet & 0x7F
-        fresh = not octet & 0x80
-        if fresh:
+        if not octet & 0x80:
             arcs.append(value)
             value = 0
     first = min(arcs[0] // 40, 2)

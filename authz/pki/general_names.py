@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 # RFC 1034 section 3.5, with the underscore that is seen in the field. \Z: a $ would let a line feed through.
-_LABELS: Final = r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}"
-_HOST: Final = re.compile(rf"{_LABELS}\.?\Z")
+# Possessive, as nothing after a label can begin with its letters: what does not match is given up at once.
+_LABELS: Final = r"[A-Za-z0-9_-]{1,63}+(?:\.[A-Za-z0-9_-]{1,63}+)*+"
 _DNS_NAME: Final = re.compile(rf"(?:\*\.)?{_LABELS}\.?\Z")
 _SUBTREE: Final = re.compile(rf"(?:\.?{_LABELS}\.?)?\Z")
 # RFC 5321 section 4.1.2, without quoted local parts, which can be written in several ways.

@@ -52,12 +52,13 @@ class IssuerPath:
     """The certificates above a leaf, its issuer first, the anchor's own last.
 
     `begins` and `ends` bound the validity of them all. `unconstrained` is whether they leave names and
-    policies of the leaf alone. `taken` and `octets` are what of the bag counts against a budget. `between` is
-    that of a whole path, once somebody asked for it.
+    policies of the leaf alone. `taken`, `octets` and `weight` are what of the bag counts against a budget. `between`
+    is that of a whole path, once somebody asked for it.
     """
 
     __slots__ = (
-        "anchor", "begins", "between", "certificates", "ends", "names", "octets", "policy", "taken", "unconstrained",
+        "anchor", "begins", "between", "certificates", "ends", "names", "octets", "policy", "taken",
+        "unconstrained", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -67,12 +68,14 @@ class IssuerPath:
         policy: ValidationPolicy,
         taken: int,
         octets: int,
+        weight: int = 0,
     ) -> None:
         self.certificates = certificates
         self.anchor = anchor
         self.policy = policy
         self.taken = taken
         self.octets = octets
+        self.weight = weight
         self.between: tuple[Origin, ...] | None = None
         self.names = frozenset(one.subject for one in certificates)
         self.begins = max(one.not_before for one in certificates)
@@ -201,7 +204,7 @@ def proofs_below(
     ):
         return None
     try:
-        budget.take_certificates(path.taken, len(leaf.der) + path.octets)
+        budget.take_certificates(path.taken, len(leaf.der) + path.octets, path.weight)
         if leaf.below is path:
             check_dates(leaf, at)
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from authz.pki import der
-from authz.pki.extensions import Extensions
+from authz.pki.extensions import MAX_ELEMENTS, Extensions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +26,8 @@ _PLAIN_NAMES: Final = frozenset({0x81, 0x82, 0x86})
 MAX_LISTS: Final = 16
 """Lists remembered for one issuer: as many kinds of certificates as a CA has profiles."""
 
-MAX_OCTETS: Final = 2_048
-"""Octets of a field that is recalled: four times what those in use have."""
+MAX_OCTETS: Final = 2 * MAX_ELEMENTS
+"""Octets of a field that is recalled: twice what those in use have, and too few for more elements than are read."""
 
 
 def shared_part(field: bytes) -> bytes | None:

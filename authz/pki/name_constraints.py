@@ -7,6 +7,7 @@ that kind appears.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
@@ -20,14 +21,30 @@ if TYPE_CHECKING:
 Subtrees = tuple[Comparable, ...]
 
 
+class _Base:
+    """A subtree, read once when the first name of its kind is met."""
+
+    def __init__(self, stated: Comparable) -> None:
+        self.kind = stated.kind
+        self._stated = stated
+
+    @cached_property
+    def value(self) -> object:
+        """What `Kind.permits` and `Kind.excludes` take. Raises `Refused` (name_constraint_unsupported)."""
+        try:
+            return KINDS[self.kind[0]].subtree(self._stated.value)
+        except ValueError as error:
+            raise Refused(Reason.NAME_CONSTRAINT_UNSUPPORTED, f"a subtree: {error}") from error
+
+
 class NameConstraints:
     """The constraints gathered so far on one path (the state variables of RFC 5280 section 6.1.2 (b) and (c))."""
 
     __slots__ = ("_excluded", "_permitted")
 
     def __init__(self) -> None:
-        self._permitted: list[Subtrees] = []
-        self._excluded: Subtrees = ()
+        self._permitted: list[list[_Base]] = []
+        self._excluded: list[_Base] = []
 
     @property
     def any(self) -> bool:
@@ -37,8 +54,8 @@ class NameConstraints:
     def add(self, permitted: Subtrees, excluded: Subtrees) -> None:
         """Take the constraints of one more CA (RFC 5280 section 6.1.4 (g)): permitted intersect, excluded unite."""
         if permitted:
-            self._permitted.append(permitted)
-        self._excluded += excluded
+            self._permitted.append(list(map(_Base, permitted)))
+        self._excluded += map(_Base, excluded)
 
     def check(self, certificate: Certificate, budget: Budget) -> None:
         """Check subject and every alternative name of `certificate` (RFC 5280 section 6.1.3 (b) and (c)).
@@ -67,10 +84,10 @@ class NameConstraints:
         if kind is None:
             raise Refused(Reason.NAME_CONSTRAINT_UNSUPPORTED, f"names of the kind {name.kind[0].__name__}")
         value = _name(kind, name)
-        if any(kind.excludes(value, _subtree(kind, base)) for base in excluded):
+        if any(kind.excludes(value, base.value) for base in excluded):
             raise Refused(Reason.NAME_CONSTRAINT_VIOLATED, f"{name.text} is excluded")
         for bases in permitted:
-            if not any([kind.permits(value, _subtree(kind, base)) for base in bases]):  # noqa: C419 - all must be readable
+            if not any([kind.permits(value, base.value) for base in bases]):  # noqa: C419 - all must be readable
                 raise Refused(Reason.NAME_CONSTRAINT_VIOLATED, f"{name.text} is not permitted")
 
 
@@ -79,10 +96,3 @@ def _name(kind: Kind, name: Comparable) -> object:
         return kind.name(name.value)
     except ValueError as error:
         raise Refused(Reason.NAME_CONSTRAINT_VIOLATED, f"a name under constraints: {error}") from error
-
-
-def _subtree(kind: Kind, base: Comparable) -> object:
-    try:
-        return kind.subtree(base.value)
-    except ValueError as error:
-        raise Refused(Reason.NAME_CONSTRAINT_UNSUPPORTED, f"a subtree: {error}") from error

@@ -7,6 +7,7 @@ kind, and types that differ, are compared as they stand. The attributes of an RD
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 import unicodedata
@@ -68,18 +69,62 @@ def _spaces_and_nothing() -> dict[int, str | None]:
     return {**dict.fromkeys(nothing), **dict.fromkeys(spaces, " ")}
 
 
-_MAPPED: Final = _spaces_and_nothing()
+MAX_MARKS: Final = 30
+"""Non-starters in a row that are normalized (UAX #15 section 13, Stream-Safe); CPython sorts them in their square."""
+
+# Where the blocks are whose characters decompose into marks or into many letters; no others have any.
+_BLOCKS: Final = ((0xA0, 0x3400), (0xA600, 0xAC00), (0xF900, 0x12000), (0x16000, 0x17000), (0x1B000, 0x20000))
+_MARK: Final = "\u0301"
+
+
+def _decompositions() -> dict[int, str]:
+    """What every character decomposes into that is a mark, contains one, or becomes more than four characters."""
+    found = {}
+    for code in itertools.chain.from_iterable(itertools.starmap(range, _BLOCKS)):
+        whole = unicodedata.normalize("NFKD", chr(code))
+        if len(whole) > 4 or any(map(unicodedata.combining, whole)):
+            found[code] = whole
+    return found
+
+
+MAX_GROWTH: Final = 64
+"""Letters that a value gains by characters that stand for more than four: U+FDFA alone, for 18, may be there thrice."""
+
+_DECOMPOSED: Final = _decompositions()
+_DELETED_AND_SPACES: Final = _spaces_and_nothing()
+_SHAPES: Final = _DELETED_AND_SPACES | {
+    code: "".join([_MARK if unicodedata.combining(one) else "x" for one in whole])
+    for code, whole in _DECOMPOSED.items()
+}
+_MAPPED: Final = _DELETED_AND_SPACES | {
+    code: unicodedata.normalize("NFKC", whole) for code, whole in _DECOMPOSED.items() if len(whole) > 4
+}
 
 
 def prepare(text: str) -> str:
     """A character string as it is compared (RFC 4518 section 2): mapped, folded, NFKC, white space squeezed.
 
-    Mapped once: folding and NFKC make nothing that would be mapped.
+    Mapped once: folding and NFKC make nothing that would be mapped. Takes time linear in `text`. Raises `ValueError`
+    for more than `MAX_MARKS` non-starters in a row, mapped and decomposed (folding makes none of what is none, so that
+    they are no more then), and for one that gains more than `MAX_GROWTH` letters.
     """
     if text.isascii() and text.isprintable():
         return " ".join(text.lower().split())
-    folded = unicodedata.normalize("NFKC", text.translate(_MAPPED)).casefold()
+    if _MARK * (MAX_MARKS + 1) in text.translate(_SHAPES):
+        raise ValueError(f"more than {MAX_MARKS} combining marks in a row")
+    mapped = text.translate(_MAPPED)
+    if len(mapped) > len(text) + MAX_GROWTH:
+        raise ValueError(f"more than {MAX_GROWTH} letters are gained by normalizing")
+    folded = unicodedata.normalize("NFKC", mapped).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+MAX_NAME: Final = 2_048
+"""Bytes of a name that is read: the longest in 300 real certificates has 607, and all attributes of RFC 5280
+appendix A.1 at their upper bounds have 900 characters."""
+
+MAX_PARTS: Final = 64
+"""RDNs of a name, and attributes of an RDN: RFC 5280 asks for sixteen types, and a deep directory has twenty RDNs."""
 
 
 class Name(bytes):
@@ -97,7 +142,12 @@ class Name(bytes):
 
     @classmethod
     def read(cls, data: bytes) -> Self:
-        """The name that `data` is, in DER that a strict parser has accepted. Raises `ValueError` likewise."""
+        """The name that `data` is, in DER that a strict parser has accepted.
+
+        Raises `ValueError` likewise, and for one that is larger than is read.
+        """
+        if len(data) > MAX_NAME:
+            raise ValueError(f"a name of {len(data)} bytes, {MAX_NAME} are the limit")
         return cls._of(_elements(data))
 
     @classmethod
@@ -149,6 +199,8 @@ def _elements(data: bytes) -> list[bytes]:
         stop = der.after(data, at)
         found.append(data[at:stop])
         at = stop
+    if len(found) > MAX_PARTS:
+        raise ValueError(f"{len(found)} parts in a name, {MAX_PARTS} are the limit")
     return found
 
 

@@ -218,7 +218,8 @@ class _Search:
         paths = self.trust.issuer_paths
         path = paths.get(key)
         if path is None or path.policy is not self.policy:
-            path = IssuerPath(certificates[1:], anchor, self.policy, self.pool.taken, self.pool.octets)
+            pool = self.pool
+            path = IssuerPath(certificates[1:], anchor, self.policy, pool.taken, pool.octets, pool.weight)
             if not paths.learn(key, path):
                 return
         checker = self.revocation

@@ -108,10 +108,8 @@ class _PolicyState:
     def _prepare_next(self, certificate: Certificate) -> None:
         """6.1.4 (a), (b) and (h) to (j)."""
         found = certificate.extensions
-        if any(ANY_POLICY in pair for pair in found.mappings):
-            raise _refusal("anyPolicy is mapped", certificate)
-        if found.mappings:
-            self._map(found.mappings)
+        if found.mapped:
+            self._map(certificate)
         if not certificate.self_issued:
             self.explicit_policy = max(0, self.explicit_policy - 1)
             self.policy_mapping = max(0, self.policy_mapping - 1)
@@ -120,10 +118,13 @@ class _PolicyState:
         self.policy_mapping = _lower(self.policy_mapping, found.inhibit_policy_mapping)
         self.inhibit_any = _lower(self.inhibit_any, found.inhibit_any_policy)
 
-    def _map(self, mappings: tuple[tuple[str, str], ...]) -> None:
-        """6.1.4 (b): what an issuer's policy is called below."""
+    def _map(self, certificate: Certificate) -> None:
+        """6.1.4 (a) and (b): what an issuer's policy is called below."""
         level = self.levels[-1]
-        self.budget.spend_policy_nodes(len(mappings))
+        self.budget.spend_policy_nodes(len(certificate.extensions.mapped))
+        mappings = certificate.extensions.mappings
+        if any(ANY_POLICY in pair for pair in mappings):
+            raise _refusal("anyPolicy is mapped", certificate)
         targets: dict[str, set[str]] = {}
         for issuer_domain, subject_domain in mappings:
             targets.setdefault(issuer_domain, set()).add(subject_domain)

@@ -9,12 +9,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pki_factory import Authority, Minted, new_key, san
-from pki_handmade import handmade, raw_name, sequence, tlv, with_unused_bit
+from pki_handmade import extensions_of, handmade, raw_name, sequence, tlv, with_unused_bit
 from pki_outcome import parsed
 
 from authz.errors import Refused
 from authz.pki.algorithms import verify_signature
 from authz.pki.certificate import Certificate, KnownIssuer
+from authz.pki.extensions import MAX_ELEMENTS
 from authz.reasons import Reason
 
 ROOT = Authority.root()
@@ -276,3 +277,29 @@ def test_certificate_lets_go_of_what_it_can_make_anew() -> None:
         certificate.let_go()
         assert not vars(certificate).keys() & {"_layout", "signed"}
         assert (certificate.signed.tbs, certificate.serial) == read
+
+
+CA_FLAG = (b"\x55\x1d\x13", True, bytes.fromhex("30030101ff"))
+MANY_NAMES = sequence(tlv(0x82, b"a") * (MAX_ELEMENTS + 1))
+
+
+@pytest.mark.parametrize("version", ["a003020102", ""])
+def test_extensions_are_counted_before_the_library_reads_them(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In any version, and behind unique identifiers."""
+    monkeypatch.setattr("authz.pki.certificate.read_extensions", None)
+    extensions = extensions_of(CA_FLAG, (b"\x55\x1d\x11", False, MANY_NAMES))
+    behind = b"\x81\x02\x00\x01" + extensions if version else extensions
+    given = {"issuer": NAME, "subject": NAME, "version": bytes.fromhex(version)}
+    with pytest.raises(Refused, match="too many subject alternative names") as caught:
+        Certificate.parse(handmade(KEY, **given, extensions=behind)).extensions  # type: ignore[arg-type]  # noqa: B018
+    assert caught.value.reason is Reason.CERTIFICATE_MALFORMED
+
+
+def test_weight_is_that_of_extensions_and_names() -> None:
+    """Elements, of which each extension has three of its own, and a fourth of the bytes of both names."""
+    bare = Certificate.parse(handmade(KEY, issuer=NAME, subject=raw_name(b"x" * 83)))
+    assert bare.weight == (len(NAME) + len(raw_name(b"x" * 83))) // 4
+    flagged = Certificate.parse(handmade(KEY, issuer=NAME, subject=NAME, extensions=extensions_of(CA_FLAG)))
+    assert flagged.weight == 5 + len(NAME) // 2
+    flagged.let_go()
+    assert flagged.weight == 5 + len(NAME) // 2

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pki_factory import Authority, tlv
 
-from authz.pki import der
+from authz.pki import Certificate, der
 
 CA = Authority.root()
 LEAF = CA.leaf()
@@ -151,17 +151,59 @@ def test_oid_not_in_der_refuses(content: str) -> None:
         der.oid(bytes.fromhex(content))
 
 
-def test_extension_of_a_certificate_is_cut_out_raw() -> None:
-    """Its content is found by the dotted identifier, critical or not."""
-    assert der.extension(LEAF.der, "2.5.29.37") == bytes.fromhex("300a06082b06010505070302")
-    assert der.extension(LEAF.der, "2.5.29.15") == bytes.fromhex("03020780")
+def field_of(certificate: bytes) -> bytes:
+    """What stands behind the key."""
+    return Certificate.parse(certificate)._layout.extensions
 
 
-@pytest.mark.parametrize("without", [[], [x509.ExtensionType]])
-def test_extension_that_is_missing_refuses(without: list[type[x509.ExtensionType]]) -> None:
-    """A certificate without it, or without any, is told apart from one with an empty one."""
-    with pytest.raises(ValueError, match="no extension"):
-        der.extension(CA.leaf(without=without).der, "2.5.29.30")
+def test_extensions_are_found_raw() -> None:
+    """Each with its identifier, whether it is critical, and where its value is: as the library has them."""
+    field = field_of(LEAF.der)
+    found = [(one, critical, field[start:end]) for one, critical, start, end in der.extensions(field)]
+    expected = [(one.oid.dotted_string, one.critical, one.value.public_bytes()) for one in LEAF.certificate.extensions]
+    assert [(der.oid(one), *rest) for one, *rest in found] == expected
+
+
+@pytest.mark.parametrize("field", [b"", b"\x81\x02\x00\xff", b"\xa3\x02\x30\x00"])
+def test_certificate_without_extensions_has_none(field: bytes) -> None:
+    """None behind the key, unique identifiers alone, or an empty list."""
+    assert list(der.extensions(field)) == []
+
+
+def test_unique_identifiers_come_before_extensions() -> None:
+    """RFC 5280 section 4.1.2.8."""
+    field = field_of(LEAF.der)
+    assert [one[:2] for one in der.extensions(b"\x81\x02\x00\xa3" + field)] == [
+        one[:2] for one in der.extensions(field)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [
+        (b"", 0),
+        (tlv(0x82, b"a") * 3, 3),
+        (tlv(0x30, tlv(0x30, tlv(0x30, b""))), 3),
+        (tlv(0x30, tlv(0x04, b"0\0" * 9)), 2),
+        (tlv(0x30, b"\x30\x7f" + tlv(0x82, b"a")) + tlv(0x82, b"a"), 4),
+        (tlv(0x87, b"\1\2\3\4") * 2, 12),
+        (tlv(0xA0, b"\4\x7f") + tlv(0x82, b"a") * 5, 7),
+        (b"\x30\x84\xff\xff\xff\xff" + tlv(0x82, b"a") * 5, 6),
+        (b"\x82\x84\xff\xff", 1),
+        (b"\x30\x80\0\0", 2),
+        (b"\x30", 0),
+    ],
+)
+def test_elements_are_counted_at_every_depth(data: bytes, count: int) -> None:
+    """What is no DER hides nothing that stands behind it, and its content ends where its parent does."""
+    assert der.count(data, 0, len(data), 1_000) == count
+
+
+@given(st.binary(max_size=200))
+def test_counting_ends(data: bytes) -> None:
+    """On anything, and never above half the bytes, an address apart."""
+    assert der.count(data, 0, len(data), 1_000) <= 6 * len(data) // 2
+    assert der.count(data, 0, len(data), 3) <= 9
 
 
 @given(st.one_of(st.binary(max_size=300), st.integers(0x80, 0x20000).map(bytes)), st.binary(max_size=3))

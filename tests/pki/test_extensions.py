@@ -11,7 +11,7 @@ from pki_outcome import parsed
 
 from authz.errors import Refused
 from authz.pki.certificate import Certificate
-from authz.pki.extensions import Extensions
+from authz.pki.extensions import MAX_ELEMENTS, Extensions, check_counts, counted
 from authz.reasons import Reason
 
 ROOT = Authority.root()
@@ -179,4 +179,80 @@ def test_extensions_in_version_1_are_malformed() -> None:
     odd = handmade(ROOT.key, issuer=raw_name(b"Root"), subject=raw_name(b"CA"), extensions=ca, version=b"")  # type: ignore[arg-type]
     with pytest.raises(Refused) as caught:
         Certificate.parse(odd).extensions  # noqa: B018 - read on first use
+    assert caught.value.reason is Reason.CERTIFICATE_MALFORMED
+
+
+def field(*extensions: tuple[str, bytes]) -> bytes:
+    """An extensions field of these, by the content of their OIDs in hex."""
+    return extensions_of(*[(bytes.fromhex(oid), False, value) for oid, value in extensions])
+
+
+def names(count: int) -> bytes:
+    """So many alternative names."""
+    return sequence(tlv(0x82, b"a") * count)
+
+
+def test_elements_are_counted_by_extension() -> None:
+    """Three an extension, and what is inside; of one that comes twice together."""
+    twice = ("551d11", names(4))
+    assert counted(field(twice, ("551d0f", bytes.fromhex("03020780")), twice)) == {b"U\x1d\x11": 16, b"U\x1d\x0f": 4}
+    assert counted(b"") == {}
+
+
+def test_counting_ends_where_it_is_too_much() -> None:
+    """What is behind is not looked at."""
+    found = counted(field(("551d11", names(9_000)), ("551d0f", bytes.fromhex("03020780"))))
+    assert list(found) == [b"U\x1d\x11"]
+    assert sum(found.values()) < MAX_ELEMENTS + 10
+
+
+@pytest.mark.parametrize(
+    ("oid", "value", "what"),
+    [
+        ("551d11", names(MAX_ELEMENTS), "subject alternative names"),
+        ("551d11", sequence(tlv(0x87, b"\1\2\3\4") * 84), "subject alternative names"),
+        ("551d11", sequence(tlv(0xA4, raw_name(b"a")) * 84), "subject alternative names"),
+        ("551d12", names(MAX_ELEMENTS), "issuer alternative names"),
+        ("551d1e", sequence(tlv(0xA0, sequence(tlv(0x82, b"a")) * 250)), "subtrees of name constraints"),
+        ("551d1f", sequence(sequence(tlv(0xA0, tlv(0xA0, tlv(0x86, b"a")))) * 125), "CRL distribution points"),
+        ("551d20", sequence(sequence(tlv(0x06, b"\x2a")) * 250), "certificate policies and qualifiers"),
+        ("551d21", sequence(sequence(tlv(0x06, b"\x2a") * 2) * 167), "policy mappings"),
+        ("551d25", sequence(tlv(0x06, b"\x2a") * 500), "extended key usages"),
+        ("2b06010505070101", sequence(sequence(tlv(0x06, b"\x2a"), tlv(0x82, b"")) * 167), "access descriptions"),
+        ("2a03", names(MAX_ELEMENTS), "elements in 1.2.3"),
+    ],
+)
+def test_what_there_is_too_much_of_is_named(oid: str, value: bytes, what: str) -> None:
+    """Beside what is innocent; and one list shorter it passes."""
+    innocent = ("551d0f", bytes.fromhex("03020780"))
+    with pytest.raises(Refused, match=f"too many {what}") as caught:
+        check_counts(counted(field(innocent, (oid, value), innocent)))
+    assert caught.value.reason is Reason.CERTIFICATE_MALFORMED
+
+
+def test_elements_up_to_the_bound_are_read() -> None:
+    """All extensions together."""
+    most = counted(field(("551d11", names(MAX_ELEMENTS - 8)), ("2a03", b"\5\0")))
+    assert sum(most.values()) == MAX_ELEMENTS
+    check_counts(most)
+    with pytest.raises(Refused):
+        check_counts(counted(field(("551d11", names(MAX_ELEMENTS - 7)), ("2a03", b"\5\0"))))
+
+
+def test_extensions_without_elements_are_counted_too() -> None:
+    """Each costs the library something."""
+    many = [(f"2a{number:02x}", b"") for number in range(100)]
+    check_counts(counted(field(*many)))
+    with pytest.raises(Refused, match="too many elements in"):
+        check_counts(counted(field(*many, *many)))
+
+
+def test_mapping_of_a_long_identifier_is_read_when_asked_for() -> None:
+    """And what is no identifier at once."""
+    long = b"\x2a" + b"\xff" * 61 + b"\x7f"
+    found = read(raw("2.5.29.33", sequence(sequence(tlv(6, long), tlv(6, b"\x2a"))).hex()))
+    assert found.mapped == ((long, b"\x2a"),)
+    assert found.mappings[0][1] == "1.2"
+    with pytest.raises(Refused) as caught:
+        read(raw("2.5.29.33", sequence(sequence(tlv(6, b"\x80\1"), tlv(6, b"\x2a"))).hex()))
     assert caught.value.reason is Reason.CERTIFICATE_MALFORMED

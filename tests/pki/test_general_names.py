@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
 from pki_factory import name
 from pki_handmade import tlv
 
-from authz.pki.general_names import KINDS, comparable_names, names_of
+from authz.pki.general_names import (
+    _DNS_NAME,
+    _LABELS,
+    _MAILBOX,
+    _SUBTREE,
+    _URI,
+    KINDS,
+    comparable_names,
+    names_of,
+)
 from authz.pki.names import Name
 
 DNS, MAIL, URI = x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier
@@ -155,3 +167,17 @@ def test_other_names_are_of_the_kind_of_their_type() -> None:
     one, two, three = comparable_names([UPN, other, UPN])
     assert one.kind == three.kind != two.kind
     assert x509.OtherName not in KINDS
+
+
+BACKTRACKING = r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}"
+
+
+@given(
+    st.text("aB0_-.*@:/?#", max_size=20) | st.sampled_from(["a" * 63, "a" * 64, "a." * 70, f"{'a' * 63}.{'b' * 64}"])
+)
+def test_labels_are_matched_as_by_a_pattern_that_tries_every_way(text: str) -> None:
+    """The possessive one gives up at once, and finds the same."""
+    for pattern in (_DNS_NAME, _SUBTREE, _MAILBOX, _URI):
+        slow = re.compile(pattern.pattern.replace(_LABELS, BACKTRACKING))
+        found, expected = pattern.match(text), slow.match(text)
+        assert (found and found.groups()) == (expected and expected.groups())

@@ -13,7 +13,7 @@ from pki_outcome import parsed, reason, refusal
 
 from authz.errors import Refused
 from authz.pki.budget import Budget
-from authz.pki.general_names import comparable_names
+from authz.pki.general_names import KINDS, comparable_names
 from authz.pki.name_constraints import NameConstraints
 from authz.reasons import Reason
 
@@ -170,3 +170,14 @@ def test_names_beyond_the_budget_are_not_even_read() -> None:
         constraints.check(leaf, budget)
     assert caught.value.reason is Reason.BUDGET_EXCEEDED
     assert "constrained_names" not in vars(leaf)
+
+
+def test_subtree_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the number of names that are compared with it."""
+    asked = []
+    kind = KINDS[DNS]._replace(subtree=lambda value: asked.append(value) or value)
+    monkeypatch.setitem(KINDS, DNS, kind)
+    constraints = NameConstraints()
+    constraints.add(comparable_names([DNS("a.test")]), comparable_names([DNS("b.test")]))
+    constraints.check(parsed(named(ROOT, *[f"{number}.a.test" for number in range(9)]))[0], Budget())
+    assert sorted(asked) == ["a.test", "b.test"]

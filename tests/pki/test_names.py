@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
+from contextlib import suppress
+
 import pytest
 from cryptography import x509
 from cryptography.x509.name import _ASN1Type
@@ -13,7 +16,7 @@ from pki_handmade import CN, handmade, raw_name, sequence, tlv
 
 from authz.errors import Refused
 from authz.pki.certificate import Certificate
-from authz.pki.names import _MAPPED, Name, prepare
+from authz.pki.names import _DECOMPOSED, _DELETED_AND_SPACES, MAX_NAME, MAX_PARTS, Name, prepare
 from authz.reasons import Reason
 
 T = _ASN1Type
@@ -66,10 +69,110 @@ def test_prepared_text_is_prepared(text: str) -> None:
     assert prepare(prepare(text)) == prepare(text)
 
 
+def as_defined(text: str) -> str:
+    """RFC 4518 section 2, without regard to what it costs."""
+    mapped = text.translate(_DELETED_AND_SPACES)
+    folded = unicodedata.normalize("NFKC", mapped).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+DECOMPOSED = st.sampled_from([chr(code) for code in _DECOMPOSED])
+DELETED = st.sampled_from([chr(code) for code in _DELETED_AND_SPACES])
+SYLLABLES = st.characters(min_codepoint=0x1100, max_codepoint=0x11FF) | st.characters(
+    min_codepoint=0xAC00, max_codepoint=0xD7A3
+)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]) | DECOMPOSED | DELETED | SYLLABLES, max_size=30))
+def test_text_within_the_bounds_is_prepared_as_defined(text: str) -> None:
+    """The bounds refuse, and change nothing that they let pass."""
+    with suppress(ValueError):
+        assert prepare(text) == as_defined(text)
+
+
+EVERY = [chr(code) for code in range(0x110000)]
+
+
+def marks(text: str) -> list[int]:
+    """How many non-starters stand before, between and behind the starters of a text, decomposed."""
+    shape = ["1" if unicodedata.combining(one) else " " for one in unicodedata.normalize("NFKD", text)]
+    return list(map(len, "".join(shape).split(" ")))
+
+
+def test_every_character_is_prepared_as_defined() -> None:
+    """Of all there are, those included that stand for many."""
+    assert [one for one in EVERY if prepare(one) != as_defined(one)] == []
+
+
+def test_every_character_with_marks_is_known() -> None:
+    """And those that stand for more than four: so that what is not in the table costs nothing to normalize."""
+    found = {one for one in EVERY if any(marks(one)) or len(unicodedata.normalize("NFKD", one)) > 4}
+    assert found == set(map(chr, _DECOMPOSED))
+
+
+def test_no_character_gains_marks_when_folded() -> None:
+    """So that marks counted before are no fewer than those counted after."""
+    folded = [(marks(one), marks(one.casefold())) for one in EVERY if one != one.casefold()]
+    assert all(
+        before[0] >= after[0] and before[-1] >= after[-1] and max(before) >= max(after) for before, after in folded
+    )
+
+
+MARK, TWO_MARKS, STARTER_OF_TWO = "\u0316", "\u0344", "\u0f81"
+
+
+@pytest.mark.parametrize("gone", ["", "\u034f", "\u200d", "\0", "\U000e0020"])
+@pytest.mark.parametrize(
+    ("most", "more"),
+    [
+        (MARK * 30, MARK * 31),
+        (TWO_MARKS * 15, TWO_MARKS * 15 + MARK),
+        (MARK + TWO_MARKS * 14, TWO_MARKS * 16),
+        (STARTER_OF_TWO * 15, STARTER_OF_TWO * 16),
+        ("\u00c4" + MARK * 29, "\u00c4" + MARK * 30),
+        ("\u01d5" + MARK * 28, "\u01d5" + MARK * 29),
+        (MARK * 30 + "a" + MARK * 30, MARK * 30 + "a" + MARK * 31),
+        (MARK * 30 + "\u00a0" + MARK * 30, MARK * 30 + MARK),
+    ],
+)
+def test_marks_in_a_row_are_bounded(most: str, more: str, gone: str) -> None:
+    """UAX #15 section 13: decomposed, and what section 2.2 deletes joins the runs around it."""
+    assert prepare(gone.join(most)) == prepare(most) == as_defined(most)
+    with pytest.raises(ValueError, match="combining marks"):
+        prepare(gone.join(more))
+
+
+def test_growth_is_bounded() -> None:
+    """U+FDFA becomes 18 letters, thrice and no more; what becomes four or fewer may be as often as it likes."""
+    assert len(prepare("\ufdfa" * 3)) == 54
+    with pytest.raises(ValueError, match="gained"):
+        prepare("\ufdfa" * 4)
+    assert prepare("\ufb03" * 500) == "ffi" * 500
+
+
+def test_name_is_bounded_in_bytes() -> None:
+    """And read to the last."""
+    assert Name.read(raw_name(b"x" * (MAX_NAME - 21))).common_names() == ["x" * (MAX_NAME - 21)]
+    assert len(raw_name(b"x" * (MAX_NAME - 21))) == MAX_NAME
+    with pytest.raises(ValueError, match="2048 are the limit"):
+        Name.read(raw_name(b"x" * (MAX_NAME - 20)))
+
+
+def test_parts_of_a_name_are_bounded() -> None:
+    """RDNs, and attributes of one."""
+    attribute = sequence(CN, tlv(0x0C, b"a"))
+    for held in ([tlv(0x31, attribute)], [attribute]):
+        most, more = (sequence(*held * count) for count in (MAX_PARTS, MAX_PARTS + 1))
+        if held == [attribute]:
+            most, more = (sequence(tlv(0x31, one[2 + (one[1] & 0x7F) :])) for one in (most, more))
+        assert Name.read(most)
+        with pytest.raises(ValueError, match="64 are the limit"):
+            Name.read(more)
+
+
 def test_prepared_character_holds_nothing_that_is_mapped() -> None:
     """Of all there are: what becomes a space, or nothing, is gone (RFC 4518 section 2.2), though it is mapped once."""
-    found = {one for code in range(0x110000) if not 0xD800 <= code < 0xE000 for one in prepare(chr(code))}
-    assert found.isdisjoint(map(chr, _MAPPED))
+    assert {part for one in EVERY for part in prepare(one)}.isdisjoint(map(chr, _DELETED_AND_SPACES))
 
 
 @pytest.mark.parametrize(

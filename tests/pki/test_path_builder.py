@@ -332,7 +332,7 @@ def test_140_issuers_of_one_name_end_within_the_budget() -> None:
 
 
 def test_large_keys_cost_what_they_take() -> None:
-    """Four units a signature of 8,192 bits."""
+    """Eight units a signature of 8,192 bits."""
     key = new_key("rsa8192")
     root = Authority.root("Large", key=key)
     issuer, pool = root, []
@@ -341,8 +341,8 @@ def test_large_keys_cost_what_they_take() -> None:
         pool.append(issuer)
     budget = Budget()
     assert reason(issuer.leaf(), *pool, anchors=[root], budget=budget) is None
-    assert Budget().signatures - budget.signatures == 40
-    assert reason(issuer.leaf(), *pool, anchors=[root], budget=Budget(signatures=39)) is R.BUDGET_EXCEEDED
+    assert Budget().signatures - budget.signatures == 80
+    assert reason(issuer.leaf(), *pool, anchors=[root], budget=Budget(signatures=79)) is R.BUDGET_EXCEEDED
 
 
 def test_octets_of_leaf_and_bag_are_bounded() -> None:

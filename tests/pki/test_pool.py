@@ -53,6 +53,19 @@ def test_copies_the_leaf_and_what_is_known_do_not_count() -> None:
     assert caught.value.reason is Reason.TOO_MANY_CERTIFICATES
 
 
+def test_weight_of_all_is_bounded_before_a_name_is_read() -> None:
+    """The leaf and what is known do not count."""
+    presented = parsed(CA, TWIN)
+    weight = sum(one.weight for one in presented)
+    found = pool(*presented, LEAF, *parsed(ROOT), budget=Budget(reading=weight))
+    assert found.weight == weight
+    again = parsed(CA, TWIN)
+    with pytest.raises(Refused) as caught:
+        pool(*again, budget=Budget(reading=weight - 1))
+    assert caught.value.reason is Reason.BUDGET_EXCEEDED
+    assert ["subject" in vars(one) for one in again] == [True, False]
+
+
 def test_stranger_that_cannot_be_read_is_kept_to_be_told() -> None:
     """The first of them."""
     odd = [
