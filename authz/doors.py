@@ -24,6 +24,7 @@ from authz.errors import ConfigError, Refused
 from authz.identity import BearerToken, KeyRing, PayloadHeader, UserNameHeader
 from authz.model import HeaderRules
 from authz.pki import Certificate, TrustStore
+from authz.pki.cache import SharedCache
 from authz.systemd import inherited
 from authz.telemetry import Telemetry
 from authz.view import Door, Hop, IdentitySource
@@ -178,8 +179,8 @@ def warn_of_plaintext(settings: Settings, warn: Callable[[str], None]) -> None:
             warn(f"unsafe_plaintext: whoever can connect to {one.address} can claim any certificate of any user")
 
 
-def door_of(settings: ListenerSettings, keys: KeyRing | None = None) -> Door:
-    """The listener as the core sees it; without `keys` it has no identity source.
+def door_of(settings: ListenerSettings, keys: KeyRing | None = None, memory: SharedCache | None = None) -> Door:
+    """The listener as the core sees it; without `keys` it has no identity source. `memory` is for what they read.
 
     Raises `ConfigError` for gateways' anchors that cannot be read.
     """
@@ -192,7 +193,7 @@ def door_of(settings: ListenerSettings, keys: KeyRing | None = None) -> Door:
     )
     organizations = None if settings.organizations is None else frozenset(settings.organizations)
     hops = tuple(map(_hop, settings.hops))
-    identity = () if keys is None else tuple(_source(one, keys) for one in settings.identity)
+    identity = () if keys is None else tuple(_source(one, keys, memory) for one in settings.identity)
     return Door(settings.name, identity, header, hops, organizations)
 
 
@@ -205,9 +206,9 @@ def _hop(settings: HopSettings) -> Hop:
         raise ConfigError(f"the gateways' anchors in {settings.anchors} cannot be read: {error}") from error
 
 
-def _source(settings: IdentitySettings, keys: KeyRing) -> IdentitySource:
+def _source(settings: IdentitySettings, keys: KeyRing, memory: SharedCache | None) -> IdentitySource:
     if isinstance(settings, UserNameSettings):
         return UserNameHeader(settings.header, settings.organization_header)
     if isinstance(settings, PayloadSettings):
-        return PayloadHeader(settings.header)
-    return BearerToken(keys)
+        return PayloadHeader(settings.header, memory)
+    return BearerToken(keys, memory)
