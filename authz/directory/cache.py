@@ -1,4 +1,4 @@
-"""Rows of the directory in memory, tagged with the revision they were read at; bounded in bytes, by tenant and in all."""
+"""Rows of the directory in memory, tagged with the revision they were read at; bounded in bytes, shared fairly."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Final
 from authz.errors import Refused
 from authz.pki import TrustStore
 from authz.pki.cache import CERTIFICATE_BYTES, Cache, SharedCache, weigh
+from authz.pki.crl_store import MAX_REMEMBERED
 
 MISSING: Final = object()
 
 HOSTS_PART: Final = 10
+"""The room of hosts, besides that of tenants: a tenth of it."""
+
 TRUST_PART: Final = 4
-"""Rooms of hosts and of trust stores, besides that of tenants: a tenth and a quarter of it."""
+"""The room of trust stores, likewise: a quarter."""
 
 ROW_BYTES: Final = 192
 """A row's tag, and the tuple they are in."""
@@ -24,11 +27,15 @@ TRUST_BYTES: Final = 8_192
 DER_FACTOR: Final = 12
 """What each byte of an operator's own certificate comes to, read: three times what usual ones take."""
 
-
 MIN_SWEEP: Final = 64
 """Owners among whom it is not looked for those that have no rows any more; else whenever they have doubled."""
 
 UNKNOWN_HOSTS: Final = "unknown hosts"
+
+
+def tenants_memory(max_bytes: int) -> SharedCache:
+    """The room of tenants where a worker may remember `max_bytes` in all: hosts, trust stores and CRLs have theirs."""
+    return SharedCache(int((max_bytes - MAX_REMEMBERED) / (1 + 1 / HOSTS_PART + 1 / TRUST_PART)))
 
 
 class Rows(Cache[Hashable, "tuple[Hashable, object]"]):

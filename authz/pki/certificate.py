@@ -75,7 +75,6 @@ class KnownIssuer(NamedTuple):
     name: Name
     extensions: dict[bytes, Extensions]
 
-
     @property
     def weight(self) -> int:
         """What it takes in memory, in bytes."""

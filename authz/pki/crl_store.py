@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from authz.pki.names import Name
 
 MAX_REMEMBERED: Final = 16 * 1024 * 1024
-"""Bytes of what is remembered with one store, for all tenants: some 1,500 of them with a kind or two of certificates."""
+"""Bytes of what is remembered with one store, for all tenants: some 1,500 with a kind or two of certificates each."""
 
 PLAN_BYTES: Final = 1_024
 """A plan without its voices, openings and points."""

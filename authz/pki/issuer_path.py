@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from authz.pki.algorithms import AlgorithmRules
     from authz.pki.budget import Budget
-    from authz.pki.certificate import Certificate
     from authz.pki.cache import Cache
+    from authz.pki.certificate import Certificate
     from authz.pki.crl_plan import Voice
     from authz.pki.crl_store import CrlStore
     from authz.pki.leniency import Lenient
@@ -123,7 +122,7 @@ def _length(part: object) -> int:
 
 
 class Assurance(NamedTuple):
-    """What the CRLs of one store say about the CAs of an `IssuerPath`, and which of them speak for one kind of leaf below.
+    """What the CRLs of one store say about the CAs of an `IssuerPath`, and which of them speak for a kind of leaf below.
 
     The proofs hold from `since` until `until`: every CRL that speaks has begun by then, and none is overdue.
     """

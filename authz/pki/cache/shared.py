@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 ENTRY_BYTES: Final = 320
-"""What remembering costs besides key and value: an `Entry`, and its place in an ordered dictionary that has just grown."""
+"""What remembering costs besides key and value: an `Entry`, its place in an ordered dictionary that has just grown."""
 
 TENANT_BYTES: Final = 5_120
 """What a tenant costs that has remembered one thing: its dozen of caches, empty, and its places in the whole."""

@@ -51,7 +51,7 @@ _TAGS: Final = (b"\x81", b"\x82", b"\x86")
 
 
 def weight_of(certificate: Certificate) -> int:
-    """What a certificate of a verified path takes, whatever of it is read later; one whose parts are shared weighs as others.
+    """What a certificate of a verified path takes, whatever of it is read later; parts that others share count in full.
 
     Raises `Refused` when it cannot be read.
     """
