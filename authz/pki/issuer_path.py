@@ -122,7 +122,7 @@ def _length(part: object) -> int:
 
 
 class Assurance(NamedTuple):
-    """What the CRLs of one store say about the CAs of an `IssuerPath`, and which of them speak for a kind of leaf below.
+    """What the CRLs of one store say about the CAs of an `IssuerPath`, and which of them speak for one kind of leaf.
 
     The proofs hold from `since` until `until`: every CRL that speaks has begun by then, and none is overdue.
     """

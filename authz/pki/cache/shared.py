@@ -50,7 +50,7 @@ class Entry(Generic[V]):
     def __init__(self, value: V, weight: int) -> None:
         self.value = value
         self.weight = weight
-        self.used = True
+        self.used = False
 
 
 class Cache(Generic[K, V]):
