@@ -37,7 +37,7 @@ class PayloadHeader:
     _decoded: ClaimsMemo = field(init=False, repr=False, compare=False)
 
     def __post_init__(self, memory: SharedCache | None) -> None:
-        object.__setattr__(self, "_decoded", ClaimsMemo(memory or SharedCache()))
+        object.__setattr__(self, "_decoded", ClaimsMemo(SharedCache() if memory is None else memory))
 
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:
         """The identity; see `authz.view.IdentitySource`. Raises what `identity_from_claims` raises, too."""

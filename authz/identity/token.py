@@ -49,7 +49,7 @@ class BearerToken:
 
     def __init__(self, keys: KeyRing, memory: SharedCache | None = None) -> None:
         self._keys = keys
-        self._verified = ClaimsMemo(memory or SharedCache())
+        self._verified = ClaimsMemo(SharedCache() if memory is None else memory)
 
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:
         """The identity; see `authz.view.IdentitySource`.

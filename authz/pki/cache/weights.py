@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
+from authz.pki.known_extensions import tags
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -27,6 +29,9 @@ MAX_CERTIFICATE: Final = 64 * 1024
 
 CERTIFICATE_BYTES: Final = 3_400
 """A certificate without what is counted below, its key and digests, every attribute read."""
+
+TEXTS: Final = 3
+"""Its DER, and what texts in it become: a name is kept as stated and as compared."""
 
 NAME_BYTES: Final = 14
 """For each byte of a distinguished name's `size`: an e-mail attribute of 20 bytes becomes two texts and a tuple."""
@@ -46,9 +51,6 @@ IDENTIFIER_BYTES: Final = 140
 POINT_BYTES: Final = 950
 """A distribution point besides its names, as stated and as it is worked with."""
 
-_TAGS: Final = (b"\x81", b"\x82", b"\x86")
-"""Those of the general names that may stand in a list of extensions that is recalled (`known_extensions`)."""
-
 
 def weight_of(certificate: Certificate) -> int:
     """What a certificate of a verified path takes, whatever of it is read later; parts that others share count in full.
@@ -56,10 +58,10 @@ def weight_of(certificate: Certificate) -> int:
     Raises `Refused` when it cannot be read.
     """
     said, der = certificate.extensions, certificate.der
-    weight = CERTIFICATE_BYTES + 4 * len(der) + name_weight(certificate.subject) + name_weight(certificate.issuer)
+    weight = CERTIFICATE_BYTES + TEXTS * len(der) + name_weight(certificate.subject) + name_weight(certificate.issuer)
     if said.recalled:
-        # Its own names were passed over, and may be read later: those are ASCII, so that a tag begins each.
-        weight += GENERAL_NAME_BYTES * sum(map(der.count, _TAGS))
+        # Its own names were passed over, and may be read later.
+        weight += GENERAL_NAME_BYTES * (tags(der) - said.like_tags)
     return weight + extensions_weight(said)
 
 
