@@ -280,11 +280,10 @@ class Certificate:
         return points
 
     def introduce_issuer(self, issuers: Cache[bytes, KnownIssuer]) -> None:
-        """Remember the issuer's name, and what was read of these extensions, in `issuers`."""
+        """Remember the issuer's name, and what was read of these extensions, in `issuers`: not what was recalled."""
         der = self._layout.issuer
         known = issuers.get(der) or KnownIssuer(self.issuer, {})
-        if not self.extensions.recalled:
-            learn(self._layout.extensions, self.extensions, vars(self).get("crl_points"), known.extensions)
+        learn(self._layout.extensions, self.extensions, vars(self).get("crl_points"), known.extensions)
         issuers.put(der, known, len(der) + known.weight)
 
     @_late

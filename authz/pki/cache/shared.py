@@ -133,13 +133,6 @@ class Tenant:
         self.level = 0
         self.seen = -1
 
-    def part(self, make: Callable[[Tenant], T]) -> T:
-        """What `make` makes for this tenant, made once."""
-        found = self.parts.get(make)
-        if found is None:
-            found = self.parts[make] = make(self)
-        return found
-
     def weigh(self, change: int) -> None:
         """Something came or went."""
         if not self.weight:
@@ -181,12 +174,14 @@ class SharedCache:
         return found
 
     def part(self, owner: Hashable, make: Callable[[Tenant], T]) -> T:
-        """That part of the tenant of that key, who is asking for it."""
+        """What `make` makes for the tenant of that key, who is asking for it; made once."""
         tenant = self.tenants.get(owner)
         if tenant is None or tenant.seen != self._tick:
             tenant = self.tenant(owner)
         found: T | None = tenant.parts.get(make)
-        return tenant.part(make) if found is None else found
+        if found is None:
+            found = tenant.parts[make] = make(tenant)
+        return found
 
     def age(self) -> None:
         """A fifth of a second went by: time is told, for no flood must make it pass."""
