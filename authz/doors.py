@@ -23,13 +23,16 @@ from authz.config import (
 from authz.errors import ConfigError, Refused
 from authz.identity import BearerToken, KeyRing, PayloadHeader, UserNameHeader
 from authz.model import HeaderRules
-from authz.pki import Certificate, TrustStore
+from authz.pki import Certificate, Memo, TrustStore
 from authz.pki.cache import SharedCache
 from authz.systemd import inherited
 from authz.telemetry import Telemetry
 from authz.view import Door, Hop, IdentitySource
 from authz.web.sockets import BACKLOG, adjust, check_reach, listen, remove, socket_inode
 from authz.web.tls import ReloadingContext, TlsFiles
+
+HOP_BYTES = 1024 * 1024
+"""What is remembered about the certificates of one gateway, of which there are a few."""
 
 OPS = "ops"
 """The name of the operators' listener among the sockets; a listener of proxies may not have it."""
@@ -201,7 +204,8 @@ def _hop(settings: HopSettings) -> Hop:
     try:
         found = x509.load_pem_x509_certificates(settings.anchors.read_bytes())
         anchors = [Certificate.parse(one.public_bytes(Encoding.DER)) for one in found]
-        return Hop(TrustStore(anchors), frozenset(settings.names))
+        memo = SharedCache(HOP_BYTES).part(str(settings.anchors), Memo)
+        return Hop(TrustStore(anchors, memo=memo), frozenset(settings.names))
     except (OSError, ValueError, Refused) as error:
         raise ConfigError(f"the gateways' anchors in {settings.anchors} cannot be read: {error}") from error
 
