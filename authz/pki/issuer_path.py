@@ -98,13 +98,18 @@ class IssuerPath:
         )
 
 
-def above(leaf: Certificate, bag: Sequence[Certificate], mark: object) -> Above:
+def above(leaf: Certificate, bag: Sequence[Certificate], mark: object) -> Above | None:
     """The key of the path above `leaf`, which does not belong to its own bag, under the trust store of that mark.
 
-    Raises `Refused` when the leaf cannot be read.
+    None when the leaf cannot be read.
     """
+    if leaf.below is None:
+        leaf.read_ahead()
     der = leaf.der
-    return (mark, leaf.issuer, leaf.extensions.authority_key_id, *[one.der for one in bag if one.der != der])
+    try:
+        return (mark, leaf.issuer, leaf.extensions.authority_key_id, *[one.der for one in bag if one.der != der])
+    except Refused:
+        return None
 
 
 def remember_path(paths: Cache[Above, IssuerPath], key: Above, path: IssuerPath) -> bool:

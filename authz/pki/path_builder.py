@@ -322,7 +322,7 @@ def verify_path(
         at = at.replace(microsecond=0)
     presented = tuple(pool)
     # One that is too large is not read; the search says so.
-    key = None if len(leaf.der) > budget.octets else _above(leaf, presented, trust.mark)
+    key = None if len(leaf.der) > budget.octets else above(leaf, presented, trust.mark)
     signatures: dict[SignatureKey, Refused | None] = {}
     path = None if key is None else trust.memo.issuer_paths.get(key)
     if path is not None:
@@ -335,15 +335,6 @@ def verify_path(
     if crls is not None:
         search.revocation = _checker(bag, trust, crls, at, policy, budget, lenient)
     return search.run(leaf)
-
-
-def _above(leaf: Certificate, bag: Sequence[Certificate], mark: object) -> Above | None:
-    if leaf.below is None:
-        leaf.read_ahead()
-    try:
-        return above(leaf, bag, mark)
-    except Refused:
-        return None
 
 
 def _checker(
