@@ -218,6 +218,13 @@ def test_bag_counts_in_its_order_and_without_the_leaf() -> None:
     assert above(alice, bag, 1) != above(parsed(CA.leaf("alice", without=[x509.AuthorityKeyIdentifier]))[0], bag, 1)
 
 
+def test_leaf_whose_issuer_cannot_be_read_is_left_to_the_search() -> None:
+    """Which says why."""
+    odd = handmade(CA.key, issuer=raw_name(b"\xe9", 0x14), subject=raw_name(b"alice"))  # type: ignore[arg-type]
+    assert above(parsed(odd)[0], (), 1) is None
+    assert Known().reason(odd) is R.CERTIFICATE_MALFORMED
+
+
 @pytest.mark.parametrize("copies", [1, 50])
 def test_bag_that_is_too_large_is_not_remembered(copies: int) -> None:
     """For it would be part of the key: duplicates count, too."""
