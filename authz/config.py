@@ -183,9 +183,26 @@ class LimitSettings(_Section):
     worker_memory: int = Field(
         1024, ge=128, description="MiB of its own at which a worker is replaced; it never gets more than twice that."
     )
+    memory: int | None = Field(
+        None,
+        ge=32,
+        description="MiB of it in which a worker remembers, for all tenants; a quarter of worker_memory if absent.",
+    )
     concurrent_checks: int = Field(1024, ge=1, description="Checks of a worker that may wait at once; beyond them 503.")
     check_seconds: float = Field(0.3, gt=0, le=30, description="How long a check may wait; below the proxy's time-out.")
     stop_seconds: float = Field(10, gt=0, le=300, description="How long checks in flight may take when stopping.")
+
+    @model_validator(mode="after")
+    def _fitting(self) -> LimitSettings:
+        """What is remembered comes on top of what a worker is made of, and of what a check needs."""
+        if self.memory is not None and self.memory > self.worker_memory // 2:
+            raise ValueError("memory is more than half of worker_memory")
+        return self
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes in which a worker remembers what it read and verified."""
+        return (self.memory or self.worker_memory // 4) << 20
 
 
 class LogSettings(_Section):

@@ -24,12 +24,16 @@ from authz.config import (
 from authz.errors import ConfigError, Refused
 from authz.identity import BearerToken, KeyRing, PayloadHeader, UserNameHeader
 from authz.model import HeaderRules
-from authz.pki import Certificate, TrustStore
+from authz.pki import Certificate, Memo, TrustStore
+from authz.pki.cache import SharedCache
 from authz.systemd import inherited
 from authz.telemetry import Telemetry
 from authz.view import Door, Hop, IdentitySource
 from authz.web.sockets import BACKLOG, adjust, check_reach, listen, remove, socket_inode
 from authz.web.tls import ReloadingContext, TlsFiles
+
+HOP_BYTES = 1024 * 1024
+"""What is remembered about the certificates of one gateway, of which there are a few."""
 
 OPS = "ops"
 """The name of the operators' listener among the sockets; a listener of proxies may not have it."""
@@ -181,8 +185,8 @@ def warn_of_plaintext(settings: Settings, warn: Callable[[str], None]) -> None:
             warn(f"unsafe_plaintext: whoever can connect to {one.address} can claim any certificate of any user")
 
 
-def door_of(settings: ListenerSettings, keys: KeyRing | None = None) -> Door:
-    """The listener as the core sees it; without `keys` it has no identity source.
+def door_of(settings: ListenerSettings, keys: KeyRing | None = None, memory: SharedCache | None = None) -> Door:
+    """The listener as the core sees it; without `keys` it has no identity source. `memory` is for what they read.
 
     Raises `ConfigError` for gateways' anchors that cannot be read.
     """
@@ -195,12 +199,13 @@ def door_of(settings: ListenerSettings, keys: KeyRing | None = None) -> Door:
     )
     organizations = None if settings.organizations is None else frozenset(settings.organizations)
     hops = tuple(map(_hop, settings.hops))
-    identity = () if keys is None else tuple(_source(one, keys) for one in settings.identity)
+    identity = () if keys is None else tuple(_source(one, keys, memory) for one in settings.identity)
     return Door(settings.name, identity, header, hops, organizations)
 
 
 def _hop(settings: HopSettings) -> Hop:
-    return Hop(TrustStore(gateway_anchors(settings)), frozenset(settings.names), settings.crl_required)
+    memo = SharedCache(HOP_BYTES).part(str(settings.anchors), Memo)
+    return Hop(TrustStore(gateway_anchors(settings), memo=memo), frozenset(settings.names), settings.crl_required)
 
 
 def gateway_anchors(settings: HopSettings) -> list[Certificate]:
@@ -212,9 +217,9 @@ def gateway_anchors(settings: HopSettings) -> list[Certificate]:
         raise ConfigError(f"the gateways' anchors in {settings.anchors} cannot be read: {error}") from error
 
 
-def _source(settings: IdentitySettings, keys: KeyRing) -> IdentitySource:
+def _source(settings: IdentitySettings, keys: KeyRing, memory: SharedCache | None) -> IdentitySource:
     if isinstance(settings, UserNameSettings):
         return UserNameHeader(settings.header, settings.organization_header)
     if isinstance(settings, PayloadSettings):
-        return PayloadHeader(settings.header)
-    return BearerToken(keys)
+        return PayloadHeader(settings.header, memory)
+    return BearerToken(keys, memory)

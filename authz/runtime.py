@@ -9,10 +9,12 @@ from authz.clock import SystemClock
 from authz.config import Settings
 from authz.crl_keeping import CrlKeeping, KeptFresh
 from authz.directory import DirectoryReader, History, HistoryLimits
+from authz.directory.cache import tenants_memory
 from authz.directory.migrate import migrate
 from authz.doors import OPS, Sockets, backlog_of, door_of, tls_of, warn_of_plaintext
 from authz.errors import Refused, StoreError
 from authz.identity import KeyRing
+from authz.pki.cache import SharedCache
 from authz.ports import Observer
 from authz.service import Limits, Service
 from authz.telemetry import Telemetry
@@ -72,7 +74,10 @@ class Runtime:
         if self._keeping is None:
             self._keeping = KeptFresh(settings, self._clock, self.telemetry)
         keeping = self._keeping
-        directory = DirectoryReader(settings.database, keeping.view, monotonic=self._clock.monotonic, warn=warn)
+        memory = tenants_memory(settings.limits.memory_bytes)
+        directory = DirectoryReader(
+            settings.database, keeping.view, monotonic=self._clock.monotonic, warn=warn, memory=memory
+        )
         self._directory = directory
         directory.failed_by = self.failed_by
         try:
@@ -84,7 +89,7 @@ class Runtime:
         keys = KeyRing(monotonic=self._clock.monotonic, warn=warn)
         observers: tuple[Observer, ...] = (self.telemetry, keeping.view, *self._keep_history())
         service = Service(directory, self._clock, *observers, sources=(keys, keeping.view), limits=limits)
-        await self._listen(service, keys)
+        await self._listen(service, keys, memory)
 
     def _keep_history(self) -> tuple[History, ...]:
         settings = self._settings.history
@@ -97,10 +102,10 @@ class Runtime:
         self._history = history
         return (history,)
 
-    async def _listen(self, service: Service, keys: KeyRing) -> None:
+    async def _listen(self, service: Service, keys: KeyRing, memory: SharedCache) -> None:
         for one in self._settings.listener:
             endpoints = Endpoints(one.prefix, one.fixed_path, one.auth_request_path)
-            handler = Checks(service.check, door_of(one, keys), endpoints, rejected=self.telemetry.rejected)
+            handler = Checks(service.check, door_of(one, keys, memory), endpoints, rejected=self.telemetry.rejected)
             tls = tls_of(one.name, one.tls, self.telemetry)
             await self._listeners.serve(self._sockets[one.name].socket, handler, backlog=backlog_of(one), tls=tls)
         if self._alone:

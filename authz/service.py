@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from authz.decision import Decision, Deny, Evidence, evaluate
-from authz.errors import NotLoaded, Refused
+from authz.errors import AuthzError, NotLoaded, Refused
+from authz.host import canonical_host
 from authz.model import CheckRequest
 from authz.ports import Clock, Directory, Observer, Source
 from authz.reasons import Reason
@@ -22,15 +24,13 @@ LOADS_EACH = 16
 class Limits:
     """What one service takes on at once.
 
-    `concurrent_checks` counts checks that wait for a row, `concurrent_each` those that wait for rows of one
-    pool (see `pool_of`): half of all by default; beyond either the answer is 503 at once. `loads`
-    bounds how often one check may ask for a row: organization, user, registrations, anchors, CRLs and
-    keys once each, and once more for a directory that changes meanwhile. `seconds` bounds the waiting,
-    below the 400 ms that the shipped proxy configurations give one try.
+    `concurrent_checks` counts checks that wait for a row; beyond it the answer is 503 at once. Of these places one
+    tenant may take as many as it leaves free (see `Service._place`). `loads` bounds how often one check may ask for a
+    row: organization, user, registrations, anchors, CRLs and keys once each, and once more for a directory that changes
+    meanwhile. `seconds` bounds the waiting, below the 400 ms that the shipped proxy configurations give one try.
     """
 
     concurrent_checks: int = 1024
-    concurrent_each: int = 512
     loads: int = 12
     seconds: float = 0.3
 
@@ -67,6 +67,7 @@ class Service:
         self._sources = (directory, *sources)
         self._limits = limits or Limits()
         self._waiting = 0
+        self._waiting_of: Counter[Hashable] = Counter()
         self._pools: dict[Hashable, _Pool] = {}
 
     async def check(self, check: CheckRequest, door: Door) -> Decision:
@@ -88,16 +89,11 @@ class Service:
 
     async def _wait(self, check: CheckRequest, door: Door, key: Hashable) -> Decision:
         """Load what is missing, and start again with a fresh view and time."""
-        if self._waiting >= self._limits.concurrent_checks:
-            raise Refused(Reason.OVERLOADED, f"{self._waiting} checks wait already")
-        self._waiting += 1
         try:
             async with asyncio.timeout(self._limits.seconds):
                 return await self._load_and_decide(check, door, key)
         except TimeoutError:
             raise Refused(Reason.DIRECTORY_UNAVAILABLE, f"no answer within {self._limits.seconds} s") from None
-        finally:
-            self._waiting -= 1
 
     def _look(self, check: CheckRequest, door: Door) -> Decision | NotLoaded:
         """The decision with what is at hand, or what is missing."""
@@ -116,7 +112,7 @@ class Service:
 
     async def _loaded(self, check: CheckRequest, door: Door, key: Hashable) -> Decision | NotLoaded:
         """What the check finds once `key` was loaded, in its pool's turn."""
-        with self._place(key) as pool:
+        with self._place(self._tenant_of(check, key)), self._pool(key) as pool:
             if key in pool.loading:
                 # Checks that want one row share its reading, and cost no turn.
                 await self._load(key)
@@ -136,13 +132,40 @@ class Service:
                     pool.loading.discard(key)
         return self._look(check, door)
 
+    def _tenant_of(self, check: CheckRequest, key: Hashable) -> Hashable:
+        """Whose place a check takes that waits for `key`: an organization's, or before it is known that of its kind."""
+        tenant: Hashable = getattr(key, "organization", None)
+        if tenant is None:
+            with contextlib.suppress(AuthzError):
+                found = self._directory.view().organization(canonical_host(check.host))
+                tenant = None if found is None else found.id
+        return type(key) if tenant is None else tenant
+
     @contextlib.contextmanager
-    def _place(self, key: Hashable) -> Iterator[_Pool]:
-        """A place among the checks of the pool of `key`. Raises `Refused` (overloaded)."""
+    def _place(self, tenant: Hashable) -> Iterator[None]:
+        """A place among those who wait. Raises `Refused` (overloaded).
+
+        A tenant gets one more only while it has fewer than are free, whatever it waits for (dynamic thresholds,
+        Choudhury and Hahne 1998): alone it takes half of all, n of its kind leave 1/(n + 1) to everybody else.
+        """
+        mine = self._waiting_of[tenant]
+        if mine >= self._limits.concurrent_checks - self._waiting:
+            raise Refused(Reason.OVERLOADED, f"{self._waiting} checks wait already, {mine} of them this tenant's")
+        self._waiting += 1
+        self._waiting_of[tenant] += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            self._waiting_of[tenant] -= 1
+            if not self._waiting_of[tenant]:
+                del self._waiting_of[tenant]
+
+    @contextlib.contextmanager
+    def _pool(self, key: Hashable) -> Iterator[_Pool]:
+        """The pool of `key`, which is kept while checks are in it."""
         name = pool_of(key)
         pool = self._pools.setdefault(name, _Pool())
-        if pool.checks >= self._limits.concurrent_each:
-            raise Refused(Reason.OVERLOADED, f"{pool.checks} checks wait for rows like this already")
         pool.checks += 1
         try:
             yield pool

@@ -30,13 +30,15 @@ def uncovered(module: str, test: Path) -> list[str]:
 def main() -> int:
     """Check every module; 1 if one is not covered by its own."""
     bad = 0
-    for path in sorted((ROOT / "authz" / "pki").glob("*.py")):
-        test = ROOT / "tests" / "pki" / f"test_{path.stem}.py"
+    package = ROOT / "authz" / "pki"
+    for path in sorted(package.rglob("*.py")):
+        module = path.relative_to(package).with_suffix("").as_posix()
+        test = ROOT / "tests" / "pki" / path.relative_to(package).with_name(f"test_{path.name}")
         if path.stem == "__init__":
             test = ROOT / "tests" / "pki" / "test_verify_chain.py"
-        missing = uncovered(path.stem, test) if test.exists() else ["it has no test file"]
+        missing = uncovered(module, test) if test.exists() else ["it has no test file"]
         bad += bool(missing)
-        sys.stdout.write(f"{path.stem:24} {'covered' if not missing else 'MISSING ' + ' '.join(missing)}\n")
+        sys.stdout.write(f"{module:24} {'covered' if not missing else 'MISSING ' + ' '.join(missing)}\n")
     return min(bad, 1)
 
 

@@ -39,9 +39,8 @@ def recall(der: bytes, known: dict[bytes, Extensions]) -> Said | None:
 
 
 def _shared(found: Extensions) -> Said:
-    return {
-        key: value for key, value in vars(found).items() if key not in {"names", "subject_key_id", "recalled", "points"}
-    }
+    own = {"names", "subject_key_id", "recalled", "points", "like_tags"}
+    return {key: value for key, value in vars(found).items() if key not in own}
 
 
 def compare(ders: Iterable[bytes]) -> int:

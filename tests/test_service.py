@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 
 import pytest
 from pki_factory import NOW
@@ -263,7 +264,7 @@ HOSTS = [f"h{number}.test" for number in range(LOADS_EACH)]
 async def test_pool_that_is_full_keeps_nobody_else_waiting() -> None:
     """Random hosts, which a stranger can ask for, do not refuse a user whose row is not at hand."""
     directory = Stuck(*map(Row, HOSTS), Row("late.test"), Row("alice", 1))
-    checked, _ = service(directory, seconds=60, concurrent_each=LOADS_EACH)
+    checked, _ = service(directory, seconds=60, concurrent_checks=2 * LOADS_EACH)
     strangers = start(checked, *HOSTS)
     await settle()
     overloaded = await checked.check(to("late.test"), DOOR)
@@ -273,6 +274,69 @@ async def test_pool_that_is_full_keeps_nobody_else_waiting() -> None:
     assert directory.gate is not None
     directory.gate.set()
     assert all(isinstance(one, Allow) for one in await asyncio.gather(*strangers))
+
+
+class Many(MemoryView):
+    """A view in which host N is organization N's, and every organization waits for what its host's path says."""
+
+    def organization(self, host: str) -> Organization | None:
+        """See the protocol."""
+        return Organization(int(host.split(".", maxsplit=1)[0].removeprefix("t")), host, (host,))
+
+    def user(self, organization: Organization, name: str) -> User | None:
+        """See the protocol: no user is at hand."""
+        raise NotLoaded(self.key(organization.id))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.numbers = count()
+
+    def key(self, organization: int) -> Hashable:
+        """A row, a key set or points of it, in turns."""
+        number = next(self.numbers)
+        row = UserKey(organization, str(number))
+        return (row, KeysKey(f"k{number}"), PointsKey(organization, (str(number),)))[number % 3]
+
+
+def crowd(concurrent_checks: int) -> Service:
+    """A service for which nothing is loaded, ever."""
+    directory = Directory(Many())
+    directory.gate = asyncio.Event()
+    return service(directory, seconds=60, concurrent_checks=concurrent_checks)[0]
+
+
+async def waiting(asked: list[asyncio.Task[Decision]]) -> int:
+    """How many of these checks wait; the others were refused at once."""
+    await settle()
+    done = [one.result() for one in asked if one.done()]
+    assert all(isinstance(one, Deny) and one.reason is Reason.OVERLOADED for one in done)
+    return len(asked) - len(done)
+
+
+async def test_tenant_takes_half_of_the_places_whatever_it_waits_for() -> None:
+    """Rows, key sets and points together; another one then gets half of what is left, and so on."""
+    checked = crowd(1024)
+    tasks = [start(checked, *[f"t{tenant}.test"] * 600) for tenant in range(1, 4)]
+    places = [await waiting(one) for one in tasks]
+    assert places == [512, 256, 128]
+    tasks.append(start(checked, "t9.test"))
+    assert await waiting(tasks[-1]) == 1
+    for one in (check for asked in tasks for check in asked):
+        one.cancel()
+    await settle()
+    assert not checked._waiting_of
+    assert checked._waiting == 0
+
+
+async def test_tenants_that_flood_in_turns_leave_places_for_others() -> None:
+    """Each alike: of many of them nobody takes what the last one needs."""
+    checked = crowd(1024)
+    hosts = [f"t{tenant}.test" for tenant in range(1, 32)] * 100
+    asked = start(checked, *hosts)
+    assert await waiting(asked) == 31 * 32
+    assert await waiting(start(checked, *["t99.test"] * 20)) == 16
+    for one in asked:
+        one.cancel()
 
 
 async def test_pool_loads_so_many_rows_at_once_and_each_once() -> None:

@@ -21,6 +21,7 @@ from authz.errors import NotLoaded, Refused
 from authz.headers import HeaderMemo
 from authz.model import CrlRow, Organization, Registration, User
 from authz.pki import CrlStore, Lenient, Memo, TrustStore
+from authz.pki.cache import SharedCache
 from authz.ports import CrlView
 from authz.reasons import Reason
 
@@ -29,9 +30,6 @@ POLL_SECONDS: Final = 0.2
 
 CONFIRMED_SECONDS: Final = 2.0
 """How old the last confirmation of the revision may be before checks are answered 503."""
-
-MAX_MEMOS: Final = 1_000
-"""Organizations whose memos are kept at a time; the one made first goes first."""
 
 MAX_BATCH: Final = 32
 """Rows read in one transaction: about 5 ms, which is as long as a row of somebody else waits."""
@@ -51,7 +49,7 @@ class DirectoryReader:
 
     A view and the reader can be one, because a check looks without waiting: nothing changes under it.
     `crls` is asked for everything about CRLs. `monotonic` gives seconds; `warn` is told of rows that cannot be used,
-    `failed_by` when nothing is read any more.
+    `failed_by` when nothing is read any more. In `memory` it keeps rows, and what checks remember.
     """
 
     def __init__(
@@ -61,6 +59,7 @@ class DirectoryReader:
         *,
         monotonic: Callable[[], float],
         warn: Callable[[str], None],
+        memory: SharedCache | None = None,
     ) -> None:
         self._session = Session(url)
         self._thread = ThreadPoolExecutor(1, "directory")
@@ -71,8 +70,8 @@ class DirectoryReader:
         self._hosts = -1
         self._shared_trust = -1
         self._owners: dict[int, tuple[int, int]] = {}
-        self._cache = RowCache()
-        self._memos: dict[int, tuple[Memo, HeaderMemo]] = {}
+        self._memory = SharedCache() if memory is None else memory
+        self._cache = RowCache(self._memory)
         self._crls = crls
         self._waiting: dict[int, dict[RowKey, asyncio.Future[None]]] = {}
         self._turns: deque[int] = deque()
@@ -131,6 +130,7 @@ class DirectoryReader:
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
+            self._memory.age()
             with contextlib.suppress(Refused):
                 await self._read(())
 
@@ -191,15 +191,7 @@ class DirectoryReader:
 
     def decoded(self, organization: Organization) -> HeaderMemo:
         """See `authz.view.View`."""
-        return self._memo(organization.id)[1]
-
-    def _memo(self, owner: int) -> tuple[Memo, HeaderMemo]:
-        found = self._memos.get(owner)
-        if found is None:
-            found = self._memos[owner] = (Memo(), HeaderMemo())
-            if len(self._memos) > MAX_MEMOS:
-                del self._memos[next(iter(self._memos))]
-        return found
+        return self._memory.part(organization.id, HeaderMemo)
 
     # -- loading -------------------------------------------------------------------------------------
 
@@ -304,7 +296,7 @@ class DirectoryReader:
     def _trust(self, owner: int, value: object) -> TrustStore | Refused:
         if isinstance(value, Trust):
             try:
-                return TrustStore(value.anchors, value.intermediates, self._memo(owner)[0])
+                return TrustStore(value.anchors, value.intermediates, self._memory.part(owner, Memo))
             except Refused as missing:
                 return missing
         self._warn(f"organization {owner}: {value}")

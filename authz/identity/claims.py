@@ -10,6 +10,7 @@ from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
 from authz.identity.one_header import is_name
 from authz.model import Identity, Organization, TokenSettings
+from authz.pki.cache import weigh
 from authz.reasons import Reason
 
 LEEWAY: Final = 30
@@ -17,6 +18,9 @@ LEEWAY: Final = 30
 
 MAX_TIME: Final = 253_402_300_799
 """The last second of the year 9999: what a date can hold."""
+
+MAX_CLAIMS: Final = 32 * 1024
+"""Bytes that claims may take once they are read, if they are to be remembered; the usual ones take 2 KB."""
 
 
 def identity_from_claims(
@@ -52,6 +56,11 @@ class ReadClaims:
         self._expiry = 0.0
         self._starts: tuple[tuple[str, float], ...] = ()
         self._identity = Identity("")
+
+    @property
+    def weight(self) -> int:
+        """What they take in memory, in bytes."""
+        return 512 + weigh(self._claims, MAX_CLAIMS)
 
     def identity(self, organization: Organization, now: datetime) -> Identity:
         """What `identity_from_claims` gives, and raises."""

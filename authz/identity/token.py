@@ -7,7 +7,6 @@ check, whether or not the signature was verified before.
 from __future__ import annotations
 
 import hashlib
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import jwt
@@ -17,9 +16,10 @@ from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
 from authz.identity.claims import ReadClaims
 from authz.identity.keys import ALGORITHMS, KeyRing
-from authz.identity.memo import ClaimsMemos
+from authz.identity.memo import ClaimsMemo
 from authz.identity.strict_json import read_object
 from authz.model import Identity
+from authz.pki.cache import SharedCache
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -34,13 +34,12 @@ _JWS: Final = PyJWS()
 
 
 class Verified(NamedTuple):
-    """A token by its SHA-256 and its octets, and the key set and version of it whose key verified its signature.
+    """A token by its SHA-256, and the key set and version of it whose key verified its signature.
 
     Set and version belong to it: a token is good only for the keys that verified it.
     """
 
     digest: bytes
-    octets: int
     keys: str
     version: int
 
@@ -48,9 +47,9 @@ class Verified(NamedTuple):
 class BearerToken:
     """The identity in the `Authorization` header, verified with the organization's own keys."""
 
-    def __init__(self, keys: KeyRing) -> None:
+    def __init__(self, keys: KeyRing, memory: SharedCache | None = None) -> None:
         self._keys = keys
-        self._verified: ClaimsMemos[Verified] = ClaimsMemos(attrgetter("octets"))
+        self._verified = ClaimsMemo(SharedCache() if memory is None else memory)
 
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:
         """The identity; see `authz.view.IdentitySource`.
@@ -62,7 +61,7 @@ class BearerToken:
         location = _keys_of(organization)
         kid, algorithm, typ = _header(token)
         signing, version = self._keys.find(location, kid)
-        verified = Verified(hashlib.sha256(token).digest(), len(token), location, version)
+        verified = Verified(hashlib.sha256(token).digest(), location, version)
         claims = self._verified.get(organization.id, verified)
         if claims is not None:
             return claims.identity(organization, now)

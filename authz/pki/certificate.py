@@ -11,6 +11,7 @@ from cryptography import x509
 from authz.errors import Refused
 from authz.pki import der as asn1
 from authz.pki.algorithms import Key, Signed, read_key
+from authz.pki.cache import extensions_weight, name_weight
 from authz.pki.distribution_point import Points, points_of
 from authz.pki.extensions import PARSE_ERRORS, Extensions, check_counts, counted, read_extensions
 from authz.pki.general_names import Comparable, comparable_names, names_of
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes as PublicKey
     from cryptography.x509 import GeneralName
 
-    from authz.pki.issuer_path import IssuerPath
+    from authz.pki.cache import Cache
+
+    KnownIssuers = Mapping[bytes, "KnownIssuer"] | Cache[bytes, "KnownIssuer"]
 
 T = TypeVar("T")
 
@@ -73,6 +76,12 @@ class KnownIssuer(NamedTuple):
     name: Name
     extensions: dict[bytes, Extensions]
 
+    @property
+    def weight(self) -> int:
+        """What it takes in memory, in bytes."""
+        lists = (600 + len(shared) + extensions_weight(said) for shared, said in self.extensions.items())
+        return 600 + name_weight(self.name) + sum(lists)
+
 
 NO_ISSUERS: Final[Mapping[bytes, KnownIssuer]] = MappingProxyType({})
 
@@ -80,20 +89,21 @@ NO_ISSUERS: Final[Mapping[bytes, KnownIssuer]] = MappingProxyType({})
 class Certificate:
     """One X.509 certificate. What it says is immutable; equal when the DER is; read as far as it is asked.
 
-    `below` is a path above it, if one is known, below which it satisfies everything but dates and revocation.
+    `below` is the mark of a path above it, if one is known, below which it satisfies everything but dates and
+    revocation: the mark and not the path, which must not live as long as everybody below it.
     `der` and `sha256` (32 bytes) are its identity. Attributes that the parser reads late raise `Refused`
     (certificate_malformed, or the algorithm's reason) on first use.
     """
 
-    def __init__(self, der: bytes, parsed: x509.Certificate, issuers: Mapping[bytes, KnownIssuer]) -> None:
+    def __init__(self, der: bytes, parsed: x509.Certificate, issuers: KnownIssuers) -> None:
         self.der = der
         self.sha256 = hashlib.sha256(der).digest()
         self._parsed: x509.Certificate | None = parsed
         self._issuers = issuers
-        self.below: IssuerPath | None = None
+        self.below: object = None
 
     @classmethod
-    def parse(cls, der: bytes, issuers: Mapping[bytes, KnownIssuer] = NO_ISSUERS) -> Certificate:
+    def parse(cls, der: bytes, issuers: KnownIssuers = NO_ISSUERS) -> Certificate:
         """The certificate that `der` is. Raises `Refused` (certificate_malformed) for anything but one in DER.
 
         `issuers` spares reading the name of an issuer again, by its DER.
@@ -285,14 +295,12 @@ class Certificate:
             said.points = points
         return points
 
-    def introduce_issuer(self, issuers: dict[bytes, KnownIssuer], bound: int) -> None:
-        """Add what may be remembered of the issuer to `issuers`, as long as they are fewer than `bound`."""
+    def introduce_issuer(self, issuers: Cache[bytes, KnownIssuer]) -> None:
+        """Remember the issuer's name, and what was read of these extensions, in `issuers`: not what was recalled."""
         der = self._layout.issuer
-        if der not in issuers and len(issuers) < bound:
-            issuers[der] = KnownIssuer(self.issuer, {})
-        known = issuers.get(der)
-        if known is not None and not self.extensions.recalled:
-            learn(self._layout.extensions, self.extensions, vars(self).get("crl_points"), known.extensions)
+        known = issuers.get(der) or KnownIssuer(self.issuer, {})
+        learn(self._layout.extensions, self.extensions, vars(self).get("crl_points"), known.extensions)
+        issuers.put(der, known, len(der) + known.weight)
 
     @_late
     def san_names(self) -> frozenset[str]:

@@ -11,22 +11,39 @@ from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
 from authz.pki.algorithms import verify_signature
+from authz.pki.cache import Cache, SharedCache, points_weight
+from authz.pki.distribution_point import Points
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Hashable, Iterable, Iterator, Mapping
 
     from authz.pki.certificate import Certificate
     from authz.pki.crl import Crl
-    from authz.pki.crl_plan import Plan, Voice
-    from authz.pki.issuer_path import Assurance, IssuerPath
+    from authz.pki.crl_plan import Plan
+    from authz.pki.issuer_path import Assurance, Kind
     from authz.pki.names import Name
 
-MAX_ASSURANCES: Final = 256
-"""Paths about whose CAs something is remembered with one store: their certificates are kept by it."""
+MAX_REMEMBERED: Final = 16 * 1024 * 1024
+"""Bytes of what is remembered with one store, for all tenants: some 1,500 with a kind or two of certificates each."""
 
-MAX_PLANS: Final = 4_096
-"""Plans remembered with one store, and kinds of leaves in assurances: at 1 to 3 KB each, 12 MB of each at most."""
+PLAN_BYTES: Final = 1_024
+"""A plan without its voices, openings and points."""
+
+VOICE_BYTES: Final = 1_024
+"""A voice or an opening, besides its CRLs, which the store has."""
+
+
+class Plans(Cache["tuple[object, ...]", "Plan"]):
+    """One tenant's plans."""
+
+    __slots__ = ()
+
+
+class Assurances(Cache["Kind", "Assurance"]):
+    """What is known about the CAs above one tenant's leaves."""
+
+    __slots__ = ()
 
 
 class Shelf:
@@ -68,14 +85,12 @@ class CrlStore:
 
     `signers` maps the SHA-256 of a CRL to the key (`Certificate.spki`) that is said to have signed it.
     It narrows what is looked at and proves nothing: a wrong key makes the CRL silent, never trusted.
-    `plans` holds what was found out about certificates and cannot change while the CRLs are the same, `assurances`
-    what was about the CAs above leaves.
+    `memory` holds what was found out about certificates, and cannot change while the CRLs are the same: it goes with
+    the store, and what one tenant has in it no other drives out.
     """
 
     def __init__(self, crls: Iterable[Crl] = (), signers: Mapping[bytes, bytes] | None = None) -> None:
-        self.plans: dict[tuple[object, ...], Plan] = {}
-        self.assurances: dict[IssuerPath, Assurance] = {}
-        self._assured = 0
+        self.memory = SharedCache(MAX_REMEMBERED)
         self._signers = dict(signers or {})
         self._crls: dict[bytes, Crl] = {one.sha256: one for one in crls}
         self._shelves: dict[Name, Shelf] = {}
@@ -86,23 +101,32 @@ class CrlStore:
         """The CRLs of that issuer name, or None where there are none."""
         return self._shelves.get(issuer)
 
-    def remember(self, identity: tuple[object, ...], plan: Plan) -> None:
-        """Keep a plan: `identity` is all that it depends on (its certificate's part of it, those above by SHA-256)."""
-        self.plans[identity] = plan
-        if len(self.plans) > MAX_PLANS:
-            del self.plans[next(iter(self.plans))]
+    def plans(self, owner: Hashable) -> Plans:
+        """The plans of a tenant, by all that they depend on (see `remember`)."""
+        return self.memory.part(owner, Plans)
 
-    def assure(self, path: IssuerPath, leaf: Certificate, voices: tuple[Voice, ...], assurance: Assurance) -> None:
-        """Keep what these CRLs say about the CAs of a path, and which of them speak for such a leaf below."""
-        if assurance.learn(leaf, voices) or path not in self.assurances:
-            self._assured += 1
-            if self._assured > MAX_PLANS:
-                self.assurances.clear()
-                self._assured = 0
-                return
-        self.assurances[path] = assurance
-        if len(self.assurances) > MAX_ASSURANCES:
-            del self.assurances[next(iter(self.assurances))]
+    def assurance(self, owner: Hashable, kind: Kind) -> Assurance | None:
+        """What these CRLs say about the CAs above such a leaf of a tenant's, and which of them speak for it."""
+        tenant = self.memory.tenants.get(owner)
+        assurances: Assurances | None = None if tenant is None else tenant.parts.get(Assurances)
+        entry = None if assurances is None else assurances.entries.get(kind)
+        if entry is None:
+            return None
+        entry.used = True
+        return entry.value
+
+    def remember(self, owner: Hashable, identity: tuple[object, ...], plan: Plan) -> None:
+        """Keep a plan: `identity` is its certificate's points, whether that is a CA, and those above by SHA-256."""
+        crls = sum(len(voice.crls) for voice in plan.voices)
+        weight = PLAN_BYTES + VOICE_BYTES * (len(plan.voices) + len(plan.openings)) + 100 * (len(identity) + crls)
+        points = identity[0]
+        self.plans(owner).put(identity, plan, weight + (points_weight(points) if isinstance(points, Points) else 0))
+
+    def assure(self, owner: Hashable, kind: Kind, assurance: Assurance) -> None:
+        """Keep what these CRLs say about the CAs above such a leaf."""
+        points = kind[1]
+        weight = assurance.weight + (points_weight(points) if isinstance(points, Points) else 0)
+        self.memory.part(owner, Assurances).put(kind, assurance, weight)
 
     def with_crl(self, crl: Crl, signer: bytes | None = None) -> CrlStore:
         """A store that holds `crl` as well; what is held is not read again."""

@@ -65,7 +65,8 @@ class Extensions:
     Object identifiers are dotted strings. `key_usage` names the bits set (`keyCertSign`, `cRLSign`,
     `digitalSignature`, …), `mapped` pairs an issuer's with a subject's policy, `shapes_policies` says
     that a policy is demanded or mapped, `unknown_critical` lists critical extensions that are not processed.
-    What is `recalled` is shared by certificates of one issuer, and so are the `points` made of what it says.
+    What is `recalled` is shared by certificates of one issuer, and so are the `points` made of what it says;
+    `like_tags` of its bytes could be the tag of a name (`known_extensions.tags`).
     """
 
     ca: bool = False
@@ -90,6 +91,7 @@ class Extensions:
     shapes_policies: bool = False
 
     recalled: bool = False
+    like_tags: int = 0
     points: Points | None = None
 
     @property

@@ -9,9 +9,11 @@ about the leaf are looked at by each check.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.errors import Refused
+from authz.pki.cache import weight_of
+from authz.pki.memo import weight_if_small
 from authz.pki.names import Name
 from authz.pki.path_validator import check_dates, check_first, signature_refusal
 from authz.pki.revocation import NotRevoked, heard
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from authz.pki.algorithms import AlgorithmRules
     from authz.pki.budget import Budget
+    from authz.pki.cache import Cache
     from authz.pki.certificate import Certificate
     from authz.pki.crl_plan import Voice
     from authz.pki.crl_store import CrlStore
@@ -30,14 +32,22 @@ if TYPE_CHECKING:
     from authz.pki.trust_store import TrustAnchor
     from authz.pki.validation_policy import ValidationPolicy
 
-MAX_ISSUER_PATHS: Final = 256
-"""Paths remembered with one set of anchors: issuers times the bags that clients send with them, which are few."""
-
 MAX_BAG_OCTETS: Final = 16_384
-"""Octets of a key, of which the bag's certificates are a part: 4 MB in all."""
+"""Octets of a key, of which the bag's certificates are a part; ten of the usual size have half of that."""
 
-Above = tuple[bytes | None, ...]
-"""What a search above a leaf depends on: the issuer's name, its key identifier, the bag in its order (DER)."""
+PATH_BYTES: Final = 2_048
+"""A path besides its certificates: its sets, its key without the bag."""
+
+PROOF_BYTES: Final = 1_024
+"""What the CRLs say about one CA, and one voice for the leaf."""
+
+Above = tuple[object, ...]
+"""What a search above a leaf depends on: the mark of anchors and intermediates, the issuer's name, its key identifier,
+the bag in its order (DER).
+"""
+
+Kind = tuple[object, ...]
+"""What it depends on which CRLs speak for a leaf: the mark of the path above it, its points, whether it is a CA."""
 
 
 class Origin(StrEnum):
@@ -53,11 +63,11 @@ class IssuerPath:
 
     `begins` and `ends` bound the validity of them all. `unconstrained` is whether they leave names and
     policies of the leaf alone. `taken`, `octets` and `weight` are what of the bag counts against a budget. `between`
-    is that of a whole path, once somebody asked for it.
+    is that of a whole path, once somebody asked for it. `mark` stands for the path where it must not be kept alive.
     """
 
     __slots__ = (
-        "anchor", "begins", "between", "certificates", "ends", "names", "octets", "policy", "taken",
+        "anchor", "begins", "between", "certificates", "ends", "mark", "names", "octets", "policy", "taken",
         "unconstrained", "weight",
     )  # fmt: skip
 
@@ -77,6 +87,7 @@ class IssuerPath:
         self.octets = octets
         self.weight = weight
         self.between: tuple[Origin, ...] | None = None
+        self.mark = object()
         self.names = frozenset(one.subject for one in certificates)
         self.begins = max(one.not_before for one in certificates)
         self.ends = min(one.not_after for one in certificates)
@@ -89,61 +100,60 @@ class IssuerPath:
         )
 
 
-def above(leaf: Certificate, bag: Sequence[Certificate]) -> Above:
-    """The key of the path above `leaf`, which does not belong to its own bag.
+def above(leaf: Certificate, bag: Sequence[Certificate], mark: object) -> Above | None:
+    """The key of the path above `leaf`, which does not belong to its own bag, under the trust store of that mark.
 
-    Raises `Refused` when the leaf cannot be read.
+    None when the leaf cannot be read.
     """
+    if leaf.below is None:
+        leaf.read_ahead()
     der = leaf.der
-    return (leaf.issuer, leaf.extensions.authority_key_id, *[one.der for one in bag if one.der != der])
+    try:
+        return (mark, leaf.issuer, leaf.extensions.authority_key_id, *[one.der for one in bag if one.der != der])
+    except Refused:
+        return None
 
 
-class IssuerPaths:
-    """The paths known to one set of anchors and intermediates; the one learned first goes first."""
-
-    __slots__ = ("_paths",)
-
-    def __init__(self) -> None:
-        self._paths: dict[Above, IssuerPath] = {}
-
-    def get(self, key: Above) -> IssuerPath | None:
-        """The path above such a leaf, if one is known."""
-        return self._paths.get(key)
-
-    def learn(self, key: Above, path: IssuerPath) -> bool:
-        """Remember a path that a leaf was good by, before which the search had nothing to try; False if too large."""
-        if sum(one.size if isinstance(one, Name) else len(one) for one in key if one is not None) > MAX_BAG_OCTETS:
-            return False
-        self._paths[key] = path
-        if len(self._paths) > MAX_ISSUER_PATHS:
-            del self._paths[next(iter(self._paths))]
-        return True
-
-    def __len__(self) -> int:
-        return len(self._paths)
+def remember_path(paths: Cache[Above, IssuerPath], key: Above, path: IssuerPath) -> bool:
+    """Remember a path that a leaf was good by, before which the search had nothing to try; False if too large."""
+    bag = sum(_length(part) for part in key)
+    weights = list(map(weight_if_small, path.certificates))
+    if bag > MAX_BAG_OCTETS or None in weights:
+        return False
+    paths.put(key, path, PATH_BYTES + bag + sum(weight or 0 for weight in weights))
+    return True
 
 
-class Assurance:
-    """What the CRLs of one store say about the CAs of an `IssuerPath`, and which of them speak for leaves below.
+def _length(part: object) -> int:
+    return part.size if isinstance(part, Name) else len(part) if isinstance(part, bytes) else 0
+
+
+class Assurance(NamedTuple):
+    """What the CRLs of one store say about the CAs of an `IssuerPath`, and which of them speak for one kind of leaf.
 
     The proofs hold from `since` until `until`: every CRL that speaks has begun by then, and none is overdue.
     """
 
-    __slots__ = ("_proofs", "_since", "_until", "_voices")
-
-    def __init__(self, proofs: tuple[NotRevoked, ...], since: datetime, until: datetime) -> None:
-        self._proofs = proofs
-        self._since = since
-        self._until = until
-        self._voices: dict[object, tuple[Voice, ...]] = {}
+    proofs: tuple[NotRevoked, ...]
+    voices: tuple[Voice, ...]
+    since: datetime
+    until: datetime
 
     @classmethod
     def of(
-        cls, path: IssuerPath, proofs: tuple[NotRevoked, ...], voices: Iterable[Voice], at: datetime
+        cls,
+        path: IssuerPath,
+        proofs: tuple[NotRevoked, ...],
+        about_cas: Iterable[Voice],
+        voices: tuple[Voice, ...],
+        at: datetime,
     ) -> Assurance | None:
-        """What `voices`, all that speak for the CAs of `path`, say at `at`; None where a date forbids."""
+        """What `about_cas`, all that speak for the CAs of `path`, say at `at`; None where a date forbids.
+
+        `voices` are those that speak for the leaf.
+        """
         since, until = path.begins, path.ends
-        for voice in voices:
+        for voice in about_cas:
             since = max(since, voice.begins)
             for crl in (*voice.group.complete, *voice.group.deltas):
                 if crl.next_update is None:
@@ -151,30 +161,18 @@ class Assurance:
                 until = min(until, crl.next_update)
         if not since <= at <= until or any(one.indulgence is not None for one in proofs):
             return None
-        return cls(proofs, since, until)
+        return cls(proofs, voices, since, until)
 
-    def holds(self, at: datetime) -> bool:
-        """Whether it says anything about that moment."""
-        return self._since <= at <= self._until
+    @property
+    def weight(self) -> int:
+        """What it takes in memory, in bytes, with the CAs that it may be the last to hold."""
+        cas = sum(weight_of(proof.certificate) for proof in self.proofs)
+        return PROOF_BYTES * (1 + len(self.proofs) + len(self.voices)) + cas
 
-    def proofs_for(
-        self, leaf: Certificate, at: datetime, store: CrlStore, algorithms: AlgorithmRules, lenient: Lenient | None
-    ) -> tuple[NotRevoked, ...] | None:
-        """The proofs for a leaf and the CAs above it; None where it is not known which CRLs speak, or whether they do.
 
-        Raises `Refused` (certificate_revoked, revocation_unknown) about the leaf.
-        """
-        voices = self._voices.get((leaf.crl_points, leaf.extensions.ca))
-        if voices is None or not self.holds(at):
-            return None
-        return (heard(leaf, voices, at, store, algorithms, lenient), *self._proofs)
-
-    def learn(self, leaf: Certificate, voices: tuple[Voice, ...]) -> bool:
-        """Remember which CRLs speak for leaves with these distribution points; whether that was not known."""
-        kind = leaf.crl_points, leaf.extensions.ca
-        new = kind not in self._voices
-        self._voices[kind] = voices
-        return new
+def kind_of(leaf: Certificate, path: IssuerPath) -> Kind:
+    """The key of the assurance for such a leaf below the path. Raises `Refused` when it cannot be read."""
+    return (path.mark, leaf.crl_points, leaf.extensions.ca)
 
 
 def proofs_below(
@@ -194,34 +192,29 @@ def proofs_below(
     is given is what the search would find. A signature verified here is noted in `signatures`.
     """
     issuers = path.certificates
-    assurance = None if crls is None else crls.assurances.get(path)
-    proofs: tuple[NotRevoked, ...] | None = ()
-    if (
-        path.policy is not policy
-        or not path.begins <= at <= path.ends
-        or len(issuers) > budget.depth
-        or (crls is not None and assurance is None)
-    ):
+    proofs: tuple[NotRevoked, ...] = ()
+    if path.policy is not policy or not path.begins <= at <= path.ends or len(issuers) > budget.depth:
         return None
     try:
         budget.take_certificates(path.taken, len(leaf.der) + path.octets, path.weight)
-        if leaf.below is path:
+        if leaf.below is path.mark:
             check_dates(leaf, at)
         else:
             _below(leaf, path, memo, at, budget, signatures)
-        if assurance is not None and crls is not None:
-            proofs = assurance.proofs_for(leaf, at, crls, policy.algorithms, lenient)
+        if crls is not None:
+            known = crls.assurance(memo.owner, (path.mark, leaf.crl_points, leaf.extensions.ca))
+            if known is None or not known.since <= at <= known.until:
+                return None
+            proofs = (heard(leaf, known.voices, at, crls, policy.algorithms, lenient), *known.proofs)
     except (Refused, _Unsuited):
         return None
-    if proofs is None:
-        return None
-    if leaf.below is not path:
+    if leaf.below is not path.mark:
         key = (leaf.sha256, issuers[0].spki)
         if key in signatures:
             memo.admit([leaf], [key])
         elif not memo.holds(leaf):
             memo.admit([leaf], [])
-        leaf.below = path
+        leaf.below = path.mark
     return proofs
 
 

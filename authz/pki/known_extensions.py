@@ -23,6 +23,8 @@ _NAMES: Final = bytes.fromhex("0603551d11")
 _PLAIN_NAMES: Final = frozenset({0x81, 0x82, 0x86})
 """rfc822Name, dNSName and URI, all of them IA5String (RFC 5280 section 4.2.1.6)."""
 
+_TAGS: Final = [bytes([tag]) for tag in _PLAIN_NAMES]
+
 MAX_LISTS: Final = 16
 """Lists remembered for one issuer: as many kinds of certificates as a CA has profiles."""
 
@@ -79,6 +81,11 @@ def _plain(field: bytes, at: int, end: int) -> bool:
     return True
 
 
+def tags(data: bytes) -> int:
+    """How many bytes could be the tag of a name that is passed over; a name itself, being ASCII, holds none."""
+    return sum(map(data.count, _TAGS))
+
+
 def recalled(field: bytes, known: Mapping[bytes, Extensions]) -> Extensions | None:
     """What the field says but for key identifier and alternative names, if all that is not read here is known."""
     shared = shared_part(field)
@@ -93,5 +100,6 @@ def learn(field: bytes, said: Extensions, points: Points | None, known: dict[byt
     like = known[shared] = Extensions()
     vars(like).update(vars(said))
     like.recalled, like.names, like.subject_key_id, like.points = True, (), None, points
+    like.like_tags = tags(shared)
     if len(known) > MAX_LISTS:
         del known[next(iter(known))]

@@ -6,21 +6,19 @@ check learns is admitted only when its path completed, so that strangers fill no
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final
 
+from authz.errors import Refused
+from authz.pki.cache import MAX_CERTIFICATE, MAX_DER, Cache, Tenant, alone, weight_of
 from authz.pki.certificate import Certificate, KnownIssuer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MAX_CERTIFICATES: Final = 4_096
-"""Certificates remembered per organization: at about 2 KB each with their DER, 8 MB."""
+    from authz.pki.issuer_path import Above, IssuerPath
 
-MAX_SIGNATURES: Final = 16_384
-"""Signatures remembered per organization, about 200 octets each: four a certificate."""
-
-MAX_ISSUERS: Final = 256
-"""Names of issuers remembered per organization: more than any has CAs."""
+SIGNATURE_BYTES: Final = 320
+"""A signature that was verified: two digests in a tuple."""
 
 SignatureKey = tuple[bytes, bytes]
 """(SHA-256 of the signed object's whole DER, SHA-256 of the issuer's SubjectPublicKeyInfo).
@@ -28,55 +26,31 @@ SignatureKey = tuple[bytes, bytes]
 The first fixes signature, algorithm, parameters and the bytes signed; the second the key.
 """
 
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class _Recent(Generic[K, V]):
-    """At most `bound` entries; those not asked for during the last `bound / 2` additions go first.
-
-    Two generations: when the younger is full, the older is dropped, but for what was used since.
-    """
-
-    __slots__ = ("_half", "_old", "_young")
-
-    def __init__(self, bound: int) -> None:
-        self._half = max(1, bound // 2)
-        self._young: dict[K, V] = {}
-        self._old: dict[K, V] = {}
-
-    def get(self, key: K) -> V | None:
-        found = self._young.get(key)
-        if found is None and key in self._old:
-            found = self._old[key]
-            self.put(key, found)
-        return found
-
-    def put(self, key: K, value: V) -> None:
-        if len(self._young) >= self._half:
-            self._young, self._old = {}, self._young
-        self._young[key] = value
-
-    def __len__(self) -> int:
-        return len(self._young.keys() | self._old.keys())
-
 
 class Memo:
-    """The bounded memory of one organization.
+    """What one tenant's checks have learned about certificates, within the bound that all tenants share.
 
-    CRL signatures are kept apart from certificates', so that a flood of leaves cannot drive them out.
+    Of its caches the heaviest gives when room is wanted: a flood of leaves drives out no CRL's signature, and
+    what did not verify, which a client can bring about, nothing that did.
     """
 
-    def __init__(self, *, max_certificates: int = MAX_CERTIFICATES, max_signatures: int = MAX_SIGNATURES) -> None:
-        self._issuers: dict[bytes, KnownIssuer] = {}
-        self._certificates: _Recent[bytes, Certificate] = _Recent(max_certificates)
-        self._signatures: _Recent[SignatureKey, bool] = _Recent(max_signatures)
-        self._crl_signatures: _Recent[SignatureKey, bool] = _Recent(max_signatures)
-        self._crl_refutations: _Recent[SignatureKey, bool] = _Recent(max_signatures)
+    def __init__(self, tenant: Tenant | None = None) -> None:
+        tenant = tenant or alone()
+        self.owner = tenant.owner
+        self.issuers: Cache[bytes, KnownIssuer] = Cache(tenant)
+        self.issuer_paths: Cache[Above, IssuerPath] = Cache(tenant)
+        self._certificates: Cache[bytes, Certificate] = Cache(tenant)
+        self._signatures: Cache[SignatureKey, bool] = Cache(tenant)
+        self._crl_signatures: Cache[SignatureKey, bool] = Cache(tenant)
+        self._crl_refutations: Cache[SignatureKey, bool] = Cache(tenant)
 
     def certificate(self, der: bytes) -> Certificate:
         """The certificate that `der` is, remembered or read anew. Raises `Refused` (certificate_malformed)."""
-        return self._certificates.get(der) or Certificate.parse(der, self._issuers)
+        entry = self._certificates.entries.get(der)
+        if entry is None:
+            return Certificate.parse(der, self.issuers)
+        entry.used = True
+        return entry.value
 
     def holds(self, certificate: Certificate) -> bool:
         """Whether the certificate is remembered."""
@@ -94,22 +68,35 @@ class Memo:
 
     def admit(self, certificates: Iterable[Certificate], signatures: Iterable[SignatureKey]) -> None:
         """Remember certificates and signatures of a completed path that were not remembered yet."""
-        for one in certificates:
-            if not one.extensions.recalled:  # else all that could be introduced is known
-                one.introduce_issuer(self._issuers, MAX_ISSUERS)
-            one.let_go()
-            self._certificates.put(one.der, one)
+        for certificate in certificates:
+            weight = weight_if_small(certificate)
+            if weight is not None:
+                if not certificate.extensions.recalled:  # else all that could be introduced is known
+                    certificate.introduce_issuer(self.issuers)
+                certificate.let_go()
+                self._certificates.put(certificate.der, certificate, weight)
         for key in signatures:
-            self._signatures.put(key, True)
+            self._signatures.put(key, True, SIGNATURE_BYTES)
 
     def admit_crl(self, key: SignatureKey, *, verified: bool) -> None:
         """Remember whether a CRL's signature verifies under a key.
 
         CRLs come from the operator, but a client can send certificates that might have signed them:
-        what did not verify is kept apart, so that it drives nothing out.
+        what did not verify is kept apart.
         """
         known = self._crl_signatures if verified else self._crl_refutations
-        known.put(key, True)
+        known.put(key, True, SIGNATURE_BYTES)
 
     def __len__(self) -> int:
         return len(self._certificates) + len(self._signatures) + len(self._crl_signatures)
+
+
+def weight_if_small(certificate: Certificate) -> int | None:
+    """What the certificate takes; None for one too large to be remembered, or that cannot be read."""
+    if len(certificate.der) > MAX_DER:
+        return None
+    try:
+        weight = weight_of(certificate)
+    except Refused:
+        return None
+    return weight if weight <= MAX_CERTIFICATE else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from authz.errors import Refused
 from authz.pki.budget import Budget
-from authz.pki.issuer_path import Assurance, IssuerPath, Origin, above, proofs_below
+from authz.pki.issuer_path import Assurance, IssuerPath, Origin, above, kind_of, proofs_below, remember_path
 from authz.pki.path_validator import (
     check_anchor,
     check_certificate,
@@ -215,12 +215,12 @@ class _Search:
         self, key: Above, certificates: tuple[Certificate, ...], anchor: TrustAnchor, proofs: tuple[NotRevoked, ...]
     ) -> None:
         """Admit what lies above the leaf: the search, which turned back from nothing, will always go this way first."""
-        paths = self.trust.issuer_paths
-        path = paths.get(key)
+        memo = self.trust.memo
+        path = memo.issuer_paths.get(key)
         if path is None or path.policy is not self.policy:
             pool = self.pool
             path = IssuerPath(certificates[1:], anchor, self.policy, pool.taken, pool.octets, pool.weight)
-            if not paths.learn(key, path):
+            if not remember_path(memo.issuer_paths, key, path):
                 return
         checker = self.revocation
         if checker is None or not path.unconstrained:
@@ -229,11 +229,10 @@ class _Search:
         if checker.beside:
             return
         leafs, *cas = checker.plans
-        assurance = checker.crls.assurances.get(path)
-        if assurance is None or not assurance.holds(self.at):
-            assurance = Assurance.of(path, proofs[1:], [voice for plan in cas for voice in plan.voices], self.at)
+        about_cas = [voice for plan in cas for voice in plan.voices]
+        assurance = Assurance.of(path, proofs[1:], about_cas, leafs.voices, self.at)
         if assurance is not None and certificates[0].crl_points.small:
-            checker.crls.assure(path, certificates[0], leafs.voices, assurance)
+            checker.crls.assure(memo.owner, kind_of(certificates[0], path), assurance)
 
     def _candidates(self, certificate: Certificate) -> Sequence[Candidate]:
         """Everything whose subject is the issuer's name, the most promising first."""
@@ -324,9 +323,9 @@ def verify_path(
         at = at.replace(microsecond=0)
     presented = tuple(pool)
     # One that is too large is not read; the search says so.
-    key = None if len(leaf.der) > budget.octets else _above(leaf, presented)
+    key = None if len(leaf.der) > budget.octets else above(leaf, presented, trust.mark)
     signatures: dict[SignatureKey, Refused | None] = {}
-    path = None if key is None else trust.issuer_paths.get(key)
+    path = None if key is None else trust.memo.issuer_paths.get(key)
     if path is not None:
         proofs = proofs_below(path, leaf, trust.memo, crls, at, policy, budget, lenient, signatures)
         if proofs is not None:
@@ -337,15 +336,6 @@ def verify_path(
     if crls is not None:
         search.revocation = _checker(bag, trust, crls, at, policy, budget, lenient)
     return search.run(leaf)
-
-
-def _above(leaf: Certificate, bag: Sequence[Certificate]) -> Above | None:
-    if leaf.below is None:
-        leaf.read_ahead()
-    try:
-        return above(leaf, bag)
-    except Refused:
-        return None
 
 
 def _checker(

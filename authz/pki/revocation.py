@@ -124,11 +124,11 @@ class RevocationChecker:
         """
         certificate = link.certificate
         identity = (certificate.crl_points, certificate.extensions.ca, *above)
-        plan = None if self._proving else self.crls.plans.get(identity)
+        plan = None if self._proving else self.crls.plans(self._memo.owner).get(identity)
         if plan is None:
             plan = plan_of(link, self.crls, self._signers, self._budget)
             if not self._proving and certificate.crl_points.small:
-                self.crls.remember(identity, plan)
+                self.crls.remember(self._memo.owner, identity, plan)
         return plan
 
     def _certificate(self, link: Link, plan: Plan) -> NotRevoked:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from authz.errors import Refused
 from authz.pki.certificate import Certificate
-from authz.pki.issuer_path import IssuerPaths
 from authz.pki.memo import Memo
 from authz.reasons import Reason
 
@@ -40,7 +39,7 @@ Candidate = tuple[Certificate, TrustAnchor | None]
 class TrustStore:
     """Anchors and intermediates by subject, with the memo of what verified under them before.
 
-    `known` holds both by their DER, `issuer_paths` what was found to lie above leaves.
+    `known` holds both by their DER. `mark` stands for this set in what is remembered about it.
 
     Raises `Refused` (trust_anchors_missing) when there is no anchor: emptiness trusts nobody.
     """
@@ -56,7 +55,7 @@ class TrustStore:
             raise Refused(Reason.TRUST_ANCHORS_MISSING)
         self.memo = Memo() if memo is None else memo
         self.known: dict[bytes, Certificate] = {}
-        self.issuer_paths = IssuerPaths()
+        self.mark = object()
         self._by_subject: dict[Name, list[Candidate]] = {}
         for anchor in self.anchors:
             self._add(anchor.certificate, anchor)

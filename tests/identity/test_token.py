@@ -22,6 +22,8 @@ from authz.errors import NotLoaded, Refused
 from authz.identity import BearerToken, KeyRing
 from authz.identity import token as module
 from authz.model import CheckRequest, Identity, Organization, TokenSettings
+from authz.pki.cache import SharedCache
+from authz.pki.cache.shared import TENANT_BYTES
 from authz.reasons import Gate, Reason
 
 EC, RSA, ED, OTHER = new_key("p256"), new_key("rsa2048"), new_key("ed25519"), new_key("p256")
@@ -55,7 +57,8 @@ class Scene:
         self.seconds = 0.0
         self.warnings: list[str] = []
         self.keys = KeyRing(monotonic=lambda: self.seconds, warn=self.warnings.append)
-        self.source = BearerToken(self.keys)
+        self.memory = SharedCache()
+        self.source = BearerToken(self.keys, self.memory)
         settings = TokenSettings(issuer="i", audience="a", keys=str(self.file))
         self.acme = Organization(1, "acme", (), token=settings)
 
@@ -210,14 +213,13 @@ async def test_token_needs_issuer_and_audience_beside_the_claim(scene: Scene, ch
     assert await scene.ask(token(org="acme"), organization=loose) is Reason.IDENTITY_OF_ANOTHER_ORGANIZATION
 
 
-async def test_memory_of_tokens_is_bounded_in_octets(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many somebody holds; and a large one takes the room of many."""
-    monkeypatch.setattr("authz.identity.memo.MAX_REMEMBERED", 4 * len(token(jti="0")))
-    for number in range(6):
+async def test_memory_of_tokens_is_bounded_in_bytes(scene: Scene) -> None:
+    """However many somebody holds."""
+    scene.memory.max_bytes = TENANT_BYTES + 10_000
+    for number in range(12):
         assert await scene.ask(token(jti=str(number))) == ALICE
-    assert len(scene.source._verified) == 4
-    assert await scene.ask(token(jti="0" * len(token(jti="0")) * 2)) == ALICE
-    assert len(scene.source._verified) == 1
+        assert scene.memory.weight <= scene.memory.max_bytes
+    assert 2 < len(scene.memory) < 12
 
 
 @pytest.mark.parametrize(
@@ -227,7 +229,7 @@ async def test_memory_of_tokens_is_bounded_in_octets(scene: Scene, monkeypatch: 
 async def test_token_refused_is_not_remembered(scene: Scene, changes: dict[str, Any]) -> None:
     """Its signature verifies, for the keys may be shared; it takes no room from what is the organization's own."""
     assert isinstance(await scene.ask(token(**changes)), Reason)
-    assert len(scene.source._verified) == 0
+    assert len(scene.memory) == 0
 
 
 async def test_token_remembered_is_verified_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from pki_outcome import parsed
 
 from authz.errors import Refused
 from authz.pki.algorithms import verify_signature
+from authz.pki.cache import Cache, alone
 from authz.pki.certificate import Certificate, KnownIssuer
 from authz.pki.extensions import MAX_ELEMENTS
 from authz.reasons import Reason
@@ -177,12 +178,11 @@ def test_what_was_let_go_of_is_made_anew() -> None:
 
 def test_name_of_an_introduced_issuer_is_shared() -> None:
     """With the distribution point it implies, for every certificate of that issuer."""
-    issuers: dict[bytes, KnownIssuer] = {}
+    issuers: Cache[bytes, KnownIssuer] = Cache(alone())
     first = parsed(LEAF)[0]
-    first.introduce_issuer(issuers, 1)
-    first.introduce_issuer(issuers, 2)
-    parsed(Authority.root("Other").leaf())[0].introduce_issuer(issuers, 1)
-    assert [one.name for one in issuers.values()] == [first.issuer]
+    first.introduce_issuer(issuers)
+    first.introduce_issuer(issuers)
+    assert [entry.value.name for entry in issuers.entries.values()] == [first.issuer]
     second, third = (Certificate.parse(ROOT.leaf(name).der, issuers) for name in ("bob", "carol"))
     assert second.issuer is third.issuer is first.issuer
     assert second.crl_points is third.crl_points
@@ -196,11 +196,11 @@ def test_points_of_leaves_of_one_kind_are_shared(used: bool) -> None:
     def leaf(name: str, url: str = "http://crl.test/a") -> Minted:
         return ROOT.leaf(name, extensions=[(points(url), False)])
 
-    issuers: dict[bytes, KnownIssuer] = {}
+    issuers: Cache[bytes, KnownIssuer] = Cache(alone())
     first = parsed(leaf("alice"))[0]
     if used:
         first.crl_points  # noqa: B018 - read
-    first.introduce_issuer(issuers, 9)
+    first.introduce_issuer(issuers)
     second, third = (Certificate.parse(leaf(name).der, issuers) for name in ("bob", "carol"))
     assert second.crl_points is third.crl_points
     assert (second.crl_points is first.crl_points) is used
@@ -230,8 +230,8 @@ READ_AHEAD = {"issuer", "subject", "key", "signature_algorithm", "serial", "not_
 
 def test_leaf_of_a_known_issuer_is_read_ahead_and_says_what_it_says_without() -> None:
     """Its extensions are recalled."""
-    issuers: dict[bytes, KnownIssuer] = {}
-    parsed(LEAF)[0].introduce_issuer(issuers, 9)
+    issuers: Cache[bytes, KnownIssuer] = Cache(alone())
+    parsed(LEAF)[0].introduce_issuer(issuers)
     bob = ROOT.leaf("bob")
     known, fresh = Certificate.parse(bob.der, issuers), Certificate.parse(bob.der)
     known.read_ahead()
@@ -246,8 +246,8 @@ def test_leaf_of_a_known_issuer_is_read_ahead_and_says_what_it_says_without() ->
 )
 def test_certificate_of_another_kind_is_not_read_ahead(other: Minted) -> None:
     """What it would cost is the client's choice."""
-    issuers: dict[bytes, KnownIssuer] = {}
-    parsed(LEAF)[0].introduce_issuer(issuers, 9)
+    issuers: Cache[bytes, KnownIssuer] = Cache(alone())
+    parsed(LEAF)[0].introduce_issuer(issuers)
     one = Certificate.parse(other.der, issuers)
     one.read_ahead()
     assert not vars(one).keys() & READ_AHEAD - {"issuer"}
@@ -255,8 +255,8 @@ def test_certificate_of_another_kind_is_not_read_ahead(other: Minted) -> None:
 
 def test_what_cannot_be_read_ahead_is_told_when_it_is_asked_for() -> None:
     """As without a known issuer."""
-    issuers: dict[bytes, KnownIssuer] = {}
-    parsed(LEAF)[0].introduce_issuer(issuers, 9)
+    issuers: Cache[bytes, KnownIssuer] = Cache(alone())
+    parsed(LEAF)[0].introduce_issuer(issuers)
     field = parsed(LEAF)[0]._layout.extensions
     for odd in (
         handmade(KEY, issuer=NAME, subject=raw_name(b"\xe9", 0x14), extensions=field),

@@ -12,12 +12,10 @@ from authz.errors import Refused
 from authz.pki.certificate import Certificate
 from authz.pki.crl import Crl
 from authz.pki.crl_plan import Plan
-from authz.pki.crl_store import MAX_ASSURANCES, MAX_PLANS, CrlStore, current, may_sign_crls, signer_of
+from authz.pki.crl_store import CrlStore, current, may_sign_crls, signer_of
 from authz.pki.distribution_point import points_of
-from authz.pki.issuer_path import Assurance, IssuerPath
+from authz.pki.issuer_path import Assurance
 from authz.pki.names import Name
-from authz.pki.trust_store import TrustAnchor
-from authz.pki.validation_policy import DEFAULT_POLICY
 from authz.reasons import Reason
 
 CA, TWIN = Authority.root("CA"), Authority.root("CA")
@@ -108,54 +106,37 @@ def test_store_finds_all_crls_of_a_point_whoever_signed_them() -> None:
     assert shelf.all([ONE]) == {crls[0], crls[1], crls[3]}
 
 
-def test_store_remembers_a_bounded_number_of_plans() -> None:
-    """The first ones go first."""
+def test_flood_of_plans_leaves_another_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever points a tenant's CA writes into its leaves, its own plans go; in use or not, a neighbour's stay."""
+    monkeypatch.setattr("authz.pki.crl_store.MAX_REMEMBERED", 100_000)
     store, plan = CrlStore(), Plan((), ())
-    for number in range(MAX_PLANS + 2):
-        store.remember((str(number).encode(),), plan)
-    assert len(store.plans) == MAX_PLANS
-    assert (b"0",) not in store.plans
+    store.remember("quiet", (b"0",), plan)
+    for number in range(1_000):
+        store.remember("loud", (points_of((), Name(name(str(number)))),), plan)
+    assert store.plans("quiet").get((b"0",)) is plan
+    assert 10 < len(store.plans("loud")) < 100
 
 
 def test_store_with_one_more_remembers_nothing() -> None:
     """Plans are of one store of CRLs, and of no other."""
     store = CrlStore([crl()])
-    store.remember((b"x",), Plan((), ()))
-    assert store.with_crl(crl(number=2)).plans == {}
+    store.remember("o", (b"x",), Plan((), ()))
+    assert len(store.with_crl(crl(number=2)).plans("o")) == 0
 
 
-def assured(store: CrlStore, path: IssuerPath, leaf: Certificate) -> Assurance:
-    """What the store keeps about the path and such a leaf."""
-    found = store.assurances.get(path) or Assurance((), NOW, NOW)
-    store.assure(path, leaf, (), found)
-    return found
-
-
-def test_store_remembers_a_bounded_number_of_assurances() -> None:
-    """The first goes first; another store knows nothing of them."""
-    store = CrlStore([crl()])
-    anchor, leaf = TrustAnchor(parsed(CA)), Certificate.parse(CA.leaf().der)
-    paths = [IssuerPath((anchor.certificate,), anchor, DEFAULT_POLICY, 0, 0) for _ in range(MAX_ASSURANCES + 1)]
-    for path in paths:
-        assured(store, path, leaf)
-    assert list(store.assurances) == paths[1:]
-    assert store.with_crl(crl(number=2)).assurances == {}
-
-
-def test_store_remembers_a_bounded_number_of_kinds_of_leaves() -> None:
-    """Beyond, all go, and are found out again; one that is known already adds nothing."""
-    store = CrlStore([crl()])
-    anchor = TrustAnchor(parsed(CA))
-    path = IssuerPath((anchor.certificate,), anchor, DEFAULT_POLICY, 0, 0)
-    leaf = Certificate.parse(CA.leaf().der)
-    first = assured(store, path, leaf)
-    for number in range(MAX_PLANS):
-        assert assured(store, path, leaf) is first
-        other = Certificate.parse(leaf.der)
-        vars(other)["crl_points"] = points_of((), Name(name(str(number))))
-        assured(store, path, other)
-    assert not store.assurances
-    assert assured(store, path, leaf) is not first
+def test_flood_of_kinds_of_leaves_leaves_another_tenants_assurance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another store knows nothing of it, and a kind that was never met is not known."""
+    monkeypatch.setattr("authz.pki.crl_store.MAX_REMEMBERED", 100_000)
+    store, known = CrlStore([crl()]), Assurance((), (), NOW, NOW)
+    kind = (object(), points_of((), ISSUER), False)
+    assert store.assurance("quiet", kind) is None
+    store.assure("quiet", kind, known)
+    for number in range(1_000):
+        store.assure("loud", (kind[0], points_of((), Name(name(str(number)))), False), known)
+    assert store.assurance("quiet", kind) is known
+    assert store.assurance("quiet", (kind[0], kind[1], True)) is None
+    assert store.assurance("loud", (kind[0], points_of((), Name(name("0"))), False)) is None
+    assert store.with_crl(crl(number=2)).assurance("quiet", kind) is None
 
 
 def test_current_leaves_out_what_is_superseded() -> None:

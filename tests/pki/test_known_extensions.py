@@ -15,7 +15,8 @@ from pki_recalled import compare, field_of
 from pki_resigned import signed_again
 
 from authz.errors import Refused
-from authz.pki.certificate import Certificate
+from authz.pki.cache import Cache, alone
+from authz.pki.certificate import Certificate, KnownIssuer
 from authz.pki.extensions import Extensions
 from authz.pki.known_extensions import MAX_LISTS, MAX_OCTETS, learn, recalled, shared_part
 
@@ -112,9 +113,9 @@ def test_lists_are_bounded_in_number_and_octets() -> None:
 
 def test_same_extensions_in_version_1_are_refused_all_the_same() -> None:
     """Versions 1 and 2 have none."""
-    issuers: dict[bytes, object] = {}
+    issuers: Cache[bytes, KnownIssuer] = Cache(alone())
     (leaf,) = parsed(LEAF)
-    leaf.introduce_issuer(issuers, 9)  # type: ignore[arg-type]
+    leaf.introduce_issuer(issuers)
     old = handmade(
         ROOT.key,  # type: ignore[arg-type]
         issuer=leaf._layout.issuer,
@@ -123,8 +124,8 @@ def test_same_extensions_in_version_1_are_refused_all_the_same() -> None:
         extensions=field_of(LEAF.der),
     )
     with pytest.raises(Refused):
-        Certificate.parse(old, issuers).extensions  # type: ignore[arg-type]  # noqa: B018
-    same = Certificate.parse(LEAF.der, issuers)  # type: ignore[arg-type]
+        Certificate.parse(old, issuers).extensions  # noqa: B018
+    same = Certificate.parse(LEAF.der, issuers)
     assert same.extensions.recalled
     assert (same.alternative_names, same.subject_key_id) == (tuple(NAMES), KEY_ID.digest)
 

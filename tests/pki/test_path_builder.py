@@ -264,7 +264,7 @@ def test_what_lies_above_is_learned_once_for_each_store() -> None:
     with pytest.raises(Refused) as caught:
         verify_path(parsed(ALICE)[0], pool, trust, crls, NOW + 3 * DAY)
     assert caught.value.reason is R.REVOCATION_UNKNOWN
-    assert len(trust.issuer_paths) == 1
+    assert len(trust.memo.issuer_paths) == 1
 
 
 def test_revoked_leaf_is_final_and_revoked_outranks_unknown() -> None:
