@@ -42,12 +42,20 @@ class Flights:
         self.outcomes: Counter[tuple[CrlSourceKind, str]] = Counter()
         self.refused: set[Source] = set()
 
-    def of(self, source: Source) -> asyncio.Task[None]:
-        """The try of a source that is under way, or a new one."""
-        if source.flight is None:
+    def of(self, source: Source, *, awaited: bool = False) -> asyncio.Task[None]:
+        """The try of a source that is under way, or a new one; `awaited` says that a check waits for it."""
+        source.awaited |= awaited
+        if source.flight is not None:
+            self.look(source)
+        else:
             source.flight = asyncio.create_task(self._run(source), name="trying a source of CRLs")
             source.flight.add_done_callback(self.tell_of_defects)
         return source.flight
+
+    def look(self, source: Source) -> None:
+        """Another organization names a source, or a check waits for it: its turn may come earlier."""
+        if self.trials is not None:
+            self.trials.look(source)
 
     def tell_of_defects(self, task: asyncio.Task[None]) -> bool:
         """Whether a task ended by a defect of ours, which must not end in silence."""
@@ -74,7 +82,7 @@ class Flights:
                 self.refused.discard(source)
             self._changed()
         finally:
-            source.flight, source.late = None, False
+            source.flight, source.late, source.awaited = None, False, False
 
     def next(self, source: Source) -> datetime | None:
         """When to try again. A file that was read is looked at, and not tried, until it changes."""

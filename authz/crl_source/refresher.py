@@ -287,7 +287,7 @@ class Refresher:
         if not isinstance(key, PointsKey):
             return False
         sources = [one for url in key.urls if (one := self._sources.get(url)) is not None]
-        flights = [self._flights.of(one) for one in sources]
+        flights = [self._flights.of(one, awaited=True) for one in sources]
         if flights:
             await asyncio.wait(flights, timeout=self._rules.first_sight)
         for one in sources:
@@ -313,6 +313,7 @@ class Refresher:
             self.changed()
         for one in news:
             one.next_at = self._clock.now()
+            self._flights.look(one)
         return news
 
     # -- refreshing ------------------------------------------------------------------------------------------

@@ -15,10 +15,10 @@ MAX_OCTETS_EACH: Final = 512 * 1024 * 1024
 
 def room_for(source: Source, copies: Iterable[Copy], sources: Sources) -> int:
     """Octets that a source may give, beside the `copies` that are held of what `sources` gave."""
-    if source.owner is None:
+    if not source.organizations:
         return MAX_OCTETS_EACH
     given = [(one.octets, sources.get(one.origin.url)) for one in copies]
-    others = [(octets, by) for octets, by in given if by is not None and by is not source and by.owner is not None]
+    others = [(octets, by) for octets, by in given if by is not None and by is not source and by.organizations]
     # By whoever has most room: an organization that names another's point must not take its own limit there.
     return MAX_OCTETS_EACH - min(
         sum(octets for octets, by in others if organization in by.authorities) for organization in source.authorities

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -18,12 +18,10 @@ from authz.crl_source.keep import Origin
 from authz.crl_source.library import Library
 from authz.crl_source.reading import Index, issuer_in, read_crl
 from authz.crl_source.source import ACCEPTED, UNCHANGED, Source
+from authz.crl_source.turns import Turns
 from authz.errors import Refused
 from authz.model import CrlSourceKind
 from authz.ports import Clock
-
-MAX_TRIALS: Final = 32
-"""Sources that are tried at once."""
 
 MAX_COPIES: Final = 4
 """Files that are copied at once, those that hang left aside."""
@@ -33,9 +31,6 @@ MAX_FILES_EACH: Final = 2
 
 COPY_SECONDS: Final = 5.0
 """How long a copy keeps other folders' waiting: a network file system may answer no more."""
-
-MAX_TRIALS_EACH: Final = 2
-"""Of one organization's distribution points, so that its slow servers keep nobody else waiting."""
 
 
 class Trials:
@@ -66,10 +61,10 @@ class Trials:
         self._others = others
         self._room = room
         self._changed = changed
-        self._all = asyncio.Semaphore(MAX_TRIALS)
+        # Organizations' points keep no URL of the operator's waiting, nor the other way round.
+        self._points, self._urls = Turns(), Turns()
         self._copies = asyncio.Semaphore(MAX_COPIES)
         self._folders: dict[Path, asyncio.Semaphore] = {}
-        self._each: dict[int | None, asyncio.Semaphore] = {}
 
     async def run(self, source: Source) -> None:
         """Try `source`; whatever comes of it, it says so itself."""
@@ -81,19 +76,17 @@ class Trials:
             except Refused as refusal:
                 source.failed(FailureKind.STORAGE, f"the directory: {refusal}", self._clock.now())
 
-    @contextlib.asynccontextmanager
-    async def _turn(self, source: Source) -> AsyncIterator[None]:
-        async with contextlib.AsyncExitStack() as turns:
-            if source.kind is CrlSourceKind.POINT:
-                own = self._each.setdefault(source.owner, asyncio.Semaphore(MAX_TRIALS_EACH))
-                await turns.enter_async_context(own)
-            if source.kind is CrlSourceKind.FILE:
-                where = Path(source.location).parent
-                turn = self._folders.setdefault(where, asyncio.Semaphore(MAX_FILES_EACH))
-            else:
-                turn = self._all
-            await turns.enter_async_context(turn)
-            yield
+    def look(self, source: Source) -> None:
+        """Another organization names a source that waits for its turn, or a check waits for it."""
+        self._turns_of(source).look(source)
+
+    def _turn(self, source: Source) -> contextlib.AbstractAsyncContextManager[None]:
+        if source.kind is CrlSourceKind.FILE:
+            return self._folders.setdefault(Path(source.location).parent, asyncio.Semaphore(MAX_FILES_EACH))
+        return self._turns_of(source).turn(source)
+
+    def _turns_of(self, source: Source) -> Turns:
+        return self._points if source.kind is CrlSourceKind.POINT else self._urls
 
     async def _copied(self, path: Path) -> Path:
         """A copy of the file; see `folder.copy`."""

@@ -937,6 +937,25 @@ async def test_tries_of_one_organizations_points_leave_room_for_others(tmp_path:
         await asyncio.gather(*theirs, return_exceptions=True)
 
 
+async def test_point_that_another_organization_names_behind_slow_ones_of_its_own_is_asked_at_once(
+    tmp_path: Path,
+) -> None:
+    """Whoever names it has a turn for it, and what it gives serves those who wait for it."""
+    async with world(tmp_path) as scene, serving(b"") as slow, serving(b"") as slow_too, serving(crl()) as server:
+        slow.answer = slow_too.answer = hangs()
+        urls = [f"{one.url}?{number}" for number in range(32) for one in (slow, slow_too)]
+        theirs = [asyncio.create_task(scene.check(leaf("m", url), EVIL)) for url in [*urls[:63], server.url]]
+        await slow_too.came.wait()
+        await scene.until(lambda: len(scene.refresher.sources) == 64)
+        assert server.requests == []
+        assert await scene.check(leaf("alice", server.url), ACME) == GOOD
+        assert await theirs.pop() == GOOD
+        assert not all(one.done() for one in theirs)
+        for one in theirs:
+            one.cancel()
+        await asyncio.gather(*theirs, return_exceptions=True)
+
+
 def as_pem(der: bytes) -> bytes:
     """The CRL as operators often have it."""
     return x509.load_der_x509_crl(der).public_bytes(Encoding.PEM)
