@@ -19,7 +19,7 @@ class Flights:
     """`trials` are what is made of a source. Nothing is tried before they are there.
 
     `outcomes` counts the tries by kind and outcome, `refused` are the sources whose last answer was refused; `changed`
-    is called when that may be another. `warn` is told of defects.
+    is called when these are others, or what is known of one of them. `warn` is told of defects.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Flights:
         # Whatever becomes of this, it is not tried at every look, nor waited for by every check.
         source.tried_at = self._clock.now()
         planned = source.next_at = source.tried_at + self._rules.schedule.floor
+        told = self._told_of(source)
         try:
             await self.trials.run(source)
             self.outcomes[source.kind, source.outcome] += 1
@@ -80,9 +81,14 @@ class Flights:
             elif not source.failures:
                 # A server that is away takes nothing back.
                 self.refused.discard(source)
-            self._changed()
+            if self._told_of(source) != told:
+                self._changed()
         finally:
             source.flight, source.late, source.awaited = None, False, False
+
+    def _told_of(self, source: Source) -> tuple[object, ...]:
+        """What others know of a source: nothing, unless its last answer was refused (see `Listed`)."""
+        return (source.issuer, source.claimed) if source in self.refused else ()
 
     def next(self, source: Source) -> datetime | None:
         """When to try again. A file that was read is looked at, and not tried, until it changes."""

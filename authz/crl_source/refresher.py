@@ -26,7 +26,7 @@ from authz.crl_source.revisions import Revisions
 from authz.crl_source.room import room_for
 from authz.crl_source.rules import CrlRules
 from authz.crl_source.source import Source
-from authz.crl_source.sources import Sources
+from authz.crl_source.sources import Sources, urls_of
 from authz.crl_source.trial import Trials
 from authz.errors import NotLoaded
 from authz.model import CheckRequest, CrlSourceKind, CrlSourceState, FetchedCrl, Organization
@@ -307,14 +307,20 @@ class Refresher:
         """See `authz.ports.Observer`: nothing is learned."""
 
     def _meet(self, organization: int, path: Iterable[Certificate]) -> list[Source]:
-        news = self._sources.meet(organization, list(path))
-        if self._flights.refused and not self._rules.hard:
-            # A source that was refused may count for one more organization now.
+        path = list(path)
+        before = self._refused_of(organization, path)
+        news = self._sources.meet(organization, path)
+        if self._refused_of(organization, path) != before:
             self.changed()
         for one in news:
             one.next_at = self._clock.now()
             self._flights.look(one)
         return news
+
+    def _refused_of(self, organization: int, path: list[Certificate]) -> list[str]:
+        """The points of a path whose last answer was refused, and refused for that organization, too."""
+        named = [self._sources.get(url) for url in urls_of(path)] if self._flights.refused else []
+        return [one.location for one in named if one in self._flights.refused and organization in one.authorities]
 
     # -- refreshing ------------------------------------------------------------------------------------------
 

@@ -333,6 +333,37 @@ async def test_point_that_another_organization_named_first_counts_for_whoever_ha
         assert await scene.check(leaf("alice", second.url, by=other), ACME) == GOOD
 
 
+async def test_try_that_changes_nothing_is_told_to_nobody(scene: World) -> None:
+    """Nor one that fails, or is refused as the one before was; a refusal and its end are, as what comes is."""
+    changes: list[None] = []
+    scene.refresher.changed = lambda: changes.append(None)
+
+    async def after(answer: Answer) -> int:
+        server.answer = answer
+        tried = sum(scene.refresher.outcomes.values())
+        scene.ledger.wanted = [server.url]
+        await scene.until(lambda: sum(scene.refresher.outcomes.values()) > tried)
+        found = len(changes)
+        changes.clear()
+        return found
+
+    good = crl()
+    async with serving(good) as server:
+        assert await scene.check(leaf("alice", server.url)) == GOOD
+        changes.clear()
+        away = says(status="404 Not Found")
+        answers = (
+            away,
+            says(body=good),
+            says(body=HTML),
+            says(body=HTML),
+            away,
+            says(body=crl(number=2, hours=1)),
+            away,
+        )
+        assert [await after(one) for one in answers] == [0, 0, 1, 0, 0, 2, 0]
+
+
 async def test_operator_can_have_a_source_tried_now(scene: World) -> None:
     """Long before it is due."""
     async with serving(crl()) as server:

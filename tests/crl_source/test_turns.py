@@ -63,7 +63,7 @@ async def scene() -> AsyncIterator[Scene]:
         one.cancel()
     await asyncio.gather(*made.tasks.values(), return_exceptions=True)
     turns = made.turns
-    assert not (turns._waiting or turns._under_way or turns._busy or turns._parties or turns._servers)
+    assert not any((turns._waiting, turns._under_way, turns._busy, turns._parties, turns._servers))
 
 
 async def test_source_takes_the_first_turn_of_any_organization_that_names_it(scene: Scene) -> None:
