@@ -36,7 +36,8 @@ COPY_SECONDS: Final = 5.0
 class Trials:
     """Tries sources. `others` gives the CRLs held that came from elsewhere, `authorities` every known CA in DER.
 
-    `room` says how many octets a source may give, `changed` is called when something new is held.
+    `room` says how many octets a source may give, `gave` is called with a source that gave what is held, `changed` when
+    something new is held.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Trials:
         authorities: Callable[[], Awaitable[Collection[bytes]]],
         others: Callable[[], Collection[Held]],
         room: Callable[[Source], int],
+        gave: Callable[[Source], None],
         changed: Callable[[], None],
     ) -> None:
         self._library = library
@@ -60,6 +62,7 @@ class Trials:
         self._authorities = authorities
         self._others = others
         self._room = room
+        self._gave = gave
         self._changed = changed
         # Organizations' points keep no URL of the operator's waiting, nor the other way round.
         self._points, self._urls = Turns(), Turns()
@@ -71,6 +74,7 @@ class Trials:
         async with self._turn(source):
             try:
                 await self._try(source)
+                self._gave(source)
             except FetchFailed as failure:
                 source.failed(failure.kind, failure.detail, self._clock.now())
             except Refused as refusal:
