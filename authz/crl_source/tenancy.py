@@ -75,11 +75,14 @@ class Tenancy:
         self._met.note(organization, (one.spki.hex() for one in path[1:] if one.spki in signers), now)
 
     def gave(self, source: Source, now: datetime) -> None:
-        """What the source gave is held, and signed by a CA of these paths or not."""
+        """What the source gave is held now: its signer may have been met before, by the paths that led there."""
         for copy in self._given(source):
+            name = copy.held.signer.hex()
             for organization, authorities in source.authorities.items():
-                if copy.held.signer in authorities:
-                    self._met.note(organization, [copy.held.signer.hex()], now)
+                lately = self._met.lately(source.location, {organization}, now)
+                # That it is given again is no path of anybody's.
+                if copy.held.signer in authorities and lately and organization not in self._met.by(name):
+                    self._met.note(organization, [name], now)
 
     def _given(self, source: Source) -> list[Copy]:
         """The copies that came from there, or elsewhere too."""

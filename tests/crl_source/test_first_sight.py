@@ -73,7 +73,7 @@ def test_one_leaf_is_told_of_for_all_with_its_cas_and_points(url: str) -> None:
     noted = Noted(Seconds())
     note(noted, 1, b"leaf", url)
     assert noted.unknown_in(decision(1, b"another", url)) is None
-    assert noted.unknown_in(decision(1, b"another", "http://y/")) is not None
+    assert noted.unknown_in(decision(1, b"leaf 2", "http://y/")) is not None
     assert noted.unknown_in(decision(1, b"leaf 3", url, ca=b"another")) is not None
     assert noted.unknown_in(decision(2, b"another", url)) is not None
     assert len(noted._leaves) == 2 * url.startswith("http")
