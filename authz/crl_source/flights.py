@@ -69,13 +69,16 @@ class Flights:
         # Whatever becomes of this, it is not tried at every look, nor waited for by every check.
         source.tried_at = self._clock.now()
         planned = source.next_at = source.tried_at + self._rules.schedule.floor
-        told = self._told_of(source)
+        told, known = self._told_of(source), source.known
         try:
             await self.trials.run(source)
             self.outcomes[source.kind, source.outcome] += 1
             if source.kind is not CrlSourceKind.FILE or source.next_at is planned:
                 source.next_at = self.next(source)
             # Else the file has become another than the one tried, which is told only once.
+            if source.failures and source.known > known:
+                # A path came meanwhile whose CA may have signed what was refused, and a check may wait for it.
+                source.next_at = self._clock.now()
             if source.refused and not source.gone:
                 self.refused.add(source)
             elif not source.failures:

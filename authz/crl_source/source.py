@@ -63,6 +63,11 @@ class Source:
         return self.authorities.keys() if self.kind is CrlSourceKind.POINT else ()
 
     @property
+    def known(self) -> int:
+        """How many CAs the paths have that led here, those of each organization for themselves."""
+        return sum(map(len, self.authorities.values()))
+
+    @property
     def refused(self) -> bool:
         """Whether what it gave last was refused, rather than not to be had."""
         return self.failures > 0 and self.outcome in _OF_CONTENT

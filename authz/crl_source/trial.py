@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 from authz.crl_source import folder
 from authz.crl_source.acceptance import Held
@@ -18,9 +20,10 @@ from authz.crl_source.keep import Origin
 from authz.crl_source.library import Library
 from authz.crl_source.reading import Index, issuer_in, read_crl
 from authz.crl_source.source import ACCEPTED, UNCHANGED, Source
-from authz.crl_source.turns import Turns
+from authz.crl_source.turns import Party, Turns
 from authz.errors import Refused
 from authz.model import CrlSourceKind
+from authz.pki import Crl
 from authz.ports import Clock
 
 MAX_COPIES: Final = 4
@@ -68,12 +71,13 @@ class Trials:
         self._points, self._urls = Turns(), Turns()
         self._copies = asyncio.Semaphore(MAX_COPIES)
         self._folders: dict[Path, asyncio.Semaphore] = {}
+        self._large = WeakValueDictionary[Party, asyncio.Lock]()
 
     async def run(self, source: Source) -> None:
         """Try `source`; whatever comes of it, it says so itself."""
-        async with self._turn(source):
+        async with self._turn(source) as party:
             try:
-                await self._try(source)
+                await self._try(source, partial(self._index_in_turn, source.location if party is None else party))
                 self._gave(source)
             except FetchFailed as failure:
                 source.failed(failure.kind, failure.detail, self._clock.now())
@@ -84,7 +88,14 @@ class Trials:
         """Another organization names a source that waits for its turn, or a check waits for it."""
         self._turns_of(source).look(source)
 
-    def _turn(self, source: Source) -> contextlib.AbstractAsyncContextManager[None]:
+    async def _index_in_turn(self, party: Party, source: Path | int, keys: Collection[bytes]) -> Crl:
+        """One at a time for each party, so that those that wait for a process that reads large CRLs take turns."""
+        turn = self._large.get(party) or asyncio.Lock()
+        self._large[party] = turn
+        async with turn:
+            return await self._index(source, keys)
+
+    def _turn(self, source: Source) -> contextlib.AbstractAsyncContextManager[Party | None]:
         if source.kind is CrlSourceKind.FILE:
             return self._folders.setdefault(Path(source.location).parent, asyncio.Semaphore(MAX_FILES_EACH))
         return self._turns_of(source).turn(source)
@@ -103,11 +114,12 @@ class Trials:
                 raise
         return await copy
 
-    async def _try(self, source: Source) -> None:
+    async def _try(self, source: Source, index: Index) -> None:
         if source.kind is CrlSourceKind.FILE:
             path = await self._copied(Path(source.location))
             try:
-                await self._take(source, path, Origin(source.location, None, None, self._clock.now(), named=True))
+                origin = Origin(source.location, None, None, self._clock.now(), named=True)
+                await self._take(source, path, origin, index)
             finally:
                 await asyncio.to_thread(path.unlink, missing_ok=True)
             return
@@ -136,21 +148,21 @@ class Trials:
                 if answer.size > room:
                     detail = f"{answer.size} octets, and its organization's distribution points may hold {room} more"
                     raise FetchFailed(FailureKind.TOO_LARGE, detail)
-                await self._take(source, answer.path, origin)
+                await self._take(source, answer.path, origin, index)
         source.validators, source.sha256 = told, answer.sha256
 
-    async def _take(self, source: Source, path: Path, origin: Origin) -> None:
+    async def _take(self, source: Source, path: Path, origin: Origin, index: Index) -> None:
         """Raises `FetchFailed`, or `Refused` when the directory cannot say which CAs are known."""
         source.validators = None
         source.claimed = await asyncio.to_thread(issuer_in, path)
         mine = [der for each in source.authorities.values() for der in each.values()]
         try:
-            held, key = await read_crl(path, mine, self._index) if mine else await self._by_known(path)
+            held, key = await read_crl(path, mine or await self._authorities(), index)
         except FetchFailed as failure:
             if failure.kind is not FailureKind.SIGNER_UNKNOWN or not mine:
                 raise
             # An indirect CRL is signed by somebody whose certificate stands on no path that leads to it.
-            held, key = await self._by_known(path)
+            held, key = await read_crl(path, await self._authorities(), index)
         now = self._clock.now()
         origin = replace(origin, signer=key)
         changed, problem = await self._library.take(path, held, origin, self._others(), now)
@@ -163,6 +175,3 @@ class Trials:
             source.accepted_at = now
         else:
             source.succeeded(ACCEPTED if changed else UNCHANGED, now, held.known_as)
-
-    async def _by_known(self, path: Path) -> tuple[Held, bytes]:
-        return await read_crl(path, await self._authorities(), self._index)

@@ -20,7 +20,7 @@ MAX_TRIALS: Final = 32
 """Sources that are tried at once."""
 
 MAX_TRIALS_EACH: Final = 2
-"""Of one organization's distribution points, each at another server: so its slow servers keep nobody else waiting."""
+"""Of one organization's distribution points, each at another server; one while half of all tries are under way."""
 
 MAX_TRIALS_SERVER: Final = 2
 """Of one server (host and port), each for another organization."""
@@ -41,9 +41,9 @@ def server_of(location: str) -> Hashable:
 class Turns:
     """Made inside the event loop. The parties that wait have one try each in turn, at most `MAX_TRIALS` at once.
 
-    Each party has at most `MAX_TRIALS_EACH` tries at once, and one at each server; each server has
-    `MAX_TRIALS_SERVER`, which go round the parties that wait for it. Among a party's own the servers take turns,
-    and what a check waits for goes first.
+    Each party has at most `MAX_TRIALS_EACH` tries at once, one at each server, and one in all while half of all tries
+    are under way; each server has `MAX_TRIALS_SERVER`, which go round the parties that wait for it. Among a party's own
+    the servers take turns, and what a check waits for goes first.
     """
 
     def __init__(self) -> None:
@@ -55,14 +55,14 @@ class Turns:
         self._servers: dict[Hashable, dict[Party, None]] = {}
 
     @contextlib.asynccontextmanager
-    async def turn(self, source: Source) -> AsyncIterator[None]:
-        """Wait for the turn of `source`, which ends with the block."""
+    async def turn(self, source: Source) -> AsyncIterator[Party]:
+        """Wait for the turn of `source`, which ends with the block; whose it is."""
         granted = asyncio.Event()
         self._waiting[source] = granted, server_of(source.location), set()
         try:
             self.look(source)
             await granted.wait()
-            yield
+            yield self._under_way[source][0]
         finally:
             self._end(source)
             self._deal()
@@ -110,16 +110,20 @@ class Turns:
     def _next(self) -> tuple[Party, Hashable] | None:
         """The first party that may have a try sees to it that its server is asked, for whoever's turn it is there."""
         for party, lanes in self._parties.items():
-            if self._busy["party", party] < MAX_TRIALS_EACH:
+            if self._busy["party", party] < self._each:
                 for server in lanes:
                     if self._may(party, server):
                         return next(one for one in self._servers[server] if self._may(one, server)), server
         return None
 
+    @property
+    def _each(self) -> int:
+        return MAX_TRIALS_EACH if len(self._under_way) < MAX_TRIALS // 2 else 1
+
     def _may(self, party: Party, server: Hashable) -> bool:
         all_of, at, both = _counted(party, server)
         busy = self._busy
-        return busy[all_of] < MAX_TRIALS_EACH and busy[at] < MAX_TRIALS_SERVER and not busy[both]
+        return busy[all_of] < self._each and busy[at] < MAX_TRIALS_SERVER and not busy[both]
 
     def _leave(self, source: Source) -> None:
         """It waits no more, in any queue."""

@@ -987,6 +987,51 @@ async def test_point_that_another_organization_names_behind_slow_ones_of_its_own
         await asyncio.gather(*theirs, return_exceptions=True)
 
 
+async def test_large_crls_of_one_organization_keep_anothers_from_being_read_no_more_than_one_does(
+    tmp_path: Path,
+) -> None:
+    """Few are read at once: an organization waits for its own."""
+    evil = [ROOT.intermediate(name) for name in ("Evil 1", "Evil 2")]
+    async with world(tmp_path, start=False) as scene:
+        scene.rows.cas += evil
+        scene.trust = TrustStore([Certificate.parse(ROOT.der)], [Certificate.parse(one.der) for one in (CA, *evil)])
+
+        async def slowly(source: Path | int, keys: Collection[bytes]) -> Crl:
+            if Certificate.parse(CA.der).public_key_info not in keys:
+                await asyncio.Event().wait()
+            return await index_crl(source, keys)
+
+        scene.index = slowly
+        await scene.start()
+        many = range(1, 2_000)
+        async with serving(crl(evil[0], *many)) as first, serving(crl(evil[1], *many)) as second:
+            for server, by in zip((first, second), evil, strict=True):
+                path = tuple(one.der for one in (leaf("m", server.url, by=by), by, ROOT))
+                scene.refresher.met(EVIL.id, path)
+                await server.came.wait()
+            async with serving(crl(CA, *many)) as server:
+                assert await scene.check(leaf("alice", server.url)) == GOOD
+
+
+async def test_ca_that_comes_while_a_point_is_tried_is_not_forgotten(tmp_path: Path) -> None:
+    """What was refused for want of it is asked for again at once: the other organization's path had another CA."""
+    other = ROOT.intermediate("Other")
+    async with world(tmp_path, start=False) as scene, serving(crl()) as server:
+        alice = tuple(one.der for one in (leaf("alice", server.url), CA, ROOT))
+        mallory = tuple(one.der for one in (leaf("mallory", server.url, by=other), other, ROOT))
+
+        async def late() -> list[bytes]:
+            if server.requests:
+                scene.refresher.met(ACME.id, alice)
+            return []
+
+        scene.rows.authorities = late  # type: ignore[method-assign]
+        await scene.start()
+        scene.refresher.met(EVIL.id, mallory)
+        await scene.outcome(server.url, "accepted")
+        assert len(server.requests) == 2
+
+
 def as_pem(der: bytes) -> bytes:
     """The CRL as operators often have it."""
     return x509.load_der_x509_crl(der).public_bytes(Encoding.PEM)

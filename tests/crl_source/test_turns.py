@@ -117,10 +117,14 @@ async def test_turn_at_a_server_is_not_lost_to_turns_at_other_servers(scene: Sce
 
 
 async def test_organizations_that_use_up_all_tries_keep_another_waiting_for_one_round(scene: Scene) -> None:
-    """The first try that ends is for whoever had none, though the others wait with thousands."""
-    crowd = range(10, 10 + MAX_TRIALS)
-    for one in crowd:
+    """That takes 24 of them, of which half have one try alone; 23 delay nobody."""
+    for one in range(10, 9 + MAX_TRIALS * 3 // 4):
         await scene.want([one], *(f"s{one}-{number}/" for number in range(20)))
+    assert len(scene.under_way) == MAX_TRIALS - 1
+    await scene.want([ACME], "acme/")
+    assert scene.under_way[-1] == "acme/"
+    await scene.done("acme/")
+    await scene.want([100], "last/")
     assert len(scene.under_way) == MAX_TRIALS
     await scene.want([ACME], "acme/")
     for one in list(scene.under_way):
