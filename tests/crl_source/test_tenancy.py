@@ -167,6 +167,21 @@ async def test_point_of_a_removed_organization_is_asked_no_more_though_it_is_bei
         assert len(slow.requests) == 1
 
 
+async def test_organization_that_is_switched_off_has_its_crls_when_it_is_on_again(scene: World) -> None:
+    """Its CAs are the directory's still; its points are asked no more, until a path is told of again."""
+    scene.rows.change(ACME.id, EVIL.id, cas=[ROOT, CA])
+    async with serving(crl(next_update=LONG)) as server:
+        assert await scene.check(leaf("a", server.url), ACME) == GOOD
+        scene.rows.change(EVIL.id, cas=[ROOT, CA])
+        await gone(scene, server.url)
+        scene.rows.change(ACME.id, EVIL.id, cas=[ROOT, CA])
+        assert names(scene) == ["CN=CA"]
+        assert await scene.check(leaf("b", server.url), ACME) == GOOD
+        scene.time.pass_by(hours=1)
+        assert await scene.check(leaf("c", server.url), ACME) == GOOD
+        await scene.outcome(server.url, "unchanged")
+
+
 async def test_what_the_operator_named_stays(tmp_path: Path) -> None:
     """Whoever's CA signed it; but a CA of who is gone signs nothing more that comes from there."""
     served = serving(crl(THEIRS, next_update=LONG))
