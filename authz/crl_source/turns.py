@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Iterable
 from typing import Final
 
 from authz.crl_source.failures import FetchFailed
@@ -65,16 +65,16 @@ class Turns:
             yield self._under_way[source][0]
         finally:
             self._end(source)
-            self._deal()
 
     def look(self, source: Source) -> None:
         """Another organization names `source`, or a check waits for it (`source.awaited`)."""
         if source in self._waiting:
             _, server, parties = self._waiting[source]
-            for party in source.organizations or (source.location,):
-                parties.add(party)
+            named: list[Party] = [*source.organizations] or [source.location]
+            parties.update(named)
+            for party in named:
                 self._queue(party, server, source)
-        self._deal()
+            self._deal(named)
 
     def _queue(self, party: Party, server: Hashable, source: Source) -> None:
         lanes = self._parties.setdefault(party, OrderedDict())
@@ -85,16 +85,24 @@ class Turns:
             lanes.move_to_end(server, last=False)
             lane.move_to_end(source, last=False)
 
-    def _deal(self) -> None:
-        while len(self._under_way) < MAX_TRIALS and (found := self._next()) is not None:
-            party, server = found
-            source = next(iter(self._parties[party][server]))
-            granted = self._waiting[source][0]
-            self._leave(source)
-            self._under_way[source] = found
-            self._busy.update(_counted(party, server))
-            self._served(party, server)
-            granted.set()
+    def _deal(self, parties: Iterable[Party]) -> None:
+        """Begin the tries for which there is room now; `parties` are those that may have some."""
+        for party in parties:
+            while len(self._under_way) < MAX_TRIALS and (server := self._server_for(party)) is not None:
+                self._begin(next(one for one in self._servers[server] if self._may(one, server)), server)
+
+    def _server_for(self, party: Party) -> Hashable | None:
+        """The server of which the party sees to it that it is asked, for whoever's turn it is there."""
+        return next((one for one in self._parties.get(party, ()) if self._may(party, one)), None)
+
+    def _begin(self, party: Party, server: Hashable) -> None:
+        source = next(iter(self._parties[party][server]))
+        granted = self._waiting[source][0]
+        self._leave(source)
+        self._under_way[source] = party, server
+        self._busy.update(_counted(party, server))
+        self._served(party, server)
+        granted.set()
 
     def _served(self, party: Party, server: Hashable) -> None:
         """Whoever waits, for this server or any, goes before its next."""
@@ -106,15 +114,6 @@ class Turns:
             self._servers[server][party] = self._servers[server].pop(party)
             if not next(iter(lane)).awaited:
                 self._parties[party].move_to_end(server)
-
-    def _next(self) -> tuple[Party, Hashable] | None:
-        """The first party that may have a try sees to it that its server is asked, for whoever's turn it is there."""
-        for party, lanes in self._parties.items():
-            if self._busy["party", party] < self._each:
-                for server in lanes:
-                    if self._may(party, server):
-                        return next(one for one in self._servers[server] if self._may(one, server)), server
-        return None
 
     @property
     def _each(self) -> int:
@@ -142,12 +141,21 @@ class Turns:
         if source in self._waiting:
             self._leave(source)
             return
+        scarce = len(self._under_way) >= MAX_TRIALS
         party, server = self._under_way.pop(source)
         for one in _counted(party, server):
             self._busy[one] -= 1
             if not self._busy[one]:
                 del self._busy[one]
         self._served(party, server)
+        if scarce:
+            self._deal(list(self._parties))
+            return
+        # Nobody else waited for what has become free: this server, a try of this party, or second tries.
+        first = next((one for one in self._servers.get(server, ()) if self._may(one, server)), None)
+        if first is not None:
+            self._begin(first, server)
+        self._deal([*(one for one, _ in self._under_way.values()), party])
 
 
 def _counted(party: Party, server: Hashable) -> tuple[tuple[str, Hashable], ...]:
