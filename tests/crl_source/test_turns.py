@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Iterable
 
 import pytest
@@ -186,3 +187,23 @@ async def test_source_that_waits_no_more_leaves_its_turn_to_the_next(scene: Scen
 def test_server_is_host_and_port_however_they_are_spelled(one: str, other: str, same: bool) -> None:
     """What is not asked at all stands for itself."""
     assert (server_of(one) == server_of(other)) is same
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_no_try_waits_for_which_there_is_room(scene: Scene, seed: int) -> None:
+    """Whatever begins and ends in whatever order: of those that wait none could begin."""
+    chance = random.Random(seed)
+    turns, seen = scene.turns, 0
+    for number in range(400):
+        if scene.under_way and chance.random() < 0.45:
+            await scene.done(chance.choice(scene.under_way))
+        else:
+            organizations = chance.sample(range(1, 30), chance.choice((0, 1, 1, 1, 2)))
+            await scene.want(organizations, f"s{chance.randrange(25)}/{number}", awaited=chance.random() < 0.2)
+        seen = max(seen, len(turns._under_way))
+        could = [one for one, lanes in turns._parties.items() for server in lanes if turns._may(one, server)]
+        assert not could or len(turns._under_way) == MAX_TRIALS
+        assert set(turns._waiting) == {
+            one for lanes in turns._parties.values() for lane in lanes.values() for one in lane
+        }
+    assert seen > MAX_TRIALS // 2
