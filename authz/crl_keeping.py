@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Hashable
 from pathlib import Path
 from typing import Protocol
 
@@ -139,8 +139,13 @@ class _WithGateways:
 
     def __init__(self, directory: DirectoryReader, gateways: list[bytes]) -> None:
         self._gateways = gateways
-        self.listed, self.der = directory.listed, directory.der
+        self.listed, self.der, self.active = directory.listed, directory.der, directory.active
         self._directory = directory
+
+    @property
+    def revision(self) -> Hashable:
+        """Another one after each change of the directory."""
+        return self._directory.revision
 
     async def authorities(self) -> list[bytes]:
         """All of them, in DER. Raises `Refused` (directory_unavailable)."""

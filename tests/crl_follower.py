@@ -27,10 +27,15 @@ class Directory:
 
     def __init__(self, ca: Path) -> None:
         self._ca = ca
+        self.revision = 0
 
     async def authorities(self) -> list[bytes]:
         """See `authz.crl_source.refresher.Rows`."""
         return [self._ca.read_bytes()]
+
+    async def active(self) -> tuple[object, list[int]]:
+        """Likewise."""
+        return 0, []
 
     async def listed(self) -> list[CrlRow]:
         """Likewise."""

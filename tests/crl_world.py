@@ -79,6 +79,17 @@ class Rows:
     cas: list[Minted] = field(default_factory=lambda: [ROOT, CA])
     added: list[tuple[bytes, Authority]] = field(default_factory=list)
     problem: Refused | None = None
+    revision: int = 1
+    organizations: list[int] = field(default_factory=lambda: [1, 2])
+
+    def change(self, *organizations: int, cas: list[Minted]) -> None:
+        """Other organizations are active, with other CAs."""
+        self.organizations, self.cas = list(organizations), cas
+        self.revision += 1
+
+    async def active(self) -> tuple[object, list[int]]:
+        """The organizations that are active, at a revision."""
+        return self.revision, self.organizations
 
     async def authorities(self) -> list[bytes]:
         """Every CA."""

@@ -11,10 +11,12 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from functools import partial
+from typing import Any, Final, Protocol
 
 from authz.crl_source.acceptance import Held
+from authz.crl_source.desk import Desk
 from authz.crl_source.link import Kind, Link, LinkLost, Message, unpacked
 from authz.crl_source.listed import Listed
 from authz.crl_source.source import Source
@@ -24,10 +26,10 @@ from authz.pki import Crl
 TELL_SECONDS: Final = 0.25
 """How often it is told that nothing is new; who was not told for 2 seconds looks at nothing any more."""
 
-MAX_QUESTIONS: Final = 1_024
-"""Questions of one process that wait for an answer: as many as it lets checks wait."""
-
 ORGANIZATION: Final = struct.Struct("=Q")
+
+_Reading = Callable[[int, list[bytes]], Coroutine[Any, Any, None]]
+"""What becomes of an organization's path."""
 
 
 class Keeper(Protocol):
@@ -88,6 +90,8 @@ class Feed:
         self.current = current
         self.warn = warn
         self.revision = 0
+        self.desk = Desk()
+        self._reading = asyncio.create_task(self.desk.serve(), name="reading what workers say of paths")
         self._tasks: dict[asyncio.Task[None], _Line] = {}
         keeper.changed = self._changed
 
@@ -110,7 +114,7 @@ class Feed:
 
     async def close(self) -> None:
         """Hang up on everybody."""
-        tasks = list(self._tasks)
+        tasks = [*self._tasks, self._reading]
         for one in tasks:
             one.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -126,11 +130,13 @@ class _Line:
         self._known: set[bytes] = set()
         self._told = -1
         self._answered: list[int] = []
-        self._questions: set[asyncio.Task[None]] = set()
+        self._asked: set[asyncio.Task[None]] = set()
+        self._defect: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def serve(self) -> None:
         """Both directions; when one ends, so does the other."""
-        tasks = [asyncio.create_task(self._tell()), asyncio.create_task(self._listen())]
+        tasks: list[asyncio.Future[None]] = [asyncio.create_task(self._tell()), asyncio.create_task(self._listen())]
+        tasks.append(self._defect)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for one in done:
@@ -138,7 +144,7 @@ class _Line:
         except LinkLost:
             pass
         finally:
-            tasks += self._questions
+            tasks += self._asked
             for one in tasks:
                 one.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -185,18 +191,37 @@ class _Line:
 
     async def _listen(self) -> None:
         while True:
-            message = await self._link.receive()
-            path = self._path_in(message)
-            if path is None:
-                continue
-            if message.kind == Kind.MET:
-                self._met(message.number, path)
-            elif message.kind == Kind.QUESTION:
-                while len(self._questions) >= MAX_QUESTIONS:
-                    await asyncio.wait(self._questions, return_when=asyncio.FIRST_COMPLETED)
-                task = asyncio.create_task(self._answer(message, path))
-                self._questions.add(task)
-                task.add_done_callback(self._questions.discard)
+            self._take(await self._link.receive())
+            # The next may have come already, and then nothing would wait for it.
+            await asyncio.sleep(0)
+
+    def _take(self, message: Message) -> None:
+        path = self._path_in(message)
+        if path is not None and message.kind == Kind.MET:
+            self._put(message.number, path, self._met)
+        elif path is not None and message.kind == Kind.QUESTION:
+            try:
+                (organization,) = ORGANIZATION.unpack(message.body)
+            except struct.error as problem:
+                self._feed.warn(f"a worker's question cannot be read: {problem}")
+                return
+            if not self._put(organization, path, partial(self._answer, message.number)):
+                self._settle(message.number)
+
+    def _put(self, organization: int, path: list[bytes], read: _Reading) -> bool:
+        """Have a path read when it is its organization's turn; whether there is room for that."""
+        return self._feed.desk.put(organization, sum(map(len, path)), lambda: self._begin(read(organization, path)))
+
+    def _begin(self, reading: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(reading)
+        self._asked.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._asked.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._defect.done():
+            self._defect.set_exception(error)
 
     def _path_in(self, message: Message) -> list[bytes] | None:
         if message.descriptor is None:
@@ -209,17 +234,19 @@ class _Line:
         finally:
             os.close(message.descriptor)
 
-    def _met(self, organization: int, path: list[bytes]) -> None:
+    async def _met(self, organization: int, path: list[bytes]) -> None:
         try:
             self._feed.keeper.met(organization, path)
         except Refused as refusal:
             self._feed.warn(f"organization {organization}: {refusal}")
 
-    async def _answer(self, message: Message, path: list[bytes]) -> None:
+    async def _answer(self, number: int, organization: int, path: list[bytes]) -> None:
         try:
-            (organization,) = ORGANIZATION.unpack(message.body)
             await self._feed.keeper.first_sight(organization, path)
-        except (Refused, struct.error) as problem:
+        except Refused as problem:
             self._feed.warn(f"a worker's question cannot be answered: {problem}")
-        self._answered.append(message.number)
+        self._settle(number)
+
+    def _settle(self, number: int) -> None:
+        self._answered.append(number)
         self.news.set()

@@ -19,7 +19,7 @@ class Flights:
     """`trials` are what is made of a source. Nothing is tried before they are there.
 
     `outcomes` counts the tries by kind and outcome, `refused` are the sources whose last answer was refused; `changed`
-    is called when that may be another. `warn` is told of defects.
+    is called when these are others, or what is known of one of them. `warn` is told of defects.
     """
 
     def __init__(
@@ -42,12 +42,20 @@ class Flights:
         self.outcomes: Counter[tuple[CrlSourceKind, str]] = Counter()
         self.refused: set[Source] = set()
 
-    def of(self, source: Source) -> asyncio.Task[None]:
-        """The try of a source that is under way, or a new one."""
-        if source.flight is None:
+    def of(self, source: Source, *, awaited: bool = False) -> asyncio.Task[None]:
+        """The try of a source that is under way, or a new one; `awaited` says that a check waits for it."""
+        source.awaited |= awaited
+        if source.flight is not None:
+            self.look(source)
+        else:
             source.flight = asyncio.create_task(self._run(source), name="trying a source of CRLs")
             source.flight.add_done_callback(self.tell_of_defects)
         return source.flight
+
+    def look(self, source: Source) -> None:
+        """Another organization names a source, or a check waits for it: its turn may come earlier."""
+        if self.trials is not None:
+            self.trials.look(source)
 
     def tell_of_defects(self, task: asyncio.Task[None]) -> bool:
         """Whether a task ended by a defect of ours, which must not end in silence."""
@@ -61,20 +69,29 @@ class Flights:
         # Whatever becomes of this, it is not tried at every look, nor waited for by every check.
         source.tried_at = self._clock.now()
         planned = source.next_at = source.tried_at + self._rules.schedule.floor
+        told, known = self._told_of(source), source.known
         try:
             await self.trials.run(source)
             self.outcomes[source.kind, source.outcome] += 1
             if source.kind is not CrlSourceKind.FILE or source.next_at is planned:
                 source.next_at = self.next(source)
             # Else the file has become another than the one tried, which is told only once.
+            if source.failures and source.known > known:
+                # A path came meanwhile whose CA may have signed what was refused, and a check may wait for it.
+                source.next_at = self._clock.now()
             if source.refused and not source.gone:
                 self.refused.add(source)
             elif not source.failures:
                 # A server that is away takes nothing back.
                 self.refused.discard(source)
-            self._changed()
+            if self._told_of(source) != told:
+                self._changed()
         finally:
-            source.flight, source.late = None, False
+            source.flight, source.late, source.awaited = None, False, False
+
+    def _told_of(self, source: Source) -> tuple[object, ...]:
+        """What others know of a source: nothing, unless its last answer was refused (see `Listed`)."""
+        return (source.issuer, source.claimed) if source in self.refused else ()
 
     def next(self, source: Source) -> datetime | None:
         """When to try again. A file that was read is looked at, and not tried, until it changes."""

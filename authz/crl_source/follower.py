@@ -73,7 +73,7 @@ class Follower:
         self._questions: dict[int, tuple[Link, asyncio.Future[None]]] = {}
         self._asking: dict[PathKey, asyncio.Future[None]] = {}
         self._asked: dict[bytes, float] = {}
-        self._noted = Noted()
+        self._noted = Noted(monotonic)
         self.failed_by: Callable[[BaseException], None] = lambda _: None
         self.lost: Callable[[], None] = lambda: None
 

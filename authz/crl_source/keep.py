@@ -50,6 +50,7 @@ MAX_WHY: Final = 1_000
 CHUNK: Final = 1024 * 1024
 
 _BODY, _SIDECAR, _CORRUPT, _WHY, _LOCK, _MARK = ".crl", ".json", ".corrupt", ".why", ".lock", ".reading"
+_MET = "met"
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _NOT_TOLD: Final = (OSError, ValueError, TypeError, KeyError, RecursionError)
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -250,6 +251,18 @@ class Keep:
             for suffix in (_BODY, _SIDECAR, _MARK):
                 self._path(name, suffix).unlink(missing_ok=True)
             _sync_folder(self.folder)
+
+    def remember(self, met: bytes) -> None:
+        """Keep what is to be known of all copies after a restart: who met them. Raises `KeepFailed`."""
+        with _told("who met which CRL cannot be kept"):
+            self._install(self.folder / _MET, [met])
+
+    def remembered(self) -> bytes:
+        """What `remember` kept last; empty if that cannot be read."""
+        try:
+            return (self.folder / _MET).read_bytes()
+        except OSError:
+            return b""
 
     def _path(self, name: str, suffix: str) -> Path:
         if not _NAME.fullmatch(name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -96,6 +97,7 @@ class Library:
         self._copies: dict[str, Copy] = {}
         self._places: dict[str, dict[str, Copy]] = {}
         self._digests: dict[bytes, Copy] = {}
+        self._signers: Counter[bytes] = Counter()
         self._unread: dict[str, Kept] = {}
         self._lock = asyncio.Lock()
         self.check_room: Callable[[Copy, Iterable[Copy], Iterable[Copy]], None] = lambda *_: None
@@ -111,6 +113,11 @@ class Library:
     def __len__(self) -> int:
         return len(self._copies)
 
+    @property
+    def signers(self) -> Collection[bytes]:
+        """The SHA-256 of each key that signed a CRL that is held."""
+        return self._signers.keys()
+
     def of(self, location: str) -> list[Copy]:
         """What came from one source."""
         return list(self._places.get(location, {}).values())
@@ -125,11 +132,15 @@ class Library:
         self._copies[copy.name] = copy
         self._places.setdefault(copy.origin.url, {})[copy.name] = copy
         self._digests[copy.held.crl.sha256] = copy
+        self._signers[copy.held.signer] += 1
 
     def _let_go(self, name: str) -> None:
         gone = self._copies.pop(name, None)
         if gone is not None:
             del self._digests[gone.held.crl.sha256]
+            self._signers[gone.held.signer] -= 1
+            if not self._signers[gone.held.signer]:
+                del self._signers[gone.held.signer]
             place = self._places[gone.origin.url]
             del place[name]
             if not place:
@@ -295,6 +306,11 @@ class Library:
                 await asyncio.to_thread(self._keep.remove, one.name)
             except KeepFailed as failure:
                 self._warn(str(failure))
+
+    async def let_go(self, copies: Collection[Copy]) -> None:
+        """Nobody needs these; what was taken in the place of one meanwhile stays."""
+        async with self._lock:
+            await self._remove([one for one in copies if self._copies.get(one.name) is one])
 
     async def seen(self, location: str, origin: Origin) -> None:
         """The source says that what it gave is current; what to ask it next may be new."""

@@ -25,9 +25,10 @@ from authz.crl_source.revisions import Revisions
 from authz.crl_source.room import check_room, room_for
 from authz.crl_source.rules import CrlRules
 from authz.crl_source.source import Source
-from authz.crl_source.sources import Sources
+from authz.crl_source.sources import Sources, urls_of
+from authz.crl_source.tenancy import Tenancy, Tenants
 from authz.crl_source.trial import Trials
-from authz.errors import NotLoaded
+from authz.errors import NotLoaded, Refused
 from authz.model import CheckRequest, CrlSourceKind, CrlSourceState, FetchedCrl, Organization
 from authz.pki import Certificate, CrlStore, Lenient
 from authz.ports import Clock
@@ -53,12 +54,8 @@ def _nothing() -> None:
     """For a refresher whose CRLs nobody else wants."""
 
 
-class Rows(CrlRows, Protocol):
+class Rows(CrlRows, Tenants, Protocol):
     """The directory, as far as CRLs are concerned: `authz.directory.DirectoryReader`."""
-
-    async def authorities(self) -> list[bytes]:
-        """Every organization's anchors and intermediates, in DER. Raises `Refused` (directory_unavailable)."""
-        ...
 
 
 class Ledger(Protocol):
@@ -103,10 +100,12 @@ class Refresher:
         self._library.check_room = lambda copy, replaced, others: check_room(
             copy, replaced, others, self._sources, rules
         )
+        self._tenancy = Tenancy(keep, self._library, self._sources, self._forget_point)
+        self._rows: Rows | None = None
         self._added: list[Copy] = []
         self._store: CrlStore | None = None
         self._held: list[Held] = []
-        self._noted = Noted()
+        self._noted = Noted(clock.monotonic)
         self._files = Files(rules.files, self._sources, self._forget, warn)
         self._ledger: Ledger | None = None
         self._loader: CrlLoader | None = None
@@ -131,7 +130,7 @@ class Refresher:
 
         Raises `Refused` (directory_unavailable).
         """
-        self._ledger = ledger
+        self._ledger, self._rows = ledger, rows
         loader = CrlLoader(
             rows,
             index=lambda der, key: index_octets(der, key, self._index),
@@ -147,13 +146,14 @@ class Refresher:
             authorities=rows.authorities,
             others=lambda: list(loader),
             room=lambda source: room_for(source, self._library, self._sources, self._rules).kept,
+            gave=lambda source: self._tenancy.gave(source, self._clock.now()),
             changed=self._publish,
         )
         await self._revisions.follow(loader)
         self._loader = loader
         await self._library.load(rows.authorities, self._clock.now(), self._rules.longest_grace)
-        for one in self._library:
-            self._sources.restore(one.origin, one.held.crl, points=self._rules.points)
+        await self._tenancy.restore(self._clock.now(), points=self._rules.points)
+        await self._look_at_tenants()
         for source in self._sources:
             # At once, whatever was kept: it may have been revised meanwhile, and readiness waits for it.
             if source.kind is CrlSourceKind.URL:
@@ -179,6 +179,7 @@ class Refresher:
             one.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._files.close()
+        await self._tenancy.write(self._clock.now())
         await self._revisions.close()
         await self._fetcher.close()
         self._keep.close()
@@ -281,7 +282,7 @@ class Refresher:
         if not isinstance(key, PointsKey):
             return False
         sources = [one for url in key.urls if (one := self._sources.get(url)) is not None]
-        flights = [self._flights.of(one) for one in sources]
+        flights = [self._flights.of(one, awaited=True) for one in sources]
         if flights:
             await asyncio.wait(flights, timeout=self._rules.first_sight)
         for one in sources:
@@ -301,13 +302,21 @@ class Refresher:
         """See `authz.ports.Observer`: nothing is learned."""
 
     def _meet(self, organization: int, path: Iterable[Certificate]) -> list[Source]:
-        news = self._sources.meet(organization, list(path))
-        if self._flights.refused and not self._rules.hard:
-            # A source that was refused may count for one more organization now.
+        path = list(path)
+        before = self._refused_of(organization, path)
+        news = self._sources.meet(organization, path)
+        self._tenancy.met(organization, path, self._clock.now())
+        if self._refused_of(organization, path) != before:
             self.changed()
         for one in news:
             one.next_at = self._clock.now()
+            self._flights.look(one)
         return news
+
+    def _refused_of(self, organization: int, path: list[Certificate]) -> list[str]:
+        """The points of a path whose last answer was refused, and refused for that organization, too."""
+        named = [self._sources.get(url) for url in urls_of(path)] if self._flights.refused else []
+        return [one.location for one in named if one in self._flights.refused and organization in one.authorities]
 
     # -- refreshing ------------------------------------------------------------------------------------------
 
@@ -325,6 +334,8 @@ class Refresher:
                     one.next_at = now
                 if one.flight is None and one.next_at is not None and one.next_at <= now:
                     self._flights.of(one)
+            if await self._look_at_tenants():
+                self._publish()
             self._lateness.look([*self._library, *self._added], now)
             await self._write()
             await asyncio.sleep(self._tick)
@@ -334,8 +345,25 @@ class Refresher:
             return []
         return [one for location in await self._ledger.asked() if (one := self._sources.get(location)) is not None]
 
+    async def _look_at_tenants(self) -> bool:
+        """Let go of what is nobody's; whether any CRL went."""
+        if self._rows is None:
+            return False
+        try:
+            return await self._tenancy.look(self._rows, self._clock.now())
+        except Refused:
+            # The directory cannot be read now: nothing is let go of, and it is looked at again.
+            return False
+
+    def _forget_point(self, source: Source) -> None:
+        """No organization names it."""
+        self._sources.remove(source)
+        if source.flight is not None:
+            source.flight.cancel()
+        self._forget(source)
+
     def _forget(self, source: Source) -> None:
-        """A file is there no more: what it was refused for counts no more either."""
+        """A source is none any more: what it was refused for counts no more either."""
         source.gone = True
         self._flights.refused.discard(source)
         self.changed()

@@ -84,7 +84,7 @@ def _beside(
 
 
 def _organizations(source: Source | None) -> Collection[int]:
-    return () if source is None or source.kind is not CrlSourceKind.POINT else source.authorities.keys()
+    return () if source is None else source.organizations
 
 
 def _room(

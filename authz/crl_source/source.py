@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -25,7 +26,8 @@ class Source:
 
     `issuer` is the name in the CRL that it gave last and that was accepted, `claimed` in one that was refused since, as
     far as it could be read. `sha256` is of the CRL that it gave last, to which its `validators` belong. `flight` is
-    the try under way, `late` whether a check waited for it in vain, `gone` whether it is a file that is there no more.
+    the try under way, `awaited` whether a check waits for it, or did, `late` whether it did so in vain, `gone` whether
+    the source is none any more.
     """
 
     location: str
@@ -42,6 +44,7 @@ class Source:
     claimed: Name | None = None
     authorities: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
     flight: asyncio.Task[None] | None = None
+    awaited: bool = False
     late: bool = False
     gone: bool = False
     _state: CrlSourceState | None = None
@@ -55,9 +58,14 @@ class Source:
         return last
 
     @property
-    def owner(self) -> int | None:
-        """The organization whose path led to a distribution point first; None if none has since the start."""
-        return next(iter(self.authorities), None) if self.kind is CrlSourceKind.POINT else None
+    def organizations(self) -> Collection[int]:
+        """Those whose paths led to a distribution point; none for what the operator named."""
+        return self.authorities.keys() if self.kind is CrlSourceKind.POINT else ()
+
+    @property
+    def known(self) -> int:
+        """How many CAs the paths have that led here, those of each organization for themselves."""
+        return sum(map(len, self.authorities.values()))
 
     @property
     def refused(self) -> bool:

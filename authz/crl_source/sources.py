@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -50,11 +50,16 @@ class Sources:
         """The source is none any more; what it gave stays."""
         self._all.pop(source.location, None)
 
-    def restore(self, origin: Origin, crl: Crl, *, points: bool) -> None:
-        """A copy of `crl`, kept across a restart, came from there; whom the operator names no more is not asked."""
+    def restore(self, origin: Origin, crl: Crl, organizations: Collection[int], *, points: bool) -> None:
+        """A copy of `crl`, kept across a restart, came from there; whom the operator names no more is not asked.
+
+        `organizations` are those that named it, if it is a point.
+        """
         source = self._all.get(origin.url)
         if source is None and points and _was_point(origin) and len(self._all) < MAX_POINTS:
             source = self._all[origin.url] = Source(origin.url, CrlSourceKind.POINT)
+            source.authorities = {one: {} for one in organizations}
+            self._points.update(organizations)
         if source is not None:
             source.issuer, source.sha256 = crl.issuer, crl.sha256
             source.tried_at = source.accepted_at = origin.fetched_at
@@ -82,6 +87,15 @@ class Sources:
             return None
         self._points[organization] += 1
         return self._all.setdefault(url, source or Source(url, CrlSourceKind.POINT))
+
+    def leave(self, source: Source, organization: int) -> None:
+        """The organization does not name the source any more, and its CAs sign nothing that comes from there."""
+        del source.authorities[organization]
+        if source.kind is CrlSourceKind.POINT:
+            self._points[organization] -= 1
+            self._full.discard(organization)
+            if not self._points[organization]:
+                del self._points[organization]
 
     def _tell_full(self, organization: int) -> None:
         if organization not in self._full:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 from authz.apart import apart
 from authz.crl_source import folder
@@ -18,12 +20,11 @@ from authz.crl_source.keep import Origin
 from authz.crl_source.library import Library
 from authz.crl_source.reading import Index, issuer_in, read_crl
 from authz.crl_source.source import ACCEPTED, UNCHANGED, Source
+from authz.crl_source.turns import Party, Turns
 from authz.errors import Refused
 from authz.model import CrlSourceKind
+from authz.pki import Crl
 from authz.ports import Clock
-
-MAX_TRIALS: Final = 32
-"""Sources that are tried at once."""
 
 MAX_COPIES: Final = 4
 """Files that are copied at once, those that hang left aside."""
@@ -34,14 +35,12 @@ MAX_FILES_EACH: Final = 2
 COPY_SECONDS: Final = 5.0
 """How long a copy keeps other folders' waiting: a network file system may answer no more."""
 
-MAX_TRIALS_EACH: Final = 2
-"""Of one organization's distribution points, so that its slow servers keep nobody else waiting."""
-
 
 class Trials:
     """Tries sources. `others` gives the CRLs held that came from elsewhere, `authorities` every known CA in DER.
 
-    `room` says how many octets a source may give, `changed` is called when something new is held.
+    `room` says how many octets a source may give, `gave` is called with a source that gave what is held, `changed` when
+    something new is held.
     """
 
     def __init__(
@@ -55,6 +54,7 @@ class Trials:
         authorities: Callable[[], Awaitable[Collection[bytes]]],
         others: Callable[[], Collection[Held]],
         room: Callable[[Source], int],
+        gave: Callable[[Source], None],
         changed: Callable[[], None],
     ) -> None:
         self._library = library
@@ -65,35 +65,43 @@ class Trials:
         self._authorities = authorities
         self._others = others
         self._room = room
+        self._gave = gave
         self._changed = changed
-        self._all = asyncio.Semaphore(MAX_TRIALS)
+        # Organizations' points keep no URL of the operator's waiting, nor the other way round.
+        self._points, self._urls = Turns(), Turns()
         self._copies = asyncio.Semaphore(MAX_COPIES)
         self._folders: dict[Path, asyncio.Semaphore] = {}
-        self._each: dict[int | None, asyncio.Semaphore] = {}
+        self._large = WeakValueDictionary[Party, asyncio.Lock]()
 
     async def run(self, source: Source) -> None:
         """Try `source`; whatever comes of it, it says so itself."""
-        async with self._turn(source):
+        async with self._turn(source) as party:
             try:
-                await self._try(source)
+                await self._try(source, partial(self._index_in_turn, source.location if party is None else party))
+                self._gave(source)
             except FetchFailed as failure:
                 source.failed(failure.kind, failure.detail, self._clock.now())
             except Refused as refusal:
                 source.failed(FailureKind.STORAGE, f"the directory: {refusal}", self._clock.now())
 
-    @contextlib.asynccontextmanager
-    async def _turn(self, source: Source) -> AsyncIterator[None]:
-        async with contextlib.AsyncExitStack() as turns:
-            if source.kind is CrlSourceKind.POINT:
-                own = self._each.setdefault(source.owner, asyncio.Semaphore(MAX_TRIALS_EACH))
-                await turns.enter_async_context(own)
-            if source.kind is CrlSourceKind.FILE:
-                where = Path(source.location).parent
-                turn = self._folders.setdefault(where, asyncio.Semaphore(MAX_FILES_EACH))
-            else:
-                turn = self._all
-            await turns.enter_async_context(turn)
-            yield
+    def look(self, source: Source) -> None:
+        """Another organization names a source that waits for its turn, or a check waits for it."""
+        self._turns_of(source).look(source)
+
+    async def _index_in_turn(self, party: Party, source: Path | int, keys: Collection[bytes]) -> Crl:
+        """One at a time for each party, so that those that wait for a process that reads large CRLs take turns."""
+        turn = self._large.get(party) or asyncio.Lock()
+        self._large[party] = turn
+        async with turn:
+            return await self._index(source, keys)
+
+    def _turn(self, source: Source) -> contextlib.AbstractAsyncContextManager[Party | None]:
+        if source.kind is CrlSourceKind.FILE:
+            return self._folders.setdefault(Path(source.location).parent, asyncio.Semaphore(MAX_FILES_EACH))
+        return self._turns_of(source).turn(source)
+
+    def _turns_of(self, source: Source) -> Turns:
+        return self._points if source.kind is CrlSourceKind.POINT else self._urls
 
     async def _copied(self, path: Path) -> Path:
         """A copy of the file; see `folder.copy`."""
@@ -106,11 +114,12 @@ class Trials:
                 raise
         return await copy
 
-    async def _try(self, source: Source) -> None:
+    async def _try(self, source: Source, index: Index) -> None:
         if source.kind is CrlSourceKind.FILE:
             path = await self._copied(Path(source.location))
             try:
-                await self._take(source, path, Origin(source.location, None, None, self._clock.now(), named=True))
+                origin = Origin(source.location, None, None, self._clock.now(), named=True)
+                await self._take(source, path, origin, index)
             finally:
                 await asyncio.to_thread(path.unlink, missing_ok=True)
             return
@@ -139,21 +148,21 @@ class Trials:
                 if answer.size > room:
                     detail = f"{answer.size} octets, and its organization's distribution points may hold {room} more"
                     raise FetchFailed(FailureKind.TOO_LARGE, detail)
-                await self._take(source, answer.path, origin)
+                await self._take(source, answer.path, origin, index)
         source.validators, source.sha256 = told, answer.sha256
 
-    async def _take(self, source: Source, path: Path, origin: Origin) -> None:
+    async def _take(self, source: Source, path: Path, origin: Origin, index: Index) -> None:
         """Raises `FetchFailed`, or `Refused` when the directory cannot say which CAs are known."""
         source.validators = None
         source.claimed = await asyncio.to_thread(issuer_in, path)
         mine = [der for each in source.authorities.values() for der in each.values()]
         try:
-            held, key = await read_crl(path, mine, self._index) if mine else await self._by_known(path)
+            held, key = await read_crl(path, mine or await self._authorities(), index)
         except FetchFailed as failure:
             if failure.kind is not FailureKind.SIGNER_UNKNOWN or not mine:
                 raise
             # An indirect CRL is signed by somebody whose certificate stands on no path that leads to it.
-            held, key = await self._by_known(path)
+            held, key = await read_crl(path, await self._authorities(), index)
         now = self._clock.now()
         origin = replace(origin, signer=key)
         changed, problem = await self._library.take(path, held, origin, self._others(), now)
@@ -166,6 +175,3 @@ class Trials:
             source.accepted_at = now
         else:
             source.succeeded(ACCEPTED if changed else UNCHANGED, now, held.known_as)
-
-    async def _by_known(self, path: Path) -> tuple[Held, bytes]:
-        return await read_crl(path, await self._authorities(), self._index)

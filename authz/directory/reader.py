@@ -327,3 +327,10 @@ class DirectoryReader:
     async def authorities(self) -> list[bytes]:
         """Every organization's anchors and intermediates, in DER. Raises `Refused` (directory_unavailable)."""
         return await self._in_thread(self._session.authorities)
+
+    async def active(self) -> tuple[Hashable, Collection[int]]:
+        """Something that changes with organizations and their trust, and the organizations that are active.
+
+        Raises `Refused` (directory_unavailable).
+        """
+        return await self._in_thread(self._session.active)

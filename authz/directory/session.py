@@ -6,7 +6,7 @@ tagged with. A connection that fails is thrown away and made anew; a file that w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -147,6 +147,14 @@ class Session:
         with self._transaction() as connection:
             found = sa.union(sa.select(anchors.c.der), sa.select(intermediates.c.der))
             return list(connection.execute(found).scalars())
+
+    def active(self) -> tuple[Hashable, Collection[int]]:
+        """Something that changes with organizations and their trust, and the organizations that are active."""
+        columns = organizations.c.id, organizations.c.active, organizations.c.trust_revision
+        with self._transaction() as connection:
+            shared = connection.execute(sa.select(directory_state.c.trust_revision)).scalar()
+            found = [tuple(row) for row in connection.execute(sa.select(*columns).order_by(organizations.c.id))]
+        return (shared, *found), [number for number, active, _ in found if active]
 
     def close(self) -> None:
         """Give the connection back."""

@@ -234,6 +234,41 @@ async def test_points_of_a_path_that_verified_at_the_follower_are_asked_in_time(
         assert len(two.scene.refresher.sources) == 1
 
 
+async def test_flood_of_paths_silences_nobody(two: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many wait: the others' word comes in between, and a question beyond the bound is settled at once."""
+    monkeypatch.setattr("authz.crl_source.desk.MAX_QUEUED_EACH", 20_000)
+    read, told = 0, set[int]()
+
+    def met(*_: object) -> None:
+        nonlocal read
+        read += 1
+        two.moment = read
+
+    monkeypatch.setattr(two.scene.refresher, "met", met)
+    paths = [(CA.leaf(f"m{number}").der, CA.der, ROOT.der) for number in range(30)]
+    for path in paths * 3:
+        two.follower._send(Kind.MET, 7, path)
+    asked = [asyncio.create_task(two.follower.load(PathKey(7, path))) for path in paths]
+    while not all(one.done() for one in asked) or two.feed.desk._queues:
+        two.feed._changed()
+        told.add(int((two.follower._current or 0) * 1e9))
+        await asyncio.sleep(0)
+    assert 3 < read < 90
+    assert len(told) > 3
+
+
+async def test_defect_in_reading_a_path_ends_that_workers_line_alone(
+    two: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told, and the worker is given another line."""
+    monkeypatch.setattr(two.scene.refresher, "met", lambda *_: 1 / 0)
+    two.follower._send(Kind.MET, 7, (CA.der,))
+    await two.scene.until(lambda: any("ZeroDivisionError" in one for one in two.warnings))
+    monkeypatch.undo()
+    await two.join()
+    assert two.follower.current
+
+
 # -- When one of them goes -----------------------------------------------------------------------------
 
 

@@ -488,3 +488,19 @@ def test_killed_writer_leaves_the_newest_whole_copy(writers: Writers, tmp_path: 
             assert origin is None or origin.url == str(number)
             assert files(keep) <= {f"{NAME}.crl", f"{NAME}.json"}
             last = number
+
+
+def test_who_met_what_is_there_after_a_restart(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no copy; and when it cannot be written, what was there before stays."""
+    assert keep.remembered() == b""
+    keep.remember(b"one")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(KeepFailed, match="who met which CRL"):
+            keep.remember(b"two")
+    with again(keep) as fresh:
+        assert (fresh.remembered(), fresh.load()) == (b"one", [])

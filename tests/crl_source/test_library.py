@@ -363,3 +363,16 @@ async def test_delta_goes_with_the_complete_crl_that_replaces_it(scene: Scene) -
     assert scene.held() == sha256(OLD, delta)
     assert await scene.take(crl(number=3, hours=1)) == (True, "")
     assert (len(scene.library), len(list(scene.keep.folder.glob("*.crl")))) == (1, 1)
+
+
+async def test_copy_that_nobody_needs_goes_from_memory_and_disk_unless_something_newer_came(scene: Scene) -> None:
+    """And its signer with the last of its CRLs."""
+    before = list(scene.library)
+    assert list(scene.library.signers) == [spki(CA)]
+    await scene.take(NEW)
+    await scene.library.let_go(before)
+    assert scene.held() == sha256(NEW)
+    await scene.library.let_go(list(scene.library))
+    assert (scene.held(), list(scene.library.signers)) == ([], [])
+    assert list(scene.keep.folder.glob("*.crl")) == list(scene.keep.folder.glob("*.json")) == []
+    assert await scene.take(OLD) == (True, "")

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from authz.crl_source.name_lookup import system_resolve
-from authz.crl_source.trial import MAX_TRIALS
+from authz.crl_source.turns import MAX_TRIALS
 
 KNOWN = [
     (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80)),

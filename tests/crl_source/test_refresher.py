@@ -333,6 +333,37 @@ async def test_point_that_another_organization_named_first_counts_for_whoever_ha
         assert await scene.check(leaf("alice", second.url, by=other), ACME) == GOOD
 
 
+async def test_try_that_changes_nothing_is_told_to_nobody(scene: World) -> None:
+    """Nor one that fails, or is refused as the one before was; a refusal and its end are, as what comes is."""
+    changes: list[None] = []
+    scene.refresher.changed = lambda: changes.append(None)
+
+    async def after(answer: Answer) -> int:
+        server.answer = answer
+        tried = sum(scene.refresher.outcomes.values())
+        scene.ledger.wanted = [server.url]
+        await scene.until(lambda: sum(scene.refresher.outcomes.values()) > tried)
+        found = len(changes)
+        changes.clear()
+        return found
+
+    good = crl()
+    async with serving(good) as server:
+        assert await scene.check(leaf("alice", server.url)) == GOOD
+        changes.clear()
+        away = says(status="404 Not Found")
+        answers = (
+            away,
+            says(body=good),
+            says(body=HTML),
+            says(body=HTML),
+            away,
+            says(body=crl(number=2, hours=1)),
+            away,
+        )
+        assert [await after(one) for one in answers] == [0, 0, 1, 0, 0, 2, 0]
+
+
 async def test_operator_can_have_a_source_tried_now(scene: World) -> None:
     """Long before it is due."""
     async with serving(crl()) as server:
@@ -935,6 +966,70 @@ async def test_tries_of_one_organizations_points_leave_room_for_others(tmp_path:
         for one in theirs:
             one.cancel()
         await asyncio.gather(*theirs, return_exceptions=True)
+
+
+async def test_point_that_another_organization_names_behind_slow_ones_of_its_own_is_asked_at_once(
+    tmp_path: Path,
+) -> None:
+    """Whoever names it has a turn for it, and what it gives serves those who wait for it."""
+    async with world(tmp_path) as scene, serving(b"") as slow, serving(b"") as slow_too, serving(crl()) as server:
+        slow.answer = slow_too.answer = hangs()
+        urls = [f"{one.url}?{number}" for number in range(32) for one in (slow, slow_too)]
+        theirs = [asyncio.create_task(scene.check(leaf("m", url), EVIL)) for url in [*urls[:63], server.url]]
+        await slow_too.came.wait()
+        await scene.until(lambda: len(scene.refresher.sources) == 64)
+        assert server.requests == []
+        assert await scene.check(leaf("alice", server.url), ACME) == GOOD
+        assert await theirs.pop() == GOOD
+        assert not all(one.done() for one in theirs)
+        for one in theirs:
+            one.cancel()
+        await asyncio.gather(*theirs, return_exceptions=True)
+
+
+async def test_large_crls_of_one_organization_keep_anothers_from_being_read_no_more_than_one_does(
+    tmp_path: Path,
+) -> None:
+    """Few are read at once: an organization waits for its own."""
+    evil = [ROOT.intermediate(name) for name in ("Evil 1", "Evil 2")]
+    async with world(tmp_path, start=False) as scene:
+        scene.rows.cas += evil
+        scene.trust = TrustStore([Certificate.parse(ROOT.der)], [Certificate.parse(one.der) for one in (CA, *evil)])
+
+        async def slowly(source: Path | int, keys: Collection[bytes]) -> Crl:
+            if Certificate.parse(CA.der).public_key_info not in keys:
+                await asyncio.Event().wait()
+            return await index_crl(source, keys)
+
+        scene.index = slowly
+        await scene.start()
+        many = range(1, 2_000)
+        async with serving(crl(evil[0], *many)) as first, serving(crl(evil[1], *many)) as second:
+            for server, by in zip((first, second), evil, strict=True):
+                path = tuple(one.der for one in (leaf("m", server.url, by=by), by, ROOT))
+                scene.refresher.met(EVIL.id, path)
+                await server.came.wait()
+            async with serving(crl(CA, *many)) as server:
+                assert await scene.check(leaf("alice", server.url)) == GOOD
+
+
+async def test_ca_that_comes_while_a_point_is_tried_is_not_forgotten(tmp_path: Path) -> None:
+    """What was refused for want of it is asked for again at once: the other organization's path had another CA."""
+    other = ROOT.intermediate("Other")
+    async with world(tmp_path, start=False) as scene, serving(crl()) as server:
+        alice = tuple(one.der for one in (leaf("alice", server.url), CA, ROOT))
+        mallory = tuple(one.der for one in (leaf("mallory", server.url, by=other), other, ROOT))
+
+        async def late() -> list[bytes]:
+            if server.requests:
+                scene.refresher.met(ACME.id, alice)
+            return []
+
+        scene.rows.authorities = late  # type: ignore[method-assign]
+        await scene.start()
+        scene.refresher.met(EVIL.id, mallory)
+        await scene.outcome(server.url, "accepted")
+        assert len(server.requests) == 2
 
 
 def as_pem(der: bytes) -> bytes:

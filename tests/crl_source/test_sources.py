@@ -89,9 +89,12 @@ def test_copy_from_a_point_brings_its_source_back(points: bool) -> None:
     """With what to ask it next, if points are asked at all; a file is found again by itself."""
     made, _ = sources()
     moment = datetime.now(UTC)
-    made.restore(Origin(URL, '"v1"', None, moment), HELD, points=points)
-    made.restore(Origin("/etc/crls/a.crl", None, None, moment), HELD, points=points)
+    for _ in range(2):
+        made.restore(Origin(URL, '"v1"', None, moment), HELD, [1, 2], points=points)
+    made.restore(Origin("/etc/crls/a.crl", None, None, moment), HELD, [1], points=points)
     found = list(made)
+    assert [set(one.organizations) for one in found] == [{1, 2}] * points
+    assert made._points == ({1: 1, 2: 1} if points else {})
     assert [one.location for one in found] == [URL] * points
     assert all(one.accepted_at == moment and one.issuer == HELD.issuer and one.validators is not None for one in found)
 
@@ -100,11 +103,26 @@ def test_url_that_the_operator_names_no_more_is_no_source_after_a_restart() -> N
     """Its copy goes on counting; nobody is asked who was taken out."""
     made, _ = sources()
     named = Origin(URL, None, None, datetime.now(UTC), named=True)
-    made.restore(named, HELD, points=True)
+    made.restore(named, HELD, [1], points=True)
     assert list(made) == []
     again, _ = sources(URL)
-    again.restore(named, HELD, points=True)
+    again.restore(named, HELD, [1], points=True)
     assert [(one.kind, one.issuer) for one in again] == [(CrlSourceKind.URL, HELD.issuer)]
+    assert not again._points
+
+
+def test_point_that_an_organization_leaves_makes_room_for_another() -> None:
+    """And that it has too many is told again; what the operator named counts for nobody."""
+    made, warnings = sources("http://named/", each=1)
+    for _ in range(2):
+        [first, _] = made.meet(1, path("http://1/", "http://2/", "http://named/"))
+        assert first.location == "http://1/"
+        for one in list(made):
+            if one.authorities:
+                made.leave(one, 1)
+        assert made.meet(2, path("http://1/")) == [first]
+    assert len(warnings) == 2
+    assert made._points == {2: 1}
 
 
 def test_file_is_one_source_until_it_is_removed() -> None:

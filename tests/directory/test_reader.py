@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Hashable
+from collections.abc import AsyncIterator, Callable, Collection, Hashable
 from dataclasses import replace
 from pathlib import Path
 
@@ -273,6 +273,30 @@ async def test_directory_gives_its_crls_with_their_signers_keys(scene: Scene) ->
     assert await scene.reader.der(small.sha256) == small.der
     assert await scene.reader.der(b"another") is None
     assert sorted(await scene.reader.authorities()) == sorted([ROOT.der, CA.der])
+
+
+async def test_directory_says_who_is_active_and_whether_any_trust_has_changed(scene: Scene) -> None:
+    """An organization more or less, on or off, and a CA of one or of all; a user is no reason."""
+    globex = Organization(0, "globex", ("globex.example.test",))
+    off = replace(globex, id=2, active=False)
+    anchor = Certificate.parse(ROOT.der)
+    changes: list[tuple[Callable[[], object], list[int]]] = [
+        (lambda: scene.store.add_organization(globex), [1, 2]),
+        (lambda: scene.store.add_anchors("acme", [anchor]), [1, 2]),
+        (lambda: scene.store.add_intermediates(None, [Certificate.parse(CA.der)]), [1, 2]),
+        (lambda: scene.store.remove_anchor("acme", anchor.sha256), [1, 2]),
+        (lambda: scene.store.set_organization(off), [1]),
+        (lambda: scene.store.remove_organization("globex"), [1]),
+    ]
+    seen = [(await scene.reader.active())[0]]
+    for change, active in changes:
+        change()
+        trust, found = await scene.reader.active()
+        assert found == active
+        assert trust != seen[-1]
+        seen.append(trust)
+    scene.store.add_user("acme", "bob")
+    assert (await scene.reader.active())[0] == seen[-1]
 
 
 async def test_revision_not_confirmed_for_two_seconds_is_unavailable(scene: Scene) -> None:
