@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Protocol
 

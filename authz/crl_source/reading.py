@@ -34,14 +34,14 @@ LANE_OCTETS: Final = 4 * 1024 * 1024
 
 
 class Lanes:
-    """An `Index` that runs two processes at a time at most: one for CRLs up to `LANE_OCTETS`, one for larger ones.
+    """An `Index` that runs three processes at a time at most: two for CRLs up to `LANE_OCTETS`, one for larger ones.
 
     However many large CRLs a tenant's CA publishes, those of others that are small do not wait behind them.
     """
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._small, self._large = asyncio.Semaphore(1), asyncio.Semaphore(1)
+        self._small, self._large = asyncio.Semaphore(2), asyncio.Semaphore(1)
 
     async def __call__(self, source: Path | int, keys: Collection[bytes]) -> Crl:
         """Raises what the index raises."""

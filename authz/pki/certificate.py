@@ -56,7 +56,7 @@ class _late(Generic[T]):  # noqa: N801 - stands where @cached_property would
 class Layout(NamedTuple):
     """Raw DER: the to-be-signed part, the content of the serial number, the names, the SubjectPublicKeyInfo.
 
-    Then what stands behind it, the extensions as a rule, once for version 3 alone and once for any, and the
+    Then the extensions of version 3 alone, where in the DER they are in any version (what stands behind the key), and the
     signature's unused bits, of which there should be none.
     """
 
@@ -66,7 +66,7 @@ class Layout(NamedTuple):
     subject: bytes
     key: bytes
     extensions: bytes
-    behind: bytes
+    behind: slice
     unused_bits: int
 
 
@@ -184,11 +184,11 @@ class Certificate:
 
     def _read_extensions(self) -> Extensions:
         check_counts(self._counted)  # before the library makes objects of them
-        return read_extensions(self.x509, self._layout.behind)
+        return read_extensions(self.x509, self.der[self._layout.behind])
 
     @_late
     def _counted(self) -> dict[bytes, int]:
-        return counted(self._layout.behind)
+        return counted(self.der[self._layout.behind])
 
     @_late
     def weight(self) -> int:
@@ -345,6 +345,6 @@ def _layout(data: bytes) -> Layout:
         data[subject:key],
         data[key:rest],
         data[rest:end] if v3 else b"",
-        data[rest:end],
+        slice(rest, end),
         asn1.unused_bits(data, signature),
     )
