@@ -56,8 +56,8 @@ class _late(Generic[T]):  # noqa: N801 - stands where @cached_property would
 class Layout(NamedTuple):
     """Raw DER: the to-be-signed part, the content of the serial number, the names, the SubjectPublicKeyInfo.
 
-    Then the extensions of version 3 alone, where in the DER they are in any version (what stands behind the key), and the
-    signature's unused bits, of which there should be none.
+    Then the extensions of version 3 alone; where in the DER all lies that stands behind the key, the extensions in any
+    version among it; and the signature's unused bits, of which there should be none.
     """
 
     tbs: bytes
