@@ -102,7 +102,7 @@ def test_settings_are_settings() -> None:
     for one in settings.listener:
         assert (one.address, one.socket_mode) == (f"unix:/run/authz/{one.name}/authz.sock", 0o660)
     assert set(settings.crl.urls) == {
-        f"{PUBLISHER}/{published_name(one)}" for one in ("root", "issuing", "withdrawn CA")
+        f"{PUBLISHER}/{published_name(one)}" for one in ("root", "issuing", "withdrawn CA", "shared root")
     }
     assert f"http://{settings.crl.hosts[0]}:8000" == PUBLISHER
     subnet = COMPOSE["networks"]["crls"]["ipam"]["config"][0]["subnet"]
@@ -135,7 +135,7 @@ def test_filling_makes_each_its_own(tmp_path: Path) -> None:
         assert {one.suffix for one in (tmp_path / proxy).glob("*.key")} == {".key"}
         assert [one.name for one in (tmp_path / proxy).glob("*.key")] == ["server.key"]
     assert not list(tmp_path.rglob("*root*.key"))
-    assert len(list((tmp_path / "crls").iterdir())) == 5
+    assert len(list((tmp_path / "crls").iterdir())) == 6
 
 
 def test_filling_leaves_a_directory_that_is_not_its_own(tmp_path: Path) -> None:
