@@ -12,7 +12,7 @@ import pytest
 import yaml
 from generate_docs import ROOT
 
-ALWAYS = {"ENVOY", "CURL", "OPENSSL", "NGINX", "NODE", "CLONE"}
+ALWAYS = {"ENVOY", "CURL", "OPENSSL", "SQLITE3", "NGINX", "NODE", "CLONE"}
 """Debian has them, and PyPI."""
 
 Plan = Callable[[], set[str]]

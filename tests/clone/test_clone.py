@@ -9,11 +9,10 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -96,25 +95,86 @@ def test_plan_of_the_checks_demands_nothing_from_beside(clone: Path) -> None:
     assert "LIMBO" not in run(clone, ".ci/run", "--plan").split()
 
 
-def test_readme_installs_and_serves(clone: Path) -> None:
-    """The lines of "Use it" in a shell, one after the other; the last one serves until it is stopped."""
+@pytest.fixture(scope="module")
+def installed(clone: Path) -> Path:
+    """The clone, with the environment and the directory that the README's "Use it" makes; its last line serves."""
     write_files(clone)
-    (block,) = re.findall(r"^## Use it\n.*?```console\n(.*?)```", read(clone, "README.md"), re.MULTILINE | re.DOTALL)
-    (settings,) = re.findall(r"^## Use it\n.*?```toml\n(.*?)```", read(clone, "README.md"), re.MULTILINE | re.DOTALL)
-    (clone / "authz.toml").write_text(settings)
-    lines = re.findall(r"^\$ (.+?)(?:\s+#.*)?$", block, re.MULTILINE)
-    assert lines[-1].endswith(" serve")
-    (clone / "lines.sh").write_text("\n".join([*lines[:-1], f"exec {lines[-1]}"]))
-    with (clone / "said").open("w") as said:
-        served = subprocess.Popen(["bash", "-e", "lines.sh"], cwd=clone, env=environment(), stdout=said, stderr=said)
+    page = read(clone, "README.md").partition("## Use it")[2]
+    (settings,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    # Others may have the operators' port on this machine.
+    (clone / "authz.toml").write_text(settings + '[ops]\naddress = "127.0.0.1:0"\n')
+    *lines, last = console(page)[0]
+    assert last == SERVE
+    run(clone, "bash", "-euc", "\n".join(lines))
+    return clone
+
+
+def console(page: str) -> list[list[str]]:
+    """The lines to type of each block, without what is said beside them."""
+    blocks = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    return [re.findall(r"^\$ (.+?)(?:\s+# .*)?$", one, re.MULTILINE) for one in blocks]
+
+
+@pytest.fixture
+def service(installed: Path) -> Iterator[Callable[[str], str]]:
+    """Runs lines in the README's environment, beside a service that `systemctl` starts, stops and shows."""
+    (installed / "bin").mkdir(exist_ok=True)
+    (installed / "bin" / "systemctl").write_text(SYSTEMCTL)
+    (installed / "bin" / "systemctl").chmod(0o755)
+    before = f"PATH=$PWD/bin:$PATH\n. authz-env/bin/activate\nexport {DATABASE}\n"
+
+    def type_in(lines: str) -> str:
+        return run(installed, "bash", "-euc", before + lines)
+
+    type_in("systemctl start authz")
     try:
-        deadline = time.monotonic() + 300
-        while '"event":"ready"' not in read(clone, "said") and served.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert '"event":"ready"' in read(clone, "said"), read(clone, "said")
+        yield type_in
     finally:
-        served.send_signal(signal.SIGTERM)
-        assert served.wait(60) == 0
+        type_in("systemctl stop authz")
+
+
+DATABASE = "AUTHZ_DATABASE=sqlite:///authz.db"
+SERVE = "authz --config authz.toml serve"
+SYSTEMCTL = f"""#!/bin/bash
+# What a service manager does, for one service in this folder.
+wait_for() {{ for try in $(seq 600); do "$@" && return; sleep 0.1; done; cat log; exit 1; }}
+ready() {{ grep -q '"event":"ready"' log; }}
+gone() {{ ! kill -0 "$(cat pid)" 2>/dev/null; }}
+case $1 in
+    start) setsid {SERVE} >log 2>&1 </dev/null & echo $! >pid; wait_for ready ;;
+    stop) kill "$(cat pid)"; wait_for gone ;;
+    show) cat pid ;;
+esac
+"""
+
+
+def test_readme_installs_and_serves(service: Callable[[str], str], installed: Path) -> None:
+    """A pip that is Debian's installs it, the directory is filled, and the first `serve` is ready."""
+    assert '"event":"ready"' in read(installed, "log")
+    assert (installed / "authz.sock").exists()
+    assert "alice" in service("authz cert list acme --json")
+
+
+def test_page_on_upgrades_works_line_by_line(service: Callable[[str], str], installed: Path) -> None:
+    """Back up, upgrade, downgrade and restore: the service goes on, and what was taken away since is back."""
+    need("sqlite3", found=shutil.which("sqlite3") is not None)
+    service("pip wheel --quiet --no-deps --wheel-dir . .")
+    back_up, upgrade, downgrade, restore = map("\n".join, console(read(installed, "docs/upgrade.md")))
+    assert service(back_up).split() == ["ok"]
+    assert (installed / "authz-backup.db").stat().st_mode & 0o077 == 0
+    service(upgrade)
+    deadline = time.monotonic() + 60
+    while '"event":"renewed"' not in read(installed, "log") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert '"event":"renewed"' in read(installed, "log"), read(installed, "log")
+    service("authz user set acme alice --enforcement off")
+    service(downgrade)
+    assert '"required"' in service("authz user show acme alice --json")
+    service("authz cert retire 1")
+    assert "retired" in service("authz cert list acme --json")
+    assert "alice" in service(restore)
+    assert "retired" not in service("authz cert list acme --json")
+    assert "traceback" not in read(installed, "log").lower()
 
 
 def read(clone: Path, name: str) -> str:
