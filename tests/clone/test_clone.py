@@ -80,12 +80,12 @@ def test_every_test_is_collected_but_limbos(clone: Path) -> None:
     words = ("make", "test", "PYTEST=--collect-only --quiet")
     theirs, ours = run(clone, *words), run(ROOT, *words)
     assert skipped(theirs) in ([], [(1, LIMBO)]), theirs[-3_000:]
-    limbo = {one for one in tests(ours) if one.startswith("tests/vectors/test_limbo.py")}
-    assert tests(theirs) == tests(ours) - limbo
-    assert len(tests(theirs)) > 5_000
+    limbo = {one for one in ids(ours) if one.startswith("tests/vectors/test_limbo.py")}
+    assert ids(theirs) == ids(ours) - limbo
+    assert len(ids(theirs)) > 5_000
 
 
-def tests(said: str) -> set[str]:
+def ids(said: str) -> set[str]:
     """The ids that a collection printed."""
     return set(re.findall(r"^tests/.*::.*$", said, re.MULTILINE))
 
