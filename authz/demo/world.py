@@ -23,7 +23,7 @@ POOL = "initech"
 """One without an anchor of its own, in which any registered certificate will do for any user."""
 
 ANCHORS = ("root", "twin root", "shared root")
-"""Whoever issues certificates that somebody trusts: acme's, globex', and everybody's."""
+"""The roots that are trusted: acme's, globex', and the one that all organizations share."""
 
 ORGANIZATION_CLAIM = "org"
 """One issuer serves both: this claim of a token says whose user it names."""

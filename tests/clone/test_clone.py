@@ -1,6 +1,6 @@
 """The last commit in an empty folder, with nothing beside it: it runs, tests itself, builds, and is installed.
 
-What a test here says of the project is what somebody sees who has the repository alone.
+What a test here says of the project is what a reader sees who has the repository alone.
 """
 
 from __future__ import annotations
