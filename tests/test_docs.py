@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from command_world import Run, authz
 from generate_docs import PAGES, ROOT, with_reasons
+from operators_files import write_files
 from pki_factory import Authority, chain_pem
 from world import ALICE, CA, CrlStates, Says, decide, request
 
@@ -64,22 +65,9 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_readme_session_works(typed: Run, tmp_path: Path) -> None:
-    """Every `authz` line of the session, in order, on files as an operator has them."""
-    now = datetime.now(UTC)
-    life = {"not_before": now - timedelta(days=1), "not_after": now + timedelta(days=30)}
-    fresh = {"this_update": now - timedelta(hours=1), "next_update": now + timedelta(days=1)}
-    root = Authority.root(**life)
-    issuing = root.intermediate(**life)
-    files = {
-        "roots.pem": root.pem,
-        "issuing-ca.pem": issuing.pem,
-        "alice-chain.pem": chain_pem(issuing.leaf("alice", **life), issuing),
-    }
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    (tmp_path / "root.crl").write_bytes(root.crl(**fresh))
-    (tmp_path / "issuing-ca.crl").write_bytes(issuing.crl(**fresh))
-    lines = re.findall(r"^\$ authz (.+)$", README, re.MULTILINE)
+    """Every `authz` line of the session, in order, on an operator's files; tests/clone has the service run."""
+    write_files(tmp_path)
+    lines = re.findall(r"^\$ authz (?!--config)(.+)$", README, re.MULTILINE)
     assert len(lines) == 9
     for line in lines:
         done = typed(*shlex.split(line))
@@ -169,7 +157,7 @@ def test_log_fields_of_the_documentation_are_the_ones_written() -> None:
         assert set(decision_fields(check, door, decide(check))) <= documented
 
 
-@pytest.mark.parametrize("command", ["run", "test", "lint", "bench", "fuzz"])
+@pytest.mark.parametrize("command", ["run", "quick", "test", "clone", "lint", "bench", "fuzz", "dist"])
 def test_makefile_has_the_command(command: str) -> None:
     """The ones that the documentation names."""
     assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
@@ -189,3 +177,16 @@ def test_library_example_works() -> None:
     assert callable(describe)
     assert describe(root.leaf("alice", **life).der, [], [root.der], [crl]) == "CN=alice <- CN=Root"
     assert describe(root.leaf("alice", **life).der, [], [root.der], []).startswith("revocation_unknown: ")
+
+
+def test_comparison_is_short_and_each_cell_of_another_has_its_source() -> None:
+    """At most 60 lines; every source that is named stands in the list, with its date, and no other."""
+    page = (ROOT / "docs" / "compare.md").read_text(encoding="utf-8")
+    assert len(page.splitlines()) <= 60
+    table, listed = page.split("## Sources")
+    sources = dict(re.findall(r"^\| ([A-Z]\d) \| .+ \| (20\d\d-\d\d) \|$", listed, re.MULTILINE))
+    assert set(re.findall(r"\[([A-Z]\d)\]", table)) == set(sources)
+    others = [line.strip("|").split("|") for line in table.splitlines() if re.match(r"\| (?!mtls-authz)\w", line)]
+    for name, stands, *cells in others:
+        assert all("[" in cell or "not compared" in cell for cell in cells), name
+        assert "[" in stands or stands.strip() == "in the proxy"

@@ -364,11 +364,17 @@ async def test_checks_that_want_one_row_wait_for_it_together() -> None:
     assert all(isinstance(one, Allow) for one in await asyncio.gather(*asked))
 
 
-async def test_check_that_waits_too_long_for_its_turn_loads_nothing() -> None:
+async def test_check_that_waits_too_long_for_its_turn_loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would be given up before the row is there: under a flood the directory works for those who still wait."""
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now)
     directory = Stuck(*map(Row, HOSTS), Row("late.test"))
-    checked, _ = service(directory, seconds=0.02)
+    checked, _ = service(directory, seconds=60)
     asked = start(checked, *HOSTS, "late.test")
+    for passed in (31, 61):
+        await settle()
+        monkeypatch.setattr(loop, "time", lambda passed=passed: now + passed)
     reasons = [one.reason for one in await asyncio.gather(*asked) if isinstance(one, Deny)]
     assert reasons == [Reason.DIRECTORY_UNAVAILABLE] * LOADS_EACH + [Reason.OVERLOADED]
     assert Row("late.test") not in directory.loaded

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.demo.mint import HOST, write_secret
 from authz.demo.processes import placed, shipped
@@ -123,7 +122,7 @@ def _envoy_files(world: World) -> dict[str, str]:
         "address: 127.0.0.1, port_value: 8080": f"address: {application}, port_value: {port}",
     }
     text = placed(shipped("envoy.yaml").read_text(encoding="utf-8"), places)
-    return {"envoy.yaml": text, "client-ca.yaml": sds_secret(_anchors(world)), "jwks.json": world.mint.jwks()}
+    return {"envoy.yaml": text, "client-ca.yaml": sds_secret(world.bundle), "jwks.json": world.mint.jwks()}
 
 
 _RETRY: Final = "retry_on: connect-failure,reset,refused-stream"
@@ -152,12 +151,7 @@ def _nginx_files(world: World) -> dict[str, str]:
         _ASKED: f"{_ASKED}\n            proxy_next_upstream error timeout http_503;",
     }
     text = placed(shipped("nginx.conf").read_text(encoding="utf-8"), places)
-    return {"nginx.conf": text, "client-ca.pem": _anchors(world)}
+    return {"nginx.conf": text, "client-ca.pem": world.bundle}
 
 
 _ASKED: Final = "            proxy_pass http://authz/v1/auth;"
-
-
-def _anchors(world: World) -> str:
-    roots = (world.authorities[one].certificate.public_bytes(Encoding.PEM) for one in ("root", "twin root"))
-    return b"".join(roots).decode("ascii")

@@ -21,6 +21,7 @@ ISSUER = "https://issuer.example.test"
 AUDIENCE = "api"
 HOST = "acme.example.test"
 NEIGHBOUR_HOST = "globex.example.test"
+POOL_HOST = "initech.example.test"
 
 
 def write_secret(path: Path, content: bytes, mode: int = 0o600) -> None:
@@ -97,7 +98,7 @@ class Mint:
     def server(self, issuer: Party) -> Party:
         """The proxy's certificate, for the demonstration's hosts."""
         key = ec.generate_private_key(ec.SECP256R1())
-        hosts = (HOST, NEIGHBOUR_HOST, "unknown.example.test", "localhost")
+        hosts = (HOST, NEIGHBOUR_HOST, POOL_HOST, "unknown.example.test", "localhost")
         names = [x509.DNSName(one) for one in hosts]
         extensions: list[tuple[x509.ExtensionType, bool]] = [
             (x509.SubjectAlternativeName(names), False),

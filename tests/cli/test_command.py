@@ -437,7 +437,7 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("verb", CHANGES, ids=lambda verb: " ".join(verb)[:24])
+@pytest.mark.parametrize("verb", CHANGES, ids=lambda verb: " ".join(verb[:3]))
 def test_change_as_json_prints_one_document(acme: Run, verb: tuple[str, ...]) -> None:
     """What was changed, and nothing else on stdout."""
     done = acme(*verb, "--json")

@@ -548,7 +548,7 @@ async def test_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
         assert error.value.kind is K.STORAGE
 
 
-@pytest.mark.parametrize("size", [len(CRL), CAP])
+@pytest.mark.parametrize("size", [len(CRL), CAP], ids=["whole", "cap"])
 async def test_full_disk_is_told(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the last octets, or in the middle; and nothing is left of what was written."""
 

@@ -12,7 +12,6 @@ from typing import Any, Self
 import mesh_translation as made
 import yaml
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from manifest_files import the
 from mesh_stage import MeshStage, Placed
 from nginx_stage import placed
@@ -112,8 +111,7 @@ class ClusterStage(Stage):
     def edge(self) -> made.Config:
         """The gateway's transport: its server's certificate, and clients' asked for and not required."""
         base = self.world.folder
-        roots = [self.world.authorities[one].certificate.public_bytes(Encoding.PEM) for one in ("root", "twin root")]
-        (base / "client-ca.pem").write_bytes(b"".join(roots))
+        (base / "client-ca.pem").write_text(self.world.bundle, encoding="ascii")
         return made.downstream(made.common_tls(base, "server", "client-ca"), required=False)
 
     def envoy(self, name: str, config: made.Config, port: int) -> Placed:

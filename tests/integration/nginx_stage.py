@@ -18,8 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from authz.demo import Stage
 from authz.demo.processes import START_SECONDS, Application, Envoy, Service, free_port, shipped, stop_process
 from authz.demo.rows import ROWS, Row
@@ -77,9 +75,7 @@ class Nginx:
         self.config = self._folder / "nginx.conf"
         bundle = world.folder / "client-ca.pem"
         if not bundle.exists():
-            # Two roots, as `authz anchor export` writes those of two organizations.
-            roots = [world.authorities[one].certificate.public_bytes(Encoding.PEM) for one in ("root", "twin root")]
-            bundle.write_bytes(b"".join(roots))
+            bundle.write_text(world.bundle, encoding="ascii")
         places = {
             "user www-data;": f"user {pwd.getpwuid(os.getuid()).pw_name};",
             "/run/nginx.pid": str(self._folder / "nginx.pid"),

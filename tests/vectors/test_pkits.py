@@ -17,15 +17,12 @@ from typing import Any
 import cryptography_vectors
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from vectors_at import vector_file
 
 from authz.errors import Refused
 from authz.pki import Budget, Certificate, Crl, CrlStore, TrustStore, ValidationPolicy, verify_chain, verify_path
 from authz.pki.crl_image import make_image, open_image
 
-pytestmark = pytest.mark.vectors
-
-PKITS = json.loads(vector_file("pkits.json").read_text(encoding="utf-8"))
+PKITS = json.loads(Path(__file__).with_name("pkits.json").read_text(encoding="utf-8"))
 DATA = Path(cryptography_vectors.__file__).parent / "x509" / "PKITS_data"
 AT = datetime.fromisoformat(PKITS["validation_time"])
 

@@ -1,20 +1,30 @@
-"""Where the vectors made by others are found."""
+"""Where the cases of x509-limbo and BetterTLS are found: 2 MB that are not the project's own."""
 
 from __future__ import annotations
 
+import json
+import lzma
 import os
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-VECTORS = Path(__file__).parents[3] / "shared" / "vectors"
+BESIDE = Path(__file__).parents[3] / "shared" / "vectors" / "limbo.json.xz"
 
 
-def vector_file(name: str) -> Path:
-    """The path of a vector file; without it the module is skipped at home and fails in CI."""
-    path = VECTORS / name
+@cache
+def limbo_cases() -> list[dict[str, Any]]:
+    """The cases of the file that `LIMBO_JSON` names, else of the one beside the project.
+
+    Without it the module is skipped; where it is named, or `REQUIRE_LIMBO` is set, it fails.
+    """
+    named = os.environ.get("LIMBO_JSON")
+    path = Path(named) if named else BESIDE
     if not path.exists():
-        if os.environ.get("REQUIRE_VECTORS"):
-            pytest.fail(f"REQUIRE_VECTORS is set, and ../shared/vectors/{name} is missing", pytrace=False)
-        pytest.skip(f"../shared/vectors/{name} is missing", allow_module_level=True)
-    return path
+        if named or os.environ.get("REQUIRE_LIMBO"):
+            pytest.fail(f"LIMBO_JSON or REQUIRE_LIMBO is set, and there is no {path.name}", pytrace=False)
+        pytest.skip("there is no limbo.json.xz: LIMBO_JSON names it", allow_module_level=True)
+    cases: list[dict[str, Any]] = json.loads(lzma.decompress(path.read_bytes()))["testcases"]
+    return cases
