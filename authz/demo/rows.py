@@ -13,9 +13,9 @@ from authz.reasons import Reason
 class Row:
     """One request: whose token, which certificate, and the answer expected.
 
-    The `kind` of the token is "expired", "logout", "bound" (to the user's own certificate), "globex" (the neighbour's user
-    of that name) or "initech" (where any registered certificate will do), or empty for an ordinary one. `ordinary` goes
-    through the listener that asks for no certificate.
+    The `kind` of the token is "expired", "logout", "bound" (to the user's own certificate), "globex" (the neighbour's
+    user of that name) or "initech" (where any registered certificate will do), or empty for an ordinary one. `ordinary`
+    goes through the listener that asks for no certificate.
 
     `expected` is a status, or "alert" where Envoy itself ends the handshake with that `alert`; at request level such a
     request is refused with 403 and the reason `at_request_level`. `spoofs` are headers of the client's
