@@ -12,7 +12,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' authz/__init__.py)
 PIP_LOCKED := -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-emit-options --allow-unsafe
 # Start processes: not for `make quick`.
-SLOW := clone containers crl_indexing crl_source/test_killed.py integration supervision test_architecture.py test_systemd.py
+SLOW := clone containers crls/indexing crls/test_killed.py integration supervision test_architecture.py app/test_systemd.py
 
 .PHONY: help run test quick clone coverage lint format bench hostile fuzz dist lock clean
 

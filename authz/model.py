@@ -288,7 +288,7 @@ class CrlSourceState:
     """How a source of CRLs fares, for the operator.
 
     `location` is its path or URL. `outcome` is what came of the last try: "accepted", "unchanged", why not
-    (`authz.crl_source.failures.FailureKind`), or empty before the first; `detail` says more. `failures`
+    (`authz.crls.failures.FailureKind`), or empty before the first; `detail` says more. `failures`
     are those in a row, `accepted_at` is when it last gave a CRL that is held.
     """
 

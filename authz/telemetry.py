@@ -38,7 +38,7 @@ MAX_SERIES: Final = 1_000
 
 
 class CrlSources(Protocol):
-    """What is known of CRLs and their sources: `authz.crl_source.Refresher`."""
+    """What is known of CRLs and their sources: `authz.crls.Refresher`."""
 
     outcomes: Counts[tuple[CrlSourceKind, str]]
 

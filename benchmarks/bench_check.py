@@ -31,13 +31,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pki_factory import NOW
 from world import ALICE, CA, MemoryView, Says, request, standard_view
 
+from authz.app.config import Settings
+from authz.app.crls import KeptCrls
 from authz.clock import SystemClock
-from authz.config import Settings
-from authz.crl_keeping import KeptCrls
 from authz.decision import Allow, Decision, evaluate
 from authz.directory import DirectoryReader, Store
-from authz.directory.migrate import migrate
 from authz.directory.reader import MAX_BATCH
+from authz.directory.sqlite.migrate import migrate
 from authz.identity import UserNameHeader
 from authz.model import CheckRequest, Enforcement, Organization, Registration
 from authz.pki import CrlStore

@@ -31,8 +31,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pki_factory import NOW, Authority
 
-from authz.crl_indexing.indexing import crl_of, index_crl, make_sealed_image
-from authz.pki.crl import Crl
+from authz.crls.indexing.client import crl_of, index_crl, make_sealed_image
+from authz.pki.crl.crl import Crl
 
 ENTRIES = int(os.environ.get("ENTRIES", "1000000"))
 LOOKUPS = 20_000

@@ -23,11 +23,11 @@ from crl_world import CA, ROOT, leaf, points
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from authz.crl_indexing.sealed import Memory, seal
-from authz.crl_source.feed import ORGANIZATION, TELL_SECONDS, Feed
-from authz.crl_source.follower import CURRENT_SECONDS
-from authz.crl_source.link import Kind, Link, packed
-from authz.crl_source.sources import Sources
+from authz.crls.indexing.sealed_memory import Memory, seal
+from authz.crls.share.protocol import Kind, Link, packed
+from authz.crls.share.publisher import ORGANIZATION, TELL_SECONDS, Feed
+from authz.crls.share.subscriber import CURRENT_SECONDS
+from authz.crls.sources import Sources
 from authz.pki import Certificate
 
 SECONDS, WORKERS, PATHS = 6.0, 4, 100

@@ -29,7 +29,7 @@ from pki_factory import NOW, Authority, Minted, new_key, policies_mapped, usage
 
 from authz.errors import Refused
 from authz.pki import Budget, Certificate, Crl, CrlStore, TrustStore, ValidationPolicy, verify_path
-from authz.pki.algorithms import verify_signature
+from authz.pki.x509.algorithms import verify_signature
 
 ROUNDS = 5
 RETRIES = 3

@@ -36,7 +36,7 @@ from pki_factory import Authority, tlv
 
 from authz.errors import Refused
 from authz.pki import Certificate, Crl
-from authz.pki.crl_image import make_image, open_image
+from authz.pki.crl.image import make_image, open_image
 
 MAX_RATIO = 2.5
 ROUNDS = 7

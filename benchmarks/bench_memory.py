@@ -22,13 +22,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from pki_factory import NOW, Authority
 from world import request
 
+from authz.app.config import Settings
+from authz.app.crls import KeptCrls
 from authz.clock import SystemClock
-from authz.config import Settings
-from authz.crl_keeping import KeptCrls
 from authz.decision import Allow
 from authz.directory import DirectoryReader, Store
 from authz.directory.cache import tenants_memory
-from authz.directory.migrate import migrate
+from authz.directory.sqlite.migrate import migrate
 from authz.identity import UserNameHeader
 from authz.model import CheckRequest, Enforcement, Organization
 from authz.pki import Certificate, Crl, CrlStore

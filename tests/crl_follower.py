@@ -13,8 +13,8 @@ from pathlib import Path
 from killing import serve, tell
 
 from authz.clock import SystemClock
-from authz.crl_indexing.indexing import index_crl
-from authz.crl_source import AddressRules, CrlRules, Fetcher, Keep, Refresher, Schedule
+from authz.crls import AddressRules, CrlRules, Fetcher, Keep, Refresher, Schedule
+from authz.crls.indexing.client import index_crl
 from authz.model import CrlRow
 
 MOMENT = timedelta(milliseconds=1)
@@ -30,7 +30,7 @@ class Directory:
         self.revision = 0
 
     async def authorities(self) -> list[bytes]:
-        """See `authz.crl_source.refresher.Rows`."""
+        """See `authz.crls.refresher.Rows`."""
         return [self._ca.read_bytes()]
 
     async def active(self) -> tuple[object, list[int]]:

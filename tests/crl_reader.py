@@ -18,9 +18,9 @@ from pathlib import Path
 
 from killing import tell
 
-from authz.crl_indexing.indexing import index_crl
-from authz.crl_source.keep import Keep
-from authz.crl_source.library import Library
+from authz.crls.disk_store import Keep
+from authz.crls.indexing.client import index_crl
+from authz.crls.store import Library
 from authz.pki import Crl
 
 

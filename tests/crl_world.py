@@ -15,8 +15,8 @@ from crl_server import CrlServer, crl_server, says
 from cryptography import x509
 from pki_factory import NOW, Authority, Minted
 
-from authz.crl_indexing.indexing import index_crl
-from authz.crl_source import AddressRules, CrlRules, Fetcher, Keep, Limits, Refresher, Schedule
+from authz.crls import AddressRules, CrlRules, Fetcher, Keep, Limits, Refresher, Schedule
+from authz.crls.indexing.client import index_crl
 from authz.decision import Allow, Decision, Evidence
 from authz.errors import NotLoaded, Refused
 from authz.model import CheckRequest, CrlRow, CrlSourceState, Enforcement, FetchedCrl, Organization, User

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from killing import serve, tell
 
-from authz.crl_source.keep import Keep, Origin
+from authz.crls.disk_store import Keep, Origin
 
 NAME = "a" * 64
 SIZE = 200_000

@@ -11,8 +11,8 @@ import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from authz.app.config import HopSettings, IdentitySettings, ListenerSettings, Settings, TlsSettings
 from authz.cli import app
-from authz.config import HopSettings, IdentitySettings, ListenerSettings, Settings, TlsSettings
 from authz.reasons import Gate, Reason
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +46,7 @@ def settings_page() -> str:
         "",
         "A TOML file (`authz --config authz.toml`), and over it variables: `AUTHZ_DATABASE`, `AUTHZ_OPS__ADDRESS`",
         "and so on, two underscores between section and setting. Unknown settings are errors.",
-        "Made from `authz/config.py`.",
+        "Made from `authz/app/config.py`.",
         "",
         "```toml",
         'database = "sqlite:////var/lib/authz/authz.db"',

@@ -21,9 +21,9 @@ from authz.identity.memo import ClaimsMemo
 from authz.model import PresentedChain, Registration
 from authz.pki import DEFAULT_POLICY, CrlStore, Memo, TrustAnchor
 from authz.pki.cache import SharedCache
-from authz.pki.crl_plan import Plan
-from authz.pki.distribution_point import Points, points_of
-from authz.pki.issuer_path import IssuerPath, remember_path
+from authz.pki.cache.issuer_chains import IssuerPath, remember_path
+from authz.pki.revocation.crl_scope import Plan
+from authz.pki.x509.distribution_points import Points, points_of
 
 BOUND = 12 * 1024 * 1024
 WHOLE = SharedCache(BOUND)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from authz.pki import der
+from authz.pki.x509 import der
 
 ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 CN = bytes.fromhex("0603550403")

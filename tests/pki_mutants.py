@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pki_factory import tlv
 
-from authz.pki import der
+from authz.pki.x509 import der
 
 CONSTRUCTED = 0x20
 TAGS = (

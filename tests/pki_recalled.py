@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from cryptography import x509
 
 from authz.errors import Refused
-from authz.pki.certificate import Certificate
-from authz.pki.extensions import Extensions, read_extensions
-from authz.pki.known_extensions import learn, recalled
+from authz.pki.cache.extensions import learn, recalled
+from authz.pki.x509.certificate import Certificate
+from authz.pki.x509.extensions import Extensions, read_extensions
 
 Said = dict[str, object]
 """What is said but by key identifier and alternative names."""

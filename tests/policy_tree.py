@@ -1,6 +1,6 @@
 """Certificate policies as RFC 5280 section 6.1 words them: a tree, step by step, whatever it costs.
 
-An opinion to hold the graph of `authz.pki.policies` against; RFC 9618 says that the two always agree.
+An opinion to hold the graph of `authz.pki.path.policy_graph` against; RFC 9618 says that the two always agree.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from generate_docs import ROOT
 
-from authz.config import parse_settings
+from authz.app.config import parse_settings
 from authz.demo.fill import APPLICATION, INSTANCES, PUBLISHER, fill, lines_to_try
 from authz.demo.world import published_name
 from authz.errors import ConfigError

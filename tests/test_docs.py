@@ -17,9 +17,9 @@ from operators_files import write_files
 from pki_factory import Authority, chain_pem
 from world import ALICE, CA, CrlStates, Says, decide, request
 
+from authz.app.config import parse_settings
+from authz.app.listeners import door_of
 from authz.clock import SystemClock
-from authz.config import parse_settings
-from authz.doors import door_of
 from authz.headers import READABLE
 from authz.supervision.metrics import Processes
 from authz.telemetry import Telemetry, decision_fields

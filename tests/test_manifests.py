@@ -27,11 +27,11 @@ from manifest_files import (
 from pki_factory import Authority
 from proxy_tls import server, write
 
+from authz.app.config import Settings, load_settings
+from authz.app.listeners import door_of
 from authz.clock import SystemClock
-from authz.config import Settings, load_settings
-from authz.crl_source import Limits
-from authz.crl_source.keep import MAX_ASIDE_OCTETS
-from authz.doors import door_of
+from authz.crls import Limits
+from authz.crls.disk_store import MAX_ASIDE_OCTETS
 from authz.errors import ConfigError
 from authz.headers import KNOWN_HEADERS
 from authz.supervision.worker import DATA_FACTOR

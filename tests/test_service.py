@@ -12,7 +12,7 @@ import pytest
 from pki_factory import NOW
 from world import ACME, ALICE, CA, MemoryView, Says, request, standard_view
 
-from authz.crl_source import PointsKey
+from authz.crls import PointsKey
 from authz.decision import Allow, Decision, Deny
 from authz.directory.reader import HostKey, RegistrationsKey, TrustKey, UserKey
 from authz.errors import NotLoaded, Refused

@@ -11,14 +11,14 @@ from typing import Annotated
 
 import typer
 
+from authz.app.crls import KeptCrls
+from authz.app.listeners import door_of
 from authz.cli.options import AsJson, moment, open_store, settings_of
 from authz.cli.output import Row, emit, emit_one, hint, say
 from authz.cli.pem_file import read_certificates, split_leaf
 from authz.clock import SystemClock
-from authz.crl_keeping import KeptCrls
 from authz.decision import Decision, Deny, Evidence, evaluate
 from authz.directory import DirectoryReader
-from authz.doors import door_of
 from authz.errors import ConfigError, NotLoaded, Refused, StoreError
 from authz.headers import present
 from authz.model import CheckRequest, Identity, Organization, Outcome

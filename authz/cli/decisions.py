@@ -9,7 +9,7 @@ import typer
 
 from authz.cli.options import AsJson, moment, open_store
 from authz.cli.output import Row, emit, emit_one, hint
-from authz.directory.recorded import Filter
+from authz.directory.decision_rows import Filter
 from authz.model import Outcome, Recorded
 from authz.reasons import Reason
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from authz.crl_keeping import KeptCrls
+from authz.app.crls import KeptCrls
 from authz.directory.store import Store, StoredRegistration
 from authz.errors import Refused
 from authz.model import Organization

@@ -17,8 +17,8 @@ from authz.demo.mint import HOST, write_secret
 from authz.demo.processes import placed, shipped
 from authz.demo.rows import ROWS
 from authz.demo.world import World, published_name
-from authz.directory.engine import database_file
-from authz.envoy_secret import sds_secret
+from authz.directory.sqlite.engine import database_file
+from authz.envoy_sds import sds_secret
 from authz.errors import ConfigError
 
 PUBLISHER: Final = "http://crls:8000"

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.demo.mint import AUDIENCE, HOST, ISSUER, NEIGHBOUR_HOST, POOL_HOST, Mint, Party, thumbprint
 from authz.directory import Store
-from authz.directory.engine import database_file
-from authz.envoy_secret import replace_file, request_level_secret, sds_secret
+from authz.directory.sqlite.engine import database_file
+from authz.envoy_sds import replace_file, request_level_secret, sds_secret
 from authz.model import BindingScope, Enforcement, Organization, TokenSettings
 from authz.pki import Certificate, Crl
 

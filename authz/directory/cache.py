@@ -8,7 +8,7 @@ from typing import Final
 from authz.errors import Refused
 from authz.pki import TrustStore
 from authz.pki.cache import CERTIFICATE_BYTES, Cache, SharedCache, weigh
-from authz.pki.crl_store import MAX_REMEMBERED
+from authz.pki.revocation.crl_store import MAX_REMEMBERED
 
 MISSING: Final = object()
 

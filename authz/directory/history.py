@@ -21,10 +21,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from authz.decision import Allow, Decision, Deny
-from authz.directory.engine import open_engine
+from authz.directory.decision_rows import kind_of, pack, row_of, weight_of
 from authz.directory.fairness import FairQueue, surplus
-from authz.directory.recorded import kind_of, pack, row_of, weight_of
 from authz.directory.schema import decisions, organizations, presentations
+from authz.directory.sqlite.engine import open_engine
 from authz.errors import Refused
 from authz.headers import evidence
 from authz.model import CheckRequest, Outcome, Recorded

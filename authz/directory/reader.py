@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from authz.directory.cache import MISSING, RowCache
 from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey, owner_of
-from authz.directory.session import Reading, Session, State, Trust
+from authz.directory.sqlite.session import Reading, Session, State, Trust
 from authz.errors import NotLoaded, Refused
 from authz.headers import HeaderMemo
 from authz.model import CrlRow, Organization, Registration, User

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from authz.directory.schema import hosts, organizations, registrations
 from authz.model import BindingScope, Enforcement, Organization, Registration, TokenSettings, User
-from authz.pki import der
+from authz.pki.x509 import der
 
 Row = sa.Row[Any]
 

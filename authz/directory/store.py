@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from authz.directory import rows
-from authz.directory.engine import open_engine
+from authz.directory.decision_rows import Filter, decision_query, recorded, wanted_decisions
 from authz.directory.limits import (
     check_name,
     check_order,
@@ -21,9 +21,7 @@ from authz.directory.limits import (
     overlaps,
     stored_host,
 )
-from authz.directory.lookups import columns, find, inserted_key, registration_query, require_organization, require_user
-from authz.directory.migrate import migrate
-from authz.directory.recorded import Filter, decision_query, recorded, wanted_decisions
+from authz.directory.queries import columns, find, inserted_key, registration_query, require_organization, require_user
 from authz.directory.schema import (
     anchors,
     crl_sources,
@@ -35,6 +33,8 @@ from authz.directory.schema import (
     registrations,
     users,
 )
+from authz.directory.sqlite.engine import open_engine
+from authz.directory.sqlite.migrate import migrate
 from authz.errors import Refused, StoreError
 from authz.model import (
     CrlSourceKind,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
-from authz.identity.one_header import is_name
+from authz.identity.single_header import is_name
 from authz.model import Identity, Organization, TokenSettings
 from authz.pki.cache import weigh
 from authz.reasons import Reason

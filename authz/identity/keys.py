@@ -26,10 +26,10 @@ import jwt
 from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
-from authz.apart import apart
+from authz.blocking_calls import apart
 from authz.errors import NotLoaded, Refused
 from authz.identity.strict_json import read_object
-from authz.pki.algorithms import MAX_EXPONENT_BITS, MAX_RSA_BITS, MIN_RSA_BITS
+from authz.pki.x509.algorithms import MAX_EXPONENT_BITS, MAX_RSA_BITS, MIN_RSA_BITS
 from authz.reasons import Reason
 
 REFRESH_SECONDS: Final = 300.0

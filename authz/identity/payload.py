@@ -14,7 +14,7 @@ from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
 from authz.identity.claims import ReadClaims
 from authz.identity.memo import ClaimsMemo
-from authz.identity.one_header import one_value
+from authz.identity.single_header import one_value
 from authz.identity.strict_json import read_object
 from authz.model import Identity
 from authz.pki.cache import SharedCache

@@ -9,19 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
-from authz.pki.algorithms import AlgorithmRules
 from authz.pki.budget import Budget
-from authz.pki.certificate import Certificate
-from authz.pki.crl import Crl
-from authz.pki.crl_store import CrlStore, signer_of
-from authz.pki.issuer_path import Origin
-from authz.pki.leniency import HARD, Indulgence, Leniency, Lenient
-from authz.pki.memo import Memo
-from authz.pki.path_builder import VerifiedPath, verify_path
-from authz.pki.ranking import more_useful
-from authz.pki.revocation import NotRevoked
-from authz.pki.trust_store import TrustAnchor, TrustStore
+from authz.pki.cache.issuer_chains import Origin
+from authz.pki.cache.verified import Memo
+from authz.pki.crl.crl import Crl
+from authz.pki.failure_ranking import more_useful
+from authz.pki.path.builder import VerifiedPath, verify_path
+from authz.pki.path.trust_store import TrustAnchor, TrustStore
+from authz.pki.revocation.checker import NotRevoked
+from authz.pki.revocation.crl_store import CrlStore, signer_of
+from authz.pki.revocation.mode import HARD, Indulgence, Leniency, Lenient
 from authz.pki.validation_policy import DEFAULT_POLICY, SERVICE_POLICY, ValidationPolicy
+from authz.pki.x509.algorithms import AlgorithmRules
+from authz.pki.x509.certificate import Certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

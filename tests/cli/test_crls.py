@@ -12,7 +12,7 @@ from command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, 
 from cryptography import x509
 from pki_factory import chain_pem
 
-from authz.crl_source import Keep, Origin, name_of
+from authz.crls import Keep, Origin, name_of
 from authz.directory import CrlLedger, Store
 from authz.model import CrlSourceKind, CrlSourceState, FetchedCrl
 from authz.pki import Certificate, Crl

@@ -12,12 +12,12 @@ from command_world import ALICE, BOB, CA, CRL_LIFE, HOST, NOW, Run, write
 from pki_factory import Minted, chain_pem
 from world import Says
 
+from authz.app.config import ListenerSettings, Settings
+from authz.app.crls import KeptCrls
+from authz.app.listeners import door_of
 from authz.clock import SystemClock
-from authz.config import ListenerSettings, Settings
-from authz.crl_keeping import KeptCrls
 from authz.decision import evaluate
 from authz.directory import DirectoryReader, History, HistoryLimits, Store
-from authz.doors import door_of
 from authz.errors import NotLoaded, Refused
 from authz.headers import present
 from authz.model import CheckRequest, Identity, Organization

@@ -13,7 +13,7 @@ from authz.errors import Refused
 from authz.model import Enforcement, Organization, Registration, User
 from authz.pki import Memo, TrustStore
 from authz.pki.cache import SharedCache
-from authz.pki.crl_store import MAX_REMEMBERED
+from authz.pki.revocation.crl_store import MAX_REMEMBERED
 from authz.reasons import Reason
 
 ROOT = Authority.root()

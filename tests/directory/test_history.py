@@ -18,8 +18,8 @@ from world import ACME, ALICE, BOB, CA, EVIL, decide, request
 
 from authz.decision import Decision, Deny, Evidence
 from authz.directory import History, HistoryLimits, Store
+from authz.directory.decision_rows import WEIGHT_BYTES, Filter, pack, unpack, weight_of
 from authz.directory.history import MAX_HEADER_BYTES, MAX_QUEUED, MAX_QUEUED_EACH, STRANGERS
-from authz.directory.recorded import WEIGHT_BYTES, Filter, pack, unpack, weight_of
 from authz.errors import StoreError
 from authz.model import CheckRequest, Enforcement, Identity, Organization, Outcome, Recorded, User
 from authz.reasons import Reason

@@ -16,10 +16,11 @@ from needs import need
 from pki_factory import NOW, Authority
 
 from authz.decision import Allow
-from authz.directory import DirectoryReader, Store, reader, session
-from authz.directory.engine import open_engine
+from authz.directory import DirectoryReader, Store, reader
 from authz.directory.keys import RowKey, UserKey
-from authz.directory.migrate import _upgrade, migrate
+from authz.directory.sqlite import session
+from authz.directory.sqlite.engine import open_engine
+from authz.directory.sqlite.migrate import _upgrade, migrate
 from authz.errors import Refused
 from authz.identity import UserNameHeader
 from authz.model import CheckRequest, Enforcement, Organization

@@ -25,7 +25,7 @@ from authz.demo.client import Answer, ask, client_context
 from authz.demo.mint import AUDIENCE, ISSUER, Mint, thumbprint
 from authz.demo.processes import Application, Envoy, Service, running
 from authz.directory import Store
-from authz.envoy_secret import replace_file, request_level_secret
+from authz.envoy_sds import replace_file, request_level_secret
 from authz.headers import present
 from authz.model import BindingScope, Enforcement, Organization, TokenSettings
 from authz.pki import Certificate, Crl

@@ -17,7 +17,7 @@ from test_connections import VERSIONS, assert_denied_within_the_bound, context_o
 
 from authz.demo.world import ORGANIZATION
 from authz.directory import Store
-from authz.envoy_secret import replace_file
+from authz.envoy_sds import replace_file
 from authz.pki import Certificate, Crl
 
 pytestmark = pytest.mark.nginx

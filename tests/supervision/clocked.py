@@ -18,9 +18,9 @@ from typing import Any
 import orjson
 import pytest
 
-from authz.config import Settings, parse_settings
+from authz.app.config import Settings, parse_settings
 from authz.supervision.control import Gone, Told, hear, pair, tell
-from authz.supervision.family import Family, Member, Role
+from authz.supervision.process_table import Family, Member, Role
 from authz.supervision.supervisor import Supervisor
 from authz.telemetry import Telemetry
 

@@ -25,7 +25,7 @@ from pki_factory import Authority
 from proxy_tls import MESH, server, write
 from served import PATIENCE, Served, end
 
-from authz.config import parse_settings
+from authz.app.config import parse_settings
 from authz.demo.world import World
 from authz.directory import Store
 from authz.supervision.supervisor import Supervisor

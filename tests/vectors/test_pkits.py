@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from authz.errors import Refused
 from authz.pki import Budget, Certificate, Crl, CrlStore, TrustStore, ValidationPolicy, verify_chain, verify_path
-from authz.pki.crl_image import make_image, open_image
+from authz.pki.crl.image import make_image, open_image
 
 PKITS = json.loads(Path(__file__).with_name("pkits.json").read_text(encoding="utf-8"))
 DATA = Path(cryptography_vectors.__file__).parent / "x509" / "PKITS_data"

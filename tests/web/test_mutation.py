@@ -23,7 +23,7 @@ from pki_factory import NOW, new_key
 from world import ACME, ALICE, CA, MemoryView, request, standard_view
 
 from authz.directory import History, HistoryLimits
-from authz.directory.migrate import migrate
+from authz.directory.sqlite.migrate import migrate
 from authz.identity import BearerToken, KeyRing, PayloadHeader
 from authz.model import CertificateForm, HeaderRules, StatementForm, TokenSettings
 from authz.reasons import Reason

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
-from authz.pki.known_extensions import tags
+from authz.pki.cache.extensions import tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from authz.pki.certificate import Certificate
-    from authz.pki.distribution_point import Points
-    from authz.pki.extensions import Extensions
-    from authz.pki.names import Name
+    from authz.pki.x509.certificate import Certificate
+    from authz.pki.x509.distinguished_name import Name
+    from authz.pki.x509.distribution_points import Points
+    from authz.pki.x509.extensions import Extensions
 
 MAX_DER: Final = 16 * 1024
 """Bytes of a certificate in DER above which it is not remembered; those in use have 0.4 to 3 KB."""

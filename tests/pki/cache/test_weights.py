@@ -14,9 +14,9 @@ from pki_outcome import parsed
 
 from authz.model import Enforcement, Organization
 from authz.pki.cache import Cache, alone, points_weight, weigh, weight_of
-from authz.pki.certificate import Certificate, KnownIssuer, _late
-from authz.pki.distribution_point import points_of
-from authz.pki.names import Name
+from authz.pki.x509.certificate import Certificate, KnownIssuer, _late
+from authz.pki.x509.distinguished_name import Name
+from authz.pki.x509.distribution_points import points_of
 
 ROOT = Authority.root()
 LATE = [name for name, value in vars(Certificate).items() if isinstance(value, _late)]
