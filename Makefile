@@ -40,7 +40,7 @@ clone: $(INSTALLED) ## clone the last commit elsewhere, and run, test, build and
 	$(BIN)/python -m pytest tests/clone $(PYTEST)
 
 coverage: $(INSTALLED) ## each module of the validator, wholly covered by its own test file
-	$(BIN)/python tests/own_coverage.py
+	$(BIN)/python tests/support/own_coverage.py
 
 lint: $(INSTALLED) ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -28,8 +28,8 @@ import uvloop
 from aiohttp import web
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from pki_factory import NOW
-from world import ALICE, CA, MemoryView, Says, request, standard_view
+from support.certificates import NOW
+from support.decision_world import ALICE, CA, MemoryView, Says, request, standard_view
 
 from authz.app.config import Settings
 from authz.app.crls import KeptCrls

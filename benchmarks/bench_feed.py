@@ -19,9 +19,9 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from crl_world import CA, ROOT, leaf, points
 from cryptography import x509
 from cryptography.x509.oid import NameOID
+from support.crl_world import CA, ROOT, leaf, points
 
 from authz.crls.indexing.sealed_memory import Memory, seal
 from authz.crls.share.protocol import Kind, Link, packed

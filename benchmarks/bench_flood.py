@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
-from pki_factory import Authority, Minted
+from support.certificates import Authority, Minted
 
 from authz.demo.processes import Service
 from authz.directory import Store

@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
-from hostile_kinds import KINDS, Kind, hostile_bag, hostile_leaf, parse_and_read, read
-from pki_factory import NOW, Authority, Minted, new_key, policies_mapped, usage
+from support.certificates import NOW, Authority, Minted, new_key, policies_mapped, usage
+from support.hostile_certificates import KINDS, Kind, hostile_bag, hostile_leaf, parse_and_read, read
 
 from authz.errors import Refused
 from authz.pki import Budget, Certificate, Crl, CrlStore, TrustStore, ValidationPolicy, verify_path

@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import warnings
 
-from hostile_crls import (
+from support.certificates import Authority, tlv
+from support.hostile_crls import (
     DELTA,
     HEADS,
     MARKS,
@@ -32,7 +33,6 @@ from hostile_crls import (
     point,
     signed,
 )
-from pki_factory import Authority, tlv
 
 from authz.errors import Refused
 from authz.pki import Certificate, Crl

@@ -19,8 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from pki_factory import NOW, Authority
-from world import request
+from support.certificates import NOW, Authority
+from support.decision_world import request
 
 from authz.app.config import Settings
 from authz.app.crls import KeptCrls

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from cryptography import x509
 from OpenSSL import crypto
-from pki_factory import NOW, Authority, Minted, new_key
+from support.certificates import NOW, Authority, Minted, new_key
 
 from authz.pki import SERVICE_POLICY, Budget, Certificate, Crl, CrlStore, TrustStore, verify_path
 from authz.pki.x509.algorithms import verify_signature

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from generate_docs import ROOT
+from support.generate_docs import ROOT
 
 ALWAYS = {"ENVOY", "CURL", "OPENSSL", "SQLITE3", "NGINX", "NODE", "CLONE"}
 """Debian has them, and PyPI."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from generate_docs import ROOT
+from support.generate_docs import ROOT
 
 from authz.app.config import parse_settings
 from authz.demo.fill import APPLICATION, INSTANCES, PUBLISHER, fill, lines_to_try

@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from pki_factory import NOW, Authority, Minted, san
-from world import (
+from support.certificates import NOW, Authority, Minted, san
+from support.decision_world import (
     ACME,
     ALICE,
     BOB,

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from command_world import Run, authz
-from generate_docs import PAGES, ROOT, with_reasons
-from operators_files import write_files
-from pki_factory import Authority, chain_pem
-from world import ALICE, CA, CrlStates, Says, decide, request
+from support.certificates import Authority, chain_pem
+from support.command_world import Run, authz
+from support.decision_world import ALICE, CA, CrlStates, Says, decide, request
+from support.generate_docs import PAGES, ROOT, with_reasons
+from support.operator_files import write_files
 
 from authz.app.config import parse_settings
 from authz.app.listeners import door_of
@@ -30,7 +30,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_page_made_from_the_code_is_current(page: str) -> None:
-    """`python tests/generate_docs.py` makes it anew."""
+    """`python tests/support/generate_docs.py` makes it anew."""
     assert (ROOT / page).read_text(encoding="utf-8") == PAGES[page]()
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from manifest_files import (
+from support.certificates import Authority
+from support.manifests import (
     DEPLOY,
     FOLDERS,
     LEFT_OUT,
@@ -24,8 +25,7 @@ from manifest_files import (
     provider,
     the,
 )
-from pki_factory import Authority
-from proxy_tls import server, write
+from support.proxy_tls import server, write
 
 from authz.app.config import Settings, load_settings
 from authz.app.listeners import door_of

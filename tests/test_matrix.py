@@ -18,14 +18,28 @@ from functools import cache
 from pathlib import Path
 
 import jwt
-import matrix_oracle
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from jwt.algorithms import RSAAlgorithm
-from matrix_oracle import CERTIFICATES, ENFORCEMENTS, FORMS, REGISTRATIONS, SCOPES, Cell, cells, oracle
-from pki_factory import NOW, Authority, Minted, new_key
-from world import ACME, ALICE, BOB, CA, CRLS, EVIL, EVIL_ALICE, EVIL_CA, REVOKED, ROOT, MemoryView, decide, request
+from support import matrix_oracle
+from support.certificates import NOW, Authority, Minted, new_key
+from support.decision_world import (
+    ACME,
+    ALICE,
+    BOB,
+    CA,
+    CRLS,
+    EVIL,
+    EVIL_ALICE,
+    EVIL_CA,
+    REVOKED,
+    ROOT,
+    MemoryView,
+    decide,
+    request,
+)
+from support.matrix_oracle import CERTIFICATES, ENFORCEMENTS, FORMS, REGISTRATIONS, SCOPES, Cell, cells, oracle
 
 from authz.decision import Allow
 from authz.identity import BearerToken, KeyRing, PayloadHeader, UserNameHeader

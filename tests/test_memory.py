@@ -22,7 +22,7 @@ KINDS = ["purposes", "names", "noise", "usual", "paths", "headers", "claims", "r
 @pytest.mark.parametrize("kind", KINDS)
 def test_process_grows_by_no_more_than_what_is_remembered_weighs(kind: str) -> None:
     """Filled several times over, by seven tenants; attributes that are read late are read."""
-    command = [sys.executable, str(HERE / "memory_growth.py"), kind]
+    command = [sys.executable, str(HERE / "support" / "memory_growth.py"), kind]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(HERE)})
     weight, growth, *entries = map(int, done.stdout.split())
     assert growth <= TOLERANCE * weight

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from generate_docs import ROOT
+from support.generate_docs import ROOT
 
 SENTENCES = 20
 """Of the model's description and solution, the list of endpoints counted with the sentence that opens it."""

@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from generate_docs import ROOT
+from support.generate_docs import ROOT
 
 from authz import __version__
 

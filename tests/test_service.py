@@ -9,8 +9,8 @@ from datetime import datetime
 from itertools import count
 
 import pytest
-from pki_factory import NOW
-from world import ACME, ALICE, CA, MemoryView, Says, request, standard_view
+from support.certificates import NOW
+from support.decision_world import ACME, ALICE, CA, MemoryView, Says, request, standard_view
 
 from authz.crls import PointsKey
 from authz.decision import Allow, Decision, Deny

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from io import BytesIO
 
 import pytest
-from pki_factory import NOW, Minted
-from world import ALICE, BOB, CA, REVOKED, CrlStates, Says, decide, request, standard_view
+from support.certificates import NOW, Minted
+from support.decision_world import ALICE, BOB, CA, REVOKED, CrlStates, Says, decide, request, standard_view
 
 from authz.decision import Decision, Deny, Evidence
 from authz.model import CheckRequest, CrlSourceKind, CrlSourceState, FetchedCrl

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pki_factory import Authority
+from support.certificates import Authority
 
 from authz.app.config import load_settings, parse_settings
 from authz.app.listeners import door_of

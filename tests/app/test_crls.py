@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from pki_factory import Authority
+from support.certificates import Authority
 
 from authz.app.config import Settings, parse_settings
 from authz.app.crls import KeptCrls, KeptFresh, folder_of, rules_of

@@ -12,8 +12,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 import uvloop
-from proxy_tls import MESH, PROXY, client, proxy, server, write
-from world import Says
+from support.decision_world import Says
+from support.proxy_tls import MESH, PROXY, client, proxy, server, write
 
 from authz.app.config import Settings, parse_settings
 from authz.app.worker_app import Runtime

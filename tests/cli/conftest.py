@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_world import ALICE, CA, CRL_LIFE, HOST, ROOT, Run, authz, write
-from pki_factory import chain_pem
+from support.certificates import chain_pem
+from support.command_world import ALICE, CA, CRL_LIFE, HOST, ROOT, Run, authz, write
 
 DATABASE = "sqlite:///test.db"
 

@@ -11,10 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from pki_factory import Authority, Minted, chain_pem, new_key
+from support.certificates import Authority, Minted, chain_pem, new_key
+from support.command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
 from typer.core import TyperGroup
 from typer.main import get_command
 

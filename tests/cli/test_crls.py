@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
 from cryptography import x509
-from pki_factory import chain_pem
+from support.certificates import chain_pem
+from support.command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
 
 from authz.crls import Keep, Origin, name_of
 from authz.directory import CrlLedger, Store

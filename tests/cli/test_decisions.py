@@ -8,9 +8,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from command_world import ALICE, BOB, CA, CRL_LIFE, HOST, NOW, Run, write
-from pki_factory import Minted, chain_pem
-from world import Says
+from support.certificates import Minted, chain_pem
+from support.command_world import ALICE, BOB, CA, CRL_LIFE, HOST, NOW, Run, write
+from support.decision_world import Says
 
 from authz.app.config import ListenerSettings, Settings
 from authz.app.crls import KeptCrls

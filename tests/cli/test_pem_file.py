@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from command_world import ALICE, CA, CRL_LIFE, ROOT
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -15,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     pkcs12,
 )
-from needs import need
-from pki_factory import chain_pem
+from support.certificates import chain_pem
+from support.command_world import ALICE, CA, CRL_LIFE, ROOT
+from support.requirements import need
 
 from authz.cli.pem_file import read_certificates, read_crl
 from authz.errors import ConfigError

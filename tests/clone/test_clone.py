@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from generate_docs import ROOT
-from needs import need
-from operators_files import write_files
+from support.generate_docs import ROOT
+from support.operator_files import write_files
+from support.requirements import need
 
 from authz import __version__
 from authz.demo.rows import ROWS

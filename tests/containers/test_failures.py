@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from compose_stage import FRONTS, PATIENCE, ComposeStage, Front, run, wait_until
+from support.compose_stage import FRONTS, PATIENCE, ComposeStage, Front, run, wait_until
 
 from authz.demo.fill import INSTANCES
 from authz.web.responses import IDENTITY_HEADERS

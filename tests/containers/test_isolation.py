@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from compose_stage import FRONTS, INSTANCES, ComposeStage, run, wait_until
+from support.compose_stage import FRONTS, INSTANCES, ComposeStage, run, wait_until
 
 pytestmark = pytest.mark.docker
 

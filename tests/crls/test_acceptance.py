@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
-from pki_factory import NOW, Authority
+from support.certificates import NOW, Authority
 
 from authz.crls.acceptance import MAX_DELTAS, Held, accept
 from authz.crls.failures import FailureKind, FetchFailed

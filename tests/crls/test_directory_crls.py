@@ -7,7 +7,7 @@ import hashlib
 from datetime import timedelta
 
 import pytest
-from pki_factory import NOW, Authority
+from support.certificates import NOW, Authority
 
 from authz.crls.directory_crls import SMALL_OCTETS, CrlLoader
 from authz.errors import IndexingError, Refused

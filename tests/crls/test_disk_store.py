@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from crl_writer import NAME, body
-from killing import Writers
+from support.crl_writer_script import NAME, body
+from support.process_kill import Writers
 
 from authz.crls.disk_store import MAX_CORRUPT, MAX_WHY, TEMPORARY, Keep, KeepFailed, Kept, Origin, name_of
 from authz.errors import ConfigError
@@ -465,7 +465,7 @@ def test_octets_written_in_pieces_are_all_written(keep: Keep, monkeypatch: pytes
 @pytest.fixture
 def writers() -> Iterator[Writers]:
     """Writers to kill."""
-    made = Writers(ROOT / "tests" / "crl_writer.py")
+    made = Writers(ROOT / "tests" / "support" / "crl_writer_script.py")
     yield made
     made.close()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from pki_factory import Authority
+from support.certificates import Authority
 
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.folder import copy, scan

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from big_crl import big_crl, serials
-from crl_follower import CA as CA_FILE
-from killing import TESTS, Writers
-from pki_factory import Authority
+from support.big_crl import big_crl, serials
+from support.certificates import Authority
+from support.crl_subscriber_script import CA as CA_FILE
+from support.process_kill import TESTS, Writers
 
 from authz.crls.acceptance import Held
 from authz.crls.disk_store import TEMPORARY, Keep, Origin
@@ -84,7 +84,7 @@ def publisher() -> Iterator[Publisher]:
 @pytest.fixture
 def writers() -> Iterator[Writers]:
     """Services to kill."""
-    made = Writers(TESTS / "crl_follower.py")
+    made = Writers(TESTS / "support" / "crl_subscriber_script.py")
     yield made
     made.close()
 

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from crl_follower import CA as CA_FILE
-from hostile_crls import NUMBER, extension, now, point, signed
-from killing import TESTS
-from pki_factory import Authority, tlv
+from support.certificates import Authority, tlv
+from support.crl_subscriber_script import CA as CA_FILE
+from support.hostile_crls import NUMBER, extension, now, point, signed
+from support.process_kill import TESTS
 
 from authz.crls.disk_store import MAX_DEATHS, Keep, KeepFailed, Origin, name_of
 from authz.pki import Certificate, Crl
@@ -47,7 +47,7 @@ class Kept:
     def read(self, deadly: str = "", how: str = "kill") -> dict[str, list[str]]:
         """What a reader printed, by the first word."""
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
-        command = [sys.executable, str(TESTS / "crl_reader.py"), self.folder, self.ca, deadly, how]
+        command = [sys.executable, str(TESTS / "support" / "crl_reader_script.py"), self.folder, self.ca, deadly, how]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
         found: dict[str, list[str]] = {"read": [], "held": [], "warning": []}
         for line in done.stdout.splitlines():

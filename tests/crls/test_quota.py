@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
-from crl_world import CA, ROOT, crl, spki
-from hostile_crls import attribute, certificate_issuer, directory_name, entry, point, signed
-from pki_factory import NOW, tlv
+from support.certificates import NOW, tlv
+from support.crl_world import CA, ROOT, crl, spki
+from support.hostile_crls import attribute, certificate_issuer, directory_name, entry, point, signed
 
 from authz.crls.acceptance import Held
 from authz.crls.disk_store import Origin

@@ -7,10 +7,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 import pytest
-from big_crl import big_crl
-from crl_world import CA, ROOT
-from hostile_crls import MARKS, attribute, extension, signed
-from pki_factory import NOW, Authority, tlv
+from support.big_crl import big_crl
+from support.certificates import NOW, Authority, tlv
+from support.crl_world import CA, ROOT
+from support.hostile_crls import MARKS, attribute, extension, signed
 
 from authz.crls import reader as reading
 from authz.crls.failures import FailureKind, FetchFailed

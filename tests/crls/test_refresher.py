@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crl_server import Answer, dribbles, hangs, raw, resets, says
-from crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, points, serving, sha256, spki, world
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from pki_factory import NOW, Authority
+from support.certificates import NOW, Authority
+from support.crl_server import Answer, dribbles, hangs, raw, resets, says
+from support.crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, points, serving, sha256, spki, world
 
 from authz.crls import CrlRules, CrlsKey, LeniencyRule, PointsKey
 from authz.crls import folder as files

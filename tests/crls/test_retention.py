@@ -8,9 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from crl_server import hangs, says
-from crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, points, serving, world
-from pki_factory import NOW
+from support.certificates import NOW
+from support.crl_server import hangs, says
+from support.crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, points, serving, world
 
 from authz.crls import CrlRules
 from authz.crls.signer_sightings import MET_FOR

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from pki_factory import NOW
+from support.certificates import NOW
 
 from authz.crls.signer_sightings import COARSE, MET_FOR, NO_ORGANIZATION, Met
 

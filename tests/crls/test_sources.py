@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from pki_factory import Authority, Minted
+from support.certificates import Authority, Minted
 
 from authz.crls.disk_store import Origin
 from authz.crls.source import MAX_AUTHORITIES, Source

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from crl_world import CA, ROOT, crl, sha256, spki
 from cryptography import x509
-from pki_factory import NOW, Authority
+from support.certificates import NOW, Authority
+from support.crl_world import CA, ROOT, crl, sha256, spki
 
 from authz.crls.acceptance import Held
 from authz.crls.disk_store import Keep, KeepFailed, Origin

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from pki_factory import NOW
+from support.certificates import NOW
 
 from authz.crls import folder
 from authz.crls import watched_files as files

@@ -5,8 +5,8 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
-from pki_factory import Authority
-from pki_outcome import parsed
+from support.certificates import Authority
+from support.outcomes import parsed
 
 from authz.directory.cache import HOSTS_PART, MIN_SWEEP, MISSING, TRUST_PART, RowCache, tenants_memory
 from authz.errors import Refused

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from pki_factory import NOW
+from support.certificates import NOW
 
 from authz.directory import CrlLedger, Store
 from authz.errors import StoreError

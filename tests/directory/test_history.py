@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import NOW, Minted
-from world import ACME, ALICE, BOB, CA, EVIL, decide, request
+from support.certificates import NOW, Minted
+from support.decision_world import ACME, ALICE, BOB, CA, EVIL, decide, request
 
 from authz.decision import Decision, Deny, Evidence
 from authz.directory import History, HistoryLimits, Store

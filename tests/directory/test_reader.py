@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pki_factory import NOW, Authority
+from support.certificates import NOW, Authority
 
 from authz.directory import DirectoryReader, Store
 from authz.directory.keys import HostKey, RegistrationsKey, RowKey, UserKey

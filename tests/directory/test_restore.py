@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from needs import need
-from pki_factory import NOW, Authority
+from support.certificates import NOW, Authority
+from support.requirements import need
 
 from authz.decision import Allow
 from authz.directory import DirectoryReader, Store, reader

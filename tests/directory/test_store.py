@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.x509 import DeltaCRLIndicator
-from pki_factory import NOW, Authority, Minted
+from support.certificates import NOW, Authority, Minted
 
 from authz.directory import Store
 from authz.errors import StoreError

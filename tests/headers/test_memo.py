@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 
-from pki_factory import Authority
+from support.certificates import Authority
 
 from authz.headers import HeaderMemo, Selected, decode, present
 from authz.model import HeaderRules, PresentedChain

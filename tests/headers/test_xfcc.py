@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import Authority, Minted, chain_pem
+from support.certificates import Authority, Minted, chain_pem
 
 from authz.errors import Refused
 from authz.headers import HeaderMemo, pem, present, xfcc

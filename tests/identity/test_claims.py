@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from pki_factory import NOW
+from support.certificates import NOW
 
 from authz.errors import Refused
 from authz.identity.claims import LEEWAY, ReadClaims, identity_from_claims

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from pki_factory import NOW
+from support.certificates import NOW
 
 from authz.errors import Refused
 from authz.identity import PayloadHeader, UserNameHeader, payload

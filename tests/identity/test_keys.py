@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from jwt.utils import to_base64url_uint
-from pki_factory import new_key
+from support.certificates import new_key
 
 from authz.errors import NotLoaded, Refused
 from authz.identity import KeyRing, keys

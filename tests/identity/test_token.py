@@ -16,7 +16,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
-from pki_factory import NOW, new_key
+from support.certificates import NOW, new_key
 
 from authz.errors import NotLoaded, Refused
 from authz.identity import BearerToken, KeyRing

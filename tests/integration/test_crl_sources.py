@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_world import authz
-from dialing import Dial, bearer
+from support.clients import Dial, bearer
+from support.command_world import authz
 
 from authz.demo import Stage
 from authz.demo.mint import HOST

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from crew import until
+from support.worker_processes import until
 
 pytestmark = pytest.mark.envoy
 STARTING, STANDING = "starting the service", "it stays up"

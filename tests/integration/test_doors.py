@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from dialing import bearer
-from nginx_stage import NginxStage, nginx_socket
+from support.clients import bearer
+from support.nginx_stage import NginxStage, nginx_socket
 
 from authz.demo.client import Answer, ask, client_context
 from authz.demo.mint import HOST

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from dialing import Dial, bearer, family
-from hostile_crls import (
+from support.certificates import tlv
+from support.clients import Dial, bearer, family
+from support.hostile_crls import (
     DELTA,
     HEADS,
     MARKS,
@@ -28,7 +29,6 @@ from hostile_crls import (
     point,
     signed,
 )
-from pki_factory import tlv
 from test_crl_sources import Publisher
 
 from authz.demo import Stage

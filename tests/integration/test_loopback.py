@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dialing import bearer
-from nginx_stage import NginxStage, documented_settings, placed
+from support.clients import bearer
+from support.nginx_stage import NginxStage, documented_settings, placed
 
 from authz.demo.client import ask, client_context
 from authz.demo.mint import HOST

@@ -17,8 +17,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from matrix_oracle import CERTIFICATES, ENFORCEMENTS, FORMS, HOSTS, REGISTRATIONS, SCOPES, Cell, oracle
-from pki_factory import Authority, Minted, chain_pem
+from support.certificates import Authority, Minted, chain_pem
+from support.matrix_oracle import CERTIFICATES, ENFORCEMENTS, FORMS, HOSTS, REGISTRATIONS, SCOPES, Cell, oracle
 
 from authz.demo import service_settings
 from authz.demo.client import Answer, ask, client_context

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from dialing import Dial, bearer, paused, retired, revoked, stopped
-from nginx_stage import Beside, NginxStage
-from pki_factory import Authority, Minted, chain_pem, san
+from support.certificates import Authority, Minted, chain_pem, san
+from support.clients import Dial, bearer, paused, retired, revoked, stopped
+from support.nginx_stage import Beside, NginxStage
 from test_connections import VERSIONS, assert_denied_within_the_bound, context_of
 
 from authz.demo.world import ORGANIZATION

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from dialing import Dial, bearer
-from nginx_stage import Beside, NginxStage
+from support.clients import Dial, bearer
+from support.nginx_stage import Beside, NginxStage
 
 from authz.demo.client import Connection, client_context
 from authz.demo.mint import HOST, NEIGHBOUR_HOST

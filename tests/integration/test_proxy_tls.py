@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from crew import until
-from dialing import bearer, stopped
-from nginx_stage import NginxStage, documented_settings
-from pki_factory import Minted
-from proxy_tls import FOREIGN, MESH, PROXY, SERVICE, proxy, server, write
+from support.certificates import Minted
+from support.clients import bearer, stopped
+from support.nginx_stage import NginxStage, documented_settings
+from support.proxy_tls import FOREIGN, MESH, PROXY, SERVICE, proxy, server, write
+from support.worker_processes import until
 
 from authz.demo.client import Answer, ask, client_context
 from authz.demo.mint import HOST

@@ -8,9 +8,9 @@ import subprocess
 import time
 
 import pytest
-from crew import WORKERS, children, events, until
-from dialing import Dial, bearer
-from needs import need
+from support.clients import Dial, bearer
+from support.requirements import need
+from support.worker_processes import WORKERS, children, events, until
 
 from authz.demo import Stage
 

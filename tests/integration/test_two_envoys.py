@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from crew import until
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from dialing import bearer
-from mesh_stage import GATEWAY, MeshStage, documented_changes
-from pki_factory import Authority, Minted
+from support.certificates import Authority, Minted
+from support.clients import bearer
+from support.mesh_stage import GATEWAY, MeshStage, documented_changes
+from support.worker_processes import until
 
 from authz.demo.client import Answer, ask, client_context
 from authz.demo.mint import HOST

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from pki_drawn import ROWS, draw
-from pki_factory import NOW, Authority, Minted, san
-from pki_mutants import change
-from pki_resigned import signed_again
-from pki_scenario import Scenario
+from support.certificates import NOW, Authority, Minted, san
+from support.mutants import change
+from support.random_chains import ROWS, draw
+from support.scenarios import Scenario
+from support.tampered import signed_again
 
 from authz.errors import Refused
 from authz.pki import Budget, Certificate, Crl, CrlStore, TrustStore, verify_chain, verify_path

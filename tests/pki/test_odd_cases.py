@@ -12,10 +12,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from pki_factory import NOW, Authority, Minted, new_key, san
-from pki_handmade import extensions_of, handmade, raw_name, sequence, spki_of, tlv, with_unused_bit
-from pki_mutants import Node
-from pki_resigned import Change, of_serial, of_version_1, reissued, signed_again
+from support.certificates import NOW, Authority, Minted, new_key, san
+from support.mutants import Node
+from support.raw_der import extensions_of, handmade, raw_name, sequence, spki_of, tlv, with_unused_bit
+from support.tampered import Change, of_serial, of_version_1, reissued, signed_again
 
 from authz.errors import Refused
 from authz.pki import DEFAULT_POLICY, SERVICE_POLICY, ValidationPolicy, verify_chain

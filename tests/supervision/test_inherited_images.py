@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from clocked import Crew
+from support.clocked_supervisor import Crew
 
 from authz.supervision.control import tell
 

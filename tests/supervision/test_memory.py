@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from manifest_files import figures
-from served import Served
+from support.manifests import figures
+from support.served import Served
 
 from authz.supervision.metrics import usage
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 
-from clocked import Crew
+from support.clocked_supervisor import Crew
 
 from authz.supervision.control import tell
 

@@ -6,7 +6,7 @@ import signal
 from itertools import pairwise
 from pathlib import Path
 
-from clocked import Crew
+from support.clocked_supervisor import Crew
 
 from authz.supervision.process_table import Member
 from authz.supervision.restarts import LONGEST_DELAY, MAX_FRUITLESS

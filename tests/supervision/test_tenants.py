@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from served import PATIENCE, Served, end
+from support.served import PATIENCE, Served, end
 
 from authz.demo.mint import HOST, NEIGHBOUR_HOST, Party
 from authz.demo.world import NEIGHBOUR, World

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from clocked import Crew
+from support.clocked_supervisor import Crew
 
 from authz.supervision import binary_upgrade as handover
 

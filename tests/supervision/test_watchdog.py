@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from clocked import Crew
+from support.clocked_supervisor import Crew
 
 
 def test_worker_that_never_comes_to_be_ready_is_killed_and_replaced(crew: Crew) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vectors_at import limbo_cases
+from support.vectors import limbo_cases
 
 from authz.errors import Refused
 from authz.pki import ValidationPolicy, verify_chain

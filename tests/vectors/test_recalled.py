@@ -6,9 +6,8 @@ import base64
 from collections.abc import Iterator
 
 import pytest
-from pki_recalled import compare
-from test_pkits import DATA
-from vectors_at import limbo_cases
+from support.cached_extensions import compare
+from support.vectors import PKITS_DATA, limbo_cases
 
 
 def limbo() -> Iterator[bytes]:
@@ -20,7 +19,7 @@ def limbo() -> Iterator[bytes]:
 
 def test_certificates_of_pkits_are_recalled_as_the_library_reads_them() -> None:
     """All of them."""
-    ders = [one.read_bytes() for one in sorted((DATA / "certs").glob("*.crt"))]
+    ders = [one.read_bytes() for one in sorted((PKITS_DATA / "certs").glob("*.crt"))]
     assert compare(ders) > 300
 
 

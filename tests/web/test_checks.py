@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from world import ALICE, CA, Says, decide, request, standard_view
+from support.decision_world import ALICE, CA, Says, decide, request, standard_view
 
 from authz.decision import Allow, Decision, Deny, Evidence
 from authz.headers import present

@@ -19,8 +19,8 @@ from pathlib import Path
 import jwt
 import pytest
 from jwt.algorithms import ECAlgorithm
-from pki_factory import NOW, new_key
-from world import ACME, ALICE, CA, MemoryView, request, standard_view
+from support.certificates import NOW, new_key
+from support.decision_world import ACME, ALICE, CA, MemoryView, request, standard_view
 
 from authz.directory import History, HistoryLimits
 from authz.directory.sqlite.migrate import migrate

@@ -13,14 +13,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import cast
 
-import proxy_tls
 import pytest
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
-from needs import need
-from pki_factory import Authority, Minted
-from proxy_tls import FOREIGN, MESH, NOW, PROXY, client, proxy, server, write
+from support import proxy_tls
+from support.certificates import Authority, Minted
+from support.proxy_tls import FOREIGN, MESH, NOW, PROXY, client, proxy, server, write
+from support.requirements import need
 
 from authz.errors import ConfigError
 from authz.telemetry import Telemetry

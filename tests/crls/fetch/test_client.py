@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from crl_server import (
+from support.certificates import tlv
+from support.crl_server import (
     CRL,
     ROOT,
     Answer,
@@ -29,7 +30,6 @@ from crl_server import (
     says,
     server_tls,
 )
-from pki_factory import tlv
 
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.fetch.address_rules import AddressRules, HostRules

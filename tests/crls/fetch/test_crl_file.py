@@ -8,10 +8,10 @@ import random
 from pathlib import Path
 
 import pytest
-from crl_server import CRL
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import Authority, tlv
+from support.certificates import Authority, tlv
+from support.crl_server import CRL
 
 from authz.crls.fetch.crl_file import MAX_MARGIN, PIECE, NotACrl, into_der
 

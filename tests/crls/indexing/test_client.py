@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from big_crl import big_crl, serials
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pki_factory import NOW, Authority, new_key
-from revocation_world import idp
+from support.big_crl import big_crl, serials
+from support.certificates import NOW, Authority, new_key
+from support.revocation_world import idp
 
 from authz.crls.indexing import client as indexing
 from authz.crls.indexing.client import MAX_OCTETS, SMALL_OCTETS, crl_of, index_crl, make_sealed_image
@@ -287,12 +287,12 @@ async def test_process_ends_when_nobody_wants_its_answer(
 async def test_process_bounds_itself_by_the_file(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it reads anything of it."""
     bounded = (
-        "from authz.crls.indexing import indexer\n"
+        "from authz.crls.indexing import process\n"
         "import resource\n"
         "def answer(connection, data, keys):\n"
         "    connection.send(f'crl_malformed\\0{resource.getrlimit(resource.RLIMIT_AS)[0]}'.encode())\n"
-        "indexer.answer = answer\n"
-        "indexer.main()\n"
+        "process.answer = answer\n"
+        "process.main()\n"
     )
     monkeypatch.setattr(indexing, "COMMAND", (sys.executable, "-P", "-c", bounded))
     with pytest.raises(Refused) as caught:

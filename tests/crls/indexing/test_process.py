@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pki_factory import Authority, new_key
+from support.certificates import Authority, new_key
 
 from authz.crls.indexing.client import COMMAND
 from authz.crls.indexing.process import IMAGE, MAX_ANSWER, answer, read_all, split_keys

@@ -8,9 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from big_crl import big_crl, serials
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pki_factory import NOW, Authority
+from support.big_crl import big_crl, serials
+from support.certificates import NOW, Authority
 
 from authz.crls.indexing import shared_images as module
 from authz.crls.indexing.sealed_memory import Memory, seal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from crl_world import CA, crl, spki
+from support.crl_world import CA, crl, spki
 
 from authz.crls.acceptance import Held
 from authz.crls.share.manifest import Listed

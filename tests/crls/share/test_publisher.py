@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from crl_server import says
-from crl_world import ACME, CA, GOOD, ROOT, Time, World, crl, leaf, serving, sha256, world
-from pki_factory import Authority, Minted
+from support.certificates import Authority, Minted
+from support.crl_server import says
+from support.crl_world import ACME, CA, GOOD, ROOT, Time, World, crl, leaf, serving, sha256, world
 
 from authz.crls import CrlRules, LeniencyRule
 from authz.crls.indexing.sealed_memory import Memory, seal

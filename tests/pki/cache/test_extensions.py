@@ -7,12 +7,12 @@ import random
 
 import pytest
 from cryptography import x509
-from pki_factory import Authority, Minted, san
-from pki_handmade import handmade, raw_name, sequence, tlv
-from pki_mutants import change
-from pki_outcome import parsed
-from pki_recalled import compare, field_of
-from pki_resigned import signed_again
+from support.cached_extensions import compare, field_of
+from support.certificates import Authority, Minted, san
+from support.mutants import change
+from support.outcomes import parsed
+from support.raw_der import handmade, raw_name, sequence, tlv
+from support.tampered import signed_again
 
 from authz.errors import Refused
 from authz.pki.cache import Cache, alone

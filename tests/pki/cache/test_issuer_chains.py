@@ -11,12 +11,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed448, ed25519
-from pki_drawn import FEATURES, ROWS, draw
-from pki_factory import NOW, Authority, Minted, entry, san, usage
-from pki_handmade import handmade, raw_name
-from pki_outcome import parsed
-from pki_scenario import NOTHING, Scenario, signing
-from revocation_world import AHEAD, CA, EXPIRED, ROOT, at, idp, points
+from support.certificates import NOW, Authority, Minted, entry, san, usage
+from support.outcomes import parsed
+from support.random_chains import FEATURES, ROWS, draw
+from support.raw_der import handmade, raw_name
+from support.revocation_world import AHEAD, CA, EXPIRED, ROOT, at, idp, points
+from support.scenarios import NOTHING, Scenario, signing
 
 from authz.errors import Refused
 from authz.pki import DEFAULT_POLICY, SERVICE_POLICY, Budget, Crl, CrlStore, Leniency, Lenient, TrustStore

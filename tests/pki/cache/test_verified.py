@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from cryptography import x509
-from pki_factory import Authority, name
-from pki_handmade import handmade, raw_name
-from pki_outcome import parsed
+from support.certificates import Authority, name
+from support.outcomes import parsed
+from support.raw_der import handmade, raw_name
 
 from authz.errors import Refused
 from authz.pki.cache import MAX_CERTIFICATE, MAX_DER, SharedCache

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
-from pki_factory import Authority, Minted, policies_mapped, san
-from pki_outcome import parsed
+from support.certificates import Authority, Minted, policies_mapped, san
+from support.outcomes import parsed
 
 from authz.model import Enforcement, Organization
 from authz.pki.cache import Cache, alone, points_weight, weigh, weight_of

@@ -7,7 +7,8 @@ import tracemalloc
 from collections.abc import Callable
 
 import pytest
-from hostile_crls import (
+from support.certificates import Authority, tlv
+from support.hostile_crls import (
     ACCESS,
     ALTERNATIVE,
     FRESHEST,
@@ -23,7 +24,6 @@ from hostile_crls import (
     point,
     signed,
 )
-from pki_factory import Authority, tlv
 
 from authz.errors import Refused
 from authz.pki.crl.bounds import (

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import NOW, Authority, entry, name, new_key, tlv
-from pki_handmade import with_unused_bit
+from support.certificates import NOW, Authority, entry, name, new_key, tlv
+from support.raw_der import with_unused_bit
 
 from authz.errors import Refused
 from authz.pki.crl.crl import Crl

@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import NOW, Authority, entry, tlv
+from support.certificates import NOW, Authority, entry, tlv
 
 from authz.pki.crl.entries import (
     MAX_BLOCKS,

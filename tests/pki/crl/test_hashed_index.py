@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import name
+from support.certificates import name
 
 from authz.pki.crl.hashed_index import HashedIndex, build, digest_of
 from authz.pki.crl.index import IndirectIndex, Listed, SerialIndex

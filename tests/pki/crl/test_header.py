@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
-from pki_factory import NOW, Authority, tlv
-from pki_handmade import with_unused_bit
+from support.certificates import NOW, Authority, tlv
+from support.raw_der import with_unused_bit
 
 from authz.pki.crl.header import CrlHead, Layout, issuer_of, without_entries
 from authz.pki.x509 import der

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
-from pki_factory import name
+from support.certificates import name
 
 from authz.pki.crl.index import CrlIndex, IndirectIndex, Listed, SerialIndex
 from authz.pki.x509.distinguished_name import Name

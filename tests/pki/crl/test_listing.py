@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from cryptography import x509
-from pki_factory import Authority, entry, name
+from support.certificates import Authority, entry, name
 
 from authz.pki.crl.header import CrlHead, Layout
 from authz.pki.crl.listing import MAX_ISSUERS, Listing

@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from pki_factory import NOW, Authority, Minted, new_key
-from pki_handmade import extensions_of, handmade, raw_name
-from pki_outcome import PLAIN, parsed, path_of, reason, refusal
+from support.certificates import NOW, Authority, Minted, new_key
+from support.outcomes import PLAIN, parsed, path_of, reason, refusal
+from support.raw_der import extensions_of, handmade, raw_name
 
 from authz.errors import Refused
 from authz.pki.budget import Budget
@@ -223,7 +223,7 @@ def test_known_signature_is_not_verified_again() -> None:
 
 
 def test_what_lies_above_a_leaf_is_searched_once() -> None:
-    """The next leaf costs its signature, and is looked at like the first; tests of `pki.cache.issuer_chains` have the rest."""
+    """The next leaf costs its signature, and is looked at like the first."""
     trust, crls, pool = TrustStore(parsed(ROOT)), CrlStore(map(Crl, (ROOT.crl(), CA.crl(BOB)))), parsed(CA)
     first = verify_path(parsed(ALICE)[0], pool, trust, crls, NOW)
     budget = Budget()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from pki_factory import Authority
-from pki_handmade import handmade, raw_name
-from pki_outcome import parsed
+from support.certificates import Authority
+from support.outcomes import parsed
+from support.raw_der import handmade, raw_name
 
 from authz.errors import Refused
 from authz.pki.budget import Budget

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
-from pki_factory import Authority, Minted, name, san
-from pki_handmade import sequence, tlv
-from pki_outcome import parsed, reason, refusal
+from support.certificates import Authority, Minted, name, san
+from support.outcomes import parsed, reason, refusal
+from support.raw_der import sequence, tlv
 
 from authz.errors import Refused
 from authz.pki.budget import Budget

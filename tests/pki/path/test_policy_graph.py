@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 import pytest
 from cryptography import x509
-from pki_factory import Authority, Minted
-from pki_handmade import sequence, tlv
-from pki_outcome import parsed, reason
-from policy_tree import Inputs, Stated, Tree
+from support.certificates import Authority, Minted
+from support.outcomes import parsed, reason
+from support.policy_tree import Inputs, Stated, Tree
+from support.raw_der import sequence, tlv
 
 from authz.errors import Refused
 from authz.pki.budget import Budget

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from pki_factory import Authority
-from pki_outcome import parsed
+from support.certificates import Authority
+from support.outcomes import parsed
 
 from authz.errors import Refused
 from authz.pki.cache.verified import Memo

@@ -9,9 +9,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from pki_factory import NOW, Authority, Minted, new_key, usage
-from pki_handmade import handmade, raw_name, spki_of
-from pki_outcome import reason, refusal
+from support.certificates import NOW, Authority, Minted, new_key, usage
+from support.outcomes import reason, refusal
+from support.raw_der import handmade, raw_name, spki_of
 
 from authz.errors import Refused
 from authz.pki import (

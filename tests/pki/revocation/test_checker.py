@@ -11,8 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import NOW, Authority, Minted, entry, name, new_key, usage
-from revocation_world import (
+from support.certificates import NOW, Authority, Minted, entry, name, new_key, usage
+from support.revocation_world import (
     AHEAD,
     CA,
     CRL_SIGNER,

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
-from pki_factory import NOW, Authority, Minted, entry, name, new_key, usage
-from revocation_world import (
+from support.certificates import NOW, Authority, Minted, entry, name, new_key, usage
+from support.revocation_world import (
     CA,
     CRL_SIGNER,
     EXPIRED,

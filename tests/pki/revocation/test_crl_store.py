@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
-from pki_factory import NOW, Authority, name, new_key, usage
+from support.certificates import NOW, Authority, name, new_key, usage
 
 from authz.errors import Refused
 from authz.pki.cache.issuer_chains import Assurance

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
-from pki_factory import NOW, Authority, entry
+from support.certificates import NOW, Authority, entry
 
 from authz.pki.crl.crl import Crl
 from authz.pki.revocation.crl_with_deltas import Answer, CrlGroup

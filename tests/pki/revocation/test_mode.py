@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from revocation_world import CA, EXPIRED, GOOD, LEAF, REVOKED, ROOT, UNKNOWN, Extensions, check, prove
+from support.revocation_world import CA, EXPIRED, GOOD, LEAF, REVOKED, ROOT, UNKNOWN, Extensions, check, prove
 
 from authz.pki import HARD, Certificate, Indulgence, Leniency, ValidationPolicy
 from authz.pki.x509.algorithms import AlgorithmRules

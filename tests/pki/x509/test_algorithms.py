@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import Authority, new_key
-from pki_handmade import handmade, raw_name, sequence, tlv
-from pki_outcome import parsed, reason
+from support.certificates import Authority, new_key
+from support.outcomes import parsed, reason
+from support.raw_der import handmade, raw_name, sequence, tlv
 
 from authz.errors import Refused
 from authz.pki.validation_policy import ValidationPolicy

@@ -8,9 +8,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from pki_factory import Authority, Minted, new_key, san
-from pki_handmade import extensions_of, handmade, raw_name, sequence, tlv, with_unused_bit
-from pki_outcome import parsed
+from support.certificates import Authority, Minted, new_key, san
+from support.outcomes import parsed
+from support.raw_der import extensions_of, handmade, raw_name, sequence, tlv, with_unused_bit
 
 from authz.errors import Refused
 from authz.pki.cache import Cache, alone

@@ -6,7 +6,7 @@ import pytest
 from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import Authority, tlv
+from support.certificates import Authority, tlv
 
 from authz.pki import Certificate
 from authz.pki.x509 import der

@@ -11,8 +11,8 @@ from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import new_key
-from pki_handmade import CN, handmade, raw_name, sequence, tlv
+from support.certificates import new_key
+from support.raw_der import CN, handmade, raw_name, sequence, tlv
 
 from authz.errors import Refused
 from authz.pki.x509.certificate import Certificate

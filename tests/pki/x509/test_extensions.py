@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from pki_factory import Authority, usage
-from pki_handmade import extensions_of, handmade, raw_name, sequence, tlv
-from pki_outcome import parsed
+from support.certificates import Authority, usage
+from support.outcomes import parsed
+from support.raw_der import extensions_of, handmade, raw_name, sequence, tlv
 
 from authz.errors import Refused
 from authz.pki.x509.certificate import Certificate

@@ -11,8 +11,8 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import name
-from pki_handmade import tlv
+from support.certificates import name
+from support.raw_der import tlv
 
 from authz.pki.x509.distinguished_name import Name
 from authz.pki.x509.general_names import (
