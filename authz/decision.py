@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from authz.model import CheckRequest, Identity, Organization, PresentedChain, Registration, User
     from authz.pki import CrlStore
-    from authz.view import Door, Hop, View
+    from authz.view import Hop, Listener, View
 
 
 @dataclass(slots=True)
@@ -96,26 +96,26 @@ class Deny(NamedTuple):
 Decision = Allow | Deny
 
 
-def evaluate(check: CheckRequest, door: Door, view: View, now: datetime) -> Decision:
+def evaluate(check: CheckRequest, listener: Listener, view: View, now: datetime) -> Decision:
     """Decide one request at `now`; raises `NotLoaded` when the view lacks a row, and nothing else on purpose."""
     evidence = Evidence()
     try:
-        return _gates(check, door, view, now, evidence)
+        return _gates(check, listener, view, now, evidence)
     except Refused as refusal:
         return Deny(refusal.reason, refusal.detail, evidence, refusal.certificate, refusal.path)
 
 
-def _gates(check: CheckRequest, door: Door, view: View, now: datetime, evidence: Evidence) -> Allow:
-    selected = select(check, door.header)
-    organization = evidence.organization = _organization(check, door, view)
-    identity = evidence.identity = _identity(check, door, organization, now)
+def _gates(check: CheckRequest, listener: Listener, view: View, now: datetime, evidence: Evidence) -> Allow:
+    selected = select(check, listener.header)
+    organization = evidence.organization = _organization(check, listener, view)
+    identity = evidence.identity = _identity(check, listener, organization, now)
     user = evidence.user = _user(organization, identity, view)
     memo = view.decoded(organization)
     known = None if selected is None else memo.get(selected)
     # The elements, the nearest proxy's last.
-    elements = known or (() if selected is None else decode(selected, door.header, memo))
-    check_statement(check, door.header, elements[-1] if elements else None)
-    presented = evidence.presented = _presented(door, elements, organization, view, now)
+    elements = known or (() if selected is None else decode(selected, listener.header, memo))
+    check_statement(check, listener.header, elements[-1] if elements else None)
+    presented = evidence.presented = _presented(listener, elements, organization, view, now)
     _token_binding(identity, presented)
     if presented is not None:
         _path(presented, organization, view, now, evidence)
@@ -125,23 +125,23 @@ def _gates(check: CheckRequest, door: Door, view: View, now: datetime, evidence:
     return Allow(organization, user, evidence.certificate, evidence.binding, evidence)
 
 
-def _organization(check: CheckRequest, door: Door, view: View) -> Organization:
+def _organization(check: CheckRequest, listener: Listener, view: View) -> Organization:
     host = canonical_host(check.host)
     organization = view.organization(host)
     if organization is None:
         raise Refused(Reason.ORGANIZATION_UNKNOWN, f"no organization has the host {host}")
-    if door.organizations is not None and organization.name not in door.organizations:
-        raise Refused(Reason.ORGANIZATION_NOT_SERVED, f"{door.name} does not serve {organization.name}")
+    if listener.organizations is not None and organization.name not in listener.organizations:
+        raise Refused(Reason.ORGANIZATION_NOT_SERVED, f"{listener.name} does not serve {organization.name}")
     if not organization.active:
         raise Refused(Reason.ORGANIZATION_INACTIVE, f"{organization.name} is switched off")
     return organization
 
 
-def _identity(check: CheckRequest, door: Door, organization: Organization, now: datetime) -> Identity:
+def _identity(check: CheckRequest, listener: Listener, organization: Organization, now: datetime) -> Identity:
     """All sources must name one user; a confirmation that any of them states must hold."""
-    if not door.identity:
-        raise Refused(Reason.IDENTITY_MISSING, f"{door.name} has no identity source")
-    identities = [source.identify(check, organization, now) for source in door.identity]
+    if not listener.identity:
+        raise Refused(Reason.IDENTITY_MISSING, f"{listener.name} has no identity source")
+    identities = [source.identify(check, organization, now) for source in listener.identity]
     first = identities[0]
     for other in identities[1:]:
         if other.user != first.user:
@@ -164,19 +164,19 @@ def _user(organization: Organization, identity: Identity, view: View) -> User:
 
 
 def _presented(
-    door: Door, elements: tuple[PresentedChain, ...], organization: Organization, view: View, now: datetime
+    listener: Listener, elements: tuple[PresentedChain, ...], organization: Organization, view: View, now: datetime
 ) -> PresentedChain | None:
     """The client's chain: the only element, or the one left when every hop's own element has proven itself."""
-    if not door.hops and len(elements) < 2:
+    if not listener.hops and len(elements) < 2:
         return elements[0] if elements else None
-    clients = len(elements) - len(door.hops)
+    clients = len(elements) - len(listener.hops)
     if clients not in {0, 1}:
-        detail = f"{len(elements)} elements, {len(door.hops)} hops"
+        detail = f"{len(elements)} elements, {len(listener.hops)} hops"
         raise Refused(Reason.HEADER_ELEMENTS_UNEXPECTED, detail)
     # All that are held: a CRL speaks for a key, and the gateways' are the operator's.
     crls = view.crls(organization)
     # The nearest proxy appends last, so hops are met from the right.
-    for hop, element in zip(door.hops, reversed(elements), strict=False):
+    for hop, element in zip(listener.hops, reversed(elements), strict=False):
         _hop(hop, element, crls, now)
     return elements[0] if clients else None
 

@@ -253,7 +253,7 @@ class Recorded:
 
     decision_id: str
     at: datetime
-    door: str
+    listener: str
     outcome: Outcome
     reason: str
     detail: str = ""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from authz.decision import Decision
     from authz.model import CheckRequest, Organization
     from authz.pki import CrlStore, Lenient
-    from authz.view import Door, View
+    from authz.view import Listener, View
 
 
 class Clock(Protocol):
@@ -71,10 +71,10 @@ class CrlView(Protocol):
 class Observer(Protocol):
     """Is told of every decision, once, after it was made; must not raise and must not wait."""
 
-    def decided(self, check: CheckRequest, door: Door, decision: Decision, seconds: float) -> None:
+    def decided(self, check: CheckRequest, listener: Listener, decision: Decision, seconds: float) -> None:
         """`decision` was made about `check` in `seconds`."""
         ...
 
-    def failed(self, check: CheckRequest, door: Door, error: BaseException) -> None:
+    def failed(self, check: CheckRequest, listener: Listener, error: BaseException) -> None:
         """The service failed inside while it decided `check`; the answer is a denial."""
         ...

@@ -14,7 +14,7 @@ from authz.host import canonical_host
 from authz.model import CheckRequest
 from authz.ports import Clock, Directory, Observer, Source
 from authz.reasons import Reason
-from authz.view import Door
+from authz.view import Listener
 
 LOADS_EACH = 16
 """Rows of one pool that are loaded at once: others wait behind no more than these, milliseconds, whoever floods."""
@@ -70,58 +70,58 @@ class Service:
         self._waiting_of: Counter[Hashable] = Counter()
         self._pools: dict[Hashable, _Pool] = {}
 
-    async def check(self, check: CheckRequest, door: Door) -> Decision:
-        """The decision about `check` at `door`; never raises but for cancellation: whatever fails inside denies."""
+    async def check(self, check: CheckRequest, listener: Listener) -> Decision:
+        """The decision about `check` at `listener`; never raises but for cancellation: whatever fails inside denies."""
         started = self._clock.monotonic()
         try:
-            found = self._look(check, door)
-            decision = await self._wait(check, door, found.key) if isinstance(found, NotLoaded) else found
+            found = self._look(check, listener)
+            decision = await self._wait(check, listener, found.key) if isinstance(found, NotLoaded) else found
         except Refused as refusal:
             decision = Deny(refusal.reason, refusal.detail, Evidence())
         except Exception as error:  # noqa: BLE001 - fail closed: the one place that catches everything, and denies
             for observer in self._observers:
-                observer.failed(check, door, error)
+                observer.failed(check, listener, error)
             decision = Deny(Reason.INTERNAL_ERROR, type(error).__name__, Evidence())
         seconds = self._clock.monotonic() - started
         for observer in self._observers:
-            observer.decided(check, door, decision, seconds)
+            observer.decided(check, listener, decision, seconds)
         return decision
 
-    async def _wait(self, check: CheckRequest, door: Door, key: Hashable) -> Decision:
+    async def _wait(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision:
         """Load what is missing, and start again with a fresh view and time."""
         try:
             async with asyncio.timeout(self._limits.seconds):
-                return await self._load_and_decide(check, door, key)
+                return await self._load_and_decide(check, listener, key)
         except TimeoutError:
             raise Refused(Reason.DIRECTORY_UNAVAILABLE, f"no answer within {self._limits.seconds} s") from None
 
-    def _look(self, check: CheckRequest, door: Door) -> Decision | NotLoaded:
+    def _look(self, check: CheckRequest, listener: Listener) -> Decision | NotLoaded:
         """The decision with what is at hand, or what is missing."""
         try:
-            return evaluate(check, door, self._directory.view(), self._clock.now())
+            return evaluate(check, listener, self._directory.view(), self._clock.now())
         except NotLoaded as missing:
             return missing
 
-    async def _load_and_decide(self, check: CheckRequest, door: Door, key: Hashable) -> Decision:
+    async def _load_and_decide(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision:
         for _ in range(self._limits.loads):
-            found = await self._loaded(check, door, key)
+            found = await self._loaded(check, listener, key)
             if not isinstance(found, NotLoaded):
                 return found
             key = found.key
         raise Refused(Reason.DIRECTORY_UNAVAILABLE, "the directory changes faster than it can be read")
 
-    async def _loaded(self, check: CheckRequest, door: Door, key: Hashable) -> Decision | NotLoaded:
+    async def _loaded(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision | NotLoaded:
         """What the check finds once `key` was loaded, in its pool's turn."""
         with self._place(self._tenant_of(check, key)), self._pool(key) as pool:
             if key in pool.loading:
                 # Checks that want one row share its reading, and cost no turn.
                 await self._load(key)
-                return self._look(check, door)
+                return self._look(check, listener)
             waits = pool.turns.locked()
             async with self._turn(pool):
                 if waits:
                     # Whoever was first may have loaded it; what is missing now may be another pool's.
-                    found = self._look(check, door)
+                    found = self._look(check, listener)
                     if not isinstance(found, NotLoaded) or pool_of(found.key) != pool_of(key):
                         return found
                     key = found.key
@@ -130,7 +130,7 @@ class Service:
                     await self._load(key)
                 finally:
                     pool.loading.discard(key)
-        return self._look(check, door)
+        return self._look(check, listener)
 
     def _tenant_of(self, check: CheckRequest, key: Hashable) -> Hashable:
         """Whose place a check takes that waits for `key`: an organization's, or before it is known that of its kind."""

@@ -88,7 +88,7 @@ class Hop:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Listener:
     """A listener as the core sees it: what to read, whom to believe, whom to serve.
 
     `hops` are the gateways from the nearest to the farthest. `organizations` are names; None serves all.

@@ -47,7 +47,7 @@ FLOOR = 0.0005
 HEAD = 28_000
 ENTRIES = 200_000
 CA = Authority.root("CA")
-KEY = Certificate.parse(CA.der).public_key_info
+KEY = Certificate.parse(CA.der).spki_der
 INDIRECT = point(URL, indirect=True)
 REMOVED = extension(REASON, tlv(0x0A, b"\x08"))
 

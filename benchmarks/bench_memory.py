@@ -35,7 +35,7 @@ from authz.pki import Certificate, Crl, CrlStore
 from authz.pki.cache import SharedCache
 from authz.service import Limits, Service
 from authz.supervision.worker import settle
-from authz.view import Door
+from authz.view import Listener
 
 TENANTS = 1_500
 FEW = 500
@@ -45,7 +45,7 @@ ROOM = 8 * 1024 * 1024
 """What the flood finds free: a quarter of what it brings."""
 BOUND = 1.2
 FOLDER = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - three transactions a tenant
-DOOR = Door("bench", (UserNameHeader("x-user"),))
+DOOR = Listener("bench", (UserNameHeader("x-user"),))
 NAMED = ((b"x-user", b"alice"),)
 
 

@@ -83,11 +83,11 @@ def test_ports_are_the_proxies_alone() -> None:
 
 @pytest.mark.parametrize("proxy", PROXIES)
 @pytest.mark.parametrize("number", ["1", "2"])
-def test_door_is_mounted_by_its_proxy_alone(proxy: str, number: str) -> None:
+def test_socket_is_mounted_by_its_proxy_alone(proxy: str, number: str) -> None:
     """Neither proxy can claim anything at the other's."""
-    door = f"{proxy}-door-{number}"
-    assert {name for name in SERVICES if door in volumes(name)} == {proxy, f"authz-{number}"}
-    assert f"{door}:/run/authz/authz-{number}:ro" in SERVICES[proxy]["volumes"]
+    listener = f"{proxy}-listener-{number}"
+    assert {name for name in SERVICES if listener in volumes(name)} == {proxy, f"authz-{number}"}
+    assert f"{listener}:/run/authz/authz-{number}:ro" in SERVICES[proxy]["volumes"]
 
 
 def test_clients_keys_are_mounted_by_nobody_else() -> None:
@@ -96,7 +96,7 @@ def test_clients_keys_are_mounted_by_nobody_else() -> None:
 
 
 def test_settings_are_settings() -> None:
-    """Two doors that listen at no address; the publisher is allowed by name, its network where it is named."""
+    """Two listeners that listen at no address; the publisher is allowed by name, its network where it is named."""
     settings = parse_settings(tomllib.loads((ROOT / "deploy/compose/authz.toml").read_text()), origin="compose")
     assert [one.name for one in settings.listener] == list(PROXIES)
     for one in settings.listener:

@@ -18,12 +18,12 @@ from support.generate_docs import PAGES, ROOT, with_reasons
 from support.operator_files import write_files
 
 from authz.app.config import parse_settings
-from authz.app.listeners import door_of
+from authz.app.listeners import listener_of
 from authz.clock import SystemClock
 from authz.headers import READABLE
 from authz.supervision.metrics import Processes
 from authz.telemetry import Telemetry, decision_fields
-from authz.view import Door
+from authz.view import Listener
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -84,17 +84,17 @@ SETTINGS = [
 
 @pytest.mark.parametrize(("page", "text"), SETTINGS)
 def test_settings_of_the_documentation_are_settings(page: str, text: str, tmp_path: Path) -> None:
-    """Each block is accepted whole, and each listener makes a door."""
+    """Each block is accepted whole, and each listener makes a listener."""
     gateways = tmp_path / "mesh-ca.pem"
     gateways.write_text(Authority.root().pem)
     text = re.sub(r"/etc/authz/(anchors/)?mesh-ca\.pem", str(gateways), text)
     for listener in parse_settings(tomllib.loads(text), origin=page).listener:
-        assert door_of(listener).name == listener.name
+        assert listener_of(listener).name == listener.name
 
 
 def test_every_form_of_a_certificate_header_is_documented() -> None:
     """By the name it has in the settings."""
-    page = (ROOT / "docs" / "doors.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "listeners.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE)) - {"form"} == {str(one) for one in READABLE}
 
 
@@ -151,10 +151,10 @@ def test_log_fields_of_the_documentation_are_the_ones_written() -> None:
     documented = {
         name for row in re.findall(r"^\| (`[a-z_`, ]+) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
-    door = Door("d", (Says("alice"),))
+    listener = Listener("d", (Says("alice"),))
     for chain in ((ALICE, CA), ()):
         check = request(*chain)
-        assert set(decision_fields(check, door, decide(check))) <= documented
+        assert set(decision_fields(check, listener, decide(check))) <= documented
 
 
 @pytest.mark.parametrize("command", ["run", "quick", "test", "clone", "lint", "bench", "fuzz", "dist"])

@@ -28,7 +28,7 @@ from support.manifests import (
 from support.proxy_tls import server, write
 
 from authz.app.config import Settings, load_settings
-from authz.app.listeners import door_of
+from authz.app.listeners import listener_of
 from authz.clock import SystemClock
 from authz.crls import Limits
 from authz.crls.disk_store import MAX_ASIDE_OCTETS
@@ -89,10 +89,10 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings(path)
 
 
-def test_settings_of_the_configmap_load_and_make_a_door(settings: Settings) -> None:
-    """One door, and it is locked: beyond loopback by mutual TLS with names, never by a network alone."""
+def test_settings_of_the_configmap_load_and_make_a_listener(settings: Settings) -> None:
+    """One listener, and it is locked: beyond loopback by mutual TLS with names, never by a network alone."""
     (listener,) = settings.listener
-    assert door_of(listener).name == "gateway"
+    assert listener_of(listener).name == "gateway"
     assert listener.tls is not None
     assert listener.tls.names == ("gateway.proxies.example.test",)
     assert not listener.unsafe_plaintext

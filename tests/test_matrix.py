@@ -56,7 +56,7 @@ from authz.model import (
     User,
 )
 from authz.pki import Crl, CrlStore
-from authz.view import Door
+from authz.view import Listener
 
 WITHDRAWN_CA = ROOT.intermediate("Withdrawn CA")
 SILENT_CA = ROOT.intermediate("Silent CA")
@@ -106,10 +106,10 @@ ORGANIZATIONS = {"acme": replace(ACME, token=TOKENS), "evil": replace(EVIL, toke
 NAME, PAYLOAD, TOKEN = UserNameHeader("x-user", "x-organization"), PayloadHeader("x-payload"), BearerToken(RING)
 RULES = HeaderRules(statement_header="x-authz-peer", statement=StatementForm.ENVOY_FINGERPRINT)
 DOORS = {
-    "name": Door("matrix", (NAME,), RULES),
-    "payload": Door("matrix", (PAYLOAD,), RULES),
-    "token": Door("matrix", (TOKEN,), RULES),
-    "name and token": Door("matrix", (NAME, TOKEN), RULES),
+    "name": Listener("matrix", (NAME,), RULES),
+    "payload": Listener("matrix", (PAYLOAD,), RULES),
+    "token": Listener("matrix", (TOKEN,), RULES),
+    "name and token": Listener("matrix", (NAME, TOKEN), RULES),
 }
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -225,7 +225,7 @@ def held_crls() -> CrlStore:
     return CrlStore(map(Crl, (ROOT_CRL, *CRLS[1:])))
 
 
-def build(cell: Cell) -> tuple[CheckRequest, MemoryView, Door]:
+def build(cell: Cell) -> tuple[CheckRequest, MemoryView, Listener]:
     """The cell's request, directory and listener."""
     where: Organization = ORGANIZATIONS["evil" if cell.host == "evil" else "acme"]
     said = identity_headers(cell.form, cell.stated, where.name, leaf_of(cell.certificate))
@@ -241,8 +241,8 @@ def test_matrix_agrees_with_the_oracle(enforcement: str, certificate: str) -> No
     """Registration x identity x header x host x scope: 13,888 cells for each enforcement and certificate."""
     wrong = []
     for cell in cells(enforcement, certificate):
-        check, view, door = build(cell)
-        decision = decide(check, view=view, door=door)
+        check, view, listener = build(cell)
+        decision = decide(check, view=view, listener=listener)
         if isinstance(decision, Allow) is not oracle(cell):
             wrong.append((cell, decision))
     assert wrong == []

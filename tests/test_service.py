@@ -20,9 +20,9 @@ from authz.identity.keys import KeysKey
 from authz.model import CheckRequest, Organization, User
 from authz.reasons import Reason
 from authz.service import LOADS_EACH, Limits, Service, pool_of
-from authz.view import Door
+from authz.view import Listener
 
-DOOR = Door("test", (Says("alice"),))
+DOOR = Listener("test", (Says("alice"),))
 CHECK = request(ALICE, CA)
 
 
@@ -45,11 +45,11 @@ class Observer:
         self.decisions: list[Decision] = []
         self.errors: list[BaseException] = []
 
-    def decided(self, check: CheckRequest, door: Door, decision: Decision, seconds: float) -> None:
+    def decided(self, check: CheckRequest, listener: Listener, decision: Decision, seconds: float) -> None:
         """Remember a decision."""
         self.decisions.append(decision)
 
-    def failed(self, check: CheckRequest, door: Door, error: BaseException) -> None:
+    def failed(self, check: CheckRequest, listener: Listener, error: BaseException) -> None:
         """Remember a failure."""
         self.errors.append(error)
 

@@ -17,7 +17,7 @@ from authz.model import CheckRequest, CrlSourceKind, CrlSourceState, FetchedCrl
 from authz.pki import Leniency
 from authz.reasons import Reason
 from authz.telemetry import MAX_SERIES, Telemetry
-from authz.view import Door
+from authz.view import Listener
 
 DAY = timedelta(days=1)
 
@@ -34,7 +34,7 @@ class Stopped:
         return 0.0
 
 
-DOOR = Door("envoy", (Says("alice"),))
+DOOR = Listener("envoy", (Says("alice"),))
 
 
 def logged(decision: Decision, check: CheckRequest | None = None) -> tuple[dict[str, object], str]:
@@ -53,14 +53,14 @@ def test_allowed_check_is_logged_with_what_was_proven() -> None:
     assert (line["certificate"], line["issuer"], line["path_length"]) == (ALICE.sha256.hex(), "CN=CA", 3)
     assert line["completed_by"] == "presented"
     assert line["microseconds"] == 21
-    assert 'authz_decisions_total{door="envoy",outcome="allow",reason=""} 1.0' in metrics
+    assert 'authz_decisions_total{listener="envoy",outcome="allow",reason=""} 1.0' in metrics
 
 
 def test_denied_check_is_logged_with_its_reason() -> None:
     """The precise one, for the operator."""
     line, metrics = logged(decide(request(REVOKED, CA)))
     assert (line["outcome"], line["reason"]) == ("deny", "certificate_revoked")
-    assert 'authz_decisions_total{door="envoy",outcome="deny",reason="certificate_revoked"} 1.0' in metrics
+    assert 'authz_decisions_total{listener="envoy",outcome="deny",reason="certificate_revoked"} 1.0' in metrics
 
 
 def test_observed_refusal_is_counted() -> None:
@@ -205,8 +205,8 @@ def test_counts_that_cannot_be_told_wait_for_the_next_time(monkeypatch: pytest.M
         for _ in range(3):
             telemetry.count()
     metrics = telemetry.metrics().decode()
-    assert 'authz_decisions_total{door="envoy",outcome="allow",reason=""} 1.0' in metrics
-    assert 'authz_decisions_total{door="envoy",outcome="deny",reason="certificate_revoked"} 1.0' in metrics
+    assert 'authz_decisions_total{listener="envoy",outcome="allow",reason=""} 1.0' in metrics
+    assert 'authz_decisions_total{listener="envoy",outcome="deny",reason="certificate_revoked"} 1.0' in metrics
     assert 'authz_check_seconds_count{outcome="deny"} 1.0' in metrics
     assert telemetry.metrics().decode() == metrics
 

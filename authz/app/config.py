@@ -112,7 +112,7 @@ class TlsSettings(_Section):
 
 
 class ListenerSettings(_Section):
-    """A door: where a proxy asks, and what is believed there."""
+    """A listener: where a proxy asks, and what is believed there."""
 
     name: str = Field("envoy", pattern=r"^[a-z0-9-]{1,32}$", description="The listener's name in logs and metrics.")
     address: str = Field(
@@ -305,7 +305,7 @@ class Settings(BaseSettings):
 
     database: str = Field("sqlite:///authz.db", description="The directory: sqlite:///relative or sqlite:////absolute.")
     listener: tuple[ListenerSettings, ...] = Field(
-        (ListenerSettings(),), min_length=1, description="The doors, one for each proxy in front."
+        (ListenerSettings(),), min_length=1, description="The listeners, one for each proxy in front."
     )
     ops: OpsSettings = Field(default_factory=OpsSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)

@@ -1,4 +1,4 @@
-"""The listeners of the settings: their sockets, and their doors as the core sees them."""
+"""The listeners of the settings: their sockets, and their listeners as the core sees them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from authz.model import HeaderRules
 from authz.pki import Certificate, Memo, TrustStore
 from authz.pki.cache import SharedCache
 from authz.telemetry import Telemetry
-from authz.view import Door, Hop, IdentitySource
+from authz.view import Hop, IdentitySource, Listener
 from authz.web.sockets import BACKLOG, adjust, check_reach, listen, remove, socket_inode
 from authz.web.tls import ReloadingContext, TlsFiles
 
@@ -167,12 +167,12 @@ def backlog_of(listener: ListenerSettings | None) -> int:
     return BACKLOG if listener is None else listener.backlog
 
 
-def tls_of(door: str, settings: TlsSettings | None, telemetry: Telemetry) -> ReloadingContext | None:
+def tls_of(listener: str, settings: TlsSettings | None, telemetry: Telemetry) -> ReloadingContext | None:
     """Mutual TLS with the proxies of a listener, if it has any. Raises `ConfigError`."""
     if settings is None:
         return None
     files = TlsFiles(settings.certificate, settings.key, settings.client_ca)
-    refused = partial(telemetry.proxy_refused, door)
+    refused = partial(telemetry.proxy_refused, listener)
     return ReloadingContext(
         files, frozenset(settings.names), refused=refused, warn=telemetry.warn, now=SystemClock().now
     )
@@ -185,7 +185,7 @@ def warn_of_plaintext(settings: Settings, warn: Callable[[str], None]) -> None:
             warn(f"unsafe_plaintext: whoever can connect to {one.address} can claim any certificate of any user")
 
 
-def door_of(settings: ListenerSettings, keys: KeyRing | None = None, memory: SharedCache | None = None) -> Door:
+def listener_of(settings: ListenerSettings, keys: KeyRing | None = None, memory: SharedCache | None = None) -> Listener:
     """The listener as the core sees it; without `keys` it has no identity source. `memory` is for what they read.
 
     Raises `ConfigError` for gateways' anchors that cannot be read.
@@ -200,7 +200,7 @@ def door_of(settings: ListenerSettings, keys: KeyRing | None = None, memory: Sha
     organizations = None if settings.organizations is None else frozenset(settings.organizations)
     hops = tuple(map(_hop, settings.hops))
     identity = () if keys is None else tuple(_source(one, keys, memory) for one in settings.identity)
-    return Door(settings.name, identity, header, hops, organizations)
+    return Listener(settings.name, identity, header, hops, organizations)
 
 
 def _hop(settings: HopSettings) -> Hop:

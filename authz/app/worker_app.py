@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from authz.app.config import Settings
 from authz.app.crls import CrlKeeping, KeptFresh
-from authz.app.listeners import OPS, Sockets, backlog_of, door_of, tls_of, warn_of_plaintext
+from authz.app.listeners import OPS, Sockets, backlog_of, listener_of, tls_of, warn_of_plaintext
 from authz.clock import SystemClock
 from authz.directory import DirectoryReader, History, HistoryLimits
 from authz.directory.cache import tenants_memory
@@ -105,7 +105,7 @@ class Runtime:
     async def _listen(self, service: Service, keys: KeyRing, memory: SharedCache) -> None:
         for one in self._settings.listener:
             endpoints = Endpoints(one.prefix, one.fixed_path, one.auth_request_path)
-            handler = Checks(service.check, door_of(one, keys, memory), endpoints, rejected=self.telemetry.rejected)
+            handler = Checks(service.check, listener_of(one, keys, memory), endpoints, rejected=self.telemetry.rejected)
             tls = tls_of(one.name, one.tls, self.telemetry)
             await self._listeners.serve(self._sockets[one.name].socket, handler, backlog=backlog_of(one), tls=tls)
         if self._alone:
@@ -113,7 +113,7 @@ class Runtime:
             await self._listeners.serve(self._sockets[OPS].socket, ops, backlog=backlog_of(None))
             warn_of_plaintext(self._settings, self.telemetry.warn)
             for name, address in self.addresses.items():
-                self.telemetry.say("listening", door=name, address=address)
+                self.telemetry.say("listening", listener=name, address=address)
 
     def _metrics(self) -> bytes:
         self.telemetry.confirm(self.ready)

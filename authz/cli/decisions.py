@@ -81,7 +81,7 @@ def describe(one: Recorded) -> Row:
         "organization_id": one.organization_id,
         "subject": one.subject,
         "means": known.get(one.reason, ""),
-        "door": one.door,
+        "listener": one.listener,
         "host": one.host,
         "method": one.method,
         "target": one.target,

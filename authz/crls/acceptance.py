@@ -21,7 +21,7 @@ MAX_DELTAS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A CRL, and the key that signed it (`Certificate.spki`)."""
+    """A CRL, and the key that signed it (`Certificate.spki_sha256`)."""
 
     crl: Crl
     signer: bytes

@@ -70,7 +70,7 @@ async def read_crl(path: Path, authorities: Collection[bytes], index: Index) -> 
         mine = await asyncio.to_thread(_called_as_its_issuer, path, size, authorities)
         if size <= SMALL_OCTETS:
             return await asyncio.to_thread(_read_small, path, mine)
-        crl = await index(path, [one.public_key_info for one in mine])
+        crl = await index(path, [one.spki_der for one in mine])
         return await asyncio.to_thread(_signed, crl, mine)
     except Refused as refusal:
         kind = _REFUSALS.get(refusal.reason, FailureKind.MALFORMED)
@@ -128,7 +128,7 @@ def _issuer_among(start: bytes, size: int, known: Iterable[Certificate]) -> Name
 
 def _signed(crl: Crl, authorities: Iterable[Certificate]) -> tuple[Held, bytes]:
     signer = signer_of(crl, authorities)
-    return Held(crl, signer.spki), signer.public_key_info
+    return Held(crl, signer.spki_sha256), signer.spki_der
 
 
 def _readable(authorities: Iterable[bytes]) -> list[Certificate]:
@@ -137,7 +137,7 @@ def _readable(authorities: Iterable[bytes]) -> list[Certificate]:
     for data in authorities:
         try:
             one = Certificate.parse(data)
-            if one.subject and one.public_key_info and one.extensions:
+            if one.subject and one.spki_der and one.extensions:
                 found.append(one)
         except Refused:
             continue

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from authz.crls.disk_store import Keep
     from authz.crls.fetch.client import Fetcher
     from authz.decision import Decision
-    from authz.view import Door
+    from authz.view import Listener
 
 TICK_SECONDS: Final = 0.5
 """How often files are looked at, and whether a source is due."""
@@ -290,7 +290,7 @@ class Refresher:
             one.late = one.flight is not None
         return True
 
-    def decided(self, check: CheckRequest, door: Door, decision: Decision, seconds: float) -> None:  # noqa: ARG002
+    def decided(self, check: CheckRequest, listener: Listener, decision: Decision, seconds: float) -> None:  # noqa: ARG002
         """See `authz.ports.Observer`: the distribution points of a path that verified will be asked in time."""
         unknown = self._noted.unknown_in(decision) if self._rules.points else None
         if unknown is not None:
@@ -298,7 +298,7 @@ class Refresher:
             self._noted.add(organization, path)
             self._meet(organization.id, path.certificates)
 
-    def failed(self, check: CheckRequest, door: Door, error: BaseException) -> None:
+    def failed(self, check: CheckRequest, listener: Listener, error: BaseException) -> None:
         """See `authz.ports.Observer`: nothing is learned."""
 
     def _meet(self, organization: int, path: Iterable[Certificate]) -> list[Source]:

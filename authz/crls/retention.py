@@ -72,7 +72,7 @@ class Tenancy:
         signers = self._library.signers
         named = (self._sources.get(url) for url in urls_of(path))
         self._met.note(organization, (one.location for one in named if one and organization in one.organizations), now)
-        self._met.note(organization, (one.spki.hex() for one in path[1:] if one.spki in signers), now)
+        self._met.note(organization, (one.spki_sha256.hex() for one in path[1:] if one.spki_sha256 in signers), now)
 
     def gave(self, source: Source, now: datetime) -> None:
         """What the source gave is held now: its signer may have been met before, by the paths that led there."""
@@ -140,5 +140,5 @@ def _keys(authorities: Iterable[bytes]) -> frozenset[bytes]:
     found = set()
     for der in authorities:
         with contextlib.suppress(Refused):
-            found.add(Certificate.parse(der).spki)
+            found.add(Certificate.parse(der).spki_sha256)
     return frozenset(found)

@@ -70,7 +70,7 @@ class Sources:
 
         What is beyond the bounds is left out.
         """
-        authorities = {one.spki: one.der for one in path[1:]}
+        authorities = {one.spki_sha256: one.der for one in path[1:]}
         return [
             source
             for url in urls_of(path)

@@ -15,7 +15,7 @@ from authz.model import Outcome, Recorded
 
 _LENGTHS: Final = struct.Struct(">HI")
 _COLUMNS: Final = (
-    "decision_id", "at", "door", "outcome", "reason", "detail", "host", "method", "target",
+    "decision_id", "at", "listener", "outcome", "reason", "detail", "host", "method", "target",
     "organization", "confirmation", "certificate", "subject", "organization_id", "proven", "repeats", "first_at",
 )  # fmt: skip
 
@@ -42,7 +42,7 @@ def kind_of(one: Recorded) -> str | None:
     """
     if one.user:
         return None
-    return f"{one.at:%Y-%m-%d} {one.organization_id or 0} {one.outcome} {one.reason} {one.door}"
+    return f"{one.at:%Y-%m-%d} {one.organization_id or 0} {one.outcome} {one.reason} {one.listener}"
 
 
 def weight_of(one: Recorded) -> int:
@@ -109,7 +109,7 @@ def recorded(row: sa.Row[Any]) -> Recorded:
     return Recorded(
         row.decision_id,
         row.at,
-        row.door,
+        row.listener,
         Outcome(row.outcome),
         row.reason,
         row.detail,

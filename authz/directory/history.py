@@ -31,7 +31,7 @@ from authz.model import CheckRequest, Outcome, Recorded
 from authz.ports import Clock
 from authz.reasons import Gate
 from authz.text import MAX_SHOWN, shown
-from authz.view import Door
+from authz.view import Listener
 
 FLUSH_SECONDS: Final = 0.5
 """How long records gather: what was refused can be looked up a second later."""
@@ -98,7 +98,7 @@ class History:
 
     # -- beside the check ----------------------------------------------------------------------------
 
-    def decided(self, check: CheckRequest, door: Door, decision: Decision, seconds: float) -> None:  # noqa: ARG002
+    def decided(self, check: CheckRequest, listener: Listener, decision: Decision, seconds: float) -> None:  # noqa: ARG002
         """Queue what the history keeps of a decision; see `authz.ports.Observer`."""
         if isinstance(decision, Allow) and (decision.binding is None or decision.binding.refusal is None):
             return
@@ -107,7 +107,7 @@ class History:
         seen = decision.evidence
         owner = None if seen.organization is None else seen.organization.id
         reason = "" if isinstance(decision, Allow) else decision.reason.value
-        like = owner, door.name, reason
+        like = owner, listener.name, reason
         if like in self._repeats and seen.identity is None:
             self._repeats[like] += 1
             return
@@ -115,7 +115,7 @@ class History:
         if queue.is_full(owner, account):
             self._lost(1)
             return
-        one = _recorded(check, door, decision, self._clock.now())
+        one = _recorded(check, listener, decision, self._clock.now())
         if seen.identity is None:
             self._repeats[like] = 1
         lost = queue.put(owner, account, one, weight_of(one))
@@ -124,10 +124,10 @@ class History:
 
     def _counted(self, one: Recorded) -> Recorded:
         """With those like it that came while it waited, which it no longer does."""
-        like = one.organization_id, one.door, one.reason
+        like = one.organization_id, one.listener, one.reason
         return one if kind_of(one) is None else replace(one, repeats=self._repeats.pop(like, 1))
 
-    def failed(self, check: CheckRequest, door: Door, error: BaseException) -> None:
+    def failed(self, check: CheckRequest, listener: Listener, error: BaseException) -> None:
         """Nothing: a failure inside is no decision about the request."""
 
     # -- beside the loop -----------------------------------------------------------------------------
@@ -259,9 +259,9 @@ _FORGET_OLDEST = sa.delete(decisions).where(
 )
 
 
-def _recorded(check: CheckRequest, door: Door, decision: Decision, at: datetime) -> Recorded:
+def _recorded(check: CheckRequest, listener: Listener, decision: Decision, at: datetime) -> Recorded:
     seen = decision.evidence
-    headers = evidence(check, door.header) if _can_be_replayed(decision) else ()
+    headers = evidence(check, listener.header) if _can_be_replayed(decision) else ()
     small = sum(len(name) + len(value) for name, value in headers) <= MAX_HEADER_BYTES
     if isinstance(decision, Allow):
         outcome, reason, detail = Outcome.OBSERVED, str(decision.binding), ""
@@ -270,7 +270,7 @@ def _recorded(check: CheckRequest, door: Door, decision: Decision, at: datetime)
     return Recorded(
         decision_id=check.decision_id,
         at=at,
-        door=door.name,
+        listener=listener.name,
         outcome=outcome,
         reason=reason,
         detail=_bounded(detail, MAX_SHOWN),

@@ -224,7 +224,7 @@ decisions = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("decision_id", sa.String, nullable=False, unique=True),
     sa.Column("at", Moment, nullable=False, index=True),
-    sa.Column("door", sa.String, nullable=False),
+    sa.Column("listener", sa.String, nullable=False),
     sa.Column("outcome", sa.String, _one_of("outcome", Outcome), nullable=False),
     sa.Column("reason", sa.String, nullable=False),
     sa.Column("detail", sa.String, nullable=False),

@@ -337,7 +337,7 @@ class Store:
             raise StoreError(f"this CRL begins on {crl.this_update:%Y-%m-%d %H:%M:%SZ}", hint=hint)
         with self._transaction() as connection:
             signer = _signer(crl, _known_cas(connection))
-            for one in connection.execute(sa.select(crls).where(crls.c.signer == signer.spki)):
+            for one in connection.execute(sa.select(crls).where(crls.c.signer == signer.spki_sha256)):
                 held = Crl(one.der)
                 if (held.issuer, held.scope) != (crl.issuer, crl.scope):
                     continue
@@ -345,10 +345,10 @@ class Store:
                     check_order(crl, held)
                 if crl.replaces(held):
                     connection.execute(sa.delete(crls).where(crls.c.id == one.id))
-            values = {"sha256": crl.sha256, "signer": signer.spki, "der": crl.der, "added_at": now}
-            values["signer_key"] = signer.public_key_info
+            values = {"sha256": crl.sha256, "signer": signer.spki_sha256, "der": crl.der, "added_at": now}
+            values["signer_key"] = signer.spki_der
             connection.execute(sa.insert(crls).values(**values))
-        return StoredCrl(crl, signer.spki, now)
+        return StoredCrl(crl, signer.spki_sha256, now)
 
     def crls(self) -> list[StoredCrl]:
         """Every CRL, in the order added."""

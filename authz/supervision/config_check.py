@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from authz.app.config import Settings
 from authz.app.crls import check_crls
-from authz.app.listeners import check_listeners, door_of, tls_of
+from authz.app.listeners import check_listeners, listener_of, tls_of
 from authz.supervision import binary_upgrade as handover
 from authz.telemetry import Telemetry
 
@@ -15,7 +15,7 @@ def check(settings: Settings, telemetry: Telemetry) -> None:
     Raises `ConfigError`.
     """
     for one in settings.listener:
-        door_of(one)
+        listener_of(one)
         tls_of(one.name, one.tls, telemetry)
     check_listeners(settings)
     check_crls(settings)

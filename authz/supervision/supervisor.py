@@ -119,7 +119,7 @@ class Supervisor:
         handover.let_signals_in()
         warn_of_plaintext(self._settings, self._telemetry.warn)
         for name, opened in self.renewing.now.sockets.items():
-            self._telemetry.say("listening", door=name, address=opened.shown)
+            self._telemetry.say("listening", listener=name, address=opened.shown)
         # Children share what was there before them for as long as nobody writes to it: nor does the collector.
         gc.collect()
         gc.freeze()

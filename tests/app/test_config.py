@@ -9,7 +9,7 @@ import pytest
 from support.certificates import Authority
 
 from authz.app.config import load_settings, parse_settings
-from authz.app.listeners import door_of
+from authz.app.listeners import listener_of
 from authz.errors import ConfigError
 from authz.identity import BearerToken, KeyRing
 from authz.model import StatementForm
@@ -25,13 +25,13 @@ def parse(**values: Any) -> Any:
 
 def test_defaults_are_the_shipped_proxys() -> None:
     """A Unix socket for owner and group, the payload of jwt_authn, Envoy's statement."""
-    (listener,) = parse().listener
-    assert (listener.address, listener.socket_mode) == ("unix:/run/authz/authz.sock", 0o660)
-    assert listener.statement.form is StatementForm.ENVOY_FINGERPRINT
-    door = door_of(listener, KEYS)
-    assert door.header.certificate_header == "x-forwarded-client-cert"
-    assert len(door.identity) == 1
-    assert door.organizations is None
+    (settings,) = parse().listener
+    assert (settings.address, settings.socket_mode) == ("unix:/run/authz/authz.sock", 0o660)
+    assert settings.statement.form is StatementForm.ENVOY_FINGERPRINT
+    listener = listener_of(settings, KEYS)
+    assert listener.header.certificate_header == "x-forwarded-client-cert"
+    assert len(listener.identity) == 1
+    assert listener.organizations is None
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_other_forms_are_settings_of_the_listener(form: str) -> None:
     certificate = {"form": form, "header": "client-cert"}
     if form == "rfc9440":
         certificate["chain_header"] = "client-cert-chain"
-    rules = door_of(parse(listener=[{"certificate": certificate}]).listener[0], KEYS).header
+    rules = listener_of(parse(listener=[{"certificate": certificate}]).listener[0], KEYS).header
     assert (rules.form, rules.certificate_header) == (form, "client-cert")
     assert rules.chain_header == certificate.get("chain_header")
 
@@ -94,7 +94,7 @@ def test_bare_user_name_is_for_a_listener_of_one_organization() -> None:
     """Else nothing ties it."""
     identity = [{"kind": "user-name", "header": "x-user"}]
     (listener,) = parse(listener=[{"identity": identity, "organizations": ["acme"]}]).listener
-    assert door_of(listener, KEYS).organizations == frozenset({"acme"})
+    assert listener_of(listener, KEYS).organizations == frozenset({"acme"})
 
 
 def test_file_is_read_and_a_variable_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,16 +128,16 @@ def test_gateways_are_read_from_their_file(tmp_path: Path) -> None:
     file = tmp_path / "gateways.pem"
     file.write_text(Authority.root("Gateways").pem)
     hops = [{"anchors": str(file), "names": ["gateway.test"]}]
-    door = door_of(parse(listener=[{"hops": hops}]).listener[0], KEYS)
-    assert door.hops[0].names == frozenset({"gateway.test"})
+    listener = listener_of(parse(listener=[{"hops": hops}]).listener[0], KEYS)
+    assert listener.hops[0].names == frozenset({"gateway.test"})
     for content in ("", "nonsense"):
         file.write_text(content)
         with pytest.raises(ConfigError, match="cannot be read"):
-            door_of(parse(listener=[{"hops": hops}]).listener[0], KEYS)
+            listener_of(parse(listener=[{"hops": hops}]).listener[0], KEYS)
 
 
 def test_token_is_an_identity_source_beside_others() -> None:
     """Several must agree; that is the core's to see to."""
     identity = [{"kind": "payload"}, {"kind": "token"}]
-    door = door_of(parse(listener=[{"identity": identity}]).listener[0], KEYS)
-    assert isinstance(door.identity[1], BearerToken)
+    listener = listener_of(parse(listener=[{"identity": identity}]).listener[0], KEYS)
+    assert isinstance(listener.identity[1], BearerToken)

@@ -22,7 +22,7 @@ from authz.errors import ConfigError, StoreError
 from authz.model import CheckRequest
 from authz.reasons import Reason
 from authz.telemetry import Telemetry
-from authz.view import Door
+from authz.view import Listener
 from authz.web.checks import Checks, Endpoints
 
 REFUSED = ("http", "https")
@@ -116,7 +116,7 @@ async def test_listener_with_tls_answers_nobody_without_it(tmp_path: Path) -> No
             assert answer.status == 403
     await made.stop()
     # The client tries again by itself.
-    refused = made.telemetry.registry.get_sample_value("authz_proxies_refused_total", {"door": "envoy"})
+    refused = made.telemetry.registry.get_sample_value("authz_proxies_refused_total", {"listener": "envoy"})
     assert refused is not None
     assert refused >= len(REFUSED)
 
@@ -156,12 +156,12 @@ async def test_check_in_flight_is_finished_when_the_service_stops(tmp_path: Path
     await made.start()
     asked, answer = asyncio.Event(), asyncio.Event()
 
-    async def slow(_check: CheckRequest, _door: Door) -> Decision:
+    async def slow(_check: CheckRequest, _listener: Listener) -> Decision:
         asked.set()
         await answer.wait()
         return Deny(Reason.USER_UNKNOWN, "", Evidence())
 
-    handler = Checks(slow, Door("slow", (Says("x"),)), Endpoints(), rejected=print)
+    handler = Checks(slow, Listener("slow", (Says("x"),)), Endpoints(), rejected=print)
     with socket.create_server(("127.0.0.1", 0)) as opened:
         await made._listeners.serve(opened, handler, backlog=1)
         address = "{}:{}".format(*opened.getsockname())

@@ -36,7 +36,7 @@ def served(*sources: CrlSourceState, crls: tuple[FetchedCrl, ...] = (CRL,)) -> N
 
 def kept(der: bytes) -> None:
     """A service kept this CRL of the CA's."""
-    crl, key = Crl(der), Certificate.parse(CA.der).public_key_info
+    crl, key = Crl(der), Certificate.parse(CA.der).spki_der
     with Keep(Path("test.crls")) as keep:
         Path("body").write_bytes(der)
         with Path("body").open("rb") as body:

@@ -13,7 +13,7 @@ from authz.crls.failures import FailureKind, FetchFailed
 from authz.pki import Certificate, Crl
 
 CA = Authority.root("CA")
-SIGNER = Certificate.parse(CA.der).spki
+SIGNER = Certificate.parse(CA.der).spki_sha256
 UNREADABLE = [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)]
 
 

@@ -21,7 +21,7 @@ from authz.crls.disk_store import MAX_DEATHS, Keep, KeepFailed, Origin, name_of
 from authz.pki import Certificate, Crl
 
 CA = Authority.root("CA")
-KEY = Certificate.parse(CA.der).public_key_info
+KEY = Certificate.parse(CA.der).spki_der
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 pytestmark = pytest.mark.skipif(not BOOT.exists(), reason="marks name the start of the machine")

@@ -31,7 +31,7 @@ def named(sources: Sources, *points: tuple[int, str]) -> None:
     for organization, url in points:
         source = sources._point(organization, url)
         assert source is not None
-        source.meet(organization, {one.spki: one.der for one in path[1:]})
+        source.meet(organization, {one.spki_sha256: one.der for one in path[1:]})
 
 
 def copies(*octets: tuple[str, int]) -> list[Copy]:

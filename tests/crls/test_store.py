@@ -25,7 +25,7 @@ from authz.errors import IndexingError, Refused
 from authz.pki import Certificate, Crl
 from authz.reasons import Reason
 
-KEY = Certificate.parse(CA.der).public_key_info
+KEY = Certificate.parse(CA.der).spki_der
 URL = "http://crl.example.test/ca.crl"
 ORIGIN = Origin(URL, '"1"', None, NOW, KEY)
 OLD, NEW = crl(number=1), crl(number=2, hours=1)
@@ -167,7 +167,7 @@ async def test_copy_without_its_sidecar_is_verified_under_the_known_cas(scene: S
     assert (copy.held.crl.sha256, copy.origin.url, copy.origin.signer) == (*sha256(OLD), "", KEY)
 
 
-ANOTHERS = Certificate.parse(ROOT.der).public_key_info
+ANOTHERS = Certificate.parse(ROOT.der).spki_der
 
 
 @pytest.mark.parametrize("signer", [b"", b"no key", ANOTHERS, KEY[:-9]], ids=["none", "no key", "another", "cut"])

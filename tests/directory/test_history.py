@@ -23,9 +23,9 @@ from authz.directory.history import MAX_HEADER_BYTES, MAX_QUEUED, MAX_QUEUED_EAC
 from authz.errors import StoreError
 from authz.model import CheckRequest, Enforcement, Identity, Organization, Outcome, Recorded, User
 from authz.reasons import Reason
-from authz.view import Door
+from authz.view import Listener
 
-DOOR = Door("envoy", ())
+DOOR = Listener("envoy", ())
 
 
 class Clock:
@@ -90,7 +90,7 @@ async def test_refused_request_is_kept_with_what_it_takes_to_decide_it_again(sce
     full = scene.store.decision(one.decision_id)
     assert (one.outcome, one.reason) == (Outcome.DENIED, "certificate_of_another_user")
     assert (one.organization, one.user, one.certificate, one.subject) == ("acme", "alice", BOB.sha256, "CN=bob")
-    assert (one.at, one.door, one.host) == (NOW, "envoy", "acme.example.test")
+    assert (one.at, one.listener, one.host) == (NOW, "envoy", "acme.example.test")
     assert full.headers == request(BOB, CA).headers
     assert b"secret" not in Path(scene.url.removeprefix("sqlite:///")).read_bytes()
 
@@ -232,12 +232,12 @@ async def test_strangers_do_not_drive_out_an_organizations_misuses(tmp_path: Pat
         assert connection.exec_driver_sql("SELECT count(*) FROM presentations").scalar_one() <= 3
 
 
-async def test_repeats_of_another_day_door_or_organization_are_another_row(scene: Scene) -> None:
+async def test_repeats_of_another_day_listener_or_organization_are_another_row(scene: Scene) -> None:
     """So that it can be seen when it went on, and where."""
     scene.decide(unproven(Reason.TOKEN_EXPIRED))
     scene.decide(denied(Reason.TOKEN_EXPIRED))
     scene.decide(unproven(Reason.IDENTITY_MISSING))
-    scene.history.decided(CheckRequest("x", "h", ()), Door("nginx", ()), unproven(Reason.TOKEN_EXPIRED), 0.0)
+    scene.history.decided(CheckRequest("x", "h", ()), Listener("nginx", ()), unproven(Reason.TOKEN_EXPIRED), 0.0)
     await scene.history.flush()
     scene.clock.at += timedelta(days=1)
     scene.decide(unproven(Reason.TOKEN_EXPIRED))

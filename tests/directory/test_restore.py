@@ -26,10 +26,10 @@ from authz.identity import UserNameHeader
 from authz.model import CheckRequest, Enforcement, Organization
 from authz.pki import Certificate, Crl, CrlStore, Lenient
 from authz.service import Service
-from authz.view import Door
+from authz.view import Listener
 
 ROOT = Authority.root()
-DOOR = Door("test", (UserNameHeader("x-user"),))
+DOOR = Listener("test", (UserNameHeader("x-user"),))
 HOST = "acme.example.test"
 
 

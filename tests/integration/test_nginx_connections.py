@@ -126,7 +126,7 @@ def test_certificate_request_has_an_empty_ca_list(nginx_stage: NginxStage, opens
     assert not re.search(r"Acceptable client certificate CA names", done.stdout)
 
 
-def test_certificate_request_is_not_sent_at_the_ordinary_door(nginx_stage: NginxStage, openssl: str) -> None:
+def test_certificate_request_is_not_sent_at_the_ordinary_listener(nginx_stage: NginxStage, openssl: str) -> None:
     """Nobody is asked there."""
     command = [openssl, "s_client", "-connect", f"127.0.0.1:{nginx_stage.proxy.ordinary_port}", "-tls1_2", "-msg"]
     done = subprocess.run(command, input="", capture_output=True, text=True, check=False, timeout=30)

@@ -153,7 +153,7 @@ def test_allowed_proxy_asks_and_the_certificate_decides(scene: Scene, through: s
     refused = scene.ask(through, "bob")
     assert refused.status == 403
     line = scene.service.decision(refused.headers["x-authz-decision-id"])
-    assert (line["door"], line["reason"]) == (through, "certificate_of_another_user")
+    assert (line["listener"], line["reason"]) == (through, "certificate_of_another_user")
 
 
 @pytest.mark.parametrize(("certificate", "told"), [("stranger", "no allowed name"), ("foreign", "verify failed")])

@@ -62,7 +62,7 @@ def told(mesh: MeshStage, answer: Answer) -> tuple[int, str | None]:
     """The status, and the reason in the service's log; each answer must be one that the service gave."""
     decision_id = answer.headers.get("x-authz-decision-id") or answer.seen["x-authz-decision-id"]
     line = mesh.service.decision(decision_id)
-    assert line["door"] == "sidecar"
+    assert line["listener"] == "sidecar"
     return answer.status, line.get("reason")  # type: ignore[return-value]
 
 
@@ -199,7 +199,7 @@ def test_caller_without_a_certificate_of_the_mesh_does_not_reach_the_sidecar(mes
         assert at_sidecar(mesh, caller, element(mesh, "alice")).alert
 
 
-def test_door_without_certificates_is_no_way_round_the_gateway(mesh: MeshStage) -> None:
+def test_listener_without_certificates_is_no_way_round_the_gateway(mesh: MeshStage) -> None:
     """The sidecar's ordinary TLS, left open: Envoy drops the header, and no gateway's element is there."""
     both = f"{element(mesh, 'alice')},{element(mesh, 'gateway')}"
     for spoof in (element(mesh, "alice"), both):

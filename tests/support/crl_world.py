@@ -20,7 +20,7 @@ from authz.errors import NotLoaded, Refused
 from authz.model import CheckRequest, CrlRow, CrlSourceState, Enforcement, FetchedCrl, Organization, User
 from authz.pki import Certificate, TrustStore, VerifiedPath, verify_path
 from authz.reasons import Reason
-from authz.view import Door
+from authz.view import Listener
 from support.certificates import NOW, Authority, Minted
 from support.crl_server import CrlServer, crl_server, says
 
@@ -100,7 +100,7 @@ class Rows:
     async def listed(self) -> list[CrlRow]:
         """Every CRL."""
         return [
-            CrlRow(hashlib.sha256(der).digest(), spki(by), len(der), Certificate.parse(by.der).public_key_info)
+            CrlRow(hashlib.sha256(der).digest(), spki(by), len(der), Certificate.parse(by.der).spki_der)
             for der, by in self.added
         ]
 
@@ -129,7 +129,7 @@ class Ledger:
 
 def spki(one: Minted) -> bytes:
     """SHA-256 of its key."""
-    return Certificate.parse(one.der).spki
+    return Certificate.parse(one.der).spki_sha256
 
 
 class World:
@@ -201,7 +201,7 @@ class World:
         evidence = Evidence(organization=organization, path=path, leaf=path.leaf)
         user = User(1, organization.id, "alice", Enforcement.OFF)
         decision: Decision = Allow(organization, user, path.leaf.sha256, None, evidence)
-        self.refresher.decided(CheckRequest("id", "h", ()), Door("d", ()), decision, 0.0)
+        self.refresher.decided(CheckRequest("id", "h", ()), Listener("d", ()), decision, 0.0)
 
     async def until(self, true: Callable[[], bool]) -> None:
         """Wait for something that happens beside the checks."""

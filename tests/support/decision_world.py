@@ -25,7 +25,7 @@ from authz.model import (
     User,
 )
 from authz.pki import HARD, Certificate, Crl, CrlStore, Leniency, Lenient, TrustStore
-from authz.view import Door
+from authz.view import Listener
 from support.certificates import NOW, Authority, Minted
 
 ACME = Organization(1, "acme", ("acme.example.test",))
@@ -162,10 +162,10 @@ def decide(
     user: str = "alice",
     *,
     view: MemoryView | None = None,
-    door: Door | None = None,
+    listener: Listener | None = None,
     confirmation: bytes | None = None,
     at: datetime = NOW,
 ) -> Decision:
     """What is decided about `check`, for the user an identity source names."""
-    chosen = door or Door("test", (Says(user, confirmation),), HeaderRules())
+    chosen = listener or Listener("test", (Says(user, confirmation),), HeaderRules())
     return evaluate(check, chosen, view or standard_view(), at)

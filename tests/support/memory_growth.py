@@ -49,7 +49,7 @@ def certificates(extension: Callable[[int], x509.ExtensionType]) -> Callable[[in
         leaf = memo.certificate(der)
         leaf.crl_points  # noqa: B018 - read
         memo.admit([leaf], [(leaf.sha256, leaf.sha256)])
-        (leaf.own_extensions, leaf.constrained_names, leaf.san_names, leaf.spki)  # noqa: B018 - read
+        (leaf.own_extensions, leaf.constrained_names, leaf.san_names, leaf.spki_sha256)  # noqa: B018 - read
 
     return fill
 

@@ -1,4 +1,4 @@
-"""The demonstration's world behind two real Envoys: a gateway and a sidecar, as `docs/doors.md` has them."""
+"""The demonstration's world behind two real Envoys: a gateway and a sidecar, as `docs/listeners.md` has them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from authz.demo.world import World
 from support.certificates import Authority, Minted, chain_pem, san
 from support.nginx_stage import placed
 
-DOCS = Path(__file__).parents[2] / "docs" / "doors.md"
+DOCS = Path(__file__).parents[2] / "docs" / "listeners.md"
 GATEWAY, SIDECAR = "gateway.mesh.example.test", "sidecar.mesh.example.test"
 
 

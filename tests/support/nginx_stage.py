@@ -141,7 +141,7 @@ class Nginx:
 
 
 class NginxStage(Stage):
-    """The world behind nginx; Envoy's door is open as well, and its Envoy starts where a test starts it."""
+    """The world behind nginx; Envoy's listener is open as well, and its Envoy starts where a test starts it."""
 
     kind = Nginx
 

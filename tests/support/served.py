@@ -80,7 +80,7 @@ class Served:
 
     def get(self, path: str) -> tuple[int, str]:
         """An answer of the operators' listener."""
-        address = [one["address"] for one in self.lines if one.get("door") == "ops"][-1]
+        address = [one["address"] for one in self.lines if one.get("listener") == "ops"][-1]
         connection = http.client.HTTPConnection(str(address), timeout=PATIENCE)
         with contextlib.closing(connection):
             connection.request("GET", path)

@@ -27,7 +27,7 @@ from authz.reasons import Reason
 
 if TYPE_CHECKING:
     from authz.decision import Decision
-    from authz.view import Door
+    from authz.view import Listener
 
 CURRENT_SECONDS: Final = 2.0
 """How old the last word that nothing is missing may be before checks that need CRLs are answered 503."""
@@ -222,7 +222,7 @@ class Follower:
             self._asked.clear()
         self._asked[key.digest] = self._monotonic()
 
-    def decided(self, check: CheckRequest, door: Door, decision: Decision, seconds: float) -> None:  # noqa: ARG002
+    def decided(self, check: CheckRequest, listener: Listener, decision: Decision, seconds: float) -> None:  # noqa: ARG002
         """See `authz.ports.Observer`: the distribution points of a path that verified will be asked in time."""
         unknown = self._noted.unknown_in(decision) if self._rules.points else None
         if unknown is None:
@@ -231,7 +231,7 @@ class Follower:
         if self._send(Kind.MET, organization.id, [one.der for one in path.certificates]):
             self._noted.add(organization, path)
 
-    def failed(self, check: CheckRequest, door: Door, error: BaseException) -> None:
+    def failed(self, check: CheckRequest, listener: Listener, error: BaseException) -> None:
         """See `authz.ports.Observer`: nothing is learned."""
 
     def _send(self, kind: Kind, number: int, path: Sequence[bytes], body: bytes = b"") -> bool:

@@ -209,7 +209,7 @@ def proofs_below(
     except (Refused, _Unsuited):
         return None
     if leaf.below is not path.mark:
-        key = (leaf.sha256, issuers[0].spki)
+        key = (leaf.sha256, issuers[0].spki_sha256)
         if key in signatures:
             memo.admit([leaf], [key])
         elif not memo.holds(leaf):
@@ -238,7 +238,7 @@ def _below(
         raise _Unsuited
     check_first(leaf, at, path.policy)
     issuer = path.certificates[0]
-    key = (leaf.sha256, issuer.spki)
+    key = (leaf.sha256, issuer.spki_sha256)
     if not memo.verified(key):
         budget.spend_signature(issuer.key_cost)
         signatures[key] = refusal = signature_refusal(leaf, issuer)

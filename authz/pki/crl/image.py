@@ -153,17 +153,17 @@ def verified_under(signed: AnySigned, candidates: Iterable[bytes]) -> frozenset[
 
     Raises `Refused` (signature_invalid) when there is none.
     """
-    found = frozenset(hashlib.sha256(spki).digest() for spki in candidates if _verifies(signed, spki))
+    found = frozenset(hashlib.sha256(spki_der).digest() for spki_der in candidates if _verifies(signed, spki_der))
     if not found:
         raise Refused(Reason.SIGNATURE_INVALID, f"none of the keys given signed the CRL ({signed.oid})")
     return found
 
 
-def _verifies(signed: AnySigned, spki: bytes) -> bool:
+def _verifies(signed: AnySigned, spki_der: bytes) -> bool:
     """A key that policy does not accept, or that cannot be read, verifies nothing."""
     try:
-        key = load_der_public_key(spki)
-        read_key(spki)
+        key = load_der_public_key(spki_der)
+        read_key(spki_der)
         verify_signature(cast("PublicKey", key), signed)  # of the kinds that `read_key` knows
     except (Refused, *PARSE_ERRORS):
         return False

@@ -181,7 +181,7 @@ class _Search:
 
     def _check_signature(self, certificate: Certificate, issuer: Certificate) -> None:
         """6.1.3 (a) (1). What is known of this signature and key is not computed again; the step was paid for."""
-        key = (certificate.sha256, issuer.spki)
+        key = (certificate.sha256, issuer.spki_sha256)
         if self.trust.memo.verified(key):
             return
         if key not in self.signatures:
@@ -208,7 +208,7 @@ class _Search:
         memo = self.trust.memo
         new = [one for one in certificates[:-1] if not memo.holds(one)]
         if new or self.signatures:
-            keys = [(below.sha256, above.spki) for below, above in pairwise(certificates)]
+            keys = [(below.sha256, above.spki_sha256) for below, above in pairwise(certificates)]
             memo.admit(new, [key for key in keys if key in self.signatures])
 
     def _teach(
@@ -272,7 +272,7 @@ def _loops(issuer: Certificate, path: tuple[Certificate, ...]) -> bool:
     """Whether the path already holds this name with this key: a circle, or a copy that can prove nothing more."""
     name = issuer.subject
     for one in path:  # noqa: SIM110 - a generator costs more than what it would look at
-        if one.subject == name and one.spki == issuer.spki:
+        if one.subject == name and one.spki_sha256 == issuer.spki_sha256:
             return True
     return False
 

@@ -139,7 +139,7 @@ class RevocationChecker:
         """The voices of signers who are not on the path but have one of their own."""
         for point, name, shelf, keys in openings:
             for signer in self._signers.beside_path(name, keys):
-                mine = self._signers.signed(signer, shelf.find(point.names, signer.spki))
+                mine = self._signers.signed(signer, shelf.find(point.names, signer.spki_sha256))
                 voices = list(voices_of(mine, link.certificate, point))
                 self.beside = self.beside or bool(voices)
                 if voices and self._signers.may_speak(signer, name, link, self):

@@ -73,11 +73,11 @@ def plan_of(link: Link, store: CrlStore, signers: CrlSigners, budget: Budget) ->
             on_path = signers.on_path(name, link)
             signed: set[Crl] = set()
             for signer in on_path:
-                mine = signers.signed(signer, shelf.find(point.names, signer.spki))
+                mine = signers.signed(signer, shelf.find(point.names, signer.spki_sha256))
                 signed.update(mine)
                 voices += voices_of(mine, link.certificate, point)
             if not signed.issuperset(shelf.all(point.names)):
-                openings.append(Opening(point, name, shelf, frozenset(one.spki for one in on_path)))
+                openings.append(Opening(point, name, shelf, frozenset(one.spki_sha256 for one in on_path)))
     return Plan(tuple(voices), tuple(openings))
 
 

@@ -75,12 +75,12 @@ class CrlSigners:
                 break
         if self.proving and self._speaks_for_itself(name, link.certificate):
             found.append(link.certificate)
-        return found if len(found) < 2 else list({one.spki: one for one in found}.values())
+        return found if len(found) < 2 else list({one.spki_sha256: one for one in found}.values())
 
     def beside_path(self, name: Name, keys: Container[bytes]) -> Iterator[Certificate]:
         """Who else may have signed CRLs under `name`, if he turns out to have a path; `keys` are those on the path."""
         for one in self._named(name):
-            if _is_crl_signer(one) and one.spki not in keys:
+            if _is_crl_signer(one) and one.spki_sha256 not in keys:
                 self._budget.spend_step()
                 yield one
 
@@ -113,7 +113,7 @@ class CrlSigners:
 
     def _verifies(self, crl: Crl, signer: Certificate) -> bool:
         """That a key signed a CRL, or did not, never changes."""
-        key = (crl.sha256, signer.spki)
+        key = (crl.sha256, signer.spki_sha256)
         known = self._memo.crl_verdict(key)
         if known is None:
             self._budget.spend_signature(signer.key_cost)
@@ -160,7 +160,7 @@ def _is_crl_signer(certificate: Certificate) -> bool:
     """
     try:
         usage = certificate.extensions.key_usage
-        return bool(certificate.spki and certificate.key_cost) and (
+        return bool(certificate.spki_sha256 and certificate.key_cost) and (
             certificate.extensions.ca if usage is None else "cRLSign" in usage
         )
     except Refused:
@@ -169,4 +169,4 @@ def _is_crl_signer(certificate: Certificate) -> bool:
 
 def _certified_by(path: Sequence[Certificate], name: Name) -> tuple[Name, bytes] | None:
     """Name and key of the first certificate of `path` that is not called `name`; None if all are."""
-    return next(((one.subject, one.spki) for one in path if one.subject != name), None)
+    return next(((one.subject, one.spki_sha256) for one in path if one.subject != name), None)

@@ -68,22 +68,22 @@ class Shelf:
         named = (crls for (name, _), crls in self._named.items() if name in wanted)
         return {one for crls in (*self._nameless.values(), *named) for one in crls}
 
-    def find(self, names: Iterable[object], spki: bytes) -> tuple[Crl, ...]:
+    def find(self, names: Iterable[object], spki_sha256: bytes) -> tuple[Crl, ...]:
         """Those that the key may have signed, for a distribution point that has one of `names`.
 
         Those without a name of their own are for every point (RFC 5280 section 6.3.3 (b) (2) (i)).
         """
-        found = self._nameless.get(spki, ()) + self._nameless.get(None, ())
+        found = self._nameless.get(spki_sha256, ()) + self._nameless.get(None, ())
         if not self._named:
             return found
-        keys = [(name, signer) for name in names for signer in (spki, None)]
+        keys = [(name, signer) for name in names for signer in (spki_sha256, None)]
         return tuple(dict.fromkeys((*found, *(one for key in keys for one in self._named.get(key, ())))))
 
 
 class CrlStore:
     """CRLs, complete and delta, by the name of their issuer.
 
-    `signers` maps the SHA-256 of a CRL to the key (`Certificate.spki`) that is said to have signed it.
+    `signers` maps the SHA-256 of a CRL to the key (`Certificate.spki_sha256`) that is said to have signed it.
     It narrows what is looked at and proves nothing: a wrong key makes the CRL silent, never trusted.
     `memory` holds what was found out about certificates, and cannot change while the CRLs are the same: it goes with
     the store, and what one tenant has in it no other drives out.

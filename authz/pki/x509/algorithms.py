@@ -256,21 +256,21 @@ def _pss(parsed: Parsed) -> Scheme:
     return Scheme(rsa.RSAPublicKey, digest, pss)
 
 
-def read_key(spki: bytes) -> Key:
+def read_key(spki_der: bytes) -> Key:
     """The key that a SubjectPublicKeyInfo (RFC 5280 section 4.1) holds, told without loading it.
 
-    `spki` is DER that a strict parser has accepted as such. Raises `Refused` (algorithm_not_allowed,
+    `spki_der` is DER that a strict parser has accepted as such. Raises `Refused` (algorithm_not_allowed,
     key_size_not_allowed) for one outside the tables, `ValueError` for a key that cannot be one.
     """
-    start = der.content(spki, 0)
-    stop = der.after(spki, start)
-    known = _KEYS.get(spki[start:stop])
+    start = der.content(spki_der, 0)
+    stop = der.after(spki_der, start)
+    known = _KEYS.get(spki_der[start:stop])
     if known is None:
-        raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"a key of the algorithm {spki[start:stop].hex()}")
+        raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"a key of the algorithm {spki_der[start:stop].hex()}")
     if known.kind != "rsa":
-        _check_point(known.kind, spki[der.content(spki, stop) :])
+        _check_point(known.kind, spki_der[der.content(spki_der, stop) :])
         return known
-    bits = _rsa_bits(spki, *der.only(spki, der.BIT_STRING, stop))
+    bits = _rsa_bits(spki_der, *der.only(spki_der, der.BIT_STRING, stop))
     # Verification grows with the square of the modulus: 20 us at 2,048 bits, 64 at 4,096, 240 at 8,192, and reading
     # the key with it. Weighed so that what the service's budget allows of the largest stays below 5 ms.
     # the key takes 70 more; nine of that size are refused by the service.
@@ -302,12 +302,12 @@ def _on_curve(size: int, prime: int, b: int, found: bytes) -> bool:
     return False
 
 
-def _rsa_bits(spki: bytes, at: int, end: int) -> int:
+def _rsa_bits(spki_der: bytes, at: int, end: int) -> int:
     """RSAPublicKey ::= SEQUENCE { modulus, publicExponent } (RFC 8017 appendix A.1.1), behind no unused bits."""
-    inside = list(der.elements(spki, *der.only(spki, der.SEQUENCE, at + 1, end)))
-    if spki[at : at + 1] != b"\0" or [tag for tag, _, _ in inside] != [der.INTEGER, der.INTEGER]:
+    inside = list(der.elements(spki_der, *der.only(spki_der, der.SEQUENCE, at + 1, end)))
+    if spki_der[at : at + 1] != b"\0" or [tag for tag, _, _ in inside] != [der.INTEGER, der.INTEGER]:
         raise ValueError("an RSA key that is not modulus and exponent")
-    modulus, exponent = (der.integer(spki[start:stop]) for _, start, stop in inside)
+    modulus, exponent = (der.integer(spki_der[start:stop]) for _, start, stop in inside)
     if modulus % 2 == 0 or exponent % 2 == 0 or not 3 <= exponent < modulus:
         raise ValueError("an RSA key whose modulus and exponent cannot be")
     if exponent.bit_length() > MAX_EXPONENT_BITS:

@@ -227,12 +227,12 @@ class Certificate:
         return _layout(self.der)
 
     @_late
-    def spki(self) -> bytes:
+    def spki_sha256(self) -> bytes:
         """SHA-256 of the SubjectPublicKeyInfo's DER, parameters included: 32 bytes that identify the key."""
         return hashlib.sha256(self._layout.key).digest()
 
     @property
-    def public_key_info(self) -> bytes:
+    def spki_der(self) -> bytes:
         """The SubjectPublicKeyInfo, in DER. Raises `Refused` (certificate_malformed)."""
         return self._layout.key
 

@@ -34,12 +34,12 @@ ISSUER = Name(CA.certificate.subject)
 SERIALS = serials(3_000)
 
 
-def spki(authority: Authority) -> bytes:
+def spki_of(authority: Authority) -> bytes:
     """The SubjectPublicKeyInfo of its key."""
     return authority.certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-KEYS = [spki(CA)]
+KEYS = [spki_of(CA)]
 LARGE = big_crl(CA, SERIALS, NOW - timedelta(days=1), NOW + timedelta(days=6))
 
 
@@ -124,7 +124,7 @@ async def test_image_of_a_huge_crl_costs_at_most_twelve_octets_an_entry(tmp_path
 
 async def test_many_keys_are_tried_in_the_process(tmp_path: Path) -> None:
     """They take time too."""
-    keys = [spki(Authority.root()) for _ in range(indexing.SMALL_KEYS)]
+    keys = [spki_of(Authority.root()) for _ in range(indexing.SMALL_KEYS)]
     assert isinstance(await index_crl(written(tmp_path, CA.crl(5)), [*keys, *KEYS]), HashedCrl)
 
 
@@ -163,7 +163,7 @@ async def test_crl_signed_with_a_weak_algorithm_is_refused(tmp_path: Path) -> No
     data = ca.crl().replace(bytes.fromhex("2a864886f70d01010b"), bytes.fromhex("2a864886f70d010105"))
     for count in (1, 9):
         with pytest.raises(Refused) as caught:
-            await index_crl(written(tmp_path, data), [spki(ca)] * count)
+            await index_crl(written(tmp_path, data), [spki_of(ca)] * count)
         assert caught.value.reason is Reason.ALGORITHM_NOT_ALLOWED
 
 

@@ -25,7 +25,7 @@ from authz.pki.x509.distinguished_name import Name
 CA = Authority.root("CA")
 
 
-def spki(authority: Authority) -> bytes:
+def spki_of(authority: Authority) -> bytes:
     """The SubjectPublicKeyInfo of its key."""
     return authority.certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
@@ -41,7 +41,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 def test_answer_is_an_image_in_sealed_memory(pair: tuple[socket.socket, socket.socket]) -> None:
     """One message, one descriptor."""
     ours, theirs = pair
-    answer(theirs, CA.crl(5), [spki(CA)])
+    answer(theirs, CA.crl(5), [spki_of(CA)])
     message, (image,), _, _ = socket.recv_fds(ours, MAX_ANSWER, 4)
     assert message == IMAGE
     assert open_image(map_sealed(image)).index.find(5, Name(CA.certificate.subject)) is not None
@@ -50,7 +50,7 @@ def test_answer_is_an_image_in_sealed_memory(pair: tuple[socket.socket, socket.s
 def test_answer_about_a_crl_that_is_refused_is_its_reason(pair: tuple[socket.socket, socket.socket]) -> None:
     """And no descriptor."""
     ours, theirs = pair
-    answer(theirs, CA.crl(5)[:-1], [spki(CA)])
+    answer(theirs, CA.crl(5)[:-1], [spki_of(CA)])
     message, descriptors, _, _ = socket.recv_fds(ours, MAX_ANSWER, 4)
     assert (message.startswith(b"crl_malformed\0"), descriptors) == (True, [])
 
@@ -60,14 +60,14 @@ def test_images_of_one_crl_have_keys_of_their_own(pair: tuple[socket.socket, soc
     ours, theirs = pair
     found = []
     for _ in range(2):
-        answer(theirs, CA.crl(5), [spki(CA)])
+        answer(theirs, CA.crl(5), [spki_of(CA)])
         found.append(bytes(map_sealed(socket.recv_fds(ours, MAX_ANSWER, 4)[1][0])))
     assert found[0] != found[1]
 
 
 def test_keys_are_taken_apart() -> None:
     """Each as it was."""
-    keys = [spki(CA), spki(Authority.root(key=new_key("rsa2048")))]
+    keys = [spki_of(CA), spki_of(Authority.root(key=new_key("rsa2048")))]
     assert split_keys(b"".join(keys)) == keys
     assert split_keys(b"") == []
 
@@ -75,7 +75,7 @@ def test_keys_are_taken_apart() -> None:
 def test_keys_that_are_cut_short_are_an_error() -> None:
     """Nothing is guessed."""
     with pytest.raises(ValueError, match="DER"):
-        split_keys(spki(CA)[:-1])
+        split_keys(spki_of(CA)[:-1])
 
 
 def test_file_is_read_from_its_beginning(tmp_path: Path) -> None:

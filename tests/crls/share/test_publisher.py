@@ -27,7 +27,7 @@ from authz.errors import IndexingError, NotLoaded, Refused
 from authz.model import CheckRequest, Enforcement, User
 from authz.pki import Certificate, Leniency, VerifiedPath, verify_path
 from authz.reasons import Reason
-from authz.view import Door
+from authz.view import Listener
 
 REVOKED, UNKNOWN = Reason.CERTIFICATE_REVOKED, Reason.REVOCATION_UNKNOWN
 
@@ -99,7 +99,7 @@ class Pair:
         evidence = Evidence(organization=ACME, path=path, leaf=path.leaf)
         user = User(1, ACME.id, "alice", Enforcement.OFF)
         decision: Decision = Allow(ACME, user, path.leaf.sha256, None, evidence)
-        self.follower.decided(CheckRequest("id", "h", ()), Door("d", ()), decision, 0.0)
+        self.follower.decided(CheckRequest("id", "h", ()), Listener("d", ()), decision, 0.0)
 
     def held(self) -> list[bytes]:
         """SHA-256 of every CRL that the follower looks at."""

@@ -147,7 +147,7 @@ def test_every_change_is_numbered_by_the_database_itself(
     connection.close()
 
 
-@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004", "0005"])
+@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004", "0005", "0006"])
 def test_directory_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path, version: str) -> None:
     """With everything in it, its triggers changed, and its state named."""
     path = of_version(tmp_path / "old.db", version)
@@ -180,7 +180,9 @@ def of_version(path: Path, version: str) -> Path:
 def test_history_of_an_earlier_version_goes_to_the_organization_of_its_name(tmp_path: Path) -> None:
     """In its part of the room, with its weight; an organization that is gone takes its own along."""
     path = of_version(tmp_path / "old.db", "0003")
-    columns = "decision_id, at, door, outcome, reason, detail, host, method, target, organization, user_name, subject"
+    columns = (
+        "decision_id, at, door, outcome, reason, detail, host, method, target, organization, user_name, subject"
+    )
     with sqlite3.connect(path) as connection:
         connection.execute(CHANGES[0][0])
         connection.execute("INSERT INTO presentations VALUES (1, x'01', zeroblob(9000)), (2, x'02', x'02')")

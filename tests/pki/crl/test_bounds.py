@@ -41,7 +41,7 @@ from authz.pki.x509.certificate import Certificate
 from authz.pki.x509.distinguished_name import Name
 
 CA = Authority.root("CA")
-KEY = Certificate.parse(CA.der).public_key_info
+KEY = Certificate.parse(CA.der).spki_der
 INDIRECT = point(URL, indirect=True)
 
 

@@ -207,7 +207,7 @@ def test_signer_remembered_wrongly_silences_the_crl() -> None:
     """What a store is told about signers narrows, and never proves."""
     crls = [Crl(ROOT.crl()), Crl(CA.crl())]
     parse = Certificate.parse
-    keys = {crls[0].sha256: parse(ROOT.der).spki, crls[1].sha256: parse(CA.der).spki}
+    keys = {crls[0].sha256: parse(ROOT.der).spki_sha256, crls[1].sha256: parse(CA.der).spki_sha256}
     trust = TrustStore([parse(ROOT.der)])
     assert verify_path(parse(LEAF.der), [parse(CA.der)], trust, CrlStore(crls, keys), NOW).revocation
     forged = Crl(CA.crl(key=new_key()))

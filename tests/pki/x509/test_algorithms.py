@@ -179,7 +179,7 @@ def test_signature_of_an_accepted_kind_verifies(kind: str, digest: hashes.HashAl
 def test_signature_verifies_by_its_digest_alone(kind: str, digest: hashes.HashAlgorithm) -> None:
     """And under no other key; where the digest is inside the algorithm, by the keys told."""
     root = parsed(Authority.root(key=KEYS[kind], digest=None if kind.startswith("ed") else digest))[0]
-    made = SignedDigest(root.x509, 0, root.signed.digest(), {root.spki})
+    made = SignedDigest(root.x509, 0, root.signed.digest(), {root.spki_sha256})
     verify_signature(root.public_key, made)
     assert bool(made.digest) is not kind.startswith("ed")
     for other in (new_key("p256"), RSA, new_key("ed25519"), new_key("ed448")):
@@ -194,7 +194,7 @@ def test_signature_with_unused_bits_is_invalid(kind: str) -> None:
     root = parsed(Authority.root(key=KEYS[kind], digest=None if kind.startswith("ed") else hashes.SHA256()))[0]
     for made in (
         Signed(root.x509, 1, root.signed.tbs),
-        SignedDigest(root.x509, 7, root.signed.digest(), {root.spki}),
+        SignedDigest(root.x509, 7, root.signed.digest(), {root.spki_sha256}),
     ):
         with pytest.raises(Refused) as caught:
             verify_signature(root.public_key, made)
@@ -205,7 +205,7 @@ def test_signature_by_another_digest_is_invalid() -> None:
     """What was signed is what counts, not who is told to have signed it."""
     root = parsed(RSA_ROOT)[0]
     with pytest.raises(Refused) as caught:
-        verify_signature(root.public_key, SignedDigest(root.x509, 0, bytes(32), {root.spki}))
+        verify_signature(root.public_key, SignedDigest(root.x509, 0, bytes(32), {root.spki_sha256}))
     assert caught.value.reason is INVALID
 
 

@@ -57,7 +57,7 @@ def test_raw_parts_are_those_of_the_der() -> None:
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     assert one.signed.tbs == LEAF.certificate.tbs_certificate_bytes
-    assert one.spki == hashlib.sha256(spki).digest()
+    assert one.spki_sha256 == hashlib.sha256(spki).digest()
     assert one.sha256 == Certificate.fingerprint(LEAF.der) == LEAF.sha256
 
 
@@ -119,7 +119,7 @@ def test_algorithms_that_differ_inside_and_outside_are_malformed() -> None:
     other = bytes.fromhex("300a06082a8648ce3d040303")
     der = handmade(KEY, issuer=NAME, subject=NAME, inner=other)
     assert late(der, "signed") is MALFORMED
-    assert late(der, "spki") is MALFORMED
+    assert late(der, "spki_sha256") is MALFORMED
 
 
 def test_signature_with_unused_bits_does_not_verify() -> None:
@@ -168,9 +168,9 @@ def test_points_of_crls_end_with_the_implied_one() -> None:
 def test_what_was_let_go_of_is_made_anew() -> None:
     """A remembered certificate keeps what it was read for; the rest comes from its DER again, the same."""
     one = parsed(LEAF)[0]
-    before = (one.signed.tbs, one.serial, one.spki, one.public_key, one.not_after, one.extensions)
+    before = (one.signed.tbs, one.serial, one.spki_sha256, one.public_key, one.not_after, one.extensions)
     one.let_go()
-    assert (one.signed.tbs, one.serial, one.spki, one.public_key, one.not_after, one.extensions) == before
+    assert (one.signed.tbs, one.serial, one.spki_sha256, one.public_key, one.not_after, one.extensions) == before
     assert one.x509 == LEAF.certificate
     one.let_go()
     assert one.x509 == LEAF.certificate
@@ -218,11 +218,11 @@ def points(url: str) -> x509.CRLDistributionPoints:
 def test_key_is_at_hand_in_der() -> None:
     """The very octets of which `spki` is the digest."""
     ca = Authority.root("CA")
-    info = Certificate.parse(ca.der).public_key_info
+    info = Certificate.parse(ca.der).spki_der
     assert info == ca.certificate.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    assert hashlib.sha256(info).digest() == Certificate.parse(ca.der).spki
+    assert hashlib.sha256(info).digest() == Certificate.parse(ca.der).spki_sha256
 
 
 READ_AHEAD = {"issuer", "subject", "key", "signature_algorithm", "serial", "not_before", "not_after", "self_issued"}

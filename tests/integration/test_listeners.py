@@ -1,4 +1,4 @@
-"""Envoy and nginx before one service: neither's header counts at the other's door."""
+"""Envoy and nginx before one service: neither's header counts at the other's listener."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.envoy, pytest.mark.nginx]
 @pytest.fixture(scope="module")
 def stage(envoy: None, nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NginxStage]:
     """Both proxies before one service, with the settings of docs/nginx.md."""
-    made = NginxStage(tmp_path_factory.mktemp("doors"))
+    made = NginxStage(tmp_path_factory.mktemp("listeners"))
     with running(made.application, made.service, made.nginx, made.envoy):
         yield made
 
@@ -63,11 +63,13 @@ def nginxs(stage: NginxStage, name: str) -> list[tuple[str, str]]:
     ("certificate", "reason"),
     [("alice", None), ("bob", "certificate_of_another_user"), (None, "certificate_required")],
 )
-def test_both_doors_decide_alike(stage: NginxStage, proxy: str, certificate: str | None, reason: str | None) -> None:
-    """One decision, whichever proxy asks; the log names the door."""
+def test_both_listeners_decide_alike(
+    stage: NginxStage, proxy: str, certificate: str | None, reason: str | None
+) -> None:
+    """One decision, whichever proxy asks; the log names the listener."""
     answer, line = through(stage, proxy, certificate)
     assert answer.status == (200 if reason is None else 403)
-    assert (line["door"], line.get("reason")) == (proxy, reason)
+    assert (line["listener"], line.get("reason")) == (proxy, reason)
 
 
 @pytest.mark.parametrize("proxy", ["envoy", "nginx"])
@@ -87,10 +89,10 @@ def test_either_proxys_headers_written_by_a_client_decide_nothing(
 
 
 async def asked(
-    stage: NginxStage, door: Path, path: str, headers: list[tuple[str, str]]
+    stage: NginxStage, listener: Path, path: str, headers: list[tuple[str, str]]
 ) -> tuple[int, dict[str, object]]:
-    """The answer at a door's own socket, as a proxy asks there, and the service's line about it."""
-    reader, writer = await asyncio.open_unix_connection(str(door))
+    """The answer at a listener's own socket, as a proxy asks there, and the service's line about it."""
+    reader, writer = await asyncio.open_unix_connection(str(listener))
     payload = stage.token("alice").split(".")[1]
     identity = [*bearer(stage, "alice"), ("x-authz-payload", payload)]
     lines = [f"GET {path} HTTP/1.1", f"host: {HOST}", "connection: close"]
@@ -103,7 +105,7 @@ async def asked(
 
 
 @pytest.mark.parametrize(
-    ("door", "written", "reason"),
+    ("listener", "written", "reason"),
     [
         ("envoy", [envoys], None),
         ("nginx", [nginxs], None),
@@ -114,23 +116,23 @@ async def asked(
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/auth", "/v1/check/", "/v1/verify"])
-async def test_header_counts_at_its_own_door_only(
+async def test_header_counts_at_its_own_listener_only(
     stage: NginxStage,
-    door: str,
+    listener: str,
     written: list[Callable[..., list[tuple[str, str]]]],
     reason: str | None,
     path: str,
 ) -> None:
-    """Even from a proxy: the door decides what is read, not the path that is asked at."""
-    socket = {"envoy": stage.world.socket, "nginx": nginx_socket(stage.world)}[door]
+    """Even from a proxy: the listener decides what is read, not the path that is asked at."""
+    socket = {"envoy": stage.world.socket, "nginx": nginx_socket(stage.world)}[listener]
     headers = dict([one for each in written for one in each(stage, "alice")])
     status, line = await asked(stage, socket, path, list(headers.items()))
     assert (status, line.get("reason")) == (200 if reason is None else 403, reason)
 
 
-@pytest.mark.parametrize(("door", "statement"), [("envoy", "NONE"), ("nginx", "sha256=")])
-async def test_statement_counts_at_its_own_door_only(stage: NginxStage, door: str, statement: str) -> None:
+@pytest.mark.parametrize(("listener", "statement"), [("envoy", "NONE"), ("nginx", "sha256=")])
+async def test_statement_counts_at_its_own_listener_only(stage: NginxStage, listener: str, statement: str) -> None:
     """In the other's words, silence is not "no certificate"."""
-    socket = {"envoy": stage.world.socket, "nginx": nginx_socket(stage.world)}[door]
+    socket = {"envoy": stage.world.socket, "nginx": nginx_socket(stage.world)}[listener]
     status, line = await asked(stage, socket, "/v1/auth", [("x-authz-peer", statement)])
     assert (status, line["reason"]) == (403, "proxy_statement_contradicts")

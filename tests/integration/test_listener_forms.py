@@ -1,4 +1,4 @@
-"""One service with a door for each form of certificate header: each takes its own, and none another's."""
+"""One service with a listener for each form of certificate header: each takes its own, and none another's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DOORS = {
     "traefik": ("base64-der", "x-forwarded-tls-client-cert", "none"),
     "custom": ("escaped-pem", "x-of-our-own", VERIFY),
 }
-"""Form, header and statement of each. The door "rfc9440" takes a chain header, "caddy" takes none."""
+"""Form, header and statement of each. The listener "rfc9440" takes a chain header, "caddy" takes none."""
 
 
 def as_json(*ders: bytes) -> bytes:
@@ -39,7 +39,7 @@ def as_json(*ders: bytes) -> bytes:
 
 
 class Forms(Stage):
-    """The world and its service; a socket in the folder for each door, and no proxy in front."""
+    """The world and its service; a socket in the folder for each listener, and no proxy in front."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -55,12 +55,12 @@ class Forms(Stage):
         self.service = Service(world.folder, text)
         self._tokens = {}
 
-    def written(self, door: str, name: str) -> dict[str, str]:
-        """What the proxy at a door would hand over for somebody, leaf and chain where the form has one."""
+    def written(self, listener: str, name: str) -> dict[str, str]:
+        """What the proxy at a listener would hand over for somebody, leaf and chain where the form has one."""
         party = self.world.clients[name]
         leaf = party.certificate.public_bytes(Encoding.DER)
         chain = tuple(one.public_bytes(Encoding.DER) for one in party.chain)
-        form, header, statement = DOORS[door]
+        form, header, statement = DOORS[listener]
         value = {
             "xfcc": lambda: present(leaf, chain),
             "xfcc-json": lambda: as_json(leaf, *chain),
@@ -69,14 +69,14 @@ class Forms(Stage):
             "base64-der": lambda: base64_der.format((leaf, *chain)),
         }[form]()
         headers = {header: value.decode()}
-        if door == "rfc9440":
+        if listener == "rfc9440":
             headers["client-cert-chain"] = rfc9440.format_chain(chain).decode()
         stated = {FINGERPRINT: f"sha256={party.certificate.fingerprint(SHA256()).hex()}", VERIFY: "SUCCESS"}
         return headers | ({"x-authz-peer": stated[statement]} if statement in stated else {})
 
-    async def asked(self, door: str, headers: dict[str, str]) -> tuple[int, str | None]:
-        """The status at a door's socket for alice, and the reason in the log."""
-        reader, writer = await asyncio.open_unix_connection(f"{self.world.folder}/{door}.sock")
+    async def asked(self, listener: str, headers: dict[str, str]) -> tuple[int, str | None]:
+        """The status at a listener's socket for alice, and the reason in the log."""
+        reader, writer = await asyncio.open_unix_connection(f"{self.world.folder}/{listener}.sock")
         lines = [f"GET /v1/auth HTTP/1.1\r\nhost: {HOST}\r\nconnection: close"]
         lines += [
             f"{key}: {value}" for key, value in {"authorization": f"Bearer {self.token('alice')}", **headers}.items()
@@ -85,59 +85,61 @@ class Forms(Stage):
         answer = (await reader.read()).decode()
         writer.close()
         line = self.service.decision(answer.lower().split("x-authz-decision-id: ")[1][:32])
-        assert line["door"] == door
+        assert line["listener"] == listener
         return int(answer.split()[1]), line.get("reason")  # type: ignore[return-value]
 
 
 @pytest.fixture(scope="module")
 def forms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forms]:
-    """The service with all doors."""
+    """The service with all listeners."""
     made = Forms(World(tmp_path_factory.mktemp("forms")).build())
     with running(made.service):
         yield made
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("listener", DOORS)
 @pytest.mark.parametrize(
     ("certificate", "reason"),
     [("alice", None), ("bob", "certificate_of_another_user"), ("revoked", "certificate_revoked")],
 )
-async def test_own_form_is_read_at_its_door(forms: Forms, door: str, certificate: str, reason: str | None) -> None:
+async def test_own_form_is_read_at_its_listener(
+    forms: Forms, listener: str, certificate: str, reason: str | None
+) -> None:
     """One decision, whatever the form."""
     expected = (200 if reason is None else 403, reason)
-    assert await forms.asked(door, forms.written(door, certificate)) == expected
+    assert await forms.asked(listener, forms.written(listener, certificate)) == expected
 
 
-STRANGE = [(door, other) for door in DOORS for other in DOORS if DOORS[door] != DOORS[other]]
+STRANGE = [(listener, other) for listener in DOORS for other in DOORS if DOORS[listener] != DOORS[other]]
 
 
-@pytest.mark.parametrize(("door", "other"), STRANGE)
-async def test_form_of_another_door_counts_nothing(forms: Forms, door: str, other: str) -> None:
+@pytest.mark.parametrize(("listener", "other"), STRANGE)
+async def test_form_of_another_listener_counts_nothing(forms: Forms, listener: str, other: str) -> None:
     """Alice's certificate as another proxy writes it, alone or beside bob's own, makes no alice."""
     strange = forms.written(other, "alice")
-    status, reason = await forms.asked(door, strange)
+    status, reason = await forms.asked(listener, strange)
     assert status == 403
     # A header that no list of names knows is silence.
     assert reason in {"header_unexpected", "header_malformed", "proxy_statement_missing", "certificate_required"} | (
         {"proxy_statement_contradicts"} if other == "custom" else set()
     )
-    beside = strange | forms.written(door, "bob")
-    status, reason = await forms.asked(door, beside)
+    beside = strange | forms.written(listener, "bob")
+    status, reason = await forms.asked(listener, beside)
     assert status == 403
     assert reason in {"header_unexpected", "certificate_of_another_user"}
 
 
 async def test_chain_header_where_none_is_taken_refuses(forms: Forms) -> None:
-    """At the door of a proxy that writes none, a chain is somebody else's."""
+    """At the listener of a proxy that writes none, a chain is somebody else's."""
     assert await forms.asked("caddy", forms.written("rfc9440", "alice")) == (403, "header_unexpected")
 
 
-@pytest.mark.parametrize("door", [name for name, one in DOORS.items() if one[2] != "none"])
-async def test_statement_that_is_missing_or_another_refuses(forms: Forms, door: str) -> None:
+@pytest.mark.parametrize("listener", [name for name, one in DOORS.items() if one[2] != "none"])
+async def test_statement_that_is_missing_or_another_refuses(forms: Forms, listener: str) -> None:
     """A certificate header without the proxy's word for it, and with its word for none."""
-    headers = forms.written(door, "alice")
-    none = {FINGERPRINT: "sha256=", VERIFY: "NONE"}[DOORS[door][2]]
-    assert await forms.asked(door, headers | {"x-authz-peer": none}) == (403, "proxy_statement_contradicts")
-    assert await forms.asked(door, {"x-authz-peer": none}) == (403, "certificate_required")
+    headers = forms.written(listener, "alice")
+    none = {FINGERPRINT: "sha256=", VERIFY: "NONE"}[DOORS[listener][2]]
+    assert await forms.asked(listener, headers | {"x-authz-peer": none}) == (403, "proxy_statement_contradicts")
+    assert await forms.asked(listener, {"x-authz-peer": none}) == (403, "certificate_required")
     del headers["x-authz-peer"]
-    assert await forms.asked(door, headers) == (403, "proxy_statement_missing")
+    assert await forms.asked(listener, headers) == (403, "proxy_statement_missing")
