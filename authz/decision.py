@@ -18,7 +18,7 @@ from authz.errors import Refused
 from authz.headers import check_statement, decode, select
 from authz.host import canonical_host
 from authz.model import Binding, Enforcement
-from authz.pki import SERVICE_POLICY, Budget, Certificate, Indulgence, Leniency, Origin, VerifiedPath, verify_path
+from authz.pki import SERVICE_POLICY, Budget, Certificate, Exemption, Origin, RevocationMode, VerifiedPath, verify_path
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -188,9 +188,9 @@ def _hop(hop: Hop, element: PresentedChain, crls: CrlStore, now: datetime) -> No
     requires one: many a mesh has short-lived certificates, and no CRL.
     """
     leaf = Certificate.parse(element.leaf)
-    lenient = None if hop.crl_required else _where_held
+    mode_of = None if hop.crl_required else _where_held
     try:
-        verify_path(leaf, _pool(element.others), hop.trust, crls, now, SERVICE_POLICY, Budget.service(), lenient)
+        verify_path(leaf, _pool(element.others), hop.trust, crls, now, SERVICE_POLICY, Budget.service(), mode_of)
     except Refused as refusal:
         raise Refused(Reason.HOP_NOT_TRUSTED, str(refusal), certificate=leaf.der) from refusal
     if not hop.names.intersection(leaf.san_names):
@@ -199,11 +199,11 @@ def _hop(hop: Hop, element: PresentedChain, crls: CrlStore, now: datetime) -> No
         )
 
 
-def _where_held(_gateway: Certificate) -> Leniency:
+def _where_held(_gateway: Certificate) -> RevocationMode:
     return _WHERE_HELD
 
 
-_WHERE_HELD: Final = Leniency(soft=True)
+_WHERE_HELD: Final = RevocationMode(soft=True)
 
 
 def _pool(others: Sequence[bytes]) -> list[Certificate]:
@@ -227,16 +227,16 @@ def _path(presented: PresentedChain, organization: Organization, view: View, now
         others = _stored_chain(view.registrations(organization, leaf.sha256))
         evidence.stored_chain = bool(others)
     pool = [trust.parse(der) for der in others]
-    crls, lenient = view.crls(organization), view.lenient(organization)
+    crls, mode_of = view.crls(organization), view.mode_of(organization)
     try:
-        path = verify_path(leaf, pool, trust, crls, now, SERVICE_POLICY, Budget.service(), lenient)
+        path = verify_path(leaf, pool, trust, crls, now, SERVICE_POLICY, Budget.service(), mode_of)
     except Refused as refusal:
         if refusal.reason is Reason.REVOCATION_UNKNOWN:
-            view.seek_crls(organization, refusal.path)
+            view.request_crls(organization, refusal.path)
         raise
-    if path.indulgence is Indulgence.SOFT_FAIL:
+    if path.exemption is Exemption.SOFT_FAIL:
         # Not before it was asked for: what is let pass is a CRL that cannot be had.
-        view.seek_crls(organization, tuple(one.der for one in path.certificates))
+        view.request_crls(organization, tuple(one.der for one in path.certificates))
     evidence.path = path
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from authz.decision import Decision
     from authz.model import CheckRequest, Organization
-    from authz.pki import CrlStore, Lenient
+    from authz.pki import CrlStore, ModeOf
     from authz.view import Listener, View
 
 
@@ -55,7 +55,7 @@ class CrlView(Protocol):
         """All of them. Raises `NotLoaded` before they were read for the first time."""
         ...
 
-    def lenient(self, organization: Organization) -> Lenient | None:
+    def mode_of(self, organization: Organization) -> ModeOf | None:
         """See `authz.view.View`."""
         ...
 
@@ -64,7 +64,7 @@ class CrlView(Protocol):
         ...
 
     def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
-        """See `authz.view.View.seek_crls`."""
+        """See `authz.view.View.request_crls`."""
         ...
 
 

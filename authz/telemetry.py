@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 
 from authz.decision import Allow, Decision
 from authz.model import CheckRequest, CrlSourceKind, CrlSourceState, FetchedCrl
-from authz.pki import Indulgence
+from authz.pki import Exemption
 from authz.ports import Clock
 from authz.reasons import Reason
 from authz.text import shown
@@ -248,15 +248,15 @@ def decision_fields(check: CheckRequest, listener: Listener, decision: Decision)
     if path is not None:
         fields["issuer"] = shown(path.leaf.issuer.text)
         fields["path_length"] = len(path.certificates)
-        if path.indulgence is not None:
-            fields["indulgence"] = str(path.indulgence)
+        if path.exemption is not None:
+            fields["exemption"] = str(path.exemption)
         fields["completed_by"] = evidence.completed_by
     if evidence.stored_chain:
         fields["stored_chain"] = True
     return {key: value for key, value in fields.items() if value != ""} if "" in fields.values() else fields
 
 
-_RESULTS: Final = ("good", *Indulgence, "revoked", "unknown")
+_RESULTS: Final = ("good", *Exemption, "revoked", "unknown")
 _UNPROVEN: Final = {Reason.CERTIFICATE_REVOKED: "revoked", Reason.REVOCATION_UNKNOWN: "unknown"}
 
 
@@ -264,7 +264,7 @@ def _revocation(decision: Decision) -> str:
     """What the CRLs said of the certificate; empty where they were not asked."""
     path = decision.evidence.path
     if path is not None:
-        return str(path.indulgence or "good")
+        return str(path.exemption or "good")
     return "" if isinstance(decision, Allow) else _UNPROVEN.get(decision.reason, "")
 
 

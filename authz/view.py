@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from authz.headers.memo import HeaderMemo
     from authz.model import CheckRequest, Identity, Organization, Registration, User
-    from authz.pki import CrlStore, Lenient, TrustStore
+    from authz.pki import CrlStore, ModeOf, TrustStore
 
 
 class IdentitySource(Protocol):
@@ -57,11 +57,11 @@ class View(Protocol):
         """The CRLs that may speak for the organization's certificates."""
         ...
 
-    def lenient(self, organization: Organization) -> Lenient | None:
+    def mode_of(self, organization: Organization) -> ModeOf | None:
         """What the operator lets pass where revocation is unknown; None, as a rule: nothing."""
         ...
 
-    def seek_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """Ask for the CRLs of a path (DER, leaf first, anchor last) that satisfies RFC 5280 section 6.1.
 
         Raises `NotLoaded` when its distribution points may have CRLs that are not held yet.

@@ -42,7 +42,7 @@ from authz.model import (
     StatementForm,
     TokenSettings,
 )
-from authz.pki import Certificate, Indulgence, Leniency, TrustStore
+from authz.pki import Certificate, Exemption, RevocationMode, TrustStore
 from authz.reasons import Reason
 from authz.view import Hop, Listener
 
@@ -516,7 +516,7 @@ def test_path_that_does_not_verify_asks_for_nothing(chain: tuple[Minted, ...]) -
 def test_crl_that_may_be_had_is_waited_for(soft: bool) -> None:
     """Also where its absence would be let pass."""
     view = standard_view()
-    view.crl_ders, view.leniency, view.missing = (), Leniency(soft=soft), {"crls"}
+    view.crl_ders, view.mode, view.missing = (), RevocationMode(soft=soft), {"crls"}
     with pytest.raises(NotLoaded):
         decide(request(ALICE, CA), view=view)
 
@@ -524,9 +524,9 @@ def test_crl_that_may_be_had_is_waited_for(soft: bool) -> None:
 def test_absent_crl_passes_softly_once_it_was_sought() -> None:
     """And the path says what was let pass."""
     view = standard_view()
-    view.crl_ders, view.leniency = (), Leniency(soft=True)
+    view.crl_ders, view.mode = (), RevocationMode(soft=True)
     decision = decide(request(ALICE, CA), view=view)
     assert isinstance(decision, Allow)
     assert len(view.sought) == 1
     assert decision.evidence.path is not None
-    assert decision.evidence.path.indulgence is Indulgence.SOFT_FAIL
+    assert decision.evidence.path.exemption is Exemption.SOFT_FAIL

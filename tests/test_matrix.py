@@ -42,7 +42,7 @@ from support.decision_world import (
 from support.matrix_oracle import CERTIFICATES, ENFORCEMENTS, FORMS, REGISTRATIONS, SCOPES, Cell, cells, oracle
 
 from authz.decision import Allow
-from authz.identity import BearerToken, KeyRing, PayloadHeader, UserNameHeader
+from authz.identity import BearerToken, JwksCache, PayloadHeader, UserNameHeader
 from authz.identity.keys import KeysKey
 from authz.model import (
     BindingScope,
@@ -88,13 +88,13 @@ KEY, ANOTHER_KEY = new_key("rsa2048"), new_key("rsa2048")
 USERS = {"alice": 1, "bob": 2}
 
 
-def key_ring() -> tuple[KeyRing, str]:
+def key_ring() -> tuple[JwksCache, str]:
     """A ring that has read the one key set of both organizations, and where that was."""
     key = {**json.loads(RSAAlgorithm.to_jwk(KEY.public_key())), "kid": "k"}  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "jwks.json"
         path.write_text(json.dumps({"keys": [key]}))
-        ring = KeyRing(monotonic=lambda: 0.0, warn=pytest.fail)
+        ring = JwksCache(monotonic=lambda: 0.0, warn=pytest.fail)
         asyncio.run(ring.load(KeysKey(str(path))))
     return ring, str(path)
 

@@ -14,7 +14,7 @@ from support.decision_world import ALICE, BOB, CA, REVOKED, CrlStates, Says, dec
 
 from authz.decision import Decision, Deny, Evidence
 from authz.model import CheckRequest, CrlSourceKind, CrlSourceState, FetchedCrl
-from authz.pki import Leniency
+from authz.pki import RevocationMode
 from authz.reasons import Reason
 from authz.telemetry import MAX_SERIES, Telemetry
 from authz.view import Listener
@@ -166,17 +166,18 @@ def test_crls_that_are_measured_are_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("leniency", "expected"), [(None, "unknown"), (Leniency(soft=True), "unsafe_soft_fail"), (Leniency(DAY), "unknown")]
+    ("mode", "expected"),
+    [(None, "unknown"), (RevocationMode(soft=True), "unsafe_soft_fail"), (RevocationMode(DAY), "unknown")],
 )
 def test_what_the_crls_said_is_counted_and_what_was_let_pass_is_logged(
-    leniency: Leniency | None, expected: str
+    mode: RevocationMode | None, expected: str
 ) -> None:
     """The operator sees who passed for want of a CRL."""
     view = standard_view()
-    view.crl_ders, view.leniency = (), leniency
+    view.crl_ders, view.mode = (), mode
     line, metrics = logged(decide(request(ALICE, CA), view=view))
     assert f'authz_revocation_checks_total{{result="{expected}"}} 1.0' in metrics
-    assert line.get("indulgence", "unknown") == expected
+    assert line.get("exemption", "unknown") == expected
 
 
 @pytest.mark.parametrize(("chain", "expected"), [((ALICE, CA), "good"), ((REVOKED, CA), "revoked")])
@@ -184,7 +185,7 @@ def test_what_current_crls_said_is_counted(chain: tuple[Minted, ...], expected: 
     """Nothing was let pass."""
     line, metrics = logged(decide(request(*chain)))
     assert f'authz_revocation_checks_total{{result="{expected}"}} 1.0' in metrics
-    assert "indulgence" not in line
+    assert "exemption" not in line
 
 
 def test_counts_that_cannot_be_told_wait_for_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -238,7 +238,7 @@ def _duration(value: object) -> object:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
-class LeniencySettings(_Section):
+class ModeSettings(_Section):
     """What is let pass of certificates whose revocation is unknown; of one issuer's, of one organization's."""
 
     issuer: str | None = Field(
@@ -289,7 +289,7 @@ class CrlSettings(_Section):
     ahead: Duration = Field(timedelta(hours=1), description="How long before its nextUpdate a CRL is asked for again.")
     grace: Duration = Field(timedelta(0), description="How long after its nextUpdate a CRL goes on counting.")
     unsafe_soft_fail: bool = Field(False, description="Whether certificates pass for which there is no current CRL.")
-    exception: tuple[LeniencySettings, ...] = Field((), description="Other rules for some issuers or organizations.")
+    exception: tuple[ModeSettings, ...] = Field((), description="Other rules for some issuers or organizations.")
 
 
 class Settings(BaseSettings):

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from cryptography import x509
 
-from authz.app.config import LeniencySettings, Settings
+from authz.app.config import ModeSettings, Settings
 from authz.app.listeners import gateway_anchors
-from authz.crls import AddressRules, CrlRules, Fetcher, HostRules, Keep, LeniencyRule, Refresher, Schedule
+from authz.crls import AddressRules, CrlRules, Fetcher, HostRules, Keep, ModeRule, Refresher, Schedule
 from authz.crls import Limits as FetchLimits
 from authz.crls.indexing.client import index_crl
 from authz.crls.indexing.sealed_memory import Memory
@@ -21,7 +21,7 @@ from authz.directory import CrlLedger, DirectoryReader
 from authz.directory.sqlite.engine import database_file
 from authz.errors import ConfigError, Refused
 from authz.model import Organization
-from authz.pki import Certificate, Crl, CrlStore, Leniency, Lenient
+from authz.pki import Certificate, Crl, CrlStore, ModeOf, RevocationMode
 from authz.pki.x509.distinguished_name import Name
 from authz.ports import Clock, CrlView, Observer, Source
 from authz.telemetry import Telemetry
@@ -51,7 +51,7 @@ def rules_of(settings: Settings) -> CrlRules:
         kept_octets=crl.kept_octets,
         memory=worker_memory // CRLS_OF_MEMORY,
         schedule=Schedule(crl.floor, crl.ceiling, crl.ahead, JITTER),
-        leniency=Leniency(crl.grace, crl.unsafe_soft_fail),
+        mode=RevocationMode(crl.grace, crl.unsafe_soft_fail),
         exceptions=tuple(map(_exception, crl.exception)),
     )
 
@@ -63,9 +63,9 @@ def check_crls(settings: Settings) -> None:
     Keep.check(folder_of(settings))
 
 
-def _exception(settings: LeniencySettings) -> LeniencyRule:
+def _exception(settings: ModeSettings) -> ModeRule:
     issuer = None if settings.issuer is None else Name(x509.Name.from_rfc4514_string(settings.issuer))
-    return LeniencyRule(Leniency(settings.grace, settings.unsafe_soft_fail), issuer, settings.organization)
+    return ModeRule(RevocationMode(settings.grace, settings.unsafe_soft_fail), issuer, settings.organization)
 
 
 def refresher_of(settings: Settings, clock: Clock, warn: Callable[[str], None], index: Index = index_crl) -> Refresher:
@@ -190,12 +190,12 @@ class KeptCrls:
         """See the protocol."""
         return self._store
 
-    def lenient(self, organization: Organization) -> Lenient | None:
+    def mode_of(self, organization: Organization) -> ModeOf | None:
         """See the protocol; that a source was refused is known to the service alone."""
         if self._rules.hard:
             return None
 
-        def of(certificate: Certificate) -> Leniency:
+        def of(certificate: Certificate) -> RevocationMode:
             return self._rules.of(certificate.issuer, organization.name)
 
         return of

@@ -23,7 +23,7 @@ from authz.app.config import (
 from authz.app.systemd import inherited
 from authz.clock import SystemClock
 from authz.errors import ConfigError, Refused
-from authz.identity import BearerToken, KeyRing, PayloadHeader, UserNameHeader
+from authz.identity import BearerToken, JwksCache, PayloadHeader, UserNameHeader
 from authz.model import HeaderRules
 from authz.pki import Certificate, Memo, TrustStore
 from authz.pki.cache import SharedCache
@@ -185,7 +185,9 @@ def warn_of_plaintext(settings: Settings, warn: Callable[[str], None]) -> None:
             warn(f"unsafe_plaintext: whoever can connect to {one.address} can claim any certificate of any user")
 
 
-def listener_of(settings: ListenerSettings, keys: KeyRing | None = None, memory: SharedCache | None = None) -> Listener:
+def listener_of(
+    settings: ListenerSettings, keys: JwksCache | None = None, memory: SharedCache | None = None
+) -> Listener:
     """The listener as the core sees it; without `keys` it has no identity source. `memory` is for what they read.
 
     Raises `ConfigError` for gateways' anchors that cannot be read.
@@ -217,7 +219,7 @@ def gateway_anchors(settings: HopSettings) -> list[Certificate]:
         raise ConfigError(f"the gateways' anchors in {settings.anchors} cannot be read: {error}") from error
 
 
-def _source(settings: IdentitySettings, keys: KeyRing, memory: SharedCache | None) -> IdentitySource:
+def _source(settings: IdentitySettings, keys: JwksCache, memory: SharedCache | None) -> IdentitySource:
     if isinstance(settings, UserNameSettings):
         return UserNameHeader(settings.header, settings.organization_header)
     if isinstance(settings, PayloadSettings):

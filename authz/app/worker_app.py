@@ -13,7 +13,7 @@ from authz.directory import DirectoryReader, History, HistoryLimits
 from authz.directory.cache import tenants_memory
 from authz.directory.sqlite.migrate import migrate
 from authz.errors import Refused, StoreError
-from authz.identity import KeyRing
+from authz.identity import JwksCache
 from authz.pki.cache import SharedCache
 from authz.ports import Observer
 from authz.service import Limits, Service
@@ -86,7 +86,7 @@ class Runtime:
         except Refused as refusal:
             raise StoreError(f"the directory cannot be read: {refusal.detail}", hint=settings.database) from refusal
         limits = Limits(settings.limits.concurrent_checks, seconds=settings.limits.check_seconds)
-        keys = KeyRing(monotonic=self._clock.monotonic, warn=warn)
+        keys = JwksCache(monotonic=self._clock.monotonic, warn=warn)
         observers: tuple[Observer, ...] = (self.telemetry, keeping.view, *self._keep_history())
         service = Service(directory, self._clock, *observers, sources=(keys, keeping.view), limits=limits)
         await self._listen(service, keys, memory)
@@ -102,7 +102,7 @@ class Runtime:
         self._history = history
         return (history,)
 
-    async def _listen(self, service: Service, keys: KeyRing, memory: SharedCache) -> None:
+    async def _listen(self, service: Service, keys: JwksCache, memory: SharedCache) -> None:
         for one in self._settings.listener:
             endpoints = Endpoints(one.prefix, one.fixed_path, one.auth_request_path)
             handler = Checks(service.check, listener_of(one, keys, memory), endpoints, rejected=self.telemetry.rejected)

@@ -7,7 +7,7 @@ from authz.crls.fetch.client import Fetched, Fetcher, Limits, NotModified, Valid
 from authz.crls.fetch.crl_file import NotACrl, into_der
 from authz.crls.load_keys import CrlsKey, PointsKey
 from authz.crls.refresher import Refresher
-from authz.crls.rules import CrlRules, LeniencyRule
+from authz.crls.rules import CrlRules, ModeRule
 from authz.crls.schedule import Schedule
 
 __all__ = [
@@ -23,8 +23,8 @@ __all__ = [
     "Keep",
     "KeepFailed",
     "Kept",
-    "LeniencyRule",
     "Limits",
+    "ModeRule",
     "NotACrl",
     "NotModified",
     "Origin",

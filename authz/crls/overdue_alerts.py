@@ -31,11 +31,11 @@ def _is_late(one: Copy, now: datetime) -> bool:
     return one.held.crl.next_update is not None and one.held.crl.next_update < now
 
 
-def warn_of_leniency(rules: CrlRules, warn: Callable[[str], None]) -> None:
+def warn_of_exemptions(rules: CrlRules, warn: Callable[[str], None]) -> None:
     """Of every rule by which a certificate passes whose revocation nobody knows."""
-    if rules.leniency.soft:
+    if rules.mode.soft:
         warn("unsafe_soft_fail is on: certificates pass whose revocation nobody knows")
     for one in rules.exceptions:
-        if one.leniency.soft:
+        if one.mode.soft:
             whose = "everybody" if one.issuer is None else one.issuer.text
             warn(f"unsafe_soft_fail is on for {whose}: its certificates pass when their revocation is unknown")

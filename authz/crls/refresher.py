@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 from authz.crls.directory_crls import CrlLoader, CrlRows
 from authz.crls.flights import Flights
 from authz.crls.load_keys import CrlsKey, Noted, PointsKey
-from authz.crls.overdue_alerts import Lateness, warn_of_leniency
+from authz.crls.overdue_alerts import Lateness, warn_of_exemptions
 from authz.crls.quota import check_room, room_for
 from authz.crls.reader import Index, Lanes, index_octets
 from authz.crls.refresh_job import Trials
-from authz.crls.refusals import lenient_of
+from authz.crls.refusals import modes_for
 from authz.crls.retention import Tenancy, Tenants
 from authz.crls.revisions import Revisions
 from authz.crls.rules import CrlRules
@@ -30,7 +30,7 @@ from authz.crls.store import Copy, Library, answering
 from authz.crls.watched_files import Files
 from authz.errors import NotLoaded, Refused
 from authz.model import CheckRequest, CrlSourceKind, CrlSourceState, FetchedCrl, Organization
-from authz.pki import Certificate, CrlStore, Lenient
+from authz.pki import Certificate, CrlStore, ModeOf
 from authz.ports import Clock
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Refresher:
             if source.kind is CrlSourceKind.URL:
                 source.next_at = self._clock.now()
         self._publish()
-        warn_of_leniency(self._rules, self._warn)
+        warn_of_exemptions(self._rules, self._warn)
         self._ready_at = self._clock.monotonic() + START_SECONDS
         self._begin()
 
@@ -226,12 +226,12 @@ class Refresher:
             raise NotLoaded(CrlsKey())
         return self._store
 
-    def lenient(self, organization: Organization) -> Lenient | None:
+    def mode_of(self, organization: Organization) -> ModeOf | None:
         """See `authz.view.View`."""
-        return lenient_of(self._rules, self._flights.refused, organization)
+        return modes_for(self._rules, self._flights.refused, organization)
 
     def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
-        """See `authz.view.View.seek_crls`."""
+        """See `authz.view.View.request_crls`."""
         urls = self._worth_a_wait(organization.id, path)
         if urls:
             raise NotLoaded(PointsKey(organization.id, urls))

@@ -9,15 +9,15 @@ from authz.crls.rules import CrlRules
 from authz.crls.source import Source
 from authz.crls.sources import urls_of
 from authz.model import CrlSourceKind, Organization
-from authz.pki import Certificate, Leniency, Lenient
+from authz.pki import Certificate, ModeOf, RevocationMode
 
 
-def lenient_of(rules: CrlRules, refused: Collection[Source], organization: Organization) -> Lenient | None:
-    """See `authz.view.View.lenient`; `refused` are the sources whose last answer was refused."""
+def modes_for(rules: CrlRules, refused: Collection[Source], organization: Organization) -> ModeOf | None:
+    """See `authz.view.View.mode_of`; `refused` are the sources whose last answer was refused."""
     if rules.hard:
         return None
 
-    def of(certificate: Certificate) -> Leniency:
+    def of(certificate: Certificate) -> RevocationMode:
         found = rules.of(certificate.issuer, organization.name)
         if found.soft and _was_refused(certificate, organization, refused):
             return replace(found, soft=False)

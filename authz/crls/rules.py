@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from authz.crls.schedule import Schedule
-from authz.pki import HARD, Leniency
+from authz.pki import HARD_FAIL, RevocationMode
 from authz.pki.x509.distinguished_name import Name
 
 DEFAULT_SCHEDULE = Schedule(
@@ -20,10 +20,10 @@ MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class LeniencyRule:
+class ModeRule:
     """For the certificates that `issuer` issued, and of one organization if it is named, else of all."""
 
-    leniency: Leniency
+    mode: RevocationMode
     issuer: Name | None = None
     organization: str | None = None
 
@@ -34,7 +34,7 @@ class CrlRules:
 
     `points_each` bounds the distribution points that one organization's paths may add, `first_sight` the
     seconds a check waits for one that was never asked. `kept_octets` bounds the CRLs that sources gave, all together,
-    on the disk and in shared memory, `memory` what they take in each process, in octets. `leniency` is for
+    on the disk and in shared memory, `memory` what they take in each process, in octets. `mode` is for
     whomever none of `exceptions` is.
     """
 
@@ -46,23 +46,23 @@ class CrlRules:
     kept_octets: int = 1024 * MIB
     memory: int = 256 * MIB
     schedule: Schedule = DEFAULT_SCHEDULE
-    leniency: Leniency = HARD
-    exceptions: tuple[LeniencyRule, ...] = field(default=())
+    mode: RevocationMode = HARD_FAIL
+    exceptions: tuple[ModeRule, ...] = field(default=())
 
     @property
     def hard(self) -> bool:
         """Whether nothing is let pass, of anybody."""
-        return self.leniency == HARD and all(one.leniency == HARD for one in self.exceptions)
+        return self.mode == HARD_FAIL and all(one.mode == HARD_FAIL for one in self.exceptions)
 
     @property
     def longest_grace(self) -> timedelta:
         """How long after its nextUpdate a CRL may go on counting for anybody."""
-        return max(one.grace for one in (self.leniency, *(rule.leniency for rule in self.exceptions)))
+        return max(one.grace for one in (self.mode, *(rule.mode for rule in self.exceptions)))
 
-    def of(self, issuer: Name, organization: str) -> Leniency:
+    def of(self, issuer: Name, organization: str) -> RevocationMode:
         """What is let pass: the most precise rule counts, one that names both before one that names the issuer."""
         fitting = [
             one for one in self.exceptions if one.issuer in (None, issuer) and one.organization in (None, organization)
         ]
         fitting.sort(key=lambda one: (one.issuer is None, one.organization is None))
-        return fitting[0].leniency if fitting else self.leniency
+        return fitting[0].mode if fitting else self.mode

@@ -20,7 +20,7 @@ from authz.directory.sqlite.session import Reading, Session, State, Trust
 from authz.errors import NotLoaded, Refused
 from authz.headers import HeaderMemo
 from authz.model import CrlRow, Organization, Registration, User
-from authz.pki import CrlStore, Lenient, Memo, TrustStore
+from authz.pki import CrlStore, Memo, ModeOf, TrustStore
 from authz.pki.cache import SharedCache
 from authz.ports import CrlView
 from authz.reasons import Reason
@@ -181,11 +181,11 @@ class DirectoryReader:
         """See `authz.view.View`."""
         return self._crls.crls()
 
-    def lenient(self, organization: Organization) -> Lenient | None:
+    def mode_of(self, organization: Organization) -> ModeOf | None:
         """See `authz.view.View`."""
-        return self._crls.lenient(organization)
+        return self._crls.mode_of(organization)
 
-    def seek_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See `authz.view.View`."""
         self._crls.seek(organization, path)
 

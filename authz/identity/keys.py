@@ -111,7 +111,7 @@ class _Set:
         return now - self.good >= KEEP_SECONDS and now - self.tried >= COOL_DOWN_SECONDS
 
 
-class KeyRing:
+class JwksCache:
     """Every key set in use; implements `authz.ports.Source`. `monotonic` gives seconds, `warn` is told of failures."""
 
     def __init__(self, *, monotonic: Callable[[], float], warn: Callable[[str], None]) -> None:

@@ -15,7 +15,7 @@ from jwt.api_jws import PyJWS
 from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
 from authz.identity.claims import ReadClaims
-from authz.identity.keys import ALGORITHMS, KeyRing
+from authz.identity.keys import ALGORITHMS, JwksCache
 from authz.identity.memo import ClaimsMemo
 from authz.identity.strict_json import read_object
 from authz.model import Identity
@@ -47,7 +47,7 @@ class Verified(NamedTuple):
 class BearerToken:
     """The identity in the `Authorization` header, verified with the organization's own keys."""
 
-    def __init__(self, keys: KeyRing, memory: SharedCache | None = None) -> None:
+    def __init__(self, keys: JwksCache, memory: SharedCache | None = None) -> None:
         self._keys = keys
         self._verified = ClaimsMemo(SharedCache() if memory is None else memory)
 

@@ -38,7 +38,7 @@ USEFULNESS: Final = (
 _RANK: Final = {reason: -position for position, reason in enumerate(USEFULNESS)}
 
 
-def more_useful(known: Refused | None, new: Refused) -> Refused:
+def most_specific(known: Refused | None, new: Refused) -> Refused:
     """The refusal of the two that is told; of equals the longer path's, then the one met first."""
     if known is None:
         return new

@@ -11,11 +11,11 @@ from support.certificates import Authority
 from authz.app.config import load_settings, parse_settings
 from authz.app.listeners import listener_of
 from authz.errors import ConfigError
-from authz.identity import BearerToken, KeyRing
+from authz.identity import BearerToken, JwksCache
 from authz.model import StatementForm
 
 TLS = {"certificate": "a.pem", "key": "a.key", "client_ca": "ca.pem", "names": ["gateway.test"]}
-KEYS = KeyRing(monotonic=lambda: 0.0, warn=print)
+KEYS = JwksCache(monotonic=lambda: 0.0, warn=print)
 
 
 def parse(**values: Any) -> Any:

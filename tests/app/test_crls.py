@@ -19,7 +19,7 @@ from authz.directory import DirectoryReader
 from authz.directory.sqlite.migrate import migrate
 from authz.errors import ConfigError
 from authz.model import Organization
-from authz.pki import HARD, Certificate, CrlStore, Leniency
+from authz.pki import HARD_FAIL, Certificate, CrlStore, RevocationMode
 from authz.pki.x509.distinguished_name import Name
 from authz.telemetry import Telemetry
 
@@ -57,10 +57,10 @@ def test_exception_is_for_the_name_however_it_is_written() -> None:
     ]
     rules = rules_of(settings(exception=exceptions))
     name = Name(CA.certificate.subject)
-    assert rules.of(name, "globex") == Leniency(timedelta(hours=12))
-    assert rules.of(name, "acme") == Leniency(soft=True)
-    assert rules.of(Name(Authority.root("Other").certificate.subject), "acme") == Leniency(timedelta(days=1))
-    assert rules.of(Name(Authority.root("Other").certificate.subject), "globex") == HARD
+    assert rules.of(name, "globex") == RevocationMode(timedelta(hours=12))
+    assert rules.of(name, "acme") == RevocationMode(soft=True)
+    assert rules.of(Name(Authority.root("Other").certificate.subject), "acme") == RevocationMode(timedelta(days=1))
+    assert rules.of(Name(Authority.root("Other").certificate.subject), "globex") == HARD_FAIL
 
 
 @pytest.mark.parametrize(("written", "meant"), [("90s", 90), ("15m", 900), ("12h", 43_200), ("2d", 172_800)])
@@ -103,15 +103,15 @@ def test_networks_are_read_as_networks() -> None:
     )
 
 
-def test_command_is_lenient_as_the_service_is(tmp_path: Path) -> None:
+def test_command_exempts_as_the_service_does(tmp_path: Path) -> None:
     """By the same rules; and it asks nobody."""
     database = f"sqlite:///{tmp_path / 'a.db'}"
     hard = KeptCrls(Settings(database=database), CrlStore())
-    assert hard.lenient(ACME) is None
+    assert hard.mode_of(ACME) is None
     soft = parse_settings({"database": database, "crl": {"unsafe_soft_fail": True}}, origin="test")
-    lenient = KeptCrls(soft, CrlStore()).lenient(ACME)
-    assert lenient is not None
-    assert lenient(Certificate.parse(CA.der)).soft
+    mode_of = KeptCrls(soft, CrlStore()).mode_of(ACME)
+    assert mode_of is not None
+    assert mode_of(Certificate.parse(CA.der)).soft
     hard.seek(ACME, ())
     hard.directory_read(1)
 

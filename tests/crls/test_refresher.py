@@ -18,13 +18,13 @@ from support.certificates import NOW, Authority
 from support.crl_server import Answer, dribbles, hangs, raw, resets, says
 from support.crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, points, serving, sha256, spki, world
 
-from authz.crls import CrlRules, CrlsKey, LeniencyRule, PointsKey
+from authz.crls import CrlRules, CrlsKey, ModeRule, PointsKey
 from authz.crls import folder as files
 from authz.crls import refresh_job as trial
 from authz.crls.indexing.client import index_crl
 from authz.errors import NotLoaded, Refused
 from authz.model import CrlSourceKind
-from authz.pki import Certificate, Crl, Indulgence, Leniency, TrustStore
+from authz.pki import Certificate, Crl, Exemption, RevocationMode, TrustStore
 from authz.pki.x509.distinguished_name import Name
 from authz.reasons import Reason
 
@@ -772,13 +772,13 @@ async def test_directory_that_cannot_be_read_refuses_the_start(tmp_path: Path) -
 
 async def test_hard_is_the_default(scene: World) -> None:
     """Nothing is let pass, and no check asks."""
-    assert scene.refresher.lenient(ACME) is None
+    assert scene.refresher.mode_of(ACME) is None
     assert not any("unsafe" in one for one in scene.warnings)
 
 
 async def test_grace_goes_on_with_the_last_good_copy_for_as_long_as_it_says(tmp_path: Path) -> None:
     """The server is away for longer than nextUpdate."""
-    rules = CrlRules(leniency=Leniency(grace=timedelta(hours=2)))
+    rules = CrlRules(mode=RevocationMode(grace=timedelta(hours=2)))
     async with world(tmp_path, rules=rules) as scene:
         async with serving(crl(next_update=NOW + timedelta(hours=1))) as server:
             alice = leaf("alice", server.url)
@@ -787,14 +787,14 @@ async def test_grace_goes_on_with_the_last_good_copy_for_as_long_as_it_says(tmp_
         for _ in range(4):
             outcomes.append(await scene.check(alice))
             scene.time.pass_by(minutes=59)
-        assert outcomes == [GOOD, GOOD, Indulgence.GRACE, Indulgence.GRACE]
+        assert outcomes == [GOOD, GOOD, Exemption.GRACE, Exemption.GRACE]
         assert await scene.check(alice) == UNKNOWN
 
 
 async def test_grace_longer_than_copies_are_kept_keeps_them_longer(tmp_path: Path) -> None:
     """A restart takes nothing from it; whoever has a grace of his own counts."""
-    longest = LeniencyRule(Leniency(grace=timedelta(days=90)), issuer=Name(CA.certificate.subject))
-    rules = CrlRules(exceptions=(LeniencyRule(Leniency(), organization="evil"), longest))
+    longest = ModeRule(RevocationMode(grace=timedelta(days=90)), issuer=Name(CA.certificate.subject))
+    rules = CrlRules(exceptions=(ModeRule(RevocationMode(), organization="evil"), longest))
     async with world(tmp_path, rules=rules) as scene:
         scene.rows.added = [(crl(ROOT, next_update=NOW + timedelta(days=999)), ROOT)]
         scene.refresher.directory_read(2)
@@ -804,14 +804,17 @@ async def test_grace_longer_than_copies_are_kept_keeps_them_longer(tmp_path: Pat
         await scene.stop()
         scene.time.pass_by(days=80)
         await scene.start()
-        assert await scene.check(alice) == Indulgence.GRACE
+        assert await scene.check(alice) == Exemption.GRACE
 
 
 async def test_soft_lets_pass_whose_crl_cannot_be_had(tmp_path: Path) -> None:
     """Once it was tried; and every start warns."""
-    async with world(tmp_path, rules=CrlRules(leniency=Leniency(soft=True))) as scene, serving(b"") as server:
+    async with (
+        world(tmp_path, rules=CrlRules(mode=RevocationMode(soft=True))) as scene,
+        serving(b"") as server,
+    ):
         server.answer = says(status="404 Not Found")
-        assert await scene.check(leaf("alice", server.url)) == Indulgence.SOFT_FAIL
+        assert await scene.check(leaf("alice", server.url)) == Exemption.SOFT_FAIL
         assert len(server.requests) == 1
         assert any("unsafe_soft_fail" in one for one in scene.warnings)
 
@@ -823,7 +826,10 @@ ASTRAY = crl(CA, *range(1, 4_000)).replace(b"\x06\x03\x55\x04\x03", b"\x06\xee\x
 @pytest.mark.parametrize("body", [HTML, crl(Authority.root("CA"), number=9), b"", crl(hours=-1), ASTRAY])
 async def test_soft_does_not_cover_a_crl_that_was_refused(tmp_path: Path, body: bytes) -> None:
     """Whoever can put rubbish in its place could switch revocation off."""
-    async with world(tmp_path, rules=CrlRules(leniency=Leniency(soft=True))) as scene, serving(body) as server:
+    async with (
+        world(tmp_path, rules=CrlRules(mode=RevocationMode(soft=True))) as scene,
+        serving(body) as server,
+    ):
         assert await scene.check(leaf("alice", server.url)) == UNKNOWN
         server.answer = says(body=crl())
         scene.time.pass_by(seconds=30)
@@ -834,11 +840,14 @@ async def test_soft_does_not_cover_a_crl_that_was_refused(tmp_path: Path, body: 
 async def test_refused_crl_of_a_source_the_operator_named_is_refused_for_its_issuer(tmp_path: Path) -> None:
     """By the name it bears; a distribution point of somebody else's says nothing about him."""
     foreign = crl(Authority.root("CA"), number=9)
-    soft = Leniency(soft=True)
-    async with serving(foreign) as server, world(tmp_path, rules=CrlRules(leniency=soft)) as scene:
+    soft = RevocationMode(soft=True)
+    async with serving(foreign) as server, world(tmp_path, rules=CrlRules(mode=soft)) as scene:
         assert await scene.check(leaf("mallory", server.url), EVIL) == UNKNOWN
-        assert await scene.check(PLAIN) == Indulgence.SOFT_FAIL
-    async with serving(b"") as server, world(tmp_path, rules=CrlRules(urls=(server.url,), leniency=soft)) as scene:
+        assert await scene.check(PLAIN) == Exemption.SOFT_FAIL
+    async with (
+        serving(b"") as server,
+        world(tmp_path, rules=CrlRules(urls=(server.url,), mode=soft)) as scene,
+    ):
         server.answer = says(body=crl(number=5))
         scene.ledger.wanted = [server.url]
         await scene.outcome(server.url, "accepted")
@@ -850,10 +859,13 @@ async def test_refused_crl_of_a_source_the_operator_named_is_refused_for_its_iss
 
 async def test_crl_refused_from_a_point_is_refused_for_its_organizations_other_certificates(tmp_path: Path) -> None:
     """Those that name no point, or another one; a neighbour's are told by his own points."""
-    async with serving(crl(hours=-1)) as server, world(tmp_path, rules=CrlRules(leniency=Leniency(soft=True))) as scene:
+    async with (
+        serving(crl(hours=-1)) as server,
+        world(tmp_path, rules=CrlRules(mode=RevocationMode(soft=True))) as scene,
+    ):
         assert await scene.check(leaf("alice", server.url)) == UNKNOWN
         assert await scene.check(PLAIN) == UNKNOWN
-        assert await scene.check(PLAIN, EVIL) == Indulgence.SOFT_FAIL
+        assert await scene.check(PLAIN, EVIL) == Exemption.SOFT_FAIL
         server.answer = says(body=crl())
         scene.ledger.wanted = [server.url]
         await scene.outcome(server.url, "accepted")
@@ -865,7 +877,7 @@ async def test_first_crl_of_a_named_source_that_is_refused_is_refused_for_its_is
     many = range(1, 4_000)
     for foreign in (crl(Authority.root("CA"), number=9), crl(Authority.root("CA"), *many, number=9)):
         async with serving(foreign) as server:
-            rules = CrlRules(urls=(server.url,), leniency=Leniency(soft=True))
+            rules = CrlRules(urls=(server.url,), mode=RevocationMode(soft=True))
             async with world(tmp_path / str(len(foreign)), rules=rules) as scene:
                 await scene.outcome(server.url, "signer_unknown")
                 assert await scene.check(PLAIN) == UNKNOWN
@@ -874,7 +886,7 @@ async def test_first_crl_of_a_named_source_that_is_refused_is_refused_for_its_is
 async def test_rubbish_from_a_url_the_operator_named_may_be_anybodys(tmp_path: Path) -> None:
     """As long as it never gave anything that says whose it is."""
     async with serving(HTML) as server:
-        rules = CrlRules(urls=(server.url,), leniency=Leniency(soft=True))
+        rules = CrlRules(urls=(server.url,), mode=RevocationMode(soft=True))
         async with world(tmp_path, rules=rules) as scene:
             await scene.outcome(server.url, "not_a_crl")
             assert await scene.check(PLAIN) == UNKNOWN
@@ -885,19 +897,19 @@ async def test_refused_file_that_is_taken_away_is_refused_no_more(tmp_path: Path
     file = tmp_path / "crls.d" / "ca.crl"
     file.parent.mkdir()
     file.write_bytes(crl(hours=-1))
-    rules = CrlRules(files=(file.parent,), leniency=Leniency(soft=True))
+    rules = CrlRules(files=(file.parent,), mode=RevocationMode(soft=True))
     async with world(tmp_path, rules=rules) as scene:
         await scene.outcome(file, "not_yet")
         assert await scene.check(PLAIN) == UNKNOWN
         file.unlink()
         await scene.until(lambda: not scene.refresher.sources)
-        assert await scene.check(PLAIN) == Indulgence.SOFT_FAIL
+        assert await scene.check(PLAIN) == Exemption.SOFT_FAIL
 
 
 async def test_named_source_that_gives_rubbish_after_a_restart_is_refused_for_its_issuer(tmp_path: Path) -> None:
     """Whose CRL it gives is known from the copy that was kept."""
     async with serving(crl()) as server:
-        rules = CrlRules(urls=(server.url,), leniency=Leniency(soft=True))
+        rules = CrlRules(urls=(server.url,), mode=RevocationMode(soft=True))
         async with world(tmp_path, rules=rules) as scene:
             await scene.outcome(server.url, "accepted")
             await scene.stop()
@@ -910,7 +922,10 @@ async def test_named_source_that_gives_rubbish_after_a_restart_is_refused_for_it
 
 async def test_crl_that_was_refused_stays_so_while_its_server_is_away(tmp_path: Path) -> None:
     """Whoever is between us and the server may send rubbish first and nothing afterwards."""
-    async with world(tmp_path, rules=CrlRules(leniency=Leniency(soft=True))) as scene, serving(HTML) as server:
+    async with (
+        world(tmp_path, rules=CrlRules(mode=RevocationMode(soft=True))) as scene,
+        serving(HTML) as server,
+    ):
         alice = leaf("alice", server.url)
         assert await scene.check(alice) == UNKNOWN
         server.answer = says(status="404 Not Found")
@@ -927,11 +942,11 @@ async def test_exception_is_for_its_issuer_and_organization_alone(tmp_path: Path
     """The most precise one counts."""
     name = Name(CA.certificate.subject)
     exceptions = (
-        LeniencyRule(Leniency(soft=True), issuer=name),
-        LeniencyRule(Leniency(), issuer=name, organization="evil"),
+        ModeRule(RevocationMode(soft=True), issuer=name),
+        ModeRule(RevocationMode(), issuer=name, organization="evil"),
     )
     async with world(tmp_path, rules=CrlRules(exceptions=exceptions)) as scene:
-        assert await scene.check(PLAIN, ACME) == Indulgence.SOFT_FAIL
+        assert await scene.check(PLAIN, ACME) == Exemption.SOFT_FAIL
         assert await scene.check(PLAIN, EVIL) == UNKNOWN
         assert any("unsafe_soft_fail is on for CN=CA" in one for one in scene.warnings)
 

@@ -19,7 +19,7 @@ from authz.directory.reader import MAX_BATCH, MAX_WAITING_EACH
 from authz.directory.sqlite.session import Reading, State
 from authz.errors import NotLoaded, Refused
 from authz.model import Enforcement, Organization, User
-from authz.pki import Certificate, Crl, CrlStore, Leniency, Lenient
+from authz.pki import Certificate, Crl, CrlStore, ModeOf, RevocationMode
 from authz.reasons import Reason
 
 ROOT = Authority.root()
@@ -51,9 +51,9 @@ class Crls:
         """See the protocol."""
         return self.store
 
-    def lenient(self, organization: Organization) -> Lenient | None:
+    def mode_of(self, organization: Organization) -> ModeOf | None:
         """See the protocol."""
-        return lambda _: Leniency(soft=organization.name == "acme")
+        return lambda _: RevocationMode(soft=organization.name == "acme")
 
     def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See the protocol."""
@@ -240,10 +240,10 @@ async def test_everything_about_crls_is_asked_of_their_keeper(scene: Scene) -> N
     acme = await scene.organization()
     assert acme is not None
     assert scene.reader.crls(acme) is scene.crls.store
-    lenient = scene.reader.lenient(acme)
-    assert lenient is not None
-    assert lenient(Certificate.parse(ROOT.der)).soft
-    scene.reader.seek_crls(acme, (b"leaf", b"root"))
+    mode_of = scene.reader.mode_of(acme)
+    assert mode_of is not None
+    assert mode_of(Certificate.parse(ROOT.der)).soft
+    scene.reader.request_crls(acme, (b"leaf", b"root"))
     assert scene.crls.sought == [(acme, (b"leaf", b"root"))]
 
 

@@ -15,7 +15,7 @@ import pytest
 from authz.directory import DirectoryReader, Store, reader
 from authz.errors import NotLoaded
 from authz.model import Organization
-from authz.pki import CrlStore, Lenient
+from authz.pki import CrlStore, ModeOf
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class Crls:
         """See the protocol."""
         return CrlStore()
 
-    def lenient(self, organization: Organization) -> Lenient | None:
+    def mode_of(self, organization: Organization) -> ModeOf | None:
         """See the protocol."""
 
     def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:

@@ -24,7 +24,7 @@ from authz.directory.sqlite.migrate import _upgrade, migrate
 from authz.errors import Refused
 from authz.identity import UserNameHeader
 from authz.model import CheckRequest, Enforcement, Organization
-from authz.pki import Certificate, Crl, CrlStore, Lenient
+from authz.pki import Certificate, Crl, CrlStore, ModeOf
 from authz.service import Service
 from authz.view import Listener
 
@@ -55,7 +55,7 @@ class Crls:
         """See the protocol."""
         return CrlStore()
 
-    def lenient(self, organization: Organization) -> Lenient | None:
+    def mode_of(self, organization: Organization) -> ModeOf | None:
         """See the protocol."""
 
     def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:

@@ -20,7 +20,7 @@ from jwt.utils import to_base64url_uint
 from support.certificates import new_key
 
 from authz.errors import NotLoaded, Refused
-from authz.identity import KeyRing, keys
+from authz.identity import JwksCache, keys
 from authz.identity.keys import KeysKey, check_location, parse_key_set
 from authz.reasons import Reason
 
@@ -34,7 +34,7 @@ class Ring:
     def __init__(self) -> None:
         self.seconds = 0.0
         self.warnings: list[str] = []
-        self.keys = KeyRing(monotonic=lambda: self.seconds, warn=self.warnings.append)
+        self.keys = JwksCache(monotonic=lambda: self.seconds, warn=self.warnings.append)
 
     async def find(self, location: str, kid: str | None = "a") -> Reason | int:
         """The version of the set that holds the key, or the reason of the refusal."""

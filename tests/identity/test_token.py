@@ -19,7 +19,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from support.certificates import NOW, new_key
 
 from authz.errors import NotLoaded, Refused
-from authz.identity import BearerToken, KeyRing
+from authz.identity import BearerToken, JwksCache
 from authz.identity import token as module
 from authz.model import CheckRequest, Identity, Organization, TokenSettings
 from authz.pki.cache import SharedCache
@@ -56,7 +56,7 @@ class Scene:
         self.file.write_text(json.dumps(SET))
         self.seconds = 0.0
         self.warnings: list[str] = []
-        self.keys = KeyRing(monotonic=lambda: self.seconds, warn=self.warnings.append)
+        self.keys = JwksCache(monotonic=lambda: self.seconds, warn=self.warnings.append)
         self.memory = SharedCache()
         self.source = BearerToken(self.keys, self.memory)
         settings = TokenSettings(issuer="i", audience="a", keys=str(self.file))

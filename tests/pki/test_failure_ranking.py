@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from authz.errors import Refused
-from authz.pki.failure_ranking import USEFULNESS, more_useful
+from authz.pki.failure_ranking import USEFULNESS, most_specific
 from authz.reasons import Gate, Reason
 
 
@@ -25,14 +25,14 @@ from authz.reasons import Gate, Reason
 def test_more_useful_reason_is_told(better: Reason, worse: Reason) -> None:
     """In whatever order they are met."""
     one, other = Refused(better), Refused(worse)
-    assert more_useful(one, other) is one
-    assert more_useful(other, one) is one
+    assert most_specific(one, other) is one
+    assert most_specific(other, one) is one
 
 
 def test_first_refusal_is_the_most_useful_so_far() -> None:
     """There is nothing to compare it with."""
     one = Refused(Reason.ISSUER_UNKNOWN)
-    assert more_useful(None, one) is one
+    assert most_specific(None, one) is one
 
 
 def test_of_equal_reasons_the_longer_path_is_told_then_the_first_met() -> None:
@@ -40,9 +40,9 @@ def test_of_equal_reasons_the_longer_path_is_told_then_the_first_met() -> None:
     short = Refused(Reason.CERTIFICATE_EXPIRED, path=(b"a", b"b"))
     long = Refused(Reason.CERTIFICATE_EXPIRED, path=(b"a", b"b", b"c"))
     same = Refused(Reason.CERTIFICATE_EXPIRED, path=(b"a", b"b", b"d"))
-    assert more_useful(short, long) is long
-    assert more_useful(long, short) is long
-    assert more_useful(long, same) is long
+    assert most_specific(short, long) is long
+    assert most_specific(long, short) is long
+    assert most_specific(long, same) is long
 
 
 def test_every_reason_of_a_path_has_its_rank() -> None:

@@ -102,7 +102,7 @@ def test_mutated_material_is_verified_or_refused(what: str) -> None:
 @pytest.mark.filterwarnings("ignore:Attribute's length must be:UserWarning")  # which is accepted: docs/validation.md
 @pytest.mark.parametrize("what", ["leaf", "pool", "crls"])
 def test_mutant_that_was_signed_again_is_verified_or_refused(what: str) -> None:
-    """No other error behind the signatures either, where the parser's leniency ends at ours."""
+    """No other error behind the signatures either, where the parser's mode ends at ours."""
     drawn = random.Random(what)
     for _ in range(ROUNDS):
         leaf, pool, crls = LEAF.der, [CA.der], list(CRLS)

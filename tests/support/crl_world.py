@@ -171,14 +171,14 @@ class World:
     def verify(self, one: Minted, organization: Organization = ACME, *chain: Minted) -> VerifiedPath:
         """What a check does with a presented certificate. Raises `NotLoaded`, `Refused`."""
         parsed, pool = Certificate.parse(one.der), [Certificate.parse(each.der) for each in chain]
-        lenient = self.refresher.lenient(organization)
+        mode_of = self.refresher.mode_of(organization)
         try:
-            found = verify_path(parsed, pool, self.trust, self.refresher.crls(), self.time.at, lenient=lenient)
+            found = verify_path(parsed, pool, self.trust, self.refresher.crls(), self.time.at, mode_of=mode_of)
         except Refused as refusal:
             if refusal.reason is Reason.REVOCATION_UNKNOWN:
                 self.refresher.seek(organization, refusal.path)
             raise
-        if found.indulgence is not None:
+        if found.exemption is not None:
             self.refresher.seek(organization, tuple(each.der for each in found.certificates))
         return found
 
@@ -193,7 +193,7 @@ class World:
                 return refusal.reason
             else:
                 self.decided(found, organization)
-                return str(found.indulgence or GOOD)
+                return str(found.exemption or GOOD)
         raise AssertionError("a check that never ends")
 
     def decided(self, path: VerifiedPath, organization: Organization = ACME) -> None:

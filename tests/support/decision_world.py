@@ -24,7 +24,7 @@ from authz.model import (
     Registration,
     User,
 )
-from authz.pki import HARD, Certificate, Crl, CrlStore, Leniency, Lenient, TrustStore
+from authz.pki import HARD_FAIL, Certificate, Crl, CrlStore, ModeOf, RevocationMode, TrustStore
 from authz.view import Listener
 from support.certificates import NOW, Authority, Minted
 
@@ -65,7 +65,7 @@ class MemoryView:
     intermediates: dict[int, list[Minted]] = field(default_factory=dict)
     crl_ders: tuple[bytes, ...] = CRLS
     missing: set[object] = field(default_factory=set)
-    leniency: Leniency | None = None
+    mode: RevocationMode | None = None
     sought: list[tuple[bytes, ...]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -108,11 +108,11 @@ class MemoryView:
             self.held = {self.crl_ders: CrlStore(map(Crl, self.crl_ders))}
         return self.held[self.crl_ders]
 
-    def lenient(self, organization: Organization) -> Lenient | None:
+    def mode_of(self, organization: Organization) -> ModeOf | None:
         """See the protocol."""
-        return None if self.leniency is None else lambda _: self.leniency or HARD
+        return None if self.mode is None else lambda _: self.mode or HARD_FAIL
 
-    def seek_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See the protocol; what was asked for is kept."""
         self.sought.append(path)
         self._load("crls")

@@ -14,7 +14,7 @@ from authz.pki import (
     Certificate,
     Crl,
     CrlStore,
-    Lenient,
+    ModeOf,
     TrustStore,
     ValidationPolicy,
     VerifiedPath,
@@ -44,14 +44,14 @@ def prove(
     trust: TrustStore | None = None,
     budget: Budget | None = None,
     policy: ValidationPolicy = DEFAULT_POLICY,
-    lenient: Lenient | None = None,
+    mode_of: ModeOf | None = None,
 ) -> VerifiedPath:
     """The verified path of `leaf`."""
     parse = Certificate.parse
     trust = trust or TrustStore([parse(anchor.der)], [parse(one.der) for one in known])
     store = CrlStore(map(Crl, crls))
     bag = [parse(one.der) for one in pool]
-    return verify_path(parse(leaf.der), bag, trust, store, NOW, policy, budget=budget, lenient=lenient)
+    return verify_path(parse(leaf.der), bag, trust, store, NOW, policy, budget=budget, mode_of=mode_of)
 
 
 def check(leaf: Minted, crls: Iterable[bytes], **options: object) -> str:

@@ -24,7 +24,7 @@ from support.decision_world import ACME, ALICE, CA, MemoryView, request, standar
 
 from authz.directory import History, HistoryLimits
 from authz.directory.sqlite.migrate import migrate
-from authz.identity import BearerToken, KeyRing, PayloadHeader
+from authz.identity import BearerToken, JwksCache, PayloadHeader
 from authz.model import CertificateForm, HeaderRules, StatementForm, TokenSettings
 from authz.reasons import Reason
 from authz.service import Service
@@ -104,7 +104,7 @@ class Whole:
         view = standard_view()
         settings = TokenSettings(issuer="i", audience="a", keys=str(keys))
         view.organizations = {"acme.example.test": replace(ACME, token=settings)}
-        ring = KeyRing(monotonic=lambda: 0.0, warn=pytest.fail)
+        ring = JwksCache(monotonic=lambda: 0.0, warn=pytest.fail)
         url = f"sqlite:///{folder / 'a.db'}"
         migrate(url)
         self.output = BytesIO()

@@ -25,7 +25,7 @@ _ORGANIZATION: Final = struct.Struct("=Q")
 class Listed:
     """`signers` maps the SHA-256 of each CRL to the key that signed it, as in `CrlStore`.
 
-    `refused` are sources of which no more is known than `lenient_of` looks at.
+    `refused` are sources of which no more is known than `modes_for` looks at.
     """
 
     signers: dict[bytes, bytes]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from authz.crls.load_keys import Noted, PathKey
-from authz.crls.refusals import lenient_of
+from authz.crls.refusals import modes_for
 from authz.crls.rules import CrlRules
 from authz.crls.share.manifest import Listed
 from authz.crls.share.protocol import Kind, Link, LinkLost, Message, packed
@@ -22,7 +22,7 @@ from authz.crls.share.publisher import ORGANIZATION, SealedMemory
 from authz.crls.sources import urls_of
 from authz.errors import IndexingError, NotLoaded, Refused
 from authz.model import CheckRequest, Organization
-from authz.pki import Certificate, Crl, CrlStore, Lenient
+from authz.pki import Certificate, Crl, CrlStore, ModeOf
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -175,15 +175,15 @@ class Follower:
             raise Refused(Reason.CRLS_UNAVAILABLE, "nobody said for 2 s that the CRLs are current")
         return self._store
 
-    def lenient(self, organization: Organization) -> Lenient | None:
+    def mode_of(self, organization: Organization) -> ModeOf | None:
         """See `authz.view.View`."""
-        return lenient_of(self._rules, self._listed.refused, organization)
+        return modes_for(self._rules, self._listed.refused, organization)
 
     def directory_read(self, revision: Hashable) -> None:
         """See `authz.ports.CrlView`: the directory's CRLs are brought by whoever keeps all."""
 
     def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
-        """See `authz.view.View.seek_crls`."""
+        """See `authz.view.View.request_crls`."""
         if not self._rules.points or not urls_of([Certificate.parse(one) for one in path]):
             return
         key = PathKey(organization.id, path)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from authz.pki.path.trust_store import TrustAnchor
     from authz.pki.revocation.crl_scope import Voice
     from authz.pki.revocation.crl_store import CrlStore
-    from authz.pki.revocation.mode import Lenient
+    from authz.pki.revocation.mode import ModeOf
     from authz.pki.validation_policy import ValidationPolicy
     from authz.pki.x509.certificate import Certificate
 
@@ -159,7 +159,7 @@ class Assurance(NamedTuple):
                 if crl.next_update is None:
                     return None
                 until = min(until, crl.next_update)
-        if not since <= at <= until or any(one.indulgence is not None for one in proofs):
+        if not since <= at <= until or any(one.exemption is not None for one in proofs):
             return None
         return cls(proofs, voices, since, until)
 
@@ -183,7 +183,7 @@ def proofs_below(
     at: datetime,
     policy: ValidationPolicy,
     budget: Budget,
-    lenient: Lenient | None,
+    mode_of: ModeOf | None,
     signatures: dict[SignatureKey, Refused | None],
 ) -> tuple[NotRevoked, ...] | None:
     """The proofs of revocation for `leaf` and all above it, where `path` lies above; none without `crls`.
@@ -205,7 +205,7 @@ def proofs_below(
             known = crls.assurance(memo.owner, (path.mark, leaf.crl_points, leaf.extensions.ca))
             if known is None or not known.since <= at <= known.until:
                 return None
-            proofs = (heard(leaf, known.voices, at, crls, policy.algorithms, lenient), *known.proofs)
+            proofs = (heard(leaf, known.voices, at, crls, policy.algorithms, mode_of), *known.proofs)
     except (Refused, _Unsuited):
         return None
     if leaf.below is not path.mark:

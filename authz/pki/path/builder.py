@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from authz.errors import Refused
 from authz.pki.budget import Budget
 from authz.pki.cache.issuer_chains import Assurance, IssuerPath, Origin, above, kind_of, proofs_below, remember_path
-from authz.pki.failure_ranking import more_useful
+from authz.pki.failure_ranking import most_specific
 from authz.pki.path.candidates import Pool
 from authz.pki.path.trust_store import TrustAnchor, TrustStore
 from authz.pki.path.validator import (
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from authz.pki.cache.verified import SignatureKey
     from authz.pki.path.trust_store import Candidate
     from authz.pki.revocation.crl_store import CrlStore
-    from authz.pki.revocation.mode import Indulgence, Lenient
+    from authz.pki.revocation.mode import Exemption, ModeOf
     from authz.pki.x509.certificate import Certificate
 
 
@@ -52,7 +52,7 @@ class VerifiedPath:
     certificate below the anchor, or nothing where revocation was not asked for.
     """
 
-    __slots__ = ("_known", "_trust", "anchor", "certificates", "indulgence", "revocation")
+    __slots__ = ("_known", "_trust", "anchor", "certificates", "exemption", "revocation")
 
     def __init__(
         self,
@@ -68,11 +68,11 @@ class VerifiedPath:
         self.certificates = certificates
         self.anchor = anchor
         self.revocation = revocation
-        self.indulgence: Indulgence | None = None
+        self.exemption: Exemption | None = None
         """What the operator had to let pass about the first certificate that needed it; None where none did."""
         for one in revocation:
-            if one.indulgence is not None:
-                self.indulgence = one.indulgence
+            if one.exemption is not None:
+                self.exemption = one.exemption
                 break
         self._trust = trust
         self._known = known
@@ -250,7 +250,7 @@ class _Search:
         told = _on_path(refusal, path)
         if _is_final(refusal, path[0]):
             raise told from refusal
-        self.failure = more_useful(self.failure, told)
+        self.failure = most_specific(self.failure, told)
 
 
 def _on_path(refusal: Refused, path: Sequence[Certificate]) -> Refused:
@@ -306,13 +306,13 @@ def verify_path(
     at: datetime,
     policy: ValidationPolicy = DEFAULT_POLICY,
     budget: Budget | None = None,
-    lenient: Lenient | None = None,
+    mode_of: ModeOf | None = None,
 ) -> VerifiedPath:
     """The proof that `leaf` verifies to an anchor of `trust` at `at` (RFC 5280 section 6.1), not revoked (6.3).
 
     `pool` is an unordered bag of untrusted certificates. `crls` None leaves revocation out: say so only
     where something else speaks for it. `at` is aware; fractions of a second are cut off, for the times
-    it is compared with have none. `budget` bounds the work; the library's default if None. `lenient` says
+    it is compared with have none. `budget` bounds the work; the library's default if None. `mode_of` says
     what is let pass where revocation is unknown; nothing if None.
 
     Raises `Refused` with the most useful reason, the certificate it is about, and the path it was met on:
@@ -327,14 +327,14 @@ def verify_path(
     signatures: dict[SignatureKey, Refused | None] = {}
     path = None if key is None else trust.memo.issuer_paths.get(key)
     if path is not None:
-        proofs = proofs_below(path, leaf, trust.memo, crls, at, policy, budget, lenient, signatures)
+        proofs = proofs_below(path, leaf, trust.memo, crls, at, policy, budget, mode_of, signatures)
         if proofs is not None:
             return VerifiedPath(_SEAL, (leaf, *path.certificates), path.anchor, trust, proofs, path)
     bag = Pool(presented, leaf, trust, budget)
     search = _Search(bag, trust, at, policy, budget)
     search.above, search.signatures = key, signatures
     if crls is not None:
-        search.revocation = _checker(bag, trust, crls, at, policy, budget, lenient)
+        search.revocation = _checker(bag, trust, crls, at, policy, budget, mode_of)
     return search.run(leaf)
 
 
@@ -345,7 +345,7 @@ def _checker(
     at: datetime,
     policy: ValidationPolicy,
     budget: Budget,
-    lenient: Lenient | None,
+    mode_of: ModeOf | None,
 ) -> RevocationChecker:
     """The revocation half, able to ask for the path of a CRL's signer (RFC 5280 section 6.3.3 (f))."""
 
@@ -354,4 +354,4 @@ def _checker(
         search.revocation = checker
         return search.run(signer).certificates
 
-    return RevocationChecker(crls, at, budget, trust.memo, pool.certificates, prove, policy.algorithms, lenient)
+    return RevocationChecker(crls, at, budget, trust.memo, pool.certificates, prove, policy.algorithms, mode_of)

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from authz.errors import Refused
 from authz.pki.crl.crl import Crl
 from authz.pki.crl.index import Listed
-from authz.pki.failure_ranking import more_useful
+from authz.pki.failure_ranking import most_specific
 from authz.pki.revocation.crl_scope import Opening, Plan, Voice, plan_of, voices_of
 from authz.pki.revocation.crl_signers import CrlSigners, Link, Prove
 from authz.pki.revocation.crl_store import CrlStore
-from authz.pki.revocation.mode import HARD, Indulgence, Lenient
+from authz.pki.revocation.mode import HARD_FAIL, Exemption, ModeOf
 from authz.pki.x509.algorithms import DEFAULT_ALGORITHMS, AlgorithmRules
 from authz.pki.x509.distribution_points import ALL_REASONS
 from authz.reasons import Reason
@@ -42,26 +42,26 @@ _SEAL = object()
 class NotRevoked:
     """The proof that a certificate was listed nowhere, with the CRLs that were asked; made below only.
 
-    `indulgence` says what the operator had to let pass for it; None, as a rule: nothing.
+    `exemption` says what the operator had to let pass for it; None, as a rule: nothing.
     """
 
-    __slots__ = ("certificate", "crls", "indulgence")
+    __slots__ = ("certificate", "crls", "exemption")
 
     def __init__(
-        self, seal: object, certificate: Certificate, crls: tuple[Crl, ...], indulgence: Indulgence | None = None
+        self, seal: object, certificate: Certificate, crls: tuple[Crl, ...], exemption: Exemption | None = None
     ) -> None:
         if seal is not _SEAL:
             raise TypeError("a NotRevoked is made by the revocation check alone")
         self.certificate = certificate
         self.crls = crls
-        self.indulgence = indulgence
+        self.exemption = exemption
 
 
 class RevocationChecker:
     """Checks the certificates of paths at one moment; `signers` and `prove` are for `CrlSigners`.
 
     `algorithms` narrows which signature algorithms CRLs may be signed with to prove somebody good,
-    `lenient` says what is let pass where the RFC says "unknown": nothing if None.
+    `mode_of` says what is let pass where the RFC says "unknown": nothing if None.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class RevocationChecker:
         signers: Callable[[Name], list[Certificate]],
         prove: Prove,
         algorithms: AlgorithmRules = DEFAULT_ALGORITHMS,
-        lenient: Lenient | None = None,
+        mode_of: ModeOf | None = None,
     ) -> None:
-        self._lenient = lenient
+        self._mode_of = mode_of
         self.crls = crls
         self._at = at
         self._budget = budget
@@ -111,7 +111,7 @@ class RevocationChecker:
             except Refused as refusal:
                 if refusal.reason is Reason.BUDGET_EXCEEDED or (height == 1 and _is_revoked(refusal)):
                     raise
-                failure = more_useful(failure, refusal)
+                failure = most_specific(failure, refusal)
         if failure is not None:
             raise failure
         self.plans = plans
@@ -133,7 +133,7 @@ class RevocationChecker:
 
     def _certificate(self, link: Link, plan: Plan) -> NotRevoked:
         voices = (*plan.voices, *self._beside(link, plan.openings)) if plan.openings else plan.voices
-        return heard(link.certificate, voices, self._at, self.crls, self._algorithms, self._lenient)
+        return heard(link.certificate, voices, self._at, self.crls, self._algorithms, self._mode_of)
 
     def _beside(self, link: Link, openings: Iterable[Opening]) -> Iterator[Voice]:
         """The voices of signers who are not on the path but have one of their own."""
@@ -152,14 +152,14 @@ def heard(
     at: datetime,
     store: CrlStore,
     algorithms: AlgorithmRules = DEFAULT_ALGORITHMS,
-    lenient: Lenient | None = None,
+    mode_of: ModeOf | None = None,
 ) -> NotRevoked:
     """6.3.3 for one certificate: `voices`, every CRL of `store` that speaks for it in its place on a path, are asked.
 
     Raises `Refused` (certificate_revoked, revocation_unknown).
     """
-    lenience = HARD if lenient is None else lenient(certificate)
-    due = at - lenience.grace if lenience.grace else at
+    mode = HARD_FAIL if mode_of is None else mode_of(certificate)
+    due = at - mode.grace if mode.grace else at
     covered, unusable = 0, False
     used: tuple[Crl, ...] = ()
     why = ""
@@ -178,10 +178,10 @@ def heard(
             used += crls
             covered |= voice.reasons  # 6.3.3 (d) and (l)
     if covered == ALL_REASONS:
-        indulgence = Indulgence.GRACE if due < at and _any_late(used, at) else None
-        return NotRevoked(_SEAL, certificate, used if len(used) == 1 else tuple(dict.fromkeys(used)), indulgence)
-    if lenience.soft and last_known is None and not unusable:
-        return NotRevoked(_SEAL, certificate, used, Indulgence.SOFT_FAIL)
+        exemption = Exemption.GRACE if due < at and _any_late(used, at) else None
+        return NotRevoked(_SEAL, certificate, used if len(used) == 1 else tuple(dict.fromkeys(used)), exemption)
+    if mode.soft and last_known is None and not unusable:
+        return NotRevoked(_SEAL, certificate, used, Exemption.SOFT_FAIL)
     raise last_known or _unknown(certificate, why, store)
 
 

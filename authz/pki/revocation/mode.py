@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from authz.pki.x509.certificate import Certificate
 
 
-class Indulgence(StrEnum):
+class Exemption(StrEnum):
     """What a certificate needed to pass."""
 
     GRACE = "grace"
@@ -25,7 +25,7 @@ class Indulgence(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Leniency:
+class RevocationMode:
     """For the certificates of one issuer, what is let pass.
 
     `grace` is how long after its nextUpdate a CRL goes on counting as current, `soft` whether a certificate
@@ -37,8 +37,8 @@ class Leniency:
     soft: bool = False
 
 
-HARD: Final = Leniency()
+HARD_FAIL: Final = RevocationMode()
 """The default: after nextUpdate, and without a CRL, nothing passes."""
 
-Lenient = Callable[["Certificate"], Leniency]
+ModeOf = Callable[["Certificate"], RevocationMode]
 """How much is let pass about a certificate."""

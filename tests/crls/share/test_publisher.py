@@ -14,7 +14,7 @@ from support.certificates import Authority, Minted
 from support.crl_server import says
 from support.crl_world import ACME, CA, GOOD, ROOT, Time, World, crl, leaf, serving, sha256, world
 
-from authz.crls import CrlRules, LeniencyRule
+from authz.crls import CrlRules, ModeRule
 from authz.crls.indexing.sealed_memory import Memory, seal
 from authz.crls.indexing.shared_images import Shelf, open_sealed
 from authz.crls.load_keys import PathKey
@@ -25,7 +25,7 @@ from authz.crls.share.subscriber import ASK_AGAIN_SECONDS, CURRENT_SECONDS, Foll
 from authz.decision import Allow, Decision, Evidence
 from authz.errors import IndexingError, NotLoaded, Refused
 from authz.model import CheckRequest, Enforcement, User
-from authz.pki import Certificate, Leniency, VerifiedPath, verify_path
+from authz.pki import Certificate, RevocationMode, VerifiedPath, verify_path
 from authz.reasons import Reason
 from authz.view import Listener
 
@@ -71,9 +71,9 @@ class Pair:
 
     def verify(self, one: Minted) -> VerifiedPath:
         """What a check of the follower's process does. Raises `NotLoaded`, `Refused`."""
-        parsed, lenient = Certificate.parse(one.der), self.follower.lenient(ACME)
+        parsed, mode_of = Certificate.parse(one.der), self.follower.mode_of(ACME)
         try:
-            found = verify_path(parsed, [], self.scene.trust, self.follower.crls(), self.scene.time.at, lenient=lenient)
+            found = verify_path(parsed, [], self.scene.trust, self.follower.crls(), self.scene.time.at, mode_of=mode_of)
         except Refused as refusal:
             if refusal.reason is UNKNOWN:
                 self.follower.seek(ACME, refusal.path)
@@ -91,7 +91,7 @@ class Pair:
                 return refusal.reason
             else:
                 self.decided(found)
-                return str(found.indulgence or GOOD)
+                return str(found.exemption or GOOD)
         raise AssertionError("a check that never ends")
 
     def decided(self, path: VerifiedPath) -> None:
@@ -170,7 +170,7 @@ async def test_follower_that_nobody_linked_answers_nothing(scene: World) -> None
 
 async def test_refused_source_is_no_missing_one_for_the_follower_either(tmp_path: Path) -> None:
     """`unsafe_soft_fail` lets a certificate pass whose CRL cannot be had, and none whose CRL was refused."""
-    soft = CrlRules(exceptions=(LeniencyRule(Leniency(soft=True)),))
+    soft = CrlRules(exceptions=(ModeRule(RevocationMode(soft=True)),))
     async with world(tmp_path, rules=soft) as scene, serving(b"") as server:
         two = Pair(scene)
         await two.join()

@@ -180,9 +180,7 @@ def of_version(path: Path, version: str) -> Path:
 def test_history_of_an_earlier_version_goes_to_the_organization_of_its_name(tmp_path: Path) -> None:
     """In its part of the room, with its weight; an organization that is gone takes its own along."""
     path = of_version(tmp_path / "old.db", "0003")
-    columns = (
-        "decision_id, at, door, outcome, reason, detail, host, method, target, organization, user_name, subject"
-    )
+    columns = "decision_id, at, door, outcome, reason, detail, host, method, target, organization, user_name, subject"
     with sqlite3.connect(path) as connection:
         connection.execute(CHANGES[0][0])
         connection.execute("INSERT INTO presentations VALUES (1, x'01', zeroblob(9000)), (2, x'02', x'02')")

@@ -19,7 +19,7 @@ from support.revocation_world import AHEAD, CA, EXPIRED, ROOT, at, idp, points
 from support.scenarios import NOTHING, Scenario, signing
 
 from authz.errors import Refused
-from authz.pki import DEFAULT_POLICY, SERVICE_POLICY, Budget, Crl, CrlStore, Leniency, Lenient, TrustStore
+from authz.pki import DEFAULT_POLICY, SERVICE_POLICY, Budget, Crl, CrlStore, ModeOf, RevocationMode, TrustStore
 from authz.pki.cache.issuer_chains import MAX_BAG_OCTETS, Assurance, IssuerPath, above
 from authz.pki.path.builder import VerifiedPath, verify_path
 from authz.pki.path.trust_store import TrustAnchor
@@ -56,12 +56,12 @@ class Known:
         at: datetime = NOW,
         policy: ValidationPolicy = DEFAULT_POLICY,
         budget: Budget | None = None,
-        lenient: Lenient | None = None,
+        mode_of: ModeOf | None = None,
     ) -> VerifiedPath:
         """The verified path."""
         bag = parsed(*(pool or (CA,)))
         crls = None if self.without_crls else self.crls
-        return verify_path(parsed(leaf)[0], bag, self.trust, crls, at, policy, budget, lenient)
+        return verify_path(parsed(leaf)[0], bag, self.trust, crls, at, policy, budget, mode_of)
 
     @property
     def assured(self) -> int:
@@ -393,8 +393,8 @@ def test_crl_without_a_current_date_assures_nothing(crl: bytes) -> None:
     """What is let pass meanwhile is asked about by every check."""
     known = Known(crl, CA.crl())
     assert known.assured == 0
-    if known.reason(ALICE, lenient=lambda _: Leniency(soft=True)) is None:
-        assert known.searches(ALICE, lenient=lambda _: Leniency(soft=True))
+    if known.reason(ALICE, mode_of=lambda _: RevocationMode(soft=True)) is None:
+        assert known.searches(ALICE, mode_of=lambda _: RevocationMode(soft=True))
     assert known.assured == 0
     assert known.reason(ALICE) is R.REVOCATION_UNKNOWN
 
@@ -430,7 +430,7 @@ def fresh_and_known(scene: Scenario, drawn: random.Random, rounds: int) -> list[
         pool = drawn.choice((honest, honest, honest, honest[::-1], honest[1:], scene.pool, scene.pool[::-1]))
         at = NOW + drawn.choice((0, 0, 0, 0, -400, -2, -1, 1, 3, 8, 400)) * DAY
         rules = drawn.choice((policy, policy, SERVICE_POLICY, CRL_SIGNER_POLICY, NARROW))
-        lenient = drawn.choice((None, None, lambda _: Leniency(2 * DAY), lambda _: Leniency(soft=True)))
+        mode_of = drawn.choice((None, None, lambda _: RevocationMode(2 * DAY), lambda _: RevocationMode(soft=True)))
         revocation = drawn.random() < 0.8
         if drawn.random() < 0.1:
             store = CrlStore(drawn.sample(crls, max(1, len(crls) - 1)))
@@ -439,12 +439,12 @@ def fresh_and_known(scene: Scenario, drawn: random.Random, rounds: int) -> list[
             try:
                 leaf_, *bag = [trust.parse(one) for one in (leaf, *pool)]  # noqa: B023 - called at once
                 asked = store if revocation else None  # noqa: B023
-                found = verify_path(leaf_, bag, trust, asked, at, rules, Budget(), lenient)  # noqa: B023
+                found = verify_path(leaf_, bag, trust, asked, at, rules, Budget(), mode_of)  # noqa: B023
             except Refused as refusal:
                 return refusal.reason, refusal.detail, refusal.certificate, refusal.path
-            proofs = [(one.certificate, one.crls, one.indulgence) for one in found.revocation]
+            proofs = [(one.certificate, one.crls, one.exemption) for one in found.revocation]
             places = found.origins, found.between
-            return found.certificates, found.anchor.certificate, places, found.indulgence, proofs
+            return found.certificates, found.anchor.certificate, places, found.exemption, proofs
 
         answers.append((said(trust, store), said(TrustStore(parsed(scene.anchor)), CrlStore(store))))
     return answers

@@ -21,7 +21,7 @@ from authz.pki.crl.crl import Crl
 from authz.pki.path.builder import VerifiedPath, verify_path
 from authz.pki.path.trust_store import TrustAnchor, TrustStore
 from authz.pki.revocation.crl_store import CrlStore
-from authz.pki.revocation.mode import Indulgence, Leniency
+from authz.pki.revocation.mode import Exemption, RevocationMode
 from authz.reasons import Reason
 
 R = Reason
@@ -358,12 +358,12 @@ def test_policy_default_is_the_librarys() -> None:
     assert verify_path(parsed(ALICE)[0], parsed(CA), trust, None, NOW, PLAIN).leaf.der == ALICE.der
 
 
-def test_path_tells_the_first_indulgence_that_a_certificate_needed() -> None:
+def test_path_reports_the_first_exemption_that_a_certificate_needed() -> None:
     """None where all are known to be good."""
     chain = (*parsed(ALICE), parsed(CA), TrustStore(parsed(ROOT)))
 
-    def indulgence(*crls: bytes) -> Indulgence | None:
-        return verify_path(*chain, CrlStore(map(Crl, crls)), NOW, lenient=lambda _: Leniency(soft=True)).indulgence
+    def exemption(*crls: bytes) -> Exemption | None:
+        return verify_path(*chain, CrlStore(map(Crl, crls)), NOW, mode_of=lambda _: RevocationMode(soft=True)).exemption
 
-    assert indulgence(CA.crl()) is Indulgence.SOFT_FAIL
-    assert indulgence(CA.crl(), ROOT.crl()) is None
+    assert exemption(CA.crl()) is Exemption.SOFT_FAIL
+    assert exemption(CA.crl(), ROOT.crl()) is None

@@ -39,9 +39,9 @@ from authz.pki import (
     Certificate,
     Crl,
     CrlStore,
-    Indulgence,
-    Leniency,
+    Exemption,
     NotRevoked,
+    RevocationMode,
     TrustStore,
     ValidationPolicy,
     verify_path,
@@ -310,11 +310,14 @@ def test_mutated_crl_that_lists_the_leaf_never_proves_it_good(flips: list[tuple[
         assert check(LEAF, [ROOT.crl(), bytes(changed)]) in {REVOKED, UNKNOWN, Reason.CRL_MALFORMED}
 
 
-def test_leniency_lets_a_late_or_missing_crl_pass_and_says_so() -> None:
+def test_soft_fail_lets_a_late_or_missing_crl_pass_and_says_so() -> None:
     """What it means in full is in the tests of `authz.pki.revocation.mode`."""
-    late = Leniency(grace=timedelta(days=2))
+    late = RevocationMode(grace=timedelta(days=2))
     crls = [ROOT.crl(), CA.crl(**EXPIRED)]
-    said = [one.indulgence for one in prove(LEAF, crls, lenient=lambda _: late).revocation]
-    assert said == [Indulgence.GRACE, None]
-    assert prove(LEAF, crls[:1], lenient=lambda _: Leniency(soft=True)).revocation[0].indulgence is Indulgence.SOFT_FAIL
-    assert prove(LEAF, [ROOT.crl(), CA.crl()], lenient=lambda _: late).revocation[0].indulgence is None
+    said = [one.exemption for one in prove(LEAF, crls, mode_of=lambda _: late).revocation]
+    assert said == [Exemption.GRACE, None]
+    assert (
+        prove(LEAF, crls[:1], mode_of=lambda _: RevocationMode(soft=True)).revocation[0].exemption
+        is Exemption.SOFT_FAIL
+    )
+    assert prove(LEAF, [ROOT.crl(), CA.crl()], mode_of=lambda _: late).revocation[0].exemption is None
