@@ -19,6 +19,9 @@ from authz.view import Listener
 LOADS_EACH = 16
 """Rows of one pool that are loaded at once: others wait behind no more than these, milliseconds, whoever floods."""
 
+UNPROVEN = 4
+"""Of the free places a tenant's requests whose token is not verified yet take less than one part in so many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -67,7 +70,7 @@ class Service:
         self._sources = (directory, *sources)
         self._limits = limits or Limits()
         self._waiting = 0
-        self._waiting_of: Counter[Hashable] = Counter()
+        self._waiting_of: Counter[tuple[Hashable, bool]] = Counter()
         self._pools: dict[Hashable, _Pool] = {}
 
     async def check(self, check: CheckRequest, listener: Listener) -> Decision:
@@ -112,7 +115,7 @@ class Service:
 
     async def _loaded(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision | NotLoaded:
         """What the check finds once `key` was loaded, in its pool's turn."""
-        with self._place(self._tenant_of(check, key)), self._pool(key) as pool:
+        with self._place(self._tenant_of(check, key), key), self._pool(key) as pool:
             if key in pool.loading:
                 # Checks that want one row share its reading, and cost no turn.
                 await self._load(key)
@@ -134,32 +137,36 @@ class Service:
 
     def _tenant_of(self, check: CheckRequest, key: Hashable) -> Hashable:
         """Whose place a check takes that waits for `key`: an organization's, or before it is known that of its kind."""
-        tenant: Hashable = getattr(key, "organization", None)
-        if tenant is None:
+        tenant: Hashable = getattr(key, "organization", 0)
+        if not tenant:
             with contextlib.suppress(AuthzError):
-                found = self._directory.view().organization(canonical_host(check.host))
-                tenant = None if found is None else found.id
-        return type(key) if tenant is None else tenant
+                organization = self._directory.view().organization(canonical_host(check.host))
+                tenant = 0 if organization is None else organization.id
+        return tenant or type(key)
 
     @contextlib.contextmanager
-    def _place(self, tenant: Hashable) -> Iterator[None]:
-        """A place among those who wait. Raises `Refused` (overloaded).
+    def _place(self, tenant: Hashable, key: Hashable) -> Iterator[None]:
+        """A place among the checks that wait for `key`. Raises `Refused` (overloaded).
 
         A tenant gets one more only while it has fewer than are free, whatever it waits for (dynamic thresholds,
-        Choudhury and Hahne 1998): alone it takes half of all, n of its kind leave 1/(n + 1) to everybody else.
+        Choudhury and Hahne 1998): alone it takes half of all, n of its kind leave 1/(n + 1) to everybody else. Of
+        these places requests whose token is not verified yet, which anybody can send, take fewer than half.
         """
-        mine = self._waiting_of[tenant]
-        if mine >= self._limits.concurrent_checks - self._waiting:
-            raise Refused(Reason.OVERLOADED, f"{self._waiting} checks wait already, {mine} of them this tenant's")
+        free, accounts = self._limits.concurrent_checks - self._waiting, [(tenant, True)]
+        if not getattr(key, "proven", True):
+            accounts.append((tenant, False))
+        if any(self._waiting_of[account] * (1 if account[1] else UNPROVEN) >= free for account in accounts):
+            raise Refused(Reason.OVERLOADED, f"{self._waiting} checks wait already, too many of them this tenant's")
         self._waiting += 1
-        self._waiting_of[tenant] += 1
+        self._waiting_of.update(accounts)
         try:
             yield
         finally:
             self._waiting -= 1
-            self._waiting_of[tenant] -= 1
-            if not self._waiting_of[tenant]:
-                del self._waiting_of[tenant]
+            self._waiting_of.subtract(accounts)
+            for account in accounts:
+                if not self._waiting_of[account]:
+                    del self._waiting_of[account]
 
     @contextlib.contextmanager
     def _pool(self, key: Hashable) -> Iterator[_Pool]:

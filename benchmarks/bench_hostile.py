@@ -23,9 +23,12 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.certificates import NOW, Authority, Minted, new_key, policies_mapped, usage
-from support.hostile_certificates import KINDS, Kind, hostile_bag, hostile_leaf, parse_and_read, read
+from support.hostile_certificates import BASIC, KINDS, Kind, hostile_bag, hostile_leaf, parse_and_read, read
+from support.raw_der import extensions_of, handmade, raw_name, sequence, tlv
 
 from authz.errors import Refused
 from authz.pki import Budget, Certificate, Crl, CrlStore, TrustStore, ValidationPolicy, verify_path
@@ -87,6 +90,28 @@ def alike(size: int) -> Bag:
     """So many issuers of one name, and nothing that says which."""
     leaf = Authority.root("Alike").leaf(without=[x509.AuthorityKeyIdentifier])
     return bag(leaf, [Authority.root("Alike") for _ in range(size)])
+
+
+CURVES: dict[str, tuple[ec.EllipticCurve, str]] = {
+    "P-256": (ec.SECP256R1(), "301306072a8648ce3d020106082a8648ce3d030107"),
+    "P-384": (ec.SECP384R1(), "301006072a8648ce3d020106052b81040022"),
+    "P-521": (ec.SECP521R1(), "301006072a8648ce3d020106052b81040023"),
+}
+"""Each with the AlgorithmIdentifier of its keys."""
+
+
+def issuers_of(curve: ec.EllipticCurve, algorithm: str, size: int = 9) -> Bag:
+    """So many CAs of one name, whose points are compressed: whether one is on its curve takes a square root."""
+    leaf = Authority.root("Alike").leaf(without=[x509.AuthorityKeyIdentifier])
+    name, basic = Certificate.parse(leaf.der).x509.issuer.public_bytes(), extensions_of(BASIC)
+    points = [ec.generate_private_key(curve).public_key() for _ in range(size)]
+    keys = [
+        sequence(bytes.fromhex(algorithm), tlv(3, b"\0", one.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)))
+        for one in points
+    ]
+    signer = ec.generate_private_key(ec.SECP256R1())
+    cas = [handmade(signer, issuer=raw_name(b"R"), subject=name, spki=key, extensions=basic) for key in keys]
+    return Bag(leaf.der, cas, [ANCHOR.der])
 
 
 def large_chain(depth: int) -> Bag:
@@ -228,6 +253,7 @@ def searches() -> Iterator[bool]:
     service = {
         "10 cross-signed": mesh(4, 10),
         "10 of one name": alike(10),
+        **{f"9 of one name, {name}": issuers_of(*curve) for name, curve in CURVES.items()},
         "9 of RSA-8192": large_chain(9),
         "10 policies mapped to each other, in 9 CAs": doubling(9, 10),
         "9 false CRL signers of RSA-8192": false_signers(9),

@@ -49,14 +49,19 @@ class RowCache:
 
     A row answers only while its tag equals (`!=` refuses) the one asked for. Rows of an organization count as its
     part of `memory` (see `authz.pki.cache.shared` for what goes first). Hosts, which strangers ask for, have a room of
-    their own, in which unknown ones drive out unknown ones; so have trust stores, so that what a check needs is there
-    when its user has been read.
+    their own, a tenth of it for unknown ones, which drive out each other alone; so have trust stores, so that what a
+    check needs is there when its user has been read.
     """
 
     def __init__(self, memory: SharedCache) -> None:
         self._memory = memory
-        hosts, trust = SharedCache(memory.max_bytes // HOSTS_PART), SharedCache(memory.max_bytes // TRUST_PART)
-        self._rooms: dict[Hashable, SharedCache] = {"hosts": hosts, UNKNOWN_HOSTS: hosts, "trust": trust}
+        hosts, trust = memory.max_bytes // HOSTS_PART, SharedCache(memory.max_bytes // TRUST_PART)
+        unknown = hosts // HOSTS_PART
+        self._rooms: dict[Hashable, SharedCache] = {
+            "hosts": SharedCache(hosts - unknown),
+            UNKNOWN_HOSTS: SharedCache(unknown),
+            "trust": trust,
+        }
         self._rows: dict[Hashable, Rows] = {}
         self._sweep_at = MIN_SWEEP
 
@@ -68,6 +73,12 @@ class RowCache:
             entry.used = True
             return entry.value[1]
         return self.get(UNKNOWN_HOSTS, key, tag) if owner == "hosts" else MISSING
+
+    def outdated(self, owner: Hashable, key: Hashable) -> object:
+        """The value of any tag, which decides nothing, or `MISSING`."""
+        rows = self._rows.get(owner)
+        entry = None if rows is None else rows.entries.get(key)
+        return MISSING if entry is None else entry.value[1]
 
     def put(self, owner: Hashable, key: Hashable, tag: Hashable, value: object) -> None:
         """Keep a value read in the state that `tag` names."""

@@ -146,7 +146,8 @@ class DirectoryReader:
         """See `authz.view.View`."""
         found = self._cache.get("hosts", host, self._hosts)
         if found is MISSING:
-            raise NotLoaded(HostKey(host))
+            known = self._cache.outdated("hosts", host)
+            raise NotLoaded(HostKey(host, known.id if isinstance(known, Organization) else 0))
         return found  # type: ignore[return-value]
 
     def user(self, organization: Organization, name: str) -> User | None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -71,9 +71,10 @@ ALGORITHMS: Final[dict[str, tuple[type | tuple[type, ...], str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class KeysKey:
-    """A key set that should be read (again)."""
+    """A key set that should be read (again), for a token that is not verified yet."""
 
     location: str
+    proven: ClassVar[bool] = False
 
     @property
     def pool(self) -> Hashable:
@@ -320,13 +321,12 @@ def _signing_key(jwk: Any) -> SigningKey | None:
     algorithm, kid = jwk.get("alg"), jwk.get("kid")
     if not isinstance(algorithm, str | None) or not isinstance(kid, str | None):
         return None
-    if algorithm is not None and algorithm not in ALGORITHMS:
+    if (algorithm is not None and algorithm not in ALGORITHMS) or not _is_public(jwk):
         return None
     try:
         key = jwt.PyJWK(jwk, algorithm or "RS256" if jwk.get("kty") == "RSA" else algorithm).key
     except (jwt.PyJWTError, ValueError, TypeError, KeyError):
         return None
-    # A private key in a public set would be somebody's accident: its public half is not trusted either.
     if not isinstance(key, PublicKey) or (isinstance(key, rsa.RSAPublicKey) and not _affordable(key)):
         return None
     return SigningKey(key, algorithm)
@@ -336,6 +336,21 @@ def _affordable(key: rsa.RSAPublicKey) -> bool:
     """The bounds of keys in certificates: with an exponent of 3,000 bits a verification takes 6 ms, everybody's."""
     exponent = key.public_numbers().e
     return MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS and exponent.bit_length() <= MAX_EXPONENT_BITS
+
+
+def _is_public(jwk: dict[str, Any]) -> bool:
+    """Whether the library may make a key of it: of a private one it looks for primes, for seconds.
+
+    The public half of a private key is not trusted either.
+    """
+    return _PRIVATE.isdisjoint(jwk) and len(str(jwk.get("n", ""))) <= MAX_MODULUS_TEXT
+
+
+_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+"""The members of a JWK that only private and secret keys have (RFC 7518 sections 6.2.2, 6.3.2, 6.4)."""
+
+MAX_MODULUS_TEXT: Final = -(-MAX_RSA_BITS // 6) + 4
+"""Characters of a modulus in base64url, with padding."""
 
 
 def _may_verify(operations: object) -> bool:

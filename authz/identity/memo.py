@@ -36,7 +36,7 @@ class ClaimsMemo:
         return entry.value  # type: ignore[no-any-return] # it is one of `_Claims`
 
     def put(self, organization: int, key: Hashable, claims: ReadClaims) -> None:
-        """Remember them; call this only once they named one of its users, valid now, so that strangers fill nothing."""
+        """Remember claims that were the organization's own and valid, and no others: strangers fill nothing."""
         weight = claims.weight
         if weight <= MAX_CLAIMS:
             self._memory.part(organization, _Claims).put(key, claims, weigh(key) + weight)

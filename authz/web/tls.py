@@ -203,12 +203,13 @@ class _Proxy(ssl.SSLObject):
         """Raises `ssl.SSLError`."""
         leaf = self.getpeercert(binary_form=True) or b""
         try:
-            found = Certificate.parse(leaf).san_names
-            standing = self.context.resumed(leaf) if self.session_reused else self.context.verified(leaf, self._chain())
+            # The name first: certificates that are not allowed must not drive out what is remembered of those that are.
+            self._check_name(Certificate.parse(leaf).san_names)
+            self.standing = (
+                self.context.resumed(leaf) if self.session_reused else self.context.verified(leaf, self._chain())
+            )
         except (Refused, ValueError) as error:
             raise ssl.SSLError(f"the proxy's certificate cannot be read: {error}") from error
-        self._check_name(found)
-        self.standing = standing
 
     def _chain(self) -> list[bytes]:
         """The chain that OpenSSL verified, leaf first and anchor last, in DER."""

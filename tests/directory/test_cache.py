@@ -65,6 +65,27 @@ def test_unknown_hosts_drive_out_none_that_is_known() -> None:
     assert whole.weight == 0
 
 
+def test_known_hosts_keep_their_room_when_they_fill_it() -> None:
+    """However many unknown ones are asked for."""
+    cache = RowCache(SharedCache(1_000_000))
+    for number in range(1_000):
+        cache.put("hosts", f"known{number}.test", 1, Organization(number, "acme", ("known.test",)))
+    known = [number for number in range(1_000) if cache.get("hosts", f"known{number}.test", 1) is not MISSING]
+    assert 50 < len(known) < 1_000
+    for number in range(2_000):
+        cache.put("hosts", f"h{number}.test", 1, None)
+    assert all(cache.get("hosts", f"known{number}.test", 1) is not MISSING for number in known)
+
+
+def test_outdated_row_is_found_by_no_tag() -> None:
+    """It decides nothing."""
+    cache = RowCache(SharedCache())
+    assert cache.outdated("hosts", "h.test") is MISSING
+    cache.put("hosts", "h.test", 1, "acme")
+    assert cache.get("hosts", "h.test", 2) is MISSING
+    assert cache.outdated("hosts", "h.test") == "acme"
+
+
 def test_host_that_changed_hands_or_went_is_what_it_is_now() -> None:
     """Whether it was known before or not."""
     cache = RowCache(SharedCache())

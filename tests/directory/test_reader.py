@@ -219,20 +219,53 @@ async def test_anchor_that_cannot_be_read_denies_its_organization_alone(scene: S
     assert scene.warnings
 
 
-async def test_row_that_makes_no_sense_refuses_whoever_asks_for_it_alone(scene: Scene) -> None:
-    """Read in one transaction with another's, which is answered."""
+@pytest.mark.parametrize(
+    "values",
+    [
+        "chain = x'30'",
+        "chain = 'text'",
+        "valid_until = 1000000000000000000",
+        "valid_until = 'tomorrow'",
+        "label = CAST(x'ff' AS TEXT)",
+    ],
+)
+async def test_row_that_makes_no_sense_refuses_the_check_that_asks_for_it_alone(scene: Scene, values: str) -> None:
+    """Read in one transaction with another's, which is answered, and the reader goes on."""
     acme = await scene.organization()
     assert acme is not None
     sha256 = Certificate.parse(ALICE.der).sha256
     scene.store.register("acme", "alice", Certificate.parse(ALICE.der), now=NOW)
     with sqlite3.connect(scene.file) as connection:
-        connection.execute("UPDATE registrations SET chain = x'30'")
+        connection.execute("PRAGMA ignore_check_constraints = 1")
+        connection.execute(f"UPDATE registrations SET {values}")
     connection.close()
     keys = (RegistrationsKey(acme.id, sha256), UserKey(acme.id, "alice"))
     bad, good = await asyncio.gather(*map(scene.reader.load, keys), return_exceptions=True)
     assert isinstance(bad, Refused)
     assert bad.reason is Reason.DIRECTORY_UNAVAILABLE
     assert good is True
+
+
+async def test_host_that_was_known_waits_with_its_organization(scene: Scene) -> None:
+    """After any change, every host is read again: a known one must not wait behind those that strangers make up."""
+    acme = await scene.organization()
+    assert acme is not None
+    scene.store.add_organization(Organization(0, "other", ("other.test",)))
+
+    missing: list[Hashable] = []
+
+    async def changed() -> bool:
+        try:
+            scene.reader.organization(HOST)
+        except NotLoaded as outdated:
+            missing.append(outdated.key)
+        return bool(missing)
+
+    await scene.until(changed)
+    assert missing == [HostKey(HOST, acme.id)]
+    assert HostKey(HOST, acme.id).pool == UserKey(acme.id, "alice").pool
+    assert HostKey("unknown.test").pool == HostKey("other.test").pool
+    assert await scene.organization() == acme
 
 
 async def test_everything_about_crls_is_asked_of_their_keeper(scene: Scene) -> None:

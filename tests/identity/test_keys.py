@@ -444,6 +444,19 @@ def test_key_set_keeps_public_signing_keys_only(keys: Any, kids: set[str | None]
     assert set(parse_key_set(data)) == kids
 
 
+def test_private_key_is_passed_over_before_the_library_makes_one_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would look for the primes of a modulus, for seconds that every tenant waits."""
+    modulus = to_base64url_uint(2**8191 + 1).decode()
+    stated = {"kty": "RSA", "kid": "b", "n": modulus, "e": "AQAB"}
+    longer = {**stated, "n": to_base64url_uint(2**16383 + 1).decode()}
+    private = [{**stated, member: modulus} for member in ("d", "p", "q", "dp", "dq", "qi", "oth", "k")]
+    made: list[object] = []
+    monkeypatch.setattr(keys.jwt, "PyJWK", lambda jwk, _: made.append(jwk))
+    with pytest.raises(ValueError, match="no key"):
+        parse_key_set(json.dumps({"keys": [*private, longer]}).encode())
+    assert made == []
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b'{"keys":[],"keys":[]}', b"[" * 100_000])
 def test_octets_that_are_no_key_set_are_an_error(data: bytes) -> None:
     """A `ValueError`, whatever they are."""

@@ -75,6 +75,10 @@ class Trust:
     intermediates: tuple[Certificate, ...]
 
 
+ROW_ERRORS = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, *READ_ERRORS)
+"""What a row of any values raises as it is read: SQLite keeps text among numbers, and bytes that are not UTF-8."""
+
+
 class Session:
     """Reads for one service. Not thread-safe: every method is called in one and the same thread.
 
@@ -123,8 +127,9 @@ class Session:
                 reading.changed[owner] = _owner(connection, owner)
             try:
                 reading.found[key] = _row(connection, key)
-            except ValueError as error:
-                reading.failed[key] = Refused(Reason.DIRECTORY_UNAVAILABLE, f"a row makes no sense: {error}")
+            except ROW_ERRORS as error:
+                detail = f"a row makes no sense: {type(error).__name__}"
+                reading.failed[key] = Refused(Reason.DIRECTORY_UNAVAILABLE, detail)
         return reading
 
     def crls(self, known: State) -> tuple[Reading, list[CrlRow]]:

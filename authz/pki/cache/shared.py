@@ -148,7 +148,7 @@ class Tenant:
 
 
 class SharedCache:
-    """What all tenants have remembered, at most `max_bytes`, or one entry more."""
+    """What all tenants have remembered, at most `max_bytes`, or a few entries more."""
 
     __slots__ = ("_classes", "_known", "_tick", "max_bytes", "tenants", "weight")
 

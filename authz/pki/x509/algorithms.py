@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -92,13 +93,19 @@ class Key(NamedTuple):
 _KEYS: Final = {
     bytes.fromhex("300d06092a864886f70d0101010500"): Key("rsa", 0, 1),  # RFC 3279 section 2.3.1: with NULL
     bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107"): Key("secp256r1", 0, 1),  # RFC 5480 section 2.1.1.1
-    bytes.fromhex("301006072a8648ce3d020106052b81040022"): Key("secp384r1", 0, 7),
-    bytes.fromhex("301006072a8648ce3d020106052b81040023"): Key("secp521r1", 0, 7),
+    bytes.fromhex("301006072a8648ce3d020106052b81040022"): Key("secp384r1", 0, 8),
+    bytes.fromhex("301006072a8648ce3d020106052b81040023"): Key("secp521r1", 0, 8),
     bytes.fromhex("300506032b6570"): Key("ed25519", 0, 3),  # RFC 8410 section 3: without parameters
     bytes.fromhex("300506032b6571"): Key("ed448", 0, 3),
 }
 
 # FIPS 186-4 appendix D.1.2: octets of a coordinate, prime and b of the curves; a is -3 in all of them.
+_COMPRESSED: Final = frozenset({b"\x02", b"\x03"})
+"""The first byte of a point of which only one coordinate is given (SEC 1 section 2.3.3)."""
+
+_LIBRARY_CURVES: Final[dict[int, ec.EllipticCurve]] = {32: ec.SECP256R1(), 48: ec.SECP384R1(), 66: ec.SECP521R1()}
+"""By the bytes of a coordinate."""
+
 _CURVES: Final = {
     "secp256r1": (
         32,
@@ -268,8 +275,11 @@ def read_key(spki_der: bytes) -> Key:
     if known is None:
         raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"a key of the algorithm {spki_der[start:stop].hex()}")
     if known.kind != "rsa":
-        _check_point(known.kind, spki_der[der.content(spki_der, stop) :])
-        return known
+        point = spki_der[der.content(spki_der, stop) :]
+        _check_point(known.kind, point)
+        # A compressed point takes a square root here, and another where the library loads it.
+        compressed = known.kind in _CURVES and point[1:2] in _COMPRESSED
+        return known._replace(cost=2 * known.cost) if compressed else known
     bits = _rsa_bits(spki_der, *der.only(spki_der, der.BIT_STRING, stop))
     # Verification grows with the square of the modulus: 20 us at 2,048 bits, 64 at 4,096, 240 at 8,192, and reading
     # the key with it. Weighed so that what the service's budget allows of the largest stays below 5 ms.
@@ -297,8 +307,10 @@ def _on_curve(size: int, prime: int, b: int, found: bytes) -> bool:
     if form == b"\x04" and len(found) == 2 + 2 * size:
         y = int.from_bytes(found[2 + size :], "big")
         return x < prime and y < prime and y * y % prime == square
-    if form in {b"\x02", b"\x03"} and len(found) == 2 + size:
-        return x < prime and pow(square, (prime - 1) // 2, prime) == 1
+    if form in _COMPRESSED and len(found) == 2 + size:
+        # The root of a square: five times as quick in the library as by `pow`.
+        with suppress(ValueError):
+            return bool(ec.EllipticCurvePublicKey.from_encoded_point(_LIBRARY_CURVES[size], found[1:]))
     return False
 
 

@@ -46,8 +46,8 @@ def rsa_spki(
     ("kind", "key"),
     [
         ("p256", Key("secp256r1", 0, 1)),
-        ("p384", Key("secp384r1", 0, 7)),
-        ("p521", Key("secp521r1", 0, 7)),
+        ("p384", Key("secp384r1", 0, 8)),
+        ("p521", Key("secp521r1", 0, 8)),
         ("ed25519", Key("ed25519", 0, 3)),
         ("ed448", Key("ed448", 0, 3)),
         ("rsa2048", Key("rsa", 2048, 1)),
@@ -141,6 +141,15 @@ def test_point_is_one_in_both_forms_and_not_beside_the_curve(kind: str) -> None:
     for point in (b"", b"\0", whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1]), b"\6" + whole[1:], short + b"\0", high):
         with pytest.raises(ValueError, match="no public key"):
             read_key(repointed(kind, point))
+
+
+@pytest.mark.parametrize("kind", ["p256", "p384", "p521"])
+def test_compressed_point_costs_twice(kind: str) -> None:
+    """It takes a square root to read, and one more to load."""
+    public = KEYS[kind].public_key()
+    form = serialization.PublicFormat.CompressedPoint
+    short = public.public_bytes(serialization.Encoding.X962, form)
+    assert read_key(repointed(kind, short)).cost == 2 * read_key(spki(KEYS[kind])).cost
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ed448"])
