@@ -59,13 +59,26 @@ class Tenancy:
         self._known: Collection[bytes] = ()
         self._looked: datetime | None = None
 
-    async def restore(self, now: datetime, *, points: bool) -> None:
-        """The sources of the copies that are held after a start, with the organizations that named them."""
+    async def remember(self, now: datetime) -> None:
+        """Who met what before this start."""
         self._met = Met.from_bytes(await asyncio.to_thread(self._keep.remembered), now)
-        for one in self._library:
+
+    def organizations_of(self, signer: bytes, url: str) -> Collection[int]:
+        """Who needs what a key signed (its SHA-256), or what came from a URL if no path is known to go through it."""
+        return self._met.by(signer.hex()) or self._met.by(url)
+
+    def restore(self, copies: Iterable[Copy], now: datetime, *, points: bool) -> None:
+        """The sources of copies that were read after a start, with the organizations that named them.
+
+        A point that none named is nobody's, unless it is not known at all who named what.
+        """
+        for one in copies:
             names = one.origin.url, one.held.signer.hex()
-            self._met.note(NO_ORGANIZATION, (name for name in names if not self._met.knows(name)), now)
-            self._sources.restore(one.origin, one.held.crl, self._met.by(one.origin.url), points=points)
+            if not self._met.readable:
+                self._met.note(NO_ORGANIZATION, (name for name in names if not self._met.knows(name)), now)
+            named = self._met.by(one.origin.url)
+            anybodys = bool(named) or self._met.knows(one.origin.url)
+            self._sources.restore(one.origin, one.held.crl, named, points=points and anybodys)
 
     def met(self, organization: int, path: list[Certificate], now: datetime) -> None:
         """A path of the organization verified, or would but for CRLs that are missing."""
@@ -125,8 +138,9 @@ class Tenancy:
             named = one.kind is not CrlSourceKind.POINT or one.organizations
             if not named and not self._met.lately(one.location, {NO_ORGANIZATION}, now):
                 self._forget(one)
-        names = {*(one.location for one in self._sources), *(one.hex() for one in self._library.signers)}
-        self._met.keep(names, active)
+        if not self._library.reading:
+            names = {*(one.location for one in self._sources), *(one.hex() for one in self._library.signers)}
+            self._met.keep(names, active)
 
     async def write(self, now: datetime) -> None:
         """What is to be known after the next start. That it cannot be written costs those days of grace, no more."""

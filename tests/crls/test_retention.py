@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from support.crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, poin
 from authz.crls import CrlRules
 from authz.crls.signer_sightings import MET_FOR
 from authz.errors import Refused
-from authz.pki import Certificate, TrustStore
+from authz.pki import Certificate, Crl, TrustStore
 from authz.reasons import Reason
 
 UNKNOWN = Reason.REVOCATION_UNKNOWN
@@ -272,3 +273,70 @@ async def test_neighbours_point_is_asked_after_a_restart_whoever_else_named_it(s
         assert len(acme.requests) == asked + 1
         assert not any(one.outcome for one in scene.refresher.sources if one.location != acme.url)
         assert set(scene.refresher._sources[acme.url].organizations) == {ACME.id, EVIL.id}
+
+
+WEEK = NOW + timedelta(days=7)
+
+
+async def test_older_crl_is_refused_after_a_quiet_day(scene: World) -> None:
+    """The copy was let go, and an attacker in the server's place replays the CRL before it."""
+    async with serving(b"") as server:
+        revoked = CA.leaf("m", not_after=LONG, extensions=points(server.url))
+        server.answer = says(body=crl(CA, revoked, number=2, hours=8, next_update=WEEK))
+        assert await scene.check(revoked) == Reason.CERTIFICATE_REVOKED
+        server.answer = says(body=crl(number=1, next_update=WEEK))
+        scene.time.pass_by(hours=25)
+        await gone(scene, server.url)
+        assert names(scene) == []
+        assert await scene.check(revoked) == UNKNOWN
+        await scene.outcome(server.url, "older")
+        await scene.stop()
+        await scene.start()
+        assert await scene.check(revoked) == UNKNOWN
+
+
+async def test_older_crl_is_refused_though_its_organization_was_off_meanwhile(scene: World) -> None:
+    """Or its CA is no longer in the directory; the same CRL, and a newer one, are taken again."""
+    async with serving(b"") as server:
+        revoked = leaf("m", server.url)
+        new = crl(CA, revoked, number=2, hours=8, next_update=WEEK)
+        server.answer = says(body=new)
+        assert await scene.check(revoked) == Reason.CERTIFICATE_REVOKED
+        server.answer = says(body=crl(number=1, next_update=WEEK))
+        scene.rows.change(EVIL.id, cas=[ROOT])
+        await gone(scene, server.url)
+        scene.rows.change(ACME.id, EVIL.id, cas=[ROOT])
+        assert await scene.check(revoked) == UNKNOWN
+        server.answer = says(body=new)
+        scene.time.pass_by(minutes=20)
+        await scene.until(lambda: len(scene.refresher.fetched) == 1)
+        assert await scene.check(revoked) == Reason.CERTIFICATE_REVOKED
+
+
+async def test_start_waits_for_no_copy_that_takes_long_to_read(scene: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its neighbour's answers, its own is unknown and cannot go back, and then it answers too."""
+    async with serving(b"") as evil, serving(crl(next_update=LONG)) as acme:
+        revoked = leaf("m", evil.url, by=THEIRS)
+        evil.answer = says(body=crl(THEIRS, revoked, *range(1, 2000), number=2, hours=8, next_update=WEEK))
+        assert await scene.check(revoked, EVIL) == Reason.CERTIFICATE_REVOKED
+        assert await scene.check(leaf("a", acme.url), ACME) == GOOD
+        await scene.stop()
+        evil.answer = says(body=crl(THEIRS, number=1, next_update=WEEK))
+        index, go = scene.index, asyncio.Event()
+
+        async def slow(source: Path, keys: Collection[bytes]) -> Crl:
+            if source.stat().st_size > 20_000:
+                await go.wait()
+            return await index(source, keys)
+
+        monkeypatch.setattr(scene, "index", slow)
+        monkeypatch.setattr("support.crl_world.PATIENCE", 0.2)
+        monkeypatch.setattr(scene, "rules", replace(scene.rules, first_sight=0.1))
+        await scene.start()
+        assert await scene.check(leaf("b", acme.url), ACME) == GOOD
+        assert await scene.check(revoked, EVIL) == UNKNOWN
+        go.set()
+        await scene.until(lambda: len(scene.held()) == 3)
+        assert await scene.check(revoked, EVIL) == Reason.CERTIFICATE_REVOKED
+        await scene.outcome(evil.url, "older")
+        assert set(scene.refresher._sources[acme.url].organizations) == {ACME.id}
