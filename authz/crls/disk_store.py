@@ -155,7 +155,18 @@ class Keep:
         """
         told = {"boot": _boot(), "deaths": kept.deaths + 1}
         with _told(f"that the CRL {kept.name} is being read cannot be noted"):
-            self._install(self._path(kept.name, _MARK), [json.dumps(told).encode()], durable=False)
+            self._write_mark(self._path(kept.name, _MARK), json.dumps(told).encode())
+
+    def _write_mark(self, path: Path, told: bytes) -> None:
+        try:
+            self._install(path, [told], durable=False)
+        except OSError as error:
+            # A full disk has room for what takes the place of as much.
+            if error.errno not in _NO_ROOM or not path.exists():
+                raise
+            with path.open("r+b") as file:
+                file.write(told)
+                file.truncate()
 
     def unmark(self, name: str) -> None:
         """The copy was read, or is not read on; what ended its readers before was something else."""

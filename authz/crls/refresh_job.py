@@ -143,6 +143,8 @@ class Trials:
             if kept is not None:
                 # Octet for octet what is held: a server without validators, or the second of two that give the same,
                 # costs a transfer, and no indexing.
+                if not kept.origin.url:
+                    await self._library.hand_over("", {answer.sha256: source.location})
                 await self._library.seen(source.location, origin)
                 source.issuer, source.claimed = kept.held.crl.issuer, None
                 source.succeeded(UNCHANGED, now)

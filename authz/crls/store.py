@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -391,6 +391,18 @@ class Library:
             self._warn(f"{failure}; what is not needed any more stays until they can")
             return False
         return True
+
+    async def hand_over(self, location: str, heirs: Mapping[bytes, str]) -> None:
+        """No source is there any more: what it gave is that of another, by its SHA-256, or of none (`url` is empty)."""
+        async with self._lock:
+            for one in self.of(location):
+                origin = replace(one.origin, url=heirs.get(one.held.crl.sha256, ""), etag=None, last_modified=None)
+                if origin.url == location:
+                    continue
+                self._hold(replace(one, origin=origin))
+                if one.stored:
+                    with contextlib.suppress(KeepFailed):
+                        await asyncio.to_thread(self._keep.note, one.name, origin)
 
     async def seen(self, location: str, origin: Origin) -> None:
         """The source says that what it gave is current; what to ask it next may be new."""

@@ -340,3 +340,51 @@ async def test_start_waits_for_no_copy_that_takes_long_to_read(scene: World, mon
         assert await scene.check(revoked, EVIL) == Reason.CERTIFICATE_REVOKED
         await scene.outcome(evil.url, "older")
         assert set(scene.refresher._sources[acme.url].organizations) == {ACME.id}
+
+
+async def test_point_of_a_removed_organization_is_no_source_after_any_restart(scene: World) -> None:
+    """Though what it gave is needed still: the living organization's own point is asked instead."""
+    scene.rows.change(ACME.id, EVIL.id, cas=[ROOT, CA])
+    async with serving(crl(next_update=LONG)) as evil, serving(b"") as acme:
+        acme.answer = evil.answer
+        assert await scene.check(leaf("a", acme.url), ACME) == GOOD
+        assert await scene.check(leaf("m", evil.url), EVIL) == GOOD
+        await scene.outcome(evil.url, "unchanged")
+        newer = crl(number=2, hours=1, next_update=LONG)
+        evil.answer = says(body=newer)
+        scene.ledger.wanted = [evil.url]
+        await scene.outcome(evil.url, "accepted")
+        acme.answer = says(body=newer)
+        scene.ledger.wanted = [acme.url]
+        await scene.until(
+            lambda: scene.refresher._sources[acme.url].sha256 == scene.refresher._sources[evil.url].sha256
+        )
+        scene.rows.change(ACME.id, cas=[ROOT, CA])
+        await gone(scene, evil.url)
+        asked = len(evil.requests)
+        for _ in range(2):
+            await scene.stop()
+            await scene.start()
+            assert [one.location for one in scene.refresher.sources] == [acme.url]
+            scene.time.pass_by(minutes=20)
+            await scene.outcome(acme.url, "unchanged")
+        assert len(evil.requests) == asked
+
+
+async def test_point_that_gives_what_is_nobodys_any_more_is_restored(scene: World) -> None:
+    """The organization was off and on, and then the service restarted."""
+    scene.rows.change(ACME.id, EVIL.id, cas=[ROOT, CA])
+    async with serving(crl(next_update=LONG)) as server:
+        assert await scene.check(leaf("a", server.url), ACME) == GOOD
+        scene.rows.change(EVIL.id, cas=[ROOT, CA])
+        await gone(scene, server.url)
+        await scene.until(lambda: [one.location for one in scene.refresher.fetched] == [""])
+        await scene.stop()
+        await scene.start()
+        assert scene.refresher.sources == []
+        scene.rows.change(ACME.id, EVIL.id, cas=[ROOT, CA])
+        assert await scene.check(leaf("b", server.url), ACME) == GOOD
+        await scene.outcome(server.url, "unchanged")
+        await scene.stop()
+        await scene.start()
+        assert [one.location for one in scene.refresher.sources] == [server.url]
