@@ -149,10 +149,8 @@ class Tenancy:
             if not named and not self._met.lately(one.location, {NO_ORGANIZATION}, now):
                 found.append(one)
         if not self._library.reading:
-            names = {
-                *(one.location for one in self._sources if one not in found),
-                *(one.hex() for one in self._library.signers),
-            }
+            stay = set(self._sources).difference(found)
+            names = {*(one.location for one in stay), *(one.hex() for one in self._library.signers)}
             self._met.keep(names, active)
         return found
 

@@ -322,8 +322,9 @@ class Library:
         """
         name = _name(new, origin.signer)
         await self._its_turn(name)
-        async with self._reading_late:
-            await self._read_late(name, origin.signer)
+        if name in self._unread:
+            async with self._reading_late:
+                await self._read_late(name, origin.signer)
         async with self._lock:
             self._tombstones.check(new, origin.signer)
             replaced = accept(new, [*others, *(one.held for one in self)], now)
