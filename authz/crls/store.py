@@ -229,15 +229,21 @@ class Library:
     @contextlib.asynccontextmanager
     async def _marked(self, kept: Kept) -> AsyncIterator[None]:
         """While the copy is read, one at a time: the one that ends the reader bears a mark then, and no other does."""
+        marking = asyncio.create_task(asyncio.to_thread(self._keep.mark, kept))
         try:
-            await asyncio.to_thread(self._keep.mark, kept)
+            await self._marked_by(marking)
+            yield
+        finally:
+            # A stop that was ordered must not leave a mark that the thread made afterwards.
+            await asyncio.wait({marking})
+            await asyncio.to_thread(self._keep.unmark, kept.name)
+
+    async def _marked_by(self, marking: asyncio.Task[None]) -> None:
+        try:
+            await asyncio.shield(marking)
         except KeepFailed as failure:
             # A full disk must not cost the copies that are there.
             self._warn(f"{failure}; it is read all the same")
-        try:
-            yield
-        finally:
-            await asyncio.to_thread(self._keep.unmark, kept.name)
 
     async def _load(self, kept: Kept, authorities: Authorities, due: datetime) -> Copy | None:
         origin = await asyncio.to_thread(self._keep.origin, kept.name)

@@ -7,6 +7,7 @@ import base64
 import errno
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ from support.certificates import NOW, Authority
 from support.crl_world import CA, ROOT, crl, sha256, spki
 
 from authz.crls.acceptance import Held
-from authz.crls.disk_store import Keep, KeepFailed, Origin
+from authz.crls.disk_store import Keep, KeepFailed, Kept, Origin
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.indexing.client import index_crl
 from authz.crls.store import Copy, Library
@@ -266,6 +267,26 @@ async def test_copy_is_read_though_no_mark_can_be_made(scene: Scene, monkeypatch
     await scene.restart()
     assert scene.held() == sha256(OLD)
     assert scene.warnings == ["that it is being read cannot be noted; it is read all the same"]
+
+
+async def test_stop_while_a_mark_is_made_leaves_none(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two stops that were ordered must not have a good copy set aside."""
+    began, go = threading.Event(), threading.Event()
+    mark = scene.keep.mark
+
+    def slow(kept: Kept) -> None:
+        began.set()
+        go.wait()
+        mark(kept)
+
+    monkeypatch.setattr(scene.keep, "mark", slow)
+    reading = asyncio.create_task(scene.library.load(scene.authorities, NOW))
+    await asyncio.to_thread(began.wait)
+    reading.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.wait({reading})
+    assert (reading.cancelled(), list(scene.keep.folder.glob("*.reading"))) == (True, [])
 
 
 async def test_copy_whose_reader_fails_bears_no_mark(scene: Scene) -> None:
