@@ -9,7 +9,6 @@ from authz.pki.cache.weights import (
     name_weight,
     points_weight,
     weigh,
-    weight_of,
 )
 
 __all__ = [
@@ -25,5 +24,4 @@ __all__ = [
     "name_weight",
     "points_weight",
     "weigh",
-    "weight_of",
 ]

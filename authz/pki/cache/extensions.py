@@ -7,14 +7,16 @@ path, is for `authz.pki.x509.extensions`, which alone says what an extension mea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from authz.pki.cache.weights import extensions_weight, name_weight
 from authz.pki.x509 import der
 from authz.pki.x509.extensions import MAX_ELEMENTS, Extensions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from authz.pki.x509.distinguished_name import Name
     from authz.pki.x509.distribution_points import Points
 
 _KEY_ID: Final = bytes.fromhex("0603551d0e")
@@ -79,6 +81,19 @@ def _plain(field: bytes, at: int, end: int) -> bool:
     except ValueError:
         return False
     return True
+
+
+class KnownIssuer(NamedTuple):
+    """A name that issued certificates on verified paths, and what the extensions of such say."""
+
+    name: Name
+    extensions: dict[bytes, Extensions]
+
+    @property
+    def weight(self) -> int:
+        """What it takes in memory, in bytes."""
+        lists = (600 + len(shared) + extensions_weight(said) for shared, said in self.extensions.items())
+        return 600 + name_weight(self.name) + sum(lists)
 
 
 def tags(data: bytes) -> int:

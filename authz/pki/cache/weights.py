@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
-from authz.pki.cache.extensions import tags
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from authz.pki.x509.certificate import Certificate
     from authz.pki.x509.distinguished_name import Name
     from authz.pki.x509.distribution_points import Points
     from authz.pki.x509.extensions import Extensions
@@ -50,19 +47,6 @@ IDENTIFIER_BYTES: Final = 140
 
 POINT_BYTES: Final = 950
 """A distribution point besides its names, as stated and as it is worked with."""
-
-
-def weight_of(certificate: Certificate) -> int:
-    """What a certificate of a verified path takes, whatever of it is read later; parts that others share count in full.
-
-    Raises `Refused` when it cannot be read.
-    """
-    said, der = certificate.extensions, certificate.der
-    weight = CERTIFICATE_BYTES + TEXTS * len(der) + name_weight(certificate.subject) + name_weight(certificate.issuer)
-    if said.recalled:
-        # Its own names were passed over, and may be read later.
-        weight += GENERAL_NAME_BYTES * (tags(der) - said.like_tags)
-    return weight + extensions_weight(said)
 
 
 def extensions_weight(said: Extensions) -> int:

@@ -47,7 +47,7 @@ def _matters(below: Sequence[Certificate], policy: ValidationPolicy) -> bool:
     """
     if policy.require_explicit_policy:
         return True
-    return any([one.extensions.shapes_policies for one in below])  # noqa: C419 - as fast as it gets
+    return any([certificate.extensions.shapes_policies for certificate in below])  # noqa: C419 - as fast as it gets
 
 
 class _PolicyState:

@@ -1,6 +1,6 @@
-"""The rules of RFC 5280 section 6.1: those about one certificate, about one link, and about the whole path.
+"""The rules of RFC 5280 section 6.1: about one certificate, about one issuer, and about the whole path.
 
-The builder applies the first two while it climbs, so that a branch that cannot succeed is left early;
+The builder applies the first two while the path grows, so that a branch that cannot succeed is left early;
 the rules about the whole path run once an anchor is reached.
 """
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from authz.pki.budget import Budget
-    from authz.pki.path.trust_store import TrustAnchor
     from authz.pki.validation_policy import ValidationPolicy
     from authz.pki.x509.certificate import Certificate
+    from authz.pki.x509.trust_anchor import TrustAnchor
 
 
 def check_certificate(certificate: Certificate, at: datetime, policy: ValidationPolicy) -> None:
@@ -160,7 +160,7 @@ def check_path(below: Sequence[Certificate], anchor: TrustAnchor, policy: Valida
 def _check_names(below: Sequence[Certificate], anchor: TrustAnchor, budget: Budget) -> None:
     """Nothing is compared where nobody constrains; the leaf's own constraints would bind nobody."""
     constrained = anchor.permitted or anchor.excluded or anchor.certificate.extensions.constrains_names
-    if not constrained and not any([one.extensions.constrains_names for one in below]):  # noqa: C419 - as fast as it gets
+    if not constrained and not any([certificate.extensions.constrains_names for certificate in below]):  # noqa: C419 - as fast as it gets
         return
     constraints = NameConstraints()
     if anchor.permitted or anchor.excluded:

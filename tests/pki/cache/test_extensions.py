@@ -16,8 +16,8 @@ from support.tampered import signed_again
 
 from authz.errors import Refused
 from authz.pki.cache import Cache, alone
-from authz.pki.cache.extensions import MAX_LISTS, MAX_OCTETS, learn, recalled, shared_part
-from authz.pki.x509.certificate import Certificate, KnownIssuer
+from authz.pki.cache.extensions import MAX_LISTS, MAX_OCTETS, KnownIssuer, learn, recalled, shared_part
+from authz.pki.x509.certificate import Certificate
 from authz.pki.x509.extensions import Extensions
 
 ROOT = Authority.root("Root")
