@@ -101,13 +101,13 @@ def tags(data: bytes) -> int:
     return sum(map(data.count, _TAGS))
 
 
-def recalled(field: bytes, known: Mapping[bytes, Extensions]) -> Extensions | None:
+def get_extensions(field: bytes, known: Mapping[bytes, Extensions]) -> Extensions | None:
     """What the field says but for key identifier and alternative names, if all that is not read here is known."""
     shared = shared_part(field)
     return None if shared is None else known.get(shared)
 
 
-def learn(field: bytes, said: Extensions, points: Points | None, known: dict[bytes, Extensions]) -> None:
+def put_extensions(field: bytes, said: Extensions, points: Points | None, known: dict[bytes, Extensions]) -> None:
     """Remember what the field of a certificate on a verified path was found to say, and its CRL points if they are."""
     shared = shared_part(field)
     if shared is None:

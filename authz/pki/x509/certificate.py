@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 from cryptography import x509
 
 from authz.errors import Refused
-from authz.pki.cache.extensions import KnownIssuer, learn, recalled
+from authz.pki.cache.extensions import KnownIssuer, get_extensions, put_extensions
 from authz.pki.x509 import der as asn1
 from authz.pki.x509.algorithms import Key, Signed, read_key
 from authz.pki.x509.distinguished_name import Name
@@ -160,7 +160,7 @@ class Certificate:
     def extensions(self) -> Extensions:
         """All extensions, as plain values."""
         known = self._issuers.get(self._layout.issuer)
-        found = None if known is None else recalled(self._layout.extensions, known.extensions)
+        found = None if known is None else get_extensions(self._layout.extensions, known.extensions)
         return self._read_extensions() if found is None else found
 
     @_late
@@ -285,7 +285,7 @@ class Certificate:
         """Remember the issuer's name, and what was read of these extensions, in `issuers`: not what was recalled."""
         der = self._layout.issuer
         known = issuers.get(der) or KnownIssuer(self.issuer, {})
-        learn(self._layout.extensions, self.extensions, vars(self).get("crl_points"), known.extensions)
+        put_extensions(self._layout.extensions, self.extensions, vars(self).get("crl_points"), known.extensions)
         issuers.put(der, known, len(der) + known.weight)
 
     @_late

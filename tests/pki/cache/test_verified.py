@@ -9,8 +9,9 @@ from support.outcomes import parsed
 from support.raw_der import handmade, raw_name
 
 from authz.errors import Refused
-from authz.pki.cache import MAX_CERTIFICATE, MAX_DER, SharedCache
+from authz.pki.cache import SharedCache
 from authz.pki.cache.verified import SignatureKey, VerifiedCache, weight_if_small
+from authz.pki.cache.weights import MAX_CERTIFICATE, MAX_DER
 from authz.reasons import Reason
 
 ROOT = Authority.root()
