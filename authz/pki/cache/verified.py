@@ -88,7 +88,7 @@ class VerifiedCache:
         for certificate in certificates:
             weight = weight_if_small(certificate)
             if weight is not None:
-                if not certificate.extensions.recalled:  # else all that could be introduced is known
+                if not certificate.extensions.recalled:  # else its issuer and list are known
                     certificate.introduce_issuer(self.issuers)
                 certificate.let_go()
                 self._certificates.put(certificate.der, certificate, weight)
@@ -122,20 +122,20 @@ def _octets(part: object) -> int:
 
 
 def weight_of(certificate: Certificate) -> int:
-    """What a certificate of a verified path takes, whatever of it is read later; parts that others share count in full.
+    """What a certificate takes in bytes once all of it is read; parts that it shares with others count in full.
 
     Raises `Refused` when it cannot be read.
     """
-    said, der = certificate.extensions, certificate.der
+    extensions, der = certificate.extensions, certificate.der
     weight = CERTIFICATE_BYTES + TEXTS * len(der) + name_weight(certificate.subject) + name_weight(certificate.issuer)
-    if said.recalled:
-        # Its own names were passed over, and may be read later.
-        weight += GENERAL_NAME_BYTES * (tags(der) - said.like_tags)
-    return weight + extensions_weight(said)
+    if extensions.recalled:
+        # Its own names were not read yet.
+        weight += GENERAL_NAME_BYTES * (tags(der) - extensions.like_tags)
+    return weight + extensions_weight(extensions)
 
 
 def weight_if_small(certificate: Certificate) -> int | None:
-    """What the certificate takes; None for one too large to be remembered, or that cannot be read."""
+    """What the certificate takes in bytes; None if it is too large to be remembered, or cannot be read."""
     if len(certificate.der) > MAX_DER:
         return None
     try:

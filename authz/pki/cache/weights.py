@@ -49,13 +49,15 @@ POINT_BYTES: Final = 950
 """A distribution point besides its names, as stated and as it is worked with."""
 
 
-def extensions_weight(said: Extensions) -> int:
+def extensions_weight(extensions: Extensions) -> int:
     """What extensions take besides the texts in them, of which there are as many bytes as in the DER."""
-    identifiers = len(said.extended_key_usage or ()) + len(said.policies or ()) + 3 * len(said.mappings)
-    weight = IDENTIFIER_BYTES * (identifiers + len(said.unknown_critical))
-    for names in (said.names, said.permitted, said.excluded):
+    identifiers = (
+        len(extensions.extended_key_usage or ()) + len(extensions.policies or ()) + 3 * len(extensions.mappings)
+    )
+    weight = IDENTIFIER_BYTES * (identifiers + len(extensions.unknown_critical))
+    for names in (extensions.names, extensions.permitted, extensions.excluded):
         weight += _names_weight(names)
-    for point in (*said.distribution_points, *said.freshest_crl):
+    for point in (*extensions.distribution_points, *extensions.freshest_crl):
         weight += POINT_BYTES + _names_weight(point.full_name or ()) + _names_weight(point.crl_issuer or ())
     return weight
 

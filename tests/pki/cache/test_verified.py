@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 from cryptography import x509
-from support.certificates import Authority, name
+from support.certificates import Authority, Minted, name, san
 from support.outcomes import parsed
 from support.raw_der import handmade, raw_name
 
 from authz.errors import Refused
+from authz.pki import DEFAULT_POLICY, TrustAnchor
 from authz.pki.cache import SharedCache
-from authz.pki.cache.verified import SignatureKey, VerifiedCache, weight_if_small
+from authz.pki.cache.issuer_chains import IssuerChain
+from authz.pki.cache.verified import ISSUER_CHAIN_BYTES, MAX_KEY_OCTETS, SignatureKey, VerifiedCache, weight_if_small
 from authz.pki.cache.weights import MAX_CERTIFICATE, MAX_DER
 from authz.reasons import Reason
 
@@ -132,3 +134,19 @@ def test_large_certificate_is_not_remembered_but_its_signature_is() -> None:
     assert verified.verified(key(1))
     assert [weight_if_small(one) for one in large] == [None] * 3
     assert (weight_if_small(LEAVES[0]) or MAX_CERTIFICATE) < 16_000
+
+
+def chain_of(*certificates: Minted) -> IssuerChain:
+    """An issuer chain, not otherwise special."""
+    return IssuerChain(tuple(parsed(*certificates)), TrustAnchor(parsed(certificates[-1])[0]), DEFAULT_POLICY, 1, 9)
+
+
+def test_issuer_chain_is_remembered_unless_it_or_its_key_is_too_large() -> None:
+    """Presented certificates are part of the key, CAs of the value."""
+    verified, chain, issuer = VerifiedCache(), chain_of(ROOT), parsed(ROOT)[0].subject
+    assert verified.admit_issuer_chain((1, issuer, None, bytes(MAX_KEY_OCTETS - issuer.size)), chain)
+    assert not verified.admit_issuer_chain((2, issuer, None, bytes(MAX_KEY_OCTETS - issuer.size + 1)), chain)
+    names = san(*(f"{number:060}.{'a' * 60}.{'b' * 60}.test" for number in range(90)))
+    assert not verified.admit_issuer_chain((3,), chain_of(Authority.root(extensions=[(names, False)])))
+    assert [key[0] for key in verified.issuer_chains.entries] == [1]
+    assert verified.issuer_chains.weight > MAX_KEY_OCTETS + ISSUER_CHAIN_BYTES + len(ROOT.der)
