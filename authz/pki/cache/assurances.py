@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from authz.pki.cache.issuer_chains import IssuerChain
+    from authz.pki.cache.shared import Entry
     from authz.pki.revocation.checker import NotRevoked
     from authz.pki.revocation.crl_scope import ApplicableCrls
     from authz.pki.revocation.crl_store import CrlStore
@@ -80,10 +81,9 @@ class AssuranceCache(Cache[LeafKind, Assurance]):
 
 def find_assurance(store: CrlStore, owner: Hashable, kind: LeafKind) -> Assurance | None:
     """What is remembered about such a leaf of the tenant `owner`; nothing is made for a tenant without any."""
-    tenant = store.memory.tenants.get(owner)
-    assurances: AssuranceCache | None = None if tenant is None else tenant.parts.get(AssuranceCache)
-    entry = None if assurances is None else assurances.entries.get(kind)
-    if entry is None:
+    try:
+        entry: Entry[Assurance] = store.memory.tenants[owner].parts[AssuranceCache].entries[kind]
+    except KeyError:
         return None
     entry.used = True
     return entry.value

@@ -83,7 +83,7 @@ def issuer_chain_key(leaf: Certificate, presented: Sequence[Certificate], mark: 
         leaf.read_ahead()
     der = leaf.der
     try:
-        issuer = leaf.issuer, leaf.extensions.authority_key_id
+        issuer, key_id = leaf.issuer, leaf.extensions.authority_key_id
     except Refused:
         return ()
-    return (mark, *issuer, *[certificate.der for certificate in presented if certificate.der != der])
+    return (mark, issuer, key_id, *[certificate.der for certificate in presented if certificate.der != der])

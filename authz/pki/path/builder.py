@@ -105,23 +105,14 @@ class VerifiedPath:
     @property
     def origins(self) -> tuple[CertificateSource, ...]:
         """Where each of the certificates was found."""
-        return (CertificateSource.PRESENTED, *_sources(self.certificates[1:-1], self._trust), CertificateSource.ANCHOR)
+        known = map(self._trust.knows, [certificate.der for certificate in self.certificates[1:-1]])
+        middle = [CertificateSource.KNOWN if ours else CertificateSource.PRESENTED for ours in known]
+        return (CertificateSource.PRESENTED, *middle, CertificateSource.ANCHOR)
 
     @property
     def between(self) -> tuple[CertificateSource, ...]:
         """Where the certificates between leaf and anchor were found: each source once, the first one's first."""
-        return _between(self.certificates, self._trust) if self._chain is None else self._chain.between
-
-
-def _sources(certificates: Iterable[Certificate], trust: TrustStore) -> list[CertificateSource]:
-    return [
-        CertificateSource.KNOWN if trust.knows(certificate.der) else CertificateSource.PRESENTED
-        for certificate in certificates
-    ]
-
-
-def _between(path: Sequence[Certificate], trust: TrustStore) -> tuple[CertificateSource, ...]:
-    return tuple(dict.fromkeys(_sources(path[1:-1], trust)))
+        return tuple(dict.fromkeys(self.origins[1:-1])) if self._chain is None else self._chain.between
 
 
 class _PathBuilder:
@@ -220,9 +211,10 @@ class _PathBuilder:
         certificates = (*path, anchor.certificate)
         proofs = () if self.checker is None else self.checker.check(certificates, anchor)
         self._admit(certificates)
+        verified = VerifiedPath(_SEAL, certificates, anchor, self.trust, proofs)
         if self.chain_key and not self.backtracked:
-            self._cache_chain(certificates, anchor, proofs)
-        return VerifiedPath(_SEAL, certificates, anchor, self.trust, proofs)
+            self._cache_chain(verified)
+        return verified
 
     def _admit(self, certificates: tuple[Certificate, ...]) -> None:
         """Remember certificates and signatures of the completed path, and nothing of branches that failed."""
@@ -232,15 +224,13 @@ class _PathBuilder:
             keys = [(certificate.sha256, issuer.spki_sha256) for certificate, issuer in pairwise(certificates)]
             cache.admit(new, [key for key in keys if key in self.signatures])
 
-    def _cache_chain(
-        self, certificates: tuple[Certificate, ...], anchor: TrustAnchor, proofs: tuple[NotRevoked, ...]
-    ) -> None:
+    def _cache_chain(self, path: VerifiedPath) -> None:
         """Remember the issuer chain: the search did not backtrack, so it will always try this chain first."""
         cache, policy = self.trust.verified, self.validation.policy
         chain = cache.issuer_chains.get(self.chain_key)
         if chain is None or chain.policy is not policy:
             counted = self.candidates.taken, self.candidates.octets, self.candidates.weight
-            chain = IssuerChain(certificates[1:], anchor, policy, *counted, _between(certificates, self.trust))
+            chain = IssuerChain(path.certificates[1:], path.anchor, policy, *counted, path.between)
             if not cache.admit_issuer_chain(self.chain_key, chain):
                 return
         checker = self.checker
@@ -249,10 +239,10 @@ class _PathBuilder:
             return
         leafs, *cas = checker.plans
         about_cas = [applicable for plan in cas for applicable in plan.applicable]
-        assurance = Assurance.of(chain, proofs[1:], about_cas, leafs.applicable, self.validation.at)
-        points = certificates[0].crl_points
+        assurance = Assurance.of(chain, path.revocation[1:], about_cas, leafs.applicable, self.validation.at)
+        points = path.leaf.crl_points
         if assurance is not None and points.small:
-            kind = (chain.mark, points, certificates[0].extensions.ca)
+            kind = (chain.mark, points, path.leaf.extensions.ca)
             put_assurance(checker.crls, cache.owner, kind, assurance)
 
     def _sorted_candidates(self, certificate: Certificate) -> Sequence[Candidate]:
@@ -341,10 +331,12 @@ def verify_path(
     """
     if at.microsecond:
         at = at.replace(microsecond=0)
-    validation = Validation(at, policy, Budget() if budget is None else budget, crls, mode_of)
+    budget = Budget() if budget is None else budget
+    # Without the constructor's call, which would be a tenth of what a known leaf costs.
+    validation = tuple.__new__(Validation, (at, policy, budget, crls, mode_of))
     presented = tuple(pool)
     # A leaf that is too large is not read; the search says so.
-    key = () if len(leaf.der) > validation.budget.octets else issuer_chain_key(leaf, presented, trust.mark)
+    key = () if len(leaf.der) > budget.octets else issuer_chain_key(leaf, presented, trust.mark)
     signatures: dict[SignatureKey, Refused | None] = {}
     remembered = trust.verified.issuer_chains.entries.get(key)
     if remembered is not None:
@@ -353,7 +345,7 @@ def verify_path(
         proofs = proofs_below(chain, leaf, trust.verified, validation, signatures)
         if proofs is not None:
             return VerifiedPath(_SEAL, (leaf, *chain.certificates), chain.anchor, trust, proofs, chain)
-    candidates = CandidateIssuers(presented, leaf, trust, validation.budget)
+    candidates = CandidateIssuers(presented, leaf, trust, budget)
     builder = _PathBuilder(candidates, trust, validation, signatures, key)
     if crls is not None:
         builder.checker = _checker(candidates, trust, validation, crls)

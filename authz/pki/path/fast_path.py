@@ -1,7 +1,7 @@
 """The short way for a leaf below an issuer chain that verified before: only what concerns the leaf, and the dates.
 
-It gives the answer that path building would give, or None: whatever speaks against a leaf, or may, is left to path
-building, which reports why.
+It gives the answer that path building would give, or None: a leaf that a rule refuses, or may refuse, is left
+to path building, which reports why.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def proofs_below(
 ) -> tuple[NotRevoked, ...] | None:
     """The proofs of revocation for `leaf` and the CAs of `chain` above it, none where revocation is not checked.
 
-    None as soon as anything speaks against the leaf, or may. A signature verified here is noted in `signatures`.
+    None as soon as a rule refuses the leaf, or may. A signature verified here is noted in `signatures`.
     """
     at, policy, budget, crls, _ = validation
     proofs: tuple[NotRevoked, ...] = ()

@@ -160,7 +160,8 @@ def check_status(certificate: Certificate, applicable: Iterable[ApplicableCrls],
 
     Raises `Refused` (certificate_revoked, revocation_unknown).
     """
-    at, mode_of, algorithms = validation.at, validation.mode_of, validation.policy.algorithms
+    at, policy, _, crls_held, mode_of = validation
+    algorithms = policy.algorithms
     mode = HARD_FAIL if mode_of is None else mode_of(certificate)
     due = at - mode.grace if mode.grace else at
     covered, unusable = 0, False
@@ -168,7 +169,8 @@ def check_status(certificate: Certificate, applicable: Iterable[ApplicableCrls],
     why = ""
     last_known: Refused | None = None
     for same_scope in applicable:
-        crls, listed, stale, problem = same_scope.at(at).ask(certificate, due)
+        crl_set = same_scope.crl_set if same_scope.begins <= at else same_scope.at(at)
+        crls, listed, stale, problem = crl_set.ask(certificate, due)
         if listed is not None:
             last_known = _revoked(certificate, *listed)
             if not stale:
@@ -185,7 +187,7 @@ def check_status(certificate: Certificate, applicable: Iterable[ApplicableCrls],
         return NotRevoked(_SEAL, certificate, used if len(used) == 1 else tuple(dict.fromkeys(used)), exemption)
     if mode.soft and last_known is None and not unusable:
         return NotRevoked(_SEAL, certificate, used, Exemption.SOFT_FAIL)
-    raise last_known or _unknown(certificate, why, validation.crls or ())
+    raise last_known or _unknown(certificate, why, crls_held or ())
 
 
 def _narrowed(crls: Iterable[Crl], algorithms: AlgorithmRules) -> str:

@@ -41,9 +41,7 @@ class ApplicableCrls(NamedTuple):
         return cls(reasons & crls[0].reasons, crls, CrlSet.of(crls), max(crl.this_update for crl in crls))
 
     def at(self, at: datetime) -> CrlSet:
-        """The CRLs that have begun by `at`."""
-        if self.begins <= at:
-            return self.crl_set
+        """The CRLs that have begun by `at`; from `begins` on they are `crl_set`."""
         return CrlSet.of(crl for crl in self.crls if crl.this_update <= at)
 
 

@@ -59,7 +59,7 @@ class CrlStore:
     """CRLs, complete and delta, by the name of their issuer.
 
     `signers` maps the SHA-256 of a CRL to the key (`Certificate.spki_sha256`) that is said to have signed it.
-    It narrows what is looked at and proves nothing: a wrong key makes the CRL silent, never trusted.
+    It narrows what is looked at and proves nothing: a wrong key makes the CRL useless, never trusted.
     `memory` is the room of `authz.pki.cache.plans` and `.assurances`. It belongs to the store because what stands in
     it is undone by any other CRL, and holds CRLs, which must not outlive the store.
     """
