@@ -73,7 +73,8 @@ def test_store_passes_over_crls_of_another_key(points: tuple[x509.GeneralName, .
 def test_store_holds_the_same_crl_once() -> None:
     """The same bytes given twice are one CRL."""
     data = CA.crl()
-    assert len(CrlStore([Crl(data), Crl(data)])) == 1
+    store = CrlStore([Crl(data), Crl(data)])
+    assert (len(store), [crl.der for crl in store]) == (1, [data])
 
 
 def test_store_finds_all_crls_of_a_point_whoever_signed_them() -> None:
