@@ -19,9 +19,10 @@ from authz.pki.cache.issuer_chains import CertificateSource
 from authz.pki.cache.verified import VerifiedCache
 from authz.pki.crl.crl import Crl
 from authz.pki.path.builder import VerifiedPath, verify_path
-from authz.pki.path.trust_store import TrustAnchor, TrustStore
+from authz.pki.path.trust_store import TrustStore
 from authz.pki.revocation.crl_store import CrlStore
 from authz.pki.revocation.mode import Exemption, RevocationMode
+from authz.pki.x509.trust_anchor import TrustAnchor
 from authz.reasons import Reason
 
 R = Reason

@@ -8,7 +8,8 @@ from support.outcomes import parsed
 
 from authz.errors import Refused
 from authz.pki.cache.verified import VerifiedCache
-from authz.pki.path.trust_store import TrustAnchor, TrustStore
+from authz.pki.path.trust_store import TrustStore
+from authz.pki.x509.trust_anchor import TrustAnchor
 from authz.reasons import Reason
 
 ROOT = Authority.root()
