@@ -18,7 +18,16 @@ from authz.errors import Refused
 from authz.headers import check_statement, decode, select
 from authz.host import canonical_host
 from authz.model import Binding, Enforcement
-from authz.pki import SERVICE_POLICY, Budget, Certificate, Exemption, Origin, RevocationMode, VerifiedPath, verify_path
+from authz.pki import (
+    SERVICE_POLICY,
+    Budget,
+    Certificate,
+    CertificateSource,
+    Exemption,
+    RevocationMode,
+    VerifiedPath,
+    verify_path,
+)
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -66,7 +75,7 @@ class Evidence:
 
     def _origins_of(self, path: VerifiedPath) -> str:
         bag = "stored" if self.stored_chain else "presented"
-        return "+".join([bag if one is Origin.PRESENTED else "known" for one in path.between])
+        return "+".join([bag if one is CertificateSource.PRESENTED else "known" for one in path.between])
 
 
 class Allow(NamedTuple):

@@ -25,7 +25,7 @@ from authz.clock import SystemClock
 from authz.errors import ConfigError, Refused
 from authz.identity import BearerToken, JwksCache, PayloadHeader, UserNameHeader
 from authz.model import HeaderRules
-from authz.pki import Certificate, Memo, TrustStore
+from authz.pki import Certificate, TrustStore, VerifiedCache
 from authz.pki.cache import SharedCache
 from authz.telemetry import Telemetry
 from authz.view import Hop, IdentitySource, Listener
@@ -206,8 +206,10 @@ def listener_of(
 
 
 def _hop(settings: HopSettings) -> Hop:
-    memo = SharedCache(HOP_BYTES).part(str(settings.anchors), Memo)
-    return Hop(TrustStore(gateway_anchors(settings), memo=memo), frozenset(settings.names), settings.crl_required)
+    verified = SharedCache(HOP_BYTES).part(str(settings.anchors), VerifiedCache)
+    return Hop(
+        TrustStore(gateway_anchors(settings), verified=verified), frozenset(settings.names), settings.crl_required
+    )
 
 
 def gateway_anchors(settings: HopSettings) -> list[Certificate]:

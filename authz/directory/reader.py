@@ -20,7 +20,7 @@ from authz.directory.sqlite.session import Reading, Session, State, Trust
 from authz.errors import NotLoaded, Refused
 from authz.headers import HeaderMemo
 from authz.model import CrlRow, Organization, Registration, User
-from authz.pki import CrlStore, Memo, ModeOf, TrustStore
+from authz.pki import CrlStore, ModeOf, TrustStore, VerifiedCache
 from authz.pki.cache import SharedCache
 from authz.ports import CrlView
 from authz.reasons import Reason
@@ -297,7 +297,7 @@ class DirectoryReader:
     def _trust(self, owner: int, value: object) -> TrustStore | Refused:
         if isinstance(value, Trust):
             try:
-                return TrustStore(value.anchors, value.intermediates, self._memory.part(owner, Memo))
+                return TrustStore(value.anchors, value.intermediates, self._memory.part(owner, VerifiedCache))
             except Refused as missing:
                 return missing
         self._warn(f"organization {owner}: {value}")

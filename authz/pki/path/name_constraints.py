@@ -1,4 +1,4 @@
-"""Name constraints (RFC 5280 section 4.2.1.10), gathered down the path and applied to every name below.
+"""Name constraints (RFC 5280 section 4.2.1.10), collected down the path and applied to every name below.
 
 Permitted subtrees of one kind intersect between certificates and unite within one; an excluded
 subtree excludes for good. A constraint of a kind that cannot be compared refuses as soon as a name of
@@ -63,7 +63,7 @@ class NameConstraints:
         Raises `Refused`: name_constraint_violated, name_constraint_unsupported, budget_exceeded.
         """
         bases = len(self._excluded) + sum(map(len, self._permitted))
-        # What is too much already is not read.
+        # If these are too many already, the subject is not read.
         stated = len(certificate.alternative_names)
         budget.spend_names(stated * bases)
         names = certificate.constrained_names

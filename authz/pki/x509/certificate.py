@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 from cryptography import x509
 
 from authz.errors import Refused
-from authz.pki.cache import extensions_weight, name_weight
-from authz.pki.cache.extensions import learn, recalled
+from authz.pki.cache.extensions import KnownIssuer, get_extensions, put_extensions
 from authz.pki.x509 import der as asn1
 from authz.pki.x509.algorithms import Key, Signed, read_key
 from authz.pki.x509.distinguished_name import Name
@@ -26,9 +25,9 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes as PublicKey
     from cryptography.x509 import GeneralName
 
-    from authz.pki.cache import Cache
+    from authz.pki.cache.shared import Cache
 
-    KnownIssuers = Mapping[bytes, "KnownIssuer"] | Cache[bytes, "KnownIssuer"]
+    KnownIssuers = Mapping[bytes, KnownIssuer] | Cache[bytes, KnownIssuer]
 
 T = TypeVar("T")
 
@@ -70,27 +69,14 @@ class Layout(NamedTuple):
     unused_bits: int
 
 
-class KnownIssuer(NamedTuple):
-    """A name that issued certificates on verified paths, and what the extensions of such say."""
-
-    name: Name
-    extensions: dict[bytes, Extensions]
-
-    @property
-    def weight(self) -> int:
-        """What it takes in memory, in bytes."""
-        lists = (600 + len(shared) + extensions_weight(said) for shared, said in self.extensions.items())
-        return 600 + name_weight(self.name) + sum(lists)
-
-
 NO_ISSUERS: Final[Mapping[bytes, KnownIssuer]] = MappingProxyType({})
 
 
 class Certificate:
     """One X.509 certificate. What it says is immutable; equal when the DER is; read as far as it is asked.
 
-    `below` is the mark of a path above it, if one is known, below which it satisfies everything but dates and
-    revocation: the mark and not the path, which must not live as long as everybody below it.
+    `known_issuer_chain` is the mark of the `IssuerChain` under which it passed every check but dates and revocation,
+    if any. It stands here, and not in a cache, because it must cost no look-up; the mark does not keep the chain alive.
     `der` and `sha256` (32 bytes) are its identity. Attributes that the parser reads late raise `Refused`
     (certificate_malformed, or the algorithm's reason) on first use.
     """
@@ -100,7 +86,7 @@ class Certificate:
         self.sha256 = hashlib.sha256(der).digest()
         self._parsed: x509.Certificate | None = parsed
         self._issuers = issuers
-        self.below: object = None
+        self.known_issuer_chain: object = None
 
     @classmethod
     def parse(cls, der: bytes, issuers: KnownIssuers = NO_ISSUERS) -> Certificate:
@@ -174,7 +160,7 @@ class Certificate:
     def extensions(self) -> Extensions:
         """All extensions, as plain values."""
         known = self._issuers.get(self._layout.issuer)
-        found = None if known is None else recalled(self._layout.extensions, known.extensions)
+        found = None if known is None else get_extensions(self._layout.extensions, known.extensions)
         return self._read_extensions() if found is None else found
 
     @_late
@@ -299,7 +285,7 @@ class Certificate:
         """Remember the issuer's name, and what was read of these extensions, in `issuers`: not what was recalled."""
         der = self._layout.issuer
         known = issuers.get(der) or KnownIssuer(self.issuer, {})
-        learn(self._layout.extensions, self.extensions, vars(self).get("crl_points"), known.extensions)
+        put_extensions(self._layout.extensions, self.extensions, vars(self).get("crl_points"), known.extensions)
         issuers.put(der, known, len(der) + known.weight)
 
     @_late
