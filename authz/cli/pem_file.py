@@ -70,8 +70,8 @@ def _blocks(path: Path, data: bytes, wanted: bytes) -> int:
 
 def _marks(text: bytes) -> int:
     """How many lines or dashes in `text`, in capitals, were meant to begin a PEM block."""
-    found = (one.start() for one in re.finditer(rb"BEGIN", text))
-    return sum(_BEFORE.search(text, max(0, at - 80), at) is not None for at in found)
+    starts = (match.start() for match in re.finditer(rb"BEGIN", text))
+    return sum(_BEFORE.search(text, max(0, at - 80), at) is not None for at in starts)
 
 
 def _is_private_key(data: bytes) -> bool:
@@ -92,11 +92,11 @@ def _certificates(path: Path, data: bytes, *, blocks: int) -> list[Certificate]:
         parsed = x509.load_pem_x509_certificates(data)
         if len(parsed) != blocks:
             raise ValueError("a certificate is cut short")  # noqa: TRY301 - told like everything the parser finds
-        found = [Certificate.parse(one.public_bytes(Encoding.DER)) for one in parsed]
+        certificates = [Certificate.parse(certificate.public_bytes(Encoding.DER)) for certificate in parsed]
     except (ValueError, Refused) as error:
         detail = error.detail if isinstance(error, Refused) else str(error)
         raise ConfigError(f"{path} cannot be read: {detail}", hint="give certificates in PEM or DER") from error
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(certificates))
 
 
 def read_crl(path: Path) -> Crl:
@@ -112,23 +112,6 @@ def read_crl(path: Path) -> Crl:
     except (ValueError, Refused) as error:
         detail = error.detail if isinstance(error, Refused) else str(error)
         raise ConfigError(f"{path} is not a CRL: {detail}", hint="fetch it again from its CA, in DER or PEM") from error
-
-
-def split_leaf(path: Path, certificates: list[Certificate]) -> tuple[Certificate, list[Certificate]]:
-    """The one certificate that issued none of the others, and the others. Raises `ConfigError` without one."""
-    issuers = {one.issuer for one in certificates if not one.self_issued}
-    leaves = [one for one in certificates if one.subject not in issuers and not one.extensions.ca]
-    if len(certificates) == 1:
-        leaves = certificates
-    if len(leaves) != 1:
-        what = "no certificate of a user" if not leaves else f"{len(leaves)} certificates of users"
-        raise ConfigError(f"{path} holds {what}", hint="give one leaf and the CA certificates above it, in any order")
-    leaf = leaves[0]
-    if leaf.extensions.ca:
-        raise ConfigError(f"{path} holds a CA certificate, not a user's", hint="add it with 'authz anchor add'")
-    if leaf.self_issued:
-        raise ConfigError(f"{path} holds a self-signed certificate", hint="only certificates issued by a CA count")
-    return leaf, [one for one in certificates if one is not leaf]
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -60,18 +60,18 @@ class CrlLedger:
 
     def _guarded(self, action: Callable[[], T], otherwise: T) -> T:
         try:
-            found = action()
+            result = action()
         except READ_ERRORS as error:
             if not self._failing:
                 self._warn(f"the state of the CRLs cannot be told: {getattr(error, 'orig', None) or error}")
             self._failing = True
             return otherwise
         self._failing = False
-        return found
+        return result
 
     def _write(self, sources: Collection[CrlSourceState], crls: Collection[FetchedCrl]) -> None:
         """Only what is not as it was written last: there may be thousands of sources, of which one was tried."""
-        now = {one.location: one for one in sources}, {one.name: one for one in crls}
+        now = {source.location: source for source in sources}, {crl.name: crl for crl in crls}
         with self._writer.begin() as connection:
             _bring(connection, crl_sources.c.location, now[0], self._sources)
             _bring(connection, fetched_crls.c.name, now[1], self._crls)
@@ -100,8 +100,8 @@ def _bring(connection: sa.Connection, key: sa.Column[str], now: dict[str, S], be
     gone = before.keys() - now.keys()
     if gone:
         connection.execute(sa.delete(key.table).where(key.in_(gone)))
-    rows = [asdict(one) for name, one in now.items() if before.get(name) != one]
+    rows = [asdict(state) for name, state in now.items() if before.get(name) != state]
     if rows:
         statement = insert(key.table).values({name: sa.bindparam(name) for name in rows[0]})
-        told = {name: statement.excluded[name] for name in rows[0]}
-        connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=told), rows)
+        values = {name: statement.excluded[name] for name in rows[0]}
+        connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=values), rows)

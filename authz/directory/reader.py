@@ -91,8 +91,8 @@ class DirectoryReader:
             asyncio.create_task(self._poll(), name="directory poller"),
             asyncio.create_task(self._serve(), name="directory rows"),
         )
-        for one in self._tasks:
-            one.add_done_callback(self._ended)
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """What reads has failed by a defect, or for lack of memory: nothing is confirmed any more."""
@@ -106,8 +106,8 @@ class DirectoryReader:
         if self._closed:
             return
         self._closed = True
-        for one in self._tasks:
-            one.cancel()
+        for task in self._tasks:
+            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._in_thread(self._session.close)
         self._thread.shutdown()
@@ -144,10 +144,10 @@ class DirectoryReader:
 
     def organization(self, host: str) -> Organization | None:
         """See `authz.view.View`."""
-        found = self._cache.get("hosts", host, self._hosts)
-        if found is MISSING:
+        organization = self._cache.get("hosts", host, self._hosts)
+        if organization is MISSING:
             raise NotLoaded(HostKey(host))
-        return found  # type: ignore[return-value]
+        return organization  # type: ignore[return-value]
 
     def user(self, organization: Organization, name: str) -> User | None:
         """See `authz.view.View`."""
@@ -161,21 +161,21 @@ class DirectoryReader:
 
     def _row(self, owner: int, key: RowKey) -> object:
         known = self._owners.get(owner)
-        found = MISSING if known is None else self._cache.get(owner, key, known[0])
-        if found is MISSING:
+        row = MISSING if known is None else self._cache.get(owner, key, known[0])
+        if row is MISSING:
             raise NotLoaded(key)
-        return found
+        return row
 
     def trust(self, organization: Organization) -> TrustStore:
         """See `authz.view.View`."""
         key = TrustKey(organization.id)
         known = self._owners.get(organization.id)
-        found = MISSING if known is None else self._cache.get("trust", key, max(known[1], self._shared_trust))
-        if found is MISSING:
+        trust = MISSING if known is None else self._cache.get("trust", key, max(known[1], self._shared_trust))
+        if trust is MISSING:
             raise NotLoaded(key)
-        if isinstance(found, Refused):
-            raise Refused(found.reason, found.detail, certificate=found.certificate)
-        return found  # type: ignore[return-value]
+        if isinstance(trust, Refused):
+            raise Refused(trust.reason, trust.detail, certificate=trust.certificate)
+        return trust  # type: ignore[return-value]
 
     def crls(self, organization: Organization) -> CrlStore:  # noqa: ARG002 - a CRL speaks for a key, so tenants never meet
         """See `authz.view.View`."""

@@ -53,7 +53,7 @@ metadata = sa.MetaData(
 
 
 def _one_of(column: str, values: type[BindingScope | CrlSourceKind | Enforcement | Outcome]) -> sa.CheckConstraint:
-    listed = ", ".join(f"'{one}'" for one in values)
+    listed = ", ".join(f"'{value}'" for value in values)
     return sa.CheckConstraint(f"{column} IN ({listed})", name=column)
 
 

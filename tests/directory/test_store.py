@@ -12,7 +12,7 @@ from cryptography.x509 import DeltaCRLIndicator
 from support.certificates import NOW, Authority, Minted
 
 from authz.directory import Store
-from authz.errors import StoreError
+from authz.errors import Problem, StoreError
 from authz.model import BindingScope, Enforcement, Organization, RegistrationState, TokenSettings
 from authz.pki import Certificate, Crl
 
@@ -109,19 +109,20 @@ def test_user_changed_is_stored(store: Store) -> None:
 
 
 @pytest.mark.parametrize("verb", ["organization", "remove_organization", "users", "anchors", "registrations"])
-def test_unknown_organization_is_an_error_with_a_hint(store: Store, verb: str) -> None:
+def test_unknown_organization_is_an_error_that_names_it(store: Store, verb: str) -> None:
     """Whatever the verb."""
     with pytest.raises(StoreError) as caught:
         getattr(store, verb)("nobody")
-    assert "authz org add" in caught.value.hint
+    assert (caught.value.kind, caught.value.about) == (Problem.ORGANIZATION_UNKNOWN, {"organization": "nobody"})
 
 
 @pytest.mark.parametrize("verb", ["user", "remove_user"])
-def test_unknown_user_is_an_error_with_a_hint(store: Store, verb: str) -> None:
+def test_unknown_user_is_an_error_that_names_both(store: Store, verb: str) -> None:
     """Whatever the verb."""
     with pytest.raises(StoreError) as caught:
         getattr(store, verb)("acme", "nobody")
-    assert "authz user add" in caught.value.hint
+    assert caught.value.kind is Problem.USER_UNKNOWN
+    assert caught.value.about == {"organization": "acme", "user": "nobody"}
 
 
 def test_removal_takes_everything_of_it(store: Store) -> None:
@@ -222,7 +223,7 @@ def test_crl_of_an_unknown_ca_is_refused(store: Store) -> None:
     """A CRL is kept only if a known key signed it."""
     with pytest.raises(StoreError) as caught:
         store.add_crl(Crl(ROOT.crl()), NOW)
-    assert "add its CA first" in caught.value.hint
+    assert caught.value.kind is Problem.CRL_SIGNER_UNKNOWN
 
 
 def test_crl_of_the_same_name_and_another_key_is_refused(store: Store) -> None:
@@ -330,6 +331,6 @@ def test_organization_whose_tokens_cross_anothers_can_be_switched_off(store: Sto
     token = TokenSettings(issuer="https://i", audience="a")
     one, two = (store.add_organization(Organization(0, name, ())) for name in ("one", "two"))
     store.set_organization(replace(one, token=token))
-    with store._transaction() as connection:
+    with store.transaction() as connection:
         connection.exec_driver_sql("UPDATE organizations SET token_issuer = 'https://i', token_audience = 'a'")
     assert not store.set_organization(replace(two, token=token, active=False)).active
