@@ -14,10 +14,10 @@ from authz.errors import ConfigError, Refused
 from authz.pki import Certificate, Crl
 
 MAX_UPLOAD: Final = 1024 * 1024
-"""Octets of a certificate file: the model's own limit."""
+"""Bytes of a certificate file: the model's own limit."""
 
 MAX_CRL: Final = 256 * 1024 * 1024
-"""Octets of a CRL file: six times the 42 MB of one with a million entries."""
+"""Bytes of a CRL file: six times the 42 MB of one with a million entries."""
 
 _LABEL: Final = re.compile(rb"-----BEGIN ([^\r\n-]{1,64})-----")
 _BEFORE: Final = re.compile(rb"(?:^|--)[^\w\n]{0,64}\Z", re.MULTILINE)
@@ -91,7 +91,7 @@ def _certificates(path: Path, data: bytes, *, blocks: int) -> list[Certificate]:
             return [Certificate.parse(data)]
         parsed = x509.load_pem_x509_certificates(data)
         if len(parsed) != blocks:
-            raise ValueError("a certificate is cut short")  # noqa: TRY301 - told like everything the parser finds
+            raise ValueError("a certificate is cut short")  # noqa: TRY301 - reported like all that the parser finds
         certificates = [Certificate.parse(certificate.public_bytes(Encoding.DER)) for certificate in parsed]
     except (ValueError, Refused) as error:
         detail = error.detail if isinstance(error, Refused) else str(error)
@@ -106,7 +106,7 @@ def read_crl(path: Path) -> Crl:
         # A CRL in DER may have megabytes to search, and chance could write a label into it.
         if data[:1] != _SEQUENCE:
             if _blocks(path, data, b"X509 CRL") != 1:
-                raise ValueError("not one CRL")  # noqa: TRY301 - told like everything the parser finds
+                raise ValueError("not one CRL")  # noqa: TRY301 - reported like all that the parser finds
             data = x509.load_pem_x509_crl(data).public_bytes(Encoding.DER)
         return Crl(data)
     except (ValueError, Refused) as error:

@@ -38,7 +38,7 @@ def tenants_memory(max_bytes: int) -> SharedCache:
     return SharedCache(int((max_bytes - MAX_REMEMBERED) / (1 + 1 / HOSTS_PART + 1 / TRUST_PART)))
 
 
-class Rows(Cache[Hashable, "tuple[Hashable, object]"]):
+class OwnerRows(Cache[Hashable, "tuple[Hashable, object]"]):
     """Rows of one owner, each with its tag."""
 
     __slots__ = ()
@@ -57,7 +57,7 @@ class RowCache:
         self._memory = memory
         hosts, trust = SharedCache(memory.max_bytes // HOSTS_PART), SharedCache(memory.max_bytes // TRUST_PART)
         self._rooms: dict[Hashable, SharedCache] = {"hosts": hosts, UNKNOWN_HOSTS: hosts, "trust": trust}
-        self._rows: dict[Hashable, Rows] = {}
+        self._rows: dict[Hashable, OwnerRows] = {}
         self._sweep_at = MIN_SWEEP
 
     def get(self, owner: Hashable, key: Hashable, tag: Hashable) -> object:
@@ -72,7 +72,7 @@ class RowCache:
     def put(self, owner: Hashable, key: Hashable, tag: Hashable, value: object) -> None:
         """Keep a value read in the state that `tag` names."""
         owner = UNKNOWN_HOSTS if owner == "hosts" and value is None else owner
-        rows = self._rooms.get(owner, self._memory).part(owner, Rows)
+        rows = self._rooms.get(owner, self._memory).part(owner, OwnerRows)
         rows.put(key, (tag, value), ROW_BYTES + weigh(key) + _weight(value))
         if len(self._rows) >= self._sweep_at:
             self._rows = {name: part for name, part in self._rows.items() if len(part)}

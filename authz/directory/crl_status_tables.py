@@ -1,4 +1,4 @@
-"""What the service tells operators of its sources of CRLs, and what they ask of it: two tables, no revision."""
+"""The state of the sources of CRLs, which the service reports to operators, and their requests: no revision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from authz.directory.schema import crl_sources, fetched_crls
-from authz.directory.sqlite.change_watcher import READ_ERRORS, Pinned
+from authz.directory.sqlite.change_watcher import READ_ERRORS, WatchedConnection
 from authz.directory.sqlite.engine import open_engine
 from authz.model import CrlSourceState, FetchedCrl
 
@@ -20,15 +20,15 @@ T = TypeVar("T")
 S = TypeVar("S", CrlSourceState, FetchedCrl)
 
 
-class CrlLedger:
+class CrlStatusTables:
     """Implements `authz.crls.refresher.Ledger` in the directory at `url`.
 
-    A directory that cannot be written, or read, is told to `warn`, once until it can be again.
+    `warn` is called when the directory cannot be written or read, once until it can be again.
     """
 
     def __init__(self, url: str, *, warn: Callable[[str], None]) -> None:
         self._writer = open_engine(url)
-        self._reader = Pinned(url)
+        self._reader = WatchedConnection(url)
         self._thread = ThreadPoolExecutor(1, "crl ledger")
         self._seen: tuple[int, int] | None = None
         self._last: list[str] = []
@@ -39,7 +39,7 @@ class CrlLedger:
         self._closed = False
 
     async def close(self) -> None:
-        """Give the database back, once what is written is; to say so again changes nothing."""
+        """Give the database back when the last write has ended; another call changes nothing."""
         if self._closed:
             return
         self._closed = True

@@ -1,8 +1,8 @@
 """What a check may find missing, as keys: `NotLoaded` carries one, the reader loads it.
 
 Tuples, for each check makes several. Those of different kinds hold values of different kinds, so that no
-two of them are equal. The `pool` of a key is who waits together for rows like it (`authz.service.pool_of`):
-an organization's checks, or all that ask for hosts.
+two of them are equal. The `pool` of a key names the checks that wait together for rows like it
+(`authz.service.pool_of`): an organization's checks, or all that ask for hosts.
 """
 
 from __future__ import annotations
@@ -56,5 +56,5 @@ RowKey = HostKey | UserKey | RegistrationsKey | TrustKey
 
 
 def owner_of(key: RowKey) -> int:
-    """The organization whose row a key asks for; 0, which is nobody's, for hosts."""
+    """The organization whose row a key asks for; 0, which no organization has, for hosts."""
     return 0 if isinstance(key, HostKey) else key.organization

@@ -31,7 +31,7 @@ def set_organization(connection: sa.Connection, organization: Organization) -> O
     """Store what changed of an organization; its hosts become exactly the ones given."""
     here = organizations.c.id == organization.id
     row = find(connection, organizations, id=organization.id)
-    # What an earlier version let through must not keep anybody from switching an organization off.
+    # What an earlier version let through must not keep an operator from switching an organization off.
     if row is None or rows.token_settings(row) != organization.token:
         _check_tie(connection, organization)
     connection.execute(sa.update(organizations).where(here).values(**_columns(organization)))

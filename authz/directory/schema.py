@@ -6,9 +6,9 @@ change of that kind. An organization's `revision` (users, registrations) and `tr
 anchors and intermediates) do the same. Triggers and not code, so that no writer can forget one.
 
 A number alone names no state: a restored copy, or a standby that was promoted, uses it again. So `lineage` is 16
-random bytes, others with each change, and `directory_changes` has the states before, the newest last. Whoever knows a
-state that is not among them knows another line of changes. A column that counts in a decision and is added to
-`organizations` must be added to `number_organizations_update` as well.
+random bytes, others with each change, and `directory_changes` has the states before, the newest last. A reader
+that knows a state that is not among them knows another line of changes. A column that counts in a decision and is
+added to `organizations` must be added to `number_organizations_update` as well.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from authz.directory.schema import (
     organizations,
     users,
 )
-from authz.directory.sqlite.change_watcher import READ_ERRORS, Pinned
+from authz.directory.sqlite.change_watcher import READ_ERRORS, WatchedConnection
 from authz.errors import Refused
 from authz.model import CrlRow
 from authz.pki import Certificate
@@ -83,14 +83,14 @@ class Session:
     """
 
     def __init__(self, url: str) -> None:
-        self._pinned = Pinned(url)
+        self._connection = WatchedConnection(url)
         self._seen: tuple[tuple[int, int], State] | None = None
         self._settled = True
 
     def read(self, known: State, keys: Collection[RowKey] = ()) -> Reading:
         """The state, what changed since `known`, and the rows of `keys`."""
         with self._connected() as connection:
-            version = self._pinned.version(connection)
+            version = self._connection.version(connection)
             if not keys and self._seen == (version, known):
                 self._settled = True
                 return Reading(known)
@@ -106,14 +106,14 @@ class Session:
 
         This lasts until a poll, which comes some time after the one before, finds that nothing was written.
         """
-        if reading.anew or (poll and not self._pinned.written):
+        if reading.anew or (poll and not self._connection.written):
             self._settled = not reading.anew
-        self._pinned.replaced = self._pinned.written = False
+        self._connection.replaced = self._connection.written = False
 
     def _read(self, connection: sa.Connection, known: State, keys: Collection[RowKey]) -> Reading:
         state = _state(connection)
-        torn = self._pinned.written and not self._settled
-        anew = self._pinned.replaced or torn or not _descends(connection, state, known)
+        torn = self._connection.written and not self._settled
+        anew = self._connection.replaced or torn or not _descends(connection, state, known)
         reading = Reading(state, anew=anew)
         if state.revision > known.revision and not reading.anew:
             since = sa.func.max(organizations.c.revision, organizations.c.trust_revision) > known.revision
@@ -159,7 +159,7 @@ class Session:
 
     def close(self) -> None:
         """Give the connection back."""
-        self._pinned.close()
+        self._connection.close()
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
@@ -169,7 +169,7 @@ class Session:
     @contextmanager
     def _connected(self) -> Iterator[sa.Connection]:
         try:
-            with self._pinned.connected() as connection:
+            with self._connection.connected() as connection:
                 yield connection
         except READ_ERRORS as error:
             raise Refused(Reason.DIRECTORY_UNAVAILABLE, type(error).__name__) from error
