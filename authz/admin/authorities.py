@@ -1,6 +1,6 @@
 """Anchors and intermediates: added and removed, in one organization or, for None, in all.
 
-Every function raises `ConfigError` for certificates that cannot be used, and `StoreError`.
+Every function raises `ConfigError` or `Refused` for certificates that cannot be used, and `StoreError`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def add_intermediates(
 
 
 def _usable_cas(certificates: Sequence[Certificate], source: object) -> Sequence[Certificate]:
-    """The certificates, each of which can be a CA. Raises `Refused` for one that policy or the parser refuses."""
+    """The certificates, each of which can be a CA."""
     for certificate in certificates:
         if certificate.v3 and not certificate.extensions.ca:
             message = f"{source} holds the certificate of {certificate.subject.text}, which is no CA"
