@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
@@ -132,6 +133,29 @@ def test_only_the_service_catches_everything() -> None:
                 if kind in {"", "Exception", "BaseException"} and not reraises:
                     wide.append(name)
     assert wide == ["authz.service"]
+
+
+CHANGES = {"register", "retire", "transaction"}
+
+
+@pytest.mark.parametrize("module", sorted(name for name in modules() if room(name) == "cli"))
+def test_command_changes_the_directory_by_admin_alone(module: str) -> None:
+    """What is verified before a change, and warned of after it, holds for every way by which changes come."""
+    for node in ast.walk(modules()[module]):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "store":
+            assert node.attr not in CHANGES, node.attr
+            assert not node.attr.startswith(("add_", "set_", "remove_", "ask_")), node.attr
+
+
+@pytest.mark.parametrize("module", sorted(name for name in modules() if room(name) in {"admin", "directory"}))
+def test_errors_below_the_command_do_not_speak_of_it(module: str) -> None:
+    """No verb and no option of it in any text: the HTTP interface has neither."""
+    tree = modules()[module]
+    prose = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in prose:
+            assert not re.search(r"'authz |(?<!\w)--\w", node.value), node.value
+    assert not {"typer", "rich", "sys"} & set(imports(tree))
 
 
 @pytest.mark.parametrize(
