@@ -3,14 +3,16 @@
 AuthzError
 ├── Refused        the request's: it becomes a Deny with a reason (`authz.decision.evaluate` alone does that)
 ├── NotLoaded      nobody's: a view lacks a row that the caller can load before it asks again
-├── ConfigError    the operator's: a setting or file; the service refuses to start, the command exits with 1
-├── IndexingError  the machine's: the index of a CRL could not be made, or is not what was asked for
-└── StoreError     the directory's: it could not be read or written
+├── AdvisedError
+│   ├── ConfigError  the operator's: a setting or file; the service refuses to start, the command exits with 1
+│   └── StoreError   the directory's: it refused, or could not be read or written
+└── IndexingError  the machine's: the index of a CRL could not be made, or is not what was asked for
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from enum import StrEnum, auto
 
 from authz.reasons import Reason
 
@@ -48,12 +50,45 @@ class NotLoaded(AuthzError):
         self.key = key
 
 
-class ConfigError(AuthzError):
-    """A setting or a file that the operator gave cannot be used; `hint` says what to do."""
+class Problem(StrEnum):
+    """What a caller words its own advice for, beside the sentence of the error: see `AdvisedError`."""
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    CERTIFICATE_REGISTERED = auto()
+    CERTIFICATE_UNKNOWN = auto()
+    CRL_SIGNER_UNKNOWN = auto()
+    CRL_SOURCE_UNKNOWN = auto()
+    DECISION_UNKNOWN = auto()
+    IS_A_CA = auto()
+    IS_NO_CA = auto()
+    ORGANIZATION_EXISTS = auto()
+    ORGANIZATION_UNKNOWN = auto()
+    PERIOD_IS_EMPTY = auto()
+    REGISTRATION_UNKNOWN = auto()
+    TOKENS_CROSS = auto()
+    USER_EXISTS = auto()
+    USER_UNKNOWN = auto()
+
+
+class AdvisedError(AuthzError):
+    """An error with advice.
+
+    `hint` says what to do, where that is the same for every caller; else `kind` says what kind of problem it is, and
+    `about` holds the names and ids that a caller's advice may mention.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", kind: Problem | None = None, **about: object) -> None:
         super().__init__(message)
         self.hint = hint
+        self.kind = kind
+        self.about = about
+
+
+class ConfigError(AdvisedError):
+    """A setting or a file that the operator gave cannot be used."""
+
+
+class StoreError(AdvisedError):
+    """The directory refused, or could not be read or written."""
 
 
 class IndexingError(AuthzError):
@@ -62,11 +97,3 @@ class IndexingError(AuthzError):
     Says nothing about the CRL. The message is a sentence for the operator; what it quotes of the process is
     to be escaped where it is shown.
     """
-
-
-class StoreError(AuthzError):
-    """The directory refused, or could not be read or written; `hint` says what to do."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint

@@ -18,7 +18,7 @@ from authz.crls.indexing.sealed_memory import Memory
 from authz.crls.indexing.shared_images import open_sealed
 from authz.crls.reader import Index
 from authz.crls.share.subscriber import Follower
-from authz.directory import CrlLedger, DirectoryReader
+from authz.directory import CrlStatusTables, DirectoryReader
 from authz.directory.sqlite.engine import database_file
 from authz.errors import ConfigError, Refused
 from authz.model import Organization
@@ -120,7 +120,7 @@ class KeptFresh:
 
     def __init__(self, settings: Settings, clock: Clock, telemetry: Telemetry, index: Index = index_crl) -> None:
         self.view = refresher_of(settings, clock, telemetry.warn, index)
-        self._ledger = CrlLedger(settings.database, warn=telemetry.warn)
+        self._ledger = CrlStatusTables(settings.database, warn=telemetry.warn)
         hops = [hop for listener in settings.listener for hop in listener.hops]
         self._gateways = [anchor.der for hop in hops for anchor in gateway_anchors(hop)]
         telemetry.watch(self.view, clock)

@@ -62,7 +62,7 @@ class Rows(CrlRows, Tenants, Protocol):
 
 
 class Ledger(Protocol):
-    """Where operators look up how the sources fare, and ask for a try: `authz.directory.CrlLedger`."""
+    """Where operators look up how the sources fare, and ask for a try: `authz.directory.CrlStatusTables`."""
 
     async def write(self, sources: Collection[CrlSourceState], crls: Collection[FetchedCrl]) -> None:
         """What there is now, in the place of what was written before; a failure is the ledger's own to tell."""

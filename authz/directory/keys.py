@@ -1,8 +1,8 @@
 """What a check may find missing, as keys: `NotLoaded` carries one, the reader loads it.
 
 Tuples, for each check makes several. Those of different kinds hold values of different kinds, so that no
-two of them are equal. The `pool` of a key is who waits together for rows like it (`authz.service.pool_of`):
-an organization's checks, or all that ask for hosts.
+two of them are equal. The `pool` of a key names the checks that wait together for rows like it
+(`authz.service.pool_of`): an organization's checks, or all that ask for hosts.
 """
 
 from __future__ import annotations

@@ -228,7 +228,7 @@ async def test_strangers_do_not_drive_out_an_organizations_misuses(tmp_path: Pat
     assert scene.lost == []
     assert {one.at for one in strangers.values()} == {scene.clock.at}
     assert {one.first_at for one in strangers.values()} == {NOW + timedelta(seconds=1)}
-    with scene.store._transaction() as connection:
+    with scene.store.transaction() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM presentations").scalar_one() <= 3
 
 
@@ -334,7 +334,7 @@ async def test_organization_takes_its_decisions_with_it(scene: Scene) -> None:
     assert again.id != ACME.id
     assert await scene.held(organization="acme") == []
     assert [one.organization for one in await scene.held()] == [""]
-    with scene.store._transaction() as connection:
+    with scene.store.transaction() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM presentations").scalar_one() == 1
     scene.decide(misuse("alice", again))
     [one] = await scene.held(organization="acme")
@@ -359,7 +359,7 @@ async def test_old_rows_are_forgotten_with_their_headers(tmp_path: Path) -> None
     scene.clock.at += timedelta(days=8)
     scene.decide(denied())
     assert len(await scene.held()) == 1
-    with scene.store._transaction() as connection:
+    with scene.store.transaction() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM presentations").scalar_one() == 1
 
 

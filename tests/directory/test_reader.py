@@ -15,8 +15,8 @@ from support.certificates import NOW, Authority
 
 from authz.directory import DirectoryReader, Store
 from authz.directory.keys import HostKey, RegistrationsKey, RowKey, UserKey
-from authz.directory.reader import MAX_BATCH, MAX_WAITING_EACH
 from authz.directory.sqlite.session import Reading, State
+from authz.directory.waiting_rows import MAX_BATCH, MAX_WAITING_EACH
 from authz.errors import NotLoaded, Refused
 from authz.model import Enforcement, Organization, User
 from authz.pki import Certificate, Crl, CrlStore, ModeOf, RevocationMode
