@@ -28,13 +28,13 @@ def bind(
         return Binding(refusal=Reason.CERTIFICATE_REQUIRED)
     anybodys = organization.binding_scope is BindingScope.ORGANIZATION
     why = Reason.CERTIFICATE_NOT_REGISTERED
-    for one in registrations:
-        if one.sha256 != leaf or one.organization_id != organization.id:
+    for registration in registrations:
+        if registration.sha256 != leaf or registration.organization_id != organization.id:
             continue
-        if not anybodys and one.user_id != user.id:
+        if not anybodys and registration.user_id != user.id:
             why = why if why is Reason.CERTIFICATE_REGISTRATION_INACTIVE else Reason.CERTIFICATE_OF_ANOTHER_USER
-        elif one.state(at) is RegistrationState.ACTIVE:
-            return Binding(registration=one)
+        elif registration.state(at) is RegistrationState.ACTIVE:
+            return Binding(registration=registration)
         else:
             why = Reason.CERTIFICATE_REGISTRATION_INACTIVE
     return Binding(refusal=why)

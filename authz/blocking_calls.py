@@ -31,11 +31,11 @@ def _run(future: Future[T], action: Callable[[], T]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:
-        found = action()
+        result = action()
     except _EXPECTED as error:
         future.set_exception(error)
     except BaseException as error:
         future.set_exception(error)
         raise
     else:
-        future.set_result(found)
+        future.set_result(result)

@@ -66,7 +66,7 @@ class Evidence:
 
     def _origins_of(self, path: VerifiedPath) -> str:
         bag = "stored" if self.stored_chain else "presented"
-        return "+".join([bag if one is Origin.PRESENTED else "known" for one in path.between])
+        return "+".join([bag if origin is Origin.PRESENTED else "known" for origin in path.between])
 
 
 class Allow(NamedTuple):
@@ -236,13 +236,13 @@ def _path(presented: PresentedChain, organization: Organization, view: View, now
         raise
     if path.exemption is Exemption.SOFT_FAIL:
         # Not before it was asked for: what is let pass is a CRL that cannot be had.
-        view.request_crls(organization, tuple(one.der for one in path.certificates))
+        view.request_crls(organization, tuple(certificate.der for certificate in path.certificates))
     evidence.path = path
 
 
 def _stored_chain(registrations: Sequence[Registration]) -> tuple[bytes, ...]:
     """The intermediates stored with the leaf, for proxies that forward the leaf alone; untrusted like any other."""
-    return tuple(dict.fromkeys(der for one in registrations for der in one.chain))
+    return tuple(dict.fromkeys(der for registration in registrations for der in registration.chain))
 
 
 def _binding(organization: Organization, user: User, view: View, now: datetime, evidence: Evidence) -> Binding | None:

@@ -211,12 +211,12 @@ class CheckRequest:
         self.method = method
         self.target = target
         self.alike: dict[bytes, list[tuple[bytes, bytes]]] = {}
-        for one in headers:
-            folded = one[0].replace(b"-", b"_")
+        for header in headers:
+            folded = header[0].replace(b"-", b"_")
             if folded in self.alike:
-                self.alike[folded].append(one)
+                self.alike[folded].append(header)
             else:
-                self.alike[folded] = [one]
+                self.alike[folded] = [header]
 
     def values(self, name: str) -> list[bytes]:
         """Every value of the header `name` (lower case), in order."""

@@ -74,8 +74,8 @@ class Service:
         """The decision about `check` at `listener`; never raises but for cancellation: whatever fails inside denies."""
         started = self._clock.monotonic()
         try:
-            found = self._look(check, listener)
-            decision = await self._wait(check, listener, found.key) if isinstance(found, NotLoaded) else found
+            outcome = self._look(check, listener)
+            decision = await self._wait(check, listener, outcome.key) if isinstance(outcome, NotLoaded) else outcome
         except Refused as refusal:
             decision = Deny(refusal.reason, refusal.detail, Evidence())
         except Exception as error:  # noqa: BLE001 - fail closed: the one place that catches everything, and denies
@@ -104,10 +104,10 @@ class Service:
 
     async def _load_and_decide(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision:
         for _ in range(self._limits.loads):
-            found = await self._loaded(check, listener, key)
-            if not isinstance(found, NotLoaded):
-                return found
-            key = found.key
+            outcome = await self._loaded(check, listener, key)
+            if not isinstance(outcome, NotLoaded):
+                return outcome
+            key = outcome.key
         raise Refused(Reason.DIRECTORY_UNAVAILABLE, "the directory changes faster than it can be read")
 
     async def _loaded(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision | NotLoaded:
@@ -121,10 +121,10 @@ class Service:
             async with self._turn(pool):
                 if waits:
                     # Whoever was first may have loaded it; what is missing now may be another pool's.
-                    found = self._look(check, listener)
-                    if not isinstance(found, NotLoaded) or pool_of(found.key) != pool_of(key):
-                        return found
-                    key = found.key
+                    outcome = self._look(check, listener)
+                    if not isinstance(outcome, NotLoaded) or pool_of(outcome.key) != pool_of(key):
+                        return outcome
+                    key = outcome.key
                 pool.loading.add(key)
                 try:
                     await self._load(key)
@@ -137,8 +137,8 @@ class Service:
         tenant: Hashable = getattr(key, "organization", None)
         if tenant is None:
             with contextlib.suppress(AuthzError):
-                found = self._directory.view().organization(canonical_host(check.host))
-                tenant = None if found is None else found.id
+                organization = self._directory.view().organization(canonical_host(check.host))
+                tenant = None if organization is None else organization.id
         return type(key) if tenant is None else tenant
 
     @contextlib.contextmanager
@@ -148,9 +148,9 @@ class Service:
         A tenant gets one more only while it has fewer than are free, whatever it waits for (dynamic thresholds,
         Choudhury and Hahne 1998): alone it takes half of all, n of its kind leave 1/(n + 1) to everybody else.
         """
-        mine = self._waiting_of[tenant]
-        if mine >= self._limits.concurrent_checks - self._waiting:
-            raise Refused(Reason.OVERLOADED, f"{self._waiting} checks wait already, {mine} of them this tenant's")
+        waiting = self._waiting_of[tenant]
+        if waiting >= self._limits.concurrent_checks - self._waiting:
+            raise Refused(Reason.OVERLOADED, f"{self._waiting} checks wait already, {waiting} of them this tenant's")
         self._waiting += 1
         self._waiting_of[tenant] += 1
         try:

@@ -17,7 +17,7 @@ def shown(text: str, limit: int = MAX_SHOWN) -> str:
         text = text[: limit - 1] + "…"
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in text)
+    return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)
 
 
 def header_value(text: str) -> str:

@@ -38,9 +38,9 @@ def presented(
         leaf = chain[0]
     elif chain and chain[0] != leaf:
         raise Refused(Reason.HEADER_MALFORMED, "the chain does not begin with the certificate beside it")
-    others = dict.fromkeys(chain)
-    others.pop(leaf, None)
-    found = PresentedChain(leaf, tuple(others))
+    intermediates = dict.fromkeys(chain)
+    intermediates.pop(leaf, None)
+    found = PresentedChain(leaf, tuple(intermediates))
     if digest is not None and hexlify(found.sha256) != digest:
         raise Refused(Reason.HEADER_HASH_MISMATCH, "the hash is not the certificate's")
     if len(found.others) >= rules.max_certificates:

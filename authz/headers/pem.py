@@ -32,7 +32,7 @@ def certificates(pem: bytes) -> tuple[bytes, ...]:
 
     Raises `Refused` (header_malformed) when anything but whole CERTIFICATE blocks is in it, or nothing.
     """
-    found = []
+    ders = []
     at = 0
     while at < len(pem):
         start = at + len(_BEGIN)
@@ -42,29 +42,29 @@ def certificates(pem: bytes) -> tuple[bytes, ...]:
         *lines, rest = pem[start:stop].split(b"\n")
         if rest or not _are_lines(lines):
             raise Refused(Reason.HEADER_MALFORMED, "PEM whose lines are empty, too long, or do not end")
-        found.append(decode_base64(b"".join(lines)))
+        ders.append(decode_base64(b"".join(lines)))
         at = stop + len(_END)
-    if not found:
+    if not ders:
         raise Refused(Reason.HEADER_MALFORMED, "PEM without a certificate")
-    return tuple(found)
+    return tuple(ders)
 
 
 def escaped_certificates(text: bytes) -> tuple[bytes, ...]:
     """What `certificates` reads in `unescape(text)`, found sooner in what Envoy and nginx write. Raises `Refused`."""
-    found = []
+    ders = []
     at = 0
     while at < len(text):
         start = at + len(_ESCAPED_BEGIN)
         stop = text.find(_ESCAPED_END, start)
-        whole = stop >= 0 and text.startswith(_ESCAPED_BEGIN, at)
-        base64 = _in_full_lines(text[start:stop]) if whole else None
+        delimited = stop >= 0 and text.startswith(_ESCAPED_BEGIN, at)
+        base64 = _in_full_lines(text[start:stop]) if delimited else None
         if base64 is None:
             break
-        found.append(decode_base64(base64))
+        ders.append(decode_base64(base64))
         at = stop + len(_ESCAPED_END)
     else:
-        if found:
-            return tuple(found)
+        if ders:
+            return tuple(ders)
     return certificates(unescape(text))
 
 
@@ -127,11 +127,11 @@ def _are_lines(lines: list[bytes]) -> bool:
     return all(lines) and not padded and max(map(len, above), default=0) <= _MAX_LINE
 
 
-def only(found: Sequence[bytes]) -> bytes:
+def only(ders: Sequence[bytes]) -> bytes:
     """The one certificate there is. Raises `Refused` (header_malformed)."""
-    if len(found) != 1:
-        raise Refused(Reason.HEADER_MALFORMED, f"{len(found)} certificates where one belongs")
-    return found[0]
+    if len(ders) != 1:
+        raise Refused(Reason.HEADER_MALFORMED, f"{len(ders)} certificates where one belongs")
+    return ders[0]
 
 
 def decode_base64(text: bytes) -> bytes:
@@ -146,8 +146,8 @@ def decode_base64(text: bytes) -> bytes:
     # What strict decoding leaves open: padding behind a whole quantum, and spare bits of the last character. Either
     # would let one certificate be written in several ways.
     spare = len(der) % 3
-    whole = len(text) == (len(der) + 2) // 3 * 4
-    if not whole or (spare and encode_base64(der[-spare:]) != text[-4:]) or not _is_sequence(der):
+    complete = len(text) == (len(der) + 2) // 3 * 4
+    if not complete or (spare and encode_base64(der[-spare:]) != text[-4:]) or not _is_sequence(der):
         raise Refused(Reason.HEADER_MALFORMED, "base64 that is not canonical, or no DER in it")
     return der
 

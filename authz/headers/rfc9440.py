@@ -39,7 +39,7 @@ def format_certificate(der: bytes) -> bytes:
 
 def parse_chain(value: bytes) -> tuple[bytes, ...]:
     """The DERs in a list of byte sequences; none if it is empty. Raises `Refused` (header_malformed)."""
-    return tuple(parse_certificate(one.strip(b" \t")) for one in value.split(b",")) if value else ()
+    return tuple(parse_certificate(item.strip(b" \t")) for item in value.split(b",")) if value else ()
 
 
 def format_chain(ders: tuple[bytes, ...]) -> bytes:

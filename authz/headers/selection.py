@@ -54,7 +54,7 @@ def select(check: CheckRequest, rules: HeaderRules) -> Selected | None:
     header_ambiguous for a second one, header_too_large.
     """
     wanted, twins = _names(rules.certificate_header, rules.chain_header)
-    found: dict[bytes, bytes] = {}
+    values: dict[bytes, bytes] = {}
     for folded, alike in check.alike.items():
         # Servers fold "-" and "_" into one: what may be taken for the header must not stand beside it.
         if folded not in twins:
@@ -62,32 +62,32 @@ def select(check: CheckRequest, rules: HeaderRules) -> Selected | None:
         for name, value in alike:
             if name not in wanted:
                 raise Refused(Reason.HEADER_UNEXPECTED, f"{name.decode('latin-1')} is not this listener's")
-            if name in found:
+            if name in values:
                 raise Refused(Reason.HEADER_AMBIGUOUS, f"{name.decode('ascii')} arrived twice")
-            found[name] = value
-    return _selected(found, wanted, rules) if found else None
+            values[name] = value
+    return _selected(values, wanted, rules) if values else None
 
 
 def evidence(check: CheckRequest, rules: HeaderRules) -> tuple[tuple[bytes, bytes], ...]:
     """The headers of `check` that gate 1 looks at, and no other: what is needed to pass it again."""
     _, twins = _names(rules.certificate_header, rules.chain_header)
     looked_at = twins if rules.statement_header is None else twins | {fold(rules.statement_header)[1]}
-    return tuple(one for one in check.headers if one[0].replace(b"-", b"_") in looked_at)
+    return tuple(header for header in check.headers if header[0].replace(b"-", b"_") in looked_at)
 
 
 @cache
 def _names(*names: str | None) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
     """The headers that a listener's rules name; and, folded, everything that may be taken for a certificate header."""
-    spelled = [fold(one) for one in names if one is not None]
+    spelled = [fold(name) for name in names if name is not None]
     return tuple(name for name, _ in spelled), _SUSPECT | {folded for _, folded in spelled}
 
 
-def _selected(found: dict[bytes, bytes], wanted: tuple[bytes, ...], rules: HeaderRules) -> Selected:
-    size = sum(map(len, found.values()))
+def _selected(values: dict[bytes, bytes], wanted: tuple[bytes, ...], rules: HeaderRules) -> Selected:
+    size = sum(map(len, values.values()))
     if size > rules.max_bytes:
         raise Refused(Reason.HEADER_TOO_LARGE, f"{size} octets, {rules.max_bytes} are the limit")
-    value = found.get(wanted[0])
+    value = values.get(wanted[0])
     if value is None:
         raise Refused(Reason.HEADER_WITHOUT_CERTIFICATE, "a chain header without a certificate header")
-    chain = found.get(wanted[1]) if len(wanted) > 1 else None
+    chain = values.get(wanted[1]) if len(wanted) > 1 else None
     return Selected(value, chain, rules.form)

@@ -50,13 +50,13 @@ class Element(NamedTuple):
 
     def counting(self) -> dict[str, bytes]:
         """The values that count, by key. Raises `Refused` (header_ambiguous) for a second one of a key."""
-        found: dict[str, bytes] = {}
+        values: dict[str, bytes] = {}
         for key, value in self.pairs:
             if key in _ONCE:
-                if key in found:
+                if key in values:
                     raise Refused(Reason.HEADER_AMBIGUOUS, f"{key} stands more than once in one element")
-                found[key] = value
-        return found
+                values[key] = value
+        return values
 
 
 def parse(value: bytes) -> tuple[Element, ...]:
@@ -120,12 +120,12 @@ def _quoted(value: bytes, start: int) -> tuple[bytes, int]:
 
 def _unescaped(text: bytes) -> bytes:
     """The text without the backslash before each escaped character; two in a row are one, from the left on."""
-    return b"\\".join([one.replace(b"\\", b"") for one in text.split(b"\\\\")])
+    return b"\\".join([part.replace(b"\\", b"") for part in text.split(b"\\\\")])
 
 
 def format(elements: tuple[Element, ...]) -> bytes:  # noqa: A001 - the counterpart of parse
     """The header value that `parse` reads as `elements`, as Envoy would write it."""
-    return b",".join(b";".join(_format_pair(*pair) for pair in one.pairs) for one in elements)
+    return b",".join(b";".join(_format_pair(*pair) for pair in element.pairs) for element in elements)
 
 
 def _format_pair(key: str, value: bytes) -> bytes:
@@ -150,12 +150,12 @@ def decode(
 
     `above` remembers what stands behind the leaf in chains: the certificates of a few CAs, whoever the client is.
     """
-    return tuple([_decode(one, rules, above) for one in parse(value)])
+    return tuple([_decode(element, rules, above) for element in parse(value)])
 
 
 def _decode(element: Element, rules: HeaderRules, above: Cache[bytes, tuple[bytes, ...]] | None) -> PresentedChain:
-    found = element.counting()
-    digest, leaf, chain = found.get("Hash"), found.get("Cert"), found.get("Chain")
+    values = element.counting()
+    digest, leaf, chain = values.get("Hash"), values.get("Cert"), values.get("Chain")
     first = None if leaf is None else pem.only(pem.escaped_certificates(leaf))
     if first is None or leaf is None or chain is None or not chain.startswith(leaf):
         return presented(first, () if chain is None else pem.escaped_certificates(chain), rules, digest=digest)
@@ -164,7 +164,7 @@ def _decode(element: Element, rules: HeaderRules, above: Cache[bytes, tuple[byte
     others = above.get(text) if above is not None else None
     if others is None and text:
         others = pem.escaped_certificates(text)
-    whole = presented(first, (first, *(others or ())), rules, digest=digest)
-    if whole.others == others:
-        whole.written = text
-    return whole
+    presented_chain = presented(first, (first, *(others or ())), rules, digest=digest)
+    if presented_chain.others == others:
+        presented_chain.written = text
+    return presented_chain

@@ -36,7 +36,7 @@ _STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 
 def decode(value: bytes, rules: HeaderRules) -> tuple[PresentedChain, ...]:
     """The chain of each element, in the order of the header. Raises `Refused` with a header reason."""
-    return tuple(_decode(one, rules) for one in parse(value))
+    return tuple(_decode(element, rules) for element in parse(value))
 
 
 def parse(value: bytes) -> list[dict[str, Any]]:
@@ -47,16 +47,16 @@ def parse(value: bytes) -> list[dict[str, Any]]:
     try:
         text = value.decode("utf-8")
         _check_depth(text)
-        found = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_constant)
+        elements = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_constant)
     except (ValueError, RecursionError) as error:
         raise Refused(Reason.HEADER_MALFORMED, f"JSON: {error}") from error
-    if not isinstance(found, list) or not found or not all(isinstance(one, dict) for one in found):
+    if not isinstance(elements, list) or not elements or not all(isinstance(one, dict) for one in elements):
         raise Refused(Reason.HEADER_MALFORMED, "not a JSON array of objects")
-    if len(found) > MAX_ELEMENTS:
+    if len(elements) > MAX_ELEMENTS:
         raise Refused(Reason.HEADER_ELEMENTS_UNEXPECTED, f"more than {MAX_ELEMENTS} elements")
-    for one in found:
+    for one in elements:
         _check_types(one)
-    return found
+    return elements
 
 
 def _check_depth(text: str) -> None:
@@ -69,13 +69,13 @@ def _check_depth(text: str) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in members:
             reason = Reason.HEADER_AMBIGUOUS if key in _ONCE else Reason.HEADER_MALFORMED
             raise Refused(reason, f"{key} stands twice in one element")
-        found[key] = value
-    return found
+        members[key] = value
+    return members
 
 
 def _constant(text: str) -> None:
@@ -86,20 +86,20 @@ def _check_types(element: dict[str, Any]) -> None:
     for key, value in element.items():
         if key in _TEXTS and isinstance(value, str):
             continue
-        if key in _LISTS and isinstance(value, list) and all(isinstance(one, str) for one in value):
+        if key in _LISTS and isinstance(value, list) and all(isinstance(text, str) for text in value):
             continue
         raise Refused(Reason.HEADER_MALFORMED, f"{key} is unknown, or of another type")
 
 
 def _decode(element: dict[str, Any], rules: HeaderRules) -> PresentedChain:
     digest = element.get("hash")
-    others = [pem.single(_octets(one)) for one in element.get("chain", ())]
+    chain = [pem.single(_octets(text)) for text in element.get("chain", ())]
     leaf = None
     if "cert" in element:
         # Envoy repeats the leaf at the head of the chain: what was decoded there need not be decoded here.
-        repeated = bool(others) and element["chain"][0] == element["cert"]
-        leaf = others[0] if repeated else pem.single(_octets(element["cert"]))
-    return presented(leaf, others, rules, digest=None if digest is None else _octets(digest))
+        repeated = bool(chain) and element["chain"][0] == element["cert"]
+        leaf = chain[0] if repeated else pem.single(_octets(element["cert"]))
+    return presented(leaf, chain, rules, digest=None if digest is None else _octets(digest))
 
 
 def _octets(text: str) -> bytes:

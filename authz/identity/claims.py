@@ -106,7 +106,7 @@ def _audiences(value: object) -> list[str]:
     """RFC 7519 section 4.1.3: a string or an array of strings; anything else names nobody."""
     if isinstance(value, str):
         return [value]
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+    if isinstance(value, list) and all(isinstance(audience, str) for audience in value):
         return value
     return []
 

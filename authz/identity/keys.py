@@ -129,20 +129,20 @@ class JwksCache:
 
         Raises `NotLoaded` when the set should be read first, `Refused`: token_keys_unavailable, token_key_unknown.
         """
-        held = self._used(location)
+        key_set = self._used(location)
         now = self._monotonic()
-        may_read = now - held.tried >= COOL_DOWN_SECONDS
-        usable = kid in held.keys and now - held.good < KEEP_SECONDS
-        if may_read and (now - held.good >= REFRESH_SECONDS or not usable):
+        may_read = now - key_set.tried >= COOL_DOWN_SECONDS
+        usable = kid in key_set.keys and now - key_set.good < KEEP_SECONDS
+        if may_read and (now - key_set.good >= REFRESH_SECONDS or not usable):
             raise NotLoaded(KeysKey(location))
         # What is being read now may hold the key: to refuse would refuse every first token but one.
         if not usable and location in self._flights:
             raise NotLoaded(KeysKey(location))
-        if now - held.good >= KEEP_SECONDS:
+        if now - key_set.good >= KEEP_SECONDS:
             raise Refused(Reason.TOKEN_KEYS_UNAVAILABLE, f"the key set at {location} cannot be read")
-        if kid not in held.keys:
+        if kid not in key_set.keys:
             raise Refused(Reason.TOKEN_KEY_UNKNOWN, f"the key set has no key {kid}")
-        return held.keys[kid], held.version
+        return key_set.keys[kid], key_set.version
 
     async def load(self, key: Hashable) -> bool:
         """See `authz.ports.Source`; checks that wait for one set share its reading, and a failure is remembered.
@@ -156,8 +156,8 @@ class JwksCache:
         if flight is None:
             flight = self._flights[location] = asyncio.create_task(self._read(location))
             flight.add_done_callback(lambda _: self._flights.pop(location, None))
-        held = self._sets.get(location, _Set())
-        serves = self._monotonic() - held.good < KEEP_SECONDS
+        key_set = self._sets.get(location, _Set())
+        serves = self._monotonic() - key_set.good < KEEP_SECONDS
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS if serves else None):
                 await asyncio.shield(flight)
@@ -165,8 +165,8 @@ class JwksCache:
 
     async def _read(self, location: str) -> None:
         self._forget()
-        held = self._sets.setdefault(location, _Set())
-        held.tried = self._monotonic()
+        key_set = self._sets.setdefault(location, _Set())
+        key_set.tried = self._monotonic()
         try:
             async with asyncio.timeout(FETCH_SECONDS):
                 data = await (_fetch(location) if "://" in location else self._file(location))
@@ -174,9 +174,9 @@ class JwksCache:
         except (OSError, ValueError, TimeoutError, aiohttp.ClientError) as error:
             self._warn(f"the key set at {location} cannot be read: {type(error).__name__}")
             return
-        self._hold(held, keys)
-        held.good = self._monotonic()
-        held.version = next(self._versions)
+        self._hold(key_set, keys)
+        key_set.good = self._monotonic()
+        key_set.version = next(self._versions)
         self._make_room()
 
     async def _file(self, location: str) -> bytes:
@@ -189,27 +189,27 @@ class JwksCache:
 
     def _used(self, location: str) -> _Set:
         """The set of a location, an empty one if there is none, which is the most recently used now."""
-        held = self._sets.pop(location, None)
-        if held is None:
+        key_set = self._sets.pop(location, None)
+        if key_set is None:
             return _Set()
-        self._sets[location] = held
-        return held
+        self._sets[location] = key_set
+        return key_set
 
-    def _hold(self, held: _Set, keys: dict[str | None, SigningKey]) -> None:
-        self._octets -= held.octets
-        held.keys = keys
+    def _hold(self, key_set: _Set, keys: dict[str | None, SigningKey]) -> None:
+        self._octets -= key_set.octets
+        key_set.keys = keys
         # A kid may be as long as the set.
-        held.octets = sum(KEY_OCTETS + sys.getsizeof(kid) for kid in keys)
-        self._octets += held.octets
+        key_set.octets = sum(KEY_OCTETS + sys.getsizeof(kid) for kid in keys)
+        self._octets += key_set.octets
 
     def _forget(self) -> None:
         """Let go of what organizations used that are gone or idle."""
         now = self._monotonic()
         while self._sets:
-            location, held = next(iter(self._sets.items()))
-            if not held.worthless(now):
+            location, key_set = next(iter(self._sets.items()))
+            if not key_set.worthless(now):
                 return
-            self._hold(held, {})
+            self._hold(key_set, {})
             del self._sets[location]
 
     def _make_room(self) -> None:
@@ -218,12 +218,12 @@ class JwksCache:
         When one was tried stays known: it is read again, and not before its cool-down is over.
         """
         share = max(MAX_OCTETS // len(self._sets), SHARE_OCTETS)
-        for held in self._sets.values():
+        for key_set in self._sets.values():
             if self._octets <= MAX_OCTETS:
                 return
-            if held.octets > share:
-                self._hold(held, {})
-                held.good = float("-inf")
+            if key_set.octets > share:
+                self._hold(key_set, {})
+                key_set.good = float("-inf")
 
 
 def _read_file(location: str) -> bytes:
@@ -298,17 +298,17 @@ def parse_key_set(data: bytes) -> dict[str | None, SigningKey]:
         raise ValueError("no list of keys")  # noqa: TRY004 - a wrong value, not a wrong argument
     if len(listed) > MAX_KEYS:
         raise ValueError("too many keys")
-    found: dict[str | None, SigningKey] = {}
+    keys: dict[str | None, SigningKey] = {}
     twice: set[str | None] = set()
-    for one in listed:
-        key = _signing_key(one)
+    for jwk in listed:
+        key = _signing_key(jwk)
         if key is not None:
-            kid = one.get("kid")
-            twice |= {kid} & found.keys()
-            found[kid] = key
-    if None in found and len(listed) > 1:
+            kid = jwk.get("kid")
+            twice |= {kid} & keys.keys()
+            keys[kid] = key
+    if None in keys and len(listed) > 1:
         twice.add(None)
-    kept = {kid: key for kid, key in found.items() if kid not in twice}
+    kept = {kid: key for kid, key in keys.items() if kid not in twice}
     if not kept:
         raise ValueError("no key for signatures")
     return kept

@@ -22,12 +22,12 @@ def one_value(check: CheckRequest, header: str) -> bytes:
     twice or beside an underscore twin, which servers fold into it.
     """
     name, folded = fold(header)
-    found = check.alike.get(folded, ())
-    if len(found) > 1 or (found and found[0][0] != name):
-        raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{header} arrived {len(found)} times, twins included")
-    if not found or not found[0][1]:
+    values = check.alike.get(folded, ())
+    if len(values) > 1 or (values and values[0][0] != name):
+        raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{header} arrived {len(values)} times, twins included")
+    if not values or not values[0][1]:
         raise Refused(Reason.IDENTITY_MISSING, f"{header} is absent or empty")
-    return found[0][1]
+    return values[0][1]
 
 
 def is_name(text: str) -> bool:

@@ -9,20 +9,20 @@ from typing import Any
 def read_object(data: bytes) -> dict[str, Any]:
     """The object that `data` is, in UTF-8. Raises `ValueError`, also for nesting deeper than the parser bears."""
     try:
-        found = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+        parsed = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise ValueError("not an object")  # noqa: TRY004 - told like everything the parser finds
-    return found
+    return parsed
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """RFC 8259 section 4 leaves a repeated name undefined: two readers may see two users."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise ValueError("a name is repeated")
-    return found
+    return members
 
 
 def _constant(name: str) -> None:

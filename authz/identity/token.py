@@ -107,7 +107,7 @@ def _header(token: bytes) -> tuple[str | None, str, str | None]:
     """`kid`, `alg` and `typ` of a JWS in compact form (RFC 7515 section 7.1)."""
     parts = token.split(b".")
     try:
-        if len(parts) != 3 or any(b"=" in one for one in parts):
+        if len(parts) != 3 or any(b"=" in part for part in parts):
             raise ValueError("not three parts")  # noqa: TRY301 - told like everything the parser finds
         header = read_object(decode_base64url(parts[0]))
     except ValueError as error:

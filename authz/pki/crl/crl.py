@@ -52,8 +52,8 @@ class Crl(CrlHead):
 
     def _read_entries(self, data: bytes, parsed: x509.CertificateRevocationList, layout: Layout) -> CrlIndex:
         listing = Listing(data, parsed, self, layout)
-        found = ((issuer, integer(serial), reason) for issuer, serial, reason in listing)
-        index = IndirectIndex(found) if self.indirect else SerialIndex(self.issuer, (one[1:] for one in found))
+        entries = ((issuer, integer(serial), reason) for issuer, serial, reason in listing)
+        index = IndirectIndex(entries) if self.indirect else SerialIndex(self.issuer, (one[1:] for one in entries))
         self.unusable = listing.unusable
         return index
 

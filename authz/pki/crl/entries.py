@@ -74,12 +74,12 @@ class ExtensionReader:
         if at == end:
             return NO_EXTENSIONS
         block = self._data[at:end]
-        found = self._blocks.get(block)
-        if found is None:
-            found = read_extensions(block)
+        extensions = self._blocks.get(block)
+        if extensions is None:
+            extensions = read_extensions(block)
             if len(self._blocks) < MAX_BLOCKS:
-                self._blocks[block] = found
-        return found
+                self._blocks[block] = extensions
+        return extensions
 
 
 def read_extensions(block: bytes) -> EntryExtensions:

@@ -146,9 +146,9 @@ def build(entries: Iterable[ListedEntry], key: bytes, *, delta: bool) -> list[by
             last, digest_of_issuer, begun = issuer, sha256(issuer).digest(), hasher.copy()
             begun.update(issuer)
         end_of_message = _end_of_message(serial)
-        one = begun.copy()
-        one.update(end_of_message)
-        digest = one.digest()
+        entry_hasher = begun.copy()
+        entry_hasher.update(end_of_message)
+        digest = entry_hasher.digest()
         if delta and reason == REMOVE_FROM_CRL:
             removals[digest_of_issuer + end_of_message] = int.from_bytes(digest, "big")
             if len(removals) > MAX_REMOVED:
@@ -156,7 +156,9 @@ def build(entries: Iterable[ListedEntry], key: bytes, *, delta: bool) -> list[by
         else:
             buckets[digest[0]] += digest
     listed = _sorted(buckets)
-    removed = sorted((one, message) for message, one in removals.items() if not _holds(listed, one))
+    removed = sorted(
+        (removed_hash, message) for message, removed_hash in removals.items() if not _holds(listed, removed_hash)
+    )
     return _assembled(listed, removed, key)
 
 
@@ -167,14 +169,14 @@ def digest_of(pieces: list[bytes]) -> bytes:
 
 def _sorted(buckets: list[bytearray]) -> array[int]:
     """The hashes ascending, each once; the buckets, by the first octet, are emptied on the way."""
-    found = array("Q")
+    merged = array("Q")
     for bucket in buckets:
         hashes = array("Q", bytes(bucket))
         bucket.clear()
         if sys.byteorder == "little":
             hashes.byteswap()
-        found.extend(array("Q", sorted(set(hashes))))
-    return found
+        merged.extend(array("Q", sorted(set(hashes))))
+    return merged
 
 
 def _holds(hashes: array[int], wanted: int) -> bool:
@@ -188,7 +190,7 @@ def _assembled(listed: array[int], removed: list[tuple[int, bytes]], key: bytes)
     step = 1 << _HASH_BITS - bits
     parts = array("I", [*(bisect_left(listed, number * step) for number in range(2**bits)), len(listed)])
     ends = array("Q", accumulate(map(len, messages)))
-    hashes = array("Q", [one for one, _ in removed])
+    hashes = array("Q", [removed_hash for removed_hash, _ in removed])
     pieces = [listed.tobytes(), hashes.tobytes(), ends.tobytes(), parts.tobytes(), b"".join(messages)]
     header = _HEADER.pack(MAGIC, len(listed), bits, len(removed), len(pieces[-1]), key)
     return [header, _digest(header, pieces), *pieces]
@@ -205,6 +207,6 @@ def _end_of_message(serial: bytes) -> bytes:
 
 def _digest(header: bytes | memoryview, pieces: Iterable[bytes | memoryview]) -> bytes:
     digest = sha256(header)
-    for one in pieces:
-        digest.update(one)
+    for piece in pieces:
+        digest.update(piece)
     return digest.digest()

@@ -63,19 +63,19 @@ class CrlHeader:
     def to_bytes(self) -> bytes:
         """SEQUENCE of six OCTET STRINGs, in DER: the fields, in their order."""
         fields = self.sha256, self.head, self.digest, b"".join(sorted(self.keys)), self.unusable.encode(), self.index
-        return der.tlv(der.SEQUENCE, *(der.tlv(der.OCTET_STRING, one) for one in fields))
+        return der.tlv(der.SEQUENCE, *(der.tlv(der.OCTET_STRING, field) for field in fields))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> CrlHeader:
         """What `to_bytes` made. Raises `ValueError` for anything else."""
-        found = list(der.elements(data, *der.only(data, der.SEQUENCE)))
-        if [tag for tag, _, _ in found] != [der.OCTET_STRING] * 6:
+        elements = list(der.elements(data, *der.only(data, der.SEQUENCE)))
+        if [tag for tag, _, _ in elements] != [der.OCTET_STRING] * 6:
             raise ValueError("a CRL's header that is not six strings")
-        sha256, head, digest, keys, unusable, index = (data[start:end] for _, start, end in found)
+        sha256, head, digest, keys, unusable, index = (data[start:end] for _, start, end in elements)
         if len(sha256) != _DIGEST_OCTETS or len(index) != _DIGEST_OCTETS or len(keys) % _DIGEST_OCTETS:
             raise ValueError("a CRL's header with a digest of another length")
-        each = frozenset(keys[at : at + _DIGEST_OCTETS] for at in range(0, len(keys), _DIGEST_OCTETS))
-        return cls(sha256, head, digest, each, unusable.decode(), index)
+        key_digests = frozenset(keys[at : at + _DIGEST_OCTETS] for at in range(0, len(keys), _DIGEST_OCTETS))
+        return cls(sha256, head, digest, key_digests, unusable.decode(), index)
 
 
 class HashedCrl(Crl):
@@ -153,10 +153,10 @@ def verified_under(signed: AnySigned, candidates: Iterable[bytes]) -> frozenset[
 
     Raises `Refused` (signature_invalid) when there is none.
     """
-    found = frozenset(hashlib.sha256(spki_der).digest() for spki_der in candidates if _verifies(signed, spki_der))
-    if not found:
+    verified = frozenset(hashlib.sha256(spki_der).digest() for spki_der in candidates if _verifies(signed, spki_der))
+    if not verified:
         raise Refused(Reason.SIGNATURE_INVALID, f"none of the keys given signed the CRL ({signed.oid})")
-    return found
+    return verified
 
 
 def _verifies(signed: AnySigned, spki_der: bytes) -> bool:

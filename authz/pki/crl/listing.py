@@ -47,30 +47,30 @@ class Listing:
                 yield issuer, serial, None
                 continue
             self._head.require_version_2()
-            found = reader.read(start, stop)
-            self._heed(found)
-            if found.names_issuer:
+            extensions = reader.read(start, stop)
+            self._heed(extensions)
+            if extensions.names_issuer:
                 raise ValueError("an entry names a certificate issuer, but the CRL is not indirect")
-            yield issuer, serial, found.reason
+            yield issuer, serial, extensions.reason
 
     def _indirect(self) -> Iterator[ListedEntry]:
         """5.3.3: an entry without a certificate issuer has the one of the entry before it, the first the CRL's own."""
         reader, issuer = ExtensionReader(self._data), self._head.issuer
         known: dict[bytes, Name] = {}
         for (serial, start, stop), parsed in zip(entries(self._data, *self._span), self._parsed, strict=True):
-            found = reader.read(start, stop)
-            self._heed(found)
-            if found.names_issuer:
+            extensions = reader.read(start, stop)
+            self._heed(extensions)
+            if extensions.names_issuer:
                 block = self._data[start:stop]
                 issuer = known.get(block) or _certificate_issuer(parsed)
                 if len(known) < MAX_ISSUERS:
                     known[block] = issuer
-            yield issuer, serial, found.reason
+            yield issuer, serial, extensions.reason
 
-    def _heed(self, found: EntryExtensions) -> None:
+    def _heed(self, extensions: EntryExtensions) -> None:
         """5.3: with a critical entry extension that cannot be processed, a CRL proves nobody good."""
-        if found.unknown:
-            self.unusable = f"critical extension {found.unknown} of an entry"
+        if extensions.unknown:
+            self.unusable = f"critical extension {extensions.unknown} of an entry"
 
 
 def _certificate_issuer(entry: x509.RevokedCertificate) -> Name:

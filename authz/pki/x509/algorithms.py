@@ -60,7 +60,8 @@ class Scheme:
         self.prehashed: tuple[object, ...] = ()
         if digest is not None:
             self.arguments, self.prehashed = (
-                (ec.ECDSA(one),) if padding is None else (padding, one) for one in (digest, Prehashed(digest))
+                (ec.ECDSA(algorithm),) if padding is None else (padding, algorithm)
+                for algorithm in (digest, Prehashed(digest))
             )
 
 
@@ -135,7 +136,7 @@ class AlgorithmRules:
     """Which signature algorithms (dotted) and keys a policy accepts: all that the tables here hold, or fewer."""
 
     signatures: frozenset[str] = frozenset(_SIGNATURES)
-    keys: frozenset[str] = frozenset(one.kind for one in _KEYS.values())
+    keys: frozenset[str] = frozenset(key.kind for key in _KEYS.values())
     min_rsa_bits: int = MIN_RSA_BITS
     max_rsa_bits: int = MAX_RSA_BITS
 
@@ -279,25 +280,25 @@ def read_key(spki_der: bytes) -> Key:
     return key
 
 
-def _check_point(kind: str, found: bytes) -> None:
+def _check_point(kind: str, point: bytes) -> None:
     """Raises `ValueError` unless the content of a BIT STRING is a public key of that kind, behind no unused bits.
 
     A leaf's key is never loaded, which costs more than all that is read of it; nobody may hold one that could not be.
     """
     curve = _CURVES.get(kind)
-    fits = len(found) == 1 + _EDWARDS[kind] if curve is None else _on_curve(*curve, found)
-    if not fits or found[0]:
+    fits = len(point) == 1 + _EDWARDS[kind] if curve is None else _on_curve(*curve, point)
+    if not fits or point[0]:
         raise ValueError(f"what is no public key of the kind {kind}")
 
 
-def _on_curve(size: int, prime: int, b: int, found: bytes) -> bool:
+def _on_curve(size: int, prime: int, b: int, point: bytes) -> bool:
     """Whether a point (SEC 1 section 2.3.3) of y^2 = x^3 - 3x + b is behind the first octet, compressed or not."""
-    form, x = found[1:2], int.from_bytes(found[2 : 2 + size], "big")
+    form, x = point[1:2], int.from_bytes(point[2 : 2 + size], "big")
     square = ((x * x - 3) * x + b) % prime
-    if form == b"\x04" and len(found) == 2 + 2 * size:
-        y = int.from_bytes(found[2 + size :], "big")
+    if form == b"\x04" and len(point) == 2 + 2 * size:
+        y = int.from_bytes(point[2 + size :], "big")
         return x < prime and y < prime and y * y % prime == square
-    if form in {b"\x02", b"\x03"} and len(found) == 2 + size:
+    if form in {b"\x02", b"\x03"} and len(point) == 2 + size:
         return x < prime and pow(square, (prime - 1) // 2, prime) == 1
     return False
 

@@ -79,7 +79,7 @@ class KnownIssuer(NamedTuple):
     @property
     def weight(self) -> int:
         """What it takes in memory, in bytes."""
-        lists = (600 + len(shared) + extensions_weight(said) for shared, said in self.extensions.items())
+        lists = (600 + len(shared) + extensions_weight(extensions) for shared, extensions in self.extensions.items())
         return 600 + name_weight(self.name) + sum(lists)
 
 
@@ -174,8 +174,8 @@ class Certificate:
     def extensions(self) -> Extensions:
         """All extensions, as plain values."""
         known = self._issuers.get(self._layout.issuer)
-        found = None if known is None else recalled(self._layout.extensions, known.extensions)
-        return self._read_extensions() if found is None else found
+        cached = None if known is None else recalled(self._layout.extensions, known.extensions)
+        return self._read_extensions() if cached is None else cached
 
     @_late
     def own_extensions(self) -> Extensions:
@@ -289,10 +289,10 @@ class Certificate:
     @_late
     def crl_points(self) -> Points:
         """The distribution points of the CRLs that may list it, the implied one last."""
-        said = self.extensions
-        points = said.points or points_of(said.distribution_points, self.issuer)
-        if said.recalled:
-            said.points = points
+        extensions = self.extensions
+        points = extensions.points or points_of(extensions.distribution_points, self.issuer)
+        if extensions.recalled:
+            extensions.points = points
         return points
 
     def introduce_issuer(self, issuers: Cache[bytes, KnownIssuer]) -> None:
@@ -306,7 +306,7 @@ class Certificate:
     def san_names(self) -> frozenset[str]:
         """The DNS and URI subject alternative names, as they stand."""
         wanted = (x509.DNSName, x509.UniformResourceIdentifier)
-        return frozenset(one.value for one in self.alternative_names if isinstance(one, wanted))
+        return frozenset(name.value for name in self.alternative_names if isinstance(name, wanted))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Certificate) and self.der == other.der

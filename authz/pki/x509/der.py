@@ -76,7 +76,7 @@ def row(data: bytes, at: int, count: int) -> list[int]:
 
     In data that a strict parser has accepted already.
     """
-    found = [at]
+    offsets = [at]
     for _ in range(count):
         length = data[at + 1]
         if length >= 0x80:
@@ -84,8 +84,8 @@ def row(data: bytes, at: int, count: int) -> list[int]:
             at += size
             length = int.from_bytes(data[at + 2 - size : at + 2], "big")
         at += 2 + length
-        found.append(at)
-    return found
+        offsets.append(at)
+    return offsets
 
 
 def unused_bits(data: bytes, at: int) -> int:
@@ -96,16 +96,16 @@ def unused_bits(data: bytes, at: int) -> int:
 def elements(data: bytes, at: int, end: int) -> Iterator[Element]:
     """The elements that fill the octets from `at` to `end`."""
     while at < end:
-        found = element(data, at, end)
-        yield found
-        at = found[2]
+        child = element(data, at, end)
+        yield child
+        at = child[2]
 
 
 def only(data: bytes, tag: int, at: int = 0, end: int | None = None) -> tuple[int, int]:
     """Start and end of the content of the one element of `tag` that fills the octets from `at` to `end`."""
     end = len(data) if end is None else end
-    found, start, stop = element(data, at, end)
-    if found != tag or stop != end:
+    found_tag, start, stop = element(data, at, end)
+    if found_tag != tag or stop != end:
         raise ValueError(f"DER: not one element of tag {tag:#04x}")
     return start, stop
 
@@ -152,21 +152,21 @@ def count(data: bytes, at: int, end: int, most: int) -> int:
     An IP address counts six times, which is what the library takes for one. What is no DER is not looked into:
     the library reads no further either.
     """
-    found, inside = 0, [(at, end)]
+    total, inside = 0, [(at, end)]
     while inside:
         at, end = inside.pop()
-        while at + 1 < end and found <= most:
+        while at + 1 < end and total <= most:
             tag, length = data[at], data[at + 1]
             at += 2
             if length >= 0x80:
                 start = at
                 at += length & 0x7F
                 length = int.from_bytes(data[start : min(at, end)], "big")
-            found += 6 if tag == IP_ADDRESS else 1
+            total += 6 if tag == IP_ADDRESS else 1
             if tag & CONSTRUCTED:
                 inside.append((at, min(at + length, end)))
             at += length
-    return found
+    return total
 
 
 def tlv(tag: int, *parts: bytes) -> bytes:

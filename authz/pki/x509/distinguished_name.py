@@ -79,12 +79,12 @@ _MARK: Final = "\u0301"
 
 def _decompositions() -> dict[int, str]:
     """What every character decomposes into that is a mark, contains one, or becomes more than four characters."""
-    found = {}
+    decompositions = {}
     for code in itertools.chain.from_iterable(itertools.starmap(range, _BLOCKS)):
-        whole = unicodedata.normalize("NFKD", chr(code))
-        if len(whole) > 4 or any(map(unicodedata.combining, whole)):
-            found[code] = whole
-    return found
+        decomposed = unicodedata.normalize("NFKD", chr(code))
+        if len(decomposed) > 4 or any(map(unicodedata.combining, decomposed)):
+            decompositions[code] = decomposed
+    return decompositions
 
 
 MAX_GROWTH: Final = 64
@@ -93,11 +93,11 @@ MAX_GROWTH: Final = 64
 _DECOMPOSED: Final = _decompositions()
 _DELETED_AND_SPACES: Final = _spaces_and_nothing()
 _SHAPES: Final = _DELETED_AND_SPACES | {
-    code: "".join([_MARK if unicodedata.combining(one) else "x" for one in whole])
-    for code, whole in _DECOMPOSED.items()
+    code: "".join([_MARK if unicodedata.combining(one) else "x" for one in decomposed])
+    for code, decomposed in _DECOMPOSED.items()
 }
 _MAPPED: Final = _DELETED_AND_SPACES | {
-    code: unicodedata.normalize("NFKC", whole) for code, whole in _DECOMPOSED.items() if len(whole) > 4
+    code: unicodedata.normalize("NFKC", decomposed) for code, decomposed in _DECOMPOSED.items() if len(decomposed) > 4
 }
 
 
@@ -164,7 +164,7 @@ class Name(bytes):
     @cached_property
     def text(self) -> str:
         """The name as RFC 4514 writes it; may hold anything a certificate may, so escape it where it is shown."""
-        rdns = [[_written(one) for one in _elements(rdn)] for rdn in reversed(self.rdns)]
+        rdns = [[_written(attribute) for attribute in _elements(rdn)] for rdn in reversed(self.rdns)]
         return ",".join("+".join(rdn) for rdn in rdns)
 
     def within(self, base: Name) -> bool:
@@ -184,7 +184,7 @@ class Name(bytes):
         return self._values(COMMON_NAME)
 
     def _values(self, wanted: str) -> list[str]:
-        attributes = [one for rdn in self.rdns for one in _elements(rdn)]
+        attributes = [attribute for rdn in self.rdns for attribute in _elements(rdn)]
         return [_text(value) for oid, value in map(_type_and_value, attributes) if oid == wanted]
 
     def __repr__(self) -> str:
@@ -194,14 +194,14 @@ class Name(bytes):
 def _elements(data: bytes) -> list[bytes]:
     """The elements inside the one that `data` is, each with its tag and length."""
     at, end = der.content(data, 0), len(data)
-    found = []
+    parts = []
     while at < end:
         stop = der.after(data, at)
-        found.append(data[at:stop])
+        parts.append(data[at:stop])
         at = stop
-    if len(found) > MAX_PARTS:
-        raise ValueError(f"{len(found)} parts in a name, {MAX_PARTS} are the limit")
-    return found
+    if len(parts) > MAX_PARTS:
+        raise ValueError(f"{len(parts)} parts in a name, {MAX_PARTS} are the limit")
+    return parts
 
 
 def _rdn(rdn: bytes) -> bytes:
@@ -212,7 +212,7 @@ def _rdn(rdn: bytes) -> bytes:
     if der.after(rdn, at) == len(rdn):
         only = _attribute(rdn, at)
         return _MEASURES.pack(len(only) + 4, len(only)) + only
-    return _measured(b"".join(sorted([_measured(_attribute(one, 0)) for one in _elements(rdn)])))
+    return _measured(b"".join(sorted([_measured(_attribute(attribute, 0)) for attribute in _elements(rdn)])))
 
 
 def _attribute(data: bytes, at: int) -> bytes:
@@ -237,11 +237,11 @@ def _measured(content: bytes) -> bytes:
     return len(content).to_bytes(4, "big") + content
 
 
-def _type_and_value(one: bytes) -> tuple[str, bytes]:
+def _type_and_value(attribute: bytes) -> tuple[str, bytes]:
     """An attribute's type, dotted, and the DER of its value."""
-    at = der.content(one, 0)
-    value = der.after(one, at)
-    return der.oid(one[der.content(one, at) : value]), one[value:]
+    at = der.content(attribute, 0)
+    value = der.after(attribute, at)
+    return der.oid(attribute[der.content(attribute, at) : value]), attribute[value:]
 
 
 def _text(value: bytes) -> str:
@@ -250,9 +250,9 @@ def _text(value: bytes) -> str:
     return f"#{value.hex()}" if encoding is None else value[der.content(value, 0) :].decode(encoding)
 
 
-def _written(one: bytes) -> str:
+def _written(attribute: bytes) -> str:
     """An attribute as RFC 4514 writes it."""
-    oid, value = _type_and_value(one)
+    oid, value = _type_and_value(attribute)
     text = _text(value)
     if value[0] in _CHARACTER_STRINGS:
         text = _SPECIAL.sub(r"\\\1", text).replace("\0", "\\00")

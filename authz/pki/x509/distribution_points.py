@@ -62,7 +62,7 @@ class Points(tuple[Point, ...]):  # noqa: SLOT001 - what has a length of its own
     @cached_property
     def small(self) -> bool:
         """Whether the names are no longer than `MAX_REMEMBERED` together."""
-        return sum(_size(name) for one in self for name in (*one.names, *one.crl_issuers)) <= MAX_REMEMBERED
+        return sum(_size(name) for point in self for name in (*point.names, *point.crl_issuers)) <= MAX_REMEMBERED
 
     def __hash__(self) -> int:
         try:
@@ -83,10 +83,10 @@ def points_of(stated: Iterable[x509.DistributionPoint], issuer: Name) -> Points:
     name are asked as well. Raises `Refused` (budget_exceeded).
     """
     stated = tuple(stated)
-    if sum(len(one.full_name or ()) + len(one.crl_issuer or ()) for one in stated) > MAX_POINT_NAMES:
+    if sum(len(point.full_name or ()) + len(point.crl_issuer or ()) for point in stated) > MAX_POINT_NAMES:
         raise Refused(Reason.BUDGET_EXCEEDED, f"more than {MAX_POINT_NAMES} names of distribution points")
     implied = Point(frozenset({issuer}), (issuer,), ALL_REASONS)
-    return Points((*(_point(one, issuer) for one in stated), implied))
+    return Points((*(_point(point, issuer) for point in stated), implied))
 
 
 def _point(stated: x509.DistributionPoint, issuer: Name) -> Point:
@@ -100,7 +100,7 @@ def _point(stated: x509.DistributionPoint, issuer: Name) -> Point:
 
 def directory_names(names: Iterable[x509.GeneralName]) -> tuple[Name, ...]:
     """The directory names among `names`."""
-    return tuple(Name(one.value) for one in names if isinstance(one, x509.DirectoryName))
+    return tuple(Name(name.value) for name in names if isinstance(name, x509.DirectoryName))
 
 
 def comparable(
@@ -109,9 +109,9 @@ def comparable(
     """The names of a distribution point; a relative one is made full by the issuers it hangs from (4.2.1.13)."""
     if relative is not None:
         return frozenset(issuer.extended(relative) for issuer in issuers)
-    return frozenset(Name(one.value) if isinstance(one, x509.DirectoryName) else one for one in full or ())
+    return frozenset(Name(name.value) if isinstance(name, x509.DirectoryName) else name for name in full or ())
 
 
 def reasons_of(stated: Iterable[x509.ReasonFlags] | None) -> int:
     """The bits of the reasons stated, all of them where the field is absent."""
-    return ALL_REASONS if stated is None else sum(_REASON_BITS.get(one, 0) for one in set(stated))
+    return ALL_REASONS if stated is None else sum(_REASON_BITS.get(flag, 0) for flag in set(stated))

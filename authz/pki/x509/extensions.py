@@ -97,7 +97,7 @@ class Extensions:
     @property
     def mappings(self) -> tuple[tuple[str, str], ...]:
         """The policy mappings, of which the dotted form is made only where policies matter: a long one takes 6 us."""
-        return tuple((der.oid(one), der.oid(other)) for one, other in self.mapped)
+        return tuple((der.oid(issuers), der.oid(other)) for issuers, other in self.mapped)
 
 
 def counted(field: bytes) -> dict[bytes, int]:
@@ -105,21 +105,21 @@ def counted(field: bytes) -> dict[bytes, int]:
 
     `field` is what `der.extensions` takes. Nothing is made of what is counted.
     """
-    found: dict[bytes, int] = {}
+    counts: dict[bytes, int] = {}
     left = MAX_ELEMENTS
     for oid, _, start, end in der.extensions(field):
         inside = 3 + der.count(field, start, end, left)
-        found[oid] = found.get(oid, 0) + inside
+        counts[oid] = counts.get(oid, 0) + inside
         left -= inside
         if left < 0:
             break
-    return found
+    return counts
 
 
-def check_counts(found: dict[bytes, int]) -> None:
+def check_counts(counts: dict[bytes, int]) -> None:
     """Raises `Refused` (certificate_malformed) for more than `MAX_ELEMENTS`, which names what there is most of."""
-    if sum(found.values()) > MAX_ELEMENTS:
-        most = max(found, key=found.__getitem__)
+    if sum(counts.values()) > MAX_ELEMENTS:
+        most = max(counts, key=counts.__getitem__)
         what = _LISTS.get(most) or f"elements in {der.oid(most)}"
         detail = f"extensions: too many {what}; {MAX_ELEMENTS} elements in all extensions are the limit"
         raise Refused(Reason.CERTIFICATE_MALFORMED, detail)
@@ -130,29 +130,29 @@ def read_extensions(parsed: x509.Certificate, field: bytes) -> Extensions:
 
     Raises `Refused` (certificate_malformed, name_constraint_unsupported), without the certificate named.
     """
-    found = Extensions()
+    extensions = Extensions()
     try:
-        extensions = parsed.extensions
+        listed = parsed.extensions
         # 4.1.2.1: only version 3 has them; the library reads them in any.
-        if extensions and parsed.version is not x509.Version.v3:
+        if listed and parsed.version is not x509.Version.v3:
             raise ValueError("in a certificate of version 1")
-        for extension in extensions:
+        for extension in listed:
             value = extension.value
             reader = _READERS.get(type(value))
             if reader is not None:
-                reader(found, value)
+                reader(extensions, value)
             else:
-                _read_other(found, extension)
-        if found.constrains_names:
+                _read_other(extensions, extension)
+        if extensions.constrains_names:
             _check_distances(field)
     except PARSE_ERRORS as error:
         raise Refused(Reason.CERTIFICATE_MALFORMED, f"extensions: {error}") from error
-    return found
+    return extensions
 
 
 # RFC 5280 section 4.2.1.9
-def _basic_constraints(found: Extensions, value: x509.BasicConstraints) -> None:
-    found.ca, found.path_length = value.ca, value.path_length
+def _basic_constraints(extensions: Extensions, value: x509.BasicConstraints) -> None:
+    extensions.ca, extensions.path_length = value.ca, value.path_length
 
 
 _KEY_USAGE_BITS: Final = {
@@ -172,35 +172,35 @@ _KEY_USAGES: Final = {
 
 
 # RFC 5280 section 4.2.1.3
-def _key_usage(found: Extensions, value: x509.KeyUsage) -> None:
-    found.key_usage = _KEY_USAGES[_bits(value)]
+def _key_usage(extensions: Extensions, value: x509.KeyUsage) -> None:
+    extensions.key_usage = _KEY_USAGES[_bits(value)]
 
 
 # RFC 5280 section 4.2.1.12
-def _extended_key_usage(found: Extensions, value: x509.ExtendedKeyUsage) -> None:
-    found.extended_key_usage = frozenset([one.dotted_string for one in value])
+def _extended_key_usage(extensions: Extensions, value: x509.ExtendedKeyUsage) -> None:
+    extensions.extended_key_usage = frozenset([purpose.dotted_string for purpose in value])
 
 
 # RFC 5280 section 4.2.1.2
-def _subject_key_id(found: Extensions, value: x509.SubjectKeyIdentifier) -> None:
-    found.subject_key_id = value.digest
+def _subject_key_id(extensions: Extensions, value: x509.SubjectKeyIdentifier) -> None:
+    extensions.subject_key_id = value.digest
 
 
 # RFC 5280 section 4.2.1.1
-def _authority_key_id(found: Extensions, value: x509.AuthorityKeyIdentifier) -> None:
-    found.authority_key_id = value.key_identifier
+def _authority_key_id(extensions: Extensions, value: x509.AuthorityKeyIdentifier) -> None:
+    extensions.authority_key_id = value.key_identifier
 
 
 # RFC 5280 section 4.2.1.6
-def _subject_alternative_name(found: Extensions, value: x509.SubjectAlternativeName) -> None:
-    found.names = tuple(value)
+def _subject_alternative_name(extensions: Extensions, value: x509.SubjectAlternativeName) -> None:
+    extensions.names = tuple(value)
 
 
 # RFC 5280 section 4.2.1.10
-def _name_constraints(found: Extensions, value: x509.NameConstraints) -> None:
-    found.permitted = tuple(value.permitted_subtrees or ())
-    found.excluded = tuple(value.excluded_subtrees or ())
-    found.constrains_names = True
+def _name_constraints(extensions: Extensions, value: x509.NameConstraints) -> None:
+    extensions.permitted = tuple(value.permitted_subtrees or ())
+    extensions.excluded = tuple(value.excluded_subtrees or ())
+    extensions.constrains_names = True
 
 
 def _check_distances(field: bytes) -> None:
@@ -223,37 +223,37 @@ def _check_distances(field: bytes) -> None:
 
 
 # RFC 5280 section 4.2.1.4: a policy identifier must not appear more than once.
-def _policies(found: Extensions, value: x509.CertificatePolicies) -> None:
-    policies = [one.policy_identifier.dotted_string for one in value]
-    found.policies = frozenset(policies)
-    if len(found.policies) != len(policies):
+def _policies(extensions: Extensions, value: x509.CertificatePolicies) -> None:
+    policies = [policy.policy_identifier.dotted_string for policy in value]
+    extensions.policies = frozenset(policies)
+    if len(extensions.policies) != len(policies):
         raise ValueError("a certificate policy appears twice")
 
 
 # RFC 5280 section 4.2.1.11
-def _policy_constraints(found: Extensions, value: x509.PolicyConstraints) -> None:
-    found.require_explicit_policy = value.require_explicit_policy
-    found.inhibit_policy_mapping = value.inhibit_policy_mapping
-    found.shapes_policies = found.shapes_policies or value.require_explicit_policy is not None
+def _policy_constraints(extensions: Extensions, value: x509.PolicyConstraints) -> None:
+    extensions.require_explicit_policy = value.require_explicit_policy
+    extensions.inhibit_policy_mapping = value.inhibit_policy_mapping
+    extensions.shapes_policies = extensions.shapes_policies or value.require_explicit_policy is not None
 
 
 # RFC 5280 section 4.2.1.14
-def _inhibit_any_policy(found: Extensions, value: x509.InhibitAnyPolicy) -> None:
-    found.inhibit_any_policy = value.skip_certs
+def _inhibit_any_policy(extensions: Extensions, value: x509.InhibitAnyPolicy) -> None:
+    extensions.inhibit_any_policy = value.skip_certs
 
 
 # RFC 5280 section 4.2.1.13
-def _distribution_points(found: Extensions, value: x509.CRLDistributionPoints) -> None:
-    found.distribution_points = tuple(value)
+def _distribution_points(extensions: Extensions, value: x509.CRLDistributionPoints) -> None:
+    extensions.distribution_points = tuple(value)
 
 
 # RFC 5280 section 4.2.1.15
-def _freshest_crl(found: Extensions, value: x509.FreshestCRL) -> None:
-    found.freshest_crl = tuple(value)
+def _freshest_crl(extensions: Extensions, value: x509.FreshestCRL) -> None:
+    extensions.freshest_crl = tuple(value)
 
 
 # RFC 5280 section 4.2.1.5: SEQUENCE SIZE (1..MAX) OF SEQUENCE { issuerDomainPolicy, subjectDomainPolicy }
-def _policy_mappings(found: Extensions, value: x509.UnrecognizedExtension) -> None:
+def _policy_mappings(extensions: Extensions, value: x509.UnrecognizedExtension) -> None:
     data = value.value
     pairs = []
     for tag, start, end in der.elements(data, *der.only(data, der.SEQUENCE)):
@@ -266,8 +266,8 @@ def _policy_mappings(found: Extensions, value: x509.UnrecognizedExtension) -> No
         raise ValueError("policy mappings are empty")
     if not all(map(der.is_oid, chain.from_iterable(pairs))):
         raise ValueError("policy mappings of what is no object identifier")
-    found.mapped = tuple(pairs)
-    found.shapes_policies = True
+    extensions.mapped = tuple(pairs)
+    extensions.shapes_policies = True
 
 
 _READERS: Final[dict[type[x509.ExtensionType], Callable[[Extensions, Any], None]]] = {
@@ -294,11 +294,11 @@ _WITHOUT_A_SAY: Final = frozenset(
 )
 
 
-def _read_other(found: Extensions, extension: x509.Extension[x509.ExtensionType]) -> None:
+def _read_other(extensions: Extensions, extension: x509.Extension[x509.ExtensionType]) -> None:
     """What the library leaves in octets, or what has no say."""
     oid = extension.oid.dotted_string
     if oid == POLICY_MAPPINGS and isinstance(extension.value, x509.UnrecognizedExtension):
-        _policy_mappings(found, extension.value)
+        _policy_mappings(extensions, extension.value)
     elif extension.critical and oid not in _WITHOUT_A_SAY:
         # RFC 5280 section 4.2: a critical extension that is not recognized refuses.
-        found.unknown_critical += (oid,)
+        extensions.unknown_critical += (oid,)

@@ -59,7 +59,7 @@ class Kind(NamedTuple):
 
 def comparable_names(names: Iterable[x509.GeneralName]) -> tuple[Comparable, ...]:
     """Names as they are compared."""
-    return tuple(_comparable(one) for one in names)
+    return tuple(_comparable(name) for name in names)
 
 
 def names_of(alternative: Iterable[x509.GeneralName], subject: Name) -> tuple[Comparable, ...]:
@@ -70,11 +70,11 @@ def names_of(alternative: Iterable[x509.GeneralName], subject: Name) -> tuple[Co
     """
     names = comparable_names(alternative)
     # RFC 9598 section 6, which extends constraints of e-mail addresses to those beyond ASCII.
-    mailboxes = [_utf8_string(one.value) for one in names if one.kind == (x509.OtherName, SMTP_UTF8_MAILBOX)]
+    mailboxes = [_utf8_string(name.value) for name in names if name.kind == (x509.OtherName, SMTP_UTF8_MAILBOX)]
     if subject:
         names += (Comparable((x509.DirectoryName, ""), subject),)
     addresses = (*mailboxes, *subject.email_addresses())
-    return names + tuple(Comparable((x509.RFC822Name, ""), one) for one in addresses)
+    return names + tuple(Comparable((x509.RFC822Name, ""), address) for address in addresses)
 
 
 def _utf8_string(value: bytes) -> str:
@@ -82,12 +82,12 @@ def _utf8_string(value: bytes) -> str:
     return value[start:end].decode("utf-8")
 
 
-def _comparable(one: x509.GeneralName) -> Comparable:
-    if isinstance(one, x509.DirectoryName):
-        return Comparable((x509.DirectoryName, ""), Name(one.value))
-    if isinstance(one, x509.OtherName):
-        return Comparable((x509.OtherName, one.type_id.dotted_string), one.value)
-    return Comparable((type(one), ""), one.value)
+def _comparable(name: x509.GeneralName) -> Comparable:
+    if isinstance(name, x509.DirectoryName):
+        return Comparable((x509.DirectoryName, ""), Name(name.value))
+    if isinstance(name, x509.OtherName):
+        return Comparable((x509.OtherName, name.type_id.dotted_string), name.value)
+    return Comparable((type(name), ""), name.value)
 
 
 def _dns_name(value: str) -> str:
@@ -145,10 +145,10 @@ def email_excludes(name: tuple[str, str], base: tuple[str, str]) -> bool:
 
 def _uri_host(value: str) -> str:
     """The host of a URI. Section 4.2.1.10 refuses one without, or with an address instead."""
-    found = _URI.match(value)
-    if found is None or found[1].removesuffix(".").rpartition(".")[2].isdigit():
+    match = _URI.match(value)
+    if match is None or match[1].removesuffix(".").rpartition(".")[2].isdigit():
         raise ValueError(f"{value!r} has no host name")
-    return found[1].lower().removesuffix(".")
+    return match[1].lower().removesuffix(".")
 
 
 def host_permits(host: str, base: str) -> bool:
