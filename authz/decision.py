@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.binding import bind
 from authz.errors import Refused
-from authz.headers import check_statement, decode, select
+from authz.headers import check_indicator, decode, select
 from authz.host import canonical_host
 from authz.model import Binding, Enforcement
 from authz.pki import SERVICE_POLICY, Budget, Certificate, Exemption, Origin, RevocationMode, VerifiedPath, verify_path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from authz.model import CheckRequest, Identity, Organization, PresentedChain, Registration, User
     from authz.pki import CrlStore
-    from authz.view import Hop, Listener, View
+    from authz.view import Listener, TrustedProxy, View
 
 
 @dataclass(slots=True)
@@ -110,17 +110,17 @@ def _gates(check: CheckRequest, listener: Listener, view: View, now: datetime, e
     organization = evidence.organization = _organization(check, listener, view)
     identity = evidence.identity = _identity(check, listener, organization, now)
     user = evidence.user = _user(organization, identity, view)
-    memo = view.decoded(organization)
-    known = None if selected is None else memo.get(selected)
+    cache = view.decoded(organization)
+    known = None if selected is None else cache.get(selected)
     # The elements, the nearest proxy's last.
-    elements = known or (() if selected is None else decode(selected, listener.header, memo))
-    check_statement(check, listener.header, elements[-1] if elements else None)
+    elements = known or (() if selected is None else decode(selected, listener.header, cache))
+    check_indicator(check, listener.header, elements[-1] if elements else None)
     presented = evidence.presented = _presented(listener, elements, organization, view, now)
     _token_binding(identity, presented)
     if presented is not None:
         _path(presented, organization, view, now, evidence)
     if selected is not None and presented is not None and known is None:
-        memo.put(selected, elements)
+        cache.put(selected, elements)
     evidence.binding = _binding(organization, user, view, now, evidence)
     return Allow(organization, user, evidence.certificate, evidence.binding, evidence)
 
@@ -181,7 +181,7 @@ def _presented(
     return elements[0] if clients else None
 
 
-def _hop(hop: Hop, element: PresentedChain, crls: CrlStore, now: datetime) -> None:
+def _hop(hop: TrustedProxy, element: PresentedChain, crls: CrlStore, now: datetime) -> None:
     """A count alone proves nothing: the gateway's own certificate must verify, be one that is allowed, and unrevoked.
 
     What a CRL lists is refused, even by one that is out of date. Without a current one it passes unless the hop
@@ -190,7 +190,7 @@ def _hop(hop: Hop, element: PresentedChain, crls: CrlStore, now: datetime) -> No
     leaf = Certificate.parse(element.leaf)
     mode_of = None if hop.crl_required else _where_held
     try:
-        verify_path(leaf, _pool(element.others), hop.trust, crls, now, SERVICE_POLICY, Budget.service(), mode_of)
+        verify_path(leaf, _pool(element.intermediates), hop.trust, crls, now, SERVICE_POLICY, Budget.service(), mode_of)
     except Refused as refusal:
         raise Refused(Reason.HOP_NOT_TRUSTED, str(refusal), certificate=leaf.der) from refusal
     if not hop.names.intersection(leaf.san_names):
@@ -222,7 +222,7 @@ def _path(presented: PresentedChain, organization: Organization, view: View, now
     """Gate 4, for every user, whatever the enforcement: a bad certificate never turns into none."""
     trust = view.trust(organization)
     leaf = evidence.leaf = trust.parse(presented.leaf)
-    others = presented.others
+    others = presented.intermediates
     if not others:
         others = _stored_chain(view.registrations(organization, leaf.sha256))
         evidence.stored_chain = bool(others)

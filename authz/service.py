@@ -42,12 +42,12 @@ class _Pool:
     loading: set[Hashable] = field(default_factory=set)
 
 
-def pool_of(key: Hashable) -> Hashable:
+def queue_key(key: Hashable) -> Hashable:
     """Who waits together for rows like `key`: whoever its `pool` says, an organization's checks say; else its kind's.
 
     Unknown hosts, which anybody can ask for, are such a kind.
     """
-    return getattr(key, "pool", None) or type(key)
+    return getattr(key, "queue", None) or type(key)
 
 
 class Service:
@@ -122,7 +122,7 @@ class Service:
                 if waits:
                     # Whoever was first may have loaded it; what is missing now may be another pool's.
                     outcome = self._look(check, listener)
-                    if not isinstance(outcome, NotLoaded) or pool_of(outcome.key) != pool_of(key):
+                    if not isinstance(outcome, NotLoaded) or queue_key(outcome.key) != queue_key(key):
                         return outcome
                     key = outcome.key
                 pool.loading.add(key)
@@ -164,7 +164,7 @@ class Service:
     @contextlib.contextmanager
     def _pool(self, key: Hashable) -> Iterator[_Pool]:
         """The pool of `key`, which is kept while checks are in it."""
-        name = pool_of(key)
+        name = queue_key(key)
         pool = self._pools.setdefault(name, _Pool())
         pool.checks += 1
         try:

@@ -14,7 +14,7 @@ from authz.model import HeaderRules
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from authz.headers.memo import HeaderMemo
+    from authz.headers.decode_cache import DecodeCache
     from authz.model import CheckRequest, Identity, Organization, Registration, User
     from authz.pki import CrlStore, ModeOf, TrustStore
 
@@ -68,13 +68,13 @@ class View(Protocol):
         """
         ...
 
-    def decoded(self, organization: Organization) -> HeaderMemo:
+    def decoded(self, organization: Organization) -> DecodeCache:
         """The organization's memo of decoded header values."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Hop:
+class TrustedProxy:
     """A gateway in front of the listener's own proxy, whose header element is skipped once it proved itself.
 
     `trust` holds the operator's gateway anchors; the element's certificate must verify to them and
@@ -97,5 +97,5 @@ class Listener:
     name: str
     identity: tuple[IdentitySource, ...]
     header: HeaderRules = field(default_factory=HeaderRules)
-    hops: tuple[Hop, ...] = ()
+    hops: tuple[TrustedProxy, ...] = ()
     organizations: frozenset[str] | None = None

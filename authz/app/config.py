@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from authz.errors import ConfigError
 from authz.headers import READABLE, WITH_HOPS
-from authz.model import CertificateForm, StatementForm
+from authz.model import CertificateForm, IndicatorForm
 
 HeaderName = Annotated[str, Field(pattern=r"^[a-z0-9!#$%&'*+.^`|~-]{1,64}$")]
 """A header's name in lower case; no underscore, because servers fold it into "-"."""
@@ -60,8 +60,8 @@ class StatementSettings(_Section):
     """How the proxy states whether a client certificate was shown."""
 
     header: HeaderName = Field("x-authz-peer", description="The header in which the proxy states it.")
-    form: StatementForm = Field(
-        StatementForm.ENVOY_FINGERPRINT,
+    form: IndicatorForm = Field(
+        IndicatorForm.ENVOY_FINGERPRINT,
         description="envoy-fingerprint or nginx-verify; none believes the certificate header's silence.",
     )
 

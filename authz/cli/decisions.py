@@ -10,7 +10,7 @@ import typer
 from authz.cli.options import AsJson, moment, open_store
 from authz.cli.output import Row, emit, emit_one, hint
 from authz.directory.decision_rows import Filter
-from authz.model import Outcome, Recorded
+from authz.model import Outcome, RecordedDecision
 from authz.reasons import Reason
 
 app = typer.Typer(
@@ -59,7 +59,7 @@ def show(context: typer.Context, decision_id: DecisionId, as_json: AsJson = Fals
     hint(f"decide it again as things stand now: authz check --replay {found.decision_id}")
 
 
-def _line(one: Recorded) -> Row:
+def _line(one: RecordedDecision) -> Row:
     return {
         "id": one.decision_id,
         "at": one.at,
@@ -73,7 +73,7 @@ def _line(one: Recorded) -> Row:
     }
 
 
-def describe(one: Recorded) -> Row:
+def describe(one: RecordedDecision) -> Row:
     """A decision as it is printed."""
     known = {reason.value: reason.sentence for reason in Reason}
     more = {

@@ -11,7 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from authz.directory.schema import decisions, organizations, presentations
-from authz.model import Outcome, Recorded
+from authz.model import Outcome, RecordedDecision
 
 _LENGTHS: Final = struct.Struct(">HI")
 _COLUMNS: Final = (
@@ -24,18 +24,18 @@ WEIGHT_BYTES: Final = 4 * 1024
 """What a decision of weight 1 takes at most: one with a leaf and an intermediate. A larger one weighs more."""
 
 
-def row_of(one: Recorded) -> dict[str, Any]:
+def row_of(one: RecordedDecision) -> dict[str, Any]:
     """The columns of a decision, but for the headers, which have a table of their own."""
     of_account = {"account": account_of(one), "weight": weight_of(one), "kind": kind_of(one)}
     return {name: getattr(one, name) for name in _COLUMNS} | {"user_name": one.user} | of_account
 
 
-def account_of(one: Recorded) -> str:
+def account_of(one: RecordedDecision) -> str:
     """Who shares the organization's room with others alike: a user, or before there is one, a reason."""
     return one.user if one.proven else one.reason
 
 
-def kind_of(one: Recorded) -> str | None:
+def kind_of(one: RecordedDecision) -> str | None:
     """What decisions without any identity have in common that are one for a day; None for those that each are one.
 
     Nothing in it is a stranger's choice but the reason.
@@ -45,7 +45,7 @@ def kind_of(one: Recorded) -> str | None:
     return f"{one.at:%Y-%m-%d} {one.organization_id or 0} {one.outcome} {one.reason} {one.listener}"
 
 
-def weight_of(one: Recorded) -> int:
+def weight_of(one: RecordedDecision) -> int:
     """Room that a decision takes, in `WEIGHT_BYTES`, the headers with it even where others have the same."""
     texts = (one.detail, one.host, one.target, one.user, one.subject)
     headers = sum(len(name) + len(value) for name, value in one.headers or ())
@@ -104,9 +104,9 @@ def decision_query(beginning: str) -> sa.Select[Any]:
     return query.where(decisions.c.decision_id.startswith(beginning, autoescape=True)).limit(2)
 
 
-def recorded(row: sa.Row[Any]) -> Recorded:
+def recorded(row: sa.Row[Any]) -> RecordedDecision:
     """A decision from its row."""
-    return Recorded(
+    return RecordedDecision(
         row.decision_id,
         row.at,
         row.listener,

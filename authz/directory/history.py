@@ -26,8 +26,8 @@ from authz.directory.fairness import FairQueue, surplus
 from authz.directory.schema import decisions, organizations, presentations
 from authz.directory.sqlite.engine import open_engine
 from authz.errors import Refused
-from authz.headers import evidence
-from authz.model import CheckRequest, Outcome, Recorded
+from authz.headers import replayable_headers
+from authz.model import CheckRequest, Outcome, RecordedDecision
 from authz.ports import Clock
 from authz.reasons import Gate
 from authz.text import MAX_SHOWN, shown
@@ -88,8 +88,8 @@ class History:
         self._warn = warn
         self._failing = False
         strangers, each = MAX_QUEUED // STRANGERS, MAX_QUEUED_EACH // STRANGERS
-        self._strangers: FairQueue[Recorded] = FairQueue(strangers, each)
-        self._users: FairQueue[Recorded] = FairQueue(MAX_QUEUED - strangers, MAX_QUEUED_EACH - each)
+        self._strangers: FairQueue[RecordedDecision] = FairQueue(strangers, each)
+        self._users: FairQueue[RecordedDecision] = FairQueue(MAX_QUEUED - strangers, MAX_QUEUED_EACH - each)
         self._repeats: dict[tuple[int | None, str, str], int] = {}
         self._written = 0
         self._prune_at = clock.now()
@@ -122,7 +122,7 @@ class History:
         if lost:
             self._lost(sum(self._counted(each).repeats for each in lost))
 
-    def _counted(self, one: Recorded) -> Recorded:
+    def _counted(self, one: RecordedDecision) -> RecordedDecision:
         """With those like it that came while it waited, which it no longer does."""
         like = one.organization_id, one.listener, one.reason
         return one if kind_of(one) is None else replace(one, repeats=self._repeats.pop(like, 1))
@@ -165,7 +165,7 @@ class History:
                     self._warn(f"the history cannot be written: {getattr(error, 'orig', None) or error}")
                 self._failing = True
 
-    def _write(self, batch: Sequence[Recorded]) -> None:
+    def _write(self, batch: Sequence[RecordedDecision]) -> None:
         """One transaction: the headers that are new, the decisions, and away with what is too old or too much."""
         with self._engine.begin() as connection:
             living = _of_the_living(connection, batch)
@@ -192,7 +192,7 @@ class History:
                 connection.execute(_FORGET_OLDEST, which)
 
 
-def _of_the_living(connection: sa.Connection, batch: Sequence[Recorded]) -> list[Recorded]:
+def _of_the_living(connection: sa.Connection, batch: Sequence[RecordedDecision]) -> list[RecordedDecision]:
     """Decisions of no organization, and of those that are there still: nothing outlives the others."""
     query = sa.select(organizations.c.id, organizations.c.name)
     owners = {one.organization_id for one in batch}
@@ -200,14 +200,14 @@ def _of_the_living(connection: sa.Connection, batch: Sequence[Recorded]) -> list
     return [one for one in batch if names.get(one.organization_id, "") == one.organization]
 
 
-def _write_headers(connection: sa.Connection, batch: Sequence[Recorded]) -> None:
+def _write_headers(connection: sa.Connection, batch: Sequence[RecordedDecision]) -> None:
     packed = {pack(one.headers) for one in batch if one.headers is not None}
     if packed:
         new = [{"sha256": hashlib.sha256(one).digest(), "headers": one} for one in packed]
         connection.execute(insert(presentations).on_conflict_do_nothing(), new)
 
 
-def _row(one: Recorded) -> dict[str, Any]:
+def _row(one: RecordedDecision) -> dict[str, Any]:
     digest = None if one.headers is None else hashlib.sha256(pack(one.headers)).digest()
     return row_of(one) | {"presentation": digest}
 
@@ -259,15 +259,15 @@ _FORGET_OLDEST = sa.delete(decisions).where(
 )
 
 
-def _recorded(check: CheckRequest, listener: Listener, decision: Decision, at: datetime) -> Recorded:
+def _recorded(check: CheckRequest, listener: Listener, decision: Decision, at: datetime) -> RecordedDecision:
     seen = decision.evidence
-    headers = evidence(check, listener.header) if _can_be_replayed(decision) else ()
+    headers = replayable_headers(check, listener.header) if _can_be_replayed(decision) else ()
     small = sum(len(name) + len(value) for name, value in headers) <= MAX_HEADER_BYTES
     if isinstance(decision, Allow):
         outcome, reason, detail = Outcome.OBSERVED, str(decision.binding), ""
     else:
         outcome, reason, detail = Outcome.DENIED, decision.reason.value, decision.detail
-    return Recorded(
+    return RecordedDecision(
         decision_id=check.decision_id,
         at=at,
         listener=listener.name,

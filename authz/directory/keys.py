@@ -1,7 +1,7 @@
 """What a check may find missing, as keys: `NotLoaded` carries one, the reader loads it.
 
 Tuples, for each check makes several. Those of different kinds hold values of different kinds, so that no
-two of them are equal. The `pool` of a key is who waits together for rows like it (`authz.service.pool_of`):
+two of them are equal. The `queue` of a key is who waits together for rows like it (`authz.service.queue_key`):
 an organization's checks, or all that ask for hosts.
 """
 
@@ -24,7 +24,7 @@ class UserKey(NamedTuple):
     name: str
 
     @property
-    def pool(self) -> Hashable:
+    def queue(self) -> Hashable:
         """The organization's."""
         return "rows", self.organization
 
@@ -36,7 +36,7 @@ class RegistrationsKey(NamedTuple):
     sha256: bytes
 
     @property
-    def pool(self) -> Hashable:
+    def queue(self) -> Hashable:
         """The organization's."""
         return "rows", self.organization
 
@@ -47,7 +47,7 @@ class TrustKey(NamedTuple):
     organization: int
 
     @property
-    def pool(self) -> Hashable:
+    def queue(self) -> Hashable:
         """The organization's."""
         return "rows", self.organization
 

@@ -18,7 +18,7 @@ from authz.directory.cache import MISSING, RowCache
 from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey, owner_of
 from authz.directory.sqlite.session import Reading, Session, State, Trust
 from authz.errors import NotLoaded, Refused
-from authz.headers import HeaderMemo
+from authz.headers import DecodeCache
 from authz.model import CrlRow, Organization, Registration, User
 from authz.pki import CrlStore, Memo, ModeOf, TrustStore
 from authz.pki.cache import SharedCache
@@ -189,9 +189,9 @@ class DirectoryReader:
         """See `authz.view.View`."""
         self._crls.seek(organization, path)
 
-    def decoded(self, organization: Organization) -> HeaderMemo:
+    def decoded(self, organization: Organization) -> DecodeCache:
         """See `authz.view.View`."""
-        return self._memory.part(organization.id, HeaderMemo)
+        return self._memory.part(organization.id, DecodeCache)
 
     # -- loading -------------------------------------------------------------------------------------
 

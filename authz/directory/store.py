@@ -42,7 +42,7 @@ from authz.model import (
     Enforcement,
     FetchedCrl,
     Organization,
-    Recorded,
+    RecordedDecision,
     Registration,
     User,
 )
@@ -398,12 +398,12 @@ class Store:
 
     # -- the history -----------------------------------------------------------------------------------
 
-    def decisions(self, wanted: Filter) -> list[Recorded]:
+    def decisions(self, wanted: Filter) -> list[RecordedDecision]:
         """The newest decisions that a filter lets through, the newest first, without their headers."""
         with self._transaction() as connection:
             return [recorded(one) for one in connection.execute(wanted_decisions(wanted))]
 
-    def decision(self, beginning: str) -> Recorded:
+    def decision(self, beginning: str) -> RecordedDecision:
         """The one decision whose id begins so, with its headers."""
         with self._transaction() as connection:
             found = connection.execute(decision_query(beginning)).all()

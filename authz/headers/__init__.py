@@ -6,21 +6,21 @@ from collections.abc import Callable
 from typing import Final
 
 from authz.headers import base64_der, escaped_pem, rfc9440, xfcc, xfcc_json
-from authz.headers.memo import HeaderMemo
-from authz.headers.selection import KNOWN_HEADERS, Selected, evidence, select
-from authz.headers.statement import check_statement
+from authz.headers.decode_cache import DecodeCache
+from authz.headers.indicator import check_indicator
+from authz.headers.selection import KNOWN_HEADERS, Selected, replayable_headers, select
 from authz.model import CertificateForm, HeaderRules, PresentedChain
 
 __all__ = [
     "KNOWN_HEADERS",
     "READABLE",
     "WITH_HOPS",
-    "HeaderMemo",
+    "DecodeCache",
     "Selected",
-    "check_statement",
+    "check_indicator",
     "decode",
-    "evidence",
     "present",
+    "replayable_headers",
     "select",
 ]
 
@@ -39,13 +39,13 @@ WITH_HOPS: Final = frozenset({CertificateForm.XFCC, CertificateForm.XFCC_JSON})
 present = xfcc.present
 
 
-def decode(selected: Selected, rules: HeaderRules, memo: HeaderMemo | None = None) -> tuple[PresentedChain, ...]:
+def decode(selected: Selected, rules: HeaderRules, cache: DecodeCache | None = None) -> tuple[PresentedChain, ...]:
     """The presented chains of a selected header, the nearest proxy's last. Raises `Refused` with a header reason.
 
-    `memo` may know parts of it, and is told nothing: whoever verifies the path puts it there.
+    `cache` may know parts of it, and is told nothing: whoever verifies the path puts it there.
     """
     if rules.form is CertificateForm.RFC9440:
         return rfc9440.decode(selected.value, selected.chain, rules)
     if rules.form is CertificateForm.XFCC:
-        return xfcc.decode(selected.value, rules, None if memo is None else memo.above)
+        return xfcc.decode(selected.value, rules, None if cache is None else cache.intermediates)
     return _READERS[rules.form](selected.value, rules)

@@ -43,6 +43,8 @@ def presented(
     found = PresentedChain(leaf, tuple(intermediates))
     if digest is not None and hexlify(found.sha256) != digest:
         raise Refused(Reason.HEADER_HASH_MISMATCH, "the hash is not the certificate's")
-    if len(found.others) >= rules.max_certificates:
-        raise Refused(Reason.TOO_MANY_CERTIFICATES, f"{len(found.others) + 1}, {rules.max_certificates} are the limit")
+    if len(found.intermediates) >= rules.max_certificates:
+        raise Refused(
+            Reason.TOO_MANY_CERTIFICATES, f"{len(found.intermediates) + 1}, {rules.max_certificates} are the limit"
+        )
     return found

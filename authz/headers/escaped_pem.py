@@ -6,7 +6,7 @@
 nginx writes the leaf and nothing else, and escapes LF, space, "+", "/" and "=" in upper-case hexadecimal;
 proxies that leave the last three as they are (AWS ALB) say the same. Any other escape, other text, or
 base64 that is not canonical refuses the header. There is one element and no hash: the proxy in front is
-the client's own, and what it states beside the header is compared in `authz.headers.statement`.
+the client's own, and what it states beside the header is compared in `authz.headers.indicator`.
 """
 
 from __future__ import annotations

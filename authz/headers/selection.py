@@ -55,7 +55,7 @@ def select(check: CheckRequest, rules: HeaderRules) -> Selected | None:
     """
     wanted, twins = _names(rules.certificate_header, rules.chain_header)
     values: dict[bytes, bytes] = {}
-    for folded, alike in check.alike.items():
+    for folded, alike in check.headers_by_folded_name.items():
         # Servers fold "-" and "_" into one: what may be taken for the header must not stand beside it.
         if folded not in twins:
             continue
@@ -68,10 +68,10 @@ def select(check: CheckRequest, rules: HeaderRules) -> Selected | None:
     return _selected(values, wanted, rules) if values else None
 
 
-def evidence(check: CheckRequest, rules: HeaderRules) -> tuple[tuple[bytes, bytes], ...]:
+def replayable_headers(check: CheckRequest, rules: HeaderRules) -> tuple[tuple[bytes, bytes], ...]:
     """The headers of `check` that gate 1 looks at, and no other: what is needed to pass it again."""
     _, twins = _names(rules.certificate_header, rules.chain_header)
-    looked_at = twins if rules.statement_header is None else twins | {fold(rules.statement_header)[1]}
+    looked_at = twins if rules.indicator_header is None else twins | {fold(rules.indicator_header)[1]}
     return tuple(header for header in check.headers if header[0].replace(b"-", b"_") in looked_at)
 
 

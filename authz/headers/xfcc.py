@@ -165,6 +165,6 @@ def _decode(element: Element, rules: HeaderRules, above: Cache[bytes, tuple[byte
     if others is None and text:
         others = pem.escaped_certificates(text)
     presented_chain = presented(first, (first, *(others or ())), rules, digest=digest)
-    if presented_chain.others == others:
-        presented_chain.written = text
+    if presented_chain.intermediates == others:
+        presented_chain.encoded_intermediates = text
     return presented_chain

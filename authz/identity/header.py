@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
-from authz.identity.single_header import is_name, one_value
+from authz.identity.single_header import is_name, single_value
 from authz.model import Identity
 from authz.reasons import Reason
 
@@ -30,10 +30,10 @@ class UserNameHeader:
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:  # noqa: ARG002
         """The identity; see `authz.view.IdentitySource`. A joined value ("a, b") is ambiguous, not a name."""
         if self.organization_header is not None:
-            stated = one_value(check, self.organization_header)
+            stated = single_value(check, self.organization_header)
             if stated != organization.name.encode("utf-8"):
                 raise Refused(Reason.IDENTITY_OF_ANOTHER_ORGANIZATION, f"{self.organization_header} names another")
-        value = one_value(check, self.header)
+        value = single_value(check, self.header)
         if b"," in value:
             raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{self.header} holds several values joined")
         try:

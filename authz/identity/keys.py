@@ -26,7 +26,7 @@ import jwt
 from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
-from authz.blocking_calls import apart
+from authz.blocking_calls import run_in_daemon_thread
 from authz.errors import NotLoaded, Refused
 from authz.identity.strict_json import read_object
 from authz.pki.x509.algorithms import MAX_EXPONENT_BITS, MAX_RSA_BITS, MIN_RSA_BITS
@@ -70,13 +70,13 @@ ALGORITHMS: Final[dict[str, tuple[type | tuple[type, ...], str]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class KeysKey:
+class JwksKey:
     """A key set that should be read (again)."""
 
     location: str
 
     @property
-    def pool(self) -> Hashable:
+    def queue(self) -> Hashable:
         """Whoever waits for the same set."""
         return "keys", self.location
 
@@ -134,10 +134,10 @@ class JwksCache:
         may_read = now - key_set.tried >= COOL_DOWN_SECONDS
         usable = kid in key_set.keys and now - key_set.good < KEEP_SECONDS
         if may_read and (now - key_set.good >= REFRESH_SECONDS or not usable):
-            raise NotLoaded(KeysKey(location))
+            raise NotLoaded(JwksKey(location))
         # What is being read now may hold the key: to refuse would refuse every first token but one.
         if not usable and location in self._flights:
-            raise NotLoaded(KeysKey(location))
+            raise NotLoaded(JwksKey(location))
         if now - key_set.good >= KEEP_SECONDS:
             raise Refused(Reason.TOKEN_KEYS_UNAVAILABLE, f"the key set at {location} cannot be read")
         if kid not in key_set.keys:
@@ -149,7 +149,7 @@ class JwksCache:
 
         Returns before the reading ends where the last good set serves meanwhile.
         """
-        if not isinstance(key, KeysKey):
+        if not isinstance(key, JwksKey):
             return False
         location = key.location
         flight = self._flights.get(location)
@@ -183,7 +183,7 @@ class JwksCache:
         """What is in a file. One on a file system that is away has one thread, and is asked for no second time."""
         reading = self._readings.get(location)
         if reading is None:
-            reading = self._readings[location] = apart(partial(_read_file, location), "read a key set")
+            reading = self._readings[location] = run_in_daemon_thread(partial(_read_file, location), "read a key set")
             reading.add_done_callback(lambda _: self._readings.pop(location, None))
         return await asyncio.shield(reading)
 
@@ -264,7 +264,7 @@ class _Names(AbstractResolver):
         look = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
         return [
             ResolveResult(hostname=host, host=str(to[0]), port=port, family=kind, proto=proto, flags=_NUMERIC)
-            for kind, _, proto, _, to in await apart(look, "look-up of an issuer")
+            for kind, _, proto, _, to in await run_in_daemon_thread(look, "look-up of an issuer")
         ]
 
     async def close(self) -> None:

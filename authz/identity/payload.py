@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
 from authz.identity.claims import ReadClaims
-from authz.identity.memo import ClaimsMemo
-from authz.identity.single_header import one_value
+from authz.identity.claims_cache import ClaimsCache
+from authz.identity.single_header import single_value
 from authz.identity.strict_json import read_object
 from authz.model import Identity
 from authz.pki.cache import SharedCache
@@ -35,14 +35,14 @@ class PayloadHeader:
 
     header: str
     memory: InitVar[SharedCache | None] = None
-    _decoded: ClaimsMemo = field(init=False, repr=False, compare=False)
+    _decoded: ClaimsCache = field(init=False, repr=False, compare=False)
 
     def __post_init__(self, memory: SharedCache | None) -> None:
-        object.__setattr__(self, "_decoded", ClaimsMemo(SharedCache() if memory is None else memory))
+        object.__setattr__(self, "_decoded", ClaimsCache(SharedCache() if memory is None else memory))
 
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:
         """The identity; see `authz.view.IdentitySource`. Raises what `identity_from_claims` raises, too."""
-        value = one_value(check, self.header)
+        value = single_value(check, self.header)
         if b"," in value:
             raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{self.header} holds several values joined")
         claims = self._decoded.get(organization.id, value)

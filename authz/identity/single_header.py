@@ -15,14 +15,14 @@ MAX_NAME_BYTES: Final = 255
 """Longest user name in octets of UTF-8: what the directory stores."""
 
 
-def one_value(check: CheckRequest, header: str) -> bytes:
+def single_value(check: CheckRequest, header: str) -> bytes:
     """The value of `header` (lower case).
 
     Raises `Refused`: identity_missing when it is absent or empty, identity_ambiguous when it arrived
     twice or beside an underscore twin, which servers fold into it.
     """
     name, folded = fold(header)
-    values = check.alike.get(folded, ())
+    values = check.headers_by_folded_name.get(folded, ())
     if len(values) > 1 or (values and values[0][0] != name):
         raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{header} arrived {len(values)} times, twins included")
     if not values or not values[0][1]:

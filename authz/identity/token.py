@@ -15,8 +15,8 @@ from jwt.api_jws import PyJWS
 from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
 from authz.identity.claims import ReadClaims
+from authz.identity.claims_cache import ClaimsCache
 from authz.identity.keys import ALGORITHMS, JwksCache
-from authz.identity.memo import ClaimsMemo
 from authz.identity.strict_json import read_object
 from authz.model import Identity
 from authz.pki.cache import SharedCache
@@ -49,7 +49,7 @@ class BearerToken:
 
     def __init__(self, keys: JwksCache, memory: SharedCache | None = None) -> None:
         self._keys = keys
-        self._verified = ClaimsMemo(SharedCache() if memory is None else memory)
+        self._verified = ClaimsCache(SharedCache() if memory is None else memory)
 
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:
         """The identity; see `authz.view.IdentitySource`.

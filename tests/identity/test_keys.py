@@ -21,7 +21,7 @@ from support.certificates import new_key
 
 from authz.errors import NotLoaded, Refused
 from authz.identity import JwksCache, keys
-from authz.identity.keys import KeysKey, check_location, parse_key_set
+from authz.identity.keys import JwksKey, check_location, parse_key_set
 from authz.reasons import Reason
 
 EC = json.loads(ECAlgorithm.to_jwk(new_key("p256").public_key()))  # type: ignore[arg-type]
@@ -148,7 +148,7 @@ async def issuer() -> AsyncIterator[Issuer]:
 
 async def test_set_is_fetched_in_one_flight(ring: Ring, issuer: Issuer) -> None:
     """A hundred checks, one request."""
-    assert all(await asyncio.gather(*(ring.keys.load(KeysKey(issuer.url)) for _ in range(100))))
+    assert all(await asyncio.gather(*(ring.keys.load(JwksKey(issuer.url)) for _ in range(100))))
     assert issuer.asked == 1
     assert await ring.find(issuer.url) == 1
 

@@ -15,7 +15,7 @@ DER_BYTES: Final = 64
 """A certificate's octets, besides them."""
 
 
-class HeaderMemo:
+class DecodeCache:
     """One organization's decoded certificate headers: put there once the path in one was verified.
 
     `above` has what is behind the leaf in them, by its text, which headers of other clients share.
@@ -24,18 +24,22 @@ class HeaderMemo:
     def __init__(self, tenant: Tenant | None = None) -> None:
         tenant = tenant or alone()
         self._decoded: Cache[Selected, tuple[PresentedChain, ...]] = Cache(tenant)
-        self.above: Cache[bytes, tuple[bytes, ...]] = Cache(tenant)
+        self.intermediates: Cache[bytes, tuple[bytes, ...]] = Cache(tenant)
         self.get = self._decoded.get
 
     def put(self, selected: Selected, decoded: tuple[PresentedChain, ...]) -> None:
         """Keep it; call this only once what is in it was found good, so that strangers fill nothing."""
         weight = CHAIN_BYTES + len(selected.value) + len(selected.chain or b"")
-        weight += sum(CHAIN_BYTES + _weight((chain.leaf, *chain.others)) for chain in decoded)
+        weight += sum(CHAIN_BYTES + _weight((chain.leaf, *chain.intermediates)) for chain in decoded)
         self._decoded.put(selected, decoded, weight)
         for chain in decoded:
-            if chain.written is not None:
-                self.above.put(chain.written, chain.others, len(chain.written) + _weight(chain.others))
-                chain.written = None
+            if chain.encoded_intermediates is not None:
+                self.intermediates.put(
+                    chain.encoded_intermediates,
+                    chain.intermediates,
+                    len(chain.encoded_intermediates) + _weight(chain.intermediates),
+                )
+                chain.encoded_intermediates = None
 
     def __len__(self) -> int:
         return len(self._decoded)

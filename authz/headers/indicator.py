@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
-from authz.model import StatementForm, fold
+from authz.model import IndicatorForm, fold
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -29,21 +29,21 @@ _NGINX_SHOWN: Final = re.compile(rb"SUCCESS|FAILED:[\x20-\x7e]+")
 """What it says of one that showed some; nginx's opinion of the certificate decides nothing, only that there is one."""
 
 
-def check_statement(check: CheckRequest, rules: HeaderRules, presented: PresentedChain | None) -> None:
+def check_indicator(check: CheckRequest, rules: HeaderRules, presented: PresentedChain | None) -> None:
     """Compare the statement with the chain handed over by the nearest proxy, or None if it handed over none.
 
     Raises `Refused`: proxy_statement_missing unless the header is there exactly once,
     proxy_statement_contradicts unless it says the same.
     """
-    if rules.statement is StatementForm.NONE or rules.statement_header is None:
+    if rules.indicator is IndicatorForm.NONE or rules.indicator_header is None:
         return
-    name, folded = fold(rules.statement_header)
-    values = check.alike.get(folded, ())
+    name, folded = fold(rules.indicator_header)
+    values = check.headers_by_folded_name.get(folded, ())
     if len(values) != 1 or values[0][0] != name:
-        raise Refused(Reason.PROXY_STATEMENT_MISSING, f"{rules.statement_header} arrived {len(values)} times")
-    agrees = _envoy if rules.statement is StatementForm.ENVOY_FINGERPRINT else _nginx
+        raise Refused(Reason.PROXY_STATEMENT_MISSING, f"{rules.indicator_header} arrived {len(values)} times")
+    agrees = _envoy if rules.indicator is IndicatorForm.ENVOY_FINGERPRINT else _nginx
     if not agrees(values[0][1], presented):
-        raise Refused(Reason.PROXY_STATEMENT_CONTRADICTS, f"{rules.statement_header} says otherwise")
+        raise Refused(Reason.PROXY_STATEMENT_CONTRADICTS, f"{rules.indicator_header} says otherwise")
 
 
 def _envoy(value: bytes, presented: PresentedChain | None) -> bool:

@@ -19,7 +19,7 @@ class _Claims(Cache["Hashable", ReadClaims]):
     __slots__ = ()
 
 
-class ClaimsMemo:
+class ClaimsCache:
     """For each organization, claims by what they were read from; a key says by its kind what read them."""
 
     def __init__(self, memory: SharedCache) -> None:
