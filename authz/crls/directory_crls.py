@@ -127,7 +127,11 @@ class CrlLoader:
         try:
             small = row.size <= SMALL_OCTETS
             # Of what an earlier version added the key is not known: a thread reads it, which the loop feels.
-            crl = Crl(der) if small else await (self._index(der, row.signer_spki) if row.signer_spki else asyncio.to_thread(Crl, der))
+            crl = (
+                Crl(der)
+                if small
+                else await (self._index(der, row.signer_spki) if row.signer_spki else asyncio.to_thread(Crl, der))
+            )
             self._read[row.sha256] = Held(crl, row.signer_spki_sha256)
         except Refused as refusal:
             if refusal.reason.status == 503:

@@ -15,7 +15,7 @@ from authz.pki.x509.distinguished_name import Name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MAX_HEAD: Final = 64 * 1024
+MAX_HEADER: Final = 64 * 1024
 """Bytes of a CRL outside `revokedCertificates`: those in use have a few hundred, and one with an RSA key 1,000."""
 
 MAX_NAME: Final = 4 * 1024
@@ -42,9 +42,9 @@ _AUTHORITY_CERT_ISSUER: Final = 0xA1  # authorityCertIssuer [1] (section 4.2.1.1
 
 
 def check_size(data: bytes, entries: int) -> None:
-    """Raises `ValueError` where more than `MAX_HEAD` bytes stand beside `entries` bytes of entries."""
-    if len(data) - entries > MAX_HEAD:
-        raise ValueError(f"{len(data) - entries} bytes outside revokedCertificates, and {MAX_HEAD} are allowed")
+    """Raises `ValueError` where more than `MAX_HEADER` bytes stand beside `entries` bytes of entries."""
+    if len(data) - entries > MAX_HEADER:
+        raise ValueError(f"{len(data) - entries} bytes outside revokedCertificates, and {MAX_HEADER} are allowed")
 
 
 def check_issuer(start: int, end: int) -> None:

@@ -15,16 +15,16 @@ import hashlib
 from cryptography import x509
 
 from authz.errors import Refused
-from authz.pki.crl.header import CrlHead, Layout
+from authz.pki.crl.entries import RevokedCertificates
+from authz.pki.crl.header import CrlHeader, CrlLayout
 from authz.pki.crl.index import CrlIndex, IndirectIndex, SerialIndex
-from authz.pki.crl.listing import Listing
 from authz.pki.x509.algorithms import AnySigned, Signed
 from authz.pki.x509.der import integer
 from authz.pki.x509.extensions import PARSE_ERRORS
 from authz.reasons import Reason
 
 
-class Crl(CrlHead):
+class Crl(CrlHeader):
     """One CRL. `sha256` (32 bytes) is its identity, `index` whom it lists, `shared` the bytes that processes share.
 
     `der` is None for one whose entries stay in a file and whose index another process made
@@ -39,7 +39,7 @@ class Crl(CrlHead):
         self.shared = self._kept = len(data)
         self.index: CrlIndex
         try:
-            layout = Layout.of(data)
+            layout = CrlLayout.of(data)
             parsed = x509.load_der_x509_crl(data)
             self._unused_bits = layout.unused_bits
             self._tbs = memoryview(data)[layout.tbs : layout.tbs_end]
@@ -50,8 +50,8 @@ class Crl(CrlHead):
         except PARSE_ERRORS as error:
             raise Refused(Reason.CRL_MALFORMED, str(error)) from error
 
-    def _read_entries(self, data: bytes, parsed: x509.CertificateRevocationList, layout: Layout) -> CrlIndex:
-        listing = Listing(data, parsed, self, layout)
+    def _read_entries(self, data: bytes, parsed: x509.CertificateRevocationList, layout: CrlLayout) -> CrlIndex:
+        listing = RevokedCertificates(data, parsed, self, layout)
         entries = ((issuer, integer(serial), reason) for issuer, serial, reason in listing)
         index = IndirectIndex(entries) if self.indirect else SerialIndex(self.issuer, (one[1:] for one in entries))
         self.unusable = listing.unusable

@@ -37,12 +37,12 @@ from hashlib import blake2b, sha256
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
-from authz.pki.crl.index import REMOVE_FROM_CRL, Listed
+from authz.pki.crl.index import REMOVE_FROM_CRL, RevokedEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from authz.pki.crl.listing import ListedEntry
+    from authz.pki.crl.entries import CrlEntry
     from authz.pki.x509.distinguished_name import Name
 
 MAGIC: Final = b"AUTHZIX2"
@@ -59,8 +59,8 @@ _PART_BITS: Final = 3
 MAX_REMOVED: Final = 1 << 18
 """Certificates that one delta takes off a list, each of which takes 300 bytes while the index is made."""
 
-_LISTED: Final = Listed()
-_REMOVED: Final = Listed(REMOVE_FROM_CRL)
+_LISTED: Final = RevokedEntry()
+_REMOVED: Final = RevokedEntry(REMOVE_FROM_CRL)
 
 _BUCKETS: Final = 256
 """In how many steps hashes are sorted, so that few of them are objects at the same time."""
@@ -100,7 +100,7 @@ class HashedIndex:
         self._parts = view[ends[4] : ends[5]].cast("I")
         self._keys = view[ends[5] :]
 
-    def find(self, serial: int, issuer: Name) -> Listed | None:
+    def find(self, serial: int, issuer: Name) -> RevokedEntry | None:
         """The entry of that issuer's serial; of one that is listed and removed, that it is listed."""
         magnitude = serial if serial >= 0 else ~serial
         end_of_message = _end_of_message(serial.to_bytes((magnitude.bit_length() >> 3) + 1, "big", signed=True))
@@ -127,7 +127,7 @@ class HashedIndex:
         return len(self._listed) + len(self._removed)
 
 
-def build(entries: Iterable[ListedEntry], key: bytes, *, delta: bool) -> list[bytes]:
+def build(entries: Iterable[CrlEntry], key: bytes, *, delta: bool) -> list[bytes]:
     """The pieces of the buffer of an index over `entries`, walked through once.
 
     `key` is 32 octets of chance, never used before. In a CRL that is not a `delta` an entry that removes

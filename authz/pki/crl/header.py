@@ -35,11 +35,11 @@ MAX_FIELDS: Final = 7
 _EXTENSIONS: Final = 0xA0  # crlExtensions [0] (section 5.1)
 
 
-HEAD_MEMORY: Final = 4 * 1024
+HEADER_MEMORY: Final = 4 * 1024
 """Bytes that a CRL takes in a process beside its names and entries: measured 3,000."""
 
 
-class Layout(NamedTuple):
+class CrlLayout(NamedTuple):
     """Offsets into the DER of a CRL.
 
     `tbs` is where the signed part begins, `fields` where its content does, `listed` where the element of
@@ -58,7 +58,7 @@ class Layout(NamedTuple):
     unused_bits: int
 
     @classmethod
-    def of(cls, data: bytes) -> Layout:
+    def of(cls, data: bytes) -> CrlLayout:
         """The layout of a CRL in DER that no parser has seen yet, its head within the bounds of `crl_bounds`.
 
         Raises `ValueError`.
@@ -89,7 +89,7 @@ def _entries(fields: list[der.Element], optional: int) -> tuple[int, int, int]:
     return end, end, end
 
 
-def without_entries(data: bytes, layout: Layout) -> bytes:
+def without_entries(data: bytes, layout: CrlLayout) -> bytes:
     """The CRL in DER as it would be with nobody listed; what its issuer signed is something else."""
     tbs = der.tlv(der.SEQUENCE, data[layout.fields : layout.listed], data[layout.end : layout.tbs_end])
     _, end = der.only(data, der.SEQUENCE)
@@ -121,7 +121,7 @@ def issuer_of(start: bytes, size: int) -> Name:
         raise ValueError("the CRL's issuer is not where it should be") from None
 
 
-class Limits(NamedTuple):
+class IssuingPointFlags(NamedTuple):
     """The flags of an issuing distribution point (section 5.2.5), without the names that the parser made of it."""
 
     only_contains_user_certs: bool
@@ -130,7 +130,7 @@ class Limits(NamedTuple):
     indirect_crl: bool
 
     @classmethod
-    def of(cls, point: x509.IssuingDistributionPoint) -> Limits:
+    def of(cls, point: x509.IssuingDistributionPoint) -> IssuingPointFlags:
         """Those that the parser read."""
         return cls(
             point.only_contains_user_certs,
@@ -140,7 +140,7 @@ class Limits(NamedTuple):
         )
 
 
-class CrlHead:
+class CrlHeader:
     """Issuer, dates, numbers and scope of one CRL.
 
     `scope` is what it speaks for besides its issuer: the DER of its issuing distribution point, empty
@@ -156,7 +156,7 @@ class CrlHead:
         self.next_update: datetime | None = parsed.next_update_utc
         self.number: int | None = None
         self.base_number: int | None = None
-        self.idp: Limits | None = None
+        self.idp: IssuingPointFlags | None = None
         self.scope = b""
         self.names: Names = frozenset()
         self.reasons = ALL_REASONS
@@ -178,7 +178,7 @@ class CrlHead:
         elif isinstance(value, x509.DeltaCRLIndicator):
             self.base_number = _number(value.crl_number)
         elif isinstance(value, x509.IssuingDistributionPoint):
-            self.idp, self.scope = Limits.of(value), value.public_bytes()
+            self.idp, self.scope = IssuingPointFlags.of(value), value.public_bytes()
             self.names = comparable(value.full_name, value.relative_name, (self.issuer,))
             self.reasons = reasons_of(value.only_some_reasons)
         elif extension.critical and not isinstance(value, _WITHOUT_A_SAY):
@@ -188,7 +188,7 @@ class CrlHead:
     @property
     def memory(self) -> int:
         """Bytes that it takes in each process that holds it."""
-        return HEAD_MEMORY + len(self.scope) + memory_of(self.issuer) + sum(map(memory_of, self.names))
+        return HEADER_MEMORY + len(self.scope) + memory_of(self.issuer) + sum(map(memory_of, self.names))
 
     @property
     def is_delta(self) -> bool:

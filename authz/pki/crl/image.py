@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from authz.errors import Refused
 from authz.pki.crl import hashed_index
-from authz.pki.crl.bounds import MAX_HEAD
+from authz.pki.crl.bounds import MAX_HEADER
 from authz.pki.crl.crl import Crl
+from authz.pki.crl.entries import RevokedCertificates
 from authz.pki.crl.hashed_index import HashedIndex
-from authz.pki.crl.header import CrlHead, Layout, without_entries
-from authz.pki.crl.listing import Listing
+from authz.pki.crl.header import CrlHeader, CrlLayout, without_entries
 from authz.pki.x509 import der
 from authz.pki.x509.algorithms import AnySigned, Signed, SignedDigest, read_key, verify_signature
 from authz.pki.x509.extensions import PARSE_ERRORS
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 MAGIC: Final = b"AUTHZCR1"
 
-MAX_HEADER: Final = 2 * MAX_HEAD
+MAX_IMAGE_HEADER: Final = 2 * MAX_HEADER
 """Bytes of a header: the CRL's own, a few digests, and one for each key that signed it."""
 
 _START: Final = struct.Struct("=8sQ")
@@ -45,7 +45,7 @@ _DIGEST_OCTETS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class CrlHeader:
+class ImageHeader:
     """Everything about a CRL but its entries, in a few hundred octets.
 
     `sha256` is the whole CRL's, `head` its DER without the entries, `digest` what `Signed.digest` made of
@@ -66,7 +66,7 @@ class CrlHeader:
         return der.tlv(der.SEQUENCE, *(der.tlv(der.OCTET_STRING, field) for field in fields))
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> CrlHeader:
+    def from_bytes(cls, data: bytes) -> ImageHeader:
         """What `to_bytes` made. Raises `ValueError` for anything else."""
         elements = list(der.elements(data, *der.only(data, der.SEQUENCE)))
         if [tag for tag, _, _ in elements] != [der.OCTET_STRING] * 6:
@@ -81,7 +81,7 @@ class CrlHeader:
 class HashedCrl(Crl):
     """A CRL of an image. Raises `ValueError` for a header that is of another index, or of no CRL."""
 
-    def __init__(self, header: CrlHeader, index: HashedIndex) -> None:
+    def __init__(self, header: ImageHeader, index: HashedIndex) -> None:
         if header.index != index.digest:
             raise ValueError("an index of another CRL")
         self.der = None
@@ -91,9 +91,9 @@ class HashedCrl(Crl):
         self._kept = len(header.head)
         self._header = header
         try:
-            layout = Layout.of(header.head)
+            layout = CrlLayout.of(header.head)
             self._unused_bits = layout.unused_bits
-            CrlHead.__init__(self, x509.load_der_x509_crl(header.head), v1=layout.v1)
+            CrlHeader.__init__(self, x509.load_der_x509_crl(header.head), v1=layout.v1)
             # As in `Crl`: the first keeps what it made of the extensions.
             self._parsed = x509.load_der_x509_crl(header.head)
         except PARSE_ERRORS as error:
@@ -119,20 +119,20 @@ def make_image(data: bytes, candidates: Iterable[bytes], key: bytes) -> list[byt
     signature_invalid, algorithm_not_allowed).
     """
     try:
-        layout = Layout.of(data)
+        layout = CrlLayout.of(data)
         parsed = x509.load_der_x509_crl(data)
-        head = CrlHead(parsed, v1=layout.v1)
+        head = CrlHeader(parsed, v1=layout.v1)
         unused = layout.unused_bits
         signed = Signed(parsed, unused, memoryview(data)[layout.tbs : layout.tbs_end])
         digest = signed.digest()
         keys = verified_under(SignedDigest(parsed, unused, digest, ()) if digest else signed, candidates)
-        listing = Listing(data, parsed, head, layout)
+        listing = RevokedCertificates(data, parsed, head, layout)
         index = hashed_index.build(listing, key, delta=head.is_delta)
     except PARSE_ERRORS as error:
         raise Refused(Reason.CRL_MALFORMED, str(error)) from error
     sha256 = hashlib.sha256(data).digest()
     smaller = without_entries(data, layout)
-    header = CrlHeader(sha256, smaller, digest, keys, listing.unusable, hashed_index.digest_of(index)).to_bytes()
+    header = ImageHeader(sha256, smaller, digest, keys, listing.unusable, hashed_index.digest_of(index)).to_bytes()
     return [_START.pack(MAGIC, len(header)), header, *index]
 
 
@@ -143,9 +143,9 @@ def open_image(buffer: bytes | memoryview) -> HashedCrl:
         raise ValueError("an image that is cut short")
     magic, octets = _START.unpack_from(view)
     end = _START.size + octets
-    if magic != MAGIC or end > len(view) or octets > MAX_HEADER:
+    if magic != MAGIC or end > len(view) or octets > MAX_IMAGE_HEADER:
         raise ValueError("no image, or one of another version")
-    return HashedCrl(CrlHeader.from_bytes(bytes(view[_START.size : end])), HashedIndex(view[end:]))
+    return HashedCrl(ImageHeader.from_bytes(bytes(view[_START.size : end])), HashedIndex(view[end:]))
 
 
 def verified_under(signed: AnySigned, candidates: Iterable[bytes]) -> frozenset[bytes]:

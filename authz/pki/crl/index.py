@@ -21,7 +21,7 @@ REMOVE_FROM_CRL: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class RevokedEntry:
     """One entry: that the certificate is listed, and the reason code given (None where there is none)."""
 
     reason: int | None = None
@@ -44,7 +44,7 @@ class CrlIndex(Protocol):
         """Bytes that are not shared with other processes."""
         ...
 
-    def find(self, serial: int, issuer: Name) -> Listed | None:
+    def find(self, serial: int, issuer: Name) -> RevokedEntry | None:
         """The entry of the certificate that `issuer` gave `serial`, or None when it is not listed."""
         ...
 
@@ -70,11 +70,11 @@ class SerialIndex:
                 self._reasons[serial] = reason
         self.memory = sum(map(_memory_of, self._reasons))
 
-    def find(self, serial: int, issuer: Name) -> Listed | None:
+    def find(self, serial: int, issuer: Name) -> RevokedEntry | None:
         """The entry of `serial`, if `issuer` is the one this CRL speaks for."""
         if serial not in self._reasons or issuer != self._issuer:
             return None
-        return Listed(self._reasons[serial])
+        return RevokedEntry(self._reasons[serial])
 
     def __len__(self) -> int:
         return len(self._reasons)
@@ -93,10 +93,10 @@ class IndirectIndex:
         names = {id(issuer): issuer for issuer, _ in self._entries}
         self.memory = sum(map(memory_of, names.values())) + sum(_memory_of(serial) for _, serial in self._entries)
 
-    def find(self, serial: int, issuer: Name) -> Listed | None:
+    def find(self, serial: int, issuer: Name) -> RevokedEntry | None:
         """The entry of that certificate issuer's serial."""
         key = (issuer, serial)
-        return Listed(self._entries[key]) if key in self._entries else None
+        return RevokedEntry(self._entries[key]) if key in self._entries else None
 
     def __len__(self) -> int:
         return len(self._entries)

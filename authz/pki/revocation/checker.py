@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from authz.errors import Refused
 from authz.pki.crl.crl import Crl
-from authz.pki.crl.index import Listed
+from authz.pki.crl.index import RevokedEntry
 from authz.pki.failure_ranking import most_specific
 from authz.pki.revocation.crl_scope import Opening, Plan, Voice, plan_of, voices_of
 from authz.pki.revocation.crl_signers import CrlSigners, Link, Prove
@@ -207,7 +207,7 @@ def _is_revoked(refusal: Refused) -> bool:
     return refusal.reason is Reason.CERTIFICATE_REVOKED
 
 
-def _revoked(certificate: Certificate, crl: Crl, entry: Listed) -> Refused:
+def _revoked(certificate: Certificate, crl: Crl, entry: RevokedEntry) -> Refused:
     reason = "" if entry.reason is None else f", reason code {entry.reason}"
     detail = f"listed in the CRL of {crl.issuer.text} of {crl.this_update:%Y-%m-%d %H:%M:%SZ}{reason}"
     return Refused(Reason.CERTIFICATE_REVOKED, detail, certificate=certificate.der)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from authz.pki.crl.crl import Crl
-    from authz.pki.crl.index import Listed
+    from authz.pki.crl.index import RevokedEntry
     from authz.pki.x509.certificate import Certificate
 
 
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
     """
 
     crls: tuple[Crl, ...]
-    listed: tuple[Crl, Listed] | None
+    listed: tuple[Crl, RevokedEntry] | None
     stale: bool
     problem: str
 
@@ -58,7 +58,7 @@ class CrlGroup:
         if not self.complete:
             return self._ask_deltas(certificate, at)
         asked: tuple[Crl, ...] = ()
-        listed: tuple[Crl, Listed] | None = None
+        listed: tuple[Crl, RevokedEntry] | None = None
         stale, problem = True, ""
         for complete in self.complete:
             heard = _heard(complete, self.deltas, at) if self.deltas else ()
@@ -90,7 +90,9 @@ def _answer_of(crl: Crl, silence: Answer, certificate: Certificate, at: datetime
     return Answer((crl,), listed, stale=entry is not None and not current, problem=_overdue(crl, at) or silence.problem)
 
 
-def _listing(complete: Crl, deltas: Iterable[Crl], certificate: Certificate, at: datetime) -> tuple[Crl, Listed] | None:
+def _listing(
+    complete: Crl, deltas: Iterable[Crl], certificate: Certificate, at: datetime
+) -> tuple[Crl, RevokedEntry] | None:
     """A listing that counts. One of the complete CRL is gone only if every delta that combines with it says so:
 
     of several that are left neither supersedes the other, and one that is silent says that nothing has changed.

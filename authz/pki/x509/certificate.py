@@ -53,7 +53,7 @@ class _late(Generic[T]):  # noqa: N801 - stands where @cached_property would
         return value
 
 
-class Layout(NamedTuple):
+class CertificateLayout(NamedTuple):
     """Raw DER: the to-be-signed part, the content of the serial number, the names, the SubjectPublicKeyInfo.
 
     Then the extensions of version 3 alone; where in the DER all lies that stands behind the key, the extensions in any
@@ -223,7 +223,7 @@ class Certificate:
         return self.key.cost
 
     @_late
-    def _layout(self) -> Layout:
+    def _layout(self) -> CertificateLayout:
         return _layout(self.der)
 
     @_late
@@ -325,7 +325,7 @@ def _drop(certificate: Certificate, name: str) -> None:
         return
 
 
-def _layout(data: bytes) -> Layout:
+def _layout(data: bytes) -> CertificateLayout:
     """The parts of a certificate as they stand in its DER (RFC 5280 section 4.1).
 
     The library would serialize them anew; the bytes that were signed are the ones meant. Raises
@@ -338,7 +338,7 @@ def _layout(data: bytes) -> Layout:
     *_, serial, algorithm, issuer, validity, subject, key, rest = asn1.row(data, at, 7 if data[at] == 0xA0 else 6)
     if data[algorithm:issuer] != data[end:signature]:
         raise ValueError("the signature algorithms inside and outside differ")
-    return Layout(
+    return CertificateLayout(
         data[start:end],
         data[asn1.content(data, serial) : algorithm],
         data[issuer:validity],
