@@ -239,7 +239,7 @@ def test_image_made_before_the_bounds_is_refused_where_it_is_opened() -> None:
     made = indexed(signed(CA, point(URL)))
     for head in (signed(CA, extension(PRIVATE, bytes(MAX_HEADER))), signed(CA, point(*[URL] * 201))):
         header = ImageHeader(made.sha256, head, bytes(32), frozenset(), "", made.index.digest)  # type: ignore[attr-defined]
-        with pytest.raises(ValueError, match="without a head"):
+        with pytest.raises(ValueError, match="without a CRL"):
             HashedCrl(header, made.index)  # type: ignore[arg-type]
 
 

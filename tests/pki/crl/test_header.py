@@ -90,7 +90,7 @@ def test_head_of_version_1_has_no_extensions() -> None:
 def test_layout_tells_where_the_entries_are(data: bytes) -> None:
     """Between its offsets stands the list, and inside it the entries."""
     layout = CrlLayout.of(data)
-    assert der.element(data, layout.listed, layout.end) == (der.SEQUENCE, layout.start, layout.end)
+    assert der.element(data, layout.revoked, layout.end) == (der.SEQUENCE, layout.start, layout.end)
     assert len(list(der.elements(data, layout.start, layout.end))) == 2
     assert data[layout.tbs : layout.tbs_end] == tlv(0x30, data[layout.fields : layout.tbs_end])
 
@@ -105,14 +105,14 @@ def test_layout_tells_unused_bits_of_the_signature() -> None:
 def test_layout_without_entries_is_empty() -> None:
     """Where nobody is listed, there is nothing to walk through."""
     layout = CrlLayout.of(CA.crl())
-    assert layout.listed == layout.start == layout.end == layout.tbs_end
+    assert layout.revoked == layout.start == layout.end == layout.tbs_end
 
 
 def test_layout_of_a_crl_without_extensions_ends_with_its_entries() -> None:
     """Of version 1, with entries and without."""
     assert CrlLayout.of(version_1(CA.crl(5))).v1
     empty = CrlLayout.of(version_1(CA.crl()))
-    assert empty.listed == empty.start == empty.end == empty.tbs_end
+    assert empty.revoked == empty.start == empty.end == empty.tbs_end
 
 
 @pytest.mark.parametrize("count", [0, 3, 8, 100_000])

@@ -133,7 +133,7 @@ def test_crl_whose_signature_has_unused_bits_is_refused() -> None:
     changed = with_unused_bit(CA.crl(5) for _ in range(99))
     assert refusal(changed, CA) is Reason.SIGNATURE_INVALID
     header, index = pieces()
-    odd = HashedCrl(replace(header, head=changed, digest=Crl(changed).signed.digest()), index)
+    odd = HashedCrl(replace(header, emptied_crl=changed, digest=Crl(changed).signed.digest()), index)
     with pytest.raises(Refused) as caught:
         verify_signature(CA.certificate.public_key(), odd.signed)
     assert caught.value.reason is Reason.SIGNATURE_INVALID
@@ -237,7 +237,7 @@ def test_header_of_another_index_is_an_error() -> None:
         HashedCrl(replace(header, index=bytes(32)), index)
 
 
-def test_header_without_a_head_is_an_error() -> None:
+def test_header_without_a_crl_is_an_error() -> None:
     """What stands for the CRL is one."""
-    with pytest.raises(ValueError, match="without a head"):
+    with pytest.raises(ValueError, match="without a CRL"):
         HashedCrl(*pieces())
