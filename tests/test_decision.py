@@ -369,7 +369,7 @@ def chained(*chains: tuple[Minted, ...]) -> CheckRequest:
 )
 def test_hop_is_skipped_only_by_its_own_proof(check: CheckRequest, reason: Reason | None) -> None:
     """A gateway's element counts when its certificate verifies and is allowed; a count alone proves nothing."""
-    decision = decide(check, listener=Listener("d", (Says("alice"),), hops=(HOP,)))
+    decision = decide(check, listener=Listener("d", (Says("alice"),), trusted_proxies=(HOP,)))
     assert told(decision) == (reason or "bound")
 
 
@@ -404,7 +404,7 @@ def test_gateway_that_a_crl_lists_hands_nothing_over(
     for required, good in ((False, passes), (True, passes_if_required)):
         view = standard_view()
         view.crl_ders = (*view.crl_ders, *crls)
-        listener = Listener("d", (Says("alice"),), hops=(replace(HOP, crl_required=required),))
+        listener = Listener("d", (Says("alice"),), trusted_proxies=(replace(HOP, crl_required=required),))
         decision = decide(chained((ALICE, CA), chain), listener=listener, view=view)
         assert told(decision) == ("bound" if good else R.HOP_NOT_TRUSTED)
         bare = decide(chained(chain), listener=replace(listener, identity=(Says("olga"),)), view=view)

@@ -189,7 +189,7 @@ class DirectoryReader:
         """See `authz.view.View`."""
         self._crls.seek(organization, path)
 
-    def decoded(self, organization: Organization) -> DecodeCache:
+    def decode_cache(self, organization: Organization) -> DecodeCache:
         """See `authz.view.View`."""
         return self._memory.part(organization.id, DecodeCache)
 

@@ -1,4 +1,4 @@
-"""From a proxy's certificate header to the chain presented. Level 1: no I/O, no clock; every form ends in one value."""
+"""Decodes a proxy's certificate header, in any form, to the chain presented. Level 1: no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from authz.model import CertificateForm, HeaderRules, PresentedChain
 __all__ = [
     "KNOWN_HEADERS",
     "READABLE",
-    "WITH_HOPS",
+    "WITH_ELEMENTS",
     "DecodeCache",
     "Selected",
     "check_indicator",
@@ -32,9 +32,8 @@ _READERS: Final[dict[CertificateForm, Callable[[bytes, HeaderRules], tuple[Prese
 READABLE: Final = frozenset({CertificateForm.XFCC, CertificateForm.RFC9440, *_READERS})
 """The forms that can be configured."""
 
-WITH_HOPS: Final = frozenset({CertificateForm.XFCC, CertificateForm.XFCC_JSON})
-"""The forms to which each proxy on the way adds an element; the others hold the nearest proxy's word only."""
-
+WITH_ELEMENTS: Final = frozenset({CertificateForm.XFCC, CertificateForm.XFCC_JSON})
+"""The forms to which each proxy on the way adds an element; in the others only the nearest proxy writes."""
 
 present = xfcc.present
 
@@ -42,7 +41,7 @@ present = xfcc.present
 def decode(selected: Selected, rules: HeaderRules, cache: DecodeCache | None = None) -> tuple[PresentedChain, ...]:
     """The presented chains of a selected header, the nearest proxy's last. Raises `Refused` with a header reason.
 
-    `cache` may know parts of it, and is told nothing: whoever verifies the path puts it there.
+    Parts of it may be in `cache`, which is only read: the caller fills it once the path has been verified.
     """
     if rules.form is CertificateForm.RFC9440:
         return rfc9440.decode(selected.value, selected.chain, rules)

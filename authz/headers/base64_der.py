@@ -3,8 +3,8 @@
     header = certificate *( "," certificate )  ; the leaf first
     certificate = 1*base64char *2"="           ; RFC 4648 section 4, padded, without line breaks
 
-Traefik 3 takes PEM and leaves out delimiters and line ends; Caddy's placeholder for the certificate's DER
-in base64 is the same of the leaf alone. Traefik 2 escaped "+", "/" and "=" besides: that is refused.
+Traefik 3 writes PEM without delimiters and line ends; Caddy's placeholder for the certificate's DER in base64
+is the same for the leaf alone. Traefik 2 also escaped "+", "/" and "=": that is refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a header's octets decode to, remembered: it never changes. Never what was decided about it."""
+"""A cache of decoded headers: the same bytes always decode to the same chains. Decisions are never cached."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from authz.model import PresentedChain
 from authz.pki.cache import Cache, Tenant, alone
 
 CHAIN_BYTES: Final = 512
-"""A presented chain and its place in a tuple, besides its certificates; the selected header around its octets."""
+"""Bytes of a presented chain besides its certificates, and of a selected header besides its value."""
 
 DER_BYTES: Final = 64
-"""A certificate's octets, besides them."""
+"""Bytes of the object that holds a certificate's DER, besides the DER."""
 
 
 class DecodeCache:
-    """One organization's decoded certificate headers: put there once the path in one was verified.
+    """One organization's decoded certificate headers, each cached once its path was verified.
 
-    `above` has what is behind the leaf in them, by its text, which headers of other clients share.
+    `intermediates` has the certificates after the leaf by their text, which is the same in headers of other clients.
     """
 
     def __init__(self, tenant: Tenant | None = None) -> None:
@@ -28,18 +28,14 @@ class DecodeCache:
         self.get = self._decoded.get
 
     def put(self, selected: Selected, decoded: tuple[PresentedChain, ...]) -> None:
-        """Keep it; call this only once what is in it was found good, so that strangers fill nothing."""
+        """Cache it once its path was verified, not before: unauthenticated clients must not fill the cache."""
         weight = CHAIN_BYTES + len(selected.value) + len(selected.chain or b"")
         weight += sum(CHAIN_BYTES + _weight((chain.leaf, *chain.intermediates)) for chain in decoded)
         self._decoded.put(selected, decoded, weight)
         for chain in decoded:
-            if chain.encoded_intermediates is not None:
-                self.intermediates.put(
-                    chain.encoded_intermediates,
-                    chain.intermediates,
-                    len(chain.encoded_intermediates) + _weight(chain.intermediates),
-                )
-                chain.encoded_intermediates = None
+            text, chain.encoded_intermediates = chain.encoded_intermediates, None
+            if text is not None:
+                self.intermediates.put(text, chain.intermediates, len(text) + _weight(chain.intermediates))
 
     def __len__(self) -> int:
         return len(self._decoded)

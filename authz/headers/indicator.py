@@ -1,7 +1,7 @@
-"""What the proxy itself states about the client certificate, against what the certificate header holds.
+"""Compares the proxy's indicator, a header about the client certificate, with the certificate header.
 
-A header can be lost on the way (a hop-by-hop removal, a filter): its silence counts as "no
-certificate" only when the proxy says so too.
+A header can be lost on the way (a hop-by-hop removal, a filter): without a certificate header, a request
+counts as one without a certificate only if the indicator agrees.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ ENVOY_PREFIX: Final = b"sha256="
 """deploy/envoy.yaml writes `sha256=%DOWNSTREAM_PEER_FINGERPRINT_256%`."""
 
 ENVOY_NONE: Final = ENVOY_PREFIX
-"""What Envoy 1.40 makes of that when the client showed no certificate: an unset value inside text is empty."""
+"""The value in Envoy 1.40 if the client presented no certificate: an unset value inside text is empty."""
 
 NGINX_NONE: Final = b"NONE"
-"""`$ssl_client_verify` of a client that showed no certificate, or was asked for none."""
+"""`$ssl_client_verify` if the client presented no certificate, or none was requested."""
 
-_NGINX_SHOWN: Final = re.compile(rb"SUCCESS|FAILED:[\x20-\x7e]+")
-"""What it says of one that showed some; nginx's opinion of the certificate decides nothing, only that there is one."""
+_NGINX_PRESENTED: Final = re.compile(rb"SUCCESS|FAILED:[\x20-\x7e]+")
+"""Its value if the client presented one; only that matters, not whether nginx accepts it."""
 
 
 def check_indicator(check: CheckRequest, rules: HeaderRules, presented: PresentedChain | None) -> None:
-    """Compare the statement with the chain handed over by the nearest proxy, or None if it handed over none.
+    """Compare the indicator with the chain that the nearest proxy passed on (None: no certificate).
 
-    Raises `Refused`: proxy_statement_missing unless the header is there exactly once,
-    proxy_statement_contradicts unless it says the same.
+    Raises `Refused`: proxy_statement_missing unless the indicator arrived exactly once,
+    proxy_statement_contradicts unless it agrees.
     """
     if rules.indicator is IndicatorForm.NONE or rules.indicator_header is None:
         return
@@ -43,7 +43,7 @@ def check_indicator(check: CheckRequest, rules: HeaderRules, presented: Presente
         raise Refused(Reason.PROXY_STATEMENT_MISSING, f"{rules.indicator_header} arrived {len(values)} times")
     agrees = _envoy if rules.indicator is IndicatorForm.ENVOY_FINGERPRINT else _nginx
     if not agrees(values[0][1], presented):
-        raise Refused(Reason.PROXY_STATEMENT_CONTRADICTS, f"{rules.indicator_header} says otherwise")
+        raise Refused(Reason.PROXY_STATEMENT_CONTRADICTS, f"{rules.indicator_header} contradicts it")
 
 
 def _envoy(value: bytes, presented: PresentedChain | None) -> bool:
@@ -55,4 +55,4 @@ def _envoy(value: bytes, presented: PresentedChain | None) -> bool:
 def _nginx(value: bytes, presented: PresentedChain | None) -> bool:
     if presented is None:
         return value == NGINX_NONE
-    return _NGINX_SHOWN.fullmatch(value) is not None
+    return _NGINX_PRESENTED.fullmatch(value) is not None

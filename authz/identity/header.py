@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 class UserNameHeader:
     """A user name in `header`, tied to the organization that `organization_header` names.
 
-    `organization_header` None is for a listener that serves one organization only; the configuration
-    sees to that. A plain name carries no issuer and no `cnf`: prefer `PayloadHeader` where there is a token.
+    `organization_header` is None only for a listener that serves one organization, which the configuration
+    checks. A plain name has no issuer and no `cnf`: prefer `PayloadHeader` if there is a token.
     """
 
     header: str
     organization_header: str | None = None
 
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:  # noqa: ARG002
-        """The identity; see `authz.view.IdentitySource`. A joined value ("a, b") is ambiguous, not a name."""
+        """The identity; see `authz.view.IdentitySource`. A joined value ("a, b") is ambiguous."""
         if self.organization_header is not None:
             stated = single_value(check, self.organization_header)
             if stated != organization.name.encode("utf-8"):

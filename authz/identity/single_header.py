@@ -1,4 +1,4 @@
-"""Reads a header of which there must be exactly one: an identity that arrived twice is nobody's."""
+"""Reads a header that must arrive exactly once: a repeated identity is ambiguous."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from authz.model import CheckRequest
 
 MAX_NAME_BYTES: Final = 255
-"""Longest user name in octets of UTF-8: what the directory stores."""
+"""Longest user name in bytes of UTF-8: the limit of the directory."""
 
 
 def single_value(check: CheckRequest, header: str) -> bytes:
     """The value of `header` (lower case).
 
-    Raises `Refused`: identity_missing when it is absent or empty, identity_ambiguous when it arrived
-    twice or beside an underscore twin, which servers fold into it.
+    Raises `Refused`: identity_missing if it is absent or empty, identity_ambiguous if it arrived twice, or with
+    an underscore twin, which servers treat as the same header.
     """
     name, folded = fold(header)
     values = check.headers_by_folded_name.get(folded, ())
@@ -31,9 +31,9 @@ def single_value(check: CheckRequest, header: str) -> bytes:
 
 
 def is_name(text: str) -> bool:
-    """Whether `text` can be a user name: printable, at most 255 octets of UTF-8, no space at its ends.
+    """Whether `text` can be a user name: printable, at most 255 bytes of UTF-8, no space at its ends.
 
-    Nothing is folded or normalized: names compare octet for octet.
+    Nothing is folded or normalized: names are compared byte for byte.
     """
     try:
         size = len(text.encode("utf-8"))

@@ -129,7 +129,7 @@ def test_gateways_are_read_from_their_file(tmp_path: Path) -> None:
     file.write_text(Authority.root("Gateways").pem)
     hops = [{"anchors": str(file), "names": ["gateway.test"]}]
     listener = listener_of(parse(listener=[{"hops": hops}]).listener[0], KEYS)
-    assert listener.hops[0].names == frozenset({"gateway.test"})
+    assert listener.trusted_proxies[0].names == frozenset({"gateway.test"})
     for content in ("", "nonsense"):
         file.write_text(content)
         with pytest.raises(ConfigError, match="cannot be read"):

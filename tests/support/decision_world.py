@@ -117,7 +117,7 @@ class MemoryView:
         self.sought.append(path)
         self._load("crls")
 
-    def decoded(self, organization: Organization) -> DecodeCache:
+    def decode_cache(self, organization: Organization) -> DecodeCache:
         """See the protocol."""
         return self.memo
 

@@ -53,7 +53,7 @@ class Crl(CrlHeader):
     def _read_entries(self, data: bytes, parsed: x509.CertificateRevocationList, layout: CrlLayout) -> CrlIndex:
         revoked = RevokedCertificates(data, parsed, self, layout)
         entries = ((issuer, integer(serial), reason) for issuer, serial, reason in revoked)
-        index = IndirectIndex(entries) if self.indirect else SerialIndex(self.issuer, (one[1:] for one in entries))
+        index = IndirectIndex(entries) if self.indirect else SerialIndex(self.issuer, (entry[1:] for entry in entries))
         self.unusable = revoked.unusable
         return index
 

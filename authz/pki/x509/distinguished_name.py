@@ -93,7 +93,7 @@ MAX_GROWTH: Final = 64
 _DECOMPOSED: Final = _decompositions()
 _DELETED_AND_SPACES: Final = _spaces_and_deleted()
 _SHAPES: Final = _DELETED_AND_SPACES | {
-    code: "".join([_MARK if unicodedata.combining(one) else "x" for one in decomposed])
+    code: "".join([_MARK if unicodedata.combining(character) else "x" for character in decomposed])
     for code, decomposed in _DECOMPOSED.items()
 }
 _MAPPED: Final = _DELETED_AND_SPACES | {
