@@ -63,7 +63,7 @@ class CrlView(Protocol):
         """Called after the directory was read; if `revision` differs from the last one, its CRLs changed."""
         ...
 
-    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See `authz.view.View.request_crls`."""
         ...
 

@@ -124,12 +124,7 @@ class Reason(StrEnum):
 
     # -- Gate 2: the organization ----------------------------------------------------------------
 
-    HOST_MALFORMED = (
-        "host_malformed",
-        Gate.ORGANIZATION,
-        403,
-        "The Host is missing, repeated or not a host name.",
-    )
+    HOST_MALFORMED = ("host_malformed", Gate.ORGANIZATION, 403, "The Host is missing, repeated or not a host name.")
     ORGANIZATION_UNKNOWN = (
         "organization_unknown",
         Gate.ORGANIZATION,
@@ -187,12 +182,7 @@ class Reason(StrEnum):
         401,
         "No bearer token came with the request; send one in the Authorization header.",
     )
-    TOKEN_MALFORMED = (
-        "token_malformed",
-        Gate.USER,
-        401,
-        "The bearer token is not a signed JWT in compact form.",
-    )
+    TOKEN_MALFORMED = ("token_malformed", Gate.USER, 401, "The bearer token is not a signed JWT in compact form.")
     TOKEN_SIGNATURE_INVALID = (
         "token_signature_invalid",
         Gate.USER,
@@ -211,12 +201,7 @@ class Reason(StrEnum):
         401,
         "The organization's key set is not configured, or cannot be read; see 'authz org show'.",
     )
-    TOKEN_EXPIRED = (
-        "token_expired",
-        Gate.USER,
-        401,
-        "The identity's expiry (exp) has passed; obtain a new token.",
-    )
+    TOKEN_EXPIRED = ("token_expired", Gate.USER, 401, "The identity's expiry (exp) has passed; obtain a new token.")
     TOKEN_NOT_YET_VALID = (
         "token_not_yet_valid",
         Gate.USER,
@@ -248,12 +233,7 @@ class Reason(StrEnum):
         403,
         "The organization has no user of this name; add one with 'authz user add ORGANIZATION NAME'.",
     )
-    USER_INACTIVE = (
-        "user_inactive",
-        Gate.USER,
-        403,
-        "The user is switched off.",
-    )
+    USER_INACTIVE = ("user_inactive", Gate.USER, 403, "The user is switched off.")
 
     # -- Gate 4: the certificate and its path (RFC 5280 section 6.1) -------------------------------
 

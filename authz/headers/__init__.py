@@ -7,6 +7,7 @@ from typing import Final
 
 from authz.headers import base64_der, escaped_pem, rfc9440, xfcc, xfcc_json
 from authz.headers.decode_cache import DecodeCache
+from authz.headers.element import presented
 from authz.headers.indicator import check_indicator
 from authz.headers.selection import KNOWN_HEADERS, Selected, replayable_headers, select
 from authz.model import CertificateForm, HeaderRules, PresentedChain
@@ -24,16 +25,16 @@ __all__ = [
     "select",
 ]
 
-_READERS: Final[dict[CertificateForm, Callable[[bytes, HeaderRules], tuple[PresentedChain, ...]]]] = {
-    CertificateForm.XFCC_JSON: xfcc_json.decode,
-    CertificateForm.ESCAPED_PEM: escaped_pem.decode,
-    CertificateForm.BASE64_DER: base64_der.decode,
+# The forms with one chain, the leaf first.
+_PARSERS: Final[dict[CertificateForm, Callable[[bytes], tuple[bytes, ...]]]] = {
+    CertificateForm.ESCAPED_PEM: escaped_pem.parse,
+    CertificateForm.BASE64_DER: base64_der.parse,
 }
-READABLE: Final = frozenset({CertificateForm.XFCC, CertificateForm.RFC9440, *_READERS})
-"""The forms that can be configured."""
-
 WITH_ELEMENTS: Final = frozenset({CertificateForm.XFCC, CertificateForm.XFCC_JSON})
 """The forms to which each proxy on the way adds an element; in the others only the nearest proxy writes."""
+
+READABLE: Final = frozenset({CertificateForm.RFC9440, *WITH_ELEMENTS, *_PARSERS})
+"""The forms that can be configured."""
 
 present = xfcc.present
 
@@ -47,4 +48,6 @@ def decode(selected: Selected, rules: HeaderRules, cache: DecodeCache | None = N
         return rfc9440.decode(selected.value, selected.chain, rules)
     if rules.form is CertificateForm.XFCC:
         return xfcc.decode(selected.value, rules, None if cache is None else cache.intermediates)
-    return _READERS[rules.form](selected.value, rules)
+    if rules.form is CertificateForm.XFCC_JSON:
+        return xfcc_json.decode(selected.value, rules)
+    return (presented(None, _PARSERS[rules.form](selected.value), rules),)

@@ -11,13 +11,7 @@ proxy, and what it states beside the header is compared in `authz.headers.indica
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from authz.headers import pem
-from authz.headers.element import presented
-
-if TYPE_CHECKING:
-    from authz.model import HeaderRules, PresentedChain
 
 
 def parse(value: bytes) -> tuple[bytes, ...]:
@@ -28,8 +22,3 @@ def parse(value: bytes) -> tuple[bytes, ...]:
 def format(ders: tuple[bytes, ...]) -> bytes:  # noqa: A001 - the counterpart of parse
     """The header value that `parse` reads as `ders`, as nginx would write it."""
     return pem.escape(pem.write(ders))
-
-
-def decode(value: bytes, rules: HeaderRules) -> tuple[PresentedChain, ...]:
-    """The one chain of the header. Raises `Refused`: header_malformed, too_many_certificates."""
-    return (presented(None, parse(value), rules),)

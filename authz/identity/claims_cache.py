@@ -36,7 +36,7 @@ class ClaimsCache:
         return entry.value  # type: ignore[no-any-return] # `_Claims` holds nothing else
 
     def put(self, organization: int, key: Hashable, claims: ReadClaims) -> None:
-        """Cache them once they identified one of its users, not before: unauthenticated clients must not fill the cache."""
+        """Cache them once they identified a user, not before: unauthenticated clients must not fill the cache."""
         weight = claims.weight
         if weight <= MAX_CLAIMS:
             self._memory.part(organization, _Claims).put(key, claims, weigh(key) + weight)

@@ -128,12 +128,7 @@ class IssuingPointFlags(NamedTuple):
     @classmethod
     def of(cls, point: x509.IssuingDistributionPoint) -> IssuingPointFlags:
         """The flags of `point`."""
-        return cls(
-            point.only_contains_user_certs,
-            point.only_contains_ca_certs,
-            point.only_contains_attribute_certs,
-            point.indirect_crl,
-        )
+        return cls(*(getattr(point, flag) for flag in cls._fields))
 
 
 class CrlHeader:

@@ -155,9 +155,8 @@ class Certificate:
     def let_go(self) -> None:
         """Drop what takes several times the memory of the values read from it, and can be read again."""
         self._parsed = None
-        _drop(self, "_layout")
-        _drop(self, "_counted")
-        _drop(self, "signed")
+        for attribute in ("_layout", "_counted", "signed"):
+            vars(self).pop(attribute, None)
 
     @_late
     def subject(self) -> Name:
@@ -316,13 +315,6 @@ class Certificate:
 
     def __repr__(self) -> str:
         return f"Certificate({self.sha256.hex()})"
-
-
-def _drop(certificate: Certificate, name: str) -> None:
-    try:
-        delattr(certificate, name)
-    except AttributeError:  # it was not read
-        return
 
 
 def _layout(data: bytes) -> CertificateLayout:

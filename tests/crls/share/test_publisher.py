@@ -76,7 +76,7 @@ class Pair:
             found = verify_path(parsed, [], self.scene.trust, self.follower.crls(), self.scene.time.at, mode_of=mode_of)
         except Refused as refusal:
             if refusal.reason is UNKNOWN:
-                self.follower.seek(ACME, refusal.path)
+                self.follower.request_crls(ACME, refusal.path)
             raise
         return found
 
