@@ -263,7 +263,7 @@ class Refresher:
         return self._revisions.current_at(confirmed)
 
     async def first_sight(self, organization: int, path: Sequence[bytes]) -> None:
-        """As `request_crls` and `load`, for another process's check. Raises `Refused` for a path that cannot be read."""
+        """As `request_crls` and `load` for another process's check. Raises `Refused` for a path that cannot be read."""
         urls = self._worth_a_wait(organization, path)
         if urls:
             await self.load(PointsKey(organization, urls))
