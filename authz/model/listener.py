@@ -26,7 +26,7 @@ class IndicatorForm(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HeaderRules:
-    """The headers that a listener reads: of the certificate, its form, and how the proxy indicates that there is none.
+    """The headers that a listener reads: of the certificate, its form, and how the proxy indicates its absence.
 
     `max_bytes` bounds the headers' values together. `max_certificates` counts the leaf and all other certificates,
     duplicates dropped.

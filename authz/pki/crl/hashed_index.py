@@ -2,7 +2,7 @@
 
 A certificate is represented by a 64-bit keyed hash of issuer and serial number, under a random key of the
 buffer's own. A hit counts as an entry: with a million entries one look-up in 10^13 hits falsely, an entry is
-never missed, and without the key nobody can choose a serial number that collides. A removal (removeFromCRL,
+never missed, and no serial number can be chosen to collide without the key. A removal (removeFromCRL,
 in a delta) would make a revoked certificate good: of entries that remove, the serial number is kept, with the
 SHA-256 of the issuer, and compared byte for byte. (The digest, as a CA may choose long names.)
 
