@@ -21,7 +21,7 @@ LOADS_EACH = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ServiceLimits:
     """Bounds on the work of one service.
 
     `concurrent_checks` counts checks that wait for a row; one more is answered with 503 at once. One tenant may take
@@ -61,13 +61,13 @@ class Service:
         clock: Clock,
         *observers: Observer,
         sources: Sequence[Source] = (),
-        limits: Limits | None = None,
+        limits: ServiceLimits | None = None,
     ) -> None:
         self._directory = directory
         self._clock = clock
         self._observers = observers
         self._sources = (directory, *sources)
-        self._limits = limits or Limits()
+        self._limits = limits or ServiceLimits()
         self._waiting = 0
         self._waiting_of: Counter[Hashable] = Counter()
         self._queues: dict[Hashable, TenantQueue] = {}

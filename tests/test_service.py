@@ -19,7 +19,7 @@ from authz.errors import NotLoaded, Refused
 from authz.identity.keys import JwksKey
 from authz.model import CheckRequest, Organization, User
 from authz.reasons import Reason
-from authz.service import LOADS_EACH, Limits, Service, queue_key
+from authz.service import LOADS_EACH, Service, ServiceLimits, queue_key
 from authz.view import Listener
 
 DOOR = Listener("test", (Says("alice"),))
@@ -79,7 +79,7 @@ class Directory:
 def service(directory: Directory, **limits: float) -> tuple[Service, Observer]:
     """A service and its observer."""
     observer = Observer()
-    return Service(directory, Clock(), observer, limits=Limits(**limits)), observer  # type: ignore[arg-type]
+    return Service(directory, Clock(), observer, limits=ServiceLimits(**limits)), observer  # type: ignore[arg-type]
 
 
 def missing(*keys: Hashable) -> MemoryView:
