@@ -86,7 +86,7 @@ def points_of(stated: Iterable[x509.DistributionPoint], issuer: Name) -> Points:
 
 def _point(stated: x509.DistributionPoint, issuer: Name) -> Point:
     delegates = directory_names(stated.crl_issuer or ())
-    # 4.2.1.13: cRLIssuer, if present, holds a directory name. Without one the point has no CRL issuer at all.
+    # 4.2.1.13: cRLIssuer, if present, holds a directory name. If it holds none, no CRL is accepted for the point.
     issuers = (issuer,) if stated.crl_issuer is None else delegates
     names = comparable(stated.full_name, stated.relative_name, issuers)
     # 6.3.3 (b) (2) (i): a point without a name of its own is compared by the names of its CRL issuers.
