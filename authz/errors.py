@@ -1,12 +1,12 @@
-"""What the package raises, by whose fault it is.
+"""The errors that the package raises, by whose fault it is.
 
 AuthzError
-├── Refused        the request's: it becomes a Deny with a reason (`authz.decision.evaluate` alone does that)
-├── NotLoaded      nobody's: a view lacks a row that the caller can load before it asks again
+├── Refused        the client's: it becomes a Deny with a reason (`authz.decision.evaluate` alone does that)
+├── NotLoaded      no fault: a view lacks a row that the caller can load before it asks again
 ├── AdvisedError
 │   ├── ConfigError  the operator's: a setting or file; the service refuses to start, the command exits with 1
 │   └── StoreError   the directory's: it refused, or could not be read or written
-└── IndexingError  the machine's: the index of a CRL could not be made, or is not what was asked for
+└── IndexingError  the machine's: the index of a CRL could not be built, or is invalid
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Refused(AuthzError):
     """A request, certificate or CRL is refused.
 
     `reason` is the stable reason, `detail` a sentence for the operator that may quote outside input
-    (escape it where it is shown), `certificate` the DER of the certificate it is about, if any, and
-    `path` the DER certificates of the path on which it was met, leaf first.
+    (escape it where it is shown), `certificate` the DER of the certificate refused, if any, and `path`
+    the DER certificates of its path, leaf first.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Refused(AuthzError):
 
 
 class NotLoaded(AuthzError):
-    """A view was asked for a row it does not hold at its revision: load `key`, then decide again from the start."""
+    """A view lacks a row at its revision: load `key`, then decide again from the start."""
 
     def __init__(self, key: Hashable) -> None:
         super().__init__(key)
@@ -92,8 +92,8 @@ class StoreError(AdvisedError):
 
 
 class IndexingError(AuthzError):
-    """A process died, or ran out of time or memory, while it made the index of a CRL; or its answer is none.
+    """A process died, or ran out of time or memory, while it built the index of a CRL, or its response is invalid.
 
-    Says nothing about the CRL. The message is a sentence for the operator; what it quotes of the process is
-    to be escaped where it is shown.
+    This is no verdict on the CRL. The message is a sentence for the operator; it may quote the process, so
+    escape it where it is shown.
     """

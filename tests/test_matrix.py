@@ -43,15 +43,15 @@ from support.matrix_oracle import CERTIFICATES, ENFORCEMENTS, FORMS, REGISTRATIO
 
 from authz.decision import Allow
 from authz.identity import BearerToken, JwksCache, PayloadHeader, UserNameHeader
-from authz.identity.keys import KeysKey
+from authz.identity.keys import JwksKey
 from authz.model import (
     BindingScope,
     CheckRequest,
     Enforcement,
     HeaderRules,
+    IndicatorForm,
     Organization,
     Registration,
-    StatementForm,
     TokenSettings,
     User,
 )
@@ -95,7 +95,7 @@ def key_ring() -> tuple[JwksCache, str]:
         path = Path(folder) / "jwks.json"
         path.write_text(json.dumps({"keys": [key]}))
         ring = JwksCache(monotonic=lambda: 0.0, warn=pytest.fail)
-        asyncio.run(ring.load(KeysKey(str(path))))
+        asyncio.run(ring.load(JwksKey(str(path))))
     return ring, str(path)
 
 
@@ -104,7 +104,7 @@ TOKENS = TokenSettings(issuer="https://id", audience="api", organization_claim="
 ORGANIZATIONS = {"acme": replace(ACME, token=TOKENS), "evil": replace(EVIL, token=TOKENS)}
 
 NAME, PAYLOAD, TOKEN = UserNameHeader("x-user", "x-organization"), PayloadHeader("x-payload"), BearerToken(RING)
-RULES = HeaderRules(statement_header="x-authz-peer", statement=StatementForm.ENVOY_FINGERPRINT)
+RULES = HeaderRules(indicator_header="x-authz-peer", indicator=IndicatorForm.ENVOY_FINGERPRINT)
 DOORS = {
     "name": Listener("matrix", (NAME,), RULES),
     "payload": Listener("matrix", (PAYLOAD,), RULES),

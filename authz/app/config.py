@@ -13,8 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from authz.errors import ConfigError
-from authz.headers import READABLE, WITH_HOPS
-from authz.model import CertificateForm, StatementForm
+from authz.headers import READABLE, WITH_ELEMENTS
+from authz.model import CertificateForm, IndicatorForm
 
 HeaderName = Annotated[str, Field(pattern=r"^[a-z0-9!#$%&'*+.^`|~-]{1,64}$")]
 """A header's name in lower case; no underscore, because servers fold it into "-"."""
@@ -47,7 +47,7 @@ class CertificateSettings(_Section):
     @model_validator(mode="after")
     def _fitting(self) -> CertificateSettings:
         """Another proxy's form under Envoy's name is a mistake, and a chain that nobody reads is one too."""
-        if self.form not in WITH_HOPS and "header" not in self.model_fields_set:
+        if self.form not in WITH_ELEMENTS and "header" not in self.model_fields_set:
             raise ValueError(f"{self.form} needs the name of its header")
         if self.chain_header is not None and self.form is not CertificateForm.RFC9440:
             raise ValueError(f"{self.form} has no chain_header")
@@ -60,8 +60,8 @@ class StatementSettings(_Section):
     """How the proxy states whether a client certificate was shown."""
 
     header: HeaderName = Field("x-authz-peer", description="The header in which the proxy states it.")
-    form: StatementForm = Field(
-        StatementForm.ENVOY_FINGERPRINT,
+    form: IndicatorForm = Field(
+        IndicatorForm.ENVOY_FINGERPRINT,
         description="envoy-fingerprint or nginx-verify; none believes the certificate header's silence.",
     )
 
@@ -158,7 +158,7 @@ class ListenerSettings(_Section):
         """What one header says cannot vouch for itself, and a gateway must have somewhere to write."""
         if self.statement.header in {self.certificate.header, self.certificate.chain_header}:
             raise ValueError("the statement needs a header of its own")
-        if self.hops and self.certificate.form not in WITH_HOPS:
+        if self.hops and self.certificate.form not in WITH_ELEMENTS:
             raise ValueError(f"{self.certificate.form} has no elements for hops")
         return self
 

@@ -206,7 +206,7 @@ class KeptCrls:
 
         return of
 
-    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See the protocol: the service asks, the command does not."""
 
     def directory_read(self, revision: Hashable) -> None:

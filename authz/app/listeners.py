@@ -28,7 +28,7 @@ from authz.model import HeaderRules
 from authz.pki import Certificate, TrustStore, VerifiedCache
 from authz.pki.cache import SharedCache
 from authz.telemetry import Telemetry
-from authz.view import Hop, IdentitySource, Listener
+from authz.view import IdentitySource, Listener, TrustedProxy
 from authz.web.sockets import BACKLOG, adjust, check_reach, listen, remove, socket_inode
 from authz.web.tls import ReloadingContext, TlsFiles
 
@@ -196,8 +196,8 @@ def listener_of(
         certificate_header=settings.certificate.header,
         form=settings.certificate.form,
         chain_header=settings.certificate.chain_header,
-        statement_header=settings.statement.header,
-        statement=settings.statement.form,
+        indicator_header=settings.statement.header,
+        indicator=settings.statement.form,
     )
     organizations = None if settings.organizations is None else frozenset(settings.organizations)
     hops = tuple(map(_hop, settings.hops))
@@ -205,9 +205,9 @@ def listener_of(
     return Listener(settings.name, identity, header, hops, organizations)
 
 
-def _hop(settings: HopSettings) -> Hop:
+def _hop(settings: HopSettings) -> TrustedProxy:
     verified = SharedCache(HOP_BYTES).part(str(settings.anchors), VerifiedCache)
-    return Hop(
+    return TrustedProxy(
         TrustStore(gateway_anchors(settings), verified=verified), frozenset(settings.names), settings.crl_required
     )
 

@@ -16,7 +16,7 @@ from authz.errors import Refused, StoreError
 from authz.identity import JwksCache
 from authz.pki.cache import SharedCache
 from authz.ports import Observer
-from authz.service import Limits, Service
+from authz.service import Service, ServiceLimits
 from authz.telemetry import Telemetry
 from authz.web.checks import Checks, Endpoints
 from authz.web.listeners import Listeners
@@ -85,7 +85,7 @@ class Runtime:
             await keeping.start(directory)
         except Refused as refusal:
             raise StoreError(f"the directory cannot be read: {refusal.detail}", hint=settings.database) from refusal
-        limits = Limits(settings.limits.concurrent_checks, seconds=settings.limits.check_seconds)
+        limits = ServiceLimits(settings.limits.concurrent_checks, seconds=settings.limits.check_seconds)
         keys = JwksCache(monotonic=self._clock.monotonic, warn=warn)
         observers: tuple[Observer, ...] = (self.telemetry, keeping.view, *self._keep_history())
         service = Service(directory, self._clock, *observers, sources=(keys, keeping.view), limits=limits)

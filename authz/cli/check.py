@@ -195,7 +195,7 @@ def _seen(evidence: Evidence) -> Iterator[tuple[Gate, str]]:
     if evidence.user is not None:
         yield Gate.USER, f"{evidence.user.name}, enforcement {evidence.user.enforcement}"
     if evidence.presented is not None:
-        yield Gate.HEADER, f"a leaf and {len(evidence.presented.others)} other certificates"
+        yield Gate.HEADER, f"a leaf and {len(evidence.presented.intermediates)} other certificates"
     if evidence.path is not None:
         yield from _path(evidence.path, stored=evidence.stored_chain)
     if evidence.binding is not None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from authz.directory.authorities import StoredCertificate
 from authz.directory.crls import StoredCrl
 from authz.directory.registrations import StoredRegistration
-from authz.model import CrlSourceState, FetchedCrl, Organization, Recorded, User
+from authz.model import CrlSourceState, FetchedCrl, Organization, RecordedDecision, User
 from authz.reasons import Reason
 
 Row = Mapping[str, object]
@@ -118,13 +118,13 @@ def _span(time: timedelta) -> str:
     return f"{minutes} min"
 
 
-def decision_row(decision: Recorded) -> Row:
+def decision_row(decision: RecordedDecision) -> Row:
     """A decision of the history, in a list."""
     names = ("at", "outcome", "reason", "organization", "user", "certificate", "repeats", "detail")
     return {"id": decision.decision_id, **_pick(decision, *names)}
 
 
-def decision_details(decision: Recorded) -> Row:
+def decision_details(decision: RecordedDecision) -> Row:
     """What `show` has of a decision besides."""
     sentences = {reason.value: reason.sentence for reason in Reason}
     return {

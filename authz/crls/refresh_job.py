@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from weakref import WeakValueDictionary
 
-from authz.blocking_calls import apart
+from authz.blocking_calls import run_in_daemon_thread
 from authz.crls import folder
 from authz.crls.acceptance import Held
 from authz.crls.disk_store import Origin
@@ -108,7 +108,9 @@ class Trials:
     async def _copied(self, path: Path) -> Path:
         """A copy of the file; see `folder.copy`."""
         async with self._copies:
-            copy = apart(lambda: folder.copy(path, self._library.folder, self._max_octets), f"copy {path}")
+            copy = run_in_daemon_thread(
+                lambda: folder.copy(path, self._library.folder, self._max_octets), f"copy {path}"
+            )
             try:
                 await asyncio.wait({copy}, timeout=COPY_SECONDS)
             except asyncio.CancelledError:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from authz.directory.schema import decisions, organizations, presentations
 from authz.errors import Problem, StoreError
-from authz.model import Outcome, Recorded
+from authz.model import Outcome, RecordedDecision
 
 _LENGTHS: Final = struct.Struct(">HI")
 _COLUMNS: Final = (
@@ -25,18 +25,18 @@ WEIGHT_BYTES: Final = 4 * 1024
 """What a decision of weight 1 takes at most: one with a leaf and an intermediate. A larger one weighs more."""
 
 
-def row_of(decision: Recorded) -> dict[str, Any]:
+def row_of(decision: RecordedDecision) -> dict[str, Any]:
     """The columns of a decision, but for the headers, which have a table of their own."""
     of_account = {"account": account_of(decision), "weight": weight_of(decision), "kind": kind_of(decision)}
     return {name: getattr(decision, name) for name in _COLUMNS} | {"user_name": decision.user} | of_account
 
 
-def account_of(decision: Recorded) -> str:
+def account_of(decision: RecordedDecision) -> str:
     """Whose part of the organization's room it takes: the user's, or before the user is known, the reason's."""
     return decision.user if decision.proven else decision.reason
 
 
-def kind_of(decision: Recorded) -> str | None:
+def kind_of(decision: RecordedDecision) -> str | None:
     """What decisions without any identity have in common that are one for a day; None for those that each are decision.
 
     Nothing in it is a stranger's choice but the reason.
@@ -47,7 +47,7 @@ def kind_of(decision: Recorded) -> str | None:
     return f"{decision.at:%Y-%m-%d} {owner} {decision.outcome} {decision.reason} {decision.listener}"
 
 
-def weight_of(decision: Recorded) -> int:
+def weight_of(decision: RecordedDecision) -> int:
     """Room that a decision takes, in `WEIGHT_BYTES`, its headers included even where other rows share them."""
     texts = (decision.detail, decision.host, decision.target, decision.user, decision.subject)
     headers = sum(len(name) + len(value) for name, value in decision.headers or ())
@@ -84,7 +84,7 @@ class Filter:
     limit: int = 50
 
 
-def list_decisions(connection: sa.Connection, wanted: Filter) -> list[Recorded]:
+def list_decisions(connection: sa.Connection, wanted: Filter) -> list[RecordedDecision]:
     """The newest decisions that a filter lets through, the newest first, without their headers."""
     return list(map(_recorded, connection.execute(_wanted(wanted))))
 
@@ -103,7 +103,7 @@ def _wanted(wanted: Filter) -> sa.Select[Any]:
     return query if wanted.since is None else query.where(decisions.c.at >= wanted.since)
 
 
-def get_decision(connection: sa.Connection, beginning: str) -> Recorded:
+def get_decision(connection: sa.Connection, beginning: str) -> RecordedDecision:
     """The one decision whose id begins so, with its headers. Raises `StoreError` if there are none or several."""
     query = sa.select(decisions, presentations.c.headers).outerjoin(presentations)
     query = query.where(decisions.c.decision_id.startswith(beginning, autoescape=True)).limit(2)
@@ -114,6 +114,6 @@ def get_decision(connection: sa.Connection, beginning: str) -> Recorded:
     return _recorded(rows[0])
 
 
-def _recorded(row: sa.Row[Any]) -> Recorded:
+def _recorded(row: sa.Row[Any]) -> RecordedDecision:
     values = {name: getattr(row, name) for name in _COLUMNS} | {"outcome": Outcome(row.outcome)}
-    return Recorded(**values, user=row.user_name, headers=None if row.headers is None else unpack(row.headers))
+    return RecordedDecision(**values, user=row.user_name, headers=None if row.headers is None else unpack(row.headers))

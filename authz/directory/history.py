@@ -26,8 +26,8 @@ from authz.directory.fairness import FairQueue, surplus
 from authz.directory.schema import decisions, organizations, presentations
 from authz.directory.sqlite.engine import open_engine
 from authz.errors import Refused
-from authz.headers import evidence
-from authz.model import CheckRequest, Outcome, Recorded
+from authz.headers import replayable_headers
+from authz.model import CheckRequest, Outcome, RecordedDecision
 from authz.ports import Clock
 from authz.reasons import Gate
 from authz.text import MAX_SHOWN, shown
@@ -88,8 +88,8 @@ class History:
         self._warn = warn
         self._failing = False
         strangers, each_stranger = MAX_QUEUED // STRANGERS, MAX_QUEUED_EACH // STRANGERS
-        self._strangers: FairQueue[Recorded] = FairQueue(strangers, each_stranger)
-        self._users: FairQueue[Recorded] = FairQueue(MAX_QUEUED - strangers, MAX_QUEUED_EACH - each_stranger)
+        self._strangers: FairQueue[RecordedDecision] = FairQueue(strangers, each_stranger)
+        self._users: FairQueue[RecordedDecision] = FairQueue(MAX_QUEUED - strangers, MAX_QUEUED_EACH - each_stranger)
         self._repeats: dict[tuple[int | None, str, str], int] = {}
         self._written = 0
         self._prune_at = clock.now()
@@ -122,7 +122,7 @@ class History:
         if lost:
             self._lost(sum(self._counted(dropped).repeats for dropped in lost))
 
-    def _counted(self, record: Recorded) -> Recorded:
+    def _counted(self, record: RecordedDecision) -> RecordedDecision:
         """The record, which leaves the queue, with the number of those like it that came while it waited."""
         like = record.organization_id, record.listener, record.reason
         return record if kind_of(record) is None else replace(record, repeats=self._repeats.pop(like, 1))
@@ -165,7 +165,7 @@ class History:
                     self._warn(f"the history cannot be written: {getattr(error, 'orig', None) or error}")
                 self._failing = True
 
-    def _write(self, batch: Sequence[Recorded]) -> None:
+    def _write(self, batch: Sequence[RecordedDecision]) -> None:
         """One transaction: add the headers that are new and the decisions, delete what is too old or too much."""
         with self._engine.begin() as connection:
             living = _of_the_living(connection, batch)
@@ -192,7 +192,7 @@ class History:
                 connection.execute(_FORGET_OLDEST, which)
 
 
-def _of_the_living(connection: sa.Connection, batch: Sequence[Recorded]) -> list[Recorded]:
+def _of_the_living(connection: sa.Connection, batch: Sequence[RecordedDecision]) -> list[RecordedDecision]:
     """Decisions of no organization, and of organizations that still exist: nothing outlives its organization."""
     query = sa.select(organizations.c.id, organizations.c.name)
     owners = {record.organization_id for record in batch}
@@ -200,14 +200,14 @@ def _of_the_living(connection: sa.Connection, batch: Sequence[Recorded]) -> list
     return [record for record in batch if names.get(record.organization_id, "") == record.organization]
 
 
-def _write_headers(connection: sa.Connection, batch: Sequence[Recorded]) -> None:
+def _write_headers(connection: sa.Connection, batch: Sequence[RecordedDecision]) -> None:
     packed = {pack(record.headers) for record in batch if record.headers is not None}
     if packed:
         new = [{"sha256": hashlib.sha256(headers).digest(), "headers": headers} for headers in packed]
         connection.execute(insert(presentations).on_conflict_do_nothing(), new)
 
 
-def _row(record: Recorded) -> dict[str, Any]:
+def _row(record: RecordedDecision) -> dict[str, Any]:
     digest = None if record.headers is None else hashlib.sha256(pack(record.headers)).digest()
     return row_of(record) | {"presentation": digest}
 
@@ -259,15 +259,15 @@ _FORGET_OLDEST = sa.delete(decisions).where(
 )
 
 
-def _recorded(check: CheckRequest, listener: Listener, decision: Decision, at: datetime) -> Recorded:
+def _recorded(check: CheckRequest, listener: Listener, decision: Decision, at: datetime) -> RecordedDecision:
     seen = decision.evidence
-    headers = evidence(check, listener.header) if _can_be_replayed(decision) else ()
+    headers = replayable_headers(check, listener.header) if _can_be_replayed(decision) else ()
     small = sum(len(name) + len(value) for name, value in headers) <= MAX_HEADER_BYTES
     if isinstance(decision, Allow):
         outcome, reason, detail = Outcome.OBSERVED, str(decision.binding), ""
     else:
         outcome, reason, detail = Outcome.DENIED, decision.reason.value, decision.detail
-    return Recorded(
+    return RecordedDecision(
         decision_id=check.decision_id,
         at=at,
         listener=listener.name,

@@ -19,7 +19,7 @@ from authz.directory.sqlite.session import Reading, Session, Trust
 from authz.directory.tags import Tags
 from authz.directory.waiting_rows import WaitingRows
 from authz.errors import NotLoaded, Refused
-from authz.headers import HeaderMemo
+from authz.headers import DecodeCache
 from authz.model import CrlRow, Organization, Registration, User
 from authz.pki import CrlStore, ModeOf, TrustStore, VerifiedCache
 from authz.pki.cache import SharedCache
@@ -173,11 +173,11 @@ class DirectoryReader:
 
     def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See `authz.view.View`."""
-        self._crls.seek(organization, path)
+        self._crls.request_crls(organization, path)
 
-    def decoded(self, organization: Organization) -> HeaderMemo:
+    def decode_cache(self, organization: Organization) -> DecodeCache:
         """See `authz.view.View`."""
-        return self._memory.part(organization.id, HeaderMemo)
+        return self._memory.part(organization.id, DecodeCache)
 
     # -- loading -------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from authz.app.config import load_settings, parse_settings
 from authz.app.listeners import listener_of
 from authz.errors import ConfigError
 from authz.identity import BearerToken, JwksCache
-from authz.model import StatementForm
+from authz.model import IndicatorForm
 
 TLS = {"certificate": "a.pem", "key": "a.key", "client_ca": "ca.pem", "names": ["gateway.test"]}
 KEYS = JwksCache(monotonic=lambda: 0.0, warn=print)
@@ -27,7 +27,7 @@ def test_defaults_are_the_shipped_proxys() -> None:
     """A Unix socket for owner and group, the payload of jwt_authn, Envoy's statement."""
     (settings,) = parse().listener
     assert (settings.address, settings.socket_mode) == ("unix:/run/authz/authz.sock", 0o660)
-    assert settings.statement.form is StatementForm.ENVOY_FINGERPRINT
+    assert settings.statement.form is IndicatorForm.ENVOY_FINGERPRINT
     listener = listener_of(settings, KEYS)
     assert listener.header.certificate_header == "x-forwarded-client-cert"
     assert len(listener.identity) == 1
@@ -129,7 +129,7 @@ def test_gateways_are_read_from_their_file(tmp_path: Path) -> None:
     file.write_text(Authority.root("Gateways").pem)
     hops = [{"anchors": str(file), "names": ["gateway.test"]}]
     listener = listener_of(parse(listener=[{"hops": hops}]).listener[0], KEYS)
-    assert listener.hops[0].names == frozenset({"gateway.test"})
+    assert listener.trusted_proxies[0].names == frozenset({"gateway.test"})
     for content in ("", "nonsense"):
         file.write_text(content)
         with pytest.raises(ConfigError, match="cannot be read"):

@@ -112,7 +112,7 @@ def test_command_exempts_as_the_service_does(tmp_path: Path) -> None:
     mode_of = KeptCrls(soft, CrlStore()).mode_of(ACME)
     assert mode_of is not None
     assert mode_of(Certificate.parse(CA.der)).soft
-    hard.seek(ACME, ())
+    hard.request_crls(ACME, ())
     hard.directory_read(1)
 
 

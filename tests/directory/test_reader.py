@@ -55,7 +55,7 @@ class Crls:
         """See the protocol."""
         return lambda _: RevocationMode(soft=organization.name == "acme")
 
-    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See the protocol."""
         self.sought.append((organization, path))
 
@@ -302,7 +302,7 @@ async def test_directory_gives_its_crls_with_their_signers_keys(scene: Scene) ->
         scene.store.add_crl(one, NOW)
     rows = await scene.reader.listed()
     assert [one.sha256 for one in rows] == [small.sha256, large.sha256]
-    assert [hashlib.sha256(one.key).digest() for one in rows] == [one.signer for one in rows]
+    assert [hashlib.sha256(row.signer_spki).digest() for row in rows] == [row.signer_spki_sha256 for row in rows]
     assert await scene.reader.der(small.sha256) == small.der
     assert await scene.reader.der(b"another") is None
     assert sorted(await scene.reader.authorities()) == sorted([ROOT.der, CA.der])

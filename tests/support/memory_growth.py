@@ -12,10 +12,10 @@ from pathlib import Path
 from cryptography import x509
 
 from authz.directory.cache import RowCache
-from authz.headers import HeaderMemo, Selected
+from authz.headers import DecodeCache, Selected
 from authz.host import _remembered, canonical_host
 from authz.identity.claims import ReadClaims
-from authz.identity.memo import ClaimsMemo
+from authz.identity.claims_cache import ClaimsCache
 from authz.model import PresentedChain, Registration
 from authz.pki import DEFAULT_POLICY, CrlStore, TrustAnchor, VerifiedCache
 from authz.pki.cache import SharedCache
@@ -65,14 +65,14 @@ def mapped(number: int) -> None:
 def headers(number: int) -> None:
     """Values of 64 KB, with a certificate in them."""
     chain = PresentedChain(bytes(20_000), (bytes(20_000),))
-    chain.written = bytes(26_000) + b"%d" % number
-    WHOLE.part(number % 7, HeaderMemo).put(Selected(bytes(64_000) + b"%d" % number), (chain,))
+    chain.encoded_intermediates = bytes(26_000) + b"%d" % number
+    WHOLE.part(number % 7, DecodeCache).put(Selected(bytes(64_000) + b"%d" % number), (chain,))
 
 
 def claims(number: int) -> None:
     """Payloads of 16 KB, and what they hold."""
     read = json.loads(json.dumps({"sub": str(number), "x": [{} for _ in range(300)]}))
-    ClaimsMemo(WHOLE).put(number % 7, bytes(16_000) + b"%d" % number, ReadClaims(read))
+    ClaimsCache(WHOLE).put(number % 7, bytes(16_000) + b"%d" % number, ReadClaims(read))
 
 
 ROWS = RowCache(WHOLE)

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
-from authz.pki.x509.general_names import KINDS, Comparable, Kind
+from authz.pki.x509.general_names import KINDS, Comparable, NameKind
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class _Base:
 
     @cached_property
     def value(self) -> object:
-        """What `Kind.permits` and `Kind.excludes` take. Raises `Refused` (name_constraint_unsupported)."""
+        """What `NameKind.permits` and `NameKind.excludes` take. Raises `Refused` (name_constraint_unsupported)."""
         try:
             return KINDS[self.kind[0]].subtree(self._stated.value)
         except ValueError as error:
@@ -91,7 +91,7 @@ class NameConstraints:
                 raise Refused(Reason.NAME_CONSTRAINT_VIOLATED, f"{name.text} is not permitted")
 
 
-def _name(kind: Kind, name: Comparable) -> object:
+def _name(kind: NameKind, name: Comparable) -> object:
     try:
         return kind.name(name.value)
     except ValueError as error:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from authz.pki.cache.verified import VerifiedCache
     from authz.pki.context import Validation
     from authz.pki.crl.crl import Crl
-    from authz.pki.crl.index import Listed
+    from authz.pki.crl.index import RevokedEntry
     from authz.pki.revocation.crl_scope import ApplicableCrls, IndirectCandidate, RevocationPlan
     from authz.pki.revocation.crl_signers import Prove
     from authz.pki.revocation.crl_store import CrlStore
@@ -212,7 +212,7 @@ def _is_revoked(refusal: Refused) -> bool:
     return refusal.reason is Reason.CERTIFICATE_REVOKED
 
 
-def _revoked(certificate: Certificate, crl: Crl, entry: Listed) -> Refused:
+def _revoked(certificate: Certificate, crl: Crl, entry: RevokedEntry) -> Refused:
     reason = "" if entry.reason is None else f", reason code {entry.reason}"
     detail = f"listed in the CRL of {crl.issuer.text} of {crl.this_update:%Y-%m-%d %H:%M:%SZ}{reason}"
     return Refused(Reason.CERTIFICATE_REVOKED, detail, certificate=certificate.der)

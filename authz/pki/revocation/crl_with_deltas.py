@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from authz.pki.crl.crl import Crl
-    from authz.pki.crl.index import Listed
+    from authz.pki.crl.index import RevokedEntry
     from authz.pki.x509.certificate import Certificate
 
 
@@ -26,7 +26,7 @@ class StatusAnswer(NamedTuple):
     """
 
     crls: tuple[Crl, ...]
-    listed: tuple[Crl, Listed] | None
+    listed: tuple[Crl, RevokedEntry] | None
     stale: bool
     problem: str
 
@@ -64,7 +64,7 @@ class CrlSet:
     def _ask_all(self, certificate: Certificate, at: datetime) -> StatusAnswer:
         """Where number and date disagree about which complete CRL is the newest, all of them must agree."""
         asked: tuple[Crl, ...] = ()
-        listed: tuple[Crl, Listed] | None = None
+        listed: tuple[Crl, RevokedEntry] | None = None
         stale, problem = True, ""
         for complete in self.complete:
             deltas = _newer_deltas(complete, self.deltas, at) if self.deltas else ()
@@ -92,7 +92,9 @@ def current(crls: Iterable[Crl]) -> list[Crl]:
     return [crl for crl in crls if not any(other.supersedes(crl) for other in crls)]
 
 
-def _listing(complete: Crl, deltas: Iterable[Crl], certificate: Certificate, at: datetime) -> tuple[Crl, Listed] | None:
+def _listing(
+    complete: Crl, deltas: Iterable[Crl], certificate: Certificate, at: datetime
+) -> tuple[Crl, RevokedEntry] | None:
     """An entry that counts. One of the complete CRL is removed only if every delta that combines with it removes it:
 
     where several are left neither supersedes the other, and one without the certificate says that nothing has changed.

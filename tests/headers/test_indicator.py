@@ -7,14 +7,14 @@ import hashlib
 import pytest
 
 from authz.errors import Refused
-from authz.headers import check_statement
-from authz.model import CheckRequest, HeaderRules, PresentedChain, StatementForm
+from authz.headers import check_indicator
+from authz.model import CheckRequest, HeaderRules, IndicatorForm, PresentedChain
 from authz.reasons import Reason
 
 LEAF = b"0\x03\x02\x01\x01"
 STATED = b"sha256=" + hashlib.sha256(LEAF).hexdigest().encode()
-ENVOY = HeaderRules(statement_header="x-authz-peer", statement=StatementForm.ENVOY_FINGERPRINT)
-NGINX = HeaderRules(statement_header="x-authz-peer", statement=StatementForm.NGINX_VERIFY)
+ENVOY = HeaderRules(indicator_header="x-authz-peer", indicator=IndicatorForm.ENVOY_FINGERPRINT)
+NGINX = HeaderRules(indicator_header="x-authz-peer", indicator=IndicatorForm.NGINX_VERIFY)
 MISSING, CONTRADICTS = Reason.PROXY_STATEMENT_MISSING, Reason.PROXY_STATEMENT_CONTRADICTS
 
 
@@ -75,7 +75,7 @@ def outcome(rules: HeaderRules, headers: list[tuple[bytes, bytes]], leaf: bytes 
     """The reason of the refusal, if it is one."""
     try:
         presented = None if leaf is None else PresentedChain(leaf)
-        check_statement(CheckRequest("", "", tuple(headers)), rules, presented)
+        check_indicator(CheckRequest("", "", tuple(headers)), rules, presented)
     except Refused as refused:
         return refused.reason
     return None

@@ -1,4 +1,4 @@
-"""The identity headers: exactly one, and in the form that is configured."""
+"""The payload of a verified token: strict JSON, tied to its organization, decoded once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from support.certificates import NOW
 
 from authz.errors import Refused
-from authz.identity import PayloadHeader, UserNameHeader, payload
+from authz.identity import PayloadHeader, payload
 from authz.identity.strict_json import read_object
 from authz.model import CheckRequest, Identity, Organization, TokenSettings
 from authz.reasons import Gate, Reason
@@ -22,7 +22,7 @@ from authz.view import IdentitySource
 
 ACME = Organization(1, "acme", (), token=TokenSettings(issuer="i", audience="a"))
 CLAIMS = {"iss": "i", "aud": "a", "sub": "alice", "exp": NOW.timestamp() + 60}
-NAME, TIED, PAYLOAD = UserNameHeader("x-user"), UserNameHeader("x-user", "x-org"), PayloadHeader("x-payload")
+PAYLOAD = PayloadHeader("x-payload")
 MISSING, AMBIGUOUS, MALFORMED = Reason.IDENTITY_MISSING, Reason.IDENTITY_AMBIGUOUS, Reason.IDENTITY_MALFORMED
 
 
@@ -38,47 +38,6 @@ def outcome(source: IdentitySource, *headers: tuple[bytes, bytes]) -> Identity |
         return source.identify(CheckRequest("", "", headers), ACME, NOW)
     except Refused as refused:
         return refused.reason
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([b"alice"], Identity("alice")),
-        (["Zoë".encode()], Identity("Zoë")),
-        ([], MISSING),
-        ([b""], MISSING),
-        ([b"alice", b"alice"], AMBIGUOUS),
-        ([b"alice,bob"], AMBIGUOUS),
-        ([b"\xff"], MALFORMED),
-        ([b"a\tb"], MALFORMED),
-        ([b" alice"], MALFORMED),
-        ([b"a" * 256], MALFORMED),
-    ],
-)
-def test_user_name_is_one_clean_value(values: list[bytes], expected: Identity | Reason) -> None:
-    """Nothing is trimmed, folded or guessed."""
-    assert outcome(NAME, *((b"x-user", value) for value in values)) == expected
-
-
-@pytest.mark.parametrize("twin", [b"x_user"])
-def test_user_name_with_an_underscore_twin_is_ambiguous(twin: bytes) -> None:
-    """Beside the header or in its place."""
-    assert outcome(NAME, (b"x-user", b"alice"), (twin, b"root")) is AMBIGUOUS
-    assert outcome(NAME, (twin, b"root")) is AMBIGUOUS
-
-
-@pytest.mark.parametrize(
-    ("organization", "expected"),
-    [
-        ([b"acme"], Identity("alice")),
-        ([b"Acme"], Reason.IDENTITY_OF_ANOTHER_ORGANIZATION),
-        ([], MISSING),
-        ([b"acme", b"acme"], AMBIGUOUS),
-    ],
-)
-def test_user_name_is_tied_by_the_organization_header(organization: list[bytes], expected: Identity | Reason) -> None:
-    """The organization's name, byte for byte."""
-    assert outcome(TIED, (b"x-user", b"alice"), *((b"x-org", one) for one in organization)) == expected
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from authz.identity.claims import MAX_CLAIMS, ReadClaims
-from authz.identity.memo import ClaimsMemo
+from authz.identity.claims_cache import ClaimsCache
 from authz.identity.strict_json import read_object
 from authz.pki.cache import SharedCache
 
@@ -17,7 +17,7 @@ CLAIMS = ReadClaims({"sub": "alice"})
 
 def test_claims_are_remembered_for_their_organization_alone() -> None:
     """The same token may mean something else in another."""
-    memo = ClaimsMemo(SharedCache())
+    memo = ClaimsCache(SharedCache())
     memo.put(1, b"token", CLAIMS)
     memo.put(2, b"other", CLAIMS)
     assert memo.get(1, b"token") is CLAIMS
@@ -26,7 +26,7 @@ def test_claims_are_remembered_for_their_organization_alone() -> None:
 
 def test_flood_of_tokens_leaves_another_organizations() -> None:
     """However many an issuer signs."""
-    memo = ClaimsMemo(SharedCache(200_000))
+    memo = ClaimsCache(SharedCache(200_000))
     memo.put(1, b"token", CLAIMS)
     for number in range(1_000):
         memo.put(2, b"%d" % number, CLAIMS)
@@ -38,8 +38,8 @@ def test_flood_of_tokens_leaves_another_organizations() -> None:
 def test_several_sources_share_what_an_organization_has() -> None:
     """A token and a payload are different keys."""
     whole = SharedCache()
-    ClaimsMemo(whole).put(1, b"token", CLAIMS)
-    assert ClaimsMemo(whole).get(1, b"token") is CLAIMS
+    ClaimsCache(whole).put(1, b"token", CLAIMS)
+    assert ClaimsCache(whole).get(1, b"token") is CLAIMS
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_several_sources_share_what_an_organization_has() -> None:
 def test_claims_weigh_what_they_take(text: str) -> None:
     """Whatever JSON makes of few octets."""
     whole = SharedCache()
-    memo = ClaimsMemo(whole)
+    memo = ClaimsCache(whole)
     data = text.encode()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
@@ -73,6 +73,6 @@ def test_claims_weigh_what_they_take(text: str) -> None:
 
 def test_claims_that_take_much_are_not_remembered() -> None:
     """They are read each time."""
-    memo = ClaimsMemo(SharedCache())
+    memo = ClaimsCache(SharedCache())
     memo.put(1, b"token", ReadClaims({"a": [[] for _ in range(MAX_CLAIMS // 60)]}))
     assert memo.get(1, b"token") is None

@@ -1,4 +1,4 @@
-"""Claims that were read and found an organization's own, remembered for it. Never what was decided about them."""
+"""A cache of parsed claims that proved to be an organization's own. Decisions about them are never cached."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
 
 
 class _Claims(Cache["Hashable", ReadClaims]):
-    """One organization's."""
+    """One organization's claims."""
 
     __slots__ = ()
 
 
-class ClaimsMemo:
-    """For each organization, claims by what they were read from; a key says by its kind what read them."""
+class ClaimsCache:
+    """Per organization, claims by their source: the bytes of a payload, or a verified token."""
 
     def __init__(self, memory: SharedCache) -> None:
         self._memory = memory
 
     def get(self, organization: int, key: Hashable) -> ReadClaims | None:
-        """The claims remembered for the organization of that number, or None."""
+        """The claims cached for the organization with that id, or None."""
         tenant = self._memory.tenants.get(organization)
         claims = None if tenant is None else tenant.parts.get(_Claims)
         entry = None if claims is None else claims.entries.get(key)
         if entry is None:
             return None
         entry.used = True
-        return entry.value  # type: ignore[no-any-return] # it is one of `_Claims`
+        return entry.value  # type: ignore[no-any-return] # `_Claims` holds nothing else
 
     def put(self, organization: int, key: Hashable, claims: ReadClaims) -> None:
-        """Remember claims that were the organization's own and valid, and no others: strangers fill nothing."""
+        """Cache claims that were the organization's own and valid: unauthenticated clients must not fill the cache."""
         weight = claims.weight
         if weight <= MAX_CLAIMS:
             self._memory.part(organization, _Claims).put(key, claims, weigh(key) + weight)

@@ -1,4 +1,4 @@
-"""The memo of decoded headers is bounded in bytes, and what a flood brings drives out none of another tenant's."""
+"""The cache of decoded headers is bounded in bytes, and what a flood brings drives out none of another tenant's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tracemalloc
 
 from support.certificates import Authority
 
-from authz.headers import HeaderMemo, Selected, decode, present
+from authz.headers import DecodeCache, Selected, decode, present
 from authz.model import HeaderRules, PresentedChain
 from authz.pki.cache import SharedCache
 
@@ -17,18 +17,18 @@ CHAIN = (PresentedChain(b"leaf"),)
 
 def test_memo_keeps_what_was_put() -> None:
     """By the whole value, and the chain header's."""
-    memo = HeaderMemo()
-    memo.put(Selected(b"a"), CHAIN)
-    memo.put(Selected(b"a"), CHAIN)
-    assert memo.get(Selected(b"a")) is CHAIN
-    assert memo.get(Selected(b"a", b"b")) is None
-    assert len(memo) == 1
+    cache = DecodeCache()
+    cache.put(Selected(b"a"), CHAIN)
+    cache.put(Selected(b"a"), CHAIN)
+    assert cache.get(Selected(b"a")) is CHAIN
+    assert cache.get(Selected(b"a", b"b")) is None
+    assert len(cache) == 1
 
 
 def test_flood_of_headers_leaves_another_tenants() -> None:
     """However long they are."""
     whole = SharedCache(1_000_000)
-    quiet, loud = whole.part(1, HeaderMemo), whole.part(2, HeaderMemo)
+    quiet, loud = whole.part(1, DecodeCache), whole.part(2, DecodeCache)
     quiet.put(Selected(b"a"), CHAIN)
     for number in range(100):
         loud.put(Selected(b"%d" % number * 30_000), CHAIN)
@@ -41,32 +41,32 @@ def test_flood_of_headers_leaves_another_tenants() -> None:
 ALICE, BOB = CA.leaf("alice"), CA.leaf("bob")
 
 
-def decoded(value: bytes, memo: HeaderMemo) -> tuple[PresentedChain, ...]:
+def decoded(value: bytes, cache: DecodeCache) -> tuple[PresentedChain, ...]:
     """Decoded with what is remembered, not yet put there."""
-    return decode(Selected(value), HeaderRules(), memo)
+    return decode(Selected(value), HeaderRules(), cache)
 
 
 def test_certificates_above_a_leaf_are_decoded_once_for_all_clients() -> None:
     """From when on the path of the first was verified; what did not verify fills nothing."""
-    memo = HeaderMemo()
+    cache = DecodeCache()
     first = present(ALICE.der, [CA.der, ROOT.der])
-    decoded(first, memo)
-    assert len(memo.above) == 0
-    memo.put(Selected(first), decoded(first, memo))
-    assert len(memo.above) == 1
-    (chain,) = decoded(present(BOB.der, [CA.der, ROOT.der]), memo)
-    assert (chain.leaf, chain.others) == (BOB.der, (CA.der, ROOT.der))
-    assert [*map(id, chain.others)] == [*map(id, memo.get(Selected(first))[0].others)]  # type: ignore[index]
+    decoded(first, cache)
+    assert len(cache.intermediates) == 0
+    cache.put(Selected(first), decoded(first, cache))
+    assert len(cache.intermediates) == 1
+    (chain,) = decoded(present(BOB.der, [CA.der, ROOT.der]), cache)
+    assert (chain.leaf, chain.intermediates) == (BOB.der, (CA.der, ROOT.der))
+    assert [*map(id, chain.intermediates)] == [*map(id, cache.get(Selected(first))[0].intermediates)]  # type: ignore[index]
 
 
 def test_chain_with_duplicates_is_no_other_clients() -> None:
     """What is behind the leaf there is not what was left of it."""
-    memo = HeaderMemo()
+    cache = DecodeCache()
     for others in ([CA.der, ALICE.der], [CA.der, CA.der], []):
         value = present(ALICE.der, others)
-        memo.put(Selected(value), decoded(value, memo))
-    assert len(memo.above) == 0
-    assert decoded(present(BOB.der, [CA.der, ALICE.der]), memo)[0].others == (CA.der, ALICE.der)
+        cache.put(Selected(value), decoded(value, cache))
+    assert len(cache.intermediates) == 0
+    assert decoded(present(BOB.der, [CA.der, ALICE.der]), cache)[0].intermediates == (CA.der, ALICE.der)
 
 
 def test_headers_weigh_what_they_take() -> None:
@@ -74,13 +74,13 @@ def test_headers_weigh_what_they_take() -> None:
     leaves = [CA.leaf(f"leaf{number}") for number in range(60)]
     for others in ([], [[leaf.der] for leaf in leaves[::-1]], [[CA.der, ROOT.der]] * 60):
         values = [present(leaf.der, others[at] if others else []) for at, leaf in enumerate(leaves)]
-        memo, whole = HeaderMemo(), SharedCache()
-        memo = whole.part(1, HeaderMemo)
+        cache, whole = DecodeCache(), SharedCache()
+        cache = whole.part(1, DecodeCache)
         tracemalloc.start()
         before = tracemalloc.get_traced_memory()[0]
         for value in values:
             selected = Selected(bytes(bytearray(value)))
-            memo.put(selected, decode(selected, HeaderRules(), memo))
+            cache.put(selected, decode(selected, HeaderRules(), cache))
         taken = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
         assert taken <= whole.weight <= 3 * taken
