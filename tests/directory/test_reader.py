@@ -263,8 +263,8 @@ async def test_host_that_was_known_waits_with_its_organization(scene: Scene) -> 
 
     await scene.until(changed)
     assert missing == [HostKey(HOST, acme.id)]
-    assert HostKey(HOST, acme.id).pool == UserKey(acme.id, "alice").pool
-    assert HostKey("unknown.test").pool == HostKey("other.test").pool
+    assert HostKey(HOST, acme.id).queue == UserKey(acme.id, "alice").queue
+    assert HostKey("unknown.test").queue == HostKey("other.test").queue
     assert await scene.organization() == acme
 
 
