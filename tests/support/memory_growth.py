@@ -13,7 +13,7 @@ from cryptography import x509
 
 from authz.directory.cache import RowCache
 from authz.headers import DecodeCache, Selected
-from authz.host import _remembered, canonical_host
+from authz.host import _cached, canonical_host
 from authz.identity.claims import ReadClaims
 from authz.identity.claims_cache import ClaimsCache
 from authz.model import PresentedChain, Registration
@@ -150,9 +150,7 @@ def main(kind: str) -> None:
     for number in range(1, many):
         fill(number)
     growth = private() - before
-    sys.stdout.write(
-        f"{round(weight())} {growth} {len(WHOLE)} {len(STORE.memory)} {_remembered.cache_info().currsize}\n"
-    )
+    sys.stdout.write(f"{round(weight())} {growth} {len(WHOLE)} {len(STORE.memory)} {_cached.cache_info().currsize}\n")
 
 
 if __name__ == "__main__":
