@@ -1,10 +1,10 @@
-"""The requests of the demonstration, and what must come of each."""
+"""The requests of the demonstration, and the answer expected to each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from authz.demo.client import Answer
+from authz.demo.client import ClientResponse
 from authz.demo.mint import HOST, NEIGHBOUR_HOST, POOL_HOST
 from authz.reasons import Reason
 
@@ -19,7 +19,7 @@ class Row:
 
     `expected` is a status, or "alert" where Envoy itself ends the handshake with that `alert`; at request level such a
     request is refused with 403 and the reason `at_request_level`. `spoofs` are headers of the client's
-    own that must not arrive, `arrives` what the application must see instead.
+    own that must not arrive, `arrives` are headers that the application must receive instead.
     """
 
     what: str
@@ -36,12 +36,12 @@ class Row:
     ordinary: bool = False
 
     def for_level(self, *, request_level: bool) -> Row:
-        """The row as it must come out where Envoy refuses no certificate, or where it does."""
+        """The row with the answer expected where Envoy refuses no certificate, or where it does."""
         if not request_level or self.expected != "alert":
             return self
         return replace(self, expected=403, reason=self.at_request_level)
 
-    def holds(self, answer: Answer, reason: str) -> bool:
+    def holds(self, answer: ClientResponse, reason: str) -> bool:
         """Whether the answer is the expected one, in every respect."""
         if self.expected == "alert":
             return answer.alert.endswith(f"alert {self.alert}")
@@ -63,7 +63,7 @@ ROWS = (
     Row("required user, right certificate", "alice", "alice", 200, arrives=_ALICE),
     Row("required user, no certificate", "alice", None, 403, Reason.CERTIFICATE_REQUIRED),
     Row("required user, another user's", "alice", "bob", 403, Reason.CERTIFICATE_OF_ANOTHER_USER),
-    Row("required user, registered for nobody", "alice", "stranger", 403, Reason.CERTIFICATE_NOT_REGISTERED),
+    Row("required user, registered for no user", "alice", "stranger", 403, Reason.CERTIFICATE_NOT_REGISTERED),
     Row("required user, retired", "alice", "retired", 403, Reason.CERTIFICATE_REGISTRATION_INACTIVE),
     Row("required user, not yet active", "alice", "scheduled", 403, Reason.CERTIFICATE_REGISTRATION_INACTIVE),
     Row(
