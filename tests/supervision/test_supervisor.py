@@ -131,7 +131,7 @@ def test_renewing_replaces_every_process_and_takes_the_new_settings(served: Serv
         '[[listener]]\nname = "second"\naddress = "unix:/no/such/folder/s.sock"\n',
         '[crl]\nca_file = "/no/such/file.pem"\n',
         '[crl]\nfolder = "/proc/crls"\n',
-        '[[listener]]\nname = "b"\naddress = "127.0.0.1:0"\n[[listener.trusted_proxies]]\nanchors = "/"\nnames = ["x"]\n',
+        '[[listener]]\naddress = "127.0.0.1:0"\n[[listener.trusted_proxies]]\nanchors = "/"\nnames = ["x"]\n',
     ],
 )
 def test_settings_that_cannot_be_used_leave_those_of_before(served: Served, more: str) -> None:
