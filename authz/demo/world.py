@@ -129,10 +129,7 @@ class World:
         store = Store(self.database)
         try:
             token = TokenSettings(
-                issuer=ISSUER,
-                audience=AUDIENCE,
-                organization_claim=ORGANIZATION_CLAIM,
-                keys=str(self.keys),
+                issuer=ISSUER, audience=AUDIENCE, organization_claim=ORGANIZATION_CLAIM, keys=str(self.keys)
             )
             for name, host, anchor in ((ORGANIZATION, HOST, "root"), (NEIGHBOUR, NEIGHBOUR_HOST, "twin root")):
                 store.add_organization(Organization(0, name, (host,), token=token))

@@ -28,12 +28,7 @@ class CrlManager:
     """Implements `authz.supervision.child.ChildTask`. Made inside the event loop; `images` are its predecessor's."""
 
     def __init__(
-        self,
-        settings: Settings,
-        sockets: Sockets,
-        telemetry: Telemetry,
-        child: Child,
-        images: dict[bytes, int],
+        self, settings: Settings, sockets: Sockets, telemetry: Telemetry, child: Child, images: dict[bytes, int]
     ) -> None:
         self._settings = settings
         self._telemetry = telemetry

@@ -110,13 +110,7 @@ class ReloadingContext(ssl.SSLContext):
         return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
 
     def __init__(
-        self,
-        files: TlsFiles,
-        names: frozenset[str],
-        *,
-        refused: Report,
-        warn: Report,
-        now: Callable[[], datetime],
+        self, files: TlsFiles, names: frozenset[str], *, refused: Report, warn: Report, now: Callable[[], datetime]
     ) -> None:
         self._files = files
         self._names = names
