@@ -35,9 +35,7 @@ class CertificateSettings(_Section):
     form: CertificateForm = Field(
         CertificateForm.XFCC, description="Its form: xfcc, xfcc-json, rfc9440, escaped-pem or base64-der."
     )
-    chain_header: HeaderName | None = Field(
-        None, description="The header of the chain, for rfc9440; without it one that arrives refuses."
-    )
+    chain_header: HeaderName | None = Field(None, description="The chain's, for rfc9440; if absent, a chain refuses.")
 
     @field_validator("form")
     @classmethod
@@ -99,9 +97,7 @@ class TrustedProxySettings(_Section):
 
     anchors: Path = Field(description="PEM file of the CAs that gateways' certificates must verify to.")
     names: tuple[str, ...] = Field(min_length=1, description="DNS or URI names of the gateways, compared exactly.")
-    crl_required: bool = Field(
-        False, description="Refuse a gateway that no current CRL covers; a revoked one is always refused."
-    )
+    crl_required: bool = Field(False, description="Refuse a gateway without a current CRL; a revoked one always.")
 
 
 class TlsSettings(_Section):
@@ -133,13 +129,9 @@ class ListenerSettings(_Section):
     """A listener: where a proxy asks, and what is trusted there."""
 
     name: str = Field("envoy", pattern=r"^[a-z0-9-]{1,32}$", description="The listener's name in logs and metrics.")
-    address: str = Field(
-        "unix:/run/authz/authz.sock", description="unix:/path, 127.0.0.1:port, or with tls any IP:port."
-    )
+    address: str = Field("unix:/run/authz/authz.sock", description="unix:/path, 127.0.0.1:port; with tls any IP:port.")
     socket_mode: Mode = Field(
-        "0660",
-        validate_default=True,
-        description='Mode of a Unix socket, as text: "0660"; it must be closed to other accounts.',
+        "0660", validate_default=True, description='Mode of a Unix socket, as text: "0660"; closed to other accounts.'
     )
     socket_group: str | None = Field(None, description="Group of a Unix socket; the proxy must be in it.")
     unsafe_plaintext: bool = Field(
@@ -199,14 +191,10 @@ class LimitSettings(_Section):
 
     workers: int = Field(1, ge=1, le=256, description="Processes that answer checks; as many as there are cores.")
     worker_memory: int = Field(
-        1024,
-        ge=128,
-        description="MiB of its own at which a worker is replaced; it cannot allocate more than twice that.",
+        1024, ge=128, description="MiB of its own at which a worker is replaced; twice that is its hard limit."
     )
     cache_memory: int | None = Field(
-        None,
-        ge=32,
-        description="MiB of it for a worker's caches, of all tenants; a quarter of worker_memory if absent.",
+        None, ge=32, description="MiB of it for a worker's caches; a quarter of worker_memory if absent."
     )
     concurrent_checks: int = Field(1024, ge=1, description="Checks of a worker that may wait at once; beyond them 503.")
     check_seconds: float = Field(0.3, gt=0, le=30, description="How long a check may wait; below the proxy's time-out.")
@@ -235,10 +223,7 @@ class HistorySettings(_Section):
     """The history of refused requests, and of those that `observe` allowed, for `authz decisions`."""
 
     rows: int = Field(
-        20_000,
-        ge=0,
-        le=1_000_000,
-        description="Decisions kept, of up to 4 KB: a larger one counts as several. 0 keeps none.",
+        20_000, ge=0, le=1_000_000, description="Decisions kept; one above 4 KB counts as several. 0 keeps none."
     )
     days: int = Field(30, ge=1, le=3650, description="Days after which a decision is deleted.")
 
@@ -261,9 +246,7 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 class ModeSettings(_Section):
     """How certificates of one issuer, or of one organization, are judged while their revocation is unknown."""
 
-    issuer: str | None = Field(
-        None, description='The issuer\'s name as RFC 4514 writes it: "CN=CA,O=Example"; all if absent.'
-    )
+    issuer: str | None = Field(None, description="The issuer's RFC 4514 name, as CN=CA,O=Example; all if absent.")
     organization: str | None = Field(None, description="The organization's name; all if absent.")
     grace: Duration = Field(timedelta(0), description="How long after its nextUpdate a CRL still counts.")
     unsafe_soft_fail: bool = Field(False, description="Whether certificates without a current CRL are allowed.")
@@ -285,12 +268,8 @@ class CrlSettings(_Section):
     folder: Path | None = Field(None, description="Where the last good CRLs are kept; beside the database if absent.")
     files: tuple[Path, ...] = Field((), description="Files and folders of CRLs, in DER or PEM; a change is noticed.")
     urls: tuple[str, ...] = Field((), description="URLs of CRLs, fetched from the start.")
-    distribution_points: bool = Field(
-        True, description="Whether CRLs are fetched from the distribution points of verified paths."
-    )
-    distribution_points_each: int = Field(
-        64, ge=1, le=10_000, description="Distribution points of one organization, at most."
-    )
+    distribution_points: bool = Field(True, description="Whether those of verified paths are asked for CRLs.")
+    distribution_points_each: int = Field(64, ge=1, le=10_000, description="Those of one organization, at most.")
     hosts: tuple[str, ...] = Field((), description="Hosts that CRLs may come from: a name, or *.name; all if absent.")
     networks: tuple[IPv4Network | IPv6Network, ...] = Field(
         (), description="Networks that are allowed though they are not public: 127.0.0.0/8, 10.1.0.0/16."
@@ -298,25 +277,16 @@ class CrlSettings(_Section):
     ca_file: Path | None = Field(None, description="PEM file of the CAs of https servers; the system's if absent.")
     max_bytes: int = Field(128 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024, description="Bytes of one CRL, at most.")
     kept_bytes: int = Field(
-        1024 * 1024 * 1024,
-        ge=1024 * 1024,
-        description="Bytes of all CRLs from sources, on the disk and in the memory that processes share.",
+        1024 * 1024 * 1024, ge=1024 * 1024, description="Bytes of all CRLs from sources, on disk and in shared memory."
     )
     fetch_seconds: float = Field(60, gt=0, le=600, description="How long one transfer may take.")
     first_fetch_wait_seconds: float = Field(
-        0.25,
-        ge=0,
-        le=30,
-        description="How long a check waits for the first fetch of a CRL; below limits.check_seconds.",
+        0.25, ge=0, le=30, description="How long a check waits for a CRL's first fetch; below limits.check_seconds."
     )
-    min_interval: Duration = Field(
-        timedelta(seconds=30), description="The least time between two fetches of one source."
-    )
-    max_interval: Duration = Field(
-        timedelta(minutes=15), description="The most time between two fetches of one source."
-    )
+    min_interval: Duration = Field(timedelta(seconds=30), description="Least time between a source's fetches.")
+    max_interval: Duration = Field(timedelta(minutes=15), description="Most time between a source's fetches.")
     refresh_ahead: Duration = Field(
-        timedelta(hours=1), description="How long before its nextUpdate a CRL is fetched again."
+        timedelta(hours=1), description="How long before nextUpdate a CRL is fetched again."
     )
     grace: Duration = Field(timedelta(0), description="How long after its nextUpdate a CRL still counts.")
     unsafe_soft_fail: bool = Field(False, description="Whether certificates without a current CRL are allowed.")

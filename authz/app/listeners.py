@@ -7,7 +7,6 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -33,10 +32,10 @@ from authz.view import Hop, IdentitySource, Listener
 from authz.web.sockets import BACKLOG, adjust, check_reach, listen, remove, socket_inode
 from authz.web.tls import ReloadingContext, TlsFiles
 
-GATEWAY_CACHE_BYTES: Final = 1024 * 1024
+GATEWAY_CACHE_BYTES = 1024 * 1024
 """For the caches of one gateway's certificates, of which there are a few."""
 
-OPS: Final = "ops"
+OPS = "ops"
 """The name of the operators' listener among the sockets; no listener of proxies has it."""
 
 

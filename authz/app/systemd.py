@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import Final
 
 from authz.errors import ConfigError
 
-FIRST_DESCRIPTOR: Final = 3
+FIRST_DESCRIPTOR = 3
 """SD_LISTEN_FDS_START."""
 
 

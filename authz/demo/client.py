@@ -10,9 +10,8 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
-TRIES: Final = 5
+TRIES = 5
 """Connections for one response: a reset that overtakes the proxy's alert is inconclusive."""
 
 

@@ -131,11 +131,8 @@ def own_command() -> list[str]:
 
 def check_version() -> None:
     """Whether this version could take over from the one that tries it. Raises `ConfigError`."""
-    version = os.environ.get(VERSION_VARIABLE, str(VERSION))
-    if version != str(VERSION):
-        raise ConfigError(
-            "this version cannot take over from the one that runs", hint="restart the service to change to it"
-        )
+    if os.environ.get(VERSION_VARIABLE, str(VERSION)) != str(VERSION):
+        raise ConfigError("this version cannot take over from the running one", hint="restart the service")
 
 
 def exec_new_binary(

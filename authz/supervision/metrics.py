@@ -78,19 +78,15 @@ class ProcessMetrics(Collector):
         own = GaugeMetricFamily("authz_process_own_bytes", "Memory that is its own.", labels=_OF_PROCESSES)
         descriptors = GaugeMetricFamily("authz_process_open_fds", "Open descriptors.", labels=_OF_PROCESSES)
         seconds = CounterMetricFamily("authz_process_cpu_seconds", "CPU used.", labels=_OF_PROCESSES)
+        of_usage: tuple[GaugeMetricFamily | CounterMetricFamily, ...] = (resident, own, descriptors, seconds)
         ready = GaugeMetricFamily("authz_process_ready", "1 while the process is serving.", labels=_OF_PROCESSES)
-        for slot, process in processes.items():
-            ready.add_metric((slot,), bool(process["ready"]))
-            used = usage(process["pid"])
-            if used is not None:
-                resident.add_metric((slot,), used.resident)
-                own.add_metric((slot,), used.own)
-                descriptors.add_metric((slot,), used.descriptors)
-                seconds.add_metric((slot,), used.seconds)
         checks = CounterMetricFamily("authz_worker_checks", "Checks of the present worker.", labels=_OF_PROCESSES)
         for slot, process in processes.items():
+            ready.add_metric((slot,), bool(process["ready"]))
             if "checks" in process:
                 checks.add_metric((slot,), process["checks"])
+            for family, value in zip(of_usage, usage(process["pid"]) or (), strict=False):
+                family.add_metric((slot,), value)
         restarts = CounterMetricFamily("authz_process_restarts", "Processes that died, or hung.", labels=("kind",))
         for kind, count in self._status.get("restarts", {}).items():
             restarts.add_metric((kind,), count)

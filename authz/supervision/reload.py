@@ -91,7 +91,7 @@ class Reload:
         self._generations += 1
         self.current = Generation(settings, sockets, self._generations)
         self._telemetry.say("reloading", workers=settings.limits.workers)
-        self.rolling.begin(child for child in self._processes if child.stopping_since is None)
+        self.rolling.begin(self._running)
 
     def step(self, now: float) -> None:
         """Replace what is still to be replaced, as far as possible."""
@@ -103,6 +103,10 @@ class Reload:
         self.previous.sockets.close(self.current.sockets)
         self.previous = None
         self._telemetry.say("reloaded", workers=len(self._processes.workers))
+
+    @property
+    def _running(self) -> list[ChildProcess]:
+        return [child for child in self._processes if child.stopping_since is None]
 
     @property
     def _proven(self) -> bool:
@@ -138,10 +142,7 @@ class Reload:
         except ConfigError as error:
             self._telemetry.warn(str(error))
         self.rolling.cancel()
-        number = self.current.number
-        self.rolling.begin(
-            child for child in self._processes if child.generation != number and child.stopping_since is None
-        )
+        self.rolling.begin(child for child in self._running if child.generation != self.current.number)
 
     def _replacement_failed(self, old: ChildProcess, new: ChildProcess) -> None:
         """It crashed, or had too little memory; settings that do not work were noticed before."""

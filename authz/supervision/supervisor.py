@@ -284,11 +284,8 @@ class Supervisor:
         elif self.reload.is_to_blame(child):
             self.reload.roll_back(f"{child.slot} did not start: {cause}")
         elif restarts.hopeless and not any(other.serving for other in self.processes.of(child.role)):
-            self._give_up(
-                f"{child.role} started {restarts.failed_starts} times and never was ready; the last: {cause}",
-                hint or "the log says how each start ended",
-                now,
-            )
+            message = f"{child.role} started {restarts.failed_starts} times and never was ready; the last: {cause}"
+            self._give_up(message, hint or "the log says how each start ended", now)
 
     def _give_up(self, message: str, hint: str, now: float) -> None:
         self._error = self._error or ConfigError(message, hint=hint)

@@ -1,7 +1,6 @@
 """What operators see of the decisions: one JSON line each, and counters with bounded labels.
 
-Names of metrics and log fields are defined here and nowhere else. No token, no PEM and no header value is ever
-written.
+Names of metrics and log fields are defined here and nowhere else. No token, PEM or header value is ever written.
 """
 
 from __future__ import annotations

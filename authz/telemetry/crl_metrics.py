@@ -47,7 +47,7 @@ class CrlMetrics(Collector):
         """See prometheus_client."""
         now = self._clock.now()
         left = GaugeMetricFamily(
-            "authz_crl_next_update_seconds", "Until nextUpdate; negative when it has passed.", labels=_OF_CRLS
+            "authz_crl_next_update_seconds", "Until nextUpdate; negative once passed.", labels=_OF_CRLS
         )
         age = GaugeMetricFamily("authz_crl_age_seconds", "Since thisUpdate.", labels=_OF_CRLS)
         entries = GaugeMetricFamily("authz_crl_entries", "Certificates listed.", labels=_OF_CRLS)

@@ -57,9 +57,8 @@ class Metrics:
         labels = ("listener", "outcome", "reason")
         self.decisions = counter("authz_decisions", "Decisions by outcome and reason.", labels)
         self.observed = counter("authz_observed_refusals", "What required would have refused.", ("reason",))
-        seconds = _Seconds(
-            "authz_check_seconds", "Time of one check.", ("outcome",), registry=registry, buckets=BUCKETS
-        )
+        name, text = "authz_check_seconds", "Time of one check."
+        seconds = _Seconds(name, text, ("outcome",), registry=registry, buckets=BUCKETS)
         self._seconds = {outcome: seconds.labels(outcome) for outcome in _OUTCOMES}
         self.rejected = counter("authz_requests_rejected", "Requests that could not be read at all.")
         self.proxies = counter("authz_proxies_refused", "Connections whose TLS handshake failed.", ("listener",))
@@ -68,12 +67,8 @@ class Metrics:
         self.lost = counter("authz_history_lost", "Decisions that the history could not keep.")
         lookups = counter("authz_revocation_checks", "Paths whose revocation was looked up.", ("result",))
         self._revocation = {result: lookups.labels(result) for result in _RESULTS}
-        self.confirmed = Gauge(
-            "authz_directory_confirmed",
-            "1 while the directory's revision is confirmed.",
-            registry=registry,
-            multiprocess_mode="livemin",
-        )
+        name, text = "authz_directory_confirmed", "1 while the directory's revision is confirmed."
+        self.confirmed = Gauge(name, text, registry=registry, multiprocess_mode="livemin")
 
     def count(self) -> None:
         """Count what was tallied. Raises `OSError` or `ValueError`; what was not counted stays tallied."""

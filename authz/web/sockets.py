@@ -10,12 +10,11 @@ import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from authz.errors import ConfigError
 
-UNIX: Final = "unix:"
-BACKLOG: Final = 1024
+UNIX = "unix:"
+BACKLOG = 1024
 
 
 def listen(
