@@ -47,7 +47,7 @@ class Stage:
         return self._tokens[user, kind]
 
     def ask(self, row: Row) -> tuple[ClientResponse, str]:
-        """The answer to a row's request, and the reason in the service's log, empty if there is none."""
+        """The answer to a row's request, and the reason in the service's log, or an empty text."""
         answer = self.ask_only(row)
         return answer, self.reason(answer)
 

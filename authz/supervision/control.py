@@ -50,7 +50,7 @@ def send(end: socket.socket, descriptor: int | None, content: dict[str, Any]) ->
 
 
 def receive(end: socket.socket) -> ControlMessage | None:
-    """The next message; None when there is none yet. Raises `PeerClosed`.
+    """The next message; None if no message has arrived. Raises `PeerClosed`.
 
     A descriptor is lost, and its message comes without it, where this process may open no more.
     """
