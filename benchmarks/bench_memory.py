@@ -120,7 +120,7 @@ async def main_() -> int:
             store.add_user(name, "alice", Enforcement.OFF)
         store.close()
         asked = [request(one.leaf(), host=f"t{at}.test", headers=NAMED) for at, one in enumerate(roots)]
-        memory = tenants_memory(settings.limits.memory_bytes)
+        memory = tenants_memory(settings.limits.cache_bytes)
         crls = KeptCrls(settings, CrlStore(Crl(one.crl()) for one in roots))
         clock = Clock()
         reader = DirectoryReader(settings.database, crls, monotonic=clock.monotonic, warn=print, memory=memory)

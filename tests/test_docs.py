@@ -21,7 +21,7 @@ from authz.app.config import parse_settings
 from authz.app.listeners import listener_of
 from authz.clock import SystemClock
 from authz.headers import READABLE
-from authz.supervision.metrics import Processes
+from authz.supervision.metrics import ProcessMetrics
 from authz.telemetry import Telemetry, decision_fields
 from authz.view import Listener
 
@@ -140,7 +140,7 @@ def test_metrics_of_the_documentation_are_the_ones_exported() -> None:
     documented = set(re.findall(r"^\| `(authz_\w+)`", page, re.MULTILINE))
     telemetry = Telemetry()
     telemetry.watch(CrlStates(), SystemClock())
-    telemetry.registry.register(Processes())
+    telemetry.registry.register(ProcessMetrics())
     exported = re.findall(rb"^# TYPE (authz_\w+) ", telemetry.metrics(), re.MULTILINE)
     assert documented == {one.decode() for one in exported if not one.endswith(b"_created")}
 

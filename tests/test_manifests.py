@@ -36,7 +36,7 @@ from authz.crls.fetch.transfer_quota import GROWTH
 from authz.errors import ConfigError
 from authz.headers import KNOWN_HEADERS
 from authz.supervision.worker import DATA_FACTOR
-from authz.web.responses import IDENTITY_HEADERS
+from authz.web.answer import IDENTITY_HEADERS
 from authz.web.tls import ReloadingContext, TlsFiles
 
 KUBERNETES = "1.37"
@@ -125,10 +125,10 @@ def test_volume_holds_what_is_kept_fetched_and_set_aside(settings: Settings) -> 
     volumes = the("Deployment", "kubernetes", "authz")["spec"]["template"]["spec"]["volumes"]
     (size,) = [one["emptyDir"]["sizeLimit"] for one in volumes if one["name"] == "cache"]
     # What is fetched is copied to its place before it is let go of, one at a time.
-    kept = settings.crl.kept_octets
+    kept = settings.crl.kept_bytes
     # The halves, the part of each party, and a longer successor of each CRL that is held.
     transfers = 2 * Limits().together + kept + kept // GROWTH
-    taken = kept + transfers + MAX_ASIDE_OCTETS + settings.crl.max_octets
+    taken = kept + transfers + MAX_ASIDE_OCTETS + settings.crl.max_bytes
     assert size == "4Gi"
     assert taken < 2**32
 

@@ -50,13 +50,13 @@ def rules_of(settings: Settings) -> CrlRules:
     return CrlRules(
         files=crl.files,
         urls=crl.urls,
-        points=crl.points,
-        points_each=crl.points_each,
-        first_sight=crl.first_sight_seconds,
-        kept_octets=crl.kept_octets,
+        points=crl.distribution_points,
+        points_each=crl.distribution_points_each,
+        first_sight=crl.first_fetch_wait_seconds,
+        kept_octets=crl.kept_bytes,
         memory=worker_memory // CRLS_OF_MEMORY,
         descriptors=max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // DESCRIPTORS_OF_LIMIT),
-        schedule=Schedule(crl.floor, crl.ceiling, crl.ahead, JITTER),
+        schedule=Schedule(crl.min_interval, crl.max_interval, crl.refresh_ahead, JITTER),
         mode=RevocationMode(crl.grace, crl.unsafe_soft_fail),
         exceptions=tuple(map(_exception, crl.exception)),
     )
@@ -80,7 +80,7 @@ def refresher_of(settings: Settings, clock: Clock, warn: Callable[[str], None], 
     fetcher = Fetcher(
         addresses=AddressRules(crl.networks),
         hosts=HostRules(crl.hosts),
-        limits=FetchLimits(total=crl.fetch_seconds, size=crl.max_octets),
+        limits=FetchLimits(total=crl.fetch_seconds, size=crl.max_bytes),
         ca_file=crl.ca_file,
     )
     return Refresher(rules_of(settings), Keep(folder_of(settings)), fetcher, clock=clock, index=index, warn=warn)
@@ -121,8 +121,8 @@ class KeptFresh:
     def __init__(self, settings: Settings, clock: Clock, telemetry: Telemetry, index: Index = index_crl) -> None:
         self.view = refresher_of(settings, clock, telemetry.warn, index)
         self._ledger = CrlStatusTables(settings.database, warn=telemetry.warn)
-        hops = [hop for listener in settings.listener for hop in listener.hops]
-        self._gateways = [anchor.der for hop in hops for anchor in gateway_anchors(hop)]
+        proxies = [proxy for listener in settings.listener for proxy in listener.trusted_proxies]
+        self._gateways = [anchor.der for proxy in proxies for anchor in gateway_anchors(proxy)]
         telemetry.watch(self.view, clock)
 
     @property

@@ -106,7 +106,7 @@ class Sources:
         if organization not in self._full:
             self._full.add(organization)
             self._warn(
-                f"organization {organization}: more distribution points than crl.points_each ({self._points_each}); "
+                f"organization {organization}: more points than crl.distribution_points_each ({self._points_each}); "
                 "certificates that name others are refused"
             )
 

@@ -194,7 +194,7 @@ def test_second_service_at_one_socket_refuses_to_start(stage: Stage, tmp_path: P
     command = stage.service.command
     done = subprocess.run(command, env={**os.environ, **other}, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
-    assert "somebody answers at" in done.stderr
+    assert "another process listens at" in done.stderr
 
 
 def test_socket_is_closed_to_everybody_else(stage: Stage) -> None:

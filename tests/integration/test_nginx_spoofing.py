@@ -17,7 +17,7 @@ from support.nginx_stage import Beside, NginxStage
 from authz.demo.client import Connection, client_context
 from authz.demo.mint import HOST, NEIGHBOUR_HOST
 from authz.headers import KNOWN_HEADERS, escaped_pem, present, rfc9440
-from authz.web.responses import COMPLETED_BY, IDENTITY_HEADERS
+from authz.web.answer import COMPLETED_BY, IDENTITY_HEADERS
 
 pytestmark = pytest.mark.nginx
 

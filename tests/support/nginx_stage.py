@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from authz.demo import Stage
-from authz.demo.processes import START_SECONDS, Application, Envoy, Service, free_port, shipped, stop_process
+from authz.demo.processes import START_SECONDS, Application, Envoy, ServiceProcess, free_port, shipped, stop_process
 from authz.demo.rows import ROWS, Row
 from authz.demo.world import World
 from authz.errors import ConfigError
@@ -148,7 +148,7 @@ class NginxStage(Stage):
     def __init__(self, folder: Path) -> None:
         self.world = World(folder).build()
         self.application = Application()
-        self.service = Service(folder, documented_settings(self.world))
+        self.service = ServiceProcess(folder, documented_settings(self.world))
         self.proxy = self.nginx = self.kind(self.world, application=self.application.port)
         self.envoy = Envoy(folder, self.world.socket, application=self.application.port)
         self._tokens = {}

@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from io import BytesIO
 
 import pytest
-from support.certificates import NOW, Minted
-from support.decision_world import ALICE, BOB, CA, REVOKED, CrlStates, Says, decide, request, standard_view
+from support.certificates import Minted
+from support.decision_world import ALICE, BOB, CA, REVOKED, Says, decide, request, standard_view
 
 from authz.decision import Decision, Deny, Evidence
-from authz.model import CheckRequest, CrlSourceKind, CrlSourceState, FetchedCrl
+from authz.model import CheckRequest
 from authz.pki import RevocationMode
 from authz.reasons import Reason
-from authz.telemetry import MAX_SERIES, Telemetry
+from authz.telemetry import Telemetry
 from authz.view import Listener
 
 DAY = timedelta(days=1)
-
-
-class Stopped:
-    """A clock that stands."""
-
-    def now(self) -> datetime:
-        """Always the same."""
-        return NOW
-
-    def monotonic(self) -> float:
-        """Always the same."""
-        return 0.0
 
 
 DOOR = Listener("envoy", (Says("alice"),))
@@ -88,7 +75,7 @@ def test_failure_is_logged_without_its_message() -> None:
     telemetry.failed(request(), DOOR, caught.value)
     line = json.loads(output.getvalue())
     assert line["error"] == "ValueError"
-    assert str(line["at"]).startswith("test_telemetry.py:")
+    assert str(line["at"]).startswith("test_log.py:")
     assert b"S3CRET" not in output.getvalue()
 
 
@@ -120,51 +107,6 @@ def test_log_that_cannot_be_written_is_counted_and_decides_nothing() -> None:
     assert b"authz_log_unwritten_total 1.0" in telemetry.metrics()
 
 
-def test_crls_and_their_sources_are_measured_when_somebody_looks() -> None:
-    """As they are then: what is left to nextUpdate goes on falling without a check."""
-    states = CrlStates()
-    telemetry = Telemetry(BytesIO())
-    telemetry.watch(states, Stopped())
-    fetched = FetchedCrl(
-        name="0123456789abcdef" * 4,
-        location="http://crl.example.test/ca.crl",
-        sha256=b"",
-        signer=b"",
-        issuer="CN=CA",
-        number="7",
-        delta=False,
-        entries=3,
-        this_update=NOW - timedelta(hours=1),
-        next_update=NOW - timedelta(minutes=1),
-        fetched_at=NOW,
-    )
-    states.answering = [fetched, replace(fetched, name="f" * 64, next_update=None)]
-    states.outcomes[CrlSourceKind.URL, "reset"] = 2
-    states.sources = [CrlSourceState("http://crl.example.test/ca.crl", CrlSourceKind.URL, failures=2)]
-    metrics = telemetry.metrics().decode()
-    labels = '{crl="0123456789abcdef",issuer="CN=CA",source="http://crl.example.test/ca.crl"}'
-    for line in (
-        f"authz_crl_next_update_seconds{labels} -60.0",
-        f"authz_crl_age_seconds{labels} 3600.0",
-        f"authz_crl_entries{labels} 3.0",
-        'authz_crl_fetches_total{kind="url",outcome="reset"} 2.0',
-        'authz_crl_sources_failing{kind="url"} 1.0',
-        'authz_crl_sources_failing{kind="point"} 0.0',
-    ):
-        assert line in metrics
-    assert metrics.count("authz_crl_next_update_seconds{") == 1
-
-
-def test_crls_that_are_measured_are_bounded() -> None:
-    """However many distribution points tenants name."""
-    states = CrlStates()
-    one = FetchedCrl("n", "u", b"", b"", "CN=CA", None, False, 0, NOW, None, NOW)
-    states.answering = [replace(one, name=str(number)) for number in range(MAX_SERIES + 9)]
-    telemetry = Telemetry(BytesIO())
-    telemetry.watch(states, Stopped())
-    assert telemetry.metrics().count(b"authz_crl_entries{") == MAX_SERIES
-
-
 @pytest.mark.parametrize(
     ("mode", "expected"),
     [(None, "unknown"), (RevocationMode(soft=True), "unsafe_soft_fail"), (RevocationMode(DAY), "unknown")],
@@ -186,30 +128,6 @@ def test_what_current_crls_said_is_counted(chain: tuple[Minted, ...], expected: 
     line, metrics = logged(decide(request(*chain)))
     assert f'authz_revocation_checks_total{{result="{expected}"}} 1.0' in metrics
     assert "exemption" not in line
-
-
-def test_counts_that_cannot_be_told_wait_for_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A metrics folder that is full ends no heartbeat, and nothing is counted twice."""
-    telemetry = Telemetry(BytesIO(), log_decisions=False)
-    checks = [request(ALICE, CA), request(REVOKED, CA)]
-    for check in checks:
-        telemetry.decided(check, DOOR, decide(check), 0.001)
-    labels = telemetry._decisions.labels
-
-    def full(*values: str) -> object:
-        if values[1] == "deny":
-            raise OSError
-        return labels(*values)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(telemetry._decisions, "labels", full)
-        for _ in range(3):
-            telemetry.count()
-    metrics = telemetry.metrics().decode()
-    assert 'authz_decisions_total{listener="envoy",outcome="allow",reason=""} 1.0' in metrics
-    assert 'authz_decisions_total{listener="envoy",outcome="deny",reason="certificate_revoked"} 1.0' in metrics
-    assert 'authz_check_seconds_count{outcome="deny"} 1.0' in metrics
-    assert telemetry.metrics().decode() == metrics
 
 
 def test_time_of_a_line_has_one_form() -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from support.clocked_supervisor import Crew
 
-from authz.supervision import binary_upgrade as handover
+from authz.supervision import binary_upgrade
 
 Harm = Callable[[Crew], object]
 
@@ -18,8 +18,8 @@ Harm = Callable[[Crew], object]
 def leaps(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """When it leapt; what is installed starts well."""
     found: list[float] = []
-    monkeypatch.setattr(handover, "command", lambda: ["true"])
-    monkeypatch.setattr(handover, "leap", lambda *_: found.append(crew.now))
+    monkeypatch.setattr(binary_upgrade, "own_command", lambda: ["true"])
+    monkeypatch.setattr(binary_upgrade, "exec_new_binary", lambda *_: found.append(crew.now))
     return found
 
 
@@ -39,7 +39,7 @@ def test_whole_service_is_handed_over(crew: Crew, leaps: list[float]) -> None:
 
 
 def start_and_wait(crew: Crew) -> None:
-    """A worker died, and the one in its place is not ready yet."""
+    """A worker died, and the one in its slot is not ready yet."""
     crew.able = False
     crew.workers[0].kill(signal.SIGKILL)
 
@@ -50,13 +50,13 @@ def replace_all(crew: Crew) -> None:
     crew.tell(signal.SIGHUP)
 
 
-def lose_keeper(crew: Crew) -> None:
+def lose_manager(crew: Crew) -> None:
     """Nobody keeps the CRLs that would be handed over."""
     crew.able = False
-    crew.keeper.kill(signal.SIGKILL)
+    crew.manager.kill(signal.SIGKILL)
 
 
-@pytest.mark.parametrize("harm", [start_and_wait, replace_all, lose_keeper])
+@pytest.mark.parametrize("harm", [start_and_wait, replace_all, lose_manager])
 def test_service_that_is_not_whole_is_handed_over_only_when_it_is(crew: Crew, leaps: list[float], harm: Harm) -> None:
     """Whoever would be handed over as ready and is not would never be replaced."""
     harm(crew)
@@ -67,28 +67,28 @@ def test_service_that_is_not_whole_is_handed_over_only_when_it_is(crew: Crew, le
     crew.able = True
     crew.idle.clear()
     crew.until(lambda: bool(leaps), 60)
-    assert len(crew.family) == 3
+    assert len(crew.processes) == 3
 
 
 def unlink(crew: Crew) -> None:
-    """A worker has no link to the keeper."""
+    """A worker has no link to the manager."""
     crew.workers[0].linked = False
 
 
 def tell_to_end(crew: Crew) -> None:
     """A worker was told to end."""
-    crew.workers[0].stopping = crew.now
+    crew.workers[0].stopping_since = crew.now
 
 
 def begin_to_replace(crew: Crew) -> None:
     """A worker is to be replaced."""
-    crew.made.renewing.rolling.begin(crew.workers[:1])
+    crew.made.reload.rolling.begin(crew.workers[:1])
 
 
 def want_more(crew: Crew) -> None:
     """There are to be more workers."""
-    terms = crew.made.renewing.now
-    crew.made.renewing.now = replace(terms, settings=crew.written(workers=3))
+    terms = crew.made.reload.current
+    crew.made.reload.current = replace(terms, settings=crew.written(workers=3))
 
 
 def send_a_signal(crew: Crew) -> None:
@@ -106,7 +106,7 @@ def test_whole_is_who_is_complete_and_linked_and_left_alone(crew: Crew, harm: Ha
 
 def test_trial_that_hangs_is_killed_and_this_version_stays(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within a minute; and the next is not held up by it."""
-    monkeypatch.setattr(handover, "command", lambda: ["sh", "-c", "exec sleep 600"])
+    monkeypatch.setattr(binary_upgrade, "own_command", lambda: ["sh", "-c", "exec sleep 600"])
     crew.tell(signal.SIGUSR2)
     crew.turn()
     trying = crew.made.upgrade._trial
@@ -118,12 +118,12 @@ def test_trial_that_hangs_is_killed_and_this_version_stays(crew: Crew, monkeypat
     crew.turn()
     assert "does not start (exit code -9); this one stays" in crew.said
     assert crew.made.upgrade._trial is None
-    assert crew.born == 3
+    assert crew.spawned == 3
 
 
 def test_service_that_ends_takes_its_trial_with_it(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody would wait for it."""
-    monkeypatch.setattr(handover, "command", lambda: ["sh", "-c", "exec sleep 600"])
+    monkeypatch.setattr(binary_upgrade, "own_command", lambda: ["sh", "-c", "exec sleep 600"])
     crew.tell(signal.SIGUSR2)
     crew.turn()
     trying = crew.made.upgrade._trial
