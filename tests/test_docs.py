@@ -111,6 +111,7 @@ def test_nginx_page_says_what_the_operator_types(typed: Run, tmp_path: Path) -> 
     assert (tmp_path / "client-ca.pem").read_text().startswith("-----BEGIN CERTIFICATE-----")
 
 
+@pytest.mark.slow
 def test_mesh_page_says_what_the_operator_types(typed: Run, tmp_path: Path) -> None:
     """The `authz` lines that docs/mesh.md has run in a pod, and the files that the others name are there."""
     page = (ROOT / "docs" / "mesh.md").read_text(encoding="utf-8")
