@@ -28,10 +28,10 @@ TURN = 0.25
 
 
 class Crew:
-    """The supervisor `made`, at `now` (seconds); `settings` are what it reads when it is told to.
+    """The supervisor `made`, at `now` (seconds); `settings` are what it reads on a reload.
 
-    Of its children, `idle` ones tell that they are not ready, `silent` ones nothing, and those in `trouble` what keeps
-    them from starting; whoever is born is idle unless they are `able`. They do not end when told to if they are `deaf`.
+    Of its children, `idle` ones report that they are not ready, `silent` ones nothing, and those in `trouble` what
+    keeps them from starting; a new child is idle unless they are `able`. `deaf` ones ignore the order to end.
     """
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ class Crew:
                 self.links[member].append(one.descriptor)
 
     def heard(self, member: Member) -> Iterator[Told]:
-        """What the supervisor told a child since."""
+        """What the supervisor has sent a child since."""
         with contextlib.suppress(Gone):
             while (told := hear(self.ends[member])) is not None:
                 yield told
