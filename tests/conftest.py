@@ -13,7 +13,7 @@ from hypothesis import settings
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a folder there that is its user's alone
 ROOM = 2_000_000_000
-"""Octets; a whole run leaves some 100 MB, and a container's 64 MB are too few."""
+"""Bytes; a whole run leaves some 100 MB, and a container's 64 MB are too few."""
 
 # In memory, if there is room: on a disk each commit of SQLite waits for it.
 if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:

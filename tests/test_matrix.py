@@ -114,6 +114,9 @@ DOORS = {
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
+MARKS = {"observe": pytest.mark.slow, "off": pytest.mark.slow}
+"""What `make quick` leaves out: the enforcement that refuses most is enough for it."""
+
 
 def thumbprint(digest: bytes) -> str:
     """`x5t#S256` of RFC 8705."""
@@ -235,7 +238,7 @@ def build(cell: Cell) -> tuple[CheckRequest, MemoryView, Listener]:
     return CheckRequest("id", host, headers), view, DOORS[cell.form]
 
 
-@pytest.mark.parametrize("enforcement", ENFORCEMENTS)
+@pytest.mark.parametrize("enforcement", [pytest.param(word, marks=MARKS.get(word, ())) for word in ENFORCEMENTS])
 @pytest.mark.parametrize("certificate", list(CERTIFICATES))
 def test_matrix_agrees_with_the_oracle(enforcement: str, certificate: str) -> None:
     """Registration x identity x header x host x scope: 13,888 cells for each enforcement and certificate."""
@@ -248,6 +251,7 @@ def test_matrix_agrees_with_the_oracle(enforcement: str, certificate: str) -> No
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_matrix_holds_both_answers() -> None:
     """An oracle that always denies would prove nothing, nor would one that no form of identity passes."""
     every = [one for enforcement in ENFORCEMENTS for shown in CERTIFICATES for one in cells(enforcement, shown)]

@@ -320,6 +320,7 @@ async def test_silent_name_servers_of_one_issuer_hold_up_no_other(ring: Ring, mo
     silent.set()
 
 
+@pytest.mark.slow
 def test_keys_take_the_memory_that_is_counted() -> None:
     """A process that reads the most that a set may list, again and again, grows by no more than is accounted for."""
     done = subprocess.run([sys.executable, "-c", FILLED], input=GOOD, capture_output=True, check=True)

@@ -28,7 +28,7 @@ TURN = 0.25
 
 
 class Crew:
-    """The supervisor `made`, at `now` (seconds); `settings` are what it reads when it is told to.
+    """The supervisor `made`, at `now` (seconds); `settings` are what it reads when it is reported to.
 
     Of its children, `idle` ones report that they are not ready, `silent` ones nothing, and those in `trouble` what
     keeps them from starting; a child is spawned idle unless they are `able`. Those that are `deaf` ignore SIGTERM.
@@ -139,7 +139,7 @@ class Crew:
                 self.links[child].append(one.descriptor)
 
     def heard(self, child: ChildProcess) -> Iterator[ControlMessage]:
-        """What the supervisor told a child since."""
+        """What the supervisor reported a child since."""
         with contextlib.suppress(PeerClosed):
             while (told := receive(self.ends[child])) is not None:
                 yield told

@@ -178,7 +178,7 @@ class OwnSidecarStage(ClusterStage):
 
 
 class ChainStage(ClusterStage):
-    """Istio's gateway, which asks nobody, and the application's sidecar, which asks."""
+    """Istio's gateway, which only forwards, and the application's sidecar, which asks the service."""
 
     def __init__(self, folder: Path, headers: Mapping[str, Any]) -> None:
         super().__init__(folder, documented("Gateway and sidecar", "toml"))

@@ -26,7 +26,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Front:
-    """A proxy as it is seen from outside; `down` is its answer while nobody decides."""
+    """A proxy as it is seen from outside; `down` is its answer while no instance decides."""
 
     name: str
     port: int

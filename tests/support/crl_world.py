@@ -242,7 +242,7 @@ async def world(folder: Path, *, rules: CrlRules | None = None, start: bool = Tr
 
 @contextlib.asynccontextmanager
 async def serving(body: bytes) -> AsyncIterator[CrlServer]:
-    """A server that gives these octets."""
+    """A server that sends these bytes."""
     async with crl_server(says(body=body)) as server:
         yield server
 

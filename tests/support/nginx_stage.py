@@ -177,7 +177,7 @@ def at_nginx(row: Row) -> Row:
 
     What Envoy ends in the handshake, nginx leaves to the service, but for an expired certificate, which it
     refuses itself (no reason in the service's log). Tokens are the service's to verify, and have reasons.
-    A header without a value is none.
+    A header without a value is left out.
     """
     row = replace(row, arrives=tuple(one for one in row.arrives if one[1]))
     if row.certificate == "expired":

@@ -99,11 +99,13 @@ def marks(text: str) -> list[int]:
     return list(map(len, "".join(shape).split(" ")))
 
 
+@pytest.mark.slow
 def test_every_character_is_prepared_as_defined() -> None:
     """Of all there are, those included that stand for many."""
     assert [one for one in EVERY if prepare(one) != as_defined(one)] == []
 
 
+@pytest.mark.slow
 def test_every_character_with_marks_is_known() -> None:
     """And those that stand for more than four: so that what is not in the table costs nothing to normalize."""
     found = {one for one in EVERY if any(marks(one)) or len(unicodedata.normalize("NFKD", one)) > 4}
@@ -170,6 +172,7 @@ def test_parts_of_a_name_are_bounded() -> None:
             Name.read(more)
 
 
+@pytest.mark.slow
 def test_prepared_character_holds_nothing_that_is_mapped() -> None:
     """Of all there are: what becomes a space, or nothing, is gone (RFC 4518 section 2.2), though it is mapped once."""
     assert {part for one in EVERY for part in prepare(one)}.isdisjoint(map(chr, _DELETED_AND_SPACES))
