@@ -263,16 +263,14 @@ def test_upgrade_with_an_address_that_is_taken_is_not_done(served: Served) -> No
 
 
 def test_upgrade_migrates_the_directory(served: Served) -> None:
-    """The version that is installed by then may have another schema; here a table was lost."""
+    """The version that is installed by then may have another schema; here it is one step ahead."""
     with sqlite3.connect(served.folder / "authz.db") as database:
-        database.execute("DROP TABLE crl_sources")
-        database.execute("DROP TABLE fetched_crls")
-        database.execute("ALTER TABLE crls DROP COLUMN signer_key")
-        database.execute("UPDATE alembic_version SET version_num = '0002'")
+        database.execute("ALTER TABLE decisions RENAME COLUMN listener TO door")
+        database.execute("UPDATE alembic_version SET version_num = '0006'")
     served.tell(signal.SIGUSR2)
     served.until(lambda: "reloaded" in served.events)
     with sqlite3.connect(served.folder / "authz.db") as database:
-        assert database.execute("SELECT count(*) FROM crl_sources").fetchone() is not None
+        assert database.execute("SELECT count(listener) FROM decisions").fetchone() is not None
 
 
 def test_upgrade_keeps_the_process_and_the_socket_and_replaces_the_rest(served: Served) -> None:
