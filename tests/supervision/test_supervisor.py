@@ -376,7 +376,11 @@ def revoke(world: World, client: str) -> None:
 
 def opened(process: int) -> str:
     """The files that a process has open."""
-    return " ".join(str(one.readlink()) for one in Path(f"/proc/{process}/fd").iterdir())
+    targets = []
+    for descriptor in Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            targets.append(str(descriptor.readlink()))
+    return " ".join(targets)
 
 
 def test_check_of_the_settings_says_whether_the_service_would_start(apart: Served) -> None:
