@@ -24,10 +24,10 @@ from cryptography.x509.oid import NameOID
 from support.crl_world import CA, ROOT, leaf, points
 
 from authz.crls.indexing.sealed_memory import Memory, seal
-from authz.crls.share.protocol import Kind, Link, packed
-from authz.crls.share.publisher import ORGANIZATION, TELL_SECONDS, Feed
+from authz.crls.share.protocol import Channel, Kind, packed
+from authz.crls.share.publisher import ORGANIZATION, TELL_SECONDS, Publisher
 from authz.crls.share.subscriber import CURRENT_SECONDS
-from authz.crls.sources import Sources
+from authz.crls.sources import CrlSources
 from authz.pki import Certificate
 
 SECONDS, WORKERS, PATHS = 6.0, 4, 100
@@ -41,7 +41,7 @@ class Keeper:
 
     def __init__(self) -> None:
         self.changed: Callable[[], None] = lambda: None
-        self.sources = Sources((), 64, lambda _: None)
+        self.sources = CrlSources((), 64, lambda _: None)
 
     def met(self, organization: int, path: Sequence[bytes]) -> None:
         """A path is read, and what it names noted."""
@@ -60,7 +60,7 @@ def slow(number: int) -> list[bytes]:
     return [one.der for one in (made, CA, ROOT)]
 
 
-async def flood(link: Link, paths: list[list[bytes]]) -> None:
+async def flood(link: Channel, paths: list[list[bytes]]) -> None:
     """Tell and ask, as fast as it goes."""
     descriptors = [seal(packed(one)) for one in paths]
     while True:
@@ -70,7 +70,7 @@ async def flood(link: Link, paths: list[list[bytes]]) -> None:
             await asyncio.sleep(0)
 
 
-async def listen(link: Link, silence: list[float], answers: list[float]) -> None:
+async def listen(link: Channel, silence: list[float], answers: list[float]) -> None:
     """How long it is from one word to the next, and from each question to its answer."""
     path = seal(packed([one.der for one in (leaf("alice", "http://127.0.0.1:9/"), CA, ROOT)]))
     last = asked = time.monotonic()
@@ -89,19 +89,19 @@ async def listen(link: Link, silence: list[float], answers: list[float]) -> None
             await link.send(Kind.QUESTION, 1, ORGANIZATION.pack(ACME), path)
 
 
-async def worker(link: Link, paths: list[list[bytes]]) -> None:
+async def worker(link: Channel, paths: list[list[bytes]]) -> None:
     """One that floods; what it is told it passes over."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SECONDS):
             await asyncio.gather(flood(link, paths), _passed_over(link))
 
 
-async def _passed_over(link: Link) -> NoReturn:
+async def _passed_over(link: Channel) -> NoReturn:
     while True:
         await link.receive()
 
 
-async def observer(link: Link) -> None:
+async def observer(link: Channel) -> None:
     """One that listens; says what it heard."""
     silence, answers = [0.0], [0.0]
     began = time.monotonic()
@@ -126,7 +126,7 @@ def _timed(action: Callable[[], None]) -> float:
 
 async def serve(ends: list[socket.socket]) -> None:
     """The keeper, longer than all the others."""
-    feed = Feed(Keeper(), Memory(), descriptor_of=lambda _: -1, current=time.monotonic_ns, warn=lambda _: None)
+    feed = Publisher(Keeper(), Memory(), descriptor_of=lambda _: -1, current=time.monotonic_ns, warn=lambda _: None)
     for one in ends:
         feed.attach(one)
     await asyncio.sleep(SECONDS + 1)
@@ -149,8 +149,8 @@ def main() -> None:
     sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(one, 0)[1]) for one in children))
 
 
-async def _with_link(end: socket.socket, each: Callable[[Link], object]) -> None:
-    await each(Link(end))  # type: ignore[misc]
+async def _with_link(end: socket.socket, each: Callable[[Channel], object]) -> None:
+    await each(Channel(end))  # type: ignore[misc]
 
 
 if __name__ == "__main__":

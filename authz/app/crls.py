@@ -10,13 +10,22 @@ from cryptography import x509
 
 from authz.app.config import ModeSettings, Settings
 from authz.app.listeners import gateway_anchors
-from authz.crls import AddressRules, CrlRules, Fetcher, HostRules, Keep, ModeRule, Refresher, Schedule
-from authz.crls import Limits as FetchLimits
+from authz.crls import (
+    AddressRules,
+    CrlDiskStore,
+    CrlRules,
+    Fetcher,
+    FetchLimits,
+    HostRules,
+    ModeRule,
+    Refresher,
+    Schedule,
+)
 from authz.crls.indexing.client import index_crl
 from authz.crls.indexing.sealed_memory import Memory
 from authz.crls.indexing.shared_images import open_sealed
 from authz.crls.reader import Index
-from authz.crls.share.subscriber import Follower
+from authz.crls.share.subscriber import Subscriber
 from authz.directory import CrlLedger, DirectoryReader
 from authz.directory.sqlite.engine import database_file
 from authz.errors import ConfigError, Refused
@@ -60,7 +69,7 @@ def check_crls(settings: Settings) -> None:
     """Whether CRLs could be kept by these settings, also while somebody keeps them. Raises `ConfigError`."""
     rules_of(settings)
     Fetcher(ca_file=settings.crl.ca_file)
-    Keep.check(folder_of(settings))
+    CrlDiskStore.check(folder_of(settings))
 
 
 def _exception(settings: ModeSettings) -> ModeRule:
@@ -77,7 +86,9 @@ def refresher_of(settings: Settings, clock: Clock, warn: Callable[[str], None], 
         limits=FetchLimits(total=crl.fetch_seconds, size=crl.max_octets),
         ca_file=crl.ca_file,
     )
-    return Refresher(rules_of(settings), Keep(folder_of(settings)), fetcher, clock=clock, index=index, warn=warn)
+    return Refresher(
+        rules_of(settings), CrlDiskStore(folder_of(settings)), fetcher, clock=clock, index=index, warn=warn
+    )
 
 
 class Crls(CrlView, Source, Observer, Protocol):
@@ -156,7 +167,7 @@ class Followed:
     """Implements `CrlKeeping` by following the process that keeps them. Made inside the event loop."""
 
     def __init__(self, settings: Settings, clock: Clock, telemetry: Telemetry) -> None:
-        self.view = Follower(
+        self.view = Subscriber(
             rules_of(settings),
             Memory(),
             open_crl=open_sealed,

@@ -20,7 +20,7 @@ MAX_DELTAS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class SignedCrl:
     """A CRL, and the key that signed it (`Certificate.spki_sha256`)."""
 
     crl: Crl
@@ -38,7 +38,7 @@ class Held:
         return f"the CRL{number} of {self.crl.issuer.text} of {self.crl.this_update:%Y-%m-%d %H:%M:%SZ}"
 
 
-def accept(new: Held, held: Iterable[Held], now: datetime) -> list[Held]:
+def accept(new: SignedCrl, held: Iterable[SignedCrl], now: datetime) -> list[SignedCrl]:
     """Those of `held` that `new` replaces; `new` itself among them if it is held already, and changes nothing.
 
     Raises `FetchFailed` (unusable, not_yet, older, disagrees, too_many); then `held` is to stay as it is.
@@ -61,7 +61,7 @@ def accept(new: Held, held: Iterable[Held], now: datetime) -> list[Held]:
     return [one for one in mine if new.crl.replaces(one.crl)]
 
 
-def check_newer(new: Held, held: Held) -> None:
+def check_newer(new: SignedCrl, held: SignedCrl) -> None:
     """Raises `FetchFailed` (older, disagrees) unless `new` is the newer one, by number and date alike, or the same."""
     if new.crl.sha256 == held.crl.sha256 or new.crl.supersedes(held.crl):
         return

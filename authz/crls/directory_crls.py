@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import Final, Protocol
 
-from authz.crls.acceptance import Held
+from authz.crls.acceptance import SignedCrl
 from authz.errors import IndexingError, Refused
 from authz.model import CrlRow
 from authz.pki import Crl
@@ -37,7 +37,7 @@ class CrlRows(Protocol):
         ...
 
 
-class CrlLoader:
+class DirectoryCrls:
     """Holds what is listed, once it was read; `changed` is called whenever that is something else.
 
     `index` makes a CRL of its DER and the key that signed it. It raises `Refused`, or `IndexingError`.
@@ -58,13 +58,13 @@ class CrlLoader:
         self._changed = changed
         self._warn = warn
         self._retry = retry
-        self._read: dict[bytes, Held] = {}
+        self._read: dict[bytes, SignedCrl] = {}
         self._unreadable: set[bytes] = set()
         self._wanted: set[bytes] = set()
         self._indexing: dict[bytes, asyncio.Task[None]] = {}
         self._lock = asyncio.Lock()
 
-    def __iter__(self) -> Iterator[Held]:
+    def __iter__(self) -> Iterator[SignedCrl]:
         return iter(self._read.values())
 
     async def bring(self, revision: Hashable) -> None:
@@ -128,7 +128,7 @@ class CrlLoader:
             small = row.size <= SMALL_OCTETS
             # Of what an earlier version added the key is not known: a thread reads it, which the loop feels.
             crl = Crl(der) if small else await (self._index(der, row.key) if row.key else asyncio.to_thread(Crl, der))
-            self._read[row.sha256] = Held(crl, row.signer)
+            self._read[row.sha256] = SignedCrl(crl, row.signer)
         except Refused as refusal:
             if refusal.reason.status == 503:
                 raise

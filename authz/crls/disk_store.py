@@ -56,7 +56,7 @@ _NOT_TOLD: Final = (OSError, ValueError, TypeError, KeyError, RecursionError)
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
-class KeepFailed(AuthzError):
+class DiskStoreFailed(AuthzError):
     """A copy could not be kept, or moved; `hint` says what to do. What was kept before stays as it was."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
@@ -64,7 +64,7 @@ class KeepFailed(AuthzError):
         self.hint = hint
 
 
-class Kept(NamedTuple):
+class StoredCrl(NamedTuple):
     """A whole file, as it was put under `name`; `deaths` is how many processes ended while they read it."""
 
     name: str
@@ -73,7 +73,7 @@ class Kept(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class FetchRecord:
     """Where a copy came from, and what to ask its server next time. `fetched_at` is in UTC.
 
     `signer` is the SubjectPublicKeyInfo, in DER, of the key that signed it, with which it is verified again. `named` is
@@ -88,7 +88,7 @@ class Origin:
     named: bool = False
 
 
-def name_of(issuer: bytes, signer_spki: bytes, scope: bytes, *, delta: bool) -> str:
+def copy_name(issuer: bytes, signer_spki: bytes, scope: bytes, *, delta: bool) -> str:
     """The name a CRL is kept under: 64 hexadecimal digits of all that makes it another one.
 
     `issuer` is the DER of the issuer's name, `signer_spki` of the key that signed, `scope` of the issuing
@@ -100,7 +100,7 @@ def name_of(issuer: bytes, signer_spki: bytes, scope: bytes, *, delta: bool) -> 
     return digest.hexdigest()
 
 
-class Keep:
+class CrlDiskStore:
     """A folder of copies that this process alone owns, as long as it is open.
 
     The folder is made if need be, and what an interrupted writer left is removed. Raises `ConfigError`
@@ -137,20 +137,20 @@ class Keep:
         """Let go of the folder; nothing may be put afterwards."""
         self._lock.close()
 
-    def load(self) -> list[Kept]:
-        """The copies, by name, those that ended a reader last; anything else is left alone. Raises `KeepFailed`."""
+    def load(self) -> list[StoredCrl]:
+        """The copies, by name, those that ended a reader last; anything else is left alone. Raises `DiskStoreFailed`."""
         with _told(f"the CRLs kept in {self.folder} cannot be listed"), os.scandir(self.folder) as found:
             files = {one.name for one in found if one.is_file(follow_symlinks=False)}
         for orphan in (one for one in files if one.endswith(_MARK) and one.removesuffix(_MARK) + _BODY not in files):
             self.unmark(orphan.removesuffix(_MARK))
         names = [one.removesuffix(_BODY) for one in sorted(files) if one.endswith(_BODY)]
-        kept = [Kept(one, self._path(one, _BODY), self._deaths(one)) for one in names if _NAME.fullmatch(one)]
+        kept = [StoredCrl(one, self._path(one, _BODY), self._deaths(one)) for one in names if _NAME.fullmatch(one)]
         return sorted(kept, key=lambda one: one.deaths)
 
-    def mark(self, kept: Kept) -> None:
+    def mark(self, kept: StoredCrl) -> None:
         """Note that this process begins to read the copy: should it end meanwhile, that was one more.
 
-        The end of the machine does not count: it would speak against whatever was read just then. Raises `KeepFailed`.
+        The end of the machine does not count: it would speak against whatever was read just then. Raises `DiskStoreFailed`.
         """
         told = {"boot": _boot(), "deaths": kept.deaths + 1}
         with _told(f"that the CRL {kept.name} is being read cannot be noted"):
@@ -170,10 +170,10 @@ class Keep:
         except _NOT_TOLD:
             return 0
 
-    def put(self, name: str, body: BinaryIO, origin: Origin | None = None) -> Path:
+    def put(self, name: str, body: BinaryIO, origin: FetchRecord | None = None) -> Path:
         """Keep what `body` holds, from where it stands, in the place of what was kept under `name`; its path.
 
-        Raises `KeepFailed`; unless the sentence says otherwise, the copy before is still there.
+        Raises `DiskStoreFailed`; unless the sentence says otherwise, the copy before is still there.
         """
         path = self._path(name, _BODY)
         digest = hashlib.sha256()
@@ -186,12 +186,12 @@ class Keep:
             self._write_sidecar(name, origin, digest.hexdigest())
         return path
 
-    def note(self, name: str, origin: Origin) -> None:
-        """Remember anew where the copy kept under `name` came from. Raises `KeepFailed`."""
+    def note(self, name: str, origin: FetchRecord) -> None:
+        """Remember anew where the copy kept under `name` came from. Raises `DiskStoreFailed`."""
         with _told(f"what to ask the server of the CRL {name} next cannot be kept"):
             self._write_sidecar(name, origin, self._sha256(name))
 
-    def origin(self, name: str) -> Origin | None:
+    def origin(self, name: str) -> FetchRecord | None:
         """Where the copy kept under `name` came from; None if that is not known of this very copy."""
         try:
             told = self._told_of(name)
@@ -204,12 +204,12 @@ class Keep:
         except _NOT_TOLD:
             return None
         texts = isinstance(url, str) and isinstance(etag, str | None) and isinstance(last_modified, str | None)
-        return Origin(url, etag, last_modified, fetched_at, signer, named) if texts and fetched_at.tzinfo else None
+        return FetchRecord(url, etag, last_modified, fetched_at, signer, named) if texts and fetched_at.tzinfo else None
 
     def signer(self, name: str) -> bytes:
         """The key (SubjectPublicKeyInfo, DER) that signed whatever was kept under `name`; empty if that is not known.
 
-        One name is of one key only (`name_of`), so this holds though the copy may be another than the last.
+        One name is of one key only (`copy_name`), so this holds though the copy may be another than the last.
         """
         try:
             return base64.b64decode(self._told_of(name)["signer"], validate=True)
@@ -223,7 +223,7 @@ class Keep:
     def set_aside(self, name: str, why: str) -> None:
         """Take a copy that cannot be used out of the way, for the operator to look at, with the reason beside it.
 
-        Of those only the newest few are kept. Raises `KeepFailed`.
+        Of those only the newest few are kept. Raises `DiskStoreFailed`.
         """
         aside = self._path(name, _CORRUPT)
         with _told(f"the copy of the CRL {name} cannot be set aside"):
@@ -246,14 +246,14 @@ class Keep:
                 one.with_suffix(_WHY).unlink(missing_ok=True)
 
     def remove(self, name: str) -> None:
-        """Forget what is kept under `name`, if anything. Raises `KeepFailed`."""
+        """Forget what is kept under `name`, if anything. Raises `DiskStoreFailed`."""
         with _told(f"the copy of the CRL {name} cannot be removed"):
             for suffix in (_BODY, _SIDECAR, _MARK):
                 self._path(name, suffix).unlink(missing_ok=True)
             _sync_folder(self.folder)
 
     def remember(self, met: bytes) -> None:
-        """Keep what is to be known of all copies after a restart: who met them. Raises `KeepFailed`."""
+        """Keep what is to be known of all copies after a restart: who met them. Raises `DiskStoreFailed`."""
         with _told("who met which CRL cannot be kept"):
             self._install(self.folder / _MET, [met])
 
@@ -273,7 +273,7 @@ class Keep:
         with self._path(name, _BODY).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def _write_sidecar(self, name: str, origin: Origin | None, sha256: str) -> None:
+    def _write_sidecar(self, name: str, origin: FetchRecord | None, sha256: str) -> None:
         path = self._path(name, _SIDECAR)
         if origin is None:
             path.unlink(missing_ok=True)
@@ -381,4 +381,4 @@ def _told(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         hint = "make room on the disk, or move the folder" if error.errno in _NO_ROOM else ""
-        raise KeepFailed(f"{what}: {error.strerror or error}", hint=hint) from error
+        raise DiskStoreFailed(f"{what}: {error.strerror or error}", hint=hint) from error

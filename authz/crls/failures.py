@@ -109,7 +109,7 @@ Row = tuple[tuple[type[Exception], ...], FailureKind]
 
 
 @contextlib.contextmanager
-def told_as(rows: tuple[Row, ...]) -> Iterator[None]:
+def raised_as(rows: tuple[Row, ...]) -> Iterator[None]:
     """Tell an error by the first of `rows` that has its type, as `FetchFailed`; any other goes on as it is."""
     try:
         yield

@@ -14,15 +14,15 @@ from typing import Final
 
 from authz.crls.failures import FetchFailed
 from authz.crls.fetch.url import parse_url
-from authz.crls.source import Source
+from authz.crls.source import CrlSource
 
-MAX_TRIALS: Final = 32
+MAX_ATTEMPTS: Final = 32
 """Sources that are tried at once."""
 
-MAX_TRIALS_EACH: Final = 2
+MAX_ATTEMPTS_EACH: Final = 2
 """Of one organization's distribution points, each at another server; one while half of all tries are under way."""
 
-MAX_TRIALS_SERVER: Final = 2
+MAX_ATTEMPTS_SERVER: Final = 2
 """Of one server (host and port), each for another organization."""
 
 Party = Hashable
@@ -38,24 +38,24 @@ def server_of(location: str) -> Hashable:
     return target.host, target.port
 
 
-class Turns:
-    """Made inside the event loop. The parties that wait have one try each in turn, at most `MAX_TRIALS` at once.
+class FairQueue:
+    """Made inside the event loop. The parties that wait have one try each in turn, at most `MAX_ATTEMPTS` at once.
 
-    Each party has at most `MAX_TRIALS_EACH` tries at once, one at each server, and one in all while half of all tries
-    are under way; each server has `MAX_TRIALS_SERVER`, which go round the parties that wait for it. Among a party's own
+    Each party has at most `MAX_ATTEMPTS_EACH` tries at once, one at each server, and one in all while half of all tries
+    are under way; each server has `MAX_ATTEMPTS_SERVER`, which go round the parties that wait for it. Among a party's own
     the servers take turns, and what a check waits for goes first.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[Source, tuple[asyncio.Event, Hashable, set[Party]]] = {}
-        self._under_way: dict[Source, tuple[Party, Hashable]] = {}
+        self._waiting: dict[CrlSource, tuple[asyncio.Event, Hashable, set[Party]]] = {}
+        self._under_way: dict[CrlSource, tuple[Party, Hashable]] = {}
         self._busy: Counter[tuple[str, Hashable]] = Counter()
         # In the order of the turns: whose try begins, and whose try ends, goes to the end.
-        self._parties: OrderedDict[Party, OrderedDict[Hashable, OrderedDict[Source, None]]] = OrderedDict()
+        self._parties: OrderedDict[Party, OrderedDict[Hashable, OrderedDict[CrlSource, None]]] = OrderedDict()
         self._servers: dict[Hashable, dict[Party, None]] = {}
 
     @contextlib.asynccontextmanager
-    async def turn(self, source: Source) -> AsyncIterator[Party]:
+    async def turn(self, source: CrlSource) -> AsyncIterator[Party]:
         """Wait for the turn of `source`, which ends with the block; whose it is."""
         granted = asyncio.Event()
         self._waiting[source] = granted, server_of(source.location), set()
@@ -66,7 +66,7 @@ class Turns:
         finally:
             self._end(source)
 
-    def look(self, source: Source) -> None:
+    def look(self, source: CrlSource) -> None:
         """Another organization names `source`, or a check waits for it (`source.awaited`)."""
         if source in self._waiting:
             _, server, parties = self._waiting[source]
@@ -76,7 +76,7 @@ class Turns:
                 self._queue(party, server, source)
             self._deal(named)
 
-    def _queue(self, party: Party, server: Hashable, source: Source) -> None:
+    def _queue(self, party: Party, server: Hashable, source: CrlSource) -> None:
         lanes = self._parties.setdefault(party, OrderedDict())
         lane = lanes.setdefault(server, OrderedDict())
         lane.setdefault(source)
@@ -88,7 +88,7 @@ class Turns:
     def _deal(self, parties: Iterable[Party]) -> None:
         """Begin the tries for which there is room now; `parties` are those that may have some."""
         for party in parties:
-            while len(self._under_way) < MAX_TRIALS and (server := self._server_for(party)) is not None:
+            while len(self._under_way) < MAX_ATTEMPTS and (server := self._server_for(party)) is not None:
                 self._begin(next(one for one in self._servers[server] if self._may(one, server)), server)
 
     def _server_for(self, party: Party) -> Hashable | None:
@@ -117,14 +117,14 @@ class Turns:
 
     @property
     def _each(self) -> int:
-        return MAX_TRIALS_EACH if len(self._under_way) < MAX_TRIALS // 2 else 1
+        return MAX_ATTEMPTS_EACH if len(self._under_way) < MAX_ATTEMPTS // 2 else 1
 
     def _may(self, party: Party, server: Hashable) -> bool:
         all_of, at, both = _counted(party, server)
         busy = self._busy
-        return busy[all_of] < self._each and busy[at] < MAX_TRIALS_SERVER and not busy[both]
+        return busy[all_of] < self._each and busy[at] < MAX_ATTEMPTS_SERVER and not busy[both]
 
-    def _leave(self, source: Source) -> None:
+    def _leave(self, source: CrlSource) -> None:
         """It waits no more, in any queue."""
         _, server, parties = self._waiting.pop(source)
         for party in parties:
@@ -137,11 +137,11 @@ class Turns:
         if not self._servers[server]:
             del self._servers[server]
 
-    def _end(self, source: Source) -> None:
+    def _end(self, source: CrlSource) -> None:
         if source in self._waiting:
             self._leave(source)
             return
-        scarce = len(self._under_way) >= MAX_TRIALS
+        scarce = len(self._under_way) >= MAX_ATTEMPTS
         party, server = self._under_way.pop(source)
         for one in _counted(party, server):
             self._busy[one] -= 1

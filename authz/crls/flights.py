@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 
-from authz.crls.refresh_job import Trials
+from authz.crls.refresh_job import RefreshAttempts
 from authz.crls.rules import CrlRules
-from authz.crls.source import Source
-from authz.crls.store import Library
+from authz.crls.source import CrlSource
+from authz.crls.store import CrlRegistry
 from authz.model import CrlSourceKind
 from authz.ports import Clock
 
 
-class Flights:
+class RefreshJobs:
     """`trials` are what is made of a source. Nothing is tried before they are there.
 
     `outcomes` counts the tries by kind and outcome, `refused` are the sources whose last answer was refused; `changed`
@@ -25,7 +25,7 @@ class Flights:
     def __init__(
         self,
         rules: CrlRules,
-        library: Library,
+        library: CrlRegistry,
         *,
         clock: Clock,
         chance: Callable[[], float],
@@ -38,11 +38,11 @@ class Flights:
         self._chance = chance
         self._changed = changed
         self._warn = warn
-        self.trials: Trials | None = None
+        self.trials: RefreshAttempts | None = None
         self.outcomes: Counter[tuple[CrlSourceKind, str]] = Counter()
-        self.refused: set[Source] = set()
+        self.refused: set[CrlSource] = set()
 
-    def of(self, source: Source, *, awaited: bool = False) -> asyncio.Task[None]:
+    def of(self, source: CrlSource, *, awaited: bool = False) -> asyncio.Task[None]:
         """The try of a source that is under way, or a new one; `awaited` says that a check waits for it."""
         source.awaited |= awaited
         if source.flight is not None:
@@ -52,7 +52,7 @@ class Flights:
             source.flight.add_done_callback(self.tell_of_defects)
         return source.flight
 
-    def look(self, source: Source) -> None:
+    def look(self, source: CrlSource) -> None:
         """Another organization names a source, or a check waits for it: its turn may come earlier."""
         if self.trials is not None:
             self.trials.look(source)
@@ -64,7 +64,7 @@ class Flights:
             self._warn(f"{task.get_name()} failed: {type(error).__name__}")
         return error is not None
 
-    async def _run(self, source: Source) -> None:
+    async def _run(self, source: CrlSource) -> None:
         assert self.trials is not None  # noqa: S101 - nothing is tried before the start
         # Whatever becomes of this, it is not tried at every look, nor waited for by every check.
         source.tried_at = self._clock.now()
@@ -89,11 +89,11 @@ class Flights:
         finally:
             source.flight, source.late, source.awaited = None, False, False
 
-    def _told_of(self, source: Source) -> tuple[object, ...]:
-        """What others know of a source: nothing, unless its last answer was refused (see `Listed`)."""
+    def _told_of(self, source: CrlSource) -> tuple[object, ...]:
+        """What others know of a source: nothing, unless its last answer was refused (see `CrlManifest`)."""
         return (source.issuer, source.claimed) if source in self.refused else ()
 
-    def next(self, source: Source) -> datetime | None:
+    def next(self, source: CrlSource) -> datetime | None:
         """When to try again. A file that was read is looked at, and not tried, until it changes."""
         if source.kind is CrlSourceKind.FILE and not source.failures:
             return None

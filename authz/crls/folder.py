@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from authz.crls.disk_store import TEMPORARY
-from authz.crls.failures import FailureKind, FetchFailed, told_as
+from authz.crls.failures import FailureKind, FetchFailed, raised_as
 from authz.crls.fetch.crl_file import NotACrl, into_der
 
 MAX_FILES: Final = 10_000
@@ -66,19 +66,19 @@ def copy(path: Path, folder: Path, limit: int) -> Path:
 
     Read once, so that what is verified is what is kept, whatever becomes of the file. Raises `FetchFailed`.
     """
-    with told_as(_FILE), _opened(path) as source:
+    with raised_as(_FILE), _opened(path) as source:
         size = os.fstat(source.fileno()).st_size
         if size > limit:
             raise FetchFailed(FailureKind.TOO_LARGE, f"{path} has more than {limit} octets")
         if not size:
             raise FetchFailed(FailureKind.EMPTY, f"{path} is empty")
-        with told_as(_STORAGE):
+        with raised_as(_STORAGE):
             descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
         made = Path(name)
         try:
-            with told_as(_STORAGE), os.fdopen(descriptor, "wb") as target:
+            with raised_as(_STORAGE), os.fdopen(descriptor, "wb") as target:
                 shutil.copyfileobj(source, target)
-            with told_as(_NOT_A_CRL):
+            with raised_as(_NOT_A_CRL):
                 into_der(made)
         except BaseException:
             made.unlink(missing_ok=True)

@@ -57,7 +57,7 @@ class CrlsKey:
     """All CRLs, before they were read for the first time."""
 
 
-class Noted:
+class ReportedPaths:
     """Verified paths that were told of within the hour; bounded. `monotonic` gives seconds.
 
     Of leaves of one organization, with the same CAs and distribution points, one is told of for all.

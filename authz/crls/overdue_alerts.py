@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from authz.crls.rules import CrlRules
-from authz.crls.store import Copy, answering
+from authz.crls.store import HeldCrl, answering
 
 
-class Lateness:
+class OverdueAlerts:
     """Tells `warn` of each CRL once that its nextUpdate has passed, as long as no newer one has come."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
         self._late: set[str] = set()
 
-    def look(self, held: Sequence[Copy], now: datetime) -> None:
+    def look(self, held: Sequence[HeldCrl], now: datetime) -> None:
         """At everything that is held; nextUpdate has no fractions of a second."""
         now = now.replace(microsecond=0)
         late = dict[str, str]()
@@ -27,7 +27,7 @@ class Lateness:
         self._late = set(late)
 
 
-def _is_late(one: Copy, now: datetime) -> bool:
+def _is_late(one: HeldCrl, now: datetime) -> bool:
     return one.held.crl.next_update is not None and one.held.crl.next_update < now
 
 

@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.rules import CrlRules
-from authz.crls.source import Source
-from authz.crls.sources import Sources
-from authz.crls.store import Copy
+from authz.crls.source import CrlSource
+from authz.crls.sources import CrlSources
+from authz.crls.store import HeldCrl
 from authz.model import CrlSourceKind
 
 MAX_OCTETS_EACH: Final = 512 * 1024 * 1024
@@ -39,21 +39,23 @@ class Charge(NamedTuple):
         return Charge(self.kept - other.kept, self.memory - other.memory)
 
 
-def charge_of(copy: Copy) -> Charge:
+def charge_of(copy: HeldCrl) -> Charge:
     """What one copy takes."""
     crl = copy.held.crl
     return Charge(max(copy.octets, crl.shared), crl.memory + NAME_CHARGE * len(crl.names))
 
 
-def room_for(source: Source, copies: Iterable[Copy], sources: Sources, rules: CrlRules) -> Charge:
+def quota_for(source: CrlSource, copies: Iterable[HeldCrl], sources: CrlSources, rules: CrlRules) -> Charge:
     """What a CRL of `source` may take beside the `copies` that others of `sources` gave, or in the place of its own."""
-    by_it: dict[bool, list[Copy]] = {True: [], False: []}
+    by_it: dict[bool, list[HeldCrl]] = {True: [], False: []}
     for one in copies:
         by_it[one.origin.url == source.location].append(one)
     return _beside(source, by_it[True], by_it[False], sources, rules)
 
 
-def check_room(copy: Copy, replaced: Iterable[Copy], others: Iterable[Copy], sources: Sources, rules: CrlRules) -> None:
+def check_quota(
+    copy: HeldCrl, replaced: Iterable[HeldCrl], others: Iterable[HeldCrl], sources: CrlSources, rules: CrlRules
+) -> None:
     """Raises `FetchFailed` (too_large) where there is no room for `copy`, beside `others` and for those `replaced`."""
     source = sources.get(copy.origin.url)
     if source is None:
@@ -68,7 +70,7 @@ def check_room(copy: Copy, replaced: Iterable[Copy], others: Iterable[Copy], sou
 
 
 def _beside(
-    source: Source, replaced: Iterable[Copy], others: Iterable[Copy], sources: Sources, rules: CrlRules
+    source: CrlSource, replaced: Iterable[HeldCrl], others: Iterable[HeldCrl], sources: CrlSources, rules: CrlRules
 ) -> Charge:
     given = [(charge_of(one), _organizations(sources.get(one.origin.url))) for one in others]
     bound = Charge(rules.kept_octets, rules.memory)
@@ -83,7 +85,7 @@ def _beside(
     return Charge(*map(max, zip(*rooms, strict=True)))
 
 
-def _organizations(source: Source | None) -> Collection[int]:
+def _organizations(source: CrlSource | None) -> Collection[int]:
     return () if source is None else source.organizations
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from pathlib import Path
 from typing import Final
 
-from authz.crls.acceptance import Held
+from authz.crls.acceptance import SignedCrl
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.errors import IndexingError, Refused
 from authz.pki import Certificate, Crl, signer_of
@@ -59,7 +59,7 @@ _REFUSALS: Final = {
 }
 
 
-async def read_crl(path: Path, authorities: Collection[bytes], index: Index) -> tuple[Held, bytes]:
+async def read_crl(path: Path, authorities: Collection[bytes], index: Index) -> tuple[SignedCrl, bytes]:
     """The CRL in the DER file `path`, and the key that signed it (SubjectPublicKeyInfo, DER).
 
     `authorities` are certificates in DER: one of them has the name of the CRL's issuer, may sign CRLs, and did
@@ -100,7 +100,7 @@ async def index_octets(data: bytes, key: bytes, index: Index) -> Crl:
         os.close(descriptor)
 
 
-def _read_small(path: Path, mine: Iterable[Certificate]) -> tuple[Held, bytes]:
+def _read_small(path: Path, mine: Iterable[Certificate]) -> tuple[SignedCrl, bytes]:
     return _signed(Crl(path.read_bytes()), mine)
 
 
@@ -126,9 +126,9 @@ def _issuer_among(start: bytes, size: int, known: Iterable[Certificate]) -> Name
     return next(alike, None) or issuer_of(start, size)
 
 
-def _signed(crl: Crl, authorities: Iterable[Certificate]) -> tuple[Held, bytes]:
+def _signed(crl: Crl, authorities: Iterable[Certificate]) -> tuple[SignedCrl, bytes]:
     signer = signer_of(crl, authorities)
-    return Held(crl, signer.spki_sha256), signer.spki_der
+    return SignedCrl(crl, signer.spki_sha256), signer.spki_der
 
 
 def _readable(authorities: Iterable[bytes]) -> list[Certificate]:

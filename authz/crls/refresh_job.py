@@ -13,14 +13,14 @@ from weakref import WeakValueDictionary
 
 from authz.blocking_calls import apart
 from authz.crls import folder
-from authz.crls.acceptance import Held
-from authz.crls.disk_store import Origin
+from authz.crls.acceptance import SignedCrl
+from authz.crls.disk_store import FetchRecord
 from authz.crls.failures import FailureKind, FetchFailed
-from authz.crls.fair_queue import Party, Turns
+from authz.crls.fair_queue import FairQueue, Party
 from authz.crls.fetch.client import Fetcher, NotModified
 from authz.crls.reader import Index, issuer_in, read_crl
-from authz.crls.source import ACCEPTED, UNCHANGED, Source
-from authz.crls.store import Library
+from authz.crls.source import ACCEPTED, UNCHANGED, CrlSource
+from authz.crls.store import CrlRegistry
 from authz.errors import Refused
 from authz.model import CrlSourceKind
 from authz.pki import Crl
@@ -36,7 +36,7 @@ COPY_SECONDS: Final = 5.0
 """How long a copy keeps other folders' waiting: a network file system may answer no more."""
 
 
-class Trials:
+class RefreshAttempts:
     """Tries sources. `others` gives the CRLs held that came from elsewhere, `authorities` every known CA in DER.
 
     `room` says how many octets a source may give, `gave` is called with a source that gave what is held, `changed` when
@@ -45,16 +45,16 @@ class Trials:
 
     def __init__(
         self,
-        library: Library,
+        library: CrlRegistry,
         fetcher: Fetcher,
         index: Index,
         clock: Clock,
         *,
         max_octets: int,
         authorities: Callable[[], Awaitable[Collection[bytes]]],
-        others: Callable[[], Collection[Held]],
-        room: Callable[[Source], int],
-        gave: Callable[[Source], None],
+        others: Callable[[], Collection[SignedCrl]],
+        room: Callable[[CrlSource], int],
+        gave: Callable[[CrlSource], None],
         changed: Callable[[], None],
     ) -> None:
         self._library = library
@@ -68,12 +68,12 @@ class Trials:
         self._gave = gave
         self._changed = changed
         # Organizations' points keep no URL of the operator's waiting, nor the other way round.
-        self._points, self._urls = Turns(), Turns()
+        self._points, self._urls = FairQueue(), FairQueue()
         self._copies = asyncio.Semaphore(MAX_COPIES)
         self._folders: dict[Path, asyncio.Semaphore] = {}
         self._large = WeakValueDictionary[Party, asyncio.Lock]()
 
-    async def run(self, source: Source) -> None:
+    async def run(self, source: CrlSource) -> None:
         """Try `source`; whatever comes of it, it says so itself."""
         async with self._turn(source) as party:
             try:
@@ -84,7 +84,7 @@ class Trials:
             except Refused as refusal:
                 source.failed(FailureKind.STORAGE, f"the directory: {refusal}", self._clock.now())
 
-    def look(self, source: Source) -> None:
+    def look(self, source: CrlSource) -> None:
         """Another organization names a source that waits for its turn, or a check waits for it."""
         self._turns_of(source).look(source)
 
@@ -95,12 +95,12 @@ class Trials:
         async with turn:
             return await self._index(source, keys)
 
-    def _turn(self, source: Source) -> contextlib.AbstractAsyncContextManager[Party | None]:
+    def _turn(self, source: CrlSource) -> contextlib.AbstractAsyncContextManager[Party | None]:
         if source.kind is CrlSourceKind.FILE:
             return self._folders.setdefault(Path(source.location).parent, asyncio.Semaphore(MAX_FILES_EACH))
         return self._turns_of(source).turn(source)
 
-    def _turns_of(self, source: Source) -> Turns:
+    def _turns_of(self, source: CrlSource) -> FairQueue:
         return self._points if source.kind is CrlSourceKind.POINT else self._urls
 
     async def _copied(self, path: Path) -> Path:
@@ -114,11 +114,11 @@ class Trials:
                 raise
         return await copy
 
-    async def _try(self, source: Source, index: Index) -> None:
+    async def _try(self, source: CrlSource, index: Index) -> None:
         if source.kind is CrlSourceKind.FILE:
             path = await self._copied(Path(source.location))
             try:
-                origin = Origin(source.location, None, None, self._clock.now(), named=True)
+                origin = FetchRecord(source.location, None, None, self._clock.now(), named=True)
                 await self._take(source, path, origin, index)
             finally:
                 await asyncio.to_thread(path.unlink, missing_ok=True)
@@ -130,7 +130,7 @@ class Trials:
         answer = await self._fetcher.fetch(source.location, self._library.folder, validators)
         now, told = self._clock.now(), answer.validators
         named = source.kind is not CrlSourceKind.POINT
-        origin = Origin(source.location, told.etag, told.last_modified, now, named=named)
+        origin = FetchRecord(source.location, told.etag, told.last_modified, now, named=named)
         if isinstance(answer, NotModified):
             await self._library.seen(source.location, origin)
             source.succeeded(UNCHANGED, now)
@@ -151,7 +151,7 @@ class Trials:
                 await self._take(source, answer.path, origin, index)
         source.validators, source.sha256 = told, answer.sha256
 
-    async def _take(self, source: Source, path: Path, origin: Origin, index: Index) -> None:
+    async def _take(self, source: CrlSource, path: Path, origin: FetchRecord, index: Index) -> None:
         """Raises `FetchFailed`, or `Refused` when the directory cannot say which CAs are known."""
         source.validators = None
         source.claimed = await asyncio.to_thread(issuer_in, path)

@@ -13,29 +13,29 @@ import random
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
-from authz.crls.directory_crls import CrlLoader, CrlRows
-from authz.crls.flights import Flights
-from authz.crls.load_keys import CrlsKey, Noted, PointsKey
-from authz.crls.overdue_alerts import Lateness, warn_of_exemptions
-from authz.crls.quota import check_room, room_for
+from authz.crls.directory_crls import CrlRows, DirectoryCrls
+from authz.crls.flights import RefreshJobs
+from authz.crls.load_keys import CrlsKey, PointsKey, ReportedPaths
+from authz.crls.overdue_alerts import OverdueAlerts, warn_of_exemptions
+from authz.crls.quota import check_quota, quota_for
 from authz.crls.reader import Index, Lanes, index_octets
-from authz.crls.refresh_job import Trials
-from authz.crls.refusals import modes_for
-from authz.crls.retention import Tenancy, Tenants
-from authz.crls.revisions import Revisions
+from authz.crls.refresh_job import RefreshAttempts
+from authz.crls.refusals import modes_of
+from authz.crls.retention import Retention, Tenants
+from authz.crls.revisions import RevisionFollower
 from authz.crls.rules import CrlRules
-from authz.crls.source import Source
-from authz.crls.sources import Sources, urls_of
-from authz.crls.store import Copy, Library, answering
-from authz.crls.watched_files import Files
+from authz.crls.source import CrlSource
+from authz.crls.sources import CrlSources, urls_of
+from authz.crls.store import CrlRegistry, HeldCrl, answering
+from authz.crls.watched_files import WatchedFiles
 from authz.errors import NotLoaded, Refused
 from authz.model import CheckRequest, CrlSourceKind, CrlSourceState, FetchedCrl, Organization
 from authz.pki import Certificate, CrlStore, ModeOf
 from authz.ports import Clock
 
 if TYPE_CHECKING:
-    from authz.crls.acceptance import Held
-    from authz.crls.disk_store import Keep
+    from authz.crls.acceptance import SignedCrl
+    from authz.crls.disk_store import CrlDiskStore
     from authz.crls.fetch.client import Fetcher
     from authz.decision import Decision
     from authz.view import Listener
@@ -79,7 +79,7 @@ class Refresher:
     def __init__(
         self,
         rules: CrlRules,
-        keep: Keep,
+        keep: CrlDiskStore,
         fetcher: Fetcher,
         *,
         clock: Clock,
@@ -95,26 +95,26 @@ class Refresher:
         self._warn = warn
         self._tick = tick
         self._index = Lanes(index)
-        self._library = Library(keep, self._index, warn)
-        self._sources = Sources(rules.urls, rules.points_each, warn)
-        self._library.check_room = lambda copy, replaced, others: check_room(
+        self._library = CrlRegistry(keep, self._index, warn)
+        self._sources = CrlSources(rules.urls, rules.points_each, warn)
+        self._library.check_quota = lambda copy, replaced, others: check_quota(
             copy, replaced, others, self._sources, rules
         )
-        self._tenancy = Tenancy(keep, self._library, self._sources, self._forget_point)
+        self._tenancy = Retention(keep, self._library, self._sources, self._forget_point)
         self._rows: Rows | None = None
-        self._added: list[Copy] = []
+        self._added: list[HeldCrl] = []
         self._store: CrlStore | None = None
-        self._held: list[Held] = []
-        self._noted = Noted(clock.monotonic)
-        self._files = Files(rules.files, self._sources, self._forget, warn)
+        self._held: list[SignedCrl] = []
+        self._noted = ReportedPaths(clock.monotonic)
+        self._files = WatchedFiles(rules.files, self._sources, self._forget, warn)
         self._ledger: Ledger | None = None
-        self._loader: CrlLoader | None = None
+        self._loader: DirectoryCrls | None = None
         self._running: asyncio.Task[None] | None = None
         self._ready_at = 0.0
         self._written: object = None
-        self._revisions = Revisions(clock.monotonic)
-        self._lateness = Lateness(warn)
-        self._flights = Flights(
+        self._revisions = RevisionFollower(clock.monotonic)
+        self._lateness = OverdueAlerts(warn)
+        self._flights = RefreshJobs(
             rules, self._library, clock=clock, chance=chance, changed=self._tell_of_change, warn=warn
         )
         self.outcomes = self._flights.outcomes
@@ -131,13 +131,13 @@ class Refresher:
         Raises `Refused` (directory_unavailable).
         """
         self._ledger, self._rows = ledger, rows
-        loader = CrlLoader(
+        loader = DirectoryCrls(
             rows,
             index=lambda der, key: index_octets(der, key, self._index),
             changed=self._publish,
             warn=self._warn,
         )
-        self._flights.trials = Trials(
+        self._flights.trials = RefreshAttempts(
             self._library,
             self._fetcher,
             self._index,
@@ -145,7 +145,7 @@ class Refresher:
             max_octets=self._fetcher.limits.size,
             authorities=rows.authorities,
             others=lambda: list(loader),
-            room=lambda source: room_for(source, self._library, self._sources, self._rules).kept,
+            room=lambda source: quota_for(source, self._library, self._sources, self._rules).kept,
             gave=lambda source: self._tenancy.gave(source, self._clock.now()),
             changed=self._publish,
         )
@@ -209,10 +209,10 @@ class Refresher:
         return [one.state for one in answering((*self._library, *self._added))]
 
     def _publish(self) -> None:
-        held: list[Held] = [one.held for one in self._library]
+        held: list[SignedCrl] = [one.held for one in self._library]
         if self._loader is not None:
             before = {one.held.crl.sha256: one for one in self._added}
-            self._added = [before.get(one.crl.sha256) or Copy.added(one) for one in self._loader]
+            self._added = [before.get(one.crl.sha256) or HeldCrl.added(one) for one in self._loader]
             held += self._loader
         self._held = held
         self._store = CrlStore((one.crl for one in held), {one.crl.sha256: one.signer for one in held})
@@ -228,7 +228,7 @@ class Refresher:
 
     def mode_of(self, organization: Organization) -> ModeOf | None:
         """See `authz.view.View`."""
-        return modes_for(self._rules, self._flights.refused, organization)
+        return modes_of(self._rules, self._flights.refused, organization)
 
     def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See `authz.view.View.request_crls`."""
@@ -249,12 +249,12 @@ class Refresher:
     # -- what other processes look at ------------------------------------------------------------------------
 
     @property
-    def held(self) -> Sequence[Held]:
+    def held(self) -> Sequence[SignedCrl]:
         """Every CRL that checks may look at, with its signer; `changed` is called when it is another, or a refusal."""
         return self._held
 
     @property
-    def refused(self) -> Collection[Source]:
+    def refused(self) -> Collection[CrlSource]:
         """The sources whose last answer was refused."""
         return self._flights.refused
 
@@ -301,7 +301,7 @@ class Refresher:
     def failed(self, check: CheckRequest, listener: Listener, error: BaseException) -> None:
         """See `authz.ports.Observer`: nothing is learned."""
 
-    def _meet(self, organization: int, path: Iterable[Certificate]) -> list[Source]:
+    def _meet(self, organization: int, path: Iterable[Certificate]) -> list[CrlSource]:
         path = list(path)
         before = self._refused_of(organization, path)
         news = self._sources.meet(organization, path)
@@ -340,7 +340,7 @@ class Refresher:
             await self._write()
             await asyncio.sleep(self._tick)
 
-    async def _asked(self) -> list[Source]:
+    async def _asked(self) -> list[CrlSource]:
         if self._ledger is None:
             return []
         return [one for location in await self._ledger.asked() if (one := self._sources.get(location)) is not None]
@@ -355,14 +355,14 @@ class Refresher:
             # The directory cannot be read now: nothing is let go of, and it is looked at again.
             return False
 
-    def _forget_point(self, source: Source) -> None:
+    def _forget_point(self, source: CrlSource) -> None:
         """No organization names it."""
         self._sources.remove(source)
         if source.flight is not None:
             source.flight.cancel()
         self._forget(source)
 
-    def _forget(self, source: Source) -> None:
+    def _forget(self, source: CrlSource) -> None:
         """A source is none any more: what it was refused for counts no more either."""
         source.gone = True
         self._flights.refused.discard(source)

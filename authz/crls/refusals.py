@@ -6,13 +6,13 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from authz.crls.rules import CrlRules
-from authz.crls.source import Source
+from authz.crls.source import CrlSource
 from authz.crls.sources import urls_of
 from authz.model import CrlSourceKind, Organization
 from authz.pki import Certificate, ModeOf, RevocationMode
 
 
-def modes_for(rules: CrlRules, refused: Collection[Source], organization: Organization) -> ModeOf | None:
+def modes_of(rules: CrlRules, refused: Collection[CrlSource], organization: Organization) -> ModeOf | None:
     """See `authz.view.View.mode_of`; `refused` are the sources whose last answer was refused."""
     if rules.hard:
         return None
@@ -26,7 +26,7 @@ def modes_for(rules: CrlRules, refused: Collection[Source], organization: Organi
     return of
 
 
-def _was_refused(certificate: Certificate, organization: Organization, refused: Collection[Source]) -> bool:
+def _was_refused(certificate: Certificate, organization: Organization, refused: Collection[CrlSource]) -> bool:
     """Whether what should have been the certificate's CRL came, and was refused: that is not a missing one.
 
     Its URL says so where the certificate names it, and the name in the CRL: for everybody where the operator named

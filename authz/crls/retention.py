@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Hashable, Iterable
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from authz.crls.disk_store import Keep, KeepFailed
-from authz.crls.signer_sightings import NO_ORGANIZATION, Met
-from authz.crls.source import Source
-from authz.crls.sources import Sources, urls_of
-from authz.crls.store import Copy, Library
+from authz.crls.disk_store import CrlDiskStore, DiskStoreFailed
+from authz.crls.signer_sightings import NO_ORGANIZATION, Sightings
+from authz.crls.source import CrlSource
+from authz.crls.sources import CrlSources, urls_of
+from authz.crls.store import CrlRegistry, HeldCrl
 from authz.errors import Refused
 from authz.model import CrlSourceKind
 from authz.pki import Certificate
@@ -45,15 +45,17 @@ class Tenants(Protocol):
         ...
 
 
-class Tenancy:
+class Retention:
     """`forget` is called with a point that no organization names."""
 
-    def __init__(self, keep: Keep, library: Library, sources: Sources, forget: Callable[[Source], None]) -> None:
+    def __init__(
+        self, keep: CrlDiskStore, library: CrlRegistry, sources: CrlSources, forget: Callable[[CrlSource], None]
+    ) -> None:
         self._keep = keep
         self._library = library
         self._sources = sources
         self._forget = forget
-        self._met = Met()
+        self._met = Sightings()
         self._revision: Hashable = object()
         self._trust: Hashable = object()
         self._known: Collection[bytes] = ()
@@ -61,7 +63,7 @@ class Tenancy:
 
     async def restore(self, now: datetime, *, points: bool) -> None:
         """The sources of the copies that are held after a start, with the organizations that named them."""
-        self._met = Met.from_bytes(await asyncio.to_thread(self._keep.remembered), now)
+        self._met = Sightings.from_bytes(await asyncio.to_thread(self._keep.remembered), now)
         for one in self._library:
             names = one.origin.url, one.held.signer.hex()
             self._met.note(NO_ORGANIZATION, (name for name in names if not self._met.knows(name)), now)
@@ -74,7 +76,7 @@ class Tenancy:
         self._met.note(organization, (one.location for one in named if one and organization in one.organizations), now)
         self._met.note(organization, (one.spki_sha256.hex() for one in path[1:] if one.spki_sha256 in signers), now)
 
-    def gave(self, source: Source, now: datetime) -> None:
+    def gave(self, source: CrlSource, now: datetime) -> None:
         """What the source gave is held now: its signer may have been met before, by the paths that led there."""
         for copy in self._given(source):
             name = copy.held.signer.hex()
@@ -84,7 +86,7 @@ class Tenancy:
                 if copy.held.signer in authorities and lately and organization not in self._met.by(name):
                     self._met.note(organization, [name], now)
 
-    def _given(self, source: Source) -> list[Copy]:
+    def _given(self, source: CrlSource) -> list[HeldCrl]:
         """The copies that came from there, or elsewhere too."""
         last = self._library.kept(source.sha256)
         return self._library.of(source.location) or ([] if last is None else [last])
@@ -110,7 +112,7 @@ class Tenancy:
         self._revision, self._trust = revision, trust
         return bool(gone)
 
-    def _needed(self, copy: Copy, active: Collection[int], now: datetime) -> bool:
+    def _needed(self, copy: HeldCrl, active: Collection[int], now: datetime) -> bool:
         if copy.origin.named or copy.held.signer in self._known:
             return True
         return self._met.lately(copy.held.signer.hex(), active, now)
@@ -131,7 +133,7 @@ class Tenancy:
     async def write(self, now: datetime) -> None:
         """What is to be known after the next start. That it cannot be written costs those days of grace, no more."""
         if self._met.changed:
-            with contextlib.suppress(KeepFailed):
+            with contextlib.suppress(DiskStoreFailed):
                 await asyncio.to_thread(self._keep.remember, self._met.to_bytes(now))
 
 

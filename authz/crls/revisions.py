@@ -6,21 +6,21 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Hashable
 
-from authz.crls.directory_crls import CrlLoader
+from authz.crls.directory_crls import DirectoryCrls
 from authz.errors import Refused
 
 
-class Revisions:
-    """`monotonic` gives seconds. Made before there is a `CrlLoader`, which `follow` brings to what was read since."""
+class RevisionFollower:
+    """`monotonic` gives seconds. Made before there is a `DirectoryCrls`, which `follow` brings to what was read since."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._revision: Hashable = None
-        self._loader: CrlLoader | None = None
+        self._loader: DirectoryCrls | None = None
         self._bringing: asyncio.Task[None] | None = None
         self._behind_since: float | None = None
 
-    async def follow(self, loader: CrlLoader) -> None:
+    async def follow(self, loader: DirectoryCrls) -> None:
         """Have `loader` hold what the directory has, and follow it from then on.
 
         Raises `Refused` (directory_unavailable).
@@ -41,7 +41,7 @@ class Revisions:
             # Beside the directory's reader: many new CRLs must not make the revision look unconfirmed.
             self._bringing = asyncio.create_task(self._bring(self._loader), name="CRLs of the directory")
 
-    async def _bring(self, loader: CrlLoader) -> None:
+    async def _bring(self, loader: DirectoryCrls) -> None:
         began = self._monotonic()
         with contextlib.suppress(Refused):
             await loader.bring(self._revision)

@@ -17,7 +17,7 @@ NO_ORGANIZATION: Final = 0
 """Stands for organizations that are not known, of what was kept by an earlier version: their numbers begin with 1."""
 
 
-class Met:
+class Sightings:
     """By name: the location of a point, or the SHA-256 of a CA's key in hexadecimal. `changed` until it was written."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Met:
         return json.dumps({"at": now.isoformat(), "met": met}).encode()
 
     @classmethod
-    def from_bytes(cls, data: bytes, now: datetime) -> Met:
+    def from_bytes(cls, data: bytes, now: datetime) -> Sightings:
         """What `to_bytes` made; nothing of anything else. The time in between, in which nobody was met, passes over."""
         made = cls()
         try:

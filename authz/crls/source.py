@@ -21,7 +21,7 @@ UNCHANGED: Final = "unchanged"
 
 
 @dataclass(eq=False, slots=True)
-class Source:
+class CrlSource:
     """A source; `authorities` has, for each organization whose paths led here, the CAs of those paths by key, in DER.
 
     `issuer` is the name in the CRL that it gave last and that was accepted, `claimed` in one that was refused since, as
@@ -98,7 +98,9 @@ class Source:
         self.failures += 1
 
 
-def _told_in(one: Source | CrlSourceState) -> tuple[datetime | None, datetime | None, datetime | None, int, str, str]:
+def _told_in(
+    one: CrlSource | CrlSourceState,
+) -> tuple[datetime | None, datetime | None, datetime | None, int, str, str]:
     return one.tried_at, one.accepted_at, one.next_at, one.failures, one.outcome, one.detail
 
 

@@ -9,9 +9,9 @@ from typing import Final
 
 from cryptography import x509
 
-from authz.crls.disk_store import Origin
+from authz.crls.disk_store import FetchRecord
 from authz.crls.fetch.client import Validators
-from authz.crls.source import Source
+from authz.crls.source import CrlSource
 from authz.model import CrlSourceKind
 from authz.pki import Certificate, Crl
 
@@ -22,42 +22,42 @@ MAX_URLS: Final = 16
 """URLs that the certificates of one path may name: with two of each certificate, as in use, several times that."""
 
 
-class Sources:
+class CrlSources:
     """Sources by location; `points_each` bounds the points of one organization, `warn` is told of the first beyond."""
 
     def __init__(self, urls: Iterable[str], points_each: int, warn: Callable[[str], None]) -> None:
-        self._all = {one: Source(one, CrlSourceKind.URL) for one in urls}
+        self._all = {one: CrlSource(one, CrlSourceKind.URL) for one in urls}
         self._points_each = points_each
         self._warn = warn
         self._points: Counter[int] = Counter()
         self._full: set[int] = set()
 
-    def __iter__(self) -> Iterator[Source]:
+    def __iter__(self) -> Iterator[CrlSource]:
         return iter(list(self._all.values()))
 
-    def __getitem__(self, location: str) -> Source:
+    def __getitem__(self, location: str) -> CrlSource:
         return self._all[location]
 
-    def get(self, location: str) -> Source | None:
+    def get(self, location: str) -> CrlSource | None:
         """The source of that location, if there is one."""
         return self._all.get(location)
 
-    def file(self, path: Path) -> Source:
+    def file(self, path: Path) -> CrlSource:
         """The source that a file is."""
-        return self._all.setdefault(str(path), Source(str(path), CrlSourceKind.FILE))
+        return self._all.setdefault(str(path), CrlSource(str(path), CrlSourceKind.FILE))
 
-    def remove(self, source: Source) -> None:
+    def remove(self, source: CrlSource) -> None:
         """The source is none any more; what it gave stays."""
         self._all.pop(source.location, None)
 
-    def restore(self, origin: Origin, crl: Crl, organizations: Collection[int], *, points: bool) -> None:
+    def restore(self, origin: FetchRecord, crl: Crl, organizations: Collection[int], *, points: bool) -> None:
         """A copy of `crl`, kept across a restart, came from there; whom the operator names no more is not asked.
 
         `organizations` are those that named it, if it is a point.
         """
         source = self._all.get(origin.url)
         if source is None and points and _was_point(origin) and len(self._all) < MAX_POINTS:
-            source = self._all[origin.url] = Source(origin.url, CrlSourceKind.POINT)
+            source = self._all[origin.url] = CrlSource(origin.url, CrlSourceKind.POINT)
             source.authorities = {one: {} for one in organizations}
             self._points.update(organizations)
         if source is not None:
@@ -65,7 +65,7 @@ class Sources:
             source.tried_at = source.accepted_at = origin.fetched_at
             source.validators = Validators(origin.etag, origin.last_modified)
 
-    def meet(self, organization: int, path: list[Certificate]) -> list[Source]:
+    def meet(self, organization: int, path: list[Certificate]) -> list[CrlSource]:
         """The points of a path (leaf first, anchor last) worth a wait: never tried with these CAs, or tried right now.
 
         What is beyond the bounds is left out.
@@ -78,7 +78,7 @@ class Sources:
             and (source.meet(organization, authorities) or source.tried_at is None or source.flight is not None)
         ]
 
-    def _point(self, organization: int, url: str) -> Source | None:
+    def _point(self, organization: int, url: str) -> CrlSource | None:
         source = self._all.get(url)
         if source is not None and (source.kind is not CrlSourceKind.POINT or organization in source.authorities):
             return source
@@ -86,9 +86,9 @@ class Sources:
             self._tell_full(organization)
             return None
         self._points[organization] += 1
-        return self._all.setdefault(url, source or Source(url, CrlSourceKind.POINT))
+        return self._all.setdefault(url, source or CrlSource(url, CrlSourceKind.POINT))
 
-    def leave(self, source: Source, organization: int) -> None:
+    def leave(self, source: CrlSource, organization: int) -> None:
         """The organization does not name the source any more, and its CAs sign nothing that comes from there."""
         del source.authorities[organization]
         if source.kind is CrlSourceKind.POINT:
@@ -106,7 +106,7 @@ class Sources:
             )
 
 
-def _was_point(origin: Origin) -> bool:
+def _was_point(origin: FetchRecord) -> bool:
     return not origin.named and origin.url.startswith(("http://", "https://"))
 
 

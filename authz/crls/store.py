@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Self
 
-from authz.crls.acceptance import Held, accept, check_newer
-from authz.crls.disk_store import MAX_DEATHS, Keep, KeepFailed, Kept, Origin, name_of
+from authz.crls.acceptance import SignedCrl, accept, check_newer
+from authz.crls.disk_store import MAX_DEATHS, CrlDiskStore, DiskStoreFailed, FetchRecord, StoredCrl, copy_name
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.reader import Index, read_crl
 from authz.errors import IndexingError, Refused
@@ -34,15 +34,15 @@ Authorities = Callable[[], Awaitable[Collection[bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class HeldCrl:
     """A CRL that is held: `name` is the one it is kept under, `octets` its length, `stored` whether that is on disk.
 
     `state` is what an operator wants to know of it, made once: somebody looks at all of them twice a second.
     """
 
     name: str
-    held: Held
-    origin: Origin
+    held: SignedCrl
+    origin: FetchRecord
     octets: int
     stored: bool = True
     state: FetchedCrl = field(init=False, compare=False, repr=False)
@@ -65,14 +65,14 @@ class Copy:
         object.__setattr__(self, "state", state)
 
     @classmethod
-    def added(cls, held: Held) -> Self:
+    def added(cls, held: SignedCrl) -> Self:
         """A CRL that stands in the directory."""
-        return cls(held.crl.sha256.hex(), held, Origin(ADDED, None, None, held.crl.this_update), 0, stored=False)
+        return cls(held.crl.sha256.hex(), held, FetchRecord(ADDED, None, None, held.crl.this_update), 0, stored=False)
 
 
-def answering(copies: Iterable[Copy]) -> list[Copy]:
+def answering(copies: Iterable[HeldCrl]) -> list[HeldCrl]:
     """Those that no other supersedes: an operator may have added a newer CRL than a source gave, or an older one."""
-    places: dict[tuple[object, ...], list[Copy]] = {}
+    places: dict[tuple[object, ...], list[HeldCrl]] = {}
     for one in copies:
         places.setdefault((*one.held.place, one.held.crl.is_delta), []).append(one)
     return [
@@ -83,31 +83,31 @@ def answering(copies: Iterable[Copy]) -> list[Copy]:
     ]
 
 
-class Library:
+class CrlRegistry:
     """Implements "the last good copy": what is here was accepted, and goes only when something newer comes.
 
-    `index` is as in `read_crl`, `warn` is told of copies that cannot be used. `check_room` raises `FetchFailed` where
+    `index` is as in `read_crl`, `warn` is told of copies that cannot be used. `check_quota` raises `FetchFailed` where
     there is no room for a copy, for those that it replaces and beside the others.
     """
 
-    def __init__(self, keep: Keep, index: Index, warn: Callable[[str], None]) -> None:
+    def __init__(self, keep: CrlDiskStore, index: Index, warn: Callable[[str], None]) -> None:
         self._keep = keep
         self._index = index
         self._warn = warn
-        self._copies: dict[str, Copy] = {}
-        self._places: dict[str, dict[str, Copy]] = {}
-        self._digests: dict[bytes, Copy] = {}
+        self._copies: dict[str, HeldCrl] = {}
+        self._places: dict[str, dict[str, HeldCrl]] = {}
+        self._digests: dict[bytes, HeldCrl] = {}
         self._signers: Counter[bytes] = Counter()
-        self._unread: dict[str, Kept] = {}
+        self._unread: dict[str, StoredCrl] = {}
         self._lock = asyncio.Lock()
-        self.check_room: Callable[[Copy, Iterable[Copy], Iterable[Copy]], None] = lambda *_: None
+        self.check_quota: Callable[[HeldCrl, Iterable[HeldCrl], Iterable[HeldCrl]], None] = lambda *_: None
 
     @property
     def folder(self) -> Path:
         """Where files may be put that are to be taken."""
         return self._keep.folder
 
-    def __iter__(self) -> Iterator[Copy]:
+    def __iter__(self) -> Iterator[HeldCrl]:
         return iter(self._copies.values())
 
     def __len__(self) -> int:
@@ -118,16 +118,16 @@ class Library:
         """The SHA-256 of each key that signed a CRL that is held."""
         return self._signers.keys()
 
-    def of(self, location: str) -> list[Copy]:
+    def of(self, location: str) -> list[HeldCrl]:
         """What came from one source."""
         return list(self._places.get(location, {}).values())
 
-    def kept(self, sha256: bytes) -> Copy | None:
+    def kept(self, sha256: bytes) -> HeldCrl | None:
         """The CRL of that SHA-256, if it is held and a copy is on disk, whichever source it came from last."""
         found = self._digests.get(sha256)
         return found if found is not None and found.stored else None
 
-    def _hold(self, copy: Copy) -> None:
+    def _hold(self, copy: HeldCrl) -> None:
         self._let_go(copy.name)
         self._copies[copy.name] = copy
         self._places.setdefault(copy.origin.url, {})[copy.name] = copy
@@ -155,7 +155,7 @@ class Library:
         """
         try:
             kept = await asyncio.to_thread(self._keep.load)
-        except KeepFailed as failure:
+        except DiskStoreFailed as failure:
             self._warn(str(failure))
             return
         self._unread = {one.name: one for one in kept}
@@ -166,15 +166,15 @@ class Library:
                     continue
                 async with self._marked(one):
                     await self._load(one, authorities, now - grace)
-            except (KeepFailed, IndexingError, OSError) as problem:
+            except (DiskStoreFailed, IndexingError, OSError) as problem:
                 self._warn(f"the kept CRL {one.name} is not used: {problem}")
 
     @contextlib.asynccontextmanager
-    async def _marked(self, kept: Kept) -> AsyncIterator[None]:
+    async def _marked(self, kept: StoredCrl) -> AsyncIterator[None]:
         """While the copy is read, one at a time: the one that ends the reader bears a mark then, and no other does."""
         try:
             await asyncio.to_thread(self._keep.mark, kept)
-        except KeepFailed as failure:
+        except DiskStoreFailed as failure:
             # A full disk must not cost the copies that are there.
             self._warn(f"{failure}; it is read all the same")
         try:
@@ -182,7 +182,7 @@ class Library:
         finally:
             await asyncio.to_thread(self._keep.unmark, kept.name)
 
-    async def _load(self, kept: Kept, authorities: Authorities, due: datetime) -> None:
+    async def _load(self, kept: StoredCrl, authorities: Authorities, due: datetime) -> None:
         origin = await asyncio.to_thread(self._keep.origin, kept.name)
         try:
             held, key = await self._verified(kept, authorities)
@@ -201,9 +201,9 @@ class Library:
         if due - expires > FORGET_AFTER:
             await asyncio.to_thread(self._keep.remove, kept.name)
             return
-        told = replace(origin or Origin("", None, None, held.crl.this_update), signer=key)
+        told = replace(origin or FetchRecord("", None, None, held.crl.this_update), signer=key)
         octets = (await asyncio.to_thread(kept.path.stat)).st_size
-        self._hold(Copy(kept.name, held, told, octets))
+        self._hold(HeldCrl(kept.name, held, told, octets))
 
     async def _set_aside(self, name: str, why: str) -> None:
         self._warn(f"the kept CRL {name} is set aside: {why}")
@@ -228,11 +228,11 @@ class Library:
         except (IndexingError, OSError) as error:
             raise FetchFailed(FailureKind.INDEXING, f"the copy kept of it cannot be read: {error}") from error
         del self._unread[name]
-        origin = await asyncio.to_thread(self._keep.origin, name) or Origin("", None, None, crl.this_update)
-        held = Held(crl, hashlib.sha256(key).digest())
-        self._hold(Copy(name, held, replace(origin, signer=key), octets))
+        origin = await asyncio.to_thread(self._keep.origin, name) or FetchRecord("", None, None, crl.this_update)
+        held = SignedCrl(crl, hashlib.sha256(key).digest())
+        self._hold(HeldCrl(name, held, replace(origin, signer=key), octets))
 
-    async def _verified(self, kept: Kept, authorities: Authorities) -> tuple[Held, bytes]:
+    async def _verified(self, kept: StoredCrl, authorities: Authorities) -> tuple[SignedCrl, bytes]:
         """Raises `FetchFailed`, `Refused`, `IndexingError`, `OSError`."""
         signer = await asyncio.to_thread(self._keep.signer, kept.name)
         if not signer:
@@ -245,12 +245,12 @@ class Library:
                 return await read_crl(kept.path, await authorities(), self._index)
             except FetchFailed as failure:
                 raise (failure if failure.kind in _OURS else refusal) from None
-        return Held(crl, hashlib.sha256(signer).digest()), signer
+        return SignedCrl(crl, hashlib.sha256(signer).digest()), signer
 
     # -- what comes --------------------------------------------------------------------------------------
 
     async def take(
-        self, path: Path, new: Held, origin: Origin, others: Collection[Held], now: datetime
+        self, path: Path, new: SignedCrl, origin: FetchRecord, others: Collection[SignedCrl], now: datetime
     ) -> tuple[bool, str]:
         """Hold `new`, which stands in the file `path`, in the place of what it replaces, and keep a copy.
 
@@ -273,18 +273,18 @@ class Library:
             held = new if changed or before is None else before.held
             if not changed and before is not None and before.stored:
                 self._hold(replace(before, origin=origin))
-                with contextlib.suppress(KeepFailed):
+                with contextlib.suppress(DiskStoreFailed):
                     await asyncio.to_thread(self._keep.note, name, origin)
                 return False, ""
-            copy = Copy(name, held, origin, (await asyncio.to_thread(path.stat)).st_size)
+            copy = HeldCrl(name, held, origin, (await asyncio.to_thread(path.stat)).st_size)
             going = [one for one in self if one.held in replaced or one.name == name]
-            self.check_room(copy, going, [one for one in self if one not in going])
+            self.check_quota(copy, going, [one for one in self if one not in going])
             problem = await self._store(name, path, origin)
             self._hold(replace(copy, stored=not problem))
             await self._remove([one for one in going if one.name != name])
             return changed, problem
 
-    async def _store(self, name: str, path: Path, origin: Origin) -> str:
+    async def _store(self, name: str, path: Path, origin: FetchRecord) -> str:
         """Why there is no copy on disk; empty if there is."""
 
         def put() -> None:
@@ -293,33 +293,33 @@ class Library:
 
         try:
             await asyncio.to_thread(put)
-        except KeepFailed as failure:
+        except DiskStoreFailed as failure:
             return f"{failure}; {failure.hint}" if failure.hint else str(failure)
         except OSError as error:
             return error.strerror or str(error)
         return ""
 
-    async def _remove(self, copies: Collection[Copy]) -> None:
+    async def _remove(self, copies: Collection[HeldCrl]) -> None:
         for one in copies:
             self._let_go(one.name)
             try:
                 await asyncio.to_thread(self._keep.remove, one.name)
-            except KeepFailed as failure:
+            except DiskStoreFailed as failure:
                 self._warn(str(failure))
 
-    async def let_go(self, copies: Collection[Copy]) -> None:
+    async def let_go(self, copies: Collection[HeldCrl]) -> None:
         """Nobody needs these; what was taken in the place of one meanwhile stays."""
         async with self._lock:
             await self._remove([one for one in copies if self._copies.get(one.name) is one])
 
-    async def seen(self, location: str, origin: Origin) -> None:
+    async def seen(self, location: str, origin: FetchRecord) -> None:
         """The source says that what it gave is current; what to ask it next may be new."""
         async with self._lock:
             for one in self.of(location):
                 if one.stored:
                     told = replace(origin, signer=one.origin.signer)
                     self._hold(replace(one, origin=told))
-                    with contextlib.suppress(KeepFailed):
+                    with contextlib.suppress(DiskStoreFailed):
                         await asyncio.to_thread(self._keep.note, one.name, told)
 
 
@@ -334,8 +334,8 @@ def _is_damage(problem: FetchFailed | Refused) -> bool:
     return problem.kind in _CORRUPT if isinstance(problem, FetchFailed) else problem.reason.status != 503
 
 
-def _name(held: Held, key: bytes) -> str:
+def _name(held: SignedCrl, key: bytes) -> str:
     """The name to keep it under. Deltas of different bases stand beside each other until something replaces them."""
     crl = held.crl
     base = b"" if crl.base_number is None else str(crl.base_number).encode()
-    return name_of(bytes(crl.issuer), key, crl.scope + base, delta=crl.is_delta)
+    return copy_name(bytes(crl.issuer), key, crl.scope + base, delta=crl.is_delta)

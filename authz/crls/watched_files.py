@@ -11,14 +11,14 @@ from typing import Final
 
 from authz.blocking_calls import apart
 from authz.crls import folder
-from authz.crls.source import Source
-from authz.crls.sources import Sources
+from authz.crls.source import CrlSource
+from authz.crls.sources import CrlSources
 
 PATIENCE_SECONDS: Final = 1.0
 """How long whoever looks waits: a network file system whose server is away answers nothing, for hours."""
 
 
-class Files:
+class WatchedFiles:
     """The files below `paths`, as sources; `gone` is told of one that is there no more, `warn` of a look that hangs.
 
     Such a look holds up no source of another kind: it goes on by itself, no other is begun, and what was found
@@ -26,7 +26,7 @@ class Files:
     """
 
     def __init__(
-        self, paths: Sequence[Path], sources: Sources, gone: Callable[[Source], None], warn: Callable[[str], None]
+        self, paths: Sequence[Path], sources: CrlSources, gone: Callable[[CrlSource], None], warn: Callable[[str], None]
     ) -> None:
         self._paths = paths
         self._sources = sources

@@ -12,8 +12,8 @@ from authz.app.crls import KeptFresh
 from authz.app.listeners import OPS, Sockets, backlog_of
 from authz.clock import SystemClock
 from authz.crls.indexing.sealed_memory import Memory
-from authz.crls.indexing.shared_images import Shelf
-from authz.crls.share.publisher import Feed
+from authz.crls.indexing.shared_images import SharedImages
+from authz.crls.share.publisher import Publisher
 from authz.directory import DirectoryReader
 from authz.errors import Refused, StoreError
 from authz.supervision.child import Child
@@ -39,12 +39,12 @@ class Keeper:
         self._telemetry = telemetry
         self._sockets = sockets
         clock = SystemClock()
-        self._shelf = Shelf(images, kept=child.keep, dropped=child.drop)
+        self._shelf = SharedImages(images, kept=child.keep, dropped=child.drop)
         self._kept = KeptFresh(settings, clock, telemetry, self._shelf.index)
         crls = self._kept.view
         self._directory = DirectoryReader(settings.database, crls, monotonic=clock.monotonic, warn=telemetry.warn)
         self._directory.failed_by = child.fail
-        self._feed = Feed(
+        self._feed = Publisher(
             crls, Memory(), descriptor_of=self._shelf.descriptor, current=self._current, warn=telemetry.warn
         )
         self._listeners = Listeners(telemetry)

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from support.certificates import NOW, Authority
 
-from authz.crls.directory_crls import SMALL_OCTETS, CrlLoader
+from authz.crls.directory_crls import SMALL_OCTETS, DirectoryCrls
 from authz.errors import IndexingError, Refused
 from authz.model import CrlRow
 from authz.pki import Crl
@@ -55,7 +55,9 @@ class Scene:
         self.indexed: list[bytes] = []
         self.problem: Refused | IndexingError | None = None
         self.changes = 0
-        self.loader = CrlLoader(self.rows, index=self.index, changed=self.changed, warn=self.warnings.append, retry=0)
+        self.loader = DirectoryCrls(
+            self.rows, index=self.index, changed=self.changed, warn=self.warnings.append, retry=0
+        )
         self.revision = 0
 
     def changed(self) -> None:

@@ -15,11 +15,11 @@ from support.certificates import Authority
 from support.crl_subscriber_script import CA as CA_FILE
 from support.process_kill import TESTS, Writers
 
-from authz.crls.acceptance import Held
-from authz.crls.disk_store import TEMPORARY, Keep, Origin
+from authz.crls.acceptance import SignedCrl
+from authz.crls.disk_store import TEMPORARY, CrlDiskStore, FetchRecord
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.indexing.client import index_crl
-from authz.crls.store import Library
+from authz.crls.store import CrlRegistry
 from authz.pki import Crl
 
 KILLS = 50
@@ -89,15 +89,15 @@ def writers() -> Iterator[Writers]:
     made.close()
 
 
-async def started(folder: Path) -> tuple[Library, list[str]]:
+async def started(folder: Path) -> tuple[CrlRegistry, list[str]]:
     """What a service that starts holds, and what it warns of."""
     warnings: list[str] = []
 
     async def authorities() -> list[bytes]:
         return [CA.der]
 
-    with Keep(folder) as keep:
-        library = Library(keep, index_crl, warnings.append)
+    with CrlDiskStore(folder) as keep:
+        library = CrlRegistry(keep, index_crl, warnings.append)
         await library.load(authorities, datetime.now(UTC))
         assert not list(folder.glob(f"{TEMPORARY}*"))
         return library, warnings
@@ -131,6 +131,10 @@ async def assert_nothing_older_is_taken(folder: Path, last: int) -> None:
     (folder / "given").write_bytes(older := numbered(last - 1))
     with pytest.raises(FetchFailed) as caught:
         await library.take(
-            folder / "given", Held(Crl(older), copy.held.signer), Origin("", None, None, BEGIN), (), datetime.now(UTC)
+            folder / "given",
+            SignedCrl(Crl(older), copy.held.signer),
+            FetchRecord("", None, None, BEGIN),
+            (),
+            datetime.now(UTC),
         )
     assert caught.value.kind is FailureKind.OLDER

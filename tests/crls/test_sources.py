@@ -9,9 +9,9 @@ import pytest
 from cryptography import x509
 from support.certificates import Authority, Minted
 
-from authz.crls.disk_store import Origin
-from authz.crls.source import MAX_AUTHORITIES, Source
-from authz.crls.sources import MAX_URLS, Sources, urls_of
+from authz.crls.disk_store import FetchRecord
+from authz.crls.source import MAX_AUTHORITIES, CrlSource
+from authz.crls.sources import MAX_URLS, CrlSources, urls_of
 from authz.model import CrlSourceKind, CrlSourceState
 from authz.pki import Certificate, Crl
 
@@ -29,10 +29,10 @@ def path(*urls: str, delta: bool = False, ca: Authority = CA) -> list[Certificat
     return [Certificate.parse(one.der) for one in minted]
 
 
-def sources(*urls: str, each: int = 3) -> tuple[Sources, list[str]]:
+def sources(*urls: str, each: int = 3) -> tuple[CrlSources, list[str]]:
     """Sources, and what the operator is told."""
     warnings: list[str] = []
-    return Sources(urls, each, warnings.append), warnings
+    return CrlSources(urls, each, warnings.append), warnings
 
 
 def test_urls_of_a_path_are_those_that_can_be_asked() -> None:
@@ -56,7 +56,7 @@ def test_point_is_news_until_it_was_tried() -> None:
 
 def test_state_is_the_same_until_something_of_the_source_changes() -> None:
     """Thousands are compared with what was told last, twice a second."""
-    source = Source(URL, CrlSourceKind.POINT)
+    source = CrlSource(URL, CrlSourceKind.POINT)
     before = source.state
     assert source.state is before
     now = datetime.now(UTC)
@@ -69,7 +69,7 @@ def test_state_is_the_same_until_something_of_the_source_changes() -> None:
 
 def test_cas_that_one_organization_brings_are_bounded() -> None:
     """Another's are its own."""
-    source = Source(URL, CrlSourceKind.POINT)
+    source = CrlSource(URL, CrlSourceKind.POINT)
     assert source.meet(1, {bytes([n]): b"der" for n in range(MAX_AUTHORITIES)})
     assert not source.meet(1, {b"one more": b"der"})
     assert source.meet(2, {b"one more": b"der"})
@@ -90,8 +90,8 @@ def test_copy_from_a_point_brings_its_source_back(points: bool) -> None:
     made, _ = sources()
     moment = datetime.now(UTC)
     for _ in range(2):
-        made.restore(Origin(URL, '"v1"', None, moment), HELD, [1, 2], points=points)
-    made.restore(Origin("/etc/crls/a.crl", None, None, moment), HELD, [1], points=points)
+        made.restore(FetchRecord(URL, '"v1"', None, moment), HELD, [1, 2], points=points)
+    made.restore(FetchRecord("/etc/crls/a.crl", None, None, moment), HELD, [1], points=points)
     found = list(made)
     assert [set(one.organizations) for one in found] == [{1, 2}] * points
     assert made._points == ({1: 1, 2: 1} if points else {})
@@ -102,7 +102,7 @@ def test_copy_from_a_point_brings_its_source_back(points: bool) -> None:
 def test_url_that_the_operator_names_no_more_is_no_source_after_a_restart() -> None:
     """Its copy goes on counting; nobody is asked who was taken out."""
     made, _ = sources()
-    named = Origin(URL, None, None, datetime.now(UTC), named=True)
+    named = FetchRecord(URL, None, None, datetime.now(UTC), named=True)
     made.restore(named, HELD, [1], points=True)
     assert list(made) == []
     again, _ = sources(URL)

@@ -16,18 +16,18 @@ from cryptography import x509
 from support.certificates import NOW, Authority
 from support.crl_world import CA, ROOT, crl, sha256, spki
 
-from authz.crls.acceptance import Held
-from authz.crls.disk_store import Keep, KeepFailed, Origin
+from authz.crls.acceptance import SignedCrl
+from authz.crls.disk_store import CrlDiskStore, DiskStoreFailed, FetchRecord
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.indexing.client import index_crl
-from authz.crls.store import FORGET_AFTER, Copy, Library
+from authz.crls.store import FORGET_AFTER, CrlRegistry, HeldCrl
 from authz.errors import IndexingError, Refused
 from authz.pki import Certificate, Crl
 from authz.reasons import Reason
 
 KEY = Certificate.parse(CA.der).spki_der
 URL = "http://crl.example.test/ca.crl"
-ORIGIN = Origin(URL, '"1"', None, NOW, KEY)
+ORIGIN = FetchRecord(URL, '"1"', None, NOW, KEY)
 OLD, NEW = crl(number=1), crl(number=2, hours=1)
 
 
@@ -39,16 +39,16 @@ class Scene:
     cas: list[Authority] = field(default_factory=lambda: [ROOT, CA])
     warnings: list[str] = field(default_factory=list)
     problem: Exception | None = None
-    keep: Keep = field(init=False)
-    library: Library = field(init=False)
+    keep: CrlDiskStore = field(init=False)
+    library: CrlRegistry = field(init=False)
 
     def __post_init__(self) -> None:
         self.start()
 
     def start(self) -> None:
         """A service starts."""
-        self.keep = Keep(self.folder / "crls")
-        self.library = Library(self.keep, self.index, self.warnings.append)
+        self.keep = CrlDiskStore(self.folder / "crls")
+        self.library = CrlRegistry(self.keep, self.index, self.warnings.append)
 
     async def restart(self, now: datetime = NOW) -> None:
         """It ends, and another reads the folder."""
@@ -66,11 +66,11 @@ class Scene:
             raise self.problem
         return await index_crl(path, keys)
 
-    async def take(self, der: bytes, origin: Origin = ORIGIN, now: datetime = NOW) -> tuple[bool, str]:
+    async def take(self, der: bytes, origin: FetchRecord = ORIGIN, now: datetime = NOW) -> tuple[bool, str]:
         """A source gave this."""
         path = self.folder / "given"
         path.write_bytes(der)
-        return await self.library.take(path, Held(Crl(der), spki(CA)), origin, (), now)
+        return await self.library.take(path, SignedCrl(Crl(der), spki(CA)), origin, (), now)
 
     def held(self) -> list[bytes]:
         """SHA-256 of what answers."""
@@ -114,7 +114,7 @@ async def test_older_crl_leaves_everything_as_it_was(scene: Scene) -> None:
 
 async def test_same_crl_from_elsewhere_changes_nothing_but_where_it_came_from(scene: Scene) -> None:
     """Checks need no new view of it."""
-    elsewhere = Origin("http://other.example.test/ca.crl", None, None, NOW, KEY)
+    elsewhere = FetchRecord("http://other.example.test/ca.crl", None, None, NOW, KEY)
     assert await scene.take(OLD, elsewhere) == (False, "")
     assert [one.origin for one in scene.library] == [elsewhere]
     assert (scene.library.of(URL), scene.keep.origin(scene.file().stem)) == ([], elsewhere)
@@ -135,7 +135,7 @@ async def test_what_a_source_gave_is_found_by_the_source_until_it_is_another_one
 
 async def test_source_that_confirms_its_crl_keeps_the_signer(scene: Scene) -> None:
     """A 304 says nothing of keys; without one the copy could not be verified as before."""
-    await scene.library.seen(URL, Origin(URL, '"2"', None, NOW + timedelta(hours=1), b""))
+    await scene.library.seen(URL, FetchRecord(URL, '"2"', None, NOW + timedelta(hours=1), b""))
     await scene.restart()
     (copy,) = scene.library
     assert (copy.origin.etag, copy.origin.signer) == ('"2"', KEY)
@@ -258,9 +258,9 @@ async def test_copy_is_read_though_no_mark_can_be_made(scene: Scene, monkeypatch
     """A full disk must not cost what is there; it is reported."""
 
     def full(*_: object) -> None:
-        raise KeepFailed("that it is being read cannot be noted")
+        raise DiskStoreFailed("that it is being read cannot be noted")
 
-    monkeypatch.setattr(Keep, "mark", full)
+    monkeypatch.setattr(CrlDiskStore, "mark", full)
     await scene.restart()
     assert scene.held() == sha256(OLD)
     assert scene.warnings == ["that it is being read cannot be noted; it is read all the same"]
@@ -281,11 +281,11 @@ async def test_crl_beyond_the_room_leaves_everything_as_it_was(scene: Scene) -> 
     """Neither memory nor disk takes it, and what it would replace is not counted against it."""
     beside: list[int] = []
 
-    def none(_: Copy, replaced: Iterable[Copy], others: Iterable[Copy]) -> None:
+    def none(_: HeldCrl, replaced: Iterable[HeldCrl], others: Iterable[HeldCrl]) -> None:
         beside.extend((len(list(replaced)), len(list(others))))
         raise FetchFailed(FailureKind.TOO_LARGE, "no room")
 
-    scene.library.check_room = none
+    scene.library.check_quota = none
     with pytest.raises(FetchFailed):
         await scene.take(NEW)
     assert (beside, scene.held(), scene.file().read_bytes()) == ([1, 0], sha256(OLD), OLD)
@@ -303,7 +303,7 @@ async def test_copy_long_expired_is_thrown_away(scene: Scene) -> None:
 async def test_folder_that_is_gone_is_told_and_holds_nothing(scene: Scene) -> None:
     """The service starts all the same: sources may have the CRLs."""
     scene.keep.folder.rename(scene.folder / "moved")
-    library = Library(scene.keep, scene.index, scene.warnings.append)
+    library = CrlRegistry(scene.keep, scene.index, scene.warnings.append)
     await library.load(scene.authorities, NOW)
     assert (len(library), len(scene.warnings)) == (0, 1)
     assert "cannot be listed" in scene.warnings[0]

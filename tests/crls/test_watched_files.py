@@ -13,8 +13,8 @@ from support.certificates import NOW
 
 from authz.crls import folder
 from authz.crls import watched_files as files
-from authz.crls.sources import Sources
-from authz.crls.watched_files import Files
+from authz.crls.sources import CrlSources
+from authz.crls.watched_files import WatchedFiles
 
 SCAN = folder.scan
 
@@ -29,14 +29,14 @@ class Scene:
             (made / "a.crl").write_bytes(b"x")
         self.warnings: list[str] = []
         self.gone: list[str] = []
-        self.sources = Sources((), 9, self.warnings.append)
+        self.sources = CrlSources((), 9, self.warnings.append)
         self.looks = 0
         self.free = threading.Event()
         self.free.set()
 
-    def files(self, *paths: Path) -> Files:
+    def files(self, *paths: Path) -> WatchedFiles:
         """What looks at them."""
-        return Files(paths, self.sources, lambda one: self.gone.append(one.location), self.warnings.append)
+        return WatchedFiles(paths, self.sources, lambda one: self.gone.append(one.location), self.warnings.append)
 
     def scan(self, paths: Iterable[Path]) -> dict[Path, folder.Stamp | None]:
         """As the real one does, unless it hangs."""
@@ -67,7 +67,7 @@ def now() -> datetime:
     return NOW
 
 
-async def look_until(looked_at: Files, holds: Callable[[], bool]) -> None:
+async def look_until(looked_at: WatchedFiles, holds: Callable[[], bool]) -> None:
     """Look again and again, as the service does."""
     async with asyncio.timeout(60):
         while not holds():
@@ -94,7 +94,7 @@ async def test_file_is_due_when_it_is_new_or_another(scene: Scene) -> None:
 
 async def test_nothing_to_look_at_was_looked_at() -> None:
     """Readiness waits for nothing."""
-    looked_at = Files((), Sources((), 9, print), print, print)
+    looked_at = WatchedFiles((), CrlSources((), 9, print), print, print)
     await looked_at.look(now)
     assert looked_at.looked
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from authz.crls import AddressRules, CrlRules, Fetcher, Keep, Limits, Refresher, Schedule
+from authz.crls import AddressRules, CrlDiskStore, CrlRules, Fetcher, FetchLimits, Refresher, Schedule
 from authz.crls.indexing.client import index_crl
 from authz.decision import Allow, Decision, Evidence
 from authz.errors import NotLoaded, Refused
@@ -144,7 +144,7 @@ class World:
         self.rows = Rows()
         self.ledger = Ledger()
         self.warnings: list[str] = []
-        self.limits = Limits(total=2.0, connect=1.0, read=1.0, size=1024 * 1024)
+        self.limits = FetchLimits(total=2.0, connect=1.0, read=1.0, size=1024 * 1024)
         self.trust = TrustStore([Certificate.parse(ROOT.der)], [Certificate.parse(CA.der)])
         self.index = index_crl
         self.refresher: Refresher
@@ -154,7 +154,7 @@ class World:
         fetcher = Fetcher(addresses=LOOPBACK, limits=self.limits)
         self.refresher = Refresher(
             self.rules,
-            Keep(self.folder),
+            CrlDiskStore(self.folder),
             fetcher,
             clock=self.time,
             index=self.index,

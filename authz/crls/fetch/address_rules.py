@@ -52,7 +52,7 @@ _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 """RFC 6052 section 2.1: how a network without IPv4 reaches the public one; the last 32 bits are the address."""
 
 
-class AddressRefused(AuthzError):
+class AddressNotAllowed(AuthzError):
     """An address, or a host's name, that must not be connected to; the message says which, and why."""
 
 
@@ -63,20 +63,20 @@ class AddressRules:
     allowed: tuple[Network, ...] = ()
 
     def check(self, address: str) -> None:
-        """Raises `AddressRefused` unless `address`, an IP address in its usual spelling, may be connected to."""
+        """Raises `AddressNotAllowed` unless `address`, an IP address in its usual spelling, may be connected to."""
         try:
             found = ipaddress.ip_address(address)
         except ValueError:
-            raise AddressRefused(f"{address} is not an IP address") from None
+            raise AddressNotAllowed(f"{address} is not an IP address") from None
         found = _unmapped(found)
         # A zone ("%eth0") belongs to addresses that mean something on one link only.
         if isinstance(found, ipaddress.IPv6Address) and found.scope_id is not None:
-            raise AddressRefused(f"{address} is meant for one link only")
+            raise AddressNotAllowed(f"{address} is meant for one link only")
         if any(found in one for one in self.allowed):
             return
         why = _not_public(found)
         if why:
-            raise AddressRefused(f"{address} is not a public address ({why}), and no allowed network has it")
+            raise AddressNotAllowed(f"{address} is not a public address ({why}), and no allowed network has it")
 
 
 def _unmapped(address: Address) -> Address:
@@ -109,7 +109,7 @@ _ENDS_IN_NUMBER: Final = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 def canonical_host(host: str) -> str:
     """A URL's host in one spelling: an address in its shortest form, a name in lower case without its last dot.
 
-    Raises `AddressRefused` for what is neither, numbers in odd spellings included.
+    Raises `AddressNotAllowed` for what is neither, numbers in odd spellings included.
     """
     host = host.lower()
     if host.startswith("[") and host.endswith("]"):
@@ -117,16 +117,16 @@ def canonical_host(host: str) -> str:
             # A zone names a link of one machine; the mark that begins it becomes one that no address has.
             return str(ipaddress.IPv6Address(host[1:-1].replace("%", "?")))
         except ValueError:
-            raise AddressRefused(f"{host} is not an IPv6 address") from None
+            raise AddressNotAllowed(f"{host} is not an IPv6 address") from None
     host = host.removesuffix(".")
     if not _ENDS_IN_NUMBER.fullmatch(host):
         if _NAME.fullmatch(host):
             return host
-        raise AddressRefused(f"{host} is not a host's name")
+        raise AddressNotAllowed(f"{host} is not a host's name")
     try:
         return str(ipaddress.IPv4Address(host))
     except ValueError:
-        raise AddressRefused(f"{host} is an address in an odd spelling") from None
+        raise AddressNotAllowed(f"{host} is an address in an odd spelling") from None
 
 
 class HostRules:
@@ -142,7 +142,7 @@ class HostRules:
             name = pattern.removeprefix("*.")
             try:
                 host = canonical_host(f"[{name}]" if ":" in name else name)
-            except AddressRefused as refused:
+            except AddressNotAllowed as refused:
                 raise ConfigError(
                     f"not a host that CRLs may come from: {pattern}", hint="write crl.example.com or *.example.com"
                 ) from refused
@@ -152,8 +152,8 @@ class HostRules:
                 self._suffixes.append(f".{host}")
 
     def check(self, host: str) -> None:
-        """Raises `AddressRefused` unless `host`, in its canonical spelling, is allowed."""
+        """Raises `AddressNotAllowed` unless `host`, in its canonical spelling, is allowed."""
         if not self._exact and not self._suffixes:
             return
         if host not in self._exact and not any(host.endswith(one) for one in self._suffixes):
-            raise AddressRefused(f"{host} is not among the allowed hosts")
+            raise AddressNotAllowed(f"{host} is not among the allowed hosts")

@@ -24,8 +24,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http_exceptions import HttpProcessingError
 
 from authz.crls.disk_store import TEMPORARY
-from authz.crls.failures import FailureKind, FetchFailed, Row, told_as
-from authz.crls.fetch.address_rules import AddressRefused, AddressRules, HostRules
+from authz.crls.failures import FailureKind, FetchFailed, Row, raised_as
+from authz.crls.fetch.address_rules import AddressNotAllowed, AddressRules, HostRules
 from authz.crls.fetch.crl_file import NotACrl, into_der
 from authz.crls.fetch.name_lookup import system_resolve
 from authz.crls.fetch.url import Target, parse_url
@@ -50,7 +50,7 @@ class Validators:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class FetchLimits:
     """Seconds in all, to connect (the TLS handshake included), and of silence; octets of a body, and of all at a time.
 
     The largest CRLs in public use have some ten million octets; a million entries have forty million. Each of those
@@ -126,13 +126,13 @@ class Fetcher:
         *,
         addresses: AddressRules | None = None,
         hosts: HostRules | None = None,
-        limits: Limits | None = None,
+        limits: FetchLimits | None = None,
         ca_file: Path | None = None,
         resolve: Resolve = system_resolve,
     ) -> None:
         self._addresses = addresses or AddressRules()
         self._hosts = hosts or HostRules()
-        self.limits = self._limits = limits or Limits()
+        self.limits = self._limits = limits or FetchLimits()
         self._resolve = resolve
         try:
             self._tls = ssl.create_default_context(cafile=ca_file)
@@ -206,9 +206,9 @@ class Fetcher:
                 self._remove(answer.path)
 
     async def _transfer(self, url: str, into: Path, validators: Validators) -> _Body | NotModified:
-        with told_as(_FAILURES):
+        with raised_as(_FAILURES):
             target = parse_url(url)
-            with told_as(_HOST_NOT_ALLOWED):
+            with raised_as(_HOST_NOT_ALLOWED):
                 self._hosts.check(target.host)
             conditions = _conditions(validators)
             async with asyncio.timeout(self._limits.total):
@@ -224,7 +224,7 @@ class Fetcher:
             raise FetchFailed(FailureKind.DNS, f"{target.host}: {error.strerror or error}") from error
         if not found:
             raise FetchFailed(FailureKind.DNS, f"{target.host} has no address")
-        with told_as(_ADDRESS_NOT_ALLOWED):
+        with raised_as(_ADDRESS_NOT_ALLOWED):
             for one in found:
                 self._addresses.check(one)
         return found
@@ -256,11 +256,11 @@ class Fetcher:
         if answer.status == 304 and asked:
             return NotModified(validators)
         _check_header(answer, self._limits.size)
-        with told_as(_FAILURES_OF_STORAGE):
+        with raised_as(_FAILURES_OF_STORAGE):
             path = _new_file(into)
         try:
             await _stream(answer, path, self._limits.size, lambda size: self._grow(path, size))
-            with told_as(_FAILURES_OF_STORAGE):
+            with raised_as(_FAILURES_OF_STORAGE):
                 size, sha256 = await asyncio.to_thread(into_der, path)
         except BaseException:
             self._remove(path)
@@ -339,7 +339,7 @@ def _check_header(answer: aiohttp.ClientResponse, limit: int) -> None:
 async def _stream(answer: aiohttp.ClientResponse, path: Path, limit: int, grow: Callable[[int], None]) -> None:
     """The body, into the file; each piece is written by opening it anew, so that none is left open in a thread."""
     size, batch = 0, bytearray()
-    with told_as(_FAILURES_OF_BODY):
+    with raised_as(_FAILURES_OF_BODY):
         async for piece in answer.content.iter_any():
             size += len(piece)
             if size > limit:
@@ -362,14 +362,14 @@ def _new_file(folder: Path) -> Path:
 
 def _append(path: Path, data: bytes) -> None:
     """Not to a file that is gone: then nobody waits for it any more."""
-    with told_as(_FAILURES_OF_STORAGE), path.open("r+b") as file:
+    with raised_as(_FAILURES_OF_STORAGE), path.open("r+b") as file:
         file.seek(0, os.SEEK_END)
         file.write(data)
 
 
 # What the client and the system raise, as what it means; the first row that fits counts.
-_HOST_NOT_ALLOWED: Final = (((AddressRefused,), FailureKind.HOST_NOT_ALLOWED),)
-_ADDRESS_NOT_ALLOWED: Final = (((AddressRefused,), FailureKind.ADDRESS_NOT_ALLOWED),)
+_HOST_NOT_ALLOWED: Final = (((AddressNotAllowed,), FailureKind.HOST_NOT_ALLOWED),)
+_ADDRESS_NOT_ALLOWED: Final = (((AddressNotAllowed,), FailureKind.ADDRESS_NOT_ALLOWED),)
 _FAILURES: Final[tuple[Row, ...]] = (
     ((TimeoutError,), FailureKind.TIMEOUT),
     ((aiohttp.ClientSSLError, ssl.SSLError), FailureKind.TLS),

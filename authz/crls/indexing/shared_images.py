@@ -31,7 +31,7 @@ def _nobody(sha256: bytes, descriptor: int) -> None:
     """For a shelf whose images nobody else keeps."""
 
 
-class Shelf:
+class SharedImages:
     """Sealed memory by the SHA-256 of the CRL; it goes with the last `Crl` made of it.
 
     `images` are descriptors of images that are there from before, and become the shelf's. `kept` is told of a
@@ -118,7 +118,7 @@ class Shelf:
 
 
 def open_sealed(descriptor: int) -> Crl:
-    """The CRL of what `Shelf.descriptor` gave; the descriptor is not needed any more.
+    """The CRL of what `SharedImages.descriptor` gave; the descriptor is not needed any more.
 
     Raises `IndexingError` for memory that is not sealed or holds no CRL.
     """

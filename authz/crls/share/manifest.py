@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from authz.crls.acceptance import Held
+from authz.crls.acceptance import SignedCrl
 from authz.crls.share.protocol import packed, unpacked
-from authz.crls.source import Source
+from authz.crls.source import CrlSource
 from authz.model import CrlSourceKind
 from authz.pki.x509 import der
 from authz.pki.x509.distinguished_name import Name
@@ -22,17 +22,17 @@ _ORGANIZATION: Final = struct.Struct("=Q")
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class CrlManifest:
     """`signers` maps the SHA-256 of each CRL to the key that signed it, as in `CrlStore`.
 
-    `refused` are sources of which no more is known than `modes_for` looks at.
+    `refused` are sources of which no more is known than `modes_of` looks at.
     """
 
     signers: dict[bytes, bytes]
-    refused: tuple[Source, ...]
+    refused: tuple[CrlSource, ...]
 
     @classmethod
-    def of(cls, held: Iterable[Held], refused: Iterable[Source]) -> Listed:
+    def of(cls, held: Iterable[SignedCrl], refused: Iterable[CrlSource]) -> CrlManifest:
         """What is held now."""
         return cls({one.crl.sha256: one.signer for one in held}, tuple(refused))
 
@@ -47,7 +47,7 @@ class Listed:
         return b"".join(packed([b"".join(packed(crls)), b"".join(packed(refused))]))
 
     @classmethod
-    def from_bytes(cls, data: bytes | memoryview) -> Listed:
+    def from_bytes(cls, data: bytes | memoryview) -> CrlManifest:
         """What `to_bytes` made. Raises `ValueError` for anything else."""
         crls, refused = map(unpacked, unpacked(data))
         signers = dict(zip(crls[::2], crls[1::2], strict=True))
@@ -55,13 +55,13 @@ class Listed:
         return cls(signers, tuple(_source(*pieces) for pieces in each))
 
 
-def _source(location: bytes, kind: bytes, issuer: bytes, claimed: bytes, organizations: bytes) -> Source:
+def _source(location: bytes, kind: bytes, issuer: bytes, claimed: bytes, organizations: bytes) -> CrlSource:
     try:
         led_here: dict[int, dict[bytes, bytes]] = {one: {} for (one,) in _ORGANIZATION.iter_unpack(organizations)}
     except struct.error as error:
         raise ValueError("organizations that are cut short") from error
     which = CrlSourceKind(kind.decode())
-    return Source(location.decode(), which, issuer=_read(issuer), claimed=_read(claimed), authorities=led_here)
+    return CrlSource(location.decode(), which, issuer=_read(issuer), claimed=_read(claimed), authorities=led_here)
 
 
 def _written(name: Name | None) -> bytes:

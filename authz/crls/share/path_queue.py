@@ -18,7 +18,7 @@ OVERHEAD: Final = 1_024
 """Octets that a path takes besides its certificates."""
 
 
-class Desk:
+class PathQueue:
     """Reads one path a turn of the event loop, of each organization in turn, for half of the time at most."""
 
     def __init__(self) -> None:

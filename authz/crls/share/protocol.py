@@ -52,11 +52,11 @@ class Message:
     descriptor: int | None
 
 
-class LinkLost(Exception):
+class PeerClosed(Exception):
     """The other end has gone."""
 
 
-class Link:
+class Channel:
     """One end, used by one event loop; takes the socket over."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -69,24 +69,24 @@ class Link:
         self._socket.close()
 
     def try_to_send(self, kind: Kind, number: int = 0, body: bytes = b"", descriptor: int | None = None) -> bool:
-        """Send now, or not at all: False when the other end is behind. Raises `LinkLost`."""
+        """Send now, or not at all: False when the other end is behind. Raises `PeerClosed`."""
         descriptors = [] if descriptor is None else [descriptor]
         try:
             socket.send_fds(self._socket, [_HEAD.pack(kind, number), body], descriptors, socket.MSG_NOSIGNAL)
         except BlockingIOError:
             return False
         except OSError as error:
-            raise LinkLost(str(error)) from error
+            raise PeerClosed(str(error)) from error
         return True
 
     async def send(self, kind: Kind, number: int = 0, body: bytes = b"", descriptor: int | None = None) -> None:
-        """Send, when the other end has room; in the order of the calls. Raises `LinkLost`."""
+        """Send, when the other end has room; in the order of the calls. Raises `PeerClosed`."""
         async with self._sending:
             while not self.try_to_send(kind, number, body, descriptor):
                 await _ready(self._socket, writable=True)
 
     async def receive(self) -> Message:
-        """The next message. Raises `LinkLost`."""
+        """The next message. Raises `PeerClosed`."""
         while True:
             try:
                 data, descriptors, flags, _ = socket.recv_fds(self._socket, MAX_OCTETS, MAX_DESCRIPTORS)
@@ -94,7 +94,7 @@ class Link:
             except BlockingIOError:
                 await _ready(self._socket, writable=False)
             except OSError as error:
-                raise LinkLost(str(error)) from error
+                raise PeerClosed(str(error)) from error
         for one in descriptors:
             # `recv_fds` heeds no flags (Python 3.11), so that MSG_CMSG_CLOEXEC would be lost.
             os.set_inheritable(one, False)
@@ -103,7 +103,7 @@ class Link:
             for one in descriptors:
                 os.close(one)
             # A descriptor is lost where this process may open no more: what it stands for must not be passed over.
-            raise LinkLost("a message was cut short" if cut else "the other end has gone")
+            raise PeerClosed("a message was cut short" if cut else "the other end has gone")
         kind, number = _HEAD.unpack_from(data)
         return Message(kind, number, data[_HEAD.size :], descriptors[0] if descriptors else None)
 

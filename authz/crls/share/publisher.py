@@ -15,11 +15,11 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
-from authz.crls.acceptance import Held
-from authz.crls.share.manifest import Listed
-from authz.crls.share.path_queue import Desk
-from authz.crls.share.protocol import Kind, Link, LinkLost, Message, unpacked
-from authz.crls.source import Source
+from authz.crls.acceptance import SignedCrl
+from authz.crls.share.manifest import CrlManifest
+from authz.crls.share.path_queue import PathQueue
+from authz.crls.share.protocol import Channel, Kind, Message, PeerClosed, unpacked
+from authz.crls.source import CrlSource
 from authz.errors import IndexingError, Refused
 from authz.pki import Crl
 
@@ -38,12 +38,12 @@ class Keeper(Protocol):
     changed: Callable[[], None]
 
     @property
-    def held(self) -> Sequence[Held]:
+    def held(self) -> Sequence[SignedCrl]:
         """Every CRL that checks may look at."""
         ...
 
     @property
-    def refused(self) -> Collection[Source]:
+    def refused(self) -> Collection[CrlSource]:
         """The sources whose last answer was refused."""
         ...
 
@@ -68,7 +68,7 @@ class SealedMemory(Protocol):
         ...
 
 
-class Feed:
+class Publisher:
     """Made inside the event loop of the process that keeps the CRLs; `close` hangs up.
 
     `descriptor_of` gives a CRL as sealed memory, `current` the moment (ns of the monotonic clock) up to which
@@ -90,9 +90,9 @@ class Feed:
         self.current = current
         self.warn = warn
         self.revision = 0
-        self.desk = Desk()
+        self.desk = PathQueue()
         self._reading = asyncio.create_task(self.desk.serve(), name="reading what workers say of paths")
-        self._tasks: dict[asyncio.Task[None], _Line] = {}
+        self._tasks: dict[asyncio.Task[None], Subscription] = {}
         keeper.changed = self._changed
 
     def _changed(self) -> None:
@@ -102,7 +102,7 @@ class Feed:
 
     def attach(self, connection: socket.socket) -> None:
         """Serve the process at the other end of `connection`, until it hangs up."""
-        line = _Line(self, Link(connection))
+        line = Subscription(self, Channel(connection))
         task = asyncio.create_task(line.serve(), name="feeding a worker with CRLs")
         self._tasks[task] = line
         task.add_done_callback(self._ended)
@@ -120,10 +120,10 @@ class Feed:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class _Line:
+class Subscription:
     """The feed of one process: what it was told, and what it asked."""
 
-    def __init__(self, feed: Feed, link: Link) -> None:
+    def __init__(self, feed: Publisher, link: Channel) -> None:
         self.news = asyncio.Event()
         self._feed = feed
         self._link = link
@@ -141,7 +141,7 @@ class _Line:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for one in done:
                 one.result()
-        except LinkLost:
+        except PeerClosed:
             pass
         finally:
             tasks += self._asked
@@ -172,7 +172,7 @@ class _Line:
     async def _tell_all(self) -> None:
         """What is held now; what the other end has already does not travel again."""
         held = list(self._feed.keeper.held)
-        listed = Listed.of(held, self._feed.keeper.refused)
+        listed = CrlManifest.of(held, self._feed.keeper.refused)
         for one in held:
             if one.crl.sha256 not in self._known:
                 # One of our own: while it waits to be sent, the CRL's may be given back, and its number be another's.

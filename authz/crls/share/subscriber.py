@@ -13,11 +13,11 @@ import socket
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from authz.crls.load_keys import Noted, PathKey
-from authz.crls.refusals import modes_for
+from authz.crls.load_keys import PathKey, ReportedPaths
+from authz.crls.refusals import modes_of
 from authz.crls.rules import CrlRules
-from authz.crls.share.manifest import Listed
-from authz.crls.share.protocol import Kind, Link, LinkLost, Message, packed
+from authz.crls.share.manifest import CrlManifest
+from authz.crls.share.protocol import Channel, Kind, Message, PeerClosed, packed
 from authz.crls.share.publisher import ORGANIZATION, SealedMemory
 from authz.crls.sources import urls_of
 from authz.errors import IndexingError, NotLoaded, Refused
@@ -39,7 +39,7 @@ MAX_ASKED: Final = 10_000
 """Paths that were asked about within the last second."""
 
 
-class Follower:
+class Subscriber:
     """Made inside the event loop; `follow` begins as soon as there is somebody to follow.
 
     `lost` is called when there is nobody any more, `failed_by` when this follower can know no more what counts.
@@ -62,18 +62,18 @@ class Follower:
         self._open = open_crl
         self._monotonic = monotonic
         self._warn = warn
-        self._link: Link | None = None
+        self._link: Channel | None = None
         self._following: asyncio.Task[None] | None = None
         self._crls: dict[bytes, Crl] = {}
-        self._listed = Listed({}, ())
+        self._listed = CrlManifest({}, ())
         self._store: CrlStore | None = None
         self._current: float | None = None
         self._first = asyncio.Event()
         self._numbers = itertools.count()
-        self._questions: dict[int, tuple[Link, asyncio.Future[None]]] = {}
+        self._questions: dict[int, tuple[Channel, asyncio.Future[None]]] = {}
         self._asking: dict[PathKey, asyncio.Future[None]] = {}
         self._asked: dict[bytes, float] = {}
-        self._noted = Noted(monotonic)
+        self._noted = ReportedPaths(monotonic)
         self.failed_by: Callable[[BaseException], None] = lambda _: None
         self.lost: Callable[[], None] = lambda: None
 
@@ -85,7 +85,7 @@ class Follower:
             self._following.cancel()
         # Whoever keeps the CRLs now was told of no path yet.
         self._noted.clear()
-        self._link = Link(connection)
+        self._link = Channel(connection)
         self._following = asyncio.create_task(self._follow(self._link), name="following the CRLs")
         self._following.add_done_callback(self._ended)
 
@@ -104,11 +104,11 @@ class Follower:
         """Whether everything that was so within the last 2 seconds was told."""
         return self._current is not None and self._monotonic() - self._current <= CURRENT_SECONDS
 
-    async def _follow(self, link: Link) -> None:
+    async def _follow(self, link: Channel) -> None:
         try:
             while True:
                 await self._take(await link.receive())
-        except LinkLost as lost:
+        except PeerClosed as lost:
             self._warn(f"the process that keeps the CRLs is out of reach: {lost}")
             if self._link is link:
                 self.lost()
@@ -137,7 +137,7 @@ class Follower:
                 if message.kind == Kind.CRL:
                     await self._hold(message.body, message.descriptor)
                 else:
-                    self._list(Listed.from_bytes(self._memory.map(message.descriptor)))
+                    self._list(CrlManifest.from_bytes(self._memory.map(message.descriptor)))
             elif message.kind == Kind.CURRENT:
                 self._current = message.number / 1e9
             elif message.kind == Kind.ANSWER:
@@ -157,7 +157,7 @@ class Follower:
             raise IndexingError("another CRL than was announced")
         self._crls[sha256] = crl
 
-    def _list(self, listed: Listed) -> None:
+    def _list(self, listed: CrlManifest) -> None:
         """What counts from now on. Raises `IndexingError`."""
         if not listed.signers.keys() <= self._crls.keys():
             raise IndexingError("a CRL is listed that did not come")
@@ -177,7 +177,7 @@ class Follower:
 
     def mode_of(self, organization: Organization) -> ModeOf | None:
         """See `authz.view.View`."""
-        return modes_for(self._rules, self._listed.refused, organization)
+        return modes_of(self._rules, self._listed.refused, organization)
 
     def directory_read(self, revision: Hashable) -> None:
         """See `authz.ports.CrlView`: the directory's CRLs are brought by whoever keeps all."""
@@ -244,7 +244,7 @@ class Follower:
             return False
         try:
             return self._link.try_to_send(kind, number, body, descriptor)
-        except LinkLost:
+        except PeerClosed:
             return False
         finally:
             os.close(descriptor)

@@ -37,7 +37,7 @@ from authz.crls.fetch.client import (
     MAX_VALIDATOR,
     Fetched,
     Fetcher,
-    Limits,
+    FetchLimits,
     NotModified,
     Resolve,
     Validators,
@@ -48,10 +48,10 @@ from authz.errors import ConfigError
 K = FailureKind
 LOOPBACK = AddressRules((ip_network("127.0.0.0/8"), ip_network("::1/128")))
 CAP = 1024 * 1024
-PATIENT = Limits(total=60, connect=60, read=60, size=CAP)
-HASTY = Limits(total=0.2, connect=60, read=60, size=CAP)
-HASTY_TO_READ = Limits(total=60, connect=60, read=0.1, size=CAP)
-HASTY_TO_CONNECT = Limits(total=60, connect=0.1, read=60, size=CAP)
+PATIENT = FetchLimits(total=60, connect=60, read=60, size=CAP)
+HASTY = FetchLimits(total=0.2, connect=60, read=60, size=CAP)
+HASTY_TO_READ = FetchLimits(total=60, connect=60, read=0.1, size=CAP)
+HASTY_TO_CONNECT = FetchLimits(total=60, connect=0.1, read=60, size=CAP)
 OK = b"HTTP/1.1 200 OK\r\n"
 PEM = b"-----BEGIN X509 CRL-----\n" + base64.encodebytes(CRL) + b"-----END X509 CRL-----\n"
 NAME = "crl.example.test"
@@ -71,7 +71,7 @@ def resolves(*answers: list[str] | OSError) -> Resolve:
 
 
 def fetcher(
-    limits: Limits = PATIENT,
+    limits: FetchLimits = PATIENT,
     *,
     addresses: AddressRules = LOOPBACK,
     hosts: HostRules | None = None,
@@ -278,7 +278,7 @@ async def test_large_body_passes_through_little_memory(tmp_path: Path) -> None:
             writer.write(body[at : at + CAP])
             await writer.drain()
 
-    async with crl_server(answer) as server, fetcher(Limits(size=64 * CAP)) as made:
+    async with crl_server(answer) as server, fetcher(FetchLimits(size=64 * CAP)) as made:
         tracemalloc.start()
         try:
             got = await made.fetch(server.url, tmp_path)
@@ -653,7 +653,7 @@ async def test_transfer_ends_with_its_last_caller(tmp_path: Path) -> None:
 async def test_transfers_under_way_share_the_disk_and_leave_room_for_one_more(tmp_path: Path) -> None:
     """Each may have half of what the others leave; what is let go of makes room again."""
     body = tlv(0x30, bytes(96))
-    limits = Limits(total=60, connect=60, read=60, size=CAP, together=3 * len(body) - 1)
+    limits = FetchLimits(total=60, connect=60, read=60, size=CAP, together=3 * len(body) - 1)
     async with crl_server(says(body=body)) as server, fetcher(limits) as made:
         first = await made.fetch(server.url, tmp_path)
         with pytest.raises(FetchFailed) as caught:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import uvloop
 
-from authz.crls.fair_queue import MAX_TRIALS
+from authz.crls.fair_queue import MAX_ATTEMPTS
 from authz.crls.fetch.name_lookup import system_resolve
 
 KNOWN = [
@@ -61,12 +61,12 @@ def test_names_whose_servers_are_silent_keep_no_other_name_waiting(
     """As many as there are tries at once, on either event loop."""
 
     async def main() -> None:
-        silent = [asyncio.create_task(system_resolve(f"silent{one}.test", 80)) for one in range(MAX_TRIALS)]
+        silent = [asyncio.create_task(system_resolve(f"silent{one}.test", 80)) for one in range(MAX_ATTEMPTS)]
         async with asyncio.timeout(60):
             assert await system_resolve("crl.example.test", 80) == ["192.0.2.1", "2001:db8::1"]
             assert not any(one.done() for one in silent)
             answer.set()
-            assert len(await asyncio.gather(*silent)) == MAX_TRIALS
+            assert len(await asyncio.gather(*silent)) == MAX_ATTEMPTS
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(main())

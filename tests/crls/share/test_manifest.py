@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from support.crl_world import CA, crl, spki
 
-from authz.crls.acceptance import Held
-from authz.crls.share.manifest import Listed
+from authz.crls.acceptance import SignedCrl
+from authz.crls.share.manifest import CrlManifest
 from authz.crls.share.protocol import packed
-from authz.crls.source import Source
+from authz.crls.source import CrlSource
 from authz.model import CrlSourceKind
 from authz.pki import Crl
 from authz.pki.x509.distinguished_name import Name
@@ -18,26 +18,26 @@ NAME = Name(CA.certificate.subject)
 
 def test_list_comes_back_as_it_was() -> None:
     """The CRLs with their signers, the refused sources with what is looked at."""
-    held = Held(Crl(crl()), spki(CA))
+    held = SignedCrl(Crl(crl()), spki(CA))
     sources = [
-        Source("http://a/ä", CrlSourceKind.POINT, issuer=NAME, authorities={7: {b"k": b"der"}, 9: {}}),
-        Source("/folder/x.crl", CrlSourceKind.FILE, claimed=NAME),
-        Source("http://b/", CrlSourceKind.URL),
+        CrlSource("http://a/ä", CrlSourceKind.POINT, issuer=NAME, authorities={7: {b"k": b"der"}, 9: {}}),
+        CrlSource("/folder/x.crl", CrlSourceKind.FILE, claimed=NAME),
+        CrlSource("http://b/", CrlSourceKind.URL),
     ]
-    found = Listed.from_bytes(Listed.of([held], sources).to_bytes())
+    found = CrlManifest.from_bytes(CrlManifest.of([held], sources).to_bytes())
     assert found.signers == {held.crl.sha256: held.signer}
     for one, other in zip(found.refused, sources, strict=True):
         assert looked_at(one) == looked_at(other)
 
 
-def looked_at(one: Source) -> tuple[object, ...]:
+def looked_at(one: CrlSource) -> tuple[object, ...]:
     """What decides whether a source's refusal concerns a certificate."""
     return one.location, one.kind, one.issuer, one.claimed, set(one.authorities)
 
 
 def test_empty_list_comes_back_empty() -> None:
     """No CRL, and nothing refused."""
-    found = Listed.from_bytes(Listed.of([], []).to_bytes())
+    found = CrlManifest.from_bytes(CrlManifest.of([], []).to_bytes())
     assert (found.signers, found.refused) == ({}, ())
 
 
@@ -60,4 +60,4 @@ def pieces(*each: list[bytes]) -> bytes:
 def test_anything_else_is_an_error(data: bytes) -> None:
     """Nothing is guessed."""
     with pytest.raises(ValueError, match=r"cut short|shorter|longer|expected|valid"):
-        Listed.from_bytes(data)
+        CrlManifest.from_bytes(data)

@@ -9,15 +9,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from authz.crls.share.protocol import Kind, Link, LinkLost, packed, unpacked
+from authz.crls.share.protocol import Channel, Kind, PeerClosed, packed, unpacked
 
-Ends = tuple[Link, Link]
+Ends = tuple[Channel, Channel]
 
 
 @pytest.fixture
 async def ends() -> AsyncIterator[Ends]:
     """Both ends."""
-    made = [Link(one) for one in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)]
+    made = [Channel(one) for one in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)]
     yield made[0], made[1]
     for one in made:
         one.close()
@@ -65,9 +65,9 @@ async def test_other_end_that_is_behind_is_told_and_waited_for(ends: Ends) -> No
 async def test_end_of_the_other_end_is_heard_and_felt(ends: Ends) -> None:
     """By whoever listens, and by whoever speaks."""
     ends[0].close()
-    with pytest.raises(LinkLost):
+    with pytest.raises(PeerClosed):
         await ends[1].receive()
-    with pytest.raises(LinkLost):
+    with pytest.raises(PeerClosed):
         ends[1].try_to_send(Kind.ANSWER)
 
 

@@ -16,12 +16,12 @@ from support.crl_world import ACME, CA, GOOD, ROOT, Time, World, crl, leaf, serv
 
 from authz.crls import CrlRules, ModeRule
 from authz.crls.indexing.sealed_memory import Memory, seal
-from authz.crls.indexing.shared_images import Shelf, open_sealed
+from authz.crls.indexing.shared_images import SharedImages, open_sealed
 from authz.crls.load_keys import PathKey
-from authz.crls.share.manifest import Listed
-from authz.crls.share.protocol import Kind, Link
-from authz.crls.share.publisher import Feed
-from authz.crls.share.subscriber import ASK_AGAIN_SECONDS, CURRENT_SECONDS, Follower
+from authz.crls.share.manifest import CrlManifest
+from authz.crls.share.protocol import Channel, Kind
+from authz.crls.share.publisher import Publisher
+from authz.crls.share.subscriber import ASK_AGAIN_SECONDS, CURRENT_SECONDS, Subscriber
 from authz.decision import Allow, Decision, Evidence
 from authz.errors import IndexingError, NotLoaded, Refused
 from authz.model import CheckRequest, Enforcement, User
@@ -37,13 +37,13 @@ class Pair:
 
     def __init__(self, scene: World) -> None:
         self.scene = scene
-        self.shelf = Shelf()
+        self.shelf = SharedImages()
         self.moment: int | None = 0
         self.warnings: list[str] = []
         self.failures: list[BaseException] = []
         self.time = Time()
         self.feed = self._feed()
-        self.follower = Follower(
+        self.follower = Subscriber(
             scene.rules,
             Memory(),
             open_crl=open_sealed,
@@ -52,8 +52,8 @@ class Pair:
         )
         self.follower.failed_by = self.failures.append
 
-    def _feed(self) -> Feed:
-        return Feed(
+    def _feed(self) -> Publisher:
+        return Publisher(
             self.scene.refresher,
             Memory(),
             descriptor_of=self.shelf.descriptor,
@@ -62,7 +62,7 @@ class Pair:
         )
 
     async def join(self) -> None:
-        """Link them, and wait until everything was told."""
+        """Channel them, and wait until everything was told."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.feed.attach(ours)
         self.follower.follow(theirs)
@@ -337,7 +337,7 @@ async def test_list_without_its_content_is_no_list(scene: World) -> None:
     two = Pair(scene)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     two.follower.follow(theirs)
-    link = Link(ours)
+    link = Channel(ours)
     await link.send(Kind.LISTED)
     await scene.until(lambda: bool(two.failures))
     link.close()
@@ -356,7 +356,7 @@ async def test_nonsense_from_a_follower_is_told_and_passed_over(scene: World) ->
     two = Pair(scene)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     two.feed.attach(ours)
-    link = Link(theirs)
+    link = Channel(theirs)
     for kind, content in ((Kind.MET, b"\1"), (Kind.MET, b"\1\0\0\0x"), (Kind.QUESTION, b"\1\0\0\0x")):
         descriptor = seal([content])
         await link.send(kind, 1, b"", descriptor)
@@ -367,13 +367,13 @@ async def test_nonsense_from_a_follower_is_told_and_passed_over(scene: World) ->
     await two.close()
 
 
-@pytest.mark.parametrize("nonsense", [b"\1", Listed({b"s" * 32: b"k" * 32}, ()).to_bytes()])
+@pytest.mark.parametrize("nonsense", [b"\1", CrlManifest({b"s" * 32: b"k" * 32}, ()).to_bytes()])
 async def test_follower_that_cannot_know_everything_says_so(scene: World, nonsense: bytes) -> None:
     """A list that it cannot read, or that names what never came: it would know less than others."""
     two = Pair(scene)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     two.follower.follow(theirs)
-    link = Link(ours)
+    link = Channel(ours)
     descriptor = seal([nonsense])
     await link.send(Kind.LISTED, 0, b"", descriptor)
     os.close(descriptor)
@@ -388,7 +388,7 @@ async def test_crl_that_is_not_the_one_announced_is_not_held(scene: World) -> No
     two = Pair(scene)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     two.follower.follow(theirs)
-    link = Link(ours)
+    link = Channel(ours)
     descriptor = seal([crl()])
     await link.send(Kind.CRL, 0, b"s" * 32, descriptor)
     os.close(descriptor)
