@@ -37,10 +37,13 @@ MAX_SERIES: Final = 1_000
 """CRLs that have metrics of their own; `authz crl list` shows all."""
 
 
-class CrlSources(Protocol):
+class CrlStatus(Protocol):
     """What is known of CRLs and their sources: `authz.crls.Refresher`."""
 
-    outcomes: Counts[tuple[CrlSourceKind, str]]
+    @property
+    def outcomes(self) -> Counts[tuple[CrlSourceKind, str]]:
+        """How many tries ended how, by kind of source."""
+        ...
 
     @property
     def sources(self) -> list[CrlSourceState]:
@@ -135,7 +138,7 @@ class Telemetry:
             multiprocess_mode="livemin",
         )
 
-    def watch(self, crls: CrlSources, clock: Clock) -> None:
+    def watch(self, crls: CrlStatus, clock: Clock) -> None:
         """Tell of CRLs and their sources, too, in the metrics."""
         self.watched.append(_CrlCollector(crls, clock))
         self.registry.register(self.watched[-1])
@@ -271,7 +274,7 @@ def _revocation(decision: Decision) -> str:
 class _CrlCollector(Collector):
     """The CRLs that answer, and their sources, as they are when somebody looks."""
 
-    def __init__(self, crls: CrlSources, clock: Clock) -> None:
+    def __init__(self, crls: CrlStatus, clock: Clock) -> None:
         self._crls = crls
         self._clock = clock
 

@@ -23,9 +23,9 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 from support.crl_world import CA, ROOT, leaf, points
 
-from authz.crls.indexing.sealed_memory import Memory, seal
-from authz.crls.share.protocol import Channel, Kind, packed
-from authz.crls.share.publisher import ORGANIZATION, TELL_SECONDS, Publisher
+from authz.crls.indexing.sealed_memory import seal
+from authz.crls.share.protocol import ORGANIZATION, Channel, Kind, packed
+from authz.crls.share.publisher import HEARTBEAT_SECONDS, Publisher
 from authz.crls.share.subscriber import CURRENT_SECONDS
 from authz.crls.sources import CrlSources
 from authz.pki import Certificate
@@ -40,16 +40,18 @@ class Keeper:
     held = refused = ()
 
     def __init__(self) -> None:
-        self.changed: Callable[[], None] = lambda: None
         self.sources = CrlSources((), 64, lambda _: None)
 
-    def met(self, organization: int, path: Sequence[bytes]) -> None:
+    def set_on_change(self, on_change: Callable[[], None]) -> None:
+        """Nothing ever changes."""
+
+    def path_seen(self, organization: int, path: Sequence[bytes]) -> None:
         """A path is read, and what it names noted."""
         self.sources.meet(organization, [Certificate.parse(one) for one in path])
 
-    async def first_sight(self, organization: int, path: Sequence[bytes]) -> None:
+    async def fetch_first(self, organization: int, path: Sequence[bytes]) -> None:
         """The same; nothing is waited for."""
-        self.met(organization, path)
+        self.path_seen(organization, path)
 
 
 def slow(number: int) -> list[bytes]:
@@ -65,8 +67,8 @@ async def flood(link: Channel, paths: list[list[bytes]]) -> None:
     descriptors = [seal(packed(one)) for one in paths]
     while True:
         for number, one in enumerate(descriptors):
-            await link.send(Kind.MET, EVIL, descriptor=one)
-            await link.send(Kind.QUESTION, number, ORGANIZATION.pack(EVIL), one)
+            await link.send(Kind.PATH_SEEN, EVIL, descriptor=one)
+            await link.send(Kind.FETCH_REQUEST, number, ORGANIZATION.pack(EVIL), one)
             await asyncio.sleep(0)
 
 
@@ -79,14 +81,14 @@ async def listen(link: Channel, silence: list[float], answers: list[float]) -> N
             async with asyncio.timeout(0.5):
                 message = await link.receive()
                 now = time.monotonic()
-                if message.kind == Kind.CURRENT:
+                if message.kind == Kind.HEARTBEAT:
                     silence.append(now - last)
                     last = now
                 elif message.kind == Kind.ANSWER:
                     answers.append(now - asked)
         if time.monotonic() - asked > 0.5:
             asked = time.monotonic()
-            await link.send(Kind.QUESTION, 1, ORGANIZATION.pack(ACME), path)
+            await link.send(Kind.FETCH_REQUEST, 1, ORGANIZATION.pack(ACME), path)
 
 
 async def worker(link: Channel, paths: list[list[bytes]]) -> None:
@@ -110,9 +112,9 @@ async def observer(link: Channel) -> None:
             await listen(link, silence, answers)
     silence.append(time.monotonic() - began - sum(silence))
     path = slow(0)
-    spent = min(_timed(lambda: Keeper().met(EVIL, path)) for _ in range(5))
+    spent = min(_timed(lambda: Keeper().path_seen(EVIL, path)) for _ in range(5))
     print(f"one slow path: {spent * 1e3:.1f} ms to read; {WORKERS} workers send as many as they can")
-    print(f"longest silence: {max(silence):.2f} s ({TELL_SECONDS} s without them), {max(silence) / spent:.0f} paths")
+    print(f"longest silence: {max(silence):.2f} s ({HEARTBEAT_SECONDS} s alone), {max(silence) / spent:.0f} paths")
     print(f"slowest answer to another organization: {max(answers):.2f} s, {max(answers) / spent:.0f} paths")
     sys.stdout.flush()
     os._exit(max(silence) >= CURRENT_SECONDS or len(answers) < 3)
@@ -126,7 +128,7 @@ def _timed(action: Callable[[], None]) -> float:
 
 async def serve(ends: list[socket.socket]) -> None:
     """The keeper, longer than all the others."""
-    feed = Publisher(Keeper(), Memory(), descriptor_of=lambda _: -1, current=time.monotonic_ns, warn=lambda _: None)
+    feed = Publisher(Keeper(), descriptor_of=lambda _: -1, current=time.monotonic_ns, warn=lambda _: None)
     for one in ends:
         feed.attach(one)
     await asyncio.sleep(SECONDS + 1)

@@ -20,7 +20,7 @@ LEVELS = {
     "headers": 1, "pki": 1, "binding": 1, "host": 1,
     "decision": 2, "view": 2,
     "service": 3, "ports": 3,
-    "web": 4, "directory": 4, "identity": 4, "crls": 4, "telemetry": 4, "clock": 4, "blocking_calls": 4,
+    "web": 4, "directory": 4, "identity": 4, "crls": 4, "telemetry": 4, "clock": 4, "blocking_calls": 4, "ipc": 4,
     "app": 5, "supervision": 5,
     "envoy_sds": 5, "cli": 5, "demo": 5, "__main__": 5, "__init__": 0,
 }  # fmt: skip

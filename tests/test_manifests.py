@@ -190,7 +190,7 @@ def test_container_may_do_nothing_it_needs_not() -> None:
 
 
 def test_probes_ask_the_operators_page_and_time_to_stop_suffices(settings: Settings) -> None:
-    """Each with the page that means it, on loopback; checks in flight end before the pod is killed."""
+    """Each with the page that means it, on loopback; checks in job end before the pod is killed."""
     pod = the("Deployment", "kubernetes", "authz")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     for probe, page in (("startupProbe", "healthz"), ("livenessProbe", "healthz"), ("readinessProbe", "readyz")):

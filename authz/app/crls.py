@@ -22,8 +22,6 @@ from authz.crls import (
     Schedule,
 )
 from authz.crls.indexing.client import index_crl
-from authz.crls.indexing.sealed_memory import Memory
-from authz.crls.indexing.shared_images import open_sealed
 from authz.crls.reader import Index
 from authz.crls.share.subscriber import Subscriber
 from authz.directory import CrlLedger, DirectoryReader
@@ -56,7 +54,7 @@ def rules_of(settings: Settings) -> CrlRules:
         urls=crl.urls,
         points=crl.points,
         points_each=crl.points_each,
-        first_sight=crl.first_sight_seconds,
+        first_fetch_wait=crl.first_sight_seconds,
         kept_octets=crl.kept_octets,
         memory=worker_memory // CRLS_OF_MEMORY,
         schedule=Schedule(crl.floor, crl.ceiling, crl.ahead, JITTER),
@@ -167,13 +165,7 @@ class Followed:
     """Implements `CrlKeeping` by following the process that keeps them. Made inside the event loop."""
 
     def __init__(self, settings: Settings, clock: Clock, telemetry: Telemetry) -> None:
-        self.view = Subscriber(
-            rules_of(settings),
-            Memory(),
-            open_crl=open_sealed,
-            monotonic=clock.monotonic,
-            warn=telemetry.warn,
-        )
+        self.view = Subscriber(rules_of(settings), monotonic=clock.monotonic, warn=telemetry.warn)
 
     @property
     def ready(self) -> bool:

@@ -7,16 +7,15 @@ ready the CRLs held before go on answering, those it replaces among them, and no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterator
+import contextlib
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
 from typing import Final, Protocol
 
 from authz.crls.acceptance import SignedCrl
+from authz.crls.indexing.client import SMALL_CRL
 from authz.errors import IndexingError, Refused
 from authz.model import CrlRow
 from authz.pki import Crl
-
-SMALL_OCTETS: Final = 32 * 1024
-"""A CRL up to this length is read at once: 2 ms, and 9 ms for the worst that can be made; the bound is 20 ms."""
 
 RETRY_SECONDS: Final = 10.0
 """How long after a failure of ours, no memory say, a large CRL is tried again."""
@@ -38,7 +37,7 @@ class CrlRows(Protocol):
 
 
 class DirectoryCrls:
-    """Holds what is listed, once it was read; `changed` is called whenever that is something else.
+    """Holds what is listed, once it was read; `on_change` is called with all of it whenever that is something else.
 
     `index` makes a CRL of its DER and the key that signed it. It raises `Refused`, or `IndexingError`.
     """
@@ -48,14 +47,14 @@ class DirectoryCrls:
         rows: CrlRows,
         *,
         index: Callable[[bytes, bytes], Awaitable[Crl]],
-        changed: Callable[[], None],
+        on_change: Callable[[Iterable[SignedCrl]], None],
         warn: Callable[[str], None],
         retry: float = RETRY_SECONDS,
     ) -> None:
         self.revision: Hashable = object()
         self._rows = rows
         self._index = index
-        self._changed = changed
+        self._on_change = on_change
         self._warn = warn
         self._retry = retry
         self._read: dict[bytes, SignedCrl] = {}
@@ -101,7 +100,7 @@ class DirectoryCrls:
         self._indexing.clear()
 
     async def _begin(self, row: CrlRow) -> None:
-        if row.size <= SMALL_OCTETS or not row.key:
+        if row.size <= SMALL_CRL or not row.key:
             await self._make(row)
             return
         self._indexing[row.sha256] = asyncio.create_task(self._make_and_publish(row), name="indexing a CRL")
@@ -125,7 +124,7 @@ class DirectoryCrls:
         if der is None:
             return
         try:
-            small = row.size <= SMALL_OCTETS
+            small = row.size <= SMALL_CRL
             # Of what an earlier version added the key is not known: a thread reads it, which the loop feels.
             crl = Crl(der) if small else await (self._index(der, row.key) if row.key else asyncio.to_thread(Crl, der))
             self._read[row.sha256] = SignedCrl(crl, row.signer)
@@ -140,4 +139,67 @@ class DirectoryCrls:
         """What is listed; while something is being indexed, everything held besides."""
         if not self._indexing:
             self._read = {sha256: held for sha256, held in self._read.items() if sha256 in self._wanted}
-        self._changed()
+        self._on_change(self)
+
+
+class RevisionFollower:
+    """Takes the directory's CRLs over as its revision changes, and knows since when they are behind.
+
+    `monotonic` gives seconds; the rest is as in `DirectoryCrls`. A revision read before `start` is taken over by it.
+    """
+
+    def __init__(
+        self,
+        monotonic: Callable[[], float],
+        index: Callable[[bytes, bytes], Awaitable[Crl]],
+        on_change: Callable[[Iterable[SignedCrl]], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._monotonic = monotonic
+        self._index = index
+        self._on_change = on_change
+        self._warn = warn
+        self._revision: Hashable = None
+        self._crls: DirectoryCrls | None = None
+        self._catching_up: asyncio.Task[None] | None = None
+        self._behind_since: float | None = None
+
+    async def start(self, rows: CrlRows) -> None:
+        """Read what the directory has, and follow it from then on. Raises `Refused` (directory_unavailable)."""
+        crls = DirectoryCrls(rows, index=self._index, on_change=self._on_change, warn=self._warn)
+        await crls.bring(self._revision)
+        await crls.settled()
+        self._crls = crls
+
+    def read(self, revision: Hashable) -> None:
+        """The directory was found to have that revision."""
+        self._revision = revision
+        if self._crls is None or self._crls.revision == revision:
+            self._behind_since = None
+            return
+        if self._behind_since is None:
+            self._behind_since = self._monotonic()
+        if self._catching_up is None or self._catching_up.done():
+            # Beside the directory's reader: many new CRLs must not make the revision look unconfirmed.
+            self._catching_up = asyncio.create_task(self._catch_up(self._crls), name="CRLs of the directory")
+
+    async def _catch_up(self, crls: DirectoryCrls) -> None:
+        began = self._monotonic()
+        with contextlib.suppress(Refused):
+            await crls.bring(self._revision)
+            # What was there when it began is taken over; what came meanwhile is next.
+            self._behind_since = None if crls.revision == self._revision else began
+
+    def current_at(self, confirmed: float) -> float | None:
+        """The moment up to which all was taken over, of a directory whose revision was `confirmed` at that moment."""
+        if self._crls is None:
+            return None
+        return confirmed if self._behind_since is None else min(confirmed, self._behind_since)
+
+    async def close(self) -> None:
+        """Follow no more."""
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+            await asyncio.gather(self._catching_up, return_exceptions=True)
+        if self._crls is not None:
+            await self._crls.close()

@@ -138,7 +138,7 @@ class CrlDiskStore:
         self._lock.close()
 
     def load(self) -> list[StoredCrl]:
-        """The copies, by name, those that ended a reader last; anything else is left alone. Raises `DiskStoreFailed`."""
+        """The copies, by name, those that ended a reader last; the rest is left alone. Raises `DiskStoreFailed`."""
         with _told(f"the CRLs kept in {self.folder} cannot be listed"), os.scandir(self.folder) as found:
             files = {one.name for one in found if one.is_file(follow_symlinks=False)}
         for orphan in (one for one in files if one.endswith(_MARK) and one.removesuffix(_MARK) + _BODY not in files):
@@ -150,7 +150,7 @@ class CrlDiskStore:
     def mark(self, kept: StoredCrl) -> None:
         """Note that this process begins to read the copy: should it end meanwhile, that was one more.
 
-        The end of the machine does not count: it would speak against whatever was read just then. Raises `DiskStoreFailed`.
+        The end of the machine does not count: any copy might be read just then. Raises `DiskStoreFailed`.
         """
         told = {"boot": _boot(), "deaths": kept.deaths + 1}
         with _told(f"that the CRL {kept.name} is being read cannot be noted"):

@@ -14,7 +14,7 @@ from typing import Final
 
 from authz.crls.failures import FetchFailed
 from authz.crls.fetch.url import parse_url
-from authz.crls.source import CrlSource
+from authz.crls.sources import CrlSource
 
 MAX_ATTEMPTS: Final = 32
 """Sources that are tried at once."""
@@ -41,9 +41,9 @@ def server_of(location: str) -> Hashable:
 class FairQueue:
     """Made inside the event loop. The parties that wait have one try each in turn, at most `MAX_ATTEMPTS` at once.
 
-    Each party has at most `MAX_ATTEMPTS_EACH` tries at once, one at each server, and one in all while half of all tries
-    are under way; each server has `MAX_ATTEMPTS_SERVER`, which go round the parties that wait for it. Among a party's own
-    the servers take turns, and what a check waits for goes first.
+    Each party has at most `MAX_ATTEMPTS_EACH` tries at once, one at each server, and one in all while half of all
+    tries are under way; each server has `MAX_ATTEMPTS_SERVER`, which go round the parties that wait for it. Among a
+    party's own the servers take turns, and what a check waits for goes first.
     """
 
     def __init__(self) -> None:

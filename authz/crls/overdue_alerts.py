@@ -21,21 +21,22 @@ class OverdueAlerts:
         now = now.replace(microsecond=0)
         late = dict[str, str]()
         if any(_is_late(one, now) for one in held):
-            late = {one.name: one.held.known_as for one in answering(held) if _is_late(one, now)}
+            late = {one.name: one.signed.known_as for one in answering(held) if _is_late(one, now)}
         for name in late.keys() - self._late:
             self._warn(f"{late[name]} is out of date, and nothing newer has come")
         self._late = set(late)
 
+    def warn_of_exemptions(self, rules: CrlRules) -> None:
+        """Of every rule by which a certificate passes whose revocation is unknown."""
+        if rules.mode.soft:
+            self._warn("unsafe_soft_fail is on: certificates pass whose revocation is unknown")
+        for rule in rules.exceptions:
+            if rule.mode.soft:
+                whose = "everybody" if rule.issuer is None else rule.issuer.text
+                self._warn(
+                    f"unsafe_soft_fail is on for {whose}: its certificates pass when their revocation is unknown"
+                )
+
 
 def _is_late(one: HeldCrl, now: datetime) -> bool:
-    return one.held.crl.next_update is not None and one.held.crl.next_update < now
-
-
-def warn_of_exemptions(rules: CrlRules, warn: Callable[[str], None]) -> None:
-    """Of every rule by which a certificate passes whose revocation nobody knows."""
-    if rules.mode.soft:
-        warn("unsafe_soft_fail is on: certificates pass whose revocation nobody knows")
-    for one in rules.exceptions:
-        if one.mode.soft:
-            whose = "everybody" if one.issuer is None else one.issuer.text
-            warn(f"unsafe_soft_fail is on for {whose}: its certificates pass when their revocation is unknown")
+    return one.crl.next_update is not None and one.crl.next_update < now

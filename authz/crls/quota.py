@@ -12,8 +12,7 @@ from typing import Final, NamedTuple
 
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.rules import CrlRules
-from authz.crls.source import CrlSource
-from authz.crls.sources import CrlSources
+from authz.crls.sources import CrlSource, CrlSources
 from authz.crls.store import HeldCrl
 from authz.model import CrlSourceKind
 
@@ -41,7 +40,7 @@ class Charge(NamedTuple):
 
 def charge_of(copy: HeldCrl) -> Charge:
     """What one copy takes."""
-    crl = copy.held.crl
+    crl = copy.crl
     return Charge(max(copy.octets, crl.shared), crl.memory + NAME_CHARGE * len(crl.names))
 
 

@@ -14,8 +14,7 @@ from typing import Final, Protocol
 
 from authz.crls.disk_store import CrlDiskStore, DiskStoreFailed
 from authz.crls.signer_sightings import NO_ORGANIZATION, Sightings
-from authz.crls.source import CrlSource
-from authz.crls.sources import CrlSources, urls_of
+from authz.crls.sources import CrlSource, CrlSources, urls_of
 from authz.crls.store import CrlRegistry, HeldCrl
 from authz.errors import Refused
 from authz.model import CrlSourceKind
@@ -49,92 +48,97 @@ class Retention:
     """`forget` is called with a point that no organization names."""
 
     def __init__(
-        self, keep: CrlDiskStore, library: CrlRegistry, sources: CrlSources, forget: Callable[[CrlSource], None]
+        self, keep: CrlDiskStore, registry: CrlRegistry, sources: CrlSources, forget: Callable[[CrlSource], None]
     ) -> None:
-        self._keep = keep
-        self._library = library
+        self._disk = keep
+        self._registry = registry
         self._sources = sources
         self._forget = forget
-        self._met = Sightings()
+        self._sightings = Sightings()
         self._revision: Hashable = object()
         self._trust: Hashable = object()
         self._known: Collection[bytes] = ()
         self._looked: datetime | None = None
+        self._tenants: Tenants
 
-    async def restore(self, now: datetime, *, points: bool) -> None:
-        """The sources of the copies that are held after a start, with the organizations that named them."""
-        self._met = Sightings.from_bytes(await asyncio.to_thread(self._keep.remembered), now)
-        for one in self._library:
-            names = one.origin.url, one.held.signer.hex()
-            self._met.note(NO_ORGANIZATION, (name for name in names if not self._met.knows(name)), now)
-            self._sources.restore(one.origin, one.held.crl, self._met.by(one.origin.url), points=points)
+    async def authorities(self) -> list[bytes]:
+        """Every known CA certificate, in DER. Raises `Refused` (directory_unavailable)."""
+        return await self._tenants.authorities()
 
-    def met(self, organization: int, path: list[Certificate], now: datetime) -> None:
+    async def restore(self, tenants: Tenants, now: datetime, *, points: bool) -> None:
+        """After a start: the sources of the copies that are held, with the organizations that named them."""
+        self._tenants = tenants
+        self._sightings = Sightings.from_bytes(await asyncio.to_thread(self._disk.remembered), now)
+        for one in self._registry:
+            names = one.origin.url, one.signer.hex()
+            self._sightings.note(NO_ORGANIZATION, (name for name in names if not self._sightings.knows(name)), now)
+            self._sources.restore(one.origin, one.crl, self._sightings.by(one.origin.url), points=points)
+
+    def path_seen(self, organization: int, path: list[Certificate], now: datetime) -> None:
         """A path of the organization verified, or would but for CRLs that are missing."""
-        signers = self._library.signers
+        signers = self._registry.signers
         named = (self._sources.get(url) for url in urls_of(path))
-        self._met.note(organization, (one.location for one in named if one and organization in one.organizations), now)
-        self._met.note(organization, (one.spki_sha256.hex() for one in path[1:] if one.spki_sha256 in signers), now)
+        self._sightings.note(
+            organization, (one.location for one in named if one and organization in one.organizations), now
+        )
+        self._sightings.note(
+            organization, (one.spki_sha256.hex() for one in path[1:] if one.spki_sha256 in signers), now
+        )
 
-    def gave(self, source: CrlSource, now: datetime) -> None:
+    def delivered(self, source: CrlSource, now: datetime) -> None:
         """What the source gave is held now: its signer may have been met before, by the paths that led there."""
-        for copy in self._given(source):
-            name = copy.held.signer.hex()
+        for copy in self._registry.given_by(source):
+            name = copy.signer.hex()
             for organization, authorities in source.authorities.items():
-                lately = self._met.lately(source.location, {organization}, now)
+                lately = self._sightings.lately(source.location, {organization}, now)
                 # That it is given again is no path of anybody's.
-                if copy.held.signer in authorities and lately and organization not in self._met.by(name):
-                    self._met.note(organization, [name], now)
+                if copy.signer in authorities and lately and organization not in self._sightings.by(name):
+                    self._sightings.note(organization, [name], now)
 
-    def _given(self, source: CrlSource) -> list[HeldCrl]:
-        """The copies that came from there, or elsewhere too."""
-        last = self._library.kept(source.sha256)
-        return self._library.of(source.location) or ([] if last is None else [last])
-
-    async def look(self, tenants: Tenants, now: datetime) -> bool:
-        """Let go of what is nobody's, if it is time to; whether any copy went. Raises `Refused`."""
+    async def look(self, now: datetime) -> None:
+        """Let go of what no active organization needs, if it is time to. Raises `Refused`."""
+        tenants = self._tenants
         due = self._looked is None or abs(now - self._looked) >= LOOK_EVERY
         revision = tenants.revision
         if revision == self._revision and not due:
-            return False
+            return
         trust, found = await tenants.active()
         active = {NO_ORGANIZATION, *found}
         if trust != self._trust:
             self._known = await asyncio.to_thread(_keys, await tenants.authorities())
         if trust != self._trust or due:
-            gone = [one for one in self._library if not self._needed(one, active, now)]
-            await self._library.let_go(gone)
+            gone = [one for one in self._registry if not self._needed(one, active, now)]
+            await self._registry.let_go(gone)
             self._look_at_points(active, now)
             self._looked = now
             await self.write(now)
-        else:
-            gone = []
         self._revision, self._trust = revision, trust
-        return bool(gone)
 
     def _needed(self, copy: HeldCrl, active: Collection[int], now: datetime) -> bool:
-        if copy.origin.named or copy.held.signer in self._known:
+        if copy.origin.named or copy.signer in self._known:
             return True
-        return self._met.lately(copy.held.signer.hex(), active, now)
+        return self._sightings.lately(copy.signer.hex(), active, now)
 
     def _look_at_points(self, active: Collection[int], now: datetime) -> None:
         for one in self._sources:
             # What a point gave is needed, or would have gone: whoever comes once a week needs it fresh, too.
-            stays = one.kind is not CrlSourceKind.POINT or bool(self._given(one))
+            stays = one.kind is not CrlSourceKind.POINT or bool(self._registry.given_by(one))
             for organization in list(one.authorities):
-                if organization not in active or not (stays or self._met.lately(one.location, {organization}, now)):
+                if organization not in active or not (
+                    stays or self._sightings.lately(one.location, {organization}, now)
+                ):
                     self._sources.leave(one, organization)
             named = one.kind is not CrlSourceKind.POINT or one.organizations
-            if not named and not self._met.lately(one.location, {NO_ORGANIZATION}, now):
+            if not named and not self._sightings.lately(one.location, {NO_ORGANIZATION}, now):
                 self._forget(one)
-        names = {*(one.location for one in self._sources), *(one.hex() for one in self._library.signers)}
-        self._met.keep(names, active)
+        names = {*(one.location for one in self._sources), *(one.hex() for one in self._registry.signers)}
+        self._sightings.keep(names, active)
 
     async def write(self, now: datetime) -> None:
         """What is to be known after the next start. That it cannot be written costs those days of grace, no more."""
-        if self._met.changed:
+        if self._sightings.changed:
             with contextlib.suppress(DiskStoreFailed):
-                await asyncio.to_thread(self._keep.remember, self._met.to_bytes(now))
+                await asyncio.to_thread(self._disk.remember, self._sightings.to_bytes(now))
 
 
 def _keys(authorities: Iterable[bytes]) -> frozenset[bytes]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 from authz.crls.schedule import Schedule
-from authz.pki import HARD_FAIL, RevocationMode
+from authz.crls.sources import CrlSource, urls_of
+from authz.model import CrlSourceKind, Organization
+from authz.pki import HARD_FAIL, Certificate, ModeOf, RevocationMode
 from authz.pki.x509.distinguished_name import Name
 
 DEFAULT_SCHEDULE = Schedule(
@@ -32,7 +35,7 @@ class ModeRule:
 class CrlRules:
     """`files` are files and folders, `urls` are asked from the start; `points` says whether distribution points are.
 
-    `points_each` bounds the distribution points that one organization's paths may add, `first_sight` the
+    `points_each` bounds the distribution points that one organization's paths may add, `first_fetch_wait` the
     seconds a check waits for one that was never asked. `kept_octets` bounds the CRLs that sources gave, all together,
     on the disk and in shared memory, `memory` what they take in each process, in octets. `mode` is for
     whomever none of `exceptions` is.
@@ -42,7 +45,7 @@ class CrlRules:
     urls: tuple[str, ...] = ()
     points: bool = True
     points_each: int = 64
-    first_sight: float = 0.25
+    first_fetch_wait: float = 0.25
     kept_octets: int = 1024 * MIB
     memory: int = 256 * MIB
     schedule: Schedule = DEFAULT_SCHEDULE
@@ -66,3 +69,34 @@ class CrlRules:
         ]
         fitting.sort(key=lambda one: (one.issuer is None, one.organization is None))
         return fitting[0].mode if fitting else self.mode
+
+
+def modes_of(rules: CrlRules, refused: Collection[CrlSource], organization: Organization) -> ModeOf | None:
+    """See `authz.view.View.mode_of`; `refused` are the sources whose last answer was refused."""
+    if rules.hard:
+        return None
+
+    def of(certificate: Certificate) -> RevocationMode:
+        found = rules.of(certificate.issuer, organization.name)
+        if found.soft and _was_refused(certificate, organization, refused):
+            return replace(found, soft=False)
+        return found
+
+    return of
+
+
+def _was_refused(certificate: Certificate, organization: Organization, refused: Collection[CrlSource]) -> bool:
+    """Whether what should have been the certificate's CRL came, and was refused: that is not a missing one.
+
+    Its URL says so where the certificate names it, and the name in the CRL: for everybody where the operator named
+    the source, for the organizations whose paths led there where it is a distribution point.
+    """
+    urls = urls_of((certificate, certificate)) if refused else ()
+    return any(
+        one.location in urls
+        or (
+            (one.kind is not CrlSourceKind.POINT or organization.id in one.authorities)
+            and one.may_be_of(certificate.issuer)
+        )
+        for one in refused
+    )

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 MET_FOR: Final = timedelta(days=1)
-"""How long something counts as met. Workers tell of each path again every hour (`first_sight.TELL_AGAIN_SECONDS`)."""
+"""How long something counts as met. Workers report each path again every hour (`load_keys.TELL_AGAIN_SECONDS`)."""
 
 COARSE: Final = timedelta(minutes=10)
 """A moment so little later than the one remembered is not worth remembering: each is written to disk."""

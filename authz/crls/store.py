@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,8 +16,10 @@ from authz.crls.acceptance import SignedCrl, accept, check_newer
 from authz.crls.disk_store import MAX_DEATHS, CrlDiskStore, DiskStoreFailed, FetchRecord, StoredCrl, copy_name
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.reader import Index, read_crl
+from authz.crls.sources import CrlSource
 from authz.errors import IndexingError, Refused
 from authz.model import FetchedCrl
+from authz.pki import Crl, CrlStore
 
 MAX_GIVEN: Final = 32
 """CRLs of different issuers, keys and scopes that one source may have given: it gives one, and another after a CA has
@@ -41,19 +43,19 @@ class HeldCrl:
     """
 
     name: str
-    held: SignedCrl
+    signed: SignedCrl
     origin: FetchRecord
     octets: int
     stored: bool = True
     state: FetchedCrl = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        crl, origin = self.held.crl, self.origin
+        crl, origin = self.crl, self.origin
         state = FetchedCrl(
             name=self.name,
             location=origin.url,
             sha256=crl.sha256,
-            signer=self.held.signer,
+            signer=self.signer,
             issuer=crl.issuer.text,
             number=None if crl.number is None else str(crl.number),
             delta=crl.is_delta,
@@ -63,6 +65,16 @@ class HeldCrl:
             fetched_at=origin.fetched_at,
         )
         object.__setattr__(self, "state", state)
+
+    @property
+    def crl(self) -> Crl:
+        """The CRL itself."""
+        return self.signed.crl
+
+    @property
+    def signer(self) -> bytes:
+        """The SHA-256 of the key that signed it."""
+        return self.signed.signer
 
     @classmethod
     def added(cls, held: SignedCrl) -> Self:
@@ -74,13 +86,8 @@ def answering(copies: Iterable[HeldCrl]) -> list[HeldCrl]:
     """Those that no other supersedes: an operator may have added a newer CRL than a source gave, or an older one."""
     places: dict[tuple[object, ...], list[HeldCrl]] = {}
     for one in copies:
-        places.setdefault((*one.held.place, one.held.crl.is_delta), []).append(one)
-    return [
-        one
-        for same in places.values()
-        for one in same
-        if not any(other.held.crl.supersedes(one.held.crl) for other in same)
-    ]
+        places.setdefault((*one.signed.place, one.crl.is_delta), []).append(one)
+    return [one for same in places.values() for one in same if not any(other.crl.supersedes(one.crl) for other in same)]
 
 
 class CrlRegistry:
@@ -91,7 +98,7 @@ class CrlRegistry:
     """
 
     def __init__(self, keep: CrlDiskStore, index: Index, warn: Callable[[str], None]) -> None:
-        self._keep = keep
+        self._disk = keep
         self._index = index
         self._warn = warn
         self._copies: dict[str, HeldCrl] = {}
@@ -100,12 +107,16 @@ class CrlRegistry:
         self._signers: Counter[bytes] = Counter()
         self._unread: dict[str, StoredCrl] = {}
         self._lock = asyncio.Lock()
+        self._added: list[HeldCrl] = []
+        self.held: Sequence[SignedCrl] = ()
+        self.crls: CrlStore | None = None
+        self.on_change: Callable[[], None] = lambda: None
         self.check_quota: Callable[[HeldCrl, Iterable[HeldCrl], Iterable[HeldCrl]], None] = lambda *_: None
 
     @property
     def folder(self) -> Path:
         """Where files may be put that are to be taken."""
-        return self._keep.folder
+        return self._disk.folder
 
     def __iter__(self) -> Iterator[HeldCrl]:
         return iter(self._copies.values())
@@ -118,11 +129,36 @@ class CrlRegistry:
         """The SHA-256 of each key that signed a CRL that is held."""
         return self._signers.keys()
 
+    def everything(self) -> tuple[HeldCrl, ...]:
+        """What came from sources, and what stands in the directory."""
+        return (*self, *self._added)
+
+    def replace_added(self, added: Iterable[SignedCrl]) -> None:
+        """The directory's CRLs are these from now on."""
+        before = {copy.crl.sha256: copy for copy in self._added}
+        self._added = [before.get(signed.crl.sha256) or HeldCrl.added(signed) for signed in added]
+        self.publish()
+
+    def publish(self) -> None:
+        """Let checks look at what is held now."""
+        self.held = [copy.signed for copy in self.everything()]
+        self.crls = CrlStore((signed.crl for signed in self.held), {one.crl.sha256: one.signer for one in self.held})
+        self.on_change()
+
+    def close(self) -> None:
+        """Give the folder back."""
+        self._disk.close()
+
     def of(self, location: str) -> list[HeldCrl]:
         """What came from one source."""
         return list(self._places.get(location, {}).values())
 
-    def kept(self, sha256: bytes) -> HeldCrl | None:
+    def given_by(self, source: CrlSource) -> list[HeldCrl]:
+        """What came from a source; where another gave the same since, what both gave."""
+        last = self.stored(source.sha256)
+        return self.of(source.location) or ([] if last is None else [last])
+
+    def stored(self, sha256: bytes) -> HeldCrl | None:
         """The CRL of that SHA-256, if it is held and a copy is on disk, whichever source it came from last."""
         found = self._digests.get(sha256)
         return found if found is not None and found.stored else None
@@ -131,16 +167,16 @@ class CrlRegistry:
         self._let_go(copy.name)
         self._copies[copy.name] = copy
         self._places.setdefault(copy.origin.url, {})[copy.name] = copy
-        self._digests[copy.held.crl.sha256] = copy
-        self._signers[copy.held.signer] += 1
+        self._digests[copy.crl.sha256] = copy
+        self._signers[copy.signer] += 1
 
     def _let_go(self, name: str) -> None:
         gone = self._copies.pop(name, None)
         if gone is not None:
-            del self._digests[gone.held.crl.sha256]
-            self._signers[gone.held.signer] -= 1
-            if not self._signers[gone.held.signer]:
-                del self._signers[gone.held.signer]
+            del self._digests[gone.crl.sha256]
+            self._signers[gone.signer] -= 1
+            if not self._signers[gone.signer]:
+                del self._signers[gone.signer]
             place = self._places[gone.origin.url]
             del place[name]
             if not place:
@@ -154,7 +190,7 @@ class CrlRegistry:
         A copy whose signer nobody remembers is verified under one of `authorities`; `grace` is the longest one.
         """
         try:
-            kept = await asyncio.to_thread(self._keep.load)
+            kept = await asyncio.to_thread(self._disk.load)
         except DiskStoreFailed as failure:
             self._warn(str(failure))
             return
@@ -173,17 +209,17 @@ class CrlRegistry:
     async def _marked(self, kept: StoredCrl) -> AsyncIterator[None]:
         """While the copy is read, one at a time: the one that ends the reader bears a mark then, and no other does."""
         try:
-            await asyncio.to_thread(self._keep.mark, kept)
+            await asyncio.to_thread(self._disk.mark, kept)
         except DiskStoreFailed as failure:
             # A full disk must not cost the copies that are there.
             self._warn(f"{failure}; it is read all the same")
         try:
             yield
         finally:
-            await asyncio.to_thread(self._keep.unmark, kept.name)
+            await asyncio.to_thread(self._disk.unmark, kept.name)
 
     async def _load(self, kept: StoredCrl, authorities: Authorities, due: datetime) -> None:
-        origin = await asyncio.to_thread(self._keep.origin, kept.name)
+        origin = await asyncio.to_thread(self._disk.origin, kept.name)
         try:
             held, key = await self._verified(kept, authorities)
         except (FetchFailed, Refused) as problem:
@@ -199,7 +235,7 @@ class CrlRegistry:
         expires = held.crl.next_update or held.crl.this_update
         # A CRL may end with the last moment that can be told, and nothing can be added to that.
         if due - expires > FORGET_AFTER:
-            await asyncio.to_thread(self._keep.remove, kept.name)
+            await asyncio.to_thread(self._disk.remove, kept.name)
             return
         told = replace(origin or FetchRecord("", None, None, held.crl.this_update), signer=key)
         octets = (await asyncio.to_thread(kept.path.stat)).st_size
@@ -207,7 +243,7 @@ class CrlRegistry:
 
     async def _set_aside(self, name: str, why: str) -> None:
         self._warn(f"the kept CRL {name} is set aside: {why}")
-        await asyncio.to_thread(self._keep.set_aside, name, why)
+        await asyncio.to_thread(self._disk.set_aside, name, why)
         del self._unread[name]
 
     async def _read_late(self, name: str, key: bytes) -> None:
@@ -228,13 +264,13 @@ class CrlRegistry:
         except (IndexingError, OSError) as error:
             raise FetchFailed(FailureKind.INDEXING, f"the copy kept of it cannot be read: {error}") from error
         del self._unread[name]
-        origin = await asyncio.to_thread(self._keep.origin, name) or FetchRecord("", None, None, crl.this_update)
+        origin = await asyncio.to_thread(self._disk.origin, name) or FetchRecord("", None, None, crl.this_update)
         held = SignedCrl(crl, hashlib.sha256(key).digest())
         self._hold(HeldCrl(name, held, replace(origin, signer=key), octets))
 
     async def _verified(self, kept: StoredCrl, authorities: Authorities) -> tuple[SignedCrl, bytes]:
         """Raises `FetchFailed`, `Refused`, `IndexingError`, `OSError`."""
-        signer = await asyncio.to_thread(self._keep.signer, kept.name)
+        signer = await asyncio.to_thread(self._disk.signer, kept.name)
         if not signer:
             return await read_crl(kept.path, await authorities(), self._index)
         try:
@@ -249,39 +285,39 @@ class CrlRegistry:
 
     # -- what comes --------------------------------------------------------------------------------------
 
-    async def take(
-        self, path: Path, new: SignedCrl, origin: FetchRecord, others: Collection[SignedCrl], now: datetime
-    ) -> tuple[bool, str]:
+    async def accept(self, path: Path, new: SignedCrl, origin: FetchRecord, now: datetime) -> tuple[bool, str]:
         """Hold `new`, which stands in the file `path`, in the place of what it replaces, and keep a copy.
 
-        `others` are CRLs held elsewhere, against which it must not go back either. Returns whether anything
-        changed, and why no copy could be kept, if so; it is held all the same, for it is the newest.
+        It must not go back against the directory's CRLs either. Returns whether anything changed, and why no copy
+        could be kept, if so; it is held all the same, for it is the newest.
         Raises `FetchFailed`, and then everything stays as it is.
         """
         async with self._lock:
             name = _name(new, origin.signer)
             await self._read_late(name, origin.signer)
-            replaced = accept(new, [*others, *(one.held for one in self)], now)
+            replaced = accept(new, [copy.signed for copy in (*self._added, *self)], now)
             before = self._copies.get(name)
             if before is not None:
                 # What is held elsewhere as well, in the directory say, passes for itself: not for what is newer here.
-                check_newer(new, before.held)
+                check_newer(new, before.signed)
             elif len(self.of(origin.url)) >= MAX_GIVEN:
                 detail = f"{MAX_GIVEN} CRLs of different issuers, keys or scopes are held from there"
                 raise FetchFailed(FailureKind.TOO_MANY, detail)
-            changed = before is None or before.held.crl.sha256 != new.crl.sha256
-            held = new if changed or before is None else before.held
+            changed = before is None or before.crl.sha256 != new.crl.sha256
+            held = new if changed or before is None else before.signed
             if not changed and before is not None and before.stored:
                 self._hold(replace(before, origin=origin))
                 with contextlib.suppress(DiskStoreFailed):
-                    await asyncio.to_thread(self._keep.note, name, origin)
+                    await asyncio.to_thread(self._disk.note, name, origin)
                 return False, ""
             copy = HeldCrl(name, held, origin, (await asyncio.to_thread(path.stat)).st_size)
-            going = [one for one in self if one.held in replaced or one.name == name]
+            going = [one for one in self if one.signed in replaced or one.name == name]
             self.check_quota(copy, going, [one for one in self if one not in going])
             problem = await self._store(name, path, origin)
             self._hold(replace(copy, stored=not problem))
             await self._remove([one for one in going if one.name != name])
+            if changed:
+                self.publish()
             return changed, problem
 
     async def _store(self, name: str, path: Path, origin: FetchRecord) -> str:
@@ -289,7 +325,7 @@ class CrlRegistry:
 
         def put() -> None:
             with path.open("rb") as body:
-                self._keep.put(name, body, origin)
+                self._disk.put(name, body, origin)
 
         try:
             await asyncio.to_thread(put)
@@ -303,16 +339,19 @@ class CrlRegistry:
         for one in copies:
             self._let_go(one.name)
             try:
-                await asyncio.to_thread(self._keep.remove, one.name)
+                await asyncio.to_thread(self._disk.remove, one.name)
             except DiskStoreFailed as failure:
                 self._warn(str(failure))
 
     async def let_go(self, copies: Collection[HeldCrl]) -> None:
         """Nobody needs these; what was taken in the place of one meanwhile stays."""
         async with self._lock:
-            await self._remove([one for one in copies if self._copies.get(one.name) is one])
+            going = [one for one in copies if self._copies.get(one.name) is one]
+            await self._remove(going)
+            if going:
+                self.publish()
 
-    async def seen(self, location: str, origin: FetchRecord) -> None:
+    async def touch(self, location: str, origin: FetchRecord) -> None:
         """The source says that what it gave is current; what to ask it next may be new."""
         async with self._lock:
             for one in self.of(location):
@@ -320,7 +359,7 @@ class CrlRegistry:
                     told = replace(origin, signer=one.origin.signer)
                     self._hold(replace(one, origin=told))
                     with contextlib.suppress(DiskStoreFailed):
-                        await asyncio.to_thread(self._keep.note, one.name, told)
+                        await asyncio.to_thread(self._disk.note, one.name, told)
 
 
 _CORRUPT: Final = frozenset({FailureKind.MALFORMED, FailureKind.ALGORITHM})

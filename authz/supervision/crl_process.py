@@ -11,7 +11,6 @@ from authz.app.config import Settings
 from authz.app.crls import KeptFresh
 from authz.app.listeners import OPS, Sockets, backlog_of
 from authz.clock import SystemClock
-from authz.crls.indexing.sealed_memory import Memory
 from authz.crls.indexing.shared_images import SharedImages
 from authz.crls.share.publisher import Publisher
 from authz.directory import DirectoryReader
@@ -44,9 +43,7 @@ class Keeper:
         crls = self._kept.view
         self._directory = DirectoryReader(settings.database, crls, monotonic=clock.monotonic, warn=telemetry.warn)
         self._directory.failed_by = child.fail
-        self._feed = Publisher(
-            crls, Memory(), descriptor_of=self._shelf.descriptor, current=self._current, warn=telemetry.warn
-        )
+        self._feed = Publisher(crls, descriptor_of=self._shelf.descriptor, current=self._current, warn=telemetry.warn)
         self._listeners = Listeners(telemetry)
         self._processes = Processes()
         self._started = False

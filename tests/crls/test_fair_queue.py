@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 import pytest
 
 from authz.crls.fair_queue import MAX_ATTEMPTS, FairQueue, server_of
-from authz.crls.source import CrlSource
+from authz.crls.sources import CrlSource
 from authz.model import CrlSourceKind
 
 EVIL, ACME, GLOBEX = 1, 2, 3

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from support.certificates import Authority
 
 from authz.crls.failures import FailureKind, FetchFailed
-from authz.crls.folder import copy, scan
+from authz.crls.watched_files import copy, scan
 
 CRL = Authority.root("CA").crl()
 PEM = x509.load_der_x509_crl(CRL).public_bytes(Encoding.PEM)

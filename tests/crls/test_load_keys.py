@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cryptography.x509 import UniformResourceIdentifier
 
-from authz.crls import load_keys as first_sight
+from authz.crls import load_keys as first_fetch_wait
 from authz.crls.load_keys import TELL_AGAIN_SECONDS, PathKey, PointsKey, ReportedPaths
 
 
@@ -92,7 +92,7 @@ def test_path_is_told_of_again_every_hour() -> None:
 
 def test_noted_paths_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last that is noted is known in any case."""
-    monkeypatch.setattr(first_sight, "MAX_NOTED", 2)
+    monkeypatch.setattr(first_fetch_wait, "MAX_NOTED", 2)
     noted = ReportedPaths(Seconds())
     for leaf in (b"a", b"b", b"c"):
         note(noted, 1, leaf, f"http://{leaf.hex()}/")

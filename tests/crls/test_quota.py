@@ -14,7 +14,7 @@ from authz.crls.disk_store import FetchRecord
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.quota import NAME_CHARGE, Charge, charge_of, check_quota, quota_for
 from authz.crls.rules import CrlRules
-from authz.crls.source import CrlSource
+from authz.crls.sources import CrlSource
 from authz.crls.sources import CrlSources
 from authz.crls.store import HeldCrl
 from authz.model import CrlSourceKind
@@ -140,7 +140,7 @@ def test_copy_of_a_source_that_is_no_more_is_not_bounded(sources: CrlSources) ->
     """It was taken while it was one."""
     (copy,) = copies(("http://gone.test/", 2**40))
     check_quota(copy, (), (), sources, RULES)
-    assert charge_of(copy) == Charge(2**40, copy.held.crl.memory)
+    assert charge_of(copy) == Charge(2**40, copy.crl.memory)
 
 
 def test_names_of_a_point_are_charged_with_the_time_that_they_take() -> None:

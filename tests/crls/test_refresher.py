@@ -19,7 +19,7 @@ from support.crl_server import Answer, dribbles, hangs, raw, resets, says
 from support.crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, points, serving, sha256, spki, world
 
 from authz.crls import CrlRules, CrlsKey, ModeRule, PointsKey
-from authz.crls import folder as files
+from authz.crls import watched_files as files
 from authz.crls import refresh_job as trial
 from authz.crls.indexing.client import index_crl
 from authz.errors import NotLoaded, Refused
@@ -86,7 +86,7 @@ async def test_point_that_fails_is_remembered_and_nobody_waits_again(scene: Worl
 
 async def test_point_that_is_too_slow_denies_in_time_and_serves_later(tmp_path: Path) -> None:
     """The first check waits for its share, the next not at all; what comes in the end counts."""
-    async with world(tmp_path, rules=CrlRules(first_sight=0.05)) as scene, serving(b"") as server:
+    async with world(tmp_path, rules=CrlRules(first_fetch_wait=0.05)) as scene, serving(b"") as server:
         server.answer = hangs()
         alice = leaf("alice", server.url)
         assert await scene.check(alice) == UNKNOWN
@@ -560,7 +560,7 @@ async def test_file_that_goes_while_it_is_read_refuses_nothing(tmp_path: Path, h
         await scene.until(lambda: scene.refresher.sources == [])
         held_back.set()
         await scene.until(lambda: sum(scene.refresher.outcomes.values()) == 1)
-        assert not scene.refresher._flights.refused
+        assert not scene.refresher._jobs.refused
 
 
 async def test_files_that_hang_keep_nothing_else_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

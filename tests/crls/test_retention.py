@@ -128,12 +128,12 @@ async def test_crl_and_point_that_nobody_met_for_a_day_go(scene: World) -> None:
         await scene.outcome(server.url, "unchanged")
         assert await scene.check(leaf("b", server.url)) == GOOD
         scene.time.pass_by(hours=20)
-        await scene.until(lambda: scene.refresher._tenancy._looked == scene.time.at)
+        await scene.until(lambda: scene.refresher._retention._looked == scene.time.at)
         assert names(scene) == ["CN=CA"]
         scene.time.pass_by(hours=5)
         await gone(scene, server.url)
         assert names(scene) == []
-        assert scene.refresher._tenancy._met._when == {}
+        assert scene.refresher._retention._sightings._when == {}
         alice = CA.leaf("late", not_after=LONG, extensions=points(server.url))
         assert await scene.check(alice) == GOOD
 
@@ -162,7 +162,7 @@ async def test_point_of_a_removed_organization_is_asked_no_more_though_it_is_bei
         await slow.came.wait()
         scene.rows.change(ACME.id, cas=[ROOT])
         await scene.until(lambda: scene.refresher.sources == [])
-        turns = scene.refresher._flights.trials._points  # type: ignore[union-attr]
+        turns = scene.refresher._jobs.trials._points  # type: ignore[union-attr]
         await scene.until(lambda: not (turns._under_way or turns._waiting))
         assert len(slow.requests) == 1
 

@@ -33,14 +33,14 @@ OLD, NEW = crl(number=1), crl(number=2, hours=1)
 
 @dataclass
 class Scene:
-    """A library in a folder, which a service that starts again reads anew."""
+    """A registry in a folder, which a service that starts again reads anew."""
 
     folder: Path
     cas: list[Authority] = field(default_factory=lambda: [ROOT, CA])
     warnings: list[str] = field(default_factory=list)
     problem: Exception | None = None
     keep: CrlDiskStore = field(init=False)
-    library: CrlRegistry = field(init=False)
+    registry: CrlRegistry = field(init=False)
 
     def __post_init__(self) -> None:
         self.start()
@@ -48,13 +48,13 @@ class Scene:
     def start(self) -> None:
         """A service starts."""
         self.keep = CrlDiskStore(self.folder / "crls")
-        self.library = CrlRegistry(self.keep, self.index, self.warnings.append)
+        self.registry = CrlRegistry(self.keep, self.index, self.warnings.append)
 
     async def restart(self, now: datetime = NOW) -> None:
         """It ends, and another reads the folder."""
         self.keep.close()
         self.start()
-        await self.library.load(self.authorities, now)
+        await self.registry.load(self.authorities, now)
 
     async def authorities(self) -> list[bytes]:
         """The CAs that are known."""
@@ -70,11 +70,11 @@ class Scene:
         """A source gave this."""
         path = self.folder / "given"
         path.write_bytes(der)
-        return await self.library.take(path, SignedCrl(Crl(der), spki(CA)), origin, (), now)
+        return await self.registry.accept(path, SignedCrl(Crl(der), spki(CA)), origin, (), now)
 
     def held(self) -> list[bytes]:
         """SHA-256 of what answers."""
-        return sorted(one.held.crl.sha256 for one in self.library)
+        return sorted(one.crl.sha256 for one in self.registry)
 
     def file(self, suffix: str = "*.crl") -> Path:
         """The only file of a kind."""
@@ -84,7 +84,7 @@ class Scene:
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    """A library with one CRL, kept."""
+    """A registry with one CRL, kept."""
     made = Scene(tmp_path)
     assert await made.take(OLD) == (True, "")
     yield made
@@ -95,13 +95,13 @@ async def test_kept_crl_answers_after_a_restart_with_what_its_server_said(scene:
     """The next request to the server is a conditional one."""
     await scene.restart()
     assert scene.held() == sha256(OLD)
-    assert [one.origin for one in scene.library.of(URL)] == [ORIGIN]
+    assert [one.origin for one in scene.registry.of(URL)] == [ORIGIN]
 
 
 async def test_newer_crl_is_the_only_one_held_and_kept(scene: Scene) -> None:
     """The old one would answer for nobody, and might after a restart."""
     assert await scene.take(NEW) == (True, "")
-    assert (scene.held(), len(scene.library), scene.file().read_bytes()) == (sha256(NEW), 1, NEW)
+    assert (scene.held(), len(scene.registry), scene.file().read_bytes()) == (sha256(NEW), 1, NEW)
 
 
 async def test_older_crl_leaves_everything_as_it_was(scene: Scene) -> None:
@@ -116,28 +116,28 @@ async def test_same_crl_from_elsewhere_changes_nothing_but_where_it_came_from(sc
     """Checks need no new view of it."""
     elsewhere = FetchRecord("http://other.example.test/ca.crl", None, None, NOW, KEY)
     assert await scene.take(OLD, elsewhere) == (False, "")
-    assert [one.origin for one in scene.library] == [elsewhere]
-    assert (scene.library.of(URL), scene.keep.origin(scene.file().stem)) == ([], elsewhere)
+    assert [one.origin for one in scene.registry] == [elsewhere]
+    assert (scene.registry.of(URL), scene.keep.origin(scene.file().stem)) == ([], elsewhere)
 
 
 async def test_what_a_source_gave_is_found_by_the_source_until_it_is_another_ones(scene: Scene) -> None:
     """And what an operator sees of it is made anew with every change, and then only."""
-    (before,) = scene.library.of(URL)
+    (before,) = scene.registry.of(URL)
     assert (before.state.location, before.state.number, before.state is before.state) == (URL, "1", True)
     await scene.take(NEW)
-    (after,) = scene.library.of(URL)
+    (after,) = scene.registry.of(URL)
     assert (after.state.number, after.state.fetched_at) == ("2", NOW)
     await scene.take(NEW, replace(ORIGIN, url="http://other.example.test/", fetched_at=NOW + timedelta(hours=1)))
-    (moved,) = scene.library.of("http://other.example.test/")
+    (moved,) = scene.registry.of("http://other.example.test/")
     assert (moved.state.number, moved.state.fetched_at) == ("2", NOW + timedelta(hours=1))
-    assert scene.library.of(URL) == scene.library.of("http://nowhere.example.test/") == []
+    assert scene.registry.of(URL) == scene.registry.of("http://nowhere.example.test/") == []
 
 
 async def test_source_that_confirms_its_crl_keeps_the_signer(scene: Scene) -> None:
     """A 304 says nothing of keys; without one the copy could not be verified as before."""
-    await scene.library.seen(URL, FetchRecord(URL, '"2"', None, NOW + timedelta(hours=1), b""))
+    await scene.registry.touch(URL, FetchRecord(URL, '"2"', None, NOW + timedelta(hours=1), b""))
     await scene.restart()
-    (copy,) = scene.library
+    (copy,) = scene.registry
     assert (copy.origin.etag, copy.origin.signer) == ('"2"', KEY)
 
 
@@ -163,8 +163,8 @@ async def test_copy_without_its_sidecar_is_verified_under_the_known_cas(scene: S
     """What to ask the server is lost, the CRL is not."""
     scene.file("*.json").unlink()
     await scene.restart()
-    (copy,) = scene.library
-    assert (copy.held.crl.sha256, copy.origin.url, copy.origin.signer) == (*sha256(OLD), "", KEY)
+    (copy,) = scene.registry
+    assert (copy.crl.sha256, copy.origin.url, copy.origin.signer) == (*sha256(OLD), "", KEY)
 
 
 ANOTHERS = Certificate.parse(ROOT.der).spki_der
@@ -228,7 +228,7 @@ async def test_nothing_older_takes_the_place_of_a_copy_that_could_not_be_read_at
     with pytest.raises(FetchFailed) as caught:
         await scene.take(OLD)
     assert (caught.value.kind, scene.held()) == (FailureKind.OLDER, sha256(NEW))
-    assert [one.number for one in (one.held.crl for one in scene.library.of(URL))] == [2]
+    assert [one.number for one in (one.crl for one in scene.registry.of(URL))] == [2]
 
 
 async def test_nothing_older_takes_the_place_of_a_copy_whose_ca_was_not_known_at_the_start(scene: Scene) -> None:
@@ -285,7 +285,7 @@ async def test_crl_beyond_the_room_leaves_everything_as_it_was(scene: Scene) -> 
         beside.extend((len(list(replaced)), len(list(others))))
         raise FetchFailed(FailureKind.TOO_LARGE, "no room")
 
-    scene.library.check_quota = none
+    scene.registry.check_quota = none
     with pytest.raises(FetchFailed):
         await scene.take(NEW)
     assert (beside, scene.held(), scene.file().read_bytes()) == ([1, 0], sha256(OLD), OLD)
@@ -303,9 +303,9 @@ async def test_copy_long_expired_is_thrown_away(scene: Scene) -> None:
 async def test_folder_that_is_gone_is_told_and_holds_nothing(scene: Scene) -> None:
     """The service starts all the same: sources may have the CRLs."""
     scene.keep.folder.rename(scene.folder / "moved")
-    library = CrlRegistry(scene.keep, scene.index, scene.warnings.append)
-    await library.load(scene.authorities, NOW)
-    assert (len(library), len(scene.warnings)) == (0, 1)
+    registry = CrlRegistry(scene.keep, scene.index, scene.warnings.append)
+    await registry.load(scene.authorities, NOW)
+    assert (len(registry), len(scene.warnings)) == (0, 1)
     assert "cannot be listed" in scene.warnings[0]
 
 
@@ -349,10 +349,10 @@ async def test_crls_that_one_source_gives_are_bounded(scene: Scene, monkeypatch:
         await scene.take(scoped(name, 1))
     with pytest.raises(FetchFailed) as caught:
         await scene.take(scoped(2, 1))
-    assert (caught.value.kind, len(scene.library)) == (FailureKind.TOO_MANY, 3)
+    assert (caught.value.kind, len(scene.registry)) == (FailureKind.TOO_MANY, 3)
     assert await scene.take(scoped(1, 2)) == (True, "")
     assert await scene.take(scoped(2, 1), replace(ORIGIN, url="http://other.example.test/")) == (True, "")
-    assert len(scene.library) == 4
+    assert len(scene.registry) == 4
 
 
 async def test_delta_goes_with_the_complete_crl_that_replaces_it(scene: Scene) -> None:
@@ -362,17 +362,17 @@ async def test_delta_goes_with_the_complete_crl_that_replaces_it(scene: Scene) -
     assert await scene.take(delta) == (True, "")
     assert scene.held() == sha256(OLD, delta)
     assert await scene.take(crl(number=3, hours=1)) == (True, "")
-    assert (len(scene.library), len(list(scene.keep.folder.glob("*.crl")))) == (1, 1)
+    assert (len(scene.registry), len(list(scene.keep.folder.glob("*.crl")))) == (1, 1)
 
 
 async def test_copy_that_nobody_needs_goes_from_memory_and_disk_unless_something_newer_came(scene: Scene) -> None:
     """And its signer with the last of its CRLs."""
-    before = list(scene.library)
-    assert list(scene.library.signers) == [spki(CA)]
+    before = list(scene.registry)
+    assert list(scene.registry.signers) == [spki(CA)]
     await scene.take(NEW)
-    await scene.library.let_go(before)
+    await scene.registry.let_go(before)
     assert scene.held() == sha256(NEW)
-    await scene.library.let_go(list(scene.library))
-    assert (scene.held(), list(scene.library.signers)) == ([], [])
+    await scene.registry.let_go(list(scene.registry))
+    assert (scene.held(), list(scene.registry.signers)) == ([], [])
     assert list(scene.keep.folder.glob("*.crl")) == list(scene.keep.folder.glob("*.json")) == []
     assert await scene.take(OLD) == (True, "")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.certificates import NOW
 
-from authz.crls import folder
+from authz.crls import watched_files
 from authz.crls import watched_files as files
 from authz.crls.sources import CrlSources
 from authz.crls.watched_files import WatchedFiles

@@ -39,10 +39,10 @@ async def main(folder: Path, ca: Path, deadly: str, how: str) -> None:
     async def authorities() -> list[bytes]:
         return [ca.read_bytes()]
 
-    library = CrlRegistry(CrlDiskStore(folder), index, lambda warning: tell(f"warning {warning}"))
-    await library.load(authorities, datetime.now(UTC))
-    for one in library:
-        tell(f"held {one.held.crl.sha256.hex()}")
+    registry = CrlRegistry(CrlDiskStore(folder), index, lambda warning: tell(f"warning {warning}"))
+    await registry.load(authorities, datetime.now(UTC))
+    for one in registry:
+        tell(f"held {one.crl.sha256.hex()}")
 
 
 if __name__ == "__main__":

@@ -138,8 +138,8 @@ class World:
     def __init__(self, folder: Path, rules: CrlRules) -> None:
         self.folder = folder / "crls"
         # Unless a test is about being late, a check waits for as long as it takes.
-        patience = PATIENCE if rules.first_sight == CrlRules().first_sight else rules.first_sight
-        self.rules = replace(rules, schedule=SCHEDULE, first_sight=patience)
+        patience = PATIENCE if rules.first_fetch_wait == CrlRules().first_fetch_wait else rules.first_fetch_wait
+        self.rules = replace(rules, schedule=SCHEDULE, first_fetch_wait=patience)
         self.time = Time()
         self.rows = Rows()
         self.ledger = Ledger()

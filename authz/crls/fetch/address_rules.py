@@ -16,7 +16,7 @@ from authz.errors import AuthzError, ConfigError
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# The library's own `is_global` differs from one release of Python to the next, and takes 6to4 and NAT64
+# The registry's own `is_global` differs from one release of Python to the next, and takes 6to4 and NAT64
 # for public; so the registries stand here: IANA's special-purpose addresses (RFC 6890 and its updates).
 _NOT_PUBLIC_4: Final[tuple[tuple[str, str], ...]] = (
     ("0.0.0.0/8", "this network, unspecified"),  # RFC 791

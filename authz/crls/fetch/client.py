@@ -14,20 +14,19 @@ import ssl
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import aiohttp
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http_exceptions import HttpProcessingError
 
+from authz.blocking_calls import apart
 from authz.crls.disk_store import TEMPORARY
 from authz.crls.failures import FailureKind, FetchFailed, Row, raised_as
 from authz.crls.fetch.address_rules import AddressNotAllowed, AddressRules, HostRules
 from authz.crls.fetch.crl_file import NotACrl, into_der
-from authz.crls.fetch.name_lookup import system_resolve
 from authz.crls.fetch.url import Target, parse_url
 from authz.errors import ConfigError
 
@@ -72,51 +71,29 @@ class NotModified:
 
 
 @dataclass(frozen=True, slots=True)
-class _Body:
+class Fetched:
+    """A body: at `path` in DER, `size` bytes, `sha256` of them (32 bytes); `validators` are for the next time."""
+
     path: Path
     size: int
     sha256: bytes
     validators: Validators
 
 
-class Fetched:
-    """A body: at `path` in DER, `size` octets, `sha256` of them (32 bytes); `validators` are for the next time.
+async def system_resolve(host: str, port: int) -> list[str]:
+    """The addresses that the system gives, each once. Raises `OSError`.
 
-    The file goes with the last caller that shares it: use it inside `with`, and copy what should stay.
+    In a thread of its own: a certificate may name hosts whose name servers never answer.
     """
-
-    def __init__(self, body: _Body, leave: Callable[[], None]) -> None:
-        self.path = body.path
-        self.size = body.size
-        self.sha256 = body.sha256
-        self.validators = body.validators
-        self._leave: Callable[[], None] | None = leave
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-    def release(self) -> None:
-        """The file is not needed any more; to say so again changes nothing."""
-        leave, self._leave = self._leave, None
-        if leave is not None:
-            leave()
-
-
-@dataclass(eq=False, slots=True)
-class _Flight:
-    """One transfer, and how many callers wait for it or use its file."""
-
-    url: str
-    question: tuple[Path, Validators]
-    task: asyncio.Task[_Body | NotModified]
-    callers: int = 0
+    try:
+        found = await apart(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), "look-up of a name")
+    except UnicodeError as error:
+        raise OSError(str(error)) from error
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 class Fetcher:
-    """Fetches CRLs; to be made and used inside one event loop, and closed.
+    """Fetches CRLs; to be made and used inside one event loop.
 
     `ca_file` (PEM) takes the place of the system's trusted roots. Raises `ConfigError` when it cannot be read.
     """
@@ -132,7 +109,7 @@ class Fetcher:
     ) -> None:
         self._addresses = addresses or AddressRules()
         self._hosts = hosts or HostRules()
-        self.limits = self._limits = limits or FetchLimits()
+        self.limits = limits or FetchLimits()
         self._resolve = resolve
         try:
             self._tls = ssl.create_default_context(cafile=ca_file)
@@ -140,78 +117,30 @@ class Fetcher:
             raise ConfigError(
                 f"the CA certificates in {ca_file} cannot be read: {error.strerror or error}", hint="give a PEM file"
             ) from error
-        self._flights: dict[str, _Flight] = {}
-        self._tasks: set[asyncio.Task[_Body | NotModified]] = set()
         self._sizes: dict[Path, int] = {}
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """End every transfer; whoever still waits for one is cancelled."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-
-    async def fetch(self, url: str, into: Path, validators: Validators | None = None) -> Fetched | NotModified:
+    @contextlib.asynccontextmanager
+    async def fetch(
+        self, url: str, into: Path, validators: Validators | None = None
+    ) -> AsyncIterator[Fetched | NotModified]:
         """The body at `url`, in a new file in the folder `into`, or that it has not changed since `validators`.
 
-        Callers that ask the same share one transfer, and while one of them waits it goes on; what is asked
-        otherwise of the same URL waits its turn. Raises `FetchFailed`.
+        The file goes with the block: copy what should stay. Raises `FetchFailed`.
         """
-        question = (into, validators or Validators())
-        while (flight := self._flights.get(url)) is not None and flight.question != question:
-            await asyncio.wait([flight.task])
-        if flight is None:
-            flight = self._take_off(url, *question)
-        flight.callers += 1
+        answer = await self._transfer(url, into, validators or Validators())
         try:
-            answer = await asyncio.shield(flight.task)
-        except BaseException:
-            self._leave(flight)
-            raise
-        if isinstance(answer, NotModified):
-            self._leave(flight)
-            return answer
-        return Fetched(answer, partial(self._leave, flight))
-
-    def _take_off(self, url: str, into: Path, validators: Validators) -> _Flight:
-        task = asyncio.create_task(self._transfer(url, into, validators))
-        flight = self._flights[url] = _Flight(url, (into, validators), task)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: self._land(flight))
-        return flight
-
-    def _land(self, flight: _Flight) -> None:
-        if self._flights.get(flight.url) is flight:
-            del self._flights[flight.url]
-
-    def _leave(self, flight: _Flight) -> None:
-        """The last caller takes the transfer, or its file, with him."""
-        flight.callers -= 1
-        if flight.callers:
-            return
-        # Whoever comes now must not board what is about to be cancelled, or whose file is about to go.
-        self._land(flight)
-        if not flight.task.done():
-            flight.task.cancel()
-        elif not flight.task.cancelled() and flight.task.exception() is None:
-            answer = flight.task.result()
-            if isinstance(answer, _Body):
+            yield answer
+        finally:
+            if isinstance(answer, Fetched):
                 self._remove(answer.path)
 
-    async def _transfer(self, url: str, into: Path, validators: Validators) -> _Body | NotModified:
+    async def _transfer(self, url: str, into: Path, validators: Validators) -> Fetched | NotModified:
         with raised_as(_FAILURES):
             target = parse_url(url)
             with raised_as(_HOST_NOT_ALLOWED):
                 self._hosts.check(target.host)
             conditions = _conditions(validators)
-            async with asyncio.timeout(self._limits.total):
+            async with asyncio.timeout(self.limits.total):
                 addresses = await self._addresses_of(target)
                 async with self._answer(target.url, addresses, conditions) as answer:
                     return await self._received(answer, into, asked=bool(conditions))
@@ -234,7 +163,7 @@ class Fetcher:
         self, url: yarl.URL, addresses: list[str], conditions: dict[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer's header, its body still to come. Nothing is kept for the next time: no connection, no cookie."""
-        limits = self._limits
+        limits = self.limits
         connector = aiohttp.TCPConnector(
             resolver=_Pinned(addresses), use_dns_cache=False, force_close=True, ssl=self._tls
         )
@@ -251,25 +180,25 @@ class Fetcher:
         ):
             yield answer
 
-    async def _received(self, answer: aiohttp.ClientResponse, into: Path, *, asked: bool) -> _Body | NotModified:
+    async def _received(self, answer: aiohttp.ClientResponse, into: Path, *, asked: bool) -> Fetched | NotModified:
         validators = Validators(_sane(answer.headers.get("ETag")), _sane(answer.headers.get("Last-Modified")))
         if answer.status == 304 and asked:
             return NotModified(validators)
-        _check_header(answer, self._limits.size)
+        _check_header(answer, self.limits.size)
         with raised_as(_FAILURES_OF_STORAGE):
             path = _new_file(into)
         try:
-            await _stream(answer, path, self._limits.size, lambda size: self._grow(path, size))
+            await _stream(answer, path, self.limits.size, lambda size: self._grow(path, size))
             with raised_as(_FAILURES_OF_STORAGE):
                 size, sha256 = await asyncio.to_thread(into_der, path)
         except BaseException:
             self._remove(path)
             raise
-        return _Body(path, size, sha256, validators)
+        return Fetched(path, size, sha256, validators)
 
     def _grow(self, path: Path, size: int) -> None:
         """The file is to have so many octets. Raises `FetchFailed` (storage)."""
-        room = (self._limits.together - sum(self._sizes.values()) + self._sizes.get(path, 0)) // 2
+        room = (self.limits.together - sum(self._sizes.values()) + self._sizes.get(path, 0)) // 2
         if size > room:
             raise FetchFailed(
                 FailureKind.STORAGE, f"too many CRLs are on their way: this one may have {room} octets now"

@@ -18,14 +18,16 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from authz import ipc
 from authz.crls.indexing.process import IMAGE, MAX_ANSWER, read_all
 from authz.crls.indexing.sealed_memory import map_sealed, seal
 from authz.errors import IndexingError, Refused
+from authz.ipc import PeerClosed
 from authz.pki.crl.crl import Crl
 from authz.pki.crl.image import HashedCrl, open_image, verified_under
 from authz.reasons import Reason
 
-SMALL_OCTETS: Final = 32 * 1024
+SMALL_CRL: Final = 32 * 1024
 """A CRL up to this length is read at once: 2 ms, and 9 ms for the worst that can be made; the bound is 20 ms."""
 
 SMALL_KEYS: Final = 8
@@ -56,10 +58,8 @@ async def index_crl(source: Path | int, keys: Collection[bytes], *, seconds: flo
     when its index could not be made, `OSError` for a file that cannot be read.
     """
     with opened(source) as (descriptor, octets):
-        if octets <= SMALL_OCTETS and len(keys) <= SMALL_KEYS:
-            crl = Crl(read_all(descriptor, octets))
-            verified_under(crl.signed, keys)
-            return crl
+        if octets <= SMALL_CRL and len(keys) <= SMALL_KEYS:
+            return read_small(read_all(descriptor, octets), keys)
         image = await make_sealed_image(descriptor, keys, seconds=seconds)
     try:
         view = map_sealed(image)
@@ -67,6 +67,13 @@ async def index_crl(source: Path | int, keys: Collection[bytes], *, seconds: flo
         os.close(image)
     # Off the loop: the image is read once, at 2 GB/s, to compare its digest, and the interpreter's lock is free.
     return await asyncio.to_thread(_crl_of, view)
+
+
+def read_small(data: bytes, keys: Collection[bytes]) -> Crl:
+    """The CRL that `data` is, up to `SMALL_CRL` bytes of DER, signed by one of `keys`. Raises as `index_crl` does."""
+    crl = Crl(data)
+    verified_under(crl.signed, keys)
+    return crl
 
 
 def crl_of(image: int) -> HashedCrl:
@@ -122,17 +129,19 @@ def opened(source: Path | int) -> Iterator[tuple[int, int]]:
 
 async def _run(source: int, keys: Iterable[bytes], received: list[int]) -> tuple[bytes, str]:
     """Run the process until it answers or ends: its answer, or how it ended; what it handed over is `received`."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = ipc.pair()
     with ours:
+        theirs.setblocking(True)
         with theirs:
             process = _start(source, keys, theirs)
         ending = None
         try:
-            message, descriptors = await _answer(ours)
-            received += descriptors
-            if not message and not descriptors:
-                ending = asyncio.ensure_future(asyncio.to_thread(process.communicate))
-                await asyncio.shield(ending)
+            message, image = await ipc.next_message(ours, MAX_ANSWER, without_descriptor=True)
+            received += [] if image is None else [image]
+        except PeerClosed:
+            message = b""
+            ending = asyncio.ensure_future(asyncio.to_thread(process.communicate))
+            await asyncio.shield(ending)
         finally:
             process.kill()
             _, told = await (ending or asyncio.to_thread(process.communicate))
@@ -164,23 +173,6 @@ def _popen(*descriptors: int) -> subprocess.Popen[bytes]:
         env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
         start_new_session=True,
     )
-
-
-async def _answer(ours: socket.socket) -> tuple[bytes, list[int]]:
-    """One message with the descriptors that came along; empty when the process ended without one."""
-    loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    ours.setblocking(False)
-    loop.add_reader(ours, readable.set)
-    try:
-        await readable.wait()
-    finally:
-        loop.remove_reader(ours)
-    message, descriptors, _, _ = socket.recv_fds(ours, MAX_ANSWER, 1)
-    for one in descriptors:
-        # `recv_fds` heeds no flags (Python 3.11), so that MSG_CMSG_CLOEXEC would be lost.
-        os.set_inheritable(one, False)
-    return message, descriptors
 
 
 def _image(message: bytes, received: list[int], last_words: str) -> int:

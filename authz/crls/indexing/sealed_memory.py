@@ -50,10 +50,3 @@ def map_sealed(descriptor: int) -> memoryview:
         return memoryview(mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ))
     except OSError as error:
         raise IndexingError(f"what was handed over is not sealed memory: {error.strerror}") from error
-
-
-class Memory:
-    """Sealed memory as `authz.crls.share.publisher.SealedMemory` has it."""
-
-    seal = staticmethod(seal)
-    map = staticmethod(map_sealed)

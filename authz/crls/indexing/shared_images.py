@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from authz.crls.indexing.client import SMALL_OCTETS, crl_of, index_crl, make_sealed_image, opened
+from authz.crls.indexing.client import SMALL_CRL, crl_of, index_crl, make_sealed_image, opened
 from authz.crls.indexing.sealed_memory import map_sealed, seal
 from authz.errors import IndexingError, Refused
 from authz.pki.crl.crl import Crl
@@ -54,7 +54,7 @@ class SharedImages:
     async def index(self, source: Path | int, keys: Collection[bytes]) -> Crl:
         """As `authz.crls.indexing.client.index_crl`; an image that is there already is not made again."""
         with opened(source) as (descriptor, octets):
-            if octets <= SMALL_OCTETS:
+            if octets <= SMALL_CRL:
                 return await index_crl(descriptor, keys)
             there = self._sealed.get(sha256 := await asyncio.to_thread(_sha256_of, descriptor))
             if there is not None:

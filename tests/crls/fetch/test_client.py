@@ -673,8 +673,8 @@ async def test_file_of_a_transfer_nobody_took_is_removed(tmp_path: Path) -> None
     async with crl_server() as server, fetcher() as made:
         caller = start(made, server, tmp_path)
         await asyncio.sleep(0)
-        (flight,) = made._flights.values()
-        flight.task.add_done_callback(lambda _: caller.cancel())
+        (job,) = made._jobs.values()
+        job.task.add_done_callback(lambda _: caller.cancel())
         await asyncio.wait([caller])
         assert caller.cancelled()
     assert list(tmp_path.iterdir()) == []

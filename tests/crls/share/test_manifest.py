@@ -8,7 +8,7 @@ from support.crl_world import CA, crl, spki
 from authz.crls.acceptance import SignedCrl
 from authz.crls.share.manifest import CrlManifest
 from authz.crls.share.protocol import packed
-from authz.crls.source import CrlSource
+from authz.crls.sources import CrlSource
 from authz.model import CrlSourceKind
 from authz.pki import Crl
 from authz.pki.x509.distinguished_name import Name

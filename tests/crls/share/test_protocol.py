@@ -39,7 +39,7 @@ async def test_message_arrives_whole(ends: Ends) -> None:
 
 async def test_message_without_octets_is_one(ends: Ends) -> None:
     """Kind and number alone."""
-    await ends[0].send(Kind.CURRENT, 2**63)
+    await ends[0].send(Kind.HEARTBEAT, 2**63)
     assert (await ends[1].receive()).number == 2**63
 
 
@@ -54,9 +54,9 @@ async def test_whoever_waits_is_woken(ends: Ends) -> None:
 async def test_other_end_that_is_behind_is_told_and_waited_for(ends: Ends) -> None:
     """`try_to_send` says so, `send` waits for room."""
     sent = 0
-    while ends[0].try_to_send(Kind.MET, sent):
+    while ends[0].try_to_send(Kind.PATH_SEEN, sent):
         sent += 1
-    waiting = asyncio.create_task(ends[0].send(Kind.MET, sent))
+    waiting = asyncio.create_task(ends[0].send(Kind.PATH_SEEN, sent))
     found = [(await ends[1].receive()).number for _ in range(sent + 1)]
     await waiting
     assert found == list(range(sent + 1))

@@ -247,7 +247,7 @@ async def test_flood_of_paths_silences_nobody(two: Pair, monkeypatch: pytest.Mon
     monkeypatch.setattr(two.scene.refresher, "met", met)
     paths = [(CA.leaf(f"m{number}").der, CA.der, ROOT.der) for number in range(30)]
     for path in paths * 3:
-        two.follower._send(Kind.MET, 7, path)
+        two.follower._send(Kind.PATH_SEEN, 7, path)
     asked = [asyncio.create_task(two.follower.load(PathKey(7, path))) for path in paths]
     while not all(one.done() for one in asked) or two.feed.desk._queues:
         two.feed._changed()
@@ -262,7 +262,7 @@ async def test_defect_in_reading_a_path_ends_that_workers_line_alone(
 ) -> None:
     """It is told, and the worker is given another line."""
     monkeypatch.setattr(two.scene.refresher, "met", lambda *_: 1 / 0)
-    two.follower._send(Kind.MET, 7, (CA.der,))
+    two.follower._send(Kind.PATH_SEEN, 7, (CA.der,))
     await two.scene.until(lambda: any("ZeroDivisionError" in one for one in two.warnings))
     monkeypatch.undo()
     await two.join()
@@ -323,7 +323,7 @@ async def test_follower_that_may_open_nothing_more_does_not_pass_a_list_over(sce
         held.append(os.open("/dev/null", os.O_RDONLY))
         link = next(iter(two.feed._tasks.values()))._link
         descriptor = held[0]
-        await link.send(Kind.LISTED, 0, b"", descriptor)
+        await link.send(Kind.MANIFEST, 0, b"", descriptor)
         await scene.until(lambda: bool(lost or two.failures))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -338,7 +338,7 @@ async def test_list_without_its_content_is_no_list(scene: World) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     two.follower.follow(theirs)
     link = Channel(ours)
-    await link.send(Kind.LISTED)
+    await link.send(Kind.MANIFEST)
     await scene.until(lambda: bool(two.failures))
     link.close()
     await two.close()
@@ -357,7 +357,7 @@ async def test_nonsense_from_a_follower_is_told_and_passed_over(scene: World) ->
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     two.feed.attach(ours)
     link = Channel(theirs)
-    for kind, content in ((Kind.MET, b"\1"), (Kind.MET, b"\1\0\0\0x"), (Kind.QUESTION, b"\1\0\0\0x")):
+    for kind, content in ((Kind.PATH_SEEN, b"\1"), (Kind.PATH_SEEN, b"\1\0\0\0x"), (Kind.FETCH_REQUEST, b"\1\0\0\0x")):
         descriptor = seal([content])
         await link.send(kind, 1, b"", descriptor)
         os.close(descriptor)
@@ -375,7 +375,7 @@ async def test_follower_that_cannot_know_everything_says_so(scene: World, nonsen
     two.follower.follow(theirs)
     link = Channel(ours)
     descriptor = seal([nonsense])
-    await link.send(Kind.LISTED, 0, b"", descriptor)
+    await link.send(Kind.MANIFEST, 0, b"", descriptor)
     os.close(descriptor)
     await scene.until(lambda: bool(two.failures))
     assert isinstance(two.failures[0], (IndexingError, ValueError))
