@@ -134,7 +134,6 @@ async def assert_nothing_older_is_taken(folder: Path, last: int) -> None:
             folder / "given",
             SignedCrl(Crl(older), copy.signer),
             FetchRecord("", None, None, BEGIN),
-            (),
             datetime.now(UTC),
         )
     assert caught.value.kind is FailureKind.OLDER

@@ -14,8 +14,7 @@ from authz.crls.disk_store import FetchRecord
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.quota import NAME_CHARGE, Charge, charge_of, check_quota, quota_for
 from authz.crls.rules import CrlRules
-from authz.crls.sources import CrlSource
-from authz.crls.sources import CrlSources
+from authz.crls.sources import CrlSource, CrlSources
 from authz.crls.store import HeldCrl
 from authz.model import CrlSourceKind
 from authz.pki import Certificate, Crl

@@ -19,8 +19,8 @@ from support.crl_server import Answer, dribbles, hangs, raw, resets, says
 from support.crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, points, serving, sha256, spki, world
 
 from authz.crls import CrlRules, CrlsKey, ModeRule, PointsKey
-from authz.crls import watched_files as files
 from authz.crls import refresh_job as trial
+from authz.crls import watched_files as files
 from authz.crls.indexing.client import index_crl
 from authz.errors import NotLoaded, Refused
 from authz.model import CrlSourceKind
@@ -337,7 +337,7 @@ async def test_point_that_another_organization_named_first_counts_for_whoever_ha
 async def test_try_that_changes_nothing_is_told_to_nobody(scene: World) -> None:
     """Nor one that fails, or is refused as the one before was; a refusal and its end are, as what comes is."""
     changes: list[None] = []
-    scene.refresher.changed = lambda: changes.append(None)
+    scene.refresher.set_on_change(lambda: changes.append(None))
 
     async def after(answer: Answer) -> int:
         server.answer = answer
@@ -519,7 +519,7 @@ async def test_file_that_is_not_there_is_told_and_read_when_it_comes(tmp_path: P
 @pytest.fixture
 def held_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Files are copied at once, and their copies at hand when this is set."""
-    free, copy = threading.Event(), files.copy
+    free, copy = threading.Event(), files.copy_file
 
     def slowly(*arguments: Any) -> Path:
         try:
@@ -527,7 +527,7 @@ def held_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         finally:
             free.wait()
 
-    monkeypatch.setattr(files, "copy", slowly)
+    monkeypatch.setattr(files, "copy_file", slowly)
     yield free
     free.set()
 
@@ -571,14 +571,14 @@ async def test_files_that_hang_keep_nothing_else_waiting(tmp_path: Path, monkeyp
     for number in range(40):
         (network / f"{number}.crl").write_bytes(crl())
     (local / "other.crl").write_bytes(HTML)
-    copy = files.copy
+    copy = files.copy_file
 
     def slowly(path: Path, *arguments: Any) -> Path:
         if path.parent == network:
             free.wait()
         return copy(path, *arguments)
 
-    monkeypatch.setattr(files, "copy", slowly)
+    monkeypatch.setattr(files, "copy_file", slowly)
     monkeypatch.setattr(trial, "COPY_SECONDS", 0.01)
     async with serving(crl()) as server:
         try:
@@ -1023,7 +1023,7 @@ async def test_large_crls_of_one_organization_keep_anothers_from_being_read_no_m
         async with serving(crl(evil[0], *many)) as first, serving(crl(evil[1], *many)) as second:
             for server, by in zip((first, second), evil, strict=True):
                 path = tuple(one.der for one in (leaf("m", server.url, by=by), by, ROOT))
-                scene.refresher.met(EVIL.id, path)
+                scene.refresher.path_seen(EVIL.id, path)
                 await server.came.wait()
             async with serving(crl(CA, *many)) as server:
                 assert await scene.check(leaf("alice", server.url)) == GOOD
@@ -1038,12 +1038,12 @@ async def test_ca_that_comes_while_a_point_is_tried_is_not_forgotten(tmp_path: P
 
         async def late() -> list[bytes]:
             if server.requests:
-                scene.refresher.met(ACME.id, alice)
+                scene.refresher.path_seen(ACME.id, alice)
             return []
 
         scene.rows.authorities = late  # type: ignore[method-assign]
         await scene.start()
-        scene.refresher.met(EVIL.id, mallory)
+        scene.refresher.path_seen(EVIL.id, mallory)
         await scene.outcome(server.url, "accepted")
         assert len(server.requests) == 2
 

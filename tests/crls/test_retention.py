@@ -158,11 +158,11 @@ async def test_point_of_a_removed_organization_is_asked_no_more_though_it_is_bei
         slow.answer = hangs()
         for number in range(3):
             path = tuple(one.der for one in (leaf("m", f"{slow.url}?{number}"), CA, ROOT))
-            scene.refresher.met(EVIL.id, path)
+            scene.refresher.path_seen(EVIL.id, path)
         await slow.came.wait()
         scene.rows.change(ACME.id, cas=[ROOT])
         await scene.until(lambda: scene.refresher.sources == [])
-        turns = scene.refresher._jobs.trials._points  # type: ignore[union-attr]
+        turns = scene.refresher._jobs._attempts._points
         await scene.until(lambda: not (turns._under_way or turns._waiting))
         assert len(slow.requests) == 1
 
@@ -190,7 +190,7 @@ async def test_what_the_operator_named_stays(tmp_path: Path) -> None:
         scene.trust = TrustStore([Certificate.parse(ROOT.der)], [Certificate.parse(THEIRS.der)])
         await scene.start()
         await scene.outcome(server.url, "signer_unknown")
-        scene.refresher.met(EVIL.id, tuple(one.der for one in (leaf("m", server.url, by=THEIRS), THEIRS, ROOT)))
+        scene.refresher.path_seen(EVIL.id, tuple(one.der for one in (leaf("m", server.url, by=THEIRS), THEIRS, ROOT)))
         await scene.outcome(server.url, "accepted")
         scene.rows.change(ACME.id, cas=[ROOT])
         server.answer = says(body=crl(THEIRS, number=2, hours=1, next_update=LONG))

@@ -10,8 +10,7 @@ from cryptography import x509
 from support.certificates import Authority, Minted
 
 from authz.crls.disk_store import FetchRecord
-from authz.crls.sources import MAX_AUTHORITIES, CrlSource
-from authz.crls.sources import MAX_URLS, CrlSources, urls_of
+from authz.crls.sources import MAX_AUTHORITIES, MAX_URLS, CrlSource, CrlSources, urls_of
 from authz.model import CrlSourceKind, CrlSourceState
 from authz.pki import Certificate, Crl
 

@@ -70,7 +70,7 @@ class Scene:
         """A source gave this."""
         path = self.folder / "given"
         path.write_bytes(der)
-        return await self.registry.accept(path, SignedCrl(Crl(der), spki(CA)), origin, (), now)
+        return await self.registry.accept(path, SignedCrl(Crl(der), spki(CA)), origin, now)
 
     def held(self) -> list[bytes]:
         """SHA-256 of what answers."""

@@ -127,14 +127,12 @@ class Fetcher:
 
         The file goes with the block: copy what should stay. Raises `FetchFailed`.
         """
-        answer = await self._transfer(url, into, validators or Validators())
-        try:
-            yield answer
-        finally:
-            if isinstance(answer, Fetched):
-                self._remove(answer.path)
+        with contextlib.ExitStack() as files:
+            yield await self._transfer(url, into, validators or Validators(), files)
 
-    async def _transfer(self, url: str, into: Path, validators: Validators) -> Fetched | NotModified:
+    async def _transfer(
+        self, url: str, into: Path, validators: Validators, files: contextlib.ExitStack
+    ) -> Fetched | NotModified:
         with raised_as(_FAILURES):
             target = parse_url(url)
             with raised_as(_HOST_NOT_ALLOWED):
@@ -143,7 +141,7 @@ class Fetcher:
             async with asyncio.timeout(self.limits.total):
                 addresses = await self._addresses_of(target)
                 async with self._answer(target.url, addresses, conditions) as answer:
-                    return await self._received(answer, into, asked=bool(conditions))
+                    return await self._received(answer, into, files, asked=bool(conditions))
 
     async def _addresses_of(self, target: Target) -> list[str]:
         """Looked up once, each checked: one that is not allowed speaks against all."""
@@ -180,20 +178,19 @@ class Fetcher:
         ):
             yield answer
 
-    async def _received(self, answer: aiohttp.ClientResponse, into: Path, *, asked: bool) -> Fetched | NotModified:
+    async def _received(
+        self, answer: aiohttp.ClientResponse, into: Path, files: contextlib.ExitStack, *, asked: bool
+    ) -> Fetched | NotModified:
         validators = Validators(_sane(answer.headers.get("ETag")), _sane(answer.headers.get("Last-Modified")))
         if answer.status == 304 and asked:
             return NotModified(validators)
         _check_header(answer, self.limits.size)
         with raised_as(_FAILURES_OF_STORAGE):
             path = _new_file(into)
-        try:
-            await _stream(answer, path, self.limits.size, lambda size: self._grow(path, size))
-            with raised_as(_FAILURES_OF_STORAGE):
-                size, sha256 = await asyncio.to_thread(into_der, path)
-        except BaseException:
-            self._remove(path)
-            raise
+        files.callback(self._remove, path)
+        await _stream(answer, path, self.limits.size, lambda size: self._grow(path, size))
+        with raised_as(_FAILURES_OF_STORAGE):
+            size, sha256 = await asyncio.to_thread(into_der, path)
         return Fetched(path, size, sha256, validators)
 
     def _grow(self, path: Path, size: int) -> None:

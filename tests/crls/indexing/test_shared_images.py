@@ -13,11 +13,11 @@ from support.big_crl import big_crl, serials
 from support.certificates import NOW, Authority
 
 from authz.crls.indexing import shared_images as module
-from authz.crls.indexing.sealed_memory import Memory, seal
+from authz.crls.indexing.sealed_memory import map_sealed, seal
 from authz.crls.indexing.shared_images import SharedImages, open_sealed
 from authz.errors import IndexingError, Refused
 from authz.pki.crl.crl import Crl
-from authz.pki.crl.index import CrlManifest
+from authz.pki.crl.index import Listed
 from authz.pki.x509.distinguished_name import Name
 from authz.reasons import Reason
 
@@ -46,7 +46,7 @@ async def test_large_crl_is_the_same_on_the_other_side(large: Path) -> None:
     opened = open_sealed(shelf.descriptor(crl))
     assert opened.sha256 == crl.sha256
     issuer = Name(CA.certificate.subject)
-    assert isinstance(opened.index.find(SERIALS[0], issuer), CrlManifest)
+    assert isinstance(opened.index.find(SERIALS[0], issuer), Listed)
     assert opened.index.find(max(SERIALS) + 1, issuer) is None
 
 
@@ -136,6 +136,6 @@ def test_memory_that_holds_no_crl_is_refused(content: bytes) -> None:
 
 def test_memory_is_sealed_and_read() -> None:
     """As the feed and its followers use it."""
-    descriptor = Memory.seal([b"a", b"b"])
-    assert bytes(Memory.map(descriptor)) == b"ab"
+    descriptor = seal([b"a", b"b"])
+    assert bytes(map_sealed(descriptor)) == b"ab"
     os.close(descriptor)

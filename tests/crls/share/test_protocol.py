@@ -8,8 +8,15 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
+from support.crl_world import CA, crl, spki
 
-from authz.crls.share.protocol import Channel, Kind, PeerClosed, packed, unpacked
+from authz.crls.acceptance import SignedCrl
+from authz.crls.share.protocol import Channel, CrlManifest, Kind, packed, unpacked
+from authz.crls.sources import CrlSource
+from authz.ipc import PeerClosed
+from authz.model import CrlSourceKind
+from authz.pki import Crl
+from authz.pki.x509.distinguished_name import Name
 
 Ends = tuple[Channel, Channel]
 
@@ -83,3 +90,56 @@ def test_pieces_that_are_cut_short_are_an_error(data: bytes) -> None:
     """Nothing is guessed."""
     with pytest.raises(ValueError, match="cut short"):
         unpacked(data)
+
+
+# The manifest.
+
+
+NAME = Name(CA.certificate.subject)
+
+
+def test_list_comes_back_as_it_was() -> None:
+    """The CRLs with their signers, the refused sources with what is looked at."""
+    held = SignedCrl(Crl(crl()), spki(CA))
+    sources = [
+        CrlSource("http://a/ä", CrlSourceKind.POINT, issuer=NAME, authorities={7: {b"k": b"der"}, 9: {}}),
+        CrlSource("/folder/x.crl", CrlSourceKind.FILE, claimed=NAME),
+        CrlSource("http://b/", CrlSourceKind.URL),
+    ]
+    found = CrlManifest.from_bytes(CrlManifest.of([held], sources).to_bytes())
+    assert found.signers == {held.crl.sha256: held.signer}
+    for one, other in zip(found.refused, sources, strict=True):
+        assert looked_at(one) == looked_at(other)
+
+
+def looked_at(one: CrlSource) -> tuple[object, ...]:
+    """What decides whether a source's refusal concerns a certificate."""
+    return one.location, one.kind, one.issuer, one.claimed, set(one.authorities)
+
+
+def test_empty_list_comes_back_empty() -> None:
+    """No CRL, and nothing refused."""
+    found = CrlManifest.from_bytes(CrlManifest.of([], []).to_bytes())
+    assert (found.signers, found.refused) == ({}, ())
+
+
+def pieces(*each: list[bytes]) -> bytes:
+    """Packed twice, as a list is."""
+    return b"".join(packed([b"".join(packed(one)) for one in each]))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\1",
+        pieces([b"a"], []),
+        pieces([], [b"x"]),
+        pieces([], [b"l", b"no kind", b"", b"", b""]),
+        pieces([], [b"l", b"url", b"", b"", b"\1"]),
+        pieces([]),
+    ],
+)
+def test_anything_else_is_an_error(data: bytes) -> None:
+    """Nothing is guessed."""
+    with pytest.raises(ValueError, match=r"cut short|shorter|longer|expected|valid"):
+        CrlManifest.from_bytes(data)

@@ -15,11 +15,10 @@ from support.crl_server import says
 from support.crl_world import ACME, CA, GOOD, ROOT, Time, World, crl, leaf, serving, sha256, world
 
 from authz.crls import CrlRules, ModeRule
-from authz.crls.indexing.sealed_memory import Memory, seal
-from authz.crls.indexing.shared_images import SharedImages, open_sealed
+from authz.crls.indexing.sealed_memory import seal
+from authz.crls.indexing.shared_images import SharedImages
 from authz.crls.load_keys import PathKey
-from authz.crls.share.manifest import CrlManifest
-from authz.crls.share.protocol import Channel, Kind
+from authz.crls.share.protocol import Channel, CrlManifest, Kind
 from authz.crls.share.publisher import Publisher
 from authz.crls.share.subscriber import ASK_AGAIN_SECONDS, CURRENT_SECONDS, Subscriber
 from authz.decision import Allow, Decision, Evidence
@@ -45,8 +44,6 @@ class Pair:
         self.feed = self._feed()
         self.follower = Subscriber(
             scene.rules,
-            Memory(),
-            open_crl=open_sealed,
             monotonic=self.time.monotonic,
             warn=self.warnings.append,
         )
@@ -55,7 +52,6 @@ class Pair:
     def _feed(self) -> Publisher:
         return Publisher(
             self.scene.refresher,
-            Memory(),
             descriptor_of=self.shelf.descriptor,
             current=lambda: self.moment,
             warn=self.warnings.append,
@@ -180,7 +176,7 @@ async def test_refused_source_is_no_missing_one_for_the_follower_either(tmp_path
         server.answer = says(body=crl(Authority.root("CA")))
         scene.time.pass_by(seconds=60)
         await scene.outcome(server.url, "signer_unknown")
-        await scene.until(lambda: bool(two.follower._listed.refused))
+        await scene.until(lambda: bool(two.follower._manifest.refused))
         assert await two.check(alice) == UNKNOWN
         await two.close()
 
@@ -239,19 +235,19 @@ async def test_flood_of_paths_silences_nobody(two: Pair, monkeypatch: pytest.Mon
     monkeypatch.setattr("authz.crls.share.path_queue.MAX_QUEUED_EACH", 20_000)
     read, told = 0, set[int]()
 
-    def met(*_: object) -> None:
+    def path_seen(*_: object) -> None:
         nonlocal read
         read += 1
         two.moment = read
 
-    monkeypatch.setattr(two.scene.refresher, "met", met)
+    monkeypatch.setattr(two.scene.refresher, "path_seen", path_seen)
     paths = [(CA.leaf(f"m{number}").der, CA.der, ROOT.der) for number in range(30)]
     for path in paths * 3:
         two.follower._send(Kind.PATH_SEEN, 7, path)
     asked = [asyncio.create_task(two.follower.load(PathKey(7, path))) for path in paths]
-    while not all(one.done() for one in asked) or two.feed.desk._queues:
-        two.feed._changed()
-        told.add(int((two.follower._current or 0) * 1e9))
+    while not all(one.done() for one in asked) or two.feed.paths._queues:
+        two.feed._on_change()
+        told.add(int((two.follower._current_at or 0) * 1e9))
         await asyncio.sleep(0)
     assert 3 < read < 90
     assert len(told) > 3
@@ -261,7 +257,7 @@ async def test_defect_in_reading_a_path_ends_that_workers_line_alone(
     two: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is told, and the worker is given another line."""
-    monkeypatch.setattr(two.scene.refresher, "met", lambda *_: 1 / 0)
+    monkeypatch.setattr(two.scene.refresher, "path_seen", lambda *_: 1 / 0)
     two.follower._send(Kind.PATH_SEEN, 7, (CA.der,))
     await two.scene.until(lambda: any("ZeroDivisionError" in one for one in two.warnings))
     monkeypatch.undo()
@@ -321,7 +317,7 @@ async def test_follower_that_may_open_nothing_more_does_not_pass_a_list_over(sce
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(held) + 2, hard))
     try:
         held.append(os.open("/dev/null", os.O_RDONLY))
-        link = next(iter(two.feed._tasks.values()))._link
+        link = next(iter(two.feed._subscriptions.values()))._channel
         descriptor = held[0]
         await link.send(Kind.MANIFEST, 0, b"", descriptor)
         await scene.until(lambda: bool(lost or two.failures))
@@ -347,7 +343,7 @@ async def test_list_without_its_content_is_no_list(scene: World) -> None:
 async def test_follower_that_goes_is_forgotten(two: Pair) -> None:
     """The keeper goes on for the others."""
     await two.follower.close()
-    await two.scene.until(lambda: not two.feed._tasks)
+    await two.scene.until(lambda: not two.feed._subscriptions)
     assert two.warnings == []
 
 
