@@ -31,7 +31,7 @@ from authz.app.config import Settings, load_settings
 from authz.app.listeners import listener_of
 from authz.clock import SystemClock
 from authz.crls import FetchLimits
-from authz.crls.disk_store import MAX_ASIDE_OCTETS
+from authz.crls.disk_store import MAX_ASIDE_BYTES
 from authz.errors import ConfigError
 from authz.headers import KNOWN_HEADERS
 from authz.supervision.worker import DATA_FACTOR
@@ -124,7 +124,7 @@ def test_volume_holds_what_is_kept_fetched_and_set_aside(settings: Settings) -> 
     volumes = the("Deployment", "kubernetes", "authz")["spec"]["template"]["spec"]["volumes"]
     (size,) = [one["emptyDir"]["sizeLimit"] for one in volumes if one["name"] == "cache"]
     # What is fetched is copied to its place before it is let go of, one at a time.
-    taken = settings.crl.kept_octets + FetchLimits().together + MAX_ASIDE_OCTETS + settings.crl.max_octets
+    taken = settings.crl.kept_octets + FetchLimits().together + MAX_ASIDE_BYTES + settings.crl.max_octets
     assert size == "2Gi"
     assert taken < 2**31
 

@@ -64,7 +64,7 @@ def rules_of(settings: Settings) -> CrlRules:
 
 
 def check_crls(settings: Settings) -> None:
-    """Whether CRLs could be kept by these settings, also while somebody keeps them. Raises `ConfigError`."""
+    """Whether CRLs could be kept by these settings, also while a service keeps them. Raises `ConfigError`."""
     rules_of(settings)
     Fetcher(ca_file=settings.crl.ca_file)
     CrlDiskStore.check(folder_of(settings))
@@ -98,7 +98,7 @@ class CrlKeeping(Protocol):
 
     @property
     def view(self) -> Crls:
-        """What checks look at, wait for, and tell."""
+        """What checks look at, wait for, and report to."""
         ...
 
     @property
@@ -172,7 +172,7 @@ class Followed:
         """See the protocol: they were confirmed within the last 2 seconds."""
         return self.view.current
 
-    async def start(self, directory: DirectoryReader) -> None:  # noqa: ARG002 - whoever keeps them reads it
+    async def start(self, directory: DirectoryReader) -> None:  # noqa: ARG002 - the CRL process reads it
         """See the protocol."""
         await self.view.started()
 
@@ -187,7 +187,7 @@ class KeptCrls:
     def __init__(self, settings: Settings, directory: CrlStore) -> None:
         self._rules = rules_of(settings)
         kept = list(map(_read, sorted(folder_of(settings).glob("*.crl"))))
-        self._store = CrlStore([*directory, *(one for one in kept if one is not None)])
+        self._store = CrlStore([*directory, *(crl for crl in kept if crl is not None)])
 
     def crls(self) -> CrlStore:
         """See the protocol."""

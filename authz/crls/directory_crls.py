@@ -21,7 +21,7 @@ RETRY_SECONDS: Final = 10.0
 """How long after a failure of ours, no memory say, a large CRL is tried again."""
 
 MAX_UNREADABLE: Final = 1_000
-"""Unreadable CRLs that are remembered, so that each is told once."""
+"""Unreadable CRLs that are remembered, so that each is reported once."""
 
 
 class CrlRows(Protocol):
@@ -77,11 +77,11 @@ class DirectoryCrls:
             if self.revision == revision:
                 return
             listed = await self._rows.listed()
-            for one in listed:
-                known = one.sha256 in self._read or one.sha256 in self._unreadable
-                if not known and one.sha256 not in self._indexing:
-                    await self._begin(one)
-            self._wanted = {one.sha256 for one in listed}
+            for row in listed:
+                known = row.sha256 in self._read or row.sha256 in self._unreadable
+                if not known and row.sha256 not in self._indexing:
+                    await self._begin(row)
+            self._wanted = {row.sha256 for row in listed}
             self._publish()
             self.revision = revision
 
@@ -93,8 +93,8 @@ class DirectoryCrls:
     async def close(self) -> None:
         """Index no more."""
         tasks = list(self._indexing.values())
-        for one in tasks:
-            one.cancel()
+        for task in tasks:
+            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         # A task that was cancelled before it began never ran to take itself out.
         self._indexing.clear()
@@ -138,7 +138,7 @@ class DirectoryCrls:
     def _publish(self) -> None:
         """What is listed; while something is being indexed, everything held besides."""
         if not self._indexing:
-            self._read = {sha256: held for sha256, held in self._read.items() if sha256 in self._wanted}
+            self._read = {sha256: signed for sha256, signed in self._read.items() if sha256 in self._wanted}
         self._on_change(self)
 
 

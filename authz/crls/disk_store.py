@@ -1,6 +1,6 @@
 """The last good copy of each CRL, kept on disk across restarts, power failures and `kill -9`.
 
-A copy is written beside its place, synced, and renamed: whoever reads finds the old one or the new one,
+A copy is written beside its place, synced, and renamed: a reader finds the old one or the new one,
 whole. Nothing read back is trusted for having been here: the caller verifies it again, and what is
 remembered of its source serves for a conditional request, only while it belongs to the very copy held.
 
@@ -34,17 +34,17 @@ TEMPORARY: Final = ".tmp-"
 MAX_CORRUPT: Final = 8
 """Copies set aside that are kept for a look."""
 
-MAX_ASIDE_OCTETS: Final = 128 * 1024 * 1024
-"""Octets of the copies set aside, all together."""
+MAX_ASIDE_BYTES: Final = 128 * 1024 * 1024
+"""Bytes of the copies set aside, all together."""
 
 MAX_DEATHS: Final = 2
-"""Readers that a copy may have ended: the first may have ended for another cause, the second tells."""
+"""Readers that a copy may have ended: the first may have ended for another cause, the second speaks against it."""
 
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 """What is another after each start of the machine (proc_sys_kernel(5))."""
 
 MAX_SIDECAR: Final = 64 * 1024
-"""Octets of what is remembered of a copy's source: a URL and two header fields."""
+"""Bytes of what is remembered of a copy's source: a URL and two header fields."""
 
 MAX_WHY: Final = 1_000
 CHUNK: Final = 1024 * 1024
@@ -52,7 +52,7 @@ CHUNK: Final = 1024 * 1024
 _BODY, _SIDECAR, _CORRUPT, _WHY, _LOCK, _MARK = ".crl", ".json", ".corrupt", ".why", ".lock", ".reading"
 _MET = "met"
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
-_NOT_TOLD: Final = (OSError, ValueError, TypeError, KeyError, RecursionError)
+_UNREADABLE: Final = (OSError, ValueError, TypeError, KeyError, RecursionError)
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -111,17 +111,17 @@ class CrlDiskStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.check(folder)
-        with _told_of(folder):
+        with _usable(folder):
             self._lock = _locked(folder)
-        for one in folder.iterdir():
-            if one.name.startswith(TEMPORARY):
+        for path in folder.iterdir():
+            if path.name.startswith(TEMPORARY):
                 with contextlib.suppress(OSError):
-                    one.unlink()
+                    path.unlink()
 
     @staticmethod
     def check(folder: Path) -> None:
-        """Make the folder if need be, and look whether it can be used by whoever owns it. Raises `ConfigError`."""
-        with _told_of(folder):
+        """Make the folder if need be, and check that its owner can use it. Raises `ConfigError`."""
+        with _usable(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check_private(folder)
             if not os.access(folder, os.W_OK | os.X_OK):
@@ -139,22 +139,24 @@ class CrlDiskStore:
 
     def load(self) -> list[StoredCrl]:
         """The copies, by name, those that ended a reader last; the rest is left alone. Raises `DiskStoreFailed`."""
-        with _told(f"the CRLs kept in {self.folder} cannot be listed"), os.scandir(self.folder) as found:
-            files = {one.name for one in found if one.is_file(follow_symlinks=False)}
-        for orphan in (one for one in files if one.endswith(_MARK) and one.removesuffix(_MARK) + _BODY not in files):
+        with _failing_as(f"the CRLs kept in {self.folder} cannot be listed"), os.scandir(self.folder) as entries:
+            files = {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
+        for orphan in (
+            name for name in files if name.endswith(_MARK) and name.removesuffix(_MARK) + _BODY not in files
+        ):
             self.unmark(orphan.removesuffix(_MARK))
-        names = [one.removesuffix(_BODY) for one in sorted(files) if one.endswith(_BODY)]
-        kept = [StoredCrl(one, self._path(one, _BODY), self._deaths(one)) for one in names if _NAME.fullmatch(one)]
-        return sorted(kept, key=lambda one: one.deaths)
+        names = [name.removesuffix(_BODY) for name in sorted(files) if name.endswith(_BODY)]
+        kept = [StoredCrl(name, self._path(name, _BODY), self._deaths(name)) for name in names if _NAME.fullmatch(name)]
+        return sorted(kept, key=lambda copy: copy.deaths)
 
     def mark(self, kept: StoredCrl) -> None:
         """Note that this process begins to read the copy: should it end meanwhile, that was one more.
 
         The end of the machine does not count: any copy might be read just then. Raises `DiskStoreFailed`.
         """
-        told = {"boot": _boot(), "deaths": kept.deaths + 1}
-        with _told(f"that the CRL {kept.name} is being read cannot be noted"):
-            self._install(self._path(kept.name, _MARK), [json.dumps(told).encode()], durable=False)
+        mark = {"boot": _boot(), "deaths": kept.deaths + 1}
+        with _failing_as(f"that the CRL {kept.name} is being read cannot be noted"):
+            self._install(self._path(kept.name, _MARK), [json.dumps(mark).encode()], durable=False)
 
     def unmark(self, name: str) -> None:
         """The copy was read, or is not read on; what ended its readers before was something else."""
@@ -165,9 +167,9 @@ class CrlDiskStore:
     def _deaths(self, name: str) -> int:
         try:
             with self._path(name, _MARK).open("rb") as file:
-                told = json.loads(file.read(MAX_SIDECAR))
-            return int(told["deaths"]) if told["boot"] == _boot() else 0
-        except _NOT_TOLD:
+                mark = json.loads(file.read(MAX_SIDECAR))
+            return int(mark["deaths"]) if mark["boot"] == _boot() else 0
+        except _UNREADABLE:
             return 0
 
     def put(self, name: str, body: BinaryIO, origin: FetchRecord | None = None) -> Path:
@@ -177,31 +179,31 @@ class CrlDiskStore:
         """
         path = self._path(name, _BODY)
         digest = hashlib.sha256()
-        with _told(f"the CRL {name} cannot be kept, and the copy before it stays"):
+        with _failing_as(f"the CRL {name} cannot be kept, and the copy before it stays"):
             self._install(path, _hashed(body, digest))
         self.unmark(name)
-        with _told(f"the CRL {name} is kept, but may not survive a power failure"):
+        with _failing_as(f"the CRL {name} is kept, but may not survive a power failure"):
             _sync_folder(self.folder)
-        with _told(f"the CRL {name} is kept, but not what to ask its server next"):
+        with _failing_as(f"the CRL {name} is kept, but not what to ask its server next"):
             self._write_sidecar(name, origin, digest.hexdigest())
         return path
 
     def note(self, name: str, origin: FetchRecord) -> None:
         """Remember anew where the copy kept under `name` came from. Raises `DiskStoreFailed`."""
-        with _told(f"what to ask the server of the CRL {name} next cannot be kept"):
+        with _failing_as(f"what to ask the server of the CRL {name} next cannot be kept"):
             self._write_sidecar(name, origin, self._sha256(name))
 
     def origin(self, name: str) -> FetchRecord | None:
         """Where the copy kept under `name` came from; None if that is not known of this very copy."""
         try:
-            told = self._told_of(name)
-            if told["sha256"] != self._sha256(name):
+            sidecar = self._sidecar(name)
+            if sidecar["sha256"] != self._sha256(name):
                 return None
-            url, etag, last_modified = told["url"], told["etag"], told["last_modified"]
-            fetched_at = datetime.fromisoformat(told["fetched_at"])
-            signer = base64.b64decode(told["signer"], validate=True)
-            named = told.get("named") is True
-        except _NOT_TOLD:
+            url, etag, last_modified = sidecar["url"], sidecar["etag"], sidecar["last_modified"]
+            fetched_at = datetime.fromisoformat(sidecar["fetched_at"])
+            signer = base64.b64decode(sidecar["signer"], validate=True)
+            named = sidecar.get("named") is True
+        except _UNREADABLE:
             return None
         texts = isinstance(url, str) and isinstance(etag, str | None) and isinstance(last_modified, str | None)
         return FetchRecord(url, etag, last_modified, fetched_at, signer, named) if texts and fetched_at.tzinfo else None
@@ -212,11 +214,11 @@ class CrlDiskStore:
         One name is of one key only (`copy_name`), so this holds though the copy may be another than the last.
         """
         try:
-            return base64.b64decode(self._told_of(name)["signer"], validate=True)
-        except _NOT_TOLD:
+            return base64.b64decode(self._sidecar(name)["signer"], validate=True)
+        except _UNREADABLE:
             return b""
 
-    def _told_of(self, name: str) -> dict[str, Any]:
+    def _sidecar(self, name: str) -> dict[str, Any]:
         with self._path(name, _SIDECAR).open("rb") as file:
             return dict(json.loads(file.read(MAX_SIDECAR)))
 
@@ -226,35 +228,35 @@ class CrlDiskStore:
         Of those only the newest few are kept. Raises `DiskStoreFailed`.
         """
         aside = self._path(name, _CORRUPT)
-        with _told(f"the copy of the CRL {name} cannot be set aside"):
+        with _failing_as(f"the copy of the CRL {name} cannot be set aside"):
             self._path(name, _BODY).replace(aside)
             self._path(name, _SIDECAR).unlink(missing_ok=True)
             self.unmark(name)
             self._prune_aside()
             _sync_folder(self.folder)
-        with _told(f"the copy of the CRL {name} is set aside, but not why"):
+        with _failing_as(f"the copy of the CRL {name} is set aside, but not why"):
             self._install(aside.with_suffix(_WHY), [shown(why, MAX_WHY).encode()])
 
     def _prune_aside(self) -> None:
         """The newest stay, by when they were renamed, which is what changed the inode last."""
-        octets = 0
-        aside = [(one, one.stat()) for one in self.folder.glob(f"*{_CORRUPT}")]
-        for at, (one, status) in enumerate(sorted(aside, key=lambda one: -one[1].st_ctime_ns)):
-            octets += status.st_size
-            if at >= MAX_CORRUPT or octets > MAX_ASIDE_OCTETS:
-                one.unlink()
-                one.with_suffix(_WHY).unlink(missing_ok=True)
+        size = 0
+        aside = [(path, path.stat()) for path in self.folder.glob(f"*{_CORRUPT}")]
+        for at, (path, status) in enumerate(sorted(aside, key=lambda item: -item[1].st_ctime_ns)):
+            size += status.st_size
+            if at >= MAX_CORRUPT or size > MAX_ASIDE_BYTES:
+                path.unlink()
+                path.with_suffix(_WHY).unlink(missing_ok=True)
 
     def remove(self, name: str) -> None:
         """Forget what is kept under `name`, if anything. Raises `DiskStoreFailed`."""
-        with _told(f"the copy of the CRL {name} cannot be removed"):
+        with _failing_as(f"the copy of the CRL {name} cannot be removed"):
             for suffix in (_BODY, _SIDECAR, _MARK):
                 self._path(name, suffix).unlink(missing_ok=True)
             _sync_folder(self.folder)
 
     def remember(self, met: bytes) -> None:
         """Keep what is to be known of all copies after a restart: who met them. Raises `DiskStoreFailed`."""
-        with _told("who met which CRL cannot be kept"):
+        with _failing_as("who met which CRL cannot be kept"):
             self._install(self.folder / _MET, [met])
 
     def remembered(self) -> bytes:
@@ -278,7 +280,7 @@ class CrlDiskStore:
         if origin is None:
             path.unlink(missing_ok=True)
             return
-        told = {
+        sidecar = {
             "sha256": sha256,
             "url": origin.url,
             "etag": origin.etag,
@@ -287,7 +289,7 @@ class CrlDiskStore:
             "signer": base64.b64encode(origin.signer).decode(),
             "named": origin.named,
         }
-        self._install(path, [json.dumps(told).encode()])
+        self._install(path, [json.dumps(sidecar).encode()])
 
     def _install(self, path: Path, chunks: Iterator[bytes] | list[bytes], *, durable: bool = True) -> None:
         descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=self.folder)
@@ -307,7 +309,7 @@ class CrlDiskStore:
 
 
 def _boot() -> str:
-    """Empty where the system does not tell: then the end of the machine counts as that of the process."""
+    """Empty where it cannot be read: then the end of the machine counts as that of the process."""
     try:
         return BOOT_ID.read_text("ascii").strip()
     except OSError:
@@ -340,8 +342,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _check_private(folder: Path) -> None:
-    found = folder.stat()
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
+    status = folder.stat()
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o022:
         raise ConfigError(
             f"others may write into {folder}, where CRLs are to be kept",
             hint="name a folder that does not exist yet, or give this one to the service alone (chmod 700)",
@@ -349,7 +351,7 @@ def _check_private(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _told_of(folder: Path) -> Iterator[None]:
+def _usable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -375,8 +377,8 @@ def _locked(folder: Path) -> BinaryIO:
 
 
 @contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
-    """An error of the system, told as what it means."""
+def _failing_as(what: str) -> Iterator[None]:
+    """Raise an error of the system as what it means here."""
     try:
         yield
     except OSError as error:

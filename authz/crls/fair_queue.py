@@ -1,7 +1,7 @@
 """Which source is tried next: organizations take turns, and so do those that wait for one server.
 
-Nothing here is charged to whoever was first. A source that several organizations name waits in the queue of each, and
-takes the first turn that any of them has.
+No source is charged to the organization that named it first. One that several organizations name waits in the queue
+of each, and takes the first turn that any of them has.
 """
 
 from __future__ import annotations
@@ -89,11 +89,11 @@ class FairQueue:
         """Begin the tries for which there is room now; `parties` are those that may have some."""
         for party in parties:
             while len(self._under_way) < MAX_ATTEMPTS and (server := self._server_for(party)) is not None:
-                self._begin(next(one for one in self._servers[server] if self._may(one, server)), server)
+                self._begin(next(waiting for waiting in self._servers[server] if self._may(waiting, server)), server)
 
     def _server_for(self, party: Party) -> Hashable | None:
-        """The server of which the party sees to it that it is asked, for whoever's turn it is there."""
-        return next((one for one in self._parties.get(party, ()) if self._may(party, one)), None)
+        """The next server that the party may have asked, for the party whose turn it is there."""
+        return next((server for server in self._parties.get(party, ()) if self._may(party, server)), None)
 
     def _begin(self, party: Party, server: Hashable) -> None:
         source = next(iter(self._parties[party][server]))
@@ -105,7 +105,7 @@ class FairQueue:
         granted.set()
 
     def _served(self, party: Party, server: Hashable) -> None:
-        """Whoever waits, for this server or any, goes before its next."""
+        """Every other party that waits, for this server or any, goes before its next."""
         if party not in self._parties:
             return
         self._parties.move_to_end(party)
@@ -143,19 +143,19 @@ class FairQueue:
             return
         scarce = len(self._under_way) >= MAX_ATTEMPTS
         party, server = self._under_way.pop(source)
-        for one in _counted(party, server):
-            self._busy[one] -= 1
-            if not self._busy[one]:
-                del self._busy[one]
+        for count in _counted(party, server):
+            self._busy[count] -= 1
+            if not self._busy[count]:
+                del self._busy[count]
         self._served(party, server)
         if scarce:
             self._deal(list(self._parties))
             return
-        # Nobody else waited for what has become free: this server, a try of this party, or second tries.
-        first = next((one for one in self._servers.get(server, ()) if self._may(one, server)), None)
+        # No other party waited for what has become free: this server, a try of this party, or second tries.
+        first = next((waiting for waiting in self._servers.get(server, ()) if self._may(waiting, server)), None)
         if first is not None:
             self._begin(first, server)
-        self._deal([*(one for one, _ in self._under_way.values()), party])
+        self._deal([*(trying for trying, _ in self._under_way.values()), party])
 
 
 def _counted(party: Party, server: Hashable) -> tuple[tuple[str, Hashable], ...]:

@@ -1,4 +1,4 @@
-"""What operators are told of CRLs that are late, and of certificates that pass all the same."""
+"""Warnings about CRLs that are overdue, and about certificates that pass with their revocation unknown."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from authz.crls.store import HeldCrl, answering
 
 
 class OverdueAlerts:
-    """Tells `warn` of each CRL once that its nextUpdate has passed, as long as no newer one has come."""
+    """Warns once of each CRL whose nextUpdate has passed while no newer one has come."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
         self._late: set[str] = set()
 
-    def look(self, held: Sequence[HeldCrl], now: datetime) -> None:
+    def look(self, copies: Sequence[HeldCrl], now: datetime) -> None:
         """At everything that is held; nextUpdate has no fractions of a second."""
         now = now.replace(microsecond=0)
         late = dict[str, str]()
-        if any(_is_late(one, now) for one in held):
-            late = {one.name: one.signed.known_as for one in answering(held) if _is_late(one, now)}
+        if any(_is_late(copy, now) for copy in copies):
+            late = {copy.name: copy.signed.known_as for copy in answering(copies) if _is_late(copy, now)}
         for name in late.keys() - self._late:
             self._warn(f"{late[name]} is out of date, and nothing newer has come")
         self._late = set(late)
@@ -38,5 +38,5 @@ class OverdueAlerts:
                 )
 
 
-def _is_late(one: HeldCrl, now: datetime) -> bool:
-    return one.crl.next_update is not None and one.crl.next_update < now
+def _is_late(copy: HeldCrl, now: datetime) -> bool:
+    return copy.crl.next_update is not None and copy.crl.next_update < now

@@ -16,20 +16,20 @@ from authz.crls.sources import CrlSource, CrlSources
 from authz.crls.store import HeldCrl
 from authz.model import CrlSourceKind
 
-MAX_OCTETS_EACH: Final = 512 * 1024 * 1024
-"""Octets of the CRLs that one organization's distribution points may give: a dozen with a million entries each."""
+MAX_BYTES_EACH: Final = 512 * 1024 * 1024
+"""Bytes of the CRLs that one organization's distribution points may give: a dozen with a million entries each."""
 
 SHARE: Final = 4
 """The part of the memory of each process that one organization's CRLs may take: one in so many."""
 
 
 NAME_CHARGE: Final = 16 * 1024
-"""Octets of memory that each name of a CRL's distribution point is charged with besides: whenever any CRL changes, each
+"""Bytes of memory that each name of a CRL's distribution point is charged with besides: whenever any CRL changes, each
 process looks all of them up anew, in 4 us each. With the memory that there is by default they are 16,000, and 64 ms."""
 
 
 class Charge(NamedTuple):
-    """What CRLs take, in octets: `kept` on the disk or in shared memory, `memory` in each process."""
+    """What CRLs take, in bytes: `kept` on the disk or in shared memory, `memory` in each process."""
 
     kept: int
     memory: int
@@ -41,46 +41,46 @@ class Charge(NamedTuple):
 def charge_of(copy: HeldCrl) -> Charge:
     """What one copy takes."""
     crl = copy.crl
-    return Charge(max(copy.octets, crl.shared), crl.memory + NAME_CHARGE * len(crl.names))
+    return Charge(max(copy.size, crl.shared), crl.memory + NAME_CHARGE * len(crl.names))
 
 
 def quota_for(source: CrlSource, copies: Iterable[HeldCrl], sources: CrlSources, rules: CrlRules) -> Charge:
     """What a CRL of `source` may take beside the `copies` that others of `sources` gave, or in the place of its own."""
     by_it: dict[bool, list[HeldCrl]] = {True: [], False: []}
-    for one in copies:
-        by_it[one.origin.url == source.location].append(one)
+    for copy in copies:
+        by_it[copy.origin.url == source.location].append(copy)
     return _beside(source, by_it[True], by_it[False], sources, rules)
 
 
 def check_quota(
-    copy: HeldCrl, replaced: Iterable[HeldCrl], others: Iterable[HeldCrl], sources: CrlSources, rules: CrlRules
+    copy: HeldCrl, replaced: Iterable[HeldCrl], staying: Iterable[HeldCrl], sources: CrlSources, rules: CrlRules
 ) -> None:
     """Raises `FetchFailed` (too_large) where there is no room for `copy`, beside `others` and for those `replaced`."""
     source = sources.get(copy.origin.url)
     if source is None:
         return
-    room, charge = _beside(source, replaced, others, sources, rules), charge_of(copy)
+    room, charge = _beside(source, replaced, staying, sources, rules), charge_of(copy)
     if charge.kept > room.kept or charge.memory > room.memory:
         raise FetchFailed(
             FailureKind.TOO_LARGE,
-            f"it takes {charge.kept} octets and {charge.memory} of each process, and there is room for {room.kept} "
+            f"it takes {charge.kept} bytes and {charge.memory} of each process, and there is room for {room.kept} "
             f"and {room.memory}",
         )
 
 
 def _beside(
-    source: CrlSource, replaced: Iterable[HeldCrl], others: Iterable[HeldCrl], sources: CrlSources, rules: CrlRules
+    source: CrlSource, replaced: Iterable[HeldCrl], staying: Iterable[HeldCrl], sources: CrlSources, rules: CrlRules
 ) -> Charge:
-    given = [(charge_of(one), _organizations(sources.get(one.origin.url))) for one in others]
+    given = [(charge_of(copy), _organizations(sources.get(copy.origin.url))) for copy in staying]
     bound = Charge(rules.kept_octets, rules.memory)
-    each = Charge(MAX_OCTETS_EACH, rules.memory // SHARE)
+    limit = Charge(MAX_BYTES_EACH, rules.memory // SHARE)
     # What takes no more than what goes is always let in: a newcomer must not turn out a CRL that is held.
     rooms = [_sum(map(charge_of, replaced))]
     if source.kind is not CrlSourceKind.POINT:
         rooms.append(bound - _sum(charge for charge, _ in given))
     else:
-        # By whoever has most room: an organization that names another's point must not take its own limit there.
-        rooms += [_room(organization, given, each, bound) for organization in source.authorities or (None,)]
+        # The largest quota of those that name it: naming another's point must not impose one's own limit there.
+        rooms += [_room(organization, given, limit, bound) for organization in source.authorities or (None,)]
     return Charge(*map(max, zip(*rooms, strict=True)))
 
 
@@ -89,11 +89,11 @@ def _organizations(source: CrlSource | None) -> Collection[int]:
 
 
 def _room(
-    organization: int | None, given: Collection[tuple[Charge, Collection[int]]], each: Charge, bound: Charge
+    organization: int | None, given: Collection[tuple[Charge, Collection[int]]], limit: Charge, bound: Charge
 ) -> Charge:
     own = _sum(charge for charge, by in given if organization in by)
     left = bound - _sum(charge for charge, by in given if organization not in by)
-    return Charge(min(each.kept, left.kept // 2), min(each.memory, left.memory // 2)) - own
+    return Charge(min(limit.kept, left.kept // 2), min(limit.memory, left.memory // 2)) - own
 
 
 def _sum(charges: Iterable[Charge]) -> Charge:

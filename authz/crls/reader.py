@@ -20,7 +20,7 @@ from authz.pki.x509.distinguished_name import Name
 from authz.reasons import Reason
 
 MAX_START: Final = 64 * 1024
-"""Octets in which the issuer's name must end."""
+"""Bytes in which the issuer's name must end."""
 
 Index = Callable[[Path | int, Collection[bytes]], Awaitable[Crl]]
 """Makes a CRL of a DER file, given the SubjectPublicKeyInfos (DER) of which one must have signed it.
@@ -28,12 +28,12 @@ Index = Callable[[Path | int, Collection[bytes]], Awaitable[Crl]]
 Raises `Refused` (crl_malformed, signature_invalid, algorithm_not_allowed), `IndexingError`, `OSError`.
 """
 
-LANE_OCTETS: Final = 4 * 1024 * 1024
+LANE_BYTES: Final = 4 * 1024 * 1024
 """CRLs up to this length are indexed beside larger ones: 100,000 entries, which take a second."""
 
 
 class Lanes:
-    """An `Index` that runs three processes at a time at most: two for CRLs up to `LANE_OCTETS`, one for larger ones.
+    """An `Index` that runs three processes at a time at most: two for CRLs up to `LANE_BYTES`, one for larger ones.
 
     However many large CRLs a tenant's CA publishes, those of others that are small do not wait behind them.
     """
@@ -45,7 +45,7 @@ class Lanes:
     async def __call__(self, source: Path | int, keys: Collection[bytes]) -> Crl:
         """Raises what the index raises."""
         size = (await asyncio.to_thread(os.stat, source)).st_size
-        async with self._small if size <= LANE_OCTETS else self._large:
+        async with self._small if size <= LANE_BYTES else self._large:
             return await self._index(source, keys)
 
 
@@ -80,7 +80,7 @@ async def read_crl(path: Path, authorities: Collection[bytes], index: Index) -> 
 
 
 def issuer_in(path: Path) -> Name | None:
-    """The issuer that the CRL in the DER file `path` names, whoever signed it; None if that cannot be read."""
+    """The issuer that the CRL in the DER file `path` names, whatever key signed it; None if that cannot be read."""
     try:
         with path.open("rb") as file:
             return issuer_of(file.read(MAX_START), os.fstat(file.fileno()).st_size)
@@ -111,16 +111,18 @@ def _called_as_its_issuer(path: Path, size: int, authorities: Iterable[bytes]) -
         name = _issuer_among(start, size, known)
     except ValueError as error:
         raise Refused(Reason.CRL_MALFORMED, str(error)) from error
-    mine = [one for one in known if one.subject == name and may_sign_crls(one)]
-    if not mine:
+    candidates = [certificate for certificate in known if certificate.subject == name and may_sign_crls(certificate)]
+    if not candidates:
         raise Refused(Reason.REVOCATION_UNKNOWN, f"no known CA is called {name.text}")
-    return mine
+    return candidates
 
 
 def _issuer_among(start: bytes, size: int, known: Iterable[Certificate]) -> Name:
-    """The issuer's name; one that a known CA writes octet for octet is not prepared for comparison again."""
+    """The issuer's name; one that a known CA writes byte for byte is not prepared for comparison again."""
     written = written_issuer(start, size)
-    alike = (one.subject for one in known if der.tlv(der.SEQUENCE, *one.subject.rdns) == written)
+    alike = (
+        certificate.subject for certificate in known if der.tlv(der.SEQUENCE, *certificate.subject.rdns) == written
+    )
     return next(alike, None) or issuer_of(start, size)
 
 
@@ -131,12 +133,12 @@ def _signed(crl: Crl, authorities: Iterable[Certificate]) -> tuple[SignedCrl, by
 
 def _readable(authorities: Iterable[bytes]) -> list[Certificate]:
     """A certificate that cannot be read signed nothing."""
-    found = []
+    certificates = []
     for data in authorities:
         try:
-            one = Certificate.parse(data)
-            if one.subject and one.spki_der and one.extensions:
-                found.append(one)
+            certificate = Certificate.parse(data)
+            if certificate.subject and certificate.spki_der and certificate.extensions:
+                certificates.append(certificate)
         except Refused:
             continue
-    return found
+    return certificates

@@ -153,7 +153,7 @@ class RefreshAttempts:
             else:
                 quota = self._quota(source)
                 if answer.size > quota:
-                    detail = f"{answer.size} octets, and its organization's distribution points may hold {quota} more"
+                    detail = f"{answer.size} bytes, and its organization's distribution points may hold {quota} more"
                     raise FetchFailed(FailureKind.TOO_LARGE, detail)
                 await self._accept(source, answer.path, origin, index)
             source.validators, source.sha256 = given, answer.sha256

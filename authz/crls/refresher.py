@@ -2,8 +2,8 @@
 
 Implements `authz.ports.CrlView` (what checks look at), `Source` (what they wait for at first sight) and
 `Observer` (which paths verified, and so where their CRLs come from). A distribution point is asked only
-once a path that names it has satisfied RFC 5280 section 6.1: anybody can write a URL into a certificate,
-but not have a CA of ours sign it.
+once a path that names it has satisfied RFC 5280 section 6.1: everyone can write a URL into a certificate,
+but not have a known CA sign it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Refresher:
         index = Lanes(index)
         self._registry = registry = CrlRegistry(disk, index, warn)
         self._sources = sources = CrlSources(rules.urls, rules.points_each, warn)
-        registry.check_quota = lambda copy, replaced, others: check_quota(copy, replaced, others, sources, rules)
+        registry.check_quota = lambda copy, replaced, staying: check_quota(copy, replaced, staying, sources, rules)
         self._retention = Retention(disk, registry, sources, self._forget_point)
         attempts = RefreshAttempts(
             registry,

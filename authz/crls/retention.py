@@ -1,4 +1,4 @@
-"""Whose the distribution points and the CRLs from them are: nothing of an organization outlives it.
+"""How long distribution points and the CRLs from them are kept: nothing of an organization outlives it.
 
 A copy stays as long as its signer is a CA of the directory, or was met within a day on a path of an organization that
 is active; a point as long as such an organization names it. What the operator named is the operator's.
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from authz.crls.disk_store import CrlDiskStore, DiskStoreFailed
-from authz.crls.signer_sightings import NO_ORGANIZATION, Sightings
+from authz.crls.sightings import NO_ORGANIZATION, Sightings
 from authz.crls.sources import CrlSource, CrlSources, urls_of
 from authz.crls.store import CrlRegistry, HeldCrl
 from authz.errors import Refused
@@ -69,20 +69,22 @@ class Retention:
         """After a start: the sources of the copies that are held, with the organizations that named them."""
         self._tenants = tenants
         self._sightings = Sightings.from_bytes(await asyncio.to_thread(self._disk.remembered), now)
-        for one in self._registry:
-            names = one.origin.url, one.signer.hex()
+        for copy in self._registry:
+            names = copy.origin.url, copy.signer.hex()
             self._sightings.note(NO_ORGANIZATION, (name for name in names if not self._sightings.knows(name)), now)
-            self._sources.restore(one.origin, one.crl, self._sightings.by(one.origin.url), points=points)
+            self._sources.restore(copy.origin, copy.crl, self._sightings.by(copy.origin.url), points=points)
 
     def path_seen(self, organization: int, path: list[Certificate], now: datetime) -> None:
         """A path of the organization verified, or would but for CRLs that are missing."""
         signers = self._registry.signers
         named = (self._sources.get(url) for url in urls_of(path))
         self._sightings.note(
-            organization, (one.location for one in named if one and organization in one.organizations), now
+            organization, (source.location for source in named if source and organization in source.organizations), now
         )
         self._sightings.note(
-            organization, (one.spki_sha256.hex() for one in path[1:] if one.spki_sha256 in signers), now
+            organization,
+            (certificate.spki_sha256.hex() for certificate in path[1:] if certificate.spki_sha256 in signers),
+            now,
         )
 
     def delivered(self, source: CrlSource, now: datetime) -> None:
@@ -91,7 +93,7 @@ class Retention:
             name = copy.signer.hex()
             for organization, authorities in source.authorities.items():
                 lately = self._sightings.lately(source.location, {organization}, now)
-                # That it is given again is no path of anybody's.
+                # That it is given again is no sighting by a path.
                 if copy.signer in authorities and lately and organization not in self._sightings.by(name):
                     self._sightings.note(organization, [name], now)
 
@@ -102,12 +104,12 @@ class Retention:
         revision = tenants.revision
         if revision == self._revision and not due:
             return
-        trust, found = await tenants.active()
-        active = {NO_ORGANIZATION, *found}
+        trust, organizations = await tenants.active()
+        active = {NO_ORGANIZATION, *organizations}
         if trust != self._trust:
             self._known = await asyncio.to_thread(_keys, await tenants.authorities())
         if trust != self._trust or due:
-            gone = [one for one in self._registry if not self._needed(one, active, now)]
+            gone = [copy for copy in self._registry if not self._needed(copy, active, now)]
             await self._registry.let_go(gone)
             self._look_at_points(active, now)
             self._looked = now
@@ -120,18 +122,18 @@ class Retention:
         return self._sightings.lately(copy.signer.hex(), active, now)
 
     def _look_at_points(self, active: Collection[int], now: datetime) -> None:
-        for one in self._sources:
-            # What a point gave is needed, or would have gone: whoever comes once a week needs it fresh, too.
-            stays = one.kind is not CrlSourceKind.POINT or bool(self._registry.given_by(one))
-            for organization in list(one.authorities):
+        for source in self._sources:
+            # What a point gave is needed, or would have gone: a certificate presented once a week needs it fresh, too.
+            stays = source.kind is not CrlSourceKind.POINT or bool(self._registry.given_by(source))
+            for organization in list(source.authorities):
                 if organization not in active or not (
-                    stays or self._sightings.lately(one.location, {organization}, now)
+                    stays or self._sightings.lately(source.location, {organization}, now)
                 ):
-                    self._sources.leave(one, organization)
-            named = one.kind is not CrlSourceKind.POINT or one.organizations
-            if not named and not self._sightings.lately(one.location, {NO_ORGANIZATION}, now):
-                self._forget(one)
-        names = {*(one.location for one in self._sources), *(one.hex() for one in self._registry.signers)}
+                    self._sources.leave(source, organization)
+            named = source.kind is not CrlSourceKind.POINT or source.organizations
+            if not named and not self._sightings.lately(source.location, {NO_ORGANIZATION}, now):
+                self._forget(source)
+        names = {*(source.location for source in self._sources), *(signer.hex() for signer in self._registry.signers)}
         self._sightings.keep(names, active)
 
     async def write(self, now: datetime) -> None:
@@ -143,8 +145,8 @@ class Retention:
 
 def _keys(authorities: Iterable[bytes]) -> frozenset[bytes]:
     """The SHA-256 of each CA's key; a certificate that cannot be read signed nothing."""
-    found = set()
+    keys = set()
     for der in authorities:
         with contextlib.suppress(Refused):
-            found.add(Certificate.parse(der).spki_sha256)
-    return frozenset(found)
+            keys.add(Certificate.parse(der).spki_sha256)
+    return frozenset(keys)

@@ -1,4 +1,4 @@
-"""What the operator says about CRLs: where from, how often, and what is let pass while one is missing."""
+"""The operator's rules for CRLs: where they come from, how often they are asked for, and when one may be missing."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class CrlRules:
 
     `points_each` bounds the distribution points that one organization's paths may add, `first_fetch_wait` the
     seconds a check waits for one that was never asked. `kept_octets` bounds the CRLs that sources gave, all together,
-    on the disk and in shared memory, `memory` what they take in each process, in octets. `mode` is for
-    whomever none of `exceptions` is.
+    on the disk and in shared memory, `memory` what they take in each process, in bytes. `mode` is for
+    the certificates that no rule of `exceptions` names.
     """
 
     files: tuple[Path, ...] = ()
@@ -54,20 +54,22 @@ class CrlRules:
 
     @property
     def hard(self) -> bool:
-        """Whether nothing is let pass, of anybody."""
-        return self.mode == HARD_FAIL and all(one.mode == HARD_FAIL for one in self.exceptions)
+        """Whether every certificate's revocation must be known (hard-fail), without exception."""
+        return self.mode == HARD_FAIL and all(rule.mode == HARD_FAIL for rule in self.exceptions)
 
     @property
     def longest_grace(self) -> timedelta:
-        """How long after its nextUpdate a CRL may go on counting for anybody."""
-        return max(one.grace for one in (self.mode, *(rule.mode for rule in self.exceptions)))
+        """How long after its nextUpdate a CRL may go on counting for any certificate."""
+        return max(mode.grace for mode in (self.mode, *(rule.mode for rule in self.exceptions)))
 
     def of(self, issuer: Name, organization: str) -> RevocationMode:
-        """What is let pass: the most precise rule counts, one that names both before one that names the issuer."""
+        """The mode for a certificate: the most precise rule counts, one that names both before one of the issuer."""
         fitting = [
-            one for one in self.exceptions if one.issuer in (None, issuer) and one.organization in (None, organization)
+            rule
+            for rule in self.exceptions
+            if rule.issuer in (None, issuer) and rule.organization in (None, organization)
         ]
-        fitting.sort(key=lambda one: (one.issuer is None, one.organization is None))
+        fitting.sort(key=lambda rule: (rule.issuer is None, rule.organization is None))
         return fitting[0].mode if fitting else self.mode
 
 
@@ -77,10 +79,10 @@ def modes_of(rules: CrlRules, refused: Collection[CrlSource], organization: Orga
         return None
 
     def of(certificate: Certificate) -> RevocationMode:
-        found = rules.of(certificate.issuer, organization.name)
-        if found.soft and _was_refused(certificate, organization, refused):
-            return replace(found, soft=False)
-        return found
+        mode = rules.of(certificate.issuer, organization.name)
+        if mode.soft and _was_refused(certificate, organization, refused):
+            return replace(mode, soft=False)
+        return mode
 
     return of
 
@@ -88,15 +90,15 @@ def modes_of(rules: CrlRules, refused: Collection[CrlSource], organization: Orga
 def _was_refused(certificate: Certificate, organization: Organization, refused: Collection[CrlSource]) -> bool:
     """Whether what should have been the certificate's CRL came, and was refused: that is not a missing one.
 
-    Its URL says so where the certificate names it, and the name in the CRL: for everybody where the operator named
-    the source, for the organizations whose paths led there where it is a distribution point.
+    Known by its URL where the certificate names it, or by the issuer in the CRL: for every organization where the
+    operator named the source, for those whose paths led there where it is a distribution point.
     """
     urls = urls_of((certificate, certificate)) if refused else ()
     return any(
-        one.location in urls
+        source.location in urls
         or (
-            (one.kind is not CrlSourceKind.POINT or organization.id in one.authorities)
-            and one.may_be_of(certificate.issuer)
+            (source.kind is not CrlSourceKind.POINT or organization.id in source.authorities)
+            and source.may_be_of(certificate.issuer)
         )
-        for one in refused
+        for source in refused
     )

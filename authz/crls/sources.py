@@ -33,7 +33,7 @@ class CrlSource:
     `issuer` is the name in the CRL that it gave last and that was accepted, `claimed` in one that was refused since, as
     far as it could be read. `sha256` is of the CRL that it gave last, to which its `validators` belong. `job` is
     the try under way, `awaited` whether a check waits for it, or did, `late` whether it did so in vain, `gone` whether
-    the source is none any more.
+    it was removed.
     """
 
     location: str
@@ -59,8 +59,8 @@ class CrlSource:
     def state(self) -> CrlSourceState:
         """What an operator wants to know of it: the same object until something of it changes."""
         last = self._state
-        if last is None or _told_in(last) != _told_in(self):
-            last = self._state = CrlSourceState(self.location, self.kind, *_told_in(self))
+        if last is None or _status(last) != _status(self):
+            last = self._state = CrlSourceState(self.location, self.kind, *_status(self))
         return last
 
     @property
@@ -75,11 +75,11 @@ class CrlSource:
 
     @property
     def refused(self) -> bool:
-        """Whether what it gave last was refused, rather than not to be had."""
+        """Whether what it gave last was refused, rather than unavailable."""
         return self.failures > 0 and self.outcome in _OF_CONTENT
 
     def may_be_of(self, issuer: Name) -> bool:
-        """Whether what it gives may be meant as the CRL of `issuer`; a URL that never said whose may mean anybody's."""
+        """Whether what it gives may be meant as the CRL of `issuer`; of a URL that never gave one, any issuer's."""
         if self.issuer is None and self.claimed is None:
             return self.kind is CrlSourceKind.URL
         return issuer in (self.issuer, self.claimed)
@@ -104,13 +104,13 @@ class CrlSource:
         self.failures += 1
 
 
-def _told_in(
-    one: CrlSource | CrlSourceState,
+def _status(
+    source: CrlSource | CrlSourceState,
 ) -> tuple[datetime | None, datetime | None, datetime | None, int, str, str]:
-    return one.tried_at, one.accepted_at, one.next_at, one.failures, one.outcome, one.detail
+    return source.tried_at, source.accepted_at, source.next_at, source.failures, source.outcome, source.detail
 
 
-_OF_CONTENT: Final = frozenset(str(one) for one in FailureKind if one.of_content)
+_OF_CONTENT: Final = frozenset(str(kind) for kind in FailureKind if kind.of_content)
 
 
 MAX_POINTS: Final = 20_000
@@ -121,10 +121,10 @@ MAX_URLS: Final = 16
 
 
 class CrlSources:
-    """Sources by location; `points_each` bounds the points of one organization, `warn` is told of the first beyond."""
+    """Sources by location; `points_each` bounds the points of one organization, `warn` reports the first beyond."""
 
     def __init__(self, urls: Iterable[str], points_each: int, warn: Callable[[str], None]) -> None:
-        self._all = {one: CrlSource(one, CrlSourceKind.URL) for one in urls}
+        self._all = {url: CrlSource(url, CrlSourceKind.URL) for url in urls}
         self._points_each = points_each
         self._warn = warn
         self._points: Counter[int] = Counter()
@@ -145,7 +145,7 @@ class CrlSources:
         return self._all.setdefault(str(path), CrlSource(str(path), CrlSourceKind.FILE))
 
     def remove(self, source: CrlSource) -> None:
-        """The source is none any more; what it gave stays."""
+        """Ask the source no more; what it gave stays."""
         self._all.pop(source.location, None)
 
     def restore(self, origin: FetchRecord, crl: Crl, organizations: Collection[int], *, points: bool) -> None:
@@ -156,7 +156,7 @@ class CrlSources:
         source = self._all.get(origin.url)
         if source is None and points and _was_point(origin) and len(self._all) < MAX_POINTS:
             source = self._all[origin.url] = CrlSource(origin.url, CrlSourceKind.POINT)
-            source.authorities = {one: {} for one in organizations}
+            source.authorities = {organization: {} for organization in organizations}
             self._points.update(organizations)
         if source is not None:
             source.issuer, source.sha256 = crl.issuer, crl.sha256
@@ -168,7 +168,7 @@ class CrlSources:
 
         What is beyond the bounds is left out.
         """
-        authorities = {one.spki_sha256: one.der for one in path[1:]}
+        authorities = {certificate.spki_sha256: certificate.der for certificate in path[1:]}
         return [
             source
             for url in urls_of(path)
@@ -181,7 +181,7 @@ class CrlSources:
         if source is not None and (source.kind is not CrlSourceKind.POINT or organization in source.authorities):
             return source
         if self._points[organization] >= self._points_each or (source is None and len(self._all) >= MAX_POINTS):
-            self._tell_full(organization)
+            self._warn_full(organization)
             return None
         self._points[organization] += 1
         return self._all.setdefault(url, source or CrlSource(url, CrlSourceKind.POINT))
@@ -195,7 +195,7 @@ class CrlSources:
             if not self._points[organization]:
                 del self._points[organization]
 
-    def _tell_full(self, organization: int) -> None:
+    def _warn_full(self, organization: int) -> None:
         if organization not in self._full:
             self._full.add(organization)
             self._warn(
@@ -211,15 +211,15 @@ def _was_point(origin: FetchRecord) -> bool:
 def urls_of(path: Iterable[Certificate]) -> list[str]:
     """The URLs of http and https in the distribution points of a path, of complete CRLs and of deltas; none twice."""
     points: list[x509.DistributionPoint] = []
-    for one in list(path)[:-1]:
-        points += one.extensions.distribution_points
-        points += one.extensions.freshest_crl
+    for certificate in list(path)[:-1]:
+        points += certificate.extensions.distribution_points
+        points += certificate.extensions.freshest_crl
     if not points:
         return []
-    found: dict[str, None] = {}
+    urls: dict[str, None] = {}
     for point in points:
         for name in point.full_name or ():
             if isinstance(name, x509.UniformResourceIdentifier):
-                found[name.value] = None
+                urls[name.value] = None
     # RFC 5280 section 4.2.1.13 knows others too: LDAP is not asked.
-    return [url for url in found if url.lower().startswith(("http://", "https://"))][:MAX_URLS]
+    return [url for url in urls if url.lower().startswith(("http://", "https://"))][:MAX_URLS]

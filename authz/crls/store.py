@@ -23,7 +23,7 @@ from authz.pki import Crl, CrlStore
 
 MAX_GIVEN: Final = 32
 """CRLs of different issuers, keys and scopes that one source may have given: it gives one, and another after a CA has
-changed its key. A tenant's CA could otherwise have everybody's memory filled, CRL by CRL, with ever new scopes."""
+changed its key. A tenant's CA could otherwise fill the memory that all share, CRL by CRL, with ever new scopes."""
 
 ADDED: Final = "added"
 """Where a CRL came from that no source gave, but an operator's `authz crl add`."""
@@ -37,15 +37,15 @@ Authorities = Callable[[], Awaitable[Collection[bytes]]]
 
 @dataclass(frozen=True, slots=True)
 class HeldCrl:
-    """A CRL that is held: `name` is the one it is kept under, `octets` its length, `stored` whether that is on disk.
+    """A CRL that is held: `name` is the one it is kept under, `size` its bytes, `stored` whether that is on disk.
 
-    `state` is what an operator wants to know of it, made once: somebody looks at all of them twice a second.
+    `state` is what an operator wants to know of it, made once: the refresher looks at all of them twice a second.
     """
 
     name: str
     signed: SignedCrl
     origin: FetchRecord
-    octets: int
+    size: int
     stored: bool = True
     state: FetchedCrl = field(init=False, compare=False, repr=False)
 
@@ -77,23 +77,27 @@ class HeldCrl:
         return self.signed.signer
 
     @classmethod
-    def added(cls, held: SignedCrl) -> Self:
+    def added(cls, signed: SignedCrl) -> Self:
         """A CRL that stands in the directory."""
-        return cls(held.crl.sha256.hex(), held, FetchRecord(ADDED, None, None, held.crl.this_update), 0, stored=False)
+        return cls(
+            signed.crl.sha256.hex(), signed, FetchRecord(ADDED, None, None, signed.crl.this_update), 0, stored=False
+        )
 
 
 def answering(copies: Iterable[HeldCrl]) -> list[HeldCrl]:
     """Those that no other supersedes: an operator may have added a newer CRL than a source gave, or an older one."""
     places: dict[tuple[object, ...], list[HeldCrl]] = {}
-    for one in copies:
-        places.setdefault((*one.signed.place, one.crl.is_delta), []).append(one)
-    return [one for same in places.values() for one in same if not any(other.crl.supersedes(one.crl) for other in same)]
+    for copy in copies:
+        places.setdefault((*copy.signed.place, copy.crl.is_delta), []).append(copy)
+    return [
+        copy for same in places.values() for copy in same if not any(other.crl.supersedes(copy.crl) for other in same)
+    ]
 
 
 class CrlRegistry:
     """Implements "the last good copy": what is here was accepted, and goes only when something newer comes.
 
-    `index` is as in `read_crl`, `warn` is told of copies that cannot be used. `check_quota` raises `FetchFailed` where
+    `index` is as in `read_crl`, `warn` reports copies that cannot be used. `check_quota` raises `FetchFailed` where
     there is no room for a copy, for those that it replaces and beside the others.
     """
 
@@ -142,7 +146,9 @@ class CrlRegistry:
     def publish(self) -> None:
         """Let checks look at what is held now."""
         self.held = [copy.signed for copy in self.everything()]
-        self.crls = CrlStore((signed.crl for signed in self.held), {one.crl.sha256: one.signer for one in self.held})
+        self.crls = CrlStore(
+            (signed.crl for signed in self.held), {signed.crl.sha256: signed.signer for signed in self.held}
+        )
         self.on_change()
 
     def close(self) -> None:
@@ -160,8 +166,8 @@ class CrlRegistry:
 
     def stored(self, sha256: bytes) -> HeldCrl | None:
         """The CRL of that SHA-256, if it is held and a copy is on disk, whichever source it came from last."""
-        found = self._digests.get(sha256)
-        return found if found is not None and found.stored else None
+        copy = self._digests.get(sha256)
+        return copy if copy is not None and copy.stored else None
 
     def _hold(self, copy: HeldCrl) -> None:
         self._let_go(copy.name)
@@ -185,25 +191,25 @@ class CrlRegistry:
     # -- after a start ----------------------------------------------------------------------------------
 
     async def load(self, authorities: Authorities, now: datetime, grace: timedelta = timedelta(0)) -> None:
-        """Read what was kept, verifying each again; what cannot be read is set aside, and told.
+        """Read what was kept, verifying each again; what cannot be read is set aside, and reported.
 
-        A copy whose signer nobody remembers is verified under one of `authorities`; `grace` is the longest one.
+        A copy whose signer is not recorded is verified under one of `authorities`; `grace` is the longest one.
         """
         try:
             kept = await asyncio.to_thread(self._disk.load)
         except DiskStoreFailed as failure:
             self._warn(str(failure))
             return
-        self._unread = {one.name: one for one in kept}
-        for one in kept:
+        self._unread = {copy.name: copy for copy in kept}
+        for copy in kept:
             try:
-                if one.deaths >= MAX_DEATHS:
-                    await self._set_aside(one.name, f"{one.deaths} processes ended while they read it")
+                if copy.deaths >= MAX_DEATHS:
+                    await self._set_aside(copy.name, f"{copy.deaths} processes ended while they read it")
                     continue
-                async with self._marked(one):
-                    await self._load(one, authorities, now - grace)
+                async with self._marked(copy):
+                    await self._load(copy, authorities, now - grace)
             except (DiskStoreFailed, IndexingError, OSError) as problem:
-                self._warn(f"the kept CRL {one.name} is not used: {problem}")
+                self._warn(f"the kept CRL {copy.name} is not used: {problem}")
 
     @contextlib.asynccontextmanager
     async def _marked(self, kept: StoredCrl) -> AsyncIterator[None]:
@@ -221,25 +227,25 @@ class CrlRegistry:
     async def _load(self, kept: StoredCrl, authorities: Authorities, due: datetime) -> None:
         origin = await asyncio.to_thread(self._disk.origin, kept.name)
         try:
-            held, key = await self._verified(kept, authorities)
+            signed, key = await self._verified(kept, authorities)
         except (FetchFailed, Refused) as problem:
             if not _is_damage(problem):
                 self._warn(f"the kept CRL {kept.name} is not used: {problem}")
                 return
             await self._set_aside(kept.name, str(problem))
             return
-        if _name(held, key) != kept.name:
+        if _name(signed, key) != kept.name:
             await self._set_aside(kept.name, "it is another CRL than its name says")
             return
         del self._unread[kept.name]
-        expires = held.crl.next_update or held.crl.this_update
-        # A CRL may end with the last moment that can be told, and nothing can be added to that.
+        expires = signed.crl.next_update or signed.crl.this_update
+        # A CRL may end with the last moment that can be represented, and nothing can be added to that.
         if due - expires > FORGET_AFTER:
             await asyncio.to_thread(self._disk.remove, kept.name)
             return
-        told = replace(origin or FetchRecord("", None, None, held.crl.this_update), signer=key)
-        octets = (await asyncio.to_thread(kept.path.stat)).st_size
-        self._hold(HeldCrl(kept.name, held, told, octets))
+        record = replace(origin or FetchRecord("", None, None, signed.crl.this_update), signer=key)
+        size = (await asyncio.to_thread(kept.path.stat)).st_size
+        self._hold(HeldCrl(kept.name, signed, record, size))
 
     async def _set_aside(self, name: str, why: str) -> None:
         self._warn(f"the kept CRL {name} is set aside: {why}")
@@ -257,7 +263,7 @@ class CrlRegistry:
         try:
             async with self._marked(kept):
                 crl = await self._index(kept.path, [key])
-                octets = (await asyncio.to_thread(kept.path.stat)).st_size
+                size = (await asyncio.to_thread(kept.path.stat)).st_size
         except Refused as refusal:
             await self._set_aside(name, str(refusal))
             return
@@ -265,8 +271,8 @@ class CrlRegistry:
             raise FetchFailed(FailureKind.INDEXING, f"the copy kept of it cannot be read: {error}") from error
         del self._unread[name]
         origin = await asyncio.to_thread(self._disk.origin, name) or FetchRecord("", None, None, crl.this_update)
-        held = SignedCrl(crl, hashlib.sha256(key).digest())
-        self._hold(HeldCrl(name, held, replace(origin, signer=key), octets))
+        signed = SignedCrl(crl, hashlib.sha256(key).digest())
+        self._hold(HeldCrl(name, signed, replace(origin, signer=key), size))
 
     async def _verified(self, kept: StoredCrl, authorities: Authorities) -> tuple[SignedCrl, bytes]:
         """Raises `FetchFailed`, `Refused`, `IndexingError`, `OSError`."""
@@ -276,7 +282,7 @@ class CrlRegistry:
         try:
             crl = await self._index(kept.path, [signer])
         except Refused as refusal:
-            # Either the copy is damaged or what is remembered of it: a CA that is known tells which.
+            # Either the copy is damaged or what is remembered of it: a known CA decides which.
             try:
                 return await read_crl(kept.path, await authorities(), self._index)
             except FetchFailed as failure:
@@ -304,18 +310,18 @@ class CrlRegistry:
                 detail = f"{MAX_GIVEN} CRLs of different issuers, keys or scopes are held from there"
                 raise FetchFailed(FailureKind.TOO_MANY, detail)
             changed = before is None or before.crl.sha256 != new.crl.sha256
-            held = new if changed or before is None else before.signed
+            signed = new if changed or before is None else before.signed
             if not changed and before is not None and before.stored:
                 self._hold(replace(before, origin=origin))
                 with contextlib.suppress(DiskStoreFailed):
                     await asyncio.to_thread(self._disk.note, name, origin)
                 return False, ""
-            copy = HeldCrl(name, held, origin, (await asyncio.to_thread(path.stat)).st_size)
-            going = [one for one in self if one.signed in replaced or one.name == name]
-            self.check_quota(copy, going, [one for one in self if one not in going])
+            copy = HeldCrl(name, signed, origin, (await asyncio.to_thread(path.stat)).st_size)
+            going = [copy for copy in self if copy.signed in replaced or copy.name == name]
+            self.check_quota(copy, going, [copy for copy in self if copy not in going])
             problem = await self._store(name, path, origin)
             self._hold(replace(copy, stored=not problem))
-            await self._remove([one for one in going if one.name != name])
+            await self._remove([copy for copy in going if copy.name != name])
             if changed:
                 self.publish()
             return changed, problem
@@ -336,17 +342,17 @@ class CrlRegistry:
         return ""
 
     async def _remove(self, copies: Collection[HeldCrl]) -> None:
-        for one in copies:
-            self._let_go(one.name)
+        for copy in copies:
+            self._let_go(copy.name)
             try:
-                await asyncio.to_thread(self._disk.remove, one.name)
+                await asyncio.to_thread(self._disk.remove, copy.name)
             except DiskStoreFailed as failure:
                 self._warn(str(failure))
 
     async def let_go(self, copies: Collection[HeldCrl]) -> None:
-        """Nobody needs these; what was taken in the place of one meanwhile stays."""
+        """These are needed no more; what was accepted in the place of one meanwhile stays."""
         async with self._lock:
-            going = [one for one in copies if self._copies.get(one.name) is one]
+            going = [copy for copy in copies if self._copies.get(copy.name) is copy]
             await self._remove(going)
             if going:
                 self.publish()
@@ -354,12 +360,12 @@ class CrlRegistry:
     async def touch(self, location: str, origin: FetchRecord) -> None:
         """The source says that what it gave is current; what to ask it next may be new."""
         async with self._lock:
-            for one in self.of(location):
-                if one.stored:
-                    told = replace(origin, signer=one.origin.signer)
-                    self._hold(replace(one, origin=told))
+            for copy in self.of(location):
+                if copy.stored:
+                    record = replace(origin, signer=copy.origin.signer)
+                    self._hold(replace(copy, origin=record))
                     with contextlib.suppress(DiskStoreFailed):
-                        await asyncio.to_thread(self._disk.note, one.name, told)
+                        await asyncio.to_thread(self._disk.note, copy.name, record)
 
 
 _CORRUPT: Final = frozenset({FailureKind.MALFORMED, FailureKind.ALGORITHM})
@@ -373,8 +379,8 @@ def _is_damage(problem: FetchFailed | Refused) -> bool:
     return problem.kind in _CORRUPT if isinstance(problem, FetchFailed) else problem.reason.status != 503
 
 
-def _name(held: SignedCrl, key: bytes) -> str:
+def _name(signed: SignedCrl, key: bytes) -> str:
     """The name to keep it under. Deltas of different bases stand beside each other until something replaces them."""
-    crl = held.crl
+    crl = signed.crl
     base = b"" if crl.base_number is None else str(crl.base_number).encode()
     return copy_name(bytes(crl.issuer), key, crl.scope + base, delta=crl.is_delta)

@@ -24,7 +24,7 @@ from authz.crls.fetch.crl_file import NotACrl, into_der
 from authz.crls.sources import CrlSource, CrlSources
 
 MAX_FILES: Final = 10_000
-"""Files of one folder that are looked at: one CRL each is more CAs than anybody has."""
+"""Files of one folder that are looked at: one CRL each is more CAs than any operator has."""
 
 Stamp = tuple[int, int, int, int]
 """Device, inode, size, and when it was changed, in nanoseconds."""
@@ -35,24 +35,24 @@ def scan(named: Iterable[Path]) -> dict[Path, Stamp | None]:
 
     What begins with a dot in a folder is left out: it is unfinished, or not meant.
     """
-    found: dict[Path, Stamp | None] = {}
+    files: dict[Path, Stamp | None] = {}
     for path in named:
         status = _status(path)
         if status is not None and stat.S_ISDIR(status.st_mode):
-            found.update(_in_folder(path))
+            files.update(_in_folder(path))
         else:
-            found[path] = None if status is None else _stamp(status)
-    return found
+            files[path] = None if status is None else _stamp(status)
+    return files
 
 
 def _in_folder(folder: Path) -> dict[Path, Stamp | None]:
     try:
         with os.scandir(folder) as entries:
-            names = sorted(one.name for one in entries if not one.name.startswith("."))
+            names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
     except OSError:
         return {folder: None}
-    found = ((folder / name, _status(folder / name)) for name in names[:MAX_FILES])
-    return {path: _stamp(one) for path, one in found if one is not None and not stat.S_ISDIR(one.st_mode)}
+    statuses = ((folder / name, _status(folder / name)) for name in names[:MAX_FILES])
+    return {path: _stamp(one) for path, one in statuses if one is not None and not stat.S_ISDIR(one.st_mode)}
 
 
 def _status(path: Path) -> os.stat_result | None:
@@ -74,7 +74,7 @@ def copy_file(path: Path, folder: Path, limit: int) -> Path:
     with raised_as(_FILE), _opened(path) as source:
         size = os.fstat(source.fileno()).st_size
         if size > limit:
-            raise FetchFailed(FailureKind.TOO_LARGE, f"{path} has more than {limit} octets")
+            raise FetchFailed(FailureKind.TOO_LARGE, f"{path} has more than {limit} bytes")
         if not size:
             raise FetchFailed(FailureKind.EMPTY, f"{path} is empty")
         with raised_as(_STORAGE):
@@ -92,7 +92,7 @@ def copy_file(path: Path, folder: Path, limit: int) -> Path:
 
 
 def _opened(path: Path) -> BinaryIO:
-    # Without O_NONBLOCK opening a named pipe would wait for somebody who writes.
+    # Without O_NONBLOCK opening a named pipe would wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -106,11 +106,11 @@ _NOT_A_CRL: Final = (((NotACrl,), FailureKind.NOT_A_CRL),)
 
 
 PATIENCE_SECONDS: Final = 1.0
-"""How long whoever looks waits: a network file system whose server is away answers nothing, for hours."""
+"""How long a look is waited for: a network file system may hang for hours when its server is unreachable."""
 
 
 class WatchedFiles:
-    """The files below `paths`, as sources; `gone` is told of one that is there no more, `warn` of a look that hangs.
+    """The files below `paths`, as sources; `gone` is called with a removed one, `warn` reports a look that hangs.
 
     Such a look holds up no source of another kind: it goes on by itself, no other is begun, and what was found
     before stays. `looked` says whether all were looked at once.
@@ -137,7 +137,7 @@ class WatchedFiles:
         if not self._late:
             await asyncio.wait({self._look}, timeout=PATIENCE_SECONDS)
         if not self._look.done():
-            self._tell()
+            self._warn_late()
             return
         look, self._look, self._late = self._look, None, False
         self._take(look.result(), now)
@@ -147,19 +147,19 @@ class WatchedFiles:
         if self._look is not None:
             self._look.cancel()
 
-    def _tell(self) -> None:
+    def _warn_late(self) -> None:
         if not self._late:
             self._late = True
             places = ", ".join(map(str, self._paths[:9]))
             self._warn(f"a file or folder of CRLs does not answer, none is read until it does: one of {places}")
 
-    def _take(self, found: dict[Path, Stamp | None], now: Callable[[], datetime]) -> None:
-        for path, stamp in found.items():
+    def _take(self, stamps: dict[Path, Stamp | None], now: Callable[[], datetime]) -> None:
+        for path, stamp in stamps.items():
             if self._stamps.get(path, ()) != stamp:
                 self._sources.file(path).next_at = now()
-        for path in self._stamps.keys() - found.keys():
+        for path in self._stamps.keys() - stamps.keys():
             source = self._sources.file(path)
             self._sources.remove(source)
             self._gone(source)
-        self._stamps = found
+        self._stamps = stamps
         self.looked = True

@@ -262,7 +262,7 @@ def test_only_the_newest_corrupt_copies_are_kept(keep: CrlDiskStore) -> None:
 
 def test_corrupt_copies_are_bounded_in_octets(keep: CrlDiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is for those that answer; of one that is too large the reason goes, too."""
-    monkeypatch.setattr("authz.crls.disk_store.MAX_ASIDE_OCTETS", 10)
+    monkeypatch.setattr("authz.crls.disk_store.MAX_ASIDE_BYTES", 10)
     for name, octets in (("a", 4), ("b", 5), ("c", 6)):
         put(keep, bytes(octets), name=name)
         keep.set_aside(name, "damaged")

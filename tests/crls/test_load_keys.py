@@ -9,7 +9,7 @@ import pytest
 from cryptography.x509 import UniformResourceIdentifier
 
 from authz.crls import load_keys as first_fetch_wait
-from authz.crls.load_keys import TELL_AGAIN_SECONDS, PathKey, PointsKey, ReportedPaths
+from authz.crls.load_keys import REPORT_AGAIN_SECONDS, PathKey, PointsKey, ReportedPaths
 
 
 class Seconds:
@@ -84,7 +84,7 @@ def test_path_is_told_of_again_every_hour() -> None:
     seconds = Seconds()
     noted = ReportedPaths(seconds)
     note(noted, 1, b"leaf")
-    seconds.now = TELL_AGAIN_SECONDS - 1
+    seconds.now = REPORT_AGAIN_SECONDS - 1
     assert noted.unknown_in(decision(1, b"leaf")) is None
     seconds.now += 1
     assert noted.unknown_in(decision(1, b"leaf")) is not None
@@ -92,7 +92,7 @@ def test_path_is_told_of_again_every_hour() -> None:
 
 def test_noted_paths_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last that is noted is known in any case."""
-    monkeypatch.setattr(first_fetch_wait, "MAX_NOTED", 2)
+    monkeypatch.setattr(first_fetch_wait, "MAX_REPORTED", 2)
     noted = ReportedPaths(Seconds())
     for leaf in (b"a", b"b", b"c"):
         note(noted, 1, leaf, f"http://{leaf.hex()}/")

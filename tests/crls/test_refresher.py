@@ -310,7 +310,7 @@ async def test_crls_of_one_organizations_points_are_bounded_in_octets(
     other = ROOT.intermediate("Other")
     scene.rows.cas.append(other)
     scene.trust = TrustStore([Certificate.parse(ROOT.der)], [Certificate.parse(one.der) for one in (CA, other)])
-    monkeypatch.setattr("authz.crls.quota.MAX_OCTETS_EACH", len(crl()) * 3 // 2)
+    monkeypatch.setattr("authz.crls.quota.MAX_BYTES_EACH", len(crl()) * 3 // 2)
     async with serving(crl()) as first, serving(crl(other)) as second:
         assert await scene.check(leaf("alice", first.url)) == GOOD
         assert await scene.check(leaf("alice", second.url, by=other)) == UNKNOWN
@@ -326,7 +326,7 @@ async def test_point_that_another_organization_named_first_counts_for_whoever_ha
     other = ROOT.intermediate("Other")
     scene.rows.cas.append(other)
     scene.trust = TrustStore([Certificate.parse(ROOT.der)], [Certificate.parse(one.der) for one in (CA, other)])
-    monkeypatch.setattr("authz.crls.quota.MAX_OCTETS_EACH", len(crl()) * 3 // 2)
+    monkeypatch.setattr("authz.crls.quota.MAX_BYTES_EACH", len(crl()) * 3 // 2)
     async with serving(crl()) as first, serving(crl(other)) as second:
         assert await scene.check(leaf("mallory", first.url), EVIL) == GOOD
         assert await scene.check(leaf("mallory", second.url, by=other), EVIL) == UNKNOWN

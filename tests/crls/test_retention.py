@@ -13,7 +13,7 @@ from support.crl_server import hangs, says
 from support.crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, points, serving, world
 
 from authz.crls import CrlRules
-from authz.crls.signer_sightings import MET_FOR
+from authz.crls.sightings import MET_FOR
 from authz.errors import Refused
 from authz.pki import Certificate, TrustStore
 from authz.reasons import Reason

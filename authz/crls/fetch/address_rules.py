@@ -1,7 +1,7 @@
 """Where a CRL may be fetched from: addresses that are public, or that the operator allows by name.
 
-The address of a CRL stands in a certificate, so whoever has one issued can point us at our own network
-(field: "CRL address as an attack on our network"). What counts is the address a connection goes to.
+The address of a CRL stands in a certificate, so every subscriber of a CA can point us at our own network
+(server-side request forgery, SSRF). What counts is the address a connection goes to.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _NOT_PUBLIC_6: Final[tuple[tuple[str, str], ...]] = (
     ("3fff::/20", "documentation"),  # RFC 9637
 )
 
-_RULES: Final = tuple((ipaddress.ip_network(one), why) for one, why in (*_NOT_PUBLIC_4, *_NOT_PUBLIC_6))
+_RULES: Final = tuple((ipaddress.ip_network(network), why) for network, why in (*_NOT_PUBLIC_4, *_NOT_PUBLIC_6))
 
 _GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 """RFC 4291 section 2.4 and IANA: of IPv6, all that was ever given out for global unicast."""
@@ -65,16 +65,16 @@ class AddressRules:
     def check(self, address: str) -> None:
         """Raises `AddressNotAllowed` unless `address`, an IP address in its usual spelling, may be connected to."""
         try:
-            found = ipaddress.ip_address(address)
+            parsed = ipaddress.ip_address(address)
         except ValueError:
             raise AddressNotAllowed(f"{address} is not an IP address") from None
-        found = _unmapped(found)
+        parsed = _unmapped(parsed)
         # A zone ("%eth0") belongs to addresses that mean something on one link only.
-        if isinstance(found, ipaddress.IPv6Address) and found.scope_id is not None:
+        if isinstance(parsed, ipaddress.IPv6Address) and parsed.scope_id is not None:
             raise AddressNotAllowed(f"{address} is meant for one link only")
-        if any(found in one for one in self.allowed):
+        if any(parsed in network for network in self.allowed):
             return
-        why = _not_public(found)
+        why = _not_public(parsed)
         if why:
             raise AddressNotAllowed(f"{address} is not a public address ({why}), and no allowed network has it")
 
@@ -155,5 +155,5 @@ class HostRules:
         """Raises `AddressNotAllowed` unless `host`, in its canonical spelling, is allowed."""
         if not self._exact and not self._suffixes:
             return
-        if host not in self._exact and not any(host.endswith(one) for one in self._suffixes):
+        if host not in self._exact and not any(host.endswith(suffix) for suffix in self._suffixes):
             raise AddressNotAllowed(f"{host} is not among the allowed hosts")

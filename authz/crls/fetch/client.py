@@ -1,4 +1,4 @@
-"""Fetches a CRL over HTTP from somewhere that is not trusted: bounded in time, in size, and in where it connects to.
+"""Fetches a CRL over HTTP from a server that is not trusted: bounded in time, in size, and in where it connects to.
 
 Nothing fetched is trusted for having come: its signature says whose it is. What is refused here is what
 could harm us on the way: an address of our own network, an answer without end, a page in the place of a CRL.
@@ -34,7 +34,7 @@ MAX_VALIDATOR: Final = 512
 """Characters of an ETag or date that is sent back; the longest seen in use are a tenth of it."""
 
 BATCH: Final = 256 * 1024
-"""Octets gathered before they are written: what is held in memory of a body."""
+"""Bytes gathered before they are written: what is held in memory of a body."""
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """The addresses of a host (for a port), in the order to try; raises `OSError` when there are none."""
@@ -50,9 +50,9 @@ class Validators:
 
 @dataclass(frozen=True, slots=True)
 class FetchLimits:
-    """Seconds in all, to connect (the TLS handshake included), and of silence; octets of a body, and of all at a time.
+    """Seconds in all, to connect (the TLS handshake included), and of silence; bytes of a body, and of all at a time.
 
-    The largest CRLs in public use have some ten million octets; a million entries have forty million. Each of those
+    The largest CRLs in public use have some ten million bytes; a million entries have forty million. Each of those
     under way may have half of what the others leave, so that there is room for one more.
     """
 
@@ -86,10 +86,10 @@ async def system_resolve(host: str, port: int) -> list[str]:
     In a thread of its own: a certificate may name hosts whose name servers never answer.
     """
     try:
-        found = await apart(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), "look-up of a name")
+        rows = await apart(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), "look-up of a name")
     except UnicodeError as error:
         raise OSError(str(error)) from error
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    return list(dict.fromkeys(str(address[0]) for *_, address in rows))
 
 
 class Fetcher:
@@ -146,15 +146,15 @@ class Fetcher:
     async def _addresses_of(self, target: Target) -> list[str]:
         """Looked up once, each checked: one that is not allowed speaks against all."""
         try:
-            found = [target.host] if target.is_address else await self._resolve(target.host, target.port)
+            addresses = [target.host] if target.is_address else await self._resolve(target.host, target.port)
         except OSError as error:
             raise FetchFailed(FailureKind.DNS, f"{target.host}: {error.strerror or error}") from error
-        if not found:
+        if not addresses:
             raise FetchFailed(FailureKind.DNS, f"{target.host} has no address")
         with raised_as(_ADDRESS_NOT_ALLOWED):
-            for one in found:
-                self._addresses.check(one)
-        return found
+            for address in addresses:
+                self._addresses.check(address)
+        return addresses
 
     @contextlib.asynccontextmanager
     async def _answer(
@@ -194,11 +194,11 @@ class Fetcher:
         return Fetched(path, size, sha256, validators)
 
     def _grow(self, path: Path, size: int) -> None:
-        """The file is to have so many octets. Raises `FetchFailed` (storage)."""
+        """The file is to have so many bytes. Raises `FetchFailed` (storage)."""
         room = (self.limits.together - sum(self._sizes.values()) + self._sizes.get(path, 0)) // 2
         if size > room:
             raise FetchFailed(
-                FailureKind.STORAGE, f"too many CRLs are on their way: this one may have {room} octets now"
+                FailureKind.STORAGE, f"too many CRLs are on their way: this one may have {room} bytes now"
             )
         self._sizes[path] = size
 
@@ -224,13 +224,13 @@ class _Pinned(AbstractResolver):
         return [
             ResolveResult(
                 hostname=host,
-                host=one,
+                host=address,
                 port=port,
-                family=socket.AF_INET6 if ":" in one else socket.AF_INET,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
                 proto=socket.IPPROTO_TCP,
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
-            for one in self._addresses
+            for address in self._addresses
         ]
 
     async def close(self) -> None:
@@ -239,12 +239,12 @@ class _Pinned(AbstractResolver):
 
 def _conditions(validators: Validators) -> dict[str, str]:
     """RFC 9110 section 13.1: the header of a conditional request, of what may be sent back."""
-    told = {"If-None-Match": _sane(validators.etag), "If-Modified-Since": _sane(validators.last_modified)}
-    return {name: value for name, value in told.items() if value is not None}
+    headers = {"If-None-Match": _sane(validators.etag), "If-Modified-Since": _sane(validators.last_modified)}
+    return {name: value for name, value in headers.items() if value is not None}
 
 
 def _sane(value: str | None) -> str | None:
-    """A validator that may be kept and sent: short, printable ASCII. Any other is as good as none."""
+    """A validator that may be kept and sent: short, printable ASCII. Any other is ignored."""
     if not value or len(value) > MAX_VALIDATOR or not value.isascii() or not value.isprintable():
         return None
     return value
@@ -259,7 +259,7 @@ def _check_header(answer: aiohttp.ClientResponse, limit: int) -> None:
     if "Content-Encoding" in answer.headers:
         raise FetchFailed(FailureKind.ENCODING, answer.headers["Content-Encoding"])
     if (answer.content_length or 0) > limit:
-        raise FetchFailed(FailureKind.TOO_LARGE, f"{answer.content_length} octets, and {limit} are allowed")
+        raise FetchFailed(FailureKind.TOO_LARGE, f"{answer.content_length} bytes, and {limit} are allowed")
 
 
 async def _stream(answer: aiohttp.ClientResponse, path: Path, limit: int, grow: Callable[[int], None]) -> None:
@@ -269,7 +269,7 @@ async def _stream(answer: aiohttp.ClientResponse, path: Path, limit: int, grow: 
         async for piece in answer.content.iter_any():
             size += len(piece)
             if size > limit:
-                raise FetchFailed(FailureKind.TOO_LARGE, f"more than {limit} octets")
+                raise FetchFailed(FailureKind.TOO_LARGE, f"more than {limit} bytes")
             grow(size)
             batch += piece
             if len(batch) >= BATCH:
@@ -287,7 +287,7 @@ def _new_file(folder: Path) -> Path:
 
 
 def _append(path: Path, data: bytes) -> None:
-    """Not to a file that is gone: then nobody waits for it any more."""
+    """Not to a file that was removed: then the fetch was given up."""
     with raised_as(_FAILURES_OF_STORAGE), path.open("r+b") as file:
         file.seek(0, os.SEEK_END)
         file.write(data)

@@ -41,10 +41,10 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 def parse_url(text: str) -> Target:
     """The URL taken apart. Raises `FetchFailed` (scheme, url, address_not_allowed)."""
-    found = _SCHEME.match(text)
-    if found is None:
+    scheme_match = _SCHEME.match(text)
+    if scheme_match is None:
         raise FetchFailed(FailureKind.URL, f"not a URL: {text}")
-    scheme = found[1].lower()
+    scheme = scheme_match[1].lower()
     if scheme not in _PORTS:
         raise FetchFailed(FailureKind.SCHEME, f"{scheme} is not fetched, http and https are")
     parts = _HTTP.fullmatch(text)

@@ -33,8 +33,8 @@ SMALL_CRL: Final = 32 * 1024
 SMALL_KEYS: Final = 8
 """With more keys to try, a small CRL goes to a process too: one verification takes up to 0.4 ms."""
 
-MAX_OCTETS: Final = 256 * 1024 * 1024
-"""Octets of a CRL: six times those of one with a million entries."""
+MAX_BYTES: Final = 256 * 1024 * 1024
+"""Bytes of a CRL: six times those of one with a million entries."""
 
 TIMEOUT: Final = 300.0
 """Seconds until the process is given up: for the largest CRL, 20 times what it takes on an idle machine."""
@@ -46,7 +46,7 @@ _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "L
 """What the process gets of the environment: it reads what strangers wrote, and needs none of our secrets."""
 
 _REFUSALS: Final = {
-    one.value: one for one in (Reason.CRL_MALFORMED, Reason.SIGNATURE_INVALID, Reason.ALGORITHM_NOT_ALLOWED)
+    reason.value: reason for reason in (Reason.CRL_MALFORMED, Reason.SIGNATURE_INVALID, Reason.ALGORITHM_NOT_ALLOWED)
 }
 
 
@@ -57,9 +57,9 @@ async def index_crl(source: Path | int, keys: Collection[bytes], *, seconds: flo
     Raises `Refused` (crl_malformed, signature_invalid, algorithm_not_allowed) about the CRL, `IndexingError`
     when its index could not be made, `OSError` for a file that cannot be read.
     """
-    with opened(source) as (descriptor, octets):
-        if octets <= SMALL_CRL and len(keys) <= SMALL_KEYS:
-            return read_small(read_all(descriptor, octets), keys)
+    with opened(source) as (descriptor, size):
+        if size <= SMALL_CRL and len(keys) <= SMALL_KEYS:
+            return read_small(read_all(descriptor, size), keys)
         image = await make_sealed_image(descriptor, keys, seconds=seconds)
     try:
         view = map_sealed(image)
@@ -88,7 +88,7 @@ def _crl_of(view: memoryview) -> HashedCrl:
     try:
         return open_image(view)
     except ValueError as error:
-        raise IndexingError(f"the index of a CRL is none: {error}") from error
+        raise IndexingError(f"the index of a CRL is invalid: {error}") from error
 
 
 async def make_sealed_image(source: Path | int, keys: Collection[bytes], *, seconds: float = TIMEOUT) -> int:
@@ -97,9 +97,9 @@ async def make_sealed_image(source: Path | int, keys: Collection[bytes], *, seco
     For `crl_of`, here and in every process that it is handed to. Raises what `index_crl` raises.
     """
     received: list[int] = []
-    with opened(source) as (descriptor, octets):
-        if octets > MAX_OCTETS:
-            raise Refused(Reason.CRL_MALFORMED, f"a CRL of {octets} octets")
+    with opened(source) as (descriptor, size):
+        if size > MAX_BYTES:
+            raise Refused(Reason.CRL_MALFORMED, f"a CRL of {size} bytes")
         try:
             async with asyncio.timeout(seconds):
                 message, last_words = await _run(descriptor, keys, received)
@@ -113,9 +113,9 @@ async def make_sealed_image(source: Path | int, keys: Collection[bytes], *, seco
 
 @contextlib.contextmanager
 def opened(source: Path | int) -> Iterator[tuple[int, int]]:
-    """A descriptor of the file, and its length in octets."""
+    """A descriptor of the file, and its length in bytes."""
     given = isinstance(source, int)
-    # Without O_NONBLOCK opening a named pipe would wait for somebody who writes.
+    # Without O_NONBLOCK opening a named pipe would wait for a writer.
     descriptor = source if isinstance(source, int) else os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         status = os.fstat(descriptor)
@@ -144,8 +144,8 @@ async def _run(source: int, keys: Iterable[bytes], received: list[int]) -> tuple
             await asyncio.shield(ending)
         finally:
             process.kill()
-            _, told = await (ending or asyncio.to_thread(process.communicate))
-    return message, f"ended with {process.returncode}: {_last_line(told)}".rstrip(": ")
+            _, stderr = await (ending or asyncio.to_thread(process.communicate))
+    return message, f"ended with {process.returncode}: {_last_line(stderr)}".rstrip(": ")
 
 
 def _start(source: int, keys: Iterable[bytes], theirs: socket.socket) -> subprocess.Popen[bytes]:
@@ -185,6 +185,6 @@ def _image(message: bytes, received: list[int], last_words: str) -> int:
     raise IndexingError(f"the process that indexes CRLs {'gave no answer' if message or received else last_words}")
 
 
-def _last_line(told: bytes) -> str:
-    lines = told.decode("utf-8", "replace").split("\n")
+def _last_line(stderr: bytes) -> str:
+    lines = stderr.decode("utf-8", "replace").split("\n")
     return next((line for line in reversed(lines) if line.strip()), "")[:200]

@@ -1,6 +1,6 @@
 """Memory that no process can change any more: made by one, used by all, gone with the last.
 
-A memfd with every seal set can be neither written, truncated nor extended, by whoever holds it and however
+A memfd with every seal set can be neither written, truncated nor extended, by any process that holds it, however
 it is opened again (memfd_create(2), F_ADD_SEALS in fcntl(2)). It has no name and lies on no disk, so that
 its content is only ever what a process of ours made.
 """

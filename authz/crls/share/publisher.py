@@ -158,9 +158,9 @@ class Subscription:
 
     async def _send_crls(self) -> None:
         """What is held now; what the worker has already is not sent again."""
-        held = list(self._publisher.crls.held)
-        manifest = CrlManifest.of(held, self._publisher.crls.refused)
-        for signed in held:
+        crls = list(self._publisher.crls.held)
+        manifest = CrlManifest.of(crls, self._publisher.crls.refused)
+        for signed in crls:
             if signed.crl.sha256 not in self._known:
                 # A descriptor of our own: while it waits to be sent, the CRL's may be closed, and its number reused.
                 descriptor = os.dup(self._publisher.descriptor_of(signed.crl))

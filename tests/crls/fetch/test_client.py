@@ -602,7 +602,7 @@ async def test_transfers_under_way_share_the_disk_and_leave_room_for_one_more(tm
                 async with made.fetch(f"{server.url}?2", tmp_path):
                     pass
             assert (caught.value.kind, len(list(tmp_path.iterdir()))) == (K.STORAGE, 1)
-            assert f"may have {len(body) - 1} octets" in caught.value.detail
+            assert f"may have {len(body) - 1} bytes" in caught.value.detail
         assert await fetched(made, f"{server.url}?2", tmp_path) == body
 
 

@@ -18,7 +18,7 @@ from support.certificates import NOW, Authority, new_key
 from support.revocation_world import idp
 
 from authz.crls.indexing import client as indexing
-from authz.crls.indexing.client import MAX_OCTETS, SMALL_CRL, crl_of, index_crl, make_sealed_image
+from authz.crls.indexing.client import MAX_BYTES, SMALL_CRL, crl_of, index_crl, make_sealed_image
 from authz.crls.indexing.process import BASE_MEMORY, MEMORY_FACTOR
 from authz.crls.indexing.sealed_memory import SEALS, seal
 from authz.errors import IndexingError, Refused
@@ -179,7 +179,7 @@ async def test_crl_without_a_key_that_may_have_signed_it_is_refused(large: Path,
 async def test_file_larger_than_any_crl_is_refused(tmp_path: Path) -> None:
     """Before a process is started."""
     path = written(tmp_path, b"")
-    os.truncate(path, MAX_OCTETS + 1)
+    os.truncate(path, MAX_BYTES + 1)
     with pytest.raises(Refused) as caught:
         await index_crl(path, KEYS)
     assert caught.value.reason is Reason.CRL_MALFORMED

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from support.certificates import NOW
 
-from authz.crls.signer_sightings import COARSE, MET_FOR, NO_ORGANIZATION, Sightings
+from authz.crls.sightings import COARSE, MET_FOR, NO_ORGANIZATION, Sightings
 
 ACME, EVIL = 1, 2
 URL = "http://ca.test/"
