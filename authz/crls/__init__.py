@@ -1,6 +1,6 @@
 """Where CRLs come from: fetched with care, accepted in order, kept across restarts, asked for again in time."""
 
-from authz.crls.disk_store import CrlDiskStore, DiskStoreFailed, FetchRecord, StoredCrl, copy_name
+from authz.crls.disk_store import CrlDiskStore, DiskCopy, DiskStoreFailed, FetchRecord, copy_name
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.fetch.address_rules import AddressNotAllowed, AddressRules, HostRules
 from authz.crls.fetch.client import Fetched, Fetcher, FetchLimits, NotModified, Validators
@@ -16,6 +16,7 @@ __all__ = [
     "CrlDiskStore",
     "CrlRules",
     "CrlsKey",
+    "DiskCopy",
     "DiskStoreFailed",
     "FailureKind",
     "FetchFailed",
@@ -30,7 +31,6 @@ __all__ = [
     "PointsKey",
     "Refresher",
     "Schedule",
-    "StoredCrl",
     "Validators",
     "copy_name",
     "into_der",

@@ -64,7 +64,7 @@ class DiskStoreFailed(AuthzError):
         self.hint = hint
 
 
-class StoredCrl(NamedTuple):
+class DiskCopy(NamedTuple):
     """A whole file, as it was put under `name`; `deaths` is how many processes ended while they read it."""
 
     name: str
@@ -137,7 +137,7 @@ class CrlDiskStore:
         """Let go of the folder; nothing may be put afterwards."""
         self._lock.close()
 
-    def load(self) -> list[StoredCrl]:
+    def load(self) -> list[DiskCopy]:
         """The copies, by name, those that ended a reader last; the rest is left alone. Raises `DiskStoreFailed`."""
         with _failing_as(f"the CRLs kept in {self.folder} cannot be listed"), os.scandir(self.folder) as entries:
             files = {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
@@ -146,10 +146,10 @@ class CrlDiskStore:
         ):
             self.unmark(orphan.removesuffix(_MARK))
         names = [name.removesuffix(_BODY) for name in sorted(files) if name.endswith(_BODY)]
-        kept = [StoredCrl(name, self._path(name, _BODY), self._deaths(name)) for name in names if _NAME.fullmatch(name)]
+        kept = [DiskCopy(name, self._path(name, _BODY), self._deaths(name)) for name in names if _NAME.fullmatch(name)]
         return sorted(kept, key=lambda copy: copy.deaths)
 
-    def mark(self, kept: StoredCrl) -> None:
+    def mark(self, kept: DiskCopy) -> None:
         """Note that this process begins to read the copy: should it end meanwhile, that was one more.
 
         The end of the machine does not count: any copy might be read just then. Raises `DiskStoreFailed`.

@@ -38,7 +38,7 @@ def server_of(location: str) -> Hashable:
     return target.host, target.port
 
 
-class FairQueue:
+class TurnQueue:
     """Made inside the event loop. The parties that wait have one try each in turn, at most `MAX_ATTEMPTS` at once.
 
     Each party has at most `MAX_ATTEMPTS_EACH` tries at once, one at each server, and one in all while half of all

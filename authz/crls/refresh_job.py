@@ -20,7 +20,7 @@ from authz.blocking_calls import apart
 from authz.crls import watched_files
 from authz.crls.disk_store import FetchRecord
 from authz.crls.failures import FailureKind, FetchFailed
-from authz.crls.fair_queue import FairQueue, Party
+from authz.crls.fair_queue import Party, TurnQueue
 from authz.crls.fetch.client import Fetcher, NotModified
 from authz.crls.reader import Index, issuer_in, read_crl
 from authz.crls.rules import CrlRules
@@ -69,7 +69,7 @@ class RefreshAttempts:
         self._quota = quota
         self._delivered = delivered
         # Organizations' points keep no URL of the operator's waiting, nor the other way round.
-        self._points, self._urls = FairQueue(), FairQueue()
+        self._points, self._urls = TurnQueue(), TurnQueue()
         self._copies = asyncio.Semaphore(MAX_COPIES)
         self._folders: dict[Path, asyncio.Semaphore] = {}
         self._large = WeakValueDictionary[Party, asyncio.Lock]()
@@ -101,7 +101,7 @@ class RefreshAttempts:
             return self._folders.setdefault(Path(source.location).parent, asyncio.Semaphore(MAX_FILES_EACH))
         return self._queue_of(source).turn(source)
 
-    def _queue_of(self, source: CrlSource) -> FairQueue:
+    def _queue_of(self, source: CrlSource) -> TurnQueue:
         return self._points if source.kind is CrlSourceKind.POINT else self._urls
 
     async def _try(self, source: CrlSource, index: Index) -> None:
@@ -176,7 +176,7 @@ class RefreshAttempts:
         if problem:
             # It is held, but would not survive a restart: reported, and tried again.
             source.failed(FailureKind.STORAGE, problem, now)
-            source.accepted_at = now
+            source.note(accepted_at=now)
         else:
             source.succeeded(ACCEPTED if changed else UNCHANGED, now, signed.known_as)
 
@@ -243,21 +243,22 @@ class RefreshJobs:
 
     async def _run(self, source: CrlSource) -> None:
         # Whatever becomes of this, it is not tried at every tick, nor waited for by every check.
-        source.tried_at = self._clock.now()
-        planned = source.next_at = source.tried_at + self._rules.schedule.floor
+        now = self._clock.now()
+        planned = now + self._rules.schedule.floor
+        source.note(tried_at=now, next_at=planned)
         published, known = self._published(source), source.known
         try:
             await self._attempts.run(source)
-            self.outcomes[source.kind, source.outcome] += 1
+            self.outcomes[source.kind, source.state.outcome] += 1
             if source.kind is not CrlSourceKind.FILE or source.next_at is planned:
                 source.next_at = self.next(source)
             # Else the file has become another than the one tried, which is noticed only once.
-            if source.failures and source.known > known:
+            if source.state.failures and source.known > known:
                 # A path came meanwhile whose CA may have signed what was refused, and a check may wait for it.
                 source.next_at = self._clock.now()
             if source.refused and not source.gone:
                 self.refused.add(source)
-            elif not source.failures:
+            elif not source.state.failures:
                 # A server that cannot be reached takes nothing back.
                 self.refused.discard(source)
             if self._published(source) != published:
@@ -271,15 +272,15 @@ class RefreshJobs:
 
     def next(self, source: CrlSource) -> datetime | None:
         """When to try again. A file that was read is looked at, and not tried, until it changes."""
-        if source.kind is CrlSourceKind.FILE and not source.failures:
+        if source.kind is CrlSourceKind.FILE and not source.state.failures:
             return None
         crls = [copy.crl for copy in self._registry.given_by(source)]
         first = min(crls, key=lambda crl: crl.next_update or crl.this_update, default=None)
         return self._rules.schedule.next_fetch(
             self._clock.now(),
-            source.tried_at,
+            source.state.tried_at,
             None if first is None else first.this_update,
             None if first is None else first.next_update,
-            source.failures,
+            source.state.failures,
             self._chance(),
         )

@@ -162,7 +162,7 @@ class Refresher:
         if self._running is None:
             return False
         named = (source for source in self._sources if source.kind is not CrlSourceKind.POINT)
-        tried = self._files.looked and all(source.outcome for source in named)
+        tried = self._files.looked and all(source.state.outcome for source in named)
         return tried or self._clock.monotonic() >= self._ready_at
 
     @property

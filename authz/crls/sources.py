@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cryptography import x509
 
@@ -33,17 +33,11 @@ class CrlSource:
     `issuer` is the name in the CRL that it gave last and that was accepted, `claimed` in one that was refused since, as
     far as it could be read. `sha256` is of the CRL that it gave last, to which its `validators` belong. `job` is
     the try under way, `awaited` whether a check waits for it, or did, `late` whether it did so in vain, `gone` whether
-    it was removed.
+    it was removed. `state` is what an operator wants to know of it.
     """
 
     location: str
     kind: CrlSourceKind
-    tried_at: datetime | None = None
-    accepted_at: datetime | None = None
-    next_at: datetime | None = None
-    failures: int = 0
-    outcome: str = ""
-    detail: str = ""
     validators: Validators | None = None
     sha256: bytes = b""
     issuer: Name | None = None
@@ -53,15 +47,23 @@ class CrlSource:
     awaited: bool = False
     late: bool = False
     gone: bool = False
-    _state: CrlSourceState | None = None
+    state: CrlSourceState = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.state = CrlSourceState(self.location, self.kind)
+
+    def note(self, **changes: Any) -> None:
+        """Change fields of `state`."""
+        self.state = replace(self.state, **changes)
 
     @property
-    def state(self) -> CrlSourceState:
-        """What an operator wants to know of it: the same object until something of it changes."""
-        last = self._state
-        if last is None or _status(last) != _status(self):
-            last = self._state = CrlSourceState(self.location, self.kind, *_status(self))
-        return last
+    def next_at(self) -> datetime | None:
+        """When it is due; None for a file until it changes."""
+        return self.state.next_at
+
+    @next_at.setter
+    def next_at(self, at: datetime | None) -> None:
+        self.note(next_at=at)
 
     @property
     def organizations(self) -> Collection[int]:
@@ -76,7 +78,7 @@ class CrlSource:
     @property
     def refused(self) -> bool:
         """Whether what it gave last was refused, rather than unavailable."""
-        return self.failures > 0 and self.outcome in _OF_CONTENT
+        return self.state.failures > 0 and self.state.outcome in _OF_CONTENT
 
     def may_be_of(self, issuer: Name) -> bool:
         """Whether what it gives may be meant as the CRL of `issuer`; of a URL that never gave one, any issuer's."""
@@ -94,20 +96,11 @@ class CrlSource:
 
     def succeeded(self, outcome: str, now: datetime, detail: str = "") -> None:
         """It gave what is held now."""
-        self.tried_at = self.accepted_at = now
-        self.outcome, self.detail, self.failures = outcome, detail, 0
+        self.note(tried_at=now, accepted_at=now, outcome=outcome, detail=detail, failures=0)
 
     def failed(self, kind: FailureKind, detail: str, now: datetime) -> None:
         """It gave nothing that is held."""
-        self.tried_at = now
-        self.outcome, self.detail = str(kind), detail
-        self.failures += 1
-
-
-def _status(
-    source: CrlSource | CrlSourceState,
-) -> tuple[datetime | None, datetime | None, datetime | None, int, str, str]:
-    return source.tried_at, source.accepted_at, source.next_at, source.failures, source.outcome, source.detail
+        self.note(tried_at=now, outcome=str(kind), detail=detail, failures=self.state.failures + 1)
 
 
 _OF_CONTENT: Final = frozenset(str(kind) for kind in FailureKind if kind.of_content)
@@ -160,7 +153,7 @@ class CrlSources:
             self._points.update(organizations)
         if source is not None:
             source.issuer, source.sha256 = crl.issuer, crl.sha256
-            source.tried_at = source.accepted_at = origin.fetched_at
+            source.note(tried_at=origin.fetched_at, accepted_at=origin.fetched_at)
             source.validators = Validators(origin.etag, origin.last_modified)
 
     def meet(self, organization: int, path: list[Certificate]) -> list[CrlSource]:
@@ -173,7 +166,7 @@ class CrlSources:
             source
             for url in urls_of(path)
             if (source := self._point(organization, url)) is not None
-            and (source.meet(organization, authorities) or source.tried_at is None or source.job is not None)
+            and (source.meet(organization, authorities) or source.state.tried_at is None or source.job is not None)
         ]
 
     def _point(self, organization: int, url: str) -> CrlSource | None:

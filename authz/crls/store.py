@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from authz.crls.acceptance import SignedCrl, accept, check_newer
-from authz.crls.disk_store import MAX_DEATHS, CrlDiskStore, DiskStoreFailed, FetchRecord, StoredCrl, copy_name
+from authz.crls.disk_store import MAX_DEATHS, CrlDiskStore, DiskCopy, DiskStoreFailed, FetchRecord, copy_name
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.reader import Index, read_crl
 from authz.crls.sources import CrlSource
@@ -109,7 +109,7 @@ class CrlRegistry:
         self._places: dict[str, dict[str, HeldCrl]] = {}
         self._digests: dict[bytes, HeldCrl] = {}
         self._signers: Counter[bytes] = Counter()
-        self._unread: dict[str, StoredCrl] = {}
+        self._unread: dict[str, DiskCopy] = {}
         self._lock = asyncio.Lock()
         self._added: list[HeldCrl] = []
         self.held: Sequence[SignedCrl] = ()
@@ -212,7 +212,7 @@ class CrlRegistry:
                 self._warn(f"the kept CRL {copy.name} is not used: {problem}")
 
     @contextlib.asynccontextmanager
-    async def _marked(self, kept: StoredCrl) -> AsyncIterator[None]:
+    async def _marked(self, kept: DiskCopy) -> AsyncIterator[None]:
         """While the copy is read, one at a time: the one that ends the reader bears a mark then, and no other does."""
         try:
             await asyncio.to_thread(self._disk.mark, kept)
@@ -224,7 +224,7 @@ class CrlRegistry:
         finally:
             await asyncio.to_thread(self._disk.unmark, kept.name)
 
-    async def _load(self, kept: StoredCrl, authorities: Authorities, due: datetime) -> None:
+    async def _load(self, kept: DiskCopy, authorities: Authorities, due: datetime) -> None:
         origin = await asyncio.to_thread(self._disk.origin, kept.name)
         try:
             signed, key = await self._verified(kept, authorities)
@@ -274,7 +274,7 @@ class CrlRegistry:
         signed = SignedCrl(crl, hashlib.sha256(key).digest())
         self._hold(HeldCrl(name, signed, replace(origin, signer=key), size))
 
-    async def _verified(self, kept: StoredCrl, authorities: Authorities) -> tuple[SignedCrl, bytes]:
+    async def _verified(self, kept: DiskCopy, authorities: Authorities) -> tuple[SignedCrl, bytes]:
         """Raises `FetchFailed`, `Refused`, `IndexingError`, `OSError`."""
         signer = await asyncio.to_thread(self._disk.signer, kept.name)
         if not signer:

@@ -52,7 +52,9 @@ def _in_folder(folder: Path) -> dict[Path, Stamp | None]:
     except OSError:
         return {folder: None}
     statuses = ((folder / name, _status(folder / name)) for name in names[:MAX_FILES])
-    return {path: _stamp(one) for path, one in statuses if one is not None and not stat.S_ISDIR(one.st_mode)}
+    return {
+        path: _stamp(status) for path, status in statuses if status is not None and not stat.S_ISDIR(status.st_mode)
+    }
 
 
 def _status(path: Path) -> os.stat_result | None:

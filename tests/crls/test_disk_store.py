@@ -25,9 +25,9 @@ from authz.crls.disk_store import (
     MAX_WHY,
     TEMPORARY,
     CrlDiskStore,
+    DiskCopy,
     DiskStoreFailed,
     FetchRecord,
-    StoredCrl,
     copy_name,
 )
 from authz.errors import ConfigError
@@ -69,7 +69,7 @@ def test_copy_is_there_after_a_restart(keep: CrlDiskStore) -> None:
     """With where it came from."""
     path = put(keep, b"one")
     with again(keep) as fresh:
-        assert fresh.load() == [StoredCrl("ca", path)]
+        assert fresh.load() == [DiskCopy("ca", path)]
         assert path.read_bytes() == b"one"
         assert fresh.origin("ca") == ORIGIN
         put(fresh, b"two", name="other", origin=None)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 
 import pytest
 
-from authz.crls.fair_queue import MAX_ATTEMPTS, FairQueue, server_of
+from authz.crls.fair_queue import MAX_ATTEMPTS, TurnQueue, server_of
 from authz.crls.sources import CrlSource
 from authz.model import CrlSourceKind
 
@@ -19,7 +19,7 @@ class Scene:
     """Sources that wait for their turn, and those whose turn it is, which lasts until they are `done`."""
 
     def __init__(self) -> None:
-        self.turns = FairQueue()
+        self.turns = TurnQueue()
         self.under_way: list[str] = []
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.over: dict[str, asyncio.Event] = {}

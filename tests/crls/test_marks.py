@@ -27,7 +27,7 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 pytestmark = pytest.mark.skipif(not BOOT.exists(), reason="marks name the start of the machine")
 
 
-class StoredCrl:
+class DiskCopy:
     """A folder with four copies, each of a scope of its own; `ended` is what readers print until they end."""
 
     def __init__(self, folder: Path) -> None:
@@ -61,12 +61,12 @@ class StoredCrl:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> StoredCrl:
+def kept(tmp_path: Path) -> DiskCopy:
     """Four copies."""
-    return StoredCrl(tmp_path)
+    return DiskCopy(tmp_path)
 
 
-def test_copy_that_ended_two_readers_is_set_aside_and_its_neighbours_are_held(kept: StoredCrl) -> None:
+def test_copy_that_ended_two_readers_is_set_aside_and_its_neighbours_are_held(kept: DiskCopy) -> None:
     """Killed twice; the third reader never opens it, reports it, and holds all others."""
     deadly = sorted(kept.names, key=lambda one: kept.names[one])[1]
     first = kept.read(deadly)
@@ -82,7 +82,7 @@ def test_copy_that_ended_two_readers_is_set_aside_and_its_neighbours_are_held(ke
     assert kept.read(deadly)["warning"] == []
 
 
-def test_copy_that_ended_one_reader_and_not_the_next_is_as_good_as_any(kept: StoredCrl) -> None:
+def test_copy_that_ended_one_reader_and_not_the_next_is_as_good_as_any(kept: DiskCopy) -> None:
     """What ended the first was something else; it has two lives again."""
     deadly = next(iter(kept.names))
     for _ in range(3):
@@ -92,7 +92,7 @@ def test_copy_that_ended_one_reader_and_not_the_next_is_as_good_as_any(kept: Sto
         assert kept.marks() == {}
 
 
-def test_ordered_stop_while_a_copy_is_read_leaves_no_mark(kept: StoredCrl) -> None:
+def test_ordered_stop_while_a_copy_is_read_leaves_no_mark(kept: DiskCopy) -> None:
     """However often a service is stopped while it starts."""
     slow = next(iter(kept.names))
     for _ in range(3):
@@ -100,7 +100,7 @@ def test_ordered_stop_while_a_copy_is_read_leaves_no_mark(kept: StoredCrl) -> No
         assert kept.marks() == {}
 
 
-def test_end_of_the_machine_speaks_against_no_copy(kept: StoredCrl) -> None:
+def test_end_of_the_machine_speaks_against_no_copy(kept: DiskCopy) -> None:
     """Two power failures during a long read: the marks are of another start of the machine."""
     deadly = next(iter(kept.names))
     for _ in range(MAX_DEATHS + 1):
@@ -110,7 +110,7 @@ def test_end_of_the_machine_speaks_against_no_copy(kept: StoredCrl) -> None:
     assert set(kept.read()["held"]) == kept.names.keys()
 
 
-def test_mark_goes_with_its_copy(kept: StoredCrl) -> None:
+def test_mark_goes_with_its_copy(kept: DiskCopy) -> None:
     """Whatever takes the copy's place was not read by anybody, and a mark without a copy is removed."""
     deadly, other, *_ = kept.names
     kept.read(deadly)
@@ -125,7 +125,7 @@ def test_mark_goes_with_its_copy(kept: StoredCrl) -> None:
     assert list(kept.folder.glob("*.reading")) == []
 
 
-def test_copies_are_read_though_the_disk_takes_no_mark(kept: StoredCrl, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_are_read_though_the_disk_takes_no_mark(kept: DiskCopy, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk must not cost what is there; a mark that stands counts all the same."""
     with CrlDiskStore(kept.folder) as keep:
         one, *_ = keep.load()
@@ -140,7 +140,7 @@ def test_copies_are_read_though_the_disk_takes_no_mark(kept: StoredCrl, monkeypa
         assert {each.deaths for each in keep.load()} == {0, 1}
 
 
-def test_system_without_a_boot_id_counts_every_end(kept: StoredCrl, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_system_without_a_boot_id_counts_every_end(kept: DiskCopy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rather read a copy once too seldom than too often."""
     monkeypatch.setattr("authz.crls.disk_store.BOOT_ID", kept.folder / "none")
     with CrlDiskStore(kept.folder) as keep:

@@ -47,7 +47,7 @@ def test_point_is_news_until_it_was_tried() -> None:
     made, _ = sources()
     [source] = made.meet(1, path(URL))
     assert made.meet(1, path(URL)) == [source]
-    source.tried_at = datetime.now(UTC)
+    source.note(tried_at=datetime.now(UTC))
     assert made.meet(1, path(URL)) == []
     assert made.meet(1, path(URL, ca=ROOT.intermediate("CA"))) == [source]
     assert made.meet(2, path(URL)) == [source]
@@ -95,7 +95,9 @@ def test_copy_from_a_point_brings_its_source_back(points: bool) -> None:
     assert [set(one.organizations) for one in found] == [{1, 2}] * points
     assert made._points == ({1: 1, 2: 1} if points else {})
     assert [one.location for one in found] == [URL] * points
-    assert all(one.accepted_at == moment and one.issuer == HELD.issuer and one.validators is not None for one in found)
+    assert all(
+        one.state.accepted_at == moment and one.issuer == HELD.issuer and one.validators is not None for one in found
+    )
 
 
 def test_url_that_the_operator_names_no_more_is_no_source_after_a_restart() -> None:

@@ -107,8 +107,8 @@ async def make_sealed_image(source: Path | int, keys: Collection[bytes], *, seco
         except TimeoutError as error:
             raise IndexingError(f"indexing a CRL took more than {seconds:g} s") from error
         finally:
-            for one in received:
-                os.close(one)
+            for unused in received:
+                os.close(unused)
 
 
 @contextlib.contextmanager

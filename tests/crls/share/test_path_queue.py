@@ -60,5 +60,5 @@ async def test_paths_of_one_organization_that_wait_are_bounded_in_octets() -> No
     assert desk.put(EVIL, half, lambda: None)
     while desk._queues:
         await asyncio.sleep(0)
-    assert not desk._octets
+    assert not desk._sizes
     serving.cancel()
