@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import pkgutil
+import re
 from functools import cache
 from pathlib import Path
 
@@ -88,6 +90,16 @@ def test_every_room_is_on_the_map() -> None:
     for one in {room(module) for module in modules()} - {"__init__", "__main__"}:
         assert one in LEVELS
         assert f"{one}/" in page or f"{one}.py" in page, one
+
+
+def test_way_of_a_crl_is_as_the_page_shows_it() -> None:
+    """Each function that the page names exists, and there are at most fifteen."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = page.partition("## A CRL's way\n")[2].partition("\n## ")[0]
+    way = re.findall(r"^\| \d+ \| `([\w.]+)` \|", section, re.MULTILINE)
+    assert 10 <= len(way) <= 15
+    for function in way:
+        assert callable(pkgutil.resolve_name(function)), function
 
 
 def test_there_are_no_cycles() -> None:

@@ -232,7 +232,7 @@ def process(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
         pytest.param(
             f"import fcntl; d = os.memfd_create('x', 2); os.write(d, b'x' * 500); fcntl.fcntl(d, 1033, {SEALS});"
             "socket.send_fds(connection, [b'image'], [d])",
-            "is none",
+            "is invalid",
             id="sealed nonsense",
         ),
     ],
@@ -312,6 +312,6 @@ def test_image_of_another_version_is_an_error() -> None:
     """Sealed as it may be."""
     pieces = make_image(CA.crl(5), KEYS, bytes(32))
     image = seal([b"AUTHZCR0", *pieces[1:]])
-    with pytest.raises(IndexingError, match="is none"):
+    with pytest.raises(IndexingError, match="is invalid"):
         crl_of(image)
     os.close(image)
