@@ -63,7 +63,7 @@ class CrlView(Protocol):
         """The directory was read; a `revision` that is not the one before says that its CRLs changed."""
         ...
 
-    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See `authz.view.View.request_crls`."""
         ...
 

@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 from support.crl_world import CA, ROOT, leaf, points
 
 from authz.crls.indexing.sealed_memory import seal
-from authz.crls.share.protocol import ORGANIZATION, Channel, Kind, packed
+from authz.crls.share.protocol import ORGANIZATION, Channel, MessageKind, packed
 from authz.crls.share.publisher import HEARTBEAT_SECONDS, Publisher
 from authz.crls.share.subscriber import CURRENT_SECONDS
 from authz.crls.sources import CrlSources
@@ -67,8 +67,8 @@ async def flood(link: Channel, paths: list[list[bytes]]) -> None:
     descriptors = [seal(packed(one)) for one in paths]
     while True:
         for number, one in enumerate(descriptors):
-            await link.send(Kind.PATH_SEEN, EVIL, descriptor=one)
-            await link.send(Kind.FETCH_REQUEST, number, ORGANIZATION.pack(EVIL), one)
+            await link.send(MessageKind.PATH_SEEN, EVIL, descriptor=one)
+            await link.send(MessageKind.FETCH_REQUEST, number, ORGANIZATION.pack(EVIL), one)
             await asyncio.sleep(0)
 
 
@@ -81,14 +81,14 @@ async def listen(link: Channel, silence: list[float], answers: list[float]) -> N
             async with asyncio.timeout(0.5):
                 message = await link.receive()
                 now = time.monotonic()
-                if message.kind == Kind.HEARTBEAT:
+                if message.kind == MessageKind.HEARTBEAT:
                     silence.append(now - last)
                     last = now
-                elif message.kind == Kind.ANSWER:
+                elif message.kind == MessageKind.ANSWER:
                     answers.append(now - asked)
         if time.monotonic() - asked > 0.5:
             asked = time.monotonic()
-            await link.send(Kind.FETCH_REQUEST, 1, ORGANIZATION.pack(ACME), path)
+            await link.send(MessageKind.FETCH_REQUEST, 1, ORGANIZATION.pack(ACME), path)
 
 
 async def worker(link: Channel, paths: list[list[bytes]]) -> None:

@@ -23,12 +23,13 @@ from authz.crls import (
 )
 from authz.crls.indexing.client import index_crl
 from authz.crls.reader import Index
+from authz.crls.rules import modes_of
 from authz.crls.share.subscriber import Subscriber
 from authz.directory import CrlLedger, DirectoryReader
 from authz.directory.sqlite.engine import database_file
 from authz.errors import ConfigError, Refused
 from authz.model import Organization
-from authz.pki import Certificate, Crl, CrlStore, ModeOf, RevocationMode
+from authz.pki import Crl, CrlStore, ModeOf, RevocationMode
 from authz.pki.x509.distinguished_name import Name
 from authz.ports import Clock, CrlView, Observer, Source
 from authz.telemetry import Telemetry
@@ -76,7 +77,7 @@ def _exception(settings: ModeSettings) -> ModeRule:
 
 
 def refresher_of(settings: Settings, clock: Clock, warn: Callable[[str], None], index: Index = index_crl) -> Refresher:
-    """The keeper of CRLs, to be started. Raises `ConfigError` for settings, or a folder, that cannot be used."""
+    """What keeps the CRLs fresh, to be started. Raises `ConfigError` for settings, or a folder, that cannot be used."""
     crl = settings.crl
     fetcher = Fetcher(
         addresses=AddressRules(crl.networks),
@@ -93,7 +94,7 @@ class Crls(CrlView, Source, Observer, Protocol):
     """What a worker needs of the CRLs."""
 
 
-class CrlKeeping(Protocol):
+class CrlProvider(Protocol):
     """The CRLs of one process, from its start to its end."""
 
     @property
@@ -115,8 +116,8 @@ class CrlKeeping(Protocol):
         ...
 
 
-class KeptFresh:
-    """Implements `CrlKeeping` by keeping them fresh in this process. Made inside the event loop.
+class RefreshedCrls:
+    """Implements `CrlProvider` by keeping them fresh in this process. Made inside the event loop.
 
     `index` makes CRLs of files, see `refresher_of`. Raises `ConfigError`.
     """
@@ -161,8 +162,8 @@ class _WithGateways:
         return [*await self._directory.authorities(), *self._gateways]
 
 
-class Followed:
-    """Implements `CrlKeeping` by following the process that keeps them. Made inside the event loop."""
+class SubscribedCrls:
+    """Implements `CrlProvider` by following the process that keeps them. Made inside the event loop."""
 
     def __init__(self, settings: Settings, clock: Clock, telemetry: Telemetry) -> None:
         self.view = Subscriber(rules_of(settings), monotonic=clock.monotonic, warn=telemetry.warn)
@@ -181,7 +182,7 @@ class Followed:
         await self.view.close()
 
 
-class KeptCrls:
+class CrlSnapshot:
     """Implements `authz.ports.CrlView` for the command: CRLs as they are held now, and nothing is asked for."""
 
     def __init__(self, settings: Settings, directory: CrlStore) -> None:
@@ -195,15 +196,9 @@ class KeptCrls:
 
     def mode_of(self, organization: Organization) -> ModeOf | None:
         """See the protocol; that a source was refused is known to the service alone."""
-        if self._rules.hard:
-            return None
+        return modes_of(self._rules, (), organization)
 
-        def of(certificate: Certificate) -> RevocationMode:
-            return self._rules.of(certificate.issuer, organization.name)
-
-        return of
-
-    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See the protocol: the service asks, the command does not."""
 
     def directory_read(self, revision: Hashable) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from authz.app.crls import KeptCrls
+from authz.app.crls import CrlSnapshot
 from authz.cli.forecast import forecasts
 from authz.cli.options import AsJson, InFile, open_store, settings_of
 from authz.cli.output import Row, emit, emit_one, hint, say
@@ -122,7 +122,7 @@ def forecast(
     """Say which registered certificates stop working when, if no CRL is refreshed: the first first."""
     settings, now = settings_of(context), SystemClock().now()
     with open_store(context) as store:
-        crls = KeptCrls(settings, store.crl_store())
+        crls = CrlSnapshot(settings, store.crl_store())
         rows = sorted(forecasts(store, crls, now), key=lambda one: (one.at, one.organization, one.user))
     if days is not None:
         rows = [one for one in rows if one.at <= now + timedelta(days=days)]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from authz.app.crls import KeptCrls
+from authz.app.crls import CrlSnapshot
 from authz.directory.store import Store, StoredRegistration
 from authz.errors import Refused
 from authz.model import Organization
@@ -38,7 +38,7 @@ class Forecast(NamedTuple):
     because: str
 
 
-def forecasts(store: Store, crls: KeptCrls, now: datetime) -> Iterator[Forecast]:
+def forecasts(store: Store, crls: CrlSnapshot, now: datetime) -> Iterator[Forecast]:
     """One for each registration that has not ended by itself. Raises `StoreError`."""
     for organization in store.organizations():
         anchors = [one.certificate for one in store.anchors(organization.name)]
@@ -63,7 +63,7 @@ def _end_of_registration(one: StoredRegistration) -> datetime:
 
 
 def _end_of_path(
-    one: StoredRegistration, organization: Organization, trust: TrustStore | Refused, crls: KeptCrls, now: datetime
+    one: StoredRegistration, organization: Organization, trust: TrustStore | Refused, crls: CrlSnapshot, now: datetime
 ) -> tuple[datetime, str]:
     """The first moment after which no path verifies, and what ends then; now, if none does at all.
 

@@ -106,7 +106,7 @@ class ReportedPaths:
 
 
 def _digest(organization: Organization, path: VerifiedPath) -> bytes:
-    """What the keeper of the CRLs learns of a path: whose it is, its CAs, and where its CRLs come from."""
+    """What the CRL process learns of a path: whose it is, its CAs, and where its CRLs come from."""
     digest = hashlib.sha256(organization.id.to_bytes(8, "big"))
     for certificate in path.certificates[1:]:
         digest.update(certificate.sha256)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 from weakref import WeakValueDictionary
 
-from authz.blocking_calls import apart
+from authz.blocking_calls import run_in_daemon_thread
 from authz.crls import watched_files
 from authz.crls.disk_store import FetchRecord
 from authz.crls.failures import FailureKind, FetchFailed
@@ -122,7 +122,7 @@ class RefreshAttempts:
         """A copy of the file; see `watched_files.copy_file`."""
         folder, limit = self._registry.folder, self._fetcher.limits.size
         async with self._copies:
-            copy = apart(lambda: watched_files.copy_file(path, folder, limit), f"copy {path}")
+            copy = run_in_daemon_thread(lambda: watched_files.copy_file(path, folder, limit), f"copy {path}")
             try:
                 await asyncio.wait({copy}, timeout=COPY_SECONDS)
             except asyncio.CancelledError:

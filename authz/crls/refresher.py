@@ -197,7 +197,7 @@ class Refresher:
         """See `authz.view.View`."""
         return modes_of(self._rules, self._jobs.refused, organization)
 
-    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See `authz.view.View.request_crls`."""
         urls = self._worth_a_wait(organization.id, path)
         if urls:
@@ -234,7 +234,7 @@ class Refresher:
         return self._directory.current_at(confirmed)
 
     async def fetch_first(self, organization: int, path: Sequence[bytes]) -> None:
-        """As `seek` and `load` for a check of another process. Raises `Refused` for a path that cannot be read."""
+        """As `request_crls` and `load` for a check of another process. Raises `Refused` for a path that cannot be read."""
         urls = self._worth_a_wait(organization, path)
         if urls:
             await self.load(PointsKey(organization, urls))

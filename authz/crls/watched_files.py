@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from authz.blocking_calls import apart
+from authz.blocking_calls import run_in_daemon_thread
 from authz.crls.disk_store import TEMPORARY
 from authz.crls.failures import FailureKind, FetchFailed, raised_as
 from authz.crls.fetch.crl_file import NotACrl, into_der
@@ -135,7 +135,7 @@ class WatchedFiles:
         if not self._paths:
             return
         if self._look is None:
-            self._look = apart(partial(scan, self._paths), "look for CRLs")
+            self._look = run_in_daemon_thread(partial(scan, self._paths), "look for CRLs")
         if not self._late:
             await asyncio.wait({self._look}, timeout=PATIENCE_SECONDS)
         if not self._look.done():

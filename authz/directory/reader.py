@@ -187,7 +187,7 @@ class DirectoryReader:
 
     def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See `authz.view.View`."""
-        self._crls.seek(organization, path)
+        self._crls.request_crls(organization, path)
 
     def decoded(self, organization: Organization) -> HeaderMemo:
         """See `authz.view.View`."""

@@ -26,7 +26,7 @@ import jwt
 from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
-from authz.blocking_calls import apart
+from authz.blocking_calls import run_in_daemon_thread
 from authz.errors import NotLoaded, Refused
 from authz.identity.strict_json import read_object
 from authz.pki.x509.algorithms import MAX_EXPONENT_BITS, MAX_RSA_BITS, MIN_RSA_BITS
@@ -183,7 +183,7 @@ class JwksCache:
         """What is in a file. One on a file system that is away has one thread, and is asked for no second time."""
         reading = self._readings.get(location)
         if reading is None:
-            reading = self._readings[location] = apart(partial(_read_file, location), "read a key set")
+            reading = self._readings[location] = run_in_daemon_thread(partial(_read_file, location), "read a key set")
             reading.add_done_callback(lambda _: self._readings.pop(location, None))
         return await asyncio.shield(reading)
 
@@ -264,7 +264,7 @@ class _Names(AbstractResolver):
         look = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
         return [
             ResolveResult(hostname=host, host=str(to[0]), port=port, family=kind, proto=proto, flags=_NUMERIC)
-            for kind, _, proto, _, to in await apart(look, "look-up of an issuer")
+            for kind, _, proto, _, to in await run_in_daemon_thread(look, "look-up of an issuer")
         ]
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ import socket
 from typing import Any
 
 from authz.app.config import Settings
-from authz.app.crls import KeptFresh
+from authz.app.crls import RefreshedCrls
 from authz.app.listeners import OPS, Sockets, backlog_of
 from authz.clock import SystemClock
 from authz.crls.indexing.shared_images import SharedImages
@@ -39,7 +39,7 @@ class Keeper:
         self._sockets = sockets
         clock = SystemClock()
         self._shelf = SharedImages(images, kept=child.keep, dropped=child.drop)
-        self._kept = KeptFresh(settings, clock, telemetry, self._shelf.index)
+        self._kept = RefreshedCrls(settings, clock, telemetry, self._shelf.index)
         crls = self._kept.view
         self._directory = DirectoryReader(settings.database, crls, monotonic=clock.monotonic, warn=telemetry.warn)
         self._directory.failed_by = child.fail

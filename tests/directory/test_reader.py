@@ -55,7 +55,7 @@ class Crls:
         """See the protocol."""
         return lambda _: RevocationMode(soft=organization.name == "acme")
 
-    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See the protocol."""
         self.sought.append((organization, path))
 

@@ -62,7 +62,7 @@ class Pair:
             )
         except Refused as refusal:
             if refusal.reason is UNKNOWN:
-                self.subscriber.seek(ACME, refusal.path)
+                self.subscriber.request_crls(ACME, refusal.path)
             raise
         return found
 

@@ -176,10 +176,10 @@ class World:
             found = verify_path(parsed, pool, self.trust, self.refresher.crls(), self.time.at, mode_of=mode_of)
         except Refused as refusal:
             if refusal.reason is Reason.REVOCATION_UNKNOWN:
-                self.refresher.seek(organization, refusal.path)
+                self.refresher.request_crls(organization, refusal.path)
             raise
         if found.exemption is not None:
-            self.refresher.seek(organization, tuple(each.der for each in found.certificates))
+            self.refresher.request_crls(organization, tuple(each.der for each in found.certificates))
         return found
 
     async def check(self, one: Minted, organization: Organization = ACME) -> str:

@@ -14,6 +14,7 @@ import ssl
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http_exceptions import HttpProcessingError
 
-from authz.blocking_calls import apart
+from authz.blocking_calls import run_in_daemon_thread
 from authz.crls.disk_store import TEMPORARY
 from authz.crls.failures import FailureKind, FetchFailed, Row, raised_as
 from authz.crls.fetch.address_rules import AddressNotAllowed, AddressRules, HostRules
@@ -86,7 +87,8 @@ async def system_resolve(host: str, port: int) -> list[str]:
     In a thread of its own: a certificate may name hosts whose name servers never answer.
     """
     try:
-        rows = await apart(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), "look-up of a name")
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        rows = await run_in_daemon_thread(look_up, "look-up of a name")
     except UnicodeError as error:
         raise OSError(str(error)) from error
     return list(dict.fromkeys(str(address[0]) for *_, address in rows))

@@ -35,7 +35,7 @@ MAX_NAMES: Final = 1_024
 """Names of refused sources that are kept as they were read: strangers chose them, and every manifest repeats them."""
 
 
-class Kind(IntEnum):
+class MessageKind(IntEnum):
     """What a message is."""
 
     CRL = 1
@@ -74,11 +74,11 @@ class Channel:
         """Close this end; a task that waits for a message is to be cancelled first."""
         self._socket.close()
 
-    def try_to_send(self, kind: Kind, number: int = 0, body: bytes = b"", descriptor: int | None = None) -> bool:
+    def try_to_send(self, kind: MessageKind, number: int = 0, body: bytes = b"", descriptor: int | None = None) -> bool:
         """Send now, or not at all: False when the other end is behind. Raises `PeerClosed`."""
         return ipc.send(self._socket, [_HEAD.pack(kind, number), body], descriptor)
 
-    async def send(self, kind: Kind, number: int = 0, body: bytes = b"", descriptor: int | None = None) -> None:
+    async def send(self, kind: MessageKind, number: int = 0, body: bytes = b"", descriptor: int | None = None) -> None:
         """Send, when the other end has room; in the order of the calls. Raises `PeerClosed`."""
         async with self._sending:
             while not self.try_to_send(kind, number, body, descriptor):

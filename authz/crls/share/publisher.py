@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from authz.crls.acceptance import SignedCrl
 from authz.crls.indexing.sealed_memory import map_sealed, seal
 from authz.crls.share.path_queue import PathQueue
-from authz.crls.share.protocol import ORGANIZATION, Channel, CrlManifest, Kind, Message, unpacked
+from authz.crls.share.protocol import ORGANIZATION, Channel, CrlManifest, Message, MessageKind, unpacked
 from authz.crls.sources import CrlSource
 from authz.errors import IndexingError, Refused
 from authz.ipc import PeerClosed
@@ -149,9 +149,9 @@ class Subscription:
                 self._sent_revision = self._publisher.revision
                 await self._send_crls()
             if moment is not None:
-                await self._channel.send(Kind.HEARTBEAT, moment)
+                await self._channel.send(MessageKind.HEARTBEAT, moment)
             for number in answered:
-                await self._channel.send(Kind.ANSWER, number)
+                await self._channel.send(MessageKind.ANSWER, number)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT_SECONDS):
                     await self.wake.wait()
@@ -164,11 +164,11 @@ class Subscription:
             if signed.crl.sha256 not in self._known:
                 # A descriptor of our own: while it waits to be sent, the CRL's may be closed, and its number reused.
                 descriptor = os.dup(self._publisher.descriptor_of(signed.crl))
-                await self._send_sealed(Kind.CRL, signed.crl.sha256, descriptor)
-        await self._send_sealed(Kind.MANIFEST, b"", seal([manifest.to_bytes()]))
+                await self._send_sealed(MessageKind.CRL, signed.crl.sha256, descriptor)
+        await self._send_sealed(MessageKind.MANIFEST, b"", seal([manifest.to_bytes()]))
         self._known = set(manifest.signers)
 
-    async def _send_sealed(self, kind: Kind, body: bytes, descriptor: int) -> None:
+    async def _send_sealed(self, kind: MessageKind, body: bytes, descriptor: int) -> None:
         """Send a descriptor, and close it."""
         try:
             await self._channel.send(kind, body=body, descriptor=descriptor)
@@ -185,9 +185,9 @@ class Subscription:
 
     def _take(self, message: Message) -> None:
         path = self._path_in(message)
-        if path is not None and message.kind == Kind.PATH_SEEN:
+        if path is not None and message.kind == MessageKind.PATH_SEEN:
             self._queue(message.number, path, self._path_seen)
-        elif path is not None and message.kind == Kind.FETCH_REQUEST:
+        elif path is not None and message.kind == MessageKind.FETCH_REQUEST:
             try:
                 (organization,) = ORGANIZATION.unpack(message.body)
             except struct.error as problem:

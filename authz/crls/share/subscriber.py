@@ -17,7 +17,7 @@ from authz.crls.indexing.sealed_memory import map_sealed, seal
 from authz.crls.indexing.shared_images import open_sealed
 from authz.crls.load_keys import PathKey, ReportedPaths
 from authz.crls.rules import CrlRules, modes_of
-from authz.crls.share.protocol import ORGANIZATION, Channel, CrlManifest, Kind, Message, packed
+from authz.crls.share.protocol import ORGANIZATION, Channel, CrlManifest, Message, MessageKind, packed
 from authz.crls.sources import urls_of
 from authz.errors import IndexingError, NotLoaded, Refused
 from authz.ipc import PeerClosed
@@ -173,16 +173,16 @@ class Subscriber:
 
     async def _take(self, message: Message) -> None:
         try:
-            if message.kind in {Kind.CRL, Kind.MANIFEST}:
+            if message.kind in {MessageKind.CRL, MessageKind.MANIFEST}:
                 if message.descriptor is None:
                     raise IndexingError("a CRL, or a manifest, without its content")
-                if message.kind == Kind.CRL:
+                if message.kind == MessageKind.CRL:
                     await self._hold(message.body, message.descriptor)
                 else:
                     self._apply(CrlManifest.from_bytes(map_sealed(message.descriptor)))
-            elif message.kind == Kind.HEARTBEAT:
+            elif message.kind == MessageKind.HEARTBEAT:
                 self._current_at = message.number / 1e9
-            elif message.kind == Kind.ANSWER:
+            elif message.kind == MessageKind.ANSWER:
                 self._requests.answered(message.number)
         finally:
             if message.descriptor is not None:
@@ -222,7 +222,7 @@ class Subscriber:
     def directory_read(self, revision: Hashable) -> None:
         """See `authz.ports.CrlView`: the process that keeps the CRLs reads those of the directory."""
 
-    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See `authz.view.View.request_crls`."""
         if not self._rules.points or not urls_of([Certificate.parse(der) for der in path]):
             return
@@ -238,7 +238,7 @@ class Subscriber:
             return False
         organization = ORGANIZATION.pack(key.organization)
         await self._requests.answer_to(
-            key, lambda number: self._send(Kind.FETCH_REQUEST, number, key.path, organization)
+            key, lambda number: self._send(MessageKind.FETCH_REQUEST, number, key.path, organization)
         )
         return True
 
@@ -248,13 +248,13 @@ class Subscriber:
         if unknown is None:
             return
         organization, path = unknown
-        if self._send(Kind.PATH_SEEN, organization.id, [certificate.der for certificate in path.certificates]):
+        if self._send(MessageKind.PATH_SEEN, organization.id, [certificate.der for certificate in path.certificates]):
             self._reported.add(organization, path)
 
     def failed(self, check: CheckRequest, listener: Listener, error: BaseException) -> None:
         """See `authz.ports.Observer`: nothing is learned."""
 
-    def _send(self, kind: Kind, number: int, path: Sequence[bytes], body: bytes = b"") -> Channel | None:
+    def _send(self, kind: MessageKind, number: int, path: Sequence[bytes], body: bytes = b"") -> Channel | None:
         """The channel over which a path was sent; None where it cannot be sent now."""
         channel = self._channel
         if channel is None:

@@ -11,7 +11,7 @@ import pytest
 from support.crl_world import CA, crl, spki
 
 from authz.crls.acceptance import SignedCrl
-from authz.crls.share.protocol import Channel, CrlManifest, Kind, packed, unpacked
+from authz.crls.share.protocol import Channel, CrlManifest, MessageKind, packed, unpacked
 from authz.crls.sources import CrlSource
 from authz.ipc import PeerClosed
 from authz.model import CrlSourceKind
@@ -31,11 +31,11 @@ async def ends() -> AsyncIterator[Ends]:
 
 
 async def test_message_arrives_whole(ends: Ends) -> None:
-    """Kind, number and octets, and a descriptor that no child inherits."""
+    """MessageKind, number and octets, and a descriptor that no child inherits."""
     reading, writing = os.pipe()
-    await ends[0].send(Kind.CRL, 7, b"octets", reading)
+    await ends[0].send(MessageKind.CRL, 7, b"octets", reading)
     found = await ends[1].receive()
-    assert (found.kind, found.number, found.body) == (Kind.CRL, 7, b"octets")
+    assert (found.kind, found.number, found.body) == (MessageKind.CRL, 7, b"octets")
     assert found.descriptor is not None
     assert not os.get_inheritable(found.descriptor)
     os.write(writing, b"x")
@@ -46,7 +46,7 @@ async def test_message_arrives_whole(ends: Ends) -> None:
 
 async def test_message_without_octets_is_one(ends: Ends) -> None:
     """Kind and number alone."""
-    await ends[0].send(Kind.HEARTBEAT, 2**63)
+    await ends[0].send(MessageKind.HEARTBEAT, 2**63)
     assert (await ends[1].receive()).number == 2**63
 
 
@@ -54,16 +54,16 @@ async def test_whoever_waits_is_woken(ends: Ends) -> None:
     """By a message that comes later."""
     waiting = asyncio.create_task(ends[1].receive())
     await asyncio.sleep(0)
-    await ends[0].send(Kind.ANSWER, 1)
+    await ends[0].send(MessageKind.ANSWER, 1)
     assert (await waiting).number == 1
 
 
 async def test_other_end_that_is_behind_is_told_and_waited_for(ends: Ends) -> None:
     """`try_to_send` says so, `send` waits for room."""
     sent = 0
-    while ends[0].try_to_send(Kind.PATH_SEEN, sent):
+    while ends[0].try_to_send(MessageKind.PATH_SEEN, sent):
         sent += 1
-    waiting = asyncio.create_task(ends[0].send(Kind.PATH_SEEN, sent))
+    waiting = asyncio.create_task(ends[0].send(MessageKind.PATH_SEEN, sent))
     found = [(await ends[1].receive()).number for _ in range(sent + 1)]
     await waiting
     assert found == list(range(sent + 1))
@@ -75,7 +75,7 @@ async def test_end_of_the_other_end_is_heard_and_felt(ends: Ends) -> None:
     with pytest.raises(PeerClosed):
         await ends[1].receive()
     with pytest.raises(PeerClosed):
-        ends[1].try_to_send(Kind.ANSWER)
+        ends[1].try_to_send(MessageKind.ANSWER)
 
 
 def test_packed_pieces_come_back() -> None:

@@ -12,7 +12,7 @@ from support.crl_world import CA, GOOD, ROOT, World, crl, leaf, serving, sha256
 
 from authz.crls.indexing.sealed_memory import seal
 from authz.crls.load_keys import PathKey
-from authz.crls.share.protocol import Channel, Kind
+from authz.crls.share.protocol import Channel, MessageKind
 from authz.reasons import Reason
 
 REVOKED, UNKNOWN = Reason.CERTIFICATE_REVOKED, Reason.REVOCATION_UNKNOWN
@@ -57,7 +57,7 @@ async def test_flood_of_paths_silences_nobody(two: Pair, monkeypatch: pytest.Mon
     monkeypatch.setattr(two.scene.refresher, "path_seen", path_seen)
     paths = [(CA.leaf(f"m{number}").der, CA.der, ROOT.der) for number in range(30)]
     for path in paths * 3:
-        two.subscriber._send(Kind.PATH_SEEN, 7, path)
+        two.subscriber._send(MessageKind.PATH_SEEN, 7, path)
     asked = [asyncio.create_task(two.subscriber.load(PathKey(7, path))) for path in paths]
     while not all(one.done() for one in asked) or two.publisher.paths._queues:
         two.publisher._on_change()
@@ -72,7 +72,7 @@ async def test_defect_in_reading_a_path_ends_that_workers_line_alone(
 ) -> None:
     """It is told, and the worker is given another line."""
     monkeypatch.setattr(two.scene.refresher, "path_seen", lambda *_: 1 / 0)
-    two.subscriber._send(Kind.PATH_SEEN, 7, (CA.der,))
+    two.subscriber._send(MessageKind.PATH_SEEN, 7, (CA.der,))
     await two.scene.until(lambda: any("ZeroDivisionError" in one for one in two.warnings))
     monkeypatch.undo()
     await two.join()
@@ -92,11 +92,12 @@ async def test_nonsense_from_a_subscriber_is_told_and_passed_over(scene: World) 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     two.publisher.attach(ours)
     link = Channel(theirs)
-    for kind, content in ((Kind.PATH_SEEN, b"\1"), (Kind.PATH_SEEN, b"\1\0\0\0x"), (Kind.FETCH_REQUEST, b"\1\0\0\0x")):
+    seen, request = MessageKind.PATH_SEEN, MessageKind.FETCH_REQUEST
+    for kind, content in ((seen, b"\1"), (seen, b"\1\0\0\0x"), (request, b"\1\0\0\0x")):
         descriptor = seal([content])
         await link.send(kind, 1, b"", descriptor)
         os.close(descriptor)
-    await link.send(Kind.ANSWER)
+    await link.send(MessageKind.ANSWER)
     await scene.until(lambda: len(two.warnings) == 3)
     link.close()
     await two.close()

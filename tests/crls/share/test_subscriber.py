@@ -17,7 +17,7 @@ from support.crl_world import ACME, CA, GOOD, ROOT, World, crl, leaf, serving, s
 from authz.crls import CrlRules, ModeRule
 from authz.crls.indexing.sealed_memory import seal
 from authz.crls.load_keys import PathKey
-from authz.crls.share.protocol import Channel, CrlManifest, Kind
+from authz.crls.share.protocol import Channel, CrlManifest, MessageKind
 from authz.crls.share.subscriber import ASK_AGAIN_SECONDS, CURRENT_SECONDS
 from authz.errors import IndexingError, NotLoaded, Refused
 from authz.pki import RevocationMode
@@ -152,7 +152,7 @@ async def test_subscriber_that_may_open_nothing_more_does_not_pass_a_list_over(s
         held.append(os.open("/dev/null", os.O_RDONLY))
         link = next(iter(two.publisher._subscriptions.values()))._channel
         descriptor = held[0]
-        await link.send(Kind.MANIFEST, 0, b"", descriptor)
+        await link.send(MessageKind.MANIFEST, 0, b"", descriptor)
         await scene.until(lambda: bool(lost or two.failures))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -167,7 +167,7 @@ async def test_list_without_its_content_is_no_list(scene: World) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     two.subscriber.follow(theirs)
     link = Channel(ours)
-    await link.send(Kind.MANIFEST)
+    await link.send(MessageKind.MANIFEST)
     await scene.until(lambda: bool(two.failures))
     link.close()
     await two.close()
@@ -181,7 +181,7 @@ async def test_subscriber_that_cannot_know_everything_says_so(scene: World, nons
     two.subscriber.follow(theirs)
     link = Channel(ours)
     descriptor = seal([nonsense])
-    await link.send(Kind.MANIFEST, 0, b"", descriptor)
+    await link.send(MessageKind.MANIFEST, 0, b"", descriptor)
     os.close(descriptor)
     await scene.until(lambda: bool(two.failures))
     assert isinstance(two.failures[0], (IndexingError, ValueError))
@@ -196,7 +196,7 @@ async def test_crl_that_is_not_the_one_announced_is_not_held(scene: World) -> No
     two.subscriber.follow(theirs)
     link = Channel(ours)
     descriptor = seal([crl()])
-    await link.send(Kind.CRL, 0, b"s" * 32, descriptor)
+    await link.send(MessageKind.CRL, 0, b"s" * 32, descriptor)
     os.close(descriptor)
     await scene.until(lambda: bool(two.failures))
     assert isinstance(two.failures[0], IndexingError)
