@@ -66,9 +66,10 @@ async def read_crl(path: Path, authorities: Collection[bytes], index: Index) -> 
     try:
         size = (await asyncio.to_thread(path.stat)).st_size
         candidates = await asyncio.to_thread(_called_as_its_issuer, path, size, authorities)
-        keys = [certificate.spki_der for certificate in candidates]
-        small = size <= SMALL_CRL
-        crl = await (asyncio.to_thread(_read_small, path, keys) if small else index(path, keys))
+        if size <= SMALL_CRL:
+            crl = await asyncio.to_thread(read_small, path)
+        else:
+            crl = await index(path, [certificate.spki_der for certificate in candidates])
         return await asyncio.to_thread(_signed, crl, candidates)
     except Refused as refusal:
         kind = _REFUSALS.get(refusal.reason, FailureKind.MALFORMED)
@@ -96,10 +97,6 @@ async def index_bytes(data: bytes, key: bytes, index: Index) -> Crl:
         return await index(descriptor, [key])
     finally:
         os.close(descriptor)
-
-
-def _read_small(path: Path, keys: Collection[bytes]) -> Crl:
-    return read_small(path.read_bytes(), keys)
 
 
 def _called_as_its_issuer(path: Path, size: int, authorities: Iterable[bytes]) -> list[Certificate]:

@@ -234,7 +234,7 @@ class Refresher:
         return self._directory.current_at(confirmed)
 
     async def fetch_first(self, organization: int, path: Sequence[bytes]) -> None:
-        """As `request_crls` and `load` for a check of another process. Raises `Refused` for a path that cannot be read."""
+        """As `request_crls` and `load`, for a check of another process. Raises `Refused` for an unreadable path."""
         urls = self._worth_a_wait(organization, path)
         if urls:
             await self.load(PointsKey(organization, urls))

@@ -59,7 +59,9 @@ async def index_crl(source: Path | int, keys: Collection[bytes], *, seconds: flo
     """
     with opened(source) as (descriptor, size):
         if size <= SMALL_CRL and len(keys) <= SMALL_KEYS:
-            return read_small(read_all(descriptor, size), keys)
+            crl = read_small(descriptor)
+            verified_under(crl.signed, keys)
+            return crl
         image = await make_sealed_image(descriptor, keys, seconds=seconds)
     try:
         view = map_sealed(image)
@@ -69,11 +71,10 @@ async def index_crl(source: Path | int, keys: Collection[bytes], *, seconds: flo
     return await asyncio.to_thread(_crl_of, view)
 
 
-def read_small(data: bytes, keys: Collection[bytes]) -> Crl:
-    """The CRL that `data` is, up to `SMALL_CRL` bytes of DER, signed by one of `keys`. Raises as `index_crl` does."""
-    crl = Crl(data)
-    verified_under(crl.signed, keys)
-    return crl
+def read_small(source: Path | int) -> Crl:
+    """The CRL in a DER file of up to `SMALL_CRL` bytes, its signature not verified. Raises `Refused`, `OSError`."""
+    with opened(source) as (descriptor, size):
+        return Crl(read_all(descriptor, size))
 
 
 def crl_of(image: int) -> HashedCrl:
