@@ -55,8 +55,8 @@ class Keeper:
 
 
 def slow(number: int) -> list[bytes]:
-    """A path whose leaf has as many directory names as a header of 64 KB holds."""
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(one))]) for one in range(2_200)]
+    """A path whose leaf has nearly as many directory names as are read (`authz.pki.x509.extensions`)."""
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(one))]) for one in range(60)]
     san = x509.SubjectAlternativeName([x509.DirectoryName(one) for one in names]), False
     made = CA.leaf("m", extensions=[*points(f"http://127.0.0.1:9/{number}"), san])
     return [one.der for one in (made, CA, ROOT)]
