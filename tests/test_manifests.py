@@ -32,6 +32,7 @@ from authz.app.listeners import listener_of
 from authz.clock import SystemClock
 from authz.crls import FetchLimits
 from authz.crls.disk_store import MAX_ASIDE_BYTES
+from authz.crls.fetch.transfer_quota import GROWTH
 from authz.errors import ConfigError
 from authz.headers import KNOWN_HEADERS
 from authz.supervision.worker import DATA_FACTOR
@@ -124,9 +125,12 @@ def test_volume_holds_what_is_kept_fetched_and_set_aside(settings: Settings) -> 
     volumes = the("Deployment", "kubernetes", "authz")["spec"]["template"]["spec"]["volumes"]
     (size,) = [one["emptyDir"]["sizeLimit"] for one in volumes if one["name"] == "cache"]
     # What is fetched is copied to its place before it is let go of, one at a time.
-    taken = settings.crl.kept_octets + FetchLimits().together + MAX_ASIDE_BYTES + settings.crl.max_octets
-    assert size == "2Gi"
-    assert taken < 2**31
+    kept = settings.crl.kept_octets
+    # The halves, the part of each party, and a longer successor of each CRL that is held.
+    transfers = 2 * FetchLimits().together + kept + kept // GROWTH
+    taken = kept + transfers + MAX_ASIDE_BYTES + settings.crl.max_octets
+    assert size == "4Gi"
+    assert taken < 2**32
 
 
 def test_shipped_anchors_refuse_to_start(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Protocol
@@ -47,6 +48,10 @@ CRLS_OF_MEMORY = 4
 """Of `limits.worker_memory` the CRLs may take one part in so many: each worker holds them all."""
 
 
+DESCRIPTORS_OF_LIMIT = 2
+"""Of the descriptors that a process may have the CRLs may take one part in so many; the rest is connections'."""
+
+
 def rules_of(settings: Settings) -> CrlRules:
     """What the settings say. Raises `ConfigError`."""
     crl, worker_memory = settings.crl, settings.limits.worker_memory << 20
@@ -58,6 +63,7 @@ def rules_of(settings: Settings) -> CrlRules:
         first_fetch_wait=crl.first_sight_seconds,
         kept_octets=crl.kept_octets,
         memory=worker_memory // CRLS_OF_MEMORY,
+        descriptors=max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // DESCRIPTORS_OF_LIMIT),
         schedule=Schedule(crl.floor, crl.ceiling, crl.ahead, JITTER),
         mode=RevocationMode(crl.grace, crl.unsafe_soft_fail),
         exceptions=tuple(map(_exception, crl.exception)),

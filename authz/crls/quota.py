@@ -2,7 +2,8 @@
 
 A CRL is charged with what it takes: on the disk, or in the memory that processes share where that is more, and in each
 process besides. An organization may take half of what the others leave: however many fill all they can, there is room
-for one more.
+for one more. Two slices of all are not for those that came first: one is shared evenly, and one is for CRLs that are
+held and become longer, so that what others took keeps no revocation out.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ SHARE: Final = 4
 """The part of the memory of each process that one organization's CRLs may take: one in so many."""
 
 
+SLICES: Final = 16
+"""The slices of all of which one is shared evenly, and one left for what grows."""
+
+GROWTH: Final = 8
+"""A CRL may grow into its slice by one part in so many at a time."""
+
 NAME_CHARGE: Final = 16 * 1024
 """Bytes of memory that each name of a CRL's distribution point is charged with besides: whenever any CRL changes, each
 process looks all of them up anew, in 4 us each. With the memory that there is by default they are 16,000, and 64 ms."""
@@ -38,10 +45,11 @@ class Charge(NamedTuple):
         return Charge(self.kept - other.kept, self.memory - other.memory)
 
 
-def charge_of(copy: HeldCrl) -> Charge:
-    """What one copy takes."""
+def charge_of(copy: HeldCrl, rules: CrlRules) -> Charge:
+    """What one copy takes; of the descriptors that there are, it takes one, and of the memory the same part."""
     crl = copy.crl
-    return Charge(max(copy.size, crl.shared), crl.memory + NAME_CHARGE * len(crl.names))
+    memory = crl.memory + NAME_CHARGE * len(crl.names) + rules.memory // rules.descriptors
+    return Charge(max(copy.size, crl.shared), memory)
 
 
 def quota_for(source: CrlSource, copies: Iterable[HeldCrl], sources: CrlSources, rules: CrlRules) -> Charge:
@@ -59,7 +67,7 @@ def check_quota(
     source = sources.get(copy.origin.url)
     if source is None:
         return
-    room, charge = _beside(source, replaced, staying, sources, rules), charge_of(copy)
+    room, charge = _beside(source, replaced, staying, sources, rules), charge_of(copy, rules)
     if charge.kept > room.kept or charge.memory > room.memory:
         raise FetchFailed(
             FailureKind.TOO_LARGE,
@@ -71,16 +79,18 @@ def check_quota(
 def _beside(
     source: CrlSource, replaced: Iterable[HeldCrl], staying: Iterable[HeldCrl], sources: CrlSources, rules: CrlRules
 ) -> Charge:
-    given = [(charge_of(copy), _organizations(sources.get(copy.origin.url))) for copy in staying]
+    given = [(charge_of(copy, rules), _organizations(sources.get(copy.origin.url))) for copy in staying]
     bound = Charge(rules.kept_octets, rules.memory)
     limit = Charge(MAX_BYTES_EACH, rules.memory // SHARE)
     # What takes no more than what goes is always let in: a newcomer must not turn out a CRL that is held.
-    rooms = [_sum(map(charge_of, replaced))]
+    before = _sum(charge_of(copy, rules) for copy in replaced)
+    rooms = [before]
     if source.kind is not CrlSourceKind.POINT:
         rooms.append(bound - _sum(charge for charge, _ in given))
     else:
         # The largest quota of those that name it: naming another's point must not impose one's own limit there.
-        rooms += [_room(organization, given, limit, bound) for organization in source.authorities or (None,)]
+        naming = source.authorities or (None,)
+        rooms += [_room(organization, given, before, limit, bound) for organization in naming]
     return Charge(*map(max, zip(*rooms, strict=True)))
 
 
@@ -89,11 +99,27 @@ def _organizations(source: CrlSource | None) -> Collection[int]:
 
 
 def _room(
-    organization: int | None, given: Collection[tuple[Charge, Collection[int]]], limit: Charge, bound: Charge
+    organization: int | None,
+    given: Collection[tuple[Charge, Collection[int]]],
+    before: Charge,
+    limit: Charge,
+    bound: Charge,
 ) -> Charge:
     own = _sum(charge for charge, by in given if organization in by)
-    left = bound - _sum(charge for charge, by in given if organization not in by)
-    return Charge(min(limit.kept, left.kept // 2), min(limit.memory, left.memory // 2)) - own
+    others = _sum(charge for charge, by in given if organization not in by)
+    holders = len({organization, *(holder for _, by in given for holder in by)})
+    return Charge(*(_bytes(*figures, holders) for figures in zip(own, others, before, limit, bound, strict=True)))
+
+
+def _bytes(own: int, others: int, before: int, limit: int, bound: int, holders: int) -> int:
+    """What may come in the place of what was there `before`, beside what the organization has of its `own`."""
+    slice_of_all = bound // SLICES
+    left = bound - own - others
+    room = min(limit, (bound - 2 * slice_of_all - others) // 2) - own
+    room = max(room, min(slice_of_all // holders - own, limit - own, left))
+    if before and own + before <= min(limit, bound // holders):
+        room = max(room, before + min((left - before - slice_of_all) // 2, before // GROWTH))
+    return room
 
 
 def _sum(charges: Iterable[Charge]) -> Charge:

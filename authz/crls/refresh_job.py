@@ -22,6 +22,7 @@ from authz.crls.disk_store import FetchRecord
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.fair_queue import Party, TurnQueue
 from authz.crls.fetch.client import Fetcher, NotModified
+from authz.crls.fetch.transfer_quota import Claim
 from authz.crls.reader import Index, issuer_in, read_crl
 from authz.crls.rules import CrlRules
 from authz.crls.sources import ACCEPTED, UNCHANGED, CrlSource
@@ -78,7 +79,8 @@ class RefreshAttempts:
         """Try `source`, whose state says afterwards what came of it."""
         async with self._turn(source) as party:
             try:
-                await self._try(source, partial(self._index_in_turn, source.location if party is None else party))
+                charged = source.location if party is None else party
+                await self._try(source, charged, partial(self._index_in_turn, charged))
                 self._delivered(source)
             except FetchFailed as failure:
                 source.failed(failure.kind, failure.detail, self._clock.now())
@@ -104,11 +106,11 @@ class RefreshAttempts:
     def _queue_of(self, source: CrlSource) -> TurnQueue:
         return self._points if source.kind is CrlSourceKind.POINT else self._urls
 
-    async def _try(self, source: CrlSource, index: Index) -> None:
+    async def _try(self, source: CrlSource, party: Party, index: Index) -> None:
         if source.kind is CrlSourceKind.FILE:
             await self._try_file(source, index)
         else:
-            await self._try_url(source, index)
+            await self._try_url(source, party, index)
 
     async def _try_file(self, source: CrlSource, index: Index) -> None:
         path = await self._copied(Path(source.location))
@@ -130,12 +132,13 @@ class RefreshAttempts:
                 raise
         return await copy
 
-    async def _try_url(self, source: CrlSource, index: Index) -> None:
+    async def _try_url(self, source: CrlSource, party: Party, index: Index) -> None:
         last = self._registry.stored(source.sha256)
         # What is not held any more cannot be "not modified"; nor is that believed of what should have been replaced.
         current = last is not None and (last.crl.next_update or self._clock.now()) >= self._clock.now()
         validators = source.validators if current else None
-        async with self._fetcher.fetch(source.location, self._registry.folder, validators) as answer:
+        claim = Claim(party, max((copy.size for copy in self._registry.of(source.location)), default=0))
+        async with self._fetcher.fetch(source.location, self._registry.folder, validators, claim) as answer:
             now = self._clock.now()
             given, named = answer.validators, source.kind is not CrlSourceKind.POINT
             origin = FetchRecord(source.location, given.etag, given.last_modified, now, named=named)
@@ -147,6 +150,8 @@ class RefreshAttempts:
             if same is not None:
                 # Byte for byte what is held: a server without validators, or the second of two that give the same,
                 # costs a transfer, and no indexing.
+                if not same.origin.url:
+                    await self._registry.hand_over("", {answer.sha256: source.location})
                 await self._registry.touch(source.location, origin)
                 source.issuer, source.claimed = same.crl.issuer, None
                 source.succeeded(UNCHANGED, now)

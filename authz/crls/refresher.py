@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 TICK_SECONDS: Final = 0.5
 """How often files are looked at, and whether a source is due."""
 
+READ_SECONDS: Final = 1.0
+"""How long a start waits for the copies that were kept: workers that hear nothing for 2 seconds refuse everything."""
+
 START_SECONDS: Final = 20.0
 """How long readiness waits for the first try of each configured source."""
 
@@ -86,15 +89,17 @@ class Refresher:
         warn: Callable[[str], None],
         chance: Callable[[], float] = random.random,
         tick: float = TICK_SECONDS,
+        patience: float = READ_SECONDS,
     ) -> None:
         self._rules = rules
         self._clock = clock
-        self._tick = tick
+        self._tick, self._patience = tick, patience
         index = Lanes(index)
         self._registry = registry = CrlRegistry(disk, index, warn)
         self._sources = sources = CrlSources(rules.urls, rules.points_each, warn)
         registry.check_quota = lambda copy, replaced, staying: check_quota(copy, replaced, staying, sources, rules)
         self._retention = Retention(disk, registry, sources, self._forget_point)
+        registry.organizations_of = self._retention.organizations_of
         attempts = RefreshAttempts(
             registry,
             fetcher,
@@ -114,6 +119,7 @@ class Refresher:
         self._ledger: StatusLedger | None = None
         self._written: object = None
         self._running: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
         self._ready_at = 0.0
 
     # -- life ------------------------------------------------------------------------------------------
@@ -121,12 +127,14 @@ class Refresher:
     async def start(self, rows: DirectoryRows, ledger: StatusLedger | None = None) -> None:
         """Read what the directory and the folder hold, and begin to refresh it.
 
+        What takes long to read of the folder is read on afterwards.
         Raises `Refused` (directory_unavailable).
         """
         self._ledger = ledger
         await self._directory.start(rows)
-        await self._registry.load(rows.authorities, self._clock.now(), self._rules.longest_grace)
-        await self._retention.restore(rows, self._clock.now(), points=self._rules.points)
+        await self._retention.remember(rows, self._clock.now())
+        await self._begin_to_read(rows)
+        self._restore_what_was_read()
         await self._look_at_tenants()
         for source in self._sources:
             # At once, whatever was kept: it may have been revised meanwhile, and readiness waits for it.
@@ -136,6 +144,21 @@ class Refresher:
         self._alerts.warn_of_exemptions(self._rules)
         self._ready_at = self._clock.monotonic() + START_SECONDS
         self._begin()
+
+    async def _begin_to_read(self, rows: DirectoryRows) -> None:
+        """What was kept; one tenant's copies must not keep every check from what was read already."""
+        due = self._clock.now() - self._rules.longest_grace
+        await self._registry.look_through(due)
+        self._reading = asyncio.create_task(self._registry.read(rows.authorities, due), name="reading kept CRLs")
+        self._reading.add_done_callback(self._jobs.report_defect)
+        self._reading.add_done_callback(lambda _: self._registry.on_all_read())
+        await asyncio.wait({self._reading}, timeout=self._patience)
+
+    def _restore_what_was_read(self) -> bool:
+        """Whether any kept copy was read since the last time."""
+        copies = self._registry.read_lately()
+        self._retention.restore(copies, self._clock.now(), points=self._rules.points)
+        return bool(copies)
 
     def _begin(self) -> None:
         self._running = asyncio.create_task(self._run(), name="refreshing CRLs")
@@ -147,9 +170,10 @@ class Refresher:
 
     async def close(self) -> None:
         """Stop refreshing, and give the folder back."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
+        tasks = [task for task in (self._running, self._reading) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._jobs.close(list(self._sources))
         self._files.close()
         await self._retention.write(self._clock.now())
@@ -218,6 +242,10 @@ class Refresher:
     def set_on_change(self, on_change: Callable[[], None]) -> None:
         """Have `on_change` called whenever `held` or `refused` is another."""
         self._registry.on_change = on_change
+
+    def set_on_all_read(self, on_all_read: Callable[[], None]) -> None:
+        """Have `on_all_read` called when every kept copy was read, or the reading was given up."""
+        self._registry.on_all_read = on_all_read
 
     @property
     def held(self) -> Sequence[SignedCrl]:
@@ -299,7 +327,10 @@ class Refresher:
                 source.next_at = now
             for source in self._sources:
                 self._begin_if_due(source, now)
+            news = self._restore_what_was_read()
             await self._look_at_tenants()
+            if news:
+                self._registry.publish()
             self._alerts.look(self._registry.everything(), now)
             await self._write()
             await asyncio.sleep(self._tick)

@@ -65,14 +65,27 @@ class Retention:
         """Every known CA certificate, in DER. Raises `Refused` (directory_unavailable)."""
         return await self._tenants.authorities()
 
-    async def restore(self, tenants: Tenants, now: datetime, *, points: bool) -> None:
-        """After a start: the sources of the copies that are held, with the organizations that named them."""
+    async def remember(self, tenants: Tenants, now: datetime) -> None:
+        """After a start: whose paths led to what before it."""
         self._tenants = tenants
         self._sightings = Sightings.from_bytes(await asyncio.to_thread(self._disk.remembered), now)
-        for copy in self._registry:
-            names = copy.origin.url, copy.signer.hex()
-            self._sightings.note(NO_ORGANIZATION, (name for name in names if not self._sightings.knows(name)), now)
-            self._sources.restore(copy.origin, copy.crl, self._sightings.by(copy.origin.url), points=points)
+
+    def organizations_of(self, signer: bytes, url: str) -> Collection[int]:
+        """Those that need what a key signed (its SHA-256), or what came from a URL if no path goes through the key."""
+        return self._sightings.by(signer.hex()) or self._sightings.by(url)
+
+    def restore(self, copies: Iterable[HeldCrl], now: datetime, *, points: bool) -> None:
+        """The sources of copies that were read after a start, with the organizations that named them.
+
+        A point that none named belongs to none, unless it is not known at all which organization named what.
+        """
+        sightings = self._sightings
+        for copy in copies:
+            url = copy.origin.url
+            # What was accepted within the minute before a sudden end was written, and its signer's paths were not.
+            names = [copy.signer.hex()] + ([] if sightings.readable else [url])
+            sightings.note(NO_ORGANIZATION, (name for name in names if not sightings.knows(name)), now)
+            self._sources.restore(copy.origin, copy.crl, sightings.by(url), points=points and sightings.knows(url))
 
     def path_seen(self, organization: int, path: list[Certificate], now: datetime) -> None:
         """A path of the organization verified, or would but for CRLs that are missing."""
@@ -111,7 +124,7 @@ class Retention:
         if trust != self._trust or due:
             gone = [copy for copy in self._registry if not self._needed(copy, active, now)]
             await self._registry.let_go(gone)
-            self._look_at_points(active, now)
+            await self._forget_points(self._look_at_points(active, now))
             self._looked = now
             await self.write(now)
         self._revision, self._trust = revision, trust
@@ -121,7 +134,17 @@ class Retention:
             return True
         return self._sightings.lately(copy.signer.hex(), active, now)
 
-    def _look_at_points(self, active: Collection[int], now: datetime) -> None:
+    async def _forget_points(self, points: Collection[CrlSource]) -> None:
+        """What they gave passes to those that stay and gave the same: only these are asked after the next start."""
+        for point in points:
+            self._forget(point)
+        heirs = {source.sha256: source.location for source in self._sources if source.sha256}
+        for point in points:
+            await self._registry.hand_over(point.location, heirs)
+
+    def _look_at_points(self, active: Collection[int], now: datetime) -> list[CrlSource]:
+        """Those that no organization names any more."""
+        unnamed = []
         for source in self._sources:
             # What a point gave is needed, or would have gone: a certificate presented once a week needs it fresh, too.
             stays = source.kind is not CrlSourceKind.POINT or bool(self._registry.given_by(source))
@@ -132,9 +155,12 @@ class Retention:
                     self._sources.leave(source, organization)
             named = source.kind is not CrlSourceKind.POINT or source.organizations
             if not named and not self._sightings.lately(source.location, {NO_ORGANIZATION}, now):
-                self._forget(source)
-        names = {*(source.location for source in self._sources), *(signer.hex() for signer in self._registry.signers)}
-        self._sightings.keep(names, active)
+                unnamed.append(source)
+        if not self._registry.reading:
+            staying = set(self._sources).difference(unnamed)
+            names = {*(source.location for source in staying), *(signer.hex() for signer in self._registry.signers)}
+            self._sightings.keep(names, active)
+        return unnamed
 
     async def write(self, now: datetime) -> None:
         """What is to be known after the next start. That it cannot be written costs those days of grace, no more."""

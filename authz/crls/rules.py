@@ -37,8 +37,9 @@ class CrlRules:
 
     `points_each` bounds the distribution points that one organization's paths may add, `first_fetch_wait` the
     seconds a check waits for one that was never asked. `kept_octets` bounds the CRLs that sources gave, all together,
-    on the disk and in shared memory, `memory` what they take in each process, in bytes. `mode` is for
-    the certificates that no rule of `exceptions` names.
+    on the disk and in shared memory, `memory` what they take in each process, in bytes, `descriptors` how many
+    there may be: each process holds a descriptor of each. `mode` is for the certificates that no rule of `exceptions`
+    names.
     """
 
     files: tuple[Path, ...] = ()
@@ -48,6 +49,7 @@ class CrlRules:
     first_fetch_wait: float = 0.25
     kept_octets: int = 1024 * MIB
     memory: int = 256 * MIB
+    descriptors: int = 2048
     schedule: Schedule = DEFAULT_SCHEDULE
     mode: RevocationMode = HARD_FAIL
     exceptions: tuple[ModeRule, ...] = field(default=())

@@ -15,6 +15,7 @@ from cryptography import x509
 from authz.crls.disk_store import FetchRecord
 from authz.crls.failures import FailureKind
 from authz.crls.fetch.client import Validators
+from authz.crls.fetch.url import MAX_URL
 from authz.model import CrlSourceKind, CrlSourceState
 from authz.pki import Certificate, Crl
 from authz.pki.x509.distinguished_name import Name
@@ -109,6 +110,9 @@ _OF_CONTENT: Final = frozenset(str(kind) for kind in FailureKind if kind.of_cont
 MAX_POINTS: Final = 20_000
 """Distribution points of all organizations."""
 
+POINTS_OF_ALL: Final = 4
+"""Points that each organization may have, though others have `MAX_POINTS`."""
+
 MAX_URLS: Final = 16
 """URLs that the certificates of one path may name: with two of each certificate, as in use, several times that."""
 
@@ -173,7 +177,8 @@ class CrlSources:
         source = self._all.get(url)
         if source is not None and (source.kind is not CrlSourceKind.POINT or organization in source.authorities):
             return source
-        if self._points[organization] >= self._points_each or (source is None and len(self._all) >= MAX_POINTS):
+        full = source is None and len(self._all) >= MAX_POINTS and self._points[organization] >= POINTS_OF_ALL
+        if full or self._points[organization] >= self._points_each:
             self._warn_full(organization)
             return None
         self._points[organization] += 1
@@ -202,7 +207,10 @@ def _was_point(origin: FetchRecord) -> bool:
 
 
 def urls_of(path: Iterable[Certificate]) -> list[str]:
-    """The URLs of http and https in the distribution points of a path, of complete CRLs and of deltas; none twice."""
+    """The URLs of http and https in the distribution points of a path, of complete CRLs and of deltas; none twice.
+
+    One that is too long to be asked is left out.
+    """
     points: list[x509.DistributionPoint] = []
     for certificate in list(path)[:-1]:
         points += certificate.extensions.distribution_points
@@ -212,7 +220,7 @@ def urls_of(path: Iterable[Certificate]) -> list[str]:
     urls: dict[str, None] = {}
     for point in points:
         for name in point.full_name or ():
-            if isinstance(name, x509.UniformResourceIdentifier):
+            if isinstance(name, x509.UniformResourceIdentifier) and len(name.value) <= MAX_URL:
                 urls[name.value] = None
     # RFC 5280 section 4.2.1.13 knows others too: LDAP is not asked.
     return [url for url in urls if url.lower().startswith(("http://", "https://"))][:MAX_URLS]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,11 +15,14 @@ from typing import Final, Self
 from authz.crls.acceptance import SignedCrl, accept, check_newer
 from authz.crls.disk_store import MAX_DEATHS, CrlDiskStore, DiskCopy, DiskStoreFailed, FetchRecord, copy_name
 from authz.crls.failures import FailureKind, FetchFailed
-from authz.crls.reader import Index, read_crl
+from authz.crls.load_order import UnreadCopy, in_turns
+from authz.crls.reader import Index, issuer_in, read_crl
 from authz.crls.sources import CrlSource
+from authz.crls.tombstones import FORGET_AFTER, Tombstone, Tombstones
 from authz.errors import IndexingError, Refused
 from authz.model import FetchedCrl
 from authz.pki import Crl, CrlStore
+from authz.pki.x509.distinguished_name import Name
 
 MAX_GIVEN: Final = 32
 """CRLs of different issuers, keys and scopes that one source may have given: it gives one, and another after a CA has
@@ -27,9 +30,6 @@ changed its key. A tenant's CA could otherwise fill the memory that all share, C
 
 ADDED: Final = "added"
 """Where a CRL came from that no source gave, but an operator's `authz crl add`."""
-
-FORGET_AFTER: Final = timedelta(days=30)
-"""How long after its nextUpdate, and the longest grace, a copy is thrown away when the service starts."""
 
 Authorities = Callable[[], Awaitable[Collection[bytes]]]
 """The CA certificates, in DER, that may have signed a CRL."""
@@ -98,7 +98,9 @@ class CrlRegistry:
     """Implements "the last good copy": what is here was accepted, and goes only when something newer comes.
 
     `index` is as in `read_crl`, `warn` reports copies that cannot be used. `check_quota` raises `FetchFailed` where
-    there is no room for a copy, for those that it replaces and beside the others.
+    there is no room for a copy, for those that it replaces and beside the others. `organizations_of` says who needs
+    what a key (its SHA-256) signed and what came from a URL. `on_change` is called when checks are to look at other
+    CRLs, `on_all_read` when every kept copy was read.
     """
 
     def __init__(self, keep: CrlDiskStore, index: Index, warn: Callable[[str], None]) -> None:
@@ -110,12 +112,18 @@ class CrlRegistry:
         self._digests: dict[bytes, HeldCrl] = {}
         self._signers: Counter[bytes] = Counter()
         self._unread: dict[str, DiskCopy] = {}
-        self._lock = asyncio.Lock()
+        self._tombstones = Tombstones()
+        self._turns: dict[str, asyncio.Event] = {}
+        self._read_lately: list[HeldCrl] = []
+        self.reading = False
+        self._lock, self._reading_late = asyncio.Lock(), asyncio.Lock()
         self._added: list[HeldCrl] = []
         self.held: Sequence[SignedCrl] = ()
         self.crls: CrlStore | None = None
         self.on_change: Callable[[], None] = lambda: None
+        self.on_all_read: Callable[[], None] = lambda: None
         self.check_quota: Callable[[HeldCrl, Iterable[HeldCrl], Iterable[HeldCrl]], None] = lambda *_: None
+        self.organizations_of: Callable[[bytes, str], Collection[int]] = lambda *_: ()
 
     @property
     def folder(self) -> Path:
@@ -195,60 +203,122 @@ class CrlRegistry:
 
         A copy whose signer is not recorded is verified under one of `authorities`; `grace` is the longest one.
         """
+        await self.look_through(now - grace)
+        await self.read(authorities, now - grace)
+
+    async def look_through(self, due: datetime) -> None:
+        """See what was kept: from then on nothing goes back against it, though none of it was read yet.
+
+        What was out of date `FORGET_AFTER` before `due` counts no more.
+        """
+        self._tombstones = Tombstones.from_bytes(await asyncio.to_thread(self._disk.buried))
+        self._tombstones.forget(due)
         try:
-            kept = await asyncio.to_thread(self._disk.load)
+            self._unread = {copy.name: copy for copy in await asyncio.to_thread(self._disk.load)}
         except DiskStoreFailed as failure:
             self._warn(str(failure))
-            return
-        self._unread = {copy.name: copy for copy in kept}
-        for copy in kept:
-            try:
-                if copy.deaths >= MAX_DEATHS:
-                    await self._set_aside(copy.name, f"{copy.deaths} processes ended while they read it")
-                    continue
-                async with self._marked(copy):
-                    await self._load(copy, authorities, now - grace)
-            except (DiskStoreFailed, IndexingError, OSError) as problem:
-                self._warn(f"the kept CRL {copy.name} is not used: {problem}")
+        self.reading = bool(self._unread)
+
+    async def read(self, authorities: Authorities, due: datetime) -> None:
+        """Read what `look_through` saw, one copy at a time and organizations in turns; see `load`."""
+        try:
+            for group in in_turns([await self._inspected(copy) for copy in self._unread.values()]):
+                await self._read_group(group, authorities, due)
+        finally:
+            self.reading = False
+            self._end_waits(list(self._turns))
+
+    def read_lately(self) -> list[HeldCrl]:
+        """The copies that were read since this was asked last."""
+        copies, self._read_lately = self._read_lately, []
+        return [copy for copy in copies if self._copies.get(copy.name) is copy]
+
+    async def _inspected(self, kept: DiskCopy) -> UnreadCopy:
+        def looked_up() -> tuple[bytes, str, Name | None, int]:
+            size = kept.path.stat().st_size if kept.path.exists() else 0
+            return self._disk.signer(kept.name), self._disk.url(kept.name), issuer_in(kept.path), size
+
+        signer, url, issuer, size = await asyncio.to_thread(looked_up)
+        return UnreadCopy(kept, size, issuer, self.organizations_of(hashlib.sha256(signer).digest(), url))
+
+    async def _read_group(self, group: Sequence[DiskCopy], authorities: Authorities, due: datetime) -> None:
+        copies = [copy for kept in group if (copy := await self._read(kept, authorities, due)) is not None]
+        for copy in copies:
+            del self._unread[copy.name]
+            self._hold(copy)
+        self._read_lately += copies
+        self._end_waits(kept.name for kept in group)
+
+    async def _read(self, kept: DiskCopy, authorities: Authorities, due: datetime) -> HeldCrl | None:
+        try:
+            if kept.deaths >= MAX_DEATHS:
+                await self._set_aside(kept.name, f"{kept.deaths} processes ended while they read it")
+                return None
+            async with self._marked(kept):
+                return await self._load(kept, authorities, due)
+        except (DiskStoreFailed, IndexingError, OSError) as problem:
+            self._warn(f"the kept CRL {kept.name} is not used: {problem}")
+        return None
+
+    async def _wait_for_turn(self, name: str) -> None:
+        """Until the copy of that name was read, or need not be: what comes in its place goes before no other's."""
+        if self.reading and name in self._unread:
+            await self._turns.setdefault(name, asyncio.Event()).wait()
+
+    def _end_waits(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name in self._turns:
+                self._turns.pop(name).set()
 
     @contextlib.asynccontextmanager
     async def _marked(self, kept: DiskCopy) -> AsyncIterator[None]:
         """While the copy is read, one at a time: the one that ends the reader bears a mark then, and no other does."""
+        marking = asyncio.create_task(asyncio.to_thread(self._disk.mark, kept))
         try:
-            await asyncio.to_thread(self._disk.mark, kept)
+            await self._marked_by(marking)
+            yield
+        finally:
+            # A stop that was ordered must not leave a mark that the thread made afterwards.
+            await asyncio.wait({marking})
+            await asyncio.to_thread(self._disk.unmark, kept.name)
+
+    async def _marked_by(self, marking: asyncio.Task[None]) -> None:
+        try:
+            await asyncio.shield(marking)
         except DiskStoreFailed as failure:
             # A full disk must not cost the copies that are there.
             self._warn(f"{failure}; it is read all the same")
-        try:
-            yield
-        finally:
-            await asyncio.to_thread(self._disk.unmark, kept.name)
 
-    async def _load(self, kept: DiskCopy, authorities: Authorities, due: datetime) -> None:
+    async def _load(self, kept: DiskCopy, authorities: Authorities, due: datetime) -> HeldCrl | None:
         origin = await asyncio.to_thread(self._disk.origin, kept.name)
         try:
             signed, key = await self._verified(kept, authorities)
         except (FetchFailed, Refused) as problem:
             if not _is_damage(problem):
                 self._warn(f"the kept CRL {kept.name} is not used: {problem}")
-                return
+                return None
             await self._set_aside(kept.name, str(problem))
-            return
+            return None
         if _name(signed, key) != kept.name:
             await self._set_aside(kept.name, "it is another CRL than its name says")
-            return
-        del self._unread[kept.name]
+            return None
         expires = signed.crl.next_update or signed.crl.this_update
         # A CRL may end with the last moment that can be represented, and nothing can be added to that.
         if due - expires > FORGET_AFTER:
             await asyncio.to_thread(self._disk.remove, kept.name)
-            return
+            del self._unread[kept.name]
+            return None
         record = replace(origin or FetchRecord("", None, None, signed.crl.this_update), signer=key)
         size = (await asyncio.to_thread(kept.path.stat)).st_size
-        self._hold(HeldCrl(kept.name, signed, record, size))
+        return HeldCrl(kept.name, signed, record, size)
 
     async def _set_aside(self, name: str, why: str) -> None:
         self._warn(f"the kept CRL {name} is set aside: {why}")
+        rank = Tombstone.from_json(await asyncio.to_thread(self._disk.rank, name))
+        if rank is not None:
+            signer = hashlib.sha256(await asyncio.to_thread(self._disk.signer, name)).digest()
+            self._tombstones.add(rank, self.organizations_of(signer, await asyncio.to_thread(self._disk.url, name)))
+            await asyncio.to_thread(self._disk.bury, self._tombstones.to_bytes())
         await asyncio.to_thread(self._disk.set_aside, name, why)
         del self._unread[name]
 
@@ -298,9 +368,13 @@ class CrlRegistry:
         could be kept, if so; it is held all the same, for it is the newest.
         Raises `FetchFailed`, and then everything stays as it is.
         """
+        name = _name(new, origin.signer)
+        await self._wait_for_turn(name)
+        if name in self._unread:
+            async with self._reading_late:
+                await self._read_late(name, origin.signer)
         async with self._lock:
-            name = _name(new, origin.signer)
-            await self._read_late(name, origin.signer)
+            self._tombstones.check(new, origin.signer)
             replaced = accept(new, [copy.signed for copy in (*self._added, *self)], now)
             before = self._copies.get(name)
             if before is not None:
@@ -319,19 +393,19 @@ class CrlRegistry:
             copy = HeldCrl(name, signed, origin, (await asyncio.to_thread(path.stat)).st_size)
             going = [copy for copy in self if copy.signed in replaced or copy.name == name]
             self.check_quota(copy, going, [copy for copy in self if copy not in going])
-            problem = await self._store(name, path, origin)
+            problem = await self._store(name, path, origin, Tombstone.of(new, origin.signer))
             self._hold(replace(copy, stored=not problem))
             await self._remove([copy for copy in going if copy.name != name])
             if changed:
                 self.publish()
             return changed, problem
 
-    async def _store(self, name: str, path: Path, origin: FetchRecord) -> str:
+    async def _store(self, name: str, path: Path, origin: FetchRecord, rank: Tombstone) -> str:
         """Why there is no copy on disk; empty if there is."""
 
         def put() -> None:
             with path.open("rb") as body:
-                self._disk.put(name, body, origin)
+                self._disk.put(name, body, origin, rank.to_json())
 
         try:
             await asyncio.to_thread(put)
@@ -353,9 +427,34 @@ class CrlRegistry:
         """These are needed no more; what was accepted in the place of one meanwhile stays."""
         async with self._lock:
             going = [copy for copy in copies if self._copies.get(copy.name) is copy]
-            await self._remove(going)
-            if going:
+            if going and await self._bury(going):
+                await self._remove(going)
                 self.publish()
+
+    async def _bury(self, copies: Iterable[HeldCrl]) -> bool:
+        """Whether nothing older can take the place of these, should they go."""
+        for copy in copies:
+            organizations = self.organizations_of(copy.signer, copy.origin.url)
+            self._tombstones.add(Tombstone.of(copy.signed, copy.origin.signer), organizations)
+        self._tombstones.trim()
+        try:
+            await asyncio.to_thread(self._disk.bury, self._tombstones.to_bytes())
+        except DiskStoreFailed as failure:
+            self._warn(f"{failure}; what is not needed any more stays until they can")
+            return False
+        return True
+
+    async def hand_over(self, location: str, heirs: Mapping[bytes, str]) -> None:
+        """No source is there any more: what it gave is that of another, by its SHA-256, or of none (`url` is empty)."""
+        async with self._lock:
+            for copy in self.of(location):
+                origin = replace(copy.origin, url=heirs.get(copy.crl.sha256, ""), etag=None, last_modified=None)
+                if origin.url == location:
+                    continue
+                self._hold(replace(copy, origin=origin))
+                if copy.stored:
+                    with contextlib.suppress(DiskStoreFailed):
+                        await asyncio.to_thread(self._disk.note, copy.name, origin)
 
     async def touch(self, location: str, origin: FetchRecord) -> None:
         """The source says that what it gave is current; what to ask it next may be new."""

@@ -41,6 +41,7 @@ class Keeper:
         self._shelf = SharedImages(images, kept=child.keep, dropped=child.drop)
         self._kept = RefreshedCrls(settings, clock, telemetry, self._shelf.index)
         crls = self._kept.view
+        crls.set_on_all_read(self._shelf.forget_unused)
         self._directory = DirectoryReader(settings.database, crls, monotonic=clock.monotonic, warn=telemetry.warn)
         self._directory.failed_by = child.fail
         self._feed = Publisher(crls, descriptor_of=self._shelf.descriptor, current=self._current, warn=telemetry.warn)
@@ -63,7 +64,6 @@ class Keeper:
         except Refused as refusal:
             database = self._settings.database
             raise StoreError(f"the directory cannot be read: {refusal.detail}", hint=database) from refusal
-        self._shelf.forget_unused()
         ops = Ops(self._metrics, lambda: self.ready)
         await self._listeners.serve(self._sockets[OPS].socket, ops, backlog=backlog_of(None))
         self._started = True

@@ -126,7 +126,7 @@ def test_mark_goes_with_its_copy(kept: DiskCopy) -> None:
 
 
 def test_copies_are_read_though_the_disk_takes_no_mark(kept: DiskCopy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk must not cost what is there; a mark that stands counts all the same."""
+    """A full disk must not cost what is there; one that stands counts on in its place."""
     with CrlDiskStore(kept.folder) as keep:
         one, *_ = keep.load()
         keep.mark(one)
@@ -135,9 +135,12 @@ def test_copies_are_read_though_the_disk_takes_no_mark(kept: DiskCopy, monkeypat
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr("tempfile.mkstemp", full)
+        first, *_, marked = keep.load()
         with pytest.raises(DiskStoreFailed, match="being read"):
-            keep.mark(one)
-        assert {each.deaths for each in keep.load()} == {0, 1}
+            keep.mark(first)
+        assert [each.deaths for each in keep.load()] == [0, 0, 0, 1]
+        keep.mark(marked)
+        assert [each.deaths for each in keep.load()] == [0, 0, 0, MAX_DEATHS]
 
 
 def test_system_without_a_boot_id_counts_every_end(kept: DiskCopy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,8 @@ from cryptography import x509
 from support.certificates import Authority, Minted
 
 from authz.crls.disk_store import FetchRecord
-from authz.crls.sources import MAX_AUTHORITIES, MAX_URLS, CrlSource, CrlSources, urls_of
+from authz.crls.fetch.url import MAX_URL
+from authz.crls.sources import MAX_AUTHORITIES, MAX_URLS, POINTS_OF_ALL, CrlSource, CrlSources, urls_of
 from authz.model import CrlSourceKind, CrlSourceState
 from authz.pki import Certificate, Crl
 
@@ -29,7 +30,7 @@ def path(*urls: str, delta: bool = False, ca: Authority = CA) -> list[Certificat
 
 
 def sources(*urls: str, each: int = 3) -> tuple[CrlSources, list[str]]:
-    """Sources, and what the operator is told."""
+    """CrlSources, and what the operator is told."""
     warnings: list[str] = []
     return CrlSources(urls, each, warnings.append), warnings
 
@@ -40,6 +41,24 @@ def test_urls_of_a_path_are_those_that_can_be_asked() -> None:
     assert urls_of(path(URL, delta=True)) == [URL]
     assert urls_of(path()) == []
     assert len(urls_of(path(*(f"http://{n}/" for n in range(99))))) == MAX_URLS
+
+
+def test_url_that_is_too_long_to_be_asked_is_none() -> None:
+    """Nor does it stand in what operators look at, or on the disk."""
+    longest = "http://x/" + "a" * (MAX_URL - 9)
+    assert urls_of(path(longest, longest + "a")) == [longest]
+
+
+def test_each_organization_has_some_points_however_many_others_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes first does not take all."""
+    monkeypatch.setattr("authz.crls.sources.MAX_POINTS", 9)
+    made, _ = sources(each=64)
+    for number in range(12):
+        made.meet(1, path(f"http://evil.test/{number}"))
+    assert len(list(made)) == 9
+    for number in range(POINTS_OF_ALL + 1):
+        made.meet(2, path(f"http://acme.test/{number}"))
+    assert len(list(made)) == 9 + POINTS_OF_ALL
 
 
 def test_point_is_news_until_it_was_tried() -> None:

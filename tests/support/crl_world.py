@@ -161,6 +161,7 @@ class World:
             warn=self.warnings.append,
             chance=lambda: 0.5,
             tick=0.01,
+            patience=PATIENCE,
         )
         await self.refresher.start(self.rows, self.ledger)
 

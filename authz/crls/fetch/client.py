@@ -28,6 +28,7 @@ from authz.crls.disk_store import TEMPORARY
 from authz.crls.failures import FailureKind, FetchFailed, Row, raised_as
 from authz.crls.fetch.address_rules import AddressNotAllowed, AddressRules, HostRules
 from authz.crls.fetch.crl_file import NotACrl, into_der
+from authz.crls.fetch.transfer_quota import Claim, TransferQuota
 from authz.crls.fetch.url import Target, parse_url
 from authz.errors import ConfigError
 
@@ -53,8 +54,8 @@ class Validators:
 class FetchLimits:
     """Seconds in all, to connect (the TLS handshake included), and of silence; bytes of a body, and of all at a time.
 
-    The largest CRLs in public use have some ten million bytes; a million entries have forty million. Each of those
-    under way may have half of what the others leave, so that there is room for one more.
+    The largest CRLs in public use have some ten million bytes; a million entries have forty million. What each
+    of those under way may have of `together`: see `TransferQuota`.
     """
 
     total: float = 60.0
@@ -119,21 +120,22 @@ class Fetcher:
             raise ConfigError(
                 f"the CA certificates in {ca_file} cannot be read: {error.strerror or error}", hint="give a PEM file"
             ) from error
-        self._sizes: dict[Path, int] = {}
+        self._quota = TransferQuota(self.limits.together)
 
     @contextlib.asynccontextmanager
     async def fetch(
-        self, url: str, into: Path, validators: Validators | None = None
+        self, url: str, into: Path, validators: Validators | None = None, claim: Claim | None = None
     ) -> AsyncIterator[Fetched | NotModified]:
         """The body at `url`, in a new file in the folder `into`, or that it has not changed since `validators`.
 
-        The file goes with the block: copy what should stay. Raises `FetchFailed`.
+        The file goes with the block: copy what should stay. Without a `claim` the URL is a party of its own.
+        Raises `FetchFailed`.
         """
         with contextlib.ExitStack() as files:
-            yield await self._transfer(url, into, validators or Validators(), files)
+            yield await self._transfer(url, into, validators or Validators(), claim or Claim(url), files)
 
     async def _transfer(
-        self, url: str, into: Path, validators: Validators, files: contextlib.ExitStack
+        self, url: str, into: Path, validators: Validators, claim: Claim, files: contextlib.ExitStack
     ) -> Fetched | NotModified:
         with raised_as(_FAILURES):
             target = parse_url(url)
@@ -143,7 +145,7 @@ class Fetcher:
             async with asyncio.timeout(self.limits.total):
                 addresses = await self._addresses_of(target)
                 async with self._answer(target.url, addresses, conditions) as answer:
-                    return await self._received(answer, into, files, asked=bool(conditions))
+                    return await self._received(answer, into, claim, files, asked=bool(conditions))
 
     async def _addresses_of(self, target: Target) -> list[str]:
         """Looked up once, each checked: one that is not allowed speaks against all."""
@@ -181,7 +183,7 @@ class Fetcher:
             yield answer
 
     async def _received(
-        self, answer: aiohttp.ClientResponse, into: Path, files: contextlib.ExitStack, *, asked: bool
+        self, answer: aiohttp.ClientResponse, into: Path, claim: Claim, files: contextlib.ExitStack, *, asked: bool
     ) -> Fetched | NotModified:
         validators = Validators(_sane(answer.headers.get("ETag")), _sane(answer.headers.get("Last-Modified")))
         if answer.status == 304 and asked:
@@ -190,22 +192,13 @@ class Fetcher:
         with raised_as(_FAILURES_OF_STORAGE):
             path = _new_file(into)
         files.callback(self._remove, path)
-        await _stream(answer, path, self.limits.size, lambda size: self._grow(path, size))
+        await _stream(answer, path, self.limits.size, lambda size: self._quota.grow(path, size, claim))
         with raised_as(_FAILURES_OF_STORAGE):
             size, sha256 = await asyncio.to_thread(into_der, path)
         return Fetched(path, size, sha256, validators)
 
-    def _grow(self, path: Path, size: int) -> None:
-        """The file is to have so many bytes. Raises `FetchFailed` (storage)."""
-        room = (self.limits.together - sum(self._sizes.values()) + self._sizes.get(path, 0)) // 2
-        if size > room:
-            raise FetchFailed(
-                FailureKind.STORAGE, f"too many CRLs are on their way: this one may have {room} bytes now"
-            )
-        self._sizes[path] = size
-
     def _remove(self, path: Path) -> None:
-        self._sizes.pop(path, None)
+        self._quota.remove(path)
         with contextlib.suppress(OSError):
             path.unlink()
 

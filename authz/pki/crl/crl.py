@@ -11,6 +11,8 @@ names a certificate issuer where the CRL is not indirect.
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
+from typing import Protocol
 
 from cryptography import x509
 
@@ -22,6 +24,33 @@ from authz.pki.x509.algorithms import AnySigned, Signed
 from authz.pki.x509.der import integer
 from authz.pki.x509.extensions import PARSE_ERRORS
 from authz.reasons import Reason
+
+
+class Ranked(Protocol):
+    """What CRLs of one issuer, key and scope are ordered by."""
+
+    @property
+    def number(self) -> int | None:
+        """The CRL number."""
+        ...
+
+    @property
+    def this_update(self) -> datetime:
+        """When it was issued."""
+        ...
+
+
+def is_newer(one: Ranked, other: Ranked) -> bool:
+    """Whether `one` supersedes `other` of the same issuer, key and scope.
+
+    Neither its number nor its thisUpdate may be lower, and one is higher. Where the two disagree,
+    neither supersedes the other.
+    """
+    by_number = 0
+    if one.number is not None and other.number is not None:
+        by_number = (one.number > other.number) - (one.number < other.number)
+    by_time = (one.this_update > other.this_update) - (one.this_update < other.this_update)
+    return min(by_number, by_time) >= 0 and max(by_number, by_time) > 0
 
 
 class Crl(CrlHead):
@@ -68,16 +97,8 @@ class Crl(CrlHead):
         return Signed(self._parsed, self._unused_bits, self._tbs)
 
     def supersedes(self, other: Crl) -> bool:
-        """Whether this CRL is newer than `other` of the same issuer, key and scope.
-
-        Neither its number nor its thisUpdate may be lower, and one is higher. Where the two disagree,
-        neither CRL supersedes the other.
-        """
-        by_number = 0
-        if self.number is not None and other.number is not None:
-            by_number = (self.number > other.number) - (self.number < other.number)
-        by_time = (self.this_update > other.this_update) - (self.this_update < other.this_update)
-        return min(by_number, by_time) >= 0 and max(by_number, by_time) > 0
+        """Whether this CRL is newer than `other` of the same issuer, key and scope; see `is_newer`."""
+        return is_newer(self, other)
 
     def replaces(self, other: Crl) -> bool:
         """Whether `other`, of the same issuer, key and scope, is of no more use beside this CRL.
