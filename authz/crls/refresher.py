@@ -173,8 +173,9 @@ class Refresher:
         tasks = [task for task in (self._running, self._reading) if task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # Together: what waits for a kept copy to be read would otherwise go on once the reading ends.
         await self._jobs.close(list(self._sources))
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._files.close()
         await self._retention.write(self._clock.now())
         await self._directory.close()

@@ -589,7 +589,7 @@ async def test_file_of_a_body_that_is_complete_goes_when_the_fetch_is_cancelled(
         fetching.cancel()
         with pytest.raises(asyncio.CancelledError):
             await fetching
-    assert (list(tmp_path.iterdir()), made._sizes) == ([], {})
+    assert (list(tmp_path.iterdir()), made._quota._sizes) == ([], {})
 
 
 async def test_transfers_under_way_share_the_disk_and_leave_room_for_one_more(tmp_path: Path) -> None:
