@@ -32,7 +32,7 @@ from support.certificates import NOW
 from support.decision_world import ALICE, CA, MemoryView, Says, request, standard_view
 
 from authz.app.config import Settings
-from authz.app.crls import KeptCrls
+from authz.app.crls import CrlSnapshot
 from authz.clock import SystemClock
 from authz.decision import Allow, Decision, evaluate
 from authz.directory import DirectoryReader, Store
@@ -211,7 +211,7 @@ async def _checks(service: Service, users: list[str], at_once: int) -> float:
 
 async def _look_ups(url: str, users: list[str]) -> None:
     clock = SystemClock()
-    crls = KeptCrls(Settings(database=url), CrlStore())
+    crls = CrlSnapshot(Settings(database=url), CrlStore())
     for at_once in (1, MAX_BATCH):
         rounds = []
         for _ in range(ROUNDS):

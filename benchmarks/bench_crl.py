@@ -1,6 +1,6 @@
 """What a CRL of a million entries costs: memory, look-ups, indexing, and how long an event loop stands still for it.
 
-Look-ups take turns with the library's own, and are counted in CPU time. The event loop is uvloop's, has work to do,
+Look-ups take turns with the registry's own, and are counted in CPU time. The event loop is uvloop's, has work to do,
 and looks every millisecond how late it is: with the machine idle else, with processes that do nothing but compute on
 every core but one, which is left to the indexing, and on every core. Of a stall, what the loop's thread waited for a
 core is the machine's doing, whoever else uses it, and told apart; the rest is ours. At the end the figures stand beside
@@ -64,17 +64,17 @@ def microseconds(action: Callable[[int], object], asked: Iterable[int]) -> float
 
 
 def lookups(crl: Crl, data: bytes, listed: list[int]) -> float:
-    """Hits and misses in serial numbers nobody asked for before, and the library's own look-up, taking turns.
+    """Hits and misses in serial numbers nobody asked for before, and the registry's own look-up, taking turns.
 
     Microseconds of the slower of ours.
     """
     theirs = x509.load_der_x509_crl(data).get_revoked_certificate_by_serial_number
-    times: dict[str, list[float]] = {"hit": [], "miss": [], "library, hit": []}
+    times: dict[str, list[float]] = {"hit": [], "miss": [], "registry, hit": []}
     for _ in range(ROUNDS):
         hits = random.sample(listed, LOOKUPS)
         times["hit"].append(microseconds(lambda one: crl.index.find(one, crl.issuer), hits))
         times["miss"].append(microseconds(lambda one: crl.index.find(one ^ 1 << 25, crl.issuer), hits))
-        times["library, hit"].append(microseconds(theirs, hits[:10]))
+        times["registry, hit"].append(microseconds(theirs, hits[:10]))
     medians = {name: statistics.median(found) for name, found in times.items()}
     for name, median in medians.items():
         print(f"look-up, {name:22} {median:10.2f} us {median / medians['hit']:10.2f} x")

@@ -23,11 +23,11 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 from support.crl_world import CA, ROOT, leaf, points
 
-from authz.crls.indexing.sealed_memory import Memory, seal
-from authz.crls.share.protocol import Kind, Link, packed
-from authz.crls.share.publisher import ORGANIZATION, TELL_SECONDS, Feed
+from authz.crls.indexing.sealed_memory import seal
+from authz.crls.share.protocol import ORGANIZATION, Channel, MessageKind, packed
+from authz.crls.share.publisher import HEARTBEAT_SECONDS, Publisher
 from authz.crls.share.subscriber import CURRENT_SECONDS
-from authz.crls.sources import Sources
+from authz.crls.sources import CrlSources
 from authz.pki import Certificate
 
 SECONDS, WORKERS, PATHS = 6.0, 4, 100
@@ -40,37 +40,39 @@ class Keeper:
     held = refused = ()
 
     def __init__(self) -> None:
-        self.changed: Callable[[], None] = lambda: None
-        self.sources = Sources((), 64, lambda _: None)
+        self.sources = CrlSources((), 64, lambda _: None)
 
-    def met(self, organization: int, path: Sequence[bytes]) -> None:
+    def set_on_change(self, on_change: Callable[[], None]) -> None:
+        """Nothing ever changes."""
+
+    def path_seen(self, organization: int, path: Sequence[bytes]) -> None:
         """A path is read, and what it names noted."""
         self.sources.meet(organization, [Certificate.parse(one) for one in path])
 
-    async def first_sight(self, organization: int, path: Sequence[bytes]) -> None:
+    async def fetch_first(self, organization: int, path: Sequence[bytes]) -> None:
         """The same; nothing is waited for."""
-        self.met(organization, path)
+        self.path_seen(organization, path)
 
 
 def slow(number: int) -> list[bytes]:
-    """A path whose leaf has as many directory names as a header of 64 KB holds."""
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(one))]) for one in range(2_200)]
+    """A path whose leaf has nearly as many directory names as are read (`authz.pki.x509.extensions`)."""
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(one))]) for one in range(60)]
     san = x509.SubjectAlternativeName([x509.DirectoryName(one) for one in names]), False
     made = CA.leaf("m", extensions=[*points(f"http://127.0.0.1:9/{number}"), san])
     return [one.der for one in (made, CA, ROOT)]
 
 
-async def flood(link: Link, paths: list[list[bytes]]) -> None:
+async def flood(link: Channel, paths: list[list[bytes]]) -> None:
     """Tell and ask, as fast as it goes."""
     descriptors = [seal(packed(one)) for one in paths]
     while True:
         for number, one in enumerate(descriptors):
-            await link.send(Kind.MET, EVIL, descriptor=one)
-            await link.send(Kind.QUESTION, number, ORGANIZATION.pack(EVIL), one)
+            await link.send(MessageKind.PATH_SEEN, EVIL, descriptor=one)
+            await link.send(MessageKind.FETCH_REQUEST, number, ORGANIZATION.pack(EVIL), one)
             await asyncio.sleep(0)
 
 
-async def listen(link: Link, silence: list[float], answers: list[float]) -> None:
+async def listen(link: Channel, silence: list[float], answers: list[float]) -> None:
     """How long it is from one word to the next, and from each question to its answer."""
     path = seal(packed([one.der for one in (leaf("alice", "http://127.0.0.1:9/"), CA, ROOT)]))
     last = asked = time.monotonic()
@@ -79,29 +81,29 @@ async def listen(link: Link, silence: list[float], answers: list[float]) -> None
             async with asyncio.timeout(0.5):
                 message = await link.receive()
                 now = time.monotonic()
-                if message.kind == Kind.CURRENT:
+                if message.kind == MessageKind.HEARTBEAT:
                     silence.append(now - last)
                     last = now
-                elif message.kind == Kind.ANSWER:
+                elif message.kind == MessageKind.ANSWER:
                     answers.append(now - asked)
         if time.monotonic() - asked > 0.5:
             asked = time.monotonic()
-            await link.send(Kind.QUESTION, 1, ORGANIZATION.pack(ACME), path)
+            await link.send(MessageKind.FETCH_REQUEST, 1, ORGANIZATION.pack(ACME), path)
 
 
-async def worker(link: Link, paths: list[list[bytes]]) -> None:
+async def worker(link: Channel, paths: list[list[bytes]]) -> None:
     """One that floods; what it is told it passes over."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SECONDS):
             await asyncio.gather(flood(link, paths), _passed_over(link))
 
 
-async def _passed_over(link: Link) -> NoReturn:
+async def _passed_over(link: Channel) -> NoReturn:
     while True:
         await link.receive()
 
 
-async def observer(link: Link) -> None:
+async def observer(link: Channel) -> None:
     """One that listens; says what it heard."""
     silence, answers = [0.0], [0.0]
     began = time.monotonic()
@@ -110,9 +112,9 @@ async def observer(link: Link) -> None:
             await listen(link, silence, answers)
     silence.append(time.monotonic() - began - sum(silence))
     path = slow(0)
-    spent = min(_timed(lambda: Keeper().met(EVIL, path)) for _ in range(5))
+    spent = min(_timed(lambda: Keeper().path_seen(EVIL, path)) for _ in range(5))
     print(f"one slow path: {spent * 1e3:.1f} ms to read; {WORKERS} workers send as many as they can")
-    print(f"longest silence: {max(silence):.2f} s ({TELL_SECONDS} s without them), {max(silence) / spent:.0f} paths")
+    print(f"longest silence: {max(silence):.2f} s ({HEARTBEAT_SECONDS} s alone), {max(silence) / spent:.0f} paths")
     print(f"slowest answer to another organization: {max(answers):.2f} s, {max(answers) / spent:.0f} paths")
     sys.stdout.flush()
     os._exit(max(silence) >= CURRENT_SECONDS or len(answers) < 3)
@@ -126,7 +128,7 @@ def _timed(action: Callable[[], None]) -> float:
 
 async def serve(ends: list[socket.socket]) -> None:
     """The keeper, longer than all the others."""
-    feed = Feed(Keeper(), Memory(), descriptor_of=lambda _: -1, current=time.monotonic_ns, warn=lambda _: None)
+    feed = Publisher(Keeper(), descriptor_of=lambda _: -1, current=time.monotonic_ns, warn=lambda _: None)
     for one in ends:
         feed.attach(one)
     await asyncio.sleep(SECONDS + 1)
@@ -149,8 +151,8 @@ def main() -> None:
     sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(one, 0)[1]) for one in children))
 
 
-async def _with_link(end: socket.socket, each: Callable[[Link], object]) -> None:
-    await each(Link(end))  # type: ignore[misc]
+async def _with_link(end: socket.socket, each: Callable[[Channel], object]) -> None:
+    await each(Channel(end))  # type: ignore[misc]
 
 
 if __name__ == "__main__":

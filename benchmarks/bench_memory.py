@@ -23,7 +23,7 @@ from support.certificates import NOW, Authority
 from support.decision_world import request
 
 from authz.app.config import Settings
-from authz.app.crls import KeptCrls
+from authz.app.crls import CrlSnapshot
 from authz.clock import SystemClock
 from authz.decision import Allow
 from authz.directory import DirectoryReader, Store
@@ -121,7 +121,7 @@ async def main_() -> int:
         store.close()
         asked = [request(one.leaf(), host=f"t{at}.test", headers=NAMED) for at, one in enumerate(roots)]
         memory = tenants_memory(settings.limits.cache_bytes)
-        crls = KeptCrls(settings, CrlStore(Crl(one.crl()) for one in roots))
+        crls = CrlSnapshot(settings, CrlStore(Crl(one.crl()) for one in roots))
         clock = Clock()
         reader = DirectoryReader(settings.database, crls, monotonic=clock.monotonic, warn=print, memory=memory)
         await reader.start()

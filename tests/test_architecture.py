@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pkgutil
 import re
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,7 @@ LEVELS = {
     "headers": 1, "pki": 1, "binding": 1, "host": 1,
     "decision": 2, "view": 2,
     "service": 3, "ports": 3,
-    "web": 4, "directory": 4, "identity": 4, "crls": 4, "telemetry": 4, "clock": 4, "blocking_calls": 4,
+    "web": 4, "directory": 4, "identity": 4, "crls": 4, "telemetry": 4, "clock": 4, "blocking_calls": 4, "ipc": 4,
     "admin": 4,
     "app": 5, "supervision": 5,
     "envoy_sds": 5, "cli": 5, "demo": 5, "__main__": 5, "__init__": 0,
@@ -95,6 +96,16 @@ def test_every_room_is_on_the_map() -> None:
     for one in {room(module) for module in modules()} - {"__init__", "__main__"}:
         assert one in LEVELS
         assert f"{one}/" in page or f"{one}.py" in page, one
+
+
+def test_way_of_a_crl_is_as_the_page_shows_it() -> None:
+    """Each function that the page names exists, and there are at most fifteen."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = page.partition("## A CRL's way\n")[2].partition("\n## ")[0]
+    way = re.findall(r"^\| \d+ \| `([\w.]+)` \|", section, re.MULTILINE)
+    assert 10 <= len(way) <= 15
+    for function in way:
+        assert callable(pkgutil.resolve_name(function)), function
 
 
 def test_there_are_no_cycles() -> None:

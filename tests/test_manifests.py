@@ -30,8 +30,8 @@ from support.proxy_tls import server, write
 from authz.app.config import Settings, load_settings
 from authz.app.listeners import listener_of
 from authz.clock import SystemClock
-from authz.crls import Limits
-from authz.crls.disk_store import MAX_ASIDE_OCTETS
+from authz.crls import FetchLimits
+from authz.crls.disk_store import MAX_ASIDE_BYTES
 from authz.crls.fetch.transfer_quota import GROWTH
 from authz.errors import ConfigError
 from authz.headers import KNOWN_HEADERS
@@ -127,8 +127,8 @@ def test_volume_holds_what_is_kept_fetched_and_set_aside(settings: Settings) -> 
     # What is fetched is copied to its place before it is let go of, one at a time.
     kept = settings.crl.kept_bytes
     # The halves, the part of each party, and a longer successor of each CRL that is held.
-    transfers = 2 * Limits().together + kept + kept // GROWTH
-    taken = kept + transfers + MAX_ASIDE_OCTETS + settings.crl.max_bytes
+    transfers = 2 * FetchLimits().together + kept + kept // GROWTH
+    taken = kept + transfers + MAX_ASIDE_BYTES + settings.crl.max_bytes
     assert size == "4Gi"
     assert taken < 2**32
 
@@ -194,7 +194,7 @@ def test_container_may_do_nothing_it_needs_not() -> None:
 
 
 def test_probes_ask_the_operators_page_and_time_to_stop_suffices(settings: Settings) -> None:
-    """Each with the page that means it, on loopback; checks in flight end before the pod is killed."""
+    """Each with the page that means it, on loopback; checks in job end before the pod is killed."""
     pod = the("Deployment", "kubernetes", "authz")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     for probe, page in (("startupProbe", "healthz"), ("livenessProbe", "healthz"), ("readinessProbe", "readyz")):

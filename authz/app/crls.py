@@ -11,18 +11,26 @@ from cryptography import x509
 
 from authz.app.config import ModeSettings, Settings
 from authz.app.listeners import gateway_anchors
-from authz.crls import AddressRules, CrlRules, Fetcher, HostRules, Keep, ModeRule, Refresher, Schedule
-from authz.crls import Limits as FetchLimits
+from authz.crls import (
+    AddressRules,
+    CrlDiskStore,
+    CrlRules,
+    Fetcher,
+    FetchLimits,
+    HostRules,
+    ModeRule,
+    Refresher,
+    Schedule,
+)
 from authz.crls.indexing.client import index_crl
-from authz.crls.indexing.sealed_memory import Memory
-from authz.crls.indexing.shared_images import open_sealed
 from authz.crls.reader import Index
-from authz.crls.share.subscriber import Follower
+from authz.crls.rules import modes_of
+from authz.crls.share.subscriber import Subscriber
 from authz.directory import CrlStatusTables, DirectoryReader
 from authz.directory.sqlite.engine import database_file
 from authz.errors import ConfigError, Refused
 from authz.model import Organization
-from authz.pki import Certificate, Crl, CrlStore, ModeOf, RevocationMode
+from authz.pki import Crl, CrlStore, ModeOf, RevocationMode
 from authz.pki.x509.distinguished_name import Name
 from authz.ports import Clock, CrlView, Observer, Source
 from authz.telemetry import Telemetry
@@ -52,7 +60,7 @@ def rules_of(settings: Settings) -> CrlRules:
         urls=crl.urls,
         points=crl.distribution_points,
         points_each=crl.distribution_points_each,
-        first_sight=crl.first_fetch_wait_seconds,
+        first_fetch_wait=crl.first_fetch_wait_seconds,
         kept_octets=crl.kept_bytes,
         memory=worker_memory // CRLS_OF_MEMORY,
         descriptors=max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // DESCRIPTORS_OF_LIMIT),
@@ -63,10 +71,10 @@ def rules_of(settings: Settings) -> CrlRules:
 
 
 def check_crls(settings: Settings) -> None:
-    """Whether CRLs could be kept by these settings, also while somebody keeps them. Raises `ConfigError`."""
+    """Whether CRLs could be kept by these settings, also while a service keeps them. Raises `ConfigError`."""
     rules_of(settings)
     Fetcher(ca_file=settings.crl.ca_file)
-    Keep.check(folder_of(settings))
+    CrlDiskStore.check(folder_of(settings))
 
 
 def _exception(settings: ModeSettings) -> ModeRule:
@@ -75,7 +83,7 @@ def _exception(settings: ModeSettings) -> ModeRule:
 
 
 def refresher_of(settings: Settings, clock: Clock, warn: Callable[[str], None], index: Index = index_crl) -> Refresher:
-    """The keeper of CRLs, to be started. Raises `ConfigError` for settings, or a folder, that cannot be used."""
+    """What keeps the CRLs fresh, to be started. Raises `ConfigError` for settings, or a folder, that cannot be used."""
     crl = settings.crl
     fetcher = Fetcher(
         addresses=AddressRules(crl.networks),
@@ -83,19 +91,21 @@ def refresher_of(settings: Settings, clock: Clock, warn: Callable[[str], None], 
         limits=FetchLimits(total=crl.fetch_seconds, size=crl.max_bytes),
         ca_file=crl.ca_file,
     )
-    return Refresher(rules_of(settings), Keep(folder_of(settings)), fetcher, clock=clock, index=index, warn=warn)
+    return Refresher(
+        rules_of(settings), CrlDiskStore(folder_of(settings)), fetcher, clock=clock, index=index, warn=warn
+    )
 
 
 class Crls(CrlView, Source, Observer, Protocol):
     """What a worker needs of the CRLs."""
 
 
-class CrlKeeping(Protocol):
+class CrlProvider(Protocol):
     """The CRLs of one process, from its start to its end."""
 
     @property
     def view(self) -> Crls:
-        """What checks look at, wait for, and tell."""
+        """What checks look at, wait for, and report to."""
         ...
 
     @property
@@ -112,8 +122,8 @@ class CrlKeeping(Protocol):
         ...
 
 
-class KeptFresh:
-    """Implements `CrlKeeping` by keeping them fresh in this process. Made inside the event loop.
+class RefreshedCrls:
+    """Implements `CrlProvider` by keeping them fresh in this process. Made inside the event loop.
 
     `index` makes CRLs of files, see `refresher_of`. Raises `ConfigError`.
     """
@@ -158,24 +168,18 @@ class _WithGateways:
         return [*await self._directory.authorities(), *self._gateways]
 
 
-class Followed:
-    """Implements `CrlKeeping` by following the process that keeps them. Made inside the event loop."""
+class SubscribedCrls:
+    """Implements `CrlProvider` by following the process that keeps them. Made inside the event loop."""
 
     def __init__(self, settings: Settings, clock: Clock, telemetry: Telemetry) -> None:
-        self.view = Follower(
-            rules_of(settings),
-            Memory(),
-            open_crl=open_sealed,
-            monotonic=clock.monotonic,
-            warn=telemetry.warn,
-        )
+        self.view = Subscriber(rules_of(settings), monotonic=clock.monotonic, warn=telemetry.warn)
 
     @property
     def ready(self) -> bool:
         """See the protocol: they were confirmed within the last 2 seconds."""
         return self.view.current
 
-    async def start(self, directory: DirectoryReader) -> None:  # noqa: ARG002 - whoever keeps them reads it
+    async def start(self, directory: DirectoryReader) -> None:  # noqa: ARG002 - the CRL process reads it
         """See the protocol."""
         await self.view.started()
 
@@ -184,13 +188,13 @@ class Followed:
         await self.view.close()
 
 
-class KeptCrls:
+class CrlSnapshot:
     """Implements `authz.ports.CrlView` for the command: CRLs as they are held now, and nothing is asked for."""
 
     def __init__(self, settings: Settings, directory: CrlStore) -> None:
         self._rules = rules_of(settings)
         kept = list(map(_read, sorted(folder_of(settings).glob("*.crl"))))
-        self._store = CrlStore([*directory, *(one for one in kept if one is not None)])
+        self._store = CrlStore([*directory, *(crl for crl in kept if crl is not None)])
 
     def crls(self) -> CrlStore:
         """See the protocol."""
@@ -198,13 +202,7 @@ class KeptCrls:
 
     def mode_of(self, organization: Organization) -> ModeOf | None:
         """See the protocol; that a source was refused is known to the service alone."""
-        if self._rules.hard:
-            return None
-
-        def of(certificate: Certificate) -> RevocationMode:
-            return self._rules.of(certificate.issuer, organization.name)
-
-        return of
+        return modes_of(self._rules, (), organization)
 
     def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See the protocol: the service asks, the command does not."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from authz.app.config import Settings
-from authz.app.crls import CrlKeeping, KeptFresh
+from authz.app.crls import CrlProvider, RefreshedCrls
 from authz.app.listeners import OPS, Sockets, backlog_of, listener_of, tls_of, warn_of_plaintext
 from authz.clock import SystemClock
 from authz.directory import DirectoryReader, History, HistoryLimits
@@ -39,7 +39,7 @@ class WorkerApp:
         telemetry: Telemetry | None = None,
         *,
         sockets: Sockets | None = None,
-        crls: CrlKeeping | None = None,
+        crls: CrlProvider | None = None,
     ) -> None:
         self._settings = settings
         self.telemetry = telemetry or Telemetry(log_decisions=settings.log.decisions)
@@ -72,7 +72,7 @@ class WorkerApp:
             self._sockets = Sockets.open(settings)
             await asyncio.to_thread(migrate, settings.database)
         if self._keeping is None:
-            self._keeping = KeptFresh(settings, self._clock, self.telemetry)
+            self._keeping = RefreshedCrls(settings, self._clock, self.telemetry)
         keeping = self._keeping
         memory = tenants_memory(settings.limits.cache_bytes)
         directory = DirectoryReader(

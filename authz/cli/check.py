@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from authz.admin.registrations import split_leaf
-from authz.app.crls import KeptCrls
+from authz.app.crls import CrlSnapshot
 from authz.app.listeners import listener_of
 from authz.cli.options import AsJson, moment, open_store, settings_of
 from authz.cli.output import emit, emit_one, hint, say
@@ -149,12 +149,12 @@ def _tell(decision: Decision) -> None:
 def _decide(context: typer.Context, request: CheckRequest, listener: Listener, at: datetime) -> Decision:
     settings = settings_of(context)
     with open_store(context) as store:
-        crls = KeptCrls(settings, store.crl_store())
+        crls = CrlSnapshot(settings, store.crl_store())
     return asyncio.run(_decide_with(settings.database, crls, request, listener, at))
 
 
 async def _decide_with(
-    database: str, crls: KeptCrls, request: CheckRequest, listener: Listener, at: datetime
+    database: str, crls: CrlSnapshot, request: CheckRequest, listener: Listener, at: datetime
 ) -> Decision:
     reader = DirectoryReader(database, crls, monotonic=SystemClock().monotonic, warn=say)
     await reader.start()

@@ -10,7 +10,7 @@ import typer
 
 from authz.admin.crls import add_crl, request_fetch
 from authz.admin.forecast import forecasts
-from authz.app.crls import KeptCrls
+from authz.app.crls import CrlSnapshot
 from authz.cli.options import AsJson, InFile, open_store, settings_of
 from authz.cli.output import emit, emit_one, hint, say
 from authz.cli.pem_file import read_crl
@@ -122,7 +122,7 @@ def forecast(
     """Say which registered certificates stop working when, if no CRL is refreshed: the first first."""
     settings, now = settings_of(context), SystemClock().now()
     with open_store(context) as store:
-        crls = KeptCrls(settings, store.crl_store())
+        crls = CrlSnapshot(settings, store.crl_store())
         rows = sorted(forecasts(store, crls, now), key=lambda row: (row.at, row.organization, row.user))
     if days is not None:
         rows = [row for row in rows if row.at <= now + timedelta(days=days)]

@@ -1,8 +1,8 @@
 """Whether a CRL that came may take its place among those held. Pure: the time is an argument.
 
 A CRL is known by issuer name, signing key and scope, and orders only against others of the same three.
-Neither its number nor its thisUpdate may go back: whoever can put himself between us and the CA could
-otherwise hand out the CRL of last week, in which his certificate is not yet listed.
+Neither its number nor its thisUpdate may go back: an attacker between us and the CA could
+otherwise replay the CRL of last week, in which a certificate is not yet listed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_DELTAS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class SignedCrl:
     """A CRL, and the key that signed it (`Certificate.spki_sha256`)."""
 
     crl: Crl
@@ -38,34 +38,34 @@ class Held:
         return f"the CRL{number} of {self.crl.issuer.text} of {self.crl.this_update:%Y-%m-%d %H:%M:%SZ}"
 
 
-def accept(new: Held, held: Iterable[Held], now: datetime) -> list[Held]:
+def accept(new: SignedCrl, existing: Iterable[SignedCrl], now: datetime) -> list[SignedCrl]:
     """Those of `held` that `new` replaces; `new` itself among them if it is held already, and changes nothing.
 
     Raises `FetchFailed` (unusable, not_yet, older, disagrees, too_many); then `held` is to stay as it is.
     """
-    mine = [one for one in held if one.place == new.place]
-    same = [one for one in mine if one.crl.sha256 == new.crl.sha256]
+    peers = [crl for crl in existing if crl.place == new.place]
+    same = [peer for peer in peers if peer.crl.sha256 == new.crl.sha256]
     if same:
         return same
     if new.crl.unusable:
         raise FetchFailed(FailureKind.UNUSABLE, f"{new.known_as} has a {new.crl.unusable}")
     if new.crl.this_update > now:
         raise FetchFailed(FailureKind.NOT_YET, f"{new.known_as} begins later than now")
-    for one in mine:
-        if one.crl.is_delta == new.crl.is_delta:
-            check_newer(new, one)
-    stay = [one for one in mine if one.crl.is_delta and not new.crl.replaces(one.crl)]
+    for peer in peers:
+        if peer.crl.is_delta == new.crl.is_delta:
+            check_newer(new, peer)
+    stay = [peer for peer in peers if peer.crl.is_delta and not new.crl.replaces(peer.crl)]
     if new.crl.is_delta and len(stay) >= MAX_DELTAS:
         detail = f"{len(stay)} delta CRLs of {new.crl.issuer.text} wait for a complete one"
         raise FetchFailed(FailureKind.TOO_MANY, detail)
-    return [one for one in mine if new.crl.replaces(one.crl)]
+    return [peer for peer in peers if new.crl.replaces(peer.crl)]
 
 
-def check_newer(new: Held, held: Held) -> None:
+def check_newer(new: SignedCrl, existing: SignedCrl) -> None:
     """Raises `FetchFailed` (older, disagrees) unless `new` is the newer one, by number and date alike, or the same."""
-    if new.crl.sha256 == held.crl.sha256 or new.crl.supersedes(held.crl):
+    if new.crl.sha256 == existing.crl.sha256 or new.crl.supersedes(existing.crl):
         return
-    if held.crl.supersedes(new.crl):
-        raise FetchFailed(FailureKind.OLDER, f"{new.known_as} is older than {held.known_as}, which is held")
-    detail = f"{new.known_as} is neither newer nor older than {held.known_as}, which is held"
+    if existing.crl.supersedes(new.crl):
+        raise FetchFailed(FailureKind.OLDER, f"{new.known_as} is older than {existing.known_as}, which is held")
+    detail = f"{new.known_as} is neither newer nor older than {existing.known_as}, which is held"
     raise FetchFailed(FailureKind.DISAGREES, detail)

@@ -1,6 +1,6 @@
 """The last good copy of each CRL, kept on disk across restarts, power failures and `kill -9`.
 
-A copy is written beside its place, synced, and renamed: whoever reads finds the old one or the new one,
+A copy is written beside its place, synced, and renamed: a reader finds the old one or the new one,
 whole. Nothing read back is trusted for having been here: the caller verifies it again, and what is
 remembered of its source serves for a conditional request, only while it belongs to the very copy held.
 
@@ -34,17 +34,17 @@ TEMPORARY: Final = ".tmp-"
 MAX_CORRUPT: Final = 8
 """Copies set aside that are kept for a look."""
 
-MAX_ASIDE_OCTETS: Final = 128 * 1024 * 1024
-"""Octets of the copies set aside, all together."""
+MAX_ASIDE_BYTES: Final = 128 * 1024 * 1024
+"""Bytes of the copies set aside, all together."""
 
 MAX_DEATHS: Final = 2
-"""Readers that a copy may have ended: the first may have ended for another cause, the second tells."""
+"""Readers that a copy may have ended: the first may have ended for another cause, the second speaks against it."""
 
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 """What is another after each start of the machine (proc_sys_kernel(5))."""
 
 MAX_SIDECAR: Final = 64 * 1024
-"""Octets of what is remembered of a copy's source: a URL and two header fields."""
+"""Bytes of what is remembered of a copy's source: a URL and two header fields."""
 
 MAX_WHY: Final = 1_000
 CHUNK: Final = 1024 * 1024
@@ -53,11 +53,11 @@ _BODY, _SIDECAR, _CORRUPT, _WHY, _LOCK, _MARK = ".crl", ".json", ".corrupt", ".w
 _MET = "met"
 _TOMBSTONES = "tombstones"
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
-_NOT_TOLD: Final = (OSError, ValueError, TypeError, KeyError, RecursionError)
+_UNREADABLE: Final = (OSError, ValueError, TypeError, KeyError, RecursionError)
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
-class KeepFailed(AuthzError):
+class DiskStoreFailed(AuthzError):
     """A copy could not be kept, or moved; `hint` says what to do. What was kept before stays as it was."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
@@ -65,7 +65,7 @@ class KeepFailed(AuthzError):
         self.hint = hint
 
 
-class Kept(NamedTuple):
+class DiskCopy(NamedTuple):
     """A whole file, as it was put under `name`; `deaths` is how many processes ended while they read it."""
 
     name: str
@@ -74,7 +74,7 @@ class Kept(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class FetchRecord:
     """Where a copy came from, and what to ask its server next time. `fetched_at` is in UTC.
 
     `signer` is the SubjectPublicKeyInfo, in DER, of the key that signed it, with which it is verified again. `named` is
@@ -89,7 +89,7 @@ class Origin:
     named: bool = False
 
 
-def name_of(issuer: bytes, signer_spki: bytes, scope: bytes, *, delta: bool) -> str:
+def copy_name(issuer: bytes, signer_spki: bytes, scope: bytes, *, delta: bool) -> str:
     """The name a CRL is kept under: 64 hexadecimal digits of all that makes it another one.
 
     `issuer` is the DER of the issuer's name, `signer_spki` of the key that signed, `scope` of the issuing
@@ -101,7 +101,7 @@ def name_of(issuer: bytes, signer_spki: bytes, scope: bytes, *, delta: bool) -> 
     return digest.hexdigest()
 
 
-class Keep:
+class CrlDiskStore:
     """A folder of copies that this process alone owns, as long as it is open.
 
     The folder is made if need be, and what an interrupted writer left is removed. Raises `ConfigError`
@@ -112,17 +112,17 @@ class Keep:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.check(folder)
-        with _told_of(folder):
+        with _usable(folder):
             self._lock = _locked(folder)
-        for one in folder.iterdir():
-            if one.name.startswith(TEMPORARY):
+        for path in folder.iterdir():
+            if path.name.startswith(TEMPORARY):
                 with contextlib.suppress(OSError):
-                    one.unlink()
+                    path.unlink()
 
     @staticmethod
     def check(folder: Path) -> None:
-        """Make the folder if need be, and look whether it can be used by whoever owns it. Raises `ConfigError`."""
-        with _told_of(folder):
+        """Make the folder if need be, and check that its owner can use it. Raises `ConfigError`."""
+        with _usable(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check_private(folder)
             if not os.access(folder, os.W_OK | os.X_OK):
@@ -138,34 +138,36 @@ class Keep:
         """Let go of the folder; nothing may be put afterwards."""
         self._lock.close()
 
-    def load(self) -> list[Kept]:
-        """The copies, by name, those that ended a reader last; anything else is left alone. Raises `KeepFailed`."""
-        with _told(f"the CRLs kept in {self.folder} cannot be listed"), os.scandir(self.folder) as found:
-            files = {one.name for one in found if one.is_file(follow_symlinks=False)}
-        for orphan in (one for one in files if one.endswith(_MARK) and one.removesuffix(_MARK) + _BODY not in files):
+    def load(self) -> list[DiskCopy]:
+        """The copies, by name, those that ended a reader last; the rest is left alone. Raises `DiskStoreFailed`."""
+        with _failing_as(f"the CRLs kept in {self.folder} cannot be listed"), os.scandir(self.folder) as entries:
+            files = {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
+        for orphan in (
+            name for name in files if name.endswith(_MARK) and name.removesuffix(_MARK) + _BODY not in files
+        ):
             self.unmark(orphan.removesuffix(_MARK))
-        names = [one.removesuffix(_BODY) for one in sorted(files) if one.endswith(_BODY)]
-        kept = [Kept(one, self._path(one, _BODY), self._deaths(one)) for one in names if _NAME.fullmatch(one)]
-        return sorted(kept, key=lambda one: one.deaths)
+        names = [name.removesuffix(_BODY) for name in sorted(files) if name.endswith(_BODY)]
+        kept = [DiskCopy(name, self._path(name, _BODY), self._deaths(name)) for name in names if _NAME.fullmatch(name)]
+        return sorted(kept, key=lambda copy: copy.deaths)
 
-    def mark(self, kept: Kept) -> None:
+    def mark(self, kept: DiskCopy) -> None:
         """Note that this process begins to read the copy: should it end meanwhile, that was one more.
 
-        The end of the machine does not count: it would speak against whatever was read just then. Raises `KeepFailed`.
+        The end of the machine does not count: any copy might be read just then. Raises `DiskStoreFailed`.
         """
-        told = {"boot": _boot(), "deaths": kept.deaths + 1}
-        with _told(f"that the CRL {kept.name} is being read cannot be noted"):
-            self._write_mark(self._path(kept.name, _MARK), json.dumps(told).encode())
+        mark = {"boot": _boot(), "deaths": kept.deaths + 1}
+        with _failing_as(f"that the CRL {kept.name} is being read cannot be noted"):
+            self._write_mark(self._path(kept.name, _MARK), json.dumps(mark).encode())
 
-    def _write_mark(self, path: Path, told: bytes) -> None:
+    def _write_mark(self, path: Path, mark: bytes) -> None:
         try:
-            self._install(path, [told], durable=False)
+            self._install(path, [mark], durable=False)
         except OSError as error:
             # A full disk has room for what takes the place of as much.
             if error.errno not in _NO_ROOM or not path.exists():
                 raise
             with path.open("r+b") as file:
-                file.write(told)
+                file.write(mark)
                 file.truncate()
 
     def unmark(self, name: str) -> None:
@@ -177,114 +179,114 @@ class Keep:
     def _deaths(self, name: str) -> int:
         try:
             with self._path(name, _MARK).open("rb") as file:
-                told = json.loads(file.read(MAX_SIDECAR))
-            return int(told["deaths"]) if told["boot"] == _boot() else 0
-        except _NOT_TOLD:
+                mark = json.loads(file.read(MAX_SIDECAR))
+            return int(mark["deaths"]) if mark["boot"] == _boot() else 0
+        except _UNREADABLE:
             return 0
 
     def put(
-        self, name: str, body: BinaryIO, origin: Origin | None = None, rank: Mapping[str, Any] | None = None
+        self, name: str, body: BinaryIO, origin: FetchRecord | None = None, rank: Mapping[str, Any] | None = None
     ) -> Path:
         """Keep what `body` holds, from where it stands, in the place of what was kept under `name`; its path.
 
-        `rank` is what must not be lost should the copy itself be (`Tombstone.told`).
+        `rank` is what must not be lost should the copy itself be (`Tombstone.to_json`).
 
-        Raises `KeepFailed`; unless the sentence says otherwise, the copy before is still there.
+        Raises `DiskStoreFailed`; unless the sentence says otherwise, the copy before is still there.
         """
         path = self._path(name, _BODY)
         digest = hashlib.sha256()
-        with _told(f"the CRL {name} cannot be kept, and the copy before it stays"):
+        with _failing_as(f"the CRL {name} cannot be kept, and the copy before it stays"):
             self._install(path, _hashed(body, digest))
         self.unmark(name)
-        with _told(f"the CRL {name} is kept, but may not survive a power failure"):
+        with _failing_as(f"the CRL {name} is kept, but may not survive a power failure"):
             _sync_folder(self.folder)
-        with _told(f"the CRL {name} is kept, but not what to ask its server next"):
+        with _failing_as(f"the CRL {name} is kept, but not what to ask its server next"):
             self._write_sidecar(name, origin, digest.hexdigest(), rank)
         return path
 
-    def note(self, name: str, origin: Origin) -> None:
-        """Remember anew where the copy kept under `name` came from. Raises `KeepFailed`."""
-        with _told(f"what to ask the server of the CRL {name} next cannot be kept"):
+    def note(self, name: str, origin: FetchRecord) -> None:
+        """Remember anew where the copy kept under `name` came from. Raises `DiskStoreFailed`."""
+        with _failing_as(f"what to ask the server of the CRL {name} next cannot be kept"):
             self._write_sidecar(name, origin, self._sha256(name), self.rank(name))
 
-    def origin(self, name: str) -> Origin | None:
+    def origin(self, name: str) -> FetchRecord | None:
         """Where the copy kept under `name` came from; None if that is not known of this very copy."""
         try:
-            told = self._told_of(name)
-            if told["sha256"] != self._sha256(name):
+            sidecar = self._sidecar(name)
+            if sidecar["sha256"] != self._sha256(name):
                 return None
-            url, etag, last_modified = told["url"], told["etag"], told["last_modified"]
-            fetched_at = datetime.fromisoformat(told["fetched_at"])
-            signer = base64.b64decode(told["signer"], validate=True)
-            named = told.get("named") is True
-        except _NOT_TOLD:
+            url, etag, last_modified = sidecar["url"], sidecar["etag"], sidecar["last_modified"]
+            fetched_at = datetime.fromisoformat(sidecar["fetched_at"])
+            signer = base64.b64decode(sidecar["signer"], validate=True)
+            named = sidecar.get("named") is True
+        except _UNREADABLE:
             return None
         texts = isinstance(url, str) and isinstance(etag, str | None) and isinstance(last_modified, str | None)
-        return Origin(url, etag, last_modified, fetched_at, signer, named) if texts and fetched_at.tzinfo else None
+        return FetchRecord(url, etag, last_modified, fetched_at, signer, named) if texts and fetched_at.tzinfo else None
 
     def signer(self, name: str) -> bytes:
         """The key (SubjectPublicKeyInfo, DER) that signed whatever was kept under `name`; empty if that is not known.
 
-        One name is of one key only (`name_of`), so this holds though the copy may be another than the last.
+        One name is of one key only (`copy_name`), so this holds though the copy may be another than the last.
         """
         try:
-            return base64.b64decode(self._told_of(name)["signer"], validate=True)
-        except _NOT_TOLD:
+            return base64.b64decode(self._sidecar(name)["signer"], validate=True)
+        except _UNREADABLE:
             return b""
 
     def url(self, name: str) -> str:
         """Where whatever was kept under `name` came from last; empty if that is not known."""
         try:
-            return str(self._told_of(name)["url"])
-        except _NOT_TOLD:
+            return str(self._sidecar(name)["url"])
+        except _UNREADABLE:
             return ""
 
     def rank(self, name: str) -> dict[str, Any] | None:
         """What `put` was given as the rank of the copy, whatever became of the copy itself; None if it is not known."""
         try:
-            return dict(self._told_of(name)["rank"])
-        except _NOT_TOLD:
+            return dict(self._sidecar(name)["rank"])
+        except _UNREADABLE:
             return None
 
-    def _told_of(self, name: str) -> dict[str, Any]:
+    def _sidecar(self, name: str) -> dict[str, Any]:
         with self._path(name, _SIDECAR).open("rb") as file:
             return dict(json.loads(file.read(MAX_SIDECAR)))
 
     def set_aside(self, name: str, why: str) -> None:
         """Take a copy that cannot be used out of the way, for the operator to look at, with the reason beside it.
 
-        Of those only the newest few are kept. Raises `KeepFailed`.
+        Of those only the newest few are kept. Raises `DiskStoreFailed`.
         """
         aside = self._path(name, _CORRUPT)
-        with _told(f"the copy of the CRL {name} cannot be set aside"):
+        with _failing_as(f"the copy of the CRL {name} cannot be set aside"):
             self._path(name, _BODY).replace(aside)
             self._path(name, _SIDECAR).unlink(missing_ok=True)
             self.unmark(name)
             self._prune_aside()
             _sync_folder(self.folder)
-        with _told(f"the copy of the CRL {name} is set aside, but not why"):
+        with _failing_as(f"the copy of the CRL {name} is set aside, but not why"):
             self._install(aside.with_suffix(_WHY), [shown(why, MAX_WHY).encode()])
 
     def _prune_aside(self) -> None:
         """The newest stay, by when they were renamed, which is what changed the inode last."""
-        octets = 0
-        aside = [(one, one.stat()) for one in self.folder.glob(f"*{_CORRUPT}")]
-        for at, (one, status) in enumerate(sorted(aside, key=lambda one: -one[1].st_ctime_ns)):
-            octets += status.st_size
-            if at >= MAX_CORRUPT or octets > MAX_ASIDE_OCTETS:
-                one.unlink()
-                one.with_suffix(_WHY).unlink(missing_ok=True)
+        size = 0
+        aside = [(path, path.stat()) for path in self.folder.glob(f"*{_CORRUPT}")]
+        for at, (path, status) in enumerate(sorted(aside, key=lambda item: -item[1].st_ctime_ns)):
+            size += status.st_size
+            if at >= MAX_CORRUPT or size > MAX_ASIDE_BYTES:
+                path.unlink()
+                path.with_suffix(_WHY).unlink(missing_ok=True)
 
     def remove(self, name: str) -> None:
-        """Forget what is kept under `name`, if anything. Raises `KeepFailed`."""
-        with _told(f"the copy of the CRL {name} cannot be removed"):
+        """Forget what is kept under `name`, if anything. Raises `DiskStoreFailed`."""
+        with _failing_as(f"the copy of the CRL {name} cannot be removed"):
             for suffix in (_BODY, _SIDECAR, _MARK):
                 self._path(name, suffix).unlink(missing_ok=True)
             _sync_folder(self.folder)
 
     def remember(self, met: bytes) -> None:
-        """Keep what is to be known of all copies after a restart: who met them. Raises `KeepFailed`."""
-        with _told("who met which CRL cannot be kept"):
+        """Keep what is to be known of all copies after a restart: who met them. Raises `DiskStoreFailed`."""
+        with _failing_as("who met which CRL cannot be kept"):
             self._install(self.folder / _MET, [met])
 
     def remembered(self) -> bytes:
@@ -295,8 +297,8 @@ class Keep:
             return b""
 
     def bury(self, tombstones: bytes) -> None:
-        """Keep what outlives the copies that go (`Tombstones.to_bytes`). Raises `KeepFailed`."""
-        with _told("which CRLs were held before cannot be kept"):
+        """Keep what outlives the copies that go (`Tombstones.to_bytes`). Raises `DiskStoreFailed`."""
+        with _failing_as("which CRLs were held before cannot be kept"):
             self._install(self.folder / _TOMBSTONES, [tombstones])
             _sync_folder(self.folder)
 
@@ -316,12 +318,14 @@ class Keep:
         with self._path(name, _BODY).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def _write_sidecar(self, name: str, origin: Origin | None, sha256: str, rank: Mapping[str, Any] | None) -> None:
+    def _write_sidecar(
+        self, name: str, origin: FetchRecord | None, sha256: str, rank: Mapping[str, Any] | None
+    ) -> None:
         path = self._path(name, _SIDECAR)
         if origin is None:
             path.unlink(missing_ok=True)
             return
-        told = {
+        sidecar = {
             "sha256": sha256,
             "url": origin.url,
             "etag": origin.etag,
@@ -331,7 +335,7 @@ class Keep:
             "named": origin.named,
             "rank": rank,
         }
-        self._install(path, [json.dumps(told).encode()])
+        self._install(path, [json.dumps(sidecar).encode()])
 
     def _install(self, path: Path, chunks: Iterator[bytes] | list[bytes], *, durable: bool = True) -> None:
         descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=self.folder)
@@ -351,7 +355,7 @@ class Keep:
 
 
 def _boot() -> str:
-    """Empty where the system does not tell: then the end of the machine counts as that of the process."""
+    """Empty where it cannot be read: then the end of the machine counts as that of the process."""
     try:
         return BOOT_ID.read_text("ascii").strip()
     except OSError:
@@ -384,8 +388,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _check_private(folder: Path) -> None:
-    found = folder.stat()
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
+    status = folder.stat()
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o022:
         raise ConfigError(
             f"others may write into {folder}, where CRLs are to be kept",
             hint="name a folder that does not exist yet, or give this one to the service alone (chmod 700)",
@@ -393,7 +397,7 @@ def _check_private(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _told_of(folder: Path) -> Iterator[None]:
+def _usable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -419,10 +423,10 @@ def _locked(folder: Path) -> BinaryIO:
 
 
 @contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
-    """An error of the system, told as what it means."""
+def _failing_as(what: str) -> Iterator[None]:
+    """Raise an error of the system as what it means here."""
     try:
         yield
     except OSError as error:
         hint = "make room on the disk, or move the folder" if error.errno in _NO_ROOM else ""
-        raise KeepFailed(f"{what}: {error.strerror or error}", hint=hint) from error
+        raise DiskStoreFailed(f"{what}: {error.strerror or error}", hint=hint) from error

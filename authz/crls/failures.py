@@ -34,13 +34,13 @@ class FailureKind(StrEnum):
     PROTOCOL = "protocol"
     """What came is not HTTP, or its header is too large."""
     REDIRECT = "redirect"
-    """The server points elsewhere; nobody follows."""
+    """The server redirects; redirects are not followed."""
     STATUS = "status"
     """Another status than 200, or a 304 that was not asked for."""
     ENCODING = "encoding"
-    """A content encoding, which nobody asked for."""
+    """A content encoding that was not asked for."""
     TOO_LARGE = "too_large"
-    """More octets than a CRL may have."""
+    """More bytes than a CRL may have."""
     TRUNCATED = "truncated"
     """The body ended before it was complete."""
     EMPTY = "empty"
@@ -109,10 +109,10 @@ Row = tuple[tuple[type[Exception], ...], FailureKind]
 
 
 @contextlib.contextmanager
-def told_as(rows: tuple[Row, ...]) -> Iterator[None]:
-    """Tell an error by the first of `rows` that has its type, as `FetchFailed`; any other goes on as it is."""
+def raised_as(rows: tuple[Row, ...]) -> Iterator[None]:
+    """Raise an error as the `FetchFailed` of the first of `rows` that has its type; any other goes on as it is."""
     try:
         yield
-    except tuple(one for types, _ in rows for one in types) as error:
+    except tuple(error_type for types, _ in rows for error_type in types) as error:
         kind = next(kind for types, kind in rows if isinstance(error, types))
         raise FetchFailed(kind, str(error) or type(error).__name__) from error

@@ -1,7 +1,7 @@
 """Which source is tried next: organizations take turns, and so do those that wait for one server.
 
-Nothing here is charged to whoever was first. A source that several organizations name waits in the queue of each, and
-takes the first turn that any of them has.
+No source is charged to the organization that named it first. One that several organizations name waits in the queue
+of each, and takes the first turn that any of them has.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Final
 
 from authz.crls.failures import FetchFailed
 from authz.crls.fetch.url import parse_url
-from authz.crls.source import Source
+from authz.crls.sources import CrlSource
 
-MAX_TRIALS: Final = 32
+MAX_ATTEMPTS: Final = 32
 """Sources that are tried at once."""
 
-MAX_TRIALS_EACH: Final = 2
+MAX_ATTEMPTS_EACH: Final = 2
 """Of one organization's distribution points, each at another server; one while half of all tries are under way."""
 
-MAX_TRIALS_SERVER: Final = 2
+MAX_ATTEMPTS_SERVER: Final = 2
 """Of one server (host and port), each for another organization."""
 
 Party = Hashable
@@ -38,24 +38,24 @@ def server_of(location: str) -> Hashable:
     return target.host, target.port
 
 
-class Turns:
-    """Made inside the event loop. The parties that wait have one try each in turn, at most `MAX_TRIALS` at once.
+class TurnQueue:
+    """Made inside the event loop. The parties that wait have one try each in turn, at most `MAX_ATTEMPTS` at once.
 
-    Each party has at most `MAX_TRIALS_EACH` tries at once, one at each server, and one in all while half of all tries
-    are under way; each server has `MAX_TRIALS_SERVER`, which go round the parties that wait for it. Among a party's own
-    the servers take turns, and what a check waits for goes first.
+    Each party has at most `MAX_ATTEMPTS_EACH` tries at once, one at each server, and one in all while half of all
+    tries are under way; each server has `MAX_ATTEMPTS_SERVER`, which go round the parties that wait for it. Among a
+    party's own the servers take turns, and what a check waits for goes first.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[Source, tuple[asyncio.Event, Hashable, set[Party]]] = {}
-        self._under_way: dict[Source, tuple[Party, Hashable]] = {}
+        self._waiting: dict[CrlSource, tuple[asyncio.Event, Hashable, set[Party]]] = {}
+        self._under_way: dict[CrlSource, tuple[Party, Hashable]] = {}
         self._busy: Counter[tuple[str, Hashable]] = Counter()
         # In the order of the turns: whose try begins, and whose try ends, goes to the end.
-        self._parties: OrderedDict[Party, OrderedDict[Hashable, OrderedDict[Source, None]]] = OrderedDict()
+        self._parties: OrderedDict[Party, OrderedDict[Hashable, OrderedDict[CrlSource, None]]] = OrderedDict()
         self._servers: dict[Hashable, dict[Party, None]] = {}
 
     @contextlib.asynccontextmanager
-    async def turn(self, source: Source) -> AsyncIterator[Party]:
+    async def turn(self, source: CrlSource) -> AsyncIterator[Party]:
         """Wait for the turn of `source`, which ends with the block; whose it is."""
         granted = asyncio.Event()
         self._waiting[source] = granted, server_of(source.location), set()
@@ -66,7 +66,7 @@ class Turns:
         finally:
             self._end(source)
 
-    def look(self, source: Source) -> None:
+    def look(self, source: CrlSource) -> None:
         """Another organization names `source`, or a check waits for it (`source.awaited`)."""
         if source in self._waiting:
             _, server, parties = self._waiting[source]
@@ -76,7 +76,7 @@ class Turns:
                 self._queue(party, server, source)
             self._deal(named)
 
-    def _queue(self, party: Party, server: Hashable, source: Source) -> None:
+    def _queue(self, party: Party, server: Hashable, source: CrlSource) -> None:
         lanes = self._parties.setdefault(party, OrderedDict())
         lane = lanes.setdefault(server, OrderedDict())
         lane.setdefault(source)
@@ -88,12 +88,12 @@ class Turns:
     def _deal(self, parties: Iterable[Party]) -> None:
         """Begin the tries for which there is room now; `parties` are those that may have some."""
         for party in parties:
-            while len(self._under_way) < MAX_TRIALS and (server := self._server_for(party)) is not None:
-                self._begin(next(one for one in self._servers[server] if self._may(one, server)), server)
+            while len(self._under_way) < MAX_ATTEMPTS and (server := self._server_for(party)) is not None:
+                self._begin(next(waiting for waiting in self._servers[server] if self._may(waiting, server)), server)
 
     def _server_for(self, party: Party) -> Hashable | None:
-        """The server of which the party sees to it that it is asked, for whoever's turn it is there."""
-        return next((one for one in self._parties.get(party, ()) if self._may(party, one)), None)
+        """The next server that the party may have asked, for the party whose turn it is there."""
+        return next((server for server in self._parties.get(party, ()) if self._may(party, server)), None)
 
     def _begin(self, party: Party, server: Hashable) -> None:
         source = next(iter(self._parties[party][server]))
@@ -105,7 +105,7 @@ class Turns:
         granted.set()
 
     def _served(self, party: Party, server: Hashable) -> None:
-        """Whoever waits, for this server or any, goes before its next."""
+        """Every other party that waits, for this server or any, goes before its next."""
         if party not in self._parties:
             return
         self._parties.move_to_end(party)
@@ -117,14 +117,14 @@ class Turns:
 
     @property
     def _each(self) -> int:
-        return MAX_TRIALS_EACH if len(self._under_way) < MAX_TRIALS // 2 else 1
+        return MAX_ATTEMPTS_EACH if len(self._under_way) < MAX_ATTEMPTS // 2 else 1
 
     def _may(self, party: Party, server: Hashable) -> bool:
         all_of, at, both = _counted(party, server)
         busy = self._busy
-        return busy[all_of] < self._each and busy[at] < MAX_TRIALS_SERVER and not busy[both]
+        return busy[all_of] < self._each and busy[at] < MAX_ATTEMPTS_SERVER and not busy[both]
 
-    def _leave(self, source: Source) -> None:
+    def _leave(self, source: CrlSource) -> None:
         """It waits no more, in any queue."""
         _, server, parties = self._waiting.pop(source)
         for party in parties:
@@ -137,25 +137,25 @@ class Turns:
         if not self._servers[server]:
             del self._servers[server]
 
-    def _end(self, source: Source) -> None:
+    def _end(self, source: CrlSource) -> None:
         if source in self._waiting:
             self._leave(source)
             return
-        scarce = len(self._under_way) >= MAX_TRIALS
+        scarce = len(self._under_way) >= MAX_ATTEMPTS
         party, server = self._under_way.pop(source)
-        for one in _counted(party, server):
-            self._busy[one] -= 1
-            if not self._busy[one]:
-                del self._busy[one]
+        for count in _counted(party, server):
+            self._busy[count] -= 1
+            if not self._busy[count]:
+                del self._busy[count]
         self._served(party, server)
         if scarce:
             self._deal(list(self._parties))
             return
-        # Nobody else waited for what has become free: this server, a try of this party, or second tries.
-        first = next((one for one in self._servers.get(server, ()) if self._may(one, server)), None)
+        # No other party waited for what has become free: this server, a try of this party, or second tries.
+        first = next((waiting for waiting in self._servers.get(server, ()) if self._may(waiting, server)), None)
         if first is not None:
             self._begin(first, server)
-        self._deal([*(one for one, _ in self._under_way.values()), party])
+        self._deal([*(trying for trying, _ in self._under_way.values()), party])
 
 
 def _counted(party: Party, server: Hashable) -> tuple[tuple[str, Hashable], ...]:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from authz.model import Organization
     from authz.pki import VerifiedPath
 
-MAX_NOTED: Final = 100_000
-"""Leaves of which it is remembered that their path was told of; then all are met anew."""
+MAX_REPORTED: Final = 100_000
+"""Leaves, and paths, that are remembered as reported; then all are reported anew."""
 
-TELL_AGAIN_SECONDS: Final = 3_600.0
-"""How often a path is told of again: what was met on none for a day is let go of."""
+REPORT_AGAIN_SECONDS: Final = 3_600.0
+"""How often a path is reported again: what no path met for a day is let go of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,10 @@ class CrlsKey:
     """All CRLs, before they were read for the first time."""
 
 
-class Noted:
-    """Verified paths that were told of within the hour; bounded. `monotonic` gives seconds.
+class ReportedPaths:
+    """Verified paths that were reported within the hour; bounded. `monotonic` gives seconds.
 
-    Of leaves of one organization, with the same CAs and distribution points, one is told of for all.
+    Of the leaves of one organization with the same CAs and distribution points, one is reported for all.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -70,11 +70,11 @@ class Noted:
         self._paths: set[bytes] = set()
 
     def unknown_in(self, decision: Decision) -> tuple[Organization, VerifiedPath] | None:
-        """The path that a decision verified, and whose it is, unless one like it was noted."""
+        """The path that a decision verified, and whose it is, unless one like it was reported."""
         organization, path = decision.evidence.organization, decision.evidence.path
         if path is None or organization is None:
             return None
-        if self._monotonic() - self._since >= TELL_AGAIN_SECONDS:
+        if self._monotonic() - self._since >= REPORT_AGAIN_SECONDS:
             self.clear()
         if (organization.id, path.leaf.sha256) in self._leaves:
             return None
@@ -85,16 +85,16 @@ class Noted:
 
     def add(self, organization: Organization, path: VerifiedPath) -> None:
         """It is known from now on."""
-        if len(self._paths) >= MAX_NOTED:
+        if len(self._paths) >= MAX_REPORTED:
             self._paths.clear()
         self._paths.add(_digest(organization, path))
         self._leave_out(organization, path)
 
     def _leave_out(self, organization: Organization, path: VerifiedPath) -> None:
-        """A leaf that names points is looked up faster by itself; for others that is not worth 180 octets each."""
+        """A leaf that names points is looked up faster by itself; for others that is not worth 180 bytes each."""
         if not urls_of(path.certificates):
             return
-        if len(self._leaves) >= MAX_NOTED:
+        if len(self._leaves) >= MAX_REPORTED:
             self._leaves.clear()
         self._leaves.add((organization.id, path.leaf.sha256))
 
@@ -106,10 +106,10 @@ class Noted:
 
 
 def _digest(organization: Organization, path: VerifiedPath) -> bytes:
-    """What the keeper of the CRLs learns of a path: whose it is, its CAs, and where its CRLs come from."""
+    """What the CRL process learns of a path: whose it is, its CAs, and where its CRLs come from."""
     digest = hashlib.sha256(organization.id.to_bytes(8, "big"))
-    for one in path.certificates[1:]:
-        digest.update(one.sha256)
+    for certificate in path.certificates[1:]:
+        digest.update(certificate.sha256)
     for url in urls_of(path.certificates):
         digest.update(hashlib.sha256(url.encode()).digest())
     return digest.digest()

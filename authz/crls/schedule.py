@@ -58,7 +58,7 @@ class Schedule:
         are of the CRL held, None if there is none; `failures` is how often it failed in a row; `random` is
         a number from 0 to below 1.
         """
-        # A time of asking that lies ahead was told by a clock that has gone back: nothing can be counted from it.
+        # A time of asking that lies ahead comes from a clock that was set back: nothing can be counted from it.
         if fetched_at is None or fetched_at > now:
             return now
         wait = self._back_off(fetched_at, next_update, failures) if failures else self.ceiling

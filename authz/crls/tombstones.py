@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
-from authz.crls.acceptance import Held
-from authz.crls.disk_store import name_of
+from authz.crls.acceptance import SignedCrl
+from authz.crls.disk_store import copy_name
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.pki.crl.crl import is_newer
 
@@ -28,12 +28,12 @@ MAX_TOMBSTONES: Final = 10_000
 _UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
-def place_of(held: Held, key: bytes) -> str:
+def place_of(signed: SignedCrl, key: bytes) -> str:
     """Issuer, signing key (SubjectPublicKeyInfo, DER), scope, and whether it is a delta: what a CRL is ordered within.
 
     64 hexadecimal digits. Unlike a copy's name it does not tell deltas of different bases apart.
     """
-    return name_of(bytes(held.crl.issuer), key, held.crl.scope, delta=held.crl.is_delta)
+    return copy_name(bytes(signed.crl.issuer), key, signed.crl.scope, delta=signed.crl.is_delta)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ class Tombstone:
     sha256: bytes
 
     @classmethod
-    def of(cls, held: Held, key: bytes) -> Self:
+    def of(cls, signed: SignedCrl, key: bytes) -> Self:
         """That of a CRL which `key` signed."""
-        crl = held.crl
+        crl = signed.crl
         expires = crl.next_update or crl.this_update
-        return cls(place_of(held, key), crl.number, crl.this_update, expires, crl.sha256)
+        return cls(place_of(signed, key), crl.number, crl.this_update, expires, crl.sha256)
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For JSON."""
         return {
             "place": self.place,
@@ -64,20 +64,20 @@ class Tombstone:
         }
 
     @classmethod
-    def from_told(cls, told: Mapping[str, Any] | None) -> Self | None:
-        """What `told` made; None for anything else."""
-        if told is None:
+    def from_json(cls, document: Mapping[str, Any] | None) -> Self | None:
+        """What `to_json` made; None for anything else."""
+        if document is None:
             return None
         try:
-            number = None if told["number"] is None else int(told["number"])
-            moments = [datetime.fromisoformat(told[one]) for one in ("this_update", "expires")]
-            if None in (one.tzinfo for one in moments):
+            number = None if document["number"] is None else int(document["number"])
+            moments = [datetime.fromisoformat(document[field]) for field in ("this_update", "expires")]
+            if None in (moment.tzinfo for moment in moments):
                 return None
-            return cls(str(told["place"]), number, moments[0], moments[1], bytes.fromhex(told["sha256"]))
+            return cls(str(document["place"]), number, moments[0], moments[1], bytes.fromhex(document["sha256"]))
         except _UNREADABLE:
             return None
 
-    def check(self, new: Held) -> None:
+    def check(self, new: SignedCrl) -> None:
         """As `acceptance.check_newer` does against a CRL that is held. Raises `FetchFailed` (older, disagrees)."""
         if is_newer(new.crl, self):
             return
@@ -96,18 +96,18 @@ class Tombstones:
     def __len__(self) -> int:
         return sum(map(len, self._all.values()))
 
-    def check(self, new: Held, key: bytes) -> None:
+    def check(self, new: SignedCrl, key: bytes) -> None:
         """Raises `FetchFailed` (older, disagrees) for a CRL that goes back; one that was held may come again."""
         same_place = self._all.get(place_of(new, key), {})
-        if new.crl.sha256 not in (one.sha256 for one in same_place):
-            for one in same_place:
-                one.check(new)
+        if new.crl.sha256 not in (tombstone.sha256 for tombstone in same_place):
+            for tombstone in same_place:
+                tombstone.check(new)
 
     def add(self, tombstone: Tombstone, organizations: Iterable[int] = ()) -> None:
         """From now on nothing older takes that place; of those it supersedes nothing is needed."""
         same_place = self._all.setdefault(tombstone.place, {})
-        for one in [one for one in same_place if is_newer(tombstone, one)]:
-            del same_place[one]
+        for older in [older for older in same_place if is_newer(tombstone, older)]:
+            del same_place[older]
         same_place[tombstone] = frozenset(organizations) | same_place.get(tombstone, frozenset())
 
     def trim(self) -> None:
@@ -117,17 +117,19 @@ class Tombstones:
         """
         if len(self) <= MAX_TOMBSTONES:
             return
-        counted = Counter(each for same_place in self._all.values() for by in same_place.values() for each in by)
+        counted = Counter(
+            organization for same_place in self._all.values() for by in same_place.values() for organization in by
+        )
         owned: defaultdict[int, list[Tombstone]] = defaultdict(list)
         for same_place in self._all.values():
-            for one, by in same_place.items():
-                owned[min(by, key=lambda each: counted[each], default=0)].append(one)
-        sizes = [len(one) for one in owned.values()]
+            for tombstone, by in same_place.items():
+                owned[min(by, key=lambda organization: counted[organization], default=0)].append(tombstone)
+        sizes = [len(tombstones) for tombstones in owned.values()]
         levels = range(MAX_TOMBSTONES + 1)
-        each = bisect_right(levels, MAX_TOMBSTONES, key=lambda level: sum(min(size, level) for size in sizes)) - 1
+        limit = bisect_right(levels, MAX_TOMBSTONES, key=lambda level: sum(min(size, level) for size in sizes)) - 1
         for tombstones in owned.values():
-            for one in sorted(tombstones, key=lambda one: one.expires, reverse=True)[each:]:
-                self._remove(one)
+            for tombstone in sorted(tombstones, key=lambda each: each.expires, reverse=True)[limit:]:
+                self._remove(tombstone)
 
     def _remove(self, tombstone: Tombstone) -> None:
         del self._all[tombstone.place][tombstone]
@@ -136,16 +138,16 @@ class Tombstones:
 
     def forget(self, due: datetime) -> None:
         """Those whose CRL was out of date `FORGET_AFTER` before `due`."""
-        every = [one for same_place in self._all.values() for one in same_place]
-        # A CRL may end with the last moment that can be told, and nothing can be added to that.
-        for one in every:
-            if due - one.expires > FORGET_AFTER:
-                self._remove(one)
+        tombstones = [tombstone for same_place in self._all.values() for tombstone in same_place]
+        # A CRL may end with the last moment that can be represented, and nothing can be added to that.
+        for tombstone in tombstones:
+            if due - tombstone.expires > FORGET_AFTER:
+                self._remove(tombstone)
 
     def to_bytes(self) -> bytes:
         """In a form of its own."""
-        every = (entry for same_place in self._all.values() for entry in same_place.items())
-        return json.dumps([one.told() | {"by": sorted(by)} for one, by in every]).encode()
+        entries = (entry for same_place in self._all.values() for entry in same_place.items())
+        return json.dumps([tombstone.to_json() | {"by": sorted(by)} for tombstone, by in entries]).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -153,10 +155,10 @@ class Tombstones:
         made = cls()
         try:
             entries = json.loads(data)
-            for told in entries:
-                tombstone = Tombstone.from_told(told)
+            for entry in entries:
+                tombstone = Tombstone.from_json(entry)
                 if tombstone is not None:
-                    made.add(tombstone, map(int, told["by"]))
+                    made.add(tombstone, map(int, entry["by"]))
         except _UNREADABLE:
             return made
         return made

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from authz.errors import ConfigError, StoreError
-from authz.supervision.control import ControlMessage, PeerClosed, receive, send
+from authz.ipc import PeerClosed
+from authz.supervision.control import ControlMessage, receive, send
 
 HEARTBEAT_SECONDS: Final = 0.5
 """How often a child reports that its event loop turns."""

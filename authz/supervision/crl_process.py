@@ -8,12 +8,11 @@ import socket
 from typing import Any
 
 from authz.app.config import Settings
-from authz.app.crls import KeptFresh
+from authz.app.crls import RefreshedCrls
 from authz.app.listeners import OPS, Sockets, backlog_of
 from authz.clock import SystemClock
-from authz.crls.indexing.sealed_memory import Memory
-from authz.crls.indexing.shared_images import Shelf
-from authz.crls.share.publisher import Feed
+from authz.crls.indexing.shared_images import SharedImages
+from authz.crls.share.publisher import Publisher
 from authz.directory import DirectoryReader
 from authz.errors import Refused, StoreError
 from authz.supervision.child import Child
@@ -34,15 +33,13 @@ class CrlManager:
         self._telemetry = telemetry
         self._sockets = sockets
         clock = SystemClock()
-        self._shelf = Shelf(images, kept=child.keep, dropped=child.drop)
-        self._crls = KeptFresh(settings, clock, telemetry, self._shelf.index)
+        self._shelf = SharedImages(images, kept=child.keep, dropped=child.drop)
+        self._crls = RefreshedCrls(settings, clock, telemetry, self._shelf.index)
         view = self._crls.view
-        view.all_read = self._shelf.forget_unused
+        view.set_on_all_read(self._shelf.forget_unused)
         self._directory = DirectoryReader(settings.database, view, monotonic=clock.monotonic, warn=telemetry.warn)
         self._directory.failed_by = child.fail
-        self._feed = Feed(
-            view, Memory(), descriptor_of=self._shelf.descriptor, current=self._current, warn=telemetry.warn
-        )
+        self._feed = Publisher(view, descriptor_of=self._shelf.descriptor, current=self._current, warn=telemetry.warn)
         self._listeners = Listeners(telemetry)
         self._processes = ProcessMetrics()
         self._started = False

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from authz.ipc import PeerClosed
 from authz.supervision.child import leave_signals_to_supervisor
-from authz.supervision.control import ControlMessage, PeerClosed, control_pair, receive, send
+from authz.supervision.control import ControlMessage, control_pair, receive, send
 
 CRASHED: Final = 70
 """The exit code of a child that failed by a defect of ours (EX_SOFTWARE)."""

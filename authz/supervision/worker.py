@@ -8,7 +8,7 @@ import socket
 from typing import Any, Final
 
 from authz.app.config import Settings
-from authz.app.crls import Followed
+from authz.app.crls import SubscribedCrls
 from authz.app.listeners import Sockets
 from authz.app.worker_app import WorkerApp
 from authz.clock import SystemClock
@@ -35,7 +35,7 @@ class Worker:
 
     def __init__(self, settings: Settings, sockets: Sockets, telemetry: Telemetry, child: Child) -> None:
         self._telemetry = telemetry
-        self._crls = Followed(settings, SystemClock(), telemetry)
+        self._crls = SubscribedCrls(settings, SystemClock(), telemetry)
         self._child = child
         self._crls.view.failed_by = child.fail
         self._crls.view.lost = child.unlinked

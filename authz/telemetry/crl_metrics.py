@@ -21,9 +21,12 @@ _OF_CRLS: Final = ("issuer", "source", "crl")
 
 
 class WatchedCrls(Protocol):
-    """The state of CRLs and their sources: `authz.crls.Refresher`. `outcomes` counts tries by kind and outcome."""
+    """The state of CRLs and their sources: `authz.crls.Refresher`."""
 
-    outcomes: Counter[tuple[CrlSourceKind, str]]
+    @property
+    def outcomes(self) -> Counter[tuple[CrlSourceKind, str]]:
+        """Tries, by kind of source and outcome."""
+        ...
 
     @property
     def sources(self) -> list[CrlSourceState]:

@@ -13,7 +13,7 @@ import pytest
 from support.certificates import Authority
 
 from authz.app.config import Settings, parse_settings
-from authz.app.crls import KeptCrls, KeptFresh, folder_of, rules_of
+from authz.app.crls import CrlSnapshot, RefreshedCrls, folder_of, rules_of
 from authz.clock import SystemClock
 from authz.directory import DirectoryReader
 from authz.directory.sqlite.migrate import migrate
@@ -106,10 +106,10 @@ def test_networks_are_read_as_networks() -> None:
 def test_command_exempts_as_the_service_does(tmp_path: Path) -> None:
     """By the same rules; and it asks nobody."""
     database = f"sqlite:///{tmp_path / 'a.db'}"
-    hard = KeptCrls(Settings(database=database), CrlStore())
+    hard = CrlSnapshot(Settings(database=database), CrlStore())
     assert hard.mode_of(ACME) is None
     soft = parse_settings({"database": database, "crl": {"unsafe_soft_fail": True}}, origin="test")
-    mode_of = KeptCrls(soft, CrlStore()).mode_of(ACME)
+    mode_of = CrlSnapshot(soft, CrlStore()).mode_of(ACME)
     assert mode_of is not None
     assert mode_of(Certificate.parse(CA.der)).soft
     hard.request_crls(ACME, ())
@@ -131,7 +131,7 @@ async def test_crl_of_the_gateways_ca_is_kept(tmp_path: Path) -> None:
     }
     made = parse_settings(values, origin="test")
     migrate(made.database)
-    kept = KeptFresh(made, SystemClock(), Telemetry(BytesIO()))
+    kept = RefreshedCrls(made, SystemClock(), Telemetry(BytesIO()))
     directory = DirectoryReader(made.database, kept.view, monotonic=time.monotonic, warn=print)
     await directory.start()
     await kept.start(directory)

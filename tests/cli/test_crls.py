@@ -12,7 +12,7 @@ from cryptography import x509
 from support.certificates import chain_pem
 from support.command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
 
-from authz.crls import Keep, Origin, name_of
+from authz.crls import CrlDiskStore, FetchRecord, copy_name
 from authz.directory import CrlStatusTables, Store
 from authz.model import CrlSourceKind, CrlSourceState, FetchedCrl
 from authz.pki import Certificate, Crl
@@ -37,11 +37,11 @@ def served(*sources: CrlSourceState, crls: tuple[FetchedCrl, ...] = (CRL,)) -> N
 def kept(der: bytes) -> None:
     """A service kept this CRL of the CA's."""
     crl, key = Crl(der), Certificate.parse(CA.der).spki_der
-    with Keep(Path("test.crls")) as keep:
+    with CrlDiskStore(Path("test.crls")) as keep:
         Path("body").write_bytes(der)
         with Path("body").open("rb") as body:
-            name = name_of(bytes(crl.issuer), key, crl.scope, delta=False)
-            keep.put(name, body, Origin(URL, None, None, datetime.now(UTC), key))
+            name = copy_name(bytes(crl.issuer), key, crl.scope, delta=False)
+            keep.put(name, body, FetchRecord(URL, None, None, datetime.now(UTC), key))
 
 
 def rows(acme: Run, *words: str) -> list[dict[str, object]]:

@@ -13,7 +13,7 @@ from support.command_world import ALICE, BOB, CA, CRL_LIFE, HOST, NOW, Run, writ
 from support.decision_world import Says
 
 from authz.app.config import ListenerSettings, Settings
-from authz.app.crls import KeptCrls
+from authz.app.crls import CrlSnapshot
 from authz.app.listeners import listener_of
 from authz.clock import SystemClock
 from authz.decision import evaluate
@@ -55,7 +55,7 @@ def ask(
 async def _ask(check: CheckRequest, listener: Listener) -> None:
     clock, url = SystemClock(), "sqlite:///test.db"
     store = Store(url)
-    crls = KeptCrls(Settings(database=url), store.crl_store())
+    crls = CrlSnapshot(Settings(database=url), store.crl_store())
     store.close()
     reader = DirectoryReader(url, crls, monotonic=clock.monotonic, warn=print)
     history = History(url, clock, HistoryLimits(), lost=print, warn=print)

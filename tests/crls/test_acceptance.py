@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from support.certificates import NOW, Authority
 
-from authz.crls.acceptance import MAX_DELTAS, Held, accept
+from authz.crls.acceptance import MAX_DELTAS, SignedCrl, accept
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.pki import Certificate, Crl
 
@@ -17,16 +17,18 @@ SIGNER = Certificate.parse(CA.der).spki_sha256
 UNREADABLE = [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)]
 
 
-def held(number: int | None, hours: float, *, base: int | None = None, signer: bytes = SIGNER, **more: object) -> Held:
+def held(
+    number: int | None, hours: float, *, base: int | None = None, signer: bytes = SIGNER, **more: object
+) -> SignedCrl:
     """A CRL of that number, issued so many hours ago; a delta if it has a base."""
     extensions = [*more.pop("extensions", ())]  # type: ignore[misc]
     if base is not None:
         extensions.append((x509.DeltaCRLIndicator(base), True))
     made = CA.crl(number=number, this_update=NOW - timedelta(hours=hours), extensions=extensions, **more)  # type: ignore[arg-type]
-    return Held(Crl(made), signer)
+    return SignedCrl(Crl(made), signer)
 
 
-def refused(new: Held, *old: Held) -> FailureKind:
+def refused(new: SignedCrl, *old: SignedCrl) -> FailureKind:
     """Why `new` is not accepted."""
     with pytest.raises(FetchFailed) as caught:
         accept(new, old, NOW)
@@ -49,7 +51,7 @@ def test_newer_crl_replaces_the_one_held() -> None:
 def test_crl_that_is_held_already_replaces_itself() -> None:
     """Fetched again it changes nothing, even when its time has not come or it could not be accepted anew."""
     old = held(1, 5)
-    assert accept(Held(old.crl, SIGNER), [old], NOW) == [old]
+    assert accept(SignedCrl(old.crl, SIGNER), [old], NOW) == [old]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_crl_that_is_held_already_replaces_itself() -> None:
         (held(3, 4, extensions=UNREADABLE), FailureKind.UNUSABLE),
     ],
 )
-def test_crl_that_goes_back_is_refused(new: Held, expected: FailureKind) -> None:
+def test_crl_that_goes_back_is_refused(new: SignedCrl, expected: FailureKind) -> None:
     """In number, in date, or in one of the two; and one of which nobody knows what it says."""
     assert refused(new, held(2, 5)) == expected
 

@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 from support.certificates import NOW, Authority
 
-from authz.crls.directory_crls import SMALL_OCTETS, CrlLoader
+from authz.crls.directory_crls import DirectoryCrls
+from authz.crls.indexing.client import SMALL_CRL
 from authz.errors import IndexingError, Refused
 from authz.model import CrlRow
 from authz.pki import Crl
@@ -35,7 +36,7 @@ class Rows:
         if self.problem is not None:
             raise self.problem
         rows = [
-            CrlRow(digest(one), b"signer", SMALL_OCTETS + 1 if one in self.large else len(one), self.key)
+            CrlRow(digest(one), b"signer", SMALL_CRL + 1 if one in self.large else len(one), self.key)
             for one in self.held
         ]
         return sorted(rows, key=lambda one: one.size)
@@ -55,10 +56,12 @@ class Scene:
         self.indexed: list[bytes] = []
         self.problem: Refused | IndexingError | None = None
         self.changes = 0
-        self.loader = CrlLoader(self.rows, index=self.index, changed=self.changed, warn=self.warnings.append, retry=0)
+        self.loader = DirectoryCrls(
+            self.rows, index=self.index, on_change=self.changed, warn=self.warnings.append, retry=0
+        )
         self.revision = 0
 
-    def changed(self) -> None:
+    def changed(self, _: object) -> None:
         """Count."""
         self.changes += 1
 

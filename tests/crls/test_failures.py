@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from authz.crls.failures import FailureKind, FetchFailed, Row, told_as
+from authz.crls.failures import FailureKind, FetchFailed, Row, raised_as
 
 ROWS: tuple[Row, ...] = (
     ((TimeoutError,), FailureKind.TIMEOUT),
@@ -22,7 +22,7 @@ ROWS: tuple[Row, ...] = (
 )
 def test_error_is_told_by_the_first_row_that_fits(raised: Exception, kind: FailureKind) -> None:
     """A time-out is an error of the system too."""
-    with pytest.raises(FetchFailed) as error, told_as(ROWS):
+    with pytest.raises(FetchFailed) as error, raised_as(ROWS):
         raise raised
     assert error.value.kind is kind
     assert error.value.detail
@@ -31,7 +31,7 @@ def test_error_is_told_by_the_first_row_that_fits(raised: Exception, kind: Failu
 
 def test_error_of_no_row_goes_on_as_it_is() -> None:
     """A mistake of ours is not a server's."""
-    with pytest.raises(ZeroDivisionError), told_as(ROWS):
+    with pytest.raises(ZeroDivisionError), raised_as(ROWS):
         raise ZeroDivisionError
 
 

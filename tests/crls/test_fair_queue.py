@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Iterable
 
 import pytest
 
-from authz.crls.fair_queue import MAX_TRIALS, Turns, server_of
-from authz.crls.source import Source
+from authz.crls.fair_queue import MAX_ATTEMPTS, TurnQueue, server_of
+from authz.crls.sources import CrlSource
 from authz.model import CrlSourceKind
 
 EVIL, ACME, GLOBEX = 1, 2, 3
@@ -19,14 +19,14 @@ class Scene:
     """Sources that wait for their turn, and those whose turn it is, which lasts until they are `done`."""
 
     def __init__(self) -> None:
-        self.turns = Turns()
+        self.turns = TurnQueue()
         self.under_way: list[str] = []
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.over: dict[str, asyncio.Event] = {}
 
-    async def want(self, organizations: Iterable[int], *locations: str, awaited: bool = False) -> list[Source]:
+    async def want(self, organizations: Iterable[int], *locations: str, awaited: bool = False) -> list[CrlSource]:
         """Points that these organizations name are to be tried."""
-        made = [Source(f"http://{one}", CrlSourceKind.POINT, awaited=awaited) for one in locations]
+        made = [CrlSource(f"http://{one}", CrlSourceKind.POINT, awaited=awaited) for one in locations]
         for one, location in zip(made, locations, strict=True):
             one.authorities = {organization: {} for organization in organizations}
             self.over[location] = asyncio.Event()
@@ -34,7 +34,7 @@ class Scene:
         await settle()
         return made
 
-    async def _try(self, source: Source, location: str) -> None:
+    async def _try(self, source: CrlSource, location: str) -> None:
         async with self.turns.turn(source):
             self.under_way.append(location)
             try:
@@ -119,14 +119,14 @@ async def test_turn_at_a_server_is_not_lost_to_turns_at_other_servers(scene: Sce
 
 async def test_organizations_that_use_up_all_tries_keep_another_waiting_for_one_round(scene: Scene) -> None:
     """That takes 24 of them, of which half have one try alone; 23 delay nobody."""
-    for one in range(10, 9 + MAX_TRIALS * 3 // 4):
+    for one in range(10, 9 + MAX_ATTEMPTS * 3 // 4):
         await scene.want([one], *(f"s{one}-{number}/" for number in range(20)))
-    assert len(scene.under_way) == MAX_TRIALS - 1
+    assert len(scene.under_way) == MAX_ATTEMPTS - 1
     await scene.want([ACME], "acme/")
     assert scene.under_way[-1] == "acme/"
     await scene.done("acme/")
     await scene.want([100], "last/")
-    assert len(scene.under_way) == MAX_TRIALS
+    assert len(scene.under_way) == MAX_ATTEMPTS
     await scene.want([ACME], "acme/")
     for one in list(scene.under_way):
         await scene.done(one)
@@ -202,8 +202,8 @@ async def test_no_try_waits_for_which_there_is_room(scene: Scene, seed: int) -> 
             await scene.want(organizations, f"s{chance.randrange(25)}/{number}", awaited=chance.random() < 0.2)
         seen = max(seen, len(turns._under_way))
         could = [one for one, lanes in turns._parties.items() for server in lanes if turns._may(one, server)]
-        assert not could or len(turns._under_way) == MAX_TRIALS
+        assert not could or len(turns._under_way) == MAX_ATTEMPTS
         assert set(turns._waiting) == {
             one for lanes in turns._parties.values() for lane in lanes.values() for one in lane
         }
-    assert seen > MAX_TRIALS // 2
+    assert seen > MAX_ATTEMPTS // 2

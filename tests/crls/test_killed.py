@@ -15,11 +15,11 @@ from support.certificates import Authority
 from support.crl_subscriber_script import CA as CA_FILE
 from support.process_kill import TESTS, Writers
 
-from authz.crls.acceptance import Held
-from authz.crls.disk_store import TEMPORARY, Keep, Origin
+from authz.crls.acceptance import SignedCrl
+from authz.crls.disk_store import TEMPORARY, CrlDiskStore, FetchRecord
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.indexing.client import index_crl
-from authz.crls.store import Library
+from authz.crls.store import CrlRegistry
 from authz.pki import Crl
 
 KILLS = 50
@@ -89,18 +89,18 @@ def writers() -> Iterator[Writers]:
     made.close()
 
 
-async def started(folder: Path) -> tuple[Library, list[str]]:
+async def started(folder: Path) -> tuple[CrlRegistry, list[str]]:
     """What a service that starts holds, and what it warns of."""
     warnings: list[str] = []
 
     async def authorities() -> list[bytes]:
         return [CA.der]
 
-    with Keep(folder) as keep:
-        library = Library(keep, index_crl, warnings.append)
-        await library.load(authorities, datetime.now(UTC))
+    with CrlDiskStore(folder) as keep:
+        registry = CrlRegistry(keep, index_crl, warnings.append)
+        await registry.load(authorities, datetime.now(UTC))
         assert not list(folder.glob(f"{TEMPORARY}*"))
-        return library, warnings
+        return registry, warnings
 
 
 async def test_killed_service_uses_the_newest_complete_crl_after_each_restart(
@@ -111,13 +111,13 @@ async def test_killed_service_uses_the_newest_complete_crl_after_each_restart(
     folder, chance, last, moved = tmp_path / "crls", random.Random(), 0, 0
     for _ in range(KILLS):
         told = writers.killed(folder, publisher.url, last, after=chance.randrange(1, 5), pause=chance.random() / 50)
-        library, warnings = await started(folder)
+        registry, warnings = await started(folder)
         assert warnings == []
-        [copy] = library
-        held = copy.held.crl.number or 0
+        [copy] = registry
+        held = copy.crl.number or 0
         assert last <= told <= held <= publisher.number
-        assert copy.held.crl.this_update == BEGIN + timedelta(seconds=held)
-        assert len(copy.held.crl.index) == len(LISTED)
+        assert copy.crl.this_update == BEGIN + timedelta(seconds=held)
+        assert len(copy.crl.index) == len(LISTED)
         moved += held > last
         last = held
     assert moved > KILLS / 2
@@ -126,11 +126,14 @@ async def test_killed_service_uses_the_newest_complete_crl_after_each_restart(
 
 async def assert_nothing_older_is_taken(folder: Path, last: int) -> None:
     """What the last kill left is what a replay has to get past."""
-    library, _ = await started(folder)
-    [copy] = library
+    registry, _ = await started(folder)
+    [copy] = registry
     (folder / "given").write_bytes(older := numbered(last - 1))
     with pytest.raises(FetchFailed) as caught:
-        await library.take(
-            folder / "given", Held(Crl(older), copy.held.signer), Origin("", None, None, BEGIN), (), datetime.now(UTC)
+        await registry.accept(
+            folder / "given",
+            SignedCrl(Crl(older), copy.signer),
+            FetchRecord("", None, None, BEGIN),
+            datetime.now(UTC),
         )
     assert caught.value.kind is FailureKind.OLDER

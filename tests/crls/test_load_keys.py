@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from cryptography.x509 import UniformResourceIdentifier
 
-from authz.crls import load_keys as first_sight
-from authz.crls.load_keys import TELL_AGAIN_SECONDS, Noted, PathKey, PointsKey
+from authz.crls import load_keys as first_fetch_wait
+from authz.crls.load_keys import REPORT_AGAIN_SECONDS, PathKey, PointsKey, ReportedPaths
 
 
 class Seconds:
@@ -32,7 +32,7 @@ def decision(organization: int | None, leaf: bytes | None, *urls: str, ca: bytes
     return SimpleNamespace(evidence=SimpleNamespace(organization=whose, path=path))
 
 
-def note(noted: Noted, organization: int, leaf: bytes, *urls: str) -> None:
+def note(noted: ReportedPaths, organization: int, leaf: bytes, *urls: str) -> None:
     """Its path is known."""
     found = decision(organization, leaf, *urls).evidence
     noted.add(found.organization, found.path)
@@ -52,7 +52,7 @@ def test_digest_tells_paths_and_organizations_apart() -> None:
 
 def test_path_is_unknown_until_it_is_noted() -> None:
     """In its organization."""
-    noted = Noted(Seconds())
+    noted = ReportedPaths(Seconds())
     assert noted.unknown_in(decision(1, b"leaf")) is not None
     note(noted, 1, b"leaf")
     assert noted.unknown_in(decision(1, b"leaf")) is None
@@ -64,13 +64,13 @@ def test_path_is_unknown_until_it_is_noted() -> None:
 @pytest.mark.parametrize(("organization", "leaf"), [(None, b"leaf"), (1, None)])
 def test_decision_without_a_path_has_nothing_to_note(organization: int | None, leaf: bytes | None) -> None:
     """Nobody is asked about it."""
-    assert Noted(Seconds()).unknown_in(decision(organization, leaf)) is None
+    assert ReportedPaths(Seconds()).unknown_in(decision(organization, leaf)) is None
 
 
 @pytest.mark.parametrize("url", ["http://x/", "ldap://x/"])
 def test_one_leaf_is_told_of_for_all_with_its_cas_and_points(url: str) -> None:
     """Another CA, other points and another organization are news, whatever was told before."""
-    noted = Noted(Seconds())
+    noted = ReportedPaths(Seconds())
     note(noted, 1, b"leaf", url)
     assert noted.unknown_in(decision(1, b"another", url)) is None
     assert noted.unknown_in(decision(1, b"leaf 2", "http://y/")) is not None
@@ -82,9 +82,9 @@ def test_one_leaf_is_told_of_for_all_with_its_cas_and_points(url: str) -> None:
 def test_path_is_told_of_again_every_hour() -> None:
     """That it is met no more is what its silence says."""
     seconds = Seconds()
-    noted = Noted(seconds)
+    noted = ReportedPaths(seconds)
     note(noted, 1, b"leaf")
-    seconds.now = TELL_AGAIN_SECONDS - 1
+    seconds.now = REPORT_AGAIN_SECONDS - 1
     assert noted.unknown_in(decision(1, b"leaf")) is None
     seconds.now += 1
     assert noted.unknown_in(decision(1, b"leaf")) is not None
@@ -92,8 +92,8 @@ def test_path_is_told_of_again_every_hour() -> None:
 
 def test_noted_paths_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last that is noted is known in any case."""
-    monkeypatch.setattr(first_sight, "MAX_NOTED", 2)
-    noted = Noted(Seconds())
+    monkeypatch.setattr(first_fetch_wait, "MAX_REPORTED", 2)
+    noted = ReportedPaths(Seconds())
     for leaf in (b"a", b"b", b"c"):
         note(noted, 1, leaf, f"http://{leaf.hex()}/")
     known = [leaf for leaf in (b"a", b"b", b"c") if not noted.unknown_in(decision(1, leaf, f"http://{leaf.hex()}/"))]

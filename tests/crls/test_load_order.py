@@ -6,21 +6,21 @@ from pathlib import Path
 
 from support.certificates import name
 
-from authz.crls.disk_store import Kept
-from authz.crls.load_order import COPY_COST, Unread, in_turns
+from authz.crls.disk_store import DiskCopy
+from authz.crls.load_order import COPY_COST, UnreadCopy, in_turns
 from authz.pki.x509.distinguished_name import Name
 
 MIB = 1 << 20
 ACME, EVIL, OTHER = 1, 2, 3
 
 
-def copy(called: str, octets: int, issuer: str, *organizations: int, deaths: int = 0) -> Unread:
+def copy(called: str, octets: int, issuer: str, *organizations: int, deaths: int = 0) -> UnreadCopy:
     """A copy."""
     named = Name(name(issuer)) if issuer else None
-    return Unread(Kept(called, Path(called), deaths), octets, named, organizations)
+    return UnreadCopy(DiskCopy(called, Path(called), deaths), octets, named, organizations)
 
 
-def order(*copies: Unread) -> list[list[str]]:
+def order(*copies: UnreadCopy) -> list[list[str]]:
     """The names, by group; those of one group sorted."""
     return [sorted(one.name for one in group) for group in in_turns(copies)]
 

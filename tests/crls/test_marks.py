@@ -17,7 +17,7 @@ from support.crl_subscriber_script import CA as CA_FILE
 from support.hostile_crls import NUMBER, extension, now, point, signed
 from support.process_kill import TESTS
 
-from authz.crls.disk_store import MAX_DEATHS, Keep, KeepFailed, Origin, name_of
+from authz.crls.disk_store import MAX_DEATHS, CrlDiskStore, DiskStoreFailed, FetchRecord, copy_name
 from authz.pki import Certificate, Crl
 
 CA = Authority.root("CA")
@@ -27,7 +27,7 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 pytestmark = pytest.mark.skipif(not BOOT.exists(), reason="marks name the start of the machine")
 
 
-class Kept:
+class DiskCopy:
     """A folder with four copies, each of a scope of its own; `ended` is what readers print until they end."""
 
     def __init__(self, folder: Path) -> None:
@@ -37,11 +37,11 @@ class Kept:
         scopes = [point(tlv(0x86, f"http://a.test/{number}".encode())) for number in range(4)]
         bodies = [signed(CA, extension(NUMBER, tlv(2, b"\x01")), one, begin=now()) for one in scopes]
         self.names = {}
-        with Keep(self.folder) as keep:
+        with CrlDiskStore(self.folder) as keep:
             for body in bodies:
                 crl = Crl(body)
-                name = name_of(bytes(crl.issuer), KEY, crl.scope, delta=False)
-                keep.put(name, io.BytesIO(body), Origin("http://a.test/", None, None, datetime.now(UTC), KEY))
+                name = copy_name(bytes(crl.issuer), KEY, crl.scope, delta=False)
+                keep.put(name, io.BytesIO(body), FetchRecord("http://a.test/", None, None, datetime.now(UTC), KEY))
                 self.names[hashlib.sha256(body).hexdigest()] = name
 
     def read(self, deadly: str = "", how: str = "kill") -> dict[str, list[str]]:
@@ -61,13 +61,12 @@ class Kept:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Kept:
+def kept(tmp_path: Path) -> DiskCopy:
     """Four copies."""
-    return Kept(tmp_path)
+    return DiskCopy(tmp_path)
 
 
-@pytest.mark.slow
-def test_copy_that_ended_two_readers_is_set_aside_and_its_neighbours_are_held(kept: Kept) -> None:
+def test_copy_that_ended_two_readers_is_set_aside_and_its_neighbours_are_held(kept: DiskCopy) -> None:
     """Killed twice; the third reader never opens it, reports it, and holds all others."""
     deadly = sorted(kept.names, key=lambda one: kept.names[one])[1]
     first = kept.read(deadly)
@@ -83,8 +82,7 @@ def test_copy_that_ended_two_readers_is_set_aside_and_its_neighbours_are_held(ke
     assert kept.read(deadly)["warning"] == []
 
 
-@pytest.mark.slow
-def test_copy_that_ended_one_reader_and_not_the_next_is_as_good_as_any(kept: Kept) -> None:
+def test_copy_that_ended_one_reader_and_not_the_next_is_as_good_as_any(kept: DiskCopy) -> None:
     """What ended the first was something else; it has two lives again."""
     deadly = next(iter(kept.names))
     for _ in range(3):
@@ -94,8 +92,7 @@ def test_copy_that_ended_one_reader_and_not_the_next_is_as_good_as_any(kept: Kep
         assert kept.marks() == {}
 
 
-@pytest.mark.slow
-def test_ordered_stop_while_a_copy_is_read_leaves_no_mark(kept: Kept) -> None:
+def test_ordered_stop_while_a_copy_is_read_leaves_no_mark(kept: DiskCopy) -> None:
     """However often a service is stopped while it starts."""
     slow = next(iter(kept.names))
     for _ in range(3):
@@ -103,8 +100,7 @@ def test_ordered_stop_while_a_copy_is_read_leaves_no_mark(kept: Kept) -> None:
         assert kept.marks() == {}
 
 
-@pytest.mark.slow
-def test_end_of_the_machine_speaks_against_no_copy(kept: Kept) -> None:
+def test_end_of_the_machine_speaks_against_no_copy(kept: DiskCopy) -> None:
     """Two power failures during a long read: the marks are of another start of the machine."""
     deadly = next(iter(kept.names))
     for _ in range(MAX_DEATHS + 1):
@@ -114,24 +110,24 @@ def test_end_of_the_machine_speaks_against_no_copy(kept: Kept) -> None:
     assert set(kept.read()["held"]) == kept.names.keys()
 
 
-def test_mark_goes_with_its_copy(kept: Kept) -> None:
+def test_mark_goes_with_its_copy(kept: DiskCopy) -> None:
     """Whatever takes the copy's place was not read by anybody, and a mark without a copy is removed."""
     deadly, other, *_ = kept.names
     kept.read(deadly)
-    with Keep(kept.folder) as keep:
+    with CrlDiskStore(kept.folder) as keep:
         keep.put(kept.names[deadly], io.BytesIO(b"newer"))
         assert kept.marks() == {}
     (kept.folder / f"{kept.names[other]}.reading").write_text("{}")
     (kept.folder / "gone.reading").write_text(json.dumps({"boot": BOOT.read_text().strip(), "deaths": 9}))
-    with Keep(kept.folder) as keep:
+    with CrlDiskStore(kept.folder) as keep:
         assert {one.deaths for one in keep.load()} == {0}
         keep.remove(kept.names[other])
     assert list(kept.folder.glob("*.reading")) == []
 
 
-def test_copies_are_read_though_the_disk_takes_no_mark(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_are_read_though_the_disk_takes_no_mark(kept: DiskCopy, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk must not cost what is there; one that stands counts on in its place."""
-    with Keep(kept.folder) as keep:
+    with CrlDiskStore(kept.folder) as keep:
         one, *_ = keep.load()
         keep.mark(one)
 
@@ -140,17 +136,17 @@ def test_copies_are_read_though_the_disk_takes_no_mark(kept: Kept, monkeypatch: 
 
         monkeypatch.setattr("tempfile.mkstemp", full)
         first, *_, marked = keep.load()
-        with pytest.raises(KeepFailed, match="being read"):
+        with pytest.raises(DiskStoreFailed, match="being read"):
             keep.mark(first)
         assert [each.deaths for each in keep.load()] == [0, 0, 0, 1]
         keep.mark(marked)
         assert [each.deaths for each in keep.load()] == [0, 0, 0, MAX_DEATHS]
 
 
-def test_system_without_a_boot_id_counts_every_end(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_system_without_a_boot_id_counts_every_end(kept: DiskCopy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rather read a copy once too seldom than too often."""
     monkeypatch.setattr("authz.crls.disk_store.BOOT_ID", kept.folder / "none")
-    with Keep(kept.folder) as keep:
+    with CrlDiskStore(kept.folder) as keep:
         one, *_ = keep.load()
         keep.mark(one)
         assert max(each.deaths for each in keep.load()) == 1

@@ -15,7 +15,7 @@ from support.hostile_crls import MARKS, attribute, extension, signed
 from authz.crls import reader as reading
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.indexing.client import index_crl
-from authz.crls.reader import LANE_OCTETS, Lanes, issuer_in, read_crl
+from authz.crls.reader import LANE_BYTES, Lanes, issuer_in, read_crl
 from authz.pki import Crl
 from authz.pki.crl.bounds import MAX_NAME
 from authz.pki.x509.distinguished_name import Name
@@ -108,7 +108,7 @@ async def test_small_crl_does_not_wait_behind_large_ones(tmp_path: Path) -> None
     paths = [tmp_path / name for name in ("large1", "large2", "large3", "small")]
     for path in paths:
         with path.open("wb") as file:
-            file.truncate(LANE_OCTETS + (path.name != "small"))
+            file.truncate(LANE_BYTES + (path.name != "small"))
     tasks = [asyncio.create_task(lanes(path, ())) for path in paths]
     await begun.wait()
     assert running[0].startswith("large")

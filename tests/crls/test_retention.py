@@ -14,7 +14,7 @@ from support.crl_server import hangs, says
 from support.crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, points, serving, world
 
 from authz.crls import CrlRules
-from authz.crls.signer_sightings import MET_FOR
+from authz.crls.sightings import MET_FOR
 from authz.errors import Refused
 from authz.pki import Certificate, Crl, TrustStore
 from authz.reasons import Reason
@@ -129,12 +129,12 @@ async def test_crl_and_point_that_nobody_met_for_a_day_go(scene: World) -> None:
         await scene.outcome(server.url, "unchanged")
         assert await scene.check(leaf("b", server.url)) == GOOD
         scene.time.pass_by(hours=20)
-        await scene.until(lambda: scene.refresher._tenancy._looked == scene.time.at)
+        await scene.until(lambda: scene.refresher._retention._looked == scene.time.at)
         assert names(scene) == ["CN=CA"]
         scene.time.pass_by(hours=5)
         await gone(scene, server.url)
         assert names(scene) == []
-        assert scene.refresher._tenancy._met._when == {}
+        assert scene.refresher._retention._sightings._when == {}
         alice = CA.leaf("late", not_after=LONG, extensions=points(server.url))
         assert await scene.check(alice) == GOOD
 
@@ -159,11 +159,11 @@ async def test_point_of_a_removed_organization_is_asked_no_more_though_it_is_bei
         slow.answer = hangs()
         for number in range(3):
             path = tuple(one.der for one in (leaf("m", f"{slow.url}?{number}"), CA, ROOT))
-            scene.refresher.met(EVIL.id, path)
+            scene.refresher.path_seen(EVIL.id, path)
         await slow.came.wait()
         scene.rows.change(ACME.id, cas=[ROOT])
         await scene.until(lambda: scene.refresher.sources == [])
-        turns = scene.refresher._flights.trials._points  # type: ignore[union-attr]
+        turns = scene.refresher._jobs._attempts._points
         await scene.until(lambda: not (turns._under_way or turns._waiting))
         assert len(slow.requests) == 1
 
@@ -191,7 +191,7 @@ async def test_what_the_operator_named_stays(tmp_path: Path) -> None:
         scene.trust = TrustStore([Certificate.parse(ROOT.der)], [Certificate.parse(THEIRS.der)])
         await scene.start()
         await scene.outcome(server.url, "signer_unknown")
-        scene.refresher.met(EVIL.id, tuple(one.der for one in (leaf("m", server.url, by=THEIRS), THEIRS, ROOT)))
+        scene.refresher.path_seen(EVIL.id, tuple(one.der for one in (leaf("m", server.url, by=THEIRS), THEIRS, ROOT)))
         await scene.outcome(server.url, "accepted")
         scene.rows.change(ACME.id, cas=[ROOT])
         server.answer = says(body=crl(THEIRS, number=2, hours=1, next_update=LONG))
@@ -331,7 +331,7 @@ async def test_start_waits_for_no_copy_that_takes_long_to_read(scene: World, mon
 
         monkeypatch.setattr(scene, "index", slow)
         monkeypatch.setattr("support.crl_world.PATIENCE", 0.2)
-        monkeypatch.setattr(scene, "rules", replace(scene.rules, first_sight=0.1))
+        monkeypatch.setattr(scene, "rules", replace(scene.rules, first_fetch_wait=0.1))
         await scene.start()
         assert await scene.check(leaf("b", acme.url), ACME) == GOOD
         assert await scene.check(revoked, EVIL) == UNKNOWN

@@ -9,10 +9,9 @@ import pytest
 from cryptography import x509
 from support.certificates import Authority, Minted
 
-from authz.crls.disk_store import Origin
+from authz.crls.disk_store import FetchRecord
 from authz.crls.fetch.url import MAX_URL
-from authz.crls.source import MAX_AUTHORITIES, Source
-from authz.crls.sources import MAX_URLS, POINTS_OF_ALL, Sources, urls_of
+from authz.crls.sources import MAX_AUTHORITIES, MAX_URLS, POINTS_OF_ALL, CrlSource, CrlSources, urls_of
 from authz.model import CrlSourceKind, CrlSourceState
 from authz.pki import Certificate, Crl
 
@@ -30,10 +29,10 @@ def path(*urls: str, delta: bool = False, ca: Authority = CA) -> list[Certificat
     return [Certificate.parse(one.der) for one in minted]
 
 
-def sources(*urls: str, each: int = 3) -> tuple[Sources, list[str]]:
-    """Sources, and what the operator is told."""
+def sources(*urls: str, each: int = 3) -> tuple[CrlSources, list[str]]:
+    """CrlSources, and what the operator is told."""
     warnings: list[str] = []
-    return Sources(urls, each, warnings.append), warnings
+    return CrlSources(urls, each, warnings.append), warnings
 
 
 def test_urls_of_a_path_are_those_that_can_be_asked() -> None:
@@ -67,7 +66,7 @@ def test_point_is_news_until_it_was_tried() -> None:
     made, _ = sources()
     [source] = made.meet(1, path(URL))
     assert made.meet(1, path(URL)) == [source]
-    source.tried_at = datetime.now(UTC)
+    source.note(tried_at=datetime.now(UTC))
     assert made.meet(1, path(URL)) == []
     assert made.meet(1, path(URL, ca=ROOT.intermediate("CA"))) == [source]
     assert made.meet(2, path(URL)) == [source]
@@ -75,7 +74,7 @@ def test_point_is_news_until_it_was_tried() -> None:
 
 def test_state_is_the_same_until_something_of_the_source_changes() -> None:
     """Thousands are compared with what was told last, twice a second."""
-    source = Source(URL, CrlSourceKind.POINT)
+    source = CrlSource(URL, CrlSourceKind.POINT)
     before = source.state
     assert source.state is before
     now = datetime.now(UTC)
@@ -88,7 +87,7 @@ def test_state_is_the_same_until_something_of_the_source_changes() -> None:
 
 def test_cas_that_one_organization_brings_are_bounded() -> None:
     """Another's are its own."""
-    source = Source(URL, CrlSourceKind.POINT)
+    source = CrlSource(URL, CrlSourceKind.POINT)
     assert source.meet(1, {bytes([n]): b"der" for n in range(MAX_AUTHORITIES)})
     assert not source.meet(1, {b"one more": b"der"})
     assert source.meet(2, {b"one more": b"der"})
@@ -109,19 +108,21 @@ def test_copy_from_a_point_brings_its_source_back(points: bool) -> None:
     made, _ = sources()
     moment = datetime.now(UTC)
     for _ in range(2):
-        made.restore(Origin(URL, '"v1"', None, moment), HELD, [1, 2], points=points)
-    made.restore(Origin("/etc/crls/a.crl", None, None, moment), HELD, [1], points=points)
+        made.restore(FetchRecord(URL, '"v1"', None, moment), HELD, [1, 2], points=points)
+    made.restore(FetchRecord("/etc/crls/a.crl", None, None, moment), HELD, [1], points=points)
     found = list(made)
     assert [set(one.organizations) for one in found] == [{1, 2}] * points
     assert made._points == ({1: 1, 2: 1} if points else {})
     assert [one.location for one in found] == [URL] * points
-    assert all(one.accepted_at == moment and one.issuer == HELD.issuer and one.validators is not None for one in found)
+    assert all(
+        one.state.accepted_at == moment and one.issuer == HELD.issuer and one.validators is not None for one in found
+    )
 
 
 def test_url_that_the_operator_names_no_more_is_no_source_after_a_restart() -> None:
     """Its copy goes on counting; nobody is asked who was taken out."""
     made, _ = sources()
-    named = Origin(URL, None, None, datetime.now(UTC), named=True)
+    named = FetchRecord(URL, None, None, datetime.now(UTC), named=True)
     made.restore(named, HELD, [1], points=True)
     assert list(made) == []
     again, _ = sources(URL)

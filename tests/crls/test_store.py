@@ -18,11 +18,11 @@ from cryptography import x509
 from support.certificates import NOW, Authority
 from support.crl_world import CA, ROOT, crl, sha256, spki
 
-from authz.crls.acceptance import Held
-from authz.crls.disk_store import Keep, KeepFailed, Kept, Origin
+from authz.crls.acceptance import SignedCrl
+from authz.crls.disk_store import CrlDiskStore, DiskCopy, DiskStoreFailed, FetchRecord
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.indexing.client import index_crl
-from authz.crls.store import Copy, Library
+from authz.crls.store import CrlRegistry, HeldCrl
 from authz.crls.tombstones import FORGET_AFTER
 from authz.errors import IndexingError, Refused
 from authz.pki import Certificate, Crl
@@ -30,34 +30,34 @@ from authz.reasons import Reason
 
 KEY = Certificate.parse(CA.der).spki_der
 URL = "http://crl.example.test/ca.crl"
-ORIGIN = Origin(URL, '"1"', None, NOW, KEY)
+ORIGIN = FetchRecord(URL, '"1"', None, NOW, KEY)
 OLD, NEW = crl(number=1), crl(number=2, hours=1)
 
 
 @dataclass
 class Scene:
-    """A library in a folder, which a service that starts again reads anew."""
+    """A registry in a folder, which a service that starts again reads anew."""
 
     folder: Path
     cas: list[Authority] = field(default_factory=lambda: [ROOT, CA])
     warnings: list[str] = field(default_factory=list)
     problem: Exception | None = None
-    keep: Keep = field(init=False)
-    library: Library = field(init=False)
+    keep: CrlDiskStore = field(init=False)
+    registry: CrlRegistry = field(init=False)
 
     def __post_init__(self) -> None:
         self.start()
 
     def start(self) -> None:
         """A service starts."""
-        self.keep = Keep(self.folder / "crls")
-        self.library = Library(self.keep, self.index, self.warnings.append)
+        self.keep = CrlDiskStore(self.folder / "crls")
+        self.registry = CrlRegistry(self.keep, self.index, self.warnings.append)
 
     async def restart(self, now: datetime = NOW) -> None:
         """It ends, and another reads the folder."""
         self.keep.close()
         self.start()
-        await self.library.load(self.authorities, now)
+        await self.registry.load(self.authorities, now)
 
     async def authorities(self) -> list[bytes]:
         """The CAs that are known."""
@@ -69,15 +69,15 @@ class Scene:
             raise self.problem
         return await index_crl(path, keys)
 
-    async def take(self, der: bytes, origin: Origin = ORIGIN, now: datetime = NOW) -> tuple[bool, str]:
+    async def take(self, der: bytes, origin: FetchRecord = ORIGIN, now: datetime = NOW) -> tuple[bool, str]:
         """A source gave this."""
         path = self.folder / "given"
         path.write_bytes(der)
-        return await self.library.take(path, Held(Crl(der), spki(CA)), origin, (), now)
+        return await self.registry.accept(path, SignedCrl(Crl(der), spki(CA)), origin, now)
 
     def held(self) -> list[bytes]:
         """SHA-256 of what answers."""
-        return sorted(one.held.crl.sha256 for one in self.library)
+        return sorted(one.crl.sha256 for one in self.registry)
 
     def file(self, suffix: str = "*.crl") -> Path:
         """The only file of a kind."""
@@ -87,7 +87,7 @@ class Scene:
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    """A library with one CRL, kept."""
+    """A registry with one CRL, kept."""
     made = Scene(tmp_path)
     assert await made.take(OLD) == (True, "")
     yield made
@@ -98,13 +98,13 @@ async def test_kept_crl_answers_after_a_restart_with_what_its_server_said(scene:
     """The next request to the server is a conditional one."""
     await scene.restart()
     assert scene.held() == sha256(OLD)
-    assert [one.origin for one in scene.library.of(URL)] == [ORIGIN]
+    assert [one.origin for one in scene.registry.of(URL)] == [ORIGIN]
 
 
 async def test_newer_crl_is_the_only_one_held_and_kept(scene: Scene) -> None:
     """The old one would answer for nobody, and might after a restart."""
     assert await scene.take(NEW) == (True, "")
-    assert (scene.held(), len(scene.library), scene.file().read_bytes()) == (sha256(NEW), 1, NEW)
+    assert (scene.held(), len(scene.registry), scene.file().read_bytes()) == (sha256(NEW), 1, NEW)
 
 
 async def test_older_crl_leaves_everything_as_it_was(scene: Scene) -> None:
@@ -117,30 +117,30 @@ async def test_older_crl_leaves_everything_as_it_was(scene: Scene) -> None:
 
 async def test_same_crl_from_elsewhere_changes_nothing_but_where_it_came_from(scene: Scene) -> None:
     """Checks need no new view of it."""
-    elsewhere = Origin("http://other.example.test/ca.crl", None, None, NOW, KEY)
+    elsewhere = FetchRecord("http://other.example.test/ca.crl", None, None, NOW, KEY)
     assert await scene.take(OLD, elsewhere) == (False, "")
-    assert [one.origin for one in scene.library] == [elsewhere]
-    assert (scene.library.of(URL), scene.keep.origin(scene.file().stem)) == ([], elsewhere)
+    assert [one.origin for one in scene.registry] == [elsewhere]
+    assert (scene.registry.of(URL), scene.keep.origin(scene.file().stem)) == ([], elsewhere)
 
 
 async def test_what_a_source_gave_is_found_by_the_source_until_it_is_another_ones(scene: Scene) -> None:
     """And what an operator sees of it is made anew with every change, and then only."""
-    (before,) = scene.library.of(URL)
+    (before,) = scene.registry.of(URL)
     assert (before.state.location, before.state.number, before.state is before.state) == (URL, "1", True)
     await scene.take(NEW)
-    (after,) = scene.library.of(URL)
+    (after,) = scene.registry.of(URL)
     assert (after.state.number, after.state.fetched_at) == ("2", NOW)
     await scene.take(NEW, replace(ORIGIN, url="http://other.example.test/", fetched_at=NOW + timedelta(hours=1)))
-    (moved,) = scene.library.of("http://other.example.test/")
+    (moved,) = scene.registry.of("http://other.example.test/")
     assert (moved.state.number, moved.state.fetched_at) == ("2", NOW + timedelta(hours=1))
-    assert scene.library.of(URL) == scene.library.of("http://nowhere.example.test/") == []
+    assert scene.registry.of(URL) == scene.registry.of("http://nowhere.example.test/") == []
 
 
 async def test_source_that_confirms_its_crl_keeps_the_signer(scene: Scene) -> None:
     """A 304 says nothing of keys; without one the copy could not be verified as before."""
-    await scene.library.seen(URL, Origin(URL, '"2"', None, NOW + timedelta(hours=1), b""))
+    await scene.registry.touch(URL, FetchRecord(URL, '"2"', None, NOW + timedelta(hours=1), b""))
     await scene.restart()
-    (copy,) = scene.library
+    (copy,) = scene.registry
     assert (copy.origin.etag, copy.origin.signer) == ('"2"', KEY)
 
 
@@ -166,8 +166,8 @@ async def test_copy_without_its_sidecar_is_verified_under_the_known_cas(scene: S
     """What to ask the server is lost, the CRL is not."""
     scene.file("*.json").unlink()
     await scene.restart()
-    (copy,) = scene.library
-    assert (copy.held.crl.sha256, copy.origin.url, copy.origin.signer) == (*sha256(OLD), "", KEY)
+    (copy,) = scene.registry
+    assert (copy.crl.sha256, copy.origin.url, copy.origin.signer) == (*sha256(OLD), "", KEY)
 
 
 ANOTHERS = Certificate.parse(ROOT.der).spki_der
@@ -231,7 +231,7 @@ async def test_nothing_older_takes_the_place_of_a_copy_that_could_not_be_read_at
     with pytest.raises(FetchFailed) as caught:
         await scene.take(OLD)
     assert (caught.value.kind, scene.held()) == (FailureKind.OLDER, sha256(NEW))
-    assert [one.number for one in (one.held.crl for one in scene.library.of(URL))] == [2]
+    assert [one.number for one in (one.crl for one in scene.registry.of(URL))] == [2]
 
 
 async def test_nothing_older_takes_the_place_of_a_copy_whose_ca_was_not_known_at_the_start(scene: Scene) -> None:
@@ -261,9 +261,9 @@ async def test_copy_is_read_though_no_mark_can_be_made(scene: Scene, monkeypatch
     """A full disk must not cost what is there; it is reported."""
 
     def full(*_: object) -> None:
-        raise KeepFailed("that it is being read cannot be noted")
+        raise DiskStoreFailed("that it is being read cannot be noted")
 
-    monkeypatch.setattr(Keep, "mark", full)
+    monkeypatch.setattr(CrlDiskStore, "mark", full)
     await scene.restart()
     assert scene.held() == sha256(OLD)
     assert scene.warnings == ["that it is being read cannot be noted; it is read all the same"]
@@ -274,13 +274,13 @@ async def test_stop_while_a_mark_is_made_leaves_none(scene: Scene, monkeypatch: 
     began, go = threading.Event(), threading.Event()
     mark = scene.keep.mark
 
-    def slow(kept: Kept) -> None:
+    def slow(kept: DiskCopy) -> None:
         began.set()
         go.wait()
         mark(kept)
 
     monkeypatch.setattr(scene.keep, "mark", slow)
-    reading = asyncio.create_task(scene.library.load(scene.authorities, NOW))
+    reading = asyncio.create_task(scene.registry.load(scene.authorities, NOW))
     await asyncio.to_thread(began.wait)
     reading.cancel()
     await asyncio.sleep(0)
@@ -304,11 +304,11 @@ async def test_crl_beyond_the_room_leaves_everything_as_it_was(scene: Scene) -> 
     """Neither memory nor disk takes it, and what it would replace is not counted against it."""
     beside: list[int] = []
 
-    def none(_: Copy, replaced: Iterable[Copy], others: Iterable[Copy]) -> None:
+    def none(_: HeldCrl, replaced: Iterable[HeldCrl], others: Iterable[HeldCrl]) -> None:
         beside.extend((len(list(replaced)), len(list(others))))
         raise FetchFailed(FailureKind.TOO_LARGE, "no room")
 
-    scene.library.check_room = none
+    scene.registry.check_quota = none
     with pytest.raises(FetchFailed):
         await scene.take(NEW)
     assert (beside, scene.held(), scene.file().read_bytes()) == ([1, 0], sha256(OLD), OLD)
@@ -326,9 +326,9 @@ async def test_copy_long_expired_is_thrown_away(scene: Scene) -> None:
 async def test_folder_that_is_gone_is_told_and_holds_nothing(scene: Scene) -> None:
     """The service starts all the same: sources may have the CRLs."""
     scene.keep.folder.rename(scene.folder / "moved")
-    library = Library(scene.keep, scene.index, scene.warnings.append)
-    await library.load(scene.authorities, NOW)
-    assert (len(library), len(scene.warnings)) == (0, 1)
+    registry = CrlRegistry(scene.keep, scene.index, scene.warnings.append)
+    await registry.load(scene.authorities, NOW)
+    assert (len(registry), len(scene.warnings)) == (0, 1)
     assert "cannot be listed" in scene.warnings[0]
 
 
@@ -372,10 +372,10 @@ async def test_crls_that_one_source_gives_are_bounded(scene: Scene, monkeypatch:
         await scene.take(scoped(name, 1))
     with pytest.raises(FetchFailed) as caught:
         await scene.take(scoped(2, 1))
-    assert (caught.value.kind, len(scene.library)) == (FailureKind.TOO_MANY, 3)
+    assert (caught.value.kind, len(scene.registry)) == (FailureKind.TOO_MANY, 3)
     assert await scene.take(scoped(1, 2)) == (True, "")
     assert await scene.take(scoped(2, 1), replace(ORIGIN, url="http://other.example.test/")) == (True, "")
-    assert len(scene.library) == 4
+    assert len(scene.registry) == 4
 
 
 async def test_delta_goes_with_the_complete_crl_that_replaces_it(scene: Scene) -> None:
@@ -385,25 +385,25 @@ async def test_delta_goes_with_the_complete_crl_that_replaces_it(scene: Scene) -
     assert await scene.take(delta) == (True, "")
     assert scene.held() == sha256(OLD, delta)
     assert await scene.take(crl(number=3, hours=1)) == (True, "")
-    assert (len(scene.library), len(list(scene.keep.folder.glob("*.crl")))) == (1, 1)
+    assert (len(scene.registry), len(list(scene.keep.folder.glob("*.crl")))) == (1, 1)
 
 
 async def test_copy_that_nobody_needs_goes_from_memory_and_disk_unless_something_newer_came(scene: Scene) -> None:
     """And its signer with the last of its CRLs."""
-    before = list(scene.library)
-    assert list(scene.library.signers) == [spki(CA)]
+    before = list(scene.registry)
+    assert list(scene.registry.signers) == [spki(CA)]
     await scene.take(NEW)
-    await scene.library.let_go(before)
+    await scene.registry.let_go(before)
     assert scene.held() == sha256(NEW)
-    await scene.library.let_go(list(scene.library))
-    assert (scene.held(), list(scene.library.signers)) == ([], [])
+    await scene.registry.let_go(list(scene.registry))
+    assert (scene.held(), list(scene.registry.signers)) == ([], [])
     assert list(scene.keep.folder.glob("*.crl")) == list(scene.keep.folder.glob("*.json")) == []
 
 
 async def test_nothing_older_takes_the_place_of_a_copy_that_was_let_go(scene: Scene) -> None:
     """After a restart neither; the same comes back, and what is newer does."""
     await scene.take(NEW)
-    await scene.library.let_go(list(scene.library))
+    await scene.registry.let_go(list(scene.registry))
     for _ in range(2):
         with pytest.raises(FetchFailed) as caught:
             await scene.take(OLD)
@@ -420,7 +420,7 @@ async def test_older_delta_takes_no_place_of_one_that_was_let_go_whatever_its_ba
         for number, base in ((6, 3), (5, 2))
     )
     await scene.take(newer)
-    await scene.library.let_go(list(scene.library))
+    await scene.registry.let_go(list(scene.registry))
     with pytest.raises(FetchFailed) as caught:
         await scene.take(older)
     assert caught.value.kind is FailureKind.OLDER
@@ -430,7 +430,7 @@ async def test_older_delta_takes_no_place_of_one_that_was_let_go_whatever_its_ba
 async def test_tombstone_lasts_as_long_as_the_copy_would_have(scene: Scene) -> None:
     """The older CRL has expired long before, or counts for what it says."""
     await scene.take(NEW)
-    await scene.library.let_go(list(scene.library))
+    await scene.registry.let_go(list(scene.registry))
     expired = NOW + timedelta(days=6) + FORGET_AFTER
     await scene.restart(expired)
     with pytest.raises(FetchFailed):
@@ -445,11 +445,11 @@ async def test_copy_stays_while_it_cannot_be_kept_that_it_was_held(
     """A full disk must not open the way for an older one."""
 
     def full(*_: object) -> None:
-        raise KeepFailed("it is full")
+        raise DiskStoreFailed("it is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Keep, "bury", full)
-        await scene.library.let_go(list(scene.library))
+        patch.setattr(CrlDiskStore, "bury", full)
+        await scene.registry.let_go(list(scene.registry))
     assert scene.held() == sha256(OLD)
     assert scene.warnings == ["it is full; what is not needed any more stays until they can"]
 
@@ -459,7 +459,7 @@ async def test_nothing_older_takes_the_place_of_a_copy_that_was_set_aside(scene:
     """Its sidecar remembers what it was; the same CRL is taken again."""
     await scene.take(NEW)
     if noted:
-        await scene.library.seen(URL, ORIGIN)
+        await scene.registry.touch(URL, ORIGIN)
     scene.file().write_bytes(b"damaged")
     await scene.restart()
     assert (scene.held(), scene.file("*.corrupt").read_bytes()) == ([], b"damaged")
@@ -475,19 +475,22 @@ async def test_what_comes_while_its_kept_copy_waits_to_be_read_waits_with_it(sce
     await scene.take(NEW)
     scene.keep.close()
     scene.start()
-    await scene.library.look_through(NOW)
+    await scene.registry.look_through(NOW)
     older = asyncio.create_task(scene.take(OLD))
     (scene.folder / "other").write_bytes(of_root := crl(ROOT))
     key = Certificate.parse(ROOT.der).spki_der
-    other = Held(Crl(of_root), spki(ROOT))
-    assert await scene.library.take(scene.folder / "other", other, replace(ORIGIN, signer=key), (), NOW) == (True, "")
+    other = SignedCrl(Crl(of_root), spki(ROOT))
+    assert await scene.registry.accept(scene.folder / "other", other, replace(ORIGIN, signer=key), NOW) == (
+        True,
+        "",
+    )
     assert (older.done(), scene.held()) == (False, sha256(of_root))
-    await scene.library.read(scene.authorities, NOW)
+    await scene.registry.read(scene.authorities, NOW)
     with pytest.raises(FetchFailed) as caught:
         await older
     assert (caught.value.kind, scene.held()) == (FailureKind.OLDER, sha256(of_root, NEW))
-    assert [one.held.crl.sha256 for one in scene.library.read_lately()] == sha256(NEW)
-    assert scene.library.read_lately() == []
+    assert [one.crl.sha256 for one in scene.registry.read_lately()] == sha256(NEW)
+    assert scene.registry.read_lately() == []
 
 
 async def test_complete_crl_answers_after_a_restart_only_with_its_delta(scene: Scene) -> None:
@@ -497,6 +500,6 @@ async def test_complete_crl_answers_after_a_restart_only_with_its_delta(scene: S
     scene.start()
     seen: list[int] = []
     mark = scene.keep.mark
-    scene.keep.mark = lambda kept: (seen.append(len(scene.library)), mark(kept))[1]  # type: ignore[method-assign]
-    await scene.library.load(scene.authorities, NOW)
-    assert (seen, len(scene.library)) == ([0, 0], 2)
+    scene.keep.mark = lambda kept: (seen.append(len(scene.registry)), mark(kept))[1]  # type: ignore[method-assign]
+    await scene.registry.load(scene.authorities, NOW)
+    assert (seen, len(scene.registry)) == ([0, 0], 2)

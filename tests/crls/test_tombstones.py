@@ -9,7 +9,7 @@ import pytest
 from support.certificates import NOW
 from support.crl_world import CA, crl, spki
 
-from authz.crls.acceptance import Held
+from authz.crls.acceptance import SignedCrl
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.tombstones import FORGET_AFTER, Tombstone, Tombstones
 from authz.pki import Certificate, Crl
@@ -18,9 +18,9 @@ KEY = Certificate.parse(CA.der).spki_der
 ACME, EVIL = 1, 2
 
 
-def held(number: int, hours: float) -> Held:
+def held(number: int, hours: float) -> SignedCrl:
     """A CRL."""
-    return Held(Crl(crl(number=number, hours=hours)), spki(CA))
+    return SignedCrl(Crl(crl(number=number, hours=hours)), spki(CA))
 
 
 HELD = held(5, 5)
@@ -43,7 +43,7 @@ def buried(*stones: Tombstone, by: int = ACME) -> Tombstones:
     ],
     ids=["the same", "newer", "later", "older", "earlier", "lower but later", "higher but earlier"],
 )  # fmt: skip
-def test_crl_is_ordered_as_against_one_that_is_held(new: Held, kind: FailureKind | None) -> None:
+def test_crl_is_ordered_as_against_one_that_is_held(new: SignedCrl, kind: FailureKind | None) -> None:
     """Neither number nor date goes back."""
     again = Tombstones.from_bytes(buried(STONE).to_bytes())
     for stones in (buried(STONE), again):
@@ -99,8 +99,8 @@ def test_anything_else_is_as_nothing(data: bytes) -> None:
 
 def test_what_can_be_read_beside_what_cannot_counts() -> None:
     """A moment without a time zone is compared with nothing."""
-    assert Tombstone.from_told(STONE.told()) == STONE
-    assert Tombstone.from_told(STONE.told() | {"expires": "2026-06-01"}) is None
-    assert Tombstone.from_told(STONE.told() | {"sha256": 7}) is None
-    assert Tombstone.from_told(None) is None
-    assert Tombstone.from_told(replace(STONE, number=None).told()) == replace(STONE, number=None)
+    assert Tombstone.from_json(STONE.to_json()) == STONE
+    assert Tombstone.from_json(STONE.to_json() | {"expires": "2026-06-01"}) is None
+    assert Tombstone.from_json(STONE.to_json() | {"sha256": 7}) is None
+    assert Tombstone.from_json(None) is None
+    assert Tombstone.from_json(replace(STONE, number=None).to_json()) == replace(STONE, number=None)

@@ -8,7 +8,8 @@ from socket import SO_SNDBUF, SOL_SOCKET, socket
 
 import pytest
 
-from authz.supervision.control import MAX_BYTES, ControlMessage, PeerClosed, receive, send
+from authz.ipc import PeerClosed
+from authz.supervision.control import MAX_BYTES, ControlMessage, receive, send
 
 Ends = tuple[socket, socket]
 

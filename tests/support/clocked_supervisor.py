@@ -19,7 +19,8 @@ import orjson
 import pytest
 
 from authz.app.config import Settings, parse_settings
-from authz.supervision.control import ControlMessage, PeerClosed, control_pair, receive, send
+from authz.ipc import PeerClosed
+from authz.supervision.control import ControlMessage, control_pair, receive, send
 from authz.supervision.process_table import ChildProcess, ProcessTable, Role
 from authz.supervision.supervisor import Supervisor
 from authz.telemetry import Telemetry

@@ -16,9 +16,9 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
-from authz.crls.disk_store import Keep
+from authz.crls.disk_store import CrlDiskStore
 from authz.crls.indexing.client import index_crl
-from authz.crls.store import Library
+from authz.crls.store import CrlRegistry
 from authz.pki import Crl
 from support.process_kill import tell
 
@@ -39,10 +39,10 @@ async def main(folder: Path, ca: Path, deadly: str, how: str) -> None:
     async def authorities() -> list[bytes]:
         return [ca.read_bytes()]
 
-    library = Library(Keep(folder), index, lambda warning: tell(f"warning {warning}"))
-    await library.load(authorities, datetime.now(UTC))
-    for one in library:
-        tell(f"held {one.held.crl.sha256.hex()}")
+    registry = CrlRegistry(CrlDiskStore(folder), index, lambda warning: tell(f"warning {warning}"))
+    await registry.load(authorities, datetime.now(UTC))
+    for one in registry:
+        tell(f"held {one.crl.sha256.hex()}")
 
 
 if __name__ == "__main__":

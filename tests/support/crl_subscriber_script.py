@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from authz.clock import SystemClock
-from authz.crls import AddressRules, CrlRules, Fetcher, Keep, Refresher, Schedule
+from authz.crls import AddressRules, CrlDiskStore, CrlRules, Fetcher, Refresher, Schedule
 from authz.crls.indexing.client import index_crl
 from authz.model import CrlRow
 from support.process_kill import serve, tell
@@ -49,7 +49,7 @@ async def follow(folder: Path, url: str) -> None:
     """Tell the number of each CRL once it is installed."""
     refresher = Refresher(
         CrlRules(urls=(url,), schedule=Schedule(MOMENT, MOMENT, MOMENT, 0)),
-        Keep(folder),
+        CrlDiskStore(folder),
         Fetcher(addresses=AddressRules((ipaddress.ip_network("127.0.0.0/8"),))),
         clock=SystemClock(),
         index=index_crl,

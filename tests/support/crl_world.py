@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from authz.crls import AddressRules, CrlRules, Fetcher, Keep, Limits, Refresher, Schedule
+from authz.crls import AddressRules, CrlDiskStore, CrlRules, Fetcher, FetchLimits, Refresher, Schedule
 from authz.crls.indexing.client import index_crl
 from authz.decision import Allow, Decision, Evidence
 from authz.errors import NotLoaded, Refused
@@ -138,13 +138,13 @@ class World:
     def __init__(self, folder: Path, rules: CrlRules) -> None:
         self.folder = folder / "crls"
         # Unless a test is about being late, a check waits for as long as it takes.
-        patience = PATIENCE if rules.first_sight == CrlRules().first_sight else rules.first_sight
-        self.rules = replace(rules, schedule=SCHEDULE, first_sight=patience)
+        patience = PATIENCE if rules.first_fetch_wait == CrlRules().first_fetch_wait else rules.first_fetch_wait
+        self.rules = replace(rules, schedule=SCHEDULE, first_fetch_wait=patience)
         self.time = Time()
         self.rows = Rows()
         self.ledger = Ledger()
         self.warnings: list[str] = []
-        self.limits = Limits(total=2.0, connect=1.0, read=1.0, size=1024 * 1024)
+        self.limits = FetchLimits(total=2.0, connect=1.0, read=1.0, size=1024 * 1024)
         self.trust = TrustStore([Certificate.parse(ROOT.der)], [Certificate.parse(CA.der)])
         self.index = index_crl
         self.refresher: Refresher
@@ -154,7 +154,7 @@ class World:
         fetcher = Fetcher(addresses=LOOPBACK, limits=self.limits)
         self.refresher = Refresher(
             self.rules,
-            Keep(self.folder),
+            CrlDiskStore(self.folder),
             fetcher,
             clock=self.time,
             index=self.index,

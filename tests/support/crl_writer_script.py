@@ -8,7 +8,7 @@ import itertools
 from datetime import UTC, datetime
 from pathlib import Path
 
-from authz.crls.disk_store import Keep, Origin
+from authz.crls.disk_store import CrlDiskStore, FetchRecord
 from support.process_kill import serve, tell
 
 NAME = "a" * 64
@@ -22,9 +22,9 @@ def body(number: int) -> bytes:
 
 def write(folder: Path, first: str) -> None:
     """Install copy after copy, for ever."""
-    with Keep(folder) as keep:
+    with CrlDiskStore(folder) as keep:
         for number in itertools.count(int(first)):
-            keep.put(NAME, io.BytesIO(body(number)), Origin(str(number), None, None, datetime.now(UTC)))
+            keep.put(NAME, io.BytesIO(body(number)), FetchRecord(str(number), None, None, datetime.now(UTC)))
             tell(str(number))
 
 

@@ -1,4 +1,4 @@
-"""CRLs that a CA signed, and that no library would write: each field of head and entries as long as one likes."""
+"""CRLs that a CA signed, and that no registry would write: each field of head and entries as long as one likes."""
 
 from __future__ import annotations
 

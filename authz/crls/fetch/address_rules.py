@@ -1,7 +1,7 @@
 """Where a CRL may be fetched from: addresses that are public, or that the operator allows by name.
 
-The address of a CRL stands in a certificate, so whoever has one issued can point us at our own network
-(field: "CRL address as an attack on our network"). What counts is the address a connection goes to.
+The address of a CRL stands in a certificate, so every subscriber of a CA can point us at our own network
+(server-side request forgery, SSRF). What counts is the address a connection goes to.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from authz.errors import AuthzError, ConfigError
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# The library's own `is_global` differs from one release of Python to the next, and takes 6to4 and NAT64
+# The registry's own `is_global` differs from one release of Python to the next, and takes 6to4 and NAT64
 # for public; so the registries stand here: IANA's special-purpose addresses (RFC 6890 and its updates).
 _NOT_PUBLIC_4: Final[tuple[tuple[str, str], ...]] = (
     ("0.0.0.0/8", "this network, unspecified"),  # RFC 791
@@ -43,7 +43,7 @@ _NOT_PUBLIC_6: Final[tuple[tuple[str, str], ...]] = (
     ("3fff::/20", "documentation"),  # RFC 9637
 )
 
-_RULES: Final = tuple((ipaddress.ip_network(one), why) for one, why in (*_NOT_PUBLIC_4, *_NOT_PUBLIC_6))
+_RULES: Final = tuple((ipaddress.ip_network(network), why) for network, why in (*_NOT_PUBLIC_4, *_NOT_PUBLIC_6))
 
 _GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 """RFC 4291 section 2.4 and IANA: of IPv6, all that was ever given out for global unicast."""
@@ -52,7 +52,7 @@ _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 """RFC 6052 section 2.1: how a network without IPv4 reaches the public one; the last 32 bits are the address."""
 
 
-class AddressRefused(AuthzError):
+class AddressNotAllowed(AuthzError):
     """An address, or a host's name, that must not be connected to; the message says which, and why."""
 
 
@@ -63,20 +63,20 @@ class AddressRules:
     allowed: tuple[Network, ...] = ()
 
     def check(self, address: str) -> None:
-        """Raises `AddressRefused` unless `address`, an IP address in its usual spelling, may be connected to."""
+        """Raises `AddressNotAllowed` unless `address`, an IP address in its usual spelling, may be connected to."""
         try:
-            found = ipaddress.ip_address(address)
+            parsed = ipaddress.ip_address(address)
         except ValueError:
-            raise AddressRefused(f"{address} is not an IP address") from None
-        found = _unmapped(found)
+            raise AddressNotAllowed(f"{address} is not an IP address") from None
+        parsed = _unmapped(parsed)
         # A zone ("%eth0") belongs to addresses that mean something on one link only.
-        if isinstance(found, ipaddress.IPv6Address) and found.scope_id is not None:
-            raise AddressRefused(f"{address} is meant for one link only")
-        if any(found in one for one in self.allowed):
+        if isinstance(parsed, ipaddress.IPv6Address) and parsed.scope_id is not None:
+            raise AddressNotAllowed(f"{address} is meant for one link only")
+        if any(parsed in network for network in self.allowed):
             return
-        why = _not_public(found)
+        why = _not_public(parsed)
         if why:
-            raise AddressRefused(f"{address} is not a public address ({why}), and no allowed network has it")
+            raise AddressNotAllowed(f"{address} is not a public address ({why}), and no allowed network has it")
 
 
 def _unmapped(address: Address) -> Address:
@@ -109,7 +109,7 @@ _ENDS_IN_NUMBER: Final = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 def canonical_host(host: str) -> str:
     """A URL's host in one spelling: an address in its shortest form, a name in lower case without its last dot.
 
-    Raises `AddressRefused` for what is neither, numbers in odd spellings included.
+    Raises `AddressNotAllowed` for what is neither, numbers in odd spellings included.
     """
     host = host.lower()
     if host.startswith("[") and host.endswith("]"):
@@ -117,16 +117,16 @@ def canonical_host(host: str) -> str:
             # A zone names a link of one machine; the mark that begins it becomes one that no address has.
             return str(ipaddress.IPv6Address(host[1:-1].replace("%", "?")))
         except ValueError:
-            raise AddressRefused(f"{host} is not an IPv6 address") from None
+            raise AddressNotAllowed(f"{host} is not an IPv6 address") from None
     host = host.removesuffix(".")
     if not _ENDS_IN_NUMBER.fullmatch(host):
         if _NAME.fullmatch(host):
             return host
-        raise AddressRefused(f"{host} is not a host's name")
+        raise AddressNotAllowed(f"{host} is not a host's name")
     try:
         return str(ipaddress.IPv4Address(host))
     except ValueError:
-        raise AddressRefused(f"{host} is an address in an odd spelling") from None
+        raise AddressNotAllowed(f"{host} is an address in an odd spelling") from None
 
 
 class HostRules:
@@ -142,7 +142,7 @@ class HostRules:
             name = pattern.removeprefix("*.")
             try:
                 host = canonical_host(f"[{name}]" if ":" in name else name)
-            except AddressRefused as refused:
+            except AddressNotAllowed as refused:
                 raise ConfigError(
                     f"not a host that CRLs may come from: {pattern}", hint="write crl.example.com or *.example.com"
                 ) from refused
@@ -152,8 +152,8 @@ class HostRules:
                 self._suffixes.append(f".{host}")
 
     def check(self, host: str) -> None:
-        """Raises `AddressRefused` unless `host`, in its canonical spelling, is allowed."""
+        """Raises `AddressNotAllowed` unless `host`, in its canonical spelling, is allowed."""
         if not self._exact and not self._suffixes:
             return
-        if host not in self._exact and not any(host.endswith(one) for one in self._suffixes):
-            raise AddressRefused(f"{host} is not among the allowed hosts")
+        if host not in self._exact and not any(host.endswith(suffix) for suffix in self._suffixes):
+            raise AddressNotAllowed(f"{host} is not among the allowed hosts")

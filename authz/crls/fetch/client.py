@@ -1,4 +1,4 @@
-"""Fetches a CRL over HTTP from somewhere that is not trusted: bounded in time, in size, and in where it connects to.
+"""Fetches a CRL over HTTP from a server that is not trusted: bounded in time, in size, and in where it connects to.
 
 Nothing fetched is trusted for having come: its signature says whose it is. What is refused here is what
 could harm us on the way: an address of our own network, an answer without end, a page in the place of a CRL.
@@ -16,18 +16,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import aiohttp
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http_exceptions import HttpProcessingError
 
+from authz.blocking_calls import run_in_daemon_thread
 from authz.crls.disk_store import TEMPORARY
-from authz.crls.failures import FailureKind, FetchFailed, Row, told_as
-from authz.crls.fetch.address_rules import AddressRefused, AddressRules, HostRules
+from authz.crls.failures import FailureKind, FetchFailed, Row, raised_as
+from authz.crls.fetch.address_rules import AddressNotAllowed, AddressRules, HostRules
 from authz.crls.fetch.crl_file import NotACrl, into_der
-from authz.crls.fetch.name_lookup import system_resolve
 from authz.crls.fetch.transfer_quota import Claim, TransferQuota
 from authz.crls.fetch.url import Target, parse_url
 from authz.errors import ConfigError
@@ -36,7 +36,7 @@ MAX_VALIDATOR: Final = 512
 """Characters of an ETag or date that is sent back; the longest seen in use are a tenth of it."""
 
 BATCH: Final = 256 * 1024
-"""Octets gathered before they are written: what is held in memory of a body."""
+"""Bytes gathered before they are written: what is held in memory of a body."""
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """The addresses of a host (for a port), in the order to try; raises `OSError` when there are none."""
@@ -51,10 +51,10 @@ class Validators:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds in all, to connect (the TLS handshake included), and of silence; octets of a body, and of all at a time.
+class FetchLimits:
+    """Seconds in all, to connect (the TLS handshake included), and of silence; bytes of a body, and of all at a time.
 
-    The largest CRLs in public use have some ten million octets; a million entries have forty million. What each
+    The largest CRLs in public use have some ten million bytes; a million entries have forty million. What each
     of those under way may have of `together`: see `TransferQuota`.
     """
 
@@ -73,51 +73,30 @@ class NotModified:
 
 
 @dataclass(frozen=True, slots=True)
-class _Body:
+class Fetched:
+    """A body: at `path` in DER, `size` bytes, `sha256` of them (32 bytes); `validators` are for the next time."""
+
     path: Path
     size: int
     sha256: bytes
     validators: Validators
 
 
-class Fetched:
-    """A body: at `path` in DER, `size` octets, `sha256` of them (32 bytes); `validators` are for the next time.
+async def system_resolve(host: str, port: int) -> list[str]:
+    """The addresses that the system gives, each once. Raises `OSError`.
 
-    The file goes with the last caller that shares it: use it inside `with`, and copy what should stay.
+    In a thread of its own: a certificate may name hosts whose name servers never answer.
     """
-
-    def __init__(self, body: _Body, leave: Callable[[], None]) -> None:
-        self.path = body.path
-        self.size = body.size
-        self.sha256 = body.sha256
-        self.validators = body.validators
-        self._leave: Callable[[], None] | None = leave
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-    def release(self) -> None:
-        """The file is not needed any more; to say so again changes nothing."""
-        leave, self._leave = self._leave, None
-        if leave is not None:
-            leave()
-
-
-@dataclass(eq=False, slots=True)
-class _Flight:
-    """One transfer, and how many callers wait for it or use its file."""
-
-    url: str
-    question: tuple[Path, Validators]
-    task: asyncio.Task[_Body | NotModified]
-    callers: int = 0
+    try:
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        rows = await run_in_daemon_thread(look_up, "look-up of a name")
+    except UnicodeError as error:
+        raise OSError(str(error)) from error
+    return list(dict.fromkeys(str(address[0]) for *_, address in rows))
 
 
 class Fetcher:
-    """Fetches CRLs; to be made and used inside one event loop, and closed.
+    """Fetches CRLs; to be made and used inside one event loop.
 
     `ca_file` (PEM) takes the place of the system's trusted roots. Raises `ConfigError` when it cannot be read.
     """
@@ -127,13 +106,13 @@ class Fetcher:
         *,
         addresses: AddressRules | None = None,
         hosts: HostRules | None = None,
-        limits: Limits | None = None,
+        limits: FetchLimits | None = None,
         ca_file: Path | None = None,
         resolve: Resolve = system_resolve,
     ) -> None:
         self._addresses = addresses or AddressRules()
         self._hosts = hosts or HostRules()
-        self.limits = self._limits = limits or Limits()
+        self.limits = limits or FetchLimits()
         self._resolve = resolve
         try:
             self._tls = ssl.create_default_context(cafile=ca_file)
@@ -141,103 +120,52 @@ class Fetcher:
             raise ConfigError(
                 f"the CA certificates in {ca_file} cannot be read: {error.strerror or error}", hint="give a PEM file"
             ) from error
-        self._flights: dict[str, _Flight] = {}
-        self._tasks: set[asyncio.Task[_Body | NotModified]] = set()
-        self._quota = TransferQuota(self._limits.together)
+        self._quota = TransferQuota(self.limits.together)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """End every transfer; whoever still waits for one is cancelled."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-
+    @contextlib.asynccontextmanager
     async def fetch(
         self, url: str, into: Path, validators: Validators | None = None, claim: Claim | None = None
-    ) -> Fetched | NotModified:
+    ) -> AsyncIterator[Fetched | NotModified]:
         """The body at `url`, in a new file in the folder `into`, or that it has not changed since `validators`.
 
-        Callers that ask the same share one transfer, and while one of them waits it goes on; what is asked
-        otherwise of the same URL waits its turn. Without a `claim` the URL is a party of its own. Raises `FetchFailed`.
+        The file goes with the block: copy what should stay. Without a `claim` the URL is a party of its own.
+        Raises `FetchFailed`.
         """
-        question = (into, validators or Validators())
-        while (flight := self._flights.get(url)) is not None and flight.question != question:
-            await asyncio.wait([flight.task])
-        if flight is None:
-            flight = self._take_off(url, *question, claim or Claim(url))
-        flight.callers += 1
-        try:
-            answer = await asyncio.shield(flight.task)
-        except BaseException:
-            self._leave(flight)
-            raise
-        if isinstance(answer, NotModified):
-            self._leave(flight)
-            return answer
-        return Fetched(answer, partial(self._leave, flight))
+        with contextlib.ExitStack() as files:
+            yield await self._transfer(url, into, validators or Validators(), claim or Claim(url), files)
 
-    def _take_off(self, url: str, into: Path, validators: Validators, claim: Claim) -> _Flight:
-        task = asyncio.create_task(self._transfer(url, into, validators, claim))
-        flight = self._flights[url] = _Flight(url, (into, validators), task)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: self._land(flight))
-        return flight
-
-    def _land(self, flight: _Flight) -> None:
-        if self._flights.get(flight.url) is flight:
-            del self._flights[flight.url]
-
-    def _leave(self, flight: _Flight) -> None:
-        """The last caller takes the transfer, or its file, with him."""
-        flight.callers -= 1
-        if flight.callers:
-            return
-        # Whoever comes now must not board what is about to be cancelled, or whose file is about to go.
-        self._land(flight)
-        if not flight.task.done():
-            flight.task.cancel()
-        elif not flight.task.cancelled() and flight.task.exception() is None:
-            answer = flight.task.result()
-            if isinstance(answer, _Body):
-                self._remove(answer.path)
-
-    async def _transfer(self, url: str, into: Path, validators: Validators, claim: Claim) -> _Body | NotModified:
-        with told_as(_FAILURES):
+    async def _transfer(
+        self, url: str, into: Path, validators: Validators, claim: Claim, files: contextlib.ExitStack
+    ) -> Fetched | NotModified:
+        with raised_as(_FAILURES):
             target = parse_url(url)
-            with told_as(_HOST_NOT_ALLOWED):
+            with raised_as(_HOST_NOT_ALLOWED):
                 self._hosts.check(target.host)
             conditions = _conditions(validators)
-            async with asyncio.timeout(self._limits.total):
+            async with asyncio.timeout(self.limits.total):
                 addresses = await self._addresses_of(target)
                 async with self._answer(target.url, addresses, conditions) as answer:
-                    return await self._received(answer, into, claim, asked=bool(conditions))
+                    return await self._received(answer, into, claim, files, asked=bool(conditions))
 
     async def _addresses_of(self, target: Target) -> list[str]:
         """Looked up once, each checked: one that is not allowed speaks against all."""
         try:
-            found = [target.host] if target.is_address else await self._resolve(target.host, target.port)
+            addresses = [target.host] if target.is_address else await self._resolve(target.host, target.port)
         except OSError as error:
             raise FetchFailed(FailureKind.DNS, f"{target.host}: {error.strerror or error}") from error
-        if not found:
+        if not addresses:
             raise FetchFailed(FailureKind.DNS, f"{target.host} has no address")
-        with told_as(_ADDRESS_NOT_ALLOWED):
-            for one in found:
-                self._addresses.check(one)
-        return found
+        with raised_as(_ADDRESS_NOT_ALLOWED):
+            for address in addresses:
+                self._addresses.check(address)
+        return addresses
 
     @contextlib.asynccontextmanager
     async def _answer(
         self, url: yarl.URL, addresses: list[str], conditions: dict[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer's header, its body still to come. Nothing is kept for the next time: no connection, no cookie."""
-        limits = self._limits
+        limits = self.limits
         connector = aiohttp.TCPConnector(
             resolver=_Pinned(addresses), use_dns_cache=False, force_close=True, ssl=self._tls
         )
@@ -255,22 +183,19 @@ class Fetcher:
             yield answer
 
     async def _received(
-        self, answer: aiohttp.ClientResponse, into: Path, claim: Claim, *, asked: bool
-    ) -> _Body | NotModified:
+        self, answer: aiohttp.ClientResponse, into: Path, claim: Claim, files: contextlib.ExitStack, *, asked: bool
+    ) -> Fetched | NotModified:
         validators = Validators(_sane(answer.headers.get("ETag")), _sane(answer.headers.get("Last-Modified")))
         if answer.status == 304 and asked:
             return NotModified(validators)
-        _check_header(answer, self._limits.size)
-        with told_as(_FAILURES_OF_STORAGE):
+        _check_header(answer, self.limits.size)
+        with raised_as(_FAILURES_OF_STORAGE):
             path = _new_file(into)
-        try:
-            await _stream(answer, path, self._limits.size, lambda size: self._quota.grow(path, size, claim))
-            with told_as(_FAILURES_OF_STORAGE):
-                size, sha256 = await asyncio.to_thread(into_der, path)
-        except BaseException:
-            self._remove(path)
-            raise
-        return _Body(path, size, sha256, validators)
+        files.callback(self._remove, path)
+        await _stream(answer, path, self.limits.size, lambda size: self._quota.grow(path, size, claim))
+        with raised_as(_FAILURES_OF_STORAGE):
+            size, sha256 = await asyncio.to_thread(into_der, path)
+        return Fetched(path, size, sha256, validators)
 
     def _remove(self, path: Path) -> None:
         self._quota.remove(path)
@@ -294,13 +219,13 @@ class _Pinned(AbstractResolver):
         return [
             ResolveResult(
                 hostname=host,
-                host=one,
+                host=address,
                 port=port,
-                family=socket.AF_INET6 if ":" in one else socket.AF_INET,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
                 proto=socket.IPPROTO_TCP,
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
-            for one in self._addresses
+            for address in self._addresses
         ]
 
     async def close(self) -> None:
@@ -309,12 +234,12 @@ class _Pinned(AbstractResolver):
 
 def _conditions(validators: Validators) -> dict[str, str]:
     """RFC 9110 section 13.1: the header of a conditional request, of what may be sent back."""
-    told = {"If-None-Match": _sane(validators.etag), "If-Modified-Since": _sane(validators.last_modified)}
-    return {name: value for name, value in told.items() if value is not None}
+    headers = {"If-None-Match": _sane(validators.etag), "If-Modified-Since": _sane(validators.last_modified)}
+    return {name: value for name, value in headers.items() if value is not None}
 
 
 def _sane(value: str | None) -> str | None:
-    """A validator that may be kept and sent: short, printable ASCII. Any other is as good as none."""
+    """A validator that may be kept and sent: short, printable ASCII. Any other is ignored."""
     if not value or len(value) > MAX_VALIDATOR or not value.isascii() or not value.isprintable():
         return None
     return value
@@ -329,17 +254,17 @@ def _check_header(answer: aiohttp.ClientResponse, limit: int) -> None:
     if "Content-Encoding" in answer.headers:
         raise FetchFailed(FailureKind.ENCODING, answer.headers["Content-Encoding"])
     if (answer.content_length or 0) > limit:
-        raise FetchFailed(FailureKind.TOO_LARGE, f"{answer.content_length} octets, and {limit} are allowed")
+        raise FetchFailed(FailureKind.TOO_LARGE, f"{answer.content_length} bytes, and {limit} are allowed")
 
 
 async def _stream(answer: aiohttp.ClientResponse, path: Path, limit: int, grow: Callable[[int], None]) -> None:
     """The body, into the file; each piece is written by opening it anew, so that none is left open in a thread."""
     size, batch = 0, bytearray()
-    with told_as(_FAILURES_OF_BODY):
+    with raised_as(_FAILURES_OF_BODY):
         async for piece in answer.content.iter_any():
             size += len(piece)
             if size > limit:
-                raise FetchFailed(FailureKind.TOO_LARGE, f"more than {limit} octets")
+                raise FetchFailed(FailureKind.TOO_LARGE, f"more than {limit} bytes")
             grow(size)
             batch += piece
             if len(batch) >= BATCH:
@@ -357,15 +282,15 @@ def _new_file(folder: Path) -> Path:
 
 
 def _append(path: Path, data: bytes) -> None:
-    """Not to a file that is gone: then nobody waits for it any more."""
-    with told_as(_FAILURES_OF_STORAGE), path.open("r+b") as file:
+    """Not to a file that was removed: then the fetch was given up."""
+    with raised_as(_FAILURES_OF_STORAGE), path.open("r+b") as file:
         file.seek(0, os.SEEK_END)
         file.write(data)
 
 
 # What the client and the system raise, as what it means; the first row that fits counts.
-_HOST_NOT_ALLOWED: Final = (((AddressRefused,), FailureKind.HOST_NOT_ALLOWED),)
-_ADDRESS_NOT_ALLOWED: Final = (((AddressRefused,), FailureKind.ADDRESS_NOT_ALLOWED),)
+_HOST_NOT_ALLOWED: Final = (((AddressNotAllowed,), FailureKind.HOST_NOT_ALLOWED),)
+_ADDRESS_NOT_ALLOWED: Final = (((AddressNotAllowed,), FailureKind.ADDRESS_NOT_ALLOWED),)
 _FAILURES: Final[tuple[Row, ...]] = (
     ((TimeoutError,), FailureKind.TIMEOUT),
     ((aiohttp.ClientSSLError, ssl.SSLError), FailureKind.TLS),

@@ -21,7 +21,7 @@ _END: Final = b"-----END X509 CRL-----"
 _SPACE: Final = b" \t\r\n"
 
 MAX_MARGIN: Final = 1_024
-"""Octets before and after the base64 text of a PEM file, white space included."""
+"""Bytes before and after the base64 text of a PEM file, white space included."""
 
 
 class NotACrl(ValueError):
@@ -29,7 +29,7 @@ class NotACrl(ValueError):
 
 
 def into_der(path: Path) -> tuple[int, bytes]:
-    """Size in octets and SHA-256 (32 bytes) of the file, which holds DER afterwards.
+    """Size in bytes and SHA-256 (32 bytes) of the file, which holds DER afterwards.
 
     Raises `NotACrl`, and `OSError`. It blocks: call it from a thread.
     """
@@ -54,7 +54,7 @@ def _check_outline(head: bytes, size: int) -> None:
 
 
 def _decode_in_place(file: BinaryIO, size: int) -> int:
-    """Write the octets over the text that stands for them, which is always longer; how many they are."""
+    """Write the bytes over the text that stands for them, which is always longer; how many they are."""
     read, stop = _margins(file, size)
     written, left, ended = 0, b"", False
     while read < stop:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from authz.crls.failures import FailureKind, FetchFailed
 
 PARTIES: Final = 32
-"""Parties that may have a transfer under way (`fair_queue.MAX_TRIALS`): each has its part, whatever others do."""
+"""Parties that may have a transfer under way (`fair_queue.MAX_ATTEMPTS`): each has its part, whatever others do."""
 
 GROWTH: Final = 10
 """A CRL may be longer than the one that it replaces by one part in so many, whatever others do."""
@@ -31,13 +31,13 @@ class TransferQuota:
 
     def grow(self, path: Path, size: int, claim: Claim) -> None:
         """The file is to have so many bytes. Raises `FetchFailed` (storage)."""
-        own = sum(octets for one, (party, octets) in self._sizes.items() if party == claim.party and one != path)
-        others = sum(octets for party, octets in self._sizes.values() if party != claim.party)
+        own = sum(taken for other, (party, taken) in self._sizes.items() if party == claim.party and other != path)
+        others = sum(taken for party, taken in self._sizes.values() if party != claim.party)
         share = max((self._together - others) // 2, self._together // PARTIES)
         room = max(share - own, claim.replaced + claim.replaced // GROWTH)
         if size > room:
             raise FetchFailed(
-                FailureKind.STORAGE, f"too many CRLs are on their way: this one may have {max(room, 0)} octets now"
+                FailureKind.STORAGE, f"too many CRLs are on their way: this one may have {max(room, 0)} bytes now"
             )
         self._sizes[path] = claim.party, size
 

@@ -8,8 +8,8 @@ from typing import Final
 
 import yarl
 
-from authz.crls.failures import FailureKind, FetchFailed, told_as
-from authz.crls.fetch.address_rules import AddressRefused, canonical_host
+from authz.crls.failures import FailureKind, FetchFailed, raised_as
+from authz.crls.fetch.address_rules import AddressNotAllowed, canonical_host
 
 MAX_URL: Final = 2_048
 """Characters of a URL: what common clients and servers take."""
@@ -35,22 +35,22 @@ _HTTP: Final = re.compile(
     r"https?://(?P<host>\[[^][/?#@]*\]|[^][:/?#@]+)(?::(?P<port>[0-9]{0,5}))?(?P<rest>[/?][!-~]*)?",
     re.IGNORECASE | re.ASCII,
 )
-_NO_HOST: Final = (((AddressRefused,), FailureKind.ADDRESS_NOT_ALLOWED),)
+_NO_HOST: Final = (((AddressNotAllowed,), FailureKind.ADDRESS_NOT_ALLOWED),)
 _PORTS: Final = {"http": 80, "https": 443}
 
 
 def parse_url(text: str) -> Target:
     """The URL taken apart. Raises `FetchFailed` (scheme, url, address_not_allowed)."""
-    found = _SCHEME.match(text)
-    if found is None:
+    scheme_match = _SCHEME.match(text)
+    if scheme_match is None:
         raise FetchFailed(FailureKind.URL, f"not a URL: {text}")
-    scheme = found[1].lower()
+    scheme = scheme_match[1].lower()
     if scheme not in _PORTS:
         raise FetchFailed(FailureKind.SCHEME, f"{scheme} is not fetched, http and https are")
     parts = _HTTP.fullmatch(text)
     if parts is None or len(text) > MAX_URL:
         raise FetchFailed(FailureKind.URL, f"not a URL that is fetched: {text}")
-    with told_as(_NO_HOST):
+    with raised_as(_NO_HOST):
         host = canonical_host(parts["host"])
     port = int(parts["port"] or _PORTS[scheme])
     if not 0 < port <= 0xFFFF:

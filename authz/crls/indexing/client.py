@@ -18,21 +18,23 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from authz import ipc
 from authz.crls.indexing.process import IMAGE, MAX_ANSWER, read_all
 from authz.crls.indexing.sealed_memory import map_sealed, seal
 from authz.errors import IndexingError, Refused
+from authz.ipc import PeerClosed
 from authz.pki.crl.crl import Crl
 from authz.pki.crl.image import HashedCrl, open_image, verified_under
 from authz.reasons import Reason
 
-SMALL_OCTETS: Final = 32 * 1024
+SMALL_CRL: Final = 32 * 1024
 """A CRL up to this length is read at once: 2 ms, and 9 ms for the worst that can be made; the bound is 20 ms."""
 
 SMALL_KEYS: Final = 8
 """With more keys to try, a small CRL goes to a process too: one verification takes up to 0.4 ms."""
 
-MAX_OCTETS: Final = 256 * 1024 * 1024
-"""Octets of a CRL: six times those of one with a million entries."""
+MAX_BYTES: Final = 256 * 1024 * 1024
+"""Bytes of a CRL: six times those of one with a million entries."""
 
 TIMEOUT: Final = 300.0
 """Seconds until the process is given up: for the largest CRL, 20 times what it takes on an idle machine."""
@@ -44,7 +46,7 @@ _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "L
 """What the process gets of the environment: it reads what strangers wrote, and needs none of our secrets."""
 
 _REFUSALS: Final = {
-    one.value: one for one in (Reason.CRL_MALFORMED, Reason.SIGNATURE_INVALID, Reason.ALGORITHM_NOT_ALLOWED)
+    reason.value: reason for reason in (Reason.CRL_MALFORMED, Reason.SIGNATURE_INVALID, Reason.ALGORITHM_NOT_ALLOWED)
 }
 
 
@@ -55,9 +57,9 @@ async def index_crl(source: Path | int, keys: Collection[bytes], *, seconds: flo
     Raises `Refused` (crl_malformed, signature_invalid, algorithm_not_allowed) about the CRL, `IndexingError`
     when its index could not be made, `OSError` for a file that cannot be read.
     """
-    with opened(source) as (descriptor, octets):
-        if octets <= SMALL_OCTETS and len(keys) <= SMALL_KEYS:
-            crl = Crl(read_all(descriptor, octets))
+    with opened(source) as (descriptor, size):
+        if size <= SMALL_CRL and len(keys) <= SMALL_KEYS:
+            crl = read_small(descriptor)
             verified_under(crl.signed, keys)
             return crl
         image = await make_sealed_image(descriptor, keys, seconds=seconds)
@@ -67,6 +69,12 @@ async def index_crl(source: Path | int, keys: Collection[bytes], *, seconds: flo
         os.close(image)
     # Off the loop: the image is read once, at 2 GB/s, to compare its digest, and the interpreter's lock is free.
     return await asyncio.to_thread(_crl_of, view)
+
+
+def read_small(source: Path | int) -> Crl:
+    """The CRL in a DER file of up to `SMALL_CRL` bytes, its signature not verified. Raises `Refused`, `OSError`."""
+    with opened(source) as (descriptor, size):
+        return Crl(read_all(descriptor, size))
 
 
 def crl_of(image: int) -> HashedCrl:
@@ -81,7 +89,7 @@ def _crl_of(view: memoryview) -> HashedCrl:
     try:
         return open_image(view)
     except ValueError as error:
-        raise IndexingError(f"the index of a CRL is none: {error}") from error
+        raise IndexingError(f"the index of a CRL is invalid: {error}") from error
 
 
 async def make_sealed_image(source: Path | int, keys: Collection[bytes], *, seconds: float = TIMEOUT) -> int:
@@ -90,9 +98,9 @@ async def make_sealed_image(source: Path | int, keys: Collection[bytes], *, seco
     For `crl_of`, here and in every process that it is handed to. Raises what `index_crl` raises.
     """
     received: list[int] = []
-    with opened(source) as (descriptor, octets):
-        if octets > MAX_OCTETS:
-            raise Refused(Reason.CRL_MALFORMED, f"a CRL of {octets} octets")
+    with opened(source) as (descriptor, size):
+        if size > MAX_BYTES:
+            raise Refused(Reason.CRL_MALFORMED, f"a CRL of {size} bytes")
         try:
             async with asyncio.timeout(seconds):
                 message, last_words = await _run(descriptor, keys, received)
@@ -100,15 +108,15 @@ async def make_sealed_image(source: Path | int, keys: Collection[bytes], *, seco
         except TimeoutError as error:
             raise IndexingError(f"indexing a CRL took more than {seconds:g} s") from error
         finally:
-            for one in received:
-                os.close(one)
+            for unused in received:
+                os.close(unused)
 
 
 @contextlib.contextmanager
 def opened(source: Path | int) -> Iterator[tuple[int, int]]:
-    """A descriptor of the file, and its length in octets."""
+    """A descriptor of the file, and its length in bytes."""
     given = isinstance(source, int)
-    # Without O_NONBLOCK opening a named pipe would wait for somebody who writes.
+    # Without O_NONBLOCK opening a named pipe would wait for a writer.
     descriptor = source if isinstance(source, int) else os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         status = os.fstat(descriptor)
@@ -122,21 +130,23 @@ def opened(source: Path | int) -> Iterator[tuple[int, int]]:
 
 async def _run(source: int, keys: Iterable[bytes], received: list[int]) -> tuple[bytes, str]:
     """Run the process until it answers or ends: its answer, or how it ended; what it handed over is `received`."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = ipc.pair()
     with ours:
+        theirs.setblocking(True)
         with theirs:
             process = _start(source, keys, theirs)
         ending = None
         try:
-            message, descriptors = await _answer(ours)
-            received += descriptors
-            if not message and not descriptors:
-                ending = asyncio.ensure_future(asyncio.to_thread(process.communicate))
-                await asyncio.shield(ending)
+            message, image = await ipc.next_message(ours, MAX_ANSWER, without_descriptor=True)
+            received += [] if image is None else [image]
+        except PeerClosed:
+            message = b""
+            ending = asyncio.ensure_future(asyncio.to_thread(process.communicate))
+            await asyncio.shield(ending)
         finally:
             process.kill()
-            _, told = await (ending or asyncio.to_thread(process.communicate))
-    return message, f"ended with {process.returncode}: {_last_line(told)}".rstrip(": ")
+            _, stderr = await (ending or asyncio.to_thread(process.communicate))
+    return message, f"ended with {process.returncode}: {_last_line(stderr)}".rstrip(": ")
 
 
 def _start(source: int, keys: Iterable[bytes], theirs: socket.socket) -> subprocess.Popen[bytes]:
@@ -166,23 +176,6 @@ def _popen(*descriptors: int) -> subprocess.Popen[bytes]:
     )
 
 
-async def _answer(ours: socket.socket) -> tuple[bytes, list[int]]:
-    """One message with the descriptors that came along; empty when the process ended without one."""
-    loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    ours.setblocking(False)
-    loop.add_reader(ours, readable.set)
-    try:
-        await readable.wait()
-    finally:
-        loop.remove_reader(ours)
-    message, descriptors, _, _ = socket.recv_fds(ours, MAX_ANSWER, 1)
-    for one in descriptors:
-        # `recv_fds` heeds no flags (Python 3.11), so that MSG_CMSG_CLOEXEC would be lost.
-        os.set_inheritable(one, False)
-    return message, descriptors
-
-
 def _image(message: bytes, received: list[int], last_words: str) -> int:
     """The descriptor of an image, taken from what was received. Raises `Refused` or `IndexingError` without one."""
     if message == IMAGE and received:
@@ -193,6 +186,6 @@ def _image(message: bytes, received: list[int], last_words: str) -> int:
     raise IndexingError(f"the process that indexes CRLs {'gave no answer' if message or received else last_words}")
 
 
-def _last_line(told: bytes) -> str:
-    lines = told.decode("utf-8", "replace").split("\n")
+def _last_line(stderr: bytes) -> str:
+    lines = stderr.decode("utf-8", "replace").split("\n")
     return next((line for line in reversed(lines) if line.strip()), "")[:200]

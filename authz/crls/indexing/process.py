@@ -4,9 +4,9 @@ Reads the CRL from the descriptor DER and the keys that may have signed it from 
 (SubjectPublicKeyInfos in DER, one behind the other), and answers on SOCKET (SOCK_SEQPACKET) with one
 message: `image` and a descriptor of sealed memory that holds the image (`authz.pki.crl.image`), or the
 reason of a refusal, a NUL and its detail. Any other outcome is a crash, which the client takes for one.
-Nothing comes from standard input: when it ends, whoever waits for the answer has gone.
+Nothing comes from standard input: when it ends, the process that waits for the answer has ended.
 
-The CRL is read and not mapped: a file that changes on the way would have entries that nobody signed.
+The CRL is read and not mapped: a file that changes on the way would have entries that were never signed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from authz.pki.x509 import der
 IMAGE: Final = b"image"
 
 MAX_ANSWER: Final = 4_096
-"""Octets of an answer; a longer detail is cut."""
+"""Bytes of an answer; a longer detail is cut."""
 
 MIB: Final = 1 << 20
 
@@ -36,30 +36,30 @@ BASE_MEMORY: Final = 384 * MIB
 """Address space of an interpreter with the libraries and a thread (130 MiB), of a delta's removals (90), and plenty."""
 
 MEMORY_FACTOR: Final = 4
-"""Address space, in lengths of the CRL: measured 1.7 with serial numbers of 16 octets, 2.1 with the worst entries."""
+"""Address space, in lengths of the CRL: measured 1.7 with serial numbers of 16 bytes, 2.1 with the worst entries."""
 
 BASE_SECONDS: Final = 10
 SECONDS_PER_MIB: Final = 1
 """CPU: measured 0.06 s for 1 MiB."""
 
 
-def limit(octets: int) -> None:
+def limit(size: int) -> None:
     """Bound this process's memory and CPU by the length of the CRL; a bound that is narrower already stays."""
     wanted = {
-        resource.RLIMIT_AS: BASE_MEMORY + MEMORY_FACTOR * octets,
-        resource.RLIMIT_CPU: BASE_SECONDS + SECONDS_PER_MIB * octets // MIB,
+        resource.RLIMIT_AS: BASE_MEMORY + MEMORY_FACTOR * size,
+        resource.RLIMIT_CPU: BASE_SECONDS + SECONDS_PER_MIB * size // MIB,
         resource.RLIMIT_CORE: 0,
     }
     for kind, value in wanted.items():
-        narrow = [one for one in resource.getrlimit(kind) if one != resource.RLIM_INFINITY]
+        narrow = [bound for bound in resource.getrlimit(kind) if bound != resource.RLIM_INFINITY]
         resource.setrlimit(kind, (min([value, *narrow]),) * 2)
 
 
-def read_all(descriptor: int, octets: int) -> bytes:
-    """The first octets of a regular file, whatever its offset."""
+def read_all(descriptor: int, size: int) -> bytes:
+    """The first bytes of a regular file, whatever its offset."""
     with open(descriptor, "rb", closefd=False) as file:
         file.seek(0)
-        return file.read(octets)
+        return file.read(size)
 
 
 def split_keys(data: bytes) -> list[bytes]:
@@ -69,13 +69,13 @@ def split_keys(data: bytes) -> list[bytes]:
 
 
 def _end_with(descriptor: int) -> None:
-    """End this process when the one that started it does, or closes its end: nobody waits for the answer."""
+    """End this process when the one that started it does, or closes its end: the answer is not waited for."""
     os.read(descriptor, 1)
     os._exit(1)
 
 
 def answer(connection: socket.socket, data: bytes, keys: list[bytes]) -> None:
-    """Make the image, or say why there is none."""
+    """Make the image, or send the reason why it cannot be made."""
     try:
         descriptor = seal(make_image(data, keys, secrets.token_bytes(KEY_BYTES)))
     except Refused as refusal:
@@ -87,11 +87,11 @@ def answer(connection: socket.socket, data: bytes, keys: list[bytes]) -> None:
 def main() -> None:
     """Index the CRL of the command line's descriptors."""
     source, known, connection = map(int, sys.argv[1:])
-    octets = os.fstat(source).st_size
-    limit(octets)
+    size = os.fstat(source).st_size
+    limit(size)
     threading.Thread(target=_end_with, args=[sys.stdin.fileno()], daemon=True).start()
     keys = split_keys(read_all(known, os.fstat(known).st_size))
-    answer(socket.socket(fileno=connection), read_all(source, octets), keys)
+    answer(socket.socket(fileno=connection), read_all(source, size), keys)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Memory that no process can change any more: made by one, used by all, gone with the last.
 
-A memfd with every seal set can be neither written, truncated nor extended, by whoever holds it and however
+A memfd with every seal set can be neither written, truncated nor extended, by any process that holds it, however
 it is opened again (memfd_create(2), F_ADD_SEALS in fcntl(2)). It has no name and lies on no disk, so that
 its content is only ever what a process of ours made.
 """
@@ -50,10 +50,3 @@ def map_sealed(descriptor: int) -> memoryview:
         return memoryview(mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ))
     except OSError as error:
         raise IndexingError(f"what was handed over is not sealed memory: {error.strerror}") from error
-
-
-class Memory:
-    """Sealed memory as `authz.crls.share.publisher.SealedMemory` has it."""
-
-    seal = staticmethod(seal)
-    map = staticmethod(map_sealed)

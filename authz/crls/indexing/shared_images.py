@@ -1,8 +1,8 @@
 """The CRLs of one process as sealed memory, to be handed to others: made once, used by all.
 
-The images of large CRLs outlive the process that had them made: whoever restarts it keeps their descriptors,
-and a CRL whose file did not change is not indexed again. Sealed memory is what a process of ours made of
-verified DER, and nothing else; that it belongs to the file is told by the SHA-256 of all of it, and the
+The images of large CRLs outlive the process that had them made: the supervisor that restarts it keeps their
+descriptors, and a CRL whose file did not change is not indexed again. Sealed memory is what a process of ours made of
+verified DER, and nothing else; that it belongs to the file is known by the SHA-256 of all of it, and the
 signature is verified again under the keys given.
 """
 
@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from authz.crls.indexing.client import SMALL_OCTETS, crl_of, index_crl, make_sealed_image, opened
+from authz.crls.indexing.client import SMALL_CRL, crl_of, index_crl, make_sealed_image, opened
 from authz.crls.indexing.sealed_memory import map_sealed, seal
 from authz.errors import IndexingError, Refused
 from authz.pki.crl.crl import Crl
@@ -27,22 +27,22 @@ from authz.pki.crl.image import MAGIC, verified_under
 CHUNK: Final = 1 << 20
 
 
-def _nobody(sha256: bytes, descriptor: int) -> None:
-    """For a shelf whose images nobody else keeps."""
+def _not_kept(sha256: bytes, descriptor: int) -> None:
+    """For images that no other process keeps."""
 
 
-class Shelf:
+class SharedImages:
     """Sealed memory by the SHA-256 of the CRL; it goes with the last `Crl` made of it.
 
-    `images` are descriptors of images that are there from before, and become the shelf's. `kept` is told of a
-    new image and its descriptor, `dropped` of one that goes; the descriptor is the shelf's, and is closed after.
+    `images` are descriptors of images that are there from before, and are taken over. `kept` is called with a new
+    image's SHA-256 and descriptor, `dropped` with that of one that goes, before its descriptor is closed.
     """
 
     def __init__(
         self,
         images: dict[bytes, int] | None = None,
         *,
-        kept: Callable[[bytes, int], None] = _nobody,
+        kept: Callable[[bytes, int], None] = _not_kept,
         dropped: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         self._sealed: dict[bytes, int] = dict(images or {})
@@ -53,13 +53,13 @@ class Shelf:
 
     async def index(self, source: Path | int, keys: Collection[bytes]) -> Crl:
         """As `authz.crls.indexing.client.index_crl`; an image that is there already is not made again."""
-        with opened(source) as (descriptor, octets):
-            if octets <= SMALL_OCTETS:
+        with opened(source) as (descriptor, size):
+            if size <= SMALL_CRL:
                 return await index_crl(descriptor, keys)
             there = self._sealed.get(sha256 := await asyncio.to_thread(_sha256_of, descriptor))
             if there is not None:
                 try:
-                    # One of our own: the shelf's may be given back, and its number be another's, while a thread reads.
+                    # A descriptor of our own: the first may be closed, and its number reused, while a thread reads.
                     crl = await self._add(os.dup(there))
                 except IndexingError:
                     # Made by another version, before an upgrade.
@@ -86,19 +86,19 @@ class Shelf:
         return crl
 
     def descriptor(self, crl: Crl) -> int:
-        """Sealed memory of which `open_sealed` makes the CRL again; it stays the shelf's. Raises `OSError`."""
-        found = self._sealed.get(crl.sha256)
-        if found is None:
+        """Sealed memory of which `open_sealed` makes the CRL again; do not close it. Raises `OSError`."""
+        descriptor = self._sealed.get(crl.sha256)
+        if descriptor is None:
             if crl.der is None:
-                raise IndexingError("an image that this shelf did not make")
-            found = self._sealed[crl.sha256] = seal([crl.der])
+                raise IndexingError("an image that was not made here")
+            descriptor = self._sealed[crl.sha256] = seal([crl.der])
             self._use(crl)
-        return found
+        return descriptor
 
     def forget_unused(self) -> None:
         """Give back what is there from before and was never asked for."""
-        for one in [one for one in self._sealed if not self._users[one]]:
-            self._close(one)
+        for sha256 in [sha256 for sha256 in self._sealed if not self._users[sha256]]:
+            self._close(sha256)
 
     def _use(self, crl: Crl) -> None:
         self._users[crl.sha256] += 1
@@ -118,7 +118,7 @@ class Shelf:
 
 
 def open_sealed(descriptor: int) -> Crl:
-    """The CRL of what `Shelf.descriptor` gave; the descriptor is not needed any more.
+    """The CRL of what `SharedImages.descriptor` gave; the descriptor is not needed any more.
 
     Raises `IndexingError` for memory that is not sealed or holds no CRL.
     """
@@ -133,9 +133,9 @@ def open_sealed(descriptor: int) -> Crl:
 
 def _sha256_of(descriptor: int) -> bytes:
     """Of a regular file, whatever its offset."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     at = 0
     while piece := os.pread(descriptor, CHUNK, at):
-        found.update(piece)
+        digest.update(piece)
         at += len(piece)
-    return found.digest()
+    return digest.digest()

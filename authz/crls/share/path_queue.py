@@ -1,6 +1,6 @@
-"""Where what workers say of paths is read, one path at a time, so that no flood of them silences the keeper of CRLs.
+"""The paths that workers report, read one at a time, so that no flood of them delays the CRL process's heartbeats.
 
-Anybody with a certificate of an organization's CA can have its path told, and its certificates may take 15 ms to read.
+Every holder of a certificate of an organization's CA can cause such reports, and one may take 15 ms to read.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from collections.abc import Callable
 from typing import Final
 
 MAX_QUEUED_EACH: Final = 2 * 1024 * 1024
-"""Octets of one organization's paths that wait to be read: some 700 of usual ones, 40 of the largest."""
+"""Bytes of one organization's paths that wait to be read: some 700 of usual ones, 40 of the largest."""
 
 OVERHEAD: Final = 1_024
-"""Octets that a path takes besides its certificates."""
+"""Bytes that a path takes besides its certificates."""
 
 
-class Desk:
+class PathQueue:
     """Reads one path a turn of the event loop, of each organization in turn, for half of the time at most."""
 
     def __init__(self) -> None:
         self._queues: OrderedDict[int, deque[tuple[int, Callable[[], None]]]] = OrderedDict()
-        self._octets: dict[int, int] = {}
+        self._sizes: dict[int, int] = {}
         self._some = asyncio.Event()
 
-    def put(self, organization: int, octets: int, read: Callable[[], None]) -> bool:
+    def put(self, organization: int, size: int, read: Callable[[], None]) -> bool:
         """Have `read` called when it is its turn; False where too many of the organization's paths wait."""
-        size = octets + OVERHEAD
-        if self._octets.get(organization, 0) + size > MAX_QUEUED_EACH:
+        size += OVERHEAD
+        if self._sizes.get(organization, 0) + size > MAX_QUEUED_EACH:
             return False
-        self._octets[organization] = self._octets.get(organization, 0) + size
+        self._sizes[organization] = self._sizes.get(organization, 0) + size
         self._queues.setdefault(organization, deque()).append((size, read))
         self._some.set()
         return True
@@ -44,16 +44,16 @@ class Desk:
                 await self._some.wait()
             began = time.monotonic()
             self._next()()
-            # What `read` began goes on first; then everybody else has as much time as that took.
+            # What `read` began goes on first; then all other tasks have as much time as that took.
             await asyncio.sleep(0)
             await asyncio.sleep(time.monotonic() - began)
 
     def _next(self) -> Callable[[], None]:
         organization, queue = self._queues.popitem(last=False)
         size, read = queue.popleft()
-        self._octets[organization] -= size
+        self._sizes[organization] -= size
         if queue:
             self._queues[organization] = queue
         else:
-            del self._octets[organization]
+            del self._sizes[organization]
         return read

@@ -1,7 +1,7 @@
-"""Hands the CRLs that one process keeps fresh to those that look at them, and their questions to it.
+"""Sends the CRLs that one process keeps fresh to the workers, and answers their fetch requests.
 
-Each of them is told the same by a task of its own, from what is held at that moment: whoever is slow gets
-the newest when he is ready for it, never a queue of what was, and nobody waits for him.
+Each worker is served by a task of its own, from what is held at that moment: a slow one gets the newest when it is
+ready for it, never a queue of old states, and no other worker waits for it.
 """
 
 from __future__ import annotations
@@ -11,214 +11,203 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
-from authz.crls.acceptance import Held
-from authz.crls.share.manifest import Listed
-from authz.crls.share.path_queue import Desk
-from authz.crls.share.protocol import Kind, Link, LinkLost, Message, unpacked
-from authz.crls.source import Source
+from authz.crls.acceptance import SignedCrl
+from authz.crls.indexing.sealed_memory import map_sealed, seal
+from authz.crls.share.path_queue import PathQueue
+from authz.crls.share.protocol import ORGANIZATION, Channel, CrlManifest, Message, MessageKind, unpacked
+from authz.crls.sources import CrlSource
 from authz.errors import IndexingError, Refused
+from authz.ipc import PeerClosed
 from authz.pki import Crl
 
-TELL_SECONDS: Final = 0.25
-"""How often it is told that nothing is new; who was not told for 2 seconds looks at nothing any more."""
-
-ORGANIZATION: Final = struct.Struct("=Q")
+HEARTBEAT_SECONDS: Final = 0.25
+"""How often a worker is sent a heartbeat; one that received none for 2 seconds uses no CRL any more."""
 
 _Reading = Callable[[int, list[bytes]], Coroutine[Any, Any, None]]
 """What becomes of an organization's path."""
 
 
-class Keeper(Protocol):
-    """Who keeps the CRLs fresh: `authz.crls.refresher.Refresher`."""
-
-    changed: Callable[[], None]
+class FreshCrls(Protocol):
+    """What keeps the CRLs fresh: `authz.crls.refresher.Refresher`."""
 
     @property
-    def held(self) -> Sequence[Held]:
+    def held(self) -> Sequence[SignedCrl]:
         """Every CRL that checks may look at."""
         ...
 
     @property
-    def refused(self) -> Collection[Source]:
+    def refused(self) -> Collection[CrlSource]:
         """The sources whose last answer was refused."""
         ...
 
-    async def first_sight(self, organization: int, path: Sequence[bytes]) -> None:
+    def set_on_change(self, on_change: Callable[[], None]) -> None:
+        """Have `on_change` called whenever `held` or `refused` is another."""
+        ...
+
+    async def fetch_first(self, organization: int, path: Sequence[bytes]) -> None:
         """Wait for the CRLs of a path, though not for long. Raises `Refused`."""
         ...
 
-    def met(self, organization: int, path: Sequence[bytes]) -> None:
+    def path_seen(self, organization: int, path: Sequence[bytes]) -> None:
         """A path verified. Raises `Refused`."""
         ...
 
 
-class SealedMemory(Protocol):
-    """How octets become memory that cannot be changed, and back; see `authz.crls.indexing`."""
-
-    def seal(self, pieces: Iterable[bytes]) -> int:
-        """A descriptor, which the caller closes. Raises `OSError`."""
-        ...
-
-    def map(self, descriptor: int) -> memoryview:
-        """The content, which stays when the descriptor is closed. Raises `IndexingError`."""
-        ...
-
-
-class Feed:
-    """Made inside the event loop of the process that keeps the CRLs; `close` hangs up.
+class Publisher:
+    """Made inside the event loop of the process that keeps the CRLs; `close` closes every worker's channel.
 
     `descriptor_of` gives a CRL as sealed memory, `current` the moment (ns of the monotonic clock) up to which
-    everything was taken over, or None. `warn` is told what the operator should mend.
+    everything was taken over, or None. `warn` reports what the operator should mend.
     """
 
     def __init__(
         self,
-        keeper: Keeper,
-        memory: SealedMemory,
+        crls: FreshCrls,
         *,
         descriptor_of: Callable[[Crl], int],
         current: Callable[[], int | None],
         warn: Callable[[str], None],
     ) -> None:
-        self.keeper = keeper
-        self.memory = memory
+        self.crls = crls
         self.descriptor_of = descriptor_of
         self.current = current
         self.warn = warn
         self.revision = 0
-        self.desk = Desk()
-        self._reading = asyncio.create_task(self.desk.serve(), name="reading what workers say of paths")
-        self._tasks: dict[asyncio.Task[None], _Line] = {}
-        keeper.changed = self._changed
+        self.paths = PathQueue()
+        self._reading = asyncio.create_task(self.paths.serve(), name="reading the paths that workers report")
+        self._subscriptions: dict[asyncio.Task[None], Subscription] = {}
+        crls.set_on_change(self._on_change)
 
-    def _changed(self) -> None:
+    def _on_change(self) -> None:
         self.revision += 1
-        for one in self._tasks.values():
-            one.news.set()
+        for subscription in self._subscriptions.values():
+            subscription.wake.set()
 
     def attach(self, connection: socket.socket) -> None:
-        """Serve the process at the other end of `connection`, until it hangs up."""
-        line = _Line(self, Link(connection))
-        task = asyncio.create_task(line.serve(), name="feeding a worker with CRLs")
-        self._tasks[task] = line
+        """Serve the worker at the other end of `connection`, until it closes it."""
+        subscription = Subscription(self, Channel(connection))
+        task = asyncio.create_task(subscription.serve(), name="sending CRLs to a worker")
+        self._subscriptions[task] = subscription
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
+        del self._subscriptions[task]
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.warn(f"a worker is no longer fed with CRLs: {type(error).__name__}: {error}")
+            self.warn(f"a worker is no longer sent CRLs: {type(error).__name__}: {error}")
 
     async def close(self) -> None:
-        """Hang up on everybody."""
-        tasks = [*self._tasks, self._reading]
-        for one in tasks:
-            one.cancel()
+        """Close every channel."""
+        tasks = [*self._subscriptions, self._reading]
+        for task in tasks:
+            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class _Line:
-    """The feed of one process: what it was told, and what it asked."""
+class Subscription:
+    """One worker: what it was sent, and what it requested."""
 
-    def __init__(self, feed: Feed, link: Link) -> None:
-        self.news = asyncio.Event()
-        self._feed = feed
-        self._link = link
+    def __init__(self, publisher: Publisher, channel: Channel) -> None:
+        self.wake = asyncio.Event()
+        self._publisher = publisher
+        self._channel = channel
         self._known: set[bytes] = set()
-        self._told = -1
+        self._sent_revision = -1
         self._answered: list[int] = []
-        self._asked: set[asyncio.Task[None]] = set()
+        self._readings: set[asyncio.Task[None]] = set()
         self._defect: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def serve(self) -> None:
         """Both directions; when one ends, so does the other."""
-        tasks: list[asyncio.Future[None]] = [asyncio.create_task(self._tell()), asyncio.create_task(self._listen())]
+        tasks: list[asyncio.Future[None]] = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
         tasks.append(self._defect)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for one in done:
-                one.result()
-        except LinkLost:
+            for task in done:
+                task.result()
+        except PeerClosed:
             pass
         finally:
-            tasks += self._asked
-            for one in tasks:
-                one.cancel()
+            tasks += self._readings
+            for task in tasks:
+                task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._link.close()
+            self._channel.close()
 
-    # -- what is told ------------------------------------------------------------------------------------
+    # -- to the worker -----------------------------------------------------------------------------------
 
-    async def _tell(self) -> None:
+    async def _send(self) -> None:
         while True:
-            self.news.clear()
-            # Taken before the list is: whoever asked is to look at what came until he was answered.
+            self.wake.clear()
+            # Taken before the manifest is: a request's answer comes after what was held when it was settled.
             answered, self._answered = self._answered, []
-            moment = self._feed.current()
-            if self._told != self._feed.revision:
-                self._told = self._feed.revision
-                await self._tell_all()
+            moment = self._publisher.current()
+            if self._sent_revision != self._publisher.revision:
+                self._sent_revision = self._publisher.revision
+                await self._send_crls()
             if moment is not None:
-                await self._link.send(Kind.CURRENT, moment)
-            for one in answered:
-                await self._link.send(Kind.ANSWER, one)
+                await self._channel.send(MessageKind.HEARTBEAT, moment)
+            for number in answered:
+                await self._channel.send(MessageKind.ANSWER, number)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TELL_SECONDS):
-                    await self.news.wait()
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await self.wake.wait()
 
-    async def _tell_all(self) -> None:
-        """What is held now; what the other end has already does not travel again."""
-        held = list(self._feed.keeper.held)
-        listed = Listed.of(held, self._feed.keeper.refused)
-        for one in held:
-            if one.crl.sha256 not in self._known:
-                # One of our own: while it waits to be sent, the CRL's may be given back, and its number be another's.
-                await self._send(Kind.CRL, one.crl.sha256, os.dup(self._feed.descriptor_of(one.crl)))
-        await self._send(Kind.LISTED, b"", self._feed.memory.seal([listed.to_bytes()]))
-        self._known = set(listed.signers)
+    async def _send_crls(self) -> None:
+        """What is held now; what the worker has already is not sent again."""
+        crls = list(self._publisher.crls.held)
+        manifest = CrlManifest.of(crls, self._publisher.crls.refused)
+        for signed in crls:
+            if signed.crl.sha256 not in self._known:
+                # A descriptor of our own: while it waits to be sent, the CRL's may be closed, and its number reused.
+                descriptor = os.dup(self._publisher.descriptor_of(signed.crl))
+                await self._send_sealed(MessageKind.CRL, signed.crl.sha256, descriptor)
+        await self._send_sealed(MessageKind.MANIFEST, b"", seal([manifest.to_bytes()]))
+        self._known = set(manifest.signers)
 
-    async def _send(self, kind: Kind, body: bytes, descriptor: int) -> None:
+    async def _send_sealed(self, kind: MessageKind, body: bytes, descriptor: int) -> None:
         """Send a descriptor, and close it."""
         try:
-            await self._link.send(kind, body=body, descriptor=descriptor)
+            await self._channel.send(kind, body=body, descriptor=descriptor)
         finally:
             os.close(descriptor)
 
-    # -- what is asked -----------------------------------------------------------------------------------
+    # -- from the worker ---------------------------------------------------------------------------------
 
-    async def _listen(self) -> None:
+    async def _receive(self) -> None:
         while True:
-            self._take(await self._link.receive())
+            self._take(await self._channel.receive())
             # The next may have come already, and then nothing would wait for it.
             await asyncio.sleep(0)
 
     def _take(self, message: Message) -> None:
         path = self._path_in(message)
-        if path is not None and message.kind == Kind.MET:
-            self._put(message.number, path, self._met)
-        elif path is not None and message.kind == Kind.QUESTION:
+        if path is not None and message.kind == MessageKind.PATH_SEEN:
+            self._queue(message.number, path, self._path_seen)
+        elif path is not None and message.kind == MessageKind.FETCH_REQUEST:
             try:
                 (organization,) = ORGANIZATION.unpack(message.body)
             except struct.error as problem:
-                self._feed.warn(f"a worker's question cannot be read: {problem}")
+                self._publisher.warn(f"a worker's fetch request cannot be read: {problem}")
                 return
-            if not self._put(organization, path, partial(self._answer, message.number)):
+            if not self._queue(organization, path, partial(self._fetch, message.number)):
                 self._settle(message.number)
 
-    def _put(self, organization: int, path: list[bytes], read: _Reading) -> bool:
+    def _queue(self, organization: int, path: list[bytes], read: _Reading) -> bool:
         """Have a path read when it is its organization's turn; whether there is room for that."""
-        return self._feed.desk.put(organization, sum(map(len, path)), lambda: self._begin(read(organization, path)))
+        size = sum(map(len, path))
+        return self._publisher.paths.put(organization, size, lambda: self._begin(read(organization, path)))
 
     def _begin(self, reading: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(reading)
-        self._asked.add(task)
+        self._readings.add(task)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._asked.discard(task)
+        self._readings.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and not self._defect.done():
             self._defect.set_exception(error)
@@ -227,26 +216,26 @@ class _Line:
         if message.descriptor is None:
             return None
         try:
-            return unpacked(self._feed.memory.map(message.descriptor))
+            return unpacked(map_sealed(message.descriptor))
         except (IndexingError, ValueError) as error:
-            self._feed.warn(f"a worker's message cannot be read: {error}")
+            self._publisher.warn(f"a worker's message cannot be read: {error}")
             return None
         finally:
             os.close(message.descriptor)
 
-    async def _met(self, organization: int, path: list[bytes]) -> None:
+    async def _path_seen(self, organization: int, path: list[bytes]) -> None:
         try:
-            self._feed.keeper.met(organization, path)
+            self._publisher.crls.path_seen(organization, path)
         except Refused as refusal:
-            self._feed.warn(f"organization {organization}: {refusal}")
+            self._publisher.warn(f"organization {organization}: {refusal}")
 
-    async def _answer(self, number: int, organization: int, path: list[bytes]) -> None:
+    async def _fetch(self, number: int, organization: int, path: list[bytes]) -> None:
         try:
-            await self._feed.keeper.first_sight(organization, path)
+            await self._publisher.crls.fetch_first(organization, path)
         except Refused as problem:
-            self._feed.warn(f"a worker's question cannot be answered: {problem}")
+            self._publisher.warn(f"a worker's fetch request cannot be answered: {problem}")
         self._settle(number)
 
     def _settle(self, number: int) -> None:
         self._answered.append(number)
-        self.news.set()
+        self.wake.set()

@@ -1,7 +1,7 @@
-"""The CRLs as another process keeps them: for a worker, of which there may be many.
+"""The CRLs in a worker, as another process keeps them fresh and sends them.
 
 Looks the same to checks as `authz.crls.refresher.Refresher` does: `authz.ports.CrlView`, `Source` and
-`Observer`. A worker that was not told for 2 seconds that its CRLs are current looks at none of them.
+`Observer`. A worker that received no heartbeat for 2 seconds uses no CRL.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import socket
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from authz.crls.load_keys import Noted, PathKey
-from authz.crls.refusals import modes_for
-from authz.crls.rules import CrlRules
-from authz.crls.share.manifest import Listed
-from authz.crls.share.protocol import Kind, Link, LinkLost, Message, packed
-from authz.crls.share.publisher import ORGANIZATION, SealedMemory
+from authz.crls.indexing.sealed_memory import map_sealed, seal
+from authz.crls.indexing.shared_images import open_sealed
+from authz.crls.load_keys import PathKey, ReportedPaths
+from authz.crls.rules import CrlRules, modes_of
+from authz.crls.share.protocol import ORGANIZATION, Channel, CrlManifest, Message, MessageKind, packed
 from authz.crls.sources import urls_of
 from authz.errors import IndexingError, NotLoaded, Refused
+from authz.ipc import PeerClosed
 from authz.model import CheckRequest, Organization
 from authz.pki import Certificate, Crl, CrlStore, ModeOf
 from authz.reasons import Reason
@@ -30,221 +30,242 @@ if TYPE_CHECKING:
     from authz.view import Listener
 
 CURRENT_SECONDS: Final = 2.0
-"""How old the last word that nothing is missing may be before checks that need CRLs are answered 503."""
+"""How old the last heartbeat may be before checks that need CRLs are answered 503."""
 
 ASK_AGAIN_SECONDS: Final = 1.0
-"""How long nobody is asked about a path again that he was asked about."""
+"""How long after an answer about a path no other fetch request is sent about it."""
 
 MAX_ASKED: Final = 10_000
-"""Paths that were asked about within the last second."""
+"""Paths whose fetch request was answered within the last second."""
 
 
-class Follower:
-    """Made inside the event loop; `follow` begins as soon as there is somebody to follow.
+class FetchRequests:
+    """The fetch requests that wait for their answer, one for each path; checks of one path share it."""
 
-    `lost` is called when there is nobody any more, `failed_by` when this follower can know no more what counts.
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._numbers = itertools.count()
+        self._pending: dict[int, tuple[Channel, asyncio.Future[None]]] = {}
+        self._by_path: dict[PathKey, asyncio.Future[None]] = {}
+        self._answered_at: dict[bytes, float] = {}
 
-    `open_crl` makes a CRL of sealed memory (it may take long, and is called in a thread), `monotonic` gives
-    seconds, and is the clock of the process that keeps the CRLs, too. `warn` is told what the operator should mend.
+    def may_ask(self, key: PathKey) -> bool:
+        """Whether no request about the path was answered within the last second."""
+        answered_at = self._answered_at.get(key.digest)
+        return answered_at is None or self._monotonic() - answered_at > ASK_AGAIN_SECONDS
+
+    async def answer_to(self, key: PathKey, send: Callable[[int], Channel | None]) -> None:
+        """Wait for the answer about a path; `send` sends a request of that number, and says over which channel.
+
+        Raises `Refused` (crls_unavailable).
+        """
+        answer = self._by_path.get(key)
+        if answer is None:
+            answer = self._by_path[key] = self._ask(send)
+            answer.add_done_callback(lambda _: self._settle(key))
+        # A check that gives up must not take the others' answer with it.
+        await asyncio.shield(answer)
+
+    def _ask(self, send: Callable[[int], Channel | None]) -> asyncio.Future[None]:
+        number = next(self._numbers)
+        answer = asyncio.get_running_loop().create_future()
+        channel = send(number)
+        if channel is None:
+            answer.set_exception(Refused(Reason.CRLS_UNAVAILABLE, "the process that keeps the CRLs cannot be asked"))
+        else:
+            self._pending[number] = channel, answer
+        return answer
+
+    def _settle(self, key: PathKey) -> None:
+        answer = self._by_path.pop(key)
+        if answer.cancelled() or answer.exception() is not None:
+            return
+        if len(self._answered_at) >= MAX_ASKED:
+            self._answered_at.clear()
+        self._answered_at[key.digest] = self._monotonic()
+
+    def answered(self, number: int) -> None:
+        """The answer to the request of that number came."""
+        _, answer = self._pending.pop(number, (None, None))
+        if answer is not None and not answer.done():
+            answer.set_result(None)
+
+    def fail(self, channel: Channel) -> None:
+        """No answer will come over that channel any more."""
+        for number, (used, answer) in list(self._pending.items()):
+            if used is channel:
+                del self._pending[number]
+                if not answer.done():
+                    gone = "the process that keeps the CRLs is out of reach"
+                    answer.set_exception(Refused(Reason.CRLS_UNAVAILABLE, gone))
+
+
+class Subscriber:
+    """Made inside the event loop; `follow` begins once there is a process that keeps the CRLs.
+
+    `lost` is called when its channel closes, `failed_by` when this worker cannot know any more which CRLs count.
+    `monotonic` gives seconds, and is the clock of the process that keeps the CRLs, too. `warn` reports what the
+    operator should mend.
     """
 
-    def __init__(
-        self,
-        rules: CrlRules,
-        memory: SealedMemory,
-        *,
-        open_crl: Callable[[int], Crl],
-        monotonic: Callable[[], float],
-        warn: Callable[[str], None],
-    ) -> None:
+    def __init__(self, rules: CrlRules, *, monotonic: Callable[[], float], warn: Callable[[str], None]) -> None:
         self._rules = rules
-        self._memory = memory
-        self._open = open_crl
         self._monotonic = monotonic
         self._warn = warn
-        self._link: Link | None = None
+        self._channel: Channel | None = None
         self._following: asyncio.Task[None] | None = None
         self._crls: dict[bytes, Crl] = {}
-        self._listed = Listed({}, ())
+        self._manifest = CrlManifest({}, ())
         self._store: CrlStore | None = None
-        self._current: float | None = None
-        self._first = asyncio.Event()
-        self._numbers = itertools.count()
-        self._questions: dict[int, tuple[Link, asyncio.Future[None]]] = {}
-        self._asking: dict[PathKey, asyncio.Future[None]] = {}
-        self._asked: dict[bytes, float] = {}
-        self._noted = Noted(monotonic)
+        self._current_at: float | None = None
+        self._started = asyncio.Event()
+        self._requests = FetchRequests(monotonic)
+        self._reported = ReportedPaths(monotonic)
         self.failed_by: Callable[[BaseException], None] = lambda _: None
         self.lost: Callable[[], None] = lambda: None
 
     # -- life ----------------------------------------------------------------------------------------------
 
     def follow(self, connection: socket.socket) -> None:
-        """Listen to whoever keeps the CRLs now; what is held stays until he lists what counts."""
+        """Receive from the process that keeps the CRLs now; what is held stays until its manifest comes."""
         if self._following is not None:
             self._following.cancel()
-        # Whoever keeps the CRLs now was told of no path yet.
-        self._noted.clear()
-        self._link = Link(connection)
-        self._following = asyncio.create_task(self._follow(self._link), name="following the CRLs")
+        # No path was reported to this process yet.
+        self._reported.clear()
+        self._channel = Channel(connection)
+        self._following = asyncio.create_task(self._follow(self._channel), name="following the CRLs")
         self._following.add_done_callback(self._ended)
 
     async def started(self) -> None:
-        """Wait until the CRLs were told for the first time."""
-        await self._first.wait()
+        """Wait for the first manifest."""
+        await self._started.wait()
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Receive no more."""
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
 
     @property
     def current(self) -> bool:
-        """Whether everything that was so within the last 2 seconds was told."""
-        return self._current is not None and self._monotonic() - self._current <= CURRENT_SECONDS
+        """Whether everything up to a moment within the last 2 seconds was received."""
+        return self._current_at is not None and self._monotonic() - self._current_at <= CURRENT_SECONDS
 
-    async def _follow(self, link: Link) -> None:
+    async def _follow(self, channel: Channel) -> None:
         try:
             while True:
-                await self._take(await link.receive())
-        except LinkLost as lost:
-            self._warn(f"the process that keeps the CRLs is out of reach: {lost}")
-            if self._link is link:
+                await self._take(await channel.receive())
+        except PeerClosed as closed:
+            self._warn(f"the process that keeps the CRLs is out of reach: {closed}")
+            if self._channel is channel:
                 self.lost()
         finally:
-            if self._link is link:
-                self._link = None
-            link.close()
-            for number, (by, one) in list(self._questions.items()):
-                if by is link:
-                    del self._questions[number]
-                    if not one.done():
-                        gone = "the process that keeps the CRLs is out of reach"
-                        one.set_exception(Refused(Reason.CRLS_UNAVAILABLE, gone))
+            if self._channel is channel:
+                self._channel = None
+            channel.close()
+            self._requests.fail(channel)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            # What is missing here is nowhere written down: a worker begins anew rather than to know less.
+            # What is missing here is written down nowhere: a worker starts anew rather than know less.
             self.failed_by(error)
 
     async def _take(self, message: Message) -> None:
         try:
-            if message.kind in {Kind.CRL, Kind.LISTED}:
+            if message.kind in {MessageKind.CRL, MessageKind.MANIFEST}:
                 if message.descriptor is None:
-                    raise IndexingError("a CRL, or a list, without its content")
-                if message.kind == Kind.CRL:
+                    raise IndexingError("a CRL, or a manifest, without its content")
+                if message.kind == MessageKind.CRL:
                     await self._hold(message.body, message.descriptor)
                 else:
-                    self._list(Listed.from_bytes(self._memory.map(message.descriptor)))
-            elif message.kind == Kind.CURRENT:
-                self._current = message.number / 1e9
-            elif message.kind == Kind.ANSWER:
-                _, answered = self._questions.pop(message.number, (None, None))
-                if answered is not None and not answered.done():
-                    answered.set_result(None)
+                    self._apply(CrlManifest.from_bytes(map_sealed(message.descriptor)))
+            elif message.kind == MessageKind.HEARTBEAT:
+                self._current_at = message.number / 1e9
+            elif message.kind == MessageKind.ANSWER:
+                self._requests.answered(message.number)
         finally:
             if message.descriptor is not None:
                 os.close(message.descriptor)
 
     async def _hold(self, sha256: bytes, descriptor: int) -> None:
-        """One more CRL, which does not count before it is listed. Raises `IndexingError`."""
+        """One more CRL, which does not count before a manifest lists it. Raises `IndexingError`."""
         if sha256 in self._crls:
             return
-        crl = await asyncio.to_thread(self._open, descriptor)
+        crl = await asyncio.to_thread(open_sealed, descriptor)
         if crl.sha256 != sha256:
             raise IndexingError("another CRL than was announced")
         self._crls[sha256] = crl
 
-    def _list(self, listed: Listed) -> None:
+    def _apply(self, manifest: CrlManifest) -> None:
         """What counts from now on. Raises `IndexingError`."""
-        if not listed.signers.keys() <= self._crls.keys():
+        if not manifest.signers.keys() <= self._crls.keys():
             raise IndexingError("a CRL is listed that did not come")
-        if self._store is None or listed.signers != self._listed.signers:
-            self._crls = {one: self._crls[one] for one in listed.signers}
-            self._store = CrlStore(self._crls.values(), listed.signers)
-        self._listed = listed
-        self._first.set()
+        if self._store is None or manifest.signers != self._manifest.signers:
+            self._crls = {sha256: self._crls[sha256] for sha256 in manifest.signers}
+            self._store = CrlStore(self._crls.values(), manifest.signers)
+        self._manifest = manifest
+        self._started.set()
 
     # -- what checks look at -------------------------------------------------------------------------------
 
     def crls(self) -> CrlStore:
         """See `authz.ports.CrlView`. Raises `Refused` (crls_unavailable)."""
         if self._store is None or not self.current:
-            raise Refused(Reason.CRLS_UNAVAILABLE, "nobody said for 2 s that the CRLs are current")
+            raise Refused(Reason.CRLS_UNAVAILABLE, "no heartbeat confirmed the CRLs for 2 s")
         return self._store
 
     def mode_of(self, organization: Organization) -> ModeOf | None:
         """See `authz.view.View`."""
-        return modes_for(self._rules, self._listed.refused, organization)
+        return modes_of(self._rules, self._manifest.refused, organization)
 
     def directory_read(self, revision: Hashable) -> None:
-        """See `authz.ports.CrlView`: the directory's CRLs are brought by whoever keeps all."""
+        """See `authz.ports.CrlView`: the process that keeps the CRLs reads those of the directory."""
 
     def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See `authz.view.View.request_crls`."""
-        if not self._rules.points or not urls_of([Certificate.parse(one) for one in path]):
+        if not self._rules.points or not urls_of([Certificate.parse(der) for der in path]):
             return
         key = PathKey(organization.id, path)
-        asked = self._asked.get(key.digest)
-        if asked is None or self._monotonic() - asked > ASK_AGAIN_SECONDS:
+        if self._requests.may_ask(key):
             raise NotLoaded(key)
 
-    # -- what checks wait for, and what they tell -----------------------------------------------------------
+    # -- what checks wait for, and what they report ----------------------------------------------------------
 
     async def load(self, key: Hashable) -> bool:
         """See `authz.ports.Source`: waits for the first try of distribution points; checks of one path share it."""
         if not isinstance(key, PathKey):
             return False
-        asking = self._asking.get(key)
-        if asking is None:
-            asking = self._asking[key] = self._ask(key)
-            asking.add_done_callback(lambda _: self._settle(key))
-        # A check that gives up must not take the others' answer with it.
-        await asyncio.shield(asking)
+        organization = ORGANIZATION.pack(key.organization)
+        await self._requests.answer_to(
+            key, lambda number: self._send(MessageKind.FETCH_REQUEST, number, key.path, organization)
+        )
         return True
-
-    def _ask(self, key: PathKey) -> asyncio.Future[None]:
-        number = next(self._numbers)
-        future = asyncio.get_running_loop().create_future()
-        if self._link is not None and self._send(Kind.QUESTION, number, key.path, ORGANIZATION.pack(key.organization)):
-            self._questions[number] = self._link, future
-        else:
-            future.set_exception(Refused(Reason.CRLS_UNAVAILABLE, "the process that keeps the CRLs cannot be asked"))
-        return future
-
-    def _settle(self, key: PathKey) -> None:
-        answered = self._asking.pop(key)
-        if answered.cancelled() or answered.exception() is not None:
-            return
-        if len(self._asked) >= MAX_ASKED:
-            self._asked.clear()
-        self._asked[key.digest] = self._monotonic()
 
     def decided(self, check: CheckRequest, listener: Listener, decision: Decision, seconds: float) -> None:  # noqa: ARG002
         """See `authz.ports.Observer`: the distribution points of a path that verified will be asked in time."""
-        unknown = self._noted.unknown_in(decision) if self._rules.points else None
+        unknown = self._reported.unknown_in(decision) if self._rules.points else None
         if unknown is None:
             return
         organization, path = unknown
-        if self._send(Kind.MET, organization.id, [one.der for one in path.certificates]):
-            self._noted.add(organization, path)
+        if self._send(MessageKind.PATH_SEEN, organization.id, [certificate.der for certificate in path.certificates]):
+            self._reported.add(organization, path)
 
     def failed(self, check: CheckRequest, listener: Listener, error: BaseException) -> None:
         """See `authz.ports.Observer`: nothing is learned."""
 
-    def _send(self, kind: Kind, number: int, path: Sequence[bytes], body: bytes = b"") -> bool:
-        """Whether the other end was told; it is not waited for."""
-        if self._link is None:
-            return False
+    def _send(self, kind: MessageKind, number: int, path: Sequence[bytes], body: bytes = b"") -> Channel | None:
+        """The channel over which a path was sent; None where it cannot be sent now."""
+        channel = self._channel
+        if channel is None:
+            return None
         try:
-            descriptor = self._memory.seal(packed(path))
+            descriptor = seal(packed(path))
         except OSError:
-            return False
+            return None
         try:
-            return self._link.try_to_send(kind, number, body, descriptor)
-        except LinkLost:
-            return False
+            return channel if channel.try_to_send(kind, number, body, descriptor) else None
+        except PeerClosed:
+            return None
         finally:
             os.close(descriptor)

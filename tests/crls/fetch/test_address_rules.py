@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.crls.fetch.address_rules import AddressRefused, AddressRules, HostRules, canonical_host
+from authz.crls.fetch.address_rules import AddressNotAllowed, AddressRules, HostRules, canonical_host
 from authz.errors import ConfigError
 
 PUBLIC = (
@@ -54,21 +54,21 @@ def test_public_address_may_be_connected_to(address: str) -> None:
 @pytest.mark.parametrize("address", NOT_PUBLIC)
 def test_address_that_is_not_public_is_refused(address: str) -> None:
     """Every special purpose, and every IPv6 form that leads there."""
-    with pytest.raises(AddressRefused, match="not a public address"):
+    with pytest.raises(AddressNotAllowed, match="not a public address"):
         AddressRules().check(address)
 
 
 @pytest.mark.parametrize("address", NO_ADDRESS)
 def test_text_that_is_no_address_is_refused(address: str) -> None:
     """Whatever some resolver might make of it."""
-    with pytest.raises(AddressRefused, match="not an IP address"):
+    with pytest.raises(AddressNotAllowed, match="not an IP address"):
         AddressRules().check(address)
 
 
 @pytest.mark.parametrize("address", ["fe80::1%eth0", "2606:4700::1111%eth0", "::1%lo"])
 def test_address_with_a_zone_is_refused_even_if_allowed(address: str) -> None:
     """It means something on one link only."""
-    with pytest.raises(AddressRefused, match="one link"):
+    with pytest.raises(AddressNotAllowed, match="one link"):
         AddressRules((ip_network("::/0"),)).check(address)
 
 
@@ -100,7 +100,7 @@ def test_address_in_an_allowed_network_may_be_connected_to(network: str, address
 )
 def test_allowed_network_allows_nothing_else(network: str, address: str) -> None:
     """Not through a translator either: its network is not ours."""
-    with pytest.raises(AddressRefused):
+    with pytest.raises(AddressNotAllowed):
         AddressRules((ip_network(network),)).check(address)
 
 
@@ -109,7 +109,7 @@ def test_private_address_is_refused_in_every_ipv6_form(number: int) -> None:
     """Mapped, compatible, 6to4, NAT64, Teredo."""
     high, low = divmod(number, 1 << 16)
     for form in ("::ffff:{:x}:{:x}", "::{:x}:{:x}", "2002:{:x}:{:x}::", "64:ff9b::{:x}:{:x}", "2001:0:{:x}:{:x}::"):
-        with pytest.raises(AddressRefused):
+        with pytest.raises(AddressNotAllowed):
             AddressRules().check(form.format(high, low))
 
 
@@ -144,7 +144,7 @@ def test_host_has_one_spelling(host: str, canonical: str) -> None:
 )  # fmt: skip
 def test_host_that_is_neither_name_nor_address_is_refused(host: str) -> None:
     """Nor an address as only some programs read it."""
-    with pytest.raises(AddressRefused):
+    with pytest.raises(AddressNotAllowed):
         canonical_host(host)
 
 
@@ -159,14 +159,14 @@ def test_listed_host_is_allowed(host: str) -> None:
 )
 def test_host_that_is_not_listed_is_refused(host: str) -> None:
     """A suffix is of whole labels, and does not contain its own name."""
-    with pytest.raises(AddressRefused, match="not among the allowed"):
+    with pytest.raises(AddressNotAllowed, match="not among the allowed"):
         HostRules(("crl.example.com", "*.example.org", "1.1.1.1")).check(host)
 
 
 def test_only_suffixes_and_only_names_are_lists_too() -> None:
     """Either alone restricts."""
     for patterns in (("*.example.org",), ("crl.example.com",)):
-        with pytest.raises(AddressRefused):
+        with pytest.raises(AddressNotAllowed):
             HostRules(patterns).check("other.example")
 
 

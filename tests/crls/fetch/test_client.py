@@ -9,7 +9,9 @@ import gzip
 import hashlib
 import os
 import socket
+import threading
 import tracemalloc
+from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -32,26 +34,27 @@ from support.crl_server import (
 )
 
 from authz.crls.failures import FailureKind, FetchFailed
+from authz.crls.fair_queue import MAX_ATTEMPTS
 from authz.crls.fetch.address_rules import AddressRules, HostRules
 from authz.crls.fetch.client import (
     MAX_VALIDATOR,
     Fetched,
     Fetcher,
-    Limits,
+    FetchLimits,
     NotModified,
     Resolve,
     Validators,
+    system_resolve,
 )
-from authz.crls.fetch.name_lookup import system_resolve
 from authz.errors import ConfigError
 
 K = FailureKind
 LOOPBACK = AddressRules((ip_network("127.0.0.0/8"), ip_network("::1/128")))
 CAP = 1024 * 1024
-PATIENT = Limits(total=60, connect=60, read=60, size=CAP)
-HASTY = Limits(total=0.2, connect=60, read=60, size=CAP)
-HASTY_TO_READ = Limits(total=60, connect=60, read=0.1, size=CAP)
-HASTY_TO_CONNECT = Limits(total=60, connect=0.1, read=60, size=CAP)
+PATIENT = FetchLimits(total=60, connect=60, read=60, size=CAP)
+HASTY = FetchLimits(total=0.2, connect=60, read=60, size=CAP)
+HASTY_TO_READ = FetchLimits(total=60, connect=60, read=0.1, size=CAP)
+HASTY_TO_CONNECT = FetchLimits(total=60, connect=0.1, read=60, size=CAP)
 OK = b"HTTP/1.1 200 OK\r\n"
 PEM = b"-----BEGIN X509 CRL-----\n" + base64.encodebytes(CRL) + b"-----END X509 CRL-----\n"
 NAME = "crl.example.test"
@@ -71,7 +74,7 @@ def resolves(*answers: list[str] | OSError) -> Resolve:
 
 
 def fetcher(
-    limits: Limits = PATIENT,
+    limits: FetchLimits = PATIENT,
     *,
     addresses: AddressRules = LOOPBACK,
     hosts: HostRules | None = None,
@@ -85,22 +88,20 @@ def fetcher(
 
 async def fetched(made: Fetcher, url: str, folder: Path, validators: Validators | None = None) -> bytes:
     """The body; the file is in the folder while it is used, and gone afterwards."""
-    async with made:
-        got = await made.fetch(url, folder, validators)
+    async with made.fetch(url, folder, validators) as got:
         assert isinstance(got, Fetched)
-        with got:
-            body = got.path.read_bytes()
-            assert got.path.parent == folder
-            assert (got.size, got.sha256) == (len(body), hashlib.sha256(body).digest())
+        body = got.path.read_bytes()
+        assert got.path.parent == folder
+        assert (got.size, got.sha256) == (len(body), hashlib.sha256(body).digest())
     assert list(folder.iterdir()) == []
     return body
 
 
 async def failure(made: Fetcher, url: str, folder: Path, validators: Validators | None = None) -> FailureKind:
     """Why not; nothing is left in the folder."""
-    async with made:
-        with pytest.raises(FetchFailed) as error:
-            await made.fetch(url, folder, validators)
+    with pytest.raises(FetchFailed) as error:
+        async with made.fetch(url, folder, validators):
+            pass
     assert error.value.detail
     assert list(folder.iterdir()) == []
     return error.value.kind
@@ -279,16 +280,16 @@ async def test_large_body_passes_through_little_memory(tmp_path: Path) -> None:
             writer.write(body[at : at + CAP])
             await writer.drain()
 
-    async with crl_server(answer) as server, fetcher(Limits(size=64 * CAP)) as made:
+    made = fetcher(FetchLimits(size=64 * CAP))
+    async with crl_server(answer) as server:
         tracemalloc.start()
         try:
-            got = await made.fetch(server.url, tmp_path)
-            _, peak = tracemalloc.get_traced_memory()
+            async with made.fetch(server.url, tmp_path) as got:
+                _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
         assert isinstance(got, Fetched)
-        with got:
-            assert (got.size, got.sha256) == (len(body), hashlib.sha256(body).digest())
+        assert (got.size, got.sha256) == (len(body), hashlib.sha256(body).digest())
     assert peak < 8 * CAP
 
 
@@ -313,11 +314,8 @@ async def test_request_says_little(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     folder.mkdir()
     async with crl_server(says("Set-Cookie: a=b\r\n")) as server:
         url = server.url.replace("/ca.crl", "/My%20CA(1)+.crl?a=%2f")
-        async with fetcher() as made:
-            for _ in range(2):
-                got = await made.fetch(url, folder)
-                assert isinstance(got, Fetched)
-                got.release()
+        for _ in range(2):
+            await fetched(fetcher(), url, folder)
         for request in server.requests:
             first, *fields = request.rstrip().split("\r\n")
             assert first == "GET /My%20CA(1)+.crl?a=%2f HTTP/1.1"
@@ -336,18 +334,15 @@ async def test_request_says_little(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 async def test_validators_come_with_the_body(tmp_path: Path) -> None:
     """As the server gave them."""
     head = 'ETag: W/"v1"\r\nLast-Modified: Mon, 01 Jun 2026 11:00:00 GMT\r\n'
-    async with crl_server(says(head)) as server, fetcher() as made:
-        got = await made.fetch(server.url, tmp_path)
-        assert isinstance(got, Fetched)
-        got.release()
+    async with crl_server(says(head)) as server, fetcher().fetch(server.url, tmp_path) as got:
         assert got.validators == Validators('W/"v1"', "Mon, 01 Jun 2026 11:00:00 GMT")
 
 
 async def test_unchanged_crl_is_not_sent_again(tmp_path: Path) -> None:
     """Both conditions are sent; the validators of the answer are for the next time."""
     answer = raw(b'HTTP/1.1 304 Not Modified\r\nETag: "v2"\r\n\r\n')
-    async with crl_server(answer) as server, fetcher() as made:
-        got = await made.fetch(server.url, tmp_path, Validators('"v1"', "Mon, 01 Jun 2026 11:00:00 GMT"))
+    validators = Validators('"v1"', "Mon, 01 Jun 2026 11:00:00 GMT")
+    async with crl_server(answer) as server, fetcher().fetch(server.url, tmp_path, validators) as got:
         assert got == NotModified(Validators('"v2"', None))
         assert 'If-None-Match: "v1"\r\n' in server.requests[0]
         assert "If-Modified-Since: Mon, 01 Jun 2026 11:00:00 GMT\r\n" in server.requests[0]
@@ -371,10 +366,7 @@ async def test_odd_validator_is_not_sent_and_a_304_then_not_believed(odd: str, t
 async def test_odd_validator_of_a_server_is_not_kept(tmp_path: Path) -> None:
     """Too long, or not plain text."""
     head = f'ETag: "{"x" * MAX_VALIDATOR}"\r\nLast-Modified: \xff\r\n'
-    async with crl_server(says(head)) as server, fetcher() as made:
-        got = await made.fetch(server.url, tmp_path)
-        assert isinstance(got, Fetched)
-        got.release()
+    async with crl_server(says(head)) as server, fetcher().fetch(server.url, tmp_path) as got:
         assert got.validators == Validators()
 
 
@@ -429,15 +421,9 @@ async def test_name_is_looked_up_once_and_pinned(tmp_path: Path) -> None:
 async def test_name_that_turns_to_loopback_on_the_second_look_up_is_refused_then(tmp_path: Path) -> None:
     """The second fetch looks again, and checks again; the first connected to what was checked, and to nothing else."""
     only_one = AddressRules((ip_network("127.0.0.2/32"),))
-    async with (
-        crl_server() as server,
-        fetcher(addresses=only_one, resolve=resolves(["127.0.0.2"], ["127.0.0.1"])) as made,
-    ):
-        kinds = []
-        for _ in range(2):
-            with pytest.raises(FetchFailed) as error:
-                await made.fetch(server.named(NAME), tmp_path)
-            kinds.append(error.value.kind)
+    made = fetcher(addresses=only_one, resolve=resolves(["127.0.0.2"], ["127.0.0.1"]))
+    async with crl_server() as server:
+        kinds = [await failure(made, server.named(NAME), tmp_path) for _ in range(2)]
         assert kinds == [K.CONNECT, K.ADDRESS_NOT_ALLOWED]
         assert server.requests == []
 
@@ -543,9 +529,10 @@ def test_ca_file_that_cannot_be_read_is_an_error_of_the_operator(content: str | 
 
 async def test_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     """Not the server's fault."""
-    async with crl_server() as server, fetcher() as made:
+    async with crl_server() as server:
         with pytest.raises(FetchFailed) as error:
-            await made.fetch(server.url, tmp_path / "none")
+            async with fetcher().fetch(server.url, tmp_path / "none"):
+                pass
         assert error.value.kind is K.STORAGE
 
 
@@ -561,164 +548,149 @@ async def test_full_disk_is_told(size: int, tmp_path: Path, monkeypatch: pytest.
         assert await failure(fetcher(), server.url, tmp_path) is K.STORAGE
 
 
-# Who shares what.
+# What is left of it.
 
 
-class Gate:
-    """An answer that waits until it may go."""
-
-    def __init__(self, answer: Answer | None = None) -> None:
-        self.open = asyncio.Event()
-        self._answer = answer or says()
-
-    async def __call__(self, writer: asyncio.StreamWriter) -> None:
-        """Wait, then answer."""
-        await self.open.wait()
-        await self._answer(writer)
+def start(made: Fetcher, server: CrlServer, folder: Path) -> asyncio.Task[bytes]:
+    """A fetch that another task waits for."""
+    return asyncio.create_task(fetched(made, server.url, folder))
 
 
-def start(
-    made: Fetcher, server: CrlServer, folder: Path, validators: Validators | None = None
-) -> asyncio.Task[Fetched | NotModified]:
-    """A caller who waits."""
-    return asyncio.create_task(made.fetch(server.url, folder, validators))
-
-
-async def test_callers_of_one_url_share_a_transfer(tmp_path: Path) -> None:
-    """A hundred callers, one request; the file goes with the last of them."""
-    gate = Gate()
-    async with crl_server(gate) as server, fetcher() as made:
-        callers = [start(made, server, tmp_path) for _ in range(100)]
+@pytest.mark.parametrize("answer", [hangs(), hangs(OK), hangs(OK + b"\r\n" + CRL)])
+async def test_transfer_that_is_cancelled_leaves_no_file(answer: Answer, tmp_path: Path) -> None:
+    """Wherever it is: before the header, in it, or in the body."""
+    async with crl_server(answer) as server:
+        fetching = start(fetcher(), server, tmp_path)
         await server.came.wait()
-        gate.open.set()
-        answers = await asyncio.gather(*callers)
-        assert len(server.requests) == 1
-        for one in answers:
-            assert isinstance(one, Fetched)
-            assert one.path.read_bytes() == CRL
-            one.release()
-            one.release()
-        assert list(tmp_path.iterdir()) == []
-
-
-async def test_failure_is_told_to_all_and_forgotten(tmp_path: Path) -> None:
-    """The next caller asks again."""
-    gate = Gate(says(status="404 Not Found"))
-    async with crl_server(gate) as server, fetcher() as made:
-        callers = [start(made, server, tmp_path) for _ in range(5)]
-        await server.came.wait()
-        gate.open.set()
-        told = await asyncio.gather(*callers, return_exceptions=True)
-        assert [one.kind for one in told if isinstance(one, FetchFailed)] == [K.STATUS] * 5
-        server.answer = says()
-        with await made.fetch(server.url, tmp_path) as got:  # type: ignore[union-attr]
-            assert got.path.read_bytes() == CRL
-        assert len(server.requests) == 2
-
-
-async def test_cancelled_caller_does_not_take_the_transfer_from_the_others(tmp_path: Path) -> None:
-    """Nor does the one who began it."""
-    gate = Gate()
-    async with crl_server(gate) as server, fetcher() as made:
-        callers = [start(made, server, tmp_path) for _ in range(3)]
-        await server.came.wait()
-        for one in callers[:2]:
-            one.cancel()
-        await asyncio.wait(callers[:2])
-        gate.open.set()
-        got = await callers[2]
-        assert isinstance(got, Fetched)
-        assert got.path.read_bytes() == CRL
-        got.release()
-        assert all(one.cancelled() for one in callers[:2])
-        assert len(server.requests) == 1
+        await asyncio.sleep(0.05)
+        fetching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await fetching
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_transfer_ends_with_its_last_caller(tmp_path: Path) -> None:
-    """Nobody waits for it; whoever comes then begins anew."""
-    async with crl_server(hangs(OK + b"\r\n" + CRL)) as server, fetcher() as made:
-        callers = [start(made, server, tmp_path) for _ in range(3)]
-        await server.came.wait()
-        for one in callers:
-            one.cancel()
-        await asyncio.wait(callers)
-        assert all(one.cancelling() for one in made._tasks)
-        server.answer = says()
-        with await made.fetch(server.url, tmp_path) as got:  # type: ignore[union-attr]
-            assert got.path.read_bytes() == CRL
-        assert len(server.requests) == 2
-    assert list(tmp_path.iterdir()) == []
+async def test_file_of_a_body_that_is_complete_goes_when_the_fetch_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in the moment between the last byte and the answer's end, and its room is given back."""
+    made, whole = fetcher(), asyncio.Event()
+    received = made._received
+
+    async def last_moment(*given: object, **more: object) -> Fetched | NotModified:
+        answer = await received(*given, **more)  # type: ignore[arg-type]
+        whole.set()
+        await asyncio.Event().wait()
+        return answer
+
+    monkeypatch.setattr(made, "_received", last_moment)
+    async with crl_server() as server:
+        fetching = start(made, server, tmp_path)
+        await whole.wait()
+        assert len(list(tmp_path.iterdir())) == 1
+        fetching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await fetching
+    assert (list(tmp_path.iterdir()), made._quota._sizes) == ([], {})
 
 
 async def test_transfers_under_way_share_the_disk_and_leave_room_for_one_more(tmp_path: Path) -> None:
     """Each may have half of what the others leave; what is let go of makes room again."""
     body = tlv(0x30, bytes(96))
-    limits = Limits(total=60, connect=60, read=60, size=CAP, together=3 * len(body) - 1)
-    async with crl_server(says(body=body)) as server, fetcher(limits) as made:
-        first = await made.fetch(server.url, tmp_path)
-        with pytest.raises(FetchFailed) as caught:
-            await made.fetch(f"{server.url}?2", tmp_path)
-        assert (caught.value.kind, len(list(tmp_path.iterdir()))) == (K.STORAGE, 1)
-        assert f"may have {len(body) - 1} octets" in caught.value.detail
-        assert isinstance(first, Fetched)
-        first.release()
-        second = await made.fetch(f"{server.url}?2", tmp_path)
-        assert isinstance(second, Fetched)
-        second.release()
-    assert list(tmp_path.iterdir()) == []
-
-
-async def test_file_of_a_transfer_nobody_took_is_removed(tmp_path: Path) -> None:
-    """The only caller is cancelled in the moment in which it is done."""
-    async with crl_server() as server, fetcher() as made:
-        caller = start(made, server, tmp_path)
-        await asyncio.sleep(0)
-        (flight,) = made._flights.values()
-        flight.task.add_done_callback(lambda _: caller.cancel())
-        await asyncio.wait([caller])
-        assert caller.cancelled()
-    assert list(tmp_path.iterdir()) == []
-
-
-async def test_other_question_of_the_same_url_waits_its_turn(tmp_path: Path) -> None:
-    """One who holds nothing is not served with "not modified", and one URL is asked once at a time."""
-    gate = Gate(raw(b"HTTP/1.1 304 Not Modified\r\n\r\n"))
-    async with crl_server(gate) as server, fetcher() as made:
-        asks_whether = start(made, server, tmp_path, Validators('"v1"'))
-        await server.came.wait()
-        asks_for_all = [start(made, server, tmp_path) for _ in range(3)]
-        await asyncio.sleep(0.05)
-        assert len(server.requests) == 1
-        server.answer = says()
-        gate.open.set()
-        assert await asks_whether == NotModified(Validators())
-        for one in await asyncio.gather(*asks_for_all):
-            assert isinstance(one, Fetched)
-            one.release()
-        assert len(server.requests) == 2
-    assert list(tmp_path.iterdir()) == []
+    made = fetcher(FetchLimits(total=60, connect=60, read=60, size=CAP, together=3 * len(body) - 1))
+    async with crl_server(says(body=body)) as server:
+        async with made.fetch(server.url, tmp_path):
+            with pytest.raises(FetchFailed) as caught:
+                async with made.fetch(f"{server.url}?2", tmp_path):
+                    pass
+            assert (caught.value.kind, len(list(tmp_path.iterdir()))) == (K.STORAGE, 1)
+            assert f"may have {len(body) - 1} bytes" in caught.value.detail
+        assert await fetched(made, f"{server.url}?2", tmp_path) == body
 
 
 async def test_urls_do_not_wait_for_each_other(tmp_path: Path) -> None:
-    """A server that hangs is nobody else's trouble."""
-    async with crl_server(hangs()) as bad, crl_server() as good, fetcher() as made:
-        waiting = start(made, bad, tmp_path)
+    """A server that hangs delays its own fetch only."""
+    bad_folder = tmp_path / "bad"
+    bad_folder.mkdir()
+    async with crl_server(hangs()) as bad, crl_server() as good:
+        made = fetcher()
+        waiting = start(made, bad, bad_folder)
         await bad.came.wait()
-        with await made.fetch(good.url, tmp_path) as got:  # type: ignore[union-attr]
-            assert got.path.read_bytes() == CRL
+        folder = tmp_path / "good"
+        folder.mkdir()
+        assert await fetched(made, good.url, folder) == CRL
         assert not waiting.done()
         waiting.cancel()
         await asyncio.wait([waiting])
 
 
-async def test_closed_fetcher_ends_what_is_under_way(tmp_path: Path) -> None:
-    """And leaves nothing."""
-    async with crl_server(hangs(OK + b"\r\n" + CRL)) as server:
-        made = fetcher()
-        caller = start(made, server, tmp_path)
-        await server.came.wait()
-        await made.close()
-        await asyncio.wait([caller])
-        assert caller.cancelled()
-    assert list(tmp_path.iterdir()) == []
+# Look-ups of names.
+
+KNOWN = [
+    (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80)),
+    (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", 80, 0, 0)),
+    (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80)),
+]
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A system whose name servers answer for `silent…` only once this is set; `none…` they do not know."""
+    answering = threading.Event()
+
+    def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        assert port == 80
+        if host.startswith("silent"):
+            answering.wait()
+        if host.startswith("none"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        if host.startswith("odd"):
+            raise UnicodeError("label too long")
+        return list(KNOWN)
+
+    monkeypatch.setattr("authz.crls.fetch.client.socket.getaddrinfo", getaddrinfo)
+    yield answering
+    answering.set()
+
+
+@pytest.mark.usefixtures("answer")
+async def test_addresses_are_told_once_each_in_order() -> None:
+    """Of both families."""
+    assert await system_resolve("crl.example.test", 80) == ["192.0.2.1", "2001:db8::1"]
+
+
+@pytest.mark.usefixtures("answer")
+@pytest.mark.parametrize("name", ["none.test", "odd.test"])
+async def test_name_that_nobody_knows_is_an_error_of_the_system(name: str) -> None:
+    """Also one that cannot even be asked for."""
+    with pytest.raises(OSError, match=r"not known|too long"):
+        await system_resolve(name, 80)
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_names_whose_servers_are_silent_keep_no_other_name_waiting(
+    answer: threading.Event, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """As many as there are tries at once, on either event loop."""
+
+    async def main() -> None:
+        silent = [asyncio.create_task(system_resolve(f"silent{one}.test", 80)) for one in range(MAX_ATTEMPTS)]
+        async with asyncio.timeout(60):
+            assert await system_resolve("crl.example.test", 80) == ["192.0.2.1", "2001:db8::1"]
+            assert not any(one.done() for one in silent)
+            answer.set()
+            assert len(await asyncio.gather(*silent)) == MAX_ATTEMPTS
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
+
+
+async def test_look_up_that_is_given_up_ends_in_silence(answer: threading.Event) -> None:
+    """Its thread is told of nothing, and tells nobody."""
+    given_up = asyncio.create_task(system_resolve("silent.test", 80))
+    await asyncio.sleep(0)
+    [thread] = [one for one in threading.enumerate() if one.name == "look-up of a name"]
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    answer.set()
+    await asyncio.to_thread(thread.join)

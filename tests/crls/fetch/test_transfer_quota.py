@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from authz.crls.failures import FetchFailed
-from authz.crls.fetch.client import Limits
+from authz.crls.fetch.client import FetchLimits
 from authz.crls.fetch.transfer_quota import PARTIES, Claim, TransferQuota
 
 MIB = 1 << 20
-LIMITS = Limits()
+LIMITS = FetchLimits()
 
 
 def most(quota: TransferQuota, path: str, claim: Claim) -> int:

@@ -18,7 +18,7 @@ from support.certificates import NOW, Authority, new_key
 from support.revocation_world import idp
 
 from authz.crls.indexing import client as indexing
-from authz.crls.indexing.client import MAX_OCTETS, SMALL_OCTETS, crl_of, index_crl, make_sealed_image
+from authz.crls.indexing.client import MAX_BYTES, SMALL_CRL, crl_of, index_crl, make_sealed_image
 from authz.crls.indexing.process import BASE_MEMORY, MEMORY_FACTOR
 from authz.crls.indexing.sealed_memory import SEALS, seal
 from authz.errors import IndexingError, Refused
@@ -46,7 +46,7 @@ LARGE = big_crl(CA, SERIALS, NOW - timedelta(days=1), NOW + timedelta(days=6))
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
     """A file with a CRL that is too large to be read at once."""
-    assert len(LARGE) > SMALL_OCTETS
+    assert len(LARGE) > SMALL_CRL
     return written(tmp_path, LARGE)
 
 
@@ -144,7 +144,7 @@ async def test_large_indirect_crl_is_indexed(tmp_path: Path) -> None:
         pytest.param(LARGE + b"\0", Reason.CRL_MALFORMED, id="something behind it"),
         pytest.param(LARGE.replace(b"\x02\x10", b"\x04\x10", 1), Reason.CRL_MALFORMED, id="an entry that is none"),
         pytest.param(LARGE.replace(b"2606", b"2607"), Reason.SIGNATURE_INVALID, id="another date"),
-        pytest.param(bytes(SMALL_OCTETS + 1), Reason.CRL_MALFORMED, id="large and nothing"),
+        pytest.param(bytes(SMALL_CRL + 1), Reason.CRL_MALFORMED, id="large and nothing"),
         pytest.param(b"", Reason.CRL_MALFORMED, id="empty"),
         pytest.param(b"<html>", Reason.CRL_MALFORMED, id="a page"),
         pytest.param(Authority.root("CA").crl(5), Reason.SIGNATURE_INVALID, id="another's"),
@@ -179,7 +179,7 @@ async def test_crl_without_a_key_that_may_have_signed_it_is_refused(large: Path,
 async def test_file_larger_than_any_crl_is_refused(tmp_path: Path) -> None:
     """Before a process is started."""
     path = written(tmp_path, b"")
-    os.truncate(path, MAX_OCTETS + 1)
+    os.truncate(path, MAX_BYTES + 1)
     with pytest.raises(Refused) as caught:
         await index_crl(path, KEYS)
     assert caught.value.reason is Reason.CRL_MALFORMED
@@ -232,7 +232,7 @@ def process(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
         pytest.param(
             f"import fcntl; d = os.memfd_create('x', 2); os.write(d, b'x' * 500); fcntl.fcntl(d, 1033, {SEALS});"
             "socket.send_fds(connection, [b'image'], [d])",
-            "is none",
+            "is invalid",
             id="sealed nonsense",
         ),
     ],
@@ -312,6 +312,6 @@ def test_image_of_another_version_is_an_error() -> None:
     """Sealed as it may be."""
     pieces = make_image(CA.crl(5), KEYS, bytes(32))
     image = seal([b"AUTHZCR0", *pieces[1:]])
-    with pytest.raises(IndexingError, match="is none"):
+    with pytest.raises(IndexingError, match="is invalid"):
         crl_of(image)
     os.close(image)

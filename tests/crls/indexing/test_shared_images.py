@@ -13,8 +13,8 @@ from support.big_crl import big_crl, serials
 from support.certificates import NOW, Authority
 
 from authz.crls.indexing import shared_images as module
-from authz.crls.indexing.sealed_memory import Memory, seal
-from authz.crls.indexing.shared_images import Shelf, open_sealed
+from authz.crls.indexing.sealed_memory import map_sealed, seal
+from authz.crls.indexing.shared_images import SharedImages, open_sealed
 from authz.errors import IndexingError, Refused
 from authz.pki.crl.crl import Crl
 from authz.pki.crl.index import RevokedEntry
@@ -41,7 +41,7 @@ def large(tmp_path: Path) -> Path:
 
 async def test_large_crl_is_the_same_on_the_other_side(large: Path) -> None:
     """Whoever opens the descriptor finds the same CRL, and what it lists."""
-    shelf = Shelf()
+    shelf = SharedImages()
     crl = await shelf.index(large, keys())
     opened = open_sealed(shelf.descriptor(crl))
     assert opened.sha256 == crl.sha256
@@ -52,7 +52,7 @@ async def test_large_crl_is_the_same_on_the_other_side(large: Path) -> None:
 
 async def test_small_crl_travels_as_it_is() -> None:
     """Its DER, sealed."""
-    shelf = Shelf()
+    shelf = SharedImages()
     crl = Crl(SMALL)
     opened = open_sealed(shelf.descriptor(crl))
     assert (opened.sha256, opened.der) == (crl.sha256, SMALL)
@@ -61,18 +61,18 @@ async def test_small_crl_travels_as_it_is() -> None:
 async def test_image_that_is_there_is_not_made_again(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A keeper that is started again has the images of the one before."""
     kept: dict[bytes, int] = {}
-    first = Shelf(kept=lambda sha256, image: kept.update({sha256: os.dup(image)}))
+    first = SharedImages(kept=lambda sha256, image: kept.update({sha256: os.dup(image)}))
     crl = await first.index(large, keys())
     assert list(kept) == [crl.sha256]
     monkeypatch.setattr(module, "make_sealed_image", None)
-    assert (await Shelf(kept).index(large, keys())).sha256 == crl.sha256
+    assert (await SharedImages(kept).index(large, keys())).sha256 == crl.sha256
 
 
 async def test_image_of_another_version_is_made_again(large: Path) -> None:
     """After an upgrade a keeper finds what the one before had made."""
     dropped: list[bytes] = []
     sha256 = Crl(LARGE).sha256
-    shelf = Shelf({sha256: seal([b"AUTHZCR0" + bytes(99)])}, dropped=dropped.append)
+    shelf = SharedImages({sha256: seal([b"AUTHZCR0" + bytes(99)])}, dropped=dropped.append)
     crl = await shelf.index(large, keys())
     assert (crl.sha256, dropped) == (sha256, [sha256])
     assert open_sealed(shelf.descriptor(crl)).sha256 == sha256
@@ -80,7 +80,7 @@ async def test_image_of_another_version_is_made_again(large: Path) -> None:
 
 async def test_image_that_is_there_is_verified_under_the_keys_given(large: Path) -> None:
     """Who signed the file today is asked today."""
-    shelf = Shelf()
+    shelf = SharedImages()
     held = await shelf.index(large, keys())
     with pytest.raises(Refused) as refused:
         await shelf.index(large, keys(OTHER))
@@ -90,7 +90,7 @@ async def test_image_that_is_there_is_verified_under_the_keys_given(large: Path)
 
 async def test_file_that_changed_is_indexed_anew(large: Path) -> None:
     """The image belongs to the octets, not to the path."""
-    shelf = Shelf()
+    shelf = SharedImages()
     before = await shelf.index(large, keys())
     newer = big_crl(CA, SERIALS[:2_000], NOW, NOW + timedelta(days=6))
     large.write_bytes(newer)
@@ -102,7 +102,7 @@ async def test_image_goes_with_the_last_crl_made_of_it(large: Path) -> None:
     dropped: list[bytes] = []
     gc.collect()
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a number is enough
-    shelf = Shelf(dropped=dropped.append)
+    shelf = SharedImages(dropped=dropped.append)
     crl, again = await shelf.index(large, keys()), await shelf.index(large, keys())
     sha256 = crl.sha256
     del crl
@@ -118,7 +118,7 @@ async def test_image_nobody_asked_for_is_given_back(large: Path) -> None:
     """A CRL that was replaced while there was no keeper."""
     dropped: list[bytes] = []
     image = seal([b"of a CRL that is gone"])
-    shelf = Shelf({b"gone": image}, dropped=dropped.append)
+    shelf = SharedImages({b"gone": image}, dropped=dropped.append)
     crl = await shelf.index(large, keys())
     shelf.forget_unused()
     assert dropped == [b"gone"]
@@ -136,6 +136,6 @@ def test_memory_that_holds_no_crl_is_refused(content: bytes) -> None:
 
 def test_memory_is_sealed_and_read() -> None:
     """As the feed and its followers use it."""
-    descriptor = Memory.seal([b"a", b"b"])
-    assert bytes(Memory.map(descriptor)) == b"ab"
+    descriptor = seal([b"a", b"b"])
+    assert bytes(map_sealed(descriptor)) == b"ab"
     os.close(descriptor)

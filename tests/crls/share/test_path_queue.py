@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from authz.crls.share.path_queue import MAX_QUEUED_EACH, OVERHEAD, Desk
+from authz.crls.share.path_queue import MAX_QUEUED_EACH, OVERHEAD, PathQueue
 
 EVIL, ACME, GLOBEX = 1, 2, 3
 
 
 @pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
+async def desk() -> AsyncIterator[PathQueue]:
     """A desk at which paths are read."""
-    made = Desk()
+    made = PathQueue()
     serving = asyncio.create_task(made.serve())
     yield made
     serving.cancel()
@@ -24,7 +24,7 @@ async def desk() -> AsyncIterator[Desk]:
         await serving
 
 
-async def test_organizations_take_turns(desk: Desk) -> None:
+async def test_organizations_take_turns(desk: PathQueue) -> None:
     """Whoever has many paths, from however many workers, delays another's by one."""
     read: list[int] = []
     done = asyncio.Event()
@@ -36,7 +36,7 @@ async def test_organizations_take_turns(desk: Desk) -> None:
     assert len(read) == 42
 
 
-async def test_everybody_else_goes_on_between_two_paths(desk: Desk) -> None:
+async def test_everybody_else_goes_on_between_two_paths(desk: PathQueue) -> None:
     """The word that CRLs are current among them."""
     others, seen = 0, list[int]()
     for _ in range(20):
@@ -49,7 +49,7 @@ async def test_everybody_else_goes_on_between_two_paths(desk: Desk) -> None:
 
 async def test_paths_of_one_organization_that_wait_are_bounded_in_octets() -> None:
     """By what they take; another organization's have room of their own, and what was read makes room again."""
-    desk, half = Desk(), MAX_QUEUED_EACH // 2 - OVERHEAD
+    desk, half = PathQueue(), MAX_QUEUED_EACH // 2 - OVERHEAD
     read = asyncio.Event()
     assert desk.put(EVIL, half, read.set)
     assert desk.put(EVIL, half, lambda: None)
@@ -60,5 +60,5 @@ async def test_paths_of_one_organization_that_wait_are_bounded_in_octets() -> No
     assert desk.put(EVIL, half, lambda: None)
     while desk._queues:
         await asyncio.sleep(0)
-    assert not desk._octets
+    assert not desk._sizes
     serving.cancel()

@@ -1,4 +1,4 @@
-"""Who met what: which organizations' paths led to a distribution point, or through a CA, and when they did last."""
+"""Which organizations' paths led to a distribution point, or through a CA, and when one did last."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 MET_FOR: Final = timedelta(days=1)
-"""How long something counts as met. Workers tell of each path again every hour (`first_sight.TELL_AGAIN_SECONDS`)."""
+"""How long something counts as met. Workers report each path again every hour (`load_keys.REPORT_AGAIN_SECONDS`)."""
 
 COARSE: Final = timedelta(minutes=10)
 """A moment so little later than the one remembered is not worth remembering: each is written to disk."""
@@ -17,7 +17,7 @@ NO_ORGANIZATION: Final = 0
 """Stands for organizations that are not known, of what was kept by an earlier version: their numbers begin with 1."""
 
 
-class Met:
+class Sightings:
     """By name: the location of a point, or the SHA-256 of a CA's key in hexadecimal. `changed` until it was written.
 
     `readable` says whether it was read from what an earlier process wrote.
@@ -37,7 +37,7 @@ class Met:
                 self.changed = True
 
     def by(self, name: str) -> Collection[int]:
-        """The organizations that met it; `NO_ORGANIZATION` is none."""
+        """The organizations that met it, without `NO_ORGANIZATION`."""
         return self._when.get(name, {}).keys() - {NO_ORGANIZATION}
 
     def knows(self, name: str) -> bool:
@@ -46,12 +46,14 @@ class Met:
 
     def lately(self, name: str, organizations: Collection[int], now: datetime) -> bool:
         """Whether any of the organizations met it within a day."""
-        return any(now - at < MET_FOR for one, at in self._when.get(name, {}).items() if one in organizations)
+        return any(
+            now - at < MET_FOR for organization, at in self._when.get(name, {}).items() if organization in organizations
+        )
 
     def keep(self, names: Collection[str], organizations: Collection[int]) -> None:
         """Forget every other name, and every other organization."""
         kept = {
-            name: {one: at for one, at in when.items() if one in organizations}
+            name: {organization: at for organization, at in when.items() if organization in organizations}
             for name, when in self._when.items()
             if name in names
         }
@@ -60,19 +62,22 @@ class Met:
     def to_bytes(self, now: datetime) -> bytes:
         """In a form of its own; `changed` no more."""
         self.changed = False
-        met = {name: {str(one): at.isoformat() for one, at in when.items()} for name, when in self._when.items()}
+        met = {
+            name: {str(organization): at.isoformat() for organization, at in when.items()}
+            for name, when in self._when.items()
+        }
         return json.dumps({"at": now.isoformat(), "met": met}).encode()
 
     @classmethod
-    def from_bytes(cls, data: bytes, now: datetime) -> Met:
-        """What `to_bytes` made; nothing of anything else. The time in between, in which nobody was met, passes over."""
+    def from_bytes(cls, data: bytes, now: datetime) -> Sightings:
+        """What `to_bytes` made; empty for anything else. The time in between is not counted."""
         made = cls()
         try:
-            told = json.loads(data)
-            passed = now - datetime.fromisoformat(told["at"])
+            document = json.loads(data)
+            passed = now - datetime.fromisoformat(document["at"])
             made._when = {
-                str(name): {int(one): datetime.fromisoformat(at) + passed for one, at in when.items()}
-                for name, when in told["met"].items()
+                str(name): {int(organization): datetime.fromisoformat(at) + passed for organization, at in when.items()}
+                for name, when in document["met"].items()
             }
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return cls()
