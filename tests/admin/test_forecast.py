@@ -8,7 +8,7 @@ from support.command_world import ALICE, BOB, CA, CRL_LIFE, LIFE, NOW, ROOT
 
 from authz.admin.forecast import Forecast, forecasts
 from authz.app.config import Settings
-from authz.app.crls import KeptCrls
+from authz.app.crls import CrlSnapshot
 from authz.directory import Store
 from authz.model import Organization
 from authz.pki import Certificate, Crl
@@ -18,7 +18,7 @@ SOON = NOW + timedelta(minutes=5)
 
 def forecast(store: Store) -> list[Forecast]:
     """What is foreseen now, with the CRLs of the directory."""
-    crls = KeptCrls(Settings(database="sqlite:///none.db"), store.crl_store())
+    crls = CrlSnapshot(Settings(database="sqlite:///none.db"), store.crl_store())
     return list(forecasts(store, crls, NOW))
 
 

@@ -82,8 +82,8 @@ async def test_checks_of_one_organization_wait_in_a_pool_of_their_own(scene: Wor
         with pytest.raises(NotLoaded) as caught:
             scene.verify(leaf("alice", server.url))
         assert caught.value.key == PointsKey(ACME.id, (server.url,))
-        assert caught.value.key.pool == ("points", ACME.id)
-        assert PointsKey(EVIL.id, ()).pool != caught.value.key.pool
+        assert caught.value.key.queue == ("points", ACME.id)
+        assert PointsKey(EVIL.id, ()).pool != caught.value.key.queue
 
 
 async def test_points_of_an_organization_are_bounded(tmp_path: Path) -> None:

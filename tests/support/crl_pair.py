@@ -46,7 +46,7 @@ class Pair:
         )
 
     async def join(self) -> None:
-        """Channel them, and wait until everything was told."""
+        """Channel them, and wait until everything was reported."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.publisher.attach(ours)
         self.subscriber.follow(theirs)

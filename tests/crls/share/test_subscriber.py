@@ -91,7 +91,7 @@ async def test_checks_of_one_path_ask_once(two: Pair) -> None:
         with pytest.raises(NotLoaded) as missing:
             two.verify(alice)
         assert missing.value.key == PathKey(ACME.id, (alice.der, CA.der, ROOT.der))
-        assert missing.value.key.pool == ("points", ACME.id)
+        assert missing.value.key.queue == ("points", ACME.id)
         assert len(server.requests) == 1
 
 
