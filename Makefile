@@ -45,7 +45,7 @@ fuzz: $(INSTALLED) ## the mutation and differential tests at length
 lock: ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header --no-emit-options --allow-unsafe --extra demo --extra dev --output-file requirements.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header --no-emit-options --allow-unsafe --extra demo --extra dev --extra doctor --output-file requirements.lock pyproject.toml
 	# What the image is made of, at the same versions: what runs, and what builds the wheel.
 	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-emit-options --allow-unsafe --constraint requirements.lock --output-file requirements-service.lock pyproject.toml
 	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-emit-options --allow-unsafe --constraint requirements.lock --build-deps-for wheel --only-build-deps --output-file requirements-build.lock pyproject.toml

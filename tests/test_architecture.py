@@ -21,10 +21,11 @@ LEVELS = {
     "decision": 2, "view": 2,
     "service": 3, "ports": 3,
     "web": 4, "directory": 4, "identity": 4, "crl_source": 4, "crl_indexing": 4, "telemetry": 4, "clock": 4,
+    "doctor": 4,
     "config": 5, "runtime": 5, "doors": 5, "supervision": 5, "crl_keeping": 5, "systemd": 5,
     "envoy_secret": 5, "cli": 5, "demo": 5, "__main__": 5, "__init__": 0,
 }  # fmt: skip
-ADAPTERS = {"web", "directory", "identity", "crl_source", "crl_indexing"}
+ADAPTERS = {"web", "directory", "identity", "crl_source", "crl_indexing", "doctor"}
 IMPURE = {
     "asyncio", "aiohttp", "sqlite3", "sqlalchemy", "socket", "ssl", "os", "time", "random", "logging",
     "structlog", "threading", "secrets", "pathlib", "subprocess", "urllib.request", "http.client",

@@ -1,0 +1,163 @@
+"""`authz doctor`: can this proxy be got round?"""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from authz.cli.output import emit_one, fail, hint, say
+from authz.config import (
+    BearerSettings,
+    IdentitySettings,
+    ListenerSettings,
+    PayloadSettings,
+    Settings,
+    UserNameSettings,
+    load_settings,
+)
+from authz.doctor.ours import OurListener, Ours
+from authz.errors import ConfigError
+from authz.text import shown
+
+if TYPE_CHECKING:
+    from authz.doctor.findings import Finding, Report
+
+UNREADABLE = 2
+"""The exit code of what could not be read."""
+
+app = typer.Typer(no_args_is_help=True, help="Can this proxy be got round? Rules over its configuration.")
+
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="FILE…", help="Of one Envoy (bootstrap, xDS files, config_dump), of one nginx (or nginx -T)."),
+]
+Admin = Annotated[
+    str | None, typer.Option("--admin", metavar="URL", help="The admin address of a running Envoy: its /config_dump.")
+]
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="The service's settings, to compare the proxy's with.")
+]
+Identity = Annotated[
+    list[str] | None,
+    typer.Option("--identity", metavar="HEADER", help="A header by which the application knows who asks; repeatable."),
+]
+Hosts = Annotated[
+    list[str] | None,
+    typer.Option("--host", metavar="HOST", help="A host that the proxy must serve, with --config; repeatable."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object instead of text.")]
+
+
+@app.callback()
+def options() -> None:
+    """Can this proxy be got round? Rules over its configuration; docs/doctor.md has each."""
+
+
+@app.command("lint", epilog="Example: authz doctor lint /etc/envoy/envoy.yaml --config /etc/authz/authz.toml")
+def lint(
+    files: Files = None,
+    admin: Admin = None,
+    config: Config = None,
+    identity: Identity = None,
+    host: Hosts = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge an Envoy's or nginx's configuration: exit 0 clean, 1 findings or something not understood, 2 unreadable."""
+    if not files and admin is None:
+        raise typer.BadParameter("give a file, or --admin URL")
+    room = _room()
+    try:
+        ours = None if config is None else our_settings(config, tuple(host or ()))
+        report = room.lint([str(path) for path in files or ()], admin=admin, ours=ours, identity=identity or ())
+    except (room.Unreadable, ConfigError) as error:
+        fail(str(error), getattr(error, "hint", ""))
+        raise typer.Exit(UNREADABLE) from None
+    if as_json:
+        emit_one(_json(report), as_json=True)
+    else:
+        typer.echo("\n".join(_lines(report)), nl=bool(report.findings or report.not_understood))
+        _sum_up(report)
+    raise typer.Exit(0 if report.clean else 1)
+
+
+def _room() -> Any:
+    """The module that judges; it needs packages that the service does without. Raises `ConfigError`."""
+    try:
+        return importlib.import_module("authz.doctor.lint")
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"doctor needs {error.name}", hint="pip install 'mtls-authz[doctor]'") from error
+
+
+def our_settings(path: Path, hosts: tuple[str, ...] = ()) -> Ours:
+    """What rules compare of the service's settings. Raises `ConfigError`."""
+    settings: Settings = load_settings(path)
+    listeners = tuple(map(_listener, settings.listener))
+    return Ours(str(path), listeners, settings.limits.check_seconds, hosts)
+
+
+def _listener(listener: ListenerSettings) -> OurListener:
+    return OurListener(
+        name=listener.name,
+        address=listener.address,
+        tls=listener.tls is not None,
+        names=() if listener.tls is None else listener.tls.names,
+        prefix=listener.prefix,
+        auth_request_path=listener.auth_request_path,
+        certificate_header=listener.certificate.header,
+        certificate_form=str(listener.certificate.form),
+        statement_header=listener.statement.header,
+        statement_form=str(listener.statement.form),
+        identity_headers=tuple(name for source in listener.identity for name in _identity(source)),
+        hops=len(listener.hops),
+    )
+
+
+def _identity(source: IdentitySettings) -> Iterator[str]:
+    match source:
+        case BearerSettings():
+            yield "authorization"
+        case PayloadSettings():
+            yield source.header
+        case UserNameSettings():
+            yield source.header
+            if source.organization_header is not None:
+                yield source.organization_header
+
+
+def _json(report: Report) -> dict[str, object]:
+    return {
+        "clean": report.clean,
+        "findings": [asdict(finding) for finding in report.findings],
+        "not_understood": [asdict(entry) for entry in report.not_understood],
+    }
+
+
+def _lines(report: Report) -> Iterator[str]:
+    for finding in report.findings:
+        yield from _finding(finding)
+    for entry in report.not_understood:
+        yield f"not understood  {shown(entry.place)}\n  {shown(entry.what)}\n"
+
+
+def _finding(finding: Finding) -> Iterator[str]:
+    yield f"{finding.severity}  {finding.rule}  {shown(finding.place)}"
+    yield f"  {shown(finding.what, 1_000)}"
+    yield f"  why: {finding.why}"
+    yield f"  mend: {shown(finding.mend, 1_000)}"
+    yield from (f"    {shown(line, 1_000)}" for line in finding.diff.splitlines())
+    yield ""
+
+
+def _sum_up(report: Report) -> None:
+    counts = Counter(str(finding.severity) for finding in report.findings)
+    counts["not understood"] = len(report.not_understood)
+    told = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+    say(f"{'clean' if report.clean else 'not clean'}{': ' if told else ''}{told}")
+    if report.not_understood:
+        hint("what was not understood may hide a way round: look at it yourself")
