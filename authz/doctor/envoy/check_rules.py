@@ -100,14 +100,14 @@ def _conditional_all(model: EnvoyModel) -> Iterator[Hit]:
 def _cache(model: EnvoyModel) -> Iterator[Hit]:
     for hcm in model.checked:
         for each in hcm.before:
-            if each.kind in CACHES:
+            if each.kind in CACHES and not each.disabled:
                 yield hit(each.node, "a cache answers before the check", "take it out", each.node.put("disabled", True))
 
 
 def _code(model: EnvoyModel) -> Iterator[Hit]:
     for hcm in model.checked:
         for each in hcm.before:
-            if each.kind in CODE:
+            if each.kind in CODE and not each.disabled:
                 what = f"{each.kind} runs before the check: it may answer, or set what the service believes"
                 yield hit(each.node, what, "put it behind the check, or read it with that in mind")
 
