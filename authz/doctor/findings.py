@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from itertools import accumulate
 from typing import Final, Generic, TypeVar
 
 CLEAN: Final = 0
@@ -47,9 +49,22 @@ class Source:
         """Its lines, with their ends."""
         return self.text.splitlines(keepends=True)
 
+    @cached_property
+    def _offsets(self) -> list[int]:
+        return [0, *accumulate(map(len, self.lines))]
+
     def offset(self, line: int) -> int:
         """Where a line (from 1) begins."""
-        return sum(map(len, self.lines[: line - 1]))
+        return self._offsets[line - 1]
+
+    def line(self, offset: int) -> int:
+        """The line (from 0) of a character."""
+        return min(bisect_right(self._offsets, offset), len(self.lines)) - 1
+
+    @cached_property
+    def json(self) -> bool:
+        """Whether it is JSON, in which names are quoted."""
+        return self.text.lstrip().startswith("{")
 
 
 @dataclass(frozen=True)
@@ -146,22 +161,42 @@ def findings_of(rules: tuple[Rule[Model], ...], model: Model) -> Iterator[Findin
             yield Finding(rule.id, rule.severity, hit.source.name, hit.line, hit.what, rule.why, hit.mend, diff)
 
 
-def edited(source: Source, edits: tuple[Edit, ...]) -> str:
-    """The text of `source` after those of the edits that are its own, each made once."""
-    text = source.text
-    mine = {edit for edit in edits if edit.source is source}
-    for edit in sorted(mine, key=lambda edit: (edit.start, edit.end), reverse=True):
-        text = text[: edit.start] + edit.text + text[edit.end :]
-    return text
-
-
 def unified_diff(edits: tuple[Edit, ...]) -> str:
-    """The edits as `patch` takes them; empty without any."""
+    """The edits as `patch` takes them, with a line of context; empty without any."""
     lines: list[str] = []
     for source in {id(edit.source): edit.source for edit in edits}.values():
-        after = edited(source, edits).splitlines(keepends=True)
-        lines += difflib.unified_diff(source.lines, after, source.name, source.name, n=1)
+        mine = sorted({edit for edit in edits if edit.source is source}, key=lambda edit: edit.start)
+        lines += [f"--- {source.name}\n", f"+++ {source.name}\n"]
+        shift = 0
+        for group in _groups(source, mine):
+            hunk, more = _hunk(source, group, shift)
+            lines += hunk
+            shift += more
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+
+def _groups(source: Source, edits: list[Edit]) -> list[list[Edit]]:
+    """The edits, those together whose contexts would touch."""
+    groups: list[list[Edit]] = []
+    for edit in edits:
+        if groups and source.line(edit.start) - source.line(groups[-1][-1].end) < 4:
+            groups[-1].append(edit)
+        else:
+            groups.append([edit])
+    return groups
+
+
+def _hunk(source: Source, edits: list[Edit], shift: int) -> tuple[list[str], int]:
+    """One hunk, and how many lines it adds."""
+    first, last = source.line(edits[0].start), max(source.line(edit.end) for edit in edits)
+    begin, end = max(0, first - 1), min(len(source.lines), last + 2)
+    text, base = "".join(source.lines[begin:end]), source.offset(begin + 1)
+    for edit in reversed(edits):
+        text = text[: edit.start - base] + edit.text + text[edit.end - base :]
+    old, new = source.lines[begin:end], text.splitlines(keepends=True)
+    head = f"@@ -{begin + 1},{len(old)} +{begin + 1 + shift},{len(new)} @@\n"
+    body = [line for line in difflib.ndiff(old, new) if not line.startswith("?")]
+    return [head, *(line[0] + line[2:] for line in body)], len(new) - len(old)
 
 
 ORDER: Final = {severity: number for number, severity in enumerate(Severity)}

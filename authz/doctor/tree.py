@@ -133,16 +133,12 @@ class Node:
             return Edit(self.source, self.start + 1, self.start + 1, text if empty else f"{text}, ")
         return Edit(self.source, self.start, self.start, f"{text}\n{' ' * self.column}")
 
-    @property
-    def _json(self) -> bool:
-        return self.source.text.lstrip()[:1] == "{"
-
     def _key(self, name: str) -> str:
-        return json.dumps(name) if self._json else name
+        return json.dumps(name) if self.source.json else name
 
     def _written(self, value: Any) -> str:
         text = json.dumps(value)
-        return text if self._json else re.sub(r'"([A-Za-z_][A-Za-z0-9_./-]*)"', r"\1", text)
+        return text if self.source.json else re.sub(r'"([A-Za-z_][A-Za-z0-9_./-]*)"', _bare, text)
 
 
 _NOWHERE: Final = Source("", "")
@@ -226,6 +222,11 @@ class _Reader:
             seen.add(_camel(name))
             fields[name] = self.node(value)
         return fields
+
+
+def _bare(quoted: re.Match[str]) -> str:
+    """A word without its quotes, unless YAML would take it for something else."""
+    return quoted[0] if quoted[1].lower() in _TRUE | _FALSE | {"null"} else quoted[1]
 
 
 def _camel(name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -25,11 +27,46 @@ def changed(text: str, changes: Changes) -> str:
     return text
 
 
+def mended(name: str, text: str, rule: str) -> str:
+    """The text after everything that the rule says is done, by `patch`."""
+    for _ in range(30):
+        report = lint_sources([Source(name, text)])
+        diff = next((finding.diff for finding in report.findings if finding.rule == rule), "")
+        if not diff:
+            return text
+        with tempfile.NamedTemporaryFile("w+", encoding="utf-8") as held:
+            held.write(text)
+            held.flush()
+            subprocess.run(["patch", "-s", held.name], input=diff, text=True, capture_output=True, check=True)
+            text = Path(held.name).read_text(encoding="utf-8")
+    raise AssertionError(f"{rule} is never mended")
+
+
 def rules_of(text: str, name: str = "envoy.yaml", ours: Ours | None = None, identity: tuple[str, ...] = ()) -> set[str]:
     """The rules that find something in a text; what is not understood counts as `?`."""
     report = lint_sources([Source(name, text)], ours=ours, identity=identity)
     return {finding.rule for finding in report.findings} | {"?" for _ in report.not_understood}
 
+
+WORDS: Final = {
+    "envoy-code-before-check",
+    "envoy-tunnel-around",
+    "envoy-nobody-asked",
+    "envoy-route-asks-elsewhere",
+    "envoy-identity-unremoved",
+    "envoy-cluster-from-client",
+    "envoy-host-from-client",
+    "envoy-route-by-validation",
+    "envoy-untrusted-accepted",
+    "envoy-crl-empty",
+    "envoy-session-keys-kept",
+    "nginx-nobody-asked",
+    "nginx-code-before-check",
+    "nginx-subrequests",
+    "nginx-stream-around",
+    "nginx-servers-differ",
+}
+"""Rules that say in words what to do: what belongs there is the operator's to know."""
 
 _CHECK = "              transport_api_version: V3\n"
 _REMOVE = "              - remove_on_match: {key_matcher: {prefix: x-authz-}}\n"
@@ -37,6 +74,7 @@ _ROUTES = "              routes:\n"
 _ROUTE = "              - match: {prefix: /}\n                route: {cluster: application, timeout: 60s}\n"
 _HOST = "              domains: [\"*\"]\n"
 _FILTER = "          - name: envoy.filters.http.ext_authz\n"
+_ROUTER_FILTER = "          - name: envoy.filters.http.router\n"
 _HTTP_FILTERS = "          http_filters:\n"
 _SECRET = (
     "            validation_context_sds_secret_config:\n"
@@ -76,8 +114,7 @@ _ADMIN = "admin: {address: {socket_address: {address: 0.0.0.0, port_value: 9900}
 
 
 def _without_check() -> str:
-    begin = ENVOY.index(_FILTER)
-    return ENVOY[begin : ENVOY.index("          - name: envoy.filters.http.router\n")]
+    return ENVOY[ENVOY.index(_FILTER) : ENVOY.index(_ROUTER_FILTER)]
 
 
 ENVOY_FAULTS: Final[dict[str, Changes]] = {
@@ -124,7 +161,7 @@ ENVOY_FAULTS: Final[dict[str, Changes]] = {
     },
     "envoy-route-asks-elsewhere": {
         _ROUTE: f"{_ROUTE}{_PER_ROUTE}                    check_settings: {{http_service: {{server_uri: "
-        "{uri: http://yes, cluster: yes, timeout: 1s}}}\n"
+        "{uri: http://stranger, cluster: stranger, timeout: 1s}}}\n"
     },
     "envoy-cluster-from-client": {"route: {cluster: application, timeout: 60s}": "route: {cluster_header: x-cluster}"},
     "envoy-host-from-client": {
@@ -133,7 +170,7 @@ ENVOY_FAULTS: Final[dict[str, Changes]] = {
     "envoy-route-by-identity": {
         _REMOVE: "",
         _ROUTE: "              - match: {prefix: /, headers: [{name: x-authz-user, string_match: {exact: root}}]}\n"
-        f"                route: {{cluster: yes}}\n{_ROUTE}",
+        f"                route: {{cluster: stranger}}\n{_ROUTE}",
     },
     "envoy-route-by-validation": {
         "- match: {prefix: /}\n                route: {cluster: application, timeout: 60s}": "- match: {prefix: /, "
@@ -141,7 +178,7 @@ ENVOY_FAULTS: Final[dict[str, Changes]] = {
     },
     "envoy-paths-ambiguous": {
         "          normalize_path: true\n": "",
-        _ROUTE: f"              - match: {{prefix: /admin}}\n                route: {{cluster: yes}}\n{_ROUTE}",
+        _ROUTE: f"              - match: {{prefix: /admin}}\n                route: {{cluster: stranger}}\n{_ROUTE}",
     },
     "envoy-identity-not-taken": {_REMOVE: "", "                    - exact: x-authz-user\n": ""},
     "envoy-identity-survives": {
@@ -149,8 +186,8 @@ ENVOY_FAULTS: Final[dict[str, Changes]] = {
         "                    - exact: x-roles\n"
     },
     "envoy-identity-unremoved": {
-        "              http_service:\n": "              grpc_service: {envoy_grpc: {cluster_name: authz}}\n"
-        "              http_service:\n"
+        ENVOY[ENVOY.index("              http_service:\n") : ENVOY.index(_ROUTER_FILTER)]: "              grpc_service: "
+        "{envoy_grpc: {cluster_name: authz}}\n"
     },
     "envoy-identity-appended": {
         _REMOVE: "",
@@ -198,7 +235,8 @@ ENVOY_FAULTS: Final[dict[str, Changes]] = {
     "envoy-service-unverified": {
         _CLUSTERS + "  - name: authz\n": f"{_CLUSTERS}  - name: authz\n{_TLS_WITHOUT_NAMES}",
     },
-    "envoy-tls-old": {"tls_minimum_protocol_version: TLSv1_2": "tls_minimum_protocol_version: TLSv1_0"},
+    "envoy-tls-old": {"tls_minimum_protocol_version: TLSv1_2": "tls_minimum_protocol_version: TLSv1_0, "
+        "cipher_suites: [ECDHE-ECDSA-AES128-SHA]"},
     "envoy-early-data": {
         "        name: envoy.transport_sockets.tls\n"
         "        typed_config:\n"

@@ -101,7 +101,7 @@ def _cache(model: EnvoyModel) -> Iterator[Hit]:
     for hcm in model.checked:
         for each in hcm.before:
             if each.kind in CACHES and not each.disabled:
-                yield hit(each.node, "a cache answers before the check", "take it out", each.node.put("disabled", True))
+                yield hit(each.node, "a cache answers, and asks the application, before the check", "take it out", each.node.put("disabled", True))
 
 
 def _code(model: EnvoyModel) -> Iterator[Hit]:
@@ -222,8 +222,8 @@ CHECK_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-cache-before-check",
         Severity.FATAL,
         "a cache stands before ext_authz",
-        "What one user was served is served to the next one, unasked.",
-        "the order of http_filters; envoy.filters.http.cache",
+        "It fetches what it lacks by itself, past all filters behind it: nobody is asked about any request.",
+        "the order of http_filters; envoy.filters.http.cache of Envoy 1.40, seen",
         _cache,
     ),
     Rule(

@@ -90,7 +90,7 @@ def _appended(model: EnvoyModel) -> Iterator[Hit]:
     for _, check in pairs(model):
         for pattern in check.config.at(f"{_APPENDED}.patterns").items:
             name = pattern.at("exact").text or pattern.at("prefix").text
-            mend = check.config.put(f"{_APPENDED}.patterns", []) + _take(check, name)
+            mend = check.config.put(_APPENDED, None) + _take(check, name)
             yield hit(pattern, f"{name} keeps the client's value in front of the service's", _TAKE, mend)
 
 

@@ -227,6 +227,7 @@ ENVOY_SETTINGS_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "Where no filter replaces it, a client names the user.",
         "[[listener.identity]]; early_header_mutation_extensions",
         _from_client,
+        "any header that allowed_headers names arrives as the client wrote it: tests/integration/test_spoofing.py",
     ),
     Rule(
         "envoy-settings-path",
