@@ -198,7 +198,11 @@ ENVOY_FAULTS: Final[dict[str, Changes]] = {
     "envoy-identity-removed-late": {
         "[x-forwarded-client-cert, x-authz-payload]": "[x-forwarded-client-cert, x-authz-payload, x-authz-user]"
     },
-    "envoy-payload-from-client": {_REMOVE: ""},
+    "envoy-payload-from-client": {
+        _REMOVE: "",
+        _ROUTE: f"{_ROUTE}                typed_per_filter_config: {{envoy.filters.http.jwt_authn: "
+        '{"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}\n',
+    },
     "envoy-underscores": {"            headers_with_underscores_action: REJECT_REQUEST\n": ""},
     "envoy-headers-joined": {"encode_raw_headers: true": "encode_raw_headers: false"},
     "envoy-forwarded-host": {"              - remove: x-forwarded-host\n": ""},

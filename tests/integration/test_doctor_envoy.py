@@ -212,11 +212,14 @@ def test_identity_header_removed_late_is_the_services_own(lab: Lab) -> None:
     assert lab.user("shipped").seen["x-authz-user"] == "alice"
 
 
-def test_payload_that_the_client_wrote(lab: Lab) -> None:
-    """Olga, who needs no certificate, without a token."""
-    claims = lab.stage.token("olga").split(".")[1]
-    spoof = ("x-authz-payload", claims)
-    print(lab.nobody("envoy-payload-from-client", "/", spoof))
+def test_client_writes_the_payload_of_a_token(lab: Lab) -> None:
+    """And is olga, who needs no certificate; mended, or as shipped, it is nobody."""
+    rule, spoof = "envoy-payload-from-client", ("x-authz-payload", lab.stage.token("olga").split(".")[1])
+    answer = lab.nobody(rule, "/", spoof)
+    assert (answer.status, lab.stage.reason(answer)) == (200, "")
+    assert answer.seen["x-authz-user"] == "olga"
+    assert lab.nobody(f"{rule}, mended", "/", spoof).status == 401
+    assert lab.nobody("shipped", "/", spoof).status == 401
 
 
 def test_joined_headers_look_like_one(lab: Lab) -> None:

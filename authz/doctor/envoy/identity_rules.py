@@ -110,11 +110,19 @@ def _removed_late(model: EnvoyModel) -> Iterator[Hit]:
 def _payload(model: EnvoyModel) -> Iterator[Hit]:
     for hcm in model.checked:
         for each in hcm.before:
-            for provider in (each.config.at("providers").fields or {}).values() if each.kind == "jwt_authn" else ():
+            if each.kind != "jwt_authn" or not _skipped(hcm, each):
+                continue
+            for provider in (each.config.at("providers").fields or {}).values():
                 for node in _handed_over(provider):
                     if not hcm.removed(node.text):
-                        what = f"without a token, a client's own {node.text} is taken for a verified one's"
+                        what = f"where jwt_authn does not run, a client's own {node.text} is taken for a verified one"
                         yield hit(node, what, "remove it before the filters", remove_early(hcm, node.text))
+
+
+def _skipped(hcm: Hcm, tokens: Filter) -> bool:
+    """Whether jwt_authn does not run for some requests: where it does, it removes a client's own header itself."""
+    own = (level.at("typed_per_filter_config").field(tokens.name) for route in hcm.routes for level in route.levels)
+    return tokens.disabled or tokens.conditional or any(node.at("disabled").flag() for node in own)
 
 
 def _handed_over(provider: Node) -> Iterator[Node]:
@@ -205,10 +213,10 @@ IDENTITY_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
     ),
     Rule(
         "envoy-payload-from-client",
-        Severity.WARNING,
-        "the header of a verified token's payload is not removed early",
-        "jwt_authn removes a client's own only where one of its rules applies; elsewhere the service would take it for verified.",
-        "envoy.extensions.filters.http.jwt_authn.v3.JwtProvider.forward_payload_header, claim_to_headers",
+        Severity.FATAL,
+        "the header of a verified token's payload may be the client's own",
+        "jwt_authn removes it where it runs; where a route switches the filter off, the client says who it is.",
+        "jwt_authn.v3.JwtProvider.forward_payload_header, claim_to_headers; FilterConfig.disabled; seen",
         _payload,
     ),
     Rule(
