@@ -300,10 +300,7 @@ NGINX_FAULTS: Final[dict[str, Changes]] = {
     "nginx-code-before-check": {
         _LOCATION: f"{_LOCATION}            rewrite_by_lua_block {{ ngx.exit(200) }}\n"
     },
-    "nginx-subrequests": {
-        _LOCATION: f"        location /copy {{ internal; auth_request off; proxy_pass http://127.0.0.1:1; }}\n{_LOCATION}"
-        "            mirror /copy;\n"
-    },
+    "nginx-subrequests": {_LOCATION: f"{_LOCATION}            ssi on;\n"},
     "nginx-verdict-cached": {
         _HTTP: _HTTP + _CACHE,
         _INTERNAL: f"{_INTERNAL}            proxy_cache doctor;\n            proxy_cache_valid 200 1m;\n"
@@ -348,13 +345,18 @@ NGINX_FAULTS: Final[dict[str, Changes]] = {
     "nginx-no-certificate-asked": {
         "        ssl_verify_client optional_no_ca;\n": "",
     },
-    "nginx-servers-differ": {"listen 8444 ssl default_server;\n        server_name _;": "listen 8443 ssl;\n        server_name open.test;"},
+    "nginx-servers-differ": {"listen 8444 ssl default_server;\n        server_name _;": "listen 8443 ssl;\n"
+        "        server_name acme.example.test;  # was listen 8444"},
     "nginx-session-cache": {"ssl_session_cache off;": "ssl_session_cache shared:doctor:1m;"},
     "nginx-session-tickets": {"    ssl_session_tickets off;\n": ""},
-    "nginx-early-data": {"ssl_early_data off;": "ssl_early_data on;"},
+    "nginx-early-data": {
+        "ssl_early_data off;": "ssl_early_data on;",
+        "    ssl_session_tickets off;\n": "",
+    },
     "nginx-tls-old": {"ssl_protocols TLSv1.2 TLSv1.3;": "ssl_protocols TLSv1.1 TLSv1.2 TLSv1.3;"},
     "nginx-real-ip": {_HTTP: f"{_HTTP}    set_real_ip_from 0.0.0.0/0;\n    real_ip_header X-Forwarded-For;\n"},
-    "nginx-service-cleartext": {"        server unix:/run/authz/nginx.sock max_fails=0;\n": "        server 192.0.2.7:9003;\n"},
+    "nginx-service-cleartext": {"        server unix:/run/authz/nginx.sock max_fails=0;\n": "        server 192.0.2.7:9003;"
+        "  # was /run/authz/nginx.sock\n"},
     "nginx-service-unverified": {_ASK: "            proxy_pass https://authz/v1/auth;\n"},
 }
 

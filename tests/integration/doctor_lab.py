@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 import ssl
 import threading
@@ -170,6 +171,12 @@ class Lab:
         before = len(self.stranger.asked)
         act()
         return self.stranger.asked[before:]
+
+
+def arrived(answer: Answer, name: str) -> str:
+    """What the application received under a name, in order; empty if it was not reached."""
+    received = json.loads(answer.body)["headers"] if answer.status == 200 else []
+    return ",".join(value for key, value in received if key == name)
 
 
 def values(headers: Sequence[tuple[str, str]], name: str) -> list[str]:

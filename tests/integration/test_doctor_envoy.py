@@ -12,12 +12,12 @@ from collections.abc import Iterator
 import pytest
 from cryptography import x509
 from dialing import bearer
-from doctor_lab import SHOWN, Lab, values
+from doctor_lab import SHOWN, Lab, arrived, values
 from pki_factory import Authority, san
 from test_spoofing import alices_header
 
 from authz.demo import Stage
-from authz.demo.client import Answer, Connection, ask, client_context
+from authz.demo.client import Connection, ask, client_context
 from authz.demo.mint import HOST
 from authz.demo.processes import running
 from authz.doctor.findings import SEEN
@@ -107,12 +107,6 @@ def test_nobody_is_served(lab: Lab, rule: str) -> None:
     twin = f"{rule}, mended"
     twin = twin if twin in lab.ports and "-service-" not in rule else "shipped"
     assert not lab.served(lambda: lab.nobody(twin, SERVED[rule]))
-
-
-def arrived(answer: Answer, name: str) -> str:
-    """What the application received under a name, in order; empty if it was not reached."""
-    received = json.loads(answer.body)["headers"] if answer.status == 200 else []
-    return ",".join(value for key, value in received if key == name)
 
 
 @pytest.mark.parametrize("rule", ARRIVES)

@@ -278,7 +278,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.WARNING,
         "nginx makes subrequests, about which nobody is asked",
         "auth_request looks at main requests only: what an answer includes is served.",
-        "ngx_http_auth_request_module (r != r->main); seen with mirror",
+        "ngx_http_auth_request_module (r != r->main); seen with ssi",
         _subrequests,
     ),
     Rule(

@@ -147,9 +147,15 @@ def _passed_in(model: NginxModel) -> Iterator[Hit]:
 def _body(model: NginxModel) -> Iterator[Hit]:
     for check in model.checks:
         setting = check.scalar("proxy_pass_request_body")
-        if check.passes and (setting is None or setting.arg != "off"):
-            mend = check.passes.preceded("proxy_pass_request_body off;")
-            yield hit(setting or check.passes, "the client's body is sent to the service", "keep it", mend)
+        passes = check.passes
+        if passes is None or passes.name != "proxy_pass":
+            continue
+        if setting is None or setting.arg != "off":
+            mend = passes.preceded("proxy_pass_request_body off;")
+            yield hit(setting or passes, "the client's body is sent to the service", "keep it", mend)
+        if "content-length" not in check.setters:
+            mend = _first(check).preceded('proxy_set_header Content-Length "";')
+            yield hit(passes, "the service waits for a body of the client's length", "announce none", mend)
 
 
 def takes_certificates(model: NginxModel) -> bool:
@@ -275,7 +281,7 @@ HEADER_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "nginx-check-body-passed",
         Severity.WARNING,
         "the client's body is sent with the check",
-        "The service has no use for it, and is kept waiting.",
+        "The service has no use for it; announced and not sent, it keeps the check waiting until it fails.",
         "ngx_http_proxy_module, proxy_pass_request_body; seen",
         _body,
     ),
@@ -291,7 +297,7 @@ HEADER_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "nginx-certificate-broken",
         Severity.FATAL,
         "the certificate is sent with line ends in it",
-        "A header cannot hold them: the check fails, which nginx answers with 500.",
+        "A header cannot hold them: the service is asked in pieces, and refuses.",
         "ngx_http_ssl_module, $ssl_client_cert, $ssl_client_raw_cert; seen",
         _broken,
     ),

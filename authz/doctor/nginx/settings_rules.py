@@ -179,6 +179,7 @@ NGINX_SETTINGS_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "A client names the user: nginx verifies no token.",
         "[[listener.identity]]; docs/nginx.md",
         _user_from_client,
+        "that client's headers reach the service is shown by nginx-check-headers-passed",
     ),
     Rule(
         "nginx-settings-path",

@@ -137,7 +137,7 @@ TRANSPORT_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "nginx-listener-cleartext",
         Severity.FATAL,
         "requests to the application are taken without TLS",
-        "There is no certificate there, and tokens pass in the clear.",
+        "There is no certificate there, and tokens pass in the clear, whatever is answered.",
         "ngx_http_core_module, listen; seen",
         _cleartext,
     ),
