@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import typer
 from pydantic import BaseModel
@@ -13,6 +13,8 @@ from pydantic_core import PydanticUndefined
 
 from authz.cli import app
 from authz.config import HopSettings, IdentitySettings, ListenerSettings, Settings, TlsSettings
+from authz.doctor.findings import SEEN, Rule
+from authz.doctor.rules import ENVOY_RULES, NGINX_RULES
 from authz.reasons import Gate, Reason
 
 ROOT = Path(__file__).parents[1]
@@ -92,6 +94,65 @@ def _default(value: object) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+DOCTOR = """# Doctor
+
+Can my proxy be got round? `authz doctor lint` judges the configuration of Envoy or nginx, also where another service than this
+one is asked. It is an extra (`pip install 'mtls-authz[doctor]'`), and no part of the service or its image.
+
+```console
+$ authz doctor lint /etc/envoy/envoy.yaml
+$ authz doctor lint --admin http://127.0.0.1:9900
+$ nginx -T > nginx.txt
+$ authz doctor lint nginx.txt --config /etc/authz/authz.toml
+```
+
+- **Envoy**: a bootstrap in YAML or JSON with the files it takes resources from (listeners, clusters, routes, scoped routes,
+  secrets), or the `/config_dump` of a running one (`--admin`, or saved). One Envoy at a time.
+- **nginx**: the files, what they include with them, or what `nginx -T` prints. What a directive means where it is inherited is
+  resolved as nginx does.
+- `--config` compares the proxy's side with the service's settings, `--host` names a host that must be served, `--identity` a
+  header by which the application knows who asks, besides those that the configuration takes from the service's answer.
+
+Each finding has its rule's id, a severity, the file and line, what is wrong, why, and how to mend it: as a diff that `patch` takes
+for that file, or in words where only you know what belongs there. `fatal`: somebody gets past the check, is taken for another, or
+nobody can be let in. `warning`: it depends on what stands behind or in front. `info`: worth knowing.
+
+| exit | |
+|---|---|
+| 0 | clean: nothing found but what is worth knowing |
+| 1 | findings, or something that was not understood: it is named, for it may hide a way round |
+| 2 | a file or address could not be read |
+
+Lint reads configurations: not the CAs and keys in the files that they name, not what Lua or WebAssembly do, not the network. That
+the application or the service answers nobody but the proxy is yours to see to ([doors.md](doors.md)). A secret (SDS) that is not
+given counts as one that asks for a certificate.
+
+"Seen": tests run the fault in a real Envoy 1.40 or nginx, show what it opens, and that the diff closes it. Otherwise the column
+says why they do not. The shipped configurations are clean.
+"""
+
+
+def doctor_page() -> str:
+    """docs/doctor.md."""
+    lines = [DOCTOR]
+    for title, rules in (("Envoy", ENVOY_RULES), ("nginx", NGINX_RULES)):
+        lines += [
+            f"## Rules for {title}",
+            "",
+            "| rule | severity | what, and why | source | shown |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [*map(_rule_row, rules), ""]
+    return "\n".join(lines)
+
+
+def _rule_row(rule: Rule[Any]) -> str:
+    said = rule.what[0].upper() + rule.what[1:]
+    shown = "seen" if rule.proof == SEEN else rule.proof
+    cells = (f"`{rule.id}`", rule.severity, f"{said}. {rule.why}", rule.source.replace("; seen", ""), shown)
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
 def command_page() -> str:
     """docs/command.md."""
     lines = ["# The command", "", "Every verb's own help.", ""]
@@ -115,7 +176,12 @@ def with_reasons(readme: str) -> str:
     return re.sub(marks, lambda found: found[1] + reasons_short() + "\n" + found[2], readme, flags=re.DOTALL)
 
 
-PAGES = {"docs/reasons.md": reasons_page, "docs/configuration.md": settings_page, "docs/command.md": command_page}
+PAGES = {
+    "docs/reasons.md": reasons_page,
+    "docs/configuration.md": settings_page,
+    "docs/command.md": command_page,
+    "docs/doctor.md": doctor_page,
+}
 
 if __name__ == "__main__":
     for page, make in PAGES.items():

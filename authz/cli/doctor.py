@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -21,12 +21,10 @@ from authz.config import (
     UserNameSettings,
     load_settings,
 )
+from authz.doctor.findings import Finding, Report, Unreadable
 from authz.doctor.ours import OurListener, Ours
 from authz.errors import ConfigError
 from authz.text import shown
-
-if TYPE_CHECKING:
-    from authz.doctor.findings import Finding, Report
 
 UNREADABLE = 2
 """The exit code of what could not be read."""
@@ -35,7 +33,9 @@ app = typer.Typer(no_args_is_help=True, help="Can this proxy be got round? Rules
 
 Files = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="FILE…", help="Of one Envoy (bootstrap, xDS files, config_dump), of one nginx (or nginx -T)."),
+    typer.Argument(
+        metavar="FILE…", help="Of one Envoy (bootstrap, xDS files, config_dump), of one nginx (or nginx -T)."
+    ),
 ]
 Admin = Annotated[
     str | None, typer.Option("--admin", metavar="URL", help="The admin address of a running Envoy: its /config_dump.")
@@ -71,19 +71,25 @@ def lint(
     """Judge an Envoy's or nginx's configuration: exit 0 clean, 1 findings or something not understood, 2 unreadable."""
     if not files and admin is None:
         raise typer.BadParameter("give a file, or --admin URL")
-    room = _room()
-    try:
-        ours = None if config is None else our_settings(config, tuple(host or ()))
-        report = room.lint([str(path) for path in files or ()], admin=admin, ours=ours, identity=identity or ())
-    except (room.Unreadable, ConfigError) as error:
-        fail(str(error), getattr(error, "hint", ""))
-        raise typer.Exit(UNREADABLE) from None
+    report = _judge(files or [], admin, config, identity or [], host or [])
     if as_json:
         emit_one(_json(report), as_json=True)
     else:
         typer.echo("\n".join(_lines(report)), nl=bool(report.findings or report.not_understood))
         _sum_up(report)
     raise typer.Exit(0 if report.clean else 1)
+
+
+def _judge(files: list[Path], admin: str | None, config: Path | None, identity: list[str], hosts: list[str]) -> Report:
+    """What lint finds. Exits 2 when something cannot be read, or packages are missing."""
+    try:
+        room = _room()
+        ours = None if config is None else our_settings(config, tuple(hosts))
+        report: Report = room.lint([str(path) for path in files], admin=admin, ours=ours, identity=identity)
+    except (Unreadable, ConfigError) as error:
+        fail(str(error), getattr(error, "hint", ""))
+        raise typer.Exit(UNREADABLE) from None
+    return report
 
 
 def _room() -> Any:

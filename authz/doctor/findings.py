@@ -79,7 +79,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Hit:
-    """What a rule found, where (line from 1), and how to mend it there: in words, and as edits where they can be told."""
+    """What a rule found, where (line from 1), and how to mend it there: in words, and as edits if they are known."""
 
     source: Source
     line: int

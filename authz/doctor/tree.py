@@ -78,7 +78,7 @@ class Node:
 
     @property
     def package(self) -> str:
-        """The extension that the message configures: `ext_authz` of `….http.ext_authz.v3.ExtAuthz`, also in a `TypedStruct`."""
+        """The extension that the message configures: `ext_authz` of `….ext_authz.v3.ExtAuthz`."""
         wrapped = self.type == "TypedStruct"
         words = re.split(r"[./]", self.field("type_url" if wrapped else "@type").text)
         return words[-3] if len(words) > 2 else ""
@@ -193,7 +193,7 @@ class _Reader:
             items = tuple(map(self.node, composed.value))
             last = self._end(composed, composed.value)
             return self._placed(begin, last, flow=bool(composed.flow_style), items=items)
-        plain = composed.style is None and composed.value in {"", "~", "null", "Null", "NULL"}
+        plain = composed.tag == "tag:yaml.org,2002:null"
         return self._placed(begin, end.index, flow=True, scalar=None if plain else composed.value)
 
     def _placed(self, begin: Any, end: int, *, flow: bool, **what: Any) -> Node:

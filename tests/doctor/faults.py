@@ -72,7 +72,7 @@ _CHECK = "              transport_api_version: V3\n"
 _REMOVE = "              - remove_on_match: {key_matcher: {prefix: x-authz-}}\n"
 _ROUTES = "              routes:\n"
 _ROUTE = "              - match: {prefix: /}\n                route: {cluster: application, timeout: 60s}\n"
-_HOST = "              domains: [\"*\"]\n"
+_HOST = '              domains: ["*"]\n'
 _FILTER = "          - name: envoy.filters.http.ext_authz\n"
 _ROUTER_FILTER = "          - name: envoy.filters.http.router\n"
 _HTTP_FILTERS = "          http_filters:\n"
@@ -134,7 +134,6 @@ ENVOY_FAULTS: Final[dict[str, Changes]] = {
         f'              "@type": {_TYPE}.filters.http.cache.v3.CacheConfig\n'
         f'              typed_config: {{"@type": {_TYPE}.http.cache.simple_http_cache.v3.SimpleHttpCacheConfig}}\n'
         + _FILTER,
-        _HOST: f"{_HOST}              response_headers_to_add: [{{header: {{key: cache-control, value: max-age=60}}}}]\n",
     },
     "envoy-code-before-check": {
         _FILTER: "          - name: envoy.filters.http.lua\n"
@@ -144,7 +143,8 @@ ENVOY_FAULTS: Final[dict[str, Changes]] = {
         ' handle:respond({[":status"] = "200"}, "lua") end\'}\n' + _FILTER
     },
     "envoy-upgrade-unasked": {
-        _HTTP_FILTERS: f"          upgrade_configs: [{{upgrade_type: websocket, filters: [{_ROUTER}]}}]\n{_HTTP_FILTERS}"
+        _HTTP_FILTERS: f"          upgrade_configs: [{{upgrade_type: websocket, filters: [{_ROUTER}]}}]\n"
+        + _HTTP_FILTERS
     },
     "envoy-way-around": {_LISTENERS: _LISTENERS + _UNASKED},
     "envoy-tunnel-around": {_LISTENERS: _LISTENERS + _TUNNEL},
@@ -186,8 +186,9 @@ ENVOY_FAULTS: Final[dict[str, Changes]] = {
         "                    - exact: x-roles\n"
     },
     "envoy-identity-unremoved": {
-        ENVOY[ENVOY.index("              http_service:\n") : ENVOY.index(_ROUTER_FILTER)]: "              grpc_service: "
-        "{envoy_grpc: {cluster_name: authz}}\n"
+        ENVOY[
+            ENVOY.index("              http_service:\n") : ENVOY.index(_ROUTER_FILTER)
+        ]: "              grpc_service: {envoy_grpc: {cluster_name: authz}}\n"
     },
     "envoy-identity-appended": {
         _REMOVE: "",
@@ -197,6 +198,10 @@ ENVOY_FAULTS: Final[dict[str, Changes]] = {
     },
     "envoy-identity-removed-late": {
         "[x-forwarded-client-cert, x-authz-payload]": "[x-forwarded-client-cert, x-authz-payload, x-authz-user]"
+    },
+    "envoy-identity-rewritten": {
+        _HOST: f"{_HOST}              request_headers_to_add: [{{header: {{key: x-authz-user, "
+        "value: '%REQ(x-user)%'}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}]\n"
     },
     "envoy-payload-from-client": {
         _REMOVE: "",
@@ -239,8 +244,10 @@ ENVOY_FAULTS: Final[dict[str, Changes]] = {
     "envoy-service-unverified": {
         _CLUSTERS + "  - name: authz\n": f"{_CLUSTERS}  - name: authz\n{_TLS_WITHOUT_NAMES}",
     },
-    "envoy-tls-old": {"tls_minimum_protocol_version: TLSv1_2": "tls_minimum_protocol_version: TLSv1_0, "
-        "cipher_suites: [ECDHE-ECDSA-AES128-SHA]"},
+    "envoy-tls-old": {
+        "tls_minimum_protocol_version: TLSv1_2": "tls_minimum_protocol_version: TLSv1_0, "
+        "cipher_suites: [ECDHE-ECDSA-AES128-SHA]"
+    },
     "envoy-early-data": {
         "        name: envoy.transport_sockets.tls\n"
         "        typed_config:\n"
@@ -262,7 +269,7 @@ ENVOY_FAULTS: Final[dict[str, Changes]] = {
 }
 """Each is found by its rule; `NOT_SEEN` of the real proxy's test says which of them cannot be shown."""
 
-_FIRST_SET = "    proxy_set_header Connection \"\";\n    # The name"
+_FIRST_SET = '    proxy_set_header Connection "";\n    # The name'
 _APP = "            # No path behind the name: the application gets the path as the client wrote it.\n"
 _PASS = "            proxy_pass http://application;\n"
 _LOCATION = f"        location / {{\n{_APP}"
@@ -271,7 +278,9 @@ _INTERNAL = "            # Without it, a client asks the service himself.\n     
 _HTTP = "    server_tokens off;\n"
 _SERVER = "    # Mutual TLS. One server"
 _CACHE = "    proxy_cache_path /var/cache/nginx/doctor keys_zone=doctor:1m;\n"
-_EXTRA_SERVER = "    server {{\n        listen {listen};\n        auth_request off;\n        location / {{ {passes} }}\n    }}\n"
+_EXTRA_SERVER = (
+    "    server {{\n        listen {listen};\n        auth_request off;\n        location / {{ {passes} }}\n    }}\n"
+)
 
 NGINX_FAULTS: Final[dict[str, Changes]] = {
     "nginx-location-unasked": {
@@ -297,9 +306,7 @@ NGINX_FAULTS: Final[dict[str, Changes]] = {
         + f"        }}\n{_LOCATION}            error_page 401 403 500 =200 @open;\n"
     },
     "nginx-errors-intercepted": {"proxy_intercept_errors off;": "proxy_intercept_errors on;"},
-    "nginx-code-before-check": {
-        _LOCATION: f"{_LOCATION}            rewrite_by_lua_block {{ ngx.exit(200) }}\n"
-    },
+    "nginx-code-before-check": {_LOCATION: f"{_LOCATION}            rewrite_by_lua_block {{ ngx.exit(200) }}\n"},
     "nginx-subrequests": {_LOCATION: f"{_LOCATION}            ssi on;\n"},
     "nginx-verdict-cached": {
         _HTTP: _HTTP + _CACHE,
@@ -313,7 +320,8 @@ NGINX_FAULTS: Final[dict[str, Changes]] = {
     "nginx-check-reachable": {_INTERNAL: ""},
     "nginx-accel-redirect": {"    proxy_ignore_headers X-Accel-Redirect;\n": ""},
     "nginx-stream-around": {
-        "http {\n": "stream {\n    server {\n        listen 8446;\n        proxy_pass 127.0.0.1:8080;\n    }\n}\n\nhttp {\n"
+        "http {\n": "stream {\n    server {\n        listen 8446;\n        proxy_pass 127.0.0.1:8080;\n"
+        "    }\n}\n\nhttp {\n"
     },
     "nginx-headers-not-inherited": {_LOCATION: f"{_LOCATION}            proxy_set_header X-Mine 1;\n"},
     "nginx-identity-not-set": {"    proxy_set_header X-Authz-User $authz_user;\n": ""},
@@ -324,7 +332,8 @@ NGINX_FAULTS: Final[dict[str, Changes]] = {
         _LOCATION: f"{_LOCATION}            auth_request_set $mine $upstream_http_x_mine;\n"
     },
     "nginx-host-differs": {
-        "    proxy_set_header Host $host;\n    proxy_set_header X-Forwarded-For": "    proxy_set_header Host $http_host;\n"
+        "    proxy_set_header Host $host;\n    proxy_set_header X-Forwarded-For": ""
+        "    proxy_set_header Host $http_host;\n"
         "    proxy_set_header X-Forwarded-For"
     },
     "nginx-check-host": {"            proxy_set_header Host $host;\n": ""},
@@ -345,8 +354,10 @@ NGINX_FAULTS: Final[dict[str, Changes]] = {
     "nginx-no-certificate-asked": {
         "        ssl_verify_client optional_no_ca;\n": "",
     },
-    "nginx-servers-differ": {"listen 8444 ssl default_server;\n        server_name _;": "listen 8443 ssl;\n"
-        "        server_name acme.example.test;  # was listen 8444"},
+    "nginx-servers-differ": {
+        "listen 8444 ssl default_server;\n        server_name _;": "listen 8443 ssl;\n"
+        "        server_name acme.example.test;  # was listen 8444"
+    },
     "nginx-session-cache": {"ssl_session_cache off;": "ssl_session_cache shared:doctor:1m;"},
     "nginx-session-tickets": {"    ssl_session_tickets off;\n": ""},
     "nginx-early-data": {
@@ -355,8 +366,10 @@ NGINX_FAULTS: Final[dict[str, Changes]] = {
     },
     "nginx-tls-old": {"ssl_protocols TLSv1.2 TLSv1.3;": "ssl_protocols TLSv1.1 TLSv1.2 TLSv1.3;"},
     "nginx-real-ip": {_HTTP: f"{_HTTP}    set_real_ip_from 0.0.0.0/0;\n    real_ip_header X-Forwarded-For;\n"},
-    "nginx-service-cleartext": {"        server unix:/run/authz/nginx.sock max_fails=0;\n": "        server 192.0.2.7:9003;"
-        "  # was /run/authz/nginx.sock\n"},
+    "nginx-service-cleartext": {
+        "        server unix:/run/authz/nginx.sock max_fails=0;\n": "        server 192.0.2.7:9003;"
+        "  # was /run/authz/nginx.sock\n"
+    },
     "nginx-service-unverified": {_ASK: "            proxy_pass https://authz/v1/auth;\n"},
 }
 

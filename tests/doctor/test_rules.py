@@ -22,6 +22,7 @@ FAULTS = {
 EXPOSES = {"envoy-way-around", "nginx-server-unasked", "nginx-service-cleartext"}
 """Once these are mended, something asks, or is asked by TLS, and is judged by the other rules for the first time."""
 
+
 def report_of(name: str, text: str) -> Report:
     """What lint says of a text."""
     return lint_sources([Source(name, text)])
@@ -80,7 +81,9 @@ def _shipped() -> dict[str, list[Any]]:
     merged += ENVOY[ENVOY.index("  - name: application\n    type") :]
     nginx_tls = (DEPLOY / "nginx-mtls.conf").read_text()
     begin, end = NGINX.index("    upstream authz {"), NGINX.index("    upstream application {")
-    over_tls = (NGINX[:begin] + "    include authz-mtls.conf;\n\n" + NGINX[end:]).replace("http://authz/", "https://authz/")
+    over_tls = (NGINX[:begin] + "    include authz-mtls.conf;\n\n" + NGINX[end:]).replace(
+        "http://authz/", "https://authz/"
+    )
     return {
         "envoy.yaml": [Source("envoy.yaml", ENVOY)],
         "envoy-mtls.yaml": [Source("envoy-mtls.yaml", envoy_tls)],

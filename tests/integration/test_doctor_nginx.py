@@ -214,7 +214,10 @@ def test_return_is_answered_before_the_check(lab: Lab) -> None:
 def test_refusal_of_the_application_is_answered_as_the_services(lab: Lab) -> None:
     """Its body is lost; mended it arrives."""
     for mend in (False, True):
-        with answering(403, b"mine") as port, lab.nginx("nginx-errors-intercepted", mend=mend, application=port) as nginx:
+        with (
+            answering(403, b"mine") as port,
+            lab.nginx("nginx-errors-intercepted", mend=mend, application=port) as nginx,
+        ):
             assert (lab.user(nginx).body == b"mine") is mend
 
 

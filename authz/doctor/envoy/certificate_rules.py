@@ -162,9 +162,9 @@ CERTIFICATE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-certificate-forwarded",
         Severity.FATAL,
         "a client's own certificate header is believed",
-        "FORWARD_ONLY and ALWAYS_FORWARD_ONLY hand it on instead of Envoy's, APPEND_FORWARD in front of it: whoever knows a"
-        " certificate can show it without its key.",
-        "HttpConnectionManager.ForwardClientCertDetails; seen in every mode",
+        "FORWARD_ONLY and ALWAYS_FORWARD_ONLY hand it on instead of Envoy's, APPEND_FORWARD before it: whoever knows"
+        " a certificate can show it without its key.",
+        "HttpConnectionManager.ForwardClientCertDetails",
         _forwarded,
     ),
     Rule(
@@ -172,7 +172,7 @@ CERTIFICATE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.FATAL,
         "Envoy hands no certificate over",
         "SANITIZE, which is the default, removes the header and writes none: nobody has a certificate.",
-        "HttpConnectionManager.forward_client_cert_details; seen",
+        "HttpConnectionManager.forward_client_cert_details",
         _missing,
     ),
     Rule(
@@ -180,7 +180,7 @@ CERTIFICATE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.FATAL,
         "the certificate header holds no certificate",
         "With neither cert nor chain there is a hash, which nobody can validate.",
-        "HttpConnectionManager.SetCurrentClientCertDetails; seen",
+        "HttpConnectionManager.SetCurrentClientCertDetails",
         _without_certificate,
     ),
     Rule(
@@ -188,7 +188,7 @@ CERTIFICATE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.WARNING,
         "names of the certificate are written into the header unescaped",
         'A certificate with a URI of ;Cert="…", forges pairs and elements of the header.',
-        "HttpConnectionManager.SetCurrentClientCertDetails uri, dns; seen in the TEXT format",
+        "HttpConnectionManager.SetCurrentClientCertDetails uri, dns",
         _names,
     ),
     Rule(
@@ -196,7 +196,7 @@ CERTIFICATE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.FATAL,
         "the service is not sent the certificate header",
         "An HTTP service gets host, method, path and what allowed_headers names: nobody has a certificate.",
-        "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz.allowed_headers; seen",
+        "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz.allowed_headers",
         _unsent,
     ),
     Rule(
@@ -204,7 +204,7 @@ CERTIFICATE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.FATAL,
         "no listener asks its clients for a certificate",
         "Without a validation context Envoy sends no CertificateRequest: nobody can show one.",
-        f"{_CONTEXT}; RFC 8446 section 4.3.2; seen",
+        f"{_CONTEXT}; RFC 8446 section 4.3.2",
         _nobody_asked_for_one,
     ),
     Rule(
@@ -212,7 +212,7 @@ CERTIFICATE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.FATAL,
         "require_client_certificate is set and demands nothing",
         "Without a validation context, or with ACCEPT_UNTRUSTED, Envoy lets clients without a certificate in.",
-        "DownstreamTlsContext.require_client_certificate; seen",
+        "DownstreamTlsContext.require_client_certificate",
         _require_ignored,
     ),
     Rule(
@@ -227,8 +227,8 @@ CERTIFICATE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-untrusted-accepted",
         Severity.INFO,
         "Envoy takes certificates that do not verify",
-        "A self-signed certificate arrives like a good one; only a service that validates the path again tells them apart.",
-        f"{_CONTEXT}.trust_chain_verification; seen",
+        "A self-signed certificate arrives like a good one; only a service that validates again tells them apart.",
+        f"{_CONTEXT}.trust_chain_verification",
         _untrusted,
     ),
     Rule(
@@ -236,7 +236,7 @@ CERTIFICATE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.FATAL,
         "Envoy's CRL is empty",
         "An empty CRL switches revocation off, without a word; revoked certificates verify.",
-        f"{_CONTEXT}.crl; seen",
+        f"{_CONTEXT}.crl",
         _empty_crl,
     ),
 )

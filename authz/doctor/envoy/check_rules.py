@@ -101,7 +101,12 @@ def _cache(model: EnvoyModel) -> Iterator[Hit]:
     for hcm in model.checked:
         for each in hcm.before:
             if each.kind in CACHES and not each.disabled:
-                yield hit(each.node, "a cache answers, and asks the application, before the check", "take it out", each.node.put("disabled", True))
+                yield hit(
+                    each.node,
+                    "a cache answers, and asks the application, before the check",
+                    "take it out",
+                    each.node.put("disabled", True),
+                )
 
 
 def _code(model: EnvoyModel) -> Iterator[Hit]:
@@ -183,7 +188,7 @@ CHECK_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "ext_authz lets requests pass when the service does not answer",
         "Whoever brings the service down, or makes one check fail, is let in: a name in a certificate that Envoy cannot"
         " put into a header is enough.",
-        f"{_FIELD}, failure_mode_allow; seen with a CR in a URI name",
+        f"{_FIELD}, failure_mode_allow",
         _failure_mode,
     ),
     Rule(
@@ -223,15 +228,15 @@ CHECK_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.FATAL,
         "a cache stands before ext_authz",
         "It fetches what it lacks by itself, past all filters behind it: nobody is asked about any request.",
-        "the order of http_filters; envoy.filters.http.cache of Envoy 1.40, seen",
+        "the order of http_filters; envoy.filters.http.cache of Envoy 1.40",
         _cache,
     ),
     Rule(
         "envoy-code-before-check",
         Severity.WARNING,
         "code of one's own runs before ext_authz",
-        "Lua, WebAssembly and external processors may answer by themselves, pick another route, or set the header that the"
-        " service takes for Envoy's word.",
+        "Lua, WebAssembly and external processors may answer by themselves, pick another route, or set the header that"
+        " the service takes for Envoy's word.",
         "the order of http_filters",
         _code,
     ),

@@ -107,6 +107,21 @@ def _removed_late(model: EnvoyModel) -> Iterator[Hit]:
                         yield hit(header, what, "remove it early", level.put("request_headers_to_remove", kept))
 
 
+def _rewritten(model: EnvoyModel) -> Iterator[Hit]:
+    for hcm, check in pairs(model):
+        names = identity_headers(model, hcm)
+        levels = [level for route in hcm.routes for level in route.levels]
+        added = [each for level in levels for each in level.at("request_headers_to_add").items]
+        behind = hcm.filters[hcm.filters.index(check) :]
+        mutations = [filter_.config.at("mutations.request_mutations") for filter_ in behind]
+        added += [each.at("append") for mutation in mutations for each in mutation.items]
+        for each in added:
+            key = each.at("header.key")
+            if key.text.lower() in names:
+                what = f"{key.text} is set behind the check: {each.at('header.value').text}"
+                yield hit(key, what, "leave it as the service returned it", each.put("header.key", "x-not-identity"))
+
+
 def _payload(model: EnvoyModel) -> Iterator[Hit]:
     for hcm in model.checked:
         for each in hcm.before:
@@ -162,7 +177,7 @@ def _certificate_headers(model: EnvoyModel) -> Iterator[Hit]:
     for hcm in model.checked:
         passed = [name for name in sorted(KNOWN_HEADERS - {"x-forwarded-client-cert"}) if not hcm.removed(name)]
         if passed:
-            what = f"other proxies' certificate headers reach the application as the client wrote them: {', '.join(passed)}"
+            what = f"certificate headers reach the application as the client wrote them: {', '.join(passed)}"
             mend = remove_early(hcm, *passed)
             yield hit(hcm.early or hcm.node, what, "remove them, if the application goes by one", mend)
 
@@ -175,7 +190,7 @@ IDENTITY_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.FATAL,
         "an identity header is neither taken from the service's answer nor removed from the request",
         "The application gets the header that the client wrote: x-authz-user: root.",
-        f"{_RESPONSE}.allowed_upstream_headers; seen",
+        f"{_RESPONSE}.allowed_upstream_headers",
         _not_taken,
     ),
     Rule(
@@ -183,7 +198,7 @@ IDENTITY_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.FATAL,
         "an identity header is replaced only where the service returns one",
         "A service that returns no such header, for an anonymous user say, leaves the client's own.",
-        f"{_RESPONSE}.allowed_upstream_headers; seen",
+        f"{_RESPONSE}.allowed_upstream_headers",
         _survives,
     ),
     Rule(
@@ -200,7 +215,7 @@ IDENTITY_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.FATAL,
         "an identity header of the service is put behind the client's own",
         "Applications take the first value: the client's.",
-        f"{_RESPONSE}.allowed_upstream_headers_to_append; seen",
+        f"{_RESPONSE}.allowed_upstream_headers_to_append",
         _appended,
     ),
     Rule(
@@ -208,15 +223,23 @@ IDENTITY_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.FATAL,
         "an identity header is removed where routes are applied, which is after the check",
         "The service's own header goes with the client's: the application sees nobody.",
-        "request_headers_to_remove of routes and virtual hosts; seen",
+        "request_headers_to_remove of routes and virtual hosts",
         _removed_late,
+    ),
+    Rule(
+        "envoy-identity-rewritten",
+        Severity.FATAL,
+        "an identity header is set behind the check",
+        "What a route or a filter writes there takes the place of what the service said, or stands beside it.",
+        "request_headers_to_add; envoy.filters.http.header_mutation",
+        _rewritten,
     ),
     Rule(
         "envoy-payload-from-client",
         Severity.FATAL,
         "the header of a verified token's payload may be the client's own",
         "jwt_authn removes it where it runs; where a route switches the filter off, the client says who it is.",
-        "jwt_authn.v3.JwtProvider.forward_payload_header, claim_to_headers; FilterConfig.disabled; seen",
+        "jwt_authn.v3.JwtProvider.forward_payload_header, claim_to_headers; FilterConfig.disabled",
         _payload,
     ),
     Rule(
@@ -224,7 +247,7 @@ IDENTITY_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.WARNING,
         "headers with underscores are let through",
         "Many servers fold _ into -: a client's x_authz_user becomes x-authz-user.",
-        "HttpProtocolOptions.headers_with_underscores_action; seen",
+        "HttpProtocolOptions.headers_with_underscores_action",
         _underscores,
     ),
     Rule(
@@ -232,7 +255,7 @@ IDENTITY_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.INFO,
         "headers of one name reach the service joined by a comma",
         "What arrived twice looks like one value, which a service that refuses doubles cannot see.",
-        f"{_RESPONSE.replace('AuthorizationResponse', 'ExtAuthz')}.encode_raw_headers; seen",
+        f"{_RESPONSE.replace('AuthorizationResponse', 'ExtAuthz')}.encode_raw_headers",
         _joined,
     ),
     Rule(
@@ -240,7 +263,7 @@ IDENTITY_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.INFO,
         "a client's own x-forwarded-host or forwarded reaches the application",
         "The service judged the Host; an application that goes by these may serve another organization.",
-        "RFC 7239; seen",
+        "RFC 7239",
         _forwarded,
     ),
     Rule(
@@ -248,7 +271,7 @@ IDENTITY_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.INFO,
         "certificate headers of other proxies reach the application",
         "An application that believes one of them believes the client.",
-        "RFC 9440 section 4; the names that authz.headers knows; seen",
+        "RFC 9440 section 4; the names that authz.headers knows",
         _certificate_headers,
     ),
 )

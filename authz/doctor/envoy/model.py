@@ -90,7 +90,7 @@ class Hcm:
 
     def removed(self, header: str) -> bool:
         """Whether a client's own header of this name is gone before the check."""
-        return any(map(lambda mutation: _removes(mutation, header.lower()), self.removes))
+        return any(_removes(mutation, header.lower()) for mutation in self.removes)
 
     @property
     def early(self) -> Node:
@@ -146,7 +146,7 @@ class EnvoyModel:
         return secret or inline or sds
 
     def asks_for_certificate(self, hcm: Hcm) -> bool:
-        """Whether Envoy asks the client for a certificate there. A secret that was not given counts as one that does."""
+        """Whether Envoy asks the client for a certificate; a secret that was not given counts as if it did."""
         context = self.validation(hcm.tls)
         if context.at("sds_config") or context.at("name"):
             return True
@@ -391,12 +391,14 @@ def _removes(mutation: Node, header: str) -> bool:
 
 def matches(matcher: Node, text: str) -> bool:
     """Whether a StringMatcher takes a text; a regular expression counts as one that does not."""
-    if matcher.at("ignore_case").flag():
-        text = text.lower()
-    tests = {
-        "exact": lambda word: text == word,
-        "prefix": lambda word: text.startswith(word),
-        "suffix": lambda word: text.endswith(word),
-        "contains": lambda word: word in text,
-    }
-    return any(matcher.at(kind) and test(matcher.at(kind).text) for kind, test in tests.items())
+    fold = str.lower if matcher.at("ignore_case").flag() else str
+    return any(test(fold(text), fold(matcher.at(kind).text)) for kind, test in _MATCHES.items() if matcher.at(kind))
+
+
+_MATCHES: Final[dict[str, Callable[[str, str], bool]]] = {
+    "exact": str.__eq__,
+    "prefix": str.startswith,
+    "suffix": str.endswith,
+    "contains": str.__contains__,
+}
+"""The kinds of a StringMatcher, but for regular expressions."""

@@ -135,9 +135,9 @@ ROUTE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-route-unasked",
         Severity.FATAL,
         "the check is switched off for paths that lead to an application",
-        "A prefix or pattern takes more than it says: /health also /healthz and /health%2f..%2fadmin. Unasked requests keep"
-        " the identity headers that the client wrote.",
-        "typed_per_filter_config by filter name or type, ExtAuthzPerRoute.disabled, FilterConfig.disabled; seen",
+        "A prefix or pattern takes more than it says: /health also /healthz and /health%2f..%2fadmin. Unasked requests"
+        " keep the identity headers that the client wrote.",
+        "typed_per_filter_config by filter name or type, ExtAuthzPerRoute.disabled, FilterConfig.disabled",
         _route_open,
     ),
     Rule(
@@ -193,7 +193,7 @@ ROUTE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.WARNING,
         "paths choose between rules, and are not normalized",
         "/open/../closed, //closed and /open%2f..%2fclosed are one thing to a rule and another to the application.",
-        "HttpConnectionManager: normalize_path, merge_slashes, path_with_escaped_slashes_action; seen",
+        "HttpConnectionManager: normalize_path, merge_slashes, path_with_escaped_slashes_action",
         _ambiguous_paths,
     ),
 )

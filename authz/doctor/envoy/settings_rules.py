@@ -128,7 +128,8 @@ def _transport(model: EnvoyModel) -> Iterator[Hit]:
         common = upstream_tls(cluster).at("common_tls_context")
         shows = common.at("tls_certificates") or common.at("tls_certificate_sds_secret_configs")
         if listener.tls and not shows:
-            what = f"listener {listener.name} demands a certificate of the proxy ({', '.join(listener.names)}), none is shown"
+            names = ", ".join(listener.names)
+            what = f"listener {listener.name} demands a certificate of the proxy ({names}), none is shown"
             yield hit(cluster, what, "show one (deploy/envoy-mtls.yaml)")
         if not listener.tls and common:
             yield hit(
@@ -251,7 +252,8 @@ ENVOY_SETTINGS_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-settings-hops",
         Severity.FATAL,
         "Envoy and the listener do not agree on gateways in front",
-        "Without hops an appended element refuses (header_elements_unexpected); with hops and without append nobody's element is left.",
+        "Without hops an appended element refuses (header_elements_unexpected); with hops and none appended no"
+        " gateway proves itself.",
         "[[listener.hops]]; docs/doors.md",
         _hops,
         _PROVED,

@@ -79,11 +79,10 @@ def _service_unverified(model: EnvoyModel) -> Iterator[Hit]:
         context = model.validation(tls)
         if not tls or context.at("sds_config"):
             continue
-        trusted = (
-            context.at("trusted_ca") or context.at("verify_certificate_spki") or context.at("verify_certificate_hash")
-        )
-        named = context.at("match_typed_subject_alt_names").items or tls.at("auto_sni_san_validation").flag()
-        named = named or context.at("verify_certificate_spki") or context.at("verify_certificate_hash")
+        pinned = context.at("verify_certificate_spki") or context.at("verify_certificate_hash")
+        trusted = bool(context.at("trusted_ca") or pinned)
+        exact = bool(context.at("match_typed_subject_alt_names").items)
+        named = exact or bool(pinned) or tls.at("auto_sni_san_validation").flag()
         if not trusted or not named:
             what = "any certificate" if not trusted else "any name of the CA"
             sni = tls.at("sni").text or "authz.internal.example"
@@ -140,7 +139,7 @@ TRANSPORT_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.FATAL,
         "a listener leads to the application without TLS",
         "There is no certificate there, and tokens pass in the clear.",
-        "filter_chains.transport_socket; seen",
+        "filter_chains.transport_socket",
         _cleartext_listener,
     ),
     Rule(
@@ -148,7 +147,7 @@ TRANSPORT_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.FATAL,
         "the service is asked in clear text beyond this machine",
         "Whoever is on the way answers yes; whoever reaches the port claims any certificate.",
-        "docs/doors.md; seen with a stranger at the address",
+        "docs/doors.md",
         _service_cleartext,
     ),
     Rule(
@@ -156,7 +155,7 @@ TRANSPORT_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.FATAL,
         "the service's certificate is not verified",
         "Whoever answers at the address decides who is let in: Envoy verifies nothing by default.",
-        "UpstreamTlsContext, validation_context; seen",
+        "UpstreamTlsContext, validation_context",
         _service_unverified,
     ),
     Rule(
@@ -164,7 +163,7 @@ TRANSPORT_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.WARNING,
         "TLS before 1.2 is taken",
         "RFC 8996 withdrew it; its handshakes are signed with SHA-1.",
-        "RFC 8996; seen",
+        "RFC 8996",
         _old_tls,
     ),
     Rule(
@@ -190,7 +189,7 @@ TRANSPORT_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.WARNING,
         "the client's address is taken from what the client wrote",
         "Logs, rate limits and rules by address go by x-forwarded-for: 8.8.8.8.",
-        "HttpConnectionManager.use_remote_address; seen",
+        "HttpConnectionManager.use_remote_address",
         _client_address,
     ),
     Rule(
@@ -198,7 +197,7 @@ TRANSPORT_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.FATAL,
         "Envoy's administration can be reached from elsewhere",
         "It shows the whole configuration, drains listeners and ends Envoy, without asking who asks.",
-        "envoy.config.bootstrap.v3.Admin; seen",
+        "envoy.config.bootstrap.v3.Admin",
         _admin,
     ),
 )

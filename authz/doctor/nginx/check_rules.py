@@ -195,9 +195,9 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "nginx-location-unasked",
         Severity.FATAL,
         "a location leads to the application and asks nobody",
-        "nginx matches the decoded and merged path and hands the raw one on: /open/..;/closed and //open/x are one thing here"
-        " and another in the application, which gets the identity headers that the client wrote.",
-        "ngx_http_auth_request_module; docs/nginx.md; seen",
+        "nginx matches the decoded and merged path and hands the raw one on: /open/..;/closed and //open/x are one"
+        " thing here and another in the application, which gets the identity headers that the client wrote.",
+        "ngx_http_auth_request_module; docs/nginx.md",
         _location_open,
     ),
     Rule(
@@ -205,7 +205,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "a server leads to the application and asks nobody",
         "A client picks the server by its Host.",
-        "server_name, listen; seen",
+        "server_name, listen",
         _server_open,
     ),
     Rule(
@@ -213,7 +213,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.WARNING,
         "one path leads to the application unasked",
         "For that path the application believes the identity headers that the client wrote.",
-        "location =; seen",
+        "location =",
         _path_open,
     ),
     Rule(
@@ -221,7 +221,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "nobody is asked about any request",
         "There is no auth_request in the whole configuration.",
-        "ngx_http_auth_request_module; seen",
+        "ngx_http_auth_request_module",
         _nobody,
     ),
     Rule(
@@ -229,7 +229,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "an address or a password is enough instead of the check",
         "With satisfy any, one of the access modules that agrees lets the request in.",
-        "ngx_http_core_module, satisfy; seen",
+        "ngx_http_core_module, satisfy",
         _satisfy,
     ),
     Rule(
@@ -237,7 +237,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.WARNING,
         "an answer is given before the check",
         "return runs in the rewrite phase, the check in the access phase.",
-        "nginx development guide, phases; seen",
+        "nginx development guide, phases",
         _return,
     ),
     Rule(
@@ -245,7 +245,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "a rewrite leads to a location that asks nobody",
         "rewrite runs before the check, and the new location's settings hold.",
-        "ngx_http_rewrite_module; seen",
+        "ngx_http_rewrite_module",
         _rewrite,
     ),
     Rule(
@@ -253,7 +253,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "what the service refuses is served by another location",
         "The refusal, or a service that is down, leads to the application.",
-        "ngx_http_core_module, error_page; seen",
+        "ngx_http_core_module, error_page",
         _error_page,
     ),
     Rule(
@@ -261,7 +261,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.WARNING,
         "the application's refusals are answered as the service's",
         "proxy_intercept_errors makes no difference between the two.",
-        "ngx_http_proxy_module, proxy_intercept_errors; seen",
+        "ngx_http_proxy_module, proxy_intercept_errors",
         _intercept,
     ),
     Rule(
@@ -278,7 +278,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.WARNING,
         "nginx makes subrequests, about which nobody is asked",
         "auth_request looks at main requests only: what an answer includes is served.",
-        "ngx_http_auth_request_module (r != r->main); seen with ssi",
+        "ngx_http_auth_request_module (r != r->main)",
         _subrequests,
     ),
     Rule(
@@ -286,7 +286,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "the service's answers are cached",
         "A certificate revoked or retired since then, and another user with the same key, are let in.",
-        "ngx_http_proxy_module, proxy_cache; seen",
+        "ngx_http_proxy_module, proxy_cache",
         _verdict_cached,
     ),
     Rule(
@@ -294,7 +294,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.WARNING,
         "the application's answers are cached for everybody",
         "The key that nginx uses names no user.",
-        "ngx_http_proxy_module, proxy_cache_key; seen",
+        "ngx_http_proxy_module, proxy_cache_key",
         _answers_cached,
     ),
     Rule(
@@ -302,7 +302,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.WARNING,
         "clients can ask the service themselves",
         "Whoever asks the service learns what would be decided, with the headers that he writes.",
-        "ngx_http_core_module, internal; seen",
+        "ngx_http_core_module, internal",
         _outside,
     ),
     Rule(
@@ -310,7 +310,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.INFO,
         "the application may have any location served in its answer's place",
         "X-Accel-Redirect leads to internal locations, about which nobody is asked.",
-        "ngx_http_proxy_module, proxy_ignore_headers; seen",
+        "ngx_http_proxy_module, proxy_ignore_headers",
         _accel,
     ),
     Rule(
@@ -318,7 +318,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "a stream server leads to the same application",
         "Bytes are handed on as they come; nobody looks at requests or headers.",
-        "ngx_stream_proxy_module; seen where nginx has the module",
+        "ngx_stream_proxy_module",
         _stream,
         "Debian's nginx has the stream module apart, and the tests have it not; the fault is Envoy's tunnel again",
     ),

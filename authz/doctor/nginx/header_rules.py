@@ -226,7 +226,7 @@ HEADER_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "a level with proxy_set_header of its own has lost those above",
         "proxy_set_header is inherited all or none: a client's X-Authz-User reaches the application.",
-        "ngx_http_proxy_module, proxy_set_header; seen",
+        "ngx_http_proxy_module, proxy_set_header",
         _lost,
     ),
     Rule(
@@ -234,7 +234,7 @@ HEADER_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "an identity header is not replaced",
         "The application gets the header that the client wrote.",
-        "ngx_http_proxy_module, proxy_set_header; seen",
+        "ngx_http_proxy_module, proxy_set_header",
         _not_set,
     ),
     Rule(
@@ -242,7 +242,7 @@ HEADER_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "an identity header is set to what the client wrote",
         "$http_…, $arg_… and $cookie_… are the client's.",
-        "ngx_http_core_module, embedded variables; seen",
+        "ngx_http_core_module, embedded variables",
         _from_client,
     ),
     Rule(
@@ -250,15 +250,15 @@ HEADER_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "a level with auth_request_set of its own has lost those above",
         "auth_request_set is inherited all or none: the variables are empty, and the application sees nobody.",
-        "ngx_http_auth_request_module, auth_request_set; seen",
+        "ngx_http_auth_request_module, auth_request_set",
         _unset_variables,
     ),
     Rule(
         "nginx-host-differs",
         Severity.FATAL,
         "the application sees another Host than the service judged",
-        "$http_host is what the client wrote, $host may come from the request target: two organizations in one request.",
-        "ngx_http_core_module, $host; seen",
+        "$http_host is what the client wrote, $host may be the request target's: two organizations in one request.",
+        "ngx_http_core_module, $host",
         _host,
     ),
     Rule(
@@ -266,7 +266,7 @@ HEADER_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "the service is not told the client's Host",
         "The default is the upstream's name, which is no organization's host.",
-        "ngx_http_proxy_module, $proxy_host; seen",
+        "ngx_http_proxy_module, $proxy_host",
         _service_host,
     ),
     Rule(
@@ -274,7 +274,7 @@ HEADER_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.WARNING,
         "the client's headers reach the service",
         "Where nginx sets none itself, the client's own certificate header, statement or method is taken for nginx's.",
-        "ngx_http_proxy_module, proxy_pass_request_headers; seen",
+        "ngx_http_proxy_module, proxy_pass_request_headers",
         _passed_in,
     ),
     Rule(
@@ -282,7 +282,7 @@ HEADER_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.WARNING,
         "the client's body is sent with the check",
         "The service has no use for it; announced and not sent, it keeps the check waiting until it fails.",
-        "ngx_http_proxy_module, proxy_pass_request_body; seen",
+        "ngx_http_proxy_module, proxy_pass_request_body",
         _body,
     ),
     Rule(
@@ -290,7 +290,7 @@ HEADER_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "the service is sent no certificate",
         "Nobody has one.",
-        "ngx_http_ssl_module, $ssl_client_escaped_cert; seen",
+        "ngx_http_ssl_module, $ssl_client_escaped_cert",
         _no_certificate,
     ),
     Rule(
@@ -298,7 +298,7 @@ HEADER_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "the certificate is sent with line ends in it",
         "A header cannot hold them: the service is asked in pieces, and refuses.",
-        "ngx_http_ssl_module, $ssl_client_cert, $ssl_client_raw_cert; seen",
+        "ngx_http_ssl_module, $ssl_client_cert, $ssl_client_raw_cert",
         _broken,
     ),
     Rule(
@@ -306,7 +306,7 @@ HEADER_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.INFO,
         "certificate headers reach the application as the client wrote them",
         "An application that believes one of them believes the client.",
-        "RFC 9440 section 4; the names that authz.headers knows; seen",
+        "RFC 9440 section 4; the names that authz.headers knows",
         _certificate_headers,
     ),
     Rule(
@@ -314,7 +314,7 @@ HEADER_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.INFO,
         "a client's own X-Forwarded-Host or Forwarded reaches the application",
         "The service judged the Host; an application that goes by these may serve another organization.",
-        "RFC 7239; seen",
+        "RFC 7239",
         _forwarded,
     ),
     Rule(
@@ -322,7 +322,7 @@ HEADER_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.WARNING,
         "headers with underscores or odd characters are let through",
         "Many servers fold _ into -: a client's x_authz_user becomes x-authz-user.",
-        "ngx_http_core_module, underscores_in_headers, ignore_invalid_headers; seen",
+        "ngx_http_core_module, underscores_in_headers, ignore_invalid_headers",
         _underscores,
     ),
 )

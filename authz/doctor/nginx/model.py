@@ -141,7 +141,7 @@ class Server:
         own = [one for one in self.locations if one.directive.name == "location"]
         if uri.startswith("@"):
             return next((one for one in own if one.path == uri), None)
-        path = uri.split("?")[0]
+        path = uri.split("?", maxsplit=1)[0]
         exact = [one for one in own if one.exact and one.path == path]
         prefixes = [one for one in own if not one.named and _is_prefix(one) and path.startswith(one.path)]
         longest = max(prefixes, key=lambda one: len(one.path), default=None)
@@ -219,7 +219,7 @@ class NginxModel:
         for level in location.levels:
             for each in level.inside("set"):
                 if len(each.args) == 2 and "$" not in each.args[1]:
-                    text = re.sub(re.escape(each.arg) + r"\b", lambda _, value=each.args[1]: value, text)
+                    text = re.sub(re.escape(each.arg) + r"\b", each.args[1].replace("\\", r"\\"), text)
         return text
 
     def unknown(self, directive: Directive, what: str) -> None:

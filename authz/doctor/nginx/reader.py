@@ -147,7 +147,8 @@ class _Reader:
         held = held or [name for name in self._files if fnmatch(PurePath(name).name, PurePath(pattern).name)]
         if held or self._from_dump:
             return sorted(held)
-        return [name for name in sorted(glob(full)) if Path(name).is_file()]
+        # Not Path.glob: a pattern is absolute as often as not.
+        return [name for name in sorted(glob(full)) if Path(name).is_file()]  # noqa: PTH207
 
     def _unknown(self, source: Source, line: int, what: str) -> None:
         self._not_understood.append(NotUnderstood(source.name, line, what))

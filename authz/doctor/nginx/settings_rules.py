@@ -38,7 +38,7 @@ def _form(model: NginxModel) -> Iterator[Hit]:
     for check, listener in _met(model):
         header, value = listener.certificate_header, check.sends(listener.certificate_header)
         if listener.certificate_form != "escaped-pem" or "$ssl_client_escaped_cert" not in value:
-            what = f"listener {listener.name} reads {header} as {listener.certificate_form}, nginx sends {value or 'nothing'}"
+            what = f"listener {listener.name} reads {header} as {listener.certificate_form}, nginx sends {value or '-'}"
             yield _sent(check, header, "$ssl_client_escaped_cert", what)
 
 
@@ -55,7 +55,7 @@ def _statement(model: NginxModel) -> Iterator[Hit]:
         if listener.statement_form == "none":
             continue
         if listener.statement_form != "nginx-verify" or value != "$ssl_client_verify":
-            what = f"listener {listener.name} wants {header} as {listener.statement_form}, nginx sends {value or 'nothing'}"
+            what = f"listener {listener.name} wants {header} as {listener.statement_form}, nginx sends {value or '-'}"
             yield _sent(check, header, "$ssl_client_verify", what)
 
 
@@ -99,7 +99,8 @@ def _transport(model: NginxModel) -> Iterator[Hit]:
         speaks = bool(check.passes and check.passes.arg.startswith("https://"))
         shows = check.scalar("proxy_ssl_certificate") is not None
         if listener.tls and not (speaks and shows):
-            what = f"listener {listener.name} demands a certificate of the proxy ({', '.join(listener.names)}), none is shown"
+            names = ", ".join(listener.names)
+            what = f"listener {listener.name} demands a certificate of the proxy ({names}), none is shown"
             yield hit(check.passes or check.directive, what, "show one (deploy/nginx-mtls.conf)")
         if speaks and not listener.tls:
             yield hit(check.passes or check.directive, f"listener {listener.name} speaks no TLS", "ask with http://")

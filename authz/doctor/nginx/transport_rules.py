@@ -138,7 +138,7 @@ TRANSPORT_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "requests to the application are taken without TLS",
         "There is no certificate there, and tokens pass in the clear, whatever is answered.",
-        "ngx_http_core_module, listen; seen",
+        "ngx_http_core_module, listen",
         _cleartext,
     ),
     Rule(
@@ -146,7 +146,7 @@ TRANSPORT_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "no client is asked for a certificate",
         "ssl_verify_client is off by default: nobody can show one.",
-        "ngx_http_ssl_module, ssl_verify_client; seen",
+        "ngx_http_ssl_module, ssl_verify_client",
         _no_certificate,
     ),
     Rule(
@@ -154,7 +154,7 @@ TRANSPORT_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.WARNING,
         "servers of one port differ in whether they ask for a certificate",
         "The client's SNI chooses whether it is asked, its Host which of them serves.",
-        "ngx_http_ssl_module, ssl_verify_client; CVE-2025-23419; seen",
+        "ngx_http_ssl_module, ssl_verify_client; CVE-2025-23419",
         _shared_port,
     ),
     Rule(
@@ -162,7 +162,7 @@ TRANSPORT_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.WARNING,
         "sessions are kept in a shared cache",
         "It survives a reload: a client that was revoked since then resumes with SUCCESS.",
-        "ngx_http_ssl_module, ssl_session_cache; seen with 1.22, 1.26 and 1.30",
+        "ngx_http_ssl_module, ssl_session_cache",
         _session_cache,
     ),
     Rule(
@@ -170,7 +170,7 @@ TRANSPORT_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.INFO,
         "sessions are resumed by ticket",
         "The certificate of the first handshake is handed over again; the service checks it each time all the same.",
-        "ngx_http_ssl_module, ssl_session_tickets; seen",
+        "ngx_http_ssl_module, ssl_session_tickets",
         _tickets,
     ),
     Rule(
@@ -178,7 +178,7 @@ TRANSPORT_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.WARNING,
         "requests are taken in early data",
         "A request that can be replayed is served before the client proved its key.",
-        "RFC 8470; ngx_http_ssl_module, ssl_early_data; seen",
+        "RFC 8470; ngx_http_ssl_module, ssl_early_data",
         _early_data,
     ),
     Rule(
@@ -195,7 +195,7 @@ TRANSPORT_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.WARNING,
         "the client's address is taken from anybody's header",
         "Logs, limits and allow go by what the client wrote.",
-        "ngx_http_realip_module, set_real_ip_from; seen",
+        "ngx_http_realip_module, set_real_ip_from",
         _real_ip,
     ),
     Rule(
@@ -203,7 +203,7 @@ TRANSPORT_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "the service is asked in clear text beyond this machine",
         "Whoever is on the way answers yes; whoever reaches the port claims any certificate.",
-        "docs/doors.md; seen with a stranger at the address",
+        "docs/doors.md",
         _service_cleartext,
     ),
     Rule(
@@ -211,7 +211,7 @@ TRANSPORT_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "the service's certificate is not verified",
         "Whoever answers at the address decides who is let in: nginx verifies nothing by default.",
-        "ngx_http_proxy_module, proxy_ssl_verify; seen",
+        "ngx_http_proxy_module, proxy_ssl_verify",
         _service_unverified,
     ),
 )
