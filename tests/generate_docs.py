@@ -94,47 +94,13 @@ def _default(value: object) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
-DOCTOR = """# Doctor
-
-Can my proxy be got round? `authz doctor lint` judges the configuration of Envoy or nginx, also where another service than this
-one is asked. It is an extra (`pip install 'mtls-authz[doctor]'`), and no part of the service or its image.
-
-```console
-$ authz doctor lint /etc/envoy/envoy.yaml
-$ authz doctor lint --admin http://127.0.0.1:9900
-$ nginx -T > nginx.txt
-$ authz doctor lint nginx.txt --config /etc/authz/authz.toml
-```
-
-- **Envoy**: a bootstrap in YAML or JSON with the files it takes resources from (listeners, clusters, routes, scoped routes,
-  secrets), or the `/config_dump` of a running one (`--admin`, or saved). One Envoy at a time.
-- **nginx**: the files, what they include with them, or what `nginx -T` prints. What a directive means where it is inherited is
-  resolved as nginx does.
-- `--config` compares the proxy's side with the service's settings, `--host` names a host that must be served, `--identity` a
-  header by which the application knows who asks, besides those that the configuration takes from the service's answer.
-
-Each finding has its rule's id, a severity, the file and line, what is wrong, why, and how to mend it: as a diff that `patch` takes
-for that file, or in words where only you know what belongs there. `fatal`: somebody gets past the check, is taken for another, or
-nobody can be let in. `warning`: it depends on what stands behind or in front. `info`: worth knowing.
-
-| exit | |
-|---|---|
-| 0 | clean: nothing found but what is worth knowing |
-| 1 | findings, or something that was not understood: it is named, for it may hide a way round |
-| 2 | a file or address could not be read |
-
-Lint reads configurations: not the CAs and keys in the files that they name, not what Lua or WebAssembly do, not the network. That
-the application or the service answers nobody but the proxy is yours to see to ([doors.md](doors.md)). A secret (SDS) that is not
-given counts as one that asks for a certificate.
-
-"Seen": tests run the fault in a real Envoy 1.40 or nginx, show what it opens, and that the diff closes it. Otherwise the column
-says why they do not. The shipped configurations are clean.
-"""
+DOCTOR = ROOT / "tests" / "doctor" / "page.md"
+"""What stands before the tables of docs/doctor.md."""
 
 
 def doctor_page() -> str:
     """docs/doctor.md."""
-    lines = [DOCTOR]
+    lines = [DOCTOR.read_text(encoding="utf-8")]
     for title, rules in (("Envoy", ENVOY_RULES), ("nginx", NGINX_RULES)):
         lines += [
             f"## Rules for {title}",
@@ -147,9 +113,8 @@ def doctor_page() -> str:
 
 
 def _rule_row(rule: Rule[Any]) -> str:
-    said = rule.what[0].upper() + rule.what[1:]
     shown = "seen" if rule.proof == SEEN else rule.proof
-    cells = (f"`{rule.id}`", rule.severity, f"{said}. {rule.why}", rule.source.replace("; seen", ""), shown)
+    cells = (f"`{rule.id}`", rule.severity, f"{rule.what}. {rule.why}", rule.source.replace("; seen", ""), shown)
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 

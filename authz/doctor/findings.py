@@ -28,7 +28,7 @@ class Severity(StrEnum):
     """How bad it is."""
 
     FATAL = "fatal"
-    """Somebody gets past the check, is taken for another, or nobody can be let in."""
+    """A request gets past the check, a client is taken for another, or no client can be let in."""
 
     WARNING = "warning"
     """Depends on what stands behind or in front: the application, the network, another line that may change."""

@@ -51,8 +51,8 @@ def rules_of(text: str, name: str = "envoy.yaml", ours: Ours | None = None, iden
 WORDS: Final = {
     "envoy-code-before-check",
     "envoy-tunnel-around",
-    "envoy-nobody-asked",
-    "envoy-route-asks-elsewhere",
+    "envoy-no-check",
+    "envoy-route-checked-elsewhere",
     "envoy-identity-unremoved",
     "envoy-cluster-from-client",
     "envoy-host-from-client",
@@ -60,7 +60,7 @@ WORDS: Final = {
     "envoy-untrusted-accepted",
     "envoy-crl-empty",
     "envoy-session-keys-kept",
-    "nginx-nobody-asked",
+    "nginx-no-check",
     "nginx-code-before-check",
     "nginx-subrequests",
     "nginx-stream-around",
@@ -142,24 +142,24 @@ ENVOY_FAULTS: Final[dict[str, Changes]] = {
         "              default_source_code: {inline_string: 'function envoy_on_request(handle)"
         ' handle:respond({[":status"] = "200"}, "lua") end\'}\n' + _FILTER
     },
-    "envoy-upgrade-unasked": {
+    "envoy-upgrade-unchecked": {
         _HTTP_FILTERS: f"          upgrade_configs: [{{upgrade_type: websocket, filters: [{_ROUTER}]}}]\n"
         + _HTTP_FILTERS
     },
     "envoy-way-around": {_LISTENERS: _LISTENERS + _UNASKED},
     "envoy-tunnel-around": {_LISTENERS: _LISTENERS + _TUNNEL},
-    "envoy-nobody-asked": {_without_check(): ""},
-    "envoy-route-unasked": {
+    "envoy-no-check": {_without_check(): ""},
+    "envoy-route-unchecked": {
         _ROUTE: "              - match: {prefix: /open}\n"
         "                route: {cluster: application}\n"
         f"{_PER_ROUTE}                    disabled: true\n{_ROUTE}"
     },
-    "envoy-path-unasked": {
+    "envoy-path-unchecked": {
         _ROUTE: "              - match: {path: /health}\n"
         "                route: {cluster: application}\n"
         f"{_PER_ROUTE}                    disabled: true\n{_ROUTE}"
     },
-    "envoy-route-asks-elsewhere": {
+    "envoy-route-checked-elsewhere": {
         _ROUTE: f"{_ROUTE}{_PER_ROUTE}                    check_settings: {{http_service: {{server_uri: "
         "{uri: http://stranger, cluster: stranger, timeout: 1s}}}\n"
     },
@@ -219,7 +219,7 @@ ENVOY_FAULTS: Final[dict[str, Changes]] = {
     "envoy-certificate-hash-only": {"{cert: true, chain: true}": "{subject: true}"},
     "envoy-certificate-names": {"{cert: true, chain: true}": "{cert: true, chain: true, uri: true}"},
     "envoy-certificate-not-sent": {"                - exact: x-forwarded-client-cert\n": ""},
-    "envoy-no-certificate-asked": {_SECRET: ""},
+    "envoy-no-certificate-request": {_SECRET: ""},
     "envoy-require-ignored": {
         _SECRET: "",
         "require_client_certificate: false": "require_client_certificate: true",
@@ -283,16 +283,16 @@ _EXTRA_SERVER = (
 )
 
 NGINX_FAULTS: Final[dict[str, Changes]] = {
-    "nginx-location-unasked": {
+    "nginx-location-unchecked": {
         _LOCATION: "        location /open/ {\n            auth_request off;\n" + _PASS + "        }\n" + _LOCATION
     },
-    "nginx-server-unasked": {
+    "nginx-server-unchecked": {
         _SERVER: _EXTRA_SERVER.format(listen="8445 ssl", passes="proxy_pass http://application;") + _SERVER
     },
-    "nginx-path-unasked": {
+    "nginx-path-unchecked": {
         _LOCATION: "        location = /health {\n            auth_request off;\n" + _PASS + "        }\n" + _LOCATION
     },
-    "nginx-nobody-asked": {"    auth_request /_authz;\n": ""},
+    "nginx-no-check": {"    auth_request /_authz;\n": ""},
     "nginx-satisfy-any": {"    satisfy all;\n": "    satisfy any;\n    allow all;\n"},
     "nginx-return-before-check": {_LOCATION: f"{_LOCATION}            return 200 open;\n"},
     "nginx-rewrite-around": {
@@ -351,7 +351,7 @@ NGINX_FAULTS: Final[dict[str, Changes]] = {
     "nginx-forwarded-host": {'    proxy_set_header X-Forwarded-Host "";\n': ""},
     "nginx-underscores": {"underscores_in_headers off;": "underscores_in_headers on;"},
     "nginx-listener-cleartext": {"listen 8444 ssl default_server;": "listen 8444 default_server;"},
-    "nginx-no-certificate-asked": {
+    "nginx-no-certificate-request": {
         "        ssl_verify_client optional_no_ca;\n": "",
     },
     "nginx-servers-differ": {

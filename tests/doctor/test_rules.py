@@ -19,7 +19,7 @@ FAULTS = {
     **{rule: ("envoy.yaml", changed(ENVOY, changes)) for rule, changes in ENVOY_FAULTS.items()},
     **{rule: ("nginx.conf", changed(NGINX, changes)) for rule, changes in NGINX_FAULTS.items()},
 }
-EXPOSES = {"envoy-way-around", "nginx-server-unasked", "nginx-service-cleartext"}
+EXPOSES = {"envoy-way-around", "nginx-server-unchecked", "nginx-service-cleartext"}
 """Once these are mended, something asks, or is asked by TLS, and is judged by the other rules for the first time."""
 
 

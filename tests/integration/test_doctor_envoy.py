@@ -33,10 +33,10 @@ SERVED = {
     "envoy-check-off": "/",
     "envoy-check-conditional": "/",
     "envoy-cache-before-check": "/",
-    "envoy-nobody-asked": "/",
-    "envoy-route-unasked": "/opened",
-    "envoy-path-unasked": "/health",
-    "envoy-route-asks-elsewhere": "/",
+    "envoy-no-check": "/",
+    "envoy-route-unchecked": "/opened",
+    "envoy-path-unchecked": "/health",
+    "envoy-route-checked-elsewhere": "/",
     "envoy-service-cleartext": "/",
     "envoy-service-unverified": "/",
 }
@@ -58,14 +58,14 @@ REFUSED = (
     "envoy-certificate-not-handed-over",
     "envoy-certificate-hash-only",
     "envoy-certificate-not-sent",
-    "envoy-no-certificate-asked",
+    "envoy-no-certificate-request",
 )
 """Where alice, with her certificate, is refused."""
 
 ALONE = {
     "envoy-way-around",
     "envoy-code-before-check",
-    "envoy-upgrade-unasked",
+    "envoy-upgrade-unchecked",
     "envoy-tunnel-around",
     "envoy-cluster-from-client",
     "envoy-host-from-client",
@@ -133,7 +133,7 @@ def test_code_before_the_check_answers(lab: Lab) -> None:
 
 def test_upgrade_with_filters_of_its_own_is_not_asked_about(lab: Lab) -> None:
     """A client that asks for a websocket reaches the application; without that it does not, nor as shipped."""
-    rule, upgrade = "envoy-upgrade-unasked", (("connection", "upgrade"), ("upgrade", "websocket"))
+    rule, upgrade = "envoy-upgrade-unchecked", (("connection", "upgrade"), ("upgrade", "websocket"))
     assert lab.served(lambda: lab.nobody(rule, "/", *upgrade))
     assert not lab.served(lambda: lab.nobody(rule))
     assert not lab.served(lambda: lab.nobody("shipped", "/", *upgrade))
@@ -294,6 +294,6 @@ def test_running_envoy_is_judged_by_its_dump(lab: Lab) -> None:
     report = lint([], admin=f"http://127.0.0.1:{lab.ports['admin']}")
     found = {finding.rule for finding in report.findings}
     # Other listeners of this Envoy ask; and its service is on loopback.
-    others_do = {"envoy-nobody-asked", "envoy-no-certificate-asked", "envoy-service-cleartext"}
+    others_do = {"envoy-no-check", "envoy-no-certificate-request", "envoy-service-cleartext"}
     assert set(SHOWN) - others_do <= found
     assert report.not_understood == ()

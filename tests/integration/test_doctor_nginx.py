@@ -30,9 +30,9 @@ from authz.doctor.rules import NGINX_RULES
 pytestmark = pytest.mark.nginx
 
 SERVED = {
-    "nginx-location-unasked": "/open/..;/closed",
-    "nginx-path-unasked": "/health",
-    "nginx-nobody-asked": "/",
+    "nginx-location-unchecked": "/open/..;/closed",
+    "nginx-path-unchecked": "/health",
+    "nginx-no-check": "/",
     "nginx-satisfy-any": "/",
     "nginx-rewrite-around": "/in/x",
     "nginx-error-page-around": "/",
@@ -56,12 +56,12 @@ REFUSED = {
     "nginx-check-host": 403,
     "nginx-certificate-not-sent": 403,
     "nginx-certificate-broken": 403,
-    "nginx-no-certificate-asked": 403,
+    "nginx-no-certificate-request": 403,
 }
 """How alice, with her certificate, is refused."""
 
 ALONE = {
-    "nginx-server-unasked",
+    "nginx-server-unchecked",
     "nginx-return-before-check",
     "nginx-errors-intercepted",
     "nginx-subrequests",
@@ -198,7 +198,7 @@ def test_right_certificate_is_refused(lab: Lab, rule: str) -> None:
 
 def test_other_server_asks_nobody(lab: Lab) -> None:
     """At another port here; a Host would do at the same one."""
-    with lab.nginx("nginx-server-unasked"):
+    with lab.nginx("nginx-server-unchecked"):
         answer = ask(lab.extra_port, lab.context(None), HOST, [("x-authz-user", "root")])
         assert answer.status == 200
 

@@ -1,4 +1,4 @@
-"""Rules over the client's certificate: whether it is asked for, handed over, and nobody else's word is taken for it."""
+"""Rules over the client's certificate: whether it is asked for, handed over, and no other word is taken for it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def takes_certificates(model: EnvoyModel, check: Filter) -> bool:
 
 
 def _gateways(model: EnvoyModel, hcm: Hcm) -> bool:
-    """Whether only who shows a certificate of the mesh can connect, so that his word may stand in front of Envoy's."""
+    """Whether only a gateway with a certificate of the mesh can connect, whose element may stand before Envoy's."""
     context = model.validation(hcm.tls)
     return hcm.tls.at("require_client_certificate").flag() and bool(context) and not untrusted(context)
 
@@ -73,7 +73,7 @@ def _names(model: EnvoyModel) -> Iterator[Hit]:
                 yield hit(details.at(name), what, "leave them out", hcm.node.put(f"{_DETAILS}.{name}", False))
 
 
-def _nobody_asked_for_one(model: EnvoyModel) -> Iterator[Hit]:
+def _no_request_for_one(model: EnvoyModel) -> Iterator[Hit]:
     certified = [hcm for hcm, check in pairs(model) if takes_certificates(model, check)]
     if any(model.asks_for_certificate(hcm) for hcm in certified):
         return
@@ -102,7 +102,7 @@ def _untrusted(model: EnvoyModel) -> Iterator[Hit]:
     for hcm in model.hcms:
         context = model.validation(hcm.tls)
         if untrusted(context):
-            what = "Envoy takes every certificate: what the service does not validate itself, nobody does"
+            what = "Envoy takes every certificate: the service's validation is the only one"
             yield hit(context, what, "right before a service that validates (--request-level), wrong before any other")
 
 
@@ -162,8 +162,8 @@ CERTIFICATE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-certificate-forwarded",
         Severity.FATAL,
         "a client's own certificate header is believed",
-        "FORWARD_ONLY and ALWAYS_FORWARD_ONLY hand it on instead of Envoy's, APPEND_FORWARD before it: whoever knows"
-        " a certificate can show it without its key.",
+        "FORWARD_ONLY and ALWAYS_FORWARD_ONLY hand it on instead of Envoy's, APPEND_FORWARD before it: a client can"
+        " show any certificate without its key.",
         "HttpConnectionManager.ForwardClientCertDetails",
         _forwarded,
     ),
@@ -171,7 +171,7 @@ CERTIFICATE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-certificate-not-handed-over",
         Severity.FATAL,
         "Envoy hands no certificate over",
-        "SANITIZE, which is the default, removes the header and writes none: nobody has a certificate.",
+        "SANITIZE, the default, removes the header and writes none: every client seems to have none.",
         "HttpConnectionManager.forward_client_cert_details",
         _missing,
     ),
@@ -179,7 +179,7 @@ CERTIFICATE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-certificate-hash-only",
         Severity.FATAL,
         "the certificate header holds no certificate",
-        "With neither cert nor chain there is a hash, which nobody can validate.",
+        "With neither cert nor chain there is a hash, which cannot be validated.",
         "HttpConnectionManager.SetCurrentClientCertDetails",
         _without_certificate,
     ),
@@ -195,17 +195,17 @@ CERTIFICATE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-certificate-not-sent",
         Severity.FATAL,
         "the service is not sent the certificate header",
-        "An HTTP service gets host, method, path and what allowed_headers names: nobody has a certificate.",
+        "An HTTP service gets host, method, path and what allowed_headers names: every client seems to have none.",
         "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz.allowed_headers",
         _unsent,
     ),
     Rule(
-        "envoy-no-certificate-asked",
+        "envoy-no-certificate-request",
         Severity.FATAL,
         "no listener asks its clients for a certificate",
-        "Without a validation context Envoy sends no CertificateRequest: nobody can show one.",
+        "Without a validation context Envoy sends no CertificateRequest: no client can show one.",
         f"{_CONTEXT}; RFC 8446 section 4.3.2",
-        _nobody_asked_for_one,
+        _no_request_for_one,
     ),
     Rule(
         "envoy-require-ignored",

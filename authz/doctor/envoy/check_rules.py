@@ -132,7 +132,7 @@ def _around(model: EnvoyModel) -> Iterator[Hit]:
             continue
         for route in hcm.routes:
             if model.is_guarded(route.cluster.text):
-                what = f"{name_of(hcm.listener)} leads to {route.cluster.text}, and asks nobody"
+                what = f"{name_of(hcm.listener)} leads to {route.cluster.text}, without a check"
                 mend = "put the check before the router there too, or take the way away"
                 yield hit(route.cluster, what, mend, _with_check(model, hcm))
 
@@ -151,13 +151,13 @@ def _tunnel(model: EnvoyModel) -> Iterator[Hit]:
                 yield hit(cluster, what, "take the filter chain away")
 
 
-def _nobody(model: EnvoyModel) -> Iterator[Hit]:
+def _no_check(model: EnvoyModel) -> Iterator[Hit]:
     if model.checked or not any(hcm.routes for hcm in model.hcms):
         return
     for hcm in model.hcms:
         for route in hcm.routes:
             if not _hands_on(model, hcm, route.cluster.text):
-                what = f"requests go to {route.cluster.text}, and nobody is asked about any"
+                what = f"requests go to {route.cluster.text}, and none is checked"
                 yield hit(route.cluster, what, "put envoy.filters.http.ext_authz before the router (deploy/envoy.yaml)")
 
 
@@ -186,8 +186,8 @@ CHECK_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-failure-mode-allow",
         Severity.FATAL,
         "ext_authz lets requests pass when the service does not answer",
-        "Whoever brings the service down, or makes one check fail, is let in: a name in a certificate that Envoy cannot"
-        " put into a header is enough.",
+        "A client that brings the service down, or makes one check fail, is let in: a name in a certificate"
+        " that Envoy cannot put into a header is enough.",
         f"{_FIELD}, failure_mode_allow",
         _failure_mode,
     ),
@@ -195,7 +195,7 @@ CHECK_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-check-sampled",
         Severity.FATAL,
         "ext_authz asks about a part of the requests",
-        "The rest is served unasked, with whatever identity headers the client wrote.",
+        "The rest is served unchecked, with whatever identity headers the client wrote.",
         f"{_FIELD}, filter_enabled",
         _sampled,
     ),
@@ -227,7 +227,7 @@ CHECK_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-cache-before-check",
         Severity.FATAL,
         "a cache stands before ext_authz",
-        "It fetches what it lacks by itself, past all filters behind it: nobody is asked about any request.",
+        "It fetches what it lacks by itself, past all filters behind it: no request is checked.",
         "the order of http_filters; envoy.filters.http.cache of Envoy 1.40",
         _cache,
     ),
@@ -241,7 +241,7 @@ CHECK_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         _code,
     ),
     Rule(
-        "envoy-upgrade-unasked",
+        "envoy-upgrade-unchecked",
         Severity.FATAL,
         "an upgrade has filters of its own, without ext_authz",
         "upgrade_configs.filters replaces the whole list: a client that asks for the upgrade is not asked about.",
@@ -260,16 +260,16 @@ CHECK_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-tunnel-around",
         Severity.FATAL,
         "a TCP proxy leads to the same application",
-        "Bytes are handed on as they come; nobody looks at requests or headers.",
+        "Bytes are handed on as they come; requests and headers are not looked at.",
         "envoy.filters.network.tcp_proxy",
         _tunnel,
     ),
     Rule(
-        "envoy-nobody-asked",
+        "envoy-no-check",
         Severity.FATAL,
-        "nobody is asked about any request",
+        "no request is checked",
         "There is no ext_authz in the whole configuration, and what stands behind shows no sign of asking itself.",
         "http_filters; a gateway that replaces the certificate header and shows its own certificate is taken for one",
-        _nobody,
+        _no_check,
     ),
 )

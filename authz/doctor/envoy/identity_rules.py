@@ -222,7 +222,7 @@ IDENTITY_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-identity-removed-late",
         Severity.FATAL,
         "an identity header is removed where routes are applied, which is after the check",
-        "The service's own header goes with the client's: the application sees nobody.",
+        "The service's own header goes with the client's: the application sees no user.",
         "request_headers_to_remove of routes and virtual hosts",
         _removed_late,
     ),

@@ -47,7 +47,7 @@ def _off(model: EnvoyModel, *, exact: bool) -> Iterator[Hit]:
     for hcm, route in _ways(model):
         node = _switched_off(hcm, route)
         if node and route.exact is exact and route.cluster.text != service_cluster(hcm.check):
-            what = f"requests for {_matched(route)} go to {route.cluster.text} unasked"
+            what = f"requests for {_matched(route)} go to {route.cluster.text} unchecked"
             yield hit(node.at("disabled"), what, "ask about them", node.put("disabled", False))
 
 
@@ -132,16 +132,16 @@ def _any_override(hcm: Hcm) -> bool:
 
 ROUTE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
     Rule(
-        "envoy-route-unasked",
+        "envoy-route-unchecked",
         Severity.FATAL,
         "the check is switched off for paths that lead to an application",
-        "A prefix or pattern takes more than it says: /health also /healthz and /health%2f..%2fadmin. Unasked requests"
-        " keep the identity headers that the client wrote.",
+        "A prefix or pattern takes more than it says: /health also /healthz and /health%2f..%2fadmin. Unchecked"
+        " requests keep the identity headers that the client wrote.",
         "typed_per_filter_config by filter name or type, ExtAuthzPerRoute.disabled, FilterConfig.disabled",
         _route_open,
     ),
     Rule(
-        "envoy-path-unasked",
+        "envoy-path-unchecked",
         Severity.WARNING,
         "the check is switched off for one path that leads to an application",
         "For that path the application believes the identity headers that the client wrote.",
@@ -149,7 +149,7 @@ ROUTE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         _path_open,
     ),
     Rule(
-        "envoy-route-asks-elsewhere",
+        "envoy-route-checked-elsewhere",
         Severity.WARNING,
         "a route asks another service",
         "What that one allows is served, with its identity headers; no rule here looked at it.",

@@ -16,7 +16,7 @@ from authz.doctor.findings import Edit, Hit, Rule, Severity
 from authz.doctor.ours import OurListener
 from authz.doctor.tree import ABSENT, Node
 
-_PROVED: Final = "the fault is a disagreement that refuses everybody: the service's own tests show each refusal"
+_PROVED: Final = "the fault is a disagreement that refuses every request: the service's own tests show each refusal"
 
 
 def _asked(model: EnvoyModel, check: Filter) -> list[OurListener]:
@@ -189,7 +189,7 @@ ENVOY_SETTINGS_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-settings-address",
         Severity.FATAL,
         "Envoy asks where the service does not listen",
-        "Nobody is let in, or something else answers there.",
+        "No request is allowed, or something else answers there.",
         "[[listener]] address",
         _address,
         _PROVED,
@@ -207,7 +207,7 @@ ENVOY_SETTINGS_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-settings-statement",
         Severity.FATAL,
         "Envoy does not state whether a certificate was shown, as the listener wants it",
-        "Everybody is refused: proxy_statement_missing or proxy_statement_contradicts.",
+        "Every request is refused: proxy_statement_missing or proxy_statement_contradicts.",
         "[listener.statement]",
         _statement,
         _PROVED,
@@ -216,7 +216,7 @@ ENVOY_SETTINGS_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-settings-user",
         Severity.FATAL,
         "what the listener reads the user from does not reach the service",
-        "Everybody is refused: identity_missing or token_missing.",
+        "Every request is refused: identity_missing or token_missing.",
         "[[listener.identity]]; ext_authz allowed_headers, disallowed_headers",
         _user,
         _PROVED,
@@ -243,7 +243,7 @@ ENVOY_SETTINGS_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-settings-transport",
         Severity.FATAL,
         "Envoy and the listener do not agree on TLS",
-        "No connection comes about: everybody is refused.",
+        "No connection comes about: every request is refused.",
         "[listener.tls]",
         _transport,
         _PROVED,

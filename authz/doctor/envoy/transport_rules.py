@@ -122,7 +122,7 @@ def _client_address(model: EnvoyModel) -> Iterator[Hit]:
         hops = hcm.node.at("xff_num_trusted_hops").text not in {"", "0"}
         if hcm.tls and not hcm.node.at("use_remote_address").flag() and not detects and not hops:
             mend = hcm.node.put("use_remote_address", True)
-            yield hit(hcm.node, "the client's address is what he wrote into x-forwarded-for", "take the peer's", mend)
+            yield hit(hcm.node, "the client's address is what it wrote into x-forwarded-for", "take the peer's", mend)
 
 
 def _admin(model: EnvoyModel) -> Iterator[Hit]:
@@ -146,7 +146,7 @@ TRANSPORT_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-service-cleartext",
         Severity.FATAL,
         "the service is asked in clear text beyond this machine",
-        "Whoever is on the way answers yes; whoever reaches the port claims any certificate.",
+        "A host on the way can answer yes; a host that reaches the port can claim any certificate.",
         "docs/doors.md",
         _service_cleartext,
     ),
@@ -154,7 +154,7 @@ TRANSPORT_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-service-unverified",
         Severity.FATAL,
         "the service's certificate is not verified",
-        "Whoever answers at the address decides who is let in: Envoy verifies nothing by default.",
+        "The host that answers at the address decides: Envoy verifies nothing by default.",
         "UpstreamTlsContext, validation_context",
         _service_unverified,
     ),
@@ -179,7 +179,7 @@ TRANSPORT_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-session-keys-kept",
         Severity.WARNING,
         "sessions are resumed with configured ticket keys",
-        "Who holds the key resumes as anybody whose session he saw; a session outlives restarts of the proxy.",
+        "A thief of the key resumes every session that it saw; a session outlives restarts of the proxy.",
         "DownstreamTlsContext.session_ticket_keys",
         _ticket_keys,
         "the key would have to be stolen first",

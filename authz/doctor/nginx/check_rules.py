@@ -15,7 +15,7 @@ _REFUSED: Final = frozenset({"401", "403", "500"})
 
 
 def _open(model: NginxModel, location: Location) -> bool:
-    """Whether a location hands on to an application that others ask before, and asks nobody."""
+    """Whether a location hands on to an application that is guarded elsewhere, and checks nothing."""
     asked = any(location is one for one in model.checks)
     return not location.guard and not asked and not model.applications.isdisjoint(model.places(location))
 
@@ -25,7 +25,7 @@ def _opened(model: NginxModel, *, exact: bool, guarded_server: bool) -> Iterator
         if not _open(model, location) or not location.reachable or location.exact is not exact:
             continue
         if exact or _asks_somewhere(location) is guarded_server:
-            what = f"{location.directive.text}: requests go to {_where(location)} unasked"
+            what = f"{location.directive.text}: requests go to {_where(location)} unchecked"
             yield hit(
                 location.scalar("auth_request") or location.directive, what, "ask about them", _ask(model, location)
             )
@@ -59,13 +59,15 @@ def _path_open(model: NginxModel) -> Iterator[Hit]:
     yield from _opened(model, exact=True, guarded_server=True)
 
 
-def _nobody(model: NginxModel) -> Iterator[Hit]:
+def _no_check(model: NginxModel) -> Iterator[Hit]:
     if any(one.guard for one in model.locations):
         return
     for location in model.locations:
         if location.passes and location.reachable:
             yield hit(
-                location.passes, f"{location.passes.text}: nobody is asked", "ask with auth_request (deploy/nginx.conf)"
+                location.passes,
+                f"{location.passes.text}: no request is checked",
+                "ask with auth_request (deploy/nginx.conf)",
             )
 
 
@@ -96,7 +98,7 @@ def _rewrite(model: NginxModel) -> Iterator[Hit]:
                 continue
             target = location.server.find(re.split(r"[$?]", each.args[1])[0])
             if target and _open(model, target) and not target.reachable:
-                what = f"{each.text}: leads to {target.path}, which asks nobody, before the check"
+                what = f"{each.text}: leads to {target.path}, which checks nothing, before the check"
                 yield hit(each, what, "ask there too", _ask(model, target))
 
 
@@ -135,7 +137,7 @@ def _subrequests(model: NginxModel) -> Iterator[Hit]:
         for name in _SUBREQUESTS:
             setting = location.scalar(name)
             if setting and setting.arg not in {"off", "0"}:
-                yield hit(setting, f"{setting.text}: makes requests that nobody is asked about", "take it out")
+                yield hit(setting, f"{setting.text}: makes requests that are not checked", "take it out")
 
 
 def _verdict_cached(model: NginxModel) -> Iterator[Hit]:
@@ -192,37 +194,37 @@ def _stream(model: NginxModel) -> Iterator[Hit]:
 
 CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
     Rule(
-        "nginx-location-unasked",
+        "nginx-location-unchecked",
         Severity.FATAL,
-        "a location leads to the application and asks nobody",
+        "a location leads to the application without a check",
         "nginx matches the decoded and merged path and hands the raw one on: /open/..;/closed and //open/x are one"
         " thing here and another in the application, which gets the identity headers that the client wrote.",
         "ngx_http_auth_request_module; docs/nginx.md",
         _location_open,
     ),
     Rule(
-        "nginx-server-unasked",
+        "nginx-server-unchecked",
         Severity.FATAL,
-        "a server leads to the application and asks nobody",
+        "a server leads to the application without a check",
         "A client picks the server by its Host.",
         "server_name, listen",
         _server_open,
     ),
     Rule(
-        "nginx-path-unasked",
+        "nginx-path-unchecked",
         Severity.WARNING,
-        "one path leads to the application unasked",
+        "one path leads to the application without a check",
         "For that path the application believes the identity headers that the client wrote.",
         "location =",
         _path_open,
     ),
     Rule(
-        "nginx-nobody-asked",
+        "nginx-no-check",
         Severity.FATAL,
-        "nobody is asked about any request",
+        "no request is checked",
         "There is no auth_request in the whole configuration.",
         "ngx_http_auth_request_module",
-        _nobody,
+        _no_check,
     ),
     Rule(
         "nginx-satisfy-any",
@@ -243,7 +245,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
     Rule(
         "nginx-rewrite-around",
         Severity.FATAL,
-        "a rewrite leads to a location that asks nobody",
+        "a rewrite leads to a location without a check",
         "rewrite runs before the check, and the new location's settings hold.",
         "ngx_http_rewrite_module",
         _rewrite,
@@ -276,7 +278,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
     Rule(
         "nginx-subrequests",
         Severity.WARNING,
-        "nginx makes subrequests, about which nobody is asked",
+        "nginx makes subrequests, which are not checked",
         "auth_request looks at main requests only: what an answer includes is served.",
         "ngx_http_auth_request_module (r != r->main)",
         _subrequests,
@@ -292,7 +294,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
     Rule(
         "nginx-answers-cached",
         Severity.WARNING,
-        "the application's answers are cached for everybody",
+        "the application's answers are cached for all users",
         "The key that nginx uses names no user.",
         "ngx_http_proxy_module, proxy_cache_key",
         _answers_cached,
@@ -301,7 +303,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "nginx-check-reachable",
         Severity.WARNING,
         "clients can ask the service themselves",
-        "Whoever asks the service learns what would be decided, with the headers that he writes.",
+        "A client learns what would be decided, with headers of its own.",
         "ngx_http_core_module, internal",
         _outside,
     ),
@@ -309,7 +311,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "nginx-accel-redirect",
         Severity.INFO,
         "the application may have any location served in its answer's place",
-        "X-Accel-Redirect leads to internal locations, about which nobody is asked.",
+        "X-Accel-Redirect leads to internal locations, which are not checked.",
         "ngx_http_proxy_module, proxy_ignore_headers",
         _accel,
     ),
@@ -317,7 +319,7 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "nginx-stream-around",
         Severity.FATAL,
         "a stream server leads to the same application",
-        "Bytes are handed on as they come; nobody looks at requests or headers.",
+        "Bytes are handed on as they come; requests and headers are not looked at.",
         "ngx_stream_proxy_module",
         _stream,
         "Debian's nginx has the stream module apart, and the tests have it not; the fault is Envoy's tunnel again",

@@ -301,7 +301,7 @@ def _judgeable(made: NginxModel, location: Location) -> None:
     """Name a location of which cannot be told where it leads or where it asks."""
     passes = location.passes
     if passes and not location.guard and "$" in made.constant(location, passes.arg) and made.applications:
-        made.unknown(passes, f"{passes.text}: a variable decides where requests go, and nobody is asked about them")
+        made.unknown(passes, f"{passes.text}: a variable decides where these unchecked requests go")
     if location.guard and ("$" in location.guard or location.server.find(location.guard) is None):
         asked = location.scalar("auth_request")
         made.unknown(asked or location.directive, f"auth_request {location.guard}: where it asks cannot be told")

@@ -10,7 +10,7 @@ from authz.doctor.findings import Hit, Rule, Severity
 from authz.doctor.nginx.model import Location, NginxModel, hit
 from authz.doctor.ours import OurListener
 
-_PROVED: Final = "the fault is a disagreement that refuses everybody: the service's own tests show each refusal"
+_PROVED: Final = "the fault is a disagreement that refuses every request: the service's own tests show each refusal"
 
 
 def _asked(model: NginxModel, check: Location) -> list[OurListener]:
@@ -141,7 +141,7 @@ NGINX_SETTINGS_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "nginx-settings-address",
         Severity.FATAL,
         "nginx asks where the service does not listen",
-        "Nobody is let in, or something else answers there.",
+        "No request is allowed, or something else answers there.",
         "[[listener]] address",
         _address,
         _PROVED,
@@ -159,7 +159,7 @@ NGINX_SETTINGS_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "nginx-settings-statement",
         Severity.FATAL,
         "nginx does not state whether a certificate was shown, as the listener wants it",
-        "Everybody is refused: proxy_statement_missing or proxy_statement_contradicts.",
+        "Every request is refused: proxy_statement_missing or proxy_statement_contradicts.",
         "[listener.statement]",
         _statement,
         _PROVED,
@@ -168,7 +168,7 @@ NGINX_SETTINGS_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "nginx-settings-user",
         Severity.FATAL,
         "what the listener reads the user from does not reach the service",
-        "Everybody is refused: identity_missing or token_missing.",
+        "Every request is refused: identity_missing or token_missing.",
         "[[listener.identity]]",
         _user,
         _PROVED,
@@ -195,7 +195,7 @@ NGINX_SETTINGS_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "nginx-settings-transport",
         Severity.FATAL,
         "nginx and the listener do not agree on TLS",
-        "No connection comes about: everybody gets 500.",
+        "No connection comes about: every request gets 500.",
         "[listener.tls]",
         _transport,
         _PROVED,

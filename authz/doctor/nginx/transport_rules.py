@@ -104,7 +104,7 @@ def _real_ip(model: NginxModel) -> Iterator[Hit]:
         for setting in server.top.array("set_real_ip_from"):
             if setting.arg in {"0.0.0.0/0", "::/0"} and server.top.scalar("real_ip_header"):
                 yield hit(
-                    setting, "anybody writes the client's address", "name the proxies in front", setting.replaced("")
+                    setting, "any client writes its own address", "name the proxies in front", setting.replaced("")
                 )
 
 
@@ -142,10 +142,10 @@ TRANSPORT_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         _cleartext,
     ),
     Rule(
-        "nginx-no-certificate-asked",
+        "nginx-no-certificate-request",
         Severity.FATAL,
         "no client is asked for a certificate",
-        "ssl_verify_client is off by default: nobody can show one.",
+        "ssl_verify_client is off by default: no client can show one.",
         "ngx_http_ssl_module, ssl_verify_client",
         _no_certificate,
     ),
@@ -193,7 +193,7 @@ TRANSPORT_RULES: Final[tuple[Rule[NginxModel], ...]] = (
     Rule(
         "nginx-real-ip",
         Severity.WARNING,
-        "the client's address is taken from anybody's header",
+        "the client's address is taken from a header of any client",
         "Logs, limits and allow go by what the client wrote.",
         "ngx_http_realip_module, set_real_ip_from",
         _real_ip,
@@ -202,7 +202,7 @@ TRANSPORT_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "nginx-service-cleartext",
         Severity.FATAL,
         "the service is asked in clear text beyond this machine",
-        "Whoever is on the way answers yes; whoever reaches the port claims any certificate.",
+        "A host on the way can answer yes; a host that reaches the port can claim any certificate.",
         "docs/doors.md",
         _service_cleartext,
     ),
@@ -210,7 +210,7 @@ TRANSPORT_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "nginx-service-unverified",
         Severity.FATAL,
         "the service's certificate is not verified",
-        "Whoever answers at the address decides who is let in: nginx verifies nothing by default.",
+        "The host that answers at the address decides: nginx verifies nothing by default.",
         "ngx_http_proxy_module, proxy_ssl_verify",
         _service_unverified,
     ),
