@@ -50,10 +50,17 @@ def _service_cleartext(model: EnvoyModel) -> Iterator[Hit]:
                 yield hit(address, what, "use mutual TLS (deploy/envoy-mtls.yaml), or a Unix socket", _tls(cluster))
     for _, check in checks(model):
         google = check.config.at("grpc_service.google_grpc")
-        if google and not google.at("channel_credentials.ssl_credentials"):
-            what = f"checks go to {google.at('target_uri').text} in clear text"
+        target = google.at("target_uri").text
+        if google and not google.at("channel_credentials.ssl_credentials") and not local_target(target):
+            what = f"checks go to {target} in clear text"
             mend = google.put("channel_credentials", {"ssl_credentials": {}})
             yield hit(google, what, "give it ssl_credentials", mend)
+
+
+def local_target(target: str) -> bool:
+    """Whether a target of gRPC is on this machine."""
+    host = target.rpartition("/")[2].rpartition(":")[0]
+    return target.startswith("unix:") or host in {"localhost", "127.0.0.1", "[::1]"}
 
 
 def _tls(cluster: Node) -> tuple[Edit, ...]:

@@ -98,7 +98,7 @@ def _unset_variables(model: NginxModel) -> Iterator[Hit]:
             value = location.sends(name)
             if value in answers and value not in held:
                 line = f"auth_request_set {value} {_UPSTREAM}{answers[value].replace('-', '_')};"
-                what = f"auth_request_set here loses those above: {value} is empty"
+                what = f"{value} is not set here, and empty: auth_request_set is inherited all or none"
                 place = own[0] if own else location.setters[name]
                 yield hit(place, what, "repeat every line here", place.preceded(line))
 
