@@ -203,6 +203,12 @@ ENVOY_FAULTS: Final[dict[str, Changes]] = {
         _HOST: f"{_HOST}              request_headers_to_add: [{{header: {{key: x-authz-user, "
         "value: '%REQ(x-user)%'}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}]\n"
     },
+    "envoy-word-from-client": {
+        "              - remove: x-forwarded-host\n": "              - remove: x-forwarded-host\n"
+        "              - append: {header: {key: x-user, value: '%REQ(x-mine)%'}}\n",
+        "                - exact: x-authz-payload\n": "                - exact: x-authz-payload\n"
+        "                - exact: x-user\n",
+    },
     "envoy-payload-from-client": {
         _REMOVE: "",
         _ROUTE: f"{_ROUTE}                typed_per_filter_config: {{envoy.filters.http.jwt_authn: "

@@ -37,6 +37,7 @@ ASKS_STRANGER: Final = (
     "envoy-certificate-forwarded",
     "envoy-certificate-names",
     "envoy-headers-joined",
+    "envoy-word-from-client",
     "envoy-service-cleartext",
 )
 """Faults that are shown where a recorder stands in the service's place, which says yes to everything."""

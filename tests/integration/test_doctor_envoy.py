@@ -75,6 +75,7 @@ ALONE = {
     "envoy-identity-removed-late",
     "envoy-payload-from-client",
     "envoy-headers-joined",
+    "envoy-word-from-client",
     "envoy-certificate-forwarded",
     "envoy-certificate-names",
     "envoy-require-ignored",
@@ -224,6 +225,14 @@ def test_joined_headers_look_like_one(lab: Lab) -> None:
     rule, name = "envoy-headers-joined", "x-forwarded-client-cert"
     (asked,) = lab.asked(lambda: lab.user(rule, "alice", *twice))
     assert len(values(asked, name)) == 1
+
+
+def test_header_that_the_service_goes_by_is_the_clients(lab: Lab) -> None:
+    """Through a mutation; mended it is not sent."""
+    rule = "envoy-word-from-client"
+    for name, sent in ((rule, ["root"]), (f"{rule}, mended", [])):
+        (asked,) = lab.asked(lambda name=name: lab.user(name, "alice", ("x-mine", "root")))
+        assert values(asked, "x-user") == sent
 
 
 def test_certificate_header_of_the_client_is_the_word(lab: Lab) -> None:

@@ -122,6 +122,16 @@ def _rewritten(model: EnvoyModel) -> Iterator[Hit]:
                 yield hit(key, what, "leave it as the service returned it", each.put("header.key", "x-not-identity"))
 
 
+def _believed(model: EnvoyModel) -> Iterator[Hit]:
+    for hcm, check in pairs(model):
+        believed = {pattern.at("exact").text.lower() for pattern in check.config.at("allowed_headers.patterns").items}
+        for each in (mutation.at("append") for mutation in hcm.mutations):
+            key, value = each.at("header.key"), each.at("header.value").text
+            if "%REQ(" in value.upper() and key.text.lower() in believed:
+                what = f"{key.text}, which the service goes by, is set to what the client wrote: {value}"
+                yield hit(key, what, "leave it as Envoy makes it", each.put("header.key", "x-not-believed"))
+
+
 def _payload(model: EnvoyModel) -> Iterator[Hit]:
     for hcm in model.checked:
         for each in hcm.before:
@@ -233,6 +243,14 @@ IDENTITY_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "What a route or a filter writes there takes the place of what the service said, or stands beside it.",
         "request_headers_to_add; envoy.filters.http.header_mutation",
         _rewritten,
+    ),
+    Rule(
+        "envoy-word-from-client",
+        Severity.FATAL,
+        "a header that the service goes by is set to what the client wrote",
+        "A mutation before the check puts the client's word in the place of Envoy's.",
+        "early_header_mutation_extensions, envoy.filters.http.header_mutation",
+        _believed,
     ),
     Rule(
         "envoy-payload-from-client",

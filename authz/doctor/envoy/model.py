@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import ip_address
 from typing import Final
 
+from authz.doctor.addresses import canonical, is_local
 from authz.doctor.envoy.snapshot import Snapshot, from_elsewhere
 from authz.doctor.ours import Ours
 from authz.doctor.tree import ABSENT, Node
@@ -74,7 +74,7 @@ class Hcm:
     tls: Node
     filters: tuple[Filter, ...]
     routes: tuple[Route, ...]
-    removes: tuple[Node, ...] = ()
+    mutations: tuple[Node, ...] = ()
     """The mutations of headers that run before the check."""
 
     @cached_property
@@ -90,7 +90,7 @@ class Hcm:
 
     def removed(self, header: str) -> bool:
         """Whether a client's own header of this name is gone before the check."""
-        return any(_removes(mutation, header.lower()) for mutation in self.removes)
+        return any(_removes(mutation, header.lower()) for mutation in self.mutations)
 
     @property
     def early(self) -> Node:
@@ -167,21 +167,18 @@ def endpoints(cluster: Node) -> Iterator[Node]:
 
 
 def address_text(address: Node) -> str:
-    """An address as the operator writes it."""
-    path = address.at("pipe.path").text
+    """An address as `host:port`, `unix:/path` or `internal:listener`."""
+    if path := address.at("pipe.path").text:
+        return f"unix:{path}"
+    if internal := address.at("envoy_internal_address.server_listener_name").text:
+        return f"internal:{internal}"
     place = address.at("socket_address")
-    return f"unix:{path}" if path else f"{place.at('address').text}:{place.at('port_value').text}"
+    return canonical(f"{place.at('address').text}:{place.at('port_value').text}")
 
 
 def local(address: Node) -> bool:
-    """Whether only this machine reaches it."""
-    if address.at("pipe") or address.at("envoy_internal_address"):
-        return True
-    host = address.at("socket_address.address").text
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    """Whether only this machine reaches an endpoint, or a listener listens for it alone."""
+    return address.at("socket_address.address").text not in {"0.0.0.0", "::"} and is_local(address_text(address))  # noqa: S104
 
 
 def service_cluster(check: Filter | None) -> str:
@@ -198,11 +195,34 @@ def read_model(snapshot: Snapshot, ours: Ours | None = None, identity: tuple[str
     made = EnvoyModel(snapshot, ours, identity)
     for listener in snapshot.listeners:
         chains = [*listener.at("filter_chains").items, listener.at("default_filter_chain")]
-        if listener.at("filter_chain_matcher") or listener.at("fcds_config"):
-            snapshot.unknown(listener, "filter chains that are chosen by a matcher or come from elsewhere")
+        if listener.at("fcds_config") or listener.at("api_listener"):
+            snapshot.unknown(listener, "filter chains that come from elsewhere, or an API listener")
         for chain in filter(None, chains):
             _read_chain(made, listener, chain)
+    for cluster in snapshot.clusters.values():
+        _read_cluster(snapshot, cluster)
+    _name_unknown_ways(made)
     return made
+
+
+_OPTIONS: Final = "typed_extension_protocol_options"
+
+
+def _read_cluster(snapshot: Snapshot, cluster: Node) -> None:
+    """Name a cluster's own filters: they change requests behind everything that is judged here."""
+    for options in (cluster.at(_OPTIONS).fields or {}).values():
+        for each in read_filters(snapshot, options.at("http_filters")):
+            if each.kind != "upstream_codec":
+                snapshot.unknown(each.node, f"a filter {each.kind or each.name} of a cluster")
+
+
+def _name_unknown_ways(made: EnvoyModel) -> None:
+    """Name the unchecked ways of which cannot be told whether they lead to an application that is guarded."""
+    ways = [route.cluster for hcm in made.hcms if hcm.check is None for route in hcm.routes]
+    ways += [cluster for tunnel in made.tunnels for cluster in tunnel.clusters]
+    for cluster in ways if made.guarded else ():
+        if not made.addresses(cluster.text) and not made.is_guarded(cluster.text):
+            made.snapshot.unknown(cluster, f"an unchecked way to {cluster.text}, whose addresses are not known")
 
 
 _HARMLESS: Final = frozenset(
@@ -266,11 +286,11 @@ def _read_hcm(made: EnvoyModel, listener: Node, chain: Node, tls: Node, config: 
     routes = tuple(route for each in configurations for route in _routes(made.snapshot, each))
     check = first_check(filters)
     before = filters if check is None else filters[: filters.index(check)]
-    removes = [*_early_mutations(config), *_filter_mutations(before)]
+    mutations = [*_early_mutations(config), *_filter_mutations(before)]
     for each in before if check else ():
         if each.kind not in KNOWN_FILTERS:
             made.snapshot.unknown(each.node, f"a filter {each.kind or each.name} before the check")
-    return Hcm(config, listener, chain, tls, filters, routes, tuple(removes))
+    return Hcm(config, listener, chain, tls, filters, routes, tuple(mutations))
 
 
 def first_check(filters: tuple[Filter, ...]) -> Filter | None:

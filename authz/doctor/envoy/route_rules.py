@@ -75,7 +75,7 @@ def _asks_elsewhere(model: EnvoyModel) -> Iterator[Hit]:
 
 
 def _cluster_header(model: EnvoyModel) -> Iterator[Hit]:
-    for _, route in _ways(model):
+    for route in (route for hcm in model.hcms for route in hcm.routes):
         action = route.action.at("cluster_header")
         weighted = route.levels[0].at("cluster_header")
         if node := action or weighted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from authz.doctor.addresses import is_local
 from authz.doctor.envoy.check_rules import checks
 from authz.doctor.envoy.hits import hit, name_of
 from authz.doctor.envoy.model import EnvoyModel, address_text, endpoints, local, service_cluster
@@ -51,16 +52,14 @@ def _service_cleartext(model: EnvoyModel) -> Iterator[Hit]:
     for _, check in checks(model):
         google = check.config.at("grpc_service.google_grpc")
         target = google.at("target_uri").text
-        if google and not google.at("channel_credentials.ssl_credentials") and not local_target(target):
+        if (
+            google
+            and not google.at("channel_credentials.ssl_credentials")
+            and not is_local(target.removeprefix("dns:///"))
+        ):
             what = f"checks go to {target} in clear text"
             mend = google.put("channel_credentials", {"ssl_credentials": {}})
             yield hit(google, what, "give it ssl_credentials", mend)
-
-
-def local_target(target: str) -> bool:
-    """Whether a target of gRPC is on this machine."""
-    host = target.rpartition("/")[2].rpartition(":")[0]
-    return target.startswith("unix:") or host in {"localhost", "127.0.0.1", "[::1]"}
 
 
 def _tls(cluster: Node) -> tuple[Edit, ...]:

@@ -31,6 +31,24 @@ def _opened(model: NginxModel, *, exact: bool, guarded_server: bool) -> Iterator
             )
 
 
+def _led_in(model: NginxModel) -> Iterator[Hit]:
+    """An unchecked location that leads, before anything is checked, to one that only internal redirects reach."""
+    for location in [*model.locations, *(server.top for server in model.servers)]:
+        if location.guard or not location.reachable or any(location is check for check in model.checks):
+            continue
+        for each in location.directive.inside("try_files", "error_page", "rewrite"):
+            target = location.server.find(_target(each))
+            if target is not None and _open(model, target) and not target.reachable:
+                what = f"{each.text}: leads to {target.path}, and neither is checked"
+                yield hit(each, what, "check there", _ask(model, target))
+
+
+def _target(directive: Directive) -> str:
+    """Where a directive leads, as far as it is a constant."""
+    word = directive.args[1 if directive.name == "rewrite" else -1] if len(directive.args) > 1 else ""
+    return re.split(r"[$?]", word)[0]
+
+
 def _asks_somewhere(location: Location) -> bool:
     return any(one.guard for one in (location.server.top, *location.server.locations))
 
@@ -49,6 +67,7 @@ def _ask(model: NginxModel, location: Location) -> tuple[Edit, ...]:
 
 def _location_open(model: NginxModel) -> Iterator[Hit]:
     yield from _opened(model, exact=False, guarded_server=True)
+    yield from _led_in(model)
 
 
 def _server_open(model: NginxModel) -> Iterator[Hit]:
@@ -96,7 +115,7 @@ def _rewrite(model: NginxModel) -> Iterator[Hit]:
         for each in location.directive.inside("rewrite"):
             if each.args[-1] in {"permanent", "redirect", "break"} or len(each.args) < 2:
                 continue
-            target = location.server.find(re.split(r"[$?]", each.args[1])[0])
+            target = location.server.find(_target(each))
             if target and _open(model, target) and not target.reachable:
                 what = f"{each.text}: leads to {target.path}, which checks nothing, before the check"
                 yield hit(each, what, "ask there too", _ask(model, target))

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import ip_address
 from typing import Final
 
+from authz.doctor.addresses import canonical
 from authz.doctor.findings import Edit, Hit, NotUnderstood
 from authz.doctor.nginx.reader import Directive
 from authz.doctor.ours import Ours
@@ -209,10 +209,10 @@ class NginxModel:
         if "$" in target:
             return frozenset()
         name = authority(target)
-        upstream = self.upstreams.get(name)
+        upstream = self.upstreams.get(name) or self.upstreams.get(name.partition(":")[0])
         if upstream is None:
             return frozenset({name})
-        return frozenset({name, *(authority(each.arg) for each in upstream.inside("server"))})
+        return frozenset({upstream.arg, *(authority(each.arg) for each in upstream.inside("server"))})
 
     def constant(self, location: Location, text: str) -> str:
         """A text with the variables filled in that `set` gives a constant."""
@@ -238,22 +238,14 @@ class NginxModel:
 
 
 def authority(target: str) -> str:
-    """Host and port, or socket, of what a request is passed to."""
+    """Host and port, or socket, of what a request is passed to; an upstream's name as it stands."""
     bare = target.partition("://")[2] or target
     if bare.startswith("unix:"):
         return ":".join(bare.split(":")[:2])
-    name = bare.split("/")[0]
-    port = {"https": "443", "http": "80"}.get(target.partition("://")[0])
-    return f"{name}:{port}" if port and "." in name and ":" not in name else name
-
-
-def is_local(place: str) -> bool:
-    """Whether only this machine reaches an address."""
-    host = place.rpartition(":")[0] or place
-    try:
-        return place.startswith("unix:") or host == "localhost" or ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    name = bare.split("/", maxsplit=1)[0]
+    port = "443" if target.startswith(("https://", "grpcs://")) else "80"
+    # A name without dots and port is as a rule an upstream's.
+    return canonical(name if ":" in name or "." not in name else f"{name}:{port}")
 
 
 def hit(directive: Directive, what: str, mend: str, edits: tuple[Edit, ...] = ()) -> Hit:
@@ -297,9 +289,15 @@ def _locations(server: Server, block: Directive, outer: tuple[Directive, ...]) -
         yield from _locations(server, each, (block, *outer))
 
 
+_CODE: Final = ("content_by_lua", "js_content", "perl", "access_by_lua")
+
+
 def _judgeable(made: NginxModel, location: Location) -> None:
     """Name a location of which cannot be told where it leads or where it asks."""
     passes = location.passes
+    code = next((each for each in location.directive.block or () if each.name.startswith(_CODE)), None)
+    if code is not None and not location.guard and made.applications:
+        made.unknown(code, f"{code.name}: unchecked code of one's own")
     if passes and not location.guard and "$" in made.constant(location, passes.arg) and made.applications:
         made.unknown(passes, f"{passes.text}: a variable decides where these unchecked requests go")
     if location.guard and ("$" in location.guard or location.server.find(location.guard) is None):

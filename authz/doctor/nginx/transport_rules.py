@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from authz.doctor.addresses import is_local
 from authz.doctor.findings import Edit, Hit, Rule, Severity
 from authz.doctor.nginx.header_rules import takes_certificates
-from authz.doctor.nginx.model import Location, NginxModel, Server, hit, is_local
+from authz.doctor.nginx.model import Location, NginxModel, Server, hit
 from authz.doctor.nginx.reader import Directive
 
 
