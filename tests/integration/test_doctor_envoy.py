@@ -90,7 +90,7 @@ ALONE = {
 
 
 @pytest.fixture(scope="module")
-def lab(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(patch: None, stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The Envoy with all the faults."""
     made = Lab(stage, tmp_path_factory.mktemp("doctor"))
     with running(*made.parts):

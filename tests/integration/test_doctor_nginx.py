@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import shutil
 import socket
 import ssl
 import subprocess
@@ -132,7 +131,7 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def lab(nginx_stage: NginxStage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(patch: None, nginx_stage: NginxStage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """What stays up while nginx is started anew for each fault."""
     made = Lab(nginx_stage, tmp_path_factory.mktemp("doctor"))
     with running(made.stranger, made.by_tls):
@@ -364,8 +363,3 @@ def test_early_data_is_taken(lab: Lab, openssl: str, tmp_path: Path) -> None:
                 sent = request.read_bytes() if words[0] == "-sess_out" else b""
                 done = subprocess.run([*call, *words], input=sent, capture_output=True, check=False, timeout=30)
             assert (b"Early data was accepted" in done.stdout) is not mend
-
-
-def test_patch_is_here() -> None:
-    """Without it nothing above was mended."""
-    assert shutil.which("patch")
