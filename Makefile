@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help run test coverage lint format bench fuzz lock clean
+.PHONY: help run test coverage lint format bench fuzz mutants lock clean
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -41,6 +41,9 @@ bench: $(INSTALLED) ## what a check costs, as ratios measured inside one run
 
 fuzz: $(INSTALLED) ## the mutation and differential tests at length
 	FUZZ=100 $(BIN)/python -m pytest -m fuzz $(PYTEST)
+
+mutants: $(INSTALLED) ## the shipped configurations, each line taken out or turned: what probes show, lint must name
+	$(BIN)/python tests/integration/mutants_probed.py $(MUTANTS)
 
 lock: ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv $(VENV)

@@ -11,7 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from authz.cli.output import emit_one, fail, hint, say
+from authz.cli.health import Subject, Trouble, troubles
+from authz.cli.options import AsJson, open_store, settings_of
+from authz.cli.output import emit, emit_one, fail, hint, say
+from authz.clock import SystemClock
 from authz.config import (
     BearerSettings,
     IdentitySettings,
@@ -21,15 +24,16 @@ from authz.config import (
     UserNameSettings,
     load_settings,
 )
+from authz.directory.engine import database_file
 from authz.doctor.findings import Finding, Report, Unreadable
 from authz.doctor.ours import OurListener, Ours
-from authz.errors import ConfigError
+from authz.errors import ConfigError, StoreError
 from authz.text import shown
 
 UNREADABLE = 2
 """The exit code of what could not be read."""
 
-app = typer.Typer(no_args_is_help=True, help="Can this proxy be got round? Rules over its configuration.")
+app = typer.Typer(help="Is the service well? And can its proxy be got round?")
 
 Files = Annotated[
     list[Path] | None,
@@ -51,12 +55,37 @@ Hosts = Annotated[
     list[str] | None,
     typer.Option("--host", metavar="HOST", help="A host that the proxy must serve, with --config; repeatable."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object instead of text.")]
+Bundle = Annotated[
+    Path | None,
+    typer.Option("--bundle", metavar="FILE", help="The proxy's CAs, PEM or secret, to compare the anchors with."),
+]
 
 
-@app.callback()
-def options() -> None:
-    """Can this proxy be got round? Rules over its configuration; docs/doctor.md has each."""
+@app.callback(invoke_without_command=True)
+def health(context: typer.Context, bundle: Bundle = None, as_json: AsJson = False) -> None:
+    """Look at the service itself: clock, rights, versions, directory, CRLs, anchors; exit 0 well, 1 not, 2 unreadable.
+
+    docs/doctor.md has what each finding means.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    try:
+        rows = _troubles(context, bundle)
+    except (ConfigError, StoreError) as error:
+        fail(str(error), error.hint)
+        raise typer.Exit(UNREADABLE) from None
+    emit([row._asdict() for row in rows], as_json=as_json)
+    say(f"{len(rows)} troubles" if rows else "well")
+    raise typer.Exit(1 if rows else 0)
+
+
+def _troubles(context: typer.Context, bundle: Path | None) -> list[Trouble]:
+    settings = settings_of(context)
+    database = database_file(settings.database)
+    if not database.exists():
+        raise ConfigError(f"there is no directory at {database}", hint="authz org add makes it")
+    with open_store(context) as store:
+        return list(troubles(Subject(settings, store, SystemClock().now(), bundle)))
 
 
 @app.command("lint", epilog="Example: authz doctor lint /etc/envoy/envoy.yaml --config /etc/authz/authz.toml")

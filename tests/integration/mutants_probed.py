@@ -1,0 +1,242 @@
+"""`make mutants`: what probes show of each mutant with the real proxies, beside what lint names; the table in the docs.
+
+Whatever a probe shows as a way round must be named by lint. `python tests/integration/mutants_probed.py --write` makes the
+table of docs/doctor-mutants.md anew; without, it is compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[2]
+for _folder in ("", "tests", "tests/doctor", "tests/integration"):
+    sys.path.insert(0, str(ROOT / _folder))
+
+import yaml
+from dialing import bearer
+from doctor_lab import arrived
+from mutants_table import PAGE, Row, page_of
+from nginx_stage import Nginx, NginxStage
+from test_nginx_spoofing import alices_headers
+
+from authz.demo import Stage
+from authz.demo.client import Answer, Connection, client_context
+from authz.demo.mint import HOST, NEIGHBOUR_HOST
+from authz.demo.processes import Envoy, envoy_binary, free_ports, placed, running
+from authz.errors import ConfigError
+from authz.headers import KNOWN_HEADERS
+from mutants import Mutant, envoy_mutants, nginx_mutants
+
+HANDSHAKE_SECONDS: Final = 3
+"""How long a handshake may take: what speaks no TLS never answers."""
+
+CRASHES: Final = "the proxy ends"
+
+ANSWER_SECONDS: Final = 5
+"""How long an answer may take: without a router there never is one."""
+
+_BAD: Final = ("revoked", "expired", "foreign", "self-signed")
+
+
+class Probes:
+    """What a client tries at one port of a proxy."""
+
+    def __init__(self, stage: Stage, port: int) -> None:
+        self._stage, self._port = stage, port
+
+    def ask(
+        self, user: str | None, certificate: str | None, *headers: tuple[str, str], path: str = "/", host: str = HOST
+    ) -> Answer:
+        """One request; an end without an answer is an answer without a status."""
+        folder = self._stage.world.folder
+        context = client_context(folder / "roots.pem", certificate and folder / f"{certificate}.pem")
+        token = bearer(self._stage, user) if user else []
+        with contextlib.suppress(OSError, ssl.SSLError):
+            with contextlib.closing(Connection(self._port, context, host)) as connection:
+                connection.tls.settimeout(ANSWER_SECONDS)
+                return connection.get(path, [*token, *headers])
+        return Answer()
+
+    def shown(self) -> Iterator[str]:
+        """What gets past the check, or reaches the application, and must not."""
+        if not self._speaks_tls():
+            yield "no TLS"
+            return
+        if not self.ask("alice", "alice").status and not self.ask(None, None).status:
+            return
+        yield from (name for name, served in self._served() if served)
+        yield from (f"{name} arrives" for name, value in self._arriving() if self._arrives(name, value))
+
+    def _speaks_tls(self) -> bool:
+        context = client_context(self._stage.world.folder / "roots.pem", None)
+        with contextlib.suppress(OSError):
+            with socket.create_connection(("127.0.0.1", self._port), HANDSHAKE_SECONDS) as plain:
+                with context.wrap_socket(plain, server_hostname="localhost"):
+                    return True
+        return False
+
+    def _served(self) -> Iterator[tuple[str, bool]]:
+        forged = list(alices_headers(self._stage).items())
+        names = ", ".join(name for name, _ in forged)
+        payload = ("x-authz-payload", self._stage.token("olga").split(".")[1])
+        yield "no token", self._reached(None, None)
+        yield "an odd path", any(self._reached(None, None, path=path) for path in ("/x/..;/y", "//x", "/%2e%2e/x"))
+        yield "no certificate", self._reached("alice", None)
+        yield "another's certificate", self._reached("alice", "bob")
+        for bad in _BAD:
+            yield f"a certificate {bad}", self._reached("olga", bad)
+        yield "a forged certificate header", any(self._reached("alice", None, one) for one in forged)
+        yield "a forged certificate header beside one's own", any(self._reached("alice", "bob", one) for one in forged)
+        yield "a forged payload", self._reached(None, None, payload)
+        yield "a forged statement", self._reached("olga", "revoked", ("x-authz-peer", "NONE"))
+        yield (
+            "Connection naming the headers",
+            self._reached("olga", "revoked", ("connection", f"{names}, x-authz-peer")),
+        )
+        yield "another host", self._of_another_host()
+
+    def _reached(self, user: str | None, certificate: str | None, *headers: tuple[str, str], path: str = "/") -> bool:
+        return self.ask(user, certificate, *headers, path=path).status == 200
+
+    def _of_another_host(self) -> bool:
+        answer = self.ask("alice", "alice", path=f"http://{HOST}/", host=NEIGHBOUR_HOST)
+        return answer.status == 200 and arrived(answer, "host") not in {HOST, f"{HOST}:80"}
+
+    @staticmethod
+    def _arriving() -> Iterator[tuple[str, str]]:
+        for name in ("user", "organization", "certificate", "payload", "peer"):
+            yield f"x-authz-{name}", "forged"
+        yield from (("x_authz_user", "forged"), ("x-forwarded-host", "forged"), ("forwarded", "host=forged"))
+        yield from ((name, "forged") for name in sorted(KNOWN_HEADERS))
+
+    def _arrives(self, name: str, value: str) -> bool:
+        answer = self.ask("alice", "alice", (name, value))
+        return value in arrived(answer, name)
+
+    def down(self) -> Iterator[str]:
+        """The same while the service does not answer."""
+        if self._speaks_tls() and (self._reached("alice", "alice") or self._reached(None, None)):
+            yield "the service down"
+
+
+def envoy_rows(folder: Path) -> list[Row]:
+    """Every mutant of Envoy that Envoy takes."""
+    stage = Stage(folder)
+    mutants = list(envoy_mutants())
+    with ThreadPoolExecutor(2) as pool:
+        taken = list(pool.map(lambda mutant: _envoy_takes(stage, folder, mutant), mutants))
+    kept = [mutant for mutant, good in zip(mutants, taken, strict=True) if good]
+    ports = free_ports(len(kept))
+    envoy = _Many(stage, folder, kept, ports)
+    with running(stage.application, stage.service, envoy):
+        shown = [_shown(stage, envoy, port) for port in ports]
+        stage.service.stop()
+        for found, port in zip(shown, ports, strict=True):
+            if CRASHES not in found:
+                found.update(Probes(stage, port).down())
+    refused = [Row("envoy", mutant.what, None, set()) for mutant, good in zip(mutants, taken, strict=True) if not good]
+    return [Row("envoy", one.what, found, one.rules) for one, found in zip(kept, shown, strict=True)] + refused
+
+
+def _shown(stage: Stage, envoy: Envoy, port: int) -> set[str]:
+    found = set(Probes(stage, port).shown())
+    if envoy.process is None or envoy.process.poll() is None:
+        return found
+    # Envoy 1.40 itself ends where it has no filters at all; the others are to be seen all the same.
+    envoy.start()
+    return {CRASHES}
+
+
+def _places(stage: Stage) -> dict[str, str]:
+    return {"/run/authz/authz.sock": str(stage.world.socket), "/etc/envoy/tls/": f"{stage.world.folder}/"}
+
+
+def _text(stage: Stage, config: Any) -> str:
+    text = yaml.safe_dump(copy.deepcopy(config))
+    for shipped, place in _places(stage).items():
+        text = text.replace(shipped, place)
+    return text.replace("port_value: 8080", f"port_value: {stage.application.port}")
+
+
+def _envoy_takes(stage: Stage, folder: Path, mutant: Mutant) -> bool:
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", dir=folder) as held:
+        held.write(_text(stage, mutant.config))
+        held.flush()
+        call = [str(envoy_binary()), "--mode", "validate", "-c", held.name, "--use-dynamic-base-id", "-l", "off"]
+        return subprocess.run(call, capture_output=True, check=False).returncode == 0
+
+
+class _Many(Envoy):
+    """One Envoy with the first listener of each mutant."""
+
+    def __init__(self, stage: Stage, folder: Path, mutants: list[Mutant], ports: list[int]) -> None:
+        super().__init__(folder, stage.world.socket, application=stage.application.port)
+        config = yaml.safe_load(self._config.read_text(encoding="utf-8"))
+        for number, (mutant, port) in enumerate(zip(mutants, ports, strict=True)):
+            made = yaml.safe_load(_text(stage, mutant.config))["static_resources"]
+            listener, cluster = made["listeners"][0], made["clusters"][0]
+            listener["name"] = f"mutant-{number}"
+            listener["address"] = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+            if mutant.cluster:
+                text = yaml.safe_dump(copy.deepcopy(listener)).replace("cluster: authz", f"cluster: authz-{number}")
+                listener, cluster["name"] = yaml.safe_load(text), f"authz-{number}"
+                config["static_resources"]["clusters"].append(cluster)
+            config["static_resources"]["listeners"].append(listener)
+        self._config.write_text(yaml.safe_dump(config), encoding="utf-8")
+
+
+def nginx_rows(folder: Path) -> Iterator[Row]:
+    """Every mutant of nginx, one at a time."""
+    stage = NginxStage(folder)
+    with running(stage.application, stage.service):
+        found = [_nginx_row(stage, mutant, lambda probes: probes.shown()) for mutant in nginx_mutants()]
+        stage.service.stop()
+        for row, mutant in zip(found, nginx_mutants(), strict=True):
+            down = _nginx_row(stage, mutant, lambda probes: probes.down())
+            yield row if row.shown is None else row._replace(shown=row.shown | (down.shown or set()))
+
+
+def _nginx_row(stage: NginxStage, mutant: Mutant, probe: Callable[[Probes], Iterator[str]]) -> Row:
+    folder = Path(tempfile.mkdtemp(dir=stage.world.folder))
+    try:
+        nginx = Nginx(stage.world, application=stage.application.port, folder=folder, text=mutant.text)
+        with running(nginx):
+            shown = {what for port in (nginx.port, nginx.ordinary_port) for what in probe(Probes(stage, port))}
+    except ConfigError:
+        return Row("nginx", mutant.what, None, set())
+    return Row("nginx", mutant.what, shown, mutant.rules)
+
+
+def main() -> int:
+    """Compare, or write, the table; 1 if a way round is not named, or the table differs."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--write", action="store_true")
+    write = parser.parse_args().write
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        rows = [*envoy_rows(Path(first)), *nginx_rows(Path(second))]
+    unnamed = [row for row in rows if row.shown and not row.named]
+    for row in unnamed:
+        sys.stderr.write(f"not named: {row.proxy} {row.what}: {', '.join(sorted(row.shown or ()))}\n")
+    page = page_of(rows)
+    if write:
+        PAGE.write_text(page, encoding="utf-8")
+    same = PAGE.read_text(encoding="utf-8") == page
+    sys.stderr.write(
+        f"{len(rows)} mutants, {len(unnamed)} ways round not named; the table is {'' if same else 'not '}current\n"
+    )
+    return 1 if unnamed or not same else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
