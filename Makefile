@@ -43,7 +43,7 @@ fuzz: $(INSTALLED) ## the mutation and differential tests at length
 	FUZZ=100 $(BIN)/python -m pytest -m fuzz $(PYTEST)
 
 mutants: $(INSTALLED) ## the shipped configurations, each line taken out or turned: what probes show, lint must name
-	$(BIN)/python tests/integration/mutants_probed.py $(MUTANTS)
+	PYTHONPATH=.:tests:tests/doctor:tests/integration $(BIN)/python tests/integration/mutants_probed.py $(MUTANTS)
 
 lock: ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv $(VENV)

@@ -153,7 +153,7 @@ def _bundle(subject: Subject) -> Iterator[Trouble]:
 
 
 def _anchors_in(path: Path) -> dict[bytes, str]:
-    """The anchors of a bundle in PEM, or of the secret that `authz anchor export --sds` writes. Raises `ConfigError`."""
+    """The anchors of a bundle in PEM, or of the secret of `authz anchor export --sds`. Raises `ConfigError`."""
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     if not text.lstrip().startswith("{"):
         return {each.sha256: each.subject.text for each in read_certificates(path)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from authz.doctor.envoy.check_rules import name_unknown_clusters
-from authz.doctor.envoy.model import read_model as read_envoy
+from authz.doctor.envoy.reading import read_model as read_envoy
 from authz.doctor.envoy.snapshot import config_dump, snapshot_of
 from authz.doctor.findings import ORDER, Finding, NotUnderstood, Report, Source, Unreadable, findings_of
 from authz.doctor.nginx.model import read_model as read_nginx

@@ -61,6 +61,7 @@ WORDS: Final = {
     "envoy-crl-empty",
     "envoy-session-keys-kept",
     "nginx-no-check",
+    "nginx-check-answered-here",
     "nginx-code-before-check",
     "nginx-subrequests",
     "nginx-stream-around",
@@ -166,6 +167,11 @@ ENVOY_FAULTS: Final[dict[str, Changes]] = {
     "envoy-cluster-from-client": {"route: {cluster: application, timeout: 60s}": "route: {cluster_header: x-cluster}"},
     "envoy-host-from-client": {
         "route: {cluster: application, timeout: 60s}": "route: {cluster: application, host_rewrite_header: x-host}"
+    },
+    "envoy-connect-tunnel": {
+        _HTTP_FILTERS: f"          upgrade_configs: [{{upgrade_type: CONNECT}}]\n{_HTTP_FILTERS}",
+        _ROUTE: "              - match: {connect_matcher: {}}\n                route: {cluster: application, "
+        f"upgrade_configs: [{{upgrade_type: CONNECT, connect_config: {{}}}}]}}\n{_ROUTE}",
     },
     "envoy-route-by-identity": {
         _REMOVE: "",
@@ -323,6 +329,7 @@ NGINX_FAULTS: Final[dict[str, Changes]] = {
         _HTTP: _HTTP + _CACHE,
         _LOCATION: f"{_LOCATION}            proxy_cache doctor;\n            proxy_cache_valid 200 1m;\n",
     },
+    "nginx-check-answered-here": {_ASK: "            return 200;\n"},
     "nginx-check-reachable": {_INTERNAL: ""},
     "nginx-accel-redirect": {"    proxy_ignore_headers X-Accel-Redirect;\n": ""},
     "nginx-stream-around": {

@@ -11,9 +11,10 @@ PAGE: Final = Path(__file__).parents[2] / "docs" / "doctor-mutants.md"
 
 _HEAD: Final = """# Mutants
 
-Each line of `deploy/envoy.yaml` and `deploy/nginx.conf` is taken out or turned, the proxy started with it, and probed: without a
-token, with other users' and with bad certificates, with forged headers of every kind, odd paths and hosts, and with the service
-down. Whatever a probe then shows, [lint](doctor.md) must name. `make mutants` does it and compares this page with what it finds.
+Each line of `deploy/envoy.yaml` and `deploy/nginx.conf` is taken out or turned, the proxy started with it, and probed:
+without a token, with other users' and with bad certificates, with forged headers of every kind, odd paths and hosts,
+and with the service down. Whatever a probe then shows, [lint](doctor.md) must name. `make mutants` does it, and
+compares this page with what it finds.
 
 """
 

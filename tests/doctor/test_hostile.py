@@ -167,6 +167,22 @@ ENVOY_DISGUISES = {
         },
         "envoy-identity-not-taken",
     ),
+    "a mutation of the route's own": (
+        {
+            ROUTE: f"{ROUTE}                typed_per_filter_config: "
+            f'{{clean: {{"@type": {TYPE}.http.header_mutation.v3.'
+            "HeaderMutationPerRoute, mutations: {request_mutations: [{append: {header: {key: X-Authz-User, "
+            "value: root}}}]}}}\n"
+        },
+        "envoy-identity-rewritten",
+    ),
+    "a Host out of the path": (
+        {
+            "route: {cluster: application,": "route: {host_rewrite_path_regex: {pattern: {regex: x}}, "
+            "cluster: application,"
+        },
+        "envoy-host-from-client",
+    ),
     "a pattern in capitals": (
         {
             "              - remove_on_match: {key_matcher: {prefix: x-authz-}}\n": "",
@@ -285,6 +301,13 @@ NGINX_DISGUISES = {
     "headers of one if": (
         {LOCATION: f"        location /in/ {{ {PASS} proxy_set_header X-Y 1; }}\n{LOCATION}"},
         "nginx-headers-not-inherited",
+    ),
+    "a map of the client's header": (
+        {
+            "    server_tokens off;\n": "    map $http_x_mine $mine { default $http_x_mine; }\n",
+            "X-Authz-User $authz_user;": "X-Authz-User $mine;",
+        },
+        "nginx-identity-from-client",
     ),
     "a header in capitals from the client": (
         {"X-Authz-User $authz_user;": "X-AUTHZ-USER $http_X_Authz_User;"},

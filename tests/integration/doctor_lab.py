@@ -148,16 +148,17 @@ class Lab:
 
     def nobody(self, rule: str, path: str = "/", *headers: tuple[str, str]) -> Answer:
         """Without token and certificate."""
-        return ask(self.ports[rule], self._context(None), HOST, headers, path)
+        return ask(self.ports[rule], self.context(None), HOST, headers, path)
 
     def user(
         self, rule: str, name: str = "alice", *headers: tuple[str, str], path: str = "/", certificate: str | None = ""
     ) -> Answer:
         """A user with her token, and her certificate unless another one is named."""
         shown = name if certificate == "" else certificate
-        return ask(self.ports[rule], self._context(shown), HOST, [*bearer(self.stage, name), *headers], path)
+        return ask(self.ports[rule], self.context(shown), HOST, [*bearer(self.stage, name), *headers], path)
 
-    def _context(self, certificate: str | None) -> ssl.SSLContext:
+    def context(self, certificate: str | None) -> ssl.SSLContext:
+        """A client's."""
         folder = self.stage.world.folder
         return client_context(folder / "roots.pem", certificate and folder / f"{certificate}.pem")
 
@@ -176,8 +177,14 @@ class Lab:
 
 def arrived(answer: Answer, name: str) -> str:
     """What the application received under a name, in order; empty if it was not reached."""
-    received = json.loads(answer.body)["headers"] if answer.status == 200 else []
-    return ",".join(value for key, value in received if key == name)
+    return ",".join(value for key, value in received(answer) or () if key == name)
+
+
+def received(answer: Answer) -> list[tuple[str, str]] | None:
+    """The headers that the application received; nothing if it is not the application's answer."""
+    if answer.status != 200 or not answer.body.startswith(b'{"headers"'):
+        return None
+    return [(key, value) for key, value in json.loads(answer.body)["headers"]]
 
 
 def values(headers: Sequence[tuple[str, str]], name: str) -> list[str]:

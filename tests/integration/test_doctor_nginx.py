@@ -32,6 +32,7 @@ SERVED = {
     "nginx-location-unchecked": "/open/..;/closed",
     "nginx-path-unchecked": "/health",
     "nginx-no-check": "/",
+    "nginx-check-answered-here": "/",
     "nginx-satisfy-any": "/",
     "nginx-rewrite-around": "/in/x",
     "nginx-error-page-around": "/",

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from authz.doctor.envoy.hits import hit, name_of
-from authz.doctor.envoy.model import CACHES, CHECK, CODE, EnvoyModel, Filter, Hcm, read_filters, service_cluster
+from authz.doctor.envoy.model import CACHES, CHECK, CODE, EnvoyModel, Filter, Hcm, service_cluster
+from authz.doctor.envoy.reading import read_filters
 from authz.doctor.findings import Edit, Hit, Rule, Severity
 from authz.doctor.tree import Node
 

@@ -114,6 +114,8 @@ def _rewritten(model: EnvoyModel) -> Iterator[Hit]:
         added = [each for level in levels for each in level.at("request_headers_to_add").items]
         behind = hcm.filters[hcm.filters.index(check) :]
         mutations = [filter_.config.at("mutations.request_mutations") for filter_ in behind]
+        own = [node for level in levels for node in (level.at("typed_per_filter_config").fields or {}).values()]
+        mutations += [node.at("mutations.request_mutations") for node in own]
         added += [each.at("append") for mutation in mutations for each in mutation.items]
         for each in added:
             key = each.at("header.key")

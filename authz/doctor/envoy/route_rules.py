@@ -84,10 +84,18 @@ def _cluster_header(model: EnvoyModel) -> Iterator[Hit]:
 
 def _host_header(model: EnvoyModel) -> Iterator[Hit]:
     for _, route in _ways(model):
-        node = route.action.at("host_rewrite_header")
-        if node:
-            what = f"the header {node.text} becomes the Host that the application sees"
+        header, path = route.action.at("host_rewrite_header"), route.action.at("host_rewrite_path_regex")
+        if node := header or path:
+            what = f"{f'the header {header.text}' if header else 'a part of the path'} becomes the application's Host"
             yield hit(node, what, "hand the Host on that the service judged")
+
+
+def _connect(model: EnvoyModel) -> Iterator[Hit]:
+    for _, route in _ways(model):
+        for upgrade in route.action.at("upgrade_configs").items:
+            if upgrade.at("connect_config") and upgrade.at("enabled").flag(default=True):
+                what = f"one CONNECT that is allowed opens a tunnel to {route.cluster.text}"
+                yield hit(upgrade, what, "end no CONNECT here", upgrade.put("enabled", False))
 
 
 def _by_identity(model: EnvoyModel) -> Iterator[Hit]:
@@ -171,6 +179,14 @@ ROUTE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "The service judged another host: the application may serve another organization.",
         "RouteAction.host_rewrite_header",
         _host_header,
+    ),
+    Rule(
+        "envoy-connect-tunnel",
+        Severity.FATAL,
+        "CONNECT is ended here, and opens a tunnel to an application",
+        "The CONNECT is checked; what the client then sends to the application is not, identity headers among it.",
+        "RouteAction.UpgradeConfig.connect_config",
+        _connect,
     ),
     Rule(
         "envoy-route-by-identity",

@@ -186,6 +186,15 @@ def _answered(location: Location) -> list[str]:
     return [each.arg for each in location.array("auth_request_set")]
 
 
+def _always(model: NginxModel) -> Iterator[Hit]:
+    for check in model.checks:
+        if not check.passes and check.directive.name == "location":
+            answers = check.directive.inside("return") or (check.directive,)
+            if answers[0].name != "return" or _serves(answers[0]):
+                what = f"{check.path} asks no service: nginx answers itself"
+                yield hit(answers[0], what, "pass the check to the service (deploy/nginx.conf)")
+
+
 def _outside(model: NginxModel) -> Iterator[Hit]:
     for check in model.checks:
         if check.reachable and check.passes:
@@ -317,6 +326,14 @@ CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "The key that nginx uses names no user.",
         "ngx_http_proxy_module, proxy_cache_key",
         _answers_cached,
+    ),
+    Rule(
+        "nginx-check-answered-here",
+        Severity.FATAL,
+        "nginx answers the check itself",
+        "An answer of 2xx allows: every request is let in.",
+        "ngx_http_auth_request_module",
+        _always,
     ),
     Rule(
         "nginx-check-reachable",

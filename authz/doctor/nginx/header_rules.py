@@ -14,6 +14,9 @@ from authz.headers import KNOWN_HEADERS
 
 _UPSTREAM: Final = "$upstream_http_"
 _CLIENTS: Final = re.compile(r"\$(http|arg|cookie|sent_http)_")
+MAX_VARIABLES: Final = 10
+"""Variables that are followed, one made of the other."""
+
 _BROKEN: Final = re.compile(r"\$ssl_client_(raw_)?cert\b")
 _CERTIFICATE: Final = "$ssl_client_escaped_cert"
 
@@ -83,10 +86,26 @@ def _not_set(model: NginxModel) -> Iterator[Hit]:
 def _from_client(model: NginxModel) -> Iterator[Hit]:
     for location in model.guarded:
         for name, variable in identity_headers(model).items():
-            if _CLIENTS.search(location.sends(name)):
+            if _CLIENTS.search(_source(model, location.sends(name))):
                 setter = location.setters[name]
                 mend = setter.replaced(f"{setter.name} {setter.arg} {variable};")
                 yield hit(setter, f"{name} is what the client wrote", "take it from the service's answer", mend)
+
+
+def _source(model: NginxModel, value: str) -> str:
+    """A value, with what maps and `set` make its variables of."""
+    for _ in range(MAX_VARIABLES):
+        made = value
+        for root in model.roots:
+            for each in root.walk():
+                if len(each.args) > 1 and (each.name == "set" or each.block is not None):
+                    variable, origin = each.args[:2] if each.name == "set" else each.args[1::-1]
+                    if variable.startswith("$") and re.search(re.escape(variable) + r"\b", made):
+                        made = f"{made.replace(variable, '')} {origin}"
+        if made == value:
+            break
+        value = made
+    return value
 
 
 def _unset_variables(model: NginxModel) -> Iterator[Hit]:
