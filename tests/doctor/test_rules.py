@@ -13,6 +13,7 @@ from authz.doctor.findings import SEEN, Report, Severity, Source
 from authz.doctor.lint import lint_sources
 from authz.doctor.ours import IDENTITY_HEADERS
 from authz.doctor.rules import RULES
+from authz.envoy_secret import request_level_secret, sds_secret
 from authz.web import responses
 
 FAULTS = {
@@ -101,6 +102,14 @@ def test_shipped_configuration_is_clean(which: str) -> None:
     """Nothing found, and nothing that was not understood."""
     report = lint_sources(_shipped()[which])
     assert (report.findings, report.not_understood) == ((), ())
+
+
+def test_secret_with_the_anchors_is_read() -> None:
+    """As `authz anchor export --sds` writes it; the request level's is worth knowing of, and no more."""
+    for secret, found in ((sds_secret("PEM"), set()), (request_level_secret(), {"envoy-untrusted-accepted"})):
+        report = lint_sources([Source("envoy.yaml", ENVOY), Source("client-ca.yaml", secret)])
+        assert {finding.rule for finding in report.findings} == found
+        assert report.clean
 
 
 def test_identity_headers_are_the_services() -> None:

@@ -22,6 +22,7 @@ from typing import Any, Final
 import yaml
 from dialing import bearer
 from doctor_lab import arrived, received
+from faults import NGINX
 from mutants import Mutant, envoy_mutants, nginx_mutants
 from mutants_table import PAGE, Row, page_of
 from nginx_stage import Nginx, NginxStage
@@ -67,15 +68,26 @@ class Probes:
 
     def shown(self) -> Iterator[str]:
         """What gets past the check, or reaches the application, and must not."""
-        if not self._speaks_tls():
-            yield "no TLS"
+        if not self.speaks_tls():
+            if self._speaks_plainly():
+                yield "no TLS"
             return
         if not self.ask("alice", "alice").status and not self.ask(None, None).status:
             return
         yield from (name for name, served in self._served() if served)
         yield from (f"{name} arrives" for name, value in self._arriving() if self._arrives(name, value))
 
-    def _speaks_tls(self) -> bool:
+    def _speaks_plainly(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=HANDSHAKE_SECONDS)
+        try:
+            with contextlib.closing(connection):
+                connection.request("GET", "/", headers={"host": HOST})
+                return connection.getresponse().status > 0
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def speaks_tls(self) -> bool:
+        """Whether it ends a handshake."""
         context = client_context(self._stage.world.folder / "roots.pem", None)
         try:
             plain = socket.create_connection(("127.0.0.1", self._port), HANDSHAKE_SECONDS)
@@ -124,7 +136,7 @@ class Probes:
 
     def down(self) -> Iterator[str]:
         """The same while the service does not answer."""
-        if self._speaks_tls() and (self._reached("alice", "alice") or self._reached(None, None)):
+        if self.speaks_tls() and (self._reached("alice", "alice") or self._reached(None, None)):
             yield "the service down"
 
 
@@ -138,7 +150,8 @@ def envoy_rows(folder: Path) -> list[Row]:
     ports = free_ports(len(kept))
     envoy = _Many(stage, folder, kept, ports)
     with running(stage.application, stage.service, envoy):
-        shown = [_shown(stage, envoy, port) for port in ports]
+        usual = _shown(stage, envoy, envoy.port)
+        shown = [_shown(stage, envoy, port) - usual for port in ports]
         stage.service.stop()
         for found, port in zip(shown, ports, strict=True):
             if CRASHES not in found:
@@ -149,9 +162,11 @@ def envoy_rows(folder: Path) -> list[Row]:
 
 def _shown(stage: Stage, envoy: Envoy, port: int) -> set[str]:
     found = set(Probes(stage, port).shown())
-    if envoy.process is None or envoy.process.poll() is None:
+    if Probes(stage, envoy.port).speaks_tls():
         return found
-    # Envoy 1.40 itself ends where it has no filters at all; the others are to be seen all the same.
+    # Envoy 1.40 itself ends over some: a check without a service, say. The others are to be seen all the same.
+    if envoy.process is not None:
+        envoy.process.wait()
     envoy.start()
     return {CRASHES}
 
@@ -198,22 +213,27 @@ def nginx_rows(folder: Path) -> Iterator[Row]:
     """Every mutant of nginx, one at a time."""
     stage = NginxStage(folder)
     with running(stage.application, stage.service):
-        found = [_nginx_row(stage, mutant, lambda probes: probes.shown()) for mutant in nginx_mutants()]
+        usual = _at_nginx(stage, NGINX, Probes.shown) or set()
+        found = [_at_nginx(stage, mutant.text, Probes.shown) for mutant in nginx_mutants()]
         stage.service.stop()
-        for row, mutant in zip(found, nginx_mutants(), strict=True):
-            down = _nginx_row(stage, mutant, lambda probes: probes.down())
-            yield row if row.shown is None else row._replace(shown=row.shown | (down.shown or set()))
+        for shown, mutant in zip(found, nginx_mutants(), strict=True):
+            if shown is None:
+                yield Row("nginx", mutant.what, None, set())
+            else:
+                down = _at_nginx(stage, mutant.text, Probes.down) or set()
+                yield Row("nginx", mutant.what, (shown | down) - usual, mutant.rules)
 
 
-def _nginx_row(stage: NginxStage, mutant: Mutant, probe: Callable[[Probes], Iterator[str]]) -> Row:
+def _at_nginx(stage: NginxStage, text: str, probe: Callable[[Probes], Iterator[str]]) -> set[str] | None:
+    """What the probes show at either port, by which; nothing if nginx does not start."""
     folder = Path(tempfile.mkdtemp(dir=stage.world.folder))
     try:
-        nginx = Nginx(stage.world, application=stage.application.port, folder=folder, text=mutant.text)
+        nginx = Nginx(stage.world, application=stage.application.port, folder=folder, text=text)
         with running(nginx):
-            shown = {what for port in (nginx.port, nginx.ordinary_port) for what in probe(Probes(stage, port))}
+            ordinary = {f"{what} (8444)" for what in probe(Probes(stage, nginx.ordinary_port))}
+            return {*probe(Probes(stage, nginx.port)), *ordinary}
     except ConfigError:
-        return Row("nginx", mutant.what, None, set())
-    return Row("nginx", mutant.what, shown, mutant.rules)
+        return None
 
 
 def main() -> int:
@@ -223,7 +243,7 @@ def main() -> int:
     write = parser.parse_args().write
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         rows = [*envoy_rows(Path(first)), *nginx_rows(Path(second))]
-    unnamed = [row for row in rows if row.shown and not row.named]
+    unnamed = [row for row in rows if (row.shown or set()) - {CRASHES} and not row.named]
     for row in unnamed:
         sys.stderr.write(f"not named: {row.proxy} {row.what}: {', '.join(sorted(row.shown or ()))}\n")
     page = page_of(rows)

@@ -69,7 +69,6 @@ ALONE = {
     "envoy-tunnel-around",
     "envoy-cluster-from-client",
     "envoy-host-from-client",
-    "envoy-connect-tunnel",
     "envoy-route-by-identity",
     "envoy-route-by-validation",
     "envoy-paths-ambiguous",
@@ -174,20 +173,6 @@ def test_client_names_the_host(lab: Lab) -> None:
     seen = lab.user("envoy-host-from-client", "alice", spoof).seen
     assert (seen["host"], seen["x-authz-organization"]) == ("globex.example.test", "acme")
     assert lab.user("shipped", "alice", spoof).seen["host"] == HOST
-
-
-def test_tunnel_of_one_connect_hands_everything_on(lab: Lab) -> None:
-    """Alice opens it, and is root to the application; mended there is none."""
-    for rule, opened in (("envoy-connect-tunnel", True), ("envoy-connect-tunnel, mended", False)):
-        with contextlib.closing(Connection(lab.ports[rule], lab.context("alice"), HOST)) as connection:
-            token = bearer(lab.stage, "alice")[0][1]
-            connection.tls.sendall(
-                f"CONNECT {HOST}:443 HTTP/1.1\r\nhost: {HOST}\r\nauthorization: {token}\r\n\r\n".encode()
-            )
-            assert (b" 200 " in connection.tls.recv(65536)) is opened
-            if opened:
-                connection.tls.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nx-authz-user: root\r\n\r\n")
-                assert b'["x-authz-user", "root"]' in connection.tls.recv(65536)
 
 
 def test_client_chooses_the_route_by_an_identity_header(lab: Lab) -> None:

@@ -185,9 +185,17 @@ def _forwarded(model: EnvoyModel) -> Iterator[Hit]:
                 )
 
 
+def _told(hcm: Hcm) -> set[str]:
+    """The headers in which Envoy tells the service something, and which the application is not to take for its word."""
+    path = "http_service.authorization_request.headers_to_add"
+    added = hcm.check.config.at(path).items if hcm.check else ()
+    return {each.at("key").text.lower() for each in added if each.at("key").text.lower().startswith(_OURS)}
+
+
 def _certificate_headers(model: EnvoyModel) -> Iterator[Hit]:
     for hcm in model.checked:
-        passed = [name for name in sorted(KNOWN_HEADERS - {"x-forwarded-client-cert"}) if not hcm.removed(name)]
+        told = KNOWN_HEADERS - {"x-forwarded-client-cert"} | _told(hcm)
+        passed = [name for name in sorted(told) if not hcm.removed(name)]
         if passed:
             what = f"certificate headers reach the application as the client wrote them: {', '.join(passed)}"
             mend = remove_early(hcm, *passed)

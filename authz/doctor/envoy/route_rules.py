@@ -184,9 +184,11 @@ ROUTE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-connect-tunnel",
         Severity.FATAL,
         "CONNECT is ended here, and opens a tunnel to an application",
-        "The CONNECT is checked; what the client then sends to the application is not, identity headers among it.",
+        "What the client sends through it is not checked, identity headers among it. This service refuses CONNECT;"
+        " others may not.",
         "RouteAction.UpgradeConfig.connect_config",
         _connect,
+        "this service refuses CONNECT (request_malformed), so that the tests have no tunnel to show",
     ),
     Rule(
         "envoy-route-by-identity",

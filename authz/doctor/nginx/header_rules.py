@@ -55,8 +55,9 @@ def _setters(model: NginxModel) -> Iterator[Directive]:
 
 
 def _lost(model: NginxModel) -> Iterator[Hit]:
+    names = identity_headers(model)
     for location in model.guarded:
-        for name, variable in identity_headers(model).items():
+        for name, variable in names.items():
             if name not in location.setters and _above(location, name):
                 first = next(iter(location.setters.values()))
                 what = f"{first.name} here loses those above: a client's own {name} passes"
@@ -75,8 +76,9 @@ def _line(location: Location, name: str, variable: str) -> str:
 
 
 def _not_set(model: NginxModel) -> Iterator[Hit]:
+    names = identity_headers(model)
     for location in model.guarded:
-        for name, variable in identity_headers(model).items():
+        for name, variable in names.items():
             if name not in location.setters and not _above(location, name) and location.passes:
                 first = next(iter(location.setters.values()), location.passes)
                 mend = first.preceded(_line(location, name, variable))
@@ -84,24 +86,30 @@ def _not_set(model: NginxModel) -> Iterator[Hit]:
 
 
 def _from_client(model: NginxModel) -> Iterator[Hit]:
+    names, variables = identity_headers(model), _variables(model)
     for location in model.guarded:
-        for name, variable in identity_headers(model).items():
-            if _CLIENTS.search(_source(model, location.sends(name))):
+        for name, variable in names.items():
+            if _CLIENTS.search(_source(variables, location.sends(name))):
                 setter = location.setters[name]
                 mend = setter.replaced(f"{setter.name} {setter.arg} {variable};")
                 yield hit(setter, f"{name} is what the client wrote", "take it from the service's answer", mend)
 
 
-def _source(model: NginxModel, value: str) -> str:
-    """A value, with what maps and `set` make its variables of."""
+def _variables(model: NginxModel) -> dict[str, str]:
+    """What maps and `set` make variables of, by name; several origins stand side by side."""
+    found: dict[str, str] = {}
+    for root in model.roots:
+        for each in root.walk():
+            if len(each.args) > 1 and each.name in {"set", "map", "geo", "split_clients"}:
+                variable, origin = each.args[:2] if each.name == "set" else each.args[1::-1]
+                found[variable] = f"{found.get(variable, '')} {origin}"
+    return found
+
+
+def _source(variables: dict[str, str], value: str) -> str:
+    """A value, with what its variables are made of in their places."""
     for _ in range(MAX_VARIABLES):
-        made = value
-        for root in model.roots:
-            for each in root.walk():
-                if len(each.args) > 1 and (each.name == "set" or each.block is not None):
-                    variable, origin = each.args[:2] if each.name == "set" else each.args[1::-1]
-                    if variable.startswith("$") and re.search(re.escape(variable) + r"\b", made):
-                        made = f"{made.replace(variable, '')} {origin}"
+        made = re.sub(r"\$\w+", lambda word: variables.get(word[0], word[0]), value)
         if made == value:
             break
         value = made
@@ -110,10 +118,11 @@ def _source(model: NginxModel, value: str) -> str:
 
 def _unset_variables(model: NginxModel) -> Iterator[Hit]:
     answers = _answers(model)
+    names = identity_headers(model)
     for location in model.guarded:
         own = location.array("auth_request_set")
         held = {each.arg for each in own}
-        for name in identity_headers(model):
+        for name in names:
             value = location.sends(name)
             if value in answers and value not in held:
                 line = f"auth_request_set {value} {_UPSTREAM}{answers[value].replace('-', '_')};"
@@ -207,9 +216,13 @@ def _broken(model: NginxModel) -> Iterator[Hit]:
                 yield hit(setter, f"{check.sends(name)} holds line ends", "hand over the escaped one", mend)
 
 
+_TOLD: Final = frozenset({"x-authz-payload", "x-authz-peer", "x-authz-completed-by"})
+"""What proxies and this service tell each other, and no application is to believe."""
+
+
 def _certificate_headers(model: NginxModel) -> Iterator[Hit]:
     for location in model.guarded:
-        passed = sorted(KNOWN_HEADERS - set(location.setters))
+        passed = sorted((KNOWN_HEADERS | _TOLD) - set(location.setters))
         if passed and model.asks_ours:
             first = _first(location)
             mend = first.preceded(f"\n{' ' * 8}".join(_line(location, name, '""') for name in passed))

@@ -116,6 +116,7 @@ class Server:
     directive: Directive
     http: tuple[Directive, ...]
     locations: list[Location] = field(default_factory=list)
+    _found: dict[str, Location | None] = field(default_factory=dict)
 
     @cached_property
     def top(self) -> Location:
@@ -138,6 +139,11 @@ class Server:
 
     def find(self, uri: str) -> Location | None:
         """The location that a path or a @name leads to."""
+        if uri not in self._found:
+            self._found[uri] = self._find(uri)
+        return self._found[uri]
+
+    def _find(self, uri: str) -> Location | None:
         own = [one for one in self.locations if one.directive.name == "location"]
         if uri.startswith("@"):
             return next((one for one in own if one.path == uri), None)
