@@ -357,7 +357,6 @@ NGINX_FAULTS: Final[dict[str, Changes]] = {
     },
     "nginx-certificate-not-sent": {
         "            proxy_set_header X-SSL-Client-Cert $ssl_client_escaped_cert;\n": "",
-        "            proxy_set_header X-Authz-Peer $ssl_client_verify;\n": "",
     },
     "nginx-certificate-broken": {"$ssl_client_escaped_cert;": "$ssl_client_raw_cert;"},
     "nginx-certificate-headers": {'    proxy_set_header X-SSL-Cert "";\n': ""},

@@ -90,7 +90,7 @@ def _mutant(path: Path, how: str, value: object) -> Mutant:
 def _name(path: Path) -> str:
     """A path as a reader finds it: from the connection manager or the socket on."""
     words = [f"[{key}]" if isinstance(key, int) else f".{key}" for key in path[1:]]
-    name = "".join(words).removeprefix(".listeners[0].filter_chains[0]").replace(".typed_config", "")
+    name = "".join(words).removeprefix(".listeners[0].filter_chains[0]").replace(".typed_config.", ".")
     return name.replace(".filters[0]", "hcm", 1).removeprefix(".").replace(".listeners[0]", "listener")
 
 

@@ -7,6 +7,7 @@ from faults import ENVOY, NGINX, changed, rules_of
 
 from authz.doctor.findings import NotUnderstood, Source, Unreadable
 from authz.doctor.lint import lint_sources
+from authz.doctor.nginx.reader import is_nginx
 
 CHECK = "              transport_api_version: V3\n"
 FILTER = "          - name: envoy.filters.http.ext_authz\n"
@@ -400,6 +401,25 @@ def test_text_that_is_no_tree_is_unreadable(text: str) -> None:
     """A circle, a bomb of aliases, a well without a bottom, and what is not one document."""
     with pytest.raises(Unreadable):
         lint_sources([Source("envoy.yaml", text)])
+
+
+@pytest.mark.parametrize(
+    ("text", "nginx"),
+    [
+        ("server { listen 80; location / { proxy_pass http://a:1; } }", True),
+        ("# a comment: here\n\nuser www-data;\n", True),
+        ("static_resources:\n", False),
+        ('{"configs": []}', False),
+        ("- name: x\n", False),
+        ('"static_resources": {}\n', False),
+        ("---\nnode: {id: x}\n", False),
+        ("nginx: the configuration file is ok\n# configuration file /etc/nginx/nginx.conf:\nuser x;\n", True),
+        ("", False),
+    ],
+)
+def test_text_is_known_by_how_it_begins(text: str, nginx: bool) -> None:
+    """As nginx's, or as Envoy's."""
+    assert is_nginx(Source("x", text)) is nginx
 
 
 def test_second_bootstrap_is_named() -> None:

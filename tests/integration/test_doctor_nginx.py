@@ -191,9 +191,8 @@ def test_right_certificate_is_refused(lab: Lab, rule: str) -> None:
     """Nobody can be let in; mended alice is."""
     with lab.nginx(rule) as nginx:
         assert lab.user(nginx).status == REFUSED[rule]
-    if rule != "nginx-certificate-not-sent":  # its statement was taken out as well: the settings' rules name that
-        with lab.nginx(rule, mend=True) as nginx:
-            assert lab.user(nginx).status == 200
+    with lab.nginx(rule, mend=True) as nginx:
+        assert lab.user(nginx).status == 200
 
 
 def test_other_server_asks_nobody(lab: Lab) -> None:

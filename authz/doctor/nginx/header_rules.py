@@ -18,6 +18,7 @@ MAX_VARIABLES: Final = 10
 """Variables that are followed, one made of the other."""
 
 _BROKEN: Final = re.compile(r"\$ssl_client_(raw_)?cert\b")
+_SENT: Final = re.compile(r"\$ssl_client_(escaped_|raw_)?cert\b")
 _CERTIFICATE: Final = "$ssl_client_escaped_cert"
 
 
@@ -195,17 +196,15 @@ def takes_certificates(model: NginxModel) -> bool:
 
 def _no_certificate(model: NginxModel) -> Iterator[Hit]:
     for check in model.checks:
-        if check.passes and takes_certificates(model) and not _with(check, "$ssl_client_"):
+        words = " ".join(map(check.sends, check.setters))
+        told = "$ssl_client_" in words and not model.asks_ours
+        if check.passes and takes_certificates(model) and not told and not _SENT.search(words):
             mend = _first(check).preceded(f"proxy_set_header X-SSL-Client-Cert {_CERTIFICATE};")
             yield hit(check.passes, "the service is sent no certificate", "hand the certificate over", mend)
 
 
 def _first(location: Location) -> Directive:
     return next(iter(location.setters.values()), location.passes or location.directive)
-
-
-def _with(check: Location, text: str) -> list[Directive]:
-    return [each for name, each in check.setters.items() if text in check.sends(name)]
 
 
 def _broken(model: NginxModel) -> Iterator[Hit]:

@@ -78,9 +78,13 @@ def _quoted(word: str) -> str:
 
 
 def is_nginx(source: Source) -> bool:
-    """Whether a text looks like nginx's and not like YAML: its directives end in ; or open a block."""
-    words = re.sub(r"#.*", "", source.text)
-    return bool(re.search(r"^\s*[a-z_]+\s[^:\n]*[;{]\s*$", words, re.MULTILINE)) and not re.match(r"\s*[\[{]", words)
+    """Whether a text is nginx's: it does not begin as YAML or JSON does, or is what `nginx -T` prints."""
+    lines = (line for line in source.text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
+    return bool(_DUMPED.search(source.text)) or not _YAML.match(next(lines, "-"))
+
+
+_YAML: Final = re.compile(r"""\s*(-|[{\[]|["'\w.@-]+\s*:(\s|$))""")
+"""How the first line of a YAML or JSON text begins: an item, a flow, or a key."""
 
 
 def read_directives(sources: list[Source], not_understood: list[NotUnderstood]) -> tuple[Directive, ...]:
