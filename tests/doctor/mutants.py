@@ -52,9 +52,9 @@ def envoy_mutants() -> Iterator[Mutant]:
     config = yaml.safe_load(ENVOY)
     for root in (("listeners", 0), ("clusters", 0)):
         start = ("static_resources", *root)
-        for path in _paths(_at(config, start), start):
+        for path in paths_in(at(config, start), start):
             yield _mutant(path, "out", None)
-            for value in TURNED.get(_scalar(_at(config, path)), ()):
+            for value in TURNED.get(_scalar(at(config, path)), ()):
                 yield _mutant(path, str(value).lower() if isinstance(value, bool) else str(value), value)
 
 
@@ -62,14 +62,16 @@ def _scalar(value: object) -> object:
     return value if isinstance(value, (bool, str)) else None
 
 
-def _paths(value: object, path: Path) -> Iterator[Path]:
+def paths_in(value: object, path: Path) -> Iterator[Path]:
+    """The path of everything below a value."""
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in entries:
         yield (*path, key)
-        yield from _paths(inner, (*path, key))
+        yield from paths_in(inner, (*path, key))
 
 
-def _at(config: Any, path: Path) -> Any:
+def at(config: Any, path: Path) -> Any:
+    """What stands at a path."""
     for key in path:
         config = config[key]
     return config
@@ -77,7 +79,7 @@ def _at(config: Any, path: Path) -> Any:
 
 def _mutant(path: Path, how: str, value: object) -> Mutant:
     config = yaml.safe_load(ENVOY)
-    holder = _at(config, path[:-1])
+    holder = at(config, path[:-1])
     if value is None:
         del holder[path[-1]]
     else:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import re
+
 import pytest
-from faults import ENVOY, NGINX, changed, rules_of
+import yaml
+from faults import ENVOY, ENVOY_OURS, NGINX, changed, rules_of
+from mutants import at, paths_in
 
 from authz.doctor.findings import NotUnderstood, Source, Unreadable
 from authz.doctor.lint import lint_sources
@@ -428,3 +434,21 @@ def test_second_bootstrap_is_named() -> None:
     assert (
         NotUnderstood("b.yaml", 8, "a second bootstrap: give the files of one Envoy at a time") in report.not_understood
     )
+
+
+def test_value_of_another_kind_is_no_error() -> None:
+    """Envoy refuses it; lint says something or nothing, but says it."""
+    paths = list(paths_in(yaml.safe_load(ENVOY), ()))[::4]
+    for number, path in enumerate(paths):
+        config = yaml.safe_load(ENVOY)
+        at(config, path[:-1])[path[-1]] = ("x", 7, [], {}, None, [None], {"a": None})[number % 7]
+        rules_of(yaml.safe_dump(copy.deepcopy(config)), ours=ENVOY_OURS)
+
+
+@pytest.mark.parametrize("words", ["", " x", " $x", " ~ ("])
+def test_directive_with_other_words_is_no_error(words: str) -> None:
+    """Nor is it one of nginx's."""
+    for found in re.finditer(r"^( *[a-z_]+) [^;{\n]+([;{])", NGINX, re.MULTILINE):
+        with contextlib.suppress(Unreadable):
+            text = f"{NGINX[: found.start()]}{found[1]}{words} {found[2]}{NGINX[found.end() :]}"
+            rules_of(text, "nginx.conf", ENVOY_OURS)

@@ -113,7 +113,7 @@ def _serves(directive: Directive) -> bool:
 def _rewrite(model: NginxModel) -> Iterator[Hit]:
     for location in [*model.guarded, *(server.top for server in model.servers)]:
         for each in location.directive.inside("rewrite"):
-            if each.args[-1] in {"permanent", "redirect", "break"} or len(each.args) < 2:
+            if len(each.args) < 2 or each.args[-1] in {"permanent", "redirect", "break"}:
                 continue
             target = location.server.find(_target(each))
             if target and _open(model, target) and not target.reachable:
@@ -125,7 +125,8 @@ def _error_page(model: NginxModel) -> Iterator[Hit]:
     for location in model.guarded:
         for each in location.array("error_page"):
             codes = {code for code in each.args[:-1] if code.isdecimal()}
-            target = location.server.find(each.args[-1]) if each.args[-1].startswith(("/", "@")) else None
+            page = each.args[-1] if each.args else ""
+            target = location.server.find(page) if page.startswith(("/", "@")) else None
             if codes & _REFUSED and target is not None and _open(model, target):
                 what = f"{each.text}: what is refused is served by {target.path}"
                 yield hit(each, what, "serve a page of one's own, or a redirect", each.replaced(""))

@@ -151,17 +151,17 @@ class Server:
         exact = [one for one in own if one.exact and one.path == path]
         prefixes = [one for one in own if not one.named and _is_prefix(one) and path.startswith(one.path)]
         longest = max(prefixes, key=lambda one: len(one.path), default=None)
-        if exact or (longest and longest.directive.args[0] == "^~"):
+        if exact or (longest and longest.directive.arg == "^~"):
             return exact[0] if exact else longest
         return next((one for one in own if _matches(one, path)), longest)
 
 
 def _is_prefix(location: Location) -> bool:
-    return len(location.directive.args) == 1 or location.directive.args[0] == "^~"
+    return len(location.directive.args) == 1 or location.directive.arg == "^~"
 
 
 def _matches(location: Location, path: str) -> bool:
-    kind = location.directive.args[0]
+    kind = location.directive.arg
     try:
         return kind in {"~", "~*"} and bool(re.search(location.path, path, re.IGNORECASE if kind == "~*" else 0))
     except re.error:
