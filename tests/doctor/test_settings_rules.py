@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import proxy_tls
 import pytest
 from faults import ENVOY, ENVOY_OURS, NGINX, changed, rules_of
 
 from authz.doctor.ours import OurListener, Ours
 from authz.doctor.rules import RULES
 
+UPSTREAM_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 NGINX_OURS = replace(
     ENVOY_OURS,
     listeners=(
@@ -93,9 +96,40 @@ def test_change_of_the_proxys_side_is_named(rule: str) -> None:
     assert rule in rules_of(changed(text, CHANGES[rule]), name, ours)
 
 
+@pytest.mark.parametrize("proxy", OURS)
+def test_certificate_of_another_name_is_named(proxy: str, tmp_path: Path) -> None:
+    """The proxy's own, where its file can be read; with the right name, or without the file, nothing is said."""
+    rule, name = f"{proxy}-settings-names", "envoy.yaml" if proxy == "envoy" else "nginx.conf"
+    port = "authz.internal.example:9443"
+    ours = replace(
+        OURS[proxy], listeners=(replace(OURS[proxy].listeners[0], address="0.0.0.0:9443", tls=True, names=("a",)),)
+    )
+    for certificate, found in ((proxy_tls.proxy("b"), True), (proxy_tls.proxy("a"), False), (None, False)):
+        path = tmp_path / "proxy.pem"
+        path.write_text(certificate.pem) if certificate else path.unlink()
+        assert (rule in rules_of(over_tls(proxy, path, port), name, ours)) is found
+
+
+def over_tls(proxy: str, certificate: Path, port: str) -> str:
+    """The shipped configuration, which asks by TLS and shows a certificate."""
+    if proxy == "nginx":
+        text = NGINX.replace("server unix:/run/authz/nginx.sock", f"server {port}").replace(
+            "http://authz/", "https://authz/"
+        )
+        return text.replace(
+            "    server_tokens off;\n", f"    proxy_ssl_certificate {certificate};\n    proxy_ssl_verify on;\n"
+        )
+    pipe = "{pipe: {path: /run/authz/authz.sock}}"
+    host, _, number = port.rpartition(":")
+    tls = f'{{name: tls, typed_config: {{"@type": {UPSTREAM_TLS}, common_tls_context: {{tls_certificates: '
+    tls += f"[{{certificate_chain: {{filename: {certificate}}}}}]}}}}}}"
+    text = ENVOY.replace(pipe, f"{{socket_address: {{address: {host}, port_value: {number}}}}}")
+    return text.replace("  - name: authz\n    type", f"  - name: authz\n    transport_socket: {tls}\n    type")
+
+
 def test_every_rule_over_settings_is_here() -> None:
     """None is unproven."""
-    tried = {*DISAGREEMENTS, *CHANGES, *(f"{proxy}-settings-timeout" for proxy in OURS)}
+    tried = {*DISAGREEMENTS, *CHANGES, *(f"{proxy}-settings-{kind}" for proxy in OURS for kind in ("timeout", "names"))}
     assert tried == {rule.id for rule in RULES if "-settings-" in rule.id}
 
 

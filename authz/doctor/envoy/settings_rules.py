@@ -14,6 +14,7 @@ from authz.doctor.envoy.model import EnvoyModel, Filter, Hcm, matches, service_c
 from authz.doctor.envoy.transport_rules import upstream_tls
 from authz.doctor.findings import Edit, Hit, Rule, Severity
 from authz.doctor.ours import OurListener
+from authz.doctor.proxy_names import names_in, names_in_file
 from authz.doctor.tree import ABSENT, Node
 
 _PROVED: Final = "the fault is a disagreement that refuses every request: the service's own tests show each refusal"
@@ -139,6 +140,20 @@ def _transport(model: EnvoyModel) -> Iterator[Hit]:
             )
 
 
+def _names(model: EnvoyModel) -> Iterator[Hit]:
+    for _, check, listener in _met(model):
+        tls = upstream_tls(model.snapshot.clusters.get(service_cluster(check), ABSENT))
+        for shown in tls.at("common_tls_context.tls_certificates").items if listener.tls else ():
+            chain = shown.at("certificate_chain")
+            inline = chain.at("inline_string").text
+            names = names_in(inline.encode()) if inline else names_in_file(chain.at("filename").text)
+            if names is not None and names.isdisjoint(listener.names):
+                what = f"Envoy's certificate is for {', '.join(sorted(names)) or 'no name'}, listener {listener.name} lets "
+                yield hit(
+                    chain, f"{what}{', '.join(listener.names)} in", "show one with that name, or add the name there"
+                )
+
+
 def _hops(model: EnvoyModel) -> Iterator[Hit]:
     for hcm, _, listener in _met(model):
         appends = mode(hcm) == "APPEND_FORWARD"
@@ -246,6 +261,15 @@ ENVOY_SETTINGS_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "No connection comes about: every request is refused.",
         "[listener.tls]",
         _transport,
+        _PROVED,
+    ),
+    Rule(
+        "envoy-settings-names",
+        Severity.FATAL,
+        "Envoy's own certificate has none of the names that the listener lets in",
+        "Every handshake fails: every request is refused.",
+        "[listener.tls] names; where the file can be read",
+        _names,
         _PROVED,
     ),
     Rule(

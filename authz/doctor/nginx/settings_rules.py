@@ -9,6 +9,7 @@ from typing import Final
 from authz.doctor.findings import Hit, Rule, Severity
 from authz.doctor.nginx.model import Location, NginxModel, hit
 from authz.doctor.ours import OurListener
+from authz.doctor.proxy_names import names_in_file
 
 _PROVED: Final = "the fault is a disagreement that refuses every request: the service's own tests show each refusal"
 
@@ -106,6 +107,16 @@ def _transport(model: NginxModel) -> Iterator[Hit]:
             yield hit(check.passes or check.directive, f"listener {listener.name} speaks no TLS", "ask with http://")
 
 
+def _names(model: NginxModel) -> Iterator[Hit]:
+    for check, listener in _met(model):
+        shown = check.scalar("proxy_ssl_certificate") if listener.tls else None
+        names = None if shown is None else names_in_file(shown.arg)
+        if shown is not None and names is not None and names.isdisjoint(listener.names):
+            held, wanted = ", ".join(sorted(names)) or "no name", ", ".join(listener.names)
+            what = f"nginx's certificate is for {held}, listener {listener.name} lets {wanted} in"
+            yield hit(shown, what, "show one with that name, or add the name there")
+
+
 def _timeout(model: NginxModel) -> Iterator[Hit]:
     for check, _ in _met(model):
         setting = check.scalar("proxy_read_timeout")
@@ -198,6 +209,15 @@ NGINX_SETTINGS_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "No connection comes about: every request gets 500.",
         "[listener.tls]",
         _transport,
+        _PROVED,
+    ),
+    Rule(
+        "nginx-settings-names",
+        Severity.FATAL,
+        "nginx's own certificate has none of the names that the listener lets in",
+        "Every handshake fails: every request gets 500.",
+        "[listener.tls] names; where the file can be read",
+        _names,
         _PROVED,
     ),
     Rule(
