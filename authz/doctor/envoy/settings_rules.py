@@ -148,10 +148,9 @@ def _names(model: EnvoyModel) -> Iterator[Hit]:
             inline = chain.at("inline_string").text
             names = names_in(inline.encode()) if inline else names_in_file(chain.at("filename").text)
             if names is not None and names.isdisjoint(listener.names):
-                what = f"Envoy's certificate is for {', '.join(sorted(names)) or 'no name'}, listener {listener.name} lets "
-                yield hit(
-                    chain, f"{what}{', '.join(listener.names)} in", "show one with that name, or add the name there"
-                )
+                held, wanted = ", ".join(sorted(names)) or "no name", ", ".join(listener.names)
+                what = f"Envoy's certificate is for {held}, listener {listener.name} lets {wanted} in"
+                yield hit(chain, what, "show one with that name, or add the name there")
 
 
 def _hops(model: EnvoyModel) -> Iterator[Hit]:
