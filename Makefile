@@ -1,19 +1,28 @@
-# make run: the main job, everything set up on the way. make test, lint, bench, fuzz: what they say.
+# make run: the main job, everything set up on the way. The others: what `make help` says.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DIST := .venv-dist
+# Of the last commit; outside of a clone the moment that hatchling takes by itself.
+EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 1580601600)
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' authz/__init__.py)
+# Hashes are checked by pip itself. The locks are complete; without --no-deps pip 23 looks for a newer release of whatever
+# another package asks for with an extra, and refuses it.
+PIP_LOCKED := -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-emit-options --allow-unsafe
+# Start processes: not for `make quick`.
+SLOW := clone containers crls/indexing crls/test_killed.py integration supervision test_architecture.py app/test_systemd.py
 
-.PHONY: help run test coverage lint format bench fuzz mutants lock clean
+.PHONY: help run test quick clone coverage lint format bench hostile fuzz mutants dist lock clean
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
 
-# One environment for everything: what is run is what is tested. Hashes are checked by pip itself. The lock is complete;
-# without --no-deps pip 23 looks for a newer release of whatever another package asks for with an extra, and refuses it.
+# One environment for everything: what is run is what is tested.
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r requirements.lock
+	$(BIN)/python $(PIP_LOCKED) requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	$(BIN)/python -m pip check --quiet --disable-pip-version-check
 	touch $@
@@ -21,11 +30,17 @@ $(INSTALLED): requirements.lock pyproject.toml
 run: $(INSTALLED) ## set up .venv and run the demonstration: a real Envoy, real TLS clients, SQLite
 	$(BIN)/authz demo $(DEMO)
 
-test: $(INSTALLED) ## the whole test suite
-	$(BIN)/python -m pytest $(PYTEST)
+test: $(INSTALLED) ## the whole test suite, but for `make clone`
+	$(BIN)/python -m pytest --ignore tests/clone $(PYTEST)
+
+quick: $(INSTALLED) ## the tests that start no process, on every core
+	$(BIN)/python -m pytest -n auto -m "not fuzz" $(SLOW:%=--ignore tests/%) $(PYTEST)
+
+clone: $(INSTALLED) ## clone the last commit elsewhere, and run, test, build and install it there
+	$(BIN)/python -m pytest tests/clone $(PYTEST)
 
 coverage: $(INSTALLED) ## each module of the validator, wholly covered by its own test file
-	$(BIN)/python tests/own_coverage.py
+	$(BIN)/python tests/support/own_coverage.py
 
 lint: $(INSTALLED) ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -39,19 +54,39 @@ format: $(INSTALLED) ## let ruff write the layout
 bench: $(INSTALLED) ## what a check costs, as ratios measured inside one run
 	for each in benchmarks/bench_*.py; do $(BIN)/python $$each || exit 1; done
 
+hostile: $(INSTALLED) ## that no certificate which a stranger makes costs more than its bound
+	$(BIN)/python -W ignore::UserWarning benchmarks/bench_hostile.py
+
 fuzz: $(INSTALLED) ## the mutation and differential tests at length
 	FUZZ=100 $(BIN)/python -m pytest -m fuzz $(PYTEST)
 
 mutants: $(INSTALLED) ## the shipped configurations, each line taken out or turned: what probes show, lint must name
-	PYTHONPATH=.:tests:tests/doctor:tests/integration $(BIN)/python tests/integration/mutants_probed.py $(MUTANTS)
+	PYTHONPATH=.:tests:tests/integration $(BIN)/python -m support.doctor_mutants_probed $(MUTANTS)
+
+$(DIST)/.installed: requirements-dist.lock
+	$(PYTHON) -m venv $(DIST)
+	$(DIST)/bin/python $(PIP_LOCKED) requirements-dist.lock
+	touch $@
+
+dist: $(DIST)/.installed ## wheel, sdist and SBOM in dist/, checked, and the demonstration run from the wheel alone
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$(EPOCH) $(DIST)/bin/python -m build --no-isolation --outdir dist
+	$(DIST)/bin/twine check --strict dist/*
+	$(DIST)/bin/cyclonedx-py requirements --output-reproducible --mc-type application --pyproject pyproject.toml --output-file dist/mtls_authz-$(VERSION).cdx.json requirements-service.lock
+	set -e; fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+	$(PYTHON) -m venv "$$fresh"; \
+	"$$fresh/bin/python" -m pip install --quiet --disable-pip-version-check "$$(echo $(CURDIR)/dist/*.whl)[demo]"; \
+	cd "$$fresh" && bin/authz demo --once
 
 lock: ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header --no-emit-options --allow-unsafe --extra demo --extra dev --extra doctor --output-file requirements.lock pyproject.toml
+	$(COMPILE) --upgrade --extra demo --extra dev --extra doctor --output-file requirements.lock pyproject.toml
 	# What the image is made of, at the same versions: what runs, and what builds the wheel.
-	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-emit-options --allow-unsafe --constraint requirements.lock --output-file requirements-service.lock pyproject.toml
-	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-emit-options --allow-unsafe --constraint requirements.lock --build-deps-for wheel --only-build-deps --output-file requirements-build.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --output-file requirements-service.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --build-deps-for wheel --only-build-deps --output-file requirements-build.lock pyproject.toml
+	# And what makes a release.
+	$(COMPILE) --constraint requirements.lock --extra dist --output-file requirements-dist.lock pyproject.toml
 
 clean: ## take away what the targets made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/manifest_models/node_modules
+	rm -rf $(VENV) $(DIST) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/manifest_models/node_modules

@@ -11,14 +11,14 @@ raising `Refused`; `evaluate` alone turns that into a `Deny`, and `Allow` is mad
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.binding import bind
 from authz.errors import Refused
 from authz.headers import check_statement, decode, select
 from authz.host import canonical_host
 from authz.model import Binding, Enforcement
-from authz.pki import SERVICE_POLICY, Budget, Certificate, Indulgence, Origin, VerifiedPath, verify_path
+from authz.pki import SERVICE_POLICY, Budget, Certificate, Exemption, Origin, RevocationMode, VerifiedPath, verify_path
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from authz.model import CheckRequest, Identity, Organization, PresentedChain, Registration, User
-    from authz.view import Door, Hop, View
+    from authz.pki import CrlStore
+    from authz.view import Hop, Listener, View
 
 
 @dataclass(slots=True)
@@ -95,26 +96,26 @@ class Deny(NamedTuple):
 Decision = Allow | Deny
 
 
-def evaluate(check: CheckRequest, door: Door, view: View, now: datetime) -> Decision:
+def evaluate(check: CheckRequest, listener: Listener, view: View, now: datetime) -> Decision:
     """Decide one request at `now`; raises `NotLoaded` when the view lacks a row, and nothing else on purpose."""
     evidence = Evidence()
     try:
-        return _gates(check, door, view, now, evidence)
+        return _gates(check, listener, view, now, evidence)
     except Refused as refusal:
         return Deny(refusal.reason, refusal.detail, evidence, refusal.certificate, refusal.path)
 
 
-def _gates(check: CheckRequest, door: Door, view: View, now: datetime, evidence: Evidence) -> Allow:
-    selected = select(check, door.header)
-    organization = evidence.organization = _organization(check, door, view)
-    identity = evidence.identity = _identity(check, door, organization, now)
+def _gates(check: CheckRequest, listener: Listener, view: View, now: datetime, evidence: Evidence) -> Allow:
+    selected = select(check, listener.header)
+    organization = evidence.organization = _organization(check, listener, view)
+    identity = evidence.identity = _identity(check, listener, organization, now)
     user = evidence.user = _user(organization, identity, view)
     memo = view.decoded(organization)
     known = None if selected is None else memo.get(selected)
     # The elements, the nearest proxy's last.
-    elements = known or (() if selected is None else decode(selected, door.header, memo))
-    check_statement(check, door.header, elements[-1] if elements else None)
-    presented = evidence.presented = _presented(door, elements, now)
+    elements = known or (() if selected is None else decode(selected, listener.header, memo))
+    check_statement(check, listener.header, elements[-1] if elements else None)
+    presented = evidence.presented = _presented(listener, elements, organization, view, now)
     _token_binding(identity, presented)
     if presented is not None:
         _path(presented, organization, view, now, evidence)
@@ -124,23 +125,23 @@ def _gates(check: CheckRequest, door: Door, view: View, now: datetime, evidence:
     return Allow(organization, user, evidence.certificate, evidence.binding, evidence)
 
 
-def _organization(check: CheckRequest, door: Door, view: View) -> Organization:
+def _organization(check: CheckRequest, listener: Listener, view: View) -> Organization:
     host = canonical_host(check.host)
     organization = view.organization(host)
     if organization is None:
         raise Refused(Reason.ORGANIZATION_UNKNOWN, f"no organization has the host {host}")
-    if door.organizations is not None and organization.name not in door.organizations:
-        raise Refused(Reason.ORGANIZATION_NOT_SERVED, f"{door.name} does not serve {organization.name}")
+    if listener.organizations is not None and organization.name not in listener.organizations:
+        raise Refused(Reason.ORGANIZATION_NOT_SERVED, f"{listener.name} does not serve {organization.name}")
     if not organization.active:
         raise Refused(Reason.ORGANIZATION_INACTIVE, f"{organization.name} is switched off")
     return organization
 
 
-def _identity(check: CheckRequest, door: Door, organization: Organization, now: datetime) -> Identity:
+def _identity(check: CheckRequest, listener: Listener, organization: Organization, now: datetime) -> Identity:
     """All sources must name one user; a confirmation that any of them states must hold."""
-    if not door.identity:
-        raise Refused(Reason.IDENTITY_MISSING, f"{door.name} has no identity source")
-    identities = [source.identify(check, organization, now) for source in door.identity]
+    if not listener.identity:
+        raise Refused(Reason.IDENTITY_MISSING, f"{listener.name} has no identity source")
+    identities = [source.identify(check, organization, now) for source in listener.identity]
     first = identities[0]
     for other in identities[1:]:
         if other.user != first.user:
@@ -162,31 +163,47 @@ def _user(organization: Organization, identity: Identity, view: View) -> User:
     return user
 
 
-def _presented(door: Door, elements: tuple[PresentedChain, ...], now: datetime) -> PresentedChain | None:
+def _presented(
+    listener: Listener, elements: tuple[PresentedChain, ...], organization: Organization, view: View, now: datetime
+) -> PresentedChain | None:
     """The client's chain: the only element, or the one left when every hop's own element has proven itself."""
-    if not door.hops and len(elements) < 2:
+    if not listener.hops and len(elements) < 2:
         return elements[0] if elements else None
-    clients = len(elements) - len(door.hops)
+    clients = len(elements) - len(listener.hops)
     if clients not in {0, 1}:
-        detail = f"{len(elements)} elements, {len(door.hops)} hops"
+        detail = f"{len(elements)} elements, {len(listener.hops)} hops"
         raise Refused(Reason.HEADER_ELEMENTS_UNEXPECTED, detail)
+    # All that are held: a CRL speaks for a key, and the gateways' are the operator's.
+    crls = view.crls(organization)
     # The nearest proxy appends last, so hops are met from the right.
-    for hop, element in zip(door.hops, reversed(elements), strict=False):
-        _hop(hop, element, now)
+    for hop, element in zip(listener.hops, reversed(elements), strict=False):
+        _hop(hop, element, crls, now)
     return elements[0] if clients else None
 
 
-def _hop(hop: Hop, element: PresentedChain, now: datetime) -> None:
-    """A count alone proves nothing: the gateway's own certificate must verify, and be one that is allowed."""
+def _hop(hop: Hop, element: PresentedChain, crls: CrlStore, now: datetime) -> None:
+    """A count alone proves nothing: the gateway's own certificate must verify, be one that is allowed, and unrevoked.
+
+    What a CRL lists is refused, even by one that is out of date. Without a current one it passes unless the hop
+    requires one: many a mesh has short-lived certificates, and no CRL.
+    """
     leaf = Certificate.parse(element.leaf)
+    mode_of = None if hop.crl_required else _where_held
     try:
-        verify_path(leaf, _pool(element.others), hop.trust, None, now, SERVICE_POLICY, Budget.service())
+        verify_path(leaf, _pool(element.others), hop.trust, crls, now, SERVICE_POLICY, Budget.service(), mode_of)
     except Refused as refusal:
         raise Refused(Reason.HOP_NOT_TRUSTED, str(refusal), certificate=leaf.der) from refusal
     if not hop.names.intersection(leaf.san_names):
         raise Refused(
             Reason.HOP_NOT_TRUSTED, "the gateway's certificate names none that is allowed", certificate=leaf.der
         )
+
+
+def _where_held(_gateway: Certificate) -> RevocationMode:
+    return _WHERE_HELD
+
+
+_WHERE_HELD: Final = RevocationMode(soft=True)
 
 
 def _pool(others: Sequence[bytes]) -> list[Certificate]:
@@ -210,16 +227,16 @@ def _path(presented: PresentedChain, organization: Organization, view: View, now
         others = _stored_chain(view.registrations(organization, leaf.sha256))
         evidence.stored_chain = bool(others)
     pool = [trust.parse(der) for der in others]
-    crls, lenient = view.crls(organization), view.lenient(organization)
+    crls, mode_of = view.crls(organization), view.mode_of(organization)
     try:
-        path = verify_path(leaf, pool, trust, crls, now, SERVICE_POLICY, Budget.service(), lenient)
+        path = verify_path(leaf, pool, trust, crls, now, SERVICE_POLICY, Budget.service(), mode_of)
     except Refused as refusal:
         if refusal.reason is Reason.REVOCATION_UNKNOWN:
-            view.seek_crls(organization, refusal.path)
+            view.request_crls(organization, refusal.path)
         raise
-    if path.indulgence is Indulgence.SOFT_FAIL:
+    if path.exemption is Exemption.SOFT_FAIL:
         # Not before it was asked for: what is let pass is a CRL that cannot be had.
-        view.seek_crls(organization, tuple(one.der for one in path.certificates))
+        view.request_crls(organization, tuple(one.der for one in path.certificates))
     evidence.path = path
 
 

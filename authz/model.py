@@ -47,7 +47,8 @@ class TokenSettings:
 
     `organization_claim` is an alternative tie: the payload's claim of that name must equal the
     organization's name. With neither an issuer nor an organization claim, no token is accepted.
-    `keys` is the JWKS as a file or an https URL, needed only where the service verifies tokens itself.
+    `keys` is the JWKS as a file or an https URL, needed only where the service verifies tokens itself. `type` is what
+    a token's `typ` must say, in lower case and without "application/" (`at+jwt`, RFC 9068 section 2.1).
     """
 
     issuer: str | None = None
@@ -55,6 +56,7 @@ class TokenSettings:
     user_claim: str = "sub"
     organization_claim: str | None = None
     keys: str | None = None
+    type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +246,14 @@ class Recorded:
     (SHA-256 of the leaf) and `subject` are there as far as the gates came. `headers` are those gate 1
     looked at, raw; None where they were too large to keep. `target` ends at the query's question mark. No
     token is kept, nor any other header.
+
+    `organization_id` is never that of another organization of the same name. `proven` says that the directory has the
+    user. Where not even a token named one, decisions alike are one: the last of `repeats`, the first at `first_at`.
     """
 
     decision_id: str
     at: datetime
-    door: str
+    listener: str
     outcome: Outcome
     reason: str
     detail: str = ""
@@ -261,6 +266,10 @@ class Recorded:
     certificate: bytes | None = None
     subject: str = ""
     headers: tuple[tuple[bytes, bytes], ...] | None = None
+    organization_id: int | None = None
+    proven: bool = False
+    repeats: int = 1
+    first_at: datetime | None = None
 
 
 class CrlSourceKind(StrEnum):
@@ -279,7 +288,7 @@ class CrlSourceState:
     """How a source of CRLs fares, for the operator.
 
     `location` is its path or URL. `outcome` is what came of the last try: "accepted", "unchanged", why not
-    (`authz.crl_source.failures.FailureKind`), or empty before the first; `detail` says more. `failures`
+    (`authz.crls.failures.FailureKind`), or empty before the first; `detail` says more. `failures`
     are those in a row, `accepted_at` is when it last gave a CRL that is held.
     """
 

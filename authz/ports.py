@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from authz.decision import Decision
     from authz.model import CheckRequest, Organization
-    from authz.pki import CrlStore, Lenient
-    from authz.view import Door, View
+    from authz.pki import CrlStore, ModeOf
+    from authz.view import Listener, View
 
 
 class Clock(Protocol):
@@ -55,7 +55,7 @@ class CrlView(Protocol):
         """All of them. Raises `NotLoaded` before they were read for the first time."""
         ...
 
-    def lenient(self, organization: Organization) -> Lenient | None:
+    def mode_of(self, organization: Organization) -> ModeOf | None:
         """See `authz.view.View`."""
         ...
 
@@ -64,17 +64,17 @@ class CrlView(Protocol):
         ...
 
     def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
-        """See `authz.view.View.seek_crls`."""
+        """See `authz.view.View.request_crls`."""
         ...
 
 
 class Observer(Protocol):
     """Is told of every decision, once, after it was made; must not raise and must not wait."""
 
-    def decided(self, check: CheckRequest, door: Door, decision: Decision, seconds: float) -> None:
+    def decided(self, check: CheckRequest, listener: Listener, decision: Decision, seconds: float) -> None:
         """`decision` was made about `check` in `seconds`."""
         ...
 
-    def failed(self, check: CheckRequest, door: Door, error: BaseException) -> None:
+    def failed(self, check: CheckRequest, listener: Listener, error: BaseException) -> None:
         """The service failed inside while it decided `check`; the answer is a denial."""
         ...

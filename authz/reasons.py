@@ -223,6 +223,13 @@ class Reason(StrEnum):
         401,
         "The identity is not valid yet (nbf or iat lies ahead); compare the clocks of issuer and service.",
     )
+    TOKEN_TYPE_NOT_ALLOWED = (
+        "token_type_not_allowed",
+        Gate.USER,
+        401,
+        "The token is no access token of the organization: it reports an event, as a logout token does, or its typ is "
+        "not the one demanded (see 'authz org show'), which the payload of a token cannot prove.",
+    )
     TOKEN_BINDING_UNSUPPORTED = (
         "token_binding_unsupported",
         Gate.USER,
@@ -254,7 +261,8 @@ class Reason(StrEnum):
         "certificate_malformed",
         Gate.CERTIFICATE,
         403,
-        "A certificate is not well-formed DER X.509.",
+        "A certificate is not well-formed DER X.509, or holds more names or extensions than are read; "
+        "docs/validation.md has the bounds.",
     )
     TOO_MANY_CERTIFICATES = (
         "too_many_certificates",

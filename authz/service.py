@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from authz.decision import Decision, Deny, Evidence, evaluate
-from authz.errors import NotLoaded, Refused
+from authz.errors import AuthzError, NotLoaded, Refused
+from authz.host import canonical_host
 from authz.model import CheckRequest
 from authz.ports import Clock, Directory, Observer, Source
 from authz.reasons import Reason
-from authz.view import Door
+from authz.view import Listener
 
 LOADS_EACH = 16
 """Rows of one pool that are loaded at once: others wait behind no more than these, milliseconds, whoever floods."""
+
+UNPROVEN = 4
+"""Of the free places a tenant's requests whose token is not verified yet take less than one part in so many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one service takes on at once.
 
-    `concurrent_checks` counts checks that wait for a row, `concurrent_each` those that wait for rows of one
-    pool (see `pool_of`): half of all by default; beyond either the answer is 503 at once. `loads`
-    bounds how often one check may ask for a row: organization, user, registrations, anchors, CRLs and
-    keys once each, and once more for a directory that changes meanwhile. `seconds` bounds the waiting,
-    below the 400 ms that the shipped proxy configurations give one try.
+    `concurrent_checks` counts checks that wait for a row; beyond it the answer is 503 at once. Of these places one
+    tenant may take as many as it leaves free (see `Service._place`). `loads` bounds how often one check may ask for a
+    row: organization, user, registrations, anchors, CRLs and keys once each, and once more for a directory that changes
+    meanwhile. `seconds` bounds the waiting, below the 400 ms that the shipped proxy configurations give one try.
     """
 
     concurrent_checks: int = 1024
-    concurrent_each: int = 512
     loads: int = 12
     seconds: float = 0.3
 
@@ -67,65 +70,61 @@ class Service:
         self._sources = (directory, *sources)
         self._limits = limits or Limits()
         self._waiting = 0
+        self._waiting_of: Counter[tuple[Hashable, bool]] = Counter()
         self._pools: dict[Hashable, _Pool] = {}
 
-    async def check(self, check: CheckRequest, door: Door) -> Decision:
-        """The decision about `check` at `door`; never raises but for cancellation: whatever fails inside denies."""
+    async def check(self, check: CheckRequest, listener: Listener) -> Decision:
+        """The decision about `check` at `listener`; never raises but for cancellation: whatever fails inside denies."""
         started = self._clock.monotonic()
         try:
-            found = self._look(check, door)
-            decision = await self._wait(check, door, found.key) if isinstance(found, NotLoaded) else found
+            found = self._look(check, listener)
+            decision = await self._wait(check, listener, found.key) if isinstance(found, NotLoaded) else found
         except Refused as refusal:
             decision = Deny(refusal.reason, refusal.detail, Evidence())
         except Exception as error:  # noqa: BLE001 - fail closed: the one place that catches everything, and denies
             for observer in self._observers:
-                observer.failed(check, door, error)
+                observer.failed(check, listener, error)
             decision = Deny(Reason.INTERNAL_ERROR, type(error).__name__, Evidence())
         seconds = self._clock.monotonic() - started
         for observer in self._observers:
-            observer.decided(check, door, decision, seconds)
+            observer.decided(check, listener, decision, seconds)
         return decision
 
-    async def _wait(self, check: CheckRequest, door: Door, key: Hashable) -> Decision:
+    async def _wait(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision:
         """Load what is missing, and start again with a fresh view and time."""
-        if self._waiting >= self._limits.concurrent_checks:
-            raise Refused(Reason.OVERLOADED, f"{self._waiting} checks wait already")
-        self._waiting += 1
         try:
             async with asyncio.timeout(self._limits.seconds):
-                return await self._load_and_decide(check, door, key)
+                return await self._load_and_decide(check, listener, key)
         except TimeoutError:
             raise Refused(Reason.DIRECTORY_UNAVAILABLE, f"no answer within {self._limits.seconds} s") from None
-        finally:
-            self._waiting -= 1
 
-    def _look(self, check: CheckRequest, door: Door) -> Decision | NotLoaded:
+    def _look(self, check: CheckRequest, listener: Listener) -> Decision | NotLoaded:
         """The decision with what is at hand, or what is missing."""
         try:
-            return evaluate(check, door, self._directory.view(), self._clock.now())
+            return evaluate(check, listener, self._directory.view(), self._clock.now())
         except NotLoaded as missing:
             return missing
 
-    async def _load_and_decide(self, check: CheckRequest, door: Door, key: Hashable) -> Decision:
+    async def _load_and_decide(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision:
         for _ in range(self._limits.loads):
-            found = await self._loaded(check, door, key)
+            found = await self._loaded(check, listener, key)
             if not isinstance(found, NotLoaded):
                 return found
             key = found.key
         raise Refused(Reason.DIRECTORY_UNAVAILABLE, "the directory changes faster than it can be read")
 
-    async def _loaded(self, check: CheckRequest, door: Door, key: Hashable) -> Decision | NotLoaded:
+    async def _loaded(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision | NotLoaded:
         """What the check finds once `key` was loaded, in its pool's turn."""
-        with self._place(key) as pool:
+        with self._place(self._tenant_of(check, key), key), self._pool(key) as pool:
             if key in pool.loading:
                 # Checks that want one row share its reading, and cost no turn.
                 await self._load(key)
-                return self._look(check, door)
+                return self._look(check, listener)
             waits = pool.turns.locked()
             async with self._turn(pool):
                 if waits:
                     # Whoever was first may have loaded it; what is missing now may be another pool's.
-                    found = self._look(check, door)
+                    found = self._look(check, listener)
                     if not isinstance(found, NotLoaded) or pool_of(found.key) != pool_of(key):
                         return found
                     key = found.key
@@ -134,15 +133,46 @@ class Service:
                     await self._load(key)
                 finally:
                     pool.loading.discard(key)
-        return self._look(check, door)
+        return self._look(check, listener)
+
+    def _tenant_of(self, check: CheckRequest, key: Hashable) -> Hashable:
+        """Whose place a check takes that waits for `key`: an organization's, or before it is known that of its kind."""
+        tenant: Hashable = getattr(key, "organization", 0)
+        if not tenant:
+            with contextlib.suppress(AuthzError):
+                organization = self._directory.view().organization(canonical_host(check.host))
+                tenant = 0 if organization is None else organization.id
+        return tenant or type(key)
 
     @contextlib.contextmanager
-    def _place(self, key: Hashable) -> Iterator[_Pool]:
-        """A place among the checks of the pool of `key`. Raises `Refused` (overloaded)."""
+    def _place(self, tenant: Hashable, key: Hashable) -> Iterator[None]:
+        """A place among the checks that wait for `key`. Raises `Refused` (overloaded).
+
+        A tenant gets one more only while it has fewer than are free, whatever it waits for (dynamic thresholds,
+        Choudhury and Hahne 1998): alone it takes half of all, n of its kind leave 1/(n + 1) to everybody else. Of
+        these places requests whose token is not verified yet, which anybody can send, take fewer than half.
+        """
+        free, accounts = self._limits.concurrent_checks - self._waiting, [(tenant, True)]
+        if not getattr(key, "proven", True):
+            accounts.append((tenant, False))
+        if any(self._waiting_of[account] * (1 if account[1] else UNPROVEN) >= free for account in accounts):
+            raise Refused(Reason.OVERLOADED, f"{self._waiting} checks wait already, too many of them this tenant's")
+        self._waiting += 1
+        self._waiting_of.update(accounts)
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            self._waiting_of.subtract(accounts)
+            for account in accounts:
+                if not self._waiting_of[account]:
+                    del self._waiting_of[account]
+
+    @contextlib.contextmanager
+    def _pool(self, key: Hashable) -> Iterator[_Pool]:
+        """The pool of `key`, which is kept while checks are in it."""
         name = pool_of(key)
         pool = self._pools.setdefault(name, _Pool())
-        if pool.checks >= self._limits.concurrent_each:
-            raise Refused(Reason.OVERLOADED, f"{pool.checks} checks wait for rows like this already")
         pool.checks += 1
         try:
             yield pool

@@ -23,11 +23,11 @@ from prometheus_client.registry import Collector
 
 from authz.decision import Allow, Decision
 from authz.model import CheckRequest, CrlSourceKind, CrlSourceState, FetchedCrl
-from authz.pki import Indulgence
+from authz.pki import Exemption
 from authz.ports import Clock
 from authz.reasons import Reason
 from authz.text import shown
-from authz.view import Door
+from authz.view import Listener
 
 BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5)
 """Seconds: a known certificate takes tens of microseconds, the proxy gives up after half a second."""
@@ -38,7 +38,7 @@ MAX_SERIES: Final = 1_000
 
 
 class CrlSources(Protocol):
-    """What is known of CRLs and their sources: `authz.crl_source.Refresher`."""
+    """What is known of CRLs and their sources: `authz.crls.Refresher`."""
 
     outcomes: Counts[tuple[CrlSourceKind, str]]
 
@@ -73,7 +73,7 @@ class _Tally:
         self.seconds = dict.fromkeys(_OUTCOMES, 0.0)
 
     def add(self, key: tuple[str, str, str], outcome: str, seconds: float) -> None:
-        """One decision: its door, its reason, what the CRLs said."""
+        """One decision: its listener, its reason, what the CRLs said."""
         self.decisions[key] = self.decisions.get(key, 0) + 1
         self.buckets[outcome][bisect_left(BUCKETS, seconds)] += 1
         self.seconds[outcome] += seconds
@@ -102,7 +102,10 @@ class Telemetry:
         ).bind()
         self._log_decisions = log_decisions
         self._decisions = Counter(
-            "authz_decisions", "Decisions by outcome and reason.", ("door", "outcome", "reason"), registry=self.registry
+            "authz_decisions",
+            "Decisions by outcome and reason.",
+            ("listener", "outcome", "reason"),
+            registry=self.registry,
         )
         self._observed = Counter(
             "authz_observed_refusals", "What required would have refused.", ("reason",), registry=self.registry
@@ -116,7 +119,7 @@ class Telemetry:
             "authz_requests_rejected", "Requests that could not be read at all.", registry=self.registry
         )
         self._proxies = Counter(
-            "authz_proxies_refused", "Connections whose TLS handshake failed.", ("door",), registry=self.registry
+            "authz_proxies_refused", "Connections whose TLS handshake failed.", ("listener",), registry=self.registry
         )
         self._failures = Counter("authz_failures", "Checks that failed inside.", registry=self.registry)
         self._unwritten = Counter("authz_log_unwritten", "Log lines that could not be written.", registry=self.registry)
@@ -137,15 +140,15 @@ class Telemetry:
         self.watched.append(_CrlCollector(crls, clock))
         self.registry.register(self.watched[-1])
 
-    def decided(self, check: CheckRequest, door: Door, decision: Decision, seconds: float) -> None:
+    def decided(self, check: CheckRequest, listener: Listener, decision: Decision, seconds: float) -> None:
         """Tally and log one decision; see `authz.ports.Observer`."""
         self.checks += 1
         outcome, reason = ("allow", "") if isinstance(decision, Allow) else ("deny", decision.reason.value)
-        self._tally.add((door.name, reason, _revocation(decision)), outcome, seconds)
+        self._tally.add((listener.name, reason, _revocation(decision)), outcome, seconds)
         if isinstance(decision, Allow) and decision.binding is not None and decision.binding.refusal is not None:
             self._observed.labels(decision.binding.refusal.value).inc()
         if self._log_decisions:
-            fields = decision_fields(check, door, decision)
+            fields = decision_fields(check, listener, decision)
             fields["microseconds"] = round(seconds * 1e6)
             try:
                 self._output.write(orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE))
@@ -164,8 +167,8 @@ class Telemetry:
         tally = self._tally
         while tally.decisions:
             key, count = next(iter(tally.decisions.items()))
-            door, reason, said = key
-            self._decisions.labels(door, "deny" if reason else "allow", reason).inc(count)
+            listener, reason, said = key
+            self._decisions.labels(listener, "deny" if reason else "allow", reason).inc(count)
             del tally.decisions[key]
             if said:
                 self._revocation[said].inc(count)
@@ -180,11 +183,11 @@ class Telemetry:
         except (OSError, ValueError):
             self._unwritten.inc()
 
-    def failed(self, check: CheckRequest, door: Door, error: BaseException) -> None:
+    def failed(self, check: CheckRequest, listener: Listener, error: BaseException) -> None:
         """Log where a check failed, without what it was given; see `authz.ports.Observer`."""
         self._failures.inc()
         name, at = type(error).__name__, _where(error)
-        self._write("error", "failure", decision_id=check.decision_id, door=door.name, error=name, at=at)
+        self._write("error", "failure", decision_id=check.decision_id, listener=listener.name, error=name, at=at)
 
     def rejected(self, status: int, error: BaseException | None) -> None:
         """Count and log a request that could not be read, or asked where nobody answers (404); nothing is quoted."""
@@ -192,10 +195,10 @@ class Telemetry:
         name, reason = "" if error is None else type(error).__name__, Reason.REQUEST_MALFORMED.value
         self._write("warning", "rejected", reason=reason, status=status, error=name)
 
-    def proxy_refused(self, door: str, why: str) -> None:
+    def proxy_refused(self, listener: str, why: str) -> None:
         """Count and log a connection that is no allowed proxy's."""
-        self._proxies.labels(door).inc()
-        self._write("warning", "proxy_refused", door=door, detail=shown(why))
+        self._proxies.labels(listener).inc()
+        self._write("warning", "proxy_refused", listener=listener, detail=shown(why))
 
     def lost(self, decisions: int) -> None:
         """Count decisions that the history could not keep."""
@@ -219,7 +222,7 @@ class Telemetry:
         return generate_latest(self.registry)
 
 
-def decision_fields(check: CheckRequest, door: Door, decision: Decision) -> dict[str, object]:
+def decision_fields(check: CheckRequest, listener: Listener, decision: Decision) -> dict[str, object]:
     """The fields of a decision's log line as of now; empty ones are left out."""
     evidence = decision.evidence
     organization, identity, leaf, path = evidence.organization, evidence.identity, evidence.leaf, evidence.path
@@ -228,7 +231,7 @@ def decision_fields(check: CheckRequest, door: Door, decision: Decision) -> dict
         "level": "info",
         "event": "decision",
         "decision_id": check.decision_id,
-        "door": door.name,
+        "listener": listener.name,
         "host": shown(check.host, 64),
         "method": shown(check.method, 16),
         "organization": "" if organization is None else shown(organization.name),
@@ -245,15 +248,15 @@ def decision_fields(check: CheckRequest, door: Door, decision: Decision) -> dict
     if path is not None:
         fields["issuer"] = shown(path.leaf.issuer.text)
         fields["path_length"] = len(path.certificates)
-        if path.indulgence is not None:
-            fields["indulgence"] = str(path.indulgence)
+        if path.exemption is not None:
+            fields["exemption"] = str(path.exemption)
         fields["completed_by"] = evidence.completed_by
     if evidence.stored_chain:
         fields["stored_chain"] = True
     return {key: value for key, value in fields.items() if value != ""} if "" in fields.values() else fields
 
 
-_RESULTS: Final = ("good", *Indulgence, "revoked", "unknown")
+_RESULTS: Final = ("good", *Exemption, "revoked", "unknown")
 _UNPROVEN: Final = {Reason.CERTIFICATE_REVOKED: "revoked", Reason.REVOCATION_UNKNOWN: "unknown"}
 
 
@@ -261,7 +264,7 @@ def _revocation(decision: Decision) -> str:
     """What the CRLs said of the certificate; empty where they were not asked."""
     path = decision.evidence.path
     if path is not None:
-        return str(path.indulgence or "good")
+        return str(path.exemption or "good")
     return "" if isinstance(decision, Allow) else _UNPROVEN.get(decision.reason, "")
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from authz.headers.memo import HeaderMemo
     from authz.model import CheckRequest, Identity, Organization, Registration, User
-    from authz.pki import CrlStore, Lenient, TrustStore
+    from authz.pki import CrlStore, ModeOf, TrustStore
 
 
 class IdentitySource(Protocol):
@@ -57,11 +57,11 @@ class View(Protocol):
         """The CRLs that may speak for the organization's certificates."""
         ...
 
-    def lenient(self, organization: Organization) -> Lenient | None:
+    def mode_of(self, organization: Organization) -> ModeOf | None:
         """What the operator lets pass where revocation is unknown; None, as a rule: nothing."""
         ...
 
-    def seek_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """Ask for the CRLs of a path (DER, leaf first, anchor last) that satisfies RFC 5280 section 6.1.
 
         Raises `NotLoaded` when its distribution points may have CRLs that are not held yet.
@@ -78,15 +78,17 @@ class Hop:
     """A gateway in front of the listener's own proxy, whose header element is skipped once it proved itself.
 
     `trust` holds the operator's gateway anchors; the element's certificate must verify to them and
-    carry one of `names` (a DNS or URI subject alternative name, compared exactly).
+    carry one of `names` (a DNS or URI subject alternative name, compared exactly). Without `crl_required`, it
+    passes where no current CRL speaks for it.
     """
 
     trust: TrustStore
     names: frozenset[str]
+    crl_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Listener:
     """A listener as the core sees it: what to read, whom to believe, whom to serve.
 
     `hops` are the gateways from the nearest to the farthest. `organizations` are names; None serves all.

@@ -28,23 +28,23 @@ import uvloop
 from aiohttp import web
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from pki_factory import NOW
-from world import ALICE, CA, MemoryView, Says, request, standard_view
+from support.certificates import NOW
+from support.decision_world import ALICE, CA, MemoryView, Says, request, standard_view
 
+from authz.app.config import Settings
+from authz.app.crls import KeptCrls
 from authz.clock import SystemClock
-from authz.config import Settings
-from authz.crl_keeping import KeptCrls
 from authz.decision import Allow, Decision, evaluate
 from authz.directory import DirectoryReader, Store
-from authz.directory.migrate import migrate
 from authz.directory.reader import MAX_BATCH
+from authz.directory.sqlite.migrate import migrate
 from authz.identity import UserNameHeader
 from authz.model import CheckRequest, Enforcement, Organization, Registration
 from authz.pki import CrlStore
 from authz.service import Service
 from authz.supervision.worker import settle
 from authz.telemetry import Telemetry
-from authz.view import Door
+from authz.view import Listener
 from authz.web.checks import Checks, Endpoints
 from authz.web.server import Server
 
@@ -52,7 +52,7 @@ ROUNDS = 5
 REQUESTS = 4_000
 LEAVES = 200
 USERS = 400
-DOOR = Door("bench", (Says("alice"),))
+DOOR = Listener("bench", (Says("alice"),))
 
 
 def cpu() -> float:
@@ -136,8 +136,8 @@ async def _serve(path: str, pipe: multiprocessing.connection.Connection, *, real
         telemetry = Telemetry(sink)
         service = Service(_Held(standard_view()), _Clock(), telemetry)  # type: ignore[arg-type]
 
-        async def check(asked: CheckRequest, door: Door) -> Decision:
-            return await service.check(asked, door)
+        async def check(asked: CheckRequest, listener: Listener) -> Decision:
+            return await service.check(asked, listener)
 
         handler = Checks(check, DOOR, Endpoints(), rejected=print) if real else _null
         server = Server(handler, Telemetry(BytesIO())) if real else web.Server(_null, max_field_size=262_144)
@@ -200,11 +200,11 @@ def service() -> None:
 
 async def _checks(service: Service, users: list[str], at_once: int) -> float:
     """Microseconds of CPU for one check, every thread of the process counted."""
-    door = Door("bench", (UserNameHeader("x-user"),))
+    listener = Listener("bench", (UserNameHeader("x-user"),))
     asked = [CheckRequest(name, "acme.example.test", ((b"x-user", name.encode("ascii")),)) for name in users]
     before = cpu()
     for start in range(0, len(asked), at_once):
-        decisions = await asyncio.gather(*(service.check(one, door) for one in asked[start : start + at_once]))
+        decisions = await asyncio.gather(*(service.check(one, listener) for one in asked[start : start + at_once]))
         assert all(isinstance(one, Allow) for one in decisions), decisions
     return (cpu() - before) / len(asked)
 

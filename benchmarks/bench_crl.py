@@ -26,13 +26,13 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import uvloop
-from big_crl import big_crl, serials
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pki_factory import NOW, Authority
+from support.big_crl import big_crl, serials
+from support.certificates import NOW, Authority
 
-from authz.crl_indexing.indexing import crl_of, index_crl, make_sealed_image
-from authz.pki.crl import Crl
+from authz.crls.indexing.client import crl_of, index_crl, make_sealed_image
+from authz.pki.crl.crl import Crl
 
 ENTRIES = int(os.environ.get("ENTRIES", "1000000"))
 LOOKUPS = 20_000

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
-from pki_factory import Authority, Minted
+from support.certificates import Authority, Minted
 
 from authz.demo.processes import Service
 from authz.directory import Store
@@ -207,10 +207,10 @@ def rows(folder: Path) -> Iterator[str]:
         uvloop.run(_victim(path, victim, lasting(1)))
         before = memory(process)
         yield f"{'quiet':32} {quantiles(uvloop.run(_victim(path, victim, lasting(SECONDS))))}  {before:5.0f} MB"
-        for name, (door, make) in floods(evil, leaves).items():
+        for name, (listener, make) in floods(evil, leaves).items():
             here, there = multiprocessing.Pipe()
             least = LEAVES if name == "10,000 leaves" else 0
-            arguments = (str(folder / door), least, make, there)
+            arguments = (str(folder / listener), least, make, there)
             flood = multiprocessing.get_context("fork").Process(target=_neighbour, args=arguments)
             flood.start()
             # The neighbour tells when it has done; a neighbour that dies closes the pipe.

@@ -1,8 +1,10 @@
-"""What hostile bags cost: each kind with the library's budget and, cut to its ten certificates, the service's.
+"""What hostile certificates cost, in P-256 verifications of the same run; ends with 1 where a bound does not hold.
 
-A check is to end below 50 ms with the first and below 5 ms with the second: parsing counts, and nothing
-that was sent was read or verified before. Anchors and CRLs are the operator's, and read already. What is
-counted meanwhile stands in the tests.
+First each kind of name, extension and field is read at two sizes: twice the bytes may take 2.5 times the time. Then
+leaves and bags of each kind, up to what a header admits, and bags that are expensive to search, are checked: in
+fewer than 57 verifications (5 ms where one takes 88 us) with the service's budget and its ten certificates, in 570
+with the library's. Parsing counts, and nothing that was sent was read or verified before. Anchors and CRLs are the
+operator's, and read already. What is counted meanwhile stands in the tests.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ from __future__ import annotations
 import base64
 import json
 import lzma
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,14 +23,26 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
-from pki_factory import NOW, Authority, Minted, new_key, policies_mapped, usage
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from support.certificates import NOW, Authority, Minted, new_key, policies_mapped, usage
+from support.hostile_certificates import BASIC, KINDS, Kind, hostile_bag, hostile_leaf, parse_and_read, read
+from support.raw_der import extensions_of, handmade, raw_name, sequence, tlv
 
 from authz.errors import Refused
 from authz.pki import Budget, Certificate, Crl, CrlStore, TrustStore, ValidationPolicy, verify_path
-from authz.pki.algorithms import verify_signature
+from authz.pki.x509.algorithms import verify_signature
 
 ROUNDS = 5
+RETRIES = 3
+"""Times that a kind is measured anew which was above its bound: a machine that is busy is not one that is slow."""
+
+SERVICE, LIBRARY = 57, 570
+RATIO = 2.5
+HEADER = 48_000
+"""Bytes of certificates that a header of 64 KB holds in base64."""
+
 LIMBO = Path(__file__).parents[2] / "shared" / "vectors" / "limbo.json.xz"
 
 
@@ -77,6 +90,28 @@ def alike(size: int) -> Bag:
     """So many issuers of one name, and nothing that says which."""
     leaf = Authority.root("Alike").leaf(without=[x509.AuthorityKeyIdentifier])
     return bag(leaf, [Authority.root("Alike") for _ in range(size)])
+
+
+CURVES: dict[str, tuple[ec.EllipticCurve, str]] = {
+    "P-256": (ec.SECP256R1(), "301306072a8648ce3d020106082a8648ce3d030107"),
+    "P-384": (ec.SECP384R1(), "301006072a8648ce3d020106052b81040022"),
+    "P-521": (ec.SECP521R1(), "301006072a8648ce3d020106052b81040023"),
+}
+"""Each with the AlgorithmIdentifier of its keys."""
+
+
+def issuers_of(curve: ec.EllipticCurve, algorithm: str, size: int = 9) -> Bag:
+    """So many CAs of one name, whose points are compressed: whether one is on its curve takes a square root."""
+    leaf = Authority.root("Alike").leaf(without=[x509.AuthorityKeyIdentifier])
+    name, basic = Certificate.parse(leaf.der).x509.issuer.public_bytes(), extensions_of(BASIC)
+    points = [ec.generate_private_key(curve).public_key() for _ in range(size)]
+    keys = [
+        sequence(bytes.fromhex(algorithm), tlv(3, b"\0", one.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)))
+        for one in points
+    ]
+    signer = ec.generate_private_key(ec.SECP256R1())
+    cas = [handmade(signer, issuer=raw_name(b"R"), subject=name, spki=key, extensions=basic) for key in keys]
+    return Bag(leaf.der, cas, [ANCHOR.der])
 
 
 def large_chain(depth: int) -> Bag:
@@ -128,51 +163,85 @@ def der(pem: str) -> bytes:
     return base64.b64decode("".join(line for line in pem.splitlines() if not line.startswith("-----")))
 
 
-def outcome(given: Bag, budget: Budget) -> str:
-    """The reason, or that it verifies."""
+def outcome(given: Bag, budget: Budget) -> tuple[float, str]:
+    """Seconds of CPU, and the reason, or that it verifies."""
     anchors = list(map(Certificate.parse, given.anchors))
     for one in anchors:
-        one.permitted, one.excluded, one.key  # noqa: B018 - read once, as by a service
+        read(one)  # once, as by a service
     trust = TrustStore(anchors)
     crls = CrlStore(map(Crl, given.crls)) if given.crls else None
-    started = time.perf_counter()
+    started = time.thread_time()
     try:
         leaf, pool = Certificate.parse(given.leaf), list(map(Certificate.parse, given.pool))
         verify_path(leaf, pool, trust, crls, given.at, given.policy, budget)
     except Refused as refused:
-        told = refused.reason.value
-    else:
-        told = "verifies"
-    times.append((time.perf_counter() - started) * 1e3)
-    return told
-
-
-times: list[float] = []
-
-
-def report(name: str, given: Bag, label: str, bound: float, budget: Callable[[], Budget]) -> None:
-    """The median time, the bound it is held against, and the verdict."""
-    times.clear()
-    told = {outcome(given, budget()) for _ in range(ROUNDS)}
-    median = statistics.median(times)
-    word = "below" if median < bound else "ABOVE"
-    print(f"{name:58} {label} {median:6.2f} ms, {word} {bound:2.0f}  {', '.join(told)}")
+        return time.thread_time() - started, refused.reason.value
+    return time.thread_time() - started, "verifies"
 
 
 def floor() -> float:
-    """What one P-256 verification takes here and now, in microseconds: 88 where the bounds were chosen."""
+    """Seconds of CPU of one P-256 verification here and now."""
     key, signed = Certificate.parse(ANCHOR.der).public_key, Certificate.parse(ANCHOR.leaf().der).signed
+    return least(lambda: verify_signature(key, signed), 200)
+
+
+def least(action: Callable[[], object], rounds: int = ROUNDS) -> float:
+    """Seconds of CPU of the quickest call: what else runs on the machine does not count."""
     found = []
-    for _ in range(200):
-        started = time.perf_counter()
-        verify_signature(key, signed)
-        found.append(time.perf_counter() - started)
-    return statistics.median(found) * 1e6
+    for _ in range(rounds):
+        started = time.thread_time()
+        action()
+        found.append(time.thread_time() - started)
+    return min(found)
 
 
-def main() -> None:
-    """Every bag, for the library and for the service."""
-    print(f"one P-256 verification takes {floor():.0f} us; the bounds are for a machine where it takes 88")
+def held(name: str, measure: Callable[[], tuple[float, str]], bound: float) -> bool:
+    """Print the least that `measure` finds, measured anew while it is above the bound; whether it is below."""
+    for _ in range(1 + RETRIES):
+        found, told = measure()
+        if found < bound:
+            break
+    print(f"{name:58} {found:7.2f}, {'below' if found < bound else 'ABOVE'} {bound:5.1f}  {told}")
+    return found < bound
+
+
+def cost(bags: list[Bag], budget: Callable[[], Budget]) -> tuple[float, str]:
+    """Verifications that a check of the most expensive of these bags takes, and what comes of it."""
+    seconds, told = max(min(outcome(one, budget()) for _ in range(ROUNDS)) for one in bags)
+    return seconds / floor(), told
+
+
+def growth(kind: Kind) -> tuple[float, str]:
+    """How many times longer than a half a whole takes, at worst: below the bounds, and at what a header admits."""
+    base = least(lambda: parse_and_read(KINDS[0].certificate(0)), 3 * ROUNDS)
+    ratios = []
+    for size in (1_000, HEADER // 2):
+        half, whole = (kind.certificate(one) for one in (size, 2 * size))
+        times = [least(lambda: parse_and_read(one), 3 * ROUNDS) - base for one in (half, whole)]  # noqa: B023 - called at once
+        ratios.append(times[1] / max(times[0], base))
+    return max(ratios), "times the time of half the bytes"
+
+
+def ladder(top: int) -> Iterator[int]:
+    """Sizes from `top` down, so that one is just below any bound."""
+    while top > 200:
+        yield top
+        top = top * 2 // 3
+
+
+def kinds() -> Iterator[bool]:
+    """Every kind of name, extension and field."""
+    for kind in KINDS:
+        yield held(f"{kind.name}, twice the bytes", lambda: growth(kind), RATIO)  # noqa: B023 - called at once
+    for kind in KINDS:
+        leaves = [Bag(hostile_leaf(kind, size), [], [ANCHOR.der]) for size in ladder(HEADER - 500)]
+        yield held(f"{kind.name}, leaf", lambda: cost(leaves, Budget.service), SERVICE)  # noqa: B023
+        bags = [Bag(*hostile_bag(kind, size, ANCHOR), [ANCHOR.der]) for size in ladder(HEADER // 11 - 500)]
+        yield held(f"{kind.name}, bag", lambda: cost(bags, Budget.service), SERVICE)  # noqa: B023
+
+
+def searches() -> Iterator[bool]:
+    """Every bag that is expensive to search, for the library and for the service."""
     library = {
         "30 cross-signed": mesh(10, 30),
         "90 cross-signed": mesh(10, 90),
@@ -184,16 +253,23 @@ def main() -> None:
     service = {
         "10 cross-signed": mesh(4, 10),
         "10 of one name": alike(10),
+        **{f"9 of one name, {name}": issuers_of(*curve) for name, curve in CURVES.items()},
         "9 of RSA-8192": large_chain(9),
         "10 policies mapped to each other, in 9 CAs": doubling(9, 10),
         "9 false CRL signers of RSA-8192": false_signers(9),
     }
     for name, given in (*library.items(), *pathological()):
-        report(name, given, "library", 50, Budget)
+        yield held(f"library: {name}", lambda: cost([given], Budget), LIBRARY)  # noqa: B023 - called at once
     ten = Budget.service().certificates
     for name, given in (*service.items(), *((name, one._replace(pool=one.pool[:ten])) for name, one in pathological())):
-        report(name, given, "service", 5, Budget.service)
+        yield held(f"service: {name}", lambda: cost([given], Budget.service), SERVICE)  # noqa: B023
+
+
+def main() -> int:
+    """Everything; 1 where a bound does not hold."""
+    print(f"in verifications with P-256, of which one takes {floor() * 1e6:.0f} us")
+    return 0 if all([*kinds(), *searches()]) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

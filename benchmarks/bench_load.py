@@ -21,11 +21,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "integration"))
 
 import uvloop
 from aiohttp import web
-from nginx_stage import Nginx, NginxStage, nginx_socket
+from support.nginx_stage import Nginx, NginxStage, nginx_socket
 
 from authz.demo import Stage
 from authz.demo.client import Answer, client_context

@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from cryptography import x509
 from OpenSSL import crypto
-from pki_factory import NOW, Authority, Minted, new_key
+from support.certificates import NOW, Authority, Minted, new_key
 
 from authz.pki import SERVICE_POLICY, Budget, Certificate, Crl, CrlStore, TrustStore, verify_path
-from authz.pki.algorithms import verify_signature
+from authz.pki.x509.algorithms import verify_signature
 
 # Blocks are shorter than what a scheduler lets run, so that most are not interrupted, and long enough to be warm.
 ROUNDS = 24

@@ -31,12 +31,12 @@ import uvloop
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from authz.config import load_settings
+from authz.app.config import load_settings
+from authz.app.worker_app import Runtime
 from authz.demo.mint import HOST, Party
 from authz.demo.processes import free_port
 from authz.demo.world import World
 from authz.directory import Store
-from authz.runtime import Runtime
 from authz.supervision.metrics import usage
 from authz.telemetry import Telemetry
 

@@ -8,6 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a folder there that is its user's alone
 ROOM = 2_000_000_000
 """Octets; a whole run leaves some 100 MB, and a container's 64 MB are too few."""
@@ -20,3 +22,13 @@ if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usa
 # Without bytecode that is kept, each of the hundreds of processes that are started compiles the program anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+LONGEST_IN_AN_ID = 40
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Long or binary values are named by their argument: a freshly minted digest differs between xdist's workers."""
+    if not isinstance(val, str | bytes):
+        return None
+    printable = isinstance(val, str) or (val.isascii() and val.decode("ascii").isprintable())
+    return None if printable and len(val) <= LONGEST_IN_AN_ID else argname

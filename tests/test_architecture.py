@@ -20,12 +20,12 @@ LEVELS = {
     "headers": 1, "pki": 1, "binding": 1, "host": 1,
     "decision": 2, "view": 2,
     "service": 3, "ports": 3,
-    "web": 4, "directory": 4, "identity": 4, "crl_source": 4, "crl_indexing": 4, "telemetry": 4, "clock": 4,
+    "web": 4, "directory": 4, "identity": 4, "crls": 4, "telemetry": 4, "clock": 4, "blocking_calls": 4,
     "doctor": 4,
-    "config": 5, "runtime": 5, "doors": 5, "supervision": 5, "crl_keeping": 5, "systemd": 5,
-    "envoy_secret": 5, "cli": 5, "demo": 5, "__main__": 5, "__init__": 0,
+    "app": 5, "supervision": 5,
+    "envoy_sds": 5, "cli": 5, "demo": 5, "__main__": 5, "__init__": 0,
 }  # fmt: skip
-ADAPTERS = {"web", "directory", "identity", "crl_source", "crl_indexing", "doctor"}
+ADAPTERS = {"web", "directory", "identity", "crls", "doctor"}
 IMPURE = {
     "asyncio", "aiohttp", "sqlite3", "sqlalchemy", "socket", "ssl", "os", "time", "random", "logging",
     "structlog", "threading", "secrets", "pathlib", "subprocess", "urllib.request", "http.client",
@@ -33,7 +33,7 @@ IMPURE = {
 
 
 def room(module: str) -> str:
-    """The room a module of the package is in: `authz.pki.names` is in `pki`."""
+    """The room a module of the package is in: `authz.pki.x509.distinguished_name` is in `pki`."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
 
@@ -131,7 +131,11 @@ def test_only_the_service_catches_everything() -> None:
 
 @pytest.mark.parametrize(
     ("proof", "place"),
-    [("VerifiedPath", "authz.pki.path_builder"), ("NotRevoked", "authz.pki.revocation"), ("Allow", "authz.decision")],
+    [
+        ("VerifiedPath", "authz.pki.path.builder"),
+        ("NotRevoked", "authz.pki.revocation.checker"),
+        ("Allow", "authz.decision"),
+    ],
 )
 def test_proof_is_made_in_one_place(proof: str, place: str) -> None:
     """Nobody else calls its constructor."""

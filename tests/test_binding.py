@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from pki_factory import NOW
+from support.certificates import NOW
 
 from authz.binding import bind
 from authz.model import BindingScope, Enforcement, Organization, Registration, User

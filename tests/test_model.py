@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from pki_factory import NOW
+from support.certificates import NOW
 
 from authz.model import Binding, CheckRequest, Registration, RegistrationState, fold
 from authz.reasons import Reason

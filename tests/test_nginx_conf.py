@@ -39,7 +39,7 @@ def test_proxy_set_header_stands_at_the_top_and_in_the_checks_only() -> None:
     assert DIRECTIVES.count("proxy_set_header") == len(SET_FOR_APPLICATION) + inside
 
 
-def test_both_doors_ask_in_the_same_words() -> None:
+def test_both_listeners_ask_in_the_same_words() -> None:
     """What is mended in one is mended in the other."""
     first, second = CHECKS
     assert first == second

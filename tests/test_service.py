@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 
 import pytest
-from pki_factory import NOW
-from world import ACME, ALICE, CA, MemoryView, Says, request, standard_view
+from support.certificates import NOW
+from support.decision_world import ACME, ALICE, CA, MemoryView, Says, request, standard_view
 
-from authz.crl_source import PointsKey
+from authz.crls import PointsKey
 from authz.decision import Allow, Decision, Deny
 from authz.directory.reader import HostKey, RegistrationsKey, TrustKey, UserKey
 from authz.errors import NotLoaded, Refused
@@ -19,9 +20,9 @@ from authz.identity.keys import KeysKey
 from authz.model import CheckRequest, Organization, User
 from authz.reasons import Reason
 from authz.service import LOADS_EACH, Limits, Service, pool_of
-from authz.view import Door
+from authz.view import Listener
 
-DOOR = Door("test", (Says("alice"),))
+DOOR = Listener("test", (Says("alice"),))
 CHECK = request(ALICE, CA)
 
 
@@ -44,11 +45,11 @@ class Observer:
         self.decisions: list[Decision] = []
         self.errors: list[BaseException] = []
 
-    def decided(self, check: CheckRequest, door: Door, decision: Decision, seconds: float) -> None:
+    def decided(self, check: CheckRequest, listener: Listener, decision: Decision, seconds: float) -> None:
         """Remember a decision."""
         self.decisions.append(decision)
 
-    def failed(self, check: CheckRequest, door: Door, error: BaseException) -> None:
+    def failed(self, check: CheckRequest, listener: Listener, error: BaseException) -> None:
         """Remember a failure."""
         self.errors.append(error)
 
@@ -263,7 +264,7 @@ HOSTS = [f"h{number}.test" for number in range(LOADS_EACH)]
 async def test_pool_that_is_full_keeps_nobody_else_waiting() -> None:
     """Random hosts, which a stranger can ask for, do not refuse a user whose row is not at hand."""
     directory = Stuck(*map(Row, HOSTS), Row("late.test"), Row("alice", 1))
-    checked, _ = service(directory, seconds=60, concurrent_each=LOADS_EACH)
+    checked, _ = service(directory, seconds=60, concurrent_checks=2 * LOADS_EACH)
     strangers = start(checked, *HOSTS)
     await settle()
     overloaded = await checked.check(to("late.test"), DOOR)
@@ -273,6 +274,95 @@ async def test_pool_that_is_full_keeps_nobody_else_waiting() -> None:
     assert directory.gate is not None
     directory.gate.set()
     assert all(isinstance(one, Allow) for one in await asyncio.gather(*strangers))
+
+
+class Many(MemoryView):
+    """A view in which host N is organization N's, and every organization waits for what its host's path says."""
+
+    def organization(self, host: str) -> Organization | None:
+        """See the protocol."""
+        return Organization(int(host.split(".", maxsplit=1)[0].removeprefix("t")), host, (host,))
+
+    def user(self, organization: Organization, name: str) -> User | None:
+        """See the protocol: no user is at hand."""
+        raise NotLoaded(self.key(organization.id))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.numbers = count()
+
+    def key(self, organization: int) -> Hashable:
+        """A row, a key set or points of it, in turns."""
+        number = next(self.numbers)
+        row = UserKey(organization, str(number))
+        return (row, KeysKey(f"k{number}"), PointsKey(organization, (str(number),)))[number % 3]
+
+
+def crowd(concurrent_checks: int) -> Service:
+    """A service for which nothing is loaded, ever."""
+    directory = Directory(Many())
+    directory.gate = asyncio.Event()
+    return service(directory, seconds=60, concurrent_checks=concurrent_checks)[0]
+
+
+async def waiting(asked: list[asyncio.Task[Decision]]) -> int:
+    """How many of these checks wait; the others were refused at once."""
+    await settle()
+    done = [one.result() for one in asked if one.done()]
+    assert all(isinstance(one, Deny) and one.reason is Reason.OVERLOADED for one in done)
+    return len(asked) - len(done)
+
+
+async def test_tenant_takes_half_of_the_places_whatever_it_waits_for() -> None:
+    """Rows, key sets and points together; another one then gets half of what is left, and so on."""
+    checked = crowd(1024)
+    tasks = [start(checked, *[f"t{tenant}.test"] * 600) for tenant in range(1, 4)]
+    places = [await waiting(one) for one in tasks]
+    assert places == [512, 256, 128]
+    tasks.append(start(checked, "t9.test"))
+    assert await waiting(tasks[-1]) == 1
+    for one in (check for asked in tasks for check in asked):
+        one.cancel()
+    await settle()
+    assert not checked._waiting_of
+    assert checked._waiting == 0
+
+
+async def test_tenants_that_flood_in_turns_leave_places_for_others() -> None:
+    """Each alike: of many of them nobody takes what the last one needs."""
+    checked = crowd(1024)
+    hosts = [f"t{tenant}.test" for tenant in range(1, 32)] * 100
+    asked = start(checked, *hosts)
+    assert 31 * 32 <= await waiting(asked) < 31 * 33
+    assert await waiting(start(checked, *["t99.test"] * 20)) >= 15
+    for one in asked:
+        one.cancel()
+
+
+class Unverified(Many):
+    """Tokens of keys that are not known, until `users` is set; then users that are not at hand."""
+
+    users = False
+
+    def key(self, organization: int) -> Hashable:
+        """A key set, or a row."""
+        number = next(self.numbers)
+        return UserKey(organization, str(number)) if self.users else KeysKey(f"k{number}")
+
+
+async def test_tokens_that_are_not_verified_leave_places_to_their_organizations_users() -> None:
+    """Anybody can send them: of the organization's half they take less than one."""
+    view = Unverified()
+    directory = Directory(view)
+    directory.gate = asyncio.Event()
+    checked = service(directory, seconds=60, concurrent_checks=1024)[0]
+    strangers = start(checked, *["t1.test"] * 600)
+    assert await waiting(strangers) == 205
+    view.users = True
+    users = start(checked, *["t1.test"] * 600)
+    assert await waiting(users) == 307
+    for task in (*strangers, *users):
+        task.cancel()
 
 
 async def test_pool_loads_so_many_rows_at_once_and_each_once() -> None:
@@ -300,11 +390,17 @@ async def test_checks_that_want_one_row_wait_for_it_together() -> None:
     assert all(isinstance(one, Allow) for one in await asyncio.gather(*asked))
 
 
-async def test_check_that_waits_too_long_for_its_turn_loads_nothing() -> None:
+async def test_check_that_waits_too_long_for_its_turn_loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would be given up before the row is there: under a flood the directory works for those who still wait."""
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now)
     directory = Stuck(*map(Row, HOSTS), Row("late.test"))
-    checked, _ = service(directory, seconds=0.02)
+    checked, _ = service(directory, seconds=60)
     asked = start(checked, *HOSTS, "late.test")
+    for passed in (31, 61):
+        await settle()
+        monkeypatch.setattr(loop, "time", lambda passed=passed: now + passed)
     reasons = [one.reason for one in await asyncio.gather(*asked) if isinstance(one, Deny)]
     assert reasons == [Reason.DIRECTORY_UNAVAILABLE] * LOADS_EACH + [Reason.OVERLOADED]
     assert Row("late.test") not in directory.loaded

@@ -9,15 +9,15 @@ from datetime import datetime, timedelta
 from io import BytesIO
 
 import pytest
-from pki_factory import NOW, Minted
-from world import ALICE, BOB, CA, REVOKED, CrlStates, Says, decide, request, standard_view
+from support.certificates import NOW, Minted
+from support.decision_world import ALICE, BOB, CA, REVOKED, CrlStates, Says, decide, request, standard_view
 
 from authz.decision import Decision, Deny, Evidence
 from authz.model import CheckRequest, CrlSourceKind, CrlSourceState, FetchedCrl
-from authz.pki import Leniency
+from authz.pki import RevocationMode
 from authz.reasons import Reason
 from authz.telemetry import MAX_SERIES, Telemetry
-from authz.view import Door
+from authz.view import Listener
 
 DAY = timedelta(days=1)
 
@@ -34,7 +34,7 @@ class Stopped:
         return 0.0
 
 
-DOOR = Door("envoy", (Says("alice"),))
+DOOR = Listener("envoy", (Says("alice"),))
 
 
 def logged(decision: Decision, check: CheckRequest | None = None) -> tuple[dict[str, object], str]:
@@ -53,14 +53,14 @@ def test_allowed_check_is_logged_with_what_was_proven() -> None:
     assert (line["certificate"], line["issuer"], line["path_length"]) == (ALICE.sha256.hex(), "CN=CA", 3)
     assert line["completed_by"] == "presented"
     assert line["microseconds"] == 21
-    assert 'authz_decisions_total{door="envoy",outcome="allow",reason=""} 1.0' in metrics
+    assert 'authz_decisions_total{listener="envoy",outcome="allow",reason=""} 1.0' in metrics
 
 
 def test_denied_check_is_logged_with_its_reason() -> None:
     """The precise one, for the operator."""
     line, metrics = logged(decide(request(REVOKED, CA)))
     assert (line["outcome"], line["reason"]) == ("deny", "certificate_revoked")
-    assert 'authz_decisions_total{door="envoy",outcome="deny",reason="certificate_revoked"} 1.0' in metrics
+    assert 'authz_decisions_total{listener="envoy",outcome="deny",reason="certificate_revoked"} 1.0' in metrics
 
 
 def test_observed_refusal_is_counted() -> None:
@@ -166,17 +166,18 @@ def test_crls_that_are_measured_are_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("leniency", "expected"), [(None, "unknown"), (Leniency(soft=True), "unsafe_soft_fail"), (Leniency(DAY), "unknown")]
+    ("mode", "expected"),
+    [(None, "unknown"), (RevocationMode(soft=True), "unsafe_soft_fail"), (RevocationMode(DAY), "unknown")],
 )
 def test_what_the_crls_said_is_counted_and_what_was_let_pass_is_logged(
-    leniency: Leniency | None, expected: str
+    mode: RevocationMode | None, expected: str
 ) -> None:
     """The operator sees who passed for want of a CRL."""
     view = standard_view()
-    view.crl_ders, view.leniency = (), leniency
+    view.crl_ders, view.mode = (), mode
     line, metrics = logged(decide(request(ALICE, CA), view=view))
     assert f'authz_revocation_checks_total{{result="{expected}"}} 1.0' in metrics
-    assert line.get("indulgence", "unknown") == expected
+    assert line.get("exemption", "unknown") == expected
 
 
 @pytest.mark.parametrize(("chain", "expected"), [((ALICE, CA), "good"), ((REVOKED, CA), "revoked")])
@@ -184,7 +185,7 @@ def test_what_current_crls_said_is_counted(chain: tuple[Minted, ...], expected: 
     """Nothing was let pass."""
     line, metrics = logged(decide(request(*chain)))
     assert f'authz_revocation_checks_total{{result="{expected}"}} 1.0' in metrics
-    assert "indulgence" not in line
+    assert "exemption" not in line
 
 
 def test_counts_that_cannot_be_told_wait_for_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,8 +206,8 @@ def test_counts_that_cannot_be_told_wait_for_the_next_time(monkeypatch: pytest.M
         for _ in range(3):
             telemetry.count()
     metrics = telemetry.metrics().decode()
-    assert 'authz_decisions_total{door="envoy",outcome="allow",reason=""} 1.0' in metrics
-    assert 'authz_decisions_total{door="envoy",outcome="deny",reason="certificate_revoked"} 1.0' in metrics
+    assert 'authz_decisions_total{listener="envoy",outcome="allow",reason=""} 1.0' in metrics
+    assert 'authz_decisions_total{listener="envoy",outcome="deny",reason="certificate_revoked"} 1.0' in metrics
     assert 'authz_check_seconds_count{outcome="deny"} 1.0' in metrics
     assert telemetry.metrics().decode() == metrics
 

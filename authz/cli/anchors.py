@@ -12,7 +12,7 @@ from authz.cli.options import AsJson, open_store
 from authz.cli.output import Row, emit, emit_one, fail, hint, say
 from authz.cli.pem_file import read_certificates
 from authz.directory.store import StoredCertificate
-from authz.envoy_secret import replace_file, request_level_secret, sds_secret
+from authz.envoy_sds import replace_file, request_level_secret, sds_secret
 from authz.errors import ConfigError
 from authz.pki import Certificate
 

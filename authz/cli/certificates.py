@@ -26,7 +26,7 @@ def add(
     context: typer.Context,
     organization: OrganizationName,
     file: InFile,
-    user: Annotated[str | None, typer.Option("--user", help="Whose it is; the leaf's common name if absent.")] = None,
+    user: Annotated[str, typer.Option("--user", help="Whose it is: no name in it says so.")],
     label: Annotated[str, typer.Option("--label", help="At most 64 characters.")] = "",
     valid_from: Annotated[datetime | None, typer.Option("--from", parser=moment, metavar="TIME")] = None,
     valid_until: Annotated[datetime | None, typer.Option("--until", parser=moment, metavar="TIME")] = None,
@@ -40,7 +40,7 @@ def add(
     with open_store(context) as store:
         added = store.register(
             organization,
-            user or _common_name(leaf),
+            user,
             leaf,
             chain,
             label=label,
@@ -56,13 +56,6 @@ def add(
     if problem:
         say(f"registered, but it does not verify now: {problem}")
         hint("see every gate: authz check HOST USER --cert FILE")
-
-
-def _common_name(leaf: Certificate) -> str:
-    names = leaf.subject.common_names()
-    if len(names) != 1:
-        raise ConfigError("the certificate has not one common name", hint="say whose it is with --user")
-    return names[0]
 
 
 def _problem(store: Store, organization: str, leaf: Certificate, chain: list[Certificate], now: datetime) -> str:

@@ -11,20 +11,20 @@ from typing import Annotated
 
 import typer
 
+from authz.app.crls import KeptCrls
+from authz.app.listeners import listener_of
 from authz.cli.options import AsJson, moment, open_store, settings_of
 from authz.cli.output import Row, emit, emit_one, hint, say
 from authz.cli.pem_file import read_certificates, split_leaf
 from authz.clock import SystemClock
-from authz.crl_keeping import KeptCrls
 from authz.decision import Decision, Deny, Evidence, evaluate
 from authz.directory import DirectoryReader
-from authz.doors import door_of
 from authz.errors import ConfigError, NotLoaded, Refused, StoreError
 from authz.headers import present
 from authz.model import CheckRequest, Identity, Organization, Outcome
 from authz.pki import Certificate, VerifiedPath
 from authz.reasons import Gate, Reason
-from authz.view import Door
+from authz.view import Listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ def check(
         leaf, chain = split_leaf(cert, read_certificates(cert))
         headers = ((b"x-forwarded-client-cert", present(leaf.der, [one.der for one in chain])),)
     request = CheckRequest("offline", host, headers)
-    door = Door("offline", (_Said(user),))
-    decision = _decide(context, request, door, when)
+    listener = Listener("offline", (_Said(user),))
+    decision = _decide(context, request, listener, when)
     emit(list(gates(decision)), as_json=as_json)
     _tell(decision)
 
@@ -83,12 +83,14 @@ def _replay(context: typer.Context, beginning: str, when: datetime, *, as_json: 
             "the certificate header of this request was too large to be kept",
             hint="ask for the client's chain, and decide with 'authz check HOST USER --cert FILE'",
         )
-    listener = next((one for one in settings.listener if one.name == held.door), None)
-    if listener is None:
-        raise ConfigError(f"there is no listener {held.door} any more", hint="give the service's settings by --config")
-    door = replace(door_of(listener), identity=(_Said(held.user or None, held.confirmation),))
+    configured = next((setting for setting in settings.listener if setting.name == held.listener), None)
+    if configured is None:
+        raise ConfigError(
+            f"there is no listener {held.listener} any more", hint="give the service's settings by --config"
+        )
+    listener = replace(listener_of(configured), identity=(_Said(held.user or None, held.confirmation),))
     request = CheckRequest(held.decision_id, held.host, held.headers, held.method, held.target)
-    decision = _decide(context, request, door, when)
+    decision = _decide(context, request, listener, when)
     then, now = (str(held.outcome), held.reason), _outcome(decision)
     different = _different(then, now)
     if as_json:
@@ -142,20 +144,22 @@ def _tell(decision: Decision) -> None:
     say("allowed")
 
 
-def _decide(context: typer.Context, request: CheckRequest, door: Door, at: datetime) -> Decision:
+def _decide(context: typer.Context, request: CheckRequest, listener: Listener, at: datetime) -> Decision:
     settings = settings_of(context)
     with open_store(context) as store:
         crls = KeptCrls(settings, store.crl_store())
-    return asyncio.run(_decide_with(settings.database, crls, request, door, at))
+    return asyncio.run(_decide_with(settings.database, crls, request, listener, at))
 
 
-async def _decide_with(database: str, crls: KeptCrls, request: CheckRequest, door: Door, at: datetime) -> Decision:
+async def _decide_with(
+    database: str, crls: KeptCrls, request: CheckRequest, listener: Listener, at: datetime
+) -> Decision:
     reader = DirectoryReader(database, crls, monotonic=SystemClock().monotonic, warn=say)
     await reader.start()
     try:
         while True:
             try:
-                return evaluate(request, door, reader.view(), at)
+                return evaluate(request, listener, reader.view(), at)
             except NotLoaded as missing:
                 await reader.load(missing.key)
     finally:

@@ -8,12 +8,12 @@ from typing import Annotated, Final
 
 import typer
 
+from authz.app.crls import KeptCrls
 from authz.cli.forecast import forecasts
 from authz.cli.options import AsJson, InFile, open_store, settings_of
 from authz.cli.output import Row, emit, emit_one, hint, say
 from authz.cli.pem_file import read_crl
 from authz.clock import SystemClock
-from authz.crl_keeping import KeptCrls
 from authz.directory.store import StoredCrl
 from authz.errors import StoreError
 from authz.model import CrlSourceState, FetchedCrl

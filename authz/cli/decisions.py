@@ -9,7 +9,7 @@ import typer
 
 from authz.cli.options import AsJson, moment, open_store
 from authz.cli.output import Row, emit, emit_one, hint
-from authz.directory.recorded import Filter
+from authz.directory.decision_rows import Filter
 from authz.model import Outcome, Recorded
 from authz.reasons import Reason
 
@@ -68,6 +68,7 @@ def _line(one: Recorded) -> Row:
         "organization": one.organization,
         "user": one.user,
         "certificate": one.certificate,
+        "repeats": one.repeats,
         "detail": one.detail,
     }
 
@@ -76,9 +77,11 @@ def describe(one: Recorded) -> Row:
     """A decision as it is printed."""
     known = {reason.value: reason.sentence for reason in Reason}
     more = {
+        "first_at": one.first_at or one.at,
+        "organization_id": one.organization_id,
         "subject": one.subject,
         "means": known.get(one.reason, ""),
-        "door": one.door,
+        "listener": one.listener,
         "host": one.host,
         "method": one.method,
         "target": one.target,

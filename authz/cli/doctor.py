@@ -11,11 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from authz.cli.health import Subject, Trouble, troubles
-from authz.cli.options import AsJson, open_store, settings_of
-from authz.cli.output import emit, emit_one, fail, hint, say
-from authz.clock import SystemClock
-from authz.config import (
+from authz.app.config import (
     BearerSettings,
     IdentitySettings,
     ListenerSettings,
@@ -24,7 +20,11 @@ from authz.config import (
     UserNameSettings,
     load_settings,
 )
-from authz.directory.engine import database_file
+from authz.cli.health import Subject, Trouble, troubles
+from authz.cli.options import AsJson, open_store, settings_of
+from authz.cli.output import emit, emit_one, fail, hint, say
+from authz.clock import SystemClock
+from authz.directory.sqlite.engine import database_file
 from authz.doctor.findings import Finding, Report, Unreadable
 from authz.doctor.ours import OurListener, Ours
 from authz.errors import ConfigError, StoreError

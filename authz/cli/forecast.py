@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from authz.crl_keeping import KeptCrls
+from authz.app.crls import KeptCrls
 from authz.directory.store import Store, StoredRegistration
 from authz.errors import Refused
 from authz.model import Organization
 from authz.pki import (
-    HARD,
+    HARD_FAIL,
     SERVICE_POLICY,
     Budget,
     Certificate,
-    Lenient,
+    ModeOf,
     NotRevoked,
     TrustStore,
     VerifiedPath,
@@ -70,33 +70,36 @@ def _end_of_path(
     Whenever something of a path is over another may take its place, or it may not be needed: a delta CRL, say. So it
     is tried. What can end is finite, and `at` moves on each time.
     """
-    lenient = crls.lenient(organization)
+    mode_of = crls.mode_of(organization)
     chain = [Certificate.parse(der) for der in one.registration.chain]
     at, end, because = now, now, ""
     while end < NEVER:
         try:
             if isinstance(trust, Refused):
                 raise trust
-            path = verify_path(one.leaf, chain, trust, crls.crls(), at, SERVICE_POLICY, Budget.service(), lenient)
+            path = verify_path(one.leaf, chain, trust, crls.crls(), at, SERVICE_POLICY, Budget.service(), mode_of)
         except Refused as refusal:
             return end, because or str(refusal)
-        end, because = min(each for each in _ends(path, lenient) if each[0] >= at)
+        end, because = min(each for each in _ends(path, mode_of) if each[0] >= at)
         at = end + SECOND if end < NEVER else end
     return end, because
 
 
-def _ends(path: VerifiedPath, lenient: Lenient | None) -> Iterator[tuple[datetime, str]]:
+def _ends(path: VerifiedPath, mode_of: ModeOf | None) -> Iterator[tuple[datetime, str]]:
     for each in path.certificates:
         yield each.not_after, f"{each.subject.text} expires"
     for proof in path.revocation:
-        yield from _ends_of_proof(proof, lenient)
+        yield from _ends_of_proof(proof, mode_of)
 
 
-def _ends_of_proof(proof: NotRevoked, lenient: Lenient | None) -> Iterator[tuple[datetime, str]]:
+def _ends_of_proof(proof: NotRevoked, mode_of: ModeOf | None) -> Iterator[tuple[datetime, str]]:
     """When the CRLs that were asked are current no more; that of the certificate's issuer is named."""
-    leniency = HARD if lenient is None else lenient(proof.certificate)
-    if leniency.soft:
+    mode = HARD_FAIL if mode_of is None else mode_of(proof.certificate)
+    if mode.soft:
         return
     for one in proof.crls:
         if one.next_update is not None:
-            yield min(one.next_update, NEVER - leniency.grace) + leniency.grace, f"the CRL of {one.issuer.text} expires"
+            yield (
+                min(one.next_update, NEVER - mode.grace) + mode.grace,
+                f"the CRL of {one.issuer.text} expires",
+            )

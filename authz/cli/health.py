@@ -18,12 +18,12 @@ from cryptography import x509
 from cryptography.hazmat.backends.openssl import backend
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from authz.app.config import Settings
+from authz.app.crls import KeptCrls
 from authz.cli.forecast import forecasts
 from authz.cli.pem_file import read_certificates
-from authz.config import Settings
-from authz.crl_keeping import KeptCrls
 from authz.directory import Store
-from authz.directory.engine import database_file
+from authz.directory.sqlite.engine import database_file
 from authz.errors import ConfigError
 
 OLDEST_CRYPTOGRAPHY: Final = (50, 0, 2)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from authz.config import Settings, load_settings
+from authz.app.config import Settings, load_settings
 from authz.directory import Store
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

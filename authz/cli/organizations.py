@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from authz.cli.options import AsJson, OrganizationName, open_store
 from authz.cli.output import Row, emit, emit_one, hint, say
+from authz.identity.claims import media_type
 from authz.identity.keys import check_location
 from authz.model import BindingScope, Enforcement, Organization, TokenSettings
 
@@ -29,6 +31,10 @@ OrganizationClaim = Annotated[
     str | None, typer.Option("--organization-claim", help="A claim that must equal the organization's name.")
 ]
 Keys = Annotated[str | None, typer.Option("--keys", help="The issuer's key set (JWKS): a file or an https URL.")]
+TokenType = Annotated[
+    str | None,
+    typer.Option("--token-type", help="What typ of its tokens must say: at+jwt; the service must verify them itself."),
+]
 
 
 @app.command(
@@ -45,11 +51,14 @@ def add(
     user_claim: UserClaim = None,
     organization_claim: OrganizationClaim = None,
     keys: Keys = None,
+    token_type: TokenType = None,
     as_json: AsJson = False,
 ) -> None:
     """Add an organization."""
     new = Organization(0, name, tuple(host or ()))
-    changed = _changed(new, binding_scope, enforcement, issuer, audience, user_claim, organization_claim, keys)
+    changed = _changed(
+        new, binding_scope, enforcement, issuer, audience, user_claim, organization_claim, keys, token_type
+    )
     with open_store(context) as store:
         added = store.add_organization(changed)
     emit_one(describe(added), as_json=as_json)
@@ -71,13 +80,16 @@ def set_(
     user_claim: UserClaim = None,
     organization_claim: OrganizationClaim = None,
     keys: Keys = None,
+    token_type: TokenType = None,
     active: Annotated[bool | None, typer.Option("--on/--off", help="Switch the organization on or off.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Change what is given of an organization; hosts given replace the ones it has."""
     with open_store(context) as store:
         held = store.organization(name)
-        changed = _changed(held, binding_scope, enforcement, issuer, audience, user_claim, organization_claim, keys)
+        changed = _changed(
+            held, binding_scope, enforcement, issuer, audience, user_claim, organization_claim, keys, token_type
+        )
         if host is not None:
             changed = replace(changed, hosts=tuple(host))
         if active is not None:
@@ -91,6 +103,8 @@ def _advise(token: TokenSettings) -> None:
     """Say what of the settings for tokens lets nobody in, or more than one may think."""
     if token.keys is not None and None in (token.issuer, token.audience):
         hint("tokens that the service verifies need --issuer and --audience beside --keys")
+    if token.type is not None and token.keys is None:
+        hint("a typ is seen only where the service verifies the token itself: give --keys, too")
     if token.organization_claim is not None and token.issuer is None:
         hint("whoever issues tokens that the proxy takes can name its users: give --issuer, too")
 
@@ -104,6 +118,7 @@ def _changed(
     user_claim: str | None,
     organization_claim: str | None,
     keys: str | None,
+    token_type: str | None,
 ) -> Organization:
     """What is given, over what is held; an empty text takes a token setting away."""
     token = held.token
@@ -117,6 +132,7 @@ def _changed(
             user_claim=user_claim or token.user_claim,
             organization_claim=_over(token.organization_claim, organization_claim),
             keys=_location(_over(token.keys, keys)),
+            type=_media_type(_over(token.type, token_type)),
         ),
     )
 
@@ -128,6 +144,17 @@ def _location(keys: str | None) -> str | None:
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
     return keys
+
+
+def _media_type(given: str | None) -> str | None:
+    found = None if given is None else media_type(given)
+    if found is not None and not _is_type(found):
+        raise typer.BadParameter(f"{given} is no type of a token, such as at+jwt")
+    return found
+
+
+_is_type: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}").fullmatch
+"""RFC 6838 section 4.2."""
 
 
 def _over(held: str | None, given: str | None) -> str | None:
@@ -174,4 +201,5 @@ def describe(one: Organization) -> Row:
         "user_claim": one.token.user_claim,
         "organization_claim": one.token.organization_claim,
         "keys": one.token.keys,
+        "token_type": one.token.type,
     }

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key
 
 from authz.errors import ConfigError, Refused
 from authz.pki import Certificate, Crl
@@ -19,7 +20,17 @@ MAX_CRL: Final = 256 * 1024 * 1024
 """Octets of a CRL file: six times the 42 MB of one with a million entries."""
 
 _LABEL: Final = re.compile(rb"-----BEGIN ([^\r\n-]{1,64})-----")
-_SECRET: Final = re.compile(rb"PRIVATE KEY")
+_BEFORE: Final = re.compile(rb"(?:^|--)[^\w\n]{0,64}\Z", re.MULTILINE)
+"""What stands before the word that was meant to begin a PEM block, however it is spelled."""
+
+_SECRET: Final = re.compile(
+    rb"BEGIN[^\n]{0,64}PRIVATE|^[^\w\n]{0,64}(?:PUTTY-USER-KEY-FILE|(?:RSA )?PRIVATE-(?:KEY|LINES))\b", re.MULTILINE
+)
+"""A private key in text: PEM under whatever label (OpenSSH, SSH2), PuTTY's, what `openssl pkey -text` writes."""
+
+_KEY_STORE: Final = re.compile(rb"\xfe\xed\xfe\xed|\xce\xce\xce\xce|\x30.{1,5}\x02\x01\x03", re.DOTALL)
+"""How JKS, JCEKS and PKCS#12 (RFC 7292 section 4: a SEQUENCE that begins with version 3) begin."""
+
 _SEQUENCE: Final = b"\x30"
 """With what DER begins."""
 
@@ -37,17 +48,41 @@ def read_certificates(path: Path) -> list[Certificate]:
 
 def _blocks(path: Path, data: bytes, wanted: bytes) -> int:
     """How many PEM blocks are in `data`, all of the label `wanted`. Raises `ConfigError` for any other."""
-    labels = _LABEL.findall(data)
-    if any(_SECRET.search(label) for label in labels):
+    # As editors and terminals of every kind write it: UTF-16, lines that end with a carriage return.
+    text = data.replace(b"\0", b"").replace(b"\r", b"\n").upper()
+    # A CRL may have megabytes: the words are looked for before what is around them.
+    secret = (b"PRIVATE" in text or b"PUTTY-USER" in text) and _SECRET.search(text)
+    if secret or _KEY_STORE.match(data) or _is_private_key(data):
         raise ConfigError(
             f"{path} holds a private key",
             hint="give what is public alone; a key that was passed around should be replaced",
         )
+    labels = _LABEL.findall(data)
+    hint = f"give {wanted.decode('ascii')} blocks and nothing else"
     for label in labels:
         if label != wanted:
-            hint = f"give {wanted.decode('ascii')} blocks and nothing else"
             raise ConfigError(f"{path} holds a {label.decode('latin-1')}", hint=hint)
+    # Nothing of it is quoted: what an odd label hides may be a secret.
+    if data[:1] != _SEQUENCE and _marks(text) != len(labels):
+        raise ConfigError(f"{path} holds a block that does not begin as PEM does", hint=hint)
     return len(labels)
+
+
+def _marks(text: bytes) -> int:
+    """How many lines or dashes in `text`, in capitals, were meant to begin a PEM block."""
+    found = (one.start() for one in re.finditer(rb"BEGIN", text))
+    return sum(_BEFORE.search(text, max(0, at - 80), at) is not None for at in found)
+
+
+def _is_private_key(data: bytes) -> bool:
+    """Whether it is one in DER, encrypted or not (RFC 5958, RFC 8017, RFC 5915)."""
+    try:
+        load_der_private_key(data, None)
+    except TypeError:  # it wants a password
+        return True
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def _certificates(path: Path, data: bytes, *, blocks: int) -> list[Certificate]:

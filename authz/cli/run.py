@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from authz.app.config import Settings, with_workers
 from authz.cli.options import AsJson, settings_of
-from authz.config import Settings, with_workers
 from authz.demo import run_demo
 from authz.demo.fill import fill as fill_folders
-from authz.supervision.checking import check as check_settings
+from authz.supervision.config_check import check as check_settings
 from authz.supervision.supervisor import serve as run_service
 from authz.telemetry import Telemetry
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from authz.demo.application import Application
 from authz.demo.client import Answer, ask, client_context
+from authz.demo.ending import ended_once, scratch
 from authz.demo.mint import HOST
 from authz.demo.processes import Envoy, Service, free_port, running
 from authz.demo.rows import ROWS, Row
@@ -108,10 +108,11 @@ class _Result:
 
 def run_demo(*, once: bool, request_level: bool = False, as_json: bool = False) -> int:
     """Show every row; the exit code says whether all came out as expected. Without `once`, stay up afterwards."""
-    with tempfile.TemporaryDirectory(prefix="authz-demo-") as folder:
-        stage = Stage(Path(folder), request_level=request_level)
+    with ended_once() as deafen, scratch() as folder:
+        stage = Stage(folder, request_level=request_level)
         sys.stderr.write("starting the service, Envoy and an application …\n")
-        with running(stage.application, stage.service, stage.envoy):
+        with running(stage.application, stage.service, stage.envoy), contextlib.ExitStack() as last:
+            last.callback(deafen)
             results = [_Result(row, *stage.ask(row)) for row in stage.rows]
             (_print_json if as_json else _print)(results)
             wrong = sum(not one.good for one in results)

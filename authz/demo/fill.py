@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
-from authz.demo.mint import HOST
+from authz.demo.mint import HOST, write_secret
 from authz.demo.processes import placed, shipped
 from authz.demo.rows import ROWS
 from authz.demo.world import World, published_name
-from authz.directory.engine import database_file
-from authz.envoy_secret import sds_secret
+from authz.directory.sqlite.engine import database_file
+from authz.envoy_sds import sds_secret
 from authz.errors import ConfigError
 
 PUBLISHER: Final = "http://crls:8000"
@@ -45,12 +44,12 @@ def fill(folder: Path, database: str) -> str:
         return _told_again(told)
     if database_file(database).exists():
         raise ConfigError(f"there is a directory already: {database}", hint=f"name another one, or {AGAIN}")
-    world = World(_made(folder, "client"), directory=database, publisher=PUBLISHER, token_life=LIFE).build()
+    world = World(_made(folder, "client", 0o700), directory=database, publisher=PUBLISHER, token_life=LIFE).build()
     for crl, der in world.crls(until=world.mint.now + LIFE).items():
-        (_made(folder, "crls") / published_name(crl)).write_bytes(der)
+        (_made(folder, "crls", 0o755) / published_name(crl)).write_bytes(der)
     _write_tokens(world)
-    _write_proxy(_made(folder, "envoy"), world, _envoy_files(world))
-    _write_proxy(_made(folder, "nginx"), world, _nginx_files(world))
+    _write_proxy(_made(folder, "envoy", 0o750), world, _envoy_files(world))
+    _write_proxy(_made(folder, "nginx", 0o750), world, _nginx_files(world))
     told.write_text(lines_to_try(), encoding="ascii")
     return lines_to_try()
 
@@ -85,9 +84,11 @@ def _told_again(told: Path) -> str:
     return told.read_text(encoding="ascii")
 
 
-def _made(folder: Path, name: str) -> Path:
+def _made(folder: Path, name: str, mode: int) -> Path:
+    """A folder below `folder`; one that is there, such as a volume, has the rights that it was given."""
     made = folder / name
-    made.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    made.mkdir(mode, exist_ok=True)
     return made
 
 
@@ -96,15 +97,14 @@ def _write_tokens(world: World) -> None:
     for user, kind in {(row.user, row.kind) for row in ROWS if row.user is not None}:
         name = f"{user}-{kind}" if kind else user
         token = world.token(user, kind)
-        (world.folder / f"{name}.token").write_text(f"authorization: Bearer {token}\n", encoding="ascii")
+        write_secret(world.folder / f"{name}.token", f"authorization: Bearer {token}\n".encode("ascii"))
 
 
 def _write_proxy(folder: Path, world: World, files: Mapping[str, str]) -> None:
     """The proxy's files, and its server certificate, whose key the proxy's group may read."""
     server = world.clients["server"]
     (folder / "server.pem").write_bytes(server.chain_pem())
-    (folder / "server.key").touch(mode=0o640)
-    (folder / "server.key").write_bytes(server.key_pem())
+    write_secret(folder / "server.key", server.key_pem(), 0o640)
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
 
@@ -122,7 +122,7 @@ def _envoy_files(world: World) -> dict[str, str]:
         "address: 127.0.0.1, port_value: 8080": f"address: {application}, port_value: {port}",
     }
     text = placed(shipped("envoy.yaml").read_text(encoding="utf-8"), places)
-    return {"envoy.yaml": text, "client-ca.yaml": sds_secret(_anchors(world)), "jwks.json": world.mint.jwks()}
+    return {"envoy.yaml": text, "client-ca.yaml": sds_secret(world.bundle), "jwks.json": world.mint.jwks()}
 
 
 _RETRY: Final = "retry_on: connect-failure,reset,refused-stream"
@@ -151,12 +151,7 @@ def _nginx_files(world: World) -> dict[str, str]:
         _ASKED: f"{_ASKED}\n            proxy_next_upstream error timeout http_503;",
     }
     text = placed(shipped("nginx.conf").read_text(encoding="utf-8"), places)
-    return {"nginx.conf": text, "client-ca.pem": _anchors(world)}
+    return {"nginx.conf": text, "client-ca.pem": world.bundle}
 
 
 _ASKED: Final = "            proxy_pass http://authz/v1/auth;"
-
-
-def _anchors(world: World) -> str:
-    roots = (world.authorities[one].certificate.public_bytes(Encoding.PEM) for one in ("root", "twin root"))
-    return b"".join(roots).decode("ascii")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,14 @@ ISSUER = "https://issuer.example.test"
 AUDIENCE = "api"
 HOST = "acme.example.test"
 NEIGHBOUR_HOST = "globex.example.test"
+POOL_HOST = "initech.example.test"
+
+
+def write_secret(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Write a file that has these rights from its birth on; one of that name, whoever made it, makes way."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
 
 
 @dataclass(frozen=True)
@@ -42,8 +51,7 @@ class Party:
     def write(self, folder: Path, name: str) -> None:
         """`name.pem` and `name.key`, the key for its owner alone."""
         (folder / f"{name}.pem").write_bytes(self.chain_pem())
-        (folder / f"{name}.key").touch(mode=0o600)
-        (folder / f"{name}.key").write_bytes(self.key_pem())
+        write_secret(folder / f"{name}.key", self.key_pem())
 
 
 class Mint:
@@ -90,7 +98,7 @@ class Mint:
     def server(self, issuer: Party) -> Party:
         """The proxy's certificate, for the demonstration's hosts."""
         key = ec.generate_private_key(ec.SECP256R1())
-        hosts = (HOST, NEIGHBOUR_HOST, "unknown.example.test", "localhost")
+        hosts = (HOST, NEIGHBOUR_HOST, POOL_HOST, "unknown.example.test", "localhost")
         names = [x509.DNSName(one) for one in hosts]
         extensions: list[tuple[x509.ExtensionType, bool]] = [
             (x509.SubjectAlternativeName(names), False),

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from authz.demo.application import Application
 from authz.errors import ConfigError
@@ -32,6 +32,7 @@ __all__ = [
     "running",
     "shipped",
     "stop_process",
+    "tied",
 ]
 
 START_SECONDS = 30.0
@@ -71,7 +72,11 @@ class Service:
         """Start it and wait until it is ready. Raises `ConfigError` when it ends instead."""
         self._ready.clear()
         self.process = subprocess.Popen(  # noqa: S603 - our own program
-            self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self._environment, cwd=self._folder
+            tied(*self.command),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self._environment,
+            cwd=self._folder,
         )
         threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
         if not self._ready.wait(START_SECONDS) or self.process.poll() is not None:
@@ -126,7 +131,7 @@ class Envoy:
         command = [str(envoy_binary()), "-c", str(self._config), "--use-dynamic-base-id", "--log-path", str(log)]
         quiet = subprocess.DEVNULL
         self.process = subprocess.Popen(  # noqa: S603 - a program we found
-            [*command, "--log-level", "warning", "--concurrency", "2"], stdout=quiet, stderr=quiet
+            tied(*command, "--log-level", "warning", "--concurrency", "2"), stdout=quiet, stderr=quiet
         )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
@@ -181,6 +186,20 @@ def shipped(name: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise ConfigError(f"deploy/{name} is missing", hint="install the package again")
+
+
+_TIED: Final = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, prctl(2): it lasts through the execution below
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("who started it is gone")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def tied(*command: str) -> list[str]:
+    """The command of a process that is told to end (SIGTERM) when the thread that starts it does, however that ends."""
+    return [sys.executable, "-ISc", _TIED, str(os.getpid()), *command]
 
 
 def stop_process(process: subprocess.Popen[bytes] | None) -> None:

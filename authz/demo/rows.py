@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from authz.demo.client import Answer
-from authz.demo.mint import HOST, NEIGHBOUR_HOST
+from authz.demo.mint import HOST, NEIGHBOUR_HOST, POOL_HOST
 from authz.reasons import Reason
 
 
@@ -13,8 +13,9 @@ from authz.reasons import Reason
 class Row:
     """One request: whose token, which certificate, and the answer expected.
 
-    The `kind` of the token is "expired", "bound" (to the user's own certificate) or "globex" (the neighbour's
-    user of that name), or empty for an ordinary one. `ordinary` goes through the listener that asks for no certificate.
+    The `kind` of the token is "expired", "logout", "bound" (to the user's own certificate), "globex" (the neighbour's
+    user of that name) or "initech" (where any registered certificate will do), or empty for an ordinary one. `ordinary`
+    goes through the listener that asks for no certificate.
 
     `expected` is a status, or "alert" where Envoy itself ends the handshake with that `alert`; at request level such a
     request is refused with 403 and the reason `at_request_level`. `spoofs` are headers of the client's
@@ -54,6 +55,7 @@ class Row:
 
 _ALICE = (("x-authz-organization", "acme"), ("x-authz-user", "alice"), ("x-authz-binding", "bound"))
 _TWIN = (("x-authz-organization", "globex"), ("x-authz-user", "alice"), ("x-authz-binding", "bound"))
+_POOLED = (("x-authz-organization", "initech"), ("x-authz-user", "carol"), ("x-authz-binding", "bound"))
 _FORGED = (("x-authz-user", "root"), ("x-authz-organization", "evil"), ("x-authz-certificate", "00"))
 _OBSERVED = (("x-authz-user", "oscar"), ("x-authz-binding", Reason.CERTIFICATE_OF_ANOTHER_USER.value))
 
@@ -80,6 +82,16 @@ ROWS = (
     Row("off user, self-signed", "olga", "self-signed", "alert", at_request_level=Reason.CERTIFICATE_SELF_SIGNED),
     Row("off user, no certificate", "olga", None, 200, arrives=(("x-authz-user", "olga"), ("x-authz-binding", ""))),
     Row("off user, valid stranger", "olga", "stranger", 200, arrives=(("x-authz-user", "olga"),)),
+    Row("off user, under an anchor that all share", "olga", "partner", 200, arrives=(("x-authz-user", "olga"),)),
+    Row(
+        "binding scope organization, a colleague's",
+        "carol",
+        "partner",
+        200,
+        host=POOL_HOST,
+        kind="initech",
+        arrives=_POOLED,
+    ),
     Row("off user, revoked", "olga", "revoked", 403, Reason.CERTIFICATE_REVOKED),
     Row("observe user, another user's", "oscar", "bob", 200, arrives=_OBSERVED),
     Row("unknown host", "alice", "alice", 403, Reason.ORGANIZATION_UNKNOWN, host="unknown.example.test"),
@@ -118,6 +130,7 @@ ROWS = (
         Reason.IDENTITY_OF_ANOTHER_ORGANIZATION,
         kind="globex",
     ),
+    Row("logout token", "alice", "alice", 401, Reason.TOKEN_TYPE_NOT_ALLOWED, kind="logout"),
     Row("expired token", "alice", "alice", 401, Reason.IDENTITY_MISSING, kind="expired"),
     Row("bound token, its certificate", "alice", "alice", 200, kind="bound", arrives=_ALICE),
     Row(

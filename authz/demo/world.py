@@ -8,16 +8,22 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from authz.demo.mint import AUDIENCE, HOST, ISSUER, NEIGHBOUR_HOST, Mint, Party, thumbprint
+from authz.demo.mint import AUDIENCE, HOST, ISSUER, NEIGHBOUR_HOST, POOL_HOST, Mint, Party, thumbprint
 from authz.directory import Store
-from authz.directory.engine import database_file
-from authz.envoy_secret import replace_file, request_level_secret, sds_secret
-from authz.model import Enforcement, Organization, TokenSettings
+from authz.directory.sqlite.engine import database_file
+from authz.envoy_sds import replace_file, request_level_secret, sds_secret
+from authz.model import BindingScope, Enforcement, Organization, TokenSettings
 from authz.pki import Certificate, Crl
 
 ORGANIZATION = "acme"
 NEIGHBOUR = "globex"
 """Another tenant of the same service, with a CA and a user of the same names."""
+
+POOL = "initech"
+"""One without an anchor of its own, in which any registered certificate will do for any user."""
+
+ANCHORS = ("root", "twin root", "shared root")
+"""The roots that are trusted: acme's, globex', and the one that all organizations share."""
 
 ORGANIZATION_CLAIM = "org"
 """One issuer serves both: this claim of a token says whose user it names."""
@@ -68,6 +74,7 @@ class World:
         unheard = self._authority("unheard", "Acme Unheard CA", root)
         issuing = self._authority("issuing", "Acme Issuing CA", root)
         self._authority("withdrawn CA", "Acme Withdrawn CA", root)
+        shared = self._authority("shared root", "Partner Root")
         twin = self._authority("twin", "Acme Issuing CA", self._authority("twin root", "Acme Root"))
         self.clients = {
             name: mint.client(name, issuing)
@@ -78,6 +85,7 @@ class World:
         self.clients["foreign"] = mint.client("foreign", foreign)
         self.clients["alone"] = replace(mint.client("alone", unheard), chain=())
         self.clients["globex-alice"] = mint.client("alice", twin)
+        self.clients["partner"] = mint.client("partner", shared)
         self.clients["self-signed"] = mint.client("self-signed", None)
         self.clients["server"] = mint.server(issuing)
 
@@ -90,12 +98,18 @@ class World:
     def _write(self) -> None:
         for name, party in self.clients.items():
             party.write(self.folder, name)
-        anchors = {one: self.authorities[one].certificate.public_bytes(Encoding.PEM) for one in ("root", "twin root")}
-        (self.folder / "roots.pem").write_bytes(anchors["root"])
-        bundle = b"".join(anchors.values()).decode("ascii")
-        secret = request_level_secret() if self.request_level else sds_secret(bundle)
+        (self.folder / "roots.pem").write_text(self._pem("root"), encoding="ascii")
+        secret = request_level_secret() if self.request_level else sds_secret(self.bundle)
         replace_file(self.folder / "client-ca.yaml", secret)
         self.keys.write_text(self.mint.jwks(), encoding="ascii")
+
+    @property
+    def bundle(self) -> str:
+        """Every anchor in PEM, for a proxy's own validation, as `authz anchor export` writes them."""
+        return "".join(map(self._pem, ANCHORS))
+
+    def _pem(self, authority: str) -> str:
+        return self.authorities[authority].certificate.public_bytes(Encoding.PEM).decode("ascii")
 
     def crl(self, authority: str, *revoked: str, number: int, until: datetime | None = None) -> Crl:
         """A CRL of one of the CAs, over clients or CAs by name."""
@@ -107,7 +121,8 @@ class World:
 
     def crls(self, *, until: datetime | None = None) -> dict[str, bytes]:
         """The first CRL of each CA that has one, in DER, by the CA's name."""
-        revoked = {"root": ["withdrawn CA"], "issuing": ["revoked"], "withdrawn CA": [], "twin root": [], "twin": []}
+        revoked = {"root": ["withdrawn CA"], "issuing": ["revoked"], "withdrawn CA": []}
+        revoked |= {"twin root": [], "twin": [], "shared root": []}
         return {name: self._crl(name, *those, number=1, until=until) for name, those in revoked.items()}
 
     def _fill(self) -> None:
@@ -122,6 +137,9 @@ class World:
             for name, host, anchor in ((ORGANIZATION, HOST, "root"), (NEIGHBOUR, NEIGHBOUR_HOST, "twin root")):
                 store.add_organization(Organization(0, name, (host,), token=token))
                 store.add_anchors(name, [_certificate(self.authorities[anchor])])
+            pool = Organization(0, POOL, (POOL_HOST,), token=token, binding_scope=BindingScope.ORGANIZATION)
+            store.add_organization(pool)
+            store.add_anchors(None, [_certificate(self.authorities["shared root"])])
             cas = [_certificate(self.authorities[one]) for one in ("issuing", "withdrawn CA")]
             store.add_intermediates(ORGANIZATION, cas)
             store.add_intermediates(NEIGHBOUR, [_certificate(self.authorities["twin"])])
@@ -140,11 +158,13 @@ class World:
             ("oscar", Enforcement.OBSERVE),
         ):
             store.add_user(ORGANIZATION, name, enforcement)
-        store.add_user(NEIGHBOUR, "alice", Enforcement.REQUIRED)
+        for organization, name in ((NEIGHBOUR, "alice"), (POOL, "carol"), (POOL, "dave")):
+            store.add_user(organization, name, Enforcement.REQUIRED)
         now = self.mint.now
         self.register(store, "alice", "alice", label="laptop")
         self.register(store, "bob", "bob")
         self.register(store, "alice", "globex-alice", organization=NEIGHBOUR)
+        self.register(store, "dave", "partner", organization=POOL)
         for name in ("expired", "revoked", "withdrawn"):
             self.register(store, "alice", name)
         store.retire(self.register(store, "alice", "retired"), now)
@@ -162,9 +182,11 @@ class World:
 
     def token(self, user: str, kind: str = "") -> str:
         """A token for a user of the demonstration's organization, or one of another `kind`: see `authz.demo.rows`."""
-        claims: dict[str, object] = {ORGANIZATION_CLAIM: NEIGHBOUR if kind == "globex" else ORGANIZATION}
+        claims: dict[str, object] = {ORGANIZATION_CLAIM: kind if kind in {NEIGHBOUR, POOL} else ORGANIZATION}
         if kind == "bound":
             claims["cnf"] = {"x5t#S256": thumbprint(self.clients[user].certificate)}
+        if kind == "logout":
+            claims["events"] = {"http://schemas.openid.net/event/backchannel-logout": {}}
         lifetime = timedelta(hours=-1) if kind == "expired" else self.token_life
         return self.mint.token(user, lifetime=lifetime, **claims)
 

@@ -2,43 +2,51 @@
 
 A check leaves its record in a queue and goes on. A task of its own writes what has gathered, in a thread,
 in one transaction; what finds the queue full, or the directory unable to take it, is counted as lost.
-Rows are bounded by number and age, the queue and the rows per organization too: one tenant's flood of
-refusals does not drive out what is kept of another.
+Queue and rows are bounded in bytes (`recorded.WEIGHT_BYTES`), rows by age as well. Each has two parts: a tenth for
+requests whose user the directory does not have, which anybody can send (of those without any identity the ones alike
+are one row a day, with a count); the rest for those of its users. In either, organizations share evenly, and in an
+organization its users (or reasons): a flood of refusals drives out nothing but its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from authz.decision import Allow, Decision, Deny
-from authz.directory.engine import open_engine
-from authz.directory.recorded import pack, row_of
-from authz.directory.schema import decisions, presentations
+from authz.directory.decision_rows import kind_of, pack, row_of, weight_of
+from authz.directory.fairness import FairQueue, surplus
+from authz.directory.schema import decisions, organizations, presentations
+from authz.directory.sqlite.engine import open_engine
 from authz.errors import Refused
 from authz.headers import evidence
 from authz.model import CheckRequest, Outcome, Recorded
 from authz.ports import Clock
 from authz.reasons import Gate
-from authz.text import shown
-from authz.view import Door
+from authz.text import MAX_SHOWN, shown
+from authz.view import Listener
 
 FLUSH_SECONDS: Final = 0.5
 """How long records gather: what was refused can be looked up a second later."""
 
 MAX_QUEUED: Final = 2_000
-"""Records that wait to be written: 4,000 refusals a second are kept, at a few per cent of a core."""
+"""The weight of what waits to be written, 8 MB: 4,000 refusals a second are kept, at a few per cent of a core."""
 
 MAX_QUEUED_EACH: Final = 500
 """Of one organization, or of requests of none."""
+
+STRANGERS: Final = 10
+"""One in so many, of queue and rows, is for requests whose user the directory does not have: they cost no token."""
+
+PRUNE_EVERY: Final = timedelta(minutes=1)
+"""How often rows are counted, and those too old dropped, when few are written."""
 
 MAX_HEADER_BYTES: Final = 16 * 1024
 """Certificate headers larger than this are not kept: a leaf with two intermediates takes 3 to 8 KB."""
@@ -79,28 +87,47 @@ class History:
         self._lost = lost
         self._warn = warn
         self._failing = False
-        self._queue: deque[Recorded] = deque()
-        self._queued: Counter[str] = Counter()
+        strangers, each = MAX_QUEUED // STRANGERS, MAX_QUEUED_EACH // STRANGERS
+        self._strangers: FairQueue[Recorded] = FairQueue(strangers, each)
+        self._users: FairQueue[Recorded] = FairQueue(MAX_QUEUED - strangers, MAX_QUEUED_EACH - each)
+        self._repeats: dict[tuple[int | None, str, str], int] = {}
+        self._written = 0
+        self._prune_at = clock.now()
         self._task: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
 
     # -- beside the check ----------------------------------------------------------------------------
 
-    def decided(self, check: CheckRequest, door: Door, decision: Decision, seconds: float) -> None:  # noqa: ARG002
+    def decided(self, check: CheckRequest, listener: Listener, decision: Decision, seconds: float) -> None:  # noqa: ARG002
         """Queue what the history keeps of a decision; see `authz.ports.Observer`."""
         if isinstance(decision, Allow) and (decision.binding is None or decision.binding.refusal is None):
             return
         if not isinstance(decision, Allow) and decision.reason.status == 503:
             return  # not decided, and nothing about the request
-        organization = decision.evidence.organization
-        owner = "" if organization is None else organization.name
-        if len(self._queue) >= MAX_QUEUED or self._queued[owner] >= MAX_QUEUED_EACH:
+        seen = decision.evidence
+        owner = None if seen.organization is None else seen.organization.id
+        reason = "" if isinstance(decision, Allow) else decision.reason.value
+        like = owner, listener.name, reason
+        if like in self._repeats and seen.identity is None:
+            self._repeats[like] += 1
+            return
+        queue, account = (self._strangers, reason) if seen.user is None else (self._users, seen.user.name)
+        if queue.is_full(owner, account):
             self._lost(1)
             return
-        self._queued[owner] += 1
-        self._queue.append(_recorded(check, door, decision, self._clock.now()))
+        one = _recorded(check, listener, decision, self._clock.now())
+        if seen.identity is None:
+            self._repeats[like] = 1
+        lost = queue.put(owner, account, one, weight_of(one))
+        if lost:
+            self._lost(sum(self._counted(each).repeats for each in lost))
 
-    def failed(self, check: CheckRequest, door: Door, error: BaseException) -> None:
+    def _counted(self, one: Recorded) -> Recorded:
+        """With those like it that came while it waited, which it no longer does."""
+        like = one.organization_id, one.listener, one.reason
+        return one if kind_of(one) is None else replace(one, repeats=self._repeats.pop(like, 1))
+
+    def failed(self, check: CheckRequest, listener: Listener, error: BaseException) -> None:
         """Nothing: a failure inside is no decision about the request."""
 
     # -- beside the loop -----------------------------------------------------------------------------
@@ -126,67 +153,115 @@ class History:
     async def flush(self) -> None:
         """Write everything that is queued now; what cannot be written is lost, and counted."""
         async with self._writing:
-            if not self._queue:
+            batch = [self._counted(one) for one in self._strangers.drain()] + self._users.drain()
+            if not batch:
                 return
-            batch, self._queue = self._queue, deque()
-            self._queued.clear()
             try:
                 await asyncio.to_thread(self._write, batch)
                 self._failing = False
             except (sa.exc.SQLAlchemyError, OSError, ValueError) as error:
-                self._lost(len(batch))
+                self._lost(sum(one.repeats for one in batch))
                 if not self._failing:
                     self._warn(f"the history cannot be written: {getattr(error, 'orig', None) or error}")
                 self._failing = True
 
     def _write(self, batch: Sequence[Recorded]) -> None:
         """One transaction: the headers that are new, the decisions, and away with what is too old or too much."""
-        packed = [None if one.headers is None else pack(one.headers) for one in batch]
-        shas = [None if one is None else hashlib.sha256(one).digest() for one in packed]
-        new = [{"sha256": sha, "headers": one} for sha, one in zip(shas, packed, strict=True) if one is not None]
-        held = sa.select(presentations.c.id).where(presentations.c.sha256 == sa.bindparam("presentation"))
-        rows = [row_of(one) | {"presentation": sha} for one, sha in zip(batch, shas, strict=True)]
         with self._engine.begin() as connection:
-            if new:
-                connection.execute(insert(presentations).on_conflict_do_nothing(), new)
-            adding = insert(decisions).values(presentation_id=held.scalar_subquery()).on_conflict_do_nothing()
-            connection.execute(adding, rows)
-            self._prune(connection)
+            living = _of_the_living(connection, batch)
+            _write_headers(connection, living)
+            rows = [_row(one) for one in living]
+            for statement, counted in ((_ADD, False), (_COUNT, True)):
+                mine = [one for one in rows if (one["kind"] is not None) is counted]
+                if mine:
+                    connection.execute(statement, mine)
+            self._prune(connection, len(living))
 
-    def _prune(self, connection: sa.Connection) -> None:
-        oldest = self._clock.now() - timedelta(days=self._limits.days)
-        gone = connection.execute(sa.delete(decisions).where(decisions.c.at < oldest)).rowcount
-        owner = decisions.c.organization
-        sizes: dict[str, int] = {
-            row.organization: row.rows
-            for row in connection.execute(sa.select(owner, sa.func.count().label("rows")).group_by(owner))
-        }
-        for name, surplus in _surplus(sizes, self._limits.rows):
-            first = sa.select(decisions.c.id).where(owner == name).order_by(decisions.c.id).limit(surplus)
-            gone += connection.execute(sa.delete(decisions).where(decisions.c.id.in_(first))).rowcount
-        if gone:
-            used = sa.select(decisions.c.id).where(decisions.c.presentation_id == presentations.c.id)
-            connection.execute(sa.delete(presentations).where(~used.exists()))
-
-
-def _surplus(sizes: dict[str, int], bound: int) -> Iterator[tuple[str, int]]:
-    """How many rows each organization gives up: those with the most come down to one level first."""
-    excess = sum(sizes.values()) - bound
-    if excess <= 0:
-        return
-    largest = sorted(sizes.items(), key=lambda one: -one[1])
-    together = 0
-    for number, (_, size) in enumerate(largest, 1):
-        together += size
-        level = max(0, (together - excess) // number)
-        if number == len(largest) or level >= largest[number][1]:
-            yield from ((name, rows - level) for name, rows in largest[:number] if rows > level)
+    def _prune(self, connection: sa.Connection, written: int) -> None:
+        """Down to the bounds, where a hundredth of them was written since the last time, or a minute has passed."""
+        now = self._clock.now()
+        self._written += written
+        if self._written * 100 < self._limits.rows and now < self._prune_at:
             return
+        self._written, self._prune_at = 0, now + PRUNE_EVERY
+        connection.execute(sa.delete(decisions).where(decisions.c.at < now - timedelta(days=self._limits.days)))
+        strangers = -(-self._limits.rows // STRANGERS)
+        for proven, bound in ((False, strangers), (True, self._limits.rows - strangers)):
+            for organization, account, excess in _too_much(connection, proven=proven, bound=bound):
+                which = {"proven": proven, "organization": organization, "account": account, "excess": excess}
+                connection.execute(_FORGET_OLDEST, which)
 
 
-def _recorded(check: CheckRequest, door: Door, decision: Decision, at: datetime) -> Recorded:
+def _of_the_living(connection: sa.Connection, batch: Sequence[Recorded]) -> list[Recorded]:
+    """Decisions of no organization, and of those that are there still: nothing outlives the others."""
+    query = sa.select(organizations.c.id, organizations.c.name)
+    owners = {one.organization_id for one in batch}
+    names = {row.id: row.name for row in connection.execute(query.where(organizations.c.id.in_(owners - {None})))}
+    return [one for one in batch if names.get(one.organization_id, "") == one.organization]
+
+
+def _write_headers(connection: sa.Connection, batch: Sequence[Recorded]) -> None:
+    packed = {pack(one.headers) for one in batch if one.headers is not None}
+    if packed:
+        new = [{"sha256": hashlib.sha256(one).digest(), "headers": one} for one in packed]
+        connection.execute(insert(presentations).on_conflict_do_nothing(), new)
+
+
+def _row(one: Recorded) -> dict[str, Any]:
+    digest = None if one.headers is None else hashlib.sha256(pack(one.headers)).digest()
+    return row_of(one) | {"presentation": digest}
+
+
+def _too_much(connection: sa.Connection, *, proven: bool, bound: int) -> Iterator[tuple[int | None, str, int]]:
+    """Which accounts give up how much: the organizations with most come down first, in each the accounts with most."""
+    sizes: dict[int | None, dict[str, int]] = {}
+    for row in connection.execute(_SIZES, {"proven": proven}):
+        sizes.setdefault(row.organization_id, {})[row.account] = row.weight
+    totals = {owner: sum(accounts.values()) for owner, accounts in sizes.items()}
+    for owner, excess in surplus(totals, bound):
+        for account, part in surplus(sizes[owner], totals[owner] - excess):
+            yield owner, account, part
+
+
+_HEADERS = sa.select(presentations.c.id).where(presentations.c.sha256 == sa.bindparam("presentation"))
+_INSERT = insert(decisions).values(presentation_id=_HEADERS.scalar_subquery())
+_ADD = _INSERT.on_conflict_do_nothing()
+_SUMMED = {"repeats": decisions.c.repeats + _INSERT.excluded.repeats}
+_KEPT = {"id", "first_at", "kind"}
+_COUNT = _INSERT.on_conflict_do_update(
+    index_elements=[decisions.c.kind],
+    set_={one.name: _INSERT.excluded[one.name] for one in decisions.c if one.name not in _KEPT} | _SUMMED,
+)
+_NEWEST = sa.func.max(decisions.c.id)
+_SIZES = (
+    sa.select(decisions.c.organization_id, decisions.c.account, sa.func.sum(decisions.c.weight).label("weight"))
+    .where(decisions.c.proven == sa.bindparam("proven"))
+    .group_by(decisions.c.organization_id, decisions.c.account)
+    # Where accounts are equal, the one that was quiet for longest gives way.
+    .order_by(_NEWEST)
+)
+_MINE = (
+    sa.select(decisions.c.id, decisions.c.weight)
+    .where(
+        decisions.c.proven == sa.bindparam("proven"),
+        decisions.c.organization_id.is_not_distinct_from(sa.bindparam("organization")),
+        decisions.c.account == sa.bindparam("account"),
+    )
+    # Each weighs 1 at least: the oldest of an account are found without a look at the others.
+    .order_by(decisions.c.id)
+    .limit(sa.bindparam("excess"))
+    .subquery()
+)
+_BEFORE = sa.func.sum(_MINE.c.weight).over(order_by=_MINE.c.id) - _MINE.c.weight
+_OLDEST = sa.select(_MINE.c.id, _BEFORE.label("before")).subquery()
+_FORGET_OLDEST = sa.delete(decisions).where(
+    decisions.c.id.in_(sa.select(_OLDEST.c.id).where(_OLDEST.c.before < sa.bindparam("excess")))
+)
+
+
+def _recorded(check: CheckRequest, listener: Listener, decision: Decision, at: datetime) -> Recorded:
     seen = decision.evidence
-    headers = evidence(check, door.header) if _can_be_replayed(decision) else ()
+    headers = evidence(check, listener.header) if _can_be_replayed(decision) else ()
     small = sum(len(name) + len(value) for name, value in headers) <= MAX_HEADER_BYTES
     if isinstance(decision, Allow):
         outcome, reason, detail = Outcome.OBSERVED, str(decision.binding), ""
@@ -195,21 +270,29 @@ def _recorded(check: CheckRequest, door: Door, decision: Decision, at: datetime)
     return Recorded(
         decision_id=check.decision_id,
         at=at,
-        door=door.name,
+        listener=listener.name,
         outcome=outcome,
         reason=reason,
-        detail=shown(detail),
+        detail=_bounded(detail, MAX_SHOWN),
         # The host decides again when the request is replayed, so it is kept as it came.
         host=check.host[:MAX_TARGET],
-        method=shown(check.method, 16),
-        target=shown(_without_query(check.target), MAX_TARGET),
+        method=_bounded(check.method, 16),
+        target=_bounded(_without_query(check.target), MAX_TARGET),
         organization="" if seen.organization is None else seen.organization.name,
-        user="" if seen.identity is None else shown(seen.identity.user, MAX_USER),
+        organization_id=None if seen.organization is None else seen.organization.id,
+        proven=seen.user is not None,
+        first_at=at,
+        user="" if seen.identity is None else _bounded(seen.identity.user, MAX_USER),
         confirmation=None if seen.identity is None else seen.identity.confirmation,
         certificate=seen.certificate,
         subject=_subject(decision),
         headers=headers if small else None,
     )
+
+
+def _bounded(text: str, limit: int) -> str:
+    """What is shown of `text`, at most `limit` characters of it, escapes included."""
+    return shown(text, limit)[:limit]
 
 
 def _can_be_replayed(decision: Decision) -> bool:
@@ -232,6 +315,6 @@ def _without_query(target: str) -> str:
 def _subject(decision: Decision) -> str:
     leaf = decision.evidence.leaf
     try:
-        return "" if leaf is None else shown(leaf.subject.text)
+        return "" if leaf is None else _bounded(leaf.subject.text, MAX_SHOWN)
     except Refused:
         return ""

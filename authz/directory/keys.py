@@ -12,9 +12,18 @@ from typing import NamedTuple
 
 
 class HostKey(NamedTuple):
-    """The organization that has a host."""
+    """The organization that has a host: `organization` as far as a row that is out of date says, else 0.
+
+    So a known host waits among its own organization's checks, and not among those of hosts that strangers make up.
+    """
 
     host: str
+    organization: int = 0
+
+    @property
+    def pool(self) -> Hashable:
+        """The organization's, or that of all unknown hosts."""
+        return ("rows", self.organization) if self.organization else HostKey
 
 
 class UserKey(NamedTuple):
@@ -56,5 +65,5 @@ RowKey = HostKey | UserKey | RegistrationsKey | TrustKey
 
 
 def owner_of(key: RowKey) -> int:
-    """The organization whose row a key asks for; 0, which is nobody's, for hosts."""
-    return 0 if isinstance(key, HostKey) else key.organization
+    """The organization whose row a key asks for; 0, which is the number of none, for a host that is not known."""
+    return key.organization

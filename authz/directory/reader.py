@@ -16,11 +16,12 @@ from typing import Final, TypeVar
 
 from authz.directory.cache import MISSING, RowCache
 from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey, owner_of
-from authz.directory.session import Reading, Revisions, Session, State, Trust
+from authz.directory.sqlite.session import Reading, Session, State, Trust
 from authz.errors import NotLoaded, Refused
 from authz.headers import HeaderMemo
 from authz.model import CrlRow, Organization, Registration, User
-from authz.pki import CrlStore, Lenient, Memo, TrustStore
+from authz.pki import CrlStore, Memo, ModeOf, TrustStore
+from authz.pki.cache import SharedCache
 from authz.ports import CrlView
 from authz.reasons import Reason
 
@@ -30,14 +31,15 @@ POLL_SECONDS: Final = 0.2
 CONFIRMED_SECONDS: Final = 2.0
 """How old the last confirmation of the revision may be before checks are answered 503."""
 
-MAX_MEMOS: Final = 1_000
-"""Organizations whose memos are kept at a time; the one made first goes first."""
-
 MAX_BATCH: Final = 32
 """Rows read in one transaction: about 5 ms, which is as long as a row of somebody else waits."""
 
 MAX_WAITING_EACH: Final = 512
 """Rows of one organization, or hosts, that may wait to be read: half the checks that may wait in all."""
+
+LINE: Final = 1 << 64
+"""What a tag counts a line of changes with, as revisions have 63 bits. Within a line they only rise, and say all that
+changed; a restored copy begins another. So no two states have one tag: line times this, and the revision."""
 
 T = TypeVar("T")
 
@@ -47,7 +49,7 @@ class DirectoryReader:
 
     A view and the reader can be one, because a check looks without waiting: nothing changes under it.
     `crls` is asked for everything about CRLs. `monotonic` gives seconds; `warn` is told of rows that cannot be used,
-    `failed_by` when nothing is read any more.
+    `failed_by` when nothing is read any more. In `memory` it keeps rows, and what checks remember.
     """
 
     def __init__(
@@ -57,16 +59,19 @@ class DirectoryReader:
         *,
         monotonic: Callable[[], float],
         warn: Callable[[str], None],
+        memory: SharedCache | None = None,
     ) -> None:
         self._session = Session(url)
         self._thread = ThreadPoolExecutor(1, "directory")
         self._monotonic = monotonic
         self._warn = warn
         self._state = State()
-        self._generation = 0
-        self._owners: dict[int, Revisions] = {}
-        self._cache = RowCache()
-        self._memos: dict[int, tuple[Memo, HeaderMemo]] = {}
+        self._line = 0
+        self._hosts = -1
+        self._shared_trust = -1
+        self._owners: dict[int, tuple[int, int]] = {}
+        self._memory = SharedCache() if memory is None else memory
+        self._cache = RowCache(self._memory)
         self._crls = crls
         self._waiting: dict[int, dict[RowKey, asyncio.Future[None]]] = {}
         self._turns: deque[int] = deque()
@@ -125,6 +130,7 @@ class DirectoryReader:
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
+            self._memory.age()
             with contextlib.suppress(Refused):
                 await self._read(())
 
@@ -138,9 +144,10 @@ class DirectoryReader:
 
     def organization(self, host: str) -> Organization | None:
         """See `authz.view.View`."""
-        found = self._cache.get("hosts", host, self._state.organizations)
+        found = self._cache.get("hosts", host, self._hosts)
         if found is MISSING:
-            raise NotLoaded(HostKey(host))
+            known = self._cache.outdated("hosts", host)
+            raise NotLoaded(HostKey(host, known.id if isinstance(known, Organization) else 0))
         return found  # type: ignore[return-value]
 
     def user(self, organization: Organization, name: str) -> User | None:
@@ -164,8 +171,7 @@ class DirectoryReader:
         """See `authz.view.View`."""
         key = TrustKey(organization.id)
         known = self._owners.get(organization.id)
-        tag = -1 if known is None else max(known[1], self._state.trust)
-        found = self._cache.get("trust", key, tag)
+        found = MISSING if known is None else self._cache.get("trust", key, max(known[1], self._shared_trust))
         if found is MISSING:
             raise NotLoaded(key)
         if isinstance(found, Refused):
@@ -176,25 +182,17 @@ class DirectoryReader:
         """See `authz.view.View`."""
         return self._crls.crls()
 
-    def lenient(self, organization: Organization) -> Lenient | None:
+    def mode_of(self, organization: Organization) -> ModeOf | None:
         """See `authz.view.View`."""
-        return self._crls.lenient(organization)
+        return self._crls.mode_of(organization)
 
-    def seek_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See `authz.view.View`."""
         self._crls.seek(organization, path)
 
     def decoded(self, organization: Organization) -> HeaderMemo:
         """See `authz.view.View`."""
-        return self._memo(organization.id)[1]
-
-    def _memo(self, owner: int) -> tuple[Memo, HeaderMemo]:
-        found = self._memos.get(owner)
-        if found is None:
-            found = self._memos[owner] = (Memo(), HeaderMemo())
-            if len(self._memos) > MAX_MEMOS:
-                del self._memos[next(iter(self._memos))]
-        return found
+        return self._memory.part(organization.id, HeaderMemo)
 
     # -- loading -------------------------------------------------------------------------------------
 
@@ -268,32 +266,38 @@ class DirectoryReader:
 
     def _take(self, reading: Reading) -> None:
         if reading.anew:
-            self._warn("the directory's file was replaced, or is an older copy; everything is read again")
+            self._warn(
+                "the directory is not what was read before, changed: its file was replaced or restored, or the log of "
+                "its changes does not reach back so far; everything is read again"
+            )
             self._cache.clear()
             self._owners.clear()
-            self._generation += 1
+            self._line += 1
+        line, state = self._line * LINE, reading.state
         asked = {owner_of(key) for key in reading.found}
-        for owner, revisions in reading.changed.items():
+        for owner, (own, trust) in reading.changed.items():
             if owner in self._owners or owner in asked:
-                self._owners[owner] = revisions
-        self._state = reading.state
-        self._crls.directory_read((self._generation, reading.state.crls))
+                self._owners[owner] = line + own, line + trust
+        self._state = state
+        self._hosts, self._shared_trust = line + state.organizations, line + state.trust
+        self._crls.directory_read(line + state.crls)
         for key, value in reading.found.items():
             self._put(key, value)
 
     def _put(self, key: RowKey, value: object) -> None:
         owner = owner_of(key)
         if isinstance(key, HostKey):
-            self._cache.put("hosts", key.host, self._state.organizations, value)
+            self._cache.put("hosts", key.host, self._hosts, value)
         elif isinstance(key, TrustKey):
-            self._cache.put("trust", key, max(self._owners[owner][1], self._state.trust), self._trust(owner, value))
+            tag = max(self._owners[owner][1], self._shared_trust)
+            self._cache.put("trust", key, tag, self._trust(owner, value))
         else:
             self._cache.put(owner, key, self._owners[owner][0], value)
 
     def _trust(self, owner: int, value: object) -> TrustStore | Refused:
         if isinstance(value, Trust):
             try:
-                return TrustStore(value.anchors, value.intermediates, self._memo(owner)[0])
+                return TrustStore(value.anchors, value.intermediates, self._memory.part(owner, Memo))
             except Refused as missing:
                 return missing
         self._warn(f"organization {owner}: {value}")
@@ -305,8 +309,17 @@ class DirectoryReader:
     # -- for whoever keeps the CRLs ---------------------------------------------------------------------
 
     async def listed(self) -> list[CrlRow]:
-        """Every CRL, the smallest first. Raises `Refused` (directory_unavailable)."""
-        return await self._in_thread(self._session.crls)
+        """Every CRL, the smallest first; `CrlView.directory_read` hears before of the state they were listed in.
+
+        Else a list of a state that was gone before the next poll would pass for that of the states around it.
+
+        Raises `Refused` (directory_unavailable).
+        """
+        async with self._reading:
+            known = self._state
+            reading, listed = await self._in_thread(lambda: self._session.crls(known))
+            self._take(reading)
+        return listed
 
     async def der(self, sha256: bytes) -> bytes | None:
         """One CRL; None if it went meanwhile. Raises `Refused` (directory_unavailable)."""
@@ -315,3 +328,10 @@ class DirectoryReader:
     async def authorities(self) -> list[bytes]:
         """Every organization's anchors and intermediates, in DER. Raises `Refused` (directory_unavailable)."""
         return await self._in_thread(self._session.authorities)
+
+    async def active(self) -> tuple[Hashable, Collection[int]]:
+        """Something that changes with organizations and their trust, and the organizations that are active.
+
+        Raises `Refused` (directory_unavailable).
+        """
+        return await self._in_thread(self._session.active)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from authz.directory.schema import hosts, organizations, registrations
 from authz.model import BindingScope, Enforcement, Organization, Registration, TokenSettings, User
-from authz.pki import der
+from authz.pki.x509 import der
 
 Row = sa.Row[Any]
 
@@ -34,6 +34,7 @@ def token_settings(row: Row) -> TokenSettings:
         user_claim=row.token_user_claim,
         organization_claim=row.token_organization_claim,
         keys=row.token_keys,
+        type=row.token_type,
     )
 
 

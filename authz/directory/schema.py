@@ -1,9 +1,14 @@
-"""The tables of the directory. Every change of them bumps a revision, by triggers that the first migration makes.
+"""The tables of the directory. Every change of them bumps a revision, by triggers that the migrations make.
 
 `directory_state` has one row: `revision` rises with every change; `organizations_revision`,
-`trust_revision` (shared anchors and intermediates) and `crls_revision` hold its value at the last
+`trust_revision` (anchors and intermediates) and `crls_revision` hold its value at the last
 change of that kind. An organization's `revision` (users, registrations) and `trust_revision` (its own
 anchors and intermediates) do the same. Triggers and not code, so that no writer can forget one.
+
+A number alone names no state: a restored copy, or a standby that was promoted, uses it again. So `lineage` is 16
+random bytes, others with each change, and `directory_changes` has the states before, the newest last. Whoever knows a
+state that is not among them knows another line of changes. A column that counts in a decision and is added to
+`organizations` must be added to `number_organizations_update` as well.
 """
 
 from __future__ import annotations
@@ -70,6 +75,16 @@ directory_state = sa.Table(
     _revision("organizations_revision"),
     _revision("trust_revision"),
     _revision("crls_revision"),
+    sa.Column("lineage", sa.LargeBinary, nullable=False, server_default=sa.text("x''")),
+)
+
+directory_changes = sa.Table(
+    "directory_changes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("revision", sa.Integer, nullable=False, index=True),
+    sa.Column("lineage", sa.LargeBinary, nullable=False),
+    sa.Column("at", Moment, nullable=False),
 )
 
 organizations = sa.Table(
@@ -85,6 +100,7 @@ organizations = sa.Table(
     sa.Column("token_user_claim", sa.String, nullable=False),
     sa.Column("token_organization_claim", sa.String),
     sa.Column("token_keys", sa.String),
+    sa.Column("token_type", sa.String),
     _revision(),
     _revision("trust_revision"),
     sqlite_autoincrement=True,
@@ -208,7 +224,7 @@ decisions = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("decision_id", sa.String, nullable=False, unique=True),
     sa.Column("at", Moment, nullable=False, index=True),
-    sa.Column("door", sa.String, nullable=False),
+    sa.Column("listener", sa.String, nullable=False),
     sa.Column("outcome", sa.String, _one_of("outcome", Outcome), nullable=False),
     sa.Column("reason", sa.String, nullable=False),
     sa.Column("detail", sa.String, nullable=False),
@@ -221,6 +237,15 @@ decisions = sa.Table(
     sa.Column("certificate", sa.LargeBinary),
     sa.Column("subject", sa.String, nullable=False),
     sa.Column("presentation_id", sa.Integer, sa.ForeignKey("presentations.id"), index=True),
-    sa.Index(None, "organization", "id"),
+    # No foreign key: what was queued of an organization that goes must not fail what is written with it.
+    sa.Column("organization_id", sa.Integer),
+    sa.Column("proven", sa.Boolean, nullable=False, server_default="0"),
+    sa.Column("account", sa.String, nullable=False, server_default=""),
+    sa.Column("weight", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("repeats", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("first_at", Moment),
+    sa.Column("kind", sa.String, unique=True),
+    sa.Index(None, "organization_id", "at"),
+    sa.Index(None, "proven", "organization_id", "account", "id", "weight"),
     sqlite_autoincrement=True,
 )

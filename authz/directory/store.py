@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from authz.directory import rows
-from authz.directory.engine import open_engine
+from authz.directory.decision_rows import Filter, decision_query, recorded, wanted_decisions
 from authz.directory.limits import (
     check_name,
     check_order,
@@ -21,9 +21,7 @@ from authz.directory.limits import (
     overlaps,
     stored_host,
 )
-from authz.directory.lookups import columns, find, inserted_key, registration_query, require_organization, require_user
-from authz.directory.migrate import migrate
-from authz.directory.recorded import Filter, decision_query, recorded, wanted_decisions
+from authz.directory.queries import columns, find, inserted_key, registration_query, require_organization, require_user
 from authz.directory.schema import (
     anchors,
     crl_sources,
@@ -35,6 +33,8 @@ from authz.directory.schema import (
     registrations,
     users,
 )
+from authz.directory.sqlite.engine import open_engine
+from authz.directory.sqlite.migrate import migrate
 from authz.errors import Refused, StoreError
 from authz.model import (
     CrlSourceKind,
@@ -151,7 +151,7 @@ class Store:
         return rows.organization(row, list(connection.execute(rows.host_query(row.id))))
 
     def remove_organization(self, name: str) -> None:
-        """Remove an organization with its hosts, users, anchors and registrations."""
+        """Remove an organization with its hosts, users, anchors, registrations and decisions."""
         with self._transaction() as connection:
             found = require_organization(connection, name)
             connection.execute(sa.delete(organizations).where(organizations.c.id == found.id))
@@ -337,7 +337,7 @@ class Store:
             raise StoreError(f"this CRL begins on {crl.this_update:%Y-%m-%d %H:%M:%SZ}", hint=hint)
         with self._transaction() as connection:
             signer = _signer(crl, _known_cas(connection))
-            for one in connection.execute(sa.select(crls).where(crls.c.signer == signer.spki)):
+            for one in connection.execute(sa.select(crls).where(crls.c.signer == signer.spki_sha256)):
                 held = Crl(one.der)
                 if (held.issuer, held.scope) != (crl.issuer, crl.scope):
                     continue
@@ -345,10 +345,10 @@ class Store:
                     check_order(crl, held)
                 if crl.replaces(held):
                     connection.execute(sa.delete(crls).where(crls.c.id == one.id))
-            values = {"sha256": crl.sha256, "signer": signer.spki, "der": crl.der, "added_at": now}
-            values["signer_key"] = signer.public_key_info
+            values = {"sha256": crl.sha256, "signer": signer.spki_sha256, "der": crl.der, "added_at": now}
+            values["signer_key"] = signer.spki_der
             connection.execute(sa.insert(crls).values(**values))
-        return StoredCrl(crl, signer.spki, now)
+        return StoredCrl(crl, signer.spki_sha256, now)
 
     def crls(self) -> list[StoredCrl]:
         """Every CRL, in the order added."""
@@ -409,7 +409,8 @@ class Store:
             found = connection.execute(decision_query(beginning)).all()
         if len(found) != 1:
             how = "no decision of the history has" if not found else "more than one decision has"
-            hint = "list them with 'authz decisions list'; those allowed, and those too old, are not kept"
+            hint = "list them with 'authz decisions list'; those allowed, and those too old, are not kept, "
+            hint += "and of a day's refusals alike, without any identity, only the last"
             raise StoreError(f"{how} an id that begins with {beginning}", hint=hint)
         return recorded(found[0])
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from authz.headers import base64_der, escaped_pem, rfc9440, xfcc, xfcc_json
-from authz.headers.memo import HeaderMemo, OctetMemo
+from authz.headers.memo import HeaderMemo
 from authz.headers.selection import KNOWN_HEADERS, Selected, evidence, select
 from authz.headers.statement import check_statement
 from authz.model import CertificateForm, HeaderRules, PresentedChain
@@ -16,7 +16,6 @@ __all__ = [
     "READABLE",
     "WITH_HOPS",
     "HeaderMemo",
-    "OctetMemo",
     "Selected",
     "check_statement",
     "decode",

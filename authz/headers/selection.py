@@ -39,7 +39,7 @@ _SUSPECT: Final = frozenset(fold(name)[1] for name in KNOWN_HEADERS)
 class Selected(NamedTuple):
     """The undecoded value of the certificate header, and of the chain header where the form has one.
 
-    The listener's form belongs to it: the same octets mean something else at another door.
+    The listener's form belongs to it: the same octets mean something else at another listener.
     """
 
     value: bytes

@@ -25,8 +25,8 @@ from authz.headers.element import MAX_ELEMENTS, presented
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
-    from authz.headers.memo import OctetMemo
     from authz.model import HeaderRules, PresentedChain
+    from authz.pki.cache import Cache
 
 _QUOTED: Final = frozenset({"Cert", "Chain", "Subject", "Issuer"})
 _KEYS: Final = {
@@ -144,7 +144,7 @@ def present(leaf: bytes, others: tuple[bytes, ...] | list[bytes]) -> bytes:
 
 
 def decode(
-    value: bytes, rules: HeaderRules, above: OctetMemo[bytes, tuple[bytes, ...]] | None = None
+    value: bytes, rules: HeaderRules, above: Cache[bytes, tuple[bytes, ...]] | None = None
 ) -> tuple[PresentedChain, ...]:
     """The chain of each element, in the order of the header. Raises `Refused` with a header reason.
 
@@ -153,7 +153,7 @@ def decode(
     return tuple([_decode(one, rules, above) for one in parse(value)])
 
 
-def _decode(element: Element, rules: HeaderRules, above: OctetMemo[bytes, tuple[bytes, ...]] | None) -> PresentedChain:
+def _decode(element: Element, rules: HeaderRules, above: Cache[bytes, tuple[bytes, ...]] | None) -> PresentedChain:
     found = element.counting()
     digest, leaf, chain = found.get("Hash"), found.get("Cert"), found.get("Chain")
     first = None if leaf is None else pem.only(pem.escaped_certificates(leaf))

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
-from authz.identity.one_header import is_name
+from authz.identity.single_header import is_name
 from authz.model import Identity, Organization, TokenSettings
+from authz.pki.cache import weigh
 from authz.reasons import Reason
 
 LEEWAY: Final = 30
@@ -18,15 +19,21 @@ LEEWAY: Final = 30
 MAX_TIME: Final = 253_402_300_799
 """The last second of the year 9999: what a date can hold."""
 
+MAX_CLAIMS: Final = 32 * 1024
+"""Bytes that claims may take once they are read, if they are to be remembered; the usual ones take 2 KB."""
 
-def identity_from_claims(claims: Mapping[str, Any], organization: Organization, now: datetime) -> Identity:
-    """The identity in `claims`, if they are `organization`'s and valid at `now`.
 
-    Raises `Refused`: identity_of_another_organization, token_expired, token_not_yet_valid,
+def identity_from_claims(
+    claims: Mapping[str, Any], organization: Organization, now: datetime, typ: str | None = None
+) -> Identity:
+    """The identity in `claims`, if they are `organization`'s and valid at `now`; `typ` is their JOSE header's, if seen.
+
+    Raises `Refused`: identity_of_another_organization, token_type_not_allowed, token_expired, token_not_yet_valid,
     identity_malformed, token_binding_unsupported.
     """
     settings = organization.token
     _check_tie(claims, organization, settings)
+    _check_type(claims, typ, settings)
     _check_times(claims, now.timestamp())
     user = claims.get(settings.user_claim)
     if not isinstance(user, str) or not is_name(user):
@@ -40,14 +47,20 @@ class ReadClaims:
     The times are compared by every check. Another organization, or the same one changed, is another object.
     """
 
-    __slots__ = ("_claims", "_expiry", "_identity", "_organization", "_starts")
+    __slots__ = ("_claims", "_expiry", "_identity", "_organization", "_starts", "_typ")
 
-    def __init__(self, claims: Mapping[str, Any]) -> None:
+    def __init__(self, claims: Mapping[str, Any], typ: str | None = None) -> None:
         self._claims = claims
+        self._typ = typ
         self._organization: Organization | None = None
         self._expiry = 0.0
         self._starts: tuple[tuple[str, float], ...] = ()
         self._identity = Identity("")
+
+    @property
+    def weight(self) -> int:
+        """What they take in memory, in bytes."""
+        return 512 + weigh(self._claims, MAX_CLAIMS)
 
     def identity(self, organization: Organization, now: datetime) -> Identity:
         """What `identity_from_claims` gives, and raises."""
@@ -57,7 +70,7 @@ class ReadClaims:
             for claim, start in self._starts:
                 _check_start(claim, start, seconds)
             return self._identity
-        identity = identity_from_claims(self._claims, organization, now)
+        identity = identity_from_claims(self._claims, organization, now, self._typ)
         starts = ((claim, _time(self._claims, claim)) for claim in _STARTS)
         self._starts = tuple((claim, start) for claim, start in starts if start is not None)
         self._expiry = _time(self._claims, "exp") or 0.0
@@ -96,6 +109,22 @@ def _audiences(value: object) -> list[str]:
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return value
     return []
+
+
+def _check_type(claims: Mapping[str, Any], typ: str | None, settings: TokenSettings) -> None:
+    """RFC 8725 section 3.11: what an issuer signs for another purpose names nobody here.
+
+    Whatever has `events`, even empty, is a security event (RFC 8417 section 2.2), a logout token among them.
+    """
+    if "events" in claims:
+        raise Refused(Reason.TOKEN_TYPE_NOT_ALLOWED, "the claim events is that of a security event")
+    if settings.type is not None and media_type(typ or "") != settings.type:
+        raise Refused(Reason.TOKEN_TYPE_NOT_ALLOWED, f"typ is {typ or 'not known'}, where {settings.type} is demanded")
+
+
+def media_type(typ: str) -> str:
+    """A `typ` as types are compared: RFC 7515 section 4.1.9 lets "application/" go, RFC 2045 section 5.1 folds case."""
+    return typ.lower().removeprefix("application/") if typ.isascii() else typ
 
 
 def _check_times(claims: Mapping[str, Any], now: float) -> None:

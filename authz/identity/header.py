@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
-from authz.identity.one_header import is_name, one_value
+from authz.identity.single_header import is_name, one_value
 from authz.model import Identity
 from authz.reasons import Reason
 

@@ -3,6 +3,7 @@
 A set is read anew every five minutes, and when a token names a key it does not hold, but at most once
 in a cool-down. Checks that need a set wait for its reading together; one whose key is held already
 does not wait long. While the set cannot be read the last good one serves for an hour; then its tokens are refused.
+A set that is large, slow or away is felt by those alone whose it is.
 """
 
 from __future__ import annotations
@@ -10,20 +11,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import socket
+import sys
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 import aiohttp
 import jwt
+from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
+from authz.blocking_calls import apart
 from authz.errors import NotLoaded, Refused
 from authz.identity.strict_json import read_object
-from authz.pki.algorithms import MAX_EXPONENT_BITS, MAX_RSA_BITS, MIN_RSA_BITS
+from authz.pki.x509.algorithms import MAX_EXPONENT_BITS, MAX_RSA_BITS, MIN_RSA_BITS
 from authz.reasons import Reason
 
 REFRESH_SECONDS: Final = 300.0
@@ -37,8 +43,17 @@ PATIENCE_SECONDS: Final = 0.1
 MAX_KEY_SET: Final = 256 * 1024
 """Octets of a key set: some hundred keys."""
 
-MAX_SETS: Final = 1_000
-"""Locations remembered; they come from the directory, one an organization."""
+MAX_KEYS: Final = 100
+"""Keys listed in a set: the largest issuers publish a dozen. Each takes some 20 us to read, on everybody's thread."""
+
+KEY_OCTETS: Final = 2_560
+"""Octets of memory that a key takes: measured, 2,370 with P-256, 1,130 and 1,800 with RSA of 2,048 and 8,192 bits."""
+
+MAX_OCTETS: Final = 32 * 1024 * 1024
+"""Octets of memory that all sets take, if `SHARE_OCTETS` of each do not come to more; 13,000 keys."""
+
+SHARE_OCTETS: Final = 32 * 1024
+"""What every organization's set may take, however many there are and whatever others take: a dozen keys."""
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey
 
@@ -56,9 +71,10 @@ ALGORITHMS: Final[dict[str, tuple[type | tuple[type, ...], str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class KeysKey:
-    """A key set that should be read (again)."""
+    """A key set that should be read (again), for a token that is not verified yet."""
 
     location: str
+    proven: ClassVar[bool] = False
 
     @property
     def pool(self) -> Hashable:
@@ -86,18 +102,26 @@ class _Set:
     """One location's keys by `kid`; `version` tells one reading from every other, of whatever location."""
 
     keys: dict[str | None, SigningKey] = field(default_factory=dict)
+    octets: int = 0
     version: int = 0
     tried: float = float("-inf")
     good: float = float("-inf")
 
+    def worthless(self, now: float) -> bool:
+        """Whether it serves nothing any more: neither its keys, nor the moment from which its cool-down counts."""
+        return now - self.good >= KEEP_SECONDS and now - self.tried >= COOL_DOWN_SECONDS
 
-class KeyRing:
+
+class JwksCache:
     """Every key set in use; implements `authz.ports.Source`. `monotonic` gives seconds, `warn` is told of failures."""
 
     def __init__(self, *, monotonic: Callable[[], float], warn: Callable[[str], None]) -> None:
         self._monotonic = monotonic
         self._warn = warn
+        # The least recently used first.
         self._sets: dict[str, _Set] = {}
+        self._octets = 0
+        self._readings: dict[str, asyncio.Future[bytes]] = {}
         self._flights: dict[str, asyncio.Task[None]] = {}
         self._versions = count(1)
 
@@ -106,7 +130,7 @@ class KeyRing:
 
         Raises `NotLoaded` when the set should be read first, `Refused`: token_keys_unavailable, token_key_unknown.
         """
-        held = self._sets.get(location, _Set())
+        held = self._used(location)
         now = self._monotonic()
         may_read = now - held.tried >= COOL_DOWN_SECONDS
         usable = kid in held.keys and now - held.good < KEEP_SECONDS
@@ -141,19 +165,66 @@ class KeyRing:
         return True
 
     async def _read(self, location: str) -> None:
+        self._forget()
         held = self._sets.setdefault(location, _Set())
-        if len(self._sets) > MAX_SETS:
-            del self._sets[next(iter(self._sets))]
         held.tried = self._monotonic()
         try:
             async with asyncio.timeout(FETCH_SECONDS):
-                data = await (_fetch(location) if "://" in location else asyncio.to_thread(_read_file, location))
+                data = await (_fetch(location) if "://" in location else self._file(location))
             keys = parse_key_set(data)
         except (OSError, ValueError, TimeoutError, aiohttp.ClientError) as error:
             self._warn(f"the key set at {location} cannot be read: {type(error).__name__}")
             return
-        held.keys, held.good = keys, self._monotonic()
+        self._hold(held, keys)
+        held.good = self._monotonic()
         held.version = next(self._versions)
+        self._make_room()
+
+    async def _file(self, location: str) -> bytes:
+        """What is in a file. One on a file system that is away has one thread, and is asked for no second time."""
+        reading = self._readings.get(location)
+        if reading is None:
+            reading = self._readings[location] = apart(partial(_read_file, location), "read a key set")
+            reading.add_done_callback(lambda _: self._readings.pop(location, None))
+        return await asyncio.shield(reading)
+
+    def _used(self, location: str) -> _Set:
+        """The set of a location, an empty one if there is none, which is the most recently used now."""
+        held = self._sets.pop(location, None)
+        if held is None:
+            return _Set()
+        self._sets[location] = held
+        return held
+
+    def _hold(self, held: _Set, keys: dict[str | None, SigningKey]) -> None:
+        self._octets -= held.octets
+        held.keys = keys
+        # A kid may be as long as the set.
+        held.octets = sum(KEY_OCTETS + sys.getsizeof(kid) for kid in keys)
+        self._octets += held.octets
+
+    def _forget(self) -> None:
+        """Let go of what organizations used that are gone or idle."""
+        now = self._monotonic()
+        while self._sets:
+            location, held = next(iter(self._sets.items()))
+            if not held.worthless(now):
+                return
+            self._hold(held, {})
+            del self._sets[location]
+
+    def _make_room(self) -> None:
+        """Empty sets until they are within the bound: those that take more than their share, no others.
+
+        When one was tried stays known: it is read again, and not before its cool-down is over.
+        """
+        share = max(MAX_OCTETS // len(self._sets), SHARE_OCTETS)
+        for held in self._sets.values():
+            if self._octets <= MAX_OCTETS:
+                return
+            if held.octets > share:
+                self._hold(held, {})
+                held.good = float("-inf")
 
 
 def _read_file(location: str) -> bytes:
@@ -172,7 +243,8 @@ async def _fetch(location: str) -> bytes:
     check_location(location)
     headers = {"accept": "application/json", "accept-encoding": "identity"}
     async with (
-        aiohttp.ClientSession(auto_decompress=False, headers=headers) as client,
+        aiohttp.TCPConnector(resolver=_Names()) as connector,
+        aiohttp.ClientSession(connector=connector, auto_decompress=False, headers=headers) as client,
         client.get(location, allow_redirects=False) as answer,
     ):
         if answer.status != 200 or "content-encoding" in answer.headers:
@@ -181,6 +253,26 @@ async def _fetch(location: str) -> bytes:
         async for chunk in answer.content.iter_chunked(64 * 1024):
             data = _bounded(data + chunk)
         return data
+
+
+class _Names(AbstractResolver):
+    """Looks names up apart: uvloop has two threads for it, and one tenant's silent name servers would have both."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The addresses that the system gives. Raises `OSError`."""
+        look = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        return [
+            ResolveResult(hostname=host, host=str(to[0]), port=port, family=kind, proto=proto, flags=_NUMERIC)
+            for kind, _, proto, _, to in await apart(look, "look-up of an issuer")
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+_NUMERIC: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
 def check_location(location: str) -> None:
@@ -205,6 +297,8 @@ def parse_key_set(data: bytes) -> dict[str | None, SigningKey]:
     listed = read_object(data).get("keys")
     if not isinstance(listed, list):
         raise ValueError("no list of keys")  # noqa: TRY004 - a wrong value, not a wrong argument
+    if len(listed) > MAX_KEYS:
+        raise ValueError("too many keys")
     found: dict[str | None, SigningKey] = {}
     twice: set[str | None] = set()
     for one in listed:
@@ -227,13 +321,12 @@ def _signing_key(jwk: Any) -> SigningKey | None:
     algorithm, kid = jwk.get("alg"), jwk.get("kid")
     if not isinstance(algorithm, str | None) or not isinstance(kid, str | None):
         return None
-    if algorithm is not None and algorithm not in ALGORITHMS:
+    if (algorithm is not None and algorithm not in ALGORITHMS) or not _is_public(jwk):
         return None
     try:
         key = jwt.PyJWK(jwk, algorithm or "RS256" if jwk.get("kty") == "RSA" else algorithm).key
     except (jwt.PyJWTError, ValueError, TypeError, KeyError):
         return None
-    # A private key in a public set would be somebody's accident: its public half is not trusted either.
     if not isinstance(key, PublicKey) or (isinstance(key, rsa.RSAPublicKey) and not _affordable(key)):
         return None
     return SigningKey(key, algorithm)
@@ -243,6 +336,21 @@ def _affordable(key: rsa.RSAPublicKey) -> bool:
     """The bounds of keys in certificates: with an exponent of 3,000 bits a verification takes 6 ms, everybody's."""
     exponent = key.public_numbers().e
     return MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS and exponent.bit_length() <= MAX_EXPONENT_BITS
+
+
+def _is_public(jwk: dict[str, Any]) -> bool:
+    """Whether the library may make a key of it: of a private one it looks for primes, for seconds.
+
+    The public half of a private key is not trusted either.
+    """
+    return _PRIVATE.isdisjoint(jwk) and len(str(jwk.get("n", ""))) <= MAX_MODULUS_TEXT
+
+
+_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+"""The members of a JWK that only private and secret keys have (RFC 7518 sections 6.2.2, 6.3.2, 6.4)."""
+
+MAX_MODULUS_TEXT: Final = -(-MAX_RSA_BITS // 6) + 4
+"""Characters of a modulus in base64url, with padding."""
 
 
 def _may_verify(operations: object) -> bool:

@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import TYPE_CHECKING
 
-from authz.headers import OctetMemo
-from authz.identity.claims import ReadClaims
+from authz.identity.claims import MAX_CLAIMS, ReadClaims
+from authz.pki.cache import Cache, weigh
 
-MAX_REMEMBERED: Final = 1024 * 1024
-"""Octets of tokens remembered per organization: some 2,500 of the usual size. Claims take a few times that."""
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
-MAX_MEMOS: Final = 1_000
-"""Organizations whose tokens are remembered at a time; the one met first goes first."""
-
-K = TypeVar("K")
+    from authz.pki.cache import SharedCache
 
 
-class ClaimsMemos(Generic[K]):
-    """For each organization, claims by what they were read from, bounded by the octets that `cost` says of that.
+class _Claims(Cache["Hashable", ReadClaims]):
+    """One organization's."""
 
-    An organization's room is its own: whatever another's tokens are, they push nothing out of it.
-    """
+    __slots__ = ()
 
-    def __init__(self, cost: Callable[[K], int]) -> None:
-        self._cost = cost
-        self._memos: dict[int, OctetMemo[K, ReadClaims]] = {}
 
-    def get(self, organization: int, key: K) -> ReadClaims | None:
+class ClaimsMemo:
+    """For each organization, claims by what they were read from; a key says by its kind what read them."""
+
+    def __init__(self, memory: SharedCache) -> None:
+        self._memory = memory
+
+    def get(self, organization: int, key: Hashable) -> ReadClaims | None:
         """The claims remembered for the organization of that number, or None."""
-        memo = self._memos.get(organization)
-        return None if memo is None else memo.get(key)
+        tenant = self._memory.tenants.get(organization)
+        claims = None if tenant is None else tenant.parts.get(_Claims)
+        entry = None if claims is None else claims.entries.get(key)
+        if entry is None:
+            return None
+        entry.used = True
+        return entry.value  # type: ignore[no-any-return] # it is one of `_Claims`
 
-    def put(self, organization: int, key: K, claims: ReadClaims) -> None:
-        """Remember them; call this only once they named one of its users, valid now, so that strangers fill nothing."""
-        memo = self._memos.get(organization)
-        if memo is None:
-            memo = self._memos[organization] = OctetMemo(self._cost, MAX_REMEMBERED)
-            if len(self._memos) > MAX_MEMOS:
-                del self._memos[next(iter(self._memos))]
-        memo.put(key, claims)
-
-    def __len__(self) -> int:
-        return sum(map(len, self._memos.values()))
+    def put(self, organization: int, key: Hashable, claims: ReadClaims) -> None:
+        """Remember claims that were the organization's own and valid, and no others: strangers fill nothing."""
+        weight = claims.weight
+        if weight <= MAX_CLAIMS:
+            self._memory.part(organization, _Claims).put(key, claims, weigh(key) + weight)

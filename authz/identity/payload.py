@@ -1,21 +1,23 @@
 """The payload of a token that the proxy verified (Envoy's jwt_authn, `forward_payload_header`).
 
 The signature was checked by the proxy; whose it is, for whom and until when is checked again here, on
-every check. What a payload's octets decode to is remembered.
+every check. The token's header stays at the proxy, and its `typ` with it: an organization that demands
+a `typ` takes no payload. What a payload's octets decode to is remembered.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
 from authz.identity.claims import ReadClaims
-from authz.identity.memo import ClaimsMemos
-from authz.identity.one_header import one_value
+from authz.identity.memo import ClaimsMemo
+from authz.identity.single_header import one_value
 from authz.identity.strict_json import read_object
 from authz.model import Identity
+from authz.pki.cache import SharedCache
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -32,9 +34,11 @@ class PayloadHeader:
     """The claims of a verified token in `header`, as base64url of their JSON."""
 
     header: str
-    _decoded: ClaimsMemos[bytes] = field(
-        default_factory=lambda: ClaimsMemos(len), init=False, repr=False, compare=False
-    )
+    memory: InitVar[SharedCache | None] = None
+    _decoded: ClaimsMemo = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self, memory: SharedCache | None) -> None:
+        object.__setattr__(self, "_decoded", ClaimsMemo(SharedCache() if memory is None else memory))
 
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:
         """The identity; see `authz.view.IdentitySource`. Raises what `identity_from_claims` raises, too."""

@@ -7,7 +7,6 @@ check, whether or not the signature was verified before.
 from __future__ import annotations
 
 import hashlib
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import jwt
@@ -16,10 +15,11 @@ from jwt.api_jws import PyJWS
 from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
 from authz.identity.claims import ReadClaims
-from authz.identity.keys import ALGORITHMS, KeyRing
-from authz.identity.memo import ClaimsMemos
+from authz.identity.keys import ALGORITHMS, JwksCache
+from authz.identity.memo import ClaimsMemo
 from authz.identity.strict_json import read_object
 from authz.model import Identity
+from authz.pki.cache import SharedCache
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -34,13 +34,12 @@ _JWS: Final = PyJWS()
 
 
 class Verified(NamedTuple):
-    """A token by its SHA-256 and its octets, and the key set and version of it whose key verified its signature.
+    """A token by its SHA-256, and the key set and version of it whose key verified its signature.
 
     Set and version belong to it: a token is good only for the keys that verified it.
     """
 
     digest: bytes
-    octets: int
     keys: str
     version: int
 
@@ -48,9 +47,9 @@ class Verified(NamedTuple):
 class BearerToken:
     """The identity in the `Authorization` header, verified with the organization's own keys."""
 
-    def __init__(self, keys: KeyRing) -> None:
+    def __init__(self, keys: JwksCache, memory: SharedCache | None = None) -> None:
         self._keys = keys
-        self._verified: ClaimsMemos[Verified] = ClaimsMemos(attrgetter("octets"))
+        self._verified = ClaimsMemo(SharedCache() if memory is None else memory)
 
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:
         """The identity; see `authz.view.IdentitySource`.
@@ -60,15 +59,15 @@ class BearerToken:
         """
         token = _bearer(check)
         location = _keys_of(organization)
-        kid, algorithm = _header(token)
+        kid, algorithm, typ = _header(token)
         signing, version = self._keys.find(location, kid)
-        verified = Verified(hashlib.sha256(token).digest(), len(token), location, version)
+        verified = Verified(hashlib.sha256(token).digest(), location, version)
         claims = self._verified.get(organization.id, verified)
         if claims is not None:
             return claims.identity(organization, now)
         if not signing.fits(algorithm):
             raise Refused(Reason.TOKEN_SIGNATURE_INVALID, f"the key {kid} is not one for {algorithm}")
-        claims = ReadClaims(_verify(token, signing.key, algorithm))
+        claims = ReadClaims(_verify(token, signing.key, algorithm), typ)
         identity = claims.identity(organization, now)
         # Only now is it known to be the organization's own: keys may be shared, and nobody else's take its room.
         self._verified.put(organization.id, verified, claims)
@@ -104,8 +103,8 @@ def _keys_of(organization: Organization) -> str:
     return settings.keys
 
 
-def _header(token: bytes) -> tuple[str | None, str]:
-    """`kid` and `alg` of a JWS in compact form (RFC 7515 section 7.1)."""
+def _header(token: bytes) -> tuple[str | None, str, str | None]:
+    """`kid`, `alg` and `typ` of a JWS in compact form (RFC 7515 section 7.1)."""
     parts = token.split(b".")
     try:
         if len(parts) != 3 or any(b"=" in one for one in parts):
@@ -113,13 +112,13 @@ def _header(token: bytes) -> tuple[str | None, str]:
         header = read_object(decode_base64url(parts[0]))
     except ValueError as error:
         raise Refused(Reason.TOKEN_MALFORMED, f"the token's header: {error}") from error
-    kid, algorithm = header.get("kid"), header.get("alg")
+    kid, algorithm, typ = header.get("kid"), header.get("alg"), header.get("typ")
     # RFC 7515 section 4.1.11: a critical parameter that is not understood refuses; b64 is one.
-    if "crit" in header or "b64" in header or not isinstance(kid, str | None):
+    if "crit" in header or "b64" in header or not isinstance(kid, str | None) or not isinstance(typ, str | None):
         raise Refused(Reason.TOKEN_MALFORMED, "the token's header asks for what is not done here")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise Refused(Reason.TOKEN_SIGNATURE_INVALID, "the token's algorithm is not allowed")
-    return kid, algorithm
+    return kid, algorithm, typ
 
 
 def _verify(token: bytes, key: Any, algorithm: str) -> dict[str, Any]:

@@ -9,19 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
-from authz.pki.algorithms import AlgorithmRules
 from authz.pki.budget import Budget
-from authz.pki.certificate import Certificate
-from authz.pki.crl import Crl
-from authz.pki.crl_store import CrlStore, signer_of
-from authz.pki.issuer_path import Origin
-from authz.pki.leniency import HARD, Indulgence, Leniency, Lenient
-from authz.pki.memo import Memo
-from authz.pki.path_builder import VerifiedPath, verify_path
-from authz.pki.ranking import more_useful
-from authz.pki.revocation import NotRevoked
-from authz.pki.trust_store import TrustAnchor, TrustStore
+from authz.pki.cache.issuer_chains import Origin
+from authz.pki.cache.verified import Memo
+from authz.pki.crl.crl import Crl
+from authz.pki.failure_ranking import most_specific
+from authz.pki.path.builder import VerifiedPath, verify_path
+from authz.pki.path.trust_store import TrustAnchor, TrustStore
+from authz.pki.revocation.checker import NotRevoked
+from authz.pki.revocation.crl_store import CrlStore, signer_of
+from authz.pki.revocation.mode import HARD_FAIL, Exemption, ModeOf, RevocationMode
 from authz.pki.validation_policy import DEFAULT_POLICY, SERVICE_POLICY, ValidationPolicy
+from authz.pki.x509.algorithms import AlgorithmRules
+from authz.pki.x509.certificate import Certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_POLICY",
-    "HARD",
+    "HARD_FAIL",
     "SERVICE_POLICY",
     "AlgorithmRules",
     "Budget",
     "Certificate",
     "Crl",
     "CrlStore",
-    "Indulgence",
-    "Leniency",
-    "Lenient",
+    "Exemption",
     "Memo",
+    "ModeOf",
     "NotRevoked",
     "Origin",
+    "RevocationMode",
     "TrustAnchor",
     "TrustStore",
     "ValidationPolicy",
@@ -78,7 +78,7 @@ def verify_chain(
     try:
         return verify_path(Certificate.parse(leaf), bag, trust, store, at, policy, budget)
     except Refused as refusal:
-        if unreadable is not None and more_useful(unreadable, refusal) is unreadable:
+        if unreadable is not None and most_specific(unreadable, refusal) is unreadable:
             raise unreadable from refusal
         raise
 

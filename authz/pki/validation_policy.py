@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from authz.pki.algorithms import DEFAULT_ALGORITHMS, AlgorithmRules
-from authz.pki.extensions import ANY_POLICY
+from authz.pki.x509.algorithms import DEFAULT_ALGORITHMS, AlgorithmRules
+from authz.pki.x509.extensions import ANY_POLICY
 
 CLIENT_AUTH: Final = "1.3.6.1.5.5.7.3.2"
 ANY_EXTENDED_KEY_USAGE: Final = "2.5.29.37.0"

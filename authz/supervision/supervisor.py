@@ -1,7 +1,7 @@
 """The process that `authz serve` is: it opens the sockets, starts workers and keeper, and sees to it that they live.
 
 Signals: TERM and INT end the service, HUP reads the settings again and replaces one process after the other
-(`authz.supervision.renewing`), USR2 does the same with the version of the program that is installed by then
+(`authz.supervision.reload`), USR2 does the same with the version of the program that is installed by then
 (`authz.supervision.upgrade`).
 """
 
@@ -22,21 +22,21 @@ from typing import Any, Final
 
 import uvloop
 
-from authz.config import Settings
-from authz.doors import OPS, warn_of_plaintext
+from authz.app.config import Settings
+from authz.app.listeners import OPS, warn_of_plaintext
+from authz.app.systemd import notify
 from authz.errors import ConfigError
-from authz.supervision import handover
+from authz.supervision import binary_upgrade as handover
 from authz.supervision.control import Told, tell
-from authz.supervision.family import Family, Member, Role
-from authz.supervision.images import Images
-from authz.supervision.keeper import keep
+from authz.supervision.crl_process import keep
+from authz.supervision.inherited_images import Images
 from authz.supervision.metrics import folder_of_metrics, forget_gauges, write_as
-from authz.supervision.renewing import Renewing
+from authz.supervision.process_table import Family, Member, Role
+from authz.supervision.reload import Renewing
 from authz.supervision.restarts import LONGEST_DELAY, Restarts
 from authz.supervision.upgrade import Upgrade
-from authz.supervision.watching import Watch
+from authz.supervision.watchdog import Watch
 from authz.supervision.worker import bound_memory, work
-from authz.systemd import notify
 from authz.telemetry import Telemetry
 
 TURN_SECONDS: Final = 0.25
@@ -119,7 +119,7 @@ class Supervisor:
         handover.let_signals_in()
         warn_of_plaintext(self._settings, self._telemetry.warn)
         for name, opened in self.renewing.now.sockets.items():
-            self._telemetry.say("listening", door=name, address=opened.shown)
+            self._telemetry.say("listening", listener=name, address=opened.shown)
         # Children share what was there before them for as long as nobody writes to it: nor does the collector.
         gc.collect()
         gc.freeze()

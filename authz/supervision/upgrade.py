@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from authz.errors import ConfigError
-from authz.supervision import handover
-from authz.supervision.family import Family, Role
-from authz.supervision.images import Images
-from authz.supervision.renewing import Renewing
+from authz.supervision import binary_upgrade as handover
+from authz.supervision.inherited_images import Images
+from authz.supervision.process_table import Family, Role
+from authz.supervision.reload import Renewing
 from authz.telemetry import Telemetry
 
 TRIAL_SECONDS: Final = 60.0

@@ -7,11 +7,11 @@ import resource
 import socket
 from typing import Any, Final
 
+from authz.app.config import Settings
+from authz.app.crls import Followed
+from authz.app.listeners import Sockets
+from authz.app.worker_app import Runtime
 from authz.clock import SystemClock
-from authz.config import Settings
-from authz.crl_keeping import Followed
-from authz.doors import Sockets
-from authz.runtime import Runtime
 from authz.supervision.child import Child
 from authz.supervision.control import Told
 from authz.telemetry import Telemetry

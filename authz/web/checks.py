@@ -15,11 +15,11 @@ from aiohttp import web
 from authz.decision import Decision
 from authz.model import CheckRequest
 from authz.reasons import Reason
-from authz.view import Door
+from authz.view import Listener
 from authz.web.responses import refuse, respond
 from authz.web.server import new_decision_id
 
-Check = Callable[[CheckRequest, Door], Awaitable[Decision]]
+Check = Callable[[CheckRequest, Listener], Awaitable[Decision]]
 Rejected = Callable[[int, BaseException | None], None]
 """Is told of a request that was not decided: the status that says why, and the error, if there was one."""
 
@@ -36,10 +36,10 @@ class Endpoints:
 class Checks:
     """The handler of one listener."""
 
-    def __init__(self, check: Check, door: Door, endpoints: Endpoints, *, rejected: Rejected) -> None:
+    def __init__(self, check: Check, listener: Listener, endpoints: Endpoints, *, rejected: Rejected) -> None:
         self._check = check
         self._rejected = rejected
-        self._door = door
+        self._listener = listener
         self._endpoints = endpoints
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -54,7 +54,7 @@ class Checks:
         hosts = [value for name, value in headers if name == b"host"]
         # Several hosts, or none, are no host: the core refuses the empty one.
         host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
-        decision = await self._check(CheckRequest(decision_id, host, headers, *origin), self._door)
+        decision = await self._check(CheckRequest(decision_id, host, headers, *origin), self._listener)
         return respond(decision, decision_id)
 
     def _origin(self, request: web.BaseRequest, headers: tuple[tuple[bytes, bytes], ...]) -> tuple[str, str] | None:

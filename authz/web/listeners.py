@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 import sys
 from typing import Any, Final
 
 from authz.telemetry import Telemetry
 from authz.web.server import Handler, Server
-from authz.web.tls import HANDSHAKE_SECONDS
+from authz.web.tls import HANDSHAKE_SECONDS, ReloadingContext
 
 _KEEP_THE_FILE: Final[dict[str, Any]] = {} if sys.version_info < (3, 13) else {"cleanup_socket": False}
 """From Python 3.13 on, event loops remove the file of a Unix socket that they close: the others answer there still."""
@@ -24,11 +23,11 @@ class Listeners:
         self._servers: list[tuple[asyncio.Server, Server]] = []
 
     async def serve(
-        self, opened: socket.socket, handler: Handler, *, backlog: int, tls: ssl.SSLContext | None = None
+        self, opened: socket.socket, handler: Handler, *, backlog: int, tls: ReloadingContext | None = None
     ) -> asyncio.Server:
         """Answer on a listening socket, which several processes may share."""
         loop = asyncio.get_running_loop()
-        server = Server(handler, self._telemetry)
+        server = Server(handler if tls is None else tls.guarded(handler), self._telemetry)
         # A descriptor of its own: the loop closes it, and the socket's owner may have use for his.
         mine = opened.dup()
         # Event loops listen once more, and would make the backlog 100.

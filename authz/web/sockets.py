@@ -120,7 +120,7 @@ def _parsed(address: str, *, anywhere: bool) -> tuple[ipaddress.IPv4Address | ip
     if not ip.is_loopback and not anywhere:
         raise ConfigError(
             f"{address} is not loopback, and whoever connects there can claim any certificate",
-            hint="listen on a Unix socket or on 127.0.0.1, or give a listener its [listener.tls] (docs/doors.md)",
+            hint="listen on a Unix socket or on 127.0.0.1, or give a listener its [listener.tls] (docs/listeners.md)",
         )
     return ip, number
 

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_world import ALICE, CA, CRL_LIFE, HOST, ROOT, Run, authz, write
-from pki_factory import chain_pem
+from support.certificates import chain_pem
+from support.command_world import ALICE, CA, CRL_LIFE, HOST, ROOT, Run, authz, write
 
 DATABASE = "sqlite:///test.db"
 
@@ -34,7 +34,7 @@ def acme_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("crl", "add", write("root.crl", ROOT.crl(**CRL_LIFE))),
             ("crl", "add", write("ca.crl", CA.crl(**CRL_LIFE))),
             ("user", "add", "acme", "alice"),
-            ("cert", "add", "acme", write("alice.pem", chain_pem(ALICE, CA)), "--label", "laptop"),
+            ("cert", "add", "acme", write("alice.pem", chain_pem(ALICE, CA)), "--user", "alice", "--label", "laptop"),
         ):
             done = authz(*arguments)
             assert done.code == 0, done.err

@@ -11,10 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from pki_factory import Authority, Minted, chain_pem, new_key
+from support.certificates import Authority, Minted, chain_pem, new_key
+from support.command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -182,7 +182,7 @@ def test_leaf_registered_elsewhere_is_reported(acme: Run) -> None:
     """Not refused."""
     acme("org", "add", "other")
     acme("user", "add", "other", "alice")
-    done = acme("cert", "add", "other", "alice.pem")
+    done = acme("cert", "add", "other", "alice.pem", "--user", "alice")
     assert done.code == 0
     assert "registered in acme too" in done.err
     assert "does not verify now" in done.err
@@ -283,7 +283,7 @@ def test_crl_file_that_is_wrong_is_refused_with_a_sentence(acme: Run, content: s
 def test_chain_in_any_order_finds_the_leaf(acme: Run) -> None:
     """Intermediate first, leaf last."""
     acme("user", "add", "acme", "bob")
-    done = acme("cert", "add", "acme", write("bob.pem", chain_pem(CA, BOB)), "--json")
+    done = acme("cert", "add", "acme", write("bob.pem", chain_pem(CA, BOB)), "--user", "bob", "--json")
     assert done.data["sha256"] == BOB.sha256.hex()  # type: ignore[index, call-overload]
 
 
@@ -315,10 +315,11 @@ def test_words_that_are_wrong_exit_two(run: Run, arguments: tuple[str, ...]) -> 
         ("anchor", "add", "acme", "alice.pem"),
         ("crl", "add", "alice.pem"),
         ("crl", "add", "missing.crl"),
-        ("cert", "add", "acme", "missing.pem"),
+        ("cert", "add", "acme", "missing.pem", "--user", "alice"),
         ("org", "add", "acme"),
         ("user", "add", "acme", "alice"),
-        ("cert", "add", "acme", "alice.pem"),
+        ("cert", "add", "acme", "alice.pem", "--user", "alice"),
+        ("cert", "add", "acme", "alice.pem", "--user", ""),
         ("org", "add", "other", "--host", HOST),
         ("org", "set", "acme", "--host", "not a host"),
         ("anchor", "export", "--out", "no/such/folder/bundle.pem"),
@@ -344,6 +345,25 @@ def test_names_in_certificates_cannot_draw_on_the_terminal(acme: Run) -> None:
         assert "\x1b" not in out
         assert "\u202e" not in out
     assert "[red]" in acme("cert", "list").out
+
+
+def test_type_of_tokens_is_kept_as_it_is_compared(run: Run) -> None:
+    """In one spelling; the hint says what it takes to see one, and an empty text takes it away."""
+    done = run("org", "add", "acme", "--token-type", "application/AT+jwt", "--json")
+    assert done.data["token_type"] == "at+jwt"  # type: ignore[index, call-overload]
+    assert "--keys" in done.err
+    assert run("org", "set", "acme", "--token-type", "text/at+jwt").code == 2
+    for options, kept in ((("--issuer", "i"), "at+jwt"), (("--token-type", ""), None)):
+        assert run("org", "set", "acme", *options, "--json").data["token_type"] == kept  # type: ignore[index, call-overload]
+
+
+def test_certificate_is_registered_for_nobody_by_its_common_name(acme: Run) -> None:
+    """No name in a certificate says whose it is: without --user the command registers nothing."""
+    before = acme("cert", "list", "--json").data
+    done = acme("cert", "add", "acme", write("again.pem", chain_pem(CA.leaf("alice", **LIFE), CA)))
+    assert (done.code, done.out) == (2, "")
+    assert "--user" in done.err
+    assert acme("cert", "list", "--json").data == before
 
 
 def test_version_and_help_are_told(run: Run) -> None:
@@ -417,7 +437,7 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("verb", CHANGES, ids=lambda verb: " ".join(verb)[:24])
+@pytest.mark.parametrize("verb", CHANGES, ids=lambda verb: " ".join(verb[:3]))
 def test_change_as_json_prints_one_document(acme: Run, verb: tuple[str, ...]) -> None:
     """What was changed, and nothing else on stdout."""
     done = acme(*verb, "--json")

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
 from cryptography import x509
-from pki_factory import chain_pem
+from support.certificates import chain_pem
+from support.command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
 
-from authz.crl_source import Keep, Origin, name_of
+from authz.crls import Keep, Origin, name_of
 from authz.directory import CrlLedger, Store
 from authz.model import CrlSourceKind, CrlSourceState, FetchedCrl
 from authz.pki import Certificate, Crl
@@ -36,7 +36,7 @@ def served(*sources: CrlSourceState, crls: tuple[FetchedCrl, ...] = (CRL,)) -> N
 
 def kept(der: bytes) -> None:
     """A service kept this CRL of the CA's."""
-    crl, key = Crl(der), Certificate.parse(CA.der).public_key_info
+    crl, key = Crl(der), Certificate.parse(CA.der).spki_der
     with Keep(Path("test.crls")) as keep:
         Path("body").write_bytes(der)
         with Path("body").open("rb") as body:

@@ -8,21 +8,21 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from command_world import ALICE, BOB, CA, CRL_LIFE, HOST, NOW, Run, write
-from pki_factory import Minted, chain_pem
-from world import Says
+from support.certificates import Minted, chain_pem
+from support.command_world import ALICE, BOB, CA, CRL_LIFE, HOST, NOW, Run, write
+from support.decision_world import Says
 
+from authz.app.config import ListenerSettings, Settings
+from authz.app.crls import KeptCrls
+from authz.app.listeners import listener_of
 from authz.clock import SystemClock
-from authz.config import ListenerSettings, Settings
-from authz.crl_keeping import KeptCrls
 from authz.decision import evaluate
 from authz.directory import DirectoryReader, History, HistoryLimits, Store
-from authz.doors import door_of
 from authz.errors import NotLoaded, Refused
 from authz.headers import present
 from authz.model import CheckRequest, Identity, Organization
 from authz.reasons import Reason
-from authz.view import Door, IdentitySource
+from authz.view import IdentitySource, Listener
 
 ID = "5e7fa3" + "0" * 26
 
@@ -38,7 +38,9 @@ class Nobody:
         raise Refused(self._reason)
 
 
-def ask(*chain: Minted, who: IdentitySource | None = None, host: str = HOST, door: str = "envoy", pad: int = 0) -> None:
+def ask(
+    *chain: Minted, who: IdentitySource | None = None, host: str = HOST, listener: str = "envoy", pad: int = 0
+) -> None:
     """The service decides one request, and keeps what it keeps of it."""
     headers = [(b"x-authz-peer", b"sha256=")]
     if chain:
@@ -47,10 +49,10 @@ def ask(*chain: Minted, who: IdentitySource | None = None, host: str = HOST, doo
             (b"x-authz-peer", b"sha256=" + chain[0].sha256.hex().encode()),
         ]
     check = CheckRequest(ID, host, tuple(headers), "GET", "/orders")
-    asyncio.run(_ask(check, replace(door_of(ListenerSettings(name=door)), identity=(who or Says("alice"),))))
+    asyncio.run(_ask(check, replace(listener_of(ListenerSettings(name=listener)), identity=(who or Says("alice"),))))
 
 
-async def _ask(check: CheckRequest, door: Door) -> None:
+async def _ask(check: CheckRequest, listener: Listener) -> None:
     clock, url = SystemClock(), "sqlite:///test.db"
     store = Store(url)
     crls = KeptCrls(Settings(database=url), store.crl_store())
@@ -60,11 +62,11 @@ async def _ask(check: CheckRequest, door: Door) -> None:
     await reader.start()
     while True:
         try:
-            decision = evaluate(check, door, reader.view(), clock.now())
+            decision = evaluate(check, listener, reader.view(), clock.now())
             break
         except NotLoaded as missing:
             await reader.load(missing.key)
-    history.decided(check, door, decision, 0.0)
+    history.decided(check, listener, decision, 0.0)
     await history.close()
     await reader.close()
 
@@ -186,8 +188,8 @@ def test_replay_of_octets_that_are_no_certificate_shows_their_digest(acme: Run) 
     der[der.index(b"\xa0\x03\x02\x01") + 4] = 28
     digest = hashlib.sha256(der).hexdigest()
     headers = ((b"x-forwarded-client-cert", present(bytes(der), [])), (b"x-authz-peer", b"sha256=" + digest.encode()))
-    door = replace(door_of(ListenerSettings(name="envoy")), identity=(Says("alice"),))
-    asyncio.run(_ask(CheckRequest(ID, HOST, headers), door))
+    listener = replace(listener_of(ListenerSettings(name="envoy")), identity=(Says("alice"),))
+    asyncio.run(_ask(CheckRequest(ID, HOST, headers), listener))
     done = acme("check", "--replay", ID, "--json")
     assert done.code == 1
     assert done.data["then"] == done.data["now"] | {"at": done.data["then"]["at"]}  # type: ignore[index, call-overload, operator]
@@ -204,7 +206,7 @@ def test_replay_of_a_header_too_large_to_keep_says_what_to_do(acme: Run) -> None
 
 def test_replay_at_a_listener_that_is_gone_is_an_error(acme: Run) -> None:
     """What is believed there is not known any more."""
-    ask(BOB, CA, door="old")
+    ask(BOB, CA, listener="old")
     assert "no listener old" in acme("check", "--replay", ID).err
 
 
@@ -212,3 +214,24 @@ def test_replay_at_a_listener_that_is_gone_is_an_error(acme: Run) -> None:
 def test_check_takes_a_request_or_a_recorded_one(acme: Run, words: tuple[str, ...]) -> None:
     """Not both, and not half of one."""
     assert acme("check", *words).code == 2
+
+
+def test_next_organization_of_a_name_begins_without_decisions(acme: Run) -> None:
+    """Its id is another one."""
+    ask(BOB, CA)
+    assert len(acme("decisions", "list", "--organization", "acme", "--json").data) == 1  # type: ignore[arg-type]
+    acme("org", "remove", "acme")
+    acme("org", "add", "acme", "--host", HOST)
+    assert acme("decisions", "list", "--organization", "acme", "--json").data == []
+    assert acme("decisions", "list", "--json").data == []
+
+
+def test_repeats_without_an_identity_are_counted(acme: Run) -> None:
+    """The last one is shown, and can be decided again."""
+    for _ in range(3):
+        ask(BOB, CA, who=Nobody())
+    [row] = acme("decisions", "list", "--json").data  # type: ignore[misc, attr-defined]
+    assert (row["repeats"], row["organization"]) == (3, "acme")
+    shown = acme("decisions", "show", ID, "--json").data
+    assert shown["first_at"] < shown["at"]  # type: ignore[index, call-overload]
+    assert acme("check", "--replay", ID, "--json").data["different"] is False  # type: ignore[index, call-overload]

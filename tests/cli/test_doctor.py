@@ -6,9 +6,9 @@ import importlib
 from pathlib import Path
 
 import pytest
-from command_world import authz, write
-from faults import ENVOY, ENVOY_FAULTS, NGINX, changed
-from nginx_stage import DOCS
+from support.command_world import authz, write
+from support.doctor_faults import ENVOY, ENVOY_FAULTS, NGINX, changed
+from support.nginx_stage import DOCS
 
 FAULTY = changed(ENVOY, ENVOY_FAULTS["envoy-failure-mode-allow"])
 DEPLOY = Path(__file__).parents[2] / "deploy"

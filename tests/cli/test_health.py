@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from command_world import ALICE, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, authz, write
-from pki_factory import Authority, chain_pem
+from support.certificates import Authority, chain_pem
+from support.command_world import ALICE, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, authz, write
 
 from authz.cli import health
 from authz.clock import SystemClock
-from authz.envoy_secret import request_level_secret, sds_secret
+from authz.envoy_sds import request_level_secret, sds_secret
 
 OTHER = Authority.root("Other", **LIFE)
 

@@ -9,8 +9,8 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from compose_stage import ROOT, ComposeStage, run
-from needs import docker_found, need
+from support.compose_stage import ROOT, ComposeStage, run
+from support.requirements import docker_found, need
 from testcontainers.compose import DockerCompose
 
 

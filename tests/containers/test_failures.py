@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from compose_stage import FRONTS, PATIENCE, ComposeStage, Front, run, wait_until
+from support.compose_stage import FRONTS, PATIENCE, ComposeStage, Front, run, wait_until
 
 from authz.demo.fill import INSTANCES
 from authz.web.responses import IDENTITY_HEADERS
@@ -112,8 +112,8 @@ def listen(path):
     while True:
         threading.Thread(target=answer, args=[at.accept()[0]], daemon=True).start()
 for instance in {INSTANCES}:
-    for door in ("envoy", "nginx"):
-        threading.Thread(target=listen, args=[f"/doors/{{instance}}/{{door}}/authz.sock"]).start()
+    for listener in ("envoy", "nginx"):
+        threading.Thread(target=listen, args=[f"/listeners/{{instance}}/{{listener}}/authz.sock"]).start()
 """
 """A service that allows everybody, but late."""
 
@@ -122,8 +122,11 @@ for instance in {INSTANCES}:
 def late(stage: ComposeStage) -> Iterator[Callable[[], int]]:
     """That service in the place of ours; how often it has answered."""
     stage.compose("stop", *INSTANCES)
-    doors = [("envoy", "1"), ("nginx", "1"), ("envoy", "2"), ("nginx", "2")]
-    volumes = [f"--volume={stage.project}_{door}-door-{one}:/doors/authz-{one}/{door}" for door, one in doors]
+    listeners = [("envoy", "1"), ("nginx", "1"), ("envoy", "2"), ("nginx", "2")]
+    volumes = [
+        f"--volume={stage.project}_{listener}-listener-{one}:/listeners/authz-{one}/{listener}"
+        for listener, one in listeners
+    ]
     options = ["--detach", "--network=none", "--entrypoint=python", *volumes]
     container = run("docker", "run", *options, "mtls-authz", "-c", LATE).strip()
     try:
@@ -143,7 +146,9 @@ def test_slow(containers: ComposeStage) -> None:
 def test_sockets_gone(containers: ComposeStage) -> None:
     """Open connections go on being judged; once they have ended, nobody passes until the service made others."""
     for one in INSTANCES:
-        code = "import pathlib\nfor door in ('envoy', 'nginx'): pathlib.Path(f'/run/authz/{door}/authz.sock').unlink()"
+        code = (
+            "import pathlib\nfor proxy in ('envoy', 'nginx'): pathlib.Path(f'/run/authz/{proxy}/authz.sock').unlink()"
+        )
         containers.python(one, code)
     for front in FRONTS:
         assert {containers.status(front) for _ in range(10)} <= {200, front.down}

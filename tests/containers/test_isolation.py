@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from compose_stage import FRONTS, INSTANCES, ComposeStage, run, wait_until
+from support.compose_stage import FRONTS, INSTANCES, ComposeStage, run, wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -57,18 +57,23 @@ def test_application_is_not_reached_from_another_network(containers: ComposeStag
 
 @pytest.mark.parametrize("port", ["9901", "8080", "443"])
 def test_service_is_at_no_address(containers: ComposeStage, port: str) -> None:
-    """Its sockets are its doors; what operators read is its own loopback's."""
+    """Its sockets are its listeners; what operators read is its own loopback's."""
     code = CONNECT.replace("sys.argv[1]", "'authz-1'").replace("sys.argv[2]", port)
     assert "not reached" in containers.python("crls", code)
 
 
-ASK_AT = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/door/authz.sock'); print('connected')"
+ASK_AT = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/listener/authz.sock'); print('connected')"
 
 
 @pytest.mark.parametrize(("user", "connected"), [("101:10001", True), ("101:101", False), ("12345:12345", False)])
-def test_door_is_for_its_group(containers: ComposeStage, user: str, connected: bool) -> None:
-    """Whoever mounts a door and is not in the service's group stays outside."""
-    options = ["--rm", f"--user={user}", f"--volume={containers.project}_envoy-door-1:/door", "--entrypoint=python"]
+def test_socket_is_for_its_group(containers: ComposeStage, user: str, connected: bool) -> None:
+    """Whoever mounts a listener and is not in the service's group stays outside."""
+    options = [
+        "--rm",
+        f"--user={user}",
+        f"--volume={containers.project}_envoy-listener-1:/listener",
+        "--entrypoint=python",
+    ]
     done = subprocess.run(["docker", "run", *options, "mtls-authz", "-c", ASK_AT], capture_output=True, check=False)
     assert (done.returncode == 0) is connected
     assert connected or b"PermissionError" in done.stderr

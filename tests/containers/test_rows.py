@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from compose_stage import FRONTS, ROOT, ComposeStage, Front, run, wait_until
+from support.compose_stage import FRONTS, ROOT, ComposeStage, Front, run, wait_until
 
 from authz.demo.client import Answer
 from authz.demo.fill import lines_to_try

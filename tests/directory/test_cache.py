@@ -1,15 +1,27 @@
-"""The cache of rows: tagged, and bounded per owner and in all."""
+"""The cache of rows: tagged, bounded in bytes, and fair."""
 
 from __future__ import annotations
 
-import pytest
+import tracemalloc
 
-from authz.directory.cache import MISSING, RowCache
+import pytest
+from support.certificates import Authority
+from support.outcomes import parsed
+
+from authz.directory.cache import HOSTS_PART, MIN_SWEEP, MISSING, TRUST_PART, RowCache, tenants_memory
+from authz.errors import Refused
+from authz.model import Enforcement, Organization, Registration, User
+from authz.pki import Memo, TrustStore
+from authz.pki.cache import SharedCache
+from authz.pki.revocation.crl_store import MAX_REMEMBERED
+from authz.reasons import Reason
+
+ROOT = Authority.root()
 
 
 def test_row_answers_for_its_own_revision_only() -> None:
     """Newer or older, another revision is another truth."""
-    cache = RowCache()
+    cache = RowCache(SharedCache())
     cache.put("o", "k", 5, "v")
     assert cache.get("o", "k", 5) == "v"
     assert cache.get("o", "k", 4) is MISSING
@@ -19,31 +31,139 @@ def test_row_answers_for_its_own_revision_only() -> None:
 
 def test_flood_of_one_owner_leaves_anothers_rows() -> None:
     """Who has most gives up his oldest."""
-    cache = RowCache(max_rows=10)
-    cache.put("quiet", "k", 1, "v")
-    for number in range(100):
-        cache.put("loud", number, 1, number)
-    assert cache.get("quiet", "k", 1) == "v"
-    assert cache.get("loud", 99, 1) == 99
-    assert cache.get("loud", 0, 1) is MISSING
-    assert len(cache) == 10
+    cache = RowCache(SharedCache(100_000))
+    cache.put(1, "k", 1, "v")
+    for number in range(1_000):
+        cache.put(2, number, 1, number)
+    assert cache.get(1, "k", 1) == "v"
+    assert cache.get(2, 999, 1) == 999
+    assert cache.get(2, 0, 1) is MISSING
+    assert 50 < len(cache) < 200
 
 
-def test_owner_has_a_bound_of_his_own() -> None:
-    """Even when there is room."""
-    cache = RowCache(max_each=3)
-    for number in range(10):
-        cache.put("o", number, 1, number)
-    assert len(cache) == 3
+def test_rows_share_their_organizations_room_with_what_its_checks_remember() -> None:
+    """And neither kind drives out the other."""
+    whole = SharedCache(100_000)
+    cache, memo = RowCache(whole), whole.part(1, Memo)
+    memo.admit([], [(b"signed", b"key")])
+    for number in range(1_000):
+        cache.put(1, number, 1, number)
+    assert memo.verified((b"signed", b"key"))
+    assert whole.weight <= whole.max_bytes
+
+
+def test_unknown_hosts_drive_out_none_that_is_known() -> None:
+    """Anybody can ask for them, and the tenants' room is not theirs."""
+    whole = SharedCache(1_000_000)
+    cache = RowCache(whole)
+    cache.put("hosts", "known.test", 1, Organization(1, "acme", ("known.test",)))
+    for number in range(1_000):
+        cache.put("hosts", f"h{number}.test", 1, None)
+    assert cache.get("hosts", "known.test", 1) is not MISSING
+    assert cache.get("hosts", "h999.test", 1) is None
+    assert cache.get("hosts", "h0.test", 1) is MISSING
+    assert whole.weight == 0
+
+
+def test_known_hosts_keep_their_room_when_they_fill_it() -> None:
+    """However many unknown ones are asked for."""
+    cache = RowCache(SharedCache(1_000_000))
+    for number in range(1_000):
+        cache.put("hosts", f"known{number}.test", 1, Organization(number, "acme", ("known.test",)))
+    known = [number for number in range(1_000) if cache.get("hosts", f"known{number}.test", 1) is not MISSING]
+    assert 50 < len(known) < 1_000
+    for number in range(2_000):
+        cache.put("hosts", f"h{number}.test", 1, None)
+    assert all(cache.get("hosts", f"known{number}.test", 1) is not MISSING for number in known)
+
+
+def test_outdated_row_is_found_by_no_tag() -> None:
+    """It decides nothing."""
+    cache = RowCache(SharedCache())
+    assert cache.outdated("hosts", "h.test") is MISSING
+    cache.put("hosts", "h.test", 1, "acme")
+    assert cache.get("hosts", "h.test", 2) is MISSING
+    assert cache.outdated("hosts", "h.test") == "acme"
+
+
+def test_host_that_changed_hands_or_went_is_what_it_is_now() -> None:
+    """Whether it was known before or not."""
+    cache = RowCache(SharedCache())
+    cache.put("hosts", "h.test", 1, None)
+    cache.put("hosts", "h.test", 2, "acme")
+    assert (cache.get("hosts", "h.test", 1), cache.get("hosts", "h.test", 2)) == (None, "acme")
+    cache.put("hosts", "h.test", 3, None)
+    assert (cache.get("hosts", "h.test", 2), cache.get("hosts", "h.test", 3)) == ("acme", None)
+
+
+def test_trust_stores_have_a_room_of_their_own() -> None:
+    """What a flood of users drives out is none of them; in it the one asked for longest ago goes first."""
+    whole = SharedCache(400_000)
+    cache, anchors = RowCache(whole), parsed(ROOT)
+    for owner in range(30):
+        cache.put("trust", owner, 1, TrustStore(anchors, memo=whole.part(owner, Memo)))
+        cache.get("trust", 0, 1)
+    for number in range(2_000):
+        cache.put(1, number, 1, number)
+    assert cache.get("trust", 0, 1) is not MISSING
+    assert cache.get("trust", 1, 1) is MISSING
+    assert cache.get("trust", 29, 1) is not MISSING
 
 
 @pytest.mark.parametrize("rounds", [1, 5])
 def test_row_put_again_is_counted_once(rounds: int) -> None:
     """A new revision replaces the old."""
-    cache = RowCache()
+    cache = RowCache(SharedCache())
     for revision in range(rounds):
         cache.put("o", "k", revision, revision)
     assert len(cache) == 1
     cache.clear()
     assert len(cache) == 0
     assert cache.get("o", "k", rounds - 1) is MISSING
+
+
+def test_owners_without_rows_are_forgotten() -> None:
+    """However many come by."""
+    whole = SharedCache(60_000)
+    cache = RowCache(whole)
+    for owner in range(20 * MIN_SWEEP):
+        cache.put(owner, "k", 1, "v")
+        assert cache.get(owner, "k", 1) == "v"
+    assert len(cache._rows) <= MIN_SWEEP + len(whole.tenants)
+
+
+def test_rooms_are_what_a_worker_may_remember_together() -> None:
+    """The one for CRLs, which goes with them, among them."""
+    whole = tenants_memory(256 << 20)
+    parts = whole.max_bytes * (1 + 1 / HOSTS_PART + 1 / TRUST_PART) + MAX_REMEMBERED
+    assert parts == pytest.approx(256 << 20, rel=0.001)
+
+
+ROWS = {
+    "user": lambda number: User(number, 1, f"user{number}", Enforcement.OFF),
+    "long user": lambda number: User(number, 1, "\U0001f600" * 60 + str(number), Enforcement.OFF),
+    "none": lambda _: None,
+    "registrations": lambda number: (Registration(number, 1, number, bytes(31) + b"%c" % (number % 100), "laptop"),),
+    "chains": lambda number: tuple(
+        Registration(one, 1, number, bytes(32), "x" * 64, tuple(bytes(500 + one) for one in range(9)))
+        for one in range(5)
+    ),
+    "refusal": lambda number: Refused(Reason.TRUST_ANCHORS_UNUSABLE, certificate=bytes(2_000 + number)),
+    "trust": lambda _: TrustStore(parsed(ROOT, ROOT.intermediate()), memo=Memo()),
+}
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_rows_weigh_what_they_take(kind: str) -> None:
+    """With their keys."""
+    whole = SharedCache()
+    cache = RowCache(whole)
+    make = ROWS[kind]
+    make(0)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(200):
+        cache.put(1, ("key", 1, f"key{number}"), 1, make(number))
+    taken = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert taken <= whole.weight

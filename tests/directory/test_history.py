@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,19 +13,19 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import NOW, Minted
-from world import ACME, ALICE, BOB, CA, decide, request
+from support.certificates import NOW, Minted
+from support.decision_world import ACME, ALICE, BOB, CA, EVIL, decide, request
 
 from authz.decision import Decision, Deny, Evidence
 from authz.directory import History, HistoryLimits, Store
-from authz.directory.history import MAX_HEADER_BYTES, MAX_QUEUED, MAX_QUEUED_EACH, _surplus
-from authz.directory.recorded import Filter, pack, unpack
+from authz.directory.decision_rows import WEIGHT_BYTES, Filter, pack, unpack, weight_of
+from authz.directory.history import MAX_HEADER_BYTES, MAX_QUEUED, MAX_QUEUED_EACH, STRANGERS
 from authz.errors import StoreError
-from authz.model import CheckRequest, Identity, Outcome, Recorded
+from authz.model import CheckRequest, Enforcement, Identity, Organization, Outcome, Recorded, User
 from authz.reasons import Reason
-from authz.view import Door
+from authz.view import Listener
 
-DOOR = Door("envoy", ())
+DOOR = Listener("envoy", ())
 
 
 class Clock:
@@ -48,6 +49,7 @@ class Scene:
     def __init__(self, folder: Path, limits: HistoryLimits | None = None) -> None:
         self.url = f"sqlite:///{folder / 'a.db'}"
         self.store = Store(self.url)
+        self.store.add_organization(ACME)
         self.clock = Clock()
         self.lost: list[int] = []
         self.warnings: list[str] = []
@@ -88,7 +90,7 @@ async def test_refused_request_is_kept_with_what_it_takes_to_decide_it_again(sce
     full = scene.store.decision(one.decision_id)
     assert (one.outcome, one.reason) == (Outcome.DENIED, "certificate_of_another_user")
     assert (one.organization, one.user, one.certificate, one.subject) == ("acme", "alice", BOB.sha256, "CN=bob")
-    assert (one.at, one.door, one.host) == (NOW, "envoy", "acme.example.test")
+    assert (one.at, one.listener, one.host) == (NOW, "envoy", "acme.example.test")
     assert full.headers == request(BOB, CA).headers
     assert b"secret" not in Path(scene.url.removeprefix("sqlite:///")).read_bytes()
 
@@ -167,7 +169,7 @@ async def test_query_is_not_kept(scene: Scene, target: str, kept: str) -> None:
 async def test_same_headers_are_kept_once(scene: Scene, tmp_path: Path) -> None:
     """A client that tries again and again does not fill the disk with his chain."""
     for _ in range(300):
-        scene.decide(denied(), request(BOB, CA))
+        scene.decide(misuse("alice"), request(BOB, CA))
     assert len(await scene.held()) == 300
     assert (tmp_path / "a.db").stat().st_size < 300 * 1_000
 
@@ -175,18 +177,138 @@ async def test_same_headers_are_kept_once(scene: Scene, tmp_path: Path) -> None:
 async def test_flood_of_one_organization_leaves_room_for_others(scene: Scene) -> None:
     """In the queue; the rest is counted."""
     flood = decide(request(BOB, CA))
-    for _ in range(MAX_QUEUED_EACH + 100):
+    for _ in range(MAX_QUEUED_EACH):
         scene.decide(flood)
     scene.decide(denied())
-    assert sum(scene.lost) == 100
-    assert Counter(one.organization for one in await scene.held()) == {"acme": MAX_QUEUED_EACH, "": 1}
+    assert sum(scene.lost) == MAX_QUEUED_EACH // STRANGERS
+    left = MAX_QUEUED_EACH - MAX_QUEUED_EACH // STRANGERS
+    assert Counter(one.organization for one in await scene.held()) == {"acme": left, "": 1}
 
 
-async def test_queue_is_bounded_in_all(scene: Scene) -> None:
-    """However many organizations there are."""
-    for number in range(MAX_QUEUED + 7):
-        scene.decide(denied(organization=replace(ACME, name=f"o{number % 9}")))
-    assert sum(scene.lost) == 7
+async def test_queue_is_bounded_in_all_and_the_fullest_gives_way(scene: Scene) -> None:
+    """However many organizations there are: one that has little in it loses nothing."""
+    for number in range(MAX_QUEUED):
+        scene.decide(misuse("alice", replace(ACME, id=2 + number % 5, name="flood")))
+    lost = sum(scene.lost)
+    assert lost == MAX_QUEUED // STRANGERS
+    scene.decide(misuse("alice"))
+    assert sum(scene.lost) == lost + 1
+    assert [one.organization for one in await scene.held()] == ["acme"]
+
+
+def misuse(user: str, organization: Organization = ACME, **more: object) -> Deny:
+    """What somebody with a user's token is refused."""
+    known = User(1, organization.id, user, Enforcement.REQUIRED)
+    seen: dict[str, object] = {"organization": organization, "identity": Identity(user), "user": known}
+    return denied(Reason.CERTIFICATE_EXPIRED, **seen | more)
+
+
+def unproven(reason: Reason, user: str = "") -> Deny:
+    """What somebody without a user is refused by acme."""
+    return denied(reason, organization=ACME, identity=Identity(user) if user else None)
+
+
+@pytest.mark.parametrize("flushes", [1, 50])
+async def test_strangers_do_not_drive_out_an_organizations_misuses(tmp_path: Path, flushes: int) -> None:
+    """Whatever they are refused for: one row a reason, with a count and the last time."""
+    scene = Scene(tmp_path, HistoryLimits(rows=100))
+    for number in range(20):
+        scene.decide(misuse(f"u{number}"))
+    reasons = (Reason.IDENTITY_MISSING, Reason.TOKEN_EXPIRED, Reason.HEADER_UNEXPECTED)
+    for _ in range(flushes):
+        scene.clock.at += timedelta(seconds=1)
+        for number in range(3_000 // flushes):
+            check = CheckRequest("x", f"{number}.test", ((b"x-forwarded-client-cert", b"%d" % number * 900),))
+            scene.decide(unproven(reasons[number % 3]), check)
+        await scene.history.flush()
+    held = await scene.held()
+    strangers = {one.reason: one for one in held if not one.proven}
+    assert len(held) == 23
+    assert sum(one.repeats for one in strangers.values()) + sum(scene.lost) == 3_000
+    assert scene.lost == []
+    assert {one.at for one in strangers.values()} == {scene.clock.at}
+    assert {one.first_at for one in strangers.values()} == {NOW + timedelta(seconds=1)}
+    with scene.store._transaction() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM presentations").scalar_one() <= 3
+
+
+async def test_repeats_of_another_day_listener_or_organization_are_another_row(scene: Scene) -> None:
+    """So that it can be seen when it went on, and where."""
+    scene.decide(unproven(Reason.TOKEN_EXPIRED))
+    scene.decide(denied(Reason.TOKEN_EXPIRED))
+    scene.decide(unproven(Reason.IDENTITY_MISSING))
+    scene.history.decided(CheckRequest("x", "h", ()), Listener("nginx", ()), unproven(Reason.TOKEN_EXPIRED), 0.0)
+    await scene.history.flush()
+    scene.clock.at += timedelta(days=1)
+    scene.decide(unproven(Reason.TOKEN_EXPIRED))
+    assert [one.repeats for one in await scene.held()] == [1] * 5
+
+
+@pytest.mark.parametrize("victims", [1, 8])
+async def test_user_who_floods_drives_out_no_other_users_refusals(tmp_path: Path, victims: int) -> None:
+    """Neither in the queue nor in the rows."""
+    scene = Scene(tmp_path, HistoryLimits(rows=100))
+    for number in range(victims):
+        scene.decide(misuse(f"u{number}"))
+    for _ in range(5):
+        for _ in range(MAX_QUEUED_EACH):
+            scene.decide(misuse("mallory"))
+        await scene.history.flush()
+    counts = Counter(one.user for one in await scene.held())
+    assert counts.pop("mallory") == 90 - victims
+    assert set(counts.values()) == {1}
+    assert len(counts) == victims
+
+
+async def test_organization_with_many_users_drives_out_no_others_rows(tmp_path: Path) -> None:
+    """Neither those of its users nor those of strangers; nor do requests for hosts that nobody has."""
+    scene = Scene(tmp_path, HistoryLimits(rows=100))
+    big = scene.store.add_organization(replace(EVIL, name="big", hosts=()))
+    for one in (misuse("alice"), misuse("bob"), unproven(Reason.TOKEN_EXPIRED)):
+        scene.decide(one)
+    for number in range(600):
+        scene.decide(misuse(f"u{number % 60}", big))
+        scene.decide(denied(Reason.USER_UNKNOWN, organization=big, identity=Identity(f"u{number}")))
+        scene.decide(denied(Reason.ORGANIZATION_UNKNOWN), CheckRequest("x", f"{number}.test", ()))
+    held = await scene.held()
+    kept = Counter((one.organization, one.proven) for one in held)
+    assert kept == {("acme", True): 2, ("acme", False): 1, ("big", True): 88, ("big", False): 8, ("", False): 1}
+    assert [one.repeats for one in held if one.organization == ""] == [600]
+
+
+async def test_names_that_no_user_has_stay_in_the_strangers_tenth(tmp_path: Path) -> None:
+    """Each name is one row there, and drives out no other reason's."""
+    scene = Scene(tmp_path, HistoryLimits(rows=100))
+    scene.decide(misuse("alice"))
+    scene.decide(unproven(Reason.TOKEN_EXPIRED))
+    for number in range(1_000):
+        scene.decide(unproven(Reason.USER_UNKNOWN, f"u{number}"))
+    counts = Counter(one.reason for one in await scene.held())
+    assert counts == {"certificate_expired": 1, "token_expired": 1, "user_unknown": 9}
+
+
+async def test_large_decisions_count_as_several(tmp_path: Path) -> None:
+    """So that the bound is one of bytes, for the file, an organization and a user."""
+    scene = Scene(tmp_path, HistoryLimits(rows=100))
+    scene.decide(misuse("alice"))
+    for number in range(100):
+        header = (b"x-forwarded-client-cert", b"%03d" % number + b"x" * (MAX_HEADER_BYTES - 30))
+        scene.decide(misuse("mallory"), request(headers=(header,)))
+    held = await scene.held()
+    full = [scene.store.decision(one.decision_id) for one in held]
+    assert Counter(one.user for one in held) == {"alice": 1, "mallory": 89 // weight_of(full[0])}
+    assert sum(map(weight_of, full)) <= 90
+    assert sum(len(pack(one.headers or ())) for one in full) <= 90 * WEIGHT_BYTES
+
+
+async def test_largest_row_is_bounded(scene: Scene) -> None:
+    """Every text at its longest, of the characters that take most."""
+    wide = "\U0001f600" * 10_000
+    header = (b"x-forwarded-client-cert", b"x" * (MAX_HEADER_BYTES - 23))
+    check = CheckRequest("x", wide, (header,), wide, "/" + wide)
+    scene.decide(misuse("alice", identity=Identity(wide)), check)
+    [one] = await scene.held()
+    assert weight_of(scene.store.decision(one.decision_id)) <= 6
 
 
 async def test_rows_are_bounded_and_the_largest_gives_up_its_oldest(tmp_path: Path) -> None:
@@ -198,7 +320,35 @@ async def test_rows_are_bounded_and_the_largest_gives_up_its_oldest(tmp_path: Pa
         scene.decide(flood)
     held = await scene.held()
     assert Counter(one.organization for one in held) == {"acme": 9, "": 1}
-    assert [int(one.decision_id, 16) for one in held] == [*range(51, 42, -1), 1]
+    assert [int(one.decision_id, 16) for one in held if one.proven] == [*range(51, 42, -1)]
+
+
+async def test_organization_takes_its_decisions_with_it(scene: Scene) -> None:
+    """The next one of its name begins with none: neither what was kept nor what was queued is its."""
+    scene.decide(misuse("alice"), request(BOB, CA))
+    await scene.history.flush()
+    scene.decide(misuse("alice"))
+    scene.decide(denied())
+    scene.store.remove_organization("acme")
+    again = scene.store.add_organization(ACME)
+    assert again.id != ACME.id
+    assert await scene.held(organization="acme") == []
+    assert [one.organization for one in await scene.held()] == [""]
+    with scene.store._transaction() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM presentations").scalar_one() == 1
+    scene.decide(misuse("alice", again))
+    [one] = await scene.held(organization="acme")
+    assert one.organization_id == again.id
+
+
+async def test_organization_that_plain_sql_removes_takes_its_decisions_too(scene: Scene, tmp_path: Path) -> None:
+    """Foreign keys are off there."""
+    scene.decide(misuse("alice"))
+    await scene.history.flush()
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute("DELETE FROM organizations")
+    connection.close()
+    assert await scene.held() == []
 
 
 async def test_old_rows_are_forgotten_with_their_headers(tmp_path: Path) -> None:
@@ -273,8 +423,8 @@ async def test_filter_lets_through_what_it_names(
 
 async def test_decision_is_found_by_the_beginning_of_its_id(scene: Scene) -> None:
     """If that is one's alone; what would match everything matches nothing."""
-    scene.history.decided(CheckRequest("ab" * 16, "h", ()), DOOR, denied(), 0.0)
-    scene.history.decided(CheckRequest("ac" * 16, "h", ()), DOOR, denied(), 0.0)
+    for name in ("ab", "ac"):
+        scene.history.decided(CheckRequest(name * 16, "h", ()), DOOR, misuse("alice"), 0.0)
     await scene.history.flush()
     assert scene.store.decision("ab").decision_id == "ab" * 16
     for wrong in ("a", "ad", "%", "a_"):
@@ -286,19 +436,3 @@ async def test_decision_is_found_by_the_beginning_of_its_id(scene: Scene) -> Non
 def test_packed_headers_come_back_as_they_were(headers: list[tuple[bytes, bytes]]) -> None:
     """Whatever octets are in them."""
     assert unpack(pack(headers)) == tuple(headers)
-
-
-@given(st.dictionaries(st.text(max_size=3), st.integers(1, 50), max_size=8), st.integers(0, 200))
-def test_surplus_brings_the_largest_down_to_one_level(sizes: dict[str, int], bound: int) -> None:
-    """The bound holds, nobody below the level gives anything, and not a whole level too much is given."""
-    left = dict(sizes)
-    for name, surplus in _surplus(sizes, bound):
-        left[name] -= surplus
-    assert min(left.values(), default=0) >= 0
-    assert sum(left.values()) <= bound
-    if sum(sizes.values()) > bound:
-        level = max(left.values())
-        assert all(left[name] == size for name, size in sizes.items() if size <= level)
-        assert sum(left.values()) > bound - len(sizes)
-    else:
-        assert left == sizes

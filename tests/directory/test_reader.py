@@ -6,20 +6,20 @@ import asyncio
 import hashlib
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Hashable
+from collections.abc import AsyncIterator, Callable, Collection, Hashable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pki_factory import NOW, Authority
+from support.certificates import NOW, Authority
 
 from authz.directory import DirectoryReader, Store
 from authz.directory.keys import HostKey, RegistrationsKey, RowKey, UserKey
 from authz.directory.reader import MAX_BATCH, MAX_WAITING_EACH
-from authz.directory.session import Reading, State
+from authz.directory.sqlite.session import Reading, State
 from authz.errors import NotLoaded, Refused
 from authz.model import Enforcement, Organization, User
-from authz.pki import Certificate, Crl, CrlStore, Leniency, Lenient
+from authz.pki import Certificate, Crl, CrlStore, ModeOf, RevocationMode
 from authz.reasons import Reason
 
 ROOT = Authority.root()
@@ -51,9 +51,9 @@ class Crls:
         """See the protocol."""
         return self.store
 
-    def lenient(self, organization: Organization) -> Lenient | None:
+    def mode_of(self, organization: Organization) -> ModeOf | None:
         """See the protocol."""
-        return lambda _: Leniency(soft=organization.name == "acme")
+        return lambda _: RevocationMode(soft=organization.name == "acme")
 
     def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See the protocol."""
@@ -219,14 +219,25 @@ async def test_anchor_that_cannot_be_read_denies_its_organization_alone(scene: S
     assert scene.warnings
 
 
-async def test_row_that_makes_no_sense_refuses_whoever_asks_for_it_alone(scene: Scene) -> None:
-    """Read in one transaction with another's, which is answered."""
+@pytest.mark.parametrize(
+    "values",
+    [
+        "chain = x'30'",
+        "chain = 'text'",
+        "valid_until = 1000000000000000000",
+        "valid_until = 'tomorrow'",
+        "label = CAST(x'ff' AS TEXT)",
+    ],
+)
+async def test_row_that_makes_no_sense_refuses_the_check_that_asks_for_it_alone(scene: Scene, values: str) -> None:
+    """Read in one transaction with another's, which is answered, and the reader goes on."""
     acme = await scene.organization()
     assert acme is not None
     sha256 = Certificate.parse(ALICE.der).sha256
     scene.store.register("acme", "alice", Certificate.parse(ALICE.der), now=NOW)
     with sqlite3.connect(scene.file) as connection:
-        connection.execute("UPDATE registrations SET chain = x'30'")
+        connection.execute("PRAGMA ignore_check_constraints = 1")
+        connection.execute(f"UPDATE registrations SET {values}")
     connection.close()
     keys = (RegistrationsKey(acme.id, sha256), UserKey(acme.id, "alice"))
     bad, good = await asyncio.gather(*map(scene.reader.load, keys), return_exceptions=True)
@@ -235,15 +246,37 @@ async def test_row_that_makes_no_sense_refuses_whoever_asks_for_it_alone(scene: 
     assert good is True
 
 
+async def test_host_that_was_known_waits_with_its_organization(scene: Scene) -> None:
+    """After any change, every host is read again: a known one must not wait behind those that strangers make up."""
+    acme = await scene.organization()
+    assert acme is not None
+    scene.store.add_organization(Organization(0, "other", ("other.test",)))
+
+    missing: list[Hashable] = []
+
+    async def changed() -> bool:
+        try:
+            scene.reader.organization(HOST)
+        except NotLoaded as outdated:
+            missing.append(outdated.key)
+        return bool(missing)
+
+    await scene.until(changed)
+    assert missing == [HostKey(HOST, acme.id)]
+    assert HostKey(HOST, acme.id).pool == UserKey(acme.id, "alice").pool
+    assert HostKey("unknown.test").pool == HostKey("other.test").pool
+    assert await scene.organization() == acme
+
+
 async def test_everything_about_crls_is_asked_of_their_keeper(scene: Scene) -> None:
     """The reader is a view, and holds none itself."""
     acme = await scene.organization()
     assert acme is not None
     assert scene.reader.crls(acme) is scene.crls.store
-    lenient = scene.reader.lenient(acme)
-    assert lenient is not None
-    assert lenient(Certificate.parse(ROOT.der)).soft
-    scene.reader.seek_crls(acme, (b"leaf", b"root"))
+    mode_of = scene.reader.mode_of(acme)
+    assert mode_of is not None
+    assert mode_of(Certificate.parse(ROOT.der)).soft
+    scene.reader.request_crls(acme, (b"leaf", b"root"))
     assert scene.crls.sought == [(acme, (b"leaf", b"root"))]
 
 
@@ -273,6 +306,30 @@ async def test_directory_gives_its_crls_with_their_signers_keys(scene: Scene) ->
     assert await scene.reader.der(small.sha256) == small.der
     assert await scene.reader.der(b"another") is None
     assert sorted(await scene.reader.authorities()) == sorted([ROOT.der, CA.der])
+
+
+async def test_directory_says_who_is_active_and_whether_any_trust_has_changed(scene: Scene) -> None:
+    """An organization more or less, on or off, and a CA of one or of all; a user is no reason."""
+    globex = Organization(0, "globex", ("globex.example.test",))
+    off = replace(globex, id=2, active=False)
+    anchor = Certificate.parse(ROOT.der)
+    changes: list[tuple[Callable[[], object], list[int]]] = [
+        (lambda: scene.store.add_organization(globex), [1, 2]),
+        (lambda: scene.store.add_anchors("acme", [anchor]), [1, 2]),
+        (lambda: scene.store.add_intermediates(None, [Certificate.parse(CA.der)]), [1, 2]),
+        (lambda: scene.store.remove_anchor("acme", anchor.sha256), [1, 2]),
+        (lambda: scene.store.set_organization(off), [1]),
+        (lambda: scene.store.remove_organization("globex"), [1]),
+    ]
+    seen = [(await scene.reader.active())[0]]
+    for change, active in changes:
+        change()
+        trust, found = await scene.reader.active()
+        assert found == active
+        assert trust != seen[-1]
+        seen.append(trust)
+    scene.store.add_user("acme", "bob")
+    assert (await scene.reader.active())[0] == seen[-1]
 
 
 async def test_revision_not_confirmed_for_two_seconds_is_unavailable(scene: Scene) -> None:
@@ -327,6 +384,7 @@ async def test_revision_that_goes_back_clears_everything(scene: Scene) -> None:
     with sqlite3.connect(scene.file) as connection:
         connection.execute("DROP TRIGGER number_users_delete")
         connection.execute("DELETE FROM users")
+        connection.execute("DROP TRIGGER rise_state")
         connection.execute("UPDATE directory_state SET revision = 0")
     connection.close()
 

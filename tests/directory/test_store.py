@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.x509 import DeltaCRLIndicator
-from pki_factory import NOW, Authority, Minted
+from support.certificates import NOW, Authority, Minted
 
 from authz.directory import Store
 from authz.errors import StoreError
@@ -39,7 +39,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def test_organization_is_stored_whole(store: Store) -> None:
     """Every setting comes back."""
-    token = TokenSettings("i", "a", "email", "org", "keys.json")
+    token = TokenSettings("i", "a", "email", "org", "keys.json", "at+jwt")
     wanted = Organization(0, "b", ("b.test",), False, BindingScope.ORGANIZATION, Enforcement.OFF, token)
     added = store.add_organization(wanted)
     assert store.organization("b") == added == replace(wanted, id=added.id)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from faults import rules_of
+from support.doctor_faults import rules_of
 
 EXAMPLES = sorted((Path(__file__).parent / "examples").iterdir())
 

@@ -8,8 +8,8 @@ import re
 
 import pytest
 import yaml
-from faults import ENVOY, ENVOY_OURS, NGINX, changed, rules_of
-from mutants import at, paths_in
+from support.doctor_faults import ENVOY, ENVOY_OURS, NGINX, changed, rules_of
+from support.doctor_mutants import at, paths_in
 
 from authz.doctor.findings import NotUnderstood, Source, Unreadable
 from authz.doctor.lint import lint_sources

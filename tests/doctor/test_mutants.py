@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from mutants import Mutant, envoy_mutants, nginx_mutants
-from mutants_table import read_page
+from support.doctor_mutants import Mutant, envoy_mutants, nginx_mutants
+from support.doctor_mutants_table import read_page
 
 ROWS = read_page()
 MUTANTS: dict[str, Mutant] = {mutant.what: mutant for mutant in (*envoy_mutants(), *nginx_mutants())}

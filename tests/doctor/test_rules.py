@@ -6,14 +6,14 @@ import shutil
 from typing import Any
 
 import pytest
-from faults import DEPLOY, ENVOY, ENVOY_FAULTS, NGINX, NGINX_FAULTS, WORDS, changed, mended, rules_of
-from needs import need
+from support.doctor_faults import DEPLOY, ENVOY, ENVOY_FAULTS, NGINX, NGINX_FAULTS, WORDS, changed, mended, rules_of
+from support.requirements import need
 
 from authz.doctor.findings import SEEN, Report, Severity, Source
 from authz.doctor.lint import lint_sources
 from authz.doctor.ours import IDENTITY_HEADERS
 from authz.doctor.rules import RULES
-from authz.envoy_secret import request_level_secret, sds_secret
+from authz.envoy_sds import request_level_secret, sds_secret
 from authz.web import responses
 
 FAULTS = {

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import proxy_tls
 import pytest
-from faults import ENVOY, ENVOY_OURS, NGINX, changed, rules_of
+from support import proxy_tls
+from support.doctor_faults import ENVOY, ENVOY_OURS, NGINX, changed, rules_of
 
 from authz.doctor.ours import OurListener, Ours
 from authz.doctor.rules import RULES

@@ -7,7 +7,7 @@ from base64 import b64encode, urlsafe_b64encode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import Authority, Minted
+from support.certificates import Authority, Minted
 
 from authz.errors import Refused
 from authz.headers import Selected, base64_der, decode

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import Authority, chain_pem
+from support.certificates import Authority, chain_pem
 
 from authz.errors import Refused
 from authz.headers import Selected, decode, escaped_pem

@@ -1,11 +1,14 @@
-"""The memo of decoded headers is bounded."""
+"""The memo of decoded headers is bounded in bytes, and what a flood brings drives out none of another tenant's."""
 
 from __future__ import annotations
 
-from pki_factory import Authority
+import tracemalloc
+
+from support.certificates import Authority
 
 from authz.headers import HeaderMemo, Selected, decode, present
 from authz.model import HeaderRules, PresentedChain
+from authz.pki.cache import SharedCache
 
 ROOT, EVIL = Authority.root(), Authority.root("Evil")
 CA = ROOT.intermediate()
@@ -22,14 +25,17 @@ def test_memo_keeps_what_was_put() -> None:
     assert len(memo) == 1
 
 
-def test_memo_full_drops_the_oldest() -> None:
-    """The bound is in octets, the value and what it decodes to."""
-    memo = HeaderMemo(max_bytes=40)
-    for value in (b"a" * 10, b"b" * 10, b"c" * 10):
-        memo.put(Selected(value), CHAIN)
-    assert memo.get(Selected(b"a" * 10)) is None
-    assert memo.get(Selected(b"c" * 10)) is CHAIN
-    assert len(memo) == 2
+def test_flood_of_headers_leaves_another_tenants() -> None:
+    """However long they are."""
+    whole = SharedCache(1_000_000)
+    quiet, loud = whole.part(1, HeaderMemo), whole.part(2, HeaderMemo)
+    quiet.put(Selected(b"a"), CHAIN)
+    for number in range(100):
+        loud.put(Selected(b"%d" % number * 30_000), CHAIN)
+    assert quiet.get(Selected(b"a")) is CHAIN
+    assert loud.get(Selected(b"0" * 30_000)) is None
+    assert 10 < len(loud) < 40
+    assert whole.weight <= whole.max_bytes
 
 
 ALICE, BOB = CA.leaf("alice"), CA.leaf("bob")
@@ -63,13 +69,18 @@ def test_chain_with_duplicates_is_no_other_clients() -> None:
     assert decoded(present(BOB.der, [CA.der, ALICE.der]), memo)[0].others == (CA.der, ALICE.der)
 
 
-def test_texts_above_leaves_are_bounded() -> None:
-    """In octets, the text and what it decodes to; one that is too long is not kept."""
-    memo = HeaderMemo(max_above=4_000)
-    for other in (CA, ROOT, Authority.root("Other"), Authority.root("Another")):
-        value = present(ALICE.der, [other.der])
-        memo.put(Selected(value), decoded(value, memo))
-    assert len(memo.above) == 3
-    value = present(ALICE.der, [CA.der, ROOT.der, BOB.der, EVIL.der])
-    memo.put(Selected(value), decoded(value, memo))
-    assert len(memo.above) == 0
+def test_headers_weigh_what_they_take() -> None:
+    """A leaf alone, with one that no other client has behind it, and with what all have."""
+    leaves = [CA.leaf(f"leaf{number}") for number in range(60)]
+    for others in ([], [[leaf.der] for leaf in leaves[::-1]], [[CA.der, ROOT.der]] * 60):
+        values = [present(leaf.der, others[at] if others else []) for at, leaf in enumerate(leaves)]
+        memo, whole = HeaderMemo(), SharedCache()
+        memo = whole.part(1, HeaderMemo)
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for value in values:
+            selected = Selected(bytes(bytearray(value)))
+            memo.put(selected, decode(selected, HeaderRules(), memo))
+        taken = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        assert taken <= whole.weight <= 3 * taken

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from pki_factory import Authority
+from support.certificates import Authority
 
 from authz.errors import Refused
 from authz.headers import Selected, base64_der, decode, escaped_pem, pem, present, rfc9440

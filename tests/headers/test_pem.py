@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import Authority
+from support.certificates import Authority
 
 from authz.errors import Refused
 from authz.headers import pem

@@ -7,7 +7,7 @@ from base64 import b64encode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import Authority
+from support.certificates import Authority
 
 from authz.errors import Refused
 from authz.headers import decode, rfc9440, select

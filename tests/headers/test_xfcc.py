@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import Authority, Minted, chain_pem
+from support.certificates import Authority, Minted, chain_pem
 
 from authz.errors import Refused
 from authz.headers import HeaderMemo, pem, present, xfcc
@@ -82,7 +82,7 @@ def test_chain_that_begins_with_the_leaf_is_read_as_any_other(
             return refusal.reason
 
     memo = HeaderMemo()
-    memo.above.put(escaped(INTERMEDIATE, ROOT).encode(), (INTERMEDIATE.der, ROOT.der))
+    memo.above.put(escaped(INTERMEDIATE, ROOT).encode(), (INTERMEDIATE.der, ROOT.der), 1)
     for above in (None, memo.above):
         assert read(lambda: xfcc.decode(value, RULES, above)[0]) == read(plainly)  # noqa: B023 - called at once
 

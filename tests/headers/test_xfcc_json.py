@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pki_factory import Authority, Minted
+from support.certificates import Authority, Minted
 
 from authz.errors import Refused
 from authz.headers import Selected, decode, xfcc_json

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from pki_factory import NOW
+from support.certificates import NOW
 
 from authz.errors import Refused
 from authz.identity.claims import LEEWAY, ReadClaims, identity_from_claims
@@ -21,7 +21,7 @@ BY_CLAIM = TokenSettings(organization_claim="org")
 DIGEST = b"\x07" * 32
 X5T = base64.urlsafe_b64encode(DIGEST).decode().rstrip("=")
 FOREIGN, MALFORMED = Reason.IDENTITY_OF_ANOTHER_ORGANIZATION, Reason.IDENTITY_MALFORMED
-UNSUPPORTED = Reason.TOKEN_BINDING_UNSUPPORTED
+UNSUPPORTED, TYPE = Reason.TOKEN_BINDING_UNSUPPORTED, Reason.TOKEN_TYPE_NOT_ALLOWED
 
 
 def outcome(claims: dict[str, object], settings: TokenSettings = BY_ISSUER) -> Reason | str:
@@ -75,6 +75,12 @@ def outcome(claims: dict[str, object], settings: TokenSettings = BY_ISSUER) -> R
         ({"cnf": {"jwk": {}}}, UNSUPPORTED),
         ({"cnf": {}}, UNSUPPORTED),
         ({"cnf": None}, UNSUPPORTED),
+        ({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}, TYPE),
+        ({"events": {}}, TYPE),
+        ({"events": None}, TYPE),
+        ({"events": []}, TYPE),
+        ({"events": ""}, TYPE),
+        ({"nonce": "n", "at_hash": "h"}, "alice"),
     ],
 )
 def test_claims_changed_give_the_expected_outcome(change: dict[str, object], expected: Reason | str) -> None:
@@ -107,6 +113,35 @@ def test_tie_to_the_organization_must_hold_wholly(
 ) -> None:
     """Issuer with audience, or a claim that names it; nothing configured ties nothing."""
     assert outcome({**GOOD, **claims}, settings) == expected
+
+
+@pytest.mark.parametrize(
+    ("typ", "expected"),
+    [
+        ("at+jwt", "alice"),
+        ("AT+JWT", "alice"),
+        ("application/at+jwt", "alice"),
+        ("Application/At+Jwt", "alice"),
+        ("JWT", TYPE),
+        ("logout+jwt", TYPE),
+        ("at+jwt ", TYPE),
+        ("application/application/at+jwt", TYPE),
+        ("text/at+jwt", TYPE),
+        ("at+jw\u1d40", TYPE),
+        ("", TYPE),
+        (None, TYPE),
+    ],
+)
+def test_type_demanded_must_be_stated(typ: str | None, expected: Reason | str) -> None:
+    """As media types are compared, and never by a claim of that name (RFC 9068 section 4)."""
+    organization = Organization(1, "acme", (), token=replace(BY_ISSUER, type="at+jwt"))
+    claims = {**GOOD, "typ": "at+jwt"}
+    for identify in (ReadClaims(claims, typ).identity, lambda one, at: identity_from_claims(claims, one, at, typ)):
+        try:
+            found: Reason | str = identify(organization, NOW).user
+        except Refused as refused:
+            found = refused.reason
+        assert found == expected
 
 
 def test_confirmation_is_the_stated_digest() -> None:
@@ -149,6 +184,9 @@ def test_claims_read_once_are_tied_anew_to_an_organization_that_changed() -> Non
     before = Organization(1, "acme", (), token=settings)
     assert read.identity(before, NOW).user == read.identity(before, NOW).user == "alice"
     assert read.identity(replace(before, token=replace(settings, user_claim="name")), NOW).user == "bob"
+    with pytest.raises(Refused) as refused:
+        read.identity(replace(before, token=replace(settings, type="at+jwt")), NOW)
+    assert refused.value.reason is TYPE
     for other in (replace(settings, issuer="j"), replace(settings, audience="b"), TokenSettings()):
         with pytest.raises(Refused) as caught:
             read.identity(replace(before, token=other), NOW)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from pki_factory import NOW
+from support.certificates import NOW
 
 from authz.errors import Refused
 from authz.identity import PayloadHeader, UserNameHeader, payload
@@ -125,6 +125,16 @@ def test_payload_remembered_is_compared_with_the_time_of_each_check() -> None:
     with pytest.raises(Refused) as caught:
         source.identify(check, replace(ACME, token=TokenSettings(issuer="another", audience="a")), NOW)
     assert caught.value.reason is Reason.IDENTITY_OF_ANOTHER_ORGANIZATION
+
+
+def test_payload_proves_no_type() -> None:
+    """The token's header stayed at the proxy: an organization that demands a typ takes none, remembered or not."""
+    source = PayloadHeader("x-payload")
+    check = CheckRequest("", "", ((b"x-payload", encoded(json.dumps({**CLAIMS, "typ": "at+jwt"}))),))
+    assert source.identify(check, ACME, NOW) == Identity("alice")
+    with pytest.raises(Refused) as caught:
+        source.identify(check, replace(ACME, token=replace(ACME.token, type="at+jwt")), NOW)
+    assert caught.value.reason is Reason.TOKEN_TYPE_NOT_ALLOWED
 
 
 def test_payload_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:

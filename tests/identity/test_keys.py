@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
+import subprocess
+import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +17,10 @@ import pytest
 from aiohttp import web
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from jwt.utils import to_base64url_uint
-from pki_factory import new_key
+from support.certificates import new_key
 
 from authz.errors import NotLoaded, Refused
-from authz.identity import KeyRing
+from authz.identity import JwksCache, keys
 from authz.identity.keys import KeysKey, check_location, parse_key_set
 from authz.reasons import Reason
 
@@ -29,7 +34,7 @@ class Ring:
     def __init__(self) -> None:
         self.seconds = 0.0
         self.warnings: list[str] = []
-        self.keys = KeyRing(monotonic=lambda: self.seconds, warn=self.warnings.append)
+        self.keys = JwksCache(monotonic=lambda: self.seconds, warn=self.warnings.append)
 
     async def find(self, location: str, kid: str | None = "a") -> Reason | int:
         """The version of the set that holds the key, or the reason of the refusal."""
@@ -191,14 +196,149 @@ async def test_key_that_is_held_serves_while_the_issuer_hangs(ring: Ring, issuer
     assert issuer.asked == 2
 
 
-async def test_version_is_never_given_twice(ring: Ring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_version_is_never_given_twice(ring: Ring, tmp_path: Path) -> None:
     """A set that was let go of and read again is another one: its tokens are verified anew."""
-    monkeypatch.setattr("authz.identity.keys.MAX_SETS", 1)
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(GOOD)
     first = await ring.find(str(tmp_path / "a"))
+    ring.seconds += 3_601
     await ring.find(str(tmp_path / "b"))
     assert await ring.find(str(tmp_path / "a")) != first
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that were read, in order; they are read all the same."""
+    found: list[str] = []
+    real = keys._read_file
+    monkeypatch.setattr(keys, "_read_file", lambda location: found.append(location) or real(location))
+    return found
+
+
+def key_set(path: Path, count: int) -> str:
+    """A file with so many keys; its name."""
+    path.write_text(json.dumps({"keys": [{**EC, "kid": f"{number}"} for number in range(count)]}))
+    return str(path)
+
+
+async def test_there_are_as_many_sets_as_organizations(ring: Ring, tmp_path: Path, read: list[str]) -> None:
+    """Each is read once, and serves, however many are in use in turns."""
+    locations = [key_set(tmp_path / f"{number}", 1) for number in range(2_500)]
+    for _ in range(3):
+        assert Reason.TOKEN_KEYS_UNAVAILABLE not in [await ring.find(one, "0") for one in locations]
+    assert len(read) == len(locations)
+
+
+async def test_small_sets_stay_whatever_large_ones_there_are(
+    ring: Ring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: list[str]
+) -> None:
+    """Of the large ones the least recently used goes; it is read again, once its cool-down is over and no sooner."""
+    monkeypatch.setattr(keys, "MAX_OCTETS", 255 * keys.KEY_OCTETS)
+    small = [key_set(tmp_path / f"small {number}", 12) for number in range(10)]
+    large = [key_set(tmp_path / f"large {number}", 100) for number in range(2)]
+    for one in (*small, *large):
+        await ring.find(one, "0")
+    assert [await ring.find(one, "0") for one in (*small, large[1])] == [*range(1, 11), 12]
+    assert read == [*small, *large]
+    assert [await ring.find(large[0], "0") for _ in range(3)] == [Reason.TOKEN_KEYS_UNAVAILABLE] * 3
+    assert read == [*small, *large]
+    ring.seconds += 31
+    assert await ring.find(large[0], "0") == 13
+    assert await ring.find(large[1], "0") == 14
+    assert [await ring.find(one, "0") for one in small] == [*range(1, 11)]
+    assert 220 * keys.KEY_OCTETS < ring.keys._octets <= 255 * keys.KEY_OCTETS
+
+
+async def test_failure_is_remembered_whatever_else_is_read(ring: Ring, tmp_path: Path, read: list[str]) -> None:
+    """A tenant that asks in vain does so once in a cool-down, and its neighbours' sets do not change that."""
+    locations = [key_set(tmp_path / f"{number}", 1) for number in range(1_100)]
+    for one in ("/no/such/file", *locations, "/no/such/file"):
+        await ring.find(one, "0")
+    assert read.count("/no/such/file") == 1
+
+
+async def test_set_of_an_organization_that_is_gone_is_forgotten(ring: Ring, tmp_path: Path) -> None:
+    """Once it would have to be read again anyway."""
+    for number in range(5):
+        await ring.find(key_set(tmp_path / f"{number}", 3), "0")
+    await ring.find("/no/such/file")
+    ring.seconds += 3_601
+    await ring.find(key_set(tmp_path / "last", 1), "0")
+    assert list(ring.keys._sets) == [str(tmp_path / "last")]
+    assert ring.keys._octets == keys.KEY_OCTETS + sys.getsizeof("0")
+
+
+async def test_name_of_a_key_weighs_what_it_takes(ring: Ring, tmp_path: Path) -> None:
+    """One may be as long as a set, and four times that where a character is beyond Latin."""
+    path = tmp_path / "long"
+    path.write_text(json.dumps({"keys": [{**EC, "kid": "\U0001f511" + "x" * 200_000}]}))
+    await ring.find(str(path))
+    assert ring.keys._octets > 800_000
+
+
+async def test_file_that_hangs_has_one_thread_and_holds_up_nobody(
+    ring: Ring, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: list[str]
+) -> None:
+    """A pipe that nobody writes to is opened for ever; forty of them are more than any pool has threads."""
+    monkeypatch.setattr(keys, "FETCH_SECONDS", 0.05)
+    pipes = [tmp_path / f"pipe {number}" for number in range(40)]
+    for one in pipes:
+        os.mkfifo(one)
+    for _ in range(2):
+        found = await asyncio.gather(*(ring.find(str(one)) for one in pipes))
+        assert found == [Reason.TOKEN_KEYS_UNAVAILABLE] * 40
+        ring.seconds += 31
+    monkeypatch.setattr(keys, "FETCH_SECONDS", 5.0)
+    assert await ring.find(str(file)) == 1
+    assert len(read) == 41
+    for one in pipes:
+        one.write_bytes(GOOD)
+    while ring.keys._readings:
+        await asyncio.sleep(0.01)
+    file.replace(pipes[0])
+    assert await ring.find(str(pipes[0])) == 2
+
+
+async def test_silent_name_servers_of_one_issuer_hold_up_no_other(ring: Ring, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each name is looked up in a thread of its own: the one of the good issuer comes to a connection."""
+    monkeypatch.setattr(keys, "FETCH_SECONDS", 1.0)
+    silent, real = threading.Event(), socket.getaddrinfo
+
+    def look(host: str, *options: Any, **named: Any) -> Any:
+        if host.startswith("silent"):
+            silent.wait()
+        return real("127.0.0.1", *options, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look)
+    waiting = [asyncio.create_task(ring.find(f"https://silent-{number}.example/")) for number in range(40)]
+    await asyncio.sleep(0)
+    assert await ring.find("https://good.example:1/") is Reason.TOKEN_KEYS_UNAVAILABLE
+    assert [one for one in ring.warnings if "good" in one] == [
+        "the key set at https://good.example:1/ cannot be read: ClientConnectorError"
+    ]
+    await asyncio.gather(*waiting)
+    silent.set()
+
+
+def test_keys_take_the_memory_that_is_counted() -> None:
+    """A process that reads the most that a set may list, again and again, grows by no more than is accounted for."""
+    done = subprocess.run([sys.executable, "-c", FILLED], input=GOOD, capture_output=True, check=True)
+    assert 0.3 * keys.KEY_OCTETS < float(done.stdout) < 1.2 * keys.KEY_OCTETS
+
+
+FILLED = f"""
+import json, sys
+from pathlib import Path
+from authz.identity.keys import parse_key_set
+key = json.load(sys.stdin)["keys"][0]
+text = json.dumps({{"keys": [{{**key, "kid": f"{{number}}"}} for number in range({keys.MAX_KEYS})]}}).encode()
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * {os.sysconf("SC_PAGE_SIZE")}
+held = [parse_key_set(text)]
+before = resident()
+held += [parse_key_set(text) for _ in range(100)]
+print((resident() - before) / 100 / {keys.MAX_KEYS})
+"""
 
 
 async def status_500(_request: web.Request) -> web.StreamResponse:
@@ -302,6 +442,19 @@ def test_key_set_keeps_public_signing_keys_only(keys: Any, kids: set[str | None]
             parse_key_set(data)
         return
     assert set(parse_key_set(data)) == kids
+
+
+def test_private_key_is_passed_over_before_the_library_makes_one_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would look for the primes of a modulus, for seconds that every tenant waits."""
+    modulus = to_base64url_uint(2**8191 + 1).decode()
+    stated = {"kty": "RSA", "kid": "b", "n": modulus, "e": "AQAB"}
+    longer = {**stated, "n": to_base64url_uint(2**16383 + 1).decode()}
+    private = [{**stated, member: modulus} for member in ("d", "p", "q", "dp", "dq", "qi", "oth", "k")]
+    made: list[object] = []
+    monkeypatch.setattr(keys.jwt, "PyJWK", lambda jwk, _: made.append(jwk))
+    with pytest.raises(ValueError, match="no key"):
+        parse_key_set(json.dumps({"keys": [*private, longer]}).encode())
+    assert made == []
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b'{"keys":[],"keys":[]}', b"[" * 100_000])

@@ -16,12 +16,14 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
-from pki_factory import NOW, new_key
+from support.certificates import NOW, new_key
 
 from authz.errors import NotLoaded, Refused
-from authz.identity import BearerToken, KeyRing
+from authz.identity import BearerToken, JwksCache
 from authz.identity import token as module
 from authz.model import CheckRequest, Identity, Organization, TokenSettings
+from authz.pki.cache import SharedCache
+from authz.pki.cache.shared import TENANT_BYTES
 from authz.reasons import Gate, Reason
 
 EC, RSA, ED, OTHER = new_key("p256"), new_key("rsa2048"), new_key("ed25519"), new_key("p256")
@@ -54,8 +56,9 @@ class Scene:
         self.file.write_text(json.dumps(SET))
         self.seconds = 0.0
         self.warnings: list[str] = []
-        self.keys = KeyRing(monotonic=lambda: self.seconds, warn=self.warnings.append)
-        self.source = BearerToken(self.keys)
+        self.keys = JwksCache(monotonic=lambda: self.seconds, warn=self.warnings.append)
+        self.memory = SharedCache()
+        self.source = BearerToken(self.keys, self.memory)
         settings = TokenSettings(issuer="i", audience="a", keys=str(self.file))
         self.acme = Organization(1, "acme", (), token=settings)
 
@@ -141,6 +144,9 @@ HEAD, BODY, SIGNATURE = GOOD.split(".")
         ([confused()], INVALID),
         ([token(kid="nobody")], Reason.TOKEN_KEY_UNKNOWN),
         ([token(kid=None)], Reason.TOKEN_KEY_UNKNOWN),
+        ([token(header={"typ": "at+jwt"})], ALICE),
+        ([token(header={"typ": ["at+jwt"]})], MALFORMED),
+        ([token(header={"typ": "logout+jwt"}, events={})], Reason.TOKEN_TYPE_NOT_ALLOWED),
         ([token(header={"crit": ["x"], "x": 1})], MALFORMED),
         ([token(iss="evil")], Reason.IDENTITY_OF_ANOTHER_ORGANIZATION),
         ([token(exp=NOW - timedelta(minutes=5))], Reason.TOKEN_EXPIRED),
@@ -163,6 +169,17 @@ async def test_token_remembered_is_refused_once_it_expires(scene: Scene) -> None
     with pytest.raises(Refused) as caught:
         scene.source.identify(check, scene.acme, NOW + timedelta(minutes=1))
     assert caught.value.reason is Reason.TOKEN_EXPIRED
+
+
+async def test_organization_may_demand_the_type_of_its_tokens(scene: Scene) -> None:
+    """An ID token of the same issuer for the same audience passes no longer, remembered or not, nor one without typ."""
+    strict = replace(scene.acme, token=replace(scene.acme.token, type="at+jwt"))
+    access, identity, bare = (token(header={"typ": typ}, nonce="n") for typ in ("at+jwt", "JWT", None))
+    assert "typ" not in jwt.get_unverified_header(bare)
+    for _ in range(2):
+        assert [await scene.ask(one) for one in (access, identity, bare)] == [ALICE] * 3
+        found = [await scene.ask(one, organization=strict) for one in (access, identity, bare)]
+        assert found == [ALICE, Reason.TOKEN_TYPE_NOT_ALLOWED, Reason.TOKEN_TYPE_NOT_ALLOWED]
 
 
 async def test_token_remembered_is_nobodys_in_another_organization(scene: Scene, tmp_path: Path) -> None:
@@ -196,14 +213,13 @@ async def test_token_needs_issuer_and_audience_beside_the_claim(scene: Scene, ch
     assert await scene.ask(token(org="acme"), organization=loose) is Reason.IDENTITY_OF_ANOTHER_ORGANIZATION
 
 
-async def test_memory_of_tokens_is_bounded_in_octets(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many somebody holds; and a large one takes the room of many."""
-    monkeypatch.setattr("authz.identity.memo.MAX_REMEMBERED", 4 * len(token(jti="0")))
-    for number in range(6):
+async def test_memory_of_tokens_is_bounded_in_bytes(scene: Scene) -> None:
+    """However many somebody holds."""
+    scene.memory.max_bytes = TENANT_BYTES + 10_000
+    for number in range(12):
         assert await scene.ask(token(jti=str(number))) == ALICE
-    assert len(scene.source._verified) == 4
-    assert await scene.ask(token(jti="0" * len(token(jti="0")) * 2)) == ALICE
-    assert len(scene.source._verified) == 1
+        assert scene.memory.weight <= scene.memory.max_bytes
+    assert 2 < len(scene.memory) < 12
 
 
 @pytest.mark.parametrize(
@@ -213,7 +229,7 @@ async def test_memory_of_tokens_is_bounded_in_octets(scene: Scene, monkeypatch: 
 async def test_token_refused_is_not_remembered(scene: Scene, changes: dict[str, Any]) -> None:
     """Its signature verifies, for the keys may be shared; it takes no room from what is the organization's own."""
     assert isinstance(await scene.ask(token(**changes)), Reason)
-    assert len(scene.source._verified) == 0
+    assert len(scene.memory) == 0
 
 
 async def test_token_remembered_is_verified_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

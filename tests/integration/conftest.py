@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from crew import WORKERS
-from needs import need
-from nginx_stage import Beside, NginxStage, nginx_binary
+from support.nginx_stage import Beside, NginxStage, nginx_binary
+from support.requirements import need
+from support.worker_processes import WORKERS
 
 from authz.demo import Stage
 from authz.demo.client import Connection, client_context

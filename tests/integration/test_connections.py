@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from dialing import Dial, bearer, retired, revoked
+from support.clients import Dial, bearer, retired, revoked
 
 from authz.demo import Stage
 from authz.demo.client import Connection, client_context

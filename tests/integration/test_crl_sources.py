@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_world import authz
-from dialing import Dial, bearer
+from support.clients import Dial, bearer
+from support.command_world import authz
 
 from authz.demo import Stage
 from authz.demo.mint import HOST
@@ -200,7 +200,7 @@ def test_server_that_is_away_for_longer_than_next_update(tmp_path: Path, dial: D
             wait_for(stage, "out of date")
             answer = connection.get(headers=bearer(stage, "alice"))
             told = stage.service.decision((answer.seen or answer.headers)["x-authz-decision-id"])
-            assert (answer.status, told.get("reason"), told.get("indulgence")) == expected
+            assert (answer.status, told.get("reason"), told.get("exemption")) == expected
             assert dial(stage, "revoked").get(headers=bearer(stage, "alice")).status == 403
 
 

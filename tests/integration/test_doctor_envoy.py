@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 from cryptography import x509
-from dialing import bearer
-from doctor_lab import SHOWN, Lab, arrived, values
-from pki_factory import Authority, san
+from support.certificates import Authority, san
+from support.clients import bearer
+from support.doctor_lab import SHOWN, Lab, arrived, values
 from test_spoofing import alices_header
 
 from authz.demo import Stage

@@ -14,11 +14,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from crew import until
-from dialing import bearer
-from doctor_lab import Stranger, arrived, stranger_by_tls
-from faults import NGINX, NGINX_FAULTS, WORDS, changed, mended
-from nginx_stage import Nginx, NginxStage
+from support.clients import bearer
+from support.doctor_faults import NGINX, NGINX_FAULTS, WORDS, changed, mended
+from support.doctor_lab import Stranger, arrived, stranger_by_tls
+from support.nginx_stage import Nginx, NginxStage
+from support.worker_processes import until
 
 from authz.demo.client import Answer, Connection, ask, client_context
 from authz.demo.mint import HOST

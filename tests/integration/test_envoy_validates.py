@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from manifest_files import DEPLOY
-from mesh_stage import MeshStage
-from nginx_stage import placed
+from support.manifests import DEPLOY
+from support.mesh_stage import MeshStage
+from support.nginx_stage import placed
 from test_proxy_tls import Scene
 
 from authz.demo import Stage

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_world import authz
 from cryptography.hazmat.primitives.serialization import Encoding
-from dialing import Dial, bearer, paused, stopped
-from second_envoy import SecondEnvoy
+from support.clients import Dial, bearer, paused, stopped
+from support.command_world import authz
+from support.second_envoy import SecondEnvoy
 
 from authz.demo import Stage
 from authz.demo.client import ask, client_context

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from command_world import authz
-from crew import until
+from support.command_world import authz
+from support.worker_processes import until
 
 from authz.demo import Stage
 from authz.demo.rows import ROWS

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dialing import bearer
-from nginx_stage import NginxStage, documented_settings, placed
+from support.clients import bearer
+from support.nginx_stage import NginxStage, documented_settings, placed
 
 from authz.demo.client import ask, client_context
 from authz.demo.mint import HOST
@@ -55,11 +55,11 @@ def stage(envoy: None, nginx: str, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_service_on_loopback_decides_alike(
     stage: Loopback, through: str, certificate: str | None, reason: str | None
 ) -> None:
-    """Each proxy at its own door."""
+    """Each proxy at its own listener."""
     folder = stage.world.folder
     assert not list(folder.glob("*.sock"))
     context = client_context(folder / "roots.pem", None if certificate is None else folder / f"{certificate}.pem")
     answer = ask({"envoy": stage.envoy, "nginx": stage.nginx}[through].port, context, HOST, bearer(stage, "alice"))
     line = stage.service.decision(answer.headers.get("x-authz-decision-id") or answer.seen["x-authz-decision-id"])
     assert answer.status == (200 if reason is None else 403)
-    assert (line["door"], line.get("reason")) == (through, reason)
+    assert (line["listener"], line.get("reason")) == (through, reason)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from manifest_files import LEFT_OUT, MISSPELLED, Object, changed, objects
+from support.manifests import LEFT_OUT, MISSPELLED, Object, changed, objects
 
 pytestmark = pytest.mark.node
 

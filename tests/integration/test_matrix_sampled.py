@@ -17,15 +17,15 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from matrix_oracle import CERTIFICATES, ENFORCEMENTS, FORMS, HOSTS, REGISTRATIONS, SCOPES, Cell, oracle
-from pki_factory import Authority, Minted, chain_pem
+from support.certificates import Authority, Minted, chain_pem
+from support.matrix_oracle import CERTIFICATES, ENFORCEMENTS, FORMS, HOSTS, REGISTRATIONS, SCOPES, Cell, oracle
 
 from authz.demo import service_settings
 from authz.demo.client import Answer, ask, client_context
 from authz.demo.mint import AUDIENCE, ISSUER, Mint, thumbprint
 from authz.demo.processes import Application, Envoy, Service, running
 from authz.directory import Store
-from authz.envoy_secret import replace_file, request_level_secret
+from authz.envoy_sds import replace_file, request_level_secret
 from authz.headers import present
 from authz.model import BindingScope, Enforcement, Organization, TokenSettings
 from authz.pki import Certificate, Crl

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from cluster_stage import GATEWAYS, ChainStage, ClusterStage, GatewayStage, OwnSidecarStage, proxy_headers
-from crew import until
 from cryptography.hazmat.primitives.serialization import Encoding
-from dialing import bearer, stopped
-from mesh_translation import matchers
+from support.clients import bearer, stopped
+from support.cluster_stage import GATEWAYS, ChainStage, ClusterStage, GatewayStage, OwnSidecarStage, proxy_headers
+from support.mesh_translation import matchers
+from support.worker_processes import until
 from test_two_envoys import INJECTIONS
 
 from authz.demo.client import Answer, ask, client_context

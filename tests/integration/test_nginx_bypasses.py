@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from crew import until
-from dialing import Dial, bearer
-from nginx_stage import NginxStage, nginx_socket
+from support.clients import Dial, bearer
+from support.nginx_stage import NginxStage, nginx_socket
+from support.worker_processes import until
 from test_nginx_spoofing import raw
 
 from authz.demo.mint import HOST

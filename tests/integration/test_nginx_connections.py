@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from dialing import Dial, bearer, paused, retired, revoked, stopped
-from nginx_stage import Beside, NginxStage
-from pki_factory import Authority, Minted, chain_pem, san
+from support.certificates import Authority, Minted, chain_pem, san
+from support.clients import Dial, bearer, paused, retired, revoked, stopped
+from support.nginx_stage import Beside, NginxStage
 from test_connections import VERSIONS, assert_denied_within_the_bound, context_of
 
 from authz.demo.world import ORGANIZATION
 from authz.directory import Store
-from authz.envoy_secret import replace_file
+from authz.envoy_sds import replace_file
 from authz.pki import Certificate, Crl
 
 pytestmark = pytest.mark.nginx
@@ -126,7 +126,7 @@ def test_certificate_request_has_an_empty_ca_list(nginx_stage: NginxStage, opens
     assert not re.search(r"Acceptable client certificate CA names", done.stdout)
 
 
-def test_certificate_request_is_not_sent_at_the_ordinary_door(nginx_stage: NginxStage, openssl: str) -> None:
+def test_certificate_request_is_not_sent_at_the_ordinary_listener(nginx_stage: NginxStage, openssl: str) -> None:
     """Nobody is asked there."""
     command = [openssl, "s_client", "-connect", f"127.0.0.1:{nginx_stage.proxy.ordinary_port}", "-tls1_2", "-msg"]
     done = subprocess.run(command, input="", capture_output=True, text=True, check=False, timeout=30)

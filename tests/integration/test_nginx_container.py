@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from needs import docker_found, need
-from nginx_stage import Nginx, NginxStage
+from support.nginx_stage import Nginx, NginxStage
+from support.requirements import docker_found, need
 from test_nginx_bypasses import (  # noqa: F401 - the tests, and their fixture
     opened,
     test_way_round_the_check_is_closed_as_shipped,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from nginx_stage import NginxStage, at_nginx
+from support.nginx_stage import NginxStage, at_nginx
 
 from authz.demo.rows import ROWS, Row
 

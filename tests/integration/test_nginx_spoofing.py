@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from dialing import Dial, bearer
-from nginx_stage import Beside, NginxStage
+from support.clients import Dial, bearer
+from support.nginx_stage import Beside, NginxStage
 
 from authz.demo.client import Connection, client_context
 from authz.demo.mint import HOST, NEIGHBOUR_HOST
@@ -108,7 +108,7 @@ def test_service_is_asked_with_the_original_method_and_nothing_of_the_clients(
     spoofs = [("x-original-method", "DELETE"), ("x-original-uri", "/spoofed")]
     answer = dial(nginx_stage, None).get(headers=[*bearer(nginx_stage, "alice"), *spoofs], method="POST")
     line = nginx_stage.service.decision(answer.headers["x-authz-decision-id"])
-    assert (line["door"], line["method"]) == ("nginx", "POST")
+    assert (line["listener"], line["method"]) == ("nginx", "POST")
 
 
 def test_two_tokens_are_nobodys(nginx_stage: NginxStage, dial: Dial) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from crew import until
-from dialing import bearer, stopped
-from nginx_stage import NginxStage, documented_settings
-from pki_factory import Minted
-from proxy_tls import FOREIGN, MESH, PROXY, SERVICE, proxy, server, write
+from support.certificates import Minted
+from support.clients import bearer, stopped
+from support.nginx_stage import NginxStage, documented_settings
+from support.proxy_tls import FOREIGN, MESH, PROXY, SERVICE, proxy, server, write
+from support.worker_processes import until
 
 from authz.demo.client import Answer, ask, client_context
 from authz.demo.mint import HOST
@@ -153,7 +153,7 @@ def test_allowed_proxy_asks_and_the_certificate_decides(scene: Scene, through: s
     refused = scene.ask(through, "bob")
     assert refused.status == 403
     line = scene.service.decision(refused.headers["x-authz-decision-id"])
-    assert (line["door"], line["reason"]) == (through, "certificate_of_another_user")
+    assert (line["listener"], line["reason"]) == (through, "certificate_of_another_user")
 
 
 @pytest.mark.parametrize(("certificate", "told"), [("stranger", "no allowed name"), ("foreign", "verify failed")])
@@ -190,3 +190,19 @@ def test_certificates_renewed_on_both_sides_interrupt_nobody(scene: Scene, throu
     scene.nginx.reload()
     assert [scene.ask(through).status for _ in range(5)] == [200] * 5
     assert scene.refusals()[said:] == []
+
+
+@pytest.mark.parametrize("through", UNASKED)
+def test_ca_that_is_removed_ends_the_connections_it_let_in(scene: Scene, through: str) -> None:
+    """Those that the proxy keeps open, and the sessions it would resume; one that is added beside disturbs nobody."""
+    said = len(scene.refusals())
+    write(scene.tls, "client-ca", MESH, FOREIGN)
+    assert [scene.ask(through).status for _ in range(5)] == [200] * 5
+    assert len(scene.refusals()) == said
+    write(scene.tls, "client-ca", FOREIGN)
+    try:
+        until(lambda: scene.ask(through).status == UNASKED[through])
+        assert any("no longer in the file" in one for one in scene.refusals()[said:])
+    finally:
+        write(scene.tls, "client-ca", MESH)
+    until(lambda: scene.ask(through).status == 200)

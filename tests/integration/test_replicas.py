@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster_stage import GatewayStage
-from mesh_translation import upstream
+from support.cluster_stage import GatewayStage
+from support.mesh_translation import upstream
 from test_mesh_gateways import requested
 
 from authz.demo.processes import Service, free_port, running

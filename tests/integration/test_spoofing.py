@@ -7,7 +7,7 @@ import ssl
 import time
 
 import pytest
-from dialing import Dial, bearer
+from support.clients import Dial, bearer
 
 from authz.demo import Stage
 from authz.demo.client import Connection, ask, client_context

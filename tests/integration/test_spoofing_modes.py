@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from dialing import bearer
-from second_envoy import SecondEnvoy, connection_manager
+from support.clients import bearer
+from support.second_envoy import SecondEnvoy, connection_manager
 from test_spoofing import alices_header
 
 from authz.demo import Stage

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from dialing import bearer
-from mesh_stage import GATEWAY, MeshStage, documented_changes
-from pki_factory import Authority
+from support.certificates import Authority, Minted
+from support.clients import bearer
+from support.mesh_stage import GATEWAY, MeshStage, documented_changes
+from support.worker_processes import until
 
 from authz.demo.client import Answer, ask, client_context
 from authz.demo.mint import HOST
@@ -60,7 +62,7 @@ def told(mesh: MeshStage, answer: Answer) -> tuple[int, str | None]:
     """The status, and the reason in the service's log; each answer must be one that the service gave."""
     decision_id = answer.headers.get("x-authz-decision-id") or answer.seen["x-authz-decision-id"]
     line = mesh.service.decision(decision_id)
-    assert line["door"] == "sidecar"
+    assert line["listener"] == "sidecar"
     return answer.status, line.get("reason")  # type: ignore[return-value]
 
 
@@ -197,7 +199,7 @@ def test_caller_without_a_certificate_of_the_mesh_does_not_reach_the_sidecar(mes
         assert at_sidecar(mesh, caller, element(mesh, "alice")).alert
 
 
-def test_door_without_certificates_is_no_way_round_the_gateway(mesh: MeshStage) -> None:
+def test_listener_without_certificates_is_no_way_round_the_gateway(mesh: MeshStage) -> None:
     """The sidecar's ordinary TLS, left open: Envoy drops the header, and no gateway's element is there."""
     both = f"{element(mesh, 'alice')},{element(mesh, 'gateway')}"
     for spoof in (element(mesh, "alice"), both):
@@ -326,3 +328,37 @@ def test_json_form_has_the_same_outcomes(mesh_in_json: MeshStage) -> None:
     for spoof, reason in spoofs.items():
         assert told(mesh, at_sidecar(mesh, workload, spoof)) == (403, reason)
     assert told(mesh, at_sidecar(mesh, mesh.world.folder / "gateway.pem", victim)) == (200, None)
+
+
+@pytest.fixture
+def with_crls(envoy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MeshStage]:
+    """Both Envoys, and a file of the operator's for the CRL of the mesh's CA."""
+    monkeypatch.setenv("AUTHZ_CRL__FILES", json.dumps([str(tmp_path / "mesh.crl")]))
+    made = MeshStage(tmp_path)
+    publish(made, 1)
+    with running(made.application, made.service, made.sidecar, made.gateway):
+        yield made
+
+
+def publish(mesh: MeshStage, number: int, *revoked: Minted) -> None:
+    """Put a CRL of the mesh's CA, whose number says which is newer, in the place of the one before."""
+    now = datetime.now(UTC)
+    times = {"this_update": now - timedelta(minutes=10 - number), "next_update": now + timedelta(days=1)}
+    fresh = mesh.world.folder / "mesh.crl.new"
+    fresh.write_bytes(mesh.mesh.crl(*revoked, number=number, **times))
+    fresh.replace(mesh.world.folder / "mesh.crl")
+
+
+def test_gateway_that_is_revoked_hands_nothing_over(with_crls: MeshStage) -> None:
+    """On connections that are open, for a client with a certificate and for one without, until the CA takes it back."""
+    mesh = with_crls
+    pem = (mesh.world.folder / "gateway.pem").read_bytes()
+    gateway = Minted(x509.load_pem_x509_certificate(pem), mesh.mesh.key)
+    clients = ((None, "olga"), ("alice", "alice"))
+    assert [told(mesh, at_gateway(mesh, *one)) for one in clients] == [(200, None)] * 2
+    publish(mesh, 2, gateway)
+    refused = (403, "hop_not_trusted")
+    until(lambda: told(mesh, at_gateway(mesh, *clients[0])) == refused)
+    assert [told(mesh, at_gateway(mesh, *one)) for one in clients] == [refused] * 2
+    publish(mesh, 3)
+    until(lambda: told(mesh, at_gateway(mesh, *clients[0])) == (200, None))

@@ -7,7 +7,18 @@ import signal
 import time
 
 import pytest
-from crew import WORKERS, Direct, Steady, all_ready, children, events, metric, reasons, rounds, until
+from support.worker_processes import (
+    WORKERS,
+    Direct,
+    Steady,
+    all_ready,
+    children,
+    events,
+    metric,
+    reasons,
+    rounds,
+    until,
+)
 
 from authz.demo import Stage
 from authz.directory import Store

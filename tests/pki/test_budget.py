@@ -56,3 +56,13 @@ def test_octets_beyond_the_limit_are_too_much_work() -> None:
     with pytest.raises(Refused) as caught:
         budget.take_certificates(3, 101)
     assert caught.value.reason is Reason.BUDGET_EXCEEDED
+
+
+def test_weight_beyond_the_limit_is_too_much_to_read() -> None:
+    """It is weighed whole, and not used up."""
+    budget = Budget(reading=3)
+    budget.take_certificates(1, 1, 3)
+    budget.take_certificates(1, 1, 3)
+    with pytest.raises(Refused) as caught:
+        budget.take_certificates(1, 1, 4)
+    assert caught.value.reason is Reason.BUDGET_EXCEEDED

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pytest
-from pki_drawn import ROWS, draw
-from pki_factory import NOW
-from pki_scenario import Scenario
+from support.certificates import NOW
+from support.random_chains import ROWS, draw
+from support.scenarios import Scenario
 
 from authz.errors import Refused
 from authz.pki import DEFAULT_POLICY, ValidationPolicy, verify_chain

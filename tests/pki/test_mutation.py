@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from pki_drawn import ROWS, draw
-from pki_factory import NOW, Authority, Minted, san
-from pki_mutants import change
-from pki_resigned import signed_again
-from pki_scenario import Scenario
+from support.certificates import NOW, Authority, Minted, san
+from support.mutants import change
+from support.random_chains import ROWS, draw
+from support.scenarios import Scenario
+from support.tampered import signed_again
 
 from authz.errors import Refused
 from authz.pki import Budget, Certificate, Crl, CrlStore, TrustStore, verify_chain, verify_path
@@ -102,7 +102,7 @@ def test_mutated_material_is_verified_or_refused(what: str) -> None:
 @pytest.mark.filterwarnings("ignore:Attribute's length must be:UserWarning")  # which is accepted: docs/validation.md
 @pytest.mark.parametrize("what", ["leaf", "pool", "crls"])
 def test_mutant_that_was_signed_again_is_verified_or_refused(what: str) -> None:
-    """No other error behind the signatures either, where the parser's leniency ends at ours."""
+    """No other error behind the signatures either, where the parser's mode ends at ours."""
     drawn = random.Random(what)
     for _ in range(ROUNDS):
         leaf, pool, crls = LEAF.der, [CA.der], list(CRLS)

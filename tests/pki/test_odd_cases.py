@@ -12,10 +12,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from pki_factory import NOW, Authority, Minted, new_key, san
-from pki_handmade import extensions_of, handmade, raw_name, sequence, spki_of, tlv, with_unused_bit
-from pki_mutants import Node
-from pki_resigned import Change, of_serial, of_version_1, reissued, signed_again
+from support.certificates import NOW, Authority, Minted, new_key, san
+from support.mutants import Node
+from support.raw_der import extensions_of, handmade, raw_name, sequence, spki_of, tlv, with_unused_bit
+from support.tampered import Change, of_serial, of_version_1, reissued, signed_again
 
 from authz.errors import Refused
 from authz.pki import DEFAULT_POLICY, SERVICE_POLICY, ValidationPolicy, verify_chain
@@ -133,6 +133,15 @@ CASES: dict[str, list[Case]] = {
     "more than 200 names in the distribution points of one certificate": [
         Case(CA.leaf(extensions=points(200))),
         refused(CA.leaf(extensions=points(201)), R.BUDGET_EXCEEDED),
+    ],
+    "more than 500 elements in the extensions of one certificate": [
+        Case(CA.leaf(extensions=[(san(*["a.test"] * 450), False)])),
+        refused(CA.leaf(extensions=[(san(*["a.test"] * 500), False)]), R.CERTIFICATE_MALFORMED),
+    ],
+    "more than 30 combining marks in a row, or 2,048 bytes, in a name": [
+        Case(odd(subject=raw_name(("a" + "\u0316" * 30).encode()))),
+        refused(odd(subject=raw_name(("a" + "\u0344" * 16).encode())), R.CERTIFICATE_MALFORMED),
+        refused(odd(subject=raw_name(b"a" * 2_048)), R.CERTIFICATE_MALFORMED),
     ],
     "version 1 certificate": [
         refused(CA.leaf(), R.NOT_A_CA, pool=[OLD_CA]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pki_factory import NOW, Authority
+from support.certificates import NOW, Authority
 
 from authz.errors import Refused
 from authz.pki import AlgorithmRules, ValidationPolicy, verify_chain

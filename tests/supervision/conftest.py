@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clocked import Crew
-from served import Served, end
+from support.clocked_supervisor import Crew
+from support.served import Served, end
 
 from authz.supervision.control import pair
 

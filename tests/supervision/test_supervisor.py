@@ -19,13 +19,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from big_crl import big_crl, serials
-from crew import Direct
-from pki_factory import Authority
-from proxy_tls import MESH, server, write
-from served import PATIENCE, Served, end
+from support.big_crl import big_crl, serials
+from support.certificates import Authority
+from support.proxy_tls import MESH, server, write
+from support.served import PATIENCE, Served, end
+from support.worker_processes import Direct
 
-from authz.config import parse_settings
+from authz.app.config import parse_settings
 from authz.demo.world import World
 from authz.directory import Store
 from authz.supervision.supervisor import Supervisor

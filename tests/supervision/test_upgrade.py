@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from clocked import Crew
+from support.clocked_supervisor import Crew
 
-from authz.supervision import handover
+from authz.supervision import binary_upgrade as handover
 
 Harm = Callable[[Crew], object]
 

@@ -7,8 +7,6 @@ validator ask. An entry that no case needs any more fails the test, so that the 
 from __future__ import annotations
 
 import base64
-import json
-import lzma
 import tomllib
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -16,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vectors_at import vector_file
+from support.vectors import limbo_cases
 
 from authz.errors import Refused
 from authz.pki import ValidationPolicy, verify_chain
 
-pytestmark = pytest.mark.vectors
+pytestmark = pytest.mark.limbo
 
-CASES: list[dict[str, Any]] = json.loads(lzma.decompress(vector_file("limbo.json.xz").read_bytes()))["testcases"]
+CASES = limbo_cases()
 LEDGER: list[dict[str, Any]] = tomllib.loads(Path(__file__).with_name("divergences.toml").read_text(encoding="utf-8"))[
     "rule"
 ]

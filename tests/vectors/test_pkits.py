@@ -14,19 +14,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import cryptography_vectors
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from vectors_at import vector_file
+from support.vectors import PKITS_DATA
 
 from authz.errors import Refused
 from authz.pki import Budget, Certificate, Crl, CrlStore, TrustStore, ValidationPolicy, verify_chain, verify_path
-from authz.pki.crl_image import make_image, open_image
+from authz.pki.crl.image import make_image, open_image
 
-pytestmark = pytest.mark.vectors
-
-PKITS = json.loads(vector_file("pkits.json").read_text(encoding="utf-8"))
-DATA = Path(cryptography_vectors.__file__).parent / "x509" / "PKITS_data"
+PKITS = json.loads(Path(__file__).with_name("pkits.json").read_text(encoding="utf-8"))
 AT = datetime.fromisoformat(PKITS["validation_time"])
 
 # DSA is refused by the algorithm policy: the only two expectations that are not ours.
@@ -39,20 +35,20 @@ WITHOUT_IMAGE = ["BadCRLSignatureCACRL", "DSACACRL", "DSAParametersInheritedCACR
 @cache
 def certificate(name: str) -> Certificate:
     """A certificate of the data set."""
-    return Certificate.parse((DATA / "certs" / f"{name}.crt").read_bytes())
+    return Certificate.parse((PKITS_DATA / "certs" / f"{name}.crt").read_bytes())
 
 
 @cache
 def crl(name: str) -> Crl:
     """A CRL of the data set."""
-    return Crl((DATA / "crls" / f"{name}.crl").read_bytes())
+    return Crl((PKITS_DATA / "crls" / f"{name}.crl").read_bytes())
 
 
 @cache
 def small_form(name: str) -> Crl | None:
     """The CRL by its image, without its DER; none is made when nobody's key signed it."""
     try:
-        return open_image(b"".join(make_image((DATA / "crls" / f"{name}.crl").read_bytes(), keys(), bytes(32))))
+        return open_image(b"".join(make_image((PKITS_DATA / "crls" / f"{name}.crl").read_bytes(), keys(), bytes(32))))
     except Refused:
         return None
 
@@ -137,9 +133,9 @@ def test_pkits_everybody_is_181_cas_one_of_them_unreadable_and_173_crls() -> Non
     test = next(one for one in PKITS["tests"] if one["should_validate"])
     path = verify_chain(
         certificate(test["end_entity"]).der,
-        pool=[(DATA / "certs" / f"{name}.crt").read_bytes() for name in cas],
+        pool=[(PKITS_DATA / "certs" / f"{name}.crt").read_bytes() for name in cas],
         anchors=[certificate(test["trust_anchor"]).der],
-        crls=[(DATA / "crls" / f"{name}.crl").read_bytes() for name in crls],
+        crls=[(PKITS_DATA / "crls" / f"{name}.crl").read_bytes() for name in crls],
         at=AT,
         policy=policy_of(test),
     )

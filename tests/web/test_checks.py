@@ -10,14 +10,14 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from world import ALICE, CA, Says, decide, request, standard_view
+from support.decision_world import ALICE, CA, Says, decide, request, standard_view
 
 from authz.decision import Allow, Decision, Deny, Evidence
 from authz.headers import present
 from authz.model import CheckRequest, Enforcement, User
 from authz.reasons import Reason
 from authz.telemetry import Telemetry
-from authz.view import Door
+from authz.view import Listener
 from authz.web.checks import Checks, Endpoints
 from authz.web.responses import IDENTITY_HEADERS, respond
 from authz.web.server import MAX_FIELD_BYTES, Server
@@ -34,7 +34,7 @@ class Wire:
         self.decision: Decision | None = None
         self.error: BaseException | None = None
 
-    async def check(self, check: CheckRequest, door: Door) -> Decision:
+    async def check(self, check: CheckRequest, listener: Listener) -> Decision:
         """Decide by the standard view, unless the test chose."""
         self.asked.append(check)
         if self.error is not None:
@@ -73,8 +73,8 @@ class Wire:
 async def wire(tmp_path: Path) -> AsyncIterator[Wire]:
     """A running server."""
     made = Wire(tmp_path)
-    door = Door("envoy", (Says("alice"),))
-    server = Server(Checks(made.check, door, Endpoints(), rejected=made.telemetry.rejected), made.telemetry)
+    listener = Listener("envoy", (Says("alice"),))
+    server = Server(Checks(made.check, listener, Endpoints(), rejected=made.telemetry.rejected), made.telemetry)
     listening = await asyncio.get_running_loop().create_unix_server(server, made.path)
     yield made
     listening.close()

@@ -19,17 +19,17 @@ from pathlib import Path
 import jwt
 import pytest
 from jwt.algorithms import ECAlgorithm
-from pki_factory import NOW, new_key
-from world import ACME, ALICE, CA, MemoryView, request, standard_view
+from support.certificates import NOW, new_key
+from support.decision_world import ACME, ALICE, CA, MemoryView, request, standard_view
 
 from authz.directory import History, HistoryLimits
-from authz.directory.migrate import migrate
-from authz.identity import BearerToken, KeyRing, PayloadHeader
+from authz.directory.sqlite.migrate import migrate
+from authz.identity import BearerToken, JwksCache, PayloadHeader
 from authz.model import CertificateForm, HeaderRules, StatementForm, TokenSettings
 from authz.reasons import Reason
 from authz.service import Service
 from authz.telemetry import Telemetry
-from authz.view import Door
+from authz.view import Listener
 from authz.web.checks import Checks, Endpoints
 from authz.web.server import Server
 
@@ -94,7 +94,7 @@ class Held:
 
 
 class Whole:
-    """The service behind a socket for each door, its log and its history."""
+    """The service behind a socket for each listener, its log and its history."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -104,7 +104,7 @@ class Whole:
         view = standard_view()
         settings = TokenSettings(issuer="i", audience="a", keys=str(keys))
         view.organizations = {"acme.example.test": replace(ACME, token=settings)}
-        ring = KeyRing(monotonic=lambda: 0.0, warn=pytest.fail)
+        ring = JwksCache(monotonic=lambda: 0.0, warn=pytest.fail)
         url = f"sqlite:///{folder / 'a.db'}"
         migrate(url)
         self.output = BytesIO()
@@ -112,14 +112,14 @@ class Whole:
         self.history = History(url, Clock(), HistoryLimits(), lost=lambda _: None, warn=pytest.fail)
         self.service = Service(Held(view), Clock(), self.telemetry, self.history, sources=(ring,))
         stated = HeaderRules(statement_header="x-authz-peer", statement=StatementForm.ENVOY_FINGERPRINT)
-        self.doors = (
-            Door("xfcc", (PayloadHeader("x-payload"),), stated),
-            Door("json", (BearerToken(ring),), replace(stated, form=CertificateForm.XFCC_JSON)),
+        self.listeners = (
+            Listener("xfcc", (PayloadHeader("x-payload"),), stated),
+            Listener("json", (BearerToken(ring),), replace(stated, form=CertificateForm.XFCC_JSON)),
         )
 
-    def server(self, door: Door) -> Server:
+    def server(self, listener: Listener) -> Server:
         """A listener's."""
-        handler = Checks(self.service.check, door, Endpoints(), rejected=self.telemetry.rejected)
+        handler = Checks(self.service.check, listener, Endpoints(), rejected=self.telemetry.rejected)
         return Server(handler, self.telemetry)
 
     def told(self) -> list[dict[str, str]]:
@@ -135,9 +135,9 @@ async def whole(tmp_path: Path) -> AsyncIterator[Whole]:
     """The service, listening."""
     made = Whole(tmp_path)
     listening = []
-    for door in made.doors:
-        server = made.server(door)
-        path = str(tmp_path / door.name)
+    for listener in made.listeners:
+        server = made.server(listener)
+        path = str(tmp_path / listener.name)
         listening.append((await asyncio.get_running_loop().create_unix_server(server, path), server))
     yield made
     for one, server in listening:
@@ -219,8 +219,8 @@ KINDS: dict[str, tuple[str, int, Callable[[random.Random], Lines], Reason]] = {
 @pytest.mark.parametrize("kind", KINDS)
 async def test_mutated_request_is_refused_with_a_reason_or_the_genuine_users(whole: Whole, kind: str) -> None:
     """Whatever is in it, it is answered, told in the log, and kept; nothing fails inside."""
-    door, rounds, make, usual = KINDS[kind]
-    drawn, client = random.Random(11), Client(whole.folder / door)
+    listener, rounds, make, usual = KINDS[kind]
+    drawn, client = random.Random(11), Client(whole.folder / listener)
     seen: set[str] = set()
     for _ in range(rounds // BATCH):
         statuses = [await answered(client, make(drawn)) for _ in range(BATCH)]

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import ssl
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import cast
 
-import proxy_tls
 import pytest
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
-from pki_factory import Authority, Minted
-from proxy_tls import FOREIGN, MESH, NOW, PROXY, client, proxy, server, write
+from support import proxy_tls
+from support.certificates import Authority, Minted
+from support.proxy_tls import FOREIGN, MESH, NOW, PROXY, client, proxy, server, write
+from support.requirements import need
 
 from authz.errors import ConfigError
 from authz.telemetry import Telemetry
@@ -39,13 +42,15 @@ class Scene:
         self.warnings: list[str] = []
         self.reached = 0
         self.port = 0
+        self.now = NOW
         write(folder, "server", server())
         write(folder, "ca", MESH)
 
     def context(self) -> ReloadingContext:
         """The server's context."""
         names = frozenset({PROXY, DNS})
-        return ReloadingContext(self.files, names, refused=self.refused.append, warn=self.warnings.append)
+        told = {"refused": self.refused.append, "warn": self.warnings.append}
+        return ReloadingContext(self.files, names, **told, now=lambda: self.now)
 
     async def answer(self, _request: web.BaseRequest) -> web.Response:
         """What every request that is read gets."""
@@ -82,9 +87,10 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     """A server that listens."""
     made = Scene(tmp_path)
     write(tmp_path, "proxy", proxy())
-    handler = Server(made.answer, Telemetry(BytesIO()))
+    context = made.context()
+    handler = Server(context.guarded(made.answer), Telemetry(BytesIO()))
     loop = asyncio.get_running_loop()
-    listening = await loop.create_server(handler, "127.0.0.1", 0, ssl=made.context(), ssl_handshake_timeout=0.5)
+    listening = await loop.create_server(handler, "127.0.0.1", 0, ssl=context, ssl_handshake_timeout=0.5)
     made.port = listening.sockets[0].getsockname()[1]
     yield made
     listening.close()
@@ -170,6 +176,126 @@ async def test_no_session_is_resumed_by_ticket(scene: Scene, version: ssl.TLSVer
     writer.close()
 
 
+async def session(scene: Scene, *options: str) -> str:
+    """What `openssl s_client` says of one connection with a request in it, after which both ends close in order."""
+    need("openssl", found=shutil.which("openssl") is not None)
+    shown = ["-cert", scene.folder / "proxy.pem", "-key", scene.folder / "proxy.key"]
+    words = ["s_client", "-connect", f"127.0.0.1:{scene.port}", *shown, *options, "-ign_eof"]
+    process = await asyncio.create_subprocess_exec("openssl", *words, stdin=PIPE, stdout=PIPE, stderr=STDOUT)
+    request = HTTP.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+    return (await process.communicate(request))[0].decode("utf-8", "replace")
+
+
+@pytest.fixture
+async def resumable(scene: Scene) -> list[str]:
+    """With what a client resumes its session of TLS 1.2, which it does."""
+    file = str(scene.folder / "session")
+    first = await session(scene, "-tls1_2", "-sess_out", file)
+    assert "reached" in first
+    assert "New, TLSv1.2" in first
+    resume = ["-tls1_2", "-sess_in", file]
+    again = await session(scene, *resume)
+    assert "Reused, TLSv1.2" in again
+    assert "reached" in again
+    return resume
+
+
+async def test_resumed_session_ends_with_the_certificate_that_began_it(scene: Scene, resumable: list[str]) -> None:
+    """OpenSSL compares no date when it resumes: the service does, and tells its operator."""
+    scene.now = NOW + timedelta(days=31)
+    assert "reached" not in await session(scene, *resumable)
+    assert (scene.reached, len(scene.refused)) == (2, 1)
+    assert "expired" in scene.refused[0]
+
+
+@pytest.mark.parametrize("change", ["another CA", "another CA beside, then alone"])
+async def test_resumed_session_ends_with_the_ca_that_let_it_in(scene: Scene, resumable: list[str], change: str) -> None:
+    """A session of before is of no use: the chain is verified anew."""
+    if "beside" in change:
+        write(scene.folder, "ca", MESH, FOREIGN)
+        assert "New, TLSv1.2" in await session(scene, *resumable)
+    write(scene.folder, "ca", FOREIGN)
+    reached = scene.reached
+    assert "reached" not in await session(scene, *resumable)
+    assert scene.reached == reached
+
+
+async def test_resumed_session_of_a_forgotten_certificate_is_refused_once(
+    scene: Scene, resumable: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What verified it is not known any more, and the next handshake is a whole one."""
+    monkeypatch.setattr("authz.web.tls.MAX_STANDINGS", 1)
+    write(scene.folder, "other", proxy())
+    assert await scene.ask("other", ssl.TLSVersion.TLSv1_2) == "200"
+    found = [await session(scene, *resumable) for _ in range(2)]
+    assert ["reached" in one for one in found] == [False, True]
+    assert "New, TLSv1.2" in found[1]
+
+
+async def test_session_of_tls_1_3_is_not_resumed(scene: Scene) -> None:
+    """None is offered."""
+    file = scene.folder / "session"
+    assert "reached" in await session(scene, "-tls1_3", "-sess_out", str(file))
+    assert not file.exists()
+
+
+SOON = MESH.intermediate("Soon", not_before=NOW - timedelta(days=1), not_after=NOW + timedelta(days=7))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("one", "chain", "days"), [(proxy(), (), 30), (proxy(by=SOON), (SOON,), 7)], ids=["leaf", "intermediate"]
+)
+async def test_open_connection_ends_with_the_first_certificate_that_expires(
+    scene: Scene, one: Minted, chain: tuple[Minted, ...], days: int, version: ssl.TLSVersion
+) -> None:
+    """However long a proxy keeps it: the request after that moment is not read, and gets no answer."""
+    write(scene.folder, "proxy", one, *chain)
+    reader, writer = await scene.connect("proxy", version)
+    for moment in (NOW, NOW + timedelta(days=days)):
+        scene.now = moment
+        assert await asked(reader, writer) == "200"
+    scene.now = NOW + timedelta(days=days, seconds=1)
+    assert await asked(reader, writer) == ""
+    writer.close()
+    assert (scene.reached, len(scene.refused)) == (2, 1)
+    assert "expired" in scene.refused[0]
+
+
+async def asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
+    """The status of one more answer on a connection, empty if it ends instead."""
+    writer.write(HTTP)
+    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(len(b"reached"))
+        return head.split()[1].decode()
+    return ""
+
+
+async def test_open_connection_ends_with_the_ca_that_let_it_in(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is added, or a certificate of the service's that is renewed, disturbs nobody."""
+    monkeypatch.setattr("authz.web.tls.LOOK_SECONDS", 0)
+    reader, writer = await scene.connect("proxy")
+    write(scene.folder, "ca", MESH, FOREIGN)
+    write(scene.folder, "server", server())
+    assert await asked(reader, writer) == "200"
+    write(scene.folder, "ca", FOREIGN)
+    assert await asked(reader, writer) == ""
+    writer.close()
+    assert scene.refused == ["the proxy's CA is no longer in the file"]
+
+
+async def test_connection_without_a_proxy_is_cut(scene: Scene) -> None:
+    """Should a listener ever be given one, nothing is read on it."""
+    handler = Server(scene.context().guarded(scene.answer), Telemetry(BytesIO()))
+    listening = await asyncio.get_running_loop().create_server(handler, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname()[:2])
+    assert await asked(reader, writer) == ""
+    writer.close()
+    listening.close()
+    assert scene.reached == 0
+
+
 async def test_renewed_certificate_is_shown_to_the_next_connection(scene: Scene) -> None:
     """And the one that is open goes on."""
     reader, writer = await scene.connect("proxy")
@@ -197,7 +323,7 @@ def test_files_exchanged_as_kubernetes_does_are_taken(tmp_path: Path) -> None:
             for name in ("server.pem", "server.key", "ca.pem"):
                 (volume / name).symlink_to(f"..data/{name}")
             files = TlsFiles(volume / "server.pem", volume / "server.key", volume / "ca.pem")
-            context = ReloadingContext(files, frozenset({PROXY}), refused=print, warn=print)
+            context = ReloadingContext(files, frozenset({PROXY}), refused=print, warn=print, now=lambda: NOW)
         served.append(shown_by(context))
     assert served[0] != served[1]
 

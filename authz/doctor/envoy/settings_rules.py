@@ -277,7 +277,7 @@ ENVOY_SETTINGS_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "Envoy and the listener do not agree on gateways in front",
         "Without hops an appended element refuses (header_elements_unexpected); with hops and none appended no"
         " gateway proves itself.",
-        "[[listener.hops]]; docs/doors.md",
+        "[[listener.hops]]; docs/listeners.md",
         _hops,
         _PROVED,
     ),

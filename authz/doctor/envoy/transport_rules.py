@@ -153,7 +153,7 @@ TRANSPORT_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.FATAL,
         "the service is asked in clear text beyond this machine",
         "A host on the way can answer yes; a host that reaches the port can claim any certificate.",
-        "docs/doors.md",
+        "docs/listeners.md",
         _service_cleartext,
     ),
     Rule(

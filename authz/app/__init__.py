@@ -1,0 +1,1 @@
+"""Settings, and the parts of a worker put together."""

@@ -1,0 +1,219 @@
+"""Puts the keeping of CRLs together from its settings, for the service; and what it kept, for the command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Protocol
+
+from cryptography import x509
+
+from authz.app.config import ModeSettings, Settings
+from authz.app.listeners import gateway_anchors
+from authz.crls import AddressRules, CrlRules, Fetcher, HostRules, Keep, ModeRule, Refresher, Schedule
+from authz.crls import Limits as FetchLimits
+from authz.crls.indexing.client import index_crl
+from authz.crls.indexing.sealed_memory import Memory
+from authz.crls.indexing.shared_images import open_sealed
+from authz.crls.reader import Index
+from authz.crls.share.subscriber import Follower
+from authz.directory import CrlLedger, DirectoryReader
+from authz.directory.sqlite.engine import database_file
+from authz.errors import ConfigError, Refused
+from authz.model import Organization
+from authz.pki import Certificate, Crl, CrlStore, ModeOf, RevocationMode
+from authz.pki.x509.distinguished_name import Name
+from authz.ports import Clock, CrlView, Observer, Source
+from authz.telemetry import Telemetry
+
+JITTER = 0.2
+"""The share of an interval over which fetches are spread."""
+
+
+def folder_of(settings: Settings) -> Path:
+    """Where the last good copies are kept. Raises `ConfigError`."""
+    return settings.crl.folder or database_file(settings.database).with_suffix(".crls")
+
+
+CRLS_OF_MEMORY = 4
+"""Of `limits.worker_memory` the CRLs may take one part in so many: each worker holds them all."""
+
+
+def rules_of(settings: Settings) -> CrlRules:
+    """What the settings say. Raises `ConfigError`."""
+    crl, worker_memory = settings.crl, settings.limits.worker_memory << 20
+    return CrlRules(
+        files=crl.files,
+        urls=crl.urls,
+        points=crl.points,
+        points_each=crl.points_each,
+        first_sight=crl.first_sight_seconds,
+        kept_octets=crl.kept_octets,
+        memory=worker_memory // CRLS_OF_MEMORY,
+        schedule=Schedule(crl.floor, crl.ceiling, crl.ahead, JITTER),
+        mode=RevocationMode(crl.grace, crl.unsafe_soft_fail),
+        exceptions=tuple(map(_exception, crl.exception)),
+    )
+
+
+def check_crls(settings: Settings) -> None:
+    """Whether CRLs could be kept by these settings, also while somebody keeps them. Raises `ConfigError`."""
+    rules_of(settings)
+    Fetcher(ca_file=settings.crl.ca_file)
+    Keep.check(folder_of(settings))
+
+
+def _exception(settings: ModeSettings) -> ModeRule:
+    issuer = None if settings.issuer is None else Name(x509.Name.from_rfc4514_string(settings.issuer))
+    return ModeRule(RevocationMode(settings.grace, settings.unsafe_soft_fail), issuer, settings.organization)
+
+
+def refresher_of(settings: Settings, clock: Clock, warn: Callable[[str], None], index: Index = index_crl) -> Refresher:
+    """The keeper of CRLs, to be started. Raises `ConfigError` for settings, or a folder, that cannot be used."""
+    crl = settings.crl
+    fetcher = Fetcher(
+        addresses=AddressRules(crl.networks),
+        hosts=HostRules(crl.hosts),
+        limits=FetchLimits(total=crl.fetch_seconds, size=crl.max_octets),
+        ca_file=crl.ca_file,
+    )
+    return Refresher(rules_of(settings), Keep(folder_of(settings)), fetcher, clock=clock, index=index, warn=warn)
+
+
+class Crls(CrlView, Source, Observer, Protocol):
+    """What a worker needs of the CRLs."""
+
+
+class CrlKeeping(Protocol):
+    """The CRLs of one process, from its start to its end."""
+
+    @property
+    def view(self) -> Crls:
+        """What checks look at, wait for, and tell."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether they can be relied on."""
+        ...
+
+    async def start(self, directory: DirectoryReader) -> None:
+        """Have them. Raises `Refused` (directory_unavailable), `ConfigError`."""
+        ...
+
+    async def close(self) -> None:
+        """Give everything back."""
+        ...
+
+
+class KeptFresh:
+    """Implements `CrlKeeping` by keeping them fresh in this process. Made inside the event loop.
+
+    `index` makes CRLs of files, see `refresher_of`. Raises `ConfigError`.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, telemetry: Telemetry, index: Index = index_crl) -> None:
+        self.view = refresher_of(settings, clock, telemetry.warn, index)
+        self._ledger = CrlLedger(settings.database, warn=telemetry.warn)
+        hops = [hop for listener in settings.listener for hop in listener.hops]
+        self._gateways = [anchor.der for hop in hops for anchor in gateway_anchors(hop)]
+        telemetry.watch(self.view, clock)
+
+    @property
+    def ready(self) -> bool:
+        """See the protocol: each source that the operator named was tried once, or has had its time."""
+        return self.view.ready
+
+    async def start(self, directory: DirectoryReader) -> None:
+        """See the protocol."""
+        await self.view.start(_WithGateways(directory, self._gateways), self._ledger)
+
+    async def close(self) -> None:
+        """See the protocol."""
+        await self.view.close()
+        await self._ledger.close()
+
+
+class _WithGateways:
+    """The directory, and beside its CAs those of the operator's gateways: their CRLs are kept, too."""
+
+    def __init__(self, directory: DirectoryReader, gateways: list[bytes]) -> None:
+        self._gateways = gateways
+        self.listed, self.der, self.active = directory.listed, directory.der, directory.active
+        self._directory = directory
+
+    @property
+    def revision(self) -> Hashable:
+        """Another one after each change of the directory."""
+        return self._directory.revision
+
+    async def authorities(self) -> list[bytes]:
+        """All of them, in DER. Raises `Refused` (directory_unavailable)."""
+        return [*await self._directory.authorities(), *self._gateways]
+
+
+class Followed:
+    """Implements `CrlKeeping` by following the process that keeps them. Made inside the event loop."""
+
+    def __init__(self, settings: Settings, clock: Clock, telemetry: Telemetry) -> None:
+        self.view = Follower(
+            rules_of(settings),
+            Memory(),
+            open_crl=open_sealed,
+            monotonic=clock.monotonic,
+            warn=telemetry.warn,
+        )
+
+    @property
+    def ready(self) -> bool:
+        """See the protocol: they were confirmed within the last 2 seconds."""
+        return self.view.current
+
+    async def start(self, directory: DirectoryReader) -> None:  # noqa: ARG002 - whoever keeps them reads it
+        """See the protocol."""
+        await self.view.started()
+
+    async def close(self) -> None:
+        """See the protocol."""
+        await self.view.close()
+
+
+class KeptCrls:
+    """Implements `authz.ports.CrlView` for the command: CRLs as they are held now, and nothing is asked for."""
+
+    def __init__(self, settings: Settings, directory: CrlStore) -> None:
+        self._rules = rules_of(settings)
+        kept = list(map(_read, sorted(folder_of(settings).glob("*.crl"))))
+        self._store = CrlStore([*directory, *(one for one in kept if one is not None)])
+
+    def crls(self) -> CrlStore:
+        """See the protocol."""
+        return self._store
+
+    def mode_of(self, organization: Organization) -> ModeOf | None:
+        """See the protocol; that a source was refused is known to the service alone."""
+        if self._rules.hard:
+            return None
+
+        def of(certificate: Certificate) -> RevocationMode:
+            return self._rules.of(certificate.issuer, organization.name)
+
+        return of
+
+    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+        """See the protocol: the service asks, the command does not."""
+
+    def directory_read(self, revision: Hashable) -> None:
+        """See the protocol."""
+
+
+def _read(path: Path) -> Crl | None:
+    """A copy that cannot be read is as good as none; the service sets it aside."""
+    try:
+        return Crl(path.read_bytes())
+    except Refused:
+        return None
+    except OSError as error:
+        raise ConfigError(
+            f"the CRLs kept by the service cannot be read: {error.strerror}", hint="use the account of the service"
+        ) from error

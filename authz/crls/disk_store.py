@@ -1,0 +1,384 @@
+"""The last good copy of each CRL, kept on disk across restarts, power failures and `kill -9`.
+
+A copy is written beside its place, synced, and renamed: whoever reads finds the old one or the new one,
+whole. Nothing read back is trusted for having been here: the caller verifies it again, and what is
+remembered of its source serves for a conditional request, only while it belongs to the very copy held.
+
+All of it blocks: call it from a thread.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple, Self
+
+from authz.errors import AuthzError, ConfigError
+from authz.text import shown
+
+TEMPORARY: Final = ".tmp-"
+"""How the names of unfinished files begin; whatever is called so is removed at the next start."""
+
+MAX_CORRUPT: Final = 8
+"""Copies set aside that are kept for a look."""
+
+MAX_ASIDE_OCTETS: Final = 128 * 1024 * 1024
+"""Octets of the copies set aside, all together."""
+
+MAX_DEATHS: Final = 2
+"""Readers that a copy may have ended: the first may have ended for another cause, the second tells."""
+
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+"""What is another after each start of the machine (proc_sys_kernel(5))."""
+
+MAX_SIDECAR: Final = 64 * 1024
+"""Octets of what is remembered of a copy's source: a URL and two header fields."""
+
+MAX_WHY: Final = 1_000
+CHUNK: Final = 1024 * 1024
+
+_BODY, _SIDECAR, _CORRUPT, _WHY, _LOCK, _MARK = ".crl", ".json", ".corrupt", ".why", ".lock", ".reading"
+_MET = "met"
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_NOT_TOLD: Final = (OSError, ValueError, TypeError, KeyError, RecursionError)
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+class KeepFailed(AuthzError):
+    """A copy could not be kept, or moved; `hint` says what to do. What was kept before stays as it was."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Kept(NamedTuple):
+    """A whole file, as it was put under `name`; `deaths` is how many processes ended while they read it."""
+
+    name: str
+    path: Path
+    deaths: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a copy came from, and what to ask its server next time. `fetched_at` is in UTC.
+
+    `signer` is the SubjectPublicKeyInfo, in DER, of the key that signed it, with which it is verified again. `named` is
+    whether the operator named the source, and no certificate.
+    """
+
+    url: str
+    etag: str | None
+    last_modified: str | None
+    fetched_at: datetime
+    signer: bytes = b""
+    named: bool = False
+
+
+def name_of(issuer: bytes, signer_spki: bytes, scope: bytes, *, delta: bool) -> str:
+    """The name a CRL is kept under: 64 hexadecimal digits of all that makes it another one.
+
+    `issuer` is the DER of the issuer's name, `signer_spki` of the key that signed, `scope` of the issuing
+    distribution point (empty without one).
+    """
+    digest = hashlib.sha256()
+    for part in (issuer, signer_spki, scope, bytes([delta])):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
+
+
+class Keep:
+    """A folder of copies that this process alone owns, as long as it is open.
+
+    The folder is made if need be, and what an interrupted writer left is removed. Raises `ConfigError`
+    when it cannot be used, others may write into it, or another process owns it. (The ownership passes to
+    forked children, too; a program that is started anew does not inherit it.)
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.check(folder)
+        with _told_of(folder):
+            self._lock = _locked(folder)
+        for one in folder.iterdir():
+            if one.name.startswith(TEMPORARY):
+                with contextlib.suppress(OSError):
+                    one.unlink()
+
+    @staticmethod
+    def check(folder: Path) -> None:
+        """Make the folder if need be, and look whether it can be used by whoever owns it. Raises `ConfigError`."""
+        with _told_of(folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_private(folder)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder; nothing may be put afterwards."""
+        self._lock.close()
+
+    def load(self) -> list[Kept]:
+        """The copies, by name, those that ended a reader last; anything else is left alone. Raises `KeepFailed`."""
+        with _told(f"the CRLs kept in {self.folder} cannot be listed"), os.scandir(self.folder) as found:
+            files = {one.name for one in found if one.is_file(follow_symlinks=False)}
+        for orphan in (one for one in files if one.endswith(_MARK) and one.removesuffix(_MARK) + _BODY not in files):
+            self.unmark(orphan.removesuffix(_MARK))
+        names = [one.removesuffix(_BODY) for one in sorted(files) if one.endswith(_BODY)]
+        kept = [Kept(one, self._path(one, _BODY), self._deaths(one)) for one in names if _NAME.fullmatch(one)]
+        return sorted(kept, key=lambda one: one.deaths)
+
+    def mark(self, kept: Kept) -> None:
+        """Note that this process begins to read the copy: should it end meanwhile, that was one more.
+
+        The end of the machine does not count: it would speak against whatever was read just then. Raises `KeepFailed`.
+        """
+        told = {"boot": _boot(), "deaths": kept.deaths + 1}
+        with _told(f"that the CRL {kept.name} is being read cannot be noted"):
+            self._install(self._path(kept.name, _MARK), [json.dumps(told).encode()], durable=False)
+
+    def unmark(self, name: str) -> None:
+        """The copy was read, or is not read on; what ended its readers before was something else."""
+        if _NAME.fullmatch(name):
+            with contextlib.suppress(OSError):
+                self._path(name, _MARK).unlink()
+
+    def _deaths(self, name: str) -> int:
+        try:
+            with self._path(name, _MARK).open("rb") as file:
+                told = json.loads(file.read(MAX_SIDECAR))
+            return int(told["deaths"]) if told["boot"] == _boot() else 0
+        except _NOT_TOLD:
+            return 0
+
+    def put(self, name: str, body: BinaryIO, origin: Origin | None = None) -> Path:
+        """Keep what `body` holds, from where it stands, in the place of what was kept under `name`; its path.
+
+        Raises `KeepFailed`; unless the sentence says otherwise, the copy before is still there.
+        """
+        path = self._path(name, _BODY)
+        digest = hashlib.sha256()
+        with _told(f"the CRL {name} cannot be kept, and the copy before it stays"):
+            self._install(path, _hashed(body, digest))
+        self.unmark(name)
+        with _told(f"the CRL {name} is kept, but may not survive a power failure"):
+            _sync_folder(self.folder)
+        with _told(f"the CRL {name} is kept, but not what to ask its server next"):
+            self._write_sidecar(name, origin, digest.hexdigest())
+        return path
+
+    def note(self, name: str, origin: Origin) -> None:
+        """Remember anew where the copy kept under `name` came from. Raises `KeepFailed`."""
+        with _told(f"what to ask the server of the CRL {name} next cannot be kept"):
+            self._write_sidecar(name, origin, self._sha256(name))
+
+    def origin(self, name: str) -> Origin | None:
+        """Where the copy kept under `name` came from; None if that is not known of this very copy."""
+        try:
+            told = self._told_of(name)
+            if told["sha256"] != self._sha256(name):
+                return None
+            url, etag, last_modified = told["url"], told["etag"], told["last_modified"]
+            fetched_at = datetime.fromisoformat(told["fetched_at"])
+            signer = base64.b64decode(told["signer"], validate=True)
+            named = told.get("named") is True
+        except _NOT_TOLD:
+            return None
+        texts = isinstance(url, str) and isinstance(etag, str | None) and isinstance(last_modified, str | None)
+        return Origin(url, etag, last_modified, fetched_at, signer, named) if texts and fetched_at.tzinfo else None
+
+    def signer(self, name: str) -> bytes:
+        """The key (SubjectPublicKeyInfo, DER) that signed whatever was kept under `name`; empty if that is not known.
+
+        One name is of one key only (`name_of`), so this holds though the copy may be another than the last.
+        """
+        try:
+            return base64.b64decode(self._told_of(name)["signer"], validate=True)
+        except _NOT_TOLD:
+            return b""
+
+    def _told_of(self, name: str) -> dict[str, Any]:
+        with self._path(name, _SIDECAR).open("rb") as file:
+            return dict(json.loads(file.read(MAX_SIDECAR)))
+
+    def set_aside(self, name: str, why: str) -> None:
+        """Take a copy that cannot be used out of the way, for the operator to look at, with the reason beside it.
+
+        Of those only the newest few are kept. Raises `KeepFailed`.
+        """
+        aside = self._path(name, _CORRUPT)
+        with _told(f"the copy of the CRL {name} cannot be set aside"):
+            self._path(name, _BODY).replace(aside)
+            self._path(name, _SIDECAR).unlink(missing_ok=True)
+            self.unmark(name)
+            self._prune_aside()
+            _sync_folder(self.folder)
+        with _told(f"the copy of the CRL {name} is set aside, but not why"):
+            self._install(aside.with_suffix(_WHY), [shown(why, MAX_WHY).encode()])
+
+    def _prune_aside(self) -> None:
+        """The newest stay, by when they were renamed, which is what changed the inode last."""
+        octets = 0
+        aside = [(one, one.stat()) for one in self.folder.glob(f"*{_CORRUPT}")]
+        for at, (one, status) in enumerate(sorted(aside, key=lambda one: -one[1].st_ctime_ns)):
+            octets += status.st_size
+            if at >= MAX_CORRUPT or octets > MAX_ASIDE_OCTETS:
+                one.unlink()
+                one.with_suffix(_WHY).unlink(missing_ok=True)
+
+    def remove(self, name: str) -> None:
+        """Forget what is kept under `name`, if anything. Raises `KeepFailed`."""
+        with _told(f"the copy of the CRL {name} cannot be removed"):
+            for suffix in (_BODY, _SIDECAR, _MARK):
+                self._path(name, suffix).unlink(missing_ok=True)
+            _sync_folder(self.folder)
+
+    def remember(self, met: bytes) -> None:
+        """Keep what is to be known of all copies after a restart: who met them. Raises `KeepFailed`."""
+        with _told("who met which CRL cannot be kept"):
+            self._install(self.folder / _MET, [met])
+
+    def remembered(self) -> bytes:
+        """What `remember` kept last; empty if that cannot be read."""
+        try:
+            return (self.folder / _MET).read_bytes()
+        except OSError:
+            return b""
+
+    def _path(self, name: str, suffix: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"not a name to keep a CRL under: {name}")
+        return self.folder / f"{name}{suffix}"
+
+    def _sha256(self, name: str) -> str:
+        with self._path(name, _BODY).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _write_sidecar(self, name: str, origin: Origin | None, sha256: str) -> None:
+        path = self._path(name, _SIDECAR)
+        if origin is None:
+            path.unlink(missing_ok=True)
+            return
+        told = {
+            "sha256": sha256,
+            "url": origin.url,
+            "etag": origin.etag,
+            "last_modified": origin.last_modified,
+            "fetched_at": origin.fetched_at.isoformat(),
+            "signer": base64.b64encode(origin.signer).decode(),
+            "named": origin.named,
+        }
+        self._install(path, [json.dumps(told).encode()])
+
+    def _install(self, path: Path, chunks: Iterator[bytes] | list[bytes], *, durable: bool = True) -> None:
+        descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=self.folder)
+        try:
+            try:
+                for chunk in chunks:
+                    _write(descriptor, chunk)
+                if durable:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            Path(temporary).replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+            raise
+
+
+def _boot() -> str:
+    """Empty where the system does not tell: then the end of the machine counts as that of the process."""
+    try:
+        return BOOT_ID.read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
+def _hashed(body: BinaryIO, digest: hashlib._Hash) -> Iterator[bytes]:
+    empty = True
+    while chunk := body.read(CHUNK):
+        empty = False
+        digest.update(chunk)
+        yield chunk
+    if empty:
+        raise OSError(errno.ENODATA, "it is empty")
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is safe from a power failure once the folder is."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_private(folder: Path) -> None:
+    found = folder.stat()
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
+        raise ConfigError(
+            f"others may write into {folder}, where CRLs are to be kept",
+            hint="name a folder that does not exist yet, or give this one to the service alone (chmod 700)",
+        )
+
+
+@contextlib.contextmanager
+def _told_of(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"CRLs cannot be kept in {folder}: {error.strerror or error}",
+            hint="name a folder that this service may write to",
+        ) from error
+
+
+def _locked(folder: Path) -> BinaryIO:
+    """A file that holds the folder's lock while it is open; the lock goes with the process, however it ends."""
+    file = os.fdopen(os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "rb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        if error.errno != errno.EWOULDBLOCK:
+            raise
+        raise ConfigError(
+            f"another process keeps its CRLs in {folder}", hint="stop it, or give each service a folder of its own"
+        ) from None
+    return file
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """An error of the system, told as what it means."""
+    try:
+        yield
+    except OSError as error:
+        hint = "make room on the disk, or move the folder" if error.errno in _NO_ROOM else ""
+        raise KeepFailed(f"{what}: {error.strerror or error}", hint=hint) from error

@@ -1,0 +1,1 @@
+"""CRLs over HTTP: what may be asked, and how."""

@@ -1,0 +1,387 @@
+"""Fetches a CRL over HTTP from somewhere that is not trusted: bounded in time, in size, and in where it connects to.
+
+Nothing fetched is trusted for having come: its signature says whose it is. What is refused here is what
+could harm us on the way: an address of our own network, an answer without end, a page in the place of a CRL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, Self
+
+import aiohttp
+import yarl
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.http_exceptions import HttpProcessingError
+
+from authz.crls.disk_store import TEMPORARY
+from authz.crls.failures import FailureKind, FetchFailed, Row, told_as
+from authz.crls.fetch.address_rules import AddressRefused, AddressRules, HostRules
+from authz.crls.fetch.crl_file import NotACrl, into_der
+from authz.crls.fetch.name_lookup import system_resolve
+from authz.crls.fetch.url import Target, parse_url
+from authz.errors import ConfigError
+
+MAX_VALIDATOR: Final = 512
+"""Characters of an ETag or date that is sent back; the longest seen in use are a tenth of it."""
+
+BATCH: Final = 256 * 1024
+"""Octets gathered before they are written: what is held in memory of a body."""
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""The addresses of a host (for a port), in the order to try; raises `OSError` when there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validators:
+    """What a server gave to ask it later whether anything changed (RFC 9110 section 8.8), as it gave it."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds in all, to connect (the TLS handshake included), and of silence; octets of a body, and of all at a time.
+
+    The largest CRLs in public use have some ten million octets; a million entries have forty million. Each of those
+    under way may have half of what the others leave, so that there is room for one more.
+    """
+
+    total: float = 60.0
+    connect: float = 5.0
+    read: float = 10.0
+    size: int = 128 * 1024 * 1024
+    together: int = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class NotModified:
+    """The server says that what the validators stand for is current; `validators` are for the next time."""
+
+    validators: Validators
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    path: Path
+    size: int
+    sha256: bytes
+    validators: Validators
+
+
+class Fetched:
+    """A body: at `path` in DER, `size` octets, `sha256` of them (32 bytes); `validators` are for the next time.
+
+    The file goes with the last caller that shares it: use it inside `with`, and copy what should stay.
+    """
+
+    def __init__(self, body: _Body, leave: Callable[[], None]) -> None:
+        self.path = body.path
+        self.size = body.size
+        self.sha256 = body.sha256
+        self.validators = body.validators
+        self._leave: Callable[[], None] | None = leave
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """The file is not needed any more; to say so again changes nothing."""
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
+
+
+@dataclass(eq=False, slots=True)
+class _Flight:
+    """One transfer, and how many callers wait for it or use its file."""
+
+    url: str
+    question: tuple[Path, Validators]
+    task: asyncio.Task[_Body | NotModified]
+    callers: int = 0
+
+
+class Fetcher:
+    """Fetches CRLs; to be made and used inside one event loop, and closed.
+
+    `ca_file` (PEM) takes the place of the system's trusted roots. Raises `ConfigError` when it cannot be read.
+    """
+
+    def __init__(
+        self,
+        *,
+        addresses: AddressRules | None = None,
+        hosts: HostRules | None = None,
+        limits: Limits | None = None,
+        ca_file: Path | None = None,
+        resolve: Resolve = system_resolve,
+    ) -> None:
+        self._addresses = addresses or AddressRules()
+        self._hosts = hosts or HostRules()
+        self.limits = self._limits = limits or Limits()
+        self._resolve = resolve
+        try:
+            self._tls = ssl.create_default_context(cafile=ca_file)
+        except OSError as error:
+            raise ConfigError(
+                f"the CA certificates in {ca_file} cannot be read: {error.strerror or error}", hint="give a PEM file"
+            ) from error
+        self._flights: dict[str, _Flight] = {}
+        self._tasks: set[asyncio.Task[_Body | NotModified]] = set()
+        self._sizes: dict[Path, int] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End every transfer; whoever still waits for one is cancelled."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def fetch(self, url: str, into: Path, validators: Validators | None = None) -> Fetched | NotModified:
+        """The body at `url`, in a new file in the folder `into`, or that it has not changed since `validators`.
+
+        Callers that ask the same share one transfer, and while one of them waits it goes on; what is asked
+        otherwise of the same URL waits its turn. Raises `FetchFailed`.
+        """
+        question = (into, validators or Validators())
+        while (flight := self._flights.get(url)) is not None and flight.question != question:
+            await asyncio.wait([flight.task])
+        if flight is None:
+            flight = self._take_off(url, *question)
+        flight.callers += 1
+        try:
+            answer = await asyncio.shield(flight.task)
+        except BaseException:
+            self._leave(flight)
+            raise
+        if isinstance(answer, NotModified):
+            self._leave(flight)
+            return answer
+        return Fetched(answer, partial(self._leave, flight))
+
+    def _take_off(self, url: str, into: Path, validators: Validators) -> _Flight:
+        task = asyncio.create_task(self._transfer(url, into, validators))
+        flight = self._flights[url] = _Flight(url, (into, validators), task)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._land(flight))
+        return flight
+
+    def _land(self, flight: _Flight) -> None:
+        if self._flights.get(flight.url) is flight:
+            del self._flights[flight.url]
+
+    def _leave(self, flight: _Flight) -> None:
+        """The last caller takes the transfer, or its file, with him."""
+        flight.callers -= 1
+        if flight.callers:
+            return
+        # Whoever comes now must not board what is about to be cancelled, or whose file is about to go.
+        self._land(flight)
+        if not flight.task.done():
+            flight.task.cancel()
+        elif not flight.task.cancelled() and flight.task.exception() is None:
+            answer = flight.task.result()
+            if isinstance(answer, _Body):
+                self._remove(answer.path)
+
+    async def _transfer(self, url: str, into: Path, validators: Validators) -> _Body | NotModified:
+        with told_as(_FAILURES):
+            target = parse_url(url)
+            with told_as(_HOST_NOT_ALLOWED):
+                self._hosts.check(target.host)
+            conditions = _conditions(validators)
+            async with asyncio.timeout(self._limits.total):
+                addresses = await self._addresses_of(target)
+                async with self._answer(target.url, addresses, conditions) as answer:
+                    return await self._received(answer, into, asked=bool(conditions))
+
+    async def _addresses_of(self, target: Target) -> list[str]:
+        """Looked up once, each checked: one that is not allowed speaks against all."""
+        try:
+            found = [target.host] if target.is_address else await self._resolve(target.host, target.port)
+        except OSError as error:
+            raise FetchFailed(FailureKind.DNS, f"{target.host}: {error.strerror or error}") from error
+        if not found:
+            raise FetchFailed(FailureKind.DNS, f"{target.host} has no address")
+        with told_as(_ADDRESS_NOT_ALLOWED):
+            for one in found:
+                self._addresses.check(one)
+        return found
+
+    @contextlib.asynccontextmanager
+    async def _answer(
+        self, url: yarl.URL, addresses: list[str], conditions: dict[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer's header, its body still to come. Nothing is kept for the next time: no connection, no cookie."""
+        limits = self._limits
+        connector = aiohttp.TCPConnector(
+            resolver=_Pinned(addresses), use_dns_cache=False, force_close=True, ssl=self._tls
+        )
+        async with (
+            aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+                timeout=aiohttp.ClientTimeout(connect=limits.connect, sock_read=limits.read),
+                headers={"User-Agent": "mtls-authz", "Accept": "application/pkix-crl, */*"},
+            ) as session,
+            session.get(url, allow_redirects=False, headers={"Accept-Encoding": "identity", **conditions}) as answer,
+        ):
+            yield answer
+
+    async def _received(self, answer: aiohttp.ClientResponse, into: Path, *, asked: bool) -> _Body | NotModified:
+        validators = Validators(_sane(answer.headers.get("ETag")), _sane(answer.headers.get("Last-Modified")))
+        if answer.status == 304 and asked:
+            return NotModified(validators)
+        _check_header(answer, self._limits.size)
+        with told_as(_FAILURES_OF_STORAGE):
+            path = _new_file(into)
+        try:
+            await _stream(answer, path, self._limits.size, lambda size: self._grow(path, size))
+            with told_as(_FAILURES_OF_STORAGE):
+                size, sha256 = await asyncio.to_thread(into_der, path)
+        except BaseException:
+            self._remove(path)
+            raise
+        return _Body(path, size, sha256, validators)
+
+    def _grow(self, path: Path, size: int) -> None:
+        """The file is to have so many octets. Raises `FetchFailed` (storage)."""
+        room = (self._limits.together - sum(self._sizes.values()) + self._sizes.get(path, 0)) // 2
+        if size > room:
+            raise FetchFailed(
+                FailureKind.STORAGE, f"too many CRLs are on their way: this one may have {room} octets now"
+            )
+        self._sizes[path] = size
+
+    def _remove(self, path: Path) -> None:
+        self._sizes.pop(path, None)
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+class _Pinned(AbstractResolver):
+    """Answers with the addresses that were checked, whatever the DNS says by now."""
+
+    def __init__(self, addresses: list[str]) -> None:
+        self._addresses = addresses
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 - the interface is theirs
+    ) -> list[ResolveResult]:
+        """See the base class; every family that there is."""
+        return [
+            ResolveResult(
+                hostname=host,
+                host=one,
+                port=port,
+                family=socket.AF_INET6 if ":" in one else socket.AF_INET,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for one in self._addresses
+        ]
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+def _conditions(validators: Validators) -> dict[str, str]:
+    """RFC 9110 section 13.1: the header of a conditional request, of what may be sent back."""
+    told = {"If-None-Match": _sane(validators.etag), "If-Modified-Since": _sane(validators.last_modified)}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _sane(value: str | None) -> str | None:
+    """A validator that may be kept and sent: short, printable ASCII. Any other is as good as none."""
+    if not value or len(value) > MAX_VALIDATOR or not value.isascii() or not value.isprintable():
+        return None
+    return value
+
+
+def _check_header(answer: aiohttp.ClientResponse, limit: int) -> None:
+    """Whether a body of this answer is wanted."""
+    if 300 <= answer.status < 400 and answer.status != 304:
+        raise FetchFailed(FailureKind.REDIRECT, f"{answer.status} to {answer.headers.get('Location', 'nowhere')}")
+    if answer.status != 200:
+        raise FetchFailed(FailureKind.STATUS, f"{answer.status} {answer.reason or ''}")
+    if "Content-Encoding" in answer.headers:
+        raise FetchFailed(FailureKind.ENCODING, answer.headers["Content-Encoding"])
+    if (answer.content_length or 0) > limit:
+        raise FetchFailed(FailureKind.TOO_LARGE, f"{answer.content_length} octets, and {limit} are allowed")
+
+
+async def _stream(answer: aiohttp.ClientResponse, path: Path, limit: int, grow: Callable[[int], None]) -> None:
+    """The body, into the file; each piece is written by opening it anew, so that none is left open in a thread."""
+    size, batch = 0, bytearray()
+    with told_as(_FAILURES_OF_BODY):
+        async for piece in answer.content.iter_any():
+            size += len(piece)
+            if size > limit:
+                raise FetchFailed(FailureKind.TOO_LARGE, f"more than {limit} octets")
+            grow(size)
+            batch += piece
+            if len(batch) >= BATCH:
+                await asyncio.to_thread(_append, path, bytes(batch))
+                batch.clear()
+    if not size:
+        raise FetchFailed(FailureKind.EMPTY, "no body")
+    await asyncio.to_thread(_append, path, bytes(batch))
+
+
+def _new_file(folder: Path) -> Path:
+    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
+    os.close(descriptor)
+    return Path(name)
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Not to a file that is gone: then nobody waits for it any more."""
+    with told_as(_FAILURES_OF_STORAGE), path.open("r+b") as file:
+        file.seek(0, os.SEEK_END)
+        file.write(data)
+
+
+# What the client and the system raise, as what it means; the first row that fits counts.
+_HOST_NOT_ALLOWED: Final = (((AddressRefused,), FailureKind.HOST_NOT_ALLOWED),)
+_ADDRESS_NOT_ALLOWED: Final = (((AddressRefused,), FailureKind.ADDRESS_NOT_ALLOWED),)
+_FAILURES: Final[tuple[Row, ...]] = (
+    ((TimeoutError,), FailureKind.TIMEOUT),
+    ((aiohttp.ClientSSLError, ssl.SSLError), FailureKind.TLS),
+    ((aiohttp.ClientConnectorError,), FailureKind.CONNECT),
+    ((aiohttp.ClientConnectionError, OSError), FailureKind.RESET),
+    ((aiohttp.ClientError, HttpProcessingError), FailureKind.PROTOCOL),
+)
+_FAILURES_OF_BODY: Final[tuple[Row, ...]] = (
+    ((TimeoutError,), FailureKind.TIMEOUT),
+    ((aiohttp.ClientError, HttpProcessingError, OSError), FailureKind.TRUNCATED),
+)
+_FAILURES_OF_STORAGE: Final[tuple[Row, ...]] = (
+    ((NotACrl,), FailureKind.NOT_A_CRL),
+    ((OSError,), FailureKind.STORAGE),
+)

@@ -1,0 +1,1 @@
+"""CRLs from the process that keeps them to the workers."""

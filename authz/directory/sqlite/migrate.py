@@ -1,0 +1,70 @@
+"""Brings a database to the schema of this version: under one write lock, wholly or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+
+from authz.directory.schema import metadata
+from authz.directory.sqlite.engine import database_file, open_engine
+from authz.errors import StoreError
+
+
+def migrate(url: str) -> None:
+    """Create the database or bring it up to date; of several that start at once, one does it and the others wait.
+
+    Raises `ConfigError` for the URL, `StoreError` when the file cannot be used or is of a later version.
+    """
+    path = database_file(url)
+    if not path.exists():
+        _create(path)
+    engine = open_engine(url)
+    try:
+        with engine.connect() as connection:
+            # Outside any transaction: both settings are ignored within one.
+            raw = connection.connection.cursor()
+            raw.execute("PRAGMA journal_mode = WAL")
+            # A table that is rebuilt must not take its children with it; they are checked below.
+            raw.execute("PRAGMA foreign_keys = OFF")
+            with connection.begin():
+                _upgrade(connection)
+    except (sa.exc.DatabaseError, CommandError) as error:
+        raise StoreError(
+            f"the directory cannot be brought up to date: {getattr(error, 'orig', None) or error}",
+            hint=f"{path} must be a database of this version of authz, or of an earlier one",
+        ) from error
+    finally:
+        engine.dispose()
+
+
+def _create(path: Path) -> None:
+    """An empty file that only its owner can read: certificates are public, who must show them is not."""
+    try:
+        path.touch(mode=0o600, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot create {path}: {error.strerror}", hint="check the folder's permissions") from error
+
+
+def _upgrade(connection: sa.Connection, target: str = "head") -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    scripts = ScriptDirectory.from_config(config)
+
+    def upgrade(revision: Any, _context: MigrationContext) -> list[Any]:
+        return list(scripts._upgrade_revs(target, revision))  # noqa: SLF001 - what alembic's own command calls
+
+    with EnvironmentContext(config, scripts, fn=upgrade, as_sql=False) as environment:
+        environment.configure(connection=connection, target_metadata=metadata, transaction_per_migration=False)
+        environment.run_migrations()
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+    if broken:
+        raise StoreError(
+            f"a migration would leave {len(broken)} rows without their parents", hint="nothing was changed"
+        )

@@ -1,0 +1,246 @@
+"""The reading half of the directory, in a thread of its own: one connection, one transaction for many rows.
+
+Every read transaction begins with the state, so that a row is never older than the state it is
+tagged with. A connection that fails is thrown away and made anew; a file that was replaced or restored is noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from authz.directory import rows
+from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey, owner_of
+from authz.directory.schema import (
+    anchors,
+    crls,
+    directory_changes,
+    directory_state,
+    hosts,
+    intermediates,
+    organizations,
+    users,
+)
+from authz.directory.sqlite.change_watcher import READ_ERRORS, Pinned
+from authz.errors import Refused
+from authz.model import CrlRow
+from authz.pki import Certificate
+from authz.reasons import Reason
+
+Revisions = tuple[int, int]
+"""An organization's revision, and that of its trust."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state of the whole directory, and the revisions at which its parts changed last; -1 before anything was read.
+
+    `revision` and `lineage` name the state together: no other ever has both.
+    """
+
+    revision: int = -1
+    organizations: int = -1
+    trust: int = -1
+    crls: int = -1
+    lineage: bytes = b""
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one transaction saw.
+
+    `anew` says that everything known before means nothing any more: the file was replaced, or what was
+    known is no ancestor of this state. `changed` has the revisions of organizations that changed since the state known
+    before, and of those whose rows were asked for. A row that is not there is None, or an empty tuple;
+    anchors that cannot be read are the refusal. `failed` has the rows that make no sense: they refuse
+    the checks that ask for them, and nobody else's.
+    """
+
+    state: State
+    anew: bool = False
+    changed: dict[int, Revisions] = field(default_factory=dict)
+    found: dict[RowKey, object] = field(default_factory=dict)
+    failed: dict[RowKey, Refused] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """An organization's anchors and intermediates, read but for what they need of the loop."""
+
+    anchors: tuple[Certificate, ...]
+    intermediates: tuple[Certificate, ...]
+
+
+ROW_ERRORS = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, *READ_ERRORS)
+"""What a row of any values raises as it is read: SQLite keeps text among numbers, and bytes that are not UTF-8."""
+
+
+class Session:
+    """Reads for one service. Not thread-safe: every method is called in one and the same thread.
+
+    Methods raise `Refused` (directory_unavailable) when the directory cannot be read.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._pinned = Pinned(url)
+        self._seen: tuple[tuple[int, int], State] | None = None
+        self._settled = True
+
+    def read(self, known: State, keys: Collection[RowKey] = ()) -> Reading:
+        """The state, what changed since `known`, and the rows of `keys`."""
+        with self._connected() as connection:
+            version = self._pinned.version(connection)
+            if not keys and self._seen == (version, known):
+                self._settled = True
+                return Reading(known)
+            with connection.begin():
+                reading = self._read(connection, known, keys)
+        self._settle(reading, poll=not keys)
+        # Asked for before the transaction: what was committed in between makes another version.
+        self._seen = version, reading.state
+        return reading
+
+    def _settle(self, reading: Reading, *, poll: bool) -> None:
+        """What is being copied onto the file was perhaps read half: whatever is written into it then is anew as well.
+
+        Until a poll, which comes some time after the one before, finds that nothing was.
+        """
+        if reading.anew or (poll and not self._pinned.written):
+            self._settled = not reading.anew
+        self._pinned.replaced = self._pinned.written = False
+
+    def _read(self, connection: sa.Connection, known: State, keys: Collection[RowKey]) -> Reading:
+        state = _state(connection)
+        torn = self._pinned.written and not self._settled
+        anew = self._pinned.replaced or torn or not _descends(connection, state, known)
+        reading = Reading(state, anew=anew)
+        if state.revision > known.revision and not reading.anew:
+            since = sa.func.max(organizations.c.revision, organizations.c.trust_revision) > known.revision
+            reading.changed = {row.id: (row.revision, row.trust_revision) for row in _revisions(connection, since)}
+        for key in keys:
+            owner = owner_of(key)
+            if owner and owner not in reading.changed:
+                reading.changed[owner] = _owner(connection, owner)
+            try:
+                reading.found[key] = _row(connection, key)
+            except ROW_ERRORS as error:
+                detail = f"a row makes no sense: {type(error).__name__}"
+                reading.failed[key] = Refused(Reason.DIRECTORY_UNAVAILABLE, detail)
+        return reading
+
+    def crls(self, known: State) -> tuple[Reading, list[CrlRow]]:
+        """Every CRL, the smallest first, and the state in which they were listed, as `read` gives it."""
+        size = sa.func.length(crls.c.der).label("size")
+        with self._transaction() as connection:
+            reading = self._read(connection, known, ())
+            found = connection.execute(sa.select(crls.c.sha256, crls.c.signer, size, crls.c.signer_key).order_by(size))
+            rows_of_all = [CrlRow(row.sha256, row.signer, row.size, row.signer_key or b"") for row in found]
+        self._settle(reading, poll=False)
+        return reading, rows_of_all
+
+    def crl(self, sha256: bytes) -> bytes | None:
+        """The DER of one CRL; None if it went meanwhile."""
+        with self._transaction() as connection:
+            return connection.execute(sa.select(crls.c.der).where(crls.c.sha256 == sha256)).scalar()
+
+    def authorities(self) -> list[bytes]:
+        """Every organization's anchors and intermediates, in DER."""
+        with self._transaction() as connection:
+            found = sa.union(sa.select(anchors.c.der), sa.select(intermediates.c.der))
+            return list(connection.execute(found).scalars())
+
+    def active(self) -> tuple[Hashable, Collection[int]]:
+        """Something that changes with organizations and their trust, and the organizations that are active."""
+        columns = organizations.c.id, organizations.c.active, organizations.c.trust_revision
+        with self._transaction() as connection:
+            shared = connection.execute(sa.select(directory_state.c.trust_revision)).scalar()
+            found = [tuple(row) for row in connection.execute(sa.select(*columns).order_by(organizations.c.id))]
+        return (shared, *found), [number for number, active, _ in found if active]
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._pinned.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        with self._connected() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def _connected(self) -> Iterator[sa.Connection]:
+        try:
+            with self._pinned.connected() as connection:
+                yield connection
+        except READ_ERRORS as error:
+            raise Refused(Reason.DIRECTORY_UNAVAILABLE, type(error).__name__) from error
+
+
+def _state(connection: sa.Connection) -> State:
+    row = connection.execute(_STATE).one()
+    return State(row.revision, row.organizations_revision, row.trust_revision, row.crls_revision, row.lineage)
+
+
+def _descends(connection: sa.Connection, state: State, known: State) -> bool:
+    """Whether `state` is what `known` became: only then do numbers above its own say all that changed since."""
+    if known == State() or (state.revision, state.lineage) == (known.revision, known.lineage):
+        return True
+    was = {"revision": known.revision, "lineage": known.lineage}
+    return state.revision > known.revision and connection.execute(_WAS, was).first() is not None
+
+
+def _revisions(connection: sa.Connection, which: sa.ColumnElement[bool]) -> sa.CursorResult[Any]:
+    return connection.execute(_REVISIONS.where(which))
+
+
+def _owner(connection: sa.Connection, owner: int) -> Revisions:
+    row = connection.execute(_OWNER, {"owner": owner}).first()
+    return (-1, -1) if row is None else (row.revision, row.trust_revision)
+
+
+def _row(connection: sa.Connection, key: RowKey) -> object:
+    match key:
+        case HostKey():
+            row = connection.execute(_HOST, {"host": key.host}).first()
+            return None if row is None else rows.organization(row, list(connection.execute(rows.host_query(row.id))))
+        case UserKey():
+            row = connection.execute(_USER, {"owner": key.organization, "name": key.name}).first()
+            return None if row is None else rows.user(row)
+        case RegistrationsKey():
+            found = connection.execute(rows.registrations_of(key.organization, key.sha256))
+            return tuple(map(rows.registration, found))
+        case TrustKey():
+            return _trust(connection, key.organization)
+
+
+def _trust(connection: sa.Connection, owner: int) -> Trust | Refused:
+    """Anchors that cannot be read deny their organization, and nobody else."""
+    read = []
+    try:
+        for table in (anchors, intermediates):
+            mine = (table.c.organization_id == owner) | table.c.organization_id.is_(None)
+            found = connection.execute(sa.select(table.c.der).where(mine).order_by(table.c.id))
+            read.append(tuple([_read(row.der) for row in found]))
+    except Refused as refusal:
+        return Refused(Reason.TRUST_ANCHORS_UNUSABLE, refusal.detail, certificate=refusal.certificate)
+    return Trust(*read)
+
+
+def _read(der: bytes) -> Certificate:
+    """A certificate whose name was read too: the loop need not."""
+    one = Certificate.parse(der)
+    one.subject  # noqa: B018 - kept once it is read
+    return one
+
+
+_STATE = sa.select(directory_state)
+_WAS = sa.select(directory_changes.c.id).where(
+    directory_changes.c.revision == sa.bindparam("revision"), directory_changes.c.lineage == sa.bindparam("lineage")
+)
+_REVISIONS = sa.select(organizations.c.id, organizations.c.revision, organizations.c.trust_revision)
+_OWNER = _REVISIONS.where(organizations.c.id == sa.bindparam("owner"))
+_HOST = sa.select(organizations).join(hosts).where(hosts.c.host == sa.bindparam("host"))
+_USER = sa.select(users).where(users.c.organization_id == sa.bindparam("owner"), users.c.name == sa.bindparam("name"))

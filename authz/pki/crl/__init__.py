@@ -1,0 +1,1 @@
+"""One CRL: its header, entries, index and image (RFC 5280 section 5)."""

@@ -1,0 +1,125 @@
+"""How much a CRL may hold beside its entries, and what it takes in memory, counted before anything makes objects of it.
+
+Whoever answers in a CRL server's place writes all of this, and no signature has been verified yet: a walk over the
+DER, linear in its length, refuses what would cost more than a CRL is worth.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from authz.pki.x509 import der
+from authz.pki.x509.distinguished_name import Name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MAX_HEAD: Final = 64 * 1024
+"""Bytes of a CRL outside `revokedCertificates`: those in use have a few hundred, and one with an RSA key 1,000."""
+
+MAX_NAME: Final = 4 * 1024
+"""Bytes of a CRL's issuer, of one name of a distribution point, and of all names of an entry's certificate issuer."""
+
+MAX_NAMES: Final = 200
+"""Names of a CRL's distribution points and of its other extensions, all together: those in use have one to four."""
+
+MAX_EXTENSIONS: Final = 64
+"""Extensions of a CRL: RFC 5280 section 5.2 knows seven."""
+
+MAX_ENTRY_NAMES: Final = 16
+"""Names of an entry's certificate issuer, of which one is a directory name (RFC 5280 section 5.3.3)."""
+
+NAME_MEMORY: Final = 640
+"""Bytes that a name takes beside its own, once it is read and looked up by: measured 500."""
+
+RDN_MEMORY: Final = 72
+"""Bytes that each part of a name takes beside its own."""
+
+_NAME_OF_POINT: Final = 0xA0  # distributionPoint [0] (sections 4.2.1.13 and 5.2.5)
+_CRL_ISSUER: Final = 0xA2  # cRLIssuer [2] (section 4.2.1.13)
+_AUTHORITY_CERT_ISSUER: Final = 0xA1  # authorityCertIssuer [1] (section 4.2.1.1)
+
+
+def check_size(data: bytes, entries: int) -> None:
+    """Raises `ValueError` where more than `MAX_HEAD` bytes stand beside `entries` bytes of entries."""
+    if len(data) - entries > MAX_HEAD:
+        raise ValueError(f"{len(data) - entries} bytes outside revokedCertificates, and {MAX_HEAD} are allowed")
+
+
+def check_issuer(start: int, end: int) -> None:
+    """Raises `ValueError` for an issuer whose name has more than `MAX_NAME` bytes between the offsets."""
+    if end - start > MAX_NAME:
+        raise ValueError(f"an issuer with a name of {end - start} bytes, and {MAX_NAME} are allowed")
+
+
+def check_extensions(data: bytes, start: int, end: int) -> None:
+    """Raises `ValueError` where `crlExtensions`, the content between the offsets, hold too many names, or too long."""
+    names = 0
+    stated = der.elements(data, *der.only(data, der.SEQUENCE, start, end))
+    for number, (_, first, last) in enumerate(stated):
+        parts = list(islice(der.elements(data, first, last), 4))
+        if len(parts) < 2 or number == MAX_EXTENSIONS:
+            raise ValueError(f"an extension without a value, or more than {MAX_EXTENSIONS} of them")
+        _, at, to = parts[0]
+        names_in = _NAMES_IN.get(data[at:to])
+        for _, begin, stop in names_in(data, *parts[-1][1:]) if names_in else ():
+            names += 1
+            if names > MAX_NAMES:
+                raise ValueError(f"more than {MAX_NAMES} names in a CRL's extensions")
+            if stop - begin > MAX_NAME:
+                raise ValueError(f"a name of {stop - begin} bytes in a CRL's extensions, and {MAX_NAME} are allowed")
+
+
+def check_certificate_issuer(value: bytes) -> None:
+    """Raises `ValueError` for an entry's certificate issuer of too many bytes or names, or one that is no sequence."""
+    if len(value) > MAX_NAME:
+        raise ValueError(f"a certificate issuer of {len(value)} bytes in an entry, and {MAX_NAME} are allowed")
+    if len(list(der.elements(value, *der.only(value, der.SEQUENCE)))) > MAX_ENTRY_NAMES:
+        raise ValueError(f"a certificate issuer of more than {MAX_ENTRY_NAMES} names in an entry")
+
+
+def _points(data: bytes, start: int, end: int) -> Iterator[der.Element]:
+    """CRLDistributionPoints ::= SEQUENCE OF DistributionPoint."""
+    for _, first, last in der.elements(data, *der.only(data, der.SEQUENCE, start, end)):
+        yield from _point(data, first, last)
+
+
+def _issuing_point(data: bytes, start: int, end: int) -> Iterator[der.Element]:
+    return _point(data, *der.only(data, der.SEQUENCE, start, end))
+
+
+def _point(data: bytes, start: int, end: int) -> Iterator[der.Element]:
+    """The full names, or the attributes of the relative one, and the issuers of its CRLs."""
+    for tag, first, last in der.elements(data, start, end):
+        if tag == _NAME_OF_POINT:
+            yield from der.elements(data, *der.element(data, first, last)[1:])
+        elif tag == _CRL_ISSUER:
+            yield from der.elements(data, first, last)
+
+
+def _key_identifier(data: bytes, start: int, end: int) -> Iterator[der.Element]:
+    for tag, first, last in der.elements(data, *der.only(data, der.SEQUENCE, start, end)):
+        if tag == _AUTHORITY_CERT_ISSUER:
+            yield from der.elements(data, first, last)
+
+
+def _sequence(data: bytes, start: int, end: int) -> Iterator[der.Element]:
+    """The names, or what holds one each."""
+    return der.elements(data, *der.only(data, der.SEQUENCE, start, end))
+
+
+_NAMES_IN: Final[dict[bytes, Callable[[bytes, int, int], Iterator[der.Element]]]] = {
+    bytes.fromhex("551d1c"): _issuing_point,  # issuingDistributionPoint (section 5.2.5)
+    bytes.fromhex("551d2e"): _points,  # freshestCRL (5.2.6)
+    bytes.fromhex("551d23"): _key_identifier,  # authorityKeyIdentifier (5.2.1)
+    bytes.fromhex("551d12"): _sequence,  # issuerAltName (5.2.2)
+    bytes.fromhex("2b06010505070101"): _sequence,  # authorityInfoAccess (5.2.7)
+}
+
+
+def memory_of(name: object) -> int:
+    """Bytes that a name takes in a process: a `Name`, or one of the library's kinds; never less than measured."""
+    if isinstance(name, Name):
+        return NAME_MEMORY + 2 * name.size + RDN_MEMORY * len(name.rdns)  # once more for its text
+    return NAME_MEMORY + len(repr(name))

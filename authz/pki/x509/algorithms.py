@@ -1,0 +1,338 @@
+"""Which signature algorithms and keys are accepted, as tables, and the one place that verifies a signature.
+
+Refused whoever signed, and whatever a policy says: MD2, MD5 and SHA-1 (collisions), DSA, RSA keys below
+2,048 bits (NIST SP 800-131A) and above 8,192 (the cost of one verification), curves other than the three
+NIST primes, curves written out instead of named (RFC 5480 section 2.1.1), RSA keys that are bound to PSS.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from authz.errors import Refused
+from authz.pki.x509 import der
+from authz.reasons import Reason
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes as PublicKey
+
+    Parsed = x509.Certificate | x509.CertificateRevocationList
+
+MIN_RSA_BITS: Final = 2048
+MAX_RSA_BITS: Final = 8192
+
+MAX_EXPONENT_BITS: Final = 32
+"""Bits of an RSA exponent, in which the cost of a verification grows: 65537 has 17; Go takes up to 31 bits."""
+
+_SHA2: Final = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
+_PKCS1: Final = padding.PKCS1v15()
+
+
+class Scheme:
+    """How a signature is made: the kind of key, the digest (None where the scheme has it inside), RSA's padding.
+
+    `arguments` are what the key's `verify` takes besides the signature and the data, `prehashed` what it takes
+    besides the signature and the data's digest.
+    """
+
+    __slots__ = ("arguments", "digest", "key_type", "prehashed")
+
+    def __init__(
+        self,
+        key_type: type,
+        digest: hashes.HashAlgorithm | None = None,
+        padding: padding.AsymmetricPadding | None = None,
+    ) -> None:
+        self.key_type = key_type
+        self.digest = digest
+        self.arguments: tuple[object, ...] = ()
+        self.prehashed: tuple[object, ...] = ()
+        if digest is not None:
+            self.arguments, self.prehashed = (
+                (ec.ECDSA(one),) if padding is None else (padding, one) for one in (digest, Prehashed(digest))
+            )
+
+
+# RFC 8017 appendix A.2 (RSA), RFC 5758 section 3.2 (ECDSA), RFC 8410 section 3 (Edwards curves).
+RSA_PSS: Final = "1.2.840.113549.1.1.10"
+_SIGNATURES: Final = {
+    "1.2.840.113549.1.1.11": Scheme(rsa.RSAPublicKey, _SHA2["sha256"], _PKCS1),
+    "1.2.840.113549.1.1.12": Scheme(rsa.RSAPublicKey, _SHA2["sha384"], _PKCS1),
+    "1.2.840.113549.1.1.13": Scheme(rsa.RSAPublicKey, _SHA2["sha512"], _PKCS1),
+    "1.2.840.10045.4.3.2": Scheme(ec.EllipticCurvePublicKey, _SHA2["sha256"]),
+    "1.2.840.10045.4.3.3": Scheme(ec.EllipticCurvePublicKey, _SHA2["sha384"]),
+    "1.2.840.10045.4.3.4": Scheme(ec.EllipticCurvePublicKey, _SHA2["sha512"]),
+    "1.3.101.112": Scheme(ed25519.Ed25519PublicKey),
+    "1.3.101.113": Scheme(ed448.Ed448PublicKey),
+    RSA_PSS: Scheme(rsa.RSAPublicKey),  # with the parameters that the certificate or CRL states
+}
+
+
+class Key(NamedTuple):
+    """What a public key is: its kind, its size in bits (0 where the kind says it) and a verification's cost."""
+
+    kind: str
+    bits: int
+    cost: int
+
+
+# The AlgorithmIdentifier of a SubjectPublicKeyInfo, byte for byte: the kind of key, and what one verification
+# costs in units of one with P-256 (measured: 60, 400, 370, 150 and 160 us; RSA is weighed by its size).
+_KEYS: Final = {
+    bytes.fromhex("300d06092a864886f70d0101010500"): Key("rsa", 0, 1),  # RFC 3279 section 2.3.1: with NULL
+    bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107"): Key("secp256r1", 0, 1),  # RFC 5480 section 2.1.1.1
+    bytes.fromhex("301006072a8648ce3d020106052b81040022"): Key("secp384r1", 0, 8),
+    bytes.fromhex("301006072a8648ce3d020106052b81040023"): Key("secp521r1", 0, 8),
+    bytes.fromhex("300506032b6570"): Key("ed25519", 0, 3),  # RFC 8410 section 3: without parameters
+    bytes.fromhex("300506032b6571"): Key("ed448", 0, 3),
+}
+
+# FIPS 186-4 appendix D.1.2: octets of a coordinate, prime and b of the curves; a is -3 in all of them.
+_COMPRESSED: Final = frozenset({b"\x02", b"\x03"})
+"""The first byte of a point of which only one coordinate is given (SEC 1 section 2.3.3)."""
+
+_LIBRARY_CURVES: Final[dict[int, ec.EllipticCurve]] = {32: ec.SECP256R1(), 48: ec.SECP384R1(), 66: ec.SECP521R1()}
+"""By the bytes of a coordinate."""
+
+_CURVES: Final = {
+    "secp256r1": (
+        32,
+        2**256 - 2**224 + 2**192 + 2**96 - 1,
+        0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B,
+    ),
+    "secp384r1": (
+        48,
+        2**384 - 2**128 - 2**96 + 2**32 - 1,
+        0xB3312FA7E23EE7E4988E056BE3F82D19181D9C6EFE8141120314088F5013875AC656398D8A2ED19D2A85C8EDD3EC2AEF,
+    ),
+    "secp521r1": (
+        66,
+        2**521 - 1,
+        int(
+            "51953eb9618e1c9a1f929a21a0b68540eea2da725b99b315f3b8b489918ef109e"
+            "156193951ec7e937b1652c0bd3bb1bf073573df883d2c34f1ef451fd46b503f00",
+            16,
+        ),
+    ),
+}
+_EDWARDS: Final = {"ed25519": 32, "ed448": 57}
+"""Octets of a key, all of which are one as far as the library looks (RFC 8032 sections 5.1.5 and 5.2.5)."""
+
+MAX_SALT: Final = 64
+"""Longest PSS salt in octets: RFC 4055 section 3.1 recommends the digest's length, and SHA-512's is 64."""
+
+# OpenSSL's verdict on a key it cannot use is a ValueError or UnsupportedAlgorithm, late.
+LATE_ERRORS: Final = (ValueError, TypeError, OverflowError, UnsupportedAlgorithm)
+
+
+@dataclass(frozen=True, slots=True)
+class AlgorithmRules:
+    """Which signature algorithms (dotted) and keys a policy accepts: all that the tables here hold, or fewer."""
+
+    signatures: frozenset[str] = frozenset(_SIGNATURES)
+    keys: frozenset[str] = frozenset(one.kind for one in _KEYS.values())
+    min_rsa_bits: int = MIN_RSA_BITS
+    max_rsa_bits: int = MAX_RSA_BITS
+
+    def check_signature(self, algorithm: str) -> None:
+        """Raises `Refused` (algorithm_not_allowed) unless the signature algorithm is accepted, whatever the key."""
+        if algorithm not in self.signatures:
+            raise _not_allowed(algorithm)
+
+    def check_key(self, key: Key) -> None:
+        """Raises `Refused` (algorithm_not_allowed, key_size_not_allowed) unless the key is accepted."""
+        if key.kind not in self.keys:
+            raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"a key of the kind {key.kind}")
+        if key.bits and not self.min_rsa_bits <= key.bits <= self.max_rsa_bits:
+            raise Refused(Reason.KEY_SIZE_NOT_ALLOWED, f"RSA key of {key.bits} bits")
+
+
+DEFAULT_ALGORITHMS: Final = AlgorithmRules()
+
+
+def _not_allowed(algorithm: str) -> Refused:
+    return Refused(Reason.ALGORITHM_NOT_ALLOWED, f"signature algorithm {algorithm}")
+
+
+# The library's kinds of keys are abstract classes, which look into themselves each time they are asked.
+_is_kind = lru_cache(64)(issubclass)
+
+
+class _Signature:
+    """A signature of algorithm `oid`, and what it was made of.
+
+    With `unused_bits` it verifies under no key: all signatures are octets (RFC 3279 section 2.2), and the library
+    drops the count of bits, which nobody signed. Whoever changed it would have another certificate that verifies.
+
+    Raises `Refused` (algorithm_not_allowed) for an algorithm outside the table, and for RSA-PSS with
+    parameters outside RFC 4055 section 3.1.
+    """
+
+    __slots__ = ("_scheme", "_unused_bits", "oid", "signature")
+
+    def __init__(self, parsed: Parsed, unused_bits: int) -> None:
+        self._unused_bits = unused_bits
+        self.oid = parsed.signature_algorithm_oid.dotted_string
+        self.signature = parsed.signature
+        scheme = _SIGNATURES.get(self.oid)
+        if scheme is None:
+            raise _not_allowed(self.oid)
+        self._scheme = _pss(parsed) if self.oid == RSA_PSS else scheme
+
+    def _require_kind(self, key: PublicKey) -> None:
+        if self._unused_bits or not _is_kind(type(key), self._scheme.key_type):
+            raise InvalidSignature
+
+
+class Signed(_Signature):
+    """A signature over the raw bytes `tbs`."""
+
+    __slots__ = ("tbs",)
+
+    def __init__(self, parsed: Parsed, unused_bits: int, tbs: bytes | memoryview) -> None:
+        super().__init__(parsed, unused_bits)
+        self.tbs = tbs
+
+    def digest(self) -> bytes:
+        """The digest of what was signed, made as the signature's algorithm says; empty where that has it inside."""
+        digest = self._scheme.digest
+        return b"" if digest is None else hashlib.new(digest.name, self.tbs).digest()
+
+    def verify(self, key: PublicKey) -> None:
+        """Raises `InvalidSignature`, or what the library makes of a key or signature that it cannot read."""
+        self._require_kind(key)
+        of_its_kind: Any = key
+        of_its_kind.verify(self.signature, self.tbs, *self._scheme.arguments)
+
+
+class SignedDigest(_Signature):
+    """A signature over bytes that are not at hand, but `digest`, which `Signed.digest` made of them.
+
+    The Edwards curves have their digest inside, which covers key and signature too (RFC 8032 section
+    5.1.7): there whoever had the bytes says under which `keys` (SHA-256 of SubjectPublicKeyInfo) it verified.
+    """
+
+    __slots__ = ("digest", "keys")
+
+    def __init__(self, parsed: Parsed, unused_bits: int, digest: bytes, keys: Collection[bytes]) -> None:
+        super().__init__(parsed, unused_bits)
+        self.digest = digest
+        self.keys = keys
+
+    def verify(self, key: PublicKey) -> None:
+        """Raises as `Signed.verify` does."""
+        self._require_kind(key)
+        if self._scheme.digest is not None:
+            cast("Any", key).verify(self.signature, self.digest, *self._scheme.prehashed)
+        elif _identity(key) not in self.keys:
+            raise InvalidSignature
+
+
+AnySigned = Signed | SignedDigest
+
+
+def _identity(key: PublicKey) -> bytes:
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+
+
+def _pss(parsed: Parsed) -> Scheme:
+    """RFC 4055 section 3.1: SHA-2 throughout, MGF1 over the same digest, and a salt no longer than a digest."""
+    try:
+        # Of this algorithm the library gives these two, or raises.
+        pss = cast("padding.PSS", parsed.signature_algorithm_parameters)
+        digest = cast("hashes.HashAlgorithm", parsed.signature_hash_algorithm)
+    except LATE_ERRORS as error:
+        raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"RSA-PSS parameters: {error}") from error
+    inner, salt = pss.mgf._algorithm, pss._salt_length  # noqa: SLF001 - they have no public names
+    if digest.name not in _SHA2 or inner.name != digest.name:
+        raise Refused(Reason.ALGORITHM_NOT_ALLOWED, "RSA-PSS with other digests than one of SHA-2 throughout")
+    if not isinstance(salt, int) or not 0 <= salt <= MAX_SALT:
+        raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"RSA-PSS with a salt of {salt} octets")
+    return Scheme(rsa.RSAPublicKey, digest, pss)
+
+
+def read_key(spki_der: bytes) -> Key:
+    """The key that a SubjectPublicKeyInfo (RFC 5280 section 4.1) holds, told without loading it.
+
+    `spki_der` is DER that a strict parser has accepted as such. Raises `Refused` (algorithm_not_allowed,
+    key_size_not_allowed) for one outside the tables, `ValueError` for a key that cannot be one.
+    """
+    start = der.content(spki_der, 0)
+    stop = der.after(spki_der, start)
+    known = _KEYS.get(spki_der[start:stop])
+    if known is None:
+        raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"a key of the algorithm {spki_der[start:stop].hex()}")
+    if known.kind != "rsa":
+        point = spki_der[der.content(spki_der, stop) :]
+        _check_point(known.kind, point)
+        # A compressed point takes a square root here, and another where the library loads it.
+        compressed = known.kind in _CURVES and point[1:2] in _COMPRESSED
+        return known._replace(cost=2 * known.cost) if compressed else known
+    bits = _rsa_bits(spki_der, *der.only(spki_der, der.BIT_STRING, stop))
+    # Verification grows with the square of the modulus: 20 us at 2,048 bits, 64 at 4,096, 240 at 8,192, and reading
+    # the key with it. Weighed so that what the service's budget allows of the largest stays below 5 ms.
+    # the key takes 70 more; nine of that size are refused by the service.
+    key = Key(known.kind, bits, -(-bits * bits // 2900**2))
+    DEFAULT_ALGORITHMS.check_key(key)
+    return key
+
+
+def _check_point(kind: str, found: bytes) -> None:
+    """Raises `ValueError` unless the content of a BIT STRING is a public key of that kind, behind no unused bits.
+
+    A leaf's key is never loaded, which costs more than all that is read of it; nobody may hold one that could not be.
+    """
+    curve = _CURVES.get(kind)
+    fits = len(found) == 1 + _EDWARDS[kind] if curve is None else _on_curve(*curve, found)
+    if not fits or found[0]:
+        raise ValueError(f"what is no public key of the kind {kind}")
+
+
+def _on_curve(size: int, prime: int, b: int, found: bytes) -> bool:
+    """Whether a point (SEC 1 section 2.3.3) of y^2 = x^3 - 3x + b is behind the first octet, compressed or not."""
+    form, x = found[1:2], int.from_bytes(found[2 : 2 + size], "big")
+    square = ((x * x - 3) * x + b) % prime
+    if form == b"\x04" and len(found) == 2 + 2 * size:
+        y = int.from_bytes(found[2 + size :], "big")
+        return x < prime and y < prime and y * y % prime == square
+    if form in _COMPRESSED and len(found) == 2 + size:
+        # The root of a square: five times as quick in the library as by `pow`.
+        with suppress(ValueError):
+            return bool(ec.EllipticCurvePublicKey.from_encoded_point(_LIBRARY_CURVES[size], found[1:]))
+    return False
+
+
+def _rsa_bits(spki_der: bytes, at: int, end: int) -> int:
+    """RSAPublicKey ::= SEQUENCE { modulus, publicExponent } (RFC 8017 appendix A.1.1), behind no unused bits."""
+    inside = list(der.elements(spki_der, *der.only(spki_der, der.SEQUENCE, at + 1, end)))
+    if spki_der[at : at + 1] != b"\0" or [tag for tag, _, _ in inside] != [der.INTEGER, der.INTEGER]:
+        raise ValueError("an RSA key that is not modulus and exponent")
+    modulus, exponent = (der.integer(spki_der[start:stop]) for _, start, stop in inside)
+    if modulus % 2 == 0 or exponent % 2 == 0 or not 3 <= exponent < modulus:
+        raise ValueError("an RSA key whose modulus and exponent cannot be")
+    if exponent.bit_length() > MAX_EXPONENT_BITS:
+        raise Refused(Reason.KEY_SIZE_NOT_ALLOWED, f"RSA exponent of {exponent.bit_length()} bits")
+    return modulus.bit_length()
+
+
+def verify_signature(key: PublicKey, signed: AnySigned) -> None:
+    """Verify one signature under a key that `read_key` accepted.
+
+    Raises `Refused` (signature_invalid) for a signature that does not verify, or is of another kind than the key.
+    """
+    try:
+        signed.verify(key)
+    except (InvalidSignature, *LATE_ERRORS) as error:
+        raise Refused(Reason.SIGNATURE_INVALID, f"the signature does not verify ({signed.oid})") from error

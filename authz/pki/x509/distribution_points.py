@@ -1,0 +1,117 @@
+"""Distribution points (RFC 5280 sections 4.2.1.13 and 5.2.5): where, by whom and for which reasons a CRL is issued."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+
+from authz.errors import Refused
+from authz.pki.x509.distinguished_name import Name
+from authz.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Names = frozenset[object]
+"""Names of a distribution point, comparable: a `Name` for a directory name, the library's object for any other."""
+
+# The bits of ReasonFlags (RFC 5280 section 4.2.1.13), but for bit 0, which stands for no reason.
+_REASON_BITS: Final = {
+    x509.ReasonFlags.key_compromise: 1 << 1,
+    x509.ReasonFlags.ca_compromise: 1 << 2,
+    x509.ReasonFlags.affiliation_changed: 1 << 3,
+    x509.ReasonFlags.superseded: 1 << 4,
+    x509.ReasonFlags.cessation_of_operation: 1 << 5,
+    x509.ReasonFlags.certificate_hold: 1 << 6,
+    x509.ReasonFlags.privilege_withdrawn: 1 << 7,
+    x509.ReasonFlags.aa_compromise: 1 << 8,
+}
+
+ALL_REASONS: Final = sum(_REASON_BITS.values())
+"""Every reason a distribution point or CRL can be limited to, as bits."""
+
+
+MAX_POINT_NAMES: Final = 200
+"""Names in all distribution points of one certificate, each of which costs a look-up: those in use have one to four."""
+
+
+MAX_REMEMBERED: Final = 1_024
+"""Octets of the names in a certificate's distribution points, about which something is remembered; 100 are usual."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A distribution point as section 6.3.3 works with it: its names, the issuers of its CRLs, its reasons as bits."""
+
+    names: Names
+    crl_issuers: tuple[Name, ...]
+    reasons: int
+
+
+class Points(tuple[Point, ...]):  # noqa: SLOT001 - what has a length of its own cannot have slots
+    """The points of a certificate: a key to what is remembered about them, so that its hash is computed once.
+
+    `small` is whether anything may be: a hostile CA states as many as it likes.
+    """
+
+    _hash: int
+
+    @cached_property
+    def small(self) -> bool:
+        """Whether the names are no longer than `MAX_REMEMBERED` together."""
+        return sum(_size(name) for one in self for name in (*one.names, *one.crl_issuers)) <= MAX_REMEMBERED
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            self._hash = super().__hash__()
+            return self._hash
+
+
+def _size(name: object) -> int:
+    return name.size if isinstance(name, Name) else len(repr(name))
+
+
+def points_of(stated: Iterable[x509.DistributionPoint], issuer: Name) -> Points:
+    """The points of a certificate of `issuer`: those it states, then the implied one.
+
+    6.3.3, last paragraph: whatever the certificate says, CRLs that its issuer publishes under its own
+    name are asked as well. Raises `Refused` (budget_exceeded).
+    """
+    stated = tuple(stated)
+    if sum(len(one.full_name or ()) + len(one.crl_issuer or ()) for one in stated) > MAX_POINT_NAMES:
+        raise Refused(Reason.BUDGET_EXCEEDED, f"more than {MAX_POINT_NAMES} names of distribution points")
+    implied = Point(frozenset({issuer}), (issuer,), ALL_REASONS)
+    return Points((*(_point(one, issuer) for one in stated), implied))
+
+
+def _point(stated: x509.DistributionPoint, issuer: Name) -> Point:
+    delegates = directory_names(stated.crl_issuer or ())
+    # 4.2.1.13: cRLIssuer, where present, names a directory entry. One that does not delegates to nobody.
+    issuers = (issuer,) if stated.crl_issuer is None else delegates
+    names = comparable(stated.full_name, stated.relative_name, issuers)
+    # 6.3.3 (b) (2) (i): without a name of its own the point goes by the names of its CRL issuers.
+    return Point(names or frozenset(delegates), issuers, reasons_of(stated.reasons))
+
+
+def directory_names(names: Iterable[x509.GeneralName]) -> tuple[Name, ...]:
+    """The directory names among `names`."""
+    return tuple(Name(one.value) for one in names if isinstance(one, x509.DirectoryName))
+
+
+def comparable(
+    full: Iterable[x509.GeneralName] | None, relative: x509.RelativeDistinguishedName | None, issuers: Iterable[Name]
+) -> Names:
+    """The names of a distribution point; a relative one is made full by the issuers it hangs from (4.2.1.13)."""
+    if relative is not None:
+        return frozenset(issuer.extended(relative) for issuer in issuers)
+    return frozenset(Name(one.value) if isinstance(one, x509.DirectoryName) else one for one in full or ())
+
+
+def reasons_of(stated: Iterable[x509.ReasonFlags] | None) -> int:
+    """The bits of the reasons stated, all of them where the field is absent."""
+    return ALL_REASONS if stated is None else sum(_REASON_BITS.get(one, 0) for one in set(stated))

@@ -1,0 +1,143 @@
+"""Settings: what is wrong is named, what is unknown is an error, defaults are safe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.certificates import Authority
+
+from authz.app.config import load_settings, parse_settings
+from authz.app.listeners import listener_of
+from authz.errors import ConfigError
+from authz.identity import BearerToken, JwksCache
+from authz.model import StatementForm
+
+TLS = {"certificate": "a.pem", "key": "a.key", "client_ca": "ca.pem", "names": ["gateway.test"]}
+KEYS = JwksCache(monotonic=lambda: 0.0, warn=print)
+
+
+def parse(**values: Any) -> Any:
+    """Settings of these values."""
+    return parse_settings(values, origin="test")
+
+
+def test_defaults_are_the_shipped_proxys() -> None:
+    """A Unix socket for owner and group, the payload of jwt_authn, Envoy's statement."""
+    (settings,) = parse().listener
+    assert (settings.address, settings.socket_mode) == ("unix:/run/authz/authz.sock", 0o660)
+    assert settings.statement.form is StatementForm.ENVOY_FINGERPRINT
+    listener = listener_of(settings, KEYS)
+    assert listener.header.certificate_header == "x-forwarded-client-cert"
+    assert len(listener.identity) == 1
+    assert listener.organizations is None
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"unknown": 1}, "unknown"),
+        ({"listener": [{"unknown": 1}]}, "listener.0.unknown"),
+        ({"listener": []}, "listener"),
+        ({"listener": [{"name": "a"}, {"name": "a"}]}, "one name"),
+        ({"listener": [{"name": "A B"}]}, "listener.0.name"),
+        ({"listener": [{"identity": []}]}, "identity"),
+        ({"listener": [{"identity": [{"kind": "magic"}]}]}, "identity"),
+        ({"listener": [{"identity": [{"kind": "user-name", "header": "x-user"}]}]}, "organization_header"),
+        ({"listener": [{"identity": [{"kind": "payload", "header": "X-Payload"}]}]}, "header"),
+        ({"listener": [{"identity": [{"kind": "payload", "header": "x_payload"}]}]}, "header"),
+        ({"listener": [{"certificate": {"form": "guess"}}]}, "form"),
+        ({"listener": [{"certificate": {"form": "escaped-pem"}}]}, "name of its header"),
+        ({"listener": [{"certificate": {"chain_header": "client-cert-chain"}}]}, "no chain_header"),
+        ({"listener": [{"certificate": {"form": "base64-der", "header": "x-a", "chain_header": "x-b"}}]}, "no chain"),
+        ({"listener": [{"certificate": {"form": "rfc9440", "header": "x-a", "chain_header": "x-a"}}]}, "are one"),
+        ({"listener": [{"certificate": {"header": "x-a"}, "statement": {"header": "x-a"}}]}, "header of its own"),
+        (
+            {
+                "listener": [
+                    {"certificate": {"form": "rfc9440", "header": "a"}, "hops": [{"anchors": "a", "names": "b"}]}
+                ]
+            },
+            "hops",
+        ),
+        ({"listener": [{"tls": TLS}]}, "TCP address"),
+        ({"listener": [{"address": "[::1]:1", "tls": TLS, "unsafe_plaintext": True}]}, "unsafe_plaintext"),
+        ({"listener": [{"address": "[::1]:1", "tls": TLS | {"names": []}}]}, "names"),
+        ({"listener": [{"address": "[::1]:1", "tls": {"certificate": "a", "key": "b"}}]}, "client_ca"),
+        ({"listener": [{"prefix": "v1"}]}, "prefix"),
+        ({"listener": [{"prefix": "/v1/"}]}, "prefix"),
+        ({"listener": [{"socket_mode": "0999"}]}, "socket_mode"),
+        ({"limits": {"concurrent_checks": 0}}, "concurrent_checks"),
+        ({"limits": {"check_seconds": 0}}, "check_seconds"),
+    ],
+)
+def test_setting_that_is_wrong_is_named(values: dict[str, Any], named: str) -> None:
+    """With where it stands."""
+    with pytest.raises(ConfigError, match=named) as caught:
+        parse(**values)
+    assert "docs/configuration.md" in caught.value.hint
+
+
+@pytest.mark.parametrize("form", ["rfc9440", "escaped-pem", "base64-der"])
+def test_other_forms_are_settings_of_the_listener(form: str) -> None:
+    """With the header that the operator names."""
+    certificate = {"form": form, "header": "client-cert"}
+    if form == "rfc9440":
+        certificate["chain_header"] = "client-cert-chain"
+    rules = listener_of(parse(listener=[{"certificate": certificate}]).listener[0], KEYS).header
+    assert (rules.form, rules.certificate_header) == (form, "client-cert")
+    assert rules.chain_header == certificate.get("chain_header")
+
+
+def test_bare_user_name_is_for_a_listener_of_one_organization() -> None:
+    """Else nothing ties it."""
+    identity = [{"kind": "user-name", "header": "x-user"}]
+    (listener,) = parse(listener=[{"identity": identity, "organizations": ["acme"]}]).listener
+    assert listener_of(listener, KEYS).organizations == frozenset({"acme"})
+
+
+def test_file_is_read_and_a_variable_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Down to one setting of a section."""
+    file = tmp_path / "authz.toml"
+    file.write_text('database = "sqlite:///a.db"\n[ops]\naddress = "127.0.0.1:1"\n[[listener]]\nsocket_mode = "0600"\n')
+    monkeypatch.setenv("AUTHZ_DATABASE", "sqlite:///b.db")
+    monkeypatch.setenv("AUTHZ_OPS__ADDRESS", "127.0.0.1:2")
+    settings = load_settings(file)
+    assert (settings.database, settings.ops.address) == ("sqlite:///b.db", "127.0.0.1:2")
+    assert settings.listener[0].socket_mode == 0o600
+
+
+@pytest.mark.parametrize("content", [b"= nonsense", b"\xff\xfe"])
+def test_file_that_is_not_toml_is_an_error(tmp_path: Path, content: bytes) -> None:
+    """With its path."""
+    file = tmp_path / "authz.toml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match="not TOML"):
+        load_settings(file)
+
+
+def test_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    """A path that was given is meant."""
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_settings(tmp_path / "none.toml")
+
+
+def test_gateways_are_read_from_their_file(tmp_path: Path) -> None:
+    """One that cannot be read, or holds nothing, refuses to start."""
+    file = tmp_path / "gateways.pem"
+    file.write_text(Authority.root("Gateways").pem)
+    hops = [{"anchors": str(file), "names": ["gateway.test"]}]
+    listener = listener_of(parse(listener=[{"hops": hops}]).listener[0], KEYS)
+    assert listener.hops[0].names == frozenset({"gateway.test"})
+    for content in ("", "nonsense"):
+        file.write_text(content)
+        with pytest.raises(ConfigError, match="cannot be read"):
+            listener_of(parse(listener=[{"hops": hops}]).listener[0], KEYS)
+
+
+def test_token_is_an_identity_source_beside_others() -> None:
+    """Several must agree; that is the core's to see to."""
+    identity = [{"kind": "payload"}, {"kind": "token"}]
+    listener = listener_of(parse(listener=[{"identity": identity}]).listener[0], KEYS)
+    assert isinstance(listener.identity[1], BearerToken)

@@ -1,0 +1,125 @@
+"""The files an operator gives: a private key in one is noticed however it is written, and nothing of it shown."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    pkcs12,
+)
+from support.certificates import chain_pem
+from support.command_world import ALICE, CA, CRL_LIFE, ROOT
+from support.requirements import need
+
+from authz.cli.pem_file import read_certificates, read_crl
+from authz.errors import ConfigError
+
+KEY = ALICE.key
+PEM = ALICE.key_pem
+BODY = PEM.splitlines()[1]
+LABEL = "BEGIN PRIVATE KEY"
+LOCKED = BestAvailableEncryption(b"password")
+SPELLED = {
+    "as it should be": PEM,
+    "blanks inside": PEM.replace(f"-----{LABEL}-----", f"----- {LABEL} -----"),
+    "blanks before": PEM.replace("-----BEGIN", "   \t-----BEGIN"),
+    "lower case": PEM.lower(),
+    "four dashes": PEM.replace("-----", "----"),
+    "dashes of a word processor": PEM.replace("-----", "\u2014\u2014"),
+    "no dashes": PEM.replace("-----", ""),
+    "any": PEM.replace(LABEL, "BEGIN ANY PRIVATE KEY"),
+    "encrypted": PEM.replace(LABEL, "BEGIN ENCRYPTED PRIVATE KEY"),
+    "underscores": PEM.replace("BEGIN PRIVATE KEY", "BEGIN_PRIVATE_KEY"),
+    "SSH2": PEM.replace(f"-----{LABEL}-----", "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----"),
+    "PGP": PEM.replace(LABEL, "BEGIN PGP PRIVATE KEY BLOCK"),
+    "quoted mail": PEM.replace("-----BEGIN", "> -----BEGIN"),
+    "PuTTY": f"PuTTY-User-Key-File-3: ecdsa-sha2-nistp256\nEncryption: none\nPrivate-Lines: 1\n{BODY}\n",
+    "openssl pkey -text": f"Private-Key: (256 bit)\npriv:\n    00:11\n{BODY}\n",
+}
+"""A key as text, in every dress it was met in."""
+
+
+@pytest.mark.parametrize("form", ["plain", "CRLF", "CR", "BOM", "UTF-16"])
+@pytest.mark.parametrize("spelled", SPELLED)
+def test_private_key_beside_a_certificate_is_noticed_however_it_is_written(
+    tmp_path: Path, spelled: str, form: str
+) -> None:
+    """It refuses the file, says so, and shows nothing of the key; in UTF-16 the certificate is no help either."""
+    text = ALICE.pem + SPELLED[spelled]
+    data = {
+        "plain": text.encode(),
+        "CRLF": text.replace("\n", "\r\n").encode(),
+        "CR": text.replace("\n", "\r").encode(),
+        "BOM": (SPELLED[spelled] + ALICE.pem).encode("utf-8-sig"),
+        "UTF-16": text.encode("utf-16"),
+    }[form]
+    refused(tmp_path, data)
+
+
+def refused(folder: Path, data: bytes) -> None:
+    """The file is refused for the private key in it, and the error quotes nothing of it."""
+    path = folder / "file.pem"
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match="holds a private key") as caught:
+        read_certificates(path)
+    assert BODY[:16] not in str(caught.value) + caught.value.hint
+
+
+KEYS = {
+    "PKCS#8": KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
+    "PKCS#8, encrypted": KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, LOCKED),
+    "RFC 5915": KEY.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption()),
+    "PKCS#12": pkcs12.serialize_key_and_certificates(b"alice", KEY, ALICE.certificate, None, LOCKED),
+    "OpenSSH": KEY.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()),
+    "JKS": b"\xfe\xed\xfe\xed\x00\x00\x00\x02" + bytes(64),
+}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_private_key_alone_is_noticed_in_every_container(tmp_path: Path, kind: str) -> None:
+    """In DER, in OpenSSH's own, and in stores of keys, locked or not."""
+    refused(tmp_path, KEYS[kind])
+
+
+def test_certificate_under_an_odd_label_is_not_passed_over(tmp_path: Path) -> None:
+    """A chain of which one block counts and the other does not would be half of what its operator gave."""
+    path = tmp_path / "chain.pem"
+    path.write_text(ALICE.pem + CA.pem.replace("-----BEGIN CERTIFICATE-----", "---- BEGIN CERTIFICATE ----"))
+    with pytest.raises(ConfigError, match="does not begin as PEM does"):
+        read_certificates(path)
+
+
+@pytest.mark.parametrize("text", ["", "subject=CN = x-begin\n", "X509v3 Private Key Usage Period:\n", "\ufeff", "  "])
+def test_text_between_certificates_is_no_key(tmp_path: Path, text: str) -> None:
+    """`openssl x509 -text` writes much, of which a period of the private key is the nearest to one."""
+    path = tmp_path / "chain.pem"
+    path.write_text(text + "subject=CN = alice\n" + ALICE.pem + "Certificate:\n" + CA.pem, encoding="utf-8")
+    assert [one.der for one in read_certificates(path)] == [ALICE.der, CA.der]
+
+
+def test_openssl_text_of_a_chain_is_taken(tmp_path: Path) -> None:
+    """As operators keep it."""
+    path = tmp_path / "chain.pem"
+    path.write_text(chain_pem(ALICE, CA, ROOT))
+    need("openssl", found=shutil.which("openssl") is not None)
+    command = ["openssl", "storeutl", "-certs", "-text", str(path)]
+    path.write_bytes(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert len(read_certificates(path)) == 3
+
+
+def test_private_key_beside_a_crl_is_noticed(tmp_path: Path) -> None:
+    """Under an odd label, too."""
+    path = tmp_path / "crl.pem"
+    path.write_text(SPELLED["blanks inside"])
+    with pytest.raises(ConfigError, match="holds a private key"):
+        read_crl(path)
+    crl = CA.crl(**CRL_LIFE)
+    path.write_bytes(crl)
+    assert read_crl(path).der == crl

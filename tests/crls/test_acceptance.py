@@ -1,0 +1,98 @@
+"""Which CRL may take the place of which."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from cryptography import x509
+from support.certificates import NOW, Authority
+
+from authz.crls.acceptance import MAX_DELTAS, Held, accept
+from authz.crls.failures import FailureKind, FetchFailed
+from authz.pki import Certificate, Crl
+
+CA = Authority.root("CA")
+SIGNER = Certificate.parse(CA.der).spki_sha256
+UNREADABLE = [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)]
+
+
+def held(number: int | None, hours: float, *, base: int | None = None, signer: bytes = SIGNER, **more: object) -> Held:
+    """A CRL of that number, issued so many hours ago; a delta if it has a base."""
+    extensions = [*more.pop("extensions", ())]  # type: ignore[misc]
+    if base is not None:
+        extensions.append((x509.DeltaCRLIndicator(base), True))
+    made = CA.crl(number=number, this_update=NOW - timedelta(hours=hours), extensions=extensions, **more)  # type: ignore[arg-type]
+    return Held(Crl(made), signer)
+
+
+def refused(new: Held, *old: Held) -> FailureKind:
+    """Why `new` is not accepted."""
+    with pytest.raises(FetchFailed) as caught:
+        accept(new, old, NOW)
+    assert "CN=CA" in caught.value.detail
+    return caught.value.kind
+
+
+def test_first_crl_replaces_nothing() -> None:
+    """There is nothing to go back against."""
+    assert accept(held(1, 5), [], NOW) == []
+
+
+def test_newer_crl_replaces_the_one_held() -> None:
+    """Newer by number and date, or by date alone where one has no number."""
+    old = held(1, 5)
+    assert accept(held(2, 4), [old], NOW) == [old]
+    assert accept(held(None, 4), [old], NOW) == [old]
+
+
+def test_crl_that_is_held_already_replaces_itself() -> None:
+    """Fetched again it changes nothing, even when its time has not come or it could not be accepted anew."""
+    old = held(1, 5)
+    assert accept(Held(old.crl, SIGNER), [old], NOW) == [old]
+
+
+@pytest.mark.parametrize(
+    ("new", "expected"),
+    [
+        (held(1, 6), FailureKind.OLDER),
+        (held(3, 6), FailureKind.DISAGREES),
+        (held(1, 4), FailureKind.DISAGREES),
+        (held(None, 6), FailureKind.OLDER),
+        (held(2, 5, next_update=NOW + timedelta(days=9)), FailureKind.DISAGREES),
+        (held(3, -1), FailureKind.NOT_YET),
+        (held(3, 4, extensions=UNREADABLE), FailureKind.UNUSABLE),
+    ],
+)
+def test_crl_that_goes_back_is_refused(new: Held, expected: FailureKind) -> None:
+    """In number, in date, or in one of the two; and one of which nobody knows what it says."""
+    assert refused(new, held(2, 5)) == expected
+
+
+def test_crl_of_another_key_or_scope_is_another() -> None:
+    """It neither goes back nor replaces."""
+    point = x509.IssuingDistributionPoint(
+        [x509.UniformResourceIdentifier("http://crl.example.test/1")], None, False, False, None, False, False
+    )
+    assert accept(held(1, 9), [held(2, 5, signer=b"another")], NOW) == []
+    assert accept(held(1, 9, extensions=[(point, True)]), [held(2, 5)], NOW) == []
+
+
+def test_delta_leaves_the_complete_crl() -> None:
+    """And replaces the older delta that starts no earlier."""
+    complete, older, wider = held(1, 5), held(2, 4, base=1), held(3, 3, base=0)
+    assert accept(held(3, 3, base=1), [complete, older], NOW) == [older]
+    assert accept(held(4, 2, base=1), [complete, wider], NOW) == []
+
+
+def test_complete_crl_replaces_the_deltas_that_end_with_it() -> None:
+    """A delta that goes on further stays."""
+    old, ended, further = held(1, 5), held(2, 4, base=1), held(4, 2, base=1)
+    assert accept(held(3, 3), [old, ended, further], NOW) == [old, ended]
+
+
+def test_deltas_that_nothing_replaces_are_bounded() -> None:
+    """Each with a later base: what was revoked between two bases stands in the earlier one alone."""
+    deltas = [held(number + 1, 40 - number, base=number) for number in range(MAX_DELTAS)]
+    assert refused(held(99, 1, base=98), *deltas) == FailureKind.TOO_MANY
+    assert len(accept(held(99, 1, base=0), deltas, NOW)) == MAX_DELTAS

@@ -1,0 +1,149 @@
+"""What CRLs take is charged, and bounded for each organization and for all together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from support.certificates import NOW, tlv
+from support.crl_world import CA, ROOT, crl, spki
+from support.hostile_crls import attribute, certificate_issuer, directory_name, entry, point, signed
+
+from authz.crls.acceptance import Held
+from authz.crls.disk_store import Origin
+from authz.crls.failures import FailureKind, FetchFailed
+from authz.crls.quota import NAME_CHARGE, Charge, charge_of, check_room, room_for
+from authz.crls.rules import CrlRules
+from authz.crls.source import Source
+from authz.crls.sources import Sources
+from authz.crls.store import Copy
+from authz.model import CrlSourceKind
+from authz.pki import Certificate, Crl
+
+KIB = 1024
+RULES = CrlRules(kept_octets=1024 * KIB, memory=1024 * KIB)
+HELD = Held(Crl(crl()), spki(CA))
+
+
+def named(sources: Sources, *points: tuple[int, str]) -> None:
+    """Paths of these organizations led to these points."""
+    path = [Certificate.parse(one.der) for one in (CA.leaf("alice"), CA, ROOT)]
+    for organization, url in points:
+        source = sources._point(organization, url)
+        assert source is not None
+        source.meet(organization, {one.spki_sha256: one.der for one in path[1:]})
+
+
+def copies(*octets: tuple[str, int]) -> list[Copy]:
+    """CRLs of these lengths that came from these places."""
+    return [Copy(url, HELD, Origin(url, None, None, NOW), size) for url, size in octets]
+
+
+@pytest.fixture
+def sources() -> Sources:
+    """Two organizations with two points each, of which they share one, and an operator's URL."""
+    made = Sources(["http://operator.test/"], 64, lambda _: None)
+    named(made, (1, "http://a.test/1"), (1, "http://a.test/2"), (2, "http://b.test/1"), (2, "http://a.test/1"))
+    return made
+
+
+def kept(sources: Sources, url: str, held: Iterable[Copy]) -> int:
+    """The room on the disk, in KiB."""
+    source = sources.get(url)
+    assert source is not None
+    return room_for(source, held, sources, RULES).kept // KIB
+
+
+def test_organization_has_half_of_what_the_others_leave(sources: Sources) -> None:
+    """Less what it has; however much one takes, there is room for the other's."""
+    held = copies(("http://a.test/2", 400 * KIB), ("http://b.test/1", 0))
+    small = charge_of(held[1]).kept // KIB + 1
+    named(sources, (1, "http://a.test/3"))
+    assert kept(sources, "http://a.test/3", held) == pytest.approx(512 - 400, abs=small)
+    assert kept(sources, "http://b.test/1", held) == pytest.approx((1024 - 400) // 2, abs=small)
+
+
+def test_shared_point_counts_for_whoever_has_room(sources: Sources) -> None:
+    """One that names another's point takes nothing from it by its own use."""
+    held = copies(("http://a.test/2", 500 * KIB))
+    assert kept(sources, "http://a.test/1", held) == (1024 - 500) // 2
+
+
+def test_operators_source_has_what_is_left(sources: Sources) -> None:
+    """Whoever named it knows the disk."""
+    held = copies(("http://a.test/2", 500 * KIB), ("http://b.test/1", 200 * KIB), ("http://nobody.test/", 100 * KIB))
+    assert kept(sources, "http://operator.test/", held) == 1024 - 800
+
+
+def test_point_that_nobody_named_since_the_start_has_half_of_the_rest(sources: Sources) -> None:
+    """Its copy was kept, and its organization is not known yet."""
+    held = copies(("http://a.test/2", 500 * KIB))
+    assert (
+        room_for(Source("http://c.test/", CrlSourceKind.POINT), held, sources, RULES).kept // KIB == (1024 - 500) // 2
+    )
+
+
+def test_five_hundred_and_twelve_mib_are_one_organizations_at_most(sources: Sources) -> None:
+    """However much room there is."""
+    source = sources.get("http://a.test/1")
+    assert source is not None
+    assert room_for(source, (), sources, CrlRules(kept_octets=2**40, memory=2**40)) == (2**29, 2**38)
+
+
+def test_crl_is_charged_with_the_memory_that_it_takes(sources: Sources) -> None:
+    """Names that differ in each entry take thirty times their length; the same name costs once."""
+    charges = []
+    for differing in (False, True):
+        issuers = [certificate_issuer(directory_name(attribute(f"{differing * n:09}"))) for n in range(400)]
+        listed = b"".join(entry(10**9 + number, one) for number, one in enumerate(issuers))
+        held = Held(Crl(signed(CA, point(b"\x82\x01x", indirect=True), listed=listed)), b"")
+        charges.append(charge_of(Copy("x", held, Origin("", None, None, NOW), 5)))
+    same, different = charges
+    assert same.kept == pytest.approx(different.kept, abs=4)
+    assert different.memory > same.memory + 400 * 500
+    assert different.memory > 300 * KIB
+
+
+def test_crl_beyond_the_room_in_memory_is_refused(sources: Sources) -> None:
+    """Though it is short: a quarter of what all may take is one organization's."""
+    (copy,) = copies(("http://a.test/2", 5))
+    memory = charge_of(copy).memory
+    check_room(copy, (), (), sources, CrlRules(memory=4 * memory))
+    with pytest.raises(FetchFailed) as caught:
+        check_room(copy, (), (), sources, CrlRules(memory=4 * memory - 4))
+    assert caught.value.kind is FailureKind.TOO_LARGE
+
+
+def test_crl_beyond_the_room_on_the_disk_is_refused(sources: Sources) -> None:
+    """What a source gave before counts, too: under another scope it stays."""
+    before, copy = copies(("http://a.test/2", 300 * KIB), ("http://a.test/2", 300 * KIB))
+    check_room(copy, (), (), sources, RULES)
+    with pytest.raises(FetchFailed) as caught:
+        check_room(copy, (), (before,), sources, RULES)
+    assert caught.value.kind is FailureKind.TOO_LARGE
+
+
+def test_newcomers_turn_out_no_crl_that_is_held(sources: Sources) -> None:
+    """What takes no more than what it replaces is let in, however little the others leave; what takes more is not."""
+    before, after, larger, other = copies(
+        ("http://a.test/2", 400 * KIB), ("http://a.test/2", 400 * KIB), ("http://a.test/2", 500 * KIB),
+        ("http://b.test/1", 600 * KIB),
+    )  # fmt: skip
+    check_room(after, (before,), (other,), sources, RULES)
+    assert kept(sources, "http://a.test/2", (before, other)) == 400
+    with pytest.raises(FetchFailed):
+        check_room(larger, (before,), (other,), sources, RULES)
+
+
+def test_copy_of_a_source_that_is_no_more_is_not_bounded(sources: Sources) -> None:
+    """It was taken while it was one."""
+    (copy,) = copies(("http://gone.test/", 2**40))
+    check_room(copy, (), (), sources, RULES)
+    assert charge_of(copy) == Charge(2**40, copy.held.crl.memory)
+
+
+def test_names_of_a_point_are_charged_with_the_time_that_they_take() -> None:
+    """Every process looks each of them up whenever a CRL changes."""
+    held = Held(Crl(signed(CA, point(*[tlv(0x86, b"http://a.test/%d" % number) for number in range(100)]))), b"")
+    copy = Copy("x", held, Origin("", None, None, NOW), 5)
+    assert charge_of(copy).memory == held.crl.memory + 100 * NAME_CHARGE

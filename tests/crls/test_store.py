@@ -1,0 +1,378 @@
+"""The CRLs that are held: what a start takes from the folder, and what a disk that fails leaves."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import json
+import os
+from collections.abc import AsyncIterator, Collection, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from support.certificates import NOW, Authority
+from support.crl_world import CA, ROOT, crl, sha256, spki
+
+from authz.crls.acceptance import Held
+from authz.crls.disk_store import Keep, KeepFailed, Origin
+from authz.crls.failures import FailureKind, FetchFailed
+from authz.crls.indexing.client import index_crl
+from authz.crls.store import FORGET_AFTER, Copy, Library
+from authz.errors import IndexingError, Refused
+from authz.pki import Certificate, Crl
+from authz.reasons import Reason
+
+KEY = Certificate.parse(CA.der).spki_der
+URL = "http://crl.example.test/ca.crl"
+ORIGIN = Origin(URL, '"1"', None, NOW, KEY)
+OLD, NEW = crl(number=1), crl(number=2, hours=1)
+
+
+@dataclass
+class Scene:
+    """A library in a folder, which a service that starts again reads anew."""
+
+    folder: Path
+    cas: list[Authority] = field(default_factory=lambda: [ROOT, CA])
+    warnings: list[str] = field(default_factory=list)
+    problem: Exception | None = None
+    keep: Keep = field(init=False)
+    library: Library = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """A service starts."""
+        self.keep = Keep(self.folder / "crls")
+        self.library = Library(self.keep, self.index, self.warnings.append)
+
+    async def restart(self, now: datetime = NOW) -> None:
+        """It ends, and another reads the folder."""
+        self.keep.close()
+        self.start()
+        await self.library.load(self.authorities, now)
+
+    async def authorities(self) -> list[bytes]:
+        """The CAs that are known."""
+        return [one.der for one in self.cas]
+
+    async def index(self, path: Path | int, keys: Collection[bytes]) -> Crl:
+        """As in the service, or the problem that is set."""
+        if self.problem is not None:
+            raise self.problem
+        return await index_crl(path, keys)
+
+    async def take(self, der: bytes, origin: Origin = ORIGIN, now: datetime = NOW) -> tuple[bool, str]:
+        """A source gave this."""
+        path = self.folder / "given"
+        path.write_bytes(der)
+        return await self.library.take(path, Held(Crl(der), spki(CA)), origin, (), now)
+
+    def held(self) -> list[bytes]:
+        """SHA-256 of what answers."""
+        return sorted(one.held.crl.sha256 for one in self.library)
+
+    def file(self, suffix: str = "*.crl") -> Path:
+        """The only file of a kind."""
+        (found,) = self.keep.folder.glob(suffix)
+        return found
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    """A library with one CRL, kept."""
+    made = Scene(tmp_path)
+    assert await made.take(OLD) == (True, "")
+    yield made
+    made.keep.close()
+
+
+async def test_kept_crl_answers_after_a_restart_with_what_its_server_said(scene: Scene) -> None:
+    """The next request to the server is a conditional one."""
+    await scene.restart()
+    assert scene.held() == sha256(OLD)
+    assert [one.origin for one in scene.library.of(URL)] == [ORIGIN]
+
+
+async def test_newer_crl_is_the_only_one_held_and_kept(scene: Scene) -> None:
+    """The old one would answer for nobody, and might after a restart."""
+    assert await scene.take(NEW) == (True, "")
+    assert (scene.held(), len(scene.library), scene.file().read_bytes()) == (sha256(NEW), 1, NEW)
+
+
+async def test_older_crl_leaves_everything_as_it_was(scene: Scene) -> None:
+    """Neither memory nor disk goes back."""
+    await scene.take(NEW)
+    with pytest.raises(FetchFailed) as caught:
+        await scene.take(OLD)
+    assert (caught.value.kind, scene.held(), scene.file().read_bytes()) == (FailureKind.OLDER, sha256(NEW), NEW)
+
+
+async def test_same_crl_from_elsewhere_changes_nothing_but_where_it_came_from(scene: Scene) -> None:
+    """Checks need no new view of it."""
+    elsewhere = Origin("http://other.example.test/ca.crl", None, None, NOW, KEY)
+    assert await scene.take(OLD, elsewhere) == (False, "")
+    assert [one.origin for one in scene.library] == [elsewhere]
+    assert (scene.library.of(URL), scene.keep.origin(scene.file().stem)) == ([], elsewhere)
+
+
+async def test_what_a_source_gave_is_found_by_the_source_until_it_is_another_ones(scene: Scene) -> None:
+    """And what an operator sees of it is made anew with every change, and then only."""
+    (before,) = scene.library.of(URL)
+    assert (before.state.location, before.state.number, before.state is before.state) == (URL, "1", True)
+    await scene.take(NEW)
+    (after,) = scene.library.of(URL)
+    assert (after.state.number, after.state.fetched_at) == ("2", NOW)
+    await scene.take(NEW, replace(ORIGIN, url="http://other.example.test/", fetched_at=NOW + timedelta(hours=1)))
+    (moved,) = scene.library.of("http://other.example.test/")
+    assert (moved.state.number, moved.state.fetched_at) == ("2", NOW + timedelta(hours=1))
+    assert scene.library.of(URL) == scene.library.of("http://nowhere.example.test/") == []
+
+
+async def test_source_that_confirms_its_crl_keeps_the_signer(scene: Scene) -> None:
+    """A 304 says nothing of keys; without one the copy could not be verified as before."""
+    await scene.library.seen(URL, Origin(URL, '"2"', None, NOW + timedelta(hours=1), b""))
+    await scene.restart()
+    (copy,) = scene.library
+    assert (copy.origin.etag, copy.origin.signer) == ('"2"', KEY)
+
+
+async def test_altered_copy_is_set_aside_and_never_answers(scene: Scene) -> None:
+    """One bit of the signature."""
+    scene.file().write_bytes(OLD[:-1] + bytes([OLD[-1] ^ 1]))
+    await scene.restart()
+    assert (scene.held(), scene.file("*.corrupt").stat().st_size) == ([], len(OLD))
+
+
+async def test_copy_of_another_crl_of_the_same_key_is_set_aside(scene: Scene) -> None:
+    """A CRL under another name would stand beside its like, and an older one could answer."""
+    name = scene.file()
+    name.rename(name.with_name("0" * 64 + ".crl"))
+    name.with_suffix(".json").rename(name.with_name("0" * 64 + ".json"))
+    await scene.restart()
+    assert scene.held() == []
+    assert scene.warnings == [f"the kept CRL {'0' * 64} is set aside: it is another CRL than its name says"]
+    assert scene.file("*.why").read_text() == "it is another CRL than its name says"
+
+
+async def test_copy_without_its_sidecar_is_verified_under_the_known_cas(scene: Scene) -> None:
+    """What to ask the server is lost, the CRL is not."""
+    scene.file("*.json").unlink()
+    await scene.restart()
+    (copy,) = scene.library
+    assert (copy.held.crl.sha256, copy.origin.url, copy.origin.signer) == (*sha256(OLD), "", KEY)
+
+
+ANOTHERS = Certificate.parse(ROOT.der).spki_der
+
+
+@pytest.mark.parametrize("signer", [b"", b"no key", ANOTHERS, KEY[:-9]], ids=["none", "no key", "another", "cut"])
+async def test_whole_copy_beside_a_sidecar_that_is_not_is_verified_under_the_known_cas(
+    scene: Scene, signer: bytes
+) -> None:
+    """The last good copy must not be lost because of what was remembered of it."""
+    sidecar = scene.file("*.json")
+    told = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps(told | {"signer": base64.b64encode(signer).decode()}))
+    await scene.restart()
+    assert (scene.held(), scene.warnings) == (sha256(OLD), [])
+
+
+async def test_copy_stays_on_disk_while_the_directory_cannot_say_which_cas_are_known(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing speaks against the copy."""
+
+    async def away(_: Scene) -> list[bytes]:
+        raise Refused(Reason.DIRECTORY_UNAVAILABLE)
+
+    scene.file("*.json").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(Scene, "authorities", away)
+        await scene.restart()
+    assert (scene.held(), [("is not used" in one) for one in scene.warnings]) == ([], [True])
+    await scene.restart()
+    assert scene.held() == sha256(OLD)
+
+
+async def test_copy_whose_ca_is_known_no_more_stays_on_disk_unused(scene: Scene) -> None:
+    """The CA may come back; the copy is not corrupt."""
+    scene.file("*.json").unlink()
+    scene.cas = [ROOT]
+    await scene.restart()
+    assert (scene.held(), scene.file().read_bytes()) == ([], OLD)
+    assert "is not used" in scene.warnings[0]
+
+
+async def test_copy_that_cannot_be_indexed_now_stays_on_disk_unused(scene: Scene) -> None:
+    """Whatever killed the process said nothing of the copy."""
+    scene.problem = IndexingError("the process ended")
+    await scene.restart()
+    assert (scene.held(), scene.file().read_bytes()) == ([], OLD)
+    assert scene.warnings == [f"the kept CRL {scene.file().stem} is not used: the process ended"]
+
+
+async def test_nothing_older_takes_the_place_of_a_copy_that_could_not_be_read_at_the_start(scene: Scene) -> None:
+    """What was refused for a passing reason is what a replay would wait for."""
+    await scene.take(NEW)
+    scene.problem = IndexingError("the process ended")
+    await scene.restart()
+    with pytest.raises(FetchFailed) as caught:
+        await scene.take(OLD)
+    assert (caught.value.kind, scene.held()) == (FailureKind.INDEXING, [])
+    scene.problem = None
+    with pytest.raises(FetchFailed) as caught:
+        await scene.take(OLD)
+    assert (caught.value.kind, scene.held()) == (FailureKind.OLDER, sha256(NEW))
+    assert [one.number for one in (one.held.crl for one in scene.library.of(URL))] == [2]
+
+
+async def test_nothing_older_takes_the_place_of_a_copy_whose_ca_was_not_known_at_the_start(scene: Scene) -> None:
+    """It is known again, and what it signed was kept."""
+    await scene.take(NEW)
+    scene.file("*.json").unlink()
+    scene.cas = [ROOT]
+    await scene.restart()
+    with pytest.raises(FetchFailed) as caught:
+        await scene.take(OLD)
+    assert (caught.value.kind, scene.held()) == (FailureKind.OLDER, sha256(NEW))
+
+
+async def test_damaged_copy_that_could_not_be_read_at_the_start_is_set_aside_for_what_comes(scene: Scene) -> None:
+    """It is trusted for nothing."""
+    scene.file().write_bytes(OLD[:-1] + bytes([OLD[-1] ^ 1]))
+    scene.problem = IndexingError("the process ended")
+    await scene.restart()
+    scene.problem = None
+    assert await scene.take(NEW) == (True, "")
+    assert (scene.held(), scene.file().read_bytes(), scene.file("*.corrupt").stat().st_size) == (
+        sha256(NEW), NEW, len(OLD)
+    )  # fmt: skip
+
+
+async def test_copy_is_read_though_no_mark_can_be_made(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk must not cost what is there; it is reported."""
+
+    def full(*_: object) -> None:
+        raise KeepFailed("that it is being read cannot be noted")
+
+    monkeypatch.setattr(Keep, "mark", full)
+    await scene.restart()
+    assert scene.held() == sha256(OLD)
+    assert scene.warnings == ["that it is being read cannot be noted; it is read all the same"]
+
+
+async def test_copy_whose_reader_fails_bears_no_mark(scene: Scene) -> None:
+    """What failed was another process, or memory: this one lives."""
+    scene.problem = IndexingError("ended with -9")
+    for _ in range(3):
+        await scene.restart()
+        assert list(scene.keep.folder.glob("*.reading")) == []
+    scene.problem = None
+    await scene.restart()
+    assert scene.held() == sha256(OLD)
+
+
+async def test_crl_beyond_the_room_leaves_everything_as_it_was(scene: Scene) -> None:
+    """Neither memory nor disk takes it, and what it would replace is not counted against it."""
+    beside: list[int] = []
+
+    def none(_: Copy, replaced: Iterable[Copy], others: Iterable[Copy]) -> None:
+        beside.extend((len(list(replaced)), len(list(others))))
+        raise FetchFailed(FailureKind.TOO_LARGE, "no room")
+
+    scene.library.check_room = none
+    with pytest.raises(FetchFailed):
+        await scene.take(NEW)
+    assert (beside, scene.held(), scene.file().read_bytes()) == ([1, 0], sha256(OLD), OLD)
+
+
+async def test_copy_long_expired_is_thrown_away(scene: Scene) -> None:
+    """On the last day of the bound it is still there."""
+    expired = NOW + timedelta(days=6) + FORGET_AFTER
+    await scene.restart(expired)
+    assert scene.held() == sha256(OLD)
+    await scene.restart(expired + timedelta(seconds=1))
+    assert (scene.held(), list(scene.keep.folder.glob("*.crl"))) == ([], [])
+
+
+async def test_folder_that_is_gone_is_told_and_holds_nothing(scene: Scene) -> None:
+    """The service starts all the same: sources may have the CRLs."""
+    scene.keep.folder.rename(scene.folder / "moved")
+    library = Library(scene.keep, scene.index, scene.warnings.append)
+    await library.load(scene.authorities, NOW)
+    assert (len(library), len(scene.warnings)) == (0, 1)
+    assert "cannot be listed" in scene.warnings[0]
+
+
+async def test_full_disk_holds_the_newest_and_keeps_the_last_good_copy(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is revoked bites at once; the operator is told what to do."""
+
+    def full(_descriptor: int, _data: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        changed, problem = await scene.take(NEW)
+    assert (changed, scene.held(), scene.file().read_bytes()) == (True, sha256(NEW), OLD)
+    assert "No space left" in problem
+    assert "make room" in problem
+
+
+async def test_crl_that_could_not_be_kept_is_kept_when_it_comes_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same octets are not taken for kept."""
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.keep, "put", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "it broke")))
+        assert await scene.take(NEW) == (True, "it broke")
+    assert await scene.take(NEW) == (False, "")
+    assert scene.file().read_bytes() == NEW
+
+
+async def test_crls_that_one_source_gives_are_bounded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with a scope of its own, so that none replaces another; what is held may still be replaced."""
+
+    def scoped(name: int, number: int) -> bytes:
+        uri = x509.UniformResourceIdentifier(f"http://crl.example.test/{name}")
+        point = x509.IssuingDistributionPoint([uri], None, False, False, None, False, False)
+        return crl(number=number, hours=9 - number, extensions=[(point, True)])
+
+    monkeypatch.setattr("authz.crls.store.MAX_GIVEN", 3)
+    for name in range(2):
+        await scene.take(scoped(name, 1))
+    with pytest.raises(FetchFailed) as caught:
+        await scene.take(scoped(2, 1))
+    assert (caught.value.kind, len(scene.library)) == (FailureKind.TOO_MANY, 3)
+    assert await scene.take(scoped(1, 2)) == (True, "")
+    assert await scene.take(scoped(2, 1), replace(ORIGIN, url="http://other.example.test/")) == (True, "")
+    assert len(scene.library) == 4
+
+
+async def test_delta_goes_with_the_complete_crl_that_replaces_it(scene: Scene) -> None:
+    """On disk, too."""
+    base = int(Crl(OLD).number or 0)
+    delta = crl(number=2, hours=2, extensions=[(x509.DeltaCRLIndicator(base), True)])
+    assert await scene.take(delta) == (True, "")
+    assert scene.held() == sha256(OLD, delta)
+    assert await scene.take(crl(number=3, hours=1)) == (True, "")
+    assert (len(scene.library), len(list(scene.keep.folder.glob("*.crl")))) == (1, 1)
+
+
+async def test_copy_that_nobody_needs_goes_from_memory_and_disk_unless_something_newer_came(scene: Scene) -> None:
+    """And its signer with the last of its CRLs."""
+    before = list(scene.library)
+    assert list(scene.library.signers) == [spki(CA)]
+    await scene.take(NEW)
+    await scene.library.let_go(before)
+    assert scene.held() == sha256(NEW)
+    await scene.library.let_go(list(scene.library))
+    assert (scene.held(), list(scene.library.signers)) == ([], [])
+    assert list(scene.keep.folder.glob("*.crl")) == list(scene.keep.folder.glob("*.json")) == []
+    assert await scene.take(OLD) == (True, "")

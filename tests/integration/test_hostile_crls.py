@@ -1,0 +1,166 @@
+"""What one tenant's CA publishes as a CRL costs another tenant not a single request."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support.certificates import tlv
+from support.clients import Dial, bearer, family
+from support.hostile_crls import (
+    DELTA,
+    HEADS,
+    MARKS,
+    NUMBER,
+    PRIVATE,
+    REASON,
+    URL,
+    attribute,
+    certificate_issuer,
+    directory_name,
+    entry,
+    extension,
+    now,
+    point,
+    signed,
+)
+from test_crl_sources import Publisher
+
+from authz.demo import Stage
+from authz.demo.client import Connection, client_context
+from authz.demo.mint import NEIGHBOUR_HOST, Party
+from authz.demo.processes import running
+from authz.demo.world import NEIGHBOUR
+from authz.directory import Store
+from authz.model import Enforcement
+
+pytestmark = [pytest.mark.envoy, pytest.mark.usefixtures("envoy")]
+
+MIB = 1 << 20
+SCOPES = 5
+
+
+def differing_issuers(count: int) -> bytes:
+    """Entries each of which names another issuer, of 1,900 bytes."""
+    long = [attribute("x" * 1_800), *[attribute("")] * 5]
+    return b"".join(
+        entry(10**9 + number, certificate_issuer(directory_name(attribute(str(number)), *long)))
+        for number in range(count)
+    )
+
+
+def removals(count: int) -> bytes:
+    """Entries whose certificates all have one issuer, named once."""
+    gone = extension(REASON, tlv(0x0A, b"\x08"))
+    first = entry(10**9, certificate_issuer(directory_name(attribute("x" * 1_800))), gone)
+    return first + b"".join(entry(10**9 + number, gone) for number in range(1, count))
+
+
+def published_by(ca: Party) -> Iterator[tuple[str, bytes, str]]:
+    """CRLs that the CA signed, by what is bad about them, and the outcome expected of the source."""
+
+    def crl(*extensions: bytes, listed: bytes = b"") -> bytes:
+        return signed(ca, *extensions, listed=listed, begin=now())  # type: ignore[arg-type]
+
+    indirect = point(URL, indirect=True)
+    number, delta = extension(NUMBER, tlv(2, b"\x05")), extension(DELTA, tlv(2, b"\x01"), critical=True)
+    yield "marks", crl(point(directory_name(attribute(MARKS * 25_000)))), "malformed"
+    yield "names", crl(point(*[URL] * (8 * MIB // len(URL)))), "malformed"
+    yield "marks that pass", crl(point(*[directory_name(attribute(("x" + "\u0316" * 20) * 40))] * 16)), "accepted"
+    yield "names that pass", crl(point(*[directory_name(attribute(f"{n:0200}")) for n in range(200)])), "accepted"
+    yield "issuers", crl(indirect, listed=differing_issuers(2_000)), "accepted"
+    yield "one issuer", crl(delta, number, indirect, listed=removals(100_000)), "accepted"
+    yield "long issuer", crl(indirect, listed=entry(5, certificate_issuer(*[URL] * 17))), "malformed"
+    yield "number", crl(*HEADS["a number"](50_000)), "malformed"
+    yield "length", b"\x30\x84\x00\x10\x00\x00" + bytes(MIB), "not_a_crl"
+    yield from ((f"unknown {n}", crl(extension(PRIVATE, bytes(101 * MIB - n))), "malformed") for n in range(SCOPES))
+
+
+@contextmanager
+def asking(stage: Stage) -> Iterator[list[int]]:
+    """The statuses of a neighbour's requests, one behind the other, until the end."""
+    statuses: list[int] = []
+    done = threading.Event()
+    headers = [("authorization", f"Bearer {stage.world.mint.token('alice', org=NEIGHBOUR)}")]
+    folder = stage.world.folder
+    context = client_context(folder / "roots.pem", folder / "globex-alice.pem")
+
+    def ask() -> None:
+        with contextlib.closing(Connection(stage.envoy.port, context, NEIGHBOUR_HOST)) as connection:
+            while not done.is_set():
+                statuses.append(connection.get(headers=headers).status)
+                time.sleep(0.01)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield statuses
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_neighbour_is_answered_while_a_tenants_ca_publishes_the_worst_crls(tmp_path: Path, dial: Dial) -> None:
+    """Each from a point of its own and a real server; no process of the service ends, and its memory stays small."""
+    settings = '\n[crl]\nnetworks = ["127.0.0.0/8"]\nfloor = "1s"\nceiling = "2s"\nahead = "0s"\n'
+    stage = Stage(tmp_path, settings=settings)
+    expected: dict[str, str] = {}
+    with running(stage.application, stage.service, stage.envoy):
+        process = stage.service.process
+        assert process is not None
+        before = family(process.pid)
+        with asking(stage) as statuses:
+            root = stage.world.authorities["root"]
+            fresh = stage.world.mint.authority("Acme Fresh CA", root)
+            servers = []
+            for name, body, outcome in published_by(fresh):
+                servers.append(server := Publisher(body))
+                expected[server.url] = outcome
+                show(stage, dial, name, fresh, server.url)
+            wait_for_outcomes(stage, expected)
+        for server in servers:
+            server.stop()
+        assert set(statuses) == {200}
+        assert len(statuses) > 100
+        assert [one for one in before if one not in family(process.pid)] == []
+        assert max(map(memory_of, before)) < 300 * MIB
+    assert not [line for line in stage.service.log if "killed" in line or "replaced" in line]
+
+
+def show(stage: Stage, dial: Dial, name: str, ca: Party, url: str) -> None:
+    """A user of the tenant shows a certificate that names the URL."""
+    user = name.replace(" ", "-")
+    stage.world.clients[user] = stage.world.mint.client(user, ca, crl=url)
+    stage.world.clients[user].write(stage.world.folder, user)
+    store = Store(stage.world.database)
+    store.add_user("acme", user, Enforcement.OFF)
+    store.close()
+    for _ in range(50):
+        answer = dial(stage, user).get(headers=bearer(stage, user))
+        if stage.reason(answer) != "user_unknown":
+            return
+        time.sleep(0.1)
+
+
+def wait_for_outcomes(stage: Stage, expected: dict[str, str]) -> None:
+    """Until every source was tried."""
+    found: dict[str, str] = {}
+    for _ in range(900):
+        store = Store(stage.world.database)
+        found = {one.location: one.outcome for one in store.crl_sources() if one.location in expected and one.outcome}
+        store.close()
+        if found.keys() == expected.keys():
+            break
+        time.sleep(0.1)
+    assert {one: "accepted" if got == "unchanged" else got for one, got in found.items()} == expected
+
+
+def memory_of(process: int) -> int:
+    """Its own memory, in bytes."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) * 1024

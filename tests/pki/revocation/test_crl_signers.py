@@ -1,0 +1,258 @@
+"""Who may speak through a CRL, and who must not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+from cryptography import x509
+from support.certificates import NOW, Authority, Minted, entry, name, new_key, usage
+from support.revocation_world import (
+    CA,
+    CRL_SIGNER,
+    EXPIRED,
+    GOOD,
+    LEAF,
+    ONE,
+    REVOKED,
+    ROOT,
+    UNKNOWN,
+    Extensions,
+    at,
+    check,
+    idp,
+    points,
+)
+
+from authz.errors import Refused
+from authz.pki import Budget, Certificate, CrlStore, Memo, TrustAnchor, TrustStore
+from authz.pki.revocation.checker import RevocationChecker
+from authz.pki.revocation.crl_signers import MAX_NESTING, CrlSigners, Link
+from authz.reasons import Reason
+
+# -- Signers beside the path ----------------------------------------------------------------------------
+
+
+def test_other_key_of_the_ca_speaks_if_its_certificate_verifies() -> None:
+    """A CA may sign its CRLs with a key of their own, certified where its own was."""
+    signer = ROOT.intermediate("CA", extensions=CRL_SIGNER)
+    crls = [ROOT.crl(), signer.crl()]
+    assert check(LEAF, crls, pool=[CA, signer]) == GOOD
+    assert check(LEAF, crls, known=[signer]) == GOOD
+    assert check(LEAF, crls) is UNKNOWN
+
+
+def test_other_key_of_the_ca_that_lists_is_believed() -> None:
+    """Every CRL that speaks is asked: neither key's hides the other's."""
+    other = ROOT.intermediate("CA")
+    for mine, theirs in ([LEAF], []), ([], [LEAF]):
+        crls = [ROOT.crl(), CA.crl(*mine), other.crl(*theirs, number=9)]
+        assert check(LEAF, crls, pool=[CA, other]) is REVOKED
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"), [((), GOOD), (("signer",), UNKNOWN), (("other",), GOOD)], ids=["good", "revoked", "other"]
+)
+def test_other_key_of_the_ca_needs_a_status_of_its_own(listed: tuple[str, ...], expected: str) -> None:
+    """A signer that is revoked does not speak."""
+    signer = ROOT.intermediate("CA", extensions=CRL_SIGNER)
+    serials = {"signer": signer.certificate.serial_number, "other": 0x5555}
+    crls = [ROOT.crl(*(serials[one] for one in listed)), signer.crl()]
+    assert check(LEAF, crls, pool=[CA, signer]) == expected
+
+
+def test_signer_whose_certificate_expired_does_not_speak() -> None:
+    """His path is verified now, like any other."""
+    signer = ROOT.intermediate("CA", extensions=CRL_SIGNER, not_after=NOW - timedelta(days=1))
+    assert check(LEAF, [ROOT.crl(), signer.crl()], pool=[CA, signer]) is UNKNOWN
+
+
+@pytest.mark.parametrize("ca", [CA, ROOT])
+def test_key_certified_by_the_ca_itself_speaks(ca: Authority) -> None:
+    """A self-issued certificate for a CRL key stays within the CA, anchor or not; its status is of another scope."""
+    leaf, subject = ca.leaf("bob"), ca.certificate.subject
+    signer = ca.intermediate(subject, extensions=[*CRL_SIGNER, *points(at(ONE))])
+    crls = [ROOT.crl(extensions=idp(only="cas")), signer.crl()]
+    assert check(leaf, [*crls, ca.crl(extensions=idp(ONE))], pool=[CA, signer]) == GOOD
+    assert check(leaf, [*crls, ca.crl(signer, extensions=idp(ONE))], pool=[CA, signer]) is UNKNOWN
+    assert check(leaf, crls, pool=[CA, signer]) is UNKNOWN
+
+
+def test_key_certified_by_an_earlier_key_of_the_ca_speaks() -> None:
+    """A CA that certified its new key with its old one is the same CA, though the leaf's path has neither."""
+    old = ROOT.intermediate("CA")
+    signer = old.intermediate("CA", extensions=[*CRL_SIGNER, *points(at(ONE))])
+    crls = [ROOT.crl(), signer.crl(), old.crl(extensions=idp(ONE))]
+    assert check(LEAF, crls, pool=[CA, old, signer]) == GOOD
+
+
+def test_namesake_further_up_the_path_never_speaks() -> None:
+    """An ancestor that shares the issuer's name, with another CA between, is somebody else."""
+    high = ROOT.intermediate("Twin")
+    mid = high.intermediate("Mid")
+    low = mid.intermediate("Twin")
+    leaf, pool = low.leaf(), [high, mid, low]
+    assert check(leaf, [ROOT.crl(), mid.crl(), high.crl()], pool=pool) is UNKNOWN
+    assert check(leaf, [ROOT.crl(), mid.crl(), high.crl(), low.crl()], pool=pool) == GOOD
+
+
+def test_sibling_of_the_same_name_below_another_ca_never_speaks() -> None:
+    """Two CAs that share a name below different CAs are strangers, though both lead to the anchor."""
+    left, right = ROOT.intermediate("Left"), ROOT.intermediate("Right")
+    ca, sibling = left.intermediate("Twin"), right.intermediate("Twin")
+    leaf, crls = ca.leaf(), [ROOT.crl(), left.crl(), right.crl()]
+    pool = [left, right, ca, sibling]
+    assert check(leaf, [*crls, ca.crl(), sibling.crl()], pool=pool) == GOOD
+    assert check(leaf, [*crls, sibling.crl()], pool=pool) is UNKNOWN
+    assert check(leaf, [*crls, sibling.crl(), ca.crl(**EXPIRED)], pool=pool) is UNKNOWN
+    assert check(leaf, [*crls, sibling.crl(number=9), ca.crl(leaf)], pool=pool) is REVOKED
+
+
+def test_twin_below_another_anchor_never_speaks() -> None:
+    """A CA of the same name below another anchor is nobody on this path."""
+    other_root = Authority.root("Other root")
+    twin = other_root.intermediate("CA")
+    trust = TrustStore([Certificate.parse(ROOT.der), Certificate.parse(other_root.der)])
+    crls = [ROOT.crl(), other_root.crl(), twin.crl()]
+    assert check(LEAF, crls, pool=[CA, twin], trust=trust) is UNKNOWN
+    assert check(LEAF, [*crls, CA.crl()], pool=[CA, twin], trust=trust) == GOOD
+
+
+def test_tenants_with_a_ca_of_one_name_never_meet() -> None:
+    """In one store of CRLs, each tenant's leaf is judged by its own CA's."""
+    theirs = Authority.root("Root")
+    their_ca = theirs.intermediate("CA")
+    their_leaf = their_ca.leaf("alice", serial=LEAF.certificate.serial_number)
+    crls = [ROOT.crl(), theirs.crl(), CA.crl(), their_ca.crl(their_leaf)]
+    assert check(LEAF, crls, pool=[CA, their_ca]) == GOOD
+    assert check(their_leaf, crls, pool=[CA, their_ca], anchor=theirs) is REVOKED
+    assert check(LEAF, [ROOT.crl(), theirs.crl(), their_ca.crl()], pool=[CA, their_ca]) is UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"extensions": CRL_SIGNER}, GOOD),
+        ({"extensions": CRL_SIGNER[1:], "without": [x509.KeyUsage]}, UNKNOWN),
+        ({"extensions": [(usage("digital_signature"), True), CRL_SIGNER[1]]}, UNKNOWN),
+        ({"without": [x509.KeyUsage]}, GOOD),
+        ({"extensions": CRL_SIGNER, "key": new_key("rsa1024")}, UNKNOWN),
+    ],
+    ids=["cRLSign", "nothing said", "another use", "a CA, nothing said", "a weak key"],
+)
+def test_signer_beside_the_path_must_be_one(options: dict[str, object], expected: str) -> None:
+    """What is no CA needs cRLSign to sign CRLs, and a key that policy accepts."""
+    signer = ROOT.intermediate("CA", **options)
+    assert check(LEAF, [ROOT.crl(), signer.crl()], pool=[CA, signer]) == expected
+
+
+def test_stranger_that_cannot_be_read_harms_nobody() -> None:
+    """A certificate of the CA's name that a client adds, and that is malformed, is passed over."""
+    twice: Extensions = [(x509.UnrecognizedExtension(x509.ObjectIdentifier(f"1.2.3.{n}"), b""), False) for n in (4, 5)]
+    good = ROOT.intermediate("CA", extensions=twice)
+    raw = Minted(_Raw(good.der.replace(bytes.fromhex("06032a0305"), bytes.fromhex("06032a0304"))), good.key)  # type: ignore[arg-type]
+    other = ROOT.intermediate("CA")
+    assert check(LEAF, [ROOT.crl(), CA.crl(), other.crl()], pool=[CA, raw]) == GOOD
+
+
+class _Raw:
+    """DER that stands in for a certificate which the library would not make."""
+
+    def __init__(self, der: bytes) -> None:
+        self._der = der
+
+    def public_bytes(self, _encoding: object) -> bytes:
+        """The DER."""
+        return self._der
+
+
+# -- Signers who hang on each other ---------------------------------------------------------------------
+
+
+def agent(subject: str, *, judged_by: str) -> Authority:
+    """A CRL signer, and client, whose own status stands in the indirect CRL of `judged_by`."""
+    extensions = [(usage("crl_sign", "digital_signature"), True), CRL_SIGNER[1], *points(at(by=judged_by))]
+    return ROOT.intermediate(subject, extensions=extensions)
+
+
+def judged(subject: str) -> Minted:
+    """A leaf whose status stands in the indirect CRL of `subject`."""
+    return CA.leaf(extensions=points(at(by=subject)))
+
+
+EVERYBODY = idp(indirect=True)
+
+
+def without_root(*crls: bytes) -> list[bytes]:
+    """CRLs with one of the root's that speaks for CAs only, and so for no agent."""
+    return [ROOT.crl(extensions=idp(only="cas")), *crls]
+
+
+def test_agent_that_judges_himself_by_his_cas_leave_speaks() -> None:
+    """His CA named him as the issuer of the CRL for his own certificate."""
+    one = agent("One", judged_by="One")
+    assert check(judged("One"), without_root(one.crl(extensions=EVERYBODY)), pool=[CA, one]) == GOOD
+    himself = entry(one.certificate.serial_number, issuer=name("Root"))
+    assert check(judged("One"), without_root(one.crl(himself, extensions=EVERYBODY)), pool=[CA, one]) is UNKNOWN
+
+
+def test_key_of_the_ca_that_names_itself_as_crl_issuer_is_silent() -> None:
+    """A CA's own name delegates to nobody, so no key of the CA vouches for itself."""
+    signer = CA.intermediate("CA", extensions=[*CRL_SIGNER, *points(at(by="CA"))])
+    crls = [ROOT.crl(), signer.crl(extensions=EVERYBODY)]
+    assert check(LEAF, crls, pool=[CA, signer]) is UNKNOWN
+
+
+def test_agent_that_judges_himself_without_leave_is_silent() -> None:
+    """A signer whose status hangs on a CRL that he signed, and that nobody let him, proves nothing."""
+    signer = ROOT.intermediate("Root", extensions=CRL_SIGNER, key=new_key())
+    assert check(ROOT.leaf("bob"), [signer.crl()], pool=[signer]) is UNKNOWN
+
+
+def test_leaf_that_names_itself_as_crl_issuer_is_not_judged_by_itself() -> None:
+    """Only a CRL signer who is being proven may be."""
+    leaf = agent("Self", judged_by="Self")
+    assert check(leaf, without_root(leaf.crl(extensions=EVERYBODY)), pool=[]) is UNKNOWN
+
+
+def test_agents_that_judge_each_other_are_silent() -> None:
+    """A circle proves nobody."""
+    one, two = agent("One", judged_by="Two"), agent("Two", judged_by="One")
+    crls = without_root(one.crl(extensions=EVERYBODY), two.crl(extensions=EVERYBODY))
+    assert check(judged("One"), crls, pool=[CA, one, two]) is UNKNOWN
+
+
+def test_signer_is_proven_once_in_a_check() -> None:
+    """What one check found out about a signer, good or not, holds for the whole check."""
+    asked: list[Certificate] = []
+
+    def refuse(signer: Certificate, *_: object) -> Sequence[Certificate]:
+        asked.append(signer)
+        raise Refused(UNKNOWN)
+
+    signers = CrlSigners(Budget(), Memo(), lambda _: [], refuse, set())
+    checker = RevocationChecker(CrlStore(), NOW, Budget(), Memo(), lambda _: [], refuse)
+    root, ca, leaf = (Certificate.parse(one.der) for one in (ROOT, CA, LEAF))
+    link = Link(leaf, (ca, root), TrustAnchor(root))
+    assert [signers.may_speak(ca, ca.subject, link, checker) for _ in range(2)] == [False, False]
+    assert asked == [ca]
+
+
+def test_budget_that_runs_out_while_a_signer_is_proven_is_told() -> None:
+    """It is not taken for a signer without a path."""
+    signer = ROOT.intermediate("CA", extensions=CRL_SIGNER)
+    crls = [ROOT.crl(), signer.crl()]
+    told = [check(LEAF, crls, pool=[CA, signer], budget=Budget(steps=steps)) for steps in range(12)]
+    assert told == sorted(told)
+    assert set(told) == {Reason.BUDGET_EXCEEDED, GOOD}
+
+
+@pytest.mark.parametrize(("length", "expected"), [(MAX_NESTING, GOOD), (MAX_NESTING + 1, UNKNOWN)])
+def test_agents_that_judge_one_another_in_a_row_are_bounded(length: int, expected: str) -> None:
+    """However many certificates a client sends, the recursion ends."""
+    agents = [agent(f"Agent {n}", judged_by=f"Agent {n + 1}") for n in range(length - 1)]
+    agents.append(ROOT.intermediate(f"Agent {length - 1}", extensions=[*CRL_SIGNER, *points(at(ONE))]))
+    crls = [one.crl(extensions=EVERYBODY) for one in agents]
+    crls += [ROOT.crl(extensions=idp(ONE)), ROOT.crl(extensions=idp(only="cas"))]
+    assert check(judged("Agent 0"), crls, pool=[CA, *agents]) == expected

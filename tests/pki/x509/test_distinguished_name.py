@@ -1,0 +1,325 @@
+"""Names compare by RFC 5280 section 7.1: case, white space and string type do not matter, everything else does."""
+
+from __future__ import annotations
+
+import unicodedata
+from contextlib import suppress
+
+import pytest
+from cryptography import x509
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+from support.certificates import new_key
+from support.raw_der import CN, handmade, raw_name, sequence, tlv
+
+from authz.errors import Refused
+from authz.pki.x509.certificate import Certificate
+from authz.pki.x509.distinguished_name import _DECOMPOSED, _DELETED_AND_SPACES, MAX_NAME, MAX_PARTS, Name, prepare
+from authz.reasons import Reason
+
+T = _ASN1Type
+
+
+def common(text: str, kind: _ASN1Type = T.UTF8String) -> x509.NameAttribute[str]:
+    """One common name."""
+    return x509.NameAttribute(NameOID.COMMON_NAME, text, kind, _validate=False)
+
+
+def made(*attributes: x509.NameAttribute[str]) -> Name:
+    """The name of these attributes, one an RDN."""
+    return Name(x509.Name(list(attributes)))
+
+
+ORG = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Acme")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Acme", "ACME"),
+        ("Acme  Ltd", " acme ltd "),
+        ("Straße", "STRASSE"),
+        ("\ufb01sh", "fish"),
+        ("e\u0301", "\u00e9"),
+        ("a\u00adb", "ab"),
+        ("a\u200bb", "ab"),
+        ("a\u00a0b", "a b"),
+        ("a\u200db", "ab"),
+        ("a\tb", "a b"),
+        ("a\x00b", "ab"),
+    ],
+)
+def test_strings_that_prepare_alike_are_equal(one: str, other: str) -> None:
+    """RFC 4518: map, fold, normalize, squeeze; what is invisible does not make another name."""
+    assert prepare(one) == prepare(other)
+    assert made(common(one)) == made(common(other))
+
+
+@pytest.mark.parametrize(("one", "other"), [("a", "b"), ("a b", "ab"), ("a", "aa"), ("", "a")])
+def test_strings_that_differ_are_different(one: str, other: str) -> None:
+    """White space inside separates."""
+    assert prepare(one) != prepare(other)
+
+
+@given(st.text())
+def test_prepared_text_is_prepared(text: str) -> None:
+    """Preparing twice changes nothing, so that equality is transitive."""
+    assert prepare(prepare(text)) == prepare(text)
+
+
+def as_defined(text: str) -> str:
+    """RFC 4518 section 2, without regard to what it costs."""
+    mapped = text.translate(_DELETED_AND_SPACES)
+    folded = unicodedata.normalize("NFKC", mapped).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+DECOMPOSED = st.sampled_from([chr(code) for code in _DECOMPOSED])
+DELETED = st.sampled_from([chr(code) for code in _DELETED_AND_SPACES])
+SYLLABLES = st.characters(min_codepoint=0x1100, max_codepoint=0x11FF) | st.characters(
+    min_codepoint=0xAC00, max_codepoint=0xD7A3
+)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]) | DECOMPOSED | DELETED | SYLLABLES, max_size=30))
+def test_text_within_the_bounds_is_prepared_as_defined(text: str) -> None:
+    """The bounds refuse, and change nothing that they let pass."""
+    with suppress(ValueError):
+        assert prepare(text) == as_defined(text)
+
+
+EVERY = [chr(code) for code in range(0x110000)]
+
+
+def marks(text: str) -> list[int]:
+    """How many non-starters stand before, between and behind the starters of a text, decomposed."""
+    shape = ["1" if unicodedata.combining(one) else " " for one in unicodedata.normalize("NFKD", text)]
+    return list(map(len, "".join(shape).split(" ")))
+
+
+def test_every_character_is_prepared_as_defined() -> None:
+    """Of all there are, those included that stand for many."""
+    assert [one for one in EVERY if prepare(one) != as_defined(one)] == []
+
+
+def test_every_character_with_marks_is_known() -> None:
+    """And those that stand for more than four: so that what is not in the table costs nothing to normalize."""
+    found = {one for one in EVERY if any(marks(one)) or len(unicodedata.normalize("NFKD", one)) > 4}
+    assert found == set(map(chr, _DECOMPOSED))
+
+
+def test_no_character_gains_marks_when_folded() -> None:
+    """So that marks counted before are no fewer than those counted after."""
+    folded = [(marks(one), marks(one.casefold())) for one in EVERY if one != one.casefold()]
+    assert all(
+        before[0] >= after[0] and before[-1] >= after[-1] and max(before) >= max(after) for before, after in folded
+    )
+
+
+MARK, TWO_MARKS, STARTER_OF_TWO = "\u0316", "\u0344", "\u0f81"
+
+
+@pytest.mark.parametrize("gone", ["", "\u034f", "\u200d", "\0", "\U000e0020"])
+@pytest.mark.parametrize(
+    ("most", "more"),
+    [
+        (MARK * 30, MARK * 31),
+        (TWO_MARKS * 15, TWO_MARKS * 15 + MARK),
+        (MARK + TWO_MARKS * 14, TWO_MARKS * 16),
+        (STARTER_OF_TWO * 15, STARTER_OF_TWO * 16),
+        ("\u00c4" + MARK * 29, "\u00c4" + MARK * 30),
+        ("\u01d5" + MARK * 28, "\u01d5" + MARK * 29),
+        (MARK * 30 + "a" + MARK * 30, MARK * 30 + "a" + MARK * 31),
+        (MARK * 30 + "\u00a0" + MARK * 30, MARK * 30 + MARK),
+    ],
+)
+def test_marks_in_a_row_are_bounded(most: str, more: str, gone: str) -> None:
+    """UAX #15 section 13: decomposed, and what section 2.2 deletes joins the runs around it."""
+    assert prepare(gone.join(most)) == prepare(most) == as_defined(most)
+    with pytest.raises(ValueError, match="combining marks"):
+        prepare(gone.join(more))
+
+
+def test_growth_is_bounded() -> None:
+    """U+FDFA becomes 18 letters, thrice and no more; what becomes four or fewer may be as often as it likes."""
+    assert len(prepare("\ufdfa" * 3)) == 54
+    with pytest.raises(ValueError, match="gained"):
+        prepare("\ufdfa" * 4)
+    assert prepare("\ufb03" * 500) == "ffi" * 500
+
+
+def test_name_is_bounded_in_bytes() -> None:
+    """And read to the last."""
+    assert Name.read(raw_name(b"x" * (MAX_NAME - 21))).common_names() == ["x" * (MAX_NAME - 21)]
+    assert len(raw_name(b"x" * (MAX_NAME - 21))) == MAX_NAME
+    with pytest.raises(ValueError, match="2048 are the limit"):
+        Name.read(raw_name(b"x" * (MAX_NAME - 20)))
+
+
+def test_parts_of_a_name_are_bounded() -> None:
+    """RDNs, and attributes of one."""
+    attribute = sequence(CN, tlv(0x0C, b"a"))
+    for held in ([tlv(0x31, attribute)], [attribute]):
+        most, more = (sequence(*held * count) for count in (MAX_PARTS, MAX_PARTS + 1))
+        if held == [attribute]:
+            most, more = (sequence(tlv(0x31, one[2 + (one[1] & 0x7F) :])) for one in (most, more))
+        assert Name.read(most)
+        with pytest.raises(ValueError, match="64 are the limit"):
+            Name.read(more)
+
+
+def test_prepared_character_holds_nothing_that_is_mapped() -> None:
+    """Of all there are: what becomes a space, or nothing, is gone (RFC 4518 section 2.2), though it is mapped once."""
+    assert {part for one in EVERY for part in prepare(one)}.isdisjoint(map(chr, _DELETED_AND_SPACES))
+
+
+@pytest.mark.parametrize(
+    "kind", [T.PrintableString, T.T61String, T.IA5String, T.VisibleString, T.BMPString, T.UniversalString]
+)
+def test_string_type_does_not_matter(kind: _ASN1Type) -> None:
+    """A CA that re-encoded its name still chains."""
+    assert made(common("Acme", kind)) == made(common("ACME"))
+
+
+def test_numeric_string_is_a_character_string() -> None:
+    """Like the others."""
+    assert made(common("12", T.NumericString)) == made(common("12"))
+
+
+def test_other_type_of_value_is_compared_as_it_stands() -> None:
+    """Tag and octets."""
+    bits, text = raw_name(b"\0ab", 0x03), raw_name(b"\0ab", 0x0C)
+    assert Name.read(bits) == Name.read(bits)
+    assert Name.read(bits) != Name.read(text)
+
+
+def test_value_of_an_odd_tag_is_never_taken_for_text() -> None:
+    """A tag of zero, and a length that is a letter: octet by octet what such a text is prepared to."""
+    assert Name.read(raw_name(b"x" * 97, 0x00)) != Name.read(raw_name(b"a" + b"x" * 97))
+
+
+def test_attribute_types_that_differ_are_different() -> None:
+    """The same text as organization and as common name."""
+    assert made(common("Acme")) != made(ORG)
+
+
+def test_rdn_of_several_values_has_no_order() -> None:
+    """A set, whatever order somebody wrote it in; but no subset equals it."""
+    a, b = (
+        sequence(bytes.fromhex("0603550403"), tlv(0x0C, b"a")),
+        sequence(bytes.fromhex("060355040a"), tlv(0x0C, b"b")),
+    )
+    one, other = sequence(tlv(0x31, a, b)), sequence(tlv(0x31, b, a))
+    assert Name.read(one) == Name.read(other)
+    assert Name.read(one) != Name.read(sequence(tlv(0x31, a)))
+    assert Name.read(one) != Name.read(sequence(tlv(0x31, a), tlv(0x31, b)))
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_rdn_without_attributes_is_refused(empty: int) -> None:
+    """RelativeDistinguishedName is a SET SIZE (1..MAX) (section 4.1.2.4); the parser takes an empty one."""
+    rdns = [tlv(0x31, sequence(CN, tlv(0x0C, b"a")))] * 2
+    rdns[empty] = tlv(0x31)
+    key = new_key()
+    odd = Certificate.parse(handmade(key, issuer=raw_name(b"a"), subject=sequence(*rdns)))  # type: ignore[arg-type]
+    with pytest.raises(Refused) as caught:
+        odd.subject  # noqa: B018
+    assert caught.value.reason is Reason.CERTIFICATE_MALFORMED
+
+
+def test_rdns_of_several_are_in_order() -> None:
+    """Most significant first."""
+    assert made(ORG, common("a")) != made(common("a"), ORG)
+
+
+def test_name_lies_within_its_beginnings_only() -> None:
+    """RFC 5280 section 4.2.1.10, directoryName: RDN by RDN, not octet by octet."""
+    name, base = made(ORG, common("alice")), made(ORG)
+    assert name.within(base)
+    assert name.within(name)
+    assert name.within(made())
+    assert not base.within(name)
+    assert not made(ORG, common("alice")).within(made(ORG, common("ali")))
+
+
+def test_empty_name_is_false() -> None:
+    """And so are its texts empty."""
+    assert not made()
+    assert made().text == ""
+
+
+def test_long_name_keeps_its_lengths() -> None:
+    """Lengths of several octets are read."""
+    long = Name.read(raw_name(b"x" * 300))
+    assert long != Name.read(raw_name(b"x" * 301))
+    assert long.common_names() == ["x" * 300]
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"), [(b"\xff", 0x0C), (b"\xe9", 0x14), (b"\x80", 0x13), (b"a", 0x1E), (b"a", 0x1C)]
+)
+def test_value_that_its_type_cannot_hold_is_an_error(text: bytes, tag: int) -> None:
+    """A TeletexString of old letters too: nobody agrees on which they are."""
+    with pytest.raises(ValueError, match="codec"):
+        Name.read(raw_name(text, tag))
+
+
+def test_teletex_string_of_plain_letters_is_read() -> None:
+    """As UTF-8, of which they are part."""
+    assert Name.read(raw_name(b"Acme", 0x14)) == made(common("acme"))
+
+
+def test_text_is_rfc4514() -> None:
+    """Least significant first."""
+    assert made(ORG, common("a")).text == "CN=a,O=Acme"
+    assert repr(made(ORG)) == "Name('O=Acme')"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a,b", r"CN=a\,b"),
+        (' "a\\', r"CN=\ \"a\\"),
+        ("#a ", r"CN=\#a\ "),
+        (" ", r"CN=\ "),
+        ("a\0b", r"CN=a\00b"),
+        ("a#b c", "CN=a#b c"),
+    ],
+)
+def test_text_is_escaped_as_rfc4514_says(value: str, text: str) -> None:
+    """Section 2.4; control characters are for whoever shows it."""
+    assert made(common(value)).text == text
+
+
+def test_text_of_what_is_no_character_string_is_hex() -> None:
+    """And of types without a short name the number."""
+    assert Name.read(raw_name(b"\x05\x00", 0x30)).text == "CN=#30020500"
+    assert made(x509.NameAttribute(NameOID.GIVEN_NAME, "x")).text == "2.5.4.42=x"
+
+
+def test_text_of_several_values_joins_them() -> None:
+    """With a plus."""
+    assert Name(x509.Name([x509.RelativeDistinguishedName([common("a"), ORG])])).text in {"CN=a+O=Acme", "O=Acme+CN=a"}
+
+
+def test_name_extended_by_an_rdn_lies_below() -> None:
+    """As distribution points relative to their CRL issuer do."""
+    below = made(ORG).extended(x509.RelativeDistinguishedName([common("crl")]))
+    assert below == made(ORG, common("CRL"))
+
+
+def test_values_are_found_by_type() -> None:
+    """E-mail addresses and common names, as they stand."""
+    mail = x509.NameAttribute(NameOID.EMAIL_ADDRESS, "A@host.test", T.IA5String)
+    name = made(ORG, common("Alice"), mail)
+    assert name.email_addresses() == ["A@host.test"]
+    assert name.common_names() == ["Alice"]
+
+
+def test_size_of_a_name_counts_what_it_was_written_in() -> None:
+    """White space that no comparison sees is kept all the same."""
+    short, long = (Name.read(raw_name(b"a" + b" " * spaces)) for spaces in (0, 500))
+    assert short == long
+    assert long.size == short.size + 500 + 6  # of string, attribute and set the lengths take three octets, not one

@@ -1,0 +1,260 @@
+"""`make mutants`: what probes show of each mutant with the real proxies, beside what lint names; the table in the docs.
+
+Whatever a probe shows as a way round must be named by lint. `make mutants MUTANTS=--write`
+makes docs/doctor-mutants.md anew; without, it is compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import http.client
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from test_nginx_spoofing import alices_headers
+
+from authz.demo import Stage
+from authz.demo.client import Answer, Connection, client_context
+from authz.demo.mint import HOST, NEIGHBOUR_HOST
+from authz.demo.processes import Envoy, envoy_binary, free_ports, running
+from authz.errors import ConfigError
+from authz.headers import KNOWN_HEADERS
+from support.clients import bearer
+from support.doctor_faults import NGINX
+from support.doctor_lab import arrived, received
+from support.doctor_mutants import Mutant, envoy_mutants, nginx_mutants
+from support.doctor_mutants_table import PAGE, Row, page_of
+from support.nginx_stage import Nginx, NginxStage
+
+HANDSHAKE_SECONDS: Final = 3
+"""How long a handshake may take: what speaks no TLS never answers."""
+
+CRASHES: Final = "the proxy ends"
+
+ANSWER_SECONDS: Final = 5
+"""How long an answer may take: without a router there never is one."""
+
+_BAD: Final = ("revoked", "expired", "foreign", "self-signed")
+
+
+class Probes:
+    """What a client tries at one port of a proxy."""
+
+    def __init__(self, stage: Stage, port: int) -> None:
+        self._stage, self._port = stage, port
+
+    def ask(
+        self, user: str | None, certificate: str | None, *headers: tuple[str, str], path: str = "/", host: str = HOST
+    ) -> Answer:
+        """One request; an end without an answer is an answer without a status."""
+        folder = self._stage.world.folder
+        context = client_context(folder / "roots.pem", certificate and folder / f"{certificate}.pem")
+        token = bearer(self._stage, user) if user else []
+        try:
+            with contextlib.closing(Connection(self._port, context, host)) as connection:
+                connection.tls.settimeout(ANSWER_SECONDS)
+                return connection.get(path, [*token, *headers])
+        except (OSError, http.client.HTTPException):
+            return Answer()
+
+    def shown(self) -> Iterator[str]:
+        """What gets past the check, or reaches the application, and must not."""
+        if not self.speaks_tls():
+            if self._speaks_plainly():
+                yield "no TLS"
+            return
+        if not self.ask("alice", "alice").status and not self.ask(None, None).status:
+            return
+        yield from (name for name, served in self._served() if served)
+        yield from (f"{name} arrives" for name, value in self._arriving() if self._arrives(name, value))
+
+    def _speaks_plainly(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=HANDSHAKE_SECONDS)
+        try:
+            with contextlib.closing(connection):
+                connection.request("GET", "/", headers={"host": HOST})
+                return connection.getresponse().status > 0
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def speaks_tls(self) -> bool:
+        """Whether it ends a handshake."""
+        context = client_context(self._stage.world.folder / "roots.pem", None)
+        try:
+            plain = socket.create_connection(("127.0.0.1", self._port), HANDSHAKE_SECONDS)
+            with plain, context.wrap_socket(plain, server_hostname="localhost"):
+                return True
+        except OSError:
+            return False
+
+    def _served(self) -> Iterator[tuple[str, bool]]:
+        forged = list(alices_headers(self._stage).items())
+        names = ", ".join(name for name, _ in forged)
+        payload = ("x-authz-payload", self._stage.token("olga").split(".")[1])
+        yield "no token", self._reached(None, None)
+        yield "an odd path", any(self._reached(None, None, path=path) for path in ("/x/..;/y", "//x", "/%2e%2e/x"))
+        yield "no certificate", self._reached("alice", None)
+        yield "another's certificate", self._reached("alice", "bob")
+        for bad in _BAD:
+            yield f"a certificate {bad}", self._reached("olga", bad)
+        yield "a forged certificate header", any(self._reached("alice", None, one) for one in forged)
+        yield "a forged certificate header beside one's own", any(self._reached("alice", "bob", one) for one in forged)
+        yield "a forged payload", self._reached(None, None, payload)
+        yield "a forged statement", self._reached("olga", "revoked", ("x-authz-peer", "NONE"))
+        yield (
+            "Connection naming the headers",
+            self._reached("olga", "revoked", ("connection", f"{names}, x-authz-peer")),
+        )
+        yield "another host", self._of_another_host()
+
+    def _reached(self, user: str | None, certificate: str | None, *headers: tuple[str, str], path: str = "/") -> bool:
+        return received(self.ask(user, certificate, *headers, path=path)) is not None
+
+    def _of_another_host(self) -> bool:
+        answer = self.ask("alice", "alice", path=f"http://{HOST}/", host=NEIGHBOUR_HOST)
+        return received(answer) is not None and arrived(answer, "host") != HOST
+
+    @staticmethod
+    def _arriving() -> Iterator[tuple[str, str]]:
+        for name in ("user", "organization", "certificate", "payload", "peer"):
+            yield f"x-authz-{name}", "forged"
+        yield from (("x_authz_user", "forged"), ("x-forwarded-host", "forged"), ("forwarded", "host=forged"))
+        yield from ((name, "forged") for name in sorted(KNOWN_HEADERS))
+
+    def _arrives(self, name: str, value: str) -> bool:
+        answer = self.ask("alice", "alice", (name, value))
+        return value in arrived(answer, name)
+
+    def down(self) -> Iterator[str]:
+        """The same while the service does not answer."""
+        if self.speaks_tls() and (self._reached("alice", "alice") or self._reached(None, None)):
+            yield "the service down"
+
+
+def envoy_rows(folder: Path) -> list[Row]:
+    """Every mutant of Envoy that Envoy takes."""
+    stage = Stage(folder)
+    mutants = list(envoy_mutants())
+    with ThreadPoolExecutor(2) as pool:
+        taken = list(pool.map(lambda mutant: _envoy_takes(stage, folder, mutant), mutants))
+    kept = [mutant for mutant, good in zip(mutants, taken, strict=True) if good]
+    ports = free_ports(len(kept))
+    envoy = _Many(stage, folder, kept, ports)
+    with running(stage.application, stage.service, envoy):
+        usual = _shown(stage, envoy, envoy.port)
+        shown = [_shown(stage, envoy, port) - usual for port in ports]
+        stage.service.stop()
+        for found, port in zip(shown, ports, strict=True):
+            if CRASHES not in found:
+                found.update(Probes(stage, port).down())
+    refused = [Row("envoy", mutant.what, None, set()) for mutant, good in zip(mutants, taken, strict=True) if not good]
+    return [Row("envoy", one.what, found, one.rules) for one, found in zip(kept, shown, strict=True)] + refused
+
+
+def _shown(stage: Stage, envoy: Envoy, port: int) -> set[str]:
+    found = set(Probes(stage, port).shown())
+    if Probes(stage, envoy.port).speaks_tls():
+        return found
+    # Envoy 1.40 itself ends over some: a check without a service, say. The others are to be seen all the same.
+    if envoy.process is not None:
+        envoy.process.wait()
+    envoy.start()
+    return {CRASHES}
+
+
+def _places(stage: Stage) -> dict[str, str]:
+    return {"/run/authz/authz.sock": str(stage.world.socket), "/etc/envoy/tls/": f"{stage.world.folder}/"}
+
+
+def _text(stage: Stage, config: Any) -> str:
+    text = yaml.safe_dump(copy.deepcopy(config))
+    for shipped, place in _places(stage).items():
+        text = text.replace(shipped, place)
+    return text.replace("port_value: 8080", f"port_value: {stage.application.port}")
+
+
+def _envoy_takes(stage: Stage, folder: Path, mutant: Mutant) -> bool:
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", dir=folder) as held:
+        held.write(_text(stage, mutant.config))
+        held.flush()
+        call = [str(envoy_binary()), "--mode", "validate", "-c", held.name, "--use-dynamic-base-id", "-l", "off"]
+        return subprocess.run(call, capture_output=True, check=False).returncode == 0
+
+
+class _Many(Envoy):
+    """One Envoy with the first listener of each mutant."""
+
+    def __init__(self, stage: Stage, folder: Path, mutants: list[Mutant], ports: list[int]) -> None:
+        super().__init__(folder, stage.world.socket, application=stage.application.port)
+        config = yaml.safe_load(self._config.read_text(encoding="utf-8"))
+        for number, (mutant, port) in enumerate(zip(mutants, ports, strict=True)):
+            made = yaml.safe_load(_text(stage, mutant.config))["static_resources"]
+            listener, cluster = made["listeners"][0], made["clusters"][0]
+            listener["name"] = f"mutant-{number}"
+            listener["address"] = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+            if mutant.cluster:
+                text = yaml.safe_dump(copy.deepcopy(listener)).replace("cluster: authz", f"cluster: authz-{number}")
+                listener, cluster["name"] = yaml.safe_load(text), f"authz-{number}"
+                config["static_resources"]["clusters"].append(cluster)
+            config["static_resources"]["listeners"].append(listener)
+        self._config.write_text(yaml.safe_dump(config), encoding="utf-8")
+
+
+def nginx_rows(folder: Path) -> Iterator[Row]:
+    """Every mutant of nginx, one at a time."""
+    stage = NginxStage(folder)
+    with running(stage.application, stage.service):
+        usual = _at_nginx(stage, NGINX, Probes.shown) or set()
+        found = [_at_nginx(stage, mutant.text, Probes.shown) for mutant in nginx_mutants()]
+        stage.service.stop()
+        for shown, mutant in zip(found, nginx_mutants(), strict=True):
+            if shown is None:
+                yield Row("nginx", mutant.what, None, set())
+            else:
+                down = _at_nginx(stage, mutant.text, Probes.down) or set()
+                yield Row("nginx", mutant.what, (shown | down) - usual, mutant.rules)
+
+
+def _at_nginx(stage: NginxStage, text: str, probe: Callable[[Probes], Iterator[str]]) -> set[str] | None:
+    """What the probes show at either port, by which; nothing if nginx does not start."""
+    folder = Path(tempfile.mkdtemp(dir=stage.world.folder))
+    try:
+        nginx = Nginx(stage.world, application=stage.application.port, folder=folder, text=text)
+        with running(nginx):
+            ordinary = {f"{what} (8444)" for what in probe(Probes(stage, nginx.ordinary_port))}
+            return {*probe(Probes(stage, nginx.port)), *ordinary}
+    except ConfigError:
+        return None
+
+
+def main() -> int:
+    """Compare, or write, the table; 1 if a way round is not named, or the table differs."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--write", action="store_true")
+    write = parser.parse_args().write
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        rows = [*envoy_rows(Path(first)), *nginx_rows(Path(second))]
+    unnamed = [row for row in rows if (row.shown or set()) - {CRASHES} and not row.named]
+    for row in unnamed:
+        sys.stderr.write(f"not named: {row.proxy} {row.what}: {', '.join(sorted(row.shown or ()))}\n")
+    page = page_of(rows)
+    if write:
+        PAGE.write_text(page, encoding="utf-8")
+    same = PAGE.read_text(encoding="utf-8") == page
+    sys.stderr.write(
+        f"{len(rows)} mutants, {len(unnamed)} ways round not named; the table is {'' if same else 'not '}current\n"
+    )
+    return 1 if unnamed or not same else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""Writes the parts of the documentation that are made from the code: `python tests/support/generate_docs.py`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import typer
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from authz.app.config import HopSettings, IdentitySettings, ListenerSettings, Settings, TlsSettings
+from authz.cli import app
+from authz.doctor.findings import SEEN, Rule
+from authz.doctor.rules import ENVOY_RULES, NGINX_RULES
+from authz.reasons import Gate, Reason
+
+ROOT = Path(__file__).parents[2]
+
+
+def reasons_short() -> str:
+    """The README's table: gates, statuses, names."""
+    lines = ["| gate | status | reasons |", "|---|---|---|"]
+    for gate in Gate:
+        for status in (401, 403, 503):
+            names = [f"`{one.value}`" for one in Reason if one.gate is gate and one.status == status]
+            if names:
+                lines.append(f"| {gate} | {status} | {' '.join(names)} |")
+    return "\n".join(lines)
+
+
+def reasons_page() -> str:
+    """docs/reasons.md."""
+    lines = ["# Reasons", "", "Made from `authz/reasons.py`.", ""]
+    for gate in Gate:
+        lines += [f"## {gate}", "", "| reason | status | means |", "|---|---|---|"]
+        lines += [f"| `{one.value}` | {one.status} | {one.sentence} |" for one in Reason if one.gate is gate]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def settings_page() -> str:
+    """docs/configuration.md."""
+    lines = [
+        "# Configuration",
+        "",
+        "A TOML file (`authz --config authz.toml`), and over it variables: `AUTHZ_DATABASE`, `AUTHZ_OPS__ADDRESS`",
+        "and so on, two underscores between section and setting. Unknown settings are errors.",
+        "Made from `authz/app/config.py`.",
+        "",
+        "```toml",
+        'database = "sqlite:////var/lib/authz/authz.db"',
+        "",
+        "[[listener]]",
+        'name = "envoy"',
+        'address = "unix:/run/authz/authz.sock"',
+        'socket_group = "envoy"',
+        "```",
+        "",
+    ]
+    for title, model in (("Top level", Settings), ("`[[listener]]`", ListenerSettings)):
+        lines += _table(title, model)
+    for name, field in ListenerSettings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            lines += _table(f"`[listener.{name}]`", field.annotation)
+    for model in get_args(get_args(IdentitySettings)[0]):
+        kind = get_args(model.model_fields["kind"].annotation)[0]
+        lines += _table(f"`[[listener.identity]]`, kind `{kind}`", model)
+    lines += _table("`[listener.tls]`", TlsSettings)
+    lines += _table("`[[listener.hops]]`", HopSettings)
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            lines += _table(f"`[{name}]`", field.annotation)
+    return "\n".join(lines)
+
+
+def _table(title: str, model: type[BaseModel]) -> list[str]:
+    lines = [f"## {title}", "", "| setting | default | is |", "|---|---|---|"]
+    for name, field in model.model_fields.items():
+        if field.description:
+            lines.append(f"| `{name}` | {_default(field.default)} | {field.description} |")
+    return [*lines, ""]
+
+
+def _default(value: object) -> str:
+    if value is PydanticUndefined:
+        return "needed"
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return "one, with these defaults" if value else "none"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+DOCTOR = ROOT / "tests" / "doctor" / "page.md"
+"""What stands before the tables of docs/doctor.md."""
+
+
+def doctor_page() -> str:
+    """docs/doctor.md."""
+    lines = [DOCTOR.read_text(encoding="utf-8")]
+    for title, rules in (("Envoy", ENVOY_RULES), ("nginx", NGINX_RULES)):
+        lines += [
+            f"## Rules for {title}",
+            "",
+            "| rule | severity | what, and why | source | shown |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [*map(_rule_row, rules), ""]
+    return "\n".join(lines)
+
+
+def _rule_row(rule: Rule[Any]) -> str:
+    shown = "seen" if rule.proof == SEEN else rule.proof
+    cells = (f"`{rule.id}`", rule.severity, f"{rule.what}. {rule.why}", rule.source.replace("; seen", ""), shown)
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def command_page() -> str:
+    """docs/command.md."""
+    lines = ["# The command", "", "Every verb's own help.", ""]
+    for path, text in _helps(typer.main.get_command(app), ("authz",)):
+        lines += [f"## {' '.join(path)}", "", "```text", text, "```", ""]
+    return "\n".join(lines)
+
+
+def _helps(command: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    context = command.make_context(path[-1], [], resilient_parsing=True)  # type: ignore[attr-defined]
+    context.info_name = " ".join(path)
+    context.terminal_width = 100
+    yield path, "\n".join(line.rstrip() for line in command.get_help(context).splitlines())  # type: ignore[attr-defined]
+    for name, child in getattr(command, "commands", {}).items():
+        yield from _helps(child, (*path, name))
+
+
+def with_reasons(readme: str) -> str:
+    """The README with its table of reasons."""
+    marks = r"(<!-- reasons: begin -->\n).*?(<!-- reasons: end -->)"
+    return re.sub(marks, lambda found: found[1] + reasons_short() + "\n" + found[2], readme, flags=re.DOTALL)
+
+
+PAGES = {
+    "docs/reasons.md": reasons_page,
+    "docs/configuration.md": settings_page,
+    "docs/command.md": command_page,
+    "docs/doctor.md": doctor_page,
+}
+
+if __name__ == "__main__":
+    for page, make in PAGES.items():
+        (ROOT / page).write_text(make(), encoding="utf-8")
+    readme = ROOT / "README.md"
+    readme.write_text(with_reasons(readme.read_text(encoding="utf-8")), encoding="utf-8")
