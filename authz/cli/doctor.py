@@ -20,6 +20,7 @@ from authz.app.config import (
     UserNameSettings,
     load_settings,
 )
+from authz.cli.doctor_probe import prepare_command, probe
 from authz.cli.health import Subject, Trouble, troubles
 from authz.cli.options import AsJson, open_store, settings_of
 from authz.cli.output import emit, emit_one, fail, hint, say
@@ -86,6 +87,10 @@ def _troubles(context: typer.Context, bundle: Path | None) -> list[Trouble]:
         raise ConfigError(f"there is no directory at {database}", hint="authz org add makes it")
     with open_store(context) as store:
         return list(troubles(Subject(settings, store, SystemClock().now(), bundle)))
+
+
+app.command("prepare", epilog="Example: authz doctor prepare canary --host canary.acme.example")(prepare_command)
+app.command("probe", epilog="Example: authz doctor probe https://canary.acme.example/ --canary canary")(probe)
 
 
 @app.command("lint", epilog="Example: authz doctor lint /etc/envoy/envoy.yaml --config /etc/authz/authz.toml")

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.app.config import Settings
 from authz.app.crls import KeptCrls
+from authz.cli.canary import CANARY, left_over
 from authz.cli.forecast import forecasts
 from authz.cli.pem_file import read_certificates
 from authz.directory import Store
@@ -115,6 +116,9 @@ def _directory(subject: Subject) -> Iterator[Trouble]:
     if not organizations:
         yield Trouble("directory", "warning", "there is no organization", "authz org add NAME --host HOST")
     shared = any(anchor.organization is None for anchor in subject.store.anchors())
+    if left_over(subject.store):
+        what = f"the canary {CANARY} is left over"
+        yield Trouble("directory", "warning", what, "authz doctor prepare FOLDER --remove")
     for organization in organizations:
         if not organization.hosts:
             yield Trouble("directory", "warning", f"{organization.name} has no host", "authz org set NAME --host HOST")

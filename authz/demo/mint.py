@@ -55,9 +55,10 @@ class Party:
 
 
 class Mint:
-    """Issues everything relative to the moment it was made."""
+    """Issues everything relative to the moment it was made, and nothing for longer than `longest`."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest: timedelta = timedelta.max) -> None:
+        self._longest = longest
         self.now = datetime.now(UTC).replace(microsecond=0)
         self._serial = 0x1000
         self._token_key = ec.generate_private_key(ec.SECP256R1())
@@ -151,7 +152,7 @@ class Mint:
             public_key=key.public_key(),
             serial_number=self._serial,
             not_valid_before=self.now - timedelta(days=1),
-            not_valid_after=self.now + life,
+            not_valid_after=self.now + min(life, self._longest),
         )
         identifiers: list[tuple[x509.ExtensionType, bool]] = [
             (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),

@@ -350,6 +350,11 @@ class Store:
             connection.execute(sa.insert(crls).values(**values))
         return StoredCrl(crl, signer.spki_sha256, now)
 
+    def remove_crls(self, signer: bytes) -> None:
+        """Remove the CRLs that a key signed, by the SHA-256 of its SubjectPublicKeyInfo."""
+        with self._transaction() as connection:
+            connection.execute(sa.delete(crls).where(crls.c.signer == signer))
+
     def crls(self) -> list[StoredCrl]:
         """Every CRL, in the order added."""
         with self._transaction() as connection:
