@@ -29,7 +29,7 @@ from authz.doctor.probe.dialing import Dialer, ProbesUsedUp, Shown, Target
 from authz.doctor.probe.run import Lookup, Result, Verdict, run_probes
 from authz.doctor.probe.ways import other_ways, plain_http
 from authz.errors import ConfigError
-from authz.model import TokenSettings
+from authz.model import Outcome, TokenSettings
 
 HISTORY_SECONDS: Final = 3.0
 """How long a decision may take to be in the history; the service writes it twice a second."""
@@ -171,6 +171,8 @@ def _cast(
     cert, key = own
     if (cert is None) != (key is None):
         raise Unreadable("--cert and --key go together")
+    if canary is not None and cert is not None:
+        raise Unreadable("give --canary, or a real user's --cert, --key and --token at the host of the user")
     return cast if cert is None or key is None else replace(cast, good=Shown(cert, key))
 
 
@@ -199,7 +201,7 @@ def _history(context: typer.Context) -> Iterator[Lookup]:
         return
     began = SystemClock().now() - timedelta(minutes=1)
     with open_store(context) as store:
-        yield lambda ids: _found(store, set(ids), Filter(since=began, limit=MOST_DECISIONS))
+        yield lambda ids: _found(store, set(ids), Filter(outcome=Outcome.DENIED, since=began, limit=MOST_DECISIONS))
 
 
 def _found(store: Store, ids: set[str], wanted: Filter) -> Mapping[str, str]:

@@ -7,10 +7,7 @@ makes docs/doctor-mutants.md anew; without, it is compared.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import copy
-import http.client
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,123 +17,79 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from test_nginx_spoofing import alices_headers
 
 from authz.demo import Stage
-from authz.demo.client import Answer, Connection, client_context
 from authz.demo.mint import HOST, NEIGHBOUR_HOST
 from authz.demo.processes import Envoy, envoy_binary, free_ports, running
+from authz.doctor.probe.cast import BAD, Cast
+from authz.doctor.probe.dialing import Answer, Dialer, Question, Shown, Target
+from authz.doctor.probe.probes import (
+    Probe,
+    arriving_probes,
+    certificate_probes,
+    forged_probes,
+    host_probes,
+    identity_probes,
+)
+from authz.doctor.probe.ways import plain_http
 from authz.errors import ConfigError
-from authz.headers import KNOWN_HEADERS
-from support.clients import bearer
 from support.doctor_faults import NGINX
-from support.doctor_lab import arrived, received
 from support.doctor_mutants import Mutant, envoy_mutants, nginx_mutants
 from support.doctor_mutants_table import PAGE, Row, page_of
 from support.nginx_stage import Nginx, NginxStage
 
-HANDSHAKE_SECONDS: Final = 3
-"""How long a handshake may take: what speaks no TLS never answers."""
-
 CRASHES: Final = "the proxy ends"
 
-ANSWER_SECONDS: Final = 5
-"""How long an answer may take: without a router there never is one."""
-
-_BAD: Final = ("revoked", "expired", "foreign", "self-signed")
+UNHURRIED: Final = 1_000_000
+"""Questions a second: as many as there are, for nobody else uses these proxies."""
 
 
 class Probes:
-    """What a client tries at one port of a proxy."""
+    """What a client tries at one port of a proxy: probes of `authz doctor probe`, as the demonstration's people."""
 
     def __init__(self, stage: Stage, port: int) -> None:
-        self._stage, self._port = stage, port
-
-    def ask(
-        self, user: str | None, certificate: str | None, *headers: tuple[str, str], path: str = "/", host: str = HOST
-    ) -> Answer:
-        """One request; an end without an answer is an answer without a status."""
-        folder = self._stage.world.folder
-        context = client_context(folder / "roots.pem", certificate and folder / f"{certificate}.pem")
-        token = bearer(self._stage, user) if user else []
-        try:
-            with contextlib.closing(Connection(self._port, context, host)) as connection:
-                connection.tls.settimeout(ANSWER_SECONDS)
-                return connection.get(path, [*token, *headers])
-        except (OSError, http.client.HTTPException):
-            return Answer()
+        folder = stage.world.folder
+        held = {name: Shown(folder / f"{name}.pem", folder / f"{name}.key") for name in ("alice", "bob", *BAD)}
+        bad = {name: held[name] for name in BAD}
+        tokens = stage.token("alice"), stage.token("olga")
+        self._cast = Cast(*tokens, held["alice"], held["bob"], bad=bad, other_host=NEIGHBOUR_HOST)
+        target = Target(HOST, port, address=("127.0.0.1", port), server_name="localhost", roots=folder / "roots.pem")
+        self._dialer = Dialer(target, a_second=UNHURRIED, most=sys.maxsize)
 
     def shown(self) -> Iterator[str]:
         """What gets past the check, or reaches the application, and must not."""
         if not self.speaks_tls():
-            if self._speaks_plainly():
+            if plain_http(self._dialer):
                 yield "no TLS"
             return
-        if not self.ask("alice", "alice").status and not self.ask(None, None).status:
+        if not self._honest().status and not self._dialer.ask(Question()).status:
             return
-        yield from (name for name, served in self._served() if served)
-        yield from (f"{name} arrives" for name, value in self._arriving() if self._arrives(name, value))
+        for probe in self._probes():
+            if any(self._way_round(probe, question) for question in probe.questions):
+                yield probe.what
 
-    def _speaks_plainly(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=HANDSHAKE_SECONDS)
-        try:
-            with contextlib.closing(connection):
-                connection.request("GET", "/", headers={"host": HOST})
-                return connection.getresponse().status > 0
-        except (OSError, http.client.HTTPException):
-            return False
+    def _honest(self) -> Answer:
+        return self._dialer.ask(Question(self._cast.good, self._cast.token))
+
+    def _way_round(self, probe: Probe, question: Question) -> bool:
+        answer = self._dialer.ask(question)
+        return answer.received is not None and probe.bad(answer)
+
+    def _probes(self) -> Iterator[Probe]:
+        yield from identity_probes(self._cast)
+        yield from certificate_probes(self._cast)
+        yield from forged_probes(self._cast)
+        yield from host_probes(self._cast, self._dialer.target)
+        yield from arriving_probes(self._cast)
 
     def speaks_tls(self) -> bool:
         """Whether it ends a handshake."""
-        context = client_context(self._stage.world.folder / "roots.pem", None)
-        try:
-            plain = socket.create_connection(("127.0.0.1", self._port), HANDSHAKE_SECONDS)
-            with plain, context.wrap_socket(plain, server_hostname="localhost"):
-                return True
-        except OSError:
-            return False
-
-    def _served(self) -> Iterator[tuple[str, bool]]:
-        forged = list(alices_headers(self._stage).items())
-        names = ", ".join(name for name, _ in forged)
-        payload = ("x-authz-payload", self._stage.token("olga").split(".")[1])
-        yield "no token", self._reached(None, None)
-        yield "an odd path", any(self._reached(None, None, path=path) for path in ("/x/..;/y", "//x", "/%2e%2e/x"))
-        yield "no certificate", self._reached("alice", None)
-        yield "another's certificate", self._reached("alice", "bob")
-        for bad in _BAD:
-            yield f"a certificate {bad}", self._reached("olga", bad)
-        yield "a forged certificate header", any(self._reached("alice", None, one) for one in forged)
-        yield "a forged certificate header beside one's own", any(self._reached("alice", "bob", one) for one in forged)
-        yield "a forged payload", self._reached(None, None, payload)
-        yield "a forged statement", self._reached("olga", "revoked", ("x-authz-peer", "NONE"))
-        yield (
-            "Connection naming the headers",
-            self._reached("olga", "revoked", ("connection", f"{names}, x-authz-peer")),
-        )
-        yield "another host", self._of_another_host()
-
-    def _reached(self, user: str | None, certificate: str | None, *headers: tuple[str, str], path: str = "/") -> bool:
-        return received(self.ask(user, certificate, *headers, path=path)) is not None
-
-    def _of_another_host(self) -> bool:
-        answer = self.ask("alice", "alice", path=f"http://{HOST}/", host=NEIGHBOUR_HOST)
-        return received(answer) is not None and arrived(answer, "host") != HOST
-
-    @staticmethod
-    def _arriving() -> Iterator[tuple[str, str]]:
-        for name in ("user", "organization", "certificate", "payload", "peer"):
-            yield f"x-authz-{name}", "forged"
-        yield from (("x_authz_user", "forged"), ("x-forwarded-host", "forged"), ("forwarded", "host=forged"))
-        yield from ((name, "forged") for name in sorted(KNOWN_HEADERS))
-
-    def _arrives(self, name: str, value: str) -> bool:
-        answer = self.ask("alice", "alice", (name, value))
-        return value in arrived(answer, name)
+        return self._dialer.speaks_tls()
 
     def down(self) -> Iterator[str]:
         """The same while the service does not answer."""
-        if self.speaks_tls() and (self._reached("alice", "alice") or self._reached(None, None)):
+        nobody = Question()
+        if self.speaks_tls() and any(each.received for each in (self._honest(), self._dialer.ask(nobody))):
             yield "the service down"
 
 

@@ -108,7 +108,7 @@ class _Judge:
 
     def _told(self, answer: Answer) -> str:
         if answer.received is not None:
-            return "did not arrive"
+            return "let through, and nothing forged arrived"
         if answer.decision_id:
             return f"refused: {self.reasons.get(answer.decision_id, 'unknown')}"
         return f"the proxy: {answer.status or answer.ended}"
