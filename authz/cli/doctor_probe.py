@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import ssl
 import time
 import urllib.parse
@@ -36,6 +37,12 @@ HISTORY_SECONDS: Final = 3.0
 
 MOST_DECISIONS: Final = 100_000
 """Decisions read while one is looked for."""
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9/._~:%-]+")
+"""What may stand in a request's line as it is, and in the words of other programs."""
+
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""token68 of RFC 9110 section 11.2."""
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the canary's keys and certificates.")]
 Url = Annotated[str, typer.Argument(metavar="URL", help="The proxy, as clients name it: https://HOST[:PORT]/PATH.")]
@@ -153,6 +160,8 @@ def _target(url: str, connect: str | None, roots: Path | None) -> Target:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise Unreadable(f"{url} is no https://HOST[:PORT]/PATH")
+    if not _PLAIN.fullmatch(parts.hostname + parts.path):
+        raise Unreadable("escape what the URL's host and path have beyond letters, digits and /._~:%-")
     place = None
     if connect is not None:
         host, _, port = connect.rpartition(":")
@@ -178,7 +187,7 @@ def _cast(
 
 def _text(path: Path) -> str:
     text = path.read_text(encoding="ascii").strip()
-    if not text or any(character.isspace() for character in text):
+    if not _TOKEN.fullmatch(text):
         raise Unreadable(f"{path} holds no token")
     return text
 

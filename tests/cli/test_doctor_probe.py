@@ -140,6 +140,10 @@ def test_doctor_names_a_left_over_canary() -> None:
         ("http://a.example/",),
         ("https:///",),
         ("https://a.example/?q=1",),
+        ("https://a.example/a b",),
+        ("https://a.example/\r\nx: y",),
+        ('https://a.example/"',),
+        ("https://a.example/", "--token", "spaced.token"),
         ("https://u@a.example/",),
         ("https://a.example:x/",),
         ("https://a.example/", "--canary", "nowhere"),
@@ -152,6 +156,7 @@ def test_doctor_names_a_left_over_canary() -> None:
 )
 def test_what_cannot_be_tried_exits_2(words: tuple[str, ...]) -> None:
     """And nothing is printed on stdout, which a program might take for an answer."""
+    Path("spaced.token").write_text("a\nb")
     done = authz("doctor", "probe", *words)
     assert (done.code, done.out) == (2, "")
 

@@ -72,6 +72,13 @@ def test_refusal_without_an_id_may_be_the_applications(cast: Cast) -> None:
     assert verdicts(cast, ECHO, Answer(403))["no certificate"] is Verdict.HELD
 
 
+@pytest.mark.parametrize(("status", "verdict"), [(404, Verdict.NOT_PROVEN), (400, Verdict.HELD), (421, Verdict.HELD)])
+def test_answer_at_another_path_may_be_another_applications(cast: Cast, status: int, verdict: Verdict) -> None:
+    """An echo at the path that was named does not answer for every path; what only proxies say is theirs."""
+    found = verdicts(cast, ECHO, Answer(status))
+    assert (found["an odd path"], found["no certificate"]) == (verdict, Verdict.HELD)
+
+
 def test_nothing_is_proven_where_an_honest_client_is_refused(cast: Cast) -> None:
     """A proxy that lets nobody in has held nothing back."""
     found = verdicts(cast, REFUSED, REFUSED)

@@ -89,6 +89,11 @@ class Question:
     version: str = "HTTP/1.1"
     resumes: Shown | None = None
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the proxy may lead it to another application than an honest client's."""
+        return any(each is not None for each in (self.target, self.hosts, self.server_name))
+
 
 @dataclass(frozen=True)
 class Answer:

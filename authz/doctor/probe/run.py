@@ -86,16 +86,16 @@ class _Judge:
 
     def result(self, asked: _Asked) -> Result:
         """A way round is one whatever else holds; nothing else is proven unless all of it is."""
-        probe = asked.probe
-        for number, answer in enumerate(asked.answers):
+        probe, both = asked.probe, list(zip(asked.probe.questions, asked.answers, strict=True))
+        for question, answer in both:
             if probe.bad(answer):
-                return Result(probe.what, Verdict.WAY_ROUND, f"{_words(probe.questions[number])}: {answer.status}")
-        missing = probe.missing or next((why for each in asked.answers if (why := self._unproven(probe, each))), "")
+                return Result(probe.what, Verdict.WAY_ROUND, f"{_words(question)}: {answer.status}")
+        missing = probe.missing or next((why for each in both if (why := self._unproven(probe, *each))), "")
         if missing:
             return Result(probe.what, Verdict.NOT_PROVEN, missing)
         return Result(probe.what, Verdict.HELD, ", ".join(dict.fromkeys(map(self._told, asked.answers))))
 
-    def _unproven(self, probe: Probe, answer: Answer) -> str:
+    def _unproven(self, probe: Probe, question: Question, answer: Answer) -> str:
         """Why an answer that is no way round shows nothing; empty if it does."""
         if not reached(self.honest):
             return "an honest client does not get through either"
@@ -104,6 +104,8 @@ class _Judge:
             return "" if known else f"no such decision in the history: {answer.decision_id}"
         if not self._echo and (answer.status or probe.echoed):
             return f"{answer.status or answer.ended}, which may be the application's: let an echo answer (--echo)"
+        if question.elsewhere and answer.received is None and answer.status not in {0, *_OF_PROXIES}:
+            return f"{answer.status} at {_words(question)}, which may be another application's"
         return "" if answer.status or answer.ended not in _SAYS_NOTHING else f"no answer: {answer.ended}"
 
     def _told(self, answer: Answer) -> str:
@@ -116,6 +118,10 @@ class _Judge:
 
 _SAYS_NOTHING: Final = frozenset({"no answer in time", "ConnectionRefusedError", "gaierror"})
 """Ends that are no refusal: the proxy may not have been there."""
+
+
+_OF_PROXIES: Final = frozenset({400, 414, 421, 426, 431, 505})
+"""What a proxy says of requests that it does not take: malformed, misdirected, too large, of another version."""
 
 
 def _words(question: Question) -> str:

@@ -81,19 +81,25 @@ def _curl(dialer: Dialer, token: str, shows: Shown | None) -> _Curled:
     dialer.take()
     target = dialer.target
     host, port = target.place
-    lines = [
-        f'url = "https://{target.host}:{target.port}{target.path}"',
-        f'connect-to = "{target.host}:{target.port}:{host}:{port}"',
-        f'header = "Authorization: Bearer {token}"',
-        f'header = "Host: {target.host}"',
+    options: list[tuple[str, object]] = [
+        ("url", f"https://{target.host}:{target.port}{target.path}"),
+        ("connect-to", f"{target.host}:{target.port}:{host}:{port}"),
+        ("header", f"Authorization: Bearer {token}"),
+        ("header", f"Host: {target.host}"),
     ]
-    lines += [] if target.roots is None else [f'cacert = "{target.roots}"']
-    lines += [] if shows is None else [f'cert = "{shows.certificate}"', f'key = "{shows.key}"']
+    options += [] if target.roots is None else [("cacert", target.roots)]
+    options += [] if shows is None else [("cert", shows.certificate), ("key", shows.key)]
+    lines = [f"{name} = {_quoted(str(value))}" for name, value in options]
     words = ["curl", "-q", "--silent", "--http2", "--output", os.devnull, "--max-time", str(int(ANSWER_SECONDS))]
     shape = "%{http_version} %{http_code} %header{x-authz-decision-id}"
     done = _run([*words, "--write-out", shape, "--config", "-"], "\n".join(lines))
     version, status, decision_id = (*done.split(" "), "", "", "")[:3]
     return _Curled(version, int(status) if status.isdecimal() else 0, decision_id)
+
+
+def _quoted(value: str) -> str:
+    """As curl's configuration has it (curl(1), --config)."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def early_data(dialer: Dialer) -> Result:
