@@ -1,17 +1,17 @@
-# make run: the main job, everything set up on the way. The others: what `make help` says.
+# `make run` sets up everything and runs the demonstration; `make help` lists the other targets.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DIST := .venv-dist
-# Of the last commit; outside of a clone the moment that hatchling takes by itself.
+# The time of the last commit; outside of a clone, hatchling's own default.
 EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 1580601600)
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' authz/__init__.py)
-# Hashes are checked by pip itself. The locks are complete; without --no-deps pip 23 looks for a newer release of whatever
-# another package asks for with an extra, and refuses it.
+# pip itself checks the hashes. The locks are complete; without --no-deps pip 23 looks for a newer release of every package
+# that another one requires with an extra, and refuses it.
 PIP_LOCKED := -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-emit-options --allow-unsafe
-# Start processes: not for `make quick`.
+# These start processes: `make quick` leaves them out, and single tests with the marker `slow`.
 SLOW := clone containers crls/indexing crls/test_killed.py integration supervision test_architecture.py app/test_systemd.py
 
 .PHONY: help run test quick clone coverage lint format bench hostile fuzz mutants dist lock clean
@@ -19,7 +19,7 @@ SLOW := clone containers crls/indexing crls/test_killed.py integration supervisi
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
 
-# One environment for everything: what is run is what is tested.
+# One environment for everything, so that what is tested is what runs.
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP_LOCKED) requirements.lock
@@ -33,8 +33,8 @@ run: $(INSTALLED) ## set up .venv and run the demonstration: a real Envoy, real 
 test: $(INSTALLED) ## the whole test suite, but for `make clone`
 	$(BIN)/python -m pytest --ignore tests/clone $(PYTEST)
 
-quick: $(INSTALLED) ## the tests that start no process, on every core
-	$(BIN)/python -m pytest -n auto -m "not fuzz" $(SLOW:%=--ignore tests/%) $(PYTEST)
+quick: $(INSTALLED) ## the fast tests, which start no process, on every core: less than a minute
+	$(BIN)/python -m pytest -n auto -m "not fuzz and not slow" $(SLOW:%=--ignore tests/%) $(PYTEST)
 
 clone: $(INSTALLED) ## clone the last commit elsewhere, and run, test, build and install it there
 	$(BIN)/python -m pytest tests/clone $(PYTEST)
@@ -47,14 +47,14 @@ lint: $(INSTALLED) ## ruff and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(INSTALLED) ## let ruff write the layout
+format: $(INSTALLED) ## let ruff rewrite the layout
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 bench: $(INSTALLED) ## what a check costs, as ratios measured inside one run
 	for each in benchmarks/bench_*.py; do $(BIN)/python $$each || exit 1; done
 
-hostile: $(INSTALLED) ## that no certificate which a stranger makes costs more than its bound
+hostile: $(INSTALLED) ## measure that no hostile certificate costs more than its bound
 	$(BIN)/python -W ignore::UserWarning benchmarks/bench_hostile.py
 
 fuzz: $(INSTALLED) ## the mutation and differential tests at length
@@ -82,11 +82,11 @@ lock: ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet pip-tools
 	$(COMPILE) --upgrade --extra demo --extra dev --extra doctor --output-file requirements.lock pyproject.toml
-	# What the image is made of, at the same versions: what runs, and what builds the wheel.
+	# For the image, at the same versions: what runs, and what builds the wheel.
 	$(COMPILE) --constraint requirements.lock --output-file requirements-service.lock pyproject.toml
 	$(COMPILE) --constraint requirements.lock --build-deps-for wheel --only-build-deps --output-file requirements-build.lock pyproject.toml
-	# And what makes a release.
+	# For a release.
 	$(COMPILE) --constraint requirements.lock --extra dist --output-file requirements-dist.lock pyproject.toml
 
-clean: ## take away what the targets made
+clean: ## remove what the targets made
 	rm -rf $(VENV) $(DIST) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/manifest_models/node_modules

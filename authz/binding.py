@@ -1,7 +1,7 @@
 """Gate 5, the comparison: is this certificate this user's?
 
-The rule is the model's own (certificate found and matching, else denied), narrowed by default from
-the organization to the user. Identity is the SHA-256 of the leaf's DER, never a name.
+The rule is the model's (docs/model.md: certificate found and matching, else denied), narrowed by default
+from the organization to the user. Certificates are compared by the SHA-256 of the leaf's DER, never by name.
 """
 
 from __future__ import annotations
@@ -19,22 +19,24 @@ if TYPE_CHECKING:
 def bind(
     organization: Organization, user: User, leaf: bytes | None, registrations: Iterable[Registration], at: datetime
 ) -> Binding:
-    """What `required` would say of `user` with the leaf of SHA-256 `leaf` (32 bytes; None: no certificate) at `at`.
+    """The result under `required` for `user` with the leaf of SHA-256 `leaf` (32 bytes; None: no certificate) at `at`.
 
-    Registrations of another organization or another leaf never count, whoever handed them in. One leaf
-    may be registered several times: one active registration that counts for the user is enough.
+    Registrations of another organization or another leaf never count. One leaf may be registered several
+    times: one active registration that counts for the user is enough.
     """
     if leaf is None:
         return Binding(refusal=Reason.CERTIFICATE_REQUIRED)
-    anybodys = organization.binding_scope is BindingScope.ORGANIZATION
-    why = Reason.CERTIFICATE_NOT_REGISTERED
-    for one in registrations:
-        if one.sha256 != leaf or one.organization_id != organization.id:
+    any_user = organization.binding_scope is BindingScope.ORGANIZATION
+    refusal = Reason.CERTIFICATE_NOT_REGISTERED
+    for registration in registrations:
+        if registration.sha256 != leaf or registration.organization_id != organization.id:
             continue
-        if not anybodys and one.user_id != user.id:
-            why = why if why is Reason.CERTIFICATE_REGISTRATION_INACTIVE else Reason.CERTIFICATE_OF_ANOTHER_USER
-        elif one.state(at) is RegistrationState.ACTIVE:
-            return Binding(registration=one)
+        if not any_user and registration.user_id != user.id:
+            refusal = (
+                refusal if refusal is Reason.CERTIFICATE_REGISTRATION_INACTIVE else Reason.CERTIFICATE_OF_ANOTHER_USER
+            )
+        elif registration.state(at) is RegistrationState.ACTIVE:
+            return Binding(registration=registration)
         else:
-            why = Reason.CERTIFICATE_REGISTRATION_INACTIVE
-    return Binding(refusal=why)
+            refusal = Reason.CERTIFICATE_REGISTRATION_INACTIVE
+    return Binding(refusal=refusal)

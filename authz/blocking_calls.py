@@ -1,4 +1,4 @@
-"""Work that may never come back: a system call on a network file system, or to a name server, that is away."""
+"""Blocking calls that may never return: a read from a network file system, or a query of a name server, that hangs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ T = TypeVar("T")
 _EXPECTED: Final = (OSError, ValueError, AuthzError)
 
 
-def apart(action: Callable[[], T], name: str) -> asyncio.Future[T]:
-    """What comes of `action` in a thread of its own, which ends by itself: nothing waits for it, not the process's end.
+def run_in_daemon_thread(action: Callable[[], T], name: str) -> asyncio.Future[T]:
+    """The result of `action`, which runs in a daemon thread of its own: the process can exit while it hangs.
 
-    Pools have few threads (uvloop two for names), and those that hang would take them from everybody else. To be
-    called in the event loop. Raises `RuntimeError` where no thread can be started.
+    A pool has few threads (uvloop's has two for names), and calls that hang would leave none to the others. Call this
+    in the event loop. Raises `RuntimeError` where no thread can be started.
     """
     future: Future[T] = Future()
     threading.Thread(target=_run, args=[future, action], name=name, daemon=True).start()
@@ -27,15 +27,15 @@ def apart(action: Callable[[], T], name: str) -> asyncio.Future[T]:
 
 
 def _run(future: Future[T], action: Callable[[], T]) -> None:
-    # From here on it cannot be cancelled: whoever gives it up only does not wait.
+    # From here on it cannot be cancelled: a caller that gives up merely stops waiting.
     if not future.set_running_or_notify_cancel():
         return
     try:
-        found = action()
+        result = action()
     except _EXPECTED as error:
         future.set_exception(error)
     except BaseException as error:
         future.set_exception(error)
         raise
     else:
-        future.set_result(found)
+        future.set_result(result)

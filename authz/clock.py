@@ -14,5 +14,5 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds since some fixed point."""
+        """Seconds since an arbitrary fixed point."""
         return time.monotonic()

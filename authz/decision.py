@@ -1,10 +1,10 @@
-"""The decision: the gates, in order, over one request, one view and one moment.
+"""The decision: the gates, in order, for one request, one view and one moment.
 
     select the header -> organization -> user -> decode the header -> token binding
                       -> path and revocation -> binding of certificate and user
 
 The header is only selected (present once, no other, not too long) before organization and user are
-settled, and decoded after: a stranger must not make us decode certificates. Each gate refuses by
+settled, and decoded after: an unidentified client must not make us decode certificates. Each gate refuses by
 raising `Refused`; `evaluate` alone turns that into a `Deny`, and `Allow` is made in one place below.
 """
 
@@ -15,10 +15,19 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.binding import bind
 from authz.errors import Refused
-from authz.headers import check_statement, decode, select
+from authz.headers import check_indicator, decode, select
 from authz.host import canonical_host
 from authz.model import Binding, Enforcement
-from authz.pki import SERVICE_POLICY, Budget, Certificate, Exemption, Origin, RevocationMode, VerifiedPath, verify_path
+from authz.pki import (
+    SERVICE_POLICY,
+    Budget,
+    Certificate,
+    CertificateSource,
+    Exemption,
+    RevocationMode,
+    VerifiedPath,
+    verify_path,
+)
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -27,15 +36,14 @@ if TYPE_CHECKING:
 
     from authz.model import CheckRequest, Identity, Organization, PresentedChain, Registration, User
     from authz.pki import CrlStore
-    from authz.view import Hop, Listener, View
+    from authz.view import Listener, TrustedProxy, View
 
 
 @dataclass(slots=True)
 class Evidence:
-    """What the gates saw, as far as they came: for log, history and the command; no gate reads it back.
+    """What the gates found, as far as they got: for log, history and the command; no gate reads it.
 
-    `stored_chain` says that the proxy handed over the leaf alone, and that the chain stored with its
-    registration was taken in place of what the client sent.
+    `stored_chain`: the proxy passed on the leaf alone, and the chain stored with its registration completed it.
     """
 
     organization: Organization | None = None
@@ -55,25 +63,26 @@ class Evidence:
 
     @property
     def completed_by(self) -> str:
-        """Where the CAs between leaf and anchor of the verified path came from.
+        """The origins of the CAs between leaf and anchor of the verified path.
 
         `presented` by the client, `stored` with the registration, `known` as the organization's
-        intermediates; several joined by "+" in the path's order, empty where none was needed.
+        intermediates; several joined by "+" in the path's order, empty if there are none.
         """
         if self._completed_by is None:
             self._completed_by = "" if self.path is None else self._origins_of(self.path)
         return self._completed_by
 
     def _origins_of(self, path: VerifiedPath) -> str:
-        bag = "stored" if self.stored_chain else "presented"
-        return "+".join([bag if one is Origin.PRESENTED else "known" for one in path.between])
+        presented = "stored" if self.stored_chain else "presented"
+        sources = [presented if source is CertificateSource.PRESENTED else "known" for source in path.between]
+        return "+".join(sources)
 
 
 class Allow(NamedTuple):
     """The request may pass: `organization`, `user` and, if one was presented, `certificate` (SHA-256) are proven.
 
-    `binding` is set where the user's enforcement asked for the test; under `observe` its refusal is
-    what `required` would have said.
+    `binding` is set unless the user's enforcement is `off`; under `observe` its refusal is the reason for which
+    `required` would have denied.
     """
 
     organization: Organization
@@ -110,17 +119,17 @@ def _gates(check: CheckRequest, listener: Listener, view: View, now: datetime, e
     organization = evidence.organization = _organization(check, listener, view)
     identity = evidence.identity = _identity(check, listener, organization, now)
     user = evidence.user = _user(organization, identity, view)
-    memo = view.decoded(organization)
-    known = None if selected is None else memo.get(selected)
+    cache = view.decode_cache(organization)
+    cached = None if selected is None else cache.get(selected)
     # The elements, the nearest proxy's last.
-    elements = known or (() if selected is None else decode(selected, listener.header, memo))
-    check_statement(check, listener.header, elements[-1] if elements else None)
+    elements = cached or (() if selected is None else decode(selected, listener.header, cache))
+    check_indicator(check, listener.header, elements[-1] if elements else None)
     presented = evidence.presented = _presented(listener, elements, organization, view, now)
     _token_binding(identity, presented)
     if presented is not None:
         _path(presented, organization, view, now, evidence)
-    if selected is not None and presented is not None and known is None:
-        memo.put(selected, elements)
+    if selected is not None and presented is not None and cached is None:
+        cache.put(selected, elements)
     evidence.binding = _binding(organization, user, view, now, evidence)
     return Allow(organization, user, evidence.certificate, evidence.binding, evidence)
 
@@ -138,7 +147,7 @@ def _organization(check: CheckRequest, listener: Listener, view: View) -> Organi
 
 
 def _identity(check: CheckRequest, listener: Listener, organization: Organization, now: datetime) -> Identity:
-    """All sources must name one user; a confirmation that any of them states must hold."""
+    """All sources must name the same user; a confirmation that any of them states must hold."""
     if not listener.identity:
         raise Refused(Reason.IDENTITY_MISSING, f"{listener.name} has no identity source")
     identities = [source.identify(check, organization, now) for source in listener.identity]
@@ -155,7 +164,7 @@ def _identity(check: CheckRequest, listener: Listener, organization: Organizatio
 
 def _user(organization: Organization, identity: Identity, view: View) -> User:
     user = view.user(organization, identity.user)
-    # The name is compared here once more: a directory that folds case must not widen who is meant.
+    # The name is compared again: a directory that folds case must not match another user.
     if user is None or user.organization_id != organization.id or user.name != identity.user:
         raise Refused(Reason.USER_UNKNOWN, f"{organization.name} has no user {identity.user}")
     if not user.active:
@@ -166,52 +175,49 @@ def _user(organization: Organization, identity: Identity, view: View) -> User:
 def _presented(
     listener: Listener, elements: tuple[PresentedChain, ...], organization: Organization, view: View, now: datetime
 ) -> PresentedChain | None:
-    """The client's chain: the only element, or the one left when every hop's own element has proven itself."""
-    if not listener.hops and len(elements) < 2:
+    """The client's chain: the only element, or the one left after those of all trusted proxies."""
+    if not listener.trusted_proxies and len(elements) < 2:
         return elements[0] if elements else None
-    clients = len(elements) - len(listener.hops)
+    clients = len(elements) - len(listener.trusted_proxies)
     if clients not in {0, 1}:
-        detail = f"{len(elements)} elements, {len(listener.hops)} hops"
+        detail = f"{len(elements)} elements, {len(listener.trusted_proxies)} trusted proxies"
         raise Refused(Reason.HEADER_ELEMENTS_UNEXPECTED, detail)
-    # All that are held: a CRL speaks for a key, and the gateways' are the operator's.
+    # All CRLs: each applies to the key that signed it, and the gateways' are the operator's.
     crls = view.crls(organization)
-    # The nearest proxy appends last, so hops are met from the right.
-    for hop, element in zip(listener.hops, reversed(elements), strict=False):
-        _hop(hop, element, crls, now)
+    # The nearest proxy appends last, so elements are matched from the right.
+    for proxy, element in zip(listener.trusted_proxies, reversed(elements), strict=False):
+        _authenticate(proxy, element, crls, now)
     return elements[0] if clients else None
 
 
-def _hop(hop: Hop, element: PresentedChain, crls: CrlStore, now: datetime) -> None:
-    """A count alone proves nothing: the gateway's own certificate must verify, be one that is allowed, and unrevoked.
+def _authenticate(proxy: TrustedProxy, element: PresentedChain, crls: CrlStore, now: datetime) -> None:
+    """The gateway's own certificate must verify, have an allowed name, and not be revoked.
 
-    What a CRL lists is refused, even by one that is out of date. Without a current one it passes unless the hop
-    requires one: many a mesh has short-lived certificates, and no CRL.
+    A certificate listed by a CRL is refused, even if the CRL is out of date. Without a current CRL it is accepted,
+    unless the proxy requires one: meshes often have short-lived certificates and no CRLs.
     """
     leaf = Certificate.parse(element.leaf)
-    mode_of = None if hop.crl_required else _where_held
+    mode_of = None if proxy.crl_required else _soft_fail
     try:
-        verify_path(leaf, _pool(element.others), hop.trust, crls, now, SERVICE_POLICY, Budget.service(), mode_of)
+        intermediates = [Certificate.parse(der) for der in element.intermediates]
+        verify_path(leaf, intermediates, proxy.trust, crls, now, SERVICE_POLICY, Budget.service(), mode_of)
     except Refused as refusal:
         raise Refused(Reason.HOP_NOT_TRUSTED, str(refusal), certificate=leaf.der) from refusal
-    if not hop.names.intersection(leaf.san_names):
+    if not proxy.names.intersection(leaf.san_names):
         raise Refused(
-            Reason.HOP_NOT_TRUSTED, "the gateway's certificate names none that is allowed", certificate=leaf.der
+            Reason.HOP_NOT_TRUSTED, "the gateway's certificate has no name that is allowed", certificate=leaf.der
         )
 
 
-def _where_held(_gateway: Certificate) -> RevocationMode:
-    return _WHERE_HELD
+def _soft_fail(_gateway: Certificate) -> RevocationMode:
+    return _SOFT_FAIL
 
 
-_WHERE_HELD: Final = RevocationMode(soft=True)
-
-
-def _pool(others: Sequence[bytes]) -> list[Certificate]:
-    return [Certificate.parse(der) for der in others]
+_SOFT_FAIL: Final = RevocationMode(soft=True)
 
 
 def _token_binding(identity: Identity, presented: PresentedChain | None) -> None:
-    """RFC 8705 section 3: a token bound to a certificate is worth nothing without it."""
+    """RFC 8705 section 3: a token bound to a certificate is not accepted without it."""
     if identity.confirmation is None:
         return
     if presented is None or presented.sha256 != identity.confirmation:
@@ -219,30 +225,30 @@ def _token_binding(identity: Identity, presented: PresentedChain | None) -> None
 
 
 def _path(presented: PresentedChain, organization: Organization, view: View, now: datetime, evidence: Evidence) -> None:
-    """Gate 4, for every user, whatever the enforcement: a bad certificate never turns into none."""
+    """Gate 4, for every user and enforcement: a bad certificate is never treated as no certificate."""
     trust = view.trust(organization)
     leaf = evidence.leaf = trust.parse(presented.leaf)
-    others = presented.others
-    if not others:
-        others = _stored_chain(view.registrations(organization, leaf.sha256))
-        evidence.stored_chain = bool(others)
-    pool = [trust.parse(der) for der in others]
+    chain = presented.intermediates
+    if not chain:
+        chain = _stored_chain(view.registrations(organization, leaf.sha256))
+        evidence.stored_chain = bool(chain)
+    intermediates = [trust.parse(der) for der in chain]
     crls, mode_of = view.crls(organization), view.mode_of(organization)
     try:
-        path = verify_path(leaf, pool, trust, crls, now, SERVICE_POLICY, Budget.service(), mode_of)
+        path = verify_path(leaf, intermediates, trust, crls, now, SERVICE_POLICY, Budget.service(), mode_of)
     except Refused as refusal:
         if refusal.reason is Reason.REVOCATION_UNKNOWN:
             view.request_crls(organization, refusal.path)
         raise
     if path.exemption is Exemption.SOFT_FAIL:
-        # Not before it was asked for: what is let pass is a CRL that cannot be had.
-        view.request_crls(organization, tuple(one.der for one in path.certificates))
+        # Soft-fail applies only after the CRL was requested and could not be obtained.
+        view.request_crls(organization, tuple(certificate.der for certificate in path.certificates))
     evidence.path = path
 
 
 def _stored_chain(registrations: Sequence[Registration]) -> tuple[bytes, ...]:
-    """The intermediates stored with the leaf, for proxies that forward the leaf alone; untrusted like any other."""
-    return tuple(dict.fromkeys(der for one in registrations for der in one.chain))
+    """The intermediates stored with the leaf, for proxies that forward the leaf alone; as untrusted as any."""
+    return tuple(dict.fromkeys(der for registration in registrations for der in registration.chain))
 
 
 def _binding(organization: Organization, user: User, view: View, now: datetime, evidence: Evidence) -> Binding | None:

@@ -1,4 +1,4 @@
-"""The file from which Envoy takes the anchors for its own validation, and how it is replaced under its eyes."""
+"""The SDS file from which Envoy reads the anchors for its own validation, and its atomic replacement."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from authz.errors import ConfigError
 
 
 def sds_secret(pem: str) -> str:
-    """The secret `client_ca` as Envoy reads it from a file: the anchors, and an empty list of names for clients."""
+    """The secret `client_ca` as Envoy reads it from a file: the anchors, and no list of CA names for clients."""
     return _secret({"trusted_ca": {"inline_string": pem}, "suppress_client_ca_list": True})
 
 
 def request_level_secret() -> str:
-    """The secret with which Envoy asks for a certificate and refuses none: every refusal is the service's.
+    """The secret with which Envoy requests a certificate and accepts any: only the service refuses.
 
-    Without trusted_ca the list of names for clients is empty by itself.
+    Without trusted_ca the list of CA names for clients is always empty.
     """
     return _secret({"trust_chain_verification": "ACCEPT_UNTRUSTED"})
 
@@ -29,12 +29,12 @@ def _secret(validation_context: dict[str, object]) -> str:
         "name": "client_ca",
         "validation_context": validation_context,
     }
-    # JSON is YAML, and leaves nothing to quoting.
+    # JSON is valid YAML, with unambiguous quoting.
     return json.dumps({"resources": [secret]}, indent=1) + "\n"
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Write beside `path`, then rename over it: who watches sees the old file or the new. Raises `ConfigError`."""
+    """Write a new file, then rename it to `path`: readers see the old file or the new. Raises `ConfigError`."""
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "w", encoding="ascii") as file:

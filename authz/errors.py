@@ -1,16 +1,18 @@
-"""What the package raises, by whose fault it is.
+"""The errors that the package raises, by whose fault it is.
 
 AuthzError
-├── Refused        the request's: it becomes a Deny with a reason (`authz.decision.evaluate` alone does that)
-├── NotLoaded      nobody's: a view lacks a row that the caller can load before it asks again
-├── ConfigError    the operator's: a setting or file; the service refuses to start, the command exits with 1
-├── IndexingError  the machine's: the index of a CRL could not be made, or is not what was asked for
-└── StoreError     the directory's: it could not be read or written
+├── Refused        the client's: it becomes a Deny with a reason (`authz.decision.evaluate` alone does that)
+├── NotLoaded      no fault: a view lacks a row that the caller can load before it asks again
+├── AdvisedError
+│   ├── ConfigError  the operator's: a setting or file; the service refuses to start, the command exits with 1
+│   └── StoreError   the directory's: it refused, or could not be read or written
+└── IndexingError  the machine's: the index of a CRL could not be built, or is invalid
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from enum import StrEnum, auto
 
 from authz.reasons import Reason
 
@@ -23,8 +25,8 @@ class Refused(AuthzError):
     """A request, certificate or CRL is refused.
 
     `reason` is the stable reason, `detail` a sentence for the operator that may quote outside input
-    (escape it where it is shown), `certificate` the DER of the certificate it is about, if any, and
-    `path` the DER certificates of the path on which it was met, leaf first.
+    (escape it where it is shown), `certificate` the DER of the certificate refused, if any, and `path`
+    the DER certificates of its path, leaf first.
     """
 
     def __init__(
@@ -41,32 +43,57 @@ class Refused(AuthzError):
 
 
 class NotLoaded(AuthzError):
-    """A view was asked for a row it does not hold at its revision: load `key`, then decide again from the start."""
+    """A view lacks a row at its revision: load `key`, then decide again from the start."""
 
     def __init__(self, key: Hashable) -> None:
         super().__init__(key)
         self.key = key
 
 
-class ConfigError(AuthzError):
-    """A setting or a file that the operator gave cannot be used; `hint` says what to do."""
+class Problem(StrEnum):
+    """What a caller words its own advice for, beside the sentence of the error: see `AdvisedError`."""
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    CERTIFICATE_REGISTERED = auto()
+    CERTIFICATE_UNKNOWN = auto()
+    CRL_SIGNER_UNKNOWN = auto()
+    CRL_SOURCE_UNKNOWN = auto()
+    DECISION_UNKNOWN = auto()
+    IS_A_CA = auto()
+    IS_NO_CA = auto()
+    ORGANIZATION_EXISTS = auto()
+    ORGANIZATION_UNKNOWN = auto()
+    PERIOD_IS_EMPTY = auto()
+    REGISTRATION_UNKNOWN = auto()
+    TOKENS_CROSS = auto()
+    USER_EXISTS = auto()
+    USER_UNKNOWN = auto()
+
+
+class AdvisedError(AuthzError):
+    """An error with advice.
+
+    `hint` says what to do, where that is the same for every caller; else `kind` says what kind of problem it is, and
+    `about` holds the names and ids that a caller's advice may mention.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", kind: Problem | None = None, **about: object) -> None:
         super().__init__(message)
         self.hint = hint
+        self.kind = kind
+        self.about = about
+
+
+class ConfigError(AdvisedError):
+    """A setting or a file that the operator gave cannot be used."""
+
+
+class StoreError(AdvisedError):
+    """The directory refused, or could not be read or written."""
 
 
 class IndexingError(AuthzError):
-    """A process died, or ran out of time or memory, while it made the index of a CRL; or its answer is none.
+    """A process died, or ran out of time or memory, while it built the index of a CRL, or its response is invalid.
 
-    Says nothing about the CRL. The message is a sentence for the operator; what it quotes of the process is
-    to be escaped where it is shown.
+    This is no verdict on the CRL. The message is a sentence for the operator; it may quote the process, so
+    escape it where it is shown.
     """
-
-
-class StoreError(AuthzError):
-    """The directory refused, or could not be read or written; `hint` says what to do."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint

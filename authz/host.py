@@ -1,4 +1,4 @@
-"""Host names in one spelling, so that an organization cannot be named twice or in disguise."""
+"""Host names in canonical form, so that each organization has one spelling of its host."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from authz.errors import Refused
 from authz.reasons import Reason
 
 MAX_HOST = 253
-"""Longest host name in octets (RFC 1035 section 2.3.4, without the root label)."""
+"""Longest host name in bytes (RFC 1035 section 2.3.4, without the root label)."""
 
 # RFC 9110 section 7.2: Host = uri-host [ ":" port ]; RFC 952 and 1123 section 2.1 for the labels.
-# An underscore is no host name, but internal service names have it; it makes nothing ambiguous here.
+# An underscore is not allowed in host names, but internal service names have it, and it is unambiguous here.
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _PORT = re.compile(r"[0-9]{0,5}")
 
-
-MAX_RAW = 300
-"""Characters of what is remembered: a host name, its dot and its port."""
+MAX_CACHED = 300
+"""Characters of a host that is cached: a host name, its dot and its port."""
 
 
 def canonical_host(raw: str) -> str:
@@ -28,7 +27,7 @@ def canonical_host(raw: str) -> str:
     An IPv6 literal keeps its brackets, in its shortest form. Names are ASCII: an internationalized
     name is written in its A-labels. Raises `Refused` (host_malformed) for anything else.
     """
-    return _remembered(raw) if len(raw) <= MAX_RAW else _canonical(raw)
+    return _cached(raw) if len(raw) <= MAX_CACHED else _canonical(raw)
 
 
 def _canonical(raw: str) -> str:
@@ -43,7 +42,7 @@ def _canonical(raw: str) -> str:
     return host
 
 
-_remembered = lru_cache(1_024)(_canonical)
+_cached = lru_cache(1_024)(_canonical)
 
 
 def _ipv6(raw: str) -> str:

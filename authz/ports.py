@@ -1,4 +1,4 @@
-"""What the service needs of the world, as protocols; the adapters implement them, tests fake clock and wire."""
+"""The interfaces through which the service reaches the outside; the adapters implement them, tests fake some."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds since some fixed point."""
+        """Seconds since an arbitrary fixed point."""
         ...
 
 
 class Source(Protocol):
-    """Somewhere a row can be loaded from: the directory, a key set, later a CRL's distribution point."""
+    """Something that rows can be loaded from: the directory, the key sets, the distribution points of CRLs."""
 
     async def load(self, key: Hashable) -> bool:
-        """Load what `NotLoaded(key)` asked for; False when the key is not this source's.
+        """Load the row that `NotLoaded(key)` asked for; False if the key is not this source's.
 
-        Returns normally when the row is loaded, or known to be absent. Raises `Refused` when it cannot
-        be loaded now (directory unavailable, overloaded).
+        Returns True once the row is loaded, or known to be absent. Raises `Refused` if it cannot be loaded
+        now (directory unavailable, overloaded).
         """
         ...
 
@@ -41,18 +41,18 @@ class Directory(Source, Protocol):
     """Organizations, users, anchors, registered certificates and CRLs at one confirmed revision."""
 
     def view(self) -> View:
-        """A view bound to the revision known now.
+        """A view of the revision known now.
 
-        Raises `Refused` (directory_unavailable) when the revision was not confirmed for 2 seconds.
+        Raises `Refused` (directory_unavailable) if the revision was not confirmed for 2 seconds.
         """
         ...
 
 
 class CrlView(Protocol):
-    """The CRLs as they are now, and what is known of where they come from; part of every view."""
+    """The CRLs as they are now, and the state of their sources; part of every view."""
 
     def crls(self) -> CrlStore:
-        """All of them. Raises `NotLoaded` before they were read for the first time."""
+        """All CRLs. Raises `NotLoaded` until they were read for the first time."""
         ...
 
     def mode_of(self, organization: Organization) -> ModeOf | None:
@@ -60,21 +60,21 @@ class CrlView(Protocol):
         ...
 
     def directory_read(self, revision: Hashable) -> None:
-        """The directory was read; a `revision` that is not the one before says that its CRLs changed."""
+        """Called after the directory was read; if `revision` differs from the last one, its CRLs changed."""
         ...
 
-    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See `authz.view.View.request_crls`."""
         ...
 
 
 class Observer(Protocol):
-    """Is told of every decision, once, after it was made; must not raise and must not wait."""
+    """Receives every decision once, after it was made; must not raise and must not wait."""
 
     def decided(self, check: CheckRequest, listener: Listener, decision: Decision, seconds: float) -> None:
         """`decision` was made about `check` in `seconds`."""
         ...
 
     def failed(self, check: CheckRequest, listener: Listener, error: BaseException) -> None:
-        """The service failed inside while it decided `check`; the answer is a denial."""
+        """The service failed with `error` while it decided `check`; the answer is a denial."""
         ...

@@ -112,24 +112,19 @@ class Reason(StrEnum):
         "proxy_statement_missing",
         Gate.HEADER,
         403,
-        "The proxy did not state whether a client certificate was shown; "
-        "configure the statement header as deploy/ does.",
+        "The proxy did not indicate whether the client presented a certificate; "
+        "configure the indicator header as deploy/ does.",
     )
     PROXY_STATEMENT_CONTRADICTS = (
         "proxy_statement_contradicts",
         Gate.HEADER,
         403,
-        "The proxy's statement about the client certificate does not agree with the certificate header.",
+        "The proxy's indication about the client certificate does not agree with the certificate header.",
     )
 
     # -- Gate 2: the organization ----------------------------------------------------------------
 
-    HOST_MALFORMED = (
-        "host_malformed",
-        Gate.ORGANIZATION,
-        403,
-        "The Host is missing, repeated or not a host name.",
-    )
+    HOST_MALFORMED = ("host_malformed", Gate.ORGANIZATION, 403, "The Host is missing, repeated or not a host name.")
     ORGANIZATION_UNKNOWN = (
         "organization_unknown",
         Gate.ORGANIZATION,
@@ -155,7 +150,7 @@ class Reason(StrEnum):
         "identity_missing",
         Gate.USER,
         401,
-        "No verified identity came with the request; send a token, and let the proxy hand its payload over.",
+        "No verified identity came with the request; send a token, and let the proxy pass its payload on.",
     )
     IDENTITY_AMBIGUOUS = (
         "identity_ambiguous",
@@ -187,12 +182,7 @@ class Reason(StrEnum):
         401,
         "No bearer token came with the request; send one in the Authorization header.",
     )
-    TOKEN_MALFORMED = (
-        "token_malformed",
-        Gate.USER,
-        401,
-        "The bearer token is not a signed JWT in compact form.",
-    )
+    TOKEN_MALFORMED = ("token_malformed", Gate.USER, 401, "The bearer token is not a signed JWT in compact form.")
     TOKEN_SIGNATURE_INVALID = (
         "token_signature_invalid",
         Gate.USER,
@@ -211,12 +201,7 @@ class Reason(StrEnum):
         401,
         "The organization's key set is not configured, or cannot be read; see 'authz org show'.",
     )
-    TOKEN_EXPIRED = (
-        "token_expired",
-        Gate.USER,
-        401,
-        "The identity's expiry (exp) has passed; obtain a new token.",
-    )
+    TOKEN_EXPIRED = ("token_expired", Gate.USER, 401, "The identity's expiry (exp) has passed; obtain a new token.")
     TOKEN_NOT_YET_VALID = (
         "token_not_yet_valid",
         Gate.USER,
@@ -248,12 +233,7 @@ class Reason(StrEnum):
         403,
         "The organization has no user of this name; add one with 'authz user add ORGANIZATION NAME'.",
     )
-    USER_INACTIVE = (
-        "user_inactive",
-        Gate.USER,
-        403,
-        "The user is switched off.",
-    )
+    USER_INACTIVE = ("user_inactive", Gate.USER, 403, "The user is switched off.")
 
     # -- Gate 4: the certificate and its path (RFC 5280 section 6.1) -------------------------------
 
@@ -392,7 +372,7 @@ class Reason(StrEnum):
         "revocation_unknown",
         Gate.REVOCATION,
         403,
-        "No usable, current CRL speaks for a certificate on the path; 'authz crl list' shows why not.",
+        "No usable, current CRL applies to a certificate on the path; 'authz crl list' shows why.",
     )
     CRL_MALFORMED = (
         "crl_malformed",
@@ -413,20 +393,19 @@ class Reason(StrEnum):
         "certificate_not_registered",
         Gate.BINDING,
         403,
-        "The certificate verifies, and is registered for nobody in this organization; "
-        "register it with 'authz cert add'.",
+        "The certificate verifies, but is not registered in this organization; register it with 'authz cert add'.",
     )
     CERTIFICATE_OF_ANOTHER_USER = (
         "certificate_of_another_user",
         Gate.BINDING,
         403,
-        "The certificate verifies, and is registered for another user.",
+        "The certificate verifies, but is registered for another user.",
     )
     CERTIFICATE_REGISTRATION_INACTIVE = (
         "certificate_registration_inactive",
         Gate.BINDING,
         403,
-        "The certificate verifies and is registered, but its registration is scheduled, over or retired.",
+        "The certificate verifies, but its registration is scheduled, has ended or is retired.",
     )
 
     # -- Our own failures ----------------------------------------------------------------------------
@@ -435,13 +414,13 @@ class Reason(StrEnum):
         "directory_unavailable",
         Gate.SERVICE,
         503,
-        "The directory could not be read, or its revision not be confirmed in time.",
+        "The directory could not be read, or its revision could not be confirmed in time.",
     )
     CRLS_UNAVAILABLE = (
         "crls_unavailable",
         Gate.SERVICE,
         503,
-        "The process that keeps the CRLs did not say in time that they are current.",
+        "The process that manages the CRLs did not confirm in time that they are current.",
     )
     OVERLOADED = (
         "overloaded",
@@ -453,5 +432,5 @@ class Reason(StrEnum):
         "internal_error",
         Gate.SERVICE,
         503,
-        "The service failed inside; the log holds the decision id and what failed.",
+        "The service failed internally; the log has the error under the decision id.",
     )

@@ -1,4 +1,4 @@
-"""One check, from question to answer: the first place that may wait, the only one that catches everything."""
+"""One check, from request to decision: the only place that waits for rows, and that catches every exception."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from authz.reasons import Reason
 from authz.view import Listener
 
 LOADS_EACH = 16
-"""Rows of one pool that are loaded at once: others wait behind no more than these, milliseconds, whoever floods."""
+"""Concurrent row loads of one queue: a flood from one tenant delays the others by milliseconds at most."""
 
 UNPROVEN = 4
 """Of the free places a tenant's requests whose token is not verified yet take less than one part in so many."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one service takes on at once.
+class ServiceLimits:
+    """Bounds on the work of one service.
 
-    `concurrent_checks` counts checks that wait for a row; beyond it the answer is 503 at once. Of these places one
-    tenant may take as many as it leaves free (see `Service._place`). `loads` bounds how often one check may ask for a
-    row: organization, user, registrations, anchors, CRLs and keys once each, and once more for a directory that changes
-    meanwhile. `seconds` bounds the waiting, below the 400 ms that the shipped proxy configurations give one try.
+    `concurrent_checks` counts checks that wait for a row; one more is answered with 503 at once. One tenant may take
+    as many of these places as it leaves free (see `Service._place`). `loads` bounds the rows that one check may ask
+    for: organization, user, registrations, anchors, CRLs and keys once each, and again if the directory changes
+    meanwhile. `seconds` bounds the waiting, below the 400 ms that the shipped proxy configurations allow one attempt.
     """
 
     concurrent_checks: int = 1024
@@ -39,18 +39,20 @@ class Limits:
 
 
 @dataclass(slots=True)
-class _Pool:
-    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOADS_EACH))
+class TenantQueue:
+    """The checks that wait for rows of one tenant, or of one kind before the tenant is known."""
+
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOADS_EACH))
     checks: int = 0
     loading: set[Hashable] = field(default_factory=set)
 
 
-def pool_of(key: Hashable) -> Hashable:
-    """Who waits together for rows like `key`: whoever its `pool` says, an organization's checks say; else its kind's.
+def queue_key(key: Hashable) -> Hashable:
+    """The key of the queue that checks wait in for `key`: its `queue` (as a rule, its organization's), else its type.
 
-    Unknown hosts, which anybody can ask for, are such a kind.
+    Hosts, of which anybody can send unknown ones, share the queue of their type.
     """
-    return getattr(key, "pool", None) or type(key)
+    return getattr(key, "queue", None) or type(key)
 
 
 class Service:
@@ -62,23 +64,23 @@ class Service:
         clock: Clock,
         *observers: Observer,
         sources: Sequence[Source] = (),
-        limits: Limits | None = None,
+        limits: ServiceLimits | None = None,
     ) -> None:
         self._directory = directory
         self._clock = clock
         self._observers = observers
         self._sources = (directory, *sources)
-        self._limits = limits or Limits()
+        self._limits = limits or ServiceLimits()
         self._waiting = 0
         self._waiting_of: Counter[tuple[Hashable, bool]] = Counter()
-        self._pools: dict[Hashable, _Pool] = {}
+        self._queues: dict[Hashable, TenantQueue] = {}
 
     async def check(self, check: CheckRequest, listener: Listener) -> Decision:
-        """The decision about `check` at `listener`; never raises but for cancellation: whatever fails inside denies."""
+        """The decision about `check` at `listener`. Raises nothing but cancellation: an internal failure denies."""
         started = self._clock.monotonic()
         try:
-            found = self._look(check, listener)
-            decision = await self._wait(check, listener, found.key) if isinstance(found, NotLoaded) else found
+            outcome = self._evaluate(check, listener)
+            decision = await self._wait(check, listener, outcome.key) if isinstance(outcome, NotLoaded) else outcome
         except Refused as refusal:
             decision = Deny(refusal.reason, refusal.detail, Evidence())
         except Exception as error:  # noqa: BLE001 - fail closed: the one place that catches everything, and denies
@@ -91,15 +93,15 @@ class Service:
         return decision
 
     async def _wait(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision:
-        """Load what is missing, and start again with a fresh view and time."""
+        """Load the rows that are missing, and decide again with a fresh view and time."""
         try:
             async with asyncio.timeout(self._limits.seconds):
                 return await self._load_and_decide(check, listener, key)
         except TimeoutError:
             raise Refused(Reason.DIRECTORY_UNAVAILABLE, f"no answer within {self._limits.seconds} s") from None
 
-    def _look(self, check: CheckRequest, listener: Listener) -> Decision | NotLoaded:
-        """The decision with what is at hand, or what is missing."""
+    def _evaluate(self, check: CheckRequest, listener: Listener) -> Decision | NotLoaded:
+        """The decision from the rows at hand, or the row that is missing."""
         try:
             return evaluate(check, listener, self._directory.view(), self._clock.now())
         except NotLoaded as missing:
@@ -107,36 +109,36 @@ class Service:
 
     async def _load_and_decide(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision:
         for _ in range(self._limits.loads):
-            found = await self._loaded(check, listener, key)
-            if not isinstance(found, NotLoaded):
-                return found
-            key = found.key
+            outcome = await self._loaded(check, listener, key)
+            if not isinstance(outcome, NotLoaded):
+                return outcome
+            key = outcome.key
         raise Refused(Reason.DIRECTORY_UNAVAILABLE, "the directory changes faster than it can be read")
 
     async def _loaded(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision | NotLoaded:
-        """What the check finds once `key` was loaded, in its pool's turn."""
-        with self._place(self._tenant_of(check, key), key), self._pool(key) as pool:
-            if key in pool.loading:
-                # Checks that want one row share its reading, and cost no turn.
+        """The outcome of the check after `key` was loaded in a slot of its queue."""
+        with self._place(self._tenant_of(check, key), key), self._queue(key) as queue:
+            if key in queue.loading:
+                # Checks that want one row share its loading, and take no slot.
                 await self._load(key)
-                return self._look(check, listener)
-            waits = pool.turns.locked()
-            async with self._turn(pool):
+                return self._evaluate(check, listener)
+            waits = queue.slots.locked()
+            async with self._slot(queue):
                 if waits:
-                    # Whoever was first may have loaded it; what is missing now may be another pool's.
-                    found = self._look(check, listener)
-                    if not isinstance(found, NotLoaded) or pool_of(found.key) != pool_of(key):
-                        return found
-                    key = found.key
-                pool.loading.add(key)
+                    # A check ahead may have loaded it; the row that is missing now may belong to another queue.
+                    outcome = self._evaluate(check, listener)
+                    if not isinstance(outcome, NotLoaded) or queue_key(outcome.key) != queue_key(key):
+                        return outcome
+                    key = outcome.key
+                queue.loading.add(key)
                 try:
                     await self._load(key)
                 finally:
-                    pool.loading.discard(key)
-        return self._look(check, listener)
+                    queue.loading.discard(key)
+        return self._evaluate(check, listener)
 
     def _tenant_of(self, check: CheckRequest, key: Hashable) -> Hashable:
-        """Whose place a check takes that waits for `key`: an organization's, or before it is known that of its kind."""
+        """The tenant that a check waiting for `key` counts for: its organization, or `key`'s type before that."""
         tenant: Hashable = getattr(key, "organization", 0)
         if not tenant:
             with contextlib.suppress(AuthzError):
@@ -148,9 +150,9 @@ class Service:
     def _place(self, tenant: Hashable, key: Hashable) -> Iterator[None]:
         """A place among the checks that wait for `key`. Raises `Refused` (overloaded).
 
-        A tenant gets one more only while it has fewer than are free, whatever it waits for (dynamic thresholds,
-        Choudhury and Hahne 1998): alone it takes half of all, n of its kind leave 1/(n + 1) to everybody else. Of
-        these places requests whose token is not verified yet, which anybody can send, take fewer than half.
+        A tenant gets another place only while it has fewer than are free, whatever it waits for (dynamic thresholds,
+        Choudhury and Hahne 1998): one that floods takes half of all, n that flood leave 1/(n + 1) to all others. Of
+        a tenant's places requests whose token is not verified yet, which anybody can send, take fewer than half.
         """
         free, accounts = self._limits.concurrent_checks - self._waiting, [(tenant, True)]
         if not getattr(key, "proven", True):
@@ -169,30 +171,30 @@ class Service:
                     del self._waiting_of[account]
 
     @contextlib.contextmanager
-    def _pool(self, key: Hashable) -> Iterator[_Pool]:
-        """The pool of `key`, which is kept while checks are in it."""
-        name = pool_of(key)
-        pool = self._pools.setdefault(name, _Pool())
-        pool.checks += 1
+    def _queue(self, key: Hashable) -> Iterator[TenantQueue]:
+        """The queue for `key`, which is kept while checks are in it."""
+        name = queue_key(key)
+        queue = self._queues.setdefault(name, TenantQueue())
+        queue.checks += 1
         try:
-            yield pool
+            yield queue
         finally:
-            pool.checks -= 1
-            if not pool.checks:
-                del self._pools[name]
+            queue.checks -= 1
+            if not queue.checks:
+                del self._queues[name]
 
     @contextlib.asynccontextmanager
-    async def _turn(self, pool: _Pool) -> AsyncIterator[None]:
-        """A turn to load. Whoever waited for half of his time is refused (overloaded): he would load for nobody."""
+    async def _slot(self, queue: TenantQueue) -> AsyncIterator[None]:
+        """A slot for loading a row. Raises `Refused` (overloaded) after half of the time that a check has."""
         try:
             async with asyncio.timeout(self._limits.seconds / 2):
-                await pool.turns.acquire()
+                await queue.slots.acquire()
         except TimeoutError:
             raise Refused(Reason.OVERLOADED, "too many rows like this are being loaded") from None
         try:
             yield
         finally:
-            pool.turns.release()
+            queue.slots.release()
 
     async def _load(self, key: Hashable) -> None:
         for source in self._sources:

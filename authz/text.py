@@ -1,4 +1,4 @@
-"""Outside text made safe to show: bounded, on one line, without anything a terminal or a reader could be tricked by."""
+"""Outside text made safe to show: bounded, on one line, without anything that could trick a terminal or a reader."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import quote
 MAX_SHOWN = 200
 """Characters of one outside string that are shown."""
 
-# RFC 9110 section 5.5: VCHAR and inner space; the per cent sign is left out, so that the encoding is unambiguous.
+# RFC 9110 section 5.5: VCHAR and inner space, without the percent sign, so that the encoding is unambiguous.
 _HEADER_SAFE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
@@ -17,11 +17,11 @@ def shown(text: str, limit: int = MAX_SHOWN) -> str:
         text = text[: limit - 1] + "…"
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in text)
+    return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)
 
 
 def header_value(text: str) -> str:
-    """`text` as a header value: printable ASCII as it stands, everything else and `%` per cent encoded as UTF-8."""
+    """`text` as a header value: printable ASCII unchanged, everything else and `%` percent-encoded as UTF-8."""
     if text.isascii() and text.isprintable() and "%" not in text:
         return text
     return quote(text, safe=_HEADER_SAFE)

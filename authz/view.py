@@ -1,7 +1,7 @@
-"""What a decision may look at: one consistent view of the directory, the CRLs and the listener's own rules.
+"""The input of a decision: one consistent view of the directory and the CRLs, and the listener's own rules.
 
-Every look-up is synchronous. A view that does not hold a row at its revision raises `NotLoaded`; the
-caller loads it and decides again from the start, with a fresh view and a fresh time.
+Every look-up is synchronous. A view without the row at its revision raises `NotLoaded`; the caller
+loads it and decides again from the start, with a fresh view and a fresh time.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ from authz.model import HeaderRules
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from authz.headers.memo import HeaderMemo
+    from authz.headers.decode_cache import DecodeCache
     from authz.model import CheckRequest, Identity, Organization, Registration, User
     from authz.pki import CrlStore, ModeOf, TrustStore
 
 
 class IdentitySource(Protocol):
-    """One way in which a listener learns who the user is."""
+    """One way in which a listener identifies the user."""
 
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:
         """The identity in `check`, tied to `organization`.
 
-        Raises `Refused` (401) when there is none that can be used, `NotLoaded` when keys must be
-        fetched first.
+        Raises `Refused` (401) without a usable identity, `NotLoaded` if keys must be fetched first.
         """
         ...
 
@@ -34,7 +33,7 @@ class IdentitySource(Protocol):
 class View(Protocol):
     """One revision of everything a decision depends on.
 
-    All look-ups raise `NotLoaded`; `trust` raises `Refused` when an organization's anchors cannot be used.
+    All look-ups raise `NotLoaded`; `trust` raises `Refused` if an organization's anchors cannot be used.
     """
 
     def organization(self, host: str) -> Organization | None:
@@ -46,40 +45,40 @@ class View(Protocol):
         ...
 
     def registrations(self, organization: Organization, sha256: bytes) -> tuple[Registration, ...]:
-        """Every registration of the leaf in the organization, whoever's and in whatever state."""
+        """Every registration of the leaf in the organization, of any user and in any state."""
         ...
 
     def trust(self, organization: Organization) -> TrustStore:
-        """The organization's anchors and intermediates, with the memo of what verified before."""
+        """The organization's anchors and intermediates, with the cache of what verified before."""
         ...
 
     def crls(self, organization: Organization) -> CrlStore:
-        """The CRLs that may speak for the organization's certificates."""
+        """The CRLs that may apply to the organization's certificates."""
         ...
 
     def mode_of(self, organization: Organization) -> ModeOf | None:
-        """What the operator lets pass where revocation is unknown; None, as a rule: nothing."""
+        """The operator's exemptions from unknown revocation status; None, the default, for hard-fail."""
         ...
 
     def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """Ask for the CRLs of a path (DER, leaf first, anchor last) that satisfies RFC 5280 section 6.1.
 
-        Raises `NotLoaded` when its distribution points may have CRLs that are not held yet.
+        Raises `NotLoaded` if its distribution points may have CRLs that were not fetched yet.
         """
         ...
 
-    def decoded(self, organization: Organization) -> HeaderMemo:
-        """The organization's memo of decoded header values."""
+    def decode_cache(self, organization: Organization) -> DecodeCache:
+        """The organization's cache of decoded header values."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Hop:
-    """A gateway in front of the listener's own proxy, whose header element is skipped once it proved itself.
+class TrustedProxy:
+    """A gateway in front of the listener's own proxy, whose header element is skipped once it is authenticated.
 
     `trust` holds the operator's gateway anchors; the element's certificate must verify to them and
-    carry one of `names` (a DNS or URI subject alternative name, compared exactly). Without `crl_required`, it
-    passes where no current CRL speaks for it.
+    carry one of `names` (a DNS or URI subject alternative name, compared exactly). Without `crl_required` it
+    is accepted if no current CRL applies to it.
     """
 
     trust: TrustStore
@@ -89,13 +88,13 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A listener as the core sees it: what to read, whom to believe, whom to serve.
+    """A listener as the core sees it: its headers, identity sources, trusted proxies and organizations.
 
-    `hops` are the gateways from the nearest to the farthest. `organizations` are names; None serves all.
+    `trusted_proxies` are the gateways from the nearest to the farthest. `organizations` are names; None serves all.
     """
 
     name: str
     identity: tuple[IdentitySource, ...]
     header: HeaderRules = field(default_factory=HeaderRules)
-    hops: tuple[Hop, ...] = ()
+    trusted_proxies: tuple[TrustedProxy, ...] = ()
     organizations: frozenset[str] | None = None

@@ -36,8 +36,8 @@ from authz.app.crls import KeptCrls
 from authz.clock import SystemClock
 from authz.decision import Allow, Decision, evaluate
 from authz.directory import DirectoryReader, Store
-from authz.directory.reader import MAX_BATCH
 from authz.directory.sqlite.migrate import migrate
+from authz.directory.waiting_rows import MAX_BATCH
 from authz.identity import UserNameHeader
 from authz.model import CheckRequest, Enforcement, Organization, Registration
 from authz.pki import CrlStore

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 from support.certificates import Authority, Minted
 
-from authz.demo.processes import Service
+from authz.demo.processes import ServiceProcess
 from authz.directory import Store
 from authz.headers import present
 from authz.model import Organization, TokenSettings
@@ -169,7 +169,7 @@ def quantiles(found: list[float]) -> str:
     return f"p50 {cuts[49]:6.2f} ms  p99 {cuts[98]:6.2f} ms"
 
 
-def service(folder: Path, tenants: list[Tenant]) -> Service:
+def service(folder: Path, tenants: list[Tenant]) -> ServiceProcess:
     """The service over a directory with the tenants, a listener for payloads and one for tokens."""
     keys = folder / "keys.json"
     keys.write_text(json.dumps({"keys": [{**json.loads(ECAlgorithm.to_jwk(KEY.public_key())), "kid": "known"}]}))
@@ -182,12 +182,12 @@ def service(folder: Path, tenants: list[Tenant]) -> Service:
 [[listener]]
 name = "{name}"
 address = "unix:{folder / name}"
-statement = {{form = "none"}}
+client_cert_indicator = {{form = "none"}}
 identity = [{{kind = "{name}"}}]
 """
         for name in ("payload", "token")
     )
-    return Service(
+    return ServiceProcess(
         folder, f'database = "sqlite:///{folder / "authz.db"}"\n{listeners}\n[ops]\naddress = "127.0.0.1:0"\n'
     )
 

@@ -27,11 +27,11 @@ from aiohttp import web
 from support.nginx_stage import Nginx, NginxStage, nginx_socket
 
 from authz.demo import Stage
-from authz.demo.client import Answer, client_context
+from authz.demo.client import ClientResponse, client_context
 from authz.demo.mint import HOST
 from authz.demo.processes import Envoy, running
 from authz.demo.rows import Row
-from authz.web.responses import IDENTITY_HEADERS
+from authz.web.answer import IDENTITY_HEADERS
 from authz.web.server import MAX_FIELD_BYTES
 
 CONNECTIONS = 32
@@ -46,7 +46,7 @@ class Outcome:
 
     seconds: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    refused: list[tuple[Row, Answer]] = field(default_factory=list)
+    refused: list[tuple[Row, ClientResponse]] = field(default_factory=list)
     took: float = 0.0
 
     def at(self, share: float) -> float:

@@ -33,7 +33,7 @@ from authz.identity import UserNameHeader
 from authz.model import CheckRequest, Enforcement, Organization
 from authz.pki import Certificate, Crl, CrlStore
 from authz.pki.cache import SharedCache
-from authz.service import Limits, Service
+from authz.service import Service, ServiceLimits
 from authz.supervision.worker import settle
 from authz.view import Listener
 
@@ -120,12 +120,12 @@ async def main_() -> int:
             store.add_user(name, "alice", Enforcement.OFF)
         store.close()
         asked = [request(one.leaf(), host=f"t{at}.test", headers=NAMED) for at, one in enumerate(roots)]
-        memory = tenants_memory(settings.limits.memory_bytes)
+        memory = tenants_memory(settings.limits.cache_bytes)
         crls = KeptCrls(settings, CrlStore(Crl(one.crl()) for one in roots))
         clock = Clock()
         reader = DirectoryReader(settings.database, crls, monotonic=clock.monotonic, warn=print, memory=memory)
         await reader.start()
-        service = Service(reader, clock, limits=Limits(seconds=30))
+        service = Service(reader, clock, limits=ServiceLimits(seconds=30))
         ratio = await compare(service, asked)
         lost = await flood(service, memory, roots[0])
         await reader.close()

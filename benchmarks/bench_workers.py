@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.app.config import load_settings
-from authz.app.worker_app import Runtime
+from authz.app.worker_app import WorkerApp
 from authz.demo.mint import HOST, Party
 from authz.demo.processes import free_port
 from authz.demo.world import World
@@ -118,7 +118,7 @@ class Service:
 def _alone(config: Path) -> None:
     async def run() -> None:
         with Path("/dev/null").open("wb") as sink:  # noqa: ASYNC230 - once, before anything is served
-            await Runtime(load_settings(config), Telemetry(sink)).start()
+            await WorkerApp(load_settings(config), Telemetry(sink)).start()
             await asyncio.Event().wait()
 
     uvloop.run(run())

@@ -9,10 +9,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a folder there that is its user's alone
 ROOM = 2_000_000_000
-"""Octets; a whole run leaves some 100 MB, and a container's 64 MB are too few."""
+"""Bytes; a whole run leaves some 100 MB, and a container's 64 MB are too few."""
 
 # In memory, if there is room: on a disk each commit of SQLite waits for it.
 if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
@@ -22,6 +23,10 @@ if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usa
 # Without bytecode that is kept, each of the hundreds of processes that are started compiles the program anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# No test depends on elapsed time.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 LONGEST_IN_AN_ID = 40
 

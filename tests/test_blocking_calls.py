@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from authz.blocking_calls import apart
+from authz.blocking_calls import run_in_daemon_thread
 from authz.crls.failures import FailureKind, FetchFailed
 
 
@@ -21,7 +21,7 @@ async def test_result_is_told_as_often_as_there_is_work() -> None:
         together.wait()
         return number
 
-    works = [apart(lambda number=number: work(number), "work") for number in range(50)]  # type: ignore[misc]
+    works = [run_in_daemon_thread(lambda number=number: work(number), "work") for number in range(50)]  # type: ignore[misc]
     assert await asyncio.gather(*works) == list(range(50))
 
 
@@ -33,7 +33,7 @@ async def test_error_is_told(error: Exception) -> None:
         raise error
 
     with pytest.raises(type(error)) as caught:
-        await apart(fail, "work")
+        await run_in_daemon_thread(fail, "work")
     assert caught.value is error
 
 
@@ -45,7 +45,7 @@ async def test_defect_is_told_as_well() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await apart(fail, "defect")
+        await run_in_daemon_thread(fail, "defect")
     for one in threading.enumerate():
         if one.name == "defect":
             one.join()  # within this test, which alone expects its trace
@@ -59,7 +59,7 @@ async def test_work_that_was_given_up_tells_nobody() -> None:
         free.wait()
         done.set()
 
-    one = apart(work, "work")
+    one = run_in_daemon_thread(work, "work")
     one.cancel()
     with pytest.raises(asyncio.CancelledError):
         await one
@@ -71,6 +71,7 @@ async def test_work_that_was_given_up_tells_nobody() -> None:
 
 def test_process_ends_while_work_hangs() -> None:
     """Threads of a pool would be waited for."""
-    code = "import asyncio, time, authz.blocking_calls as a\nasync def main(): a.apart(lambda: time.sleep(3600), '')\n"
+    code = "import asyncio, time\nfrom authz.blocking_calls import run_in_daemon_thread\n"
+    code += "async def main(): run_in_daemon_thread(lambda: time.sleep(3600), '')\n"
     ended = subprocess.run([sys.executable, "-c", code + "asyncio.run(main())"], timeout=60, check=False)
     assert ended.returncode == 0

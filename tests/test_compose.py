@@ -154,6 +154,6 @@ def test_filling_makes_each_its_own(tmp_path: Path) -> None:
 def test_filling_leaves_a_directory_that_is_not_its_own(tmp_path: Path) -> None:
     """An operator's directory is not written to."""
     (tmp_path / "authz.db").write_bytes(b"mine")
-    with pytest.raises(ConfigError, match="there is a directory already"):
+    with pytest.raises(ConfigError, match="there already is a directory"):
         fill(tmp_path, f"sqlite:///{tmp_path}/authz.db")
     assert (tmp_path / "authz.db").read_bytes() == b"mine"

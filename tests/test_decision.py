@@ -39,12 +39,12 @@ from authz.model import (
     Enforcement,
     HeaderRules,
     Identity,
-    StatementForm,
+    IndicatorForm,
     TokenSettings,
 )
 from authz.pki import Certificate, Exemption, RevocationMode, TrustStore
 from authz.reasons import Reason
-from authz.view import Hop, Listener
+from authz.view import Listener, TrustedProxy
 
 FOREIGN = Authority.root("Foreign").leaf("alice")
 EXPIRED = CA.leaf("expired", not_after=NOW - timedelta(days=1))
@@ -281,7 +281,7 @@ def test_path_without_intermediates_needs_no_completion() -> None:
     assert decision.evidence.completed_by == ""
 
 
-STATED = HeaderRules(statement_header="x-authz-peer", statement=StatementForm.ENVOY_FINGERPRINT)
+STATED = HeaderRules(indicator_header="x-authz-peer", indicator=IndicatorForm.ENVOY_FINGERPRINT)
 
 
 @pytest.mark.parametrize(
@@ -306,8 +306,8 @@ def test_silence_counts_only_if_the_proxy_says_so(
 NGINX = HeaderRules(
     "x-ssl-client-cert",
     CertificateForm.ESCAPED_PEM,
-    statement_header="x-authz-peer",
-    statement=StatementForm.NGINX_VERIFY,
+    indicator_header="x-authz-peer",
+    indicator=IndicatorForm.NGINX_VERIFY,
 )
 
 
@@ -346,7 +346,7 @@ def test_nginx_says_whether_a_certificate_was_shown_and_nothing_else(
 GATEWAYS = Authority.root("Gateways")
 GATEWAY = GATEWAYS.leaf("gateway", extensions=[(san("gateway.example.test"), False)])
 IMPOSTOR = GATEWAYS.leaf("impostor", extensions=[(san("impostor.example.test"), False)])
-HOP = Hop(TrustStore([Certificate.parse(GATEWAYS.der)]), frozenset({"gateway.example.test"}))
+HOP = TrustedProxy(TrustStore([Certificate.parse(GATEWAYS.der)]), frozenset({"gateway.example.test"}))
 
 
 def chained(*chains: tuple[Minted, ...]) -> CheckRequest:
@@ -369,7 +369,7 @@ def chained(*chains: tuple[Minted, ...]) -> CheckRequest:
 )
 def test_hop_is_skipped_only_by_its_own_proof(check: CheckRequest, reason: Reason | None) -> None:
     """A gateway's element counts when its certificate verifies and is allowed; a count alone proves nothing."""
-    decision = decide(check, listener=Listener("d", (Says("alice"),), hops=(HOP,)))
+    decision = decide(check, listener=Listener("d", (Says("alice"),), trusted_proxies=(HOP,)))
     assert told(decision) == (reason or "bound")
 
 
@@ -404,7 +404,7 @@ def test_gateway_that_a_crl_lists_hands_nothing_over(
     for required, good in ((False, passes), (True, passes_if_required)):
         view = standard_view()
         view.crl_ders = (*view.crl_ders, *crls)
-        listener = Listener("d", (Says("alice"),), hops=(replace(HOP, crl_required=required),))
+        listener = Listener("d", (Says("alice"),), trusted_proxies=(replace(HOP, crl_required=required),))
         decision = decide(chained((ALICE, CA), chain), listener=listener, view=view)
         assert told(decision) == ("bound" if good else R.HOP_NOT_TRUSTED)
         bare = decide(chained(chain), listener=replace(listener, identity=(Says("olga"),)), view=view)

@@ -21,7 +21,7 @@ from authz.app.config import parse_settings
 from authz.app.listeners import listener_of
 from authz.clock import SystemClock
 from authz.headers import READABLE
-from authz.supervision.metrics import Processes
+from authz.supervision.metrics import ProcessMetrics
 from authz.telemetry import Telemetry, decision_fields
 from authz.view import Listener
 
@@ -44,16 +44,67 @@ def test_readme_is_short() -> None:
     assert len(README.splitlines()) <= 200
 
 
-PAGES_WRITTEN = ["README.md", "CHANGELOG.md", ".github/SECURITY.md"]
-PAGES_WRITTEN += [f"docs/{one.name}" for one in (ROOT / "docs").glob("*.md")]
+PAGES_WRITTEN = ["README.md", "CHANGELOG.md", ".github/SECURITY.md", ".github/CONTRIBUTING.md"]
+PAGES_WRITTEN += sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name behind `#`: the headings, in lower case, with hyphens for spaces and no other signs."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES_WRITTEN)
 def test_links_lead_somewhere(page: str) -> None:
-    """Every relative one."""
-    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+    """Every relative one, to a file or folder that exists and to a heading that the page has."""
+    for target, heading in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", (ROOT / page).read_text(encoding="utf-8")):
         if not target.startswith("http"):
-            assert ((ROOT / page).parent / target).exists(), target
+            path = (ROOT / page).parent / target if target else ROOT / page
+            assert path.exists(), target
+            assert not heading or heading in anchors(path), f"{target}#{heading}"
+
+
+CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def test_guide_for_contributors_is_short() -> None:
+    """At most 120 lines."""
+    assert len(CONTRIBUTING.splitlines()) <= 120
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(re.findall(r"`((?:authz|tests|docs|deploy|\.ci)/[\w./-]+)`", CONTRIBUTING)))
+)
+def test_file_that_the_guide_names_exists(path: str) -> None:
+    """A recipe leads to the place where the thing is done."""
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`make ([a-z]+)", CONTRIBUTING + README))))
+def test_target_that_a_page_names_exists(target: str) -> None:
+    """In the Makefile."""
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_every_name_that_the_guide_gives_is_in_the_code() -> None:
+    """Classes, constants, tests and functions, as whole words."""
+    names = re.findall(r"`(_?[A-Z][A-Za-z_]{4,}|test_\w+|down_revision)`", CONTRIBUTING)
+    code = " ".join(
+        path.read_text(encoding="utf-8") for room in ("authz", "tests") for path in (ROOT / room).rglob("*.py")
+    )
+    assert [name for name in names if not re.search(rf"\b{name}\b", code)] == []
+    assert len(names) >= 5
+
+
+def test_glossary_explains_each_term_once_and_says_where_it_comes_from() -> None:
+    """Some 45 terms: what each means, and its clause, its field, or a dash for a word of our own."""
+    page = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in row.split("|")[1:-1]] for row in re.findall(r"^\| (?!term ).+\|$", page, re.MULTILINE)
+    ]
+    terms = [row[0] for row in rows]
+    assert len(terms) == len(set(terms)) >= 45
+    assert all(len(row) == 3 and row[1] and row[2] for row in rows)
 
 
 @pytest.fixture
@@ -111,6 +162,7 @@ def test_nginx_page_says_what_the_operator_types(typed: Run, tmp_path: Path) -> 
     assert (tmp_path / "client-ca.pem").read_text().startswith("-----BEGIN CERTIFICATE-----")
 
 
+@pytest.mark.slow
 def test_mesh_page_says_what_the_operator_types(typed: Run, tmp_path: Path) -> None:
     """The `authz` lines that docs/mesh.md has run in a pod, and the files that the others name are there."""
     page = (ROOT / "docs" / "mesh.md").read_text(encoding="utf-8")
@@ -140,7 +192,7 @@ def test_metrics_of_the_documentation_are_the_ones_exported() -> None:
     documented = set(re.findall(r"^\| `(authz_\w+)`", page, re.MULTILINE))
     telemetry = Telemetry()
     telemetry.watch(CrlStates(), SystemClock())
-    telemetry.registry.register(Processes())
+    telemetry.registry.register(ProcessMetrics())
     exported = re.findall(rb"^# TYPE (authz_\w+) ", telemetry.metrics(), re.MULTILINE)
     assert documented == {one.decode() for one in exported if not one.endswith(b"_created")}
 
@@ -155,12 +207,6 @@ def test_log_fields_of_the_documentation_are_the_ones_written() -> None:
     for chain in ((ALICE, CA), ()):
         check = request(*chain)
         assert set(decision_fields(check, listener, decide(check))) <= documented
-
-
-@pytest.mark.parametrize("command", ["run", "quick", "test", "clone", "lint", "bench", "fuzz", "dist"])
-def test_makefile_has_the_command(command: str) -> None:
-    """The ones that the documentation names."""
-    assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def test_library_example_works() -> None:

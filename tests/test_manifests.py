@@ -32,10 +32,11 @@ from authz.app.listeners import listener_of
 from authz.clock import SystemClock
 from authz.crls import Limits
 from authz.crls.disk_store import MAX_ASIDE_OCTETS
+from authz.crls.fetch.transfer_quota import GROWTH
 from authz.errors import ConfigError
 from authz.headers import KNOWN_HEADERS
 from authz.supervision.worker import DATA_FACTOR
-from authz.web.responses import IDENTITY_HEADERS
+from authz.web.answer import IDENTITY_HEADERS
 from authz.web.tls import ReloadingContext, TlsFiles
 
 KUBERNETES = "1.37"
@@ -124,9 +125,12 @@ def test_volume_holds_what_is_kept_fetched_and_set_aside(settings: Settings) -> 
     volumes = the("Deployment", "kubernetes", "authz")["spec"]["template"]["spec"]["volumes"]
     (size,) = [one["emptyDir"]["sizeLimit"] for one in volumes if one["name"] == "cache"]
     # What is fetched is copied to its place before it is let go of, one at a time.
-    taken = settings.crl.kept_octets + Limits().together + MAX_ASIDE_OCTETS + settings.crl.max_octets
-    assert size == "2Gi"
-    assert taken < 2**31
+    kept = settings.crl.kept_bytes
+    # The halves, the part of each party, and a longer successor of each CRL that is held.
+    transfers = 2 * Limits().together + kept + kept // GROWTH
+    taken = kept + transfers + MAX_ASIDE_OCTETS + settings.crl.max_bytes
+    assert size == "4Gi"
+    assert taken < 2**32
 
 
 def test_shipped_anchors_refuse_to_start(tmp_path: Path) -> None:

@@ -43,15 +43,15 @@ from support.matrix_oracle import CERTIFICATES, ENFORCEMENTS, FORMS, REGISTRATIO
 
 from authz.decision import Allow
 from authz.identity import BearerToken, JwksCache, PayloadHeader, UserNameHeader
-from authz.identity.keys import KeysKey
+from authz.identity.keys import JwksKey
 from authz.model import (
     BindingScope,
     CheckRequest,
     Enforcement,
     HeaderRules,
+    IndicatorForm,
     Organization,
     Registration,
-    StatementForm,
     TokenSettings,
     User,
 )
@@ -95,7 +95,7 @@ def key_ring() -> tuple[JwksCache, str]:
         path = Path(folder) / "jwks.json"
         path.write_text(json.dumps({"keys": [key]}))
         ring = JwksCache(monotonic=lambda: 0.0, warn=pytest.fail)
-        asyncio.run(ring.load(KeysKey(str(path))))
+        asyncio.run(ring.load(JwksKey(str(path))))
     return ring, str(path)
 
 
@@ -104,7 +104,7 @@ TOKENS = TokenSettings(issuer="https://id", audience="api", organization_claim="
 ORGANIZATIONS = {"acme": replace(ACME, token=TOKENS), "evil": replace(EVIL, token=TOKENS)}
 
 NAME, PAYLOAD, TOKEN = UserNameHeader("x-user", "x-organization"), PayloadHeader("x-payload"), BearerToken(RING)
-RULES = HeaderRules(statement_header="x-authz-peer", statement=StatementForm.ENVOY_FINGERPRINT)
+RULES = HeaderRules(indicator_header="x-authz-peer", indicator=IndicatorForm.ENVOY_FINGERPRINT)
 DOORS = {
     "name": Listener("matrix", (NAME,), RULES),
     "payload": Listener("matrix", (PAYLOAD,), RULES),
@@ -113,6 +113,9 @@ DOORS = {
 }
 
 Headers = tuple[tuple[bytes, bytes], ...]
+
+MARKS = {"observe": pytest.mark.slow, "off": pytest.mark.slow}
+"""What `make quick` leaves out: the enforcement that refuses most is enough for it."""
 
 
 def thumbprint(digest: bytes) -> str:
@@ -235,7 +238,7 @@ def build(cell: Cell) -> tuple[CheckRequest, MemoryView, Listener]:
     return CheckRequest("id", host, headers), view, DOORS[cell.form]
 
 
-@pytest.mark.parametrize("enforcement", ENFORCEMENTS)
+@pytest.mark.parametrize("enforcement", [pytest.param(word, marks=MARKS.get(word, ())) for word in ENFORCEMENTS])
 @pytest.mark.parametrize("certificate", list(CERTIFICATES))
 def test_matrix_agrees_with_the_oracle(enforcement: str, certificate: str) -> None:
     """Registration x identity x header x host x scope: 13,888 cells for each enforcement and certificate."""
@@ -248,6 +251,7 @@ def test_matrix_agrees_with_the_oracle(enforcement: str, certificate: str) -> No
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_matrix_holds_both_answers() -> None:
     """An oracle that always denies would prove nothing, nor would one that no form of identity passes."""
     every = [one for enforcement in ENFORCEMENTS for shown in CERTIFICATES for one in cells(enforcement, shown)]

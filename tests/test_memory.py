@@ -20,6 +20,7 @@ KINDS = ["purposes", "names", "noise", "usual", "paths", "headers", "claims", "r
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what a process takes is read from /proc")
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_process_grows_by_no_more_than_what_is_remembered_weighs(kind: str) -> None:
     """Filled several times over, by seven tenants; attributes that are read late are read."""
     command = [sys.executable, str(HERE / "support" / "memory_growth.py"), kind]

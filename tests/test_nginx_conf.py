@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from authz.headers import KNOWN_HEADERS
-from authz.web.responses import COMPLETED_BY, IDENTITY_HEADERS
+from authz.web.answer import COMPLETED_BY, IDENTITY_HEADERS
 
 TEXT = (Path(__file__).parents[1] / "deploy" / "nginx.conf").read_text(encoding="utf-8")
 DIRECTIVES = re.sub(r"^\s*#.*\n", "", TEXT, flags=re.MULTILINE)

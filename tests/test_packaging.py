@@ -37,6 +37,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_second_build_elsewhere_and_later_is_the_same(built: Path, tmp_path: Path) -> None:
     """From the first one's sdist, its files written now and for their owner alone: byte for byte, wheel and sdist."""
     with tarfile.open(built / f"mtls_authz-{__version__}.tar.gz") as sdist:

@@ -16,10 +16,10 @@ from authz.crls import PointsKey
 from authz.decision import Allow, Decision, Deny
 from authz.directory.reader import HostKey, RegistrationsKey, TrustKey, UserKey
 from authz.errors import NotLoaded, Refused
-from authz.identity.keys import KeysKey
+from authz.identity.keys import JwksKey
 from authz.model import CheckRequest, Organization, User
 from authz.reasons import Reason
-from authz.service import LOADS_EACH, Limits, Service, pool_of
+from authz.service import LOADS_EACH, Service, ServiceLimits, queue_key
 from authz.view import Listener
 
 DOOR = Listener("test", (Says("alice"),))
@@ -79,7 +79,7 @@ class Directory:
 def service(directory: Directory, **limits: float) -> tuple[Service, Observer]:
     """A service and its observer."""
     observer = Observer()
-    return Service(directory, Clock(), observer, limits=Limits(**limits)), observer  # type: ignore[arg-type]
+    return Service(directory, Clock(), observer, limits=ServiceLimits(**limits)), observer  # type: ignore[arg-type]
 
 
 def missing(*keys: Hashable) -> MemoryView:
@@ -201,7 +201,7 @@ class Row:
     organization: int | None = None
 
     @property
-    def pool(self) -> object:
+    def queue(self) -> object:
         """As the directory's keys have it."""
         return None if self.organization is None else ("rows", self.organization)
 
@@ -295,7 +295,7 @@ class Many(MemoryView):
         """A row, a key set or points of it, in turns."""
         number = next(self.numbers)
         row = UserKey(organization, str(number))
-        return (row, KeysKey(f"k{number}"), PointsKey(organization, (str(number),)))[number % 3]
+        return (row, JwksKey(f"k{number}"), PointsKey(organization, (str(number),)))[number % 3]
 
 
 def crowd(concurrent_checks: int) -> Service:
@@ -347,7 +347,7 @@ class Unverified(Many):
     def key(self, organization: int) -> Hashable:
         """A key set, or a row."""
         number = next(self.numbers)
-        return UserKey(organization, str(number)) if self.users else KeysKey(f"k{number}")
+        return UserKey(organization, str(number)) if self.users else JwksKey(f"k{number}")
 
 
 async def test_tokens_that_are_not_verified_leave_places_to_their_organizations_users() -> None:
@@ -408,11 +408,11 @@ async def test_check_that_waits_too_long_for_its_turn_loads_nothing(monkeypatch:
 
 def test_pool_is_an_organization_a_key_set_or_a_kind_of_row() -> None:
     """Tenants never share one; what is nobody's has one of its own."""
-    users = [pool_of(UserKey(organization, name)) for organization, name in ((1, "a"), (1, "b"), (2, "a"))]
+    users = [queue_key(UserKey(organization, name)) for organization, name in ((1, "a"), (1, "b"), (2, "a"))]
     assert users[0] == users[1] != users[2]
-    assert users[0] == pool_of(TrustKey(1)) == pool_of(RegistrationsKey(1, b""))
-    assert pool_of(HostKey("a")) == pool_of(HostKey("b")) != pool_of(object())
-    assert pool_of(KeysKey("a")) != pool_of(KeysKey("b"))
-    points = [pool_of(PointsKey(organization, (url,))) for organization, url in ((1, "a"), (1, "b"), (2, "a"))]
+    assert users[0] == queue_key(TrustKey(1)) == queue_key(RegistrationsKey(1, b""))
+    assert queue_key(HostKey("a")) == queue_key(HostKey("b")) != queue_key(object())
+    assert queue_key(JwksKey("a")) != queue_key(JwksKey("b"))
+    points = [queue_key(PointsKey(organization, (url,))) for organization, url in ((1, "a"), (1, "b"), (2, "a"))]
     assert points[0] == points[1] != points[2]
     assert points[0] not in users

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import stat
 import tomllib
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
@@ -13,8 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from authz.errors import ConfigError
-from authz.headers import READABLE, WITH_HOPS
-from authz.model import CertificateForm, StatementForm
+from authz.headers import READABLE, WITH_ELEMENTS
+from authz.model import CertificateForm, IndicatorForm
 
 HeaderName = Annotated[str, Field(pattern=r"^[a-z0-9!#$%&'*+.^`|~-]{1,64}$")]
 """A header's name in lower case; no underscore, because servers fold it into "-"."""
@@ -33,9 +35,7 @@ class CertificateSettings(_Section):
     form: CertificateForm = Field(
         CertificateForm.XFCC, description="Its form: xfcc, xfcc-json, rfc9440, escaped-pem or base64-der."
     )
-    chain_header: HeaderName | None = Field(
-        None, description="The header of the chain, for rfc9440; without it one that arrives refuses."
-    )
+    chain_header: HeaderName | None = Field(None, description="The chain's, for rfc9440; if absent, a chain refuses.")
 
     @field_validator("form")
     @classmethod
@@ -46,23 +46,23 @@ class CertificateSettings(_Section):
 
     @model_validator(mode="after")
     def _fitting(self) -> CertificateSettings:
-        """Another proxy's form under Envoy's name is a mistake, and a chain that nobody reads is one too."""
-        if self.form not in WITH_HOPS and "header" not in self.model_fields_set:
+        """Another proxy's form under Envoy's name is a mistake, and so is a chain that no form reads."""
+        if self.form not in WITH_ELEMENTS and "header" not in self.model_fields_set:
             raise ValueError(f"{self.form} needs the name of its header")
         if self.chain_header is not None and self.form is not CertificateForm.RFC9440:
             raise ValueError(f"{self.form} has no chain_header")
         if self.chain_header == self.header:
-            raise ValueError("header and chain_header are one")
+            raise ValueError("header and chain_header are the same")
         return self
 
 
-class StatementSettings(_Section):
-    """How the proxy states whether a client certificate was shown."""
+class ClientCertIndicatorSettings(_Section):
+    """The header in which the proxy states whether the client presented a certificate."""
 
     header: HeaderName = Field("x-authz-peer", description="The header in which the proxy states it.")
-    form: StatementForm = Field(
-        StatementForm.ENVOY_FINGERPRINT,
-        description="envoy-fingerprint or nginx-verify; none believes the certificate header's silence.",
+    form: IndicatorForm = Field(
+        IndicatorForm.ENVOY_FINGERPRINT,
+        description="envoy-fingerprint or nginx-verify; none takes an absent certificate header for no certificate.",
     )
 
 
@@ -92,18 +92,16 @@ class BearerSettings(_Section):
 IdentitySettings = Annotated[UserNameSettings | PayloadSettings | BearerSettings, Field(discriminator="kind")]
 
 
-class HopSettings(_Section):
-    """A gateway in front of the listener's own proxy, whose header element is skipped once it proved itself."""
+class TrustedProxySettings(_Section):
+    """A gateway in front of the listener's own proxy, whose header element is skipped once it is authenticated."""
 
     anchors: Path = Field(description="PEM file of the CAs that gateways' certificates must verify to.")
     names: tuple[str, ...] = Field(min_length=1, description="DNS or URI names of the gateways, compared exactly.")
-    crl_required: bool = Field(
-        False, description="Refuse a gateway for which no current CRL speaks; one that a CRL lists is refused always."
-    )
+    crl_required: bool = Field(False, description="Refuse a gateway without a current CRL; a revoked one always.")
 
 
 class TlsSettings(_Section):
-    """Mutual TLS with the proxy, for a listener at a TCP address; files are read again when they change."""
+    """Mutual TLS with the proxy, for a listener at a TCP address; files are reloaded when they change."""
 
     certificate: Path = Field(description="PEM file of the service's certificate, its chain behind it.")
     key: Path = Field(description="PEM file of its key.")
@@ -111,17 +109,33 @@ class TlsSettings(_Section):
     names: tuple[str, ...] = Field(min_length=1, description="DNS or URI names of the proxies, compared exactly.")
 
 
+def _mode(value: object) -> int:
+    """The bits of a file mode, written in octal as text: the integer 440 would be the mode 0670."""
+    if not isinstance(value, str) or not re.fullmatch(r"0[0-7]{3}", value):
+        raise ValueError('a mode is text of four octal digits, the first 0: write "0660", with its quotes')
+    mode = int(value, 8)
+    if mode & stat.S_IRWXO:
+        raise ValueError(
+            f"{value} lets every account of the machine connect, and so claim any certificate: "
+            'write "0660", and set socket_group to a group that the proxy is in'
+        )
+    return mode
+
+
+Mode = Annotated[int, BeforeValidator(_mode)]
+
+
 class ListenerSettings(_Section):
-    """A listener: where a proxy asks, and what is believed there."""
+    """A listener: where a proxy asks, and what is trusted there."""
 
     name: str = Field("envoy", pattern=r"^[a-z0-9-]{1,32}$", description="The listener's name in logs and metrics.")
-    address: str = Field(
-        "unix:/run/authz/authz.sock", description="unix:/path, 127.0.0.1:port, or with tls any IP:port."
+    address: str = Field("unix:/run/authz/authz.sock", description="unix:/path, 127.0.0.1:port; with tls any IP:port.")
+    socket_mode: Mode = Field(
+        "0660", validate_default=True, description='Mode of a Unix socket, as text: "0660"; closed to other accounts.'
     )
-    socket_mode: int = Field(0o660, ge=0, le=0o777, description="Rights of a Unix socket.")
     socket_group: str | None = Field(None, description="Group of a Unix socket; the proxy must be in it.")
     unsafe_plaintext: bool = Field(
-        False, description="Listen beyond loopback without tls: whoever can connect can claim any certificate."
+        False, description="Listen beyond loopback without tls: every client that connects can claim any certificate."
     )
     tls: TlsSettings | None = Field(None, description="Mutual TLS with the proxy; none if absent.")
     backlog: int = Field(1024, ge=1, le=65535, description="Connections that may wait to be accepted.")
@@ -129,44 +143,40 @@ class ListenerSettings(_Section):
     fixed_path: EndpointPath = Field("/v1/verify", description="Where Envoy asks with path_override.")
     auth_request_path: EndpointPath = Field("/v1/auth", description="Where nginx asks with auth_request.")
     certificate: CertificateSettings = Field(default_factory=CertificateSettings)
-    statement: StatementSettings = Field(default_factory=StatementSettings)
+    client_cert_indicator: ClientCertIndicatorSettings = Field(default_factory=ClientCertIndicatorSettings)
     identity: tuple[IdentitySettings, ...] = Field(
         (PayloadSettings(kind="payload", header="x-authz-payload"),),
         min_length=1,
         description="Who the user is; several sources must agree.",
     )
-    hops: tuple[HopSettings, ...] = Field((), description="The gateways in front, the nearest first; none if absent.")
+    trusted_proxies: tuple[TrustedProxySettings, ...] = Field(
+        (), description="The gateways in front, the nearest first; none if absent."
+    )
     organizations: tuple[str, ...] | None = Field(None, description="The organizations served; all if absent.")
-
-    @field_validator("socket_mode", mode="before")
-    @classmethod
-    def _octal(cls, value: object) -> object:
-        """A mode is written as "0660"."""
-        return int(value, 8) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _tied(self) -> ListenerSettings:
-        """A bare user name says nothing of its organization."""
-        one = self.organizations is not None and len(self.organizations) == 1
+        """A bare user name does not identify its organization."""
+        single = self.organizations is not None and len(self.organizations) == 1
         for source in self.identity:
-            if isinstance(source, UserNameSettings) and source.organization_header is None and not one:
+            if isinstance(source, UserNameSettings) and source.organization_header is None and not single:
                 raise ValueError("user-name needs organization_header, or a listener that serves one organization")
         return self
 
     @model_validator(mode="after")
     def _stated(self) -> ListenerSettings:
-        """What one header says cannot vouch for itself, and a gateway must have somewhere to write."""
-        if self.statement.header in {self.certificate.header, self.certificate.chain_header}:
-            raise ValueError("the statement needs a header of its own")
-        if self.hops and self.certificate.form not in WITH_HOPS:
-            raise ValueError(f"{self.certificate.form} has no elements for hops")
+        """A header cannot confirm itself, and a gateway needs an element of its own."""
+        if self.client_cert_indicator.header in {self.certificate.header, self.certificate.chain_header}:
+            raise ValueError("client_cert_indicator needs a header of its own")
+        if self.trusted_proxies and self.certificate.form not in WITH_ELEMENTS:
+            raise ValueError(f"{self.certificate.form} has no elements for trusted_proxies")
         return self
 
     @model_validator(mode="after")
     def _reached(self) -> ListenerSettings:
-        """One transport, and nothing that is set and means nothing."""
+        """One transport, and no setting without effect."""
         if self.tls is not None and (self.address.startswith("unix:") or self.unsafe_plaintext):
-            raise ValueError("tls is for a TCP address, and goes with no unsafe_plaintext")
+            raise ValueError("tls needs a TCP address, and excludes unsafe_plaintext")
         return self
 
 
@@ -177,16 +187,14 @@ class OpsSettings(_Section):
 
 
 class LimitSettings(_Section):
-    """What one service takes on."""
+    """Bounds of the service."""
 
     workers: int = Field(1, ge=1, le=256, description="Processes that answer checks; as many as there are cores.")
     worker_memory: int = Field(
-        1024, ge=128, description="MiB of its own at which a worker is replaced; it never gets more than twice that."
+        1024, ge=128, description="MiB of its own at which a worker is replaced; twice that is its hard limit."
     )
-    memory: int | None = Field(
-        None,
-        ge=32,
-        description="MiB of it in which a worker remembers, for all tenants; a quarter of worker_memory if absent.",
+    cache_memory: int | None = Field(
+        None, ge=32, description="MiB of it for a worker's caches; a quarter of worker_memory if absent."
     )
     concurrent_checks: int = Field(1024, ge=1, description="Checks of a worker that may wait at once; beyond them 503.")
     check_seconds: float = Field(0.3, gt=0, le=30, description="How long a check may wait; below the proxy's time-out.")
@@ -194,33 +202,30 @@ class LimitSettings(_Section):
 
     @model_validator(mode="after")
     def _fitting(self) -> LimitSettings:
-        """What is remembered comes on top of what a worker is made of, and of what a check needs."""
-        if self.memory is not None and self.memory > self.worker_memory // 2:
-            raise ValueError("memory is more than half of worker_memory")
+        """Caches come on top of a worker's code and of the memory that checks need."""
+        if self.cache_memory is not None and self.cache_memory > self.worker_memory // 2:
+            raise ValueError("cache_memory is more than half of worker_memory")
         return self
 
     @property
-    def memory_bytes(self) -> int:
-        """Bytes in which a worker remembers what it read and verified."""
-        return (self.memory or self.worker_memory // 4) << 20
+    def cache_bytes(self) -> int:
+        """Bytes for a worker's caches."""
+        return (self.cache_memory or self.worker_memory // 4) << 20
 
 
 class LogSettings(_Section):
     """What is written to the log."""
 
-    decisions: bool = Field(True, description="One line a decision.")
+    decisions: bool = Field(True, description="One line for each decision.")
 
 
 class HistorySettings(_Section):
-    """What is kept of refused requests, and of those that `observe` let pass, for `authz decisions`."""
+    """The history of refused requests, and of those that `observe` allowed, for `authz decisions`."""
 
     rows: int = Field(
-        20_000,
-        ge=0,
-        le=1_000_000,
-        description="Decisions kept, of up to 4 KB: a larger one counts as several. 0 keeps none.",
+        20_000, ge=0, le=1_000_000, description="Decisions kept; one above 4 KB counts as several. 0 keeps none."
     )
-    days: int = Field(30, ge=1, le=3650, description="Days after which a decision is forgotten.")
+    days: int = Field(30, ge=1, le=3650, description="Days after which a decision is deleted.")
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -239,14 +244,12 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
 class ModeSettings(_Section):
-    """What is let pass of certificates whose revocation is unknown; of one issuer's, of one organization's."""
+    """How certificates of one issuer, or of one organization, are judged while their revocation is unknown."""
 
-    issuer: str | None = Field(
-        None, description='The issuer\'s name as RFC 4514 writes it: "CN=CA,O=Example"; all if absent.'
-    )
+    issuer: str | None = Field(None, description="The issuer's RFC 4514 name, as CN=CA,O=Example; all if absent.")
     organization: str | None = Field(None, description="The organization's name; all if absent.")
-    grace: Duration = Field(timedelta(0), description="How long after its nextUpdate a CRL goes on counting.")
-    unsafe_soft_fail: bool = Field(False, description="Whether certificates pass for which there is no current CRL.")
+    grace: Duration = Field(timedelta(0), description="How long after its nextUpdate a CRL still counts.")
+    unsafe_soft_fail: bool = Field(False, description="Whether certificates without a current CRL are allowed.")
 
     @field_validator("issuer")
     @classmethod
@@ -260,35 +263,33 @@ class ModeSettings(_Section):
 
 
 class CrlSettings(_Section):
-    """Where CRLs come from besides `authz crl add`, and what is let pass while one is missing."""
+    """Where CRLs come from besides `authz crl add`, and how certificates are judged while one is missing."""
 
-    folder: Path | None = Field(None, description="Where the last good copies are kept; beside the database if absent.")
+    folder: Path | None = Field(None, description="Where the last good CRLs are kept; beside the database if absent.")
     files: tuple[Path, ...] = Field((), description="Files and folders of CRLs, in DER or PEM; a change is noticed.")
-    urls: tuple[str, ...] = Field((), description="URLs of CRLs, asked from the start.")
-    points: bool = Field(
-        True, description="Whether the distribution points of certificates whose path verified are asked."
-    )
-    points_each: int = Field(64, ge=1, le=10_000, description="Distribution points of one organization, at most.")
+    urls: tuple[str, ...] = Field((), description="URLs of CRLs, fetched from the start.")
+    distribution_points: bool = Field(True, description="Whether those of verified paths are asked for CRLs.")
+    distribution_points_each: int = Field(64, ge=1, le=10_000, description="Those of one organization, at most.")
     hosts: tuple[str, ...] = Field((), description="Hosts that CRLs may come from: a name, or *.name; all if absent.")
     networks: tuple[IPv4Network | IPv6Network, ...] = Field(
         (), description="Networks that are allowed though they are not public: 127.0.0.0/8, 10.1.0.0/16."
     )
     ca_file: Path | None = Field(None, description="PEM file of the CAs of https servers; the system's if absent.")
-    max_octets: int = Field(128 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024, description="Octets of one CRL, at most.")
-    kept_octets: int = Field(
-        1024 * 1024 * 1024,
-        ge=1024 * 1024,
-        description="Octets of all CRLs that sources gave, on the disk and in the memory that processes share.",
+    max_bytes: int = Field(128 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024, description="Bytes of one CRL, at most.")
+    kept_bytes: int = Field(
+        1024 * 1024 * 1024, ge=1024 * 1024, description="Bytes of all CRLs from sources, on disk and in shared memory."
     )
     fetch_seconds: float = Field(60, gt=0, le=600, description="How long one transfer may take.")
-    first_sight_seconds: float = Field(
-        0.25, ge=0, le=30, description="How long a check waits for a CRL never asked for; below limits.check_seconds."
+    first_fetch_wait_seconds: float = Field(
+        0.25, ge=0, le=30, description="How long a check waits for a CRL's first fetch; below limits.check_seconds."
     )
-    floor: Duration = Field(timedelta(seconds=30), description="The least time between two fetches of one source.")
-    ceiling: Duration = Field(timedelta(minutes=15), description="The most time between two fetches of one source.")
-    ahead: Duration = Field(timedelta(hours=1), description="How long before its nextUpdate a CRL is asked for again.")
-    grace: Duration = Field(timedelta(0), description="How long after its nextUpdate a CRL goes on counting.")
-    unsafe_soft_fail: bool = Field(False, description="Whether certificates pass for which there is no current CRL.")
+    min_interval: Duration = Field(timedelta(seconds=30), description="Least time between a source's fetches.")
+    max_interval: Duration = Field(timedelta(minutes=15), description="Most time between a source's fetches.")
+    refresh_ahead: Duration = Field(
+        timedelta(hours=1), description="How long before nextUpdate a CRL is fetched again."
+    )
+    grace: Duration = Field(timedelta(0), description="How long after its nextUpdate a CRL still counts.")
+    unsafe_soft_fail: bool = Field(False, description="Whether certificates without a current CRL are allowed.")
     exception: tuple[ModeSettings, ...] = Field((), description="Other rules for some issuers or organizations.")
 
 
@@ -316,17 +317,17 @@ class Settings(BaseSettings):
     @field_validator("listener")
     @classmethod
     def _distinct(cls, listeners: tuple[ListenerSettings, ...]) -> tuple[ListenerSettings, ...]:
-        if len({one.name for one in listeners}) < len(listeners):
-            raise ValueError("two listeners have one name")
-        if "ops" in {one.name for one in listeners}:
+        if len({listener.name for listener in listeners}) < len(listeners):
+            raise ValueError("two listeners have the same name")
+        if "ops" in {listener.name for listener in listeners}:
             raise ValueError("ops is the name of the operators' listener")
         return listeners
 
     @model_validator(mode="after")
     def _in_time(self) -> Settings:
         """A check that waits for a CRL must be answered before the check's own time is over."""
-        if self.crl.first_sight_seconds >= self.limits.check_seconds:
-            raise ValueError("crl.first_sight_seconds must be below limits.check_seconds")
+        if self.crl.first_fetch_wait_seconds >= self.limits.check_seconds:
+            raise ValueError("crl.first_fetch_wait_seconds must be below limits.check_seconds")
         return self
 
     @classmethod
@@ -368,5 +369,5 @@ def parse_settings(values: dict[str, Any], *, origin: str) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
         raise ConfigError(f"{origin}: {problems}", hint="see docs/configuration.md for every setting") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +18,7 @@ from authz.crls.indexing.sealed_memory import Memory
 from authz.crls.indexing.shared_images import open_sealed
 from authz.crls.reader import Index
 from authz.crls.share.subscriber import Follower
-from authz.directory import CrlLedger, DirectoryReader
+from authz.directory import CrlStatusTables, DirectoryReader
 from authz.directory.sqlite.engine import database_file
 from authz.errors import ConfigError, Refused
 from authz.model import Organization
@@ -39,18 +40,23 @@ CRLS_OF_MEMORY = 4
 """Of `limits.worker_memory` the CRLs may take one part in so many: each worker holds them all."""
 
 
+DESCRIPTORS_OF_LIMIT = 2
+"""Of the descriptors that a process may have the CRLs may take one part in so many; the rest is connections'."""
+
+
 def rules_of(settings: Settings) -> CrlRules:
     """What the settings say. Raises `ConfigError`."""
     crl, worker_memory = settings.crl, settings.limits.worker_memory << 20
     return CrlRules(
         files=crl.files,
         urls=crl.urls,
-        points=crl.points,
-        points_each=crl.points_each,
-        first_sight=crl.first_sight_seconds,
-        kept_octets=crl.kept_octets,
+        points=crl.distribution_points,
+        points_each=crl.distribution_points_each,
+        first_sight=crl.first_fetch_wait_seconds,
+        kept_octets=crl.kept_bytes,
         memory=worker_memory // CRLS_OF_MEMORY,
-        schedule=Schedule(crl.floor, crl.ceiling, crl.ahead, JITTER),
+        descriptors=max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // DESCRIPTORS_OF_LIMIT),
+        schedule=Schedule(crl.min_interval, crl.max_interval, crl.refresh_ahead, JITTER),
         mode=RevocationMode(crl.grace, crl.unsafe_soft_fail),
         exceptions=tuple(map(_exception, crl.exception)),
     )
@@ -74,7 +80,7 @@ def refresher_of(settings: Settings, clock: Clock, warn: Callable[[str], None], 
     fetcher = Fetcher(
         addresses=AddressRules(crl.networks),
         hosts=HostRules(crl.hosts),
-        limits=FetchLimits(total=crl.fetch_seconds, size=crl.max_octets),
+        limits=FetchLimits(total=crl.fetch_seconds, size=crl.max_bytes),
         ca_file=crl.ca_file,
     )
     return Refresher(rules_of(settings), Keep(folder_of(settings)), fetcher, clock=clock, index=index, warn=warn)
@@ -114,9 +120,9 @@ class KeptFresh:
 
     def __init__(self, settings: Settings, clock: Clock, telemetry: Telemetry, index: Index = index_crl) -> None:
         self.view = refresher_of(settings, clock, telemetry.warn, index)
-        self._ledger = CrlLedger(settings.database, warn=telemetry.warn)
-        hops = [hop for listener in settings.listener for hop in listener.hops]
-        self._gateways = [anchor.der for hop in hops for anchor in gateway_anchors(hop)]
+        self._ledger = CrlStatusTables(settings.database, warn=telemetry.warn)
+        proxies = [proxy for listener in settings.listener for proxy in listener.trusted_proxies]
+        self._gateways = [anchor.der for proxy in proxies for anchor in gateway_anchors(proxy)]
         telemetry.watch(self.view, clock)
 
     @property
@@ -200,7 +206,7 @@ class KeptCrls:
 
         return of
 
-    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See the protocol: the service asks, the command does not."""
 
     def directory_read(self, revision: Hashable) -> None:

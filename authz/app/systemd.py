@@ -1,4 +1,4 @@
-"""What a service manager hands over and is told: listening sockets (sd_listen_fds(3)) and readiness (sd_notify(3))."""
+"""The service manager's protocols: listening sockets handed over (sd_listen_fds(3)), readiness (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ FIRST_DESCRIPTOR = 3
 
 
 def notify(state: str) -> bool:
-    """Tell the service manager `READY=1`, `STOPPING=1` and the like; whether it was told.
+    """Send the service manager `READY=1`, `STOPPING=1` and the like; return whether it was sent.
 
-    Nobody listening is no error: the service runs without a manager too.
+    Without a service manager this does nothing.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
@@ -28,26 +28,26 @@ def notify(state: str) -> bool:
     return False
 
 
-def inherited() -> dict[str, socket.socket]:
+def inherited_sockets() -> dict[str, socket.socket]:
     """The sockets handed to this very process, by name (`FileDescriptorName=`); they are taken once.
 
-    Raises `ConfigError` when one has no name or another's, or is no listening Unix socket: whoever reaches a listener
-    can claim any certificate, and only a Unix socket's path says who may.
+    Raises `ConfigError` when one has no name or another's, or is no listening Unix socket: every client of a listener
+    can claim any certificate, and only the mode of a Unix socket's path restricts them.
     """
-    process, count, names = (os.environ.pop(f"LISTEN_{one}", "") for one in ("PID", "FDS", "FDNAMES"))
+    process, count, names = (os.environ.pop(f"LISTEN_{field}", "") for field in ("PID", "FDS", "FDNAMES"))
     if process != str(os.getpid()) or not count.isdecimal() or int(count) == 0:
         return {}
-    found: dict[str, socket.socket] = {}
+    sockets: dict[str, socket.socket] = {}
     named = names.split(":")
     if len(named) != int(count):
         raise ConfigError(f"{count} sockets are handed over with {len(named)} names", hint="set FileDescriptorName=")
     for position, name in enumerate(named):
-        if name in found:
+        if name in sockets:
             raise ConfigError(
                 f"two sockets are handed over as {name}", hint="give each a FileDescriptorName= of its own"
             )
-        found[name] = _taken(FIRST_DESCRIPTOR + position, name)
-    return found
+        sockets[name] = _taken(FIRST_DESCRIPTOR + position, name)
+    return sockets
 
 
 def _taken(descriptor: int, name: str) -> socket.socket:

@@ -16,21 +16,21 @@ from authz.errors import Refused, StoreError
 from authz.identity import JwksCache
 from authz.pki.cache import SharedCache
 from authz.ports import Observer
-from authz.service import Limits, Service
+from authz.service import Service, ServiceLimits
 from authz.telemetry import Telemetry
 from authz.web.checks import Checks, Endpoints
 from authz.web.listeners import Listeners
 from authz.web.ops import Ops
 
 
-class Runtime:
+class WorkerApp:
     """The directory's reader, the service, and its listeners.
 
     Alone it opens its sockets, keeps CRLs fresh and answers operators. One of several workers is given `sockets`
-    and `crls` that another process keeps, and leaves the rest to others.
+    and `crls` that other processes keep, and answers checks only.
 
-    `failed_by` is called when it cannot go on. `start` raises `ConfigError` or `StoreError` when a setting or the
-    directory cannot be used; then nothing is left open.
+    `failed_by` is called with an error after which it cannot go on. `start` raises `ConfigError` or `StoreError` when
+    a setting or the directory cannot be used; then nothing is left open.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class Runtime:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Where each listener is."""
-        return {name: one.shown for name, one in self._sockets.items()}
+        """The address of each listener."""
+        return {name: opened.shown for name, opened in self._sockets.items()}
 
     async def start(self) -> None:
         """Read the directory, then listen."""
@@ -74,7 +74,7 @@ class Runtime:
         if self._keeping is None:
             self._keeping = KeptFresh(settings, self._clock, self.telemetry)
         keeping = self._keeping
-        memory = tenants_memory(settings.limits.memory_bytes)
+        memory = tenants_memory(settings.limits.cache_bytes)
         directory = DirectoryReader(
             settings.database, keeping.view, monotonic=self._clock.monotonic, warn=warn, memory=memory
         )
@@ -85,7 +85,7 @@ class Runtime:
             await keeping.start(directory)
         except Refused as refusal:
             raise StoreError(f"the directory cannot be read: {refusal.detail}", hint=settings.database) from refusal
-        limits = Limits(settings.limits.concurrent_checks, seconds=settings.limits.check_seconds)
+        limits = ServiceLimits(settings.limits.concurrent_checks, seconds=settings.limits.check_seconds)
         keys = JwksCache(monotonic=self._clock.monotonic, warn=warn)
         observers: tuple[Observer, ...] = (self.telemetry, keeping.view, *self._keep_history())
         service = Service(directory, self._clock, *observers, sources=(keys, keeping.view), limits=limits)
@@ -103,11 +103,13 @@ class Runtime:
         return (history,)
 
     async def _listen(self, service: Service, keys: JwksCache, memory: SharedCache) -> None:
-        for one in self._settings.listener:
-            endpoints = Endpoints(one.prefix, one.fixed_path, one.auth_request_path)
-            handler = Checks(service.check, listener_of(one, keys, memory), endpoints, rejected=self.telemetry.rejected)
-            tls = tls_of(one.name, one.tls, self.telemetry)
-            await self._listeners.serve(self._sockets[one.name].socket, handler, backlog=backlog_of(one), tls=tls)
+        for settings in self._settings.listener:
+            endpoints = Endpoints(settings.prefix, settings.fixed_path, settings.auth_request_path)
+            listener = listener_of(settings, keys, memory)
+            handler = Checks(service.check, listener, endpoints, rejected=self.telemetry.rejected)
+            tls = tls_of(settings.name, settings.tls, self.telemetry)
+            opened = self._sockets[settings.name].socket
+            await self._listeners.serve(opened, handler, backlog=backlog_of(settings), tls=tls)
         if self._alone:
             ops = Ops(self._metrics, lambda: self.ready)
             await self._listeners.serve(self._sockets[OPS].socket, ops, backlog=backlog_of(None))
@@ -127,12 +129,12 @@ class Runtime:
         return self._directory.confirmed and self._keeping.ready
 
     async def stop(self) -> None:
-        """Stop accepting, let checks in flight finish within the bound, then give everything back; once."""
+        """Stop accepting, let checks in flight finish within the bound, then release everything; once."""
         if self._stopping:
             return
         self._stopping = True
         if not self._alone:
-            # Where all workers end, nobody else may be left listening: whoever connects shall hear so at once.
+            # When all workers end, no process may be left listening, so that connections fail at once.
             self._sockets.forget()
         await self._listeners.close(self._settings.limits.stop_seconds)
         if self._alone:

@@ -10,8 +10,9 @@ import typer
 
 from authz import __version__
 from authz.cli import anchors, certificates, check, crls, decisions, doctor, organizations, run, users
+from authz.cli.advice import advice
 from authz.cli.output import fail
-from authz.errors import ConfigError, Refused, StoreError
+from authz.errors import AdvisedError, Refused
 
 app = typer.Typer(
     name="authz",
@@ -54,8 +55,8 @@ def main() -> None:
     """Run the command; refusals and errors become a sentence, a hint and an exit code."""
     try:
         app()
-    except (ConfigError, StoreError) as error:
-        fail(str(error), error.hint)
+    except AdvisedError as error:
+        fail(str(error), advice(error))
         sys.exit(1)
     except Refused as refusal:
         fail(str(refusal), refusal.reason.sentence)

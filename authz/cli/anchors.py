@@ -8,16 +8,14 @@ from typing import Annotated
 import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from authz.admin import authorities
 from authz.cli.options import AsJson, open_store
-from authz.cli.output import Row, emit, emit_one, fail, hint, say
+from authz.cli.output import emit, emit_one, fail, hint, say
 from authz.cli.pem_file import read_certificates
-from authz.directory.store import StoredCertificate
+from authz.cli.rows import SHARED, authority_row
+from authz.directory.authorities import StoredCertificate
 from authz.envoy_sds import replace_file, request_level_secret, sds_secret
-from authz.errors import ConfigError
 from authz.pki import Certificate
-
-SHARED = "(shared)"
-"""Stands where the name of an organization would."""
 
 anchor_app = typer.Typer(help="Trust anchors: the CAs an organization trusts.", no_args_is_help=True)
 intermediate_app = typer.Typer(help="Intermediates: CAs that are known, and still must verify.", no_args_is_help=True)
@@ -41,10 +39,10 @@ def _split(arguments: list[str], *, shared: bool, second: str) -> tuple[str | No
 def add_anchor(context: typer.Context, arguments: Arguments, shared: Shared = False, as_json: AsJson = False) -> None:
     """Trust the CA certificates in a file."""
     organization, file = _split(arguments, shared=shared, second="FILE")
-    found = _cas(Path(file))
+    cas = read_certificates(Path(file))
     with open_store(context) as store:
-        new = store.add_anchors(organization, found)
-    _emit_added(organization, found, new, as_json=as_json)
+        new = authorities.add_anchors(store, organization, cas, file)
+    _emit_added(organization, cas, new, as_json=as_json)
     hint("every CA on a path needs a CRL: authz crl add FILE; Envoy's own bundle: authz anchor export --sds FILE")
 
 
@@ -54,39 +52,25 @@ def add_intermediate(
 ) -> None:
     """Know the CA certificates in a file, for clients that do not send them."""
     organization, file = _split(arguments, shared=shared, second="FILE")
-    found = _cas(Path(file))
+    cas = read_certificates(Path(file))
     with open_store(context) as store:
-        new = store.add_intermediates(organization, found)
-    _emit_added(organization, found, new, as_json=as_json)
+        new = authorities.add_intermediates(store, organization, cas, file)
+    _emit_added(organization, cas, new, as_json=as_json)
     hint("every CA on a path needs a CRL: authz crl add FILE")
 
 
-def _emit_added(organization: str | None, found: list[Certificate], new: list[Certificate], *, as_json: bool) -> None:
-    rows = [{**_describe(StoredCertificate(organization, one)), "new": one in new} for one in found]
-    emit(rows, as_json=as_json)
-    say(f"{len(new)} of {len(found)} are new")
-
-
-def _cas(path: Path) -> list[Certificate]:
-    """The certificates in a file, each of which can be a CA and be read to the end. Raises `ConfigError`."""
-    found = read_certificates(path)
-    for one in found:
-        if one.v3 and not one.extensions.ca:
-            raise ConfigError(
-                f"{path} holds the certificate of {one.subject.text}, which is no CA",
-                hint="register a user's certificate with 'authz cert add'",
-            )
-        one.public_key  # noqa: B018 - a key that policy refuses is told now, not at the first request
-    return found
+def _emit_added(organization: str | None, cas: list[Certificate], new: list[Certificate], *, as_json: bool) -> None:
+    emit([{**authority_row(StoredCertificate(organization, ca)), "new": ca in new} for ca in cas], as_json=as_json)
+    say(f"{len(new)} of {len(cas)} are new")
 
 
 @anchor_app.command("list", epilog="Example: authz anchor list acme")
 def list_anchors(context: typer.Context, organization: Owner = None, as_json: AsJson = False) -> None:
     """List trust anchors."""
     with open_store(context) as store:
-        found = store.anchors(organization)
-    emit([_describe(one) for one in found], as_json=as_json)
-    if not found:
+        anchors = store.anchors(organization)
+    emit(list(map(authority_row, anchors)), as_json=as_json)
+    if not anchors:
         hint("nobody's certificate verifies without one: authz anchor add ORGANIZATION roots.pem")
 
 
@@ -94,17 +78,8 @@ def list_anchors(context: typer.Context, organization: Owner = None, as_json: As
 def list_intermediates(context: typer.Context, organization: Owner = None, as_json: AsJson = False) -> None:
     """List known intermediates."""
     with open_store(context) as store:
-        found = store.intermediates(organization)
-    emit([_describe(one) for one in found], as_json=as_json)
-
-
-def _describe(one: StoredCertificate) -> Row:
-    return {
-        "organization": one.organization or SHARED,
-        "subject": one.certificate.subject.text,
-        "not_after": one.certificate.not_after,
-        "sha256": one.certificate.sha256,
-    }
+        intermediates = store.intermediates(organization)
+    emit(list(map(authority_row, intermediates)), as_json=as_json)
 
 
 @anchor_app.command("remove", epilog="Example: authz anchor remove acme 3f2a… (list shows the SHA-256)")
@@ -112,7 +87,7 @@ def remove_anchor(context: typer.Context, arguments: Sha256, shared: Shared = Fa
     """Trust a CA no longer; every certificate below it is refused from the next second on."""
     organization, digest = _split(arguments, shared=shared, second="SHA256")
     with open_store(context) as store:
-        store.remove_anchor(organization, _digest(digest))
+        authorities.remove_anchor(store, organization, _digest(digest))
     emit_one({"removed": digest.lower(), "organization": organization or SHARED}, as_json=as_json)
     hint("export Envoy's bundle again: authz anchor export --sds FILE")
 
@@ -124,7 +99,7 @@ def remove_intermediate(
     """Know an intermediate no longer."""
     organization, digest = _split(arguments, shared=shared, second="SHA256")
     with open_store(context) as store:
-        store.remove_intermediate(organization, _digest(digest))
+        authorities.remove_intermediate(store, organization, _digest(digest))
     emit_one({"removed": digest.lower(), "organization": organization or SHARED}, as_json=as_json)
 
 
@@ -160,19 +135,19 @@ def export(
         say("the proxy asks for a certificate and refuses none; who may pass is the service's alone to say")
         return
     with open_store(context) as store:
-        found = {one.certificate.der: one.certificate for one in store.anchors(organization)}
-    if not found:
+        anchors = {stored.certificate.der: stored.certificate for stored in store.anchors(organization)}
+    if not anchors:
         # An empty bundle would switch the proxy's validation off, or lock everybody out.
         fail("there is no anchor to export", "add one: authz anchor add ORGANIZATION roots.pem")
         raise typer.Exit(1)
-    pem = "".join(one.x509.public_bytes(Encoding.PEM).decode("ascii") for one in found.values())
+    pem = "".join(anchor.x509.public_bytes(Encoding.PEM).decode("ascii") for anchor in anchors.values())
     if out is not None:
         replace_file(out, pem)
     if sds is not None:
         replace_file(sds, sds_secret(pem))
     if as_json:
-        files = [str(one) for one in (out, sds) if one is not None]
-        emit_one({"anchors": [one.sha256 for one in found.values()], "files": files}, as_json=True)
+        files = [str(path) for path in (out, sds) if path is not None]
+        emit_one({"anchors": [anchor.sha256 for anchor in anchors.values()], "files": files}, as_json=True)
     elif out is None and sds is None:
         typer.echo(pem, nl=False)
-    say(f"{len(found)} anchors exported")
+    say(f"{len(anchors)} anchors exported")

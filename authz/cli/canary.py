@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,15 +10,13 @@ from typing import Final
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from authz.admin.canary import CANARY, CanaryOrganization, add_canary, is_left_over, remove_canary
 from authz.demo.mint import Mint, Party, write_secret
 from authz.directory import Store
 from authz.doctor.probe.cast import BAD, CANARY_FILE
 from authz.errors import ConfigError, StoreError
-from authz.model import Enforcement, Organization, TokenSettings
+from authz.model import Enforcement, TokenSettings
 from authz.pki import Certificate, Crl
-
-CANARY: Final = "doctor-canary"
-"""The organization's name; nothing else may have it."""
 
 LIFE: Final = timedelta(hours=1)
 """How long its certificates, tokens and registrations hold."""
@@ -59,7 +56,7 @@ class CanaryPlan:
 
 def prepare(store: Store, plan: CanaryPlan) -> dict[str, object]:
     """Make the canary: wholly, or not at all. Raises `ConfigError` or `StoreError`."""
-    if left_over(store):
+    if is_left_over(store):
         raise StoreError(f"there is a canary {CANARY} already", hint="authz doctor prepare --remove")
     try:
         plan.folder.mkdir(mode=0o755)
@@ -72,20 +69,12 @@ def prepare(store: Store, plan: CanaryPlan) -> dict[str, object]:
         raise
 
 
-def left_over(store: Store) -> bool:
-    """Whether there is a canary."""
-    return any(each.name == CANARY for each in store.organizations())
-
-
 def remove(store: Store, folder: Path) -> None:
     """Remove the organization with all that is its own, and the files; what was removed before is no error.
 
     Raises `ConfigError` for a folder that holds something else.
     """
-    with suppress(StoreError):
-        for anchor in store.anchors(CANARY):
-            store.remove_crls(anchor.certificate.spki_sha256)
-        store.remove_organization(CANARY)
+    remove_canary(store)
     if not folder.is_dir():
         return
     if not (folder / CANARY_FILE).is_file() and any(folder.iterdir()):
@@ -130,7 +119,7 @@ class _Making:
             party.write(self._folder, name)
         (self._folder / "root.pem").write_bytes(self._root.chain_pem())
         token = self._own_issuer() if self._plan.has_own_issuer else self._plan.token
-        self._fill(token)
+        add_canary(self._store, self._organization(token), self._mint.now)
         return made
 
     def _own_issuer(self) -> TokenSettings:
@@ -141,19 +130,20 @@ class _Making:
             write_secret(self._folder / f"{name}.token", token.encode())
         return TokenSettings(issuer, CANARY, keys=str((self._folder / "jwks.json").absolute()))
 
-    def _fill(self, token: TokenSettings) -> None:
-        store, plan, now = self._store, self._plan, self._mint.now
-        store.add_organization(Organization(0, CANARY, (plan.host,), token=token))
-        store.add_anchors(CANARY, [_certificate(self._root)])
-        store.add_user(CANARY, plan.user, Enforcement.REQUIRED)
-        store.add_user(CANARY, f"{plan.user}-other", Enforcement.REQUIRED)
-        store.add_user(CANARY, plan.off_user, Enforcement.OFF)
+    def _organization(self, token: TokenSettings) -> CanaryOrganization:
+        plan, until = self._plan, self._mint.now + LIFE
+        other = f"{plan.user}-other"
         revoked = [self._parties[name] for name in ("revoked", "large")]
-        store.add_crl(Crl(self._mint.crl(self._root, *revoked, until=now + LIFE)), now)
-        held = {"good": plan.user, "other": f"{plan.user}-other", "revoked": plan.user, "expired": plan.user}
-        for name, user in held.items():
-            leaf = _certificate(self._parties[name])
-            store.register(CANARY, user, leaf, label="canary", valid_until=now + LIFE, now=now)
+        holders = {"good": plan.user, "other": other, "revoked": plan.user, "expired": plan.user}
+        return CanaryOrganization(
+            host=plan.host,
+            token=token,
+            anchor=_certificate(self._root),
+            crl=Crl(self._mint.crl(self._root, *revoked, until=until)),
+            users={plan.user: Enforcement.REQUIRED, other: Enforcement.REQUIRED, plan.off_user: Enforcement.OFF},
+            leaves={_certificate(self._parties[name]): user for name, user in holders.items()},
+            until=until,
+        )
 
 
 def _certificate(party: Party) -> Certificate:

@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
+from authz.admin import registrations
 from authz.cli.options import AsJson, InFile, OrganizationName, moment, open_store
-from authz.cli.output import Row, emit, emit_one, hint, say
-from authz.cli.pem_file import read_certificates, split_leaf
+from authz.cli.output import emit, emit_one, hint, say
+from authz.cli.pem_file import read_certificates
+from authz.cli.rows import registration_row
 from authz.clock import SystemClock
-from authz.directory import Store
-from authz.directory.store import StoredRegistration
-from authz.errors import ConfigError, Refused
-from authz.pki import SERVICE_POLICY, Certificate, TrustAnchor, TrustStore, verify_path
 
 app = typer.Typer(help="Registered certificates of users.", no_args_is_help=True)
 
@@ -34,39 +32,16 @@ def add(
 ) -> None:
     """Register the leaf in a file for a user, with the CA certificates beside it, in any order."""
     now = SystemClock().now()
-    leaf, chain = split_leaf(file, read_certificates(file))
-    if leaf.not_after < now:
-        raise ConfigError(f"the certificate expired on {leaf.not_after:%Y-%m-%d %H:%M:%SZ}", hint="renew it")
+    certificates = read_certificates(file)
+    new = registrations.NewRegistration(organization, user, certificates, file, label, valid_from, valid_until)
     with open_store(context) as store:
-        added = store.register(
-            organization,
-            user,
-            leaf,
-            chain,
-            label=label,
-            valid_from=valid_from,
-            valid_until=valid_until,
-            now=now,
-        )
-        elsewhere = store.registered_elsewhere(organization, leaf.sha256)
-        problem = _problem(store, organization, leaf, chain, now)
-    emit_one(describe(added, now), as_json=as_json)
-    if elsewhere:
-        say(f"the certificate is registered in {', '.join(elsewhere)} too")
-    if problem:
-        say(f"registered, but it does not verify now: {problem}")
+        added = registrations.register(store, new, now)
+    emit_one(registration_row(added.registration, now), as_json=as_json)
+    if added.elsewhere:
+        say(f"the certificate is registered in {', '.join(added.elsewhere)} too")
+    if added.problem:
+        say(f"registered, but it does not verify now: {added.problem}")
         hint("see every gate: authz check HOST USER --cert FILE")
-
-
-def _problem(store: Store, organization: str, leaf: Certificate, chain: list[Certificate], now: datetime) -> str:
-    """Why the certificate would be refused now, empty if it would not."""
-    try:
-        anchors = [TrustAnchor(one.certificate) for one in store.anchors(organization)]
-        known = [one.certificate for one in store.intermediates(organization)]
-        verify_path(leaf, chain, TrustStore(anchors, known), store.crl_store(), now, SERVICE_POLICY)
-    except Refused as refusal:
-        return str(refusal)
-    return ""
 
 
 @app.command("list", epilog="Example: authz cert list acme --user alice")
@@ -79,9 +54,9 @@ def list_(
     """List registered certificates."""
     now = SystemClock().now()
     with open_store(context) as store:
-        found = store.registrations(organization, user)
-    emit([describe(one, now) for one in found], as_json=as_json)
-    if not found:
+        every = store.registrations(organization, user)
+    emit([registration_row(stored, now) for stored in every], as_json=as_json)
+    if not every:
         hint("register one: authz cert add ORGANIZATION chain.pem --user USER")
 
 
@@ -89,10 +64,10 @@ def list_(
 def show(context: typer.Context, key: Id, as_json: AsJson = False) -> None:
     """Show one registration."""
     with open_store(context) as store:
-        found = store.registration(key)
-    issuer = {"issuer": found.leaf.issuer.text, "serial": f"{found.leaf.serial:x}"}
-    stored = {"stored_chain": len(found.registration.chain)}
-    emit_one({**describe(found, SystemClock().now()), **issuer, **stored}, as_json=as_json)
+        stored = store.registration(key)
+    issuer = {"issuer": stored.leaf.issuer.text, "serial": f"{stored.leaf.serial:x}"}
+    chain = {"stored_chain": len(stored.registration.chain)}
+    emit_one({**registration_row(stored, SystemClock().now()), **issuer, **chain}, as_json=as_json)
 
 
 @app.command("retire", epilog="Example: authz cert retire 7 (holds within a second, on open connections too)")
@@ -105,22 +80,5 @@ def retire(
     """End a registration for good."""
     now = SystemClock().now()
     with open_store(context) as store:
-        retired = store.retire(key, at or now)
-    emit_one(describe(retired, now), as_json=as_json)
-
-
-def describe(one: StoredRegistration, now: datetime) -> Row:
-    """A registration as it is printed."""
-    held = one.registration
-    return {
-        "id": held.id,
-        "organization": one.organization,
-        "user": one.user,
-        "label": held.label,
-        "state": held.state(now),
-        "from": held.valid_from,
-        "until": held.retired_at or held.valid_until,
-        "subject": one.leaf.subject.text,
-        "not_after": one.leaf.not_after,
-        "sha256": held.sha256,
-    }
+        retired = registrations.retire(store, key, at or now)
+    emit_one(registration_row(retired, now), as_json=as_json)

@@ -11,11 +11,13 @@ from typing import Annotated
 
 import typer
 
+from authz.admin.registrations import split_leaf
 from authz.app.crls import KeptCrls
 from authz.app.listeners import listener_of
 from authz.cli.options import AsJson, moment, open_store, settings_of
-from authz.cli.output import Row, emit, emit_one, hint, say
-from authz.cli.pem_file import read_certificates, split_leaf
+from authz.cli.output import emit, emit_one, hint, say
+from authz.cli.pem_file import read_certificates
+from authz.cli.rows import Row
 from authz.clock import SystemClock
 from authz.decision import Decision, Deny, Evidence, evaluate
 from authz.directory import DirectoryReader
@@ -64,8 +66,8 @@ def check(
         raise typer.BadParameter("give HOST and USER, or --replay ID")
     headers: tuple[tuple[bytes, bytes], ...] = ()
     if cert is not None:
-        leaf, chain = split_leaf(cert, read_certificates(cert))
-        headers = ((b"x-forwarded-client-cert", present(leaf.der, [one.der for one in chain])),)
+        leaf, chain = split_leaf(read_certificates(cert), cert)
+        headers = ((b"x-forwarded-client-cert", present(leaf.der, [ca.der for ca in chain])),)
     request = CheckRequest("offline", host, headers)
     listener = Listener("offline", (_Said(user),))
     decision = _decide(context, request, listener, when)
@@ -77,28 +79,28 @@ def _replay(context: typer.Context, beginning: str, when: datetime, *, as_json: 
     """Decide what the history holds again: with the listener as it is configured now, at `when`."""
     settings = settings_of(context)
     with open_store(context) as store:
-        held = store.decision(beginning)
-    if held.headers is None:
+        record = store.decision(beginning)
+    if record.headers is None:
         raise StoreError(
             "the certificate header of this request was too large to be kept",
             hint="ask for the client's chain, and decide with 'authz check HOST USER --cert FILE'",
         )
-    configured = next((setting for setting in settings.listener if setting.name == held.listener), None)
+    configured = next((setting for setting in settings.listener if setting.name == record.listener), None)
     if configured is None:
         raise ConfigError(
-            f"there is no listener {held.listener} any more", hint="give the service's settings by --config"
+            f"there is no listener {record.listener} any more", hint="give the service's settings by --config"
         )
-    listener = replace(listener_of(configured), identity=(_Said(held.user or None, held.confirmation),))
-    request = CheckRequest(held.decision_id, held.host, held.headers, held.method, held.target)
+    listener = replace(listener_of(configured), identity=(_Said(record.user or None, record.confirmation),))
+    request = CheckRequest(record.decision_id, record.host, record.headers, record.method, record.target)
     decision = _decide(context, request, listener, when)
-    then, now = (str(held.outcome), held.reason), _outcome(decision)
+    then, now = (str(record.outcome), record.reason), _outcome(decision)
     different = _different(then, now)
     if as_json:
-        verdicts = {"then": {"at": held.at, **_verdict(then)}, "now": {"at": when, **_verdict(now)}}
+        verdicts = {"then": {"at": record.at, **_verdict(then)}, "now": {"at": when, **_verdict(now)}}
         emit_one({**verdicts, "different": different, "gates": list(gates(decision))}, as_json=True)
     else:
         emit(list(gates(decision)), as_json=False)
-    say(f"on {held.at:%Y-%m-%d %H:%M:%SZ}: {_words(then)}; now: {_words(now)}")
+    say(f"on {record.at:%Y-%m-%d %H:%M:%SZ}: {_words(then)}; now: {_words(now)}")
     say(_COMPARED[different])
     _tell(decision)
 
@@ -193,7 +195,7 @@ def _seen(evidence: Evidence) -> Iterator[tuple[Gate, str]]:
     if evidence.user is not None:
         yield Gate.USER, f"{evidence.user.name}, enforcement {evidence.user.enforcement}"
     if evidence.presented is not None:
-        yield Gate.HEADER, f"a leaf and {len(evidence.presented.others)} other certificates"
+        yield Gate.HEADER, f"a leaf and {len(evidence.presented.intermediates)} other certificates"
     if evidence.path is not None:
         yield from _path(evidence.path, stored=evidence.stored_chain)
     if evidence.binding is not None:
@@ -201,9 +203,9 @@ def _seen(evidence: Evidence) -> Iterator[tuple[Gate, str]]:
 
 
 def _path(path: VerifiedPath, *, stored: bool) -> Iterator[tuple[Gate, str]]:
-    for one, origin in zip(path.certificates, path.origins, strict=True):
+    for certificate, origin in zip(path.certificates, path.origins, strict=True):
         where = "stored with the registration" if stored and origin == "presented" else origin
-        yield Gate.CERTIFICATE, f"{_certificate(one)}; {where}"
+        yield Gate.CERTIFICATE, f"{_certificate(certificate)}; {where}"
     for proof in path.revocation:
         for crl in proof.crls:
             dates = f"{crl.this_update:%Y-%m-%d %H:%M:%SZ} to {crl.next_update:%Y-%m-%d %H:%M:%SZ}"
@@ -213,9 +215,9 @@ def _path(path: VerifiedPath, *, stored: bool) -> Iterator[tuple[Gate, str]]:
             )
 
 
-def _certificate(one: Certificate) -> str:
-    dates = f"{one.not_before:%Y-%m-%d} to {one.not_after:%Y-%m-%d}"
-    return f"{one.subject.text}; serial {one.serial:x}; {dates}; SHA-256 {one.sha256.hex()}"
+def _certificate(certificate: Certificate) -> str:
+    dates = f"{certificate.not_before:%Y-%m-%d} to {certificate.not_after:%Y-%m-%d}"
+    return f"{certificate.subject.text}; serial {certificate.serial:x}; {dates}; SHA-256 {certificate.sha256.hex()}"
 
 
 def _binding(evidence: Evidence) -> str:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Final
 
 import typer
 
+from authz.admin.crls import add_crl, request_fetch
+from authz.admin.forecast import forecasts
 from authz.app.crls import KeptCrls
-from authz.cli.forecast import forecasts
 from authz.cli.options import AsJson, InFile, open_store, settings_of
-from authz.cli.output import Row, emit, emit_one, hint, say
+from authz.cli.output import emit, emit_one, hint, say
 from authz.cli.pem_file import read_crl
+from authz.cli.rows import Row, crl_details, crl_row, crl_source_row, fetched_crl_row, fetched_details, listed_crl_row
 from authz.clock import SystemClock
-from authz.directory.store import StoredCrl
 from authz.errors import StoreError
-from authz.model import CrlSourceState, FetchedCrl
 
 POLL_SECONDS: Final = 0.2
 """How often `refresh` looks whether the service has tried."""
@@ -30,12 +30,12 @@ def add(context: typer.Context, file: InFile, as_json: AsJson = False) -> None:
     crl = read_crl(file)
     now = SystemClock().now()
     with open_store(context) as store:
-        added = store.add_crl(crl, now)
-        listed = [one for one in store.registrations() if crl.index.find(one.leaf.serial, one.leaf.issuer) is not None]
-    emit_one(_describe(added), as_json=as_json)
-    for one in listed:
-        say(f"it lists the certificate of {one.user} of {one.organization} (registration {one.registration.id})")
-    if crl.next_update is None or crl.next_update < now:
+        added = add_crl(store, crl, now)
+    emit_one(crl_row(added.stored), as_json=as_json)
+    for listed in added.listed:
+        which = f"{listed.user} of {listed.organization} (registration {listed.registration.id})"
+        say(f"it lists the certificate of {which}")
+    if added.outdated:
         say("it is out of date already: its issuer's certificates stay refused")
         hint("fetch the current CRL from its CA")
 
@@ -49,15 +49,15 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     now = SystemClock().now()
     with open_store(context) as store:
         added, fetched, sources = store.crls(), store.fetched_crls(), store.crl_sources()
-    states = {one.location: one for one in sources}
-    found = [_row_of_added(one, now) for one in added]
-    found += [_row_of_fetched(one, states.pop(one.location, None), now) for one in fetched]
-    given = {one.location for one in fetched}
-    found += [_row_of_source(one) for one in sources if one.location not in given]
-    emit(found, as_json=as_json)
-    if not found:
+    states = {source.location: source for source in sources}
+    rows = [listed_crl_row(stored, now) for stored in added]
+    rows += [fetched_crl_row(crl, states.pop(crl.location, None), now) for crl in fetched]
+    giving = {crl.location for crl in fetched}
+    rows += [crl_source_row(source) for source in sources if source.location not in giving]
+    emit(rows, as_json=as_json)
+    if not rows:
         hint("no certificate passes without one for each CA on its path: authz crl add FILE, or the setting crl.urls")
-    if any(row["next_update"] is not None and row["left"] == "expired" for row in found):
+    if any(row["next_update"] is not None and row["left"] == "expired" for row in rows):
         hint("what is expired refuses its issuer's certificates: authz crl refresh, or authz crl add FILE")
 
 
@@ -70,15 +70,15 @@ def show(
     """Show one CRL."""
     now = SystemClock().now()
     with open_store(context) as store:
-        states = {one.location: one for one in store.crl_sources()}
-        rows: list[Row] = [{**_row_of_added(each, now), **_details(each)} for each in store.crls()]
-        for one in store.fetched_crls():
-            source = states.get(one.location)
-            rows.append({**_row_of_fetched(one, source, now), **_details_of_fetched(one, source)})
-    found = [row for row in rows if row["sha256"].hex().startswith(sha256.lower())]  # type: ignore[attr-defined]
-    if len({row["sha256"] for row in found}) != 1:
-        raise StoreError(f"{len(found)} CRLs have a SHA-256 that begins so", hint="list them with 'authz crl list'")
-    emit_one(found[-1], as_json=as_json)
+        states = {source.location: source for source in store.crl_sources()}
+        rows: list[Row] = [{**listed_crl_row(stored, now), **crl_details(stored)} for stored in store.crls()]
+        for crl in store.fetched_crls():
+            source = states.get(crl.location)
+            rows.append({**fetched_crl_row(crl, source, now), **fetched_details(crl, source)})
+    wanted = [row for row in rows if row["sha256"].hex().startswith(sha256.lower())]  # type: ignore[attr-defined]
+    if len({row["sha256"] for row in wanted}) != 1:
+        raise StoreError(f"{len(wanted)} CRLs have a SHA-256 that begins so", hint="list them with 'authz crl list'")
+    emit_one(wanted[-1], as_json=as_json)
 
 
 @app.command("refresh", epilog="Example: authz crl refresh 'CN=Issuing CA'")
@@ -94,21 +94,21 @@ def refresh(
     asked_at = SystemClock().now()
     deadline = time.monotonic() + seconds
     with open_store(context) as store:
-        asked = store.ask_crl_sources(wanted, asked_at)
+        asked = request_fetch(store, wanted, asked_at)
         while True:
-            states = [one for one in store.crl_sources() if one.location in asked]
-            tried = [one for one in states if one.tried_at is not None and one.tried_at >= asked_at and one.outcome]
+            states = [source for source in store.crl_sources() if source.location in asked]
+            tried = [state for state in states if state.tried_at and state.tried_at >= asked_at and state.outcome]
             if len(tried) == len(asked) or time.monotonic() >= deadline:
                 break
             time.sleep(POLL_SECONDS)
-    emit([_row_of_source(one) for one in states], as_json=as_json)
+    emit(list(map(crl_source_row, states)), as_json=as_json)
     if not asked:
         hint("there are none: name some in the settings crl.urls or crl.files, or let certificates name theirs")
     if len(tried) < len(asked):
         say(f"{len(asked) - len(tried)} of {len(asked)} were not tried within {seconds:g} s")
         hint("is the service running with this database? it tries them when it can")
         raise typer.Exit(1)
-    if any(one.failures for one in states):
+    if any(state.failures for state in states):
         say("not every source gave a CRL that could be accepted; the ones held before stay")
         raise typer.Exit(1)
 
@@ -123,78 +123,10 @@ def forecast(
     settings, now = settings_of(context), SystemClock().now()
     with open_store(context) as store:
         crls = KeptCrls(settings, store.crl_store())
-        rows = sorted(forecasts(store, crls, now), key=lambda one: (one.at, one.organization, one.user))
+        rows = sorted(forecasts(store, crls, now), key=lambda row: (row.at, row.organization, row.user))
     if days is not None:
-        rows = [one for one in rows if one.at <= now + timedelta(days=days)]
-    emit([one._asdict() for one in rows], as_json=as_json)
-    stopped = sum(one.at <= now for one in rows)
+        rows = [row for row in rows if row.at <= now + timedelta(days=days)]
+    emit([row._asdict() for row in rows], as_json=as_json)
+    stopped = sum(row.at <= now for row in rows)
     if stopped:
         say(f"{stopped} do not work now")
-
-
-def _row_of_added(one: StoredCrl, now: datetime) -> Row:
-    crl = one.crl
-    when = {"age": _span(now - crl.this_update), "left": _left(crl.next_update, now)}
-    return {**_describe(one), "source": "added", **when, "problem": ""}
-
-
-def _row_of_fetched(one: FetchedCrl, source: CrlSourceState | None, now: datetime) -> Row:
-    return {
-        "issuer": one.issuer,
-        "number": None if one.number is None else int(one.number),
-        "entries": one.entries,
-        "this_update": one.this_update,
-        "next_update": one.next_update,
-        "sha256": one.sha256,
-        "source": one.location,
-        "age": _span(now - one.this_update),
-        "left": _left(one.next_update, now),
-        "problem": "" if source is None or not source.failures else f"{source.outcome}: {source.detail}",
-    }
-
-
-def _row_of_source(one: CrlSourceState) -> Row:
-    """A source in the list: what it gave last, or why it gave nothing."""
-    nothing = dict.fromkeys(("issuer", "number", "entries", "this_update", "next_update", "sha256"))
-    problem = f"{one.outcome}: {one.detail}" if one.failures else one.outcome or "not tried yet"
-    return {**nothing, "source": one.location, "age": "", "left": "", "problem": problem}
-
-
-def _details_of_fetched(one: FetchedCrl, source: CrlSourceState | None) -> Row:
-    more: Row = {"delta": one.delta, "signed_by": one.signer, "fetched": one.fetched_at, "kept_as": one.name}
-    if source is None:
-        return more
-    return {**more, "tried": source.tried_at, "failures": source.failures, "next_try": source.next_at}
-
-
-def _details(one: StoredCrl) -> Row:
-    crl = one.crl
-    more: Row = {"base_number": crl.base_number, "indirect": crl.indirect, "signed_by": one.signer}
-    return {**more, "added": one.added_at, "unusable": crl.unusable}
-
-
-def _left(next_update: datetime | None, now: datetime) -> str:
-    if next_update is None:
-        return "no nextUpdate"
-    return "expired" if next_update < now else _span(next_update - now)
-
-
-def _span(time: timedelta) -> str:
-    """In the largest unit of which there are at least two."""
-    minutes = int(time.total_seconds() // 60)
-    for size, unit in ((24 * 60, "d"), (60, "h")):
-        if minutes >= 2 * size:
-            return f"{minutes // size} {unit}"
-    return f"{minutes} min"
-
-
-def _describe(one: StoredCrl) -> Row:
-    crl = one.crl
-    return {
-        "issuer": crl.issuer.text,
-        "number": crl.number,
-        "entries": len(crl.index),
-        "this_update": crl.this_update,
-        "next_update": crl.next_update,
-        "sha256": crl.sha256,
-    }

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from authz.cli.options import AsJson, moment, open_store
-from authz.cli.output import Row, emit, emit_one, hint
+from authz.cli.output import emit, emit_one, hint
+from authz.cli.rows import decision_details, decision_row
 from authz.directory.decision_rows import Filter
-from authz.model import Outcome, Recorded
+from authz.model import Outcome
 from authz.reasons import Reason
 
 app = typer.Typer(
@@ -42,11 +43,11 @@ def list_(
     value = None if reason is None else reason.value
     wanted = Filter(organization, user, outcome, value, certificate, since, limit)
     with open_store(context) as store:
-        found = store.decisions(wanted)
-    emit([_line(one) for one in found], as_json=as_json)
-    if len(found) == limit:
+        decisions = store.decisions(wanted)
+    emit(list(map(decision_row, decisions)), as_json=as_json)
+    if len(decisions) == limit:
         hint("there may be more: raise --limit, or narrow it down")
-    if not found:
+    if not decisions:
         hint("allowed requests are not kept; a refused one is here within two seconds")
 
 
@@ -54,37 +55,6 @@ def list_(
 def show(context: typer.Context, decision_id: DecisionId, as_json: AsJson = False) -> None:
     """Show one decision, and what it means."""
     with open_store(context) as store:
-        found = store.decision(decision_id)
-    emit_one(describe(found), as_json=as_json)
-    hint(f"decide it again as things stand now: authz check --replay {found.decision_id}")
-
-
-def _line(one: Recorded) -> Row:
-    return {
-        "id": one.decision_id,
-        "at": one.at,
-        "outcome": one.outcome,
-        "reason": one.reason,
-        "organization": one.organization,
-        "user": one.user,
-        "certificate": one.certificate,
-        "repeats": one.repeats,
-        "detail": one.detail,
-    }
-
-
-def describe(one: Recorded) -> Row:
-    """A decision as it is printed."""
-    known = {reason.value: reason.sentence for reason in Reason}
-    more = {
-        "first_at": one.first_at or one.at,
-        "organization_id": one.organization_id,
-        "subject": one.subject,
-        "means": known.get(one.reason, ""),
-        "listener": one.listener,
-        "host": one.host,
-        "method": one.method,
-        "target": one.target,
-        "can_be_replayed": one.headers is not None,
-    }
-    return {**_line(one), **more}
+        decision = store.decision(decision_id)
+    emit_one({**decision_row(decision), **decision_details(decision)}, as_json=as_json)
+    hint(f"decide it again as things stand now: authz check --replay {decision.decision_id}")

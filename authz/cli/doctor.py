@@ -20,6 +20,7 @@ from authz.app.config import (
     UserNameSettings,
     load_settings,
 )
+from authz.cli.advice import advice
 from authz.cli.doctor_probe import prepare_command, probe
 from authz.cli.health import Subject, Trouble, troubles
 from authz.cli.options import AsJson, open_store, settings_of
@@ -28,7 +29,7 @@ from authz.clock import SystemClock
 from authz.directory.sqlite.engine import database_file
 from authz.doctor.findings import Finding, Report, Unreadable
 from authz.doctor.ours import OurListener, Ours
-from authz.errors import ConfigError, StoreError
+from authz.errors import AdvisedError, ConfigError, StoreError
 from authz.text import shown
 
 UNREADABLE = 2
@@ -73,7 +74,7 @@ def health(context: typer.Context, bundle: Bundle = None, as_json: AsJson = Fals
     try:
         rows = _troubles(context, bundle)
     except (ConfigError, StoreError) as error:
-        fail(str(error), error.hint)
+        fail(str(error), advice(error))
         raise typer.Exit(UNREADABLE) from None
     emit([row._asdict() for row in rows], as_json=as_json)
     say(f"{len(rows)} troubles" if rows else "well")
@@ -121,7 +122,7 @@ def _judge(files: list[Path], admin: str | None, config: Path | None, identity: 
         ours = None if config is None else our_settings(config, tuple(hosts))
         report: Report = room.lint([str(path) for path in files], admin=admin, ours=ours, identity=identity)
     except (Unreadable, ConfigError) as error:
-        fail(str(error), getattr(error, "hint", ""))
+        fail(str(error), advice(error) if isinstance(error, AdvisedError) else "")
         raise typer.Exit(UNREADABLE) from None
     return report
 
@@ -151,10 +152,10 @@ def _listener(listener: ListenerSettings) -> OurListener:
         auth_request_path=listener.auth_request_path,
         certificate_header=listener.certificate.header,
         certificate_form=str(listener.certificate.form),
-        statement_header=listener.statement.header,
-        statement_form=str(listener.statement.form),
+        statement_header=listener.client_cert_indicator.header,
+        statement_form=str(listener.client_cert_indicator.form),
         identity_headers=tuple(name for source in listener.identity for name in _identity(source)),
-        hops=len(listener.hops),
+        hops=len(listener.trusted_proxies),
     )
 
 

@@ -16,6 +16,7 @@ from typing import Annotated, Final
 
 import typer
 
+from authz.cli.advice import advice
 from authz.cli.canary import CanaryPlan, prepare, remove
 from authz.cli.options import AsJson, open_store, settings_of
 from authz.cli.output import emit, emit_one, fail, hint, say
@@ -29,7 +30,7 @@ from authz.doctor.probe.cast import Cast, canary_cast
 from authz.doctor.probe.dialing import Dialer, ProbesUsedUp, Shown, Target
 from authz.doctor.probe.run import Lookup, Result, Verdict, run_probes
 from authz.doctor.probe.ways import other_ways, plain_http
-from authz.errors import ConfigError
+from authz.errors import AdvisedError, ConfigError
 from authz.model import Outcome, TokenSettings
 
 HISTORY_SECONDS: Final = 3.0
@@ -135,7 +136,7 @@ def probe(
         with _echoing(echo), _history(context) as lookup:
             results = _results(dialer, cast, lookup, application or [], service or [])
     except (Unreadable, ConfigError, OSError, ValueError, ProbesUsedUp) as error:
-        fail(str(error) or type(error).__name__, getattr(error, "hint", ""))
+        fail(str(error) or type(error).__name__, advice(error) if isinstance(error, AdvisedError) else "")
         raise typer.Exit(UNREADABLE) from None
     _print(results, as_json=as_json)
     raise typer.Exit(0 if all(each.verdict is Verdict.HELD for each in results) else 1)

@@ -18,10 +18,10 @@ from cryptography import x509
 from cryptography.hazmat.backends.openssl import backend
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from authz.admin.canary import CANARY, is_left_over
+from authz.admin.forecast import forecasts
 from authz.app.config import Settings
 from authz.app.crls import KeptCrls
-from authz.cli.canary import CANARY, left_over
-from authz.cli.forecast import forecasts
 from authz.cli.pem_file import read_certificates
 from authz.directory import Store
 from authz.directory.sqlite.engine import database_file
@@ -116,7 +116,7 @@ def _directory(subject: Subject) -> Iterator[Trouble]:
     if not organizations:
         yield Trouble("directory", "warning", "there is no organization", "authz org add NAME --host HOST")
     shared = any(anchor.organization is None for anchor in subject.store.anchors())
-    if left_over(subject.store):
+    if is_left_over(subject.store):
         what = f"the canary {CANARY} is left over"
         yield Trouble("directory", "warning", what, "authz doctor prepare FOLDER --remove")
     for organization in organizations:

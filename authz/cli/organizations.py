@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
-from typing import Annotated, Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
 
 import typer
 
+from authz.admin.organizations import (
+    InvalidSettingError,
+    OrganizationChange,
+    TokenChange,
+    add_organization,
+    change_organization,
+    remove_organization,
+    token_gaps,
+)
+from authz.cli.advice import TOKEN_GAPS
 from authz.cli.options import AsJson, OrganizationName, open_store
-from authz.cli.output import Row, emit, emit_one, hint, say
-from authz.identity.claims import media_type
-from authz.identity.keys import check_location
-from authz.model import BindingScope, Enforcement, Organization, TokenSettings
+from authz.cli.output import emit, emit_one, hint, say
+from authz.cli.rows import organization_row
+from authz.model import BindingScope, Enforcement, TokenSettings
 
 app = typer.Typer(help="Organizations: tenants with hosts of their own.", no_args_is_help=True)
 
@@ -55,13 +64,11 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add an organization."""
-    new = Organization(0, name, tuple(host or ()))
-    changed = _changed(
-        new, binding_scope, enforcement, issuer, audience, user_claim, organization_claim, keys, token_type
-    )
-    with open_store(context) as store:
-        added = store.add_organization(changed)
-    emit_one(describe(added), as_json=as_json)
+    tokens = TokenChange(issuer, audience, user_claim, organization_claim, keys, token_type)
+    settings = OrganizationChange(host, None, binding_scope, enforcement, tokens)
+    with _usage(), open_store(context) as store:
+        added = add_organization(store, name, settings)
+    emit_one(organization_row(added), as_json=as_json)
     if not added.hosts:
         hint(f"no request reaches it yet: authz org set {name} --host HOST")
     _advise(added.token)
@@ -85,89 +92,35 @@ def set_(
     as_json: AsJson = False,
 ) -> None:
     """Change what is given of an organization; hosts given replace the ones it has."""
-    with open_store(context) as store:
-        held = store.organization(name)
-        changed = _changed(
-            held, binding_scope, enforcement, issuer, audience, user_claim, organization_claim, keys, token_type
-        )
-        if host is not None:
-            changed = replace(changed, hosts=tuple(host))
-        if active is not None:
-            changed = replace(changed, active=active)
-        held = store.set_organization(changed)
-    emit_one(describe(held), as_json=as_json)
-    _advise(held.token)
+    tokens = TokenChange(issuer, audience, user_claim, organization_claim, keys, token_type)
+    change = OrganizationChange(host, active, binding_scope, enforcement, tokens)
+    with _usage(), open_store(context) as store:
+        changed = change_organization(store, name, change)
+    emit_one(organization_row(changed), as_json=as_json)
+    _advise(changed.token)
 
 
 def _advise(token: TokenSettings) -> None:
-    """Say what of the settings for tokens lets nobody in, or more than one may think."""
-    if token.keys is not None and None in (token.issuer, token.audience):
-        hint("tokens that the service verifies need --issuer and --audience beside --keys")
-    if token.type is not None and token.keys is None:
-        hint("a typ is seen only where the service verifies the token itself: give --keys, too")
-    if token.organization_claim is not None and token.issuer is None:
-        hint("whoever issues tokens that the proxy takes can name its users: give --issuer, too")
+    for gap in token_gaps(token):
+        hint(TOKEN_GAPS[gap])
 
 
-def _changed(
-    held: Organization,
-    scope: BindingScope | None,
-    enforcement: Enforcement | None,
-    issuer: str | None,
-    audience: str | None,
-    user_claim: str | None,
-    organization_claim: str | None,
-    keys: str | None,
-    token_type: str | None,
-) -> Organization:
-    """What is given, over what is held; an empty text takes a token setting away."""
-    token = held.token
-    return replace(
-        held,
-        binding_scope=scope or held.binding_scope,
-        default_enforcement=enforcement or held.default_enforcement,
-        token=TokenSettings(
-            issuer=_over(token.issuer, issuer),
-            audience=_over(token.audience, audience),
-            user_claim=user_claim or token.user_claim,
-            organization_claim=_over(token.organization_claim, organization_claim),
-            keys=_location(_over(token.keys, keys)),
-            type=_media_type(_over(token.type, token_type)),
-        ),
-    )
-
-
-def _location(keys: str | None) -> str | None:
-    if keys is not None and "://" in keys:
-        try:
-            check_location(keys)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
-    return keys
-
-
-def _media_type(given: str | None) -> str | None:
-    found = None if given is None else media_type(given)
-    if found is not None and not _is_type(found):
-        raise typer.BadParameter(f"{given} is no type of a token, such as at+jwt")
-    return found
-
-
-_is_type: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}").fullmatch
-"""RFC 6838 section 4.2."""
-
-
-def _over(held: str | None, given: str | None) -> str | None:
-    return held if given is None else given or None
+@contextmanager
+def _usage() -> Iterator[None]:
+    """A value that cannot be is a mistake in the words of the call."""
+    try:
+        yield
+    except InvalidSettingError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 @app.command("list", epilog="Example: authz org list --json")
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List every organization."""
     with open_store(context) as store:
-        found = store.organizations()
-    emit([describe(one) for one in found], as_json=as_json)
-    if not found:
+        organizations = store.organizations()
+    emit(list(map(organization_row, organizations)), as_json=as_json)
+    if not organizations:
         hint("add one: authz org add NAME --host HOST")
 
 
@@ -175,31 +128,13 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
 def show(context: typer.Context, name: OrganizationName, as_json: AsJson = False) -> None:
     """Show one organization."""
     with open_store(context) as store:
-        emit_one(describe(store.organization(name)), as_json=as_json)
+        emit_one(organization_row(store.organization(name)), as_json=as_json)
 
 
 @app.command("remove", epilog="Example: authz org remove acme (to switch it off instead: authz org set acme --off)")
 def remove(context: typer.Context, name: OrganizationName, as_json: AsJson = False) -> None:
     """Remove an organization with its hosts, users, anchors and registered certificates."""
     with open_store(context) as store:
-        held = store.organization(name)
-        store.remove_organization(name)
-    emit_one({"removed": name, "hosts": held.hosts}, as_json=as_json)
+        removed = remove_organization(store, name)
+    emit_one({"removed": name, "hosts": removed.hosts}, as_json=as_json)
     say("everything of it is gone; requests to its hosts are refused within a second")
-
-
-def describe(one: Organization) -> Row:
-    """An organization as it is printed."""
-    return {
-        "name": one.name,
-        "hosts": one.hosts,
-        "active": one.active,
-        "binding_scope": one.binding_scope,
-        "enforcement": one.default_enforcement,
-        "issuer": one.token.issuer,
-        "audience": one.token.audience,
-        "user_claim": one.token.user_claim,
-        "organization_claim": one.token.organization_claim,
-        "keys": one.token.keys,
-        "token_type": one.token.type,
-    }

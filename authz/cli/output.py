@@ -3,7 +3,7 @@
 - Data goes to stdout: a table, or with `--json` one JSON document. Nothing else does.
 - Prose goes to stderr, begins in lower case, ends without a full stop; what to do next is a `hint:` line.
 - Exit 0: allowed, or done. 1: denied, or failed. 2: the words of the call were wrong.
-- Whatever came from outside (names in certificates, labels) is shown with controls, markup and
+- What came from outside (names in certificates, labels) is shown with controls, markup and
   bidirectional marks escaped: a certificate must not draw on the operator's terminal.
 """
 
@@ -18,9 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from authz.cli.rows import Row
 from authz.text import shown
-
-Row = Mapping[str, object]
 
 
 def emit(rows: Sequence[Row], *, as_json: bool) -> None:
@@ -44,17 +43,17 @@ def emit_one(row: Row, *, as_json: bool) -> None:
 
 
 def say(text: str) -> None:
-    """Tell the operator something, on stderr."""
+    """Print a sentence for the operator, on stderr."""
     sys.stderr.write(f"{shown(text, 2_000)}\n")
 
 
 def hint(text: str) -> None:
-    """Tell the operator what to do next."""
+    """Print what to do next."""
     sys.stderr.write(f"hint: {shown(text, 2_000)}\n")
 
 
 def fail(message: str, advice: str = "") -> None:
-    """Tell the operator what went wrong."""
+    """Print what went wrong, and what to do about it."""
     say(f"authz: {message}")
     if advice:
         hint(advice)
@@ -84,7 +83,7 @@ def _plain(row: Row) -> dict[str, object]:
 def _json_value(value: object) -> object:
     match value:
         case list() | tuple():
-            return [_json_value(one) for one in value]
+            return [_json_value(item) for item in value]
         case Mapping():
             return _plain(value)
         case datetime():

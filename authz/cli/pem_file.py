@@ -14,10 +14,10 @@ from authz.errors import ConfigError, Refused
 from authz.pki import Certificate, Crl
 
 MAX_UPLOAD: Final = 1024 * 1024
-"""Octets of a certificate file: the model's own limit."""
+"""Bytes of a certificate file: the model's own limit."""
 
 MAX_CRL: Final = 256 * 1024 * 1024
-"""Octets of a CRL file: six times the 42 MB of one with a million entries."""
+"""Bytes of a CRL file: six times the 42 MB of one with a million entries."""
 
 _LABEL: Final = re.compile(rb"-----BEGIN ([^\r\n-]{1,64})-----")
 _BEFORE: Final = re.compile(rb"(?:^|--)[^\w\n]{0,64}\Z", re.MULTILINE)
@@ -70,8 +70,8 @@ def _blocks(path: Path, data: bytes, wanted: bytes) -> int:
 
 def _marks(text: bytes) -> int:
     """How many lines or dashes in `text`, in capitals, were meant to begin a PEM block."""
-    found = (one.start() for one in re.finditer(rb"BEGIN", text))
-    return sum(_BEFORE.search(text, max(0, at - 80), at) is not None for at in found)
+    starts = (match.start() for match in re.finditer(rb"BEGIN", text))
+    return sum(_BEFORE.search(text, max(0, at - 80), at) is not None for at in starts)
 
 
 def _is_private_key(data: bytes) -> bool:
@@ -91,12 +91,12 @@ def _certificates(path: Path, data: bytes, *, blocks: int) -> list[Certificate]:
             return [Certificate.parse(data)]
         parsed = x509.load_pem_x509_certificates(data)
         if len(parsed) != blocks:
-            raise ValueError("a certificate is cut short")  # noqa: TRY301 - told like everything the parser finds
-        found = [Certificate.parse(one.public_bytes(Encoding.DER)) for one in parsed]
+            raise ValueError("a certificate is cut short")  # noqa: TRY301 - reported like all that the parser finds
+        certificates = [Certificate.parse(certificate.public_bytes(Encoding.DER)) for certificate in parsed]
     except (ValueError, Refused) as error:
         detail = error.detail if isinstance(error, Refused) else str(error)
         raise ConfigError(f"{path} cannot be read: {detail}", hint="give certificates in PEM or DER") from error
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(certificates))
 
 
 def read_crl(path: Path) -> Crl:
@@ -106,29 +106,12 @@ def read_crl(path: Path) -> Crl:
         # A CRL in DER may have megabytes to search, and chance could write a label into it.
         if data[:1] != _SEQUENCE:
             if _blocks(path, data, b"X509 CRL") != 1:
-                raise ValueError("not one CRL")  # noqa: TRY301 - told like everything the parser finds
+                raise ValueError("not one CRL")  # noqa: TRY301 - reported like all that the parser finds
             data = x509.load_pem_x509_crl(data).public_bytes(Encoding.DER)
         return Crl(data)
     except (ValueError, Refused) as error:
         detail = error.detail if isinstance(error, Refused) else str(error)
         raise ConfigError(f"{path} is not a CRL: {detail}", hint="fetch it again from its CA, in DER or PEM") from error
-
-
-def split_leaf(path: Path, certificates: list[Certificate]) -> tuple[Certificate, list[Certificate]]:
-    """The one certificate that issued none of the others, and the others. Raises `ConfigError` without one."""
-    issuers = {one.issuer for one in certificates if not one.self_issued}
-    leaves = [one for one in certificates if one.subject not in issuers and not one.extensions.ca]
-    if len(certificates) == 1:
-        leaves = certificates
-    if len(leaves) != 1:
-        what = "no certificate of a user" if not leaves else f"{len(leaves)} certificates of users"
-        raise ConfigError(f"{path} holds {what}", hint="give one leaf and the CA certificates above it, in any order")
-    leaf = leaves[0]
-    if leaf.extensions.ca:
-        raise ConfigError(f"{path} holds a CA certificate, not a user's", hint="add it with 'authz anchor add'")
-    if leaf.self_issued:
-        raise ConfigError(f"{path} holds a self-signed certificate", hint="only certificates issued by a CA count")
-    return leaf, [one for one in certificates if one is not leaf]
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from authz.admin.canary import CANARY, is_left_over
 from authz.app.config import Settings, with_workers
-from authz.cli.canary import CANARY, left_over
 from authz.cli.options import AsJson, settings_of
 from authz.demo import run_demo
 from authz.demo.fill import fill as fill_folders
@@ -52,7 +52,7 @@ def _warn_of_canary(settings: Settings) -> None:
     if not database_file(settings.database).exists():
         return
     with suppress(StoreError, ConfigError), closing(Store(settings.database)) as store:
-        if left_over(store):
+        if is_left_over(store):
             Telemetry().warn(f"the canary organization {CANARY} is left over: authz doctor prepare FOLDER --remove")
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
 
+from authz.admin.users import add_user, change_user, remove_user
 from authz.cli.options import AsJson, OrganizationName, UserName, open_store
-from authz.cli.output import Row, emit, emit_one, hint, say
-from authz.model import Enforcement, User
+from authz.cli.output import emit, emit_one, hint, say
+from authz.cli.rows import user_row
+from authz.model import Enforcement
 
 app = typer.Typer(help="Users, and what is demanded of their certificates.", no_args_is_help=True)
 
@@ -29,8 +30,8 @@ def add(
 ) -> None:
     """Add a user; without --enforcement the organization's default is his."""
     with open_store(context) as store:
-        added = store.add_user(organization, name, enforcement)
-    emit_one(describe(organization, added), as_json=as_json)
+        added = add_user(store, organization, name, enforcement)
+    emit_one(user_row(organization, added), as_json=as_json)
     if added.enforcement is Enforcement.REQUIRED:
         hint(f"he is denied until a certificate is registered: authz cert add {organization} chain.pem --user {name}")
 
@@ -46,23 +47,17 @@ def set_(
 ) -> None:
     """Change a user's enforcement, or switch him on or off."""
     with open_store(context) as store:
-        held = store.user(organization, name)
-        changed = replace(
-            held,
-            enforcement=enforcement or held.enforcement,
-            active=held.active if active is None else active,
-        )
-        store.set_user(changed)
-    emit_one(describe(organization, changed), as_json=as_json)
+        changed = change_user(store, organization, name, enforcement=enforcement, active=active)
+    emit_one(user_row(organization, changed), as_json=as_json)
 
 
 @app.command("list", epilog="Example: authz user list acme")
 def list_(context: typer.Context, organization: OrganizationName, as_json: AsJson = False) -> None:
     """List the users of an organization."""
     with open_store(context) as store:
-        found = store.users(organization)
-    emit([describe(organization, one) for one in found], as_json=as_json)
-    if not found:
+        users = store.users(organization)
+    emit([user_row(organization, user) for user in users], as_json=as_json)
+    if not users:
         hint(f"add one: authz user add {organization} NAME")
 
 
@@ -70,7 +65,7 @@ def list_(context: typer.Context, organization: OrganizationName, as_json: AsJso
 def show(context: typer.Context, organization: OrganizationName, name: UserName, as_json: AsJson = False) -> None:
     """Show one user."""
     with open_store(context) as store:
-        emit_one(describe(organization, store.user(organization, name)), as_json=as_json)
+        emit_one(user_row(organization, store.user(organization, name)), as_json=as_json)
 
 
 @app.command(
@@ -79,11 +74,6 @@ def show(context: typer.Context, organization: OrganizationName, name: UserName,
 def remove(context: typer.Context, organization: OrganizationName, name: UserName, as_json: AsJson = False) -> None:
     """Remove a user with his registered certificates."""
     with open_store(context) as store:
-        store.remove_user(organization, name)
+        remove_user(store, organization, name)
     emit_one({"removed": name, "organization": organization}, as_json=as_json)
     say("his registrations are gone with him")
-
-
-def describe(organization: str, one: User) -> Row:
-    """A user as he is printed."""
-    return {"organization": organization, "user": one.name, "enforcement": one.enforcement, "active": one.active}

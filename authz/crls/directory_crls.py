@@ -101,7 +101,7 @@ class CrlLoader:
         self._indexing.clear()
 
     async def _begin(self, row: CrlRow) -> None:
-        if row.size <= SMALL_OCTETS or not row.key:
+        if row.size <= SMALL_OCTETS or not row.signer_spki:
             await self._make(row)
             return
         self._indexing[row.sha256] = asyncio.create_task(self._make_and_publish(row), name="indexing a CRL")
@@ -127,8 +127,12 @@ class CrlLoader:
         try:
             small = row.size <= SMALL_OCTETS
             # Of what an earlier version added the key is not known: a thread reads it, which the loop feels.
-            crl = Crl(der) if small else await (self._index(der, row.key) if row.key else asyncio.to_thread(Crl, der))
-            self._read[row.sha256] = Held(crl, row.signer)
+            crl = (
+                Crl(der)
+                if small
+                else await (self._index(der, row.signer_spki) if row.signer_spki else asyncio.to_thread(Crl, der))
+            )
+            self._read[row.sha256] = Held(crl, row.signer_spki_sha256)
         except Refused as refusal:
             if refusal.reason.status == 503:
                 raise

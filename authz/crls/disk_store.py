@@ -19,7 +19,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -51,6 +51,7 @@ CHUNK: Final = 1024 * 1024
 
 _BODY, _SIDECAR, _CORRUPT, _WHY, _LOCK, _MARK = ".crl", ".json", ".corrupt", ".why", ".lock", ".reading"
 _MET = "met"
+_TOMBSTONES = "tombstones"
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _NOT_TOLD: Final = (OSError, ValueError, TypeError, KeyError, RecursionError)
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -154,7 +155,18 @@ class Keep:
         """
         told = {"boot": _boot(), "deaths": kept.deaths + 1}
         with _told(f"that the CRL {kept.name} is being read cannot be noted"):
-            self._install(self._path(kept.name, _MARK), [json.dumps(told).encode()], durable=False)
+            self._write_mark(self._path(kept.name, _MARK), json.dumps(told).encode())
+
+    def _write_mark(self, path: Path, told: bytes) -> None:
+        try:
+            self._install(path, [told], durable=False)
+        except OSError as error:
+            # A full disk has room for what takes the place of as much.
+            if error.errno not in _NO_ROOM or not path.exists():
+                raise
+            with path.open("r+b") as file:
+                file.write(told)
+                file.truncate()
 
     def unmark(self, name: str) -> None:
         """The copy was read, or is not read on; what ended its readers before was something else."""
@@ -170,8 +182,12 @@ class Keep:
         except _NOT_TOLD:
             return 0
 
-    def put(self, name: str, body: BinaryIO, origin: Origin | None = None) -> Path:
+    def put(
+        self, name: str, body: BinaryIO, origin: Origin | None = None, rank: Mapping[str, Any] | None = None
+    ) -> Path:
         """Keep what `body` holds, from where it stands, in the place of what was kept under `name`; its path.
+
+        `rank` is what must not be lost should the copy itself be (`Tombstone.told`).
 
         Raises `KeepFailed`; unless the sentence says otherwise, the copy before is still there.
         """
@@ -183,13 +199,13 @@ class Keep:
         with _told(f"the CRL {name} is kept, but may not survive a power failure"):
             _sync_folder(self.folder)
         with _told(f"the CRL {name} is kept, but not what to ask its server next"):
-            self._write_sidecar(name, origin, digest.hexdigest())
+            self._write_sidecar(name, origin, digest.hexdigest(), rank)
         return path
 
     def note(self, name: str, origin: Origin) -> None:
         """Remember anew where the copy kept under `name` came from. Raises `KeepFailed`."""
         with _told(f"what to ask the server of the CRL {name} next cannot be kept"):
-            self._write_sidecar(name, origin, self._sha256(name))
+            self._write_sidecar(name, origin, self._sha256(name), self.rank(name))
 
     def origin(self, name: str) -> Origin | None:
         """Where the copy kept under `name` came from; None if that is not known of this very copy."""
@@ -215,6 +231,20 @@ class Keep:
             return base64.b64decode(self._told_of(name)["signer"], validate=True)
         except _NOT_TOLD:
             return b""
+
+    def url(self, name: str) -> str:
+        """Where whatever was kept under `name` came from last; empty if that is not known."""
+        try:
+            return str(self._told_of(name)["url"])
+        except _NOT_TOLD:
+            return ""
+
+    def rank(self, name: str) -> dict[str, Any] | None:
+        """What `put` was given as the rank of the copy, whatever became of the copy itself; None if it is not known."""
+        try:
+            return dict(self._told_of(name)["rank"])
+        except _NOT_TOLD:
+            return None
 
     def _told_of(self, name: str) -> dict[str, Any]:
         with self._path(name, _SIDECAR).open("rb") as file:
@@ -264,6 +294,19 @@ class Keep:
         except OSError:
             return b""
 
+    def bury(self, tombstones: bytes) -> None:
+        """Keep what outlives the copies that go (`Tombstones.to_bytes`). Raises `KeepFailed`."""
+        with _told("which CRLs were held before cannot be kept"):
+            self._install(self.folder / _TOMBSTONES, [tombstones])
+            _sync_folder(self.folder)
+
+    def buried(self) -> bytes:
+        """What `bury` kept last; empty if that cannot be read."""
+        try:
+            return (self.folder / _TOMBSTONES).read_bytes()
+        except OSError:
+            return b""
+
     def _path(self, name: str, suffix: str) -> Path:
         if not _NAME.fullmatch(name):
             raise ValueError(f"not a name to keep a CRL under: {name}")
@@ -273,7 +316,7 @@ class Keep:
         with self._path(name, _BODY).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def _write_sidecar(self, name: str, origin: Origin | None, sha256: str) -> None:
+    def _write_sidecar(self, name: str, origin: Origin | None, sha256: str, rank: Mapping[str, Any] | None) -> None:
         path = self._path(name, _SIDECAR)
         if origin is None:
             path.unlink(missing_ok=True)
@@ -286,6 +329,7 @@ class Keep:
             "fetched_at": origin.fetched_at.isoformat(),
             "signer": base64.b64encode(origin.signer).decode(),
             "named": origin.named,
+            "rank": rank,
         }
         self._install(path, [json.dumps(told).encode()])
 

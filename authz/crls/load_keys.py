@@ -28,7 +28,7 @@ class _OfPoints:
     organization: int
 
     @property
-    def pool(self) -> Hashable:
+    def queue(self) -> Hashable:
         """The organization's checks that wait for CRLs; those that wait for rows are not held up by them."""
         return "points", self.organization
 

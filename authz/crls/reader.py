@@ -13,7 +13,7 @@ from authz.crls.failures import FailureKind, FetchFailed
 from authz.errors import IndexingError, Refused
 from authz.pki import Certificate, Crl, signer_of
 from authz.pki.crl.header import issuer_of, written_issuer
-from authz.pki.revocation.crl_store import may_sign_crls
+from authz.pki.revocation.crl_signers import may_sign_crls
 from authz.pki.x509 import der
 from authz.pki.x509.distinguished_name import Name
 from authz.reasons import Reason

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Final
 from weakref import WeakValueDictionary
 
-from authz.blocking_calls import apart
+from authz.blocking_calls import run_in_daemon_thread
 from authz.crls import folder
 from authz.crls.acceptance import Held
 from authz.crls.disk_store import Origin
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.fair_queue import Party, Turns
 from authz.crls.fetch.client import Fetcher, NotModified
+from authz.crls.fetch.transfer_quota import Claim
 from authz.crls.reader import Index, issuer_in, read_crl
 from authz.crls.source import ACCEPTED, UNCHANGED, Source
 from authz.crls.store import Library
@@ -77,7 +78,8 @@ class Trials:
         """Try `source`; whatever comes of it, it says so itself."""
         async with self._turn(source) as party:
             try:
-                await self._try(source, partial(self._index_in_turn, source.location if party is None else party))
+                whose = source.location if party is None else party
+                await self._try(source, whose, partial(self._index_in_turn, whose))
                 self._gave(source)
             except FetchFailed as failure:
                 source.failed(failure.kind, failure.detail, self._clock.now())
@@ -106,7 +108,9 @@ class Trials:
     async def _copied(self, path: Path) -> Path:
         """A copy of the file; see `folder.copy`."""
         async with self._copies:
-            copy = apart(lambda: folder.copy(path, self._library.folder, self._max_octets), f"copy {path}")
+            copy = run_in_daemon_thread(
+                lambda: folder.copy(path, self._library.folder, self._max_octets), f"copy {path}"
+            )
             try:
                 await asyncio.wait({copy}, timeout=COPY_SECONDS)
             except asyncio.CancelledError:
@@ -114,7 +118,7 @@ class Trials:
                 raise
         return await copy
 
-    async def _try(self, source: Source, index: Index) -> None:
+    async def _try(self, source: Source, party: Party, index: Index) -> None:
         if source.kind is CrlSourceKind.FILE:
             path = await self._copied(Path(source.location))
             try:
@@ -127,7 +131,8 @@ class Trials:
         # What is not held any more cannot be "not modified"; nor is that believed of what should have been replaced.
         current = last is not None and (last.held.crl.next_update or self._clock.now()) >= self._clock.now()
         validators = source.validators if current else None
-        answer = await self._fetcher.fetch(source.location, self._library.folder, validators)
+        claim = Claim(party, max((one.octets for one in self._library.of(source.location)), default=0))
+        answer = await self._fetcher.fetch(source.location, self._library.folder, validators, claim)
         now, told = self._clock.now(), answer.validators
         named = source.kind is not CrlSourceKind.POINT
         origin = Origin(source.location, told.etag, told.last_modified, now, named=named)
@@ -140,6 +145,8 @@ class Trials:
             if kept is not None:
                 # Octet for octet what is held: a server without validators, or the second of two that give the same,
                 # costs a transfer, and no indexing.
+                if not kept.origin.url:
+                    await self._library.hand_over("", {answer.sha256: source.location})
                 await self._library.seen(source.location, origin)
                 source.issuer, source.claimed = kept.held.crl.issuer, None
                 source.succeeded(UNCHANGED, now)

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 TICK_SECONDS: Final = 0.5
 """How often files are looked at, and whether a source is due."""
 
+READ_SECONDS: Final = 1.0
+"""How long a start waits for the copies that were kept: workers that hear nothing for 2 seconds refuse everybody."""
+
 START_SECONDS: Final = 20.0
 """How long readiness waits for the first try of each configured source."""
 
@@ -51,7 +54,7 @@ RESTART_SECONDS: Final = 5.0
 
 
 def _nothing() -> None:
-    """For a refresher whose CRLs nobody else wants."""
+    """For a refresher whose CRLs nobody else wants, or whose kept ones."""
 
 
 class Rows(CrlRows, Tenants, Protocol):
@@ -59,7 +62,7 @@ class Rows(CrlRows, Tenants, Protocol):
 
 
 class Ledger(Protocol):
-    """Where operators look up how the sources fare, and ask for a try: `authz.directory.CrlLedger`."""
+    """Where operators look up how the sources fare, and ask for a try: `authz.directory.CrlStatusTables`."""
 
     async def write(self, sources: Collection[CrlSourceState], crls: Collection[FetchedCrl]) -> None:
         """What there is now, in the place of what was written before; a failure is the ledger's own to tell."""
@@ -87,13 +90,14 @@ class Refresher:
         warn: Callable[[str], None],
         chance: Callable[[], float] = random.random,
         tick: float = TICK_SECONDS,
+        patience: float = READ_SECONDS,
     ) -> None:
         self._rules = rules
         self._keep = keep
         self._fetcher = fetcher
         self._clock = clock
         self._warn = warn
-        self._tick = tick
+        self._tick, self._patience = tick, patience
         self._index = Lanes(index)
         self._library = Library(keep, self._index, warn)
         self._sources = Sources(rules.urls, rules.points_each, warn)
@@ -101,6 +105,7 @@ class Refresher:
             copy, replaced, others, self._sources, rules
         )
         self._tenancy = Tenancy(keep, self._library, self._sources, self._forget_point)
+        self._library.organizations_of = self._tenancy.organizations_of
         self._rows: Rows | None = None
         self._added: list[Copy] = []
         self._store: CrlStore | None = None
@@ -110,6 +115,7 @@ class Refresher:
         self._ledger: Ledger | None = None
         self._loader: CrlLoader | None = None
         self._running: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
         self._ready_at = 0.0
         self._written: object = None
         self._revisions = Revisions(clock.monotonic)
@@ -119,6 +125,7 @@ class Refresher:
         )
         self.outcomes = self._flights.outcomes
         self.changed: Callable[[], None] = _nothing
+        self.all_read: Callable[[], None] = _nothing
 
     def _tell_of_change(self) -> None:
         self.changed()
@@ -128,6 +135,7 @@ class Refresher:
     async def start(self, rows: Rows, ledger: Ledger | None = None) -> None:
         """Read what the directory and the folder hold, and begin to refresh it.
 
+        What takes long to read of the folder is read on afterwards; `all_read` is called then.
         Raises `Refused` (directory_unavailable).
         """
         self._ledger, self._rows = ledger, rows
@@ -151,8 +159,9 @@ class Refresher:
         )
         await self._revisions.follow(loader)
         self._loader = loader
-        await self._library.load(rows.authorities, self._clock.now(), self._rules.longest_grace)
-        await self._tenancy.restore(self._clock.now(), points=self._rules.points)
+        await self._tenancy.remember(self._clock.now())
+        await self._begin_to_read(rows)
+        self._restore_what_was_read()
         await self._look_at_tenants()
         for source in self._sources:
             # At once, whatever was kept: it may have been revised meanwhile, and readiness waits for it.
@@ -162,6 +171,21 @@ class Refresher:
         warn_of_exemptions(self._rules, self._warn)
         self._ready_at = self._clock.monotonic() + START_SECONDS
         self._begin()
+
+    async def _begin_to_read(self, rows: Rows) -> None:
+        """What was kept; one tenant's copies must not keep everybody's checks from what was read already."""
+        due = self._clock.now() - self._rules.longest_grace
+        await self._library.look_through(due)
+        self._reading = asyncio.create_task(self._library.read(rows.authorities, due), name="reading kept CRLs")
+        self._reading.add_done_callback(self._flights.tell_of_defects)
+        self._reading.add_done_callback(lambda _: self.all_read())
+        await asyncio.wait({self._reading}, timeout=self._patience)
+
+    def _restore_what_was_read(self) -> bool:
+        """Whether any kept copy was read since the last time."""
+        found = self._library.read_lately()
+        self._tenancy.restore(found, self._clock.now(), points=self._rules.points)
+        return bool(found)
 
     def _begin(self) -> None:
         self._running = asyncio.create_task(self._run(), name="refreshing CRLs")
@@ -174,7 +198,7 @@ class Refresher:
     async def close(self) -> None:
         """Stop refreshing, and give the folder back."""
         tasks = [one.flight for one in self._sources if one.flight is not None]
-        tasks += [] if self._running is None else [self._running]
+        tasks += [one for one in (self._running, self._reading) if one is not None]
         for one in tasks:
             one.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -230,7 +254,7 @@ class Refresher:
         """See `authz.view.View`."""
         return modes_for(self._rules, self._flights.refused, organization)
 
-    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See `authz.view.View.request_crls`."""
         urls = self._worth_a_wait(organization.id, path)
         if urls:
@@ -263,7 +287,7 @@ class Refresher:
         return self._revisions.current_at(confirmed)
 
     async def first_sight(self, organization: int, path: Sequence[bytes]) -> None:
-        """As `seek` and `load` for a check of another process. Raises `Refused` for a path that cannot be read."""
+        """As `request_crls` and `load` for another process's check. Raises `Refused` for a path that cannot be read."""
         urls = self._worth_a_wait(organization, path)
         if urls:
             await self.load(PointsKey(organization, urls))
@@ -334,7 +358,8 @@ class Refresher:
                     one.next_at = now
                 if one.flight is None and one.next_at is not None and one.next_at <= now:
                     self._flights.of(one)
-            if await self._look_at_tenants():
+            news = self._restore_what_was_read()
+            if await self._look_at_tenants() or news:
                 self._publish()
             self._lateness.look([*self._library, *self._added], now)
             await self._write()

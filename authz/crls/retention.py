@@ -59,13 +59,26 @@ class Tenancy:
         self._known: Collection[bytes] = ()
         self._looked: datetime | None = None
 
-    async def restore(self, now: datetime, *, points: bool) -> None:
-        """The sources of the copies that are held after a start, with the organizations that named them."""
+    async def remember(self, now: datetime) -> None:
+        """Who met what before this start."""
         self._met = Met.from_bytes(await asyncio.to_thread(self._keep.remembered), now)
-        for one in self._library:
-            names = one.origin.url, one.held.signer.hex()
+
+    def organizations_of(self, signer: bytes, url: str) -> Collection[int]:
+        """Who needs what a key signed (its SHA-256), or what came from a URL if no path is known to go through it."""
+        return self._met.by(signer.hex()) or self._met.by(url)
+
+    def restore(self, copies: Iterable[Copy], now: datetime, *, points: bool) -> None:
+        """The sources of copies that were read after a start, with the organizations that named them.
+
+        A point that none named is nobody's, unless it is not known at all who named what.
+        """
+        for one in copies:
+            # What was accepted within the minute before a sudden end was written, and its signer's paths were not.
+            names = [one.held.signer.hex()] + ([] if self._met.readable else [one.origin.url])
             self._met.note(NO_ORGANIZATION, (name for name in names if not self._met.knows(name)), now)
-            self._sources.restore(one.origin, one.held.crl, self._met.by(one.origin.url), points=points)
+            named = self._met.by(one.origin.url)
+            anybodys = bool(named) or self._met.knows(one.origin.url)
+            self._sources.restore(one.origin, one.held.crl, named, points=points and anybodys)
 
     def met(self, organization: int, path: list[Certificate], now: datetime) -> None:
         """A path of the organization verified, or would but for CRLs that are missing."""
@@ -102,7 +115,7 @@ class Tenancy:
         if trust != self._trust or due:
             gone = [one for one in self._library if not self._needed(one, active, now)]
             await self._library.let_go(gone)
-            self._look_at_points(active, now)
+            await self._forget_points(self._look_at_points(active, now))
             self._looked = now
             await self.write(now)
         else:
@@ -115,7 +128,17 @@ class Tenancy:
             return True
         return self._met.lately(copy.held.signer.hex(), active, now)
 
-    def _look_at_points(self, active: Collection[int], now: datetime) -> None:
+    async def _forget_points(self, points: Collection[Source]) -> None:
+        """What they gave is the living ones' that gave the same: they are asked after the next start, and no other."""
+        for one in points:
+            self._forget(one)
+        heirs = {one.sha256: one.location for one in self._sources if one.sha256}
+        for one in points:
+            await self._library.hand_over(one.location, heirs)
+
+    def _look_at_points(self, active: Collection[int], now: datetime) -> list[Source]:
+        """Those that no organization names any more."""
+        found = []
         for one in self._sources:
             # What a point gave is needed, or would have gone: whoever comes once a week needs it fresh, too.
             stays = one.kind is not CrlSourceKind.POINT or bool(self._given(one))
@@ -124,9 +147,12 @@ class Tenancy:
                     self._sources.leave(one, organization)
             named = one.kind is not CrlSourceKind.POINT or one.organizations
             if not named and not self._met.lately(one.location, {NO_ORGANIZATION}, now):
-                self._forget(one)
-        names = {*(one.location for one in self._sources), *(one.hex() for one in self._library.signers)}
-        self._met.keep(names, active)
+                found.append(one)
+        if not self._library.reading:
+            stay = set(self._sources).difference(found)
+            names = {*(one.location for one in stay), *(one.hex() for one in self._library.signers)}
+            self._met.keep(names, active)
+        return found
 
     async def write(self, now: datetime) -> None:
         """What is to be known after the next start. That it cannot be written costs those days of grace, no more."""

@@ -34,7 +34,8 @@ class CrlRules:
 
     `points_each` bounds the distribution points that one organization's paths may add, `first_sight` the
     seconds a check waits for one that was never asked. `kept_octets` bounds the CRLs that sources gave, all together,
-    on the disk and in shared memory, `memory` what they take in each process, in octets. `mode` is for
+    on the disk and in shared memory, `memory` what they take in each process, in octets, `descriptors` how many
+    there may be: each process holds a descriptor of each. `mode` is for
     whomever none of `exceptions` is.
     """
 
@@ -45,6 +46,7 @@ class CrlRules:
     first_sight: float = 0.25
     kept_octets: int = 1024 * MIB
     memory: int = 256 * MIB
+    descriptors: int = 2048
     schedule: Schedule = DEFAULT_SCHEDULE
     mode: RevocationMode = HARD_FAIL
     exceptions: tuple[ModeRule, ...] = field(default=())

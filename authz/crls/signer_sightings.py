@@ -18,10 +18,14 @@ NO_ORGANIZATION: Final = 0
 
 
 class Met:
-    """By name: the location of a point, or the SHA-256 of a CA's key in hexadecimal. `changed` until it was written."""
+    """By name: the location of a point, or the SHA-256 of a CA's key in hexadecimal. `changed` until it was written.
+
+    `readable` says whether it was read from what an earlier process wrote.
+    """
 
     def __init__(self) -> None:
         self.changed = False
+        self.readable = False
         self._when: dict[str, dict[int, datetime]] = {}
 
     def note(self, organization: int, names: Iterable[str], now: datetime) -> None:
@@ -72,4 +76,5 @@ class Met:
             }
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return cls()
+        made.readable = True
         return made

@@ -11,12 +11,16 @@ from cryptography import x509
 
 from authz.crls.disk_store import Origin
 from authz.crls.fetch.client import Validators
+from authz.crls.fetch.url import MAX_URL
 from authz.crls.source import Source
 from authz.model import CrlSourceKind
 from authz.pki import Certificate, Crl
 
 MAX_POINTS: Final = 20_000
 """Distribution points of all organizations."""
+
+POINTS_OF_ALL: Final = 4
+"""Points that each organization may have, though others have `MAX_POINTS`."""
 
 MAX_URLS: Final = 16
 """URLs that the certificates of one path may name: with two of each certificate, as in use, several times that."""
@@ -82,7 +86,8 @@ class Sources:
         source = self._all.get(url)
         if source is not None and (source.kind is not CrlSourceKind.POINT or organization in source.authorities):
             return source
-        if self._points[organization] >= self._points_each or (source is None and len(self._all) >= MAX_POINTS):
+        full = source is None and len(self._all) >= MAX_POINTS and self._points[organization] >= POINTS_OF_ALL
+        if full or self._points[organization] >= self._points_each:
             self._tell_full(organization)
             return None
         self._points[organization] += 1
@@ -101,7 +106,7 @@ class Sources:
         if organization not in self._full:
             self._full.add(organization)
             self._warn(
-                f"organization {organization}: more distribution points than crl.points_each ({self._points_each}); "
+                f"organization {organization}: more points than crl.distribution_points_each ({self._points_each}); "
                 "certificates that name others are refused"
             )
 
@@ -111,7 +116,10 @@ def _was_point(origin: Origin) -> bool:
 
 
 def urls_of(path: Iterable[Certificate]) -> list[str]:
-    """The URLs of http and https in the distribution points of a path, of complete CRLs and of deltas; none twice."""
+    """The URLs of http and https in the distribution points of a path, of complete CRLs and of deltas; none twice.
+
+    One that is too long to be asked is none.
+    """
     points: list[x509.DistributionPoint] = []
     for one in list(path)[:-1]:
         points += one.extensions.distribution_points
@@ -121,7 +129,7 @@ def urls_of(path: Iterable[Certificate]) -> list[str]:
     found: dict[str, None] = {}
     for point in points:
         for name in point.full_name or ():
-            if isinstance(name, x509.UniformResourceIdentifier):
+            if isinstance(name, x509.UniformResourceIdentifier) and len(name.value) <= MAX_URL:
                 found[name.value] = None
     # RFC 5280 section 4.2.1.13 knows others too: LDAP is not asked.
     return [url for url in found if url.lower().startswith(("http://", "https://"))][:MAX_URLS]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,9 +15,12 @@ from typing import Final, Self
 from authz.crls.acceptance import Held, accept, check_newer
 from authz.crls.disk_store import MAX_DEATHS, Keep, KeepFailed, Kept, Origin, name_of
 from authz.crls.failures import FailureKind, FetchFailed
-from authz.crls.reader import Index, read_crl
+from authz.crls.load_order import Unread, in_turns
+from authz.crls.reader import Index, issuer_in, read_crl
+from authz.crls.tombstones import FORGET_AFTER, Tombstone, Tombstones
 from authz.errors import IndexingError, Refused
 from authz.model import FetchedCrl
+from authz.pki.x509.distinguished_name import Name
 
 MAX_GIVEN: Final = 32
 """CRLs of different issuers, keys and scopes that one source may have given: it gives one, and another after a CA has
@@ -25,9 +28,6 @@ changed its key. A tenant's CA could otherwise have everybody's memory filled, C
 
 ADDED: Final = "added"
 """Where a CRL came from that no source gave, but an operator's `authz crl add`."""
-
-FORGET_AFTER: Final = timedelta(days=30)
-"""How long after its nextUpdate, and the longest grace, a copy is thrown away when the service starts."""
 
 Authorities = Callable[[], Awaitable[Collection[bytes]]]
 """The CA certificates, in DER, that may have signed a CRL."""
@@ -87,7 +87,8 @@ class Library:
     """Implements "the last good copy": what is here was accepted, and goes only when something newer comes.
 
     `index` is as in `read_crl`, `warn` is told of copies that cannot be used. `check_room` raises `FetchFailed` where
-    there is no room for a copy, for those that it replaces and beside the others.
+    there is no room for a copy, for those that it replaces and beside the others. `organizations_of` says who needs
+    what a key (its SHA-256) signed and what came from a URL.
     """
 
     def __init__(self, keep: Keep, index: Index, warn: Callable[[str], None]) -> None:
@@ -99,8 +100,13 @@ class Library:
         self._digests: dict[bytes, Copy] = {}
         self._signers: Counter[bytes] = Counter()
         self._unread: dict[str, Kept] = {}
-        self._lock = asyncio.Lock()
+        self._tombstones = Tombstones()
+        self._turns: dict[str, asyncio.Event] = {}
+        self._read_lately: list[Copy] = []
+        self.reading = False
+        self._lock, self._reading_late = asyncio.Lock(), asyncio.Lock()
         self.check_room: Callable[[Copy, Iterable[Copy], Iterable[Copy]], None] = lambda *_: None
+        self.organizations_of: Callable[[bytes, str], Collection[int]] = lambda *_: ()
 
     @property
     def folder(self) -> Path:
@@ -153,60 +159,122 @@ class Library:
 
         A copy whose signer nobody remembers is verified under one of `authorities`; `grace` is the longest one.
         """
+        await self.look_through(now - grace)
+        await self.read(authorities, now - grace)
+
+    async def look_through(self, due: datetime) -> None:
+        """See what was kept: from then on nothing goes back against it, though none of it was read yet.
+
+        What was out of date `FORGET_AFTER` before `due` counts no more.
+        """
+        self._tombstones = Tombstones.from_bytes(await asyncio.to_thread(self._keep.buried))
+        self._tombstones.forget(due)
         try:
-            kept = await asyncio.to_thread(self._keep.load)
+            self._unread = {one.name: one for one in await asyncio.to_thread(self._keep.load)}
         except KeepFailed as failure:
             self._warn(str(failure))
-            return
-        self._unread = {one.name: one for one in kept}
-        for one in kept:
-            try:
-                if one.deaths >= MAX_DEATHS:
-                    await self._set_aside(one.name, f"{one.deaths} processes ended while they read it")
-                    continue
-                async with self._marked(one):
-                    await self._load(one, authorities, now - grace)
-            except (KeepFailed, IndexingError, OSError) as problem:
-                self._warn(f"the kept CRL {one.name} is not used: {problem}")
+        self.reading = bool(self._unread)
+
+    async def read(self, authorities: Authorities, due: datetime) -> None:
+        """Read what `look_through` saw, one copy at a time and organizations in turns; see `load`."""
+        try:
+            for group in in_turns([await self._seen_of(one) for one in self._unread.values()]):
+                await self._read_group(group, authorities, due)
+        finally:
+            self.reading = False
+            self._let_wait_no_more(list(self._turns))
+
+    def read_lately(self) -> list[Copy]:
+        """The copies that were read since this was asked last."""
+        found, self._read_lately = self._read_lately, []
+        return [one for one in found if self._copies.get(one.name) is one]
+
+    async def _seen_of(self, kept: Kept) -> Unread:
+        def looked_up() -> tuple[bytes, str, Name | None, int]:
+            octets = kept.path.stat().st_size if kept.path.exists() else 0
+            return self._keep.signer(kept.name), self._keep.url(kept.name), issuer_in(kept.path), octets
+
+        signer, url, issuer, octets = await asyncio.to_thread(looked_up)
+        return Unread(kept, octets, issuer, self.organizations_of(hashlib.sha256(signer).digest(), url))
+
+    async def _read_group(self, group: Sequence[Kept], authorities: Authorities, due: datetime) -> None:
+        found = [copy for one in group if (copy := await self._read(one, authorities, due)) is not None]
+        for copy in found:
+            del self._unread[copy.name]
+            self._hold(copy)
+        self._read_lately += found
+        self._let_wait_no_more([one.name for one in group])
+
+    async def _read(self, one: Kept, authorities: Authorities, due: datetime) -> Copy | None:
+        try:
+            if one.deaths >= MAX_DEATHS:
+                await self._set_aside(one.name, f"{one.deaths} processes ended while they read it")
+                return None
+            async with self._marked(one):
+                return await self._load(one, authorities, due)
+        except (KeepFailed, IndexingError, OSError) as problem:
+            self._warn(f"the kept CRL {one.name} is not used: {problem}")
+        return None
+
+    async def _its_turn(self, name: str) -> None:
+        """Until the copy of that name was read, or need not be: what comes in its place goes before no other's."""
+        if self.reading and name in self._unread:
+            await self._turns.setdefault(name, asyncio.Event()).wait()
+
+    def _let_wait_no_more(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name in self._turns:
+                self._turns.pop(name).set()
 
     @contextlib.asynccontextmanager
     async def _marked(self, kept: Kept) -> AsyncIterator[None]:
         """While the copy is read, one at a time: the one that ends the reader bears a mark then, and no other does."""
+        marking = asyncio.create_task(asyncio.to_thread(self._keep.mark, kept))
         try:
-            await asyncio.to_thread(self._keep.mark, kept)
+            await self._marked_by(marking)
+            yield
+        finally:
+            # A stop that was ordered must not leave a mark that the thread made afterwards.
+            await asyncio.wait({marking})
+            await asyncio.to_thread(self._keep.unmark, kept.name)
+
+    async def _marked_by(self, marking: asyncio.Task[None]) -> None:
+        try:
+            await asyncio.shield(marking)
         except KeepFailed as failure:
             # A full disk must not cost the copies that are there.
             self._warn(f"{failure}; it is read all the same")
-        try:
-            yield
-        finally:
-            await asyncio.to_thread(self._keep.unmark, kept.name)
 
-    async def _load(self, kept: Kept, authorities: Authorities, due: datetime) -> None:
+    async def _load(self, kept: Kept, authorities: Authorities, due: datetime) -> Copy | None:
         origin = await asyncio.to_thread(self._keep.origin, kept.name)
         try:
             held, key = await self._verified(kept, authorities)
         except (FetchFailed, Refused) as problem:
             if not _is_damage(problem):
                 self._warn(f"the kept CRL {kept.name} is not used: {problem}")
-                return
+                return None
             await self._set_aside(kept.name, str(problem))
-            return
+            return None
         if _name(held, key) != kept.name:
             await self._set_aside(kept.name, "it is another CRL than its name says")
-            return
-        del self._unread[kept.name]
+            return None
         expires = held.crl.next_update or held.crl.this_update
         # A CRL may end with the last moment that can be told, and nothing can be added to that.
         if due - expires > FORGET_AFTER:
             await asyncio.to_thread(self._keep.remove, kept.name)
-            return
+            del self._unread[kept.name]
+            return None
         told = replace(origin or Origin("", None, None, held.crl.this_update), signer=key)
         octets = (await asyncio.to_thread(kept.path.stat)).st_size
-        self._hold(Copy(kept.name, held, told, octets))
+        return Copy(kept.name, held, told, octets)
 
     async def _set_aside(self, name: str, why: str) -> None:
         self._warn(f"the kept CRL {name} is set aside: {why}")
+        rank = Tombstone.from_told(await asyncio.to_thread(self._keep.rank, name))
+        if rank is not None:
+            signer = hashlib.sha256(await asyncio.to_thread(self._keep.signer, name)).digest()
+            self._tombstones.add(rank, self.organizations_of(signer, await asyncio.to_thread(self._keep.url, name)))
+            await asyncio.to_thread(self._keep.bury, self._tombstones.to_bytes())
         await asyncio.to_thread(self._keep.set_aside, name, why)
         del self._unread[name]
 
@@ -258,9 +326,13 @@ class Library:
         changed, and why no copy could be kept, if so; it is held all the same, for it is the newest.
         Raises `FetchFailed`, and then everything stays as it is.
         """
+        name = _name(new, origin.signer)
+        await self._its_turn(name)
+        if name in self._unread:
+            async with self._reading_late:
+                await self._read_late(name, origin.signer)
         async with self._lock:
-            name = _name(new, origin.signer)
-            await self._read_late(name, origin.signer)
+            self._tombstones.check(new, origin.signer)
             replaced = accept(new, [*others, *(one.held for one in self)], now)
             before = self._copies.get(name)
             if before is not None:
@@ -279,17 +351,17 @@ class Library:
             copy = Copy(name, held, origin, (await asyncio.to_thread(path.stat)).st_size)
             going = [one for one in self if one.held in replaced or one.name == name]
             self.check_room(copy, going, [one for one in self if one not in going])
-            problem = await self._store(name, path, origin)
+            problem = await self._store(name, path, origin, Tombstone.of(new, origin.signer))
             self._hold(replace(copy, stored=not problem))
             await self._remove([one for one in going if one.name != name])
             return changed, problem
 
-    async def _store(self, name: str, path: Path, origin: Origin) -> str:
+    async def _store(self, name: str, path: Path, origin: Origin, rank: Tombstone) -> str:
         """Why there is no copy on disk; empty if there is."""
 
         def put() -> None:
             with path.open("rb") as body:
-                self._keep.put(name, body, origin)
+                self._keep.put(name, body, origin, rank.told())
 
         try:
             await asyncio.to_thread(put)
@@ -310,7 +382,34 @@ class Library:
     async def let_go(self, copies: Collection[Copy]) -> None:
         """Nobody needs these; what was taken in the place of one meanwhile stays."""
         async with self._lock:
-            await self._remove([one for one in copies if self._copies.get(one.name) is one])
+            going = [one for one in copies if self._copies.get(one.name) is one]
+            if going and await self._bury(going):
+                await self._remove(going)
+
+    async def _bury(self, copies: Iterable[Copy]) -> bool:
+        """Whether nothing older can take the place of these, should they go."""
+        for one in copies:
+            organizations = self.organizations_of(one.held.signer, one.origin.url)
+            self._tombstones.add(Tombstone.of(one.held, one.origin.signer), organizations)
+        self._tombstones.trim()
+        try:
+            await asyncio.to_thread(self._keep.bury, self._tombstones.to_bytes())
+        except KeepFailed as failure:
+            self._warn(f"{failure}; what is not needed any more stays until they can")
+            return False
+        return True
+
+    async def hand_over(self, location: str, heirs: Mapping[bytes, str]) -> None:
+        """No source is there any more: what it gave is that of another, by its SHA-256, or of none (`url` is empty)."""
+        async with self._lock:
+            for one in self.of(location):
+                origin = replace(one.origin, url=heirs.get(one.held.crl.sha256, ""), etag=None, last_modified=None)
+                if origin.url == location:
+                    continue
+                self._hold(replace(one, origin=origin))
+                if one.stored:
+                    with contextlib.suppress(KeepFailed):
+                        await asyncio.to_thread(self._keep.note, one.name, origin)
 
     async def seen(self, location: str, origin: Origin) -> None:
         """The source says that what it gave is current; what to ask it next may be new."""

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from authz.blocking_calls import apart
+from authz.blocking_calls import run_in_daemon_thread
 from authz.crls import folder
 from authz.crls.source import Source
 from authz.crls.sources import Sources
@@ -42,7 +42,7 @@ class Files:
         if not self._paths:
             return
         if self._look is None:
-            self._look = apart(partial(folder.scan, self._paths), "look for CRLs")
+            self._look = run_in_daemon_thread(partial(folder.scan, self._paths), "look for CRLs")
         if not self._late:
             await asyncio.wait({self._look}, timeout=PATIENCE_SECONDS)
         if not self._look.done():

@@ -1,4 +1,4 @@
-"""Everything at work on one machine: a PKI, the service, a real Envoy, TLS clients, an application."""
+"""The demonstration: a PKI, the service, a real Envoy, TLS clients and an application on one machine."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from authz.demo.application import Application
-from authz.demo.client import Answer, ask, client_context
+from authz.demo.client import ClientResponse, ask, client_context
 from authz.demo.ending import ended_once, scratch
 from authz.demo.mint import HOST
-from authz.demo.processes import Envoy, Service, free_port, running
+from authz.demo.processes import Envoy, ServiceProcess, free_port, running
 from authz.demo.rows import ROWS, Row
 from authz.demo.world import World
 
@@ -31,7 +31,7 @@ class Stage:
     def __init__(self, folder: Path, *, request_level: bool = False, settings: str = "") -> None:
         self.world = World(folder, request_level).build()
         self.application = Application()
-        self.service = Service(folder, service_settings(self.world.database, self.world.socket) + settings)
+        self.service = ServiceProcess(folder, service_settings(self.world.database, self.world.socket) + settings)
         self.proxy = self.envoy = Envoy(folder, self.world.socket, application=self.application.port)
         self._tokens: dict[tuple[str, str], str] = {}
 
@@ -46,12 +46,12 @@ class Stage:
             self._tokens[user, kind] = self.world.token(user, kind)
         return self._tokens[user, kind]
 
-    def ask(self, row: Row) -> tuple[Answer, str]:
-        """The answer to a row's request, and the reason in the service's log, empty if there is none."""
+    def ask(self, row: Row) -> tuple[ClientResponse, str]:
+        """The answer to a row's request, and the reason in the service's log, or an empty text."""
         answer = self.ask_only(row)
         return answer, self.reason(answer)
 
-    def ask_only(self, row: Row) -> Answer:
+    def ask_only(self, row: Row) -> ClientResponse:
         """The answer to a row's request."""
         folder = self.world.folder
         certificate = None if row.certificate is None else folder / f"{row.certificate}.pem"
@@ -60,8 +60,8 @@ class Stage:
         port = self.proxy.ordinary_port if row.ordinary else self.proxy.port
         return ask(port, context, row.host, [*headers, *row.spoofs])
 
-    def reason(self, answer: Answer) -> str:
-        """Why the service refused, from its log; the client is not told."""
+    def reason(self, answer: ClientResponse) -> str:
+        """Why the service refused, from its log; the client does not learn it."""
         decision_id = answer.headers.get("x-authz-decision-id")
         if decision_id is None:
             return ""
@@ -77,7 +77,7 @@ name = "envoy"
 address = "unix:{socket}"
 identity = [{{kind = "payload", header = "x-authz-payload"}}]
 
-[listener.statement]
+[listener.client_cert_indicator]
 header = "x-authz-peer"
 form = "envoy-fingerprint"
 
@@ -89,7 +89,7 @@ address = "127.0.0.1:{free_port()}"
 @dataclass(frozen=True, slots=True)
 class _Result:
     row: Row
-    answer: Answer
+    answer: ClientResponse
     reason: str
 
     @property
@@ -101,7 +101,7 @@ class _Result:
         return "alert" if self.answer.alert else str(self.answer.status)
 
     @property
-    def told(self) -> str:
+    def detail(self) -> str:
         """The reason, the alert, or how the certificate is bound to the user."""
         return self.reason or self.answer.alert or self.answer.seen.get("x-authz-binding", "")
 
@@ -115,7 +115,7 @@ def run_demo(*, once: bool, request_level: bool = False, as_json: bool = False) 
             last.callback(deafen)
             results = [_Result(row, *stage.ask(row)) for row in stage.rows]
             (_print_json if as_json else _print)(results)
-            wrong = sum(not one.good for one in results)
+            wrong = sum(not result.good for result in results)
             sys.stderr.write(f"{len(results) - wrong} of {len(results)} as expected\n")
             if not once:
                 _stay(stage)
@@ -126,10 +126,10 @@ def _print(results: list[_Result]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("", "request", "token", "certificate", "expected", "answer", "reason"):
         table.add_column(title, overflow="fold")
-    for one in results:
-        row, token = one.row, f"{one.row.user or '-'} {one.row.kind}".rstrip()
-        mark = "ok" if one.good else "WRONG"
-        table.add_row(mark, row.what, token, row.certificate or "-", str(row.expected), one.got, one.told)
+    for result in results:
+        row, token = result.row, f"{result.row.user or '-'} {result.row.kind}".rstrip()
+        mark = "ok" if result.good else "WRONG"
+        table.add_row(mark, row.what, token, row.certificate or "-", str(row.expected), result.got, result.detail)
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
     console.print(table)
     sys.stdout.flush()
@@ -138,16 +138,16 @@ def _print(results: list[_Result]) -> None:
 def _print_json(results: list[_Result]) -> None:
     rows = [
         {
-            "ok": one.good,
-            "request": one.row.what,
-            "user": one.row.user,
-            "token": one.row.kind or None,
-            "certificate": one.row.certificate,
-            "expected": str(one.row.expected),
-            "answer": one.got,
-            "reason": one.told,
+            "ok": result.good,
+            "request": result.row.what,
+            "user": result.row.user,
+            "token": result.row.kind or None,
+            "certificate": result.row.certificate,
+            "expected": str(result.row.expected),
+            "answer": result.got,
+            "reason": result.detail,
         }
-        for one in results
+        for result in results
     ]
     json.dump(rows, sys.stdout, indent=2)
     sys.stdout.write("\n")

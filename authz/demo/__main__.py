@@ -1,4 +1,4 @@
-"""The demonstration's application by itself, in a container: `python -m authz.demo 0.0.0.0 8080`."""
+"""The demonstration's application alone, in a container: `python -m authz.demo 0.0.0.0 8080`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The application behind the proxies: it answers with what reached it."""
+"""The application behind the proxies: it answers with the headers that it received."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers with what it received, and counts."""
+    """Answers with the headers received, and counts."""
 
     protocol_version = "HTTP/1.1"
     # Head and body in one segment, or each answer waits 40 ms for the acknowledgement of the first.
@@ -29,7 +29,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _read_body(self) -> None:
-        """Or the next request would begin with it (RFC 9112 sections 6.2 and 7.1)."""
+        """Otherwise the next request would begin with the body (RFC 9112 sections 6.2 and 7.1)."""
         if "transfer-encoding" not in self.headers:
             self.rfile.read(max(0, int(self.headers.get("content-length", 0))))
             return
@@ -41,7 +41,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_GET  # noqa: N815 - likewise
 
     def log_message(self, *_args: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -61,7 +61,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class Application:
-    """The application; `address` and `port` are where, a free port of loopback if nothing is said."""
+    """The application at `address` and `port`, by default a free port of loopback."""
 
     def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
         self._server = _Server((address, port))

@@ -1,4 +1,4 @@
-"""How the demonstration ends: in order, whatever ends it, with nothing of its keys and processes left."""
+"""How the demonstration ends: in order, whatever ends it, leaving none of its keys and processes."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from typing import Final
 PREFIX: Final = "authz-demo-"
 
 YOUNG_SECONDS: Final = 60.0
-"""A folder is left alone for so long after it was made: whoever makes it locks it within milliseconds."""
+"""A folder is left alone for so long after it was made: its maker locks it within milliseconds."""
 
 _ENDS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
 def ended_once() -> Iterator[Callable[[], None]]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does, by an exception; what follows disturbs the tidying up no more.
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, by an exception; later signals do not disturb the clean-up.
 
-    To be called where a block that came to its end by itself begins to tidy up: what it gives has the same effect.
+    Yields a function with the same effect, for a block that ends by itself: to be called before its clean-up.
     """
-    before = {one: signal.getsignal(one) for one in _ENDS}
-    heeded = [one for one in _ENDS if before[one] is not signal.SIG_IGN]  # nohup has SIGHUP ignored
+    before = {number: signal.getsignal(number) for number in _ENDS}
+    handled = [number for number in _ENDS if before[number] is not signal.SIG_IGN]  # nohup has SIGHUP ignored
 
     def deafen() -> None:
-        for one in heeded:
-            signal.signal(one, signal.SIG_IGN)
+        for number in handled:
+            signal.signal(number, signal.SIG_IGN)
 
     def end(number: int, _frame: FrameType | None) -> None:
         deafen()
@@ -43,18 +43,18 @@ def ended_once() -> Iterator[Callable[[], None]]:
             raise KeyboardInterrupt
         sys.exit(128 + number)
 
-    for one in heeded:
-        signal.signal(one, end)
+    for number in handled:
+        signal.signal(number, end)
     try:
         yield deafen
     finally:
-        for one in heeded:
-            signal.signal(one, before[one])
+        for number in handled:
+            signal.signal(number, before[number])
 
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for its owner alone, removed in the end; also one that was left by a process that was killed."""
+    """A folder for its owner alone, removed in the end; folders of killed processes are removed, too."""
     for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         _remove_left(left)
     with tempfile.TemporaryDirectory(prefix=PREFIX) as name, _locked(name):
@@ -63,21 +63,21 @@ def scratch() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _locked(folder: Path | str) -> Iterator[None]:
-    """Hold the lock of a folder, which the kernel lets go of with its process. Raises `OSError` where it is held."""
-    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    """Hold the lock of a folder, which the kernel releases with its process. Raises `OSError` where it is locked."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
-        os.close(held)
+        os.close(descriptor)
 
 
 def _remove_left(folder: Path) -> None:
-    """Remove a folder of keys that nobody holds any more, if it is ours."""
+    """Remove a folder of keys whose process has ended, if it is this account's."""
     with contextlib.suppress(OSError):
-        found = folder.lstat()
-        ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-        if ours and time.time() - found.st_mtime > YOUNG_SECONDS:
+        state = folder.lstat()
+        ours = stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid()
+        if ours and time.time() - state.st_mtime > YOUNG_SECONDS:
             with _locked(folder):
                 shutil.rmtree(folder)
-            sys.stderr.write(f"removed {folder}, which a demonstration that was killed had left\n")
+            sys.stderr.write(f"removed {folder}, left by a demonstration that was killed\n")

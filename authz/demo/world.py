@@ -1,4 +1,4 @@
-"""The demonstration's world: who there is, what is registered for whom, and the files that say so."""
+"""The demonstration's world: its organizations, users and registrations, and the files that hold them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from authz.pki import Certificate, Crl
 
 ORGANIZATION = "acme"
 NEIGHBOUR = "globex"
-"""Another tenant of the same service, with a CA and a user of the same names."""
+"""Another tenant of the same service, whose CA and user have the same names."""
 
 POOL = "initech"
-"""One without an anchor of its own, in which any registered certificate will do for any user."""
+"""An organization without an anchor of its own, in which any registered certificate serves any user."""
 
 ANCHORS = ("root", "twin root", "shared root")
 """The roots that are trusted: acme's, globex', and the one that all organizations share."""
 
 ORGANIZATION_CLAIM = "org"
-"""One issuer serves both: this claim of a token says whose user it names."""
+"""One issuer serves all: this claim of a token names the user's organization."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class World:
     """Everything in `folder`: certificates by name, CAs by name, the directory's URL.
 
     `directory` is that URL if it is not in the folder. With `publisher`, the URL of a server, every certificate names
-    it as the place of its CRL, and the directory holds none; without, the directory holds them all.
+    the URL of its CRL there, and the directory holds no CRL; without, the directory holds them all.
     """
 
     folder: Path
@@ -58,7 +58,7 @@ class World:
 
     @property
     def socket(self) -> Path:
-        """Where the service listens."""
+        """The socket at which the service listens."""
         return self.folder / "authz.sock"
 
     def build(self) -> World:
@@ -90,10 +90,10 @@ class World:
         self.clients["server"] = mint.server(issuing)
 
     def _authority(self, name: str, subject: str, parent: Party | None = None) -> Party:
-        """A CA that the world knows by `name`, and whose CRL is published, if anything is."""
+        """A CA that the world knows by `name`, and whose CRL is published if there is a publisher."""
         published = None if self.publisher is None else f"{self.publisher}/{published_name(name)}"
-        made = self.authorities[name] = self.mint.authority(subject, parent, published=published)
-        return made
+        authority = self.authorities[name] = self.mint.authority(subject, parent, published=published)
+        return authority
 
     def _write(self) -> None:
         for name, party in self.clients.items():
@@ -116,23 +116,20 @@ class World:
         return Crl(self._crl(authority, *revoked, number=number, until=until))
 
     def _crl(self, authority: str, *revoked: str, number: int, until: datetime | None) -> bytes:
-        parties = [self.clients.get(one) or self.authorities[one] for one in revoked]
+        parties = [self.clients.get(name) or self.authorities[name] for name in revoked]
         return self.mint.crl(self.authorities[authority], *parties, number=number, until=until)
 
     def crls(self, *, until: datetime | None = None) -> dict[str, bytes]:
         """The first CRL of each CA that has one, in DER, by the CA's name."""
         revoked = {"root": ["withdrawn CA"], "issuing": ["revoked"], "withdrawn CA": []}
         revoked |= {"twin root": [], "twin": [], "shared root": []}
-        return {name: self._crl(name, *those, number=1, until=until) for name, those in revoked.items()}
+        return {name: self._crl(name, *parties, number=1, until=until) for name, parties in revoked.items()}
 
     def _fill(self) -> None:
         store = Store(self.database)
         try:
             token = TokenSettings(
-                issuer=ISSUER,
-                audience=AUDIENCE,
-                organization_claim=ORGANIZATION_CLAIM,
-                keys=str(self.keys),
+                issuer=ISSUER, audience=AUDIENCE, organization_claim=ORGANIZATION_CLAIM, keys=str(self.keys)
             )
             for name, host, anchor in ((ORGANIZATION, HOST, "root"), (NEIGHBOUR, NEIGHBOUR_HOST, "twin root")):
                 store.add_organization(Organization(0, name, (host,), token=token))
@@ -140,7 +137,7 @@ class World:
             pool = Organization(0, POOL, (POOL_HOST,), token=token, binding_scope=BindingScope.ORGANIZATION)
             store.add_organization(pool)
             store.add_anchors(None, [_certificate(self.authorities["shared root"])])
-            cas = [_certificate(self.authorities[one]) for one in ("issuing", "withdrawn CA")]
+            cas = [_certificate(self.authorities[name]) for name in ("issuing", "withdrawn CA")]
             store.add_intermediates(ORGANIZATION, cas)
             store.add_intermediates(NEIGHBOUR, [_certificate(self.authorities["twin"])])
             if self.publisher is None:
@@ -174,9 +171,9 @@ class World:
     def register(
         self, store: Store, user: str, client: str, *, organization: str = ORGANIZATION, label: str = ""
     ) -> int:
-        """Register a client's certificate with its chain; the registration's id."""
+        """Register a client's certificate with its chain; return the registration's id."""
         party = self.clients[client]
-        chain = [Certificate.parse(one.public_bytes(Encoding.DER)) for one in party.chain]
+        chain = [Certificate.parse(certificate.public_bytes(Encoding.DER)) for certificate in party.chain]
         added = store.register(organization, user, _certificate(party), chain, label=label, now=self.mint.now)
         return added.registration.id
 
@@ -192,7 +189,7 @@ class World:
 
 
 def published_name(authority: str) -> str:
-    """The file of a CA's CRL at the server that publishes them."""
+    """The name of a CA's CRL at the server that publishes it."""
     return authority.replace(" ", "-").lower() + ".crl"
 
 

@@ -25,20 +25,20 @@ TRUST_BYTES: Final = 8_192
 """A trust store without its certificates, and its tenant where nothing else is remembered of it."""
 
 DER_FACTOR: Final = 12
-"""What each byte of an operator's own certificate comes to, read: three times what usual ones take."""
+"""Bytes that each byte of an operator's own certificate takes once it is read: three times what usual ones take."""
 
 MIN_SWEEP: Final = 64
-"""Owners among whom it is not looked for those that have no rows any more; else whenever they have doubled."""
+"""Owners below which those without rows are not swept out; above, they are whenever the owners have doubled."""
 
 UNKNOWN_HOSTS: Final = "unknown hosts"
 
 
 def tenants_memory(max_bytes: int) -> SharedCache:
-    """The room of tenants where a worker may remember `max_bytes` in all: hosts, trust stores and CRLs have theirs."""
+    """The room of tenants if a worker may remember `max_bytes` in all: hosts, trust stores and CRLs have rooms, too."""
     return SharedCache(int((max_bytes - MAX_REMEMBERED) / (1 + 1 / HOSTS_PART + 1 / TRUST_PART)))
 
 
-class Rows(Cache[Hashable, "tuple[Hashable, object]"]):
+class OwnerRows(Cache[Hashable, "tuple[Hashable, object]"]):
     """Rows of one owner, each with its tag."""
 
     __slots__ = ()
@@ -62,7 +62,7 @@ class RowCache:
             UNKNOWN_HOSTS: SharedCache(unknown),
             "trust": trust,
         }
-        self._rows: dict[Hashable, Rows] = {}
+        self._rows: dict[Hashable, OwnerRows] = {}
         self._sweep_at = MIN_SWEEP
 
     def get(self, owner: Hashable, key: Hashable, tag: Hashable) -> object:
@@ -83,10 +83,10 @@ class RowCache:
     def put(self, owner: Hashable, key: Hashable, tag: Hashable, value: object) -> None:
         """Keep a value read in the state that `tag` names."""
         owner = UNKNOWN_HOSTS if owner == "hosts" and value is None else owner
-        rows = self._rooms.get(owner, self._memory).part(owner, Rows)
+        rows = self._rooms.get(owner, self._memory).part(owner, OwnerRows)
         rows.put(key, (tag, value), ROW_BYTES + weigh(key) + _weight(value))
         if len(self._rows) >= self._sweep_at:
-            self._rows = {one: held for one, held in self._rows.items() if len(held)}
+            self._rows = {name: part for name, part in self._rows.items() if len(part)}
             self._sweep_at = max(MIN_SWEEP, 2 * len(self._rows))
         self._rows[owner] = rows
 

@@ -1,4 +1,4 @@
-"""What the service tells operators of its sources of CRLs, and what they ask of it: two tables, no revision."""
+"""The state of the sources of CRLs, which the service reports to operators, and their requests: no revision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from authz.directory.schema import crl_sources, fetched_crls
-from authz.directory.sqlite.change_watcher import READ_ERRORS, Pinned
+from authz.directory.sqlite.change_watcher import READ_ERRORS, WatchedConnection
 from authz.directory.sqlite.engine import open_engine
 from authz.model import CrlSourceState, FetchedCrl
 
@@ -20,15 +20,15 @@ T = TypeVar("T")
 S = TypeVar("S", CrlSourceState, FetchedCrl)
 
 
-class CrlLedger:
+class CrlStatusTables:
     """Implements `authz.crls.refresher.Ledger` in the directory at `url`.
 
-    A directory that cannot be written, or read, is told to `warn`, once until it can be again.
+    `warn` is called when the directory cannot be written or read, once until it can be again.
     """
 
     def __init__(self, url: str, *, warn: Callable[[str], None]) -> None:
         self._writer = open_engine(url)
-        self._reader = Pinned(url)
+        self._reader = WatchedConnection(url)
         self._thread = ThreadPoolExecutor(1, "crl ledger")
         self._seen: tuple[int, int] | None = None
         self._last: list[str] = []
@@ -39,7 +39,7 @@ class CrlLedger:
         self._closed = False
 
     async def close(self) -> None:
-        """Give the database back, once what is written is; to say so again changes nothing."""
+        """Give the database back when the last write has ended; another call changes nothing."""
         if self._closed:
             return
         self._closed = True
@@ -60,18 +60,18 @@ class CrlLedger:
 
     def _guarded(self, action: Callable[[], T], otherwise: T) -> T:
         try:
-            found = action()
+            result = action()
         except READ_ERRORS as error:
             if not self._failing:
                 self._warn(f"the state of the CRLs cannot be told: {getattr(error, 'orig', None) or error}")
             self._failing = True
             return otherwise
         self._failing = False
-        return found
+        return result
 
     def _write(self, sources: Collection[CrlSourceState], crls: Collection[FetchedCrl]) -> None:
         """Only what is not as it was written last: there may be thousands of sources, of which one was tried."""
-        now = {one.location: one for one in sources}, {one.name: one for one in crls}
+        now = {source.location: source for source in sources}, {crl.name: crl for crl in crls}
         with self._writer.begin() as connection:
             _bring(connection, crl_sources.c.location, now[0], self._sources)
             _bring(connection, fetched_crls.c.name, now[1], self._crls)
@@ -100,8 +100,8 @@ def _bring(connection: sa.Connection, key: sa.Column[str], now: dict[str, S], be
     gone = before.keys() - now.keys()
     if gone:
         connection.execute(sa.delete(key.table).where(key.in_(gone)))
-    rows = [asdict(one) for name, one in now.items() if before.get(name) != one]
+    rows = [asdict(state) for name, state in now.items() if before.get(name) != state]
     if rows:
         statement = insert(key.table).values({name: sa.bindparam(name) for name in rows[0]})
-        told = {name: statement.excluded[name] for name in rows[0]}
-        connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=told), rows)
+        values = {name: statement.excluded[name] for name in rows[0]}
+        connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=values), rows)

@@ -1,4 +1,4 @@
-"""Decisions of the history, to and from their rows."""
+"""Decisions of the history, to and from their rows, and how operators look them up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from authz.directory.schema import decisions, organizations, presentations
-from authz.model import Outcome, Recorded
+from authz.errors import Problem, StoreError
+from authz.model import Outcome, RecordedDecision
 
 _LENGTHS: Final = struct.Struct(">HI")
 _COLUMNS: Final = (
@@ -24,49 +25,50 @@ WEIGHT_BYTES: Final = 4 * 1024
 """What a decision of weight 1 takes at most: one with a leaf and an intermediate. A larger one weighs more."""
 
 
-def row_of(one: Recorded) -> dict[str, Any]:
+def row_of(decision: RecordedDecision) -> dict[str, Any]:
     """The columns of a decision, but for the headers, which have a table of their own."""
-    of_account = {"account": account_of(one), "weight": weight_of(one), "kind": kind_of(one)}
-    return {name: getattr(one, name) for name in _COLUMNS} | {"user_name": one.user} | of_account
+    of_account = {"account": account_of(decision), "weight": weight_of(decision), "kind": kind_of(decision)}
+    return {name: getattr(decision, name) for name in _COLUMNS} | {"user_name": decision.user} | of_account
 
 
-def account_of(one: Recorded) -> str:
-    """Who shares the organization's room with others alike: a user, or before there is one, a reason."""
-    return one.user if one.proven else one.reason
+def account_of(decision: RecordedDecision) -> str:
+    """Whose part of the organization's room it takes: the user's, or before the user is known, the reason's."""
+    return decision.user if decision.proven else decision.reason
 
 
-def kind_of(one: Recorded) -> str | None:
-    """What decisions without any identity have in common that are one for a day; None for those that each are one.
+def kind_of(decision: RecordedDecision) -> str | None:
+    """What decisions without any identity have in common that are one for a day; None for those that each are decision.
 
     Nothing in it is a stranger's choice but the reason.
     """
-    if one.user:
+    if decision.user:
         return None
-    return f"{one.at:%Y-%m-%d} {one.organization_id or 0} {one.outcome} {one.reason} {one.listener}"
+    owner = decision.organization_id or 0
+    return f"{decision.at:%Y-%m-%d} {owner} {decision.outcome} {decision.reason} {decision.listener}"
 
 
-def weight_of(one: Recorded) -> int:
-    """Room that a decision takes, in `WEIGHT_BYTES`, the headers with it even where others have the same."""
-    texts = (one.detail, one.host, one.target, one.user, one.subject)
-    headers = sum(len(name) + len(value) for name, value in one.headers or ())
+def weight_of(decision: RecordedDecision) -> int:
+    """Room that a decision takes, in `WEIGHT_BYTES`, its headers included even where other rows share them."""
+    texts = (decision.detail, decision.host, decision.target, decision.user, decision.subject)
+    headers = sum(len(name) + len(value) for name, value in decision.headers or ())
     return 1 + (sum(len(text.encode()) for text in texts) + headers) // WEIGHT_BYTES
 
 
 def pack(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Headers as one value: for each its lengths (2 and 4 octets), name and value."""
+    """Headers as one value: for each its lengths (2 and 4 bytes), name and value."""
     return b"".join(_LENGTHS.pack(len(name), len(value)) + name + value for name, value in headers)
 
 
 def unpack(data: bytes) -> tuple[tuple[bytes, bytes], ...]:
     """What `pack` was given."""
-    found = []
+    headers = []
     at = 0
     while at < len(data):
         name, value = _LENGTHS.unpack_from(data, at)
         at += _LENGTHS.size
-        found.append((data[at : at + name], data[at + name : at + name + value]))
+        headers.append((data[at : at + name], data[at + name : at + name + value]))
         at += name + value
-    return tuple(found)
+    return tuple(headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +84,18 @@ class Filter:
     limit: int = 50
 
 
-def wanted_decisions(wanted: Filter) -> sa.Select[Any]:
+def list_decisions(connection: sa.Connection, wanted: Filter) -> list[RecordedDecision]:
     """The newest decisions that a filter lets through, the newest first, without their headers."""
+    return list(map(_recorded, connection.execute(_wanted(wanted))))
+
+
+def _wanted(wanted: Filter) -> sa.Select[Any]:
     query = sa.select(decisions, sa.null().label("headers"))
     query = query.order_by(decisions.c.at.desc(), decisions.c.id.desc()).limit(wanted.limit)
     if wanted.organization is not None:
         owner = sa.select(organizations.c.id).where(organizations.c.name == wanted.organization)
         query = query.where(decisions.c.organization_id == owner.scalar_subquery())
-    equal = (("user_name", wanted.user), ("outcome", wanted.outcome))
-    for column, value in (*equal, ("reason", wanted.reason)):
+    for column, value in (("user_name", wanted.user), ("outcome", wanted.outcome), ("reason", wanted.reason)):
         if value is not None:
             query = query.where(decisions.c[column] == value)
     if wanted.certificate is not None:
@@ -98,32 +103,17 @@ def wanted_decisions(wanted: Filter) -> sa.Select[Any]:
     return query if wanted.since is None else query.where(decisions.c.at >= wanted.since)
 
 
-def decision_query(beginning: str) -> sa.Select[Any]:
-    """Decisions whose id begins so, two at most, with their headers."""
+def get_decision(connection: sa.Connection, beginning: str) -> RecordedDecision:
+    """The one decision whose id begins so, with its headers. Raises `StoreError` if there are none or several."""
     query = sa.select(decisions, presentations.c.headers).outerjoin(presentations)
-    return query.where(decisions.c.decision_id.startswith(beginning, autoescape=True)).limit(2)
+    query = query.where(decisions.c.decision_id.startswith(beginning, autoescape=True)).limit(2)
+    rows = connection.execute(query).all()
+    if len(rows) != 1:
+        count = "more than one decision has" if rows else "no decision of the history has"
+        raise StoreError(f"{count} an id that begins with {beginning}", kind=Problem.DECISION_UNKNOWN)
+    return _recorded(rows[0])
 
 
-def recorded(row: sa.Row[Any]) -> Recorded:
-    """A decision from its row."""
-    return Recorded(
-        row.decision_id,
-        row.at,
-        row.listener,
-        Outcome(row.outcome),
-        row.reason,
-        row.detail,
-        row.host,
-        row.method,
-        row.target,
-        row.organization,
-        row.user_name,
-        row.confirmation,
-        row.certificate,
-        row.subject,
-        None if row.headers is None else unpack(row.headers),
-        row.organization_id,
-        row.proven,
-        row.repeats,
-        row.first_at,
-    )
+def _recorded(row: sa.Row[Any]) -> RecordedDecision:
+    values = {name: getattr(row, name) for name in _COLUMNS} | {"outcome": Outcome(row.outcome)}
+    return RecordedDecision(**values, user=row.user_name, headers=None if row.headers is None else unpack(row.headers))

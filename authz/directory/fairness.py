@@ -1,4 +1,4 @@
-"""Room that organizations share, and in each its accounts: what flows over is taken from whoever holds most."""
+"""Room that organizations share, and in each its accounts: what flows over is taken from the one that holds most."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """Records that wait, each of an owner and of one of the owner's accounts; `bound` and `each` are weights.
+    """Records that wait, each of an owner and of one of the owner's accounts; `bound` and `each_owner` are weights.
 
-    Where one owner has more than `each`, or all together more than `bound`, the fullest account (of the fullest owner)
-    gives up its oldest record. So a flood drives out nothing but its own.
+    Where one owner has more than `each_owner`, or all together more than `bound`, the fullest account (of the fullest
+    owner) gives up its oldest record. So a flood drives out nothing but its own.
     """
 
-    def __init__(self, bound: int, each: int) -> None:
+    def __init__(self, bound: int, each_owner: int) -> None:
         self._bound = bound
-        self._each = each
+        self._each = each_owner
         self._numbers = count()
         self._clear()
 
@@ -45,7 +45,7 @@ class FairQueue(Generic[T]):
         return lost
 
     def is_full(self, owner: Hashable, account: Hashable) -> bool:
-        """Whether whatever is put into that account would drive out a record of the same account."""
+        """Whether a record put into that account would drive out one of the same account."""
         if self._owners[owner] < self._each and (self._total < self._bound or self._fullest() != owner):
             return False
         return self._fullest_of(owner) == account
@@ -54,7 +54,7 @@ class FairQueue(Generic[T]):
         return max(self._owners, key=self._owners.__getitem__)
 
     def _fullest_of(self, owner: Hashable) -> Hashable:
-        return max(self._accounts[owner], key=lambda one: self._weights[owner, one])
+        return max(self._accounts[owner], key=lambda account: self._weights[owner, account])
 
     def _give_way(self, owner: Hashable) -> T:
         accounts, account = self._accounts[owner], self._fullest_of(owner)
@@ -70,9 +70,9 @@ class FairQueue(Generic[T]):
 
     def drain(self) -> list[T]:
         """Everything that waits, in the order it came; then nothing does."""
-        waiting = [one for accounts in self._accounts.values() for queue in accounts.values() for one in queue]
+        waiting = [entry for accounts in self._accounts.values() for queue in accounts.values() for entry in queue]
         self._clear()
-        return [record for _, _, record in sorted(waiting, key=lambda one: one[0])]
+        return [record for _, _, record in sorted(waiting, key=lambda entry: entry[0])]
 
 
 def surplus(sizes: Mapping[K, int], bound: int) -> Iterator[tuple[K, int]]:
@@ -83,14 +83,14 @@ def surplus(sizes: Mapping[K, int], bound: int) -> Iterator[tuple[K, int]]:
     excess = sum(sizes.values()) - bound
     if excess <= 0:
         return
-    largest = sorted(sizes.items(), key=lambda one: -one[1])
+    largest = sorted(sizes.items(), key=lambda item: -item[1])
     together = 0
     for number, (_, size) in enumerate(largest, 1):
         together += size
         level, left = divmod(together - excess, number)
         if number == len(largest) or level >= largest[number][1]:
-            for place, (name, held) in enumerate(largest[:number]):
+            for place, (name, amount) in enumerate(largest[:number]):
                 keeps = level + (place >= number - left)
-                if held > keeps:
-                    yield name, held - keeps
+                if amount > keeps:
+                    yield name, amount - keeps
             return

@@ -2,9 +2,9 @@
 
 A check leaves its record in a queue and goes on. A task of its own writes what has gathered, in a thread,
 in one transaction; what finds the queue full, or the directory unable to take it, is counted as lost.
-Queue and rows are bounded in bytes (`recorded.WEIGHT_BYTES`), rows by age as well. Each has two parts: a tenth for
+Queue and rows are bounded in bytes (`decision_rows.WEIGHT_BYTES`), rows by age as well. Each has two parts: a tenth for
 requests whose user the directory does not have, which anybody can send (of those without any identity the ones alike
-are one row a day, with a count); the rest for those of its users. In either, organizations share evenly, and in an
+share one row a day, with a count); the rest for those of its users. In either, organizations share evenly, and in an
 organization its users (or reasons): a flood of refusals drives out nothing but its own.
 """
 
@@ -26,8 +26,8 @@ from authz.directory.fairness import FairQueue, surplus
 from authz.directory.schema import decisions, organizations, presentations
 from authz.directory.sqlite.engine import open_engine
 from authz.errors import Refused
-from authz.headers import evidence
-from authz.model import CheckRequest, Outcome, Recorded
+from authz.headers import replayable_headers
+from authz.model import CheckRequest, Outcome, RecordedDecision
 from authz.ports import Clock
 from authz.reasons import Gate
 from authz.text import MAX_SHOWN, shown
@@ -69,7 +69,7 @@ class HistoryLimits:
 class History:
     """Implements `authz.ports.Observer`: keeps decisions in the directory at `url`.
 
-    `lost` is told how many records were dropped, `warn` why they could not be written.
+    `lost` is called with the number of records dropped, `warn` with why they could not be written.
     """
 
     def __init__(
@@ -87,9 +87,9 @@ class History:
         self._lost = lost
         self._warn = warn
         self._failing = False
-        strangers, each = MAX_QUEUED // STRANGERS, MAX_QUEUED_EACH // STRANGERS
-        self._strangers: FairQueue[Recorded] = FairQueue(strangers, each)
-        self._users: FairQueue[Recorded] = FairQueue(MAX_QUEUED - strangers, MAX_QUEUED_EACH - each)
+        strangers, each_stranger = MAX_QUEUED // STRANGERS, MAX_QUEUED_EACH // STRANGERS
+        self._strangers: FairQueue[RecordedDecision] = FairQueue(strangers, each_stranger)
+        self._users: FairQueue[RecordedDecision] = FairQueue(MAX_QUEUED - strangers, MAX_QUEUED_EACH - each_stranger)
         self._repeats: dict[tuple[int | None, str, str], int] = {}
         self._written = 0
         self._prune_at = clock.now()
@@ -115,17 +115,17 @@ class History:
         if queue.is_full(owner, account):
             self._lost(1)
             return
-        one = _recorded(check, listener, decision, self._clock.now())
+        record = _recorded(check, listener, decision, self._clock.now())
         if seen.identity is None:
             self._repeats[like] = 1
-        lost = queue.put(owner, account, one, weight_of(one))
+        lost = queue.put(owner, account, record, weight_of(record))
         if lost:
-            self._lost(sum(self._counted(each).repeats for each in lost))
+            self._lost(sum(self._counted(dropped).repeats for dropped in lost))
 
-    def _counted(self, one: Recorded) -> Recorded:
-        """With those like it that came while it waited, which it no longer does."""
-        like = one.organization_id, one.listener, one.reason
-        return one if kind_of(one) is None else replace(one, repeats=self._repeats.pop(like, 1))
+    def _counted(self, record: RecordedDecision) -> RecordedDecision:
+        """The record, which leaves the queue, with the number of those like it that came while it waited."""
+        like = record.organization_id, record.listener, record.reason
+        return record if kind_of(record) is None else replace(record, repeats=self._repeats.pop(like, 1))
 
     def failed(self, check: CheckRequest, listener: Listener, error: BaseException) -> None:
         """Nothing: a failure inside is no decision about the request."""
@@ -153,28 +153,28 @@ class History:
     async def flush(self) -> None:
         """Write everything that is queued now; what cannot be written is lost, and counted."""
         async with self._writing:
-            batch = [self._counted(one) for one in self._strangers.drain()] + self._users.drain()
+            batch = [self._counted(record) for record in self._strangers.drain()] + self._users.drain()
             if not batch:
                 return
             try:
                 await asyncio.to_thread(self._write, batch)
                 self._failing = False
             except (sa.exc.SQLAlchemyError, OSError, ValueError) as error:
-                self._lost(sum(one.repeats for one in batch))
+                self._lost(sum(record.repeats for record in batch))
                 if not self._failing:
                     self._warn(f"the history cannot be written: {getattr(error, 'orig', None) or error}")
                 self._failing = True
 
-    def _write(self, batch: Sequence[Recorded]) -> None:
-        """One transaction: the headers that are new, the decisions, and away with what is too old or too much."""
+    def _write(self, batch: Sequence[RecordedDecision]) -> None:
+        """One transaction: add the headers that are new and the decisions, delete what is too old or too much."""
         with self._engine.begin() as connection:
             living = _of_the_living(connection, batch)
             _write_headers(connection, living)
-            rows = [_row(one) for one in living]
+            rows = [_row(record) for record in living]
             for statement, counted in ((_ADD, False), (_COUNT, True)):
-                mine = [one for one in rows if (one["kind"] is not None) is counted]
-                if mine:
-                    connection.execute(statement, mine)
+                chosen = [row for row in rows if (row["kind"] is not None) is counted]
+                if chosen:
+                    connection.execute(statement, chosen)
             self._prune(connection, len(living))
 
     def _prune(self, connection: sa.Connection, written: int) -> None:
@@ -192,24 +192,24 @@ class History:
                 connection.execute(_FORGET_OLDEST, which)
 
 
-def _of_the_living(connection: sa.Connection, batch: Sequence[Recorded]) -> list[Recorded]:
-    """Decisions of no organization, and of those that are there still: nothing outlives the others."""
+def _of_the_living(connection: sa.Connection, batch: Sequence[RecordedDecision]) -> list[RecordedDecision]:
+    """Decisions of no organization, and of organizations that still exist: nothing outlives its organization."""
     query = sa.select(organizations.c.id, organizations.c.name)
-    owners = {one.organization_id for one in batch}
+    owners = {record.organization_id for record in batch}
     names = {row.id: row.name for row in connection.execute(query.where(organizations.c.id.in_(owners - {None})))}
-    return [one for one in batch if names.get(one.organization_id, "") == one.organization]
+    return [record for record in batch if names.get(record.organization_id, "") == record.organization]
 
 
-def _write_headers(connection: sa.Connection, batch: Sequence[Recorded]) -> None:
-    packed = {pack(one.headers) for one in batch if one.headers is not None}
+def _write_headers(connection: sa.Connection, batch: Sequence[RecordedDecision]) -> None:
+    packed = {pack(record.headers) for record in batch if record.headers is not None}
     if packed:
-        new = [{"sha256": hashlib.sha256(one).digest(), "headers": one} for one in packed]
+        new = [{"sha256": hashlib.sha256(headers).digest(), "headers": headers} for headers in packed]
         connection.execute(insert(presentations).on_conflict_do_nothing(), new)
 
 
-def _row(one: Recorded) -> dict[str, Any]:
-    digest = None if one.headers is None else hashlib.sha256(pack(one.headers)).digest()
-    return row_of(one) | {"presentation": digest}
+def _row(record: RecordedDecision) -> dict[str, Any]:
+    digest = None if record.headers is None else hashlib.sha256(pack(record.headers)).digest()
+    return row_of(record) | {"presentation": digest}
 
 
 def _too_much(connection: sa.Connection, *, proven: bool, bound: int) -> Iterator[tuple[int | None, str, int]]:
@@ -230,7 +230,7 @@ _SUMMED = {"repeats": decisions.c.repeats + _INSERT.excluded.repeats}
 _KEPT = {"id", "first_at", "kind"}
 _COUNT = _INSERT.on_conflict_do_update(
     index_elements=[decisions.c.kind],
-    set_={one.name: _INSERT.excluded[one.name] for one in decisions.c if one.name not in _KEPT} | _SUMMED,
+    set_={column.name: _INSERT.excluded[column.name] for column in decisions.c if column.name not in _KEPT} | _SUMMED,
 )
 _NEWEST = sa.func.max(decisions.c.id)
 _SIZES = (
@@ -259,15 +259,15 @@ _FORGET_OLDEST = sa.delete(decisions).where(
 )
 
 
-def _recorded(check: CheckRequest, listener: Listener, decision: Decision, at: datetime) -> Recorded:
+def _recorded(check: CheckRequest, listener: Listener, decision: Decision, at: datetime) -> RecordedDecision:
     seen = decision.evidence
-    headers = evidence(check, listener.header) if _can_be_replayed(decision) else ()
+    headers = replayable_headers(check, listener.header) if _can_be_replayed(decision) else ()
     small = sum(len(name) + len(value) for name, value in headers) <= MAX_HEADER_BYTES
     if isinstance(decision, Allow):
         outcome, reason, detail = Outcome.OBSERVED, str(decision.binding), ""
     else:
         outcome, reason, detail = Outcome.DENIED, decision.reason.value, decision.detail
-    return Recorded(
+    return RecordedDecision(
         decision_id=check.decision_id,
         at=at,
         listener=listener.name,

@@ -1,8 +1,8 @@
 """What a check may find missing, as keys: `NotLoaded` carries one, the reader loads it.
 
 Tuples, for each check makes several. Those of different kinds hold values of different kinds, so that no
-two of them are equal. The `pool` of a key is who waits together for rows like it (`authz.service.pool_of`):
-an organization's checks, or all that ask for hosts.
+two of them are equal. The `queue` of a key names the checks that wait together for rows like it
+(`authz.service.queue_key`): an organization's checks, or all that ask for hosts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class HostKey(NamedTuple):
     organization: int = 0
 
     @property
-    def pool(self) -> Hashable:
+    def queue(self) -> Hashable:
         """The organization's, or that of all unknown hosts."""
         return ("rows", self.organization) if self.organization else HostKey
 
@@ -33,7 +33,7 @@ class UserKey(NamedTuple):
     name: str
 
     @property
-    def pool(self) -> Hashable:
+    def queue(self) -> Hashable:
         """The organization's."""
         return "rows", self.organization
 
@@ -45,7 +45,7 @@ class RegistrationsKey(NamedTuple):
     sha256: bytes
 
     @property
-    def pool(self) -> Hashable:
+    def queue(self) -> Hashable:
         """The organization's."""
         return "rows", self.organization
 
@@ -56,7 +56,7 @@ class TrustKey(NamedTuple):
     organization: int
 
     @property
-    def pool(self) -> Hashable:
+    def queue(self) -> Hashable:
         """The organization's."""
         return "rows", self.organization
 

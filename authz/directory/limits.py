@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from authz.errors import Refused, StoreError
+from authz.errors import Problem, Refused, StoreError
 from authz.host import canonical_host
 from authz.model import Registration, TokenSettings
 from authz.pki import Certificate, Crl
@@ -31,13 +31,13 @@ def check_name(kind: str, name: str) -> None:
         raise StoreError(f"not a name for a {kind}", hint="1 to 255 octets, printable, no space at its ends")
 
 
-def check_tokens(mine: TokenSettings, other: str, others: TokenSettings) -> None:
+def check_tokens(own: TokenSettings, neighbour: str, neighbours: TokenSettings) -> None:
     """Raises `StoreError` where a token made for one of two organizations could name a user of the other."""
-    if _crosses(mine, others) or _crosses(others, mine):
-        raise StoreError(
-            f"a token of {other} could name a user of this organization, or one of this organization a user there",
-            hint="tell them apart by --issuer or --audience, or by --organization-claim and --issuer, in both",
+    if _crosses(own, neighbours) or _crosses(neighbours, own):
+        message = (
+            f"a token of {neighbour} could name a user of this organization, or one of this organization a user there"
         )
+        raise StoreError(message, kind=Problem.TOKENS_CROSS)
 
 
 def _crosses(made: TokenSettings, read: TokenSettings) -> bool:
@@ -46,7 +46,7 @@ def _crosses(made: TokenSettings, read: TokenSettings) -> bool:
         return False
     if read.organization_claim is None:
         return _meet(made.issuer, read.issuer) and _meet(made.audience, read.audience)
-    # Who has an issuer of his own can have it write any organization's name where no issuer is asked for.
+    # An organization can have its own issuer write any organization's name, for where no issuer is asked for.
     return read.issuer is None and made.issuer is not None
 
 
@@ -55,9 +55,9 @@ def _accepts(settings: TokenSettings) -> bool:
     return settings.organization_claim is not None or None not in (settings.issuer, settings.audience)
 
 
-def _meet(one: str | None, other: str | None) -> bool:
-    """What is not asked for may be anything."""
-    return one is None or other is None or one == other
+def _meet(first: str | None, second: str | None) -> bool:
+    """Whether one token can satisfy both; a value that is not asked for may be anything."""
+    return first is None or second is None or first == second
 
 
 def check_registration(
@@ -69,23 +69,24 @@ def check_registration(
     if len(label) > MAX_LABEL:
         raise StoreError(f"a label of {len(label)} characters", hint=f"at most {MAX_LABEL}")
     if valid_from is not None and valid_until is not None and valid_until <= valid_from:
-        raise StoreError("the registration would end before it begins", hint="compare --from and --until")
+        raise StoreError("the registration would end before it begins", kind=Problem.PERIOD_IS_EMPTY)
 
 
-def overlaps(held: Registration, valid_from: datetime | None, valid_until: datetime | None, now: datetime) -> bool:
-    """Whether a new period meets the time for which `held` is or will be active."""
-    ends = [one for one in (held.valid_until, held.retired_at) if one is not None]
-    held_end = min(ends) if ends else None
-    start = valid_from or now
-    if held_end is not None and held_end <= start:
+def overlaps(
+    registration: Registration, valid_from: datetime | None, valid_until: datetime | None, now: datetime
+) -> bool:
+    """Whether a new period meets the time for which `registration` is or will be active."""
+    ends = [end for end in (registration.valid_until, registration.retired_at) if end is not None]
+    if ends and min(ends) <= (valid_from or now):
         return False
-    return not (valid_until is not None and held.valid_from is not None and valid_until <= held.valid_from)
+    begin = registration.valid_from
+    return valid_until is None or begin is None or valid_until > begin
 
 
-def check_order(new: Crl, held: Crl) -> None:
-    """Raises `StoreError` unless `new` is newer than `held` in number and date; neither may go back."""
-    if new.sha256 == held.sha256:
+def check_order(new: Crl, former: Crl) -> None:
+    """Raises `StoreError` unless `new` is newer than `former` in number and date; neither may go back."""
+    if new.sha256 == former.sha256:
         raise StoreError("this very CRL is held already", hint="nothing was changed")
-    if not new.supersedes(held):
-        told = f"the CRL held is number {held.number} of {held.this_update:%Y-%m-%d %H:%M:%SZ}"
-        raise StoreError(f"{told}, and this one is not newer in both", hint="fetch the current CRL from its CA")
+    if not new.supersedes(former):
+        present = f"the CRL held is number {former.number} of {former.this_update:%Y-%m-%d %H:%M:%SZ}"
+        raise StoreError(f"{present}, and this one is not newer in both", hint="fetch the current CRL from its CA")

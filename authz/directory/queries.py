@@ -1,4 +1,4 @@
-"""Look-ups that every verb of the store makes, inside its transaction."""
+"""The queries that several parts of the directory make."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from authz.directory.schema import organizations, registrations, users
+from authz.directory.schema import hosts, organizations, registrations, users
 from authz.errors import StoreError
-from authz.model import Organization
 
 
 def inserted_key(result: sa.CursorResult[Any]) -> int:
@@ -24,43 +23,23 @@ def find(connection: sa.Connection, table: sa.Table, **wanted: object) -> sa.Row
     return connection.execute(sa.select(table).where(*(table.c[key] == value for key, value in wanted.items()))).first()
 
 
-def require_organization(connection: sa.Connection, name: str) -> sa.Row[Any]:
-    """The organization of that name. Raises `StoreError` without one."""
-    found = find(connection, organizations, name=name)
-    if found is None:
-        raise StoreError(f"there is no organization {name}", hint=f"add it with 'authz org add {name} --host HOST'")
-    return found
+def hosts_of(organization_id: int) -> sa.Select[tuple[str]]:
+    """The hosts of one organization."""
+    return sa.select(hosts.c.host).where(hosts.c.organization_id == organization_id)
 
 
-def require_user(connection: sa.Connection, organization: str, name: str) -> sa.Row[Any]:
-    """The user of that name in that organization. Raises `StoreError` without either."""
-    owner = require_organization(connection, organization)
-    found = find(connection, users, organization_id=owner.id, name=name)
-    if found is None:
-        raise StoreError(
-            f"{organization} has no user {name}", hint=f"add him with 'authz user add {organization} {name}'"
-        )
-    return found
+def organization_by_host(host: str) -> sa.Select[Any]:
+    """The organization that has a host."""
+    return sa.select(organizations).join(hosts).where(hosts.c.host == host)
 
 
-def columns(organization: Organization) -> dict[str, object]:
-    """An organization as its row holds it, but for its key and its revisions."""
-    token = organization.token
-    return {
-        "name": organization.name,
-        "active": organization.active,
-        "binding_scope": organization.binding_scope,
-        "default_enforcement": organization.default_enforcement,
-        "token_issuer": token.issuer,
-        "token_audience": token.audience,
-        "token_user_claim": token.user_claim,
-        "token_organization_claim": token.organization_claim,
-        "token_keys": token.keys,
-        "token_type": token.type,
-    }
+def registrations_of(organization_id: int, sha256: bytes) -> sa.Select[Any]:
+    """Every registration of one leaf in one organization, the oldest first."""
+    wanted = (registrations.c.organization_id == organization_id) & (registrations.c.sha256 == sha256)
+    return sa.select(registrations).where(wanted).order_by(registrations.c.id)
 
 
-def registration_query(**wanted: object) -> sa.Select[Any]:
+def named_registrations(**wanted: object) -> sa.Select[Any]:
     """Registrations with the names of their organization and user, the oldest first; narrowed by what is given."""
     columns = {"id": registrations.c.id, "organization": organizations.c.name, "user": users.c.name}
     columns["sha256"] = registrations.c.sha256

@@ -2,25 +2,26 @@
 
 A session in a thread of its own reads everything: the state every 200 ms, and rows when checks miss
 them, many in one transaction and in turns by organization, so that one tenant's flood of unknown names
-delays nobody else by more than a few transactions.
+delays no other by more than a few transactions.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable, Collection, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from authz.directory.cache import MISSING, RowCache
 from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey, owner_of
-from authz.directory.sqlite.session import Reading, Session, State, Trust
+from authz.directory.sqlite.session import Reading, Session, Trust
+from authz.directory.tags import Tags
+from authz.directory.waiting_rows import WaitingRows
 from authz.errors import NotLoaded, Refused
-from authz.headers import HeaderMemo
+from authz.headers import DecodeCache
 from authz.model import CrlRow, Organization, Registration, User
-from authz.pki import CrlStore, Memo, ModeOf, TrustStore
+from authz.pki import CrlStore, ModeOf, TrustStore, VerifiedCache
 from authz.pki.cache import SharedCache
 from authz.ports import CrlView
 from authz.reasons import Reason
@@ -31,16 +32,6 @@ POLL_SECONDS: Final = 0.2
 CONFIRMED_SECONDS: Final = 2.0
 """How old the last confirmation of the revision may be before checks are answered 503."""
 
-MAX_BATCH: Final = 32
-"""Rows read in one transaction: about 5 ms, which is as long as a row of somebody else waits."""
-
-MAX_WAITING_EACH: Final = 512
-"""Rows of one organization, or hosts, that may wait to be read: half the checks that may wait in all."""
-
-LINE: Final = 1 << 64
-"""What a tag counts a line of changes with, as revisions have 63 bits. Within a line they only rise, and say all that
-changed; a restored copy begins another. So no two states have one tag: line times this, and the revision."""
-
 T = TypeVar("T")
 
 
@@ -48,8 +39,8 @@ class DirectoryReader:
     """Implements `authz.ports.Directory` and, being its own view, `authz.view.View`.
 
     A view and the reader can be one, because a check looks without waiting: nothing changes under it.
-    `crls` is asked for everything about CRLs. `monotonic` gives seconds; `warn` is told of rows that cannot be used,
-    `failed_by` when nothing is read any more. In `memory` it keeps rows, and what checks remember.
+    `crls` is asked for everything about CRLs. `monotonic` gives seconds; `warn` is called about rows that cannot be
+    used, `failed_by` when nothing is read any more. `memory` holds rows, and what checks remember.
     """
 
     def __init__(
@@ -65,17 +56,11 @@ class DirectoryReader:
         self._thread = ThreadPoolExecutor(1, "directory")
         self._monotonic = monotonic
         self._warn = warn
-        self._state = State()
-        self._line = 0
-        self._hosts = -1
-        self._shared_trust = -1
-        self._owners: dict[int, tuple[int, int]] = {}
+        self._tags = Tags()
         self._memory = SharedCache() if memory is None else memory
         self._cache = RowCache(self._memory)
         self._crls = crls
-        self._waiting: dict[int, dict[RowKey, asyncio.Future[None]]] = {}
-        self._turns: deque[int] = deque()
-        self._asked = asyncio.Event()
+        self._waiting = WaitingRows()
         self._confirmed: float | None = None
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._reading = asyncio.Lock()
@@ -91,23 +76,23 @@ class DirectoryReader:
             asyncio.create_task(self._poll(), name="directory poller"),
             asyncio.create_task(self._serve(), name="directory rows"),
         )
-        for one in self._tasks:
-            one.add_done_callback(self._ended)
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """What reads has failed by a defect, or for lack of memory: nothing is confirmed any more."""
+        """A task that reads has failed by a defect, or for lack of memory: nothing is confirmed any more."""
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._warn(f"{task.get_name()} failed: {type(error).__name__}")
             self.failed_by(error)
 
     async def close(self) -> None:
-        """Stop reading; to say so again changes nothing."""
+        """Stop reading; another call changes nothing."""
         if self._closed:
             return
         self._closed = True
-        for one in self._tasks:
-            one.cancel()
+        for task in self._tasks:
+            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._in_thread(self._session.close)
         self._thread.shutdown()
@@ -125,7 +110,7 @@ class DirectoryReader:
     @property
     def revision(self) -> int:
         """The revision known now."""
-        return self._state.revision
+        return self._tags.state.revision
 
     async def _poll(self) -> None:
         while True:
@@ -144,11 +129,11 @@ class DirectoryReader:
 
     def organization(self, host: str) -> Organization | None:
         """See `authz.view.View`."""
-        found = self._cache.get("hosts", host, self._hosts)
-        if found is MISSING:
+        organization = self._cache.get("hosts", host, self._tags.hosts)
+        if organization is MISSING:
             known = self._cache.outdated("hosts", host)
             raise NotLoaded(HostKey(host, known.id if isinstance(known, Organization) else 0))
-        return found  # type: ignore[return-value]
+        return organization  # type: ignore[return-value]
 
     def user(self, organization: Organization, name: str) -> User | None:
         """See `authz.view.View`."""
@@ -161,22 +146,22 @@ class DirectoryReader:
         return self._row(organization.id, key)  # type: ignore[return-value]
 
     def _row(self, owner: int, key: RowKey) -> object:
-        known = self._owners.get(owner)
-        found = MISSING if known is None else self._cache.get(owner, key, known[0])
-        if found is MISSING:
+        known = self._tags.owners.get(owner)
+        row = MISSING if known is None else self._cache.get(owner, key, known[0])
+        if row is MISSING:
             raise NotLoaded(key)
-        return found
+        return row
 
     def trust(self, organization: Organization) -> TrustStore:
         """See `authz.view.View`."""
         key = TrustKey(organization.id)
-        known = self._owners.get(organization.id)
-        found = MISSING if known is None else self._cache.get("trust", key, max(known[1], self._shared_trust))
-        if found is MISSING:
+        known = self._tags.owners.get(organization.id)
+        trust = MISSING if known is None else self._cache.get("trust", key, max(known[1], self._tags.shared_trust))
+        if trust is MISSING:
             raise NotLoaded(key)
-        if isinstance(found, Refused):
-            raise Refused(found.reason, found.detail, certificate=found.certificate)
-        return found  # type: ignore[return-value]
+        if isinstance(trust, Refused):
+            raise Refused(trust.reason, trust.detail, certificate=trust.certificate)
+        return trust  # type: ignore[return-value]
 
     def crls(self, organization: Organization) -> CrlStore:  # noqa: ARG002 - a CRL speaks for a key, so tenants never meet
         """See `authz.view.View`."""
@@ -188,11 +173,11 @@ class DirectoryReader:
 
     def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See `authz.view.View`."""
-        self._crls.seek(organization, path)
+        self._crls.request_crls(organization, path)
 
-    def decoded(self, organization: Organization) -> HeaderMemo:
+    def decode_cache(self, organization: Organization) -> DecodeCache:
         """See `authz.view.View`."""
-        return self._memory.part(organization.id, HeaderMemo)
+        return self._memory.part(organization.id, DecodeCache)
 
     # -- loading -------------------------------------------------------------------------------------
 
@@ -200,65 +185,26 @@ class DirectoryReader:
         """See `authz.ports.Source`; checks that wait for one row share its reading."""
         if not isinstance(key, RowKey):
             return False
-        owner = owner_of(key)
-        waiting = self._waiting.setdefault(owner, {})
-        if key not in waiting:
-            if len(waiting) >= MAX_WAITING_EACH:
-                raise Refused(Reason.OVERLOADED, f"{len(waiting)} rows of one organization wait to be read")
-            waiting[key] = asyncio.get_running_loop().create_future()
-            if len(waiting) == 1:
-                self._turns.append(owner)
-            self._asked.set()
-        # A check that gives up must not take the others' reading with it.
-        await asyncio.shield(waiting[key])
+        await self._waiting.wait_for(key)
         return True
 
     async def _serve(self) -> None:
-        """Read what is waited for, a batch at a time."""
+        """Read the rows that checks wait for, a batch at a time."""
         while True:
-            await self._asked.wait()
-            self._asked.clear()
-            while batch := self._next_batch():
+            await self._waiting.asked()
+            while batch := self._waiting.next_batch():
                 try:
                     failed = await self._read(batch)
                 except Refused as refusal:
                     failed = dict.fromkeys(batch, refusal)
                 for key, future in batch.items():
-                    self._settle(key, future, failed.get(key))
-
-    def _next_batch(self) -> dict[RowKey, asyncio.Future[None]]:
-        """One row of each organization in turn; they stay where others can join them until they are read."""
-        batch: dict[RowKey, asyncio.Future[None]] = {}
-        queues = {owner: iter(self._waiting[owner].items()) for owner in self._turns}
-        while queues and len(batch) < MAX_BATCH:
-            for owner in list(queues):
-                key, future = next(queues[owner], (None, None))
-                if key is None or future is None:
-                    del queues[owner]
-                elif len(batch) < MAX_BATCH:
-                    batch[key] = future
-        # Whoever was last in this batch is first in the next.
-        self._turns.rotate(-MAX_BATCH if len(self._turns) > MAX_BATCH else -1)
-        return batch
-
-    def _settle(self, key: RowKey, future: asyncio.Future[None], problem: Refused | None) -> None:
-        owner = owner_of(key)
-        del self._waiting[owner][key]
-        if not self._waiting[owner]:
-            del self._waiting[owner]
-            self._turns.remove(owner)
-        if future.done():
-            return
-        if problem is None:
-            future.set_result(None)
-        else:
-            future.set_exception(Refused(problem.reason, problem.detail))
+                    self._waiting.settle(key, future, failed.get(key))
 
     async def _read(self, keys: Collection[RowKey]) -> dict[RowKey, Refused]:
         """One transaction, taken over; the rows that failed. Raises `Refused` (directory_unavailable)."""
         async with self._reading:
             started = self._monotonic()
-            known = self._state
+            known = self._tags.state
             reading = await self._in_thread(lambda: self._session.read(known, keys))
             self._take(reading)
             self._confirmed = started
@@ -271,33 +217,25 @@ class DirectoryReader:
                 "its changes does not reach back so far; everything is read again"
             )
             self._cache.clear()
-            self._owners.clear()
-            self._line += 1
-        line, state = self._line * LINE, reading.state
-        asked = {owner_of(key) for key in reading.found}
-        for owner, (own, trust) in reading.changed.items():
-            if owner in self._owners or owner in asked:
-                self._owners[owner] = line + own, line + trust
-        self._state = state
-        self._hosts, self._shared_trust = line + state.organizations, line + state.trust
-        self._crls.directory_read(line + state.crls)
+        self._tags.take(reading)
+        self._crls.directory_read(self._tags.crls)
         for key, value in reading.found.items():
             self._put(key, value)
 
     def _put(self, key: RowKey, value: object) -> None:
         owner = owner_of(key)
         if isinstance(key, HostKey):
-            self._cache.put("hosts", key.host, self._hosts, value)
+            self._cache.put("hosts", key.host, self._tags.hosts, value)
         elif isinstance(key, TrustKey):
-            tag = max(self._owners[owner][1], self._shared_trust)
+            tag = max(self._tags.owners[owner][1], self._tags.shared_trust)
             self._cache.put("trust", key, tag, self._trust(owner, value))
         else:
-            self._cache.put(owner, key, self._owners[owner][0], value)
+            self._cache.put(owner, key, self._tags.owners[owner][0], value)
 
     def _trust(self, owner: int, value: object) -> TrustStore | Refused:
         if isinstance(value, Trust):
             try:
-                return TrustStore(value.anchors, value.intermediates, self._memory.part(owner, Memo))
+                return TrustStore(value.anchors, value.intermediates, self._memory.part(owner, VerifiedCache))
             except Refused as missing:
                 return missing
         self._warn(f"organization {owner}: {value}")
@@ -306,17 +244,17 @@ class DirectoryReader:
     async def _in_thread(self, action: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, action)
 
-    # -- for whoever keeps the CRLs ---------------------------------------------------------------------
+    # -- for the CRLs --------------------------------------------------------------------------------
 
     async def listed(self) -> list[CrlRow]:
-        """Every CRL, the smallest first; `CrlView.directory_read` hears before of the state they were listed in.
+        """Every CRL, the smallest first; `CrlView.directory_read` is called before, with the state they are listed in.
 
         Else a list of a state that was gone before the next poll would pass for that of the states around it.
 
         Raises `Refused` (directory_unavailable).
         """
         async with self._reading:
-            known = self._state
+            known = self._tags.state
             reading, listed = await self._in_thread(lambda: self._session.crls(known))
             self._take(reading)
         return listed

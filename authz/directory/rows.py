@@ -1,16 +1,21 @@
-"""From rows to the nouns of `authz.model`, for the command's store and the service's reader alike."""
+"""From rows to the nouns of `authz.model`, for the writers' store and the service's reader alike."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
 
-from authz.directory.schema import hosts, organizations, registrations
+from authz.errors import Refused, StoreError
 from authz.model import BindingScope, Enforcement, Organization, Registration, TokenSettings, User
+from authz.pki import Certificate
 from authz.pki.x509 import der
 
 Row = sa.Row[Any]
+
+TOKEN_SETTINGS = tuple(field.name for field in fields(TokenSettings))
+"""Each has a column `token_…`."""
 
 
 def organization(row: Row, host_rows: list[Row]) -> Organization:
@@ -18,7 +23,7 @@ def organization(row: Row, host_rows: list[Row]) -> Organization:
     return Organization(
         id=row.id,
         name=row.name,
-        hosts=tuple(sorted(one.host for one in host_rows)),
+        hosts=tuple(sorted(host_row.host for host_row in host_rows)),
         active=row.active,
         binding_scope=BindingScope(row.binding_scope),
         default_enforcement=Enforcement(row.default_enforcement),
@@ -28,14 +33,7 @@ def organization(row: Row, host_rows: list[Row]) -> Organization:
 
 def token_settings(row: Row) -> TokenSettings:
     """How an organization's tokens are recognized."""
-    return TokenSettings(
-        issuer=row.token_issuer,
-        audience=row.token_audience,
-        user_claim=row.token_user_claim,
-        organization_claim=row.token_organization_claim,
-        keys=row.token_keys,
-        type=row.token_type,
-    )
+    return TokenSettings(**{name: getattr(row, f"token_{name}") for name in TOKEN_SETTINGS})
 
 
 def user(row: Row) -> User:
@@ -59,27 +57,19 @@ def registration(row: Row) -> Registration:
 
 
 def split_chain(data: bytes) -> tuple[bytes, ...]:
-    """The certificates that stand one behind the other in `data`."""
-    found = []
-    at = 0
-    while at < len(data):
-        end = der.element(data, at, len(data))[2]
-        found.append(data[at:end])
-        at = end
-    return tuple(found)
+    """The certificates that stand one behind the other in `data`. Raises `ValueError` if it is anything else."""
+    certificates = []
+    start = 0
+    while start < len(data):
+        end = der.element(data, start, len(data))[2]
+        certificates.append(data[start:end])
+        start = end
+    return tuple(certificates)
 
 
-def host_query(organization_id: int) -> sa.Select[tuple[str]]:
-    """The hosts of one organization."""
-    return sa.select(hosts.c.host).where(hosts.c.organization_id == organization_id)
-
-
-def organization_by_host(host: str) -> sa.Select[Any]:
-    """The organization that has a host."""
-    return sa.select(organizations).join(hosts).where(hosts.c.host == host)
-
-
-def registrations_of(organization_id: int, sha256: bytes) -> sa.Select[Any]:
-    """Every registration of one leaf in one organization, the oldest first."""
-    wanted = (registrations.c.organization_id == organization_id) & (registrations.c.sha256 == sha256)
-    return sa.select(registrations).where(wanted).order_by(registrations.c.id)
+def certificate(encoded: bytes) -> Certificate:
+    """A certificate from the DER in a row. Raises `StoreError` if it cannot be read."""
+    try:
+        return Certificate.parse(encoded)
+    except Refused as refusal:
+        raise StoreError(f"a stored certificate cannot be read: {refusal.detail}", hint="remove it") from refusal

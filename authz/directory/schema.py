@@ -6,9 +6,9 @@ change of that kind. An organization's `revision` (users, registrations) and `tr
 anchors and intermediates) do the same. Triggers and not code, so that no writer can forget one.
 
 A number alone names no state: a restored copy, or a standby that was promoted, uses it again. So `lineage` is 16
-random bytes, others with each change, and `directory_changes` has the states before, the newest last. Whoever knows a
-state that is not among them knows another line of changes. A column that counts in a decision and is added to
-`organizations` must be added to `number_organizations_update` as well.
+random bytes, others with each change, and `directory_changes` has the states before, the newest last. A reader
+that knows a state that is not among them knows another line of changes. A column that counts in a decision and is
+added to `organizations` must be added to `number_organizations_update` as well.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ metadata = sa.MetaData(
 
 
 def _one_of(column: str, values: type[BindingScope | CrlSourceKind | Enforcement | Outcome]) -> sa.CheckConstraint:
-    listed = ", ".join(f"'{one}'" for one in values)
+    listed = ", ".join(f"'{value}'" for value in values)
     return sa.CheckConstraint(f"{column} IN ({listed})", name=column)
 
 
@@ -61,6 +61,10 @@ def _organization(*, nullable: bool = False) -> sa.Column[int]:
     return sa.Column(
         "organization_id", sa.Integer, sa.ForeignKey("organizations.id", ondelete="CASCADE"), nullable=nullable
     )
+
+
+def _texts(*names: str, nullable: bool = False) -> list[sa.Column[str]]:
+    return [sa.Column(name, sa.String, nullable=nullable) for name in names]
 
 
 def _revision(name: str = "revision") -> sa.Column[int]:
@@ -95,12 +99,8 @@ organizations = sa.Table(
     sa.Column("active", sa.Boolean, nullable=False),
     sa.Column("binding_scope", sa.String, _one_of("binding_scope", BindingScope), nullable=False),
     sa.Column("default_enforcement", sa.String, _one_of("default_enforcement", Enforcement), nullable=False),
-    sa.Column("token_issuer", sa.String),
-    sa.Column("token_audience", sa.String),
-    sa.Column("token_user_claim", sa.String, nullable=False),
-    sa.Column("token_organization_claim", sa.String),
-    sa.Column("token_keys", sa.String),
-    sa.Column("token_type", sa.String),
+    *_texts("token_user_claim"),
+    *_texts("token_issuer", "token_audience", "token_organization_claim", "token_keys", "token_type", nullable=True),
     _revision(),
     _revision("trust_revision"),
     sqlite_autoincrement=True,
@@ -113,27 +113,22 @@ hosts = sa.Table(
     _organization(),
 )
 
-anchors = sa.Table(
-    "anchors",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    _organization(nullable=True),
-    sa.Column("sha256", sa.LargeBinary, nullable=False),
-    sa.Column("der", sa.LargeBinary, nullable=False),
-    sa.UniqueConstraint("organization_id", "sha256"),
-    sqlite_autoincrement=True,
-)
 
-intermediates = sa.Table(
-    "intermediates",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    _organization(nullable=True),
-    sa.Column("sha256", sa.LargeBinary, nullable=False),
-    sa.Column("der", sa.LargeBinary, nullable=False),
-    sa.UniqueConstraint("organization_id", "sha256"),
-    sqlite_autoincrement=True,
-)
+def _certificates(name: str) -> sa.Table:
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        _organization(nullable=True),
+        sa.Column("sha256", sa.LargeBinary, nullable=False),
+        sa.Column("der", sa.LargeBinary, nullable=False),
+        sa.UniqueConstraint("organization_id", "sha256"),
+        sqlite_autoincrement=True,
+    )
+
+
+anchors = _certificates("anchors")
+intermediates = _certificates("intermediates")
 
 users = sa.Table(
     "users",
@@ -157,9 +152,7 @@ registrations = sa.Table(
     sa.Column("der", sa.LargeBinary, nullable=False),
     sa.Column("chain", sa.LargeBinary, nullable=False),
     sa.Column("label", sa.String, sa.CheckConstraint("length(label) <= 64", name="label"), nullable=False),
-    sa.Column("valid_from", Moment),
-    sa.Column("valid_until", Moment),
-    sa.Column("retired_at", Moment),
+    *(sa.Column(name, Moment) for name in ("valid_from", "valid_until", "retired_at")),
     sa.Column("created_at", Moment, nullable=False),
     sa.Index(None, "organization_id", "sha256"),
     sa.Index(None, "sha256"),
@@ -184,12 +177,9 @@ crl_sources = sa.Table(
     metadata,
     sa.Column("location", sa.String, primary_key=True),
     sa.Column("kind", sa.String, _one_of("kind", CrlSourceKind), nullable=False),
-    sa.Column("tried_at", Moment),
-    sa.Column("accepted_at", Moment),
-    sa.Column("next_at", Moment),
+    *(sa.Column(name, Moment) for name in ("tried_at", "accepted_at", "next_at")),
     sa.Column("failures", sa.Integer, nullable=False),
-    sa.Column("outcome", sa.String, nullable=False),
-    sa.Column("detail", sa.String, nullable=False),
+    *_texts("outcome", "detail"),
     sa.Column("asked_at", Moment),
 )
 
@@ -226,13 +216,7 @@ decisions = sa.Table(
     sa.Column("at", Moment, nullable=False, index=True),
     sa.Column("listener", sa.String, nullable=False),
     sa.Column("outcome", sa.String, _one_of("outcome", Outcome), nullable=False),
-    sa.Column("reason", sa.String, nullable=False),
-    sa.Column("detail", sa.String, nullable=False),
-    sa.Column("host", sa.String, nullable=False),
-    sa.Column("method", sa.String, nullable=False),
-    sa.Column("target", sa.String, nullable=False),
-    sa.Column("organization", sa.String, nullable=False),
-    sa.Column("user_name", sa.String, nullable=False),
+    *_texts("reason", "detail", "host", "method", "target", "organization", "user_name"),
     sa.Column("confirmation", sa.LargeBinary),
     sa.Column("certificate", sa.LargeBinary),
     sa.Column("subject", sa.String, nullable=False),

@@ -1,4 +1,4 @@
-"""From a proxy's certificate header to the chain presented. Level 1: no I/O, no clock; every form ends in one value."""
+"""Decodes a proxy's certificate header, in any form, to the chain presented. Level 1: no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -6,46 +6,48 @@ from collections.abc import Callable
 from typing import Final
 
 from authz.headers import base64_der, escaped_pem, rfc9440, xfcc, xfcc_json
-from authz.headers.memo import HeaderMemo
-from authz.headers.selection import KNOWN_HEADERS, Selected, evidence, select
-from authz.headers.statement import check_statement
+from authz.headers.decode_cache import DecodeCache
+from authz.headers.element import presented
+from authz.headers.indicator import check_indicator
+from authz.headers.selection import KNOWN_HEADERS, Selected, replayable_headers, select
 from authz.model import CertificateForm, HeaderRules, PresentedChain
 
 __all__ = [
     "KNOWN_HEADERS",
     "READABLE",
-    "WITH_HOPS",
-    "HeaderMemo",
+    "WITH_ELEMENTS",
+    "DecodeCache",
     "Selected",
-    "check_statement",
+    "check_indicator",
     "decode",
-    "evidence",
     "present",
+    "replayable_headers",
     "select",
 ]
 
-_READERS: Final[dict[CertificateForm, Callable[[bytes, HeaderRules], tuple[PresentedChain, ...]]]] = {
-    CertificateForm.XFCC_JSON: xfcc_json.decode,
-    CertificateForm.ESCAPED_PEM: escaped_pem.decode,
-    CertificateForm.BASE64_DER: base64_der.decode,
+# The forms with one chain, the leaf first.
+_PARSERS: Final[dict[CertificateForm, Callable[[bytes], tuple[bytes, ...]]]] = {
+    CertificateForm.ESCAPED_PEM: escaped_pem.parse,
+    CertificateForm.BASE64_DER: base64_der.parse,
 }
-READABLE: Final = frozenset({CertificateForm.XFCC, CertificateForm.RFC9440, *_READERS})
+WITH_ELEMENTS: Final = frozenset({CertificateForm.XFCC, CertificateForm.XFCC_JSON})
+"""The forms to which each proxy on the way adds an element; in the others only the nearest proxy writes."""
+
+READABLE: Final = frozenset({CertificateForm.RFC9440, *WITH_ELEMENTS, *_PARSERS})
 """The forms that can be configured."""
-
-WITH_HOPS: Final = frozenset({CertificateForm.XFCC, CertificateForm.XFCC_JSON})
-"""The forms to which each proxy on the way adds an element; the others hold the nearest proxy's word only."""
-
 
 present = xfcc.present
 
 
-def decode(selected: Selected, rules: HeaderRules, memo: HeaderMemo | None = None) -> tuple[PresentedChain, ...]:
+def decode(selected: Selected, rules: HeaderRules, cache: DecodeCache | None = None) -> tuple[PresentedChain, ...]:
     """The presented chains of a selected header, the nearest proxy's last. Raises `Refused` with a header reason.
 
-    `memo` may know parts of it, and is told nothing: whoever verifies the path puts it there.
+    Parts of it may be in `cache`, which is only read: the caller fills it once the path has been verified.
     """
     if rules.form is CertificateForm.RFC9440:
         return rfc9440.decode(selected.value, selected.chain, rules)
     if rules.form is CertificateForm.XFCC:
-        return xfcc.decode(selected.value, rules, None if memo is None else memo.above)
-    return _READERS[rules.form](selected.value, rules)
+        return xfcc.decode(selected.value, rules, None if cache is None else cache.intermediates)
+    if rules.form is CertificateForm.XFCC_JSON:
+        return xfcc_json.decode(selected.value, rules)
+    return (presented(None, _PARSERS[rules.form](selected.value), rules),)

@@ -3,19 +3,13 @@
     header = certificate *( "," certificate )  ; the leaf first
     certificate = 1*base64char *2"="           ; RFC 4648 section 4, padded, without line breaks
 
-Traefik 3 takes PEM and leaves out delimiters and line ends; Caddy's placeholder for the certificate's DER
-in base64 is the same of the leaf alone. Traefik 2 escaped "+", "/" and "=" besides: that is refused.
+Traefik 3 writes PEM without delimiters and line ends; Caddy's placeholder for the certificate's DER in base64
+is the same for the leaf alone. Traefik 2 also escaped "+", "/" and "=": that is refused.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from authz.headers import pem
-from authz.headers.element import presented
-
-if TYPE_CHECKING:
-    from authz.model import HeaderRules, PresentedChain
 
 
 def parse(value: bytes) -> tuple[bytes, ...]:
@@ -26,8 +20,3 @@ def parse(value: bytes) -> tuple[bytes, ...]:
 def format(ders: tuple[bytes, ...]) -> bytes:  # noqa: A001 - the counterpart of parse
     """The header value that `parse` reads as `ders`."""
     return b",".join(map(pem.encode_base64, ders))
-
-
-def decode(value: bytes, rules: HeaderRules) -> tuple[PresentedChain, ...]:
-    """The one chain of the header. Raises `Refused`: header_malformed, too_many_certificates."""
-    return (presented(None, parse(value), rules),)

@@ -1,23 +1,17 @@
-"""A certificate in PEM, per cent encoded: nginx's $ssl_client_escaped_cert, under whatever header name.
+"""A certificate in PEM, percent-encoded: nginx's $ssl_client_escaped_cert, under any header name.
 
-    header = 1*block                           ; the leaf first, then what else the proxy hands over
+    header = 1*block                           ; the leaf first, then others that the proxy passes on
     block  = "-----BEGIN%20CERTIFICATE-----%0A" 1*( 1*76base64char "%0A" ) "-----END%20CERTIFICATE-----%0A"
 
-nginx writes the leaf and nothing else, and escapes LF, space, "+", "/" and "=" in upper-case hexadecimal;
-proxies that leave the last three as they are (AWS ALB) say the same. Any other escape, other text, or
-base64 that is not canonical refuses the header. There is one element and no hash: the proxy in front is
-the client's own, and what it states beside the header is compared in `authz.headers.statement`.
+nginx writes only the leaf, and escapes LF, space, "+", "/" and "=" in upper-case hexadecimal; the header is
+the same from proxies that do not escape the last three (AWS ALB). Any other escape, other text, or base64
+that is not canonical refuses the header. There is one element and no hash: the client connects to this very
+proxy, and what it states beside the header is compared in `authz.headers.indicator`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from authz.headers import pem
-from authz.headers.element import presented
-
-if TYPE_CHECKING:
-    from authz.model import HeaderRules, PresentedChain
 
 
 def parse(value: bytes) -> tuple[bytes, ...]:
@@ -28,8 +22,3 @@ def parse(value: bytes) -> tuple[bytes, ...]:
 def format(ders: tuple[bytes, ...]) -> bytes:  # noqa: A001 - the counterpart of parse
     """The header value that `parse` reads as `ders`, as nginx would write it."""
     return pem.escape(pem.write(ders))
-
-
-def decode(value: bytes, rules: HeaderRules) -> tuple[PresentedChain, ...]:
-    """The one chain of the header. Raises `Refused`: header_malformed, too_many_certificates."""
-    return (presented(None, parse(value), rules),)

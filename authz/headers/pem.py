@@ -1,6 +1,6 @@
 """Strict PEM (RFC 7468, the strict form): CERTIFICATE blocks and nothing else.
 
-Proxies write it themselves, so every departure is somebody else's writing.
+Proxies generate it, so any deviation was written by somebody else.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ from typing import Final
 from authz.errors import Refused
 from authz.reasons import Reason
 
-# RFC 7468 section 3, stricttextualmsg; how long a line is, up to 76, or all in one, is left to the writer.
+# RFC 7468 section 3, stricttextualmsg; lines may have any length up to 76.
 _BEGIN: Final = b"-----BEGIN CERTIFICATE-----\n"
 _END: Final = b"-----END CERTIFICATE-----\n"
 _MAX_LINE: Final = 76
 _LINE: Final = 64
-"""Characters of a line as section 2 has them generated, and as everybody does."""
+"""Characters of a line as section 2 has them generated, and as all proxies do."""
 
-# What Envoy and nginx escape in PEM, and nothing else: a per cent sign that is left over is not theirs.
+# All that Envoy and nginx escape in PEM: any other percent sign is not theirs.
 _PERCENT: Final = ((b"%0A", b"\n"), (b"%2B", b"+"), (b"%2F", b"/"), (b"%3D", b"="), (b"%20", b" "))
-
 
 _ESCAPED_BEGIN: Final = b"-----BEGIN%20CERTIFICATE-----%0A"
 _ESCAPED_END: Final = b"-----END%20CERTIFICATE-----%0A"
@@ -30,9 +29,9 @@ _ESCAPED_END: Final = b"-----END%20CERTIFICATE-----%0A"
 def certificates(pem: bytes) -> tuple[bytes, ...]:
     """The DER of each block of `pem`, in order.
 
-    Raises `Refused` (header_malformed) when anything but whole CERTIFICATE blocks is in it, or nothing.
+    Raises `Refused` (header_malformed) for anything but one or more complete CERTIFICATE blocks.
     """
-    found = []
+    ders = []
     at = 0
     while at < len(pem):
         start = at + len(_BEGIN)
@@ -42,41 +41,41 @@ def certificates(pem: bytes) -> tuple[bytes, ...]:
         *lines, rest = pem[start:stop].split(b"\n")
         if rest or not _are_lines(lines):
             raise Refused(Reason.HEADER_MALFORMED, "PEM whose lines are empty, too long, or do not end")
-        found.append(decode_base64(b"".join(lines)))
+        ders.append(decode_base64(b"".join(lines)))
         at = stop + len(_END)
-    if not found:
+    if not ders:
         raise Refused(Reason.HEADER_MALFORMED, "PEM without a certificate")
-    return tuple(found)
+    return tuple(ders)
 
 
 def escaped_certificates(text: bytes) -> tuple[bytes, ...]:
-    """What `certificates` reads in `unescape(text)`, found sooner in what Envoy and nginx write. Raises `Refused`."""
-    found = []
+    """As `certificates(unescape(text))`, but faster for the output of Envoy and nginx. Raises `Refused`."""
+    ders = []
     at = 0
     while at < len(text):
         start = at + len(_ESCAPED_BEGIN)
         stop = text.find(_ESCAPED_END, start)
-        whole = stop >= 0 and text.startswith(_ESCAPED_BEGIN, at)
-        base64 = _in_full_lines(text[start:stop]) if whole else None
+        delimited = stop >= 0 and text.startswith(_ESCAPED_BEGIN, at)
+        base64 = _in_full_lines(text[start:stop]) if delimited else None
         if base64 is None:
             break
-        found.append(decode_base64(base64))
+        ders.append(decode_base64(base64))
         at = stop + len(_ESCAPED_END)
     else:
-        if found:
-            return tuple(found)
+        if ders:
+            return tuple(ders)
     return certificates(unescape(text))
 
 
 def _in_full_lines(body: bytes) -> bytes | None:
-    """The base64 in the escaped lines of a block, if it fills them all but the last; None where it is another's.
+    """The base64 in the escaped lines of a block, if all lines but the last are full; else None.
 
-    With dashes a delimiter might be in it, written otherwise; with line feeds, lines that are not escaped.
+    A body with dashes may hold a delimiter in another spelling; one with line feeds, lines that are not escaped.
     """
     if b"-" in body or b"\n" in body:
         return None
-    # Line ends go last, so that nothing becomes an escape by what is put together. After them no per cent sign is
-    # left: each was a line's end, and stood behind 64 characters or at the end of all.
+    # Line ends are replaced last, so that joining lines cannot produce an escape. After that no percent sign is
+    # left: each was a line end, after 64 characters or at the end of the body.
     lines = body.replace(b"%2B", b"+").replace(b"%2F", b"/")
     if lines.endswith(b"%3D%0A"):
         lines = lines.replace(b"%3D", b"=")
@@ -100,18 +99,18 @@ def write(ders: Iterable[bytes]) -> bytes:
 
 
 def unescape(text: bytes) -> bytes:
-    """The PEM that its per cent encoding says. Raises `Refused` (header_malformed) for any other escape."""
-    for escaped, octet in _PERCENT:
-        text = text.replace(escaped, octet)
+    """The PEM in its percent-encoded form `text`. Raises `Refused` (header_malformed) for any other escape."""
+    for escaped, character in _PERCENT:
+        text = text.replace(escaped, character)
     if b"%" in text:
-        raise Refused(Reason.HEADER_MALFORMED, "a per cent sign that the proxy does not write")
+        raise Refused(Reason.HEADER_MALFORMED, "a percent sign that the proxy does not write")
     return text
 
 
 def escape(pem: bytes) -> bytes:
-    """The per cent encoding of PEM, octet for octet as Envoy and nginx write it."""
-    for escaped, octet in _PERCENT:
-        pem = pem.replace(octet, escaped)
+    """The percent-encoded form of PEM, byte for byte as Envoy and nginx write it."""
+    for escaped, character in _PERCENT:
+        pem = pem.replace(character, escaped)
     return pem
 
 
@@ -121,34 +120,34 @@ def single(pem: bytes) -> bytes:
 
 
 def _are_lines(lines: list[bytes]) -> bool:
-    """Whether none is empty, none but the last is too long, and none but the last ends in padding."""
-    above = lines[:-1]
-    padded = bool(above) and above[-1].endswith(b"=")
-    return all(lines) and not padded and max(map(len, above), default=0) <= _MAX_LINE
+    """Whether no line is empty, and no line but the last is too long or ends in padding."""
+    full = lines[:-1]
+    padded = bool(full) and full[-1].endswith(b"=")
+    return all(lines) and not padded and max(map(len, full), default=0) <= _MAX_LINE
 
 
-def only(found: Sequence[bytes]) -> bytes:
-    """The one certificate there is. Raises `Refused` (header_malformed)."""
-    if len(found) != 1:
-        raise Refused(Reason.HEADER_MALFORMED, f"{len(found)} certificates where one belongs")
-    return found[0]
+def only(ders: Sequence[bytes]) -> bytes:
+    """The only certificate in `ders`. Raises `Refused` (header_malformed)."""
+    if len(ders) != 1:
+        raise Refused(Reason.HEADER_MALFORMED, f"{len(ders)} certificates where one is expected")
+    return ders[0]
 
 
 def decode_base64(text: bytes) -> bytes:
-    """The octets of canonical base64 that are one DER SEQUENCE of exactly their length.
+    """The bytes of canonical base64, which must be one complete DER SEQUENCE.
 
-    Raises `Refused` (header_malformed). That the SEQUENCE is a certificate is not said here.
+    Raises `Refused` (header_malformed). Whether the SEQUENCE is a certificate is not checked here.
     """
     try:
         der = binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error as error:
         raise Refused(Reason.HEADER_MALFORMED, f"base64: {error}") from error
-    # What strict decoding leaves open: padding behind a whole quantum, and spare bits of the last character. Either
-    # would let one certificate be written in several ways.
+    # Strict decoding still accepts padding after a complete quantum, and spare bits in the last character: with
+    # either, a certificate would have several spellings.
     spare = len(der) % 3
-    whole = len(text) == (len(der) + 2) // 3 * 4
-    if not whole or (spare and encode_base64(der[-spare:]) != text[-4:]) or not _is_sequence(der):
-        raise Refused(Reason.HEADER_MALFORMED, "base64 that is not canonical, or no DER in it")
+    complete = len(text) == (len(der) + 2) // 3 * 4
+    if not complete or (spare and encode_base64(der[-spare:]) != text[-4:]) or not _is_sequence(der):
+        raise Refused(Reason.HEADER_MALFORMED, "base64 that is not canonical, or not of one DER element")
     return der
 
 
@@ -162,5 +161,5 @@ def _is_sequence(der: bytes) -> bool:
         return False
     if der[1] < 0x80:
         return len(der) == 2 + der[1]
-    octets = der[1] & 0x7F
-    return len(der) == 2 + octets + int.from_bytes(der[2 : 2 + octets], "big")
+    width = der[1] & 0x7F
+    return len(der) == 2 + width + int.from_bytes(der[2 : 2 + width], "big")

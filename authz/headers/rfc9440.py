@@ -6,10 +6,10 @@
     byte-sequence     = ":" 1*base64char *2"=" ":"                 ; RFC 8941 section 3.3.5, of DER
     OWS               = *( SP / HTAB )
 
-RFC 8941 lets a parser take base64 without its padding or with spare bits set, and lets senders add
-parameters; neither is taken here, so that a certificate has one spelling. A list may stand on several
-lines (section 4.2); a second line of either header is refused by `authz.headers.selection`, because it
-cannot be told from a client's own.
+RFC 8941 lets a parser accept base64 without its padding or with spare bits set, and lets senders add
+parameters; neither is accepted here, so that a certificate has one spelling. A list may span several
+lines (section 4.2); `authz.headers.selection` refuses a second line of either header, which might be the
+client's own.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 
 def parse_certificate(value: bytes) -> bytes:
-    """The DER in a byte sequence, as Client-Cert holds one. Raises `Refused` (header_malformed)."""
+    """The DER in the byte sequence of Client-Cert. Raises `Refused` (header_malformed)."""
     if len(value) < 2 or value[:1] != b":" or value[-1:] != b":":
         raise Refused(Reason.HEADER_MALFORMED, "not a byte sequence between colons")
     return pem.decode_base64(value[1:-1])
 
 
 def format_certificate(der: bytes) -> bytes:
-    """The byte sequence of a DER (RFC 8941 section 4.1.8)."""
+    """DER as a byte sequence (RFC 8941 section 4.1.8)."""
     return b":" + pem.encode_base64(der) + b":"
 
 
 def parse_chain(value: bytes) -> tuple[bytes, ...]:
-    """The DERs in a list of byte sequences; none if it is empty. Raises `Refused` (header_malformed)."""
-    return tuple(parse_certificate(one.strip(b" \t")) for one in value.split(b",")) if value else ()
+    """The certificates (DER) in a list of byte sequences, which may be empty. Raises `Refused` (header_malformed)."""
+    return tuple(parse_certificate(item.strip(b" \t")) for item in value.split(b",")) if value else ()
 
 
 def format_chain(ders: tuple[bytes, ...]) -> bytes:

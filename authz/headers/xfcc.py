@@ -1,6 +1,6 @@
 r"""Envoy's x-forwarded-client-cert in its text form.
 
-    xfcc    = element *( "," element )          ; one element a proxy, the nearest one last
+    xfcc    = element *( "," element )          ; one element per proxy, the nearest last
     element = pair *( ";" pair )
     pair    = key "=" ( quoted / bare )
     key     = "By" / "Hash" / "Cert" / "Chain" / "Subject" / "URI" / "DNS" / "Issuer"   ; any case
@@ -8,9 +8,9 @@ r"""Envoy's x-forwarded-client-cert in its text form.
     bare    = *( %x20-21 / %x23-2B / %x2D-3A / %x3C-5B / %x5D-7E )   ; no DQUOTE , ; or backslash
 
 Cert, Chain, Subject and Issuer are quoted, the others bare. Envoy escapes neither URI nor DNS nor By,
-so a client can write pairs and elements of his own through a name in his certificate. That is why
-only Cert, Chain and Hash count, why a second one refuses, why elements are counted by the caller, and
-why a character that does not belong refuses the whole header.
+so a client can inject pairs and elements through a name in its certificate. Therefore only Cert, Chain
+and Hash count, a repeated one refuses the header, the caller checks the number of elements, and an
+unexpected character refuses the whole header.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _KEYS: Final = {
 _ONCE: Final = frozenset({"Hash", "Cert", "Chain"})
 
 MAX_PAIRS: Final = 1_024
-"""More than names in anybody's certificate, each of which is a pair; 64 KB of them would take 16 ms to read."""
+"""More than any certificate has names, each of which is a pair; reading 64 KB of pairs would take 16 ms."""
 
 _ENDS: Final = frozenset({b",", b";", b""})
 _PRINTABLE: Final = bytes(range(0x20, 0x7F))
@@ -49,14 +49,14 @@ class Element(NamedTuple):
     pairs: tuple[tuple[str, bytes], ...]
 
     def counting(self) -> dict[str, bytes]:
-        """The values that count, by key. Raises `Refused` (header_ambiguous) for a second one of a key."""
-        found: dict[str, bytes] = {}
+        """The values that count, by key. Raises `Refused` (header_ambiguous) for a repeated key."""
+        values: dict[str, bytes] = {}
         for key, value in self.pairs:
             if key in _ONCE:
-                if key in found:
-                    raise Refused(Reason.HEADER_AMBIGUOUS, f"{key} stands more than once in one element")
-                found[key] = value
-        return found
+                if key in values:
+                    raise Refused(Reason.HEADER_AMBIGUOUS, f"{key} is repeated in one element")
+                values[key] = value
+        return values
 
 
 def parse(value: bytes) -> tuple[Element, ...]:
@@ -66,7 +66,7 @@ def parse(value: bytes) -> tuple[Element, ...]:
     """
     foreign = value.translate(None, _PRINTABLE)
     if foreign:
-        raise Refused(Reason.HEADER_MALFORMED, f"octet {foreign[0]:#04x} at {value.index(foreign[0])}")
+        raise Refused(Reason.HEADER_MALFORMED, f"byte {foreign[0]:#04x} at {value.index(foreign[0])}")
     elements: list[Element] = []
     pairs: list[tuple[str, bytes]] = []
     at = 0
@@ -87,7 +87,7 @@ def parse(value: bytes) -> tuple[Element, ...]:
 
 
 def _pair(value: bytes, at: int) -> tuple[tuple[str, bytes], int]:
-    """The pair that begins at `at`, and where it ends: before a comma, a semicolon or nothing."""
+    """The pair that begins at `at`, and its end: before a comma, a semicolon or the end of the value."""
     equals = value.find(b"=", at)
     key = _KEYS.get(value[at:equals].lower()) if equals > at else None
     if key is None:
@@ -99,7 +99,7 @@ def _pair(value: bytes, at: int) -> tuple[tuple[str, bytes], int]:
     if quoted:
         text, stop = _quoted(value, start + 1)
     else:
-        stop = _BARE.match(value, start).end()  # type: ignore[union-attr] # it matches nothing, too
+        stop = _BARE.match(value, start).end()  # type: ignore[union-attr] # it always matches
         text = value[start:stop]
     if value[stop : stop + 1] not in _ENDS:
         raise Refused(Reason.HEADER_MALFORMED, f"{key} does not end at {stop}")
@@ -107,25 +107,25 @@ def _pair(value: bytes, at: int) -> tuple[tuple[str, bytes], int]:
 
 
 def _quoted(value: bytes, start: int) -> tuple[bytes, int]:
-    """The text from `start` to the quote that ends it, unescaped, and what is behind that quote."""
+    """The text from `start` to the quote that ends it, unescaped, and the offset after that quote."""
     stop = value.find(b'"', start)
     text = value[start:stop]
     if stop >= 0 and b"\\" not in text:
         return text, stop + 1
-    stop = _TEXT.match(value, start).end()  # type: ignore[union-attr] # it matches nothing, too
+    stop = _TEXT.match(value, start).end()  # type: ignore[union-attr] # it always matches
     if value[stop : stop + 1] != b'"':
         raise Refused(Reason.HEADER_MALFORMED, f"a quoted value without an end at {start}")
     return _unescaped(value[start:stop]), stop + 1
 
 
 def _unescaped(text: bytes) -> bytes:
-    """The text without the backslash before each escaped character; two in a row are one, from the left on."""
-    return b"\\".join([one.replace(b"\\", b"") for one in text.split(b"\\\\")])
+    """The text without the backslash before each escaped character, which may be a backslash itself."""
+    return b"\\".join([part.replace(b"\\", b"") for part in text.split(b"\\\\")])
 
 
 def format(elements: tuple[Element, ...]) -> bytes:  # noqa: A001 - the counterpart of parse
     """The header value that `parse` reads as `elements`, as Envoy would write it."""
-    return b",".join(b";".join(_format_pair(*pair) for pair in one.pairs) for one in elements)
+    return b",".join(b";".join(_format_pair(*pair) for pair in element.pairs) for element in elements)
 
 
 def _format_pair(key: str, value: bytes) -> bytes:
@@ -136,35 +136,35 @@ def _format_pair(key: str, value: bytes) -> bytes:
     return name + b'="' + escaped + b'"'
 
 
-def present(leaf: bytes, others: tuple[bytes, ...] | list[bytes]) -> bytes:
-    """The value Envoy makes of a chain (DER): what a client would have presented, for decisions offline."""
+def present(leaf: bytes, intermediates: tuple[bytes, ...] | list[bytes]) -> bytes:
+    """The value that Envoy makes of a chain (DER), as if a client had presented it, for offline decisions."""
     digest = hashlib.sha256(leaf).hexdigest().encode("ascii")
-    texts = [pem.escape(pem.write(ders)) for ders in ((leaf,), (leaf, *others))]
+    texts = [pem.escape(pem.write(ders)) for ders in ((leaf,), (leaf, *intermediates))]
     return format((Element((("Hash", digest), ("Cert", texts[0]), ("Chain", texts[1]))),))
 
 
 def decode(
-    value: bytes, rules: HeaderRules, above: Cache[bytes, tuple[bytes, ...]] | None = None
+    value: bytes, rules: HeaderRules, cache: Cache[bytes, tuple[bytes, ...]] | None = None
 ) -> tuple[PresentedChain, ...]:
     """The chain of each element, in the order of the header. Raises `Refused` with a header reason.
 
-    `above` remembers what stands behind the leaf in chains: the certificates of a few CAs, whoever the client is.
+    `cache` has the certificates after the leaf by their text: the few CAs are the same for all clients.
     """
-    return tuple([_decode(one, rules, above) for one in parse(value)])
+    return tuple([_decode(element, rules, cache) for element in parse(value)])
 
 
-def _decode(element: Element, rules: HeaderRules, above: Cache[bytes, tuple[bytes, ...]] | None) -> PresentedChain:
-    found = element.counting()
-    digest, leaf, chain = found.get("Hash"), found.get("Cert"), found.get("Chain")
+def _decode(element: Element, rules: HeaderRules, cache: Cache[bytes, tuple[bytes, ...]] | None) -> PresentedChain:
+    values = element.counting()
+    digest, leaf, chain = values.get("Hash"), values.get("Cert"), values.get("Chain")
     first = None if leaf is None else pem.only(pem.escaped_certificates(leaf))
     if first is None or leaf is None or chain is None or not chain.startswith(leaf):
         return presented(first, () if chain is None else pem.escaped_certificates(chain), rules, digest=digest)
-    # Envoy repeats the leaf at the head of the chain: what was decoded there need not be decoded here.
+    # Envoy repeats the leaf at the head of the chain: it need not be decoded twice.
     text = chain[len(leaf) :]
-    others = above.get(text) if above is not None else None
-    if others is None and text:
-        others = pem.escaped_certificates(text)
-    whole = presented(first, (first, *(others or ())), rules, digest=digest)
-    if whole.others == others:
-        whole.written = text
-    return whole
+    intermediates = cache.get(text) if cache is not None else None
+    if intermediates is None and text:
+        intermediates = pem.escaped_certificates(text)
+    presented_chain = presented(first, (first, *(intermediates or ())), rules, digest=digest)
+    if presented_chain.intermediates == intermediates:
+        presented_chain.encoded_intermediates = text
+    return presented_chain

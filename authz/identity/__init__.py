@@ -1,4 +1,4 @@
-"""Who the user of a request is: by what a trusted filter in the proxy verified, or by a token verified here."""
+"""Identifies the user of a request: by the header of a trusted filter in the proxy, or by a token verified here."""
 
 from authz.identity.header import UserNameHeader
 from authz.identity.keys import JwksCache

@@ -20,13 +20,13 @@ MAX_TIME: Final = 253_402_300_799
 """The last second of the year 9999: what a date can hold."""
 
 MAX_CLAIMS: Final = 32 * 1024
-"""Bytes that claims may take once they are read, if they are to be remembered; the usual ones take 2 KB."""
+"""Bytes of claims, once parsed, that are cached; 2 KB are usual."""
 
 
 def identity_from_claims(
     claims: Mapping[str, Any], organization: Organization, now: datetime, typ: str | None = None
 ) -> Identity:
-    """The identity in `claims`, if they are `organization`'s and valid at `now`; `typ` is their JOSE header's, if seen.
+    """The identity in `claims`, if they are `organization`'s and valid at `now`; `typ` is the JOSE header's, if any.
 
     Raises `Refused`: identity_of_another_organization, token_type_not_allowed, token_expired, token_not_yet_valid,
     identity_malformed, token_binding_unsupported.
@@ -42,9 +42,9 @@ def identity_from_claims(
 
 
 class ReadClaims:
-    """Claims that were read, and what they say to one organization as it is: its settings are looked at once.
+    """Parsed claims, with the identity that they have for one organization, whose settings are applied once.
 
-    The times are compared by every check. Another organization, or the same one changed, is another object.
+    Every check compares the times again. An organization that was changed is another object.
     """
 
     __slots__ = ("_claims", "_expiry", "_identity", "_organization", "_starts", "_typ")
@@ -59,11 +59,11 @@ class ReadClaims:
 
     @property
     def weight(self) -> int:
-        """What they take in memory, in bytes."""
+        """Bytes that they take in memory."""
         return 512 + weigh(self._claims, MAX_CLAIMS)
 
     def identity(self, organization: Organization, now: datetime) -> Identity:
-        """What `identity_from_claims` gives, and raises."""
+        """As `identity_from_claims`."""
         if organization is self._organization:
             seconds = now.timestamp()
             _check_expiry(self._expiry, seconds)
@@ -79,7 +79,7 @@ class ReadClaims:
 
 
 def _check_tie(claims: Mapping[str, Any], organization: Organization, settings: TokenSettings) -> None:
-    """Issuer and audience are the organization's own, or a claim names it; whatever is configured must hold."""
+    """Issuer and audience are the organization's, or a claim names it; all that is configured must match."""
     tied = False
     if settings.issuer is not None:
         if claims.get("iss") != settings.issuer:
@@ -103,32 +103,32 @@ def _foreign(what: str) -> Refused:
 
 
 def _audiences(value: object) -> list[str]:
-    """RFC 7519 section 4.1.3: a string or an array of strings; anything else names nobody."""
+    """RFC 7519 section 4.1.3: a string or an array of strings; anything else is no audience."""
     if isinstance(value, str):
         return [value]
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+    if isinstance(value, list) and all(isinstance(audience, str) for audience in value):
         return value
     return []
 
 
 def _check_type(claims: Mapping[str, Any], typ: str | None, settings: TokenSettings) -> None:
-    """RFC 8725 section 3.11: what an issuer signs for another purpose names nobody here.
+    """RFC 8725 section 3.11: a token that was issued for another purpose identifies no user.
 
-    Whatever has `events`, even empty, is a security event (RFC 8417 section 2.2), a logout token among them.
+    One with the claim `events`, even empty, is a security event (RFC 8417 section 2.2), such as a logout token.
     """
     if "events" in claims:
         raise Refused(Reason.TOKEN_TYPE_NOT_ALLOWED, "the claim events is that of a security event")
     if settings.type is not None and media_type(typ or "") != settings.type:
-        raise Refused(Reason.TOKEN_TYPE_NOT_ALLOWED, f"typ is {typ or 'not known'}, where {settings.type} is demanded")
+        raise Refused(Reason.TOKEN_TYPE_NOT_ALLOWED, f"typ is {typ or 'not known'}, {settings.type} is required")
 
 
 def media_type(typ: str) -> str:
-    """A `typ` as types are compared: RFC 7515 section 4.1.9 lets "application/" go, RFC 2045 section 5.1 folds case."""
+    """A `typ` in comparable form: without "application/" (RFC 7515 section 4.1.9), in lower case (RFC 2045, 5.1)."""
     return typ.lower().removeprefix("application/") if typ.isascii() else typ
 
 
 def _check_times(claims: Mapping[str, Any], now: float) -> None:
-    """RFC 7519 sections 4.1.4 to 4.1.6; exp is required, and none of them may lie."""
+    """RFC 7519 sections 4.1.4 to 4.1.6; exp is required, nbf and iat are checked if they are present."""
     expiry = _time(claims, "exp")
     if expiry is None:
         raise Refused(Reason.IDENTITY_MALFORMED, "the claim exp is missing")
@@ -149,7 +149,7 @@ def _check_expiry(expiry: float, now: float) -> None:
 
 def _check_start(claim: str, start: float, now: float) -> None:
     if now < start - LEEWAY:
-        raise Refused(Reason.TOKEN_NOT_YET_VALID, f"{claim} lies {start - now:.0f} seconds ahead")
+        raise Refused(Reason.TOKEN_NOT_YET_VALID, f"{claim} is {start - now:.0f} seconds ahead")
 
 
 def _time(claims: Mapping[str, Any], claim: str) -> float | None:
@@ -158,14 +158,14 @@ def _time(claims: Mapping[str, Any], claim: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Refused(Reason.IDENTITY_MALFORMED, f"the claim {claim} is not a time")
-    # Infinity, NaN and integers too large for a float fall out here.
+    # Also refuses infinity, NaN and integers too large for a float.
     if not 0 <= value <= MAX_TIME:
         raise Refused(Reason.IDENTITY_MALFORMED, f"the claim {claim} is out of range")
     return float(value)
 
 
 def _confirmation(claims: Mapping[str, Any]) -> bytes | None:
-    """RFC 8705 section 3.1: `cnf` with `x5t#S256` and nothing else; any other binding cannot be checked here."""
+    """RFC 8705 section 3.1: `cnf` with nothing but `x5t#S256`; no other binding can be checked here."""
     if "cnf" not in claims:
         return None
     cnf = claims["cnf"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
-from authz.identity.single_header import is_name, one_value
+from authz.identity.single_header import is_name, single_value
 from authz.model import Identity
 from authz.reasons import Reason
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 class UserNameHeader:
     """A user name in `header`, tied to the organization that `organization_header` names.
 
-    `organization_header` None is for a listener that serves one organization only; the configuration
-    sees to that. A plain name carries no issuer and no `cnf`: prefer `PayloadHeader` where there is a token.
+    `organization_header` is None only for a listener that serves one organization, which the configuration
+    checks. A plain name has no issuer and no `cnf`: prefer `PayloadHeader` if there is a token.
     """
 
     header: str
     organization_header: str | None = None
 
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:  # noqa: ARG002
-        """The identity; see `authz.view.IdentitySource`. A joined value ("a, b") is ambiguous, not a name."""
+        """The identity; see `authz.view.IdentitySource`. A joined value ("a, b") is ambiguous."""
         if self.organization_header is not None:
-            stated = one_value(check, self.organization_header)
+            stated = single_value(check, self.organization_header)
             if stated != organization.name.encode("utf-8"):
                 raise Refused(Reason.IDENTITY_OF_ANOTHER_ORGANIZATION, f"{self.organization_header} names another")
-        value = one_value(check, self.header)
+        value = single_value(check, self.header)
         if b"," in value:
             raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{self.header} holds several values joined")
         try:

@@ -1,9 +1,9 @@
 """The public keys of token issuers (RFC 7517): from a file or a URL, refreshed, bounded, never a secret.
 
-A set is read anew every five minutes, and when a token names a key it does not hold, but at most once
-in a cool-down. Checks that need a set wait for its reading together; one whose key is held already
-does not wait long. While the set cannot be read the last good one serves for an hour; then its tokens are refused.
-A set that is large, slow or away is felt by those alone whose it is.
+A set is read again every five minutes, and if a token names a key that is not in it, but at most once per
+cool-down. Checks that need a set wait for one reading together; a check whose key is at hand does not wait
+long. While the set cannot be read, the last good one is used for an hour; after that its tokens are refused.
+A set that is large, slow or unreachable affects only the organizations that use it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import jwt
 from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
-from authz.blocking_calls import apart
+from authz.blocking_calls import run_in_daemon_thread
 from authz.errors import NotLoaded, Refused
 from authz.identity.strict_json import read_object
 from authz.pki.x509.algorithms import MAX_EXPONENT_BITS, MAX_RSA_BITS, MIN_RSA_BITS
@@ -38,28 +38,28 @@ KEEP_SECONDS: Final = 3_600.0
 FETCH_SECONDS: Final = 5.0
 
 PATIENCE_SECONDS: Final = 0.1
-"""How long a check waits for a newer set where the last good one would serve: a third of what a check may wait."""
+"""The time that a check waits for a newer set if the last good one is usable: a third of all that it may wait."""
 
 MAX_KEY_SET: Final = 256 * 1024
-"""Octets of a key set: some hundred keys."""
+"""Bytes of a key set: some hundred keys."""
 
 MAX_KEYS: Final = 100
-"""Keys listed in a set: the largest issuers publish a dozen. Each takes some 20 us to read, on everybody's thread."""
+"""Keys in a set: the largest issuers publish a dozen. Reading one takes some 20 us, on the only thread."""
 
-KEY_OCTETS: Final = 2_560
-"""Octets of memory that a key takes: measured, 2,370 with P-256, 1,130 and 1,800 with RSA of 2,048 and 8,192 bits."""
+KEY_BYTES: Final = 2_560
+"""Bytes of memory that a key takes: measured, 2,370 with P-256, 1,130 and 1,800 with RSA of 2,048 and 8,192 bits."""
 
-MAX_OCTETS: Final = 32 * 1024 * 1024
-"""Octets of memory that all sets take, if `SHARE_OCTETS` of each do not come to more; 13,000 keys."""
+MAX_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of memory for all sets, unless `SHARE_BYTES` of each are more; 13,000 keys."""
 
-SHARE_OCTETS: Final = 32 * 1024
-"""What every organization's set may take, however many there are and whatever others take: a dozen keys."""
+SHARE_BYTES: Final = 32 * 1024
+"""Bytes that every set may take, regardless of the others: a dozen keys."""
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey
 
 _EDWARDS: Final = (ed25519.Ed25519PublicKey, ed448.Ed448PublicKey)
 
-# RFC 7518 section 3.1 and RFC 8037: what may sign, and the keys that go with it. `none` and HMAC are not in it.
+# RFC 7518 section 3.1 and RFC 8037: the algorithms allowed, and their keys. `none` and HMAC are not among them.
 ALGORITHMS: Final[dict[str, tuple[type | tuple[type, ...], str]]] = {
     **{f"{family}{size}": (rsa.RSAPublicKey, "") for family in ("RS", "PS") for size in (256, 384, 512)},
     "ES256": (ec.EllipticCurvePublicKey, "secp256r1"),
@@ -70,27 +70,27 @@ ALGORITHMS: Final[dict[str, tuple[type | tuple[type, ...], str]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class KeysKey:
+class JwksKey:
     """A key set that should be read (again), for a token that is not verified yet."""
 
     location: str
     proven: ClassVar[bool] = False
 
     @property
-    def pool(self) -> Hashable:
-        """Whoever waits for the same set."""
+    def queue(self) -> Hashable:
+        """The checks that wait for the same set."""
         return "keys", self.location
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A public key, and the algorithm it is meant for, if it says."""
+    """A public key, and the algorithm that it is restricted to, if any."""
 
     key: PublicKey
     algorithm: str | None = None
 
     def fits(self, algorithm: str) -> bool:
-        """Whether the key may verify this algorithm: its kind, its curve, and what it says of itself."""
+        """Whether the key may verify this algorithm, by its kind, its curve and its own restriction."""
         kind, curve = ALGORITHMS[algorithm]
         if not isinstance(self.key, kind) or self.algorithm not in (None, algorithm):
             return False
@@ -98,76 +98,76 @@ class SigningKey:
 
 
 @dataclass(slots=True)
-class _Set:
-    """One location's keys by `kid`; `version` tells one reading from every other, of whatever location."""
+class _KeySet:
+    """One location's keys by `kid`; `version` is unique for each reading, of any location."""
 
     keys: dict[str | None, SigningKey] = field(default_factory=dict)
-    octets: int = 0
+    size: int = 0
     version: int = 0
     tried: float = float("-inf")
     good: float = float("-inf")
 
-    def worthless(self, now: float) -> bool:
-        """Whether it serves nothing any more: neither its keys, nor the moment from which its cool-down counts."""
+    def expired(self, now: float) -> bool:
+        """Whether neither its keys nor its cool-down matter any more."""
         return now - self.good >= KEEP_SECONDS and now - self.tried >= COOL_DOWN_SECONDS
 
 
 class JwksCache:
-    """Every key set in use; implements `authz.ports.Source`. `monotonic` gives seconds, `warn` is told of failures."""
+    """Every key set in use; implements `authz.ports.Source`. `monotonic` gives seconds, `warn` receives failures."""
 
     def __init__(self, *, monotonic: Callable[[], float], warn: Callable[[str], None]) -> None:
         self._monotonic = monotonic
         self._warn = warn
         # The least recently used first.
-        self._sets: dict[str, _Set] = {}
-        self._octets = 0
+        self._sets: dict[str, _KeySet] = {}
+        self._size = 0
         self._readings: dict[str, asyncio.Future[bytes]] = {}
         self._flights: dict[str, asyncio.Task[None]] = {}
         self._versions = count(1)
 
     def find(self, location: str, kid: str | None) -> tuple[SigningKey, int]:
-        """The key a token names, and the version of its set.
+        """The key that a token names, and the version of its set.
 
-        Raises `NotLoaded` when the set should be read first, `Refused`: token_keys_unavailable, token_key_unknown.
+        Raises `NotLoaded` if the set should be read first, `Refused`: token_keys_unavailable, token_key_unknown.
         """
-        held = self._used(location)
+        key_set = self._used(location)
         now = self._monotonic()
-        may_read = now - held.tried >= COOL_DOWN_SECONDS
-        usable = kid in held.keys and now - held.good < KEEP_SECONDS
-        if may_read and (now - held.good >= REFRESH_SECONDS or not usable):
-            raise NotLoaded(KeysKey(location))
-        # What is being read now may hold the key: to refuse would refuse every first token but one.
+        may_read = now - key_set.tried >= COOL_DOWN_SECONDS
+        usable = kid in key_set.keys and now - key_set.good < KEEP_SECONDS
+        if may_read and (now - key_set.good >= REFRESH_SECONDS or not usable):
+            raise NotLoaded(JwksKey(location))
+        # The set being read may have the key: refusing now would refuse all first tokens but one.
         if not usable and location in self._flights:
-            raise NotLoaded(KeysKey(location))
-        if now - held.good >= KEEP_SECONDS:
+            raise NotLoaded(JwksKey(location))
+        if now - key_set.good >= KEEP_SECONDS:
             raise Refused(Reason.TOKEN_KEYS_UNAVAILABLE, f"the key set at {location} cannot be read")
-        if kid not in held.keys:
+        if kid not in key_set.keys:
             raise Refused(Reason.TOKEN_KEY_UNKNOWN, f"the key set has no key {kid}")
-        return held.keys[kid], held.version
+        return key_set.keys[kid], key_set.version
 
     async def load(self, key: Hashable) -> bool:
-        """See `authz.ports.Source`; checks that wait for one set share its reading, and a failure is remembered.
+        """See `authz.ports.Source`; checks that wait for one set share its reading, and a failure starts the cool-down.
 
-        Returns before the reading ends where the last good set serves meanwhile.
+        Returns after `PATIENCE_SECONDS`, while the reading goes on, if the last good set is usable.
         """
-        if not isinstance(key, KeysKey):
+        if not isinstance(key, JwksKey):
             return False
         location = key.location
         flight = self._flights.get(location)
         if flight is None:
             flight = self._flights[location] = asyncio.create_task(self._read(location))
             flight.add_done_callback(lambda _: self._flights.pop(location, None))
-        held = self._sets.get(location, _Set())
-        serves = self._monotonic() - held.good < KEEP_SECONDS
+        key_set = self._sets.get(location, _KeySet())
+        usable = self._monotonic() - key_set.good < KEEP_SECONDS
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_SECONDS if serves else None):
+            async with asyncio.timeout(PATIENCE_SECONDS if usable else None):
                 await asyncio.shield(flight)
         return True
 
     async def _read(self, location: str) -> None:
         self._forget()
-        held = self._sets.setdefault(location, _Set())
-        held.tried = self._monotonic()
+        key_set = self._sets.setdefault(location, _KeySet())
+        key_set.tried = self._monotonic()
         try:
             async with asyncio.timeout(FETCH_SECONDS):
                 data = await (_fetch(location) if "://" in location else self._file(location))
@@ -175,56 +175,56 @@ class JwksCache:
         except (OSError, ValueError, TimeoutError, aiohttp.ClientError) as error:
             self._warn(f"the key set at {location} cannot be read: {type(error).__name__}")
             return
-        self._hold(held, keys)
-        held.good = self._monotonic()
-        held.version = next(self._versions)
+        self._hold(key_set, keys)
+        key_set.good = self._monotonic()
+        key_set.version = next(self._versions)
         self._make_room()
 
     async def _file(self, location: str) -> bytes:
-        """What is in a file. One on a file system that is away has one thread, and is asked for no second time."""
+        """The content of a file. While a read hangs, on a network file system, no second one is started."""
         reading = self._readings.get(location)
         if reading is None:
-            reading = self._readings[location] = apart(partial(_read_file, location), "read a key set")
+            reading = self._readings[location] = run_in_daemon_thread(partial(_read_file, location), "read a key set")
             reading.add_done_callback(lambda _: self._readings.pop(location, None))
         return await asyncio.shield(reading)
 
-    def _used(self, location: str) -> _Set:
-        """The set of a location, an empty one if there is none, which is the most recently used now."""
-        held = self._sets.pop(location, None)
-        if held is None:
-            return _Set()
-        self._sets[location] = held
-        return held
+    def _used(self, location: str) -> _KeySet:
+        """The set of a location, now the most recently used; an empty one if there is none."""
+        key_set = self._sets.pop(location, None)
+        if key_set is None:
+            return _KeySet()
+        self._sets[location] = key_set
+        return key_set
 
-    def _hold(self, held: _Set, keys: dict[str | None, SigningKey]) -> None:
-        self._octets -= held.octets
-        held.keys = keys
+    def _hold(self, key_set: _KeySet, keys: dict[str | None, SigningKey]) -> None:
+        self._size -= key_set.size
+        key_set.keys = keys
         # A kid may be as long as the set.
-        held.octets = sum(KEY_OCTETS + sys.getsizeof(kid) for kid in keys)
-        self._octets += held.octets
+        key_set.size = sum(KEY_BYTES + sys.getsizeof(kid) for kid in keys)
+        self._size += key_set.size
 
     def _forget(self) -> None:
-        """Let go of what organizations used that are gone or idle."""
+        """Drop the sets of organizations that are gone or idle."""
         now = self._monotonic()
         while self._sets:
-            location, held = next(iter(self._sets.items()))
-            if not held.worthless(now):
+            location, key_set = next(iter(self._sets.items()))
+            if not key_set.expired(now):
                 return
-            self._hold(held, {})
+            self._hold(key_set, {})
             del self._sets[location]
 
     def _make_room(self) -> None:
-        """Empty sets until they are within the bound: those that take more than their share, no others.
+        """Empty sets that take more than their share, until all are within the bound.
 
-        When one was tried stays known: it is read again, and not before its cool-down is over.
+        An emptied set is read again, once its cool-down is over.
         """
-        share = max(MAX_OCTETS // len(self._sets), SHARE_OCTETS)
-        for held in self._sets.values():
-            if self._octets <= MAX_OCTETS:
+        share = max(MAX_BYTES // len(self._sets), SHARE_BYTES)
+        for key_set in self._sets.values():
+            if self._size <= MAX_BYTES:
                 return
-            if held.octets > share:
-                self._hold(held, {})
-                held.good = float("-inf")
+            if key_set.size > share:
+                self._hold(key_set, {})
+                key_set.good = float("-inf")
 
 
 def _read_file(location: str) -> bytes:
@@ -243,7 +243,7 @@ async def _fetch(location: str) -> bytes:
     check_location(location)
     headers = {"accept": "application/json", "accept-encoding": "identity"}
     async with (
-        aiohttp.TCPConnector(resolver=_Names()) as connector,
+        aiohttp.TCPConnector(resolver=_Resolver()) as connector,
         aiohttp.ClientSession(connector=connector, auto_decompress=False, headers=headers) as client,
         client.get(location, allow_redirects=False) as answer,
     ):
@@ -255,8 +255,8 @@ async def _fetch(location: str) -> bytes:
         return data
 
 
-class _Names(AbstractResolver):
-    """Looks names up apart: uvloop has two threads for it, and one tenant's silent name servers would have both."""
+class _Resolver(AbstractResolver):
+    """Looks names up in threads of their own: uvloop has two, which one tenant's unresponsive DNS could block."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -265,11 +265,11 @@ class _Names(AbstractResolver):
         look = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
         return [
             ResolveResult(hostname=host, host=str(to[0]), port=port, family=kind, proto=proto, flags=_NUMERIC)
-            for kind, _, proto, _, to in await apart(look, "look-up of an issuer")
+            for kind, _, proto, _, to in await run_in_daemon_thread(look, "look-up of an issuer")
         ]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to close."""
 
 
 _NUMERIC: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
@@ -291,25 +291,25 @@ def check_location(location: str) -> None:
 def parse_key_set(data: bytes) -> dict[str | None, SigningKey]:
     """The keys for signatures in a JWK set, by `kid`.
 
-    Keys of other kinds and uses are passed over; a `kid` that stands twice is nobody's. A key without one
-    serves tokens without one, if it is the only key. Raises `ValueError` when no key is left.
+    Keys of other kinds and uses are skipped, and all keys with the same `kid`. A key without one is for tokens
+    without one, if it is the only key. Raises `ValueError` if no key is left.
     """
     listed = read_object(data).get("keys")
     if not isinstance(listed, list):
         raise ValueError("no list of keys")  # noqa: TRY004 - a wrong value, not a wrong argument
     if len(listed) > MAX_KEYS:
         raise ValueError("too many keys")
-    found: dict[str | None, SigningKey] = {}
+    keys: dict[str | None, SigningKey] = {}
     twice: set[str | None] = set()
-    for one in listed:
-        key = _signing_key(one)
+    for jwk in listed:
+        key = _signing_key(jwk)
         if key is not None:
-            kid = one.get("kid")
-            twice |= {kid} & found.keys()
-            found[kid] = key
-    if None in found and len(listed) > 1:
+            kid = jwk.get("kid")
+            twice |= {kid} & keys.keys()
+            keys[kid] = key
+    if None in keys and len(listed) > 1:
         twice.add(None)
-    kept = {kid: key for kid, key in found.items() if kid not in twice}
+    kept = {kid: key for kid, key in keys.items() if kid not in twice}
     if not kept:
         raise ValueError("no key for signatures")
     return kept
@@ -333,7 +333,7 @@ def _signing_key(jwk: Any) -> SigningKey | None:
 
 
 def _affordable(key: rsa.RSAPublicKey) -> bool:
-    """The bounds of keys in certificates: with an exponent of 3,000 bits a verification takes 6 ms, everybody's."""
+    """The bounds of keys in certificates: with an exponent of 3,000 bits a verification blocks all checks for 6 ms."""
     exponent = key.public_numbers().e
     return MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS and exponent.bit_length() <= MAX_EXPONENT_BITS
 

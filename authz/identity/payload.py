@@ -1,8 +1,8 @@
 """The payload of a token that the proxy verified (Envoy's jwt_authn, `forward_payload_header`).
 
-The signature was checked by the proxy; whose it is, for whom and until when is checked again here, on
-every check. The token's header stays at the proxy, and its `typ` with it: an organization that demands
-a `typ` takes no payload. What a payload's octets decode to is remembered.
+The proxy verified the signature; issuer, audience and times are checked here, at every check. The proxy
+does not pass the token's header on, so that its `typ` is unknown: an organization that requires a `typ`
+accepts no payload. Decoded payloads are cached.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
 from authz.identity.claims import ReadClaims
-from authz.identity.memo import ClaimsMemo
-from authz.identity.single_header import one_value
+from authz.identity.claims_cache import ClaimsCache
+from authz.identity.single_header import single_value
 from authz.identity.strict_json import read_object
 from authz.model import Identity
 from authz.pki.cache import SharedCache
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from authz.model import CheckRequest, Organization
 
 MAX_PAYLOAD: Final = 16 * 1024
-"""Octets of a payload header: twice the 8 KB that servers allow for all of a client's headers by default."""
+"""Bytes of a payload header: twice the 8 KB that servers allow for all of a client's headers by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +35,30 @@ class PayloadHeader:
 
     header: str
     memory: InitVar[SharedCache | None] = None
-    _decoded: ClaimsMemo = field(init=False, repr=False, compare=False)
+    _cache: ClaimsCache = field(init=False, repr=False, compare=False)
 
     def __post_init__(self, memory: SharedCache | None) -> None:
-        object.__setattr__(self, "_decoded", ClaimsMemo(SharedCache() if memory is None else memory))
+        object.__setattr__(self, "_cache", ClaimsCache(SharedCache() if memory is None else memory))
 
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:
         """The identity; see `authz.view.IdentitySource`. Raises what `identity_from_claims` raises, too."""
-        value = one_value(check, self.header)
+        value = single_value(check, self.header)
         if b"," in value:
             raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{self.header} holds several values joined")
-        claims = self._decoded.get(organization.id, value)
+        claims = self._cache.get(organization.id, value)
         if claims is not None:
             return claims.identity(organization, now)
         claims = ReadClaims(read_claims(value))
         identity = claims.identity(organization, now)
-        # Only now is it known to be the organization's own: nobody else's payloads take its room.
-        self._decoded.put(organization.id, value, claims)
+        # Only now is it known to be the organization's own: other payloads must not fill its cache.
+        self._cache.put(organization.id, value, claims)
         return identity
 
 
 def read_claims(value: bytes) -> dict[str, Any]:
     """The JSON object in base64url, with or without padding. Raises `Refused` (identity_malformed)."""
     if len(value) > MAX_PAYLOAD:
-        raise Refused(Reason.IDENTITY_MALFORMED, f"a payload of {len(value)} octets")
+        raise Refused(Reason.IDENTITY_MALFORMED, f"a payload of {len(value)} bytes")
     try:
         return read_object(decode_base64url(value))
     except ValueError as error:

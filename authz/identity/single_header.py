@@ -1,4 +1,4 @@
-"""Reads a header of which there must be exactly one: an identity that arrived twice is nobody's."""
+"""Reads a header that must arrive exactly once: a repeated identity is ambiguous."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ if TYPE_CHECKING:
     from authz.model import CheckRequest
 
 MAX_NAME_BYTES: Final = 255
-"""Longest user name in octets of UTF-8: what the directory stores."""
+"""Longest user name in bytes of UTF-8: the limit of the directory."""
 
 
-def one_value(check: CheckRequest, header: str) -> bytes:
+def single_value(check: CheckRequest, header: str) -> bytes:
     """The value of `header` (lower case).
 
-    Raises `Refused`: identity_missing when it is absent or empty, identity_ambiguous when it arrived
-    twice or beside an underscore twin, which servers fold into it.
+    Raises `Refused`: identity_missing if it is absent or empty, identity_ambiguous if it arrived twice, or with
+    an underscore twin, which servers treat as the same header.
     """
     name, folded = fold(header)
-    found = check.alike.get(folded, ())
-    if len(found) > 1 or (found and found[0][0] != name):
-        raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{header} arrived {len(found)} times, twins included")
-    if not found or not found[0][1]:
+    values = check.headers_by_folded_name.get(folded, ())
+    if len(values) > 1 or (values and values[0][0] != name):
+        raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{header} arrived {len(values)} times, twins included")
+    if not values or not values[0][1]:
         raise Refused(Reason.IDENTITY_MISSING, f"{header} is absent or empty")
-    return found[0][1]
+    return values[0][1]
 
 
 def is_name(text: str) -> bool:
-    """Whether `text` can be a user name: printable, at most 255 octets of UTF-8, no space at its ends.
+    """Whether `text` can be a user name: printable, at most 255 bytes of UTF-8, no space at its ends.
 
-    Nothing is folded or normalized: names compare octet for octet.
+    Nothing is folded or normalized: names are compared byte for byte.
     """
     try:
         size = len(text.encode("utf-8"))

@@ -1,4 +1,4 @@
-"""JSON objects from outside, read strictly: each name once, no NaN, nothing that could be read in two ways."""
+"""JSON objects from outside, read strictly: no repeated names, no NaN, nothing that two readers read differently."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 
 
 def read_object(data: bytes) -> dict[str, Any]:
-    """The object that `data` is, in UTF-8. Raises `ValueError`, also for nesting deeper than the parser bears."""
+    """The object in `data`, in UTF-8. Raises `ValueError`, also for nesting that is too deep for the parser."""
     try:
-        found = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+        parsed = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if not isinstance(found, dict):
-        raise ValueError("not an object")  # noqa: TRY004 - told like everything the parser finds
-    return found
+    if not isinstance(parsed, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - reported like all errors of the parser
+    return parsed
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """RFC 8259 section 4 leaves a repeated name undefined: two readers may see two users."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    """RFC 8259 section 4 leaves repeated names undefined: two readers may see two users."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise ValueError("a name is repeated")
-    return found
+    return members
 
 
 def _constant(name: str) -> None:

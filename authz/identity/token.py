@@ -1,7 +1,7 @@
 """The bearer token itself (RFC 6750, RFC 7519), verified here: for proxies that do not verify tokens.
 
-PyJWT verifies the signature. Claims and times are ours: compared with the check's own moment on every
-check, whether or not the signature was verified before.
+PyJWT verifies the signature. Our own code checks claims and times, at every check, also if the signature
+was verified before.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from jwt.api_jws import PyJWS
 from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
 from authz.identity.claims import ReadClaims
+from authz.identity.claims_cache import ClaimsCache
 from authz.identity.keys import ALGORITHMS, JwksCache
-from authz.identity.memo import ClaimsMemo
 from authz.identity.strict_json import read_object
 from authz.model import Identity
 from authz.pki.cache import SharedCache
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from authz.model import CheckRequest, Organization
 
 MAX_TOKEN: Final = 16 * 1024
-"""Octets of a token: twice what servers allow for all of a client's headers by default."""
+"""Bytes of a token: twice what servers allow for all of a client's headers by default."""
 
 _JWS: Final = PyJWS()
 
 
-class Verified(NamedTuple):
-    """A token by its SHA-256, and the key set and version of it whose key verified its signature.
+class VerifiedToken(NamedTuple):
+    """A token by its SHA-256, with the key set, and its version, whose key verified the signature.
 
-    Set and version belong to it: a token is good only for the keys that verified it.
+    A newer version of the set may lack that key: then the token is verified again.
     """
 
     digest: bytes
@@ -49,7 +49,7 @@ class BearerToken:
 
     def __init__(self, keys: JwksCache, memory: SharedCache | None = None) -> None:
         self._keys = keys
-        self._verified = ClaimsMemo(SharedCache() if memory is None else memory)
+        self._cache = ClaimsCache(SharedCache() if memory is None else memory)
 
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:
         """The identity; see `authz.view.IdentitySource`.
@@ -61,16 +61,16 @@ class BearerToken:
         location = _keys_of(organization)
         kid, algorithm, typ = _header(token)
         signing, version = self._keys.find(location, kid)
-        verified = Verified(hashlib.sha256(token).digest(), location, version)
-        claims = self._verified.get(organization.id, verified)
+        verified = VerifiedToken(hashlib.sha256(token).digest(), location, version)
+        claims = self._cache.get(organization.id, verified)
         if claims is not None:
             return claims.identity(organization, now)
         if not signing.fits(algorithm):
             raise Refused(Reason.TOKEN_SIGNATURE_INVALID, f"the key {kid} is not one for {algorithm}")
         claims = ReadClaims(_verify(token, signing.key, algorithm), typ)
         identity = claims.identity(organization, now)
-        # Only now is it known to be the organization's own: keys may be shared, and nobody else's take its room.
-        self._verified.put(organization.id, verified, claims)
+        # Only now is it known to be the organization's own: keys may be shared, other tokens must not fill its cache.
+        self._cache.put(organization.id, verified, claims)
         return identity
 
 
@@ -83,14 +83,14 @@ def _bearer(check: CheckRequest) -> bytes:
     if scheme.lower() != b"bearer":
         raise Refused(Reason.TOKEN_MISSING, "no bearer token in authorization")
     if not 0 < len(token) <= MAX_TOKEN:
-        raise Refused(Reason.TOKEN_MALFORMED, f"a token of {len(token)} octets")
+        raise Refused(Reason.TOKEN_MALFORMED, f"a token of {len(token)} bytes")
     return token
 
 
 def _keys_of(organization: Organization) -> str:
-    """Where the keys are. RFC 8725 sections 3.8 and 3.9: a signature that verifies says neither by whom nor for whom.
+    """The location of the key set. RFC 8725 sections 3.8 and 3.9: issuer and audience must be checked, too.
 
-    A proxy that verified a token asked for both; here nobody did, so an organization claim alone is no tie.
+    A proxy that verified a token checked both; no proxy verified this one, so an organization claim is not enough.
     """
     settings = organization.token
     if settings.keys is None:
@@ -107,15 +107,15 @@ def _header(token: bytes) -> tuple[str | None, str, str | None]:
     """`kid`, `alg` and `typ` of a JWS in compact form (RFC 7515 section 7.1)."""
     parts = token.split(b".")
     try:
-        if len(parts) != 3 or any(b"=" in one for one in parts):
-            raise ValueError("not three parts")  # noqa: TRY301 - told like everything the parser finds
+        if len(parts) != 3 or any(b"=" in part for part in parts):
+            raise ValueError("not three parts")  # noqa: TRY301 - reported like all errors of the parser
         header = read_object(decode_base64url(parts[0]))
     except ValueError as error:
         raise Refused(Reason.TOKEN_MALFORMED, f"the token's header: {error}") from error
     kid, algorithm, typ = header.get("kid"), header.get("alg"), header.get("typ")
     # RFC 7515 section 4.1.11: a critical parameter that is not understood refuses; b64 is one.
     if "crit" in header or "b64" in header or not isinstance(kid, str | None) or not isinstance(typ, str | None):
-        raise Refused(Reason.TOKEN_MALFORMED, "the token's header asks for what is not done here")
+        raise Refused(Reason.TOKEN_MALFORMED, "the token's header has a parameter that is not supported")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise Refused(Reason.TOKEN_SIGNATURE_INVALID, "the token's algorithm is not allowed")
     return kid, algorithm, typ

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING
 
 from authz.errors import Refused
 from authz.pki.budget import Budget
-from authz.pki.cache.issuer_chains import Origin
-from authz.pki.cache.verified import Memo
+from authz.pki.cache.issuer_chains import CertificateSource
+from authz.pki.cache.verified import VerifiedCache
 from authz.pki.crl.crl import Crl
 from authz.pki.failure_ranking import most_specific
 from authz.pki.path.builder import VerifiedPath, verify_path
-from authz.pki.path.trust_store import TrustAnchor, TrustStore
+from authz.pki.path.trust_store import TrustStore
 from authz.pki.revocation.checker import NotRevoked
-from authz.pki.revocation.crl_store import CrlStore, signer_of
+from authz.pki.revocation.crl_signers import signer_of
+from authz.pki.revocation.crl_store import CrlStore
 from authz.pki.revocation.mode import HARD_FAIL, Exemption, ModeOf, RevocationMode
 from authz.pki.validation_policy import DEFAULT_POLICY, SERVICE_POLICY, ValidationPolicy
 from authz.pki.x509.algorithms import AlgorithmRules
 from authz.pki.x509.certificate import Certificate
+from authz.pki.x509.trust_anchor import TrustAnchor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,17 +36,17 @@ __all__ = [
     "AlgorithmRules",
     "Budget",
     "Certificate",
+    "CertificateSource",
     "Crl",
     "CrlStore",
     "Exemption",
-    "Memo",
     "ModeOf",
     "NotRevoked",
-    "Origin",
     "RevocationMode",
     "TrustAnchor",
     "TrustStore",
     "ValidationPolicy",
+    "VerifiedCache",
     "VerifiedPath",
     "signer_of",
     "verify_chain",
@@ -64,19 +66,19 @@ def verify_chain(
 ) -> VerifiedPath:
     """The proof that `leaf` verifies to one of `anchors` at `at`, with every certificate known not to be revoked.
 
-    All certificates and CRLs are DER; `pool` is an unordered bag of untrusted certificates, `at` is
+    All certificates and CRLs are DER; `pool` holds untrusted certificates in any order, `at` is
     aware. With `check_revocation` False no CRL is asked, and nothing is said about revocation.
 
-    Raises `authz.errors.Refused`: the most useful reason, the certificate it is about, the path it was
-    met on. What of `pool` cannot be read is passed over, an anchor or CRL that cannot be refuses. Nothing is
-    verified about host names, and nothing about whose certificate it is.
+    Raises `authz.errors.Refused`: the most specific reason, the certificate it is about, the path it was
+    met on. A certificate of `pool` that cannot be read is passed over, an anchor or a CRL that cannot be read refuses.
+    Nothing is verified about host names, and nothing about whose certificate it is.
     """
-    trust = TrustStore([Certificate.parse(one) for one in anchors])
-    store = CrlStore([Crl(one) for one in crls]) if check_revocation else None
+    trust = TrustStore([Certificate.parse(anchor) for anchor in anchors])
+    store = CrlStore([Crl(crl) for crl in crls]) if check_revocation else None
     budget = Budget()
-    bag, unreadable = _read(pool, leaf, budget)
+    intermediates, unreadable = _read(pool, leaf, budget)
     try:
-        return verify_path(Certificate.parse(leaf), bag, trust, store, at, policy, budget)
+        return verify_path(Certificate.parse(leaf), intermediates, trust, store, at, policy, budget)
     except Refused as refusal:
         if unreadable is not None and most_specific(unreadable, refusal) is unreadable:
             raise unreadable from refusal
@@ -84,14 +86,17 @@ def verify_chain(
 
 
 def _read(pool: Iterable[bytes], leaf: bytes, budget: Budget) -> tuple[list[Certificate], Refused | None]:
-    """The certificates of `pool`, and why the first of the others is none. Raises `Refused` (too_many_certificates)."""
+    """The certificates of `pool`, and the refusal of the first that is malformed.
+
+    Raises `Refused` (too_many_certificates).
+    """
     ders = dict.fromkeys(pool)
     budget.take_certificates(len(ders), len(leaf) + sum(map(len, ders)))
-    found: list[Certificate] = []
+    certificates: list[Certificate] = []
     unreadable = None
     for der in ders:
         try:
-            found.append(Certificate.parse(der))
+            certificates.append(Certificate.parse(der))
         except Refused as refusal:
             unreadable = unreadable or refusal
-    return found, unreadable
+    return certificates, unreadable

@@ -1,4 +1,4 @@
-"""How much work one check may cost, so that nobody can make us search for ever.
+"""How much work one check may cost, so that no client can make a search endless.
 
 Work that is cached counts too: a search bounded only by signatures runs on once they are all known.
 """
@@ -13,7 +13,7 @@ from authz.reasons import Reason
 
 @dataclass(slots=True)
 class Budget:
-    """What is left of each kind of work; every `spend_…` raises `Refused` (budget_exceeded) when it is used up.
+    """What is left of each kind of work; each `spend_…` raises `Refused` (budget_exceeded) when it is used up.
 
     Defaults are the library's. `signatures` are weighted: one unit is one P-256 verification.
     """
@@ -26,12 +26,12 @@ class Budget:
     name_comparisons: int = 25_000
     # RFC 9618 makes the graph linear in depth times policies; 10 certificates of 100 policies fit.
     policy_nodes: int = 1_000
-    # Certificates below the anchor: longer than any chain in use, shorter than what recursion can bear.
+    # Certificates below the anchor: longer than any chain in use, and within the limit of recursion.
     depth: int = 30
     # Untrusted certificates that one search takes, duplicates and known ones dropped: all 181 CAs of PKITS fit.
     certificates: int = 250
-    # Octets of them and of the leaf: TLS 1.3 in OpenSSL takes chains of 100 KB, and a bag is larger than the chain
-    # in it; the CAs of PKITS are 170 KB.
+    # Bytes of them and of the leaf: TLS 1.3 in OpenSSL takes chains of 100 KB, and clients send more than the chain;
+    # the CAs of PKITS are 170 KB.
     octets: int = 200_000
     # Weights (`Certificate.weight`) of the untrusted certificates, each unit up to 1 us; the CAs of PKITS have 15,000.
     reading: int = 30_000
@@ -40,7 +40,7 @@ class Budget:
     def service(cls) -> Budget:
         """The budget of one check of the service, whose clients send at most 10 certificates: below 5 ms.
 
-        A header of 64 KB holds 48,000 octets in base64. Of 300 real certificates most weigh 60 to 90, the
+        A header of 64 KB holds 48,000 bytes in base64. Of 300 real certificates most weigh 60 to 90, the
         heaviest 330.
         """
         return cls(
@@ -49,7 +49,7 @@ class Budget:
         )  # fmt: skip
 
     def take_certificates(self, count: int, octets: int, weight: int = 0) -> None:
-        """A search is handed `count` untrusted certificates, of so many octets with the leaf and so much weight.
+        """A search takes `count` untrusted certificates: `octets` are their bytes and the leaf's, `weight` is theirs.
 
         Raises `Refused` (too_many_certificates, budget_exceeded).
         """

@@ -1,7 +1,7 @@
-"""Which refusal is told when every path failed: the one that brings its reader furthest.
+"""Which refusal is reported when every path failed: the most specific one.
 
-A path that failed late came close to being good, so what stopped it is what to mend; that some other
-candidate had the wrong key says nothing.
+A path that failed late came close to being good, so its failure is what to correct; that another candidate had the
+wrong key says little.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from authz.reasons import Reason
 if TYPE_CHECKING:
     from authz.errors import Refused
 
-# Most useful first. "Revoked" stands before "unknown": it is known of one path, however others are.
-USEFULNESS: Final = (
+# Most specific first. "Revoked" stands before "unknown": it is certain for one path.
+MOST_SPECIFIC_FIRST: Final = (
     Reason.BUDGET_EXCEEDED,
     Reason.CERTIFICATE_REVOKED,
     Reason.REVOCATION_UNKNOWN,
@@ -35,11 +35,12 @@ USEFULNESS: Final = (
     Reason.CERTIFICATE_SELF_SIGNED,
     Reason.ISSUER_UNKNOWN,
 )
-_RANK: Final = {reason: -position for position, reason in enumerate(USEFULNESS)}
+_RANK: Final = {reason: -position for position, reason in enumerate(MOST_SPECIFIC_FIRST)}
+_LAST: Final = -len(MOST_SPECIFIC_FIRST)
 
 
 def most_specific(known: Refused | None, new: Refused) -> Refused:
-    """The refusal of the two that is told; of equals the longer path's, then the one met first."""
+    """The refusal of the two that is reported; of equals the longer path's, then `known`."""
     if known is None:
         return new
-    return max(known, new, key=lambda one: (_RANK.get(one.reason, -len(USEFULNESS)), len(one.path)))
+    return max(known, new, key=lambda refusal: (_RANK.get(refusal.reason, _LAST), len(refusal.path)))

@@ -1,9 +1,11 @@
-"""The inputs of RFC 5280 section 6.1.1 that are a matter of policy, and ours beside them."""
+"""The policy inputs of path validation: those of RFC 5280 section 6.1.1, and further ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+
+from cryptography.x509 import ObjectIdentifier
 
 from authz.pki.x509.algorithms import DEFAULT_ALGORITHMS, AlgorithmRules
 from authz.pki.x509.extensions import ANY_POLICY
@@ -16,24 +18,46 @@ ANY_EXTENDED_KEY_USAGE: Final = "2.5.29.37.0"
 class ValidationPolicy:
     """What a path must satisfy beyond signatures, names and times.
 
-    `initial_policy_set` holds dotted policy identifiers, anyPolicy for "whatever". `extended_key_usage`
-    is the purpose the leaf must be good for, None for none; with `require_extended_key_usage` a leaf
-    without the extension is refused as well, and anyExtendedKeyUsage does not stand for the purpose.
+    `initial_policy_set` holds dotted policy identifiers; anyPolicy accepts every policy. `extended_key_usage`
+    is the purpose the leaf must be good for, given as dotted text or `ObjectIdentifier` and kept as text; None asks
+    for no purpose. With `require_extended_key_usage` a leaf without the extension is refused as well, and
+    anyExtendedKeyUsage does not stand for the purpose.
     With a purpose, one of the bits in `key_usage` must be set in a leaf that has the extension; empty asks for none.
     `max_path_length` bounds the CA certificates between leaf and anchor that are not self-issued.
     `algorithms` narrows which signature algorithms and keys are accepted, on the whole path.
+
+    Raises `TypeError` for an `extended_key_usage` of another type, `ValueError` for a text that is not dotted.
     """
 
     initial_policy_set: frozenset[str] = frozenset({ANY_POLICY})
     require_explicit_policy: bool = False
     inhibit_policy_mapping: bool = False
     inhibit_any_policy: bool = False
-    extended_key_usage: str | None = CLIENT_AUTH
+    extended_key_usage: str | ObjectIdentifier | None = CLIENT_AUTH
     require_extended_key_usage: bool = False
     # RFC 5280 section 4.2.1.12: the bits that are consistent with client authentication.
     key_usage: frozenset[str] = frozenset({"digitalSignature", "keyAgreement"})
     max_path_length: int | None = None
     algorithms: AlgorithmRules = DEFAULT_ALGORITHMS
+
+    def __post_init__(self) -> None:
+        """A purpose in another form would be found in no certificate, and every leaf refused."""
+        if self.extended_key_usage is not None:
+            object.__setattr__(self, "extended_key_usage", _dotted(self.extended_key_usage))
+
+
+def _dotted(purpose: object) -> str:
+    if isinstance(purpose, ObjectIdentifier):
+        return purpose.dotted_string
+    if not isinstance(purpose, str):
+        raise TypeError(f"extended_key_usage is a dotted text or an ObjectIdentifier, not {type(purpose).__name__}")
+    try:
+        dotted = ObjectIdentifier(purpose).dotted_string
+    except ValueError:
+        dotted = ""
+    if dotted != purpose or not purpose:
+        raise ValueError(f"extended_key_usage is no dotted object identifier: {purpose!r}")
+    return dotted
 
 
 DEFAULT_POLICY: Final = ValidationPolicy()

@@ -1,5 +1,5 @@
 """Several processes that answer as one: a supervisor, its workers, and one that keeps the CRLs for all.
 
-The supervisor opens the sockets, starts the others by fork, and does nothing else: no thread and no event loop
-runs in it, so that a fork is safe, and quick.
+The supervisor opens the sockets, forks the others, and does nothing else: no thread and no event loop runs in it, so
+that a fork is safe, and quick.
 """

@@ -1,7 +1,7 @@
-"""A supervisor becomes another version of itself: the same process, sockets and children, another program.
+"""The supervisor becomes the version of the program that is installed by now: same process, sockets and children.
 
-What the program that is installed by now needs to go on travels in one variable; the descriptors it names are
-simply left open. Signals are held back meanwhile: nobody would be there to act on them.
+That version is tried first. Then what it needs travels in one variable of the environment, and the descriptors named
+there are simply left open. Signals are blocked meanwhile: no handler would be there to act on them.
 """
 
 from __future__ import annotations
@@ -10,118 +10,193 @@ import errno
 import os
 import signal
 import socket
+import subprocess
 import sys
-from collections.abc import Iterable, Sized
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import orjson
 
-from authz.app.listeners import Opened, Sockets
+from authz.app.listeners import ListeningSocket, Sockets
 from authz.errors import ConfigError
-from authz.supervision.process_table import Member, Role
+from authz.supervision.inherited_images import InheritedImages
+from authz.supervision.process_table import ChildProcess, ProcessTable, Role
+from authz.telemetry import Telemetry
 
-VARIABLE: Final = "MTLS_AUTHZ_HANDOVER"
+STATE_VARIABLE: Final = "MTLS_AUTHZ_HANDOVER"
+"""The variable that holds the state, as JSON."""
 
-OF_ANOTHER_VERSION: Final = -1
-"""The era of the children that another version of the supervisor started."""
-
-ANNOUNCED: Final = "MTLS_AUTHZ_HANDOVER_VERSION"
-"""In which form it would be handed over, for the program that is tried before."""
+VERSION_VARIABLE: Final = "MTLS_AUTHZ_HANDOVER_VERSION"
+"""The variable that holds `VERSION`, for the program that is tried first."""
 
 VERSION: Final = 1
-"""Of that form, and of what children and supervisor tell each other."""
+"""Of the state's form, and of the control messages."""
 
-HELD_BACK: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+OF_ANOTHER_VERSION: Final = -1
+"""The generation of the children that another version of the supervisor started."""
+
+TRIAL_SECONDS: Final = 60.0
+"""How long the installed version may take to report whether it would start."""
+
+BLOCKED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 
 @dataclass(frozen=True, slots=True)
-class Estate:
-    """What is handed over. Children are of an era before the first."""
+class InheritedState:
+    """What the version before hands over; `folder` is that of the metrics."""
 
     sockets: Sockets
     images: dict[bytes, int]
     folder: Path
-    members: tuple[Member, ...]
+    children: tuple[ChildProcess, ...]
 
 
-def command() -> list[str]:
+class BinaryUpgrade:
+    """At most one upgrade at a time. `pending` are the signals not acted on yet.
+
+    `settled` is whether everything can be handed over now; `sockets` returns what is handed over, or raises
+    `ConfigError` where the installed version could not open what its settings name.
+    """
+
+    def __init__(
+        self,
+        processes: ProcessTable,
+        images: InheritedImages,
+        pending: Sized,
+        telemetry: Telemetry,
+        *,
+        settled: Callable[[], bool],
+        sockets: Callable[[], Sockets],
+    ) -> None:
+        self._processes = processes
+        self._images = images
+        self._pending = pending
+        self._telemetry = telemetry
+        self._settled = settled
+        self._sockets = sockets
+        self._trial: subprocess.Popen[bytes] | None = None
+        self._began_at = 0.0
+
+    def begin(self, now: float) -> None:
+        """Try whether the installed version would start, before this one makes way for it."""
+        if self._trial is not None:
+            return
+        self._telemetry.say("upgrading")
+        environment = {**os.environ, VERSION_VARIABLE: str(VERSION)}
+        try:
+            self._trial = subprocess.Popen([*own_command(), "--check"], stdout=subprocess.DEVNULL, env=environment)  # noqa: S603 - our own
+        except OSError as error:
+            self._warn_of(error)
+        self._began_at = now
+
+    def step(self, now: float, folder: Path | None) -> None:
+        """Make way for the installed version once it was tried; `folder` is that of the metrics."""
+        if self._trial is None:
+            return
+        code = self._trial.poll()
+        if code is None and now - self._began_at > TRIAL_SECONDS:
+            self._trial.kill()
+        if code is None or not self.settled:
+            return
+        self._trial = None
+        if code != 0 or folder is None:
+            self._telemetry.warn(f"the installed version does not start (exit code {code}); this one stays")
+            return
+        try:
+            exec_new_binary(self._sockets(), self._images, folder, self._processes, self._pending)
+        except (ConfigError, OSError) as error:
+            self._warn_of(error)
+
+    def _warn_of(self, error: Exception) -> None:
+        self._telemetry.warn(f"the installed version cannot be run: {error}; this one stays")
+
+    @property
+    def settled(self) -> bool:
+        """Whether every child does its work, none is being replaced, and no signal waits."""
+        return self._settled() and not self._pending
+
+    def close(self) -> None:
+        """Kill the version that is being tried."""
+        if self._trial is not None:
+            self._trial.kill()
+            self._trial.wait()
+
+
+def own_command() -> list[str]:
     """How this very program was started."""
     return [sys.executable, *sys.orig_argv[1:]]
 
 
-def announced() -> dict[str, str]:
-    """What the program that is tried is told besides."""
-    return {ANNOUNCED: str(VERSION)}
-
-
 def check_version() -> None:
-    """Whether this program could take over from the one that tries it. Raises `ConfigError`."""
-    version = os.environ.get(ANNOUNCED, str(VERSION))
-    if version != str(VERSION):
-        raise ConfigError(
-            "this version cannot take over from the one that runs", hint="restart the service to change to it"
-        )
+    """Whether this version could take over from the one that tries it. Raises `ConfigError`."""
+    if os.environ.get(VERSION_VARIABLE, str(VERSION)) != str(VERSION):
+        raise ConfigError("this version cannot take over from the running one", hint="restart the service")
 
 
-def leap(sockets: Sockets, images: dict[bytes, int], folder: Path, members: Iterable[Member], unheard: Sized) -> None:
+def exec_new_binary(
+    sockets: Sockets, images: dict[bytes, int], folder: Path, processes: Iterable[ChildProcess], pending: Sized
+) -> None:
     """Become the program that is installed now; returns only by raising `OSError`, and then all is as before.
 
-    `unheard` are signals that came and were not acted on yet: they would be lost.
+    `pending` are signals not acted on yet: they would be lost.
     """
-    members = list(members)
-    estate = {
+    children = list(processes)
+    state = {
         "process": os.getpid(),
         "folder": str(folder),
-        "sockets": {name: [one.address, one.socket.fileno(), one.inode] for name, one in sockets.items()},
+        "sockets": {name: [opened.address, opened.socket.fileno(), opened.inode] for name, opened in sockets.items()},
         "images": {sha256.hex(): image for sha256, image in images.items()},
-        "members": [[one.role, one.place, one.pid, one.control.fileno()] for one in members],
+        "children": [[child.role, child.slot, child.pid, child.control.fileno()] for child in children],
     }
-    descriptors = [*images.values(), *(one.socket.fileno() for one in sockets.values())]
-    descriptors += [one.control.fileno() for one in members]
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
+    descriptors = [*images.values(), *(opened.socket.fileno() for opened in sockets.values())]
+    descriptors += [child.control.fileno() for child in children]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
     try:
-        if unheard:
+        if pending:
             raise InterruptedError(errno.EINTR, "a signal came meanwhile")
-        for one in descriptors:
-            os.set_inheritable(one, True)
-        os.execve(sys.executable, command(), {**os.environ, VARIABLE: orjson.dumps(estate).decode()})  # noqa: S606 - our own program
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, True)
+        environment = {**os.environ, STATE_VARIABLE: orjson.dumps(state).decode()}
+        os.execve(sys.executable, own_command(), environment)  # noqa: S606 - our own program
     finally:
-        for one in descriptors:
-            os.set_inheritable(one, False)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def take(now: float) -> Estate | None:
-    """What this process was handed by its former self, once; None for one that begins."""
-    written = os.environ.pop(VARIABLE, "")
-    if not written:
+def take_inherited_state(now: float) -> InheritedState | None:
+    """What the version before handed to this process, once; None for a process that begins."""
+    text = os.environ.pop(STATE_VARIABLE, "")
+    if not text:
         return None
-    estate = orjson.loads(written)
-    if estate["process"] != os.getpid():
+    state = orjson.loads(text)
+    if state["process"] != os.getpid():
         return None
     sockets = {
-        name: Opened(address, _socket(descriptor), inode)
-        for name, (address, descriptor, inode) in estate["sockets"].items()
+        name: ListeningSocket(address, _socket(descriptor), inode)
+        for name, (address, descriptor, inode) in state["sockets"].items()
     }
-    images = {bytes.fromhex(sha256): image for sha256, image in estate["images"].items()}
+    images = {bytes.fromhex(sha256): image for sha256, image in state["images"].items()}
     for image in images.values():
         os.set_inheritable(image, False)
-    members = tuple(
-        Member(Role(role), place, pid, _socket(control), OF_ANOTHER_VERSION, now, now, ready_since=now, linked=True)
-        for role, place, pid, control in estate["members"]
+    children = tuple(
+        ChildProcess(
+            Role(role), slot, pid, _socket(control), OF_ANOTHER_VERSION, now, now, ready_since=now, linked=True
+        )
+        for role, slot, pid, control in state["children"]
     )
-    return Estate(Sockets(sockets), images, Path(estate["folder"]), members)
+    return InheritedState(Sockets(sockets), images, Path(state["folder"]), children)
 
 
-def let_signals_in() -> None:
-    """Once somebody acts on them."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
+def unblock_signals() -> None:
+    """Once their handlers are installed."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
 
 
 def _socket(descriptor: int) -> socket.socket:
-    made = socket.socket(fileno=descriptor)
-    made.set_inheritable(False)
-    made.setblocking(False)
-    return made
+    inherited = socket.socket(fileno=descriptor)
+    inherited.set_inheritable(False)
+    inherited.setblocking(False)
+    return inherited

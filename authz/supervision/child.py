@@ -1,4 +1,4 @@
-"""What every child of the supervisor does beside its own work: it listens, tells that it lives, and ends when told."""
+"""What every child of the supervisor does beside its own work: it listens, sends heartbeats, and ends when asked to."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from authz.errors import ConfigError, StoreError
-from authz.supervision.control import Gone, Told, hear, tell
+from authz.supervision.control import ControlMessage, PeerClosed, receive, send
 
-BEAT_SECONDS: Final = 0.5
-"""How often a child tells that its event loop turns."""
+HEARTBEAT_SECONDS: Final = 0.5
+"""How often a child reports that its event loop turns."""
 
 IGNORED: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
-"""What a terminal, or an operator, sends to all processes of the group is the supervisor's to act on."""
+"""Signals that a terminal, or an operator, sends to the whole process group: only the supervisor acts on them."""
 
 
-class Part(Protocol):
+class ChildTask(Protocol):
     """A child's own work."""
 
     async def start(self) -> None:
@@ -26,15 +26,15 @@ class Part(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Finish what is in flight, and give everything back; also after a start that failed."""
+        """Finish what is in flight, and release everything; also after a start that failed."""
         ...
 
-    def told(self, told: Told) -> None:
-        """The supervisor told something; its descriptor is the part's."""
+    def receive(self, message: ControlMessage) -> None:
+        """Take a message of the supervisor; its descriptor is the task's to close."""
         ...
 
-    def beat(self) -> dict[str, Any]:
-        """What the supervisor is to know at every heartbeat."""
+    def heartbeat(self) -> dict[str, Any]:
+        """What each heartbeat reports to the supervisor."""
         ...
 
 
@@ -49,45 +49,45 @@ class Child:
         self._unlinked = False
 
     def fail(self, error: BaseException) -> None:
-        """End: nothing sensible can be done any more."""
+        """End because of an error from which this process cannot recover."""
         self._failure = error
         self._ending.set()
 
     def keep(self, sha256: bytes, descriptor: int) -> None:
-        """Let the supervisor keep an image of a CRL."""
-        tell(self._control, descriptor, {"image": sha256.hex()})
+        """Hand an image of a CRL to the supervisor, for this process's successor."""
+        send(self._control, descriptor, {"image": sha256.hex()})
 
     def drop(self, sha256: bytes) -> None:
-        """Let the supervisor give an image back."""
-        tell(self._control, None, {"dropped": sha256.hex()})
+        """Let the supervisor close an image."""
+        send(self._control, None, {"dropped": sha256.hex()})
 
     def unlinked(self) -> None:
-        """Let the supervisor make another link to whoever keeps the CRLs; it is told until it hears."""
-        self._unlinked = not tell(self._control, None, {"unlinked": True})
+        """Ask the supervisor for another link to the CRL manager; repeated until the message leaves."""
+        self._unlinked = not send(self._control, None, {"unlinked": True})
 
-    async def live(self, make: Callable[[], Part]) -> int:
-        """Do the work of the part that `make` makes until the supervisor ends it, or is gone; the exit code."""
+    async def live(self, make: Callable[[], ChildTask]) -> int:
+        """Run the task that `make` makes until the supervisor ends it, or is gone; return the exit code."""
         try:
-            part = make()
+            task = make()
         except (ConfigError, StoreError) as error:
             return self._give_up(error)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._ending.set)
-        loop.add_reader(self._control, self._listen, part)
-        beating = asyncio.create_task(self._beat(part))
+        loop.add_reader(self._control, self._listen, task)
+        beating = asyncio.create_task(self._beat(task))
         try:
-            return await self._work(part)
+            return await self._work(task)
         finally:
-            await part.stop()
+            await task.stop()
             beating.cancel()
             loop.remove_reader(self._control)
 
     def _give_up(self, error: ConfigError | StoreError) -> int:
-        tell(self._control, None, {"error": str(error), "hint": error.hint})
+        send(self._control, None, {"error": str(error), "hint": error.hint})
         return 1
 
-    async def _work(self, part: Part) -> int:
-        starting = asyncio.create_task(part.start())
+    async def _work(self, task: ChildTask) -> int:
+        starting = asyncio.create_task(task.start())
         ending = asyncio.create_task(self._ending.wait())
         await asyncio.wait([starting, ending], return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
@@ -101,39 +101,39 @@ class Child:
         finally:
             ending.cancel()
         self._ready = True
-        self._tell(part)
+        self._report(task)
         await self._ending.wait()
         return self._outcome()
 
     def _outcome(self) -> int:
-        """0, unless it ends because it failed. Raises what it failed by."""
+        """The exit code 0, unless it ends because of an error: then this raises it."""
         if self._failure is not None:
             raise self._failure
         return 0
 
-    def _listen(self, part: Part) -> None:
+    def _listen(self, task: ChildTask) -> None:
         try:
-            while (told := hear(self._control)) is not None:
-                part.told(told)
-        except Gone:
+            while (message := receive(self._control)) is not None:
+                task.receive(message)
+        except PeerClosed:
             asyncio.get_running_loop().remove_reader(self._control)
             self._ending.set()
 
-    async def _beat(self, part: Part) -> None:
+    async def _beat(self, task: ChildTask) -> None:
         while True:
-            self._tell(part)
-            await asyncio.sleep(BEAT_SECONDS)
+            self._report(task)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
 
-    def _tell(self, part: Part) -> None:
+    def _report(self, task: ChildTask) -> None:
         if self._unlinked:
             self.unlinked()
-        tell(self._control, None, {"ready": self._ready, **part.beat()})
+        send(self._control, None, {"ready": self._ready, **task.heartbeat()})
 
 
-def end_as_the_supervisor_says() -> None:
-    """Before the event loop: a child does nothing of its own on what a group of processes is sent."""
+def leave_signals_to_supervisor() -> None:
+    """Before the event loop: a child does nothing of its own on what a process group is sent."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for one in IGNORED:
-        signal.signal(one, signal.SIG_IGN)
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)

@@ -1,22 +1,22 @@
-"""Whether a service would start; asked also before it takes other settings, and before another version takes over."""
+"""Whether a service would start; checked also before it takes other settings, and before another version takes over."""
 
 from __future__ import annotations
 
 from authz.app.config import Settings
 from authz.app.crls import check_crls
 from authz.app.listeners import check_listeners, listener_of, tls_of
-from authz.supervision import binary_upgrade as handover
+from authz.supervision.binary_upgrade import check_version
 from authz.telemetry import Telemetry
 
 
 def check(settings: Settings, telemetry: Telemetry) -> None:
-    """Whether a service of these settings would start, as far as can be told without starting it.
+    """Whether a service of these settings would start, as far as that can be known without starting it.
 
     Raises `ConfigError`.
     """
-    for one in settings.listener:
-        listener_of(one)
-        tls_of(one.name, one.tls, telemetry)
+    for listener in settings.listener:
+        listener_of(listener)
+        tls_of(listener.name, listener.tls, telemetry)
     check_listeners(settings)
     check_crls(settings)
-    handover.check_version()
+    check_version()

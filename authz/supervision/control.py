@@ -1,7 +1,7 @@
-"""What the supervisor and its children tell each other: JSON, and now and then a descriptor, on a pair of sockets.
+"""What the supervisor and its children send each other: JSON, and sometimes a descriptor, on a pair of sockets.
 
 A child sends its heartbeat, what keeps it from starting, and images of CRLs to be kept for its successor; the
-supervisor sends links between children, and how all of them fare. When one end goes, the other hears of it.
+supervisor sends links between children, and the status of all of them. When one end closes, the other notices.
 """
 
 from __future__ import annotations
@@ -13,58 +13,58 @@ from typing import Any, Final
 
 import orjson
 
-MAX_OCTETS: Final = 64 * 1024
-"""Octets of a message: how a few hundred processes fare."""
+MAX_BYTES: Final = 64 * 1024
+"""Bytes of a message: the status of a few hundred processes."""
 
 MAX_DESCRIPTORS: Final = 1
 
 
-class Gone(Exception):
-    """The other end has gone."""
+class PeerClosed(Exception):
+    """The other end is closed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A message; whoever receives it closes `descriptor`, or takes it over."""
+class ControlMessage:
+    """A message; its receiver closes `descriptor`, or takes it over."""
 
-    what: dict[str, Any]
+    content: dict[str, Any]
     descriptor: int | None = None
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
+def control_pair() -> tuple[socket.socket, socket.socket]:
     """Two ends, neither of which blocks."""
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for one in ends:
-        one.setblocking(False)
+    for end in ends:
+        end.setblocking(False)
     return ends
 
 
-def tell(end: socket.socket, descriptor: int | None, what: dict[str, Any]) -> bool:
-    """Send a message; False when the other end is behind, or gone."""
+def send(end: socket.socket, descriptor: int | None, content: dict[str, Any]) -> bool:
+    """Send a message; False when the other end is behind, or closed."""
     descriptors = [] if descriptor is None else [descriptor]
     try:
-        socket.send_fds(end, [orjson.dumps(what)], descriptors, socket.MSG_NOSIGNAL)
+        socket.send_fds(end, [orjson.dumps(content)], descriptors, socket.MSG_NOSIGNAL)
     except OSError:
         return False
     return True
 
 
-def hear(end: socket.socket) -> Told | None:
-    """The next message; None when there is none yet. Raises `Gone`.
+def receive(end: socket.socket) -> ControlMessage | None:
+    """The next message; None if no message has arrived. Raises `PeerClosed`.
 
     A descriptor is lost, and its message comes without it, where this process may open no more.
     """
     try:
-        data, descriptors, flags, _ = socket.recv_fds(end, MAX_OCTETS, MAX_DESCRIPTORS)
+        data, descriptors, flags, _ = socket.recv_fds(end, MAX_BYTES, MAX_DESCRIPTORS)
     except BlockingIOError:
         return None
     except OSError as error:
-        raise Gone(str(error)) from error
-    for one in descriptors:
+        raise PeerClosed(str(error)) from error
+    for descriptor in descriptors:
         # `recv_fds` heeds no flags (Python 3.11), so that MSG_CMSG_CLOEXEC would be lost.
-        os.set_inheritable(one, False)
+        os.set_inheritable(descriptor, False)
     if not data or flags & socket.MSG_TRUNC:
-        for one in descriptors:
-            os.close(one)
-        raise Gone("cut short" if data else "closed")
-    return Told(orjson.loads(data), descriptors[0] if descriptors else None)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise PeerClosed("cut short" if data else "closed")
+    return ControlMessage(orjson.loads(data), descriptors[0] if descriptors else None)

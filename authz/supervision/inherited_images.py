@@ -1,37 +1,37 @@
-"""Images of large CRLs, as the keepers come and go: the next need not index them again."""
+"""Images of large CRLs, which the supervisor keeps from one CRL manager to the next, so that none is indexed twice."""
 
 from __future__ import annotations
 
 import os
 
-from authz.supervision.control import Told
+from authz.supervision.control import ControlMessage
 
 
-class Images(dict[bytes, int]):
+class InheritedImages(dict[bytes, int]):
     """Descriptors of sealed memory, by the SHA-256 of the CRL."""
 
-    def take(self, told: Told) -> None:
-        """What a keeper told: an image that is to be kept, or one that is needed no more; another descriptor is closed.
+    def receive(self, message: ControlMessage) -> None:
+        """Take an image that is to be kept, or close one that is needed no more; any other descriptor is closed.
 
-        Of an image whose descriptor was lost on the way nothing changes.
+        A message whose descriptor was lost on the way changes nothing.
         """
-        if "dropped" in told.what:
-            self._give_back(bytes.fromhex(told.what["dropped"]))
-        if told.descriptor is None:
+        if "dropped" in message.content:
+            self._close_one(bytes.fromhex(message.content["dropped"]))
+        if message.descriptor is None:
             return
-        if "image" not in told.what:
-            os.close(told.descriptor)
+        if "image" not in message.content:
+            os.close(message.descriptor)
             return
-        sha256 = bytes.fromhex(told.what["image"])
-        self._give_back(sha256)
-        self[sha256] = told.descriptor
+        sha256 = bytes.fromhex(message.content["image"])
+        self._close_one(sha256)
+        self[sha256] = message.descriptor
 
-    def _give_back(self, sha256: bytes) -> None:
+    def _close_one(self, sha256: bytes) -> None:
         image = self.pop(sha256, None)
         if image is not None:
             os.close(image)
 
     def close(self) -> None:
-        """Give all of them back; also in a child that has no use for them."""
-        for one in list(self):
-            self._give_back(one)
+        """Close all of them; also in a child that has no use for them."""
+        for sha256 in list(self):
+            self._close_one(sha256)

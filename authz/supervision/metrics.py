@@ -1,4 +1,4 @@
-"""The metrics of all processes as one: counters and histograms summed, and how each process fares."""
+"""The metrics of all processes together: counters and histograms summed, and the state of each process."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from prometheus_client.registry import Collector
 from authz.errors import ConfigError
 
 FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""The library's name for where the processes write their values."""
+"""prometheus_client's variable for the folder in which processes write their values."""
 
 _KIB: Final = 1024
 
 
-def folder_of_metrics() -> Path:
-    """A folder in which the processes write the values of their metrics. Raises `ConfigError`."""
+def make_metrics_folder() -> Path:
+    """Make a folder in which the processes write the values of their metrics. Raises `ConfigError`."""
     try:
         return Path(tempfile.mkdtemp(prefix="authz-"))
     except OSError as error:
@@ -32,67 +32,63 @@ def folder_of_metrics() -> Path:
         ) from error
 
 
-def write_as(place: str, folder: Path) -> None:
-    """Let this process's metrics be written in `folder`; before the first of them is made.
+def write_metrics_as(slot: str, folder: Path) -> None:
+    """Have this process's metrics written in `folder`; to be called before the first of them is made.
 
-    `place` is nobody else's at the same time. Whoever has it later goes on with its counters, so that there
-    are no more files than places.
+    No other process has `slot` at the same time. A later one continues its counters, so that there are no more files
+    than slots.
     """
     os.environ[FOLDER] = str(folder)
-    values.ValueClass = values.MultiProcessValue(lambda: place)  # type: ignore[no-untyped-call]
+    values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
 
 
-def forget_gauges(place: str, folder: Path) -> None:
-    """What a process that died said of itself is so no more."""
-    mark_process_dead(place, str(folder))  # type: ignore[no-untyped-call]
+def remove_gauges(slot: str, folder: Path) -> None:
+    """Remove the gauges of a process that died."""
+    mark_process_dead(slot, str(folder))  # type: ignore[no-untyped-call]
 
 
-def gathered(*collectors: Collector) -> bytes:
-    """The metrics of all processes, and what `collectors` tell, in Prometheus' text form."""
+def exposition(*collectors: Collector) -> bytes:
+    """The metrics of all processes, and those of `collectors`, in Prometheus' text form."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, os.environ[FOLDER])  # type: ignore[no-untyped-call]
-    for one in collectors:
-        registry.register(one)
+    for collector in collectors:
+        registry.register(collector)
     return generate_latest(registry)
 
 
-class Processes(Collector):
-    """How the processes fare, as the supervisor told last, and as the system tells when somebody looks."""
+class ProcessMetrics(Collector):
+    """The state of the processes, as the supervisor reported last, and their use of the system when collected."""
 
     def __init__(self) -> None:
-        self._told: dict[str, Any] = {}
+        self._status: dict[str, Any] = {}
 
-    def take(self, told: dict[str, Any]) -> None:
-        """The supervisor told: `processes` by place (`pid`, `ready`, `checks`), `restarts` by kind, `answering`."""
-        self._told = told
+    def update(self, status: dict[str, Any]) -> None:
+        """Take the supervisor's report: `processes` by slot (`pid`, `ready`, `checks`), `restarts`, `answering`."""
+        self._status = status
 
     @property
     def answering(self) -> bool:
         """Whether a worker is ready, and the service is not stopping."""
-        return bool(self._told.get("answering"))
+        return bool(self._status.get("answering"))
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client."""
-        processes: dict[str, dict[str, Any]] = self._told.get("processes", {})
+        processes: dict[str, dict[str, Any]] = self._status.get("processes", {})
         resident = GaugeMetricFamily("authz_process_resident_bytes", "Memory in use.", labels=_OF_PROCESSES)
         own = GaugeMetricFamily("authz_process_own_bytes", "Memory that is its own.", labels=_OF_PROCESSES)
         descriptors = GaugeMetricFamily("authz_process_open_fds", "Open descriptors.", labels=_OF_PROCESSES)
         seconds = CounterMetricFamily("authz_process_cpu_seconds", "CPU used.", labels=_OF_PROCESSES)
-        ready = GaugeMetricFamily("authz_process_ready", "1 while the process does its work.", labels=_OF_PROCESSES)
-        for place, one in processes.items():
-            ready.add_metric((place,), bool(one["ready"]))
-            found = usage(one["pid"])
-            if found is not None:
-                resident.add_metric((place,), found.resident)
-                own.add_metric((place,), found.own)
-                descriptors.add_metric((place,), found.descriptors)
-                seconds.add_metric((place,), found.seconds)
-        checks = CounterMetricFamily("authz_worker_checks", "Checks of the worker that is there.", labels=_OF_PROCESSES)
-        for place, one in processes.items():
-            if "checks" in one:
-                checks.add_metric((place,), one["checks"])
+        of_usage: tuple[GaugeMetricFamily | CounterMetricFamily, ...] = (resident, own, descriptors, seconds)
+        ready = GaugeMetricFamily("authz_process_ready", "1 while the process is serving.", labels=_OF_PROCESSES)
+        checks = CounterMetricFamily("authz_worker_checks", "Checks of the present worker.", labels=_OF_PROCESSES)
+        for slot, process in processes.items():
+            ready.add_metric((slot,), bool(process["ready"]))
+            if "checks" in process:
+                checks.add_metric((slot,), process["checks"])
+            for family, value in zip(of_usage, usage(process["pid"]) or (), strict=False):
+                family.add_metric((slot,), value)
         restarts = CounterMetricFamily("authz_process_restarts", "Processes that died, or hung.", labels=("kind",))
-        for kind, count in self._told.get("restarts", {}).items():
+        for kind, count in self._status.get("restarts", {}).items():
             restarts.add_metric((kind,), count)
         yield from (resident, own, descriptors, seconds, ready, checks, restarts)
 
@@ -101,7 +97,7 @@ _OF_PROCESSES: Final = ("process",)
 
 
 class Usage(NamedTuple):
-    """What a process uses: resident octets, those of them that are its own, open descriptors, seconds of CPU."""
+    """What a process uses: resident bytes, those of them that are its own, open descriptors, seconds of CPU."""
 
     resident: float
     own: float
@@ -115,12 +111,12 @@ def usage(process: int) -> Usage | None:
     try:
         lines = (folder / "status").read_text(encoding="utf-8").splitlines()
         descriptors = len(os.listdir(folder / "fd"))  # noqa: PTH208 - names are enough
-        # The command's name stands in brackets, and may hold anything.
+        # The command's name stands in parentheses, and may hold any character.
         ticks = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
     except OSError:
         return None
     if not any(line.startswith("VmRSS") for line in lines):
-        return None  # it has ended, and waits to be taken note of
-    told = dict(line.split(":", 1) for line in lines if ":" in line)
-    resident, own = (float(told[name].split()[0]) * _KIB for name in ("VmRSS", "RssAnon"))
+        return None  # it has ended, and waits to be reaped
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    resident, own = (float(fields[name].split()[0]) * _KIB for name in ("VmRSS", "RssAnon"))
     return Usage(resident, own, descriptors, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"))

@@ -1,4 +1,4 @@
-"""The supervisor's children: how they are started, linked with each other, listened to, and taken note of."""
+"""The supervisor's children: how they are forked, connected with each other, listened to, and reaped."""
 
 from __future__ import annotations
 
@@ -14,189 +14,192 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from authz.supervision.child import end_as_the_supervisor_says
-from authz.supervision.control import Gone, Told, hear, pair, tell
+from authz.supervision.child import leave_signals_to_supervisor
+from authz.supervision.control import ControlMessage, PeerClosed, control_pair, receive, send
 
 CRASHED: Final = 70
 """The exit code of a child that failed by a defect of ours (EX_SOFTWARE)."""
 
 LINK_SECONDS: Final = 0.25
-"""How soon a worker that lost its link is given another: whoever may open nothing more loses each at once."""
+"""The least time between two links given to one worker: one that may open no more descriptors loses each at once."""
 
 
 class Role(StrEnum):
     """What a child does."""
 
     WORKER = "worker"
-    KEEPER = "keeper"
+    CRL_MANAGER = "crl-manager"
 
 
 @dataclass(eq=False, slots=True)
-class Member:
-    """One child. `place` is its name in metrics; moments are of the monotonic clock.
+class ChildProcess:
+    """One child. `slot` is its name in metrics; moments are seconds of the monotonic clock.
 
-    `era` tells the settings it was started with, `born` when that was, `stopping` when it was told to end, `trouble`
-    what kept it from starting, and a hint; `linked` whether it has a link to the keeper of now, which it was given at
-    `linked_at`.
+    `generation` numbers the settings it was started with; `failure` is what kept it from starting, and a hint;
+    `linked` is whether it has a link to the present CRL manager, which it was given at `linked_at`.
     """
 
     role: Role
-    place: str
+    slot: str
     pid: int
     control: socket.socket
-    era: int
-    heard: float
-    born: float
+    generation: int
+    heard_at: float
+    started_at: float
     ready_since: float | None = None
-    stopping: float | None = None
+    stopping_since: float | None = None
     checks: int | None = None
-    trouble: tuple[str, str] = ("", "")
+    failure: tuple[str, str] = ("", "")
     linked: bool = False
     linked_at: float = -math.inf
 
     @property
     def serving(self) -> bool:
-        """Whether it does its work, and is to go on."""
-        return self.ready_since is not None and self.stopping is None
+        """Whether it does its work, and was not asked to end."""
+        return self.ready_since is not None and self.stopping_since is None
 
     def stop(self, now: float) -> None:
-        """Tell it to end, once."""
-        if self.stopping is None:
-            self.stopping = now
+        """Ask it to end, once."""
+        if self.stopping_since is None:
+            self.stopping_since = now
             self.kill(signal.SIGTERM)
 
     def kill(self, number: signal.Signals) -> None:
-        """Send it a signal: until it is waited for, its number is nobody else's."""
+        """Send it a signal: until it is reaped, the kernel gives its process number to no other."""
         os.kill(self.pid, number)
 
 
-class Family:
-    """All children, in the order of their start; `heard` is called with what one of them told."""
+class ProcessTable:
+    """All children, in the order of their start; `received` is called with each message of a child."""
 
-    def __init__(self, selector: selectors.BaseSelector, heard: Callable[[Member, Told], None]) -> None:
+    def __init__(
+        self, selector: selectors.BaseSelector, received: Callable[[ChildProcess, ControlMessage], None]
+    ) -> None:
         self._selector = selector
-        self._heard = heard
-        self._members: dict[int, Member] = {}
+        self._received = received
+        self._children: dict[int, ChildProcess] = {}
 
-    def __iter__(self) -> Iterator[Member]:
-        return iter(list(self._members.values()))
+    def __iter__(self) -> Iterator[ChildProcess]:
+        return iter(list(self._children.values()))
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._children)
 
-    def __contains__(self, member: Member) -> bool:
-        return self._members.get(member.pid) is member
+    def __contains__(self, child: ChildProcess) -> bool:
+        return self._children.get(child.pid) is child
 
-    def of(self, role: Role) -> list[Member]:
-        """Those that do one kind of work, also those that are told to end."""
-        return [one for one in self if one.role is role]
-
-    @property
-    def keeper(self) -> Member | None:
-        """Who keeps the CRLs, and is to go on."""
-        return next((one for one in self.of(Role.KEEPER) if one.stopping is None), None)
+    def of(self, role: Role) -> list[ChildProcess]:
+        """The children of one role, including those that were asked to end."""
+        return [child for child in self if child.role is role]
 
     @property
-    def workers(self) -> list[Member]:
-        """The workers that are to go on."""
-        return [one for one in self.of(Role.WORKER) if one.stopping is None]
+    def crl_manager(self) -> ChildProcess | None:
+        """The CRL manager that was not asked to end."""
+        return next((child for child in self.of(Role.CRL_MANAGER) if child.stopping_since is None), None)
 
-    def start(self, role: Role, era: int, now: float, work: Callable[[str, socket.socket], int]) -> Member:
-        """Start a child that does `work` (its place, its end of the control) and ends with what that returns.
+    @property
+    def workers(self) -> list[ChildProcess]:
+        """The workers that were not asked to end."""
+        return [child for child in self.of(Role.WORKER) if child.stopping_since is None]
 
-        Raises `OSError` where there is no memory, descriptor or process to be had; then there is no child.
+    def spawn(self, role: Role, generation: int, now: float, work: Callable[[str, socket.socket], int]) -> ChildProcess:
+        """Fork a child that does `work` (given its slot, its end of the control) and exits with what that returns.
+
+        Raises `OSError` where the system has no memory, descriptor or process left; then there is no child.
         """
-        place = self._free_place(role)
-        ours, theirs = pair()
+        slot = self.free_slot(role)
+        control, childs_end = control_pair()
         sys.stdout.flush()
         sys.stderr.flush()
-        # A signal before the child knows what to do with it would be lost.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        # A signal that arrives before the child has its handlers would be lost.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
             pid = os.fork()
             if pid == 0:
-                _be_a_child(before, lambda: self._alone(ours, lambda: work(place, theirs)))
+                _run_as_child(mask, lambda: self._alone(control, lambda: work(slot, childs_end)))
         except OSError:
-            ours.close()
+            control.close()
             raise
         finally:
-            theirs.close()
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        made = Member(role, place, pid, ours, era, now, now)
-        self.adopt(made)
-        return made
+            childs_end.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        child = ChildProcess(role, slot, pid, control, generation, now, now)
+        self.adopt(child)
+        return child
 
-    def _free_place(self, role: Role) -> str:
-        taken = {one.place for one in self}
-        return next(name for at in range(len(taken) + 1) if (name := f"{role}-{at}") not in taken)
+    def free_slot(self, role: Role) -> str:
+        """The first name of a role that no child has."""
+        taken = {child.slot for child in self}
+        return next(name for number in range(len(taken) + 1) if (name := f"{role}-{number}") not in taken)
 
-    def _alone(self, ours: socket.socket, work: Callable[[], int]) -> int:
-        """In the child: as long as it had the supervisor's ends, nobody would hear that the supervisor is gone."""
-        ours.close()
-        for one in self:
-            one.control.close()
+    def _alone(self, control: socket.socket, work: Callable[[], int]) -> int:
+        """In the child: while it held the supervisor's ends, no child would notice the supervisor's death."""
+        control.close()
+        for child in self:
+            child.control.close()
         return work()
 
-    def adopt(self, member: Member) -> None:
-        """Take a child in that is one already."""
-        self._members[member.pid] = member
-        self._selector.register(member.control, selectors.EVENT_READ, lambda: self.hear(member))
+    def adopt(self, child: ChildProcess) -> None:
+        """Add a process that is already a child of this one."""
+        self._children[child.pid] = child
+        self._selector.register(child.control, selectors.EVENT_READ, lambda: self.receive(child))
 
-    def hear(self, member: Member) -> None:
-        """Take what a child told since."""
+    def receive(self, child: ChildProcess) -> None:
+        """Read all messages of a child that have arrived."""
         try:
-            while (told := hear(member.control)) is not None:
-                self._heard(member, told)
-        except Gone:
+            while (message := receive(child.control)) is not None:
+                self._received(child, message)
+        except PeerClosed:
             return
 
     def link(self, now: float) -> None:
-        """Give every worker that has none a link to whoever keeps the CRLs."""
-        keeper = self.keeper
-        if keeper is None:
+        """Give every worker that has none a link to the CRL manager."""
+        manager = self.crl_manager
+        if manager is None:
             return
-        for one in self.workers:
-            if not one.linked and now - one.linked_at >= LINK_SECONDS:
-                one.linked, one.linked_at = _link(keeper, one), now
+        for worker in self.workers:
+            if not worker.linked and now - worker.linked_at >= LINK_SECONDS:
+                worker.linked, worker.linked_at = _link(manager, worker), now
 
-    def bury(self) -> list[tuple[Member, int]]:
-        """Those that ended since, with their wait status; their last words were heard."""
-        found = []
-        for one in self:
-            pid, status = os.waitpid(one.pid, os.WNOHANG)
+    def reap(self) -> list[tuple[ChildProcess, int]]:
+        """Reap exited children; return them with their wait status, after reading their last messages."""
+        reaped = []
+        for child in self:
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
             if pid:
-                self.hear(one)
-                self._selector.unregister(one.control)
-                one.control.close()
-                del self._members[pid]
-                found.append((one, status))
-                if one.role is Role.KEEPER:
+                self.receive(child)
+                self._selector.unregister(child.control)
+                child.control.close()
+                del self._children[pid]
+                reaped.append((child, status))
+                if child.role is Role.CRL_MANAGER:
                     for other in self:
                         other.linked = False
-        return found
+        return reaped
 
 
-def _link(keeper: Member, worker: Member) -> bool:
-    """Hand each of both an end; of one that did not get it the other hears that it is closed."""
+def _link(manager: ChildProcess, worker: ChildProcess) -> bool:
+    """Send each of both an end; where one does not receive its end, the other finds its own closed."""
     try:
-        ends = pair()
+        ends = control_pair()
     except OSError:
         return False
-    told = [tell(one.control, end.fileno(), {"link": True}) for one, end in zip((keeper, worker), ends, strict=True)]
+    both = zip((manager, worker), ends, strict=True)
+    sent = [send(child.control, end.fileno(), {"link": True}) for child, end in both]
     for end in ends:
         end.close()
-    return all(told)
+    return all(sent)
 
 
-def _be_a_child(mask: Iterable[int], work: Callable[[], int]) -> None:
-    """Work, and end without what the supervisor would do when it ends."""
+def _run_as_child(mask: Iterable[int], work: Callable[[], int]) -> None:
+    """Do the work, and exit without running the supervisor's own clean-up."""
     code = CRASHED
     try:
-        end_as_the_supervisor_says()
+        leave_signals_to_supervisor()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         code = work()
     finally:
-        # Whatever is on its way up would make a second supervisor of this process.
+        # An exception that left this frame would make a second supervisor of this process.
         try:
             if code == CRASHED:
                 traceback.print_exc()

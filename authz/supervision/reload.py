@@ -1,4 +1,4 @@
-"""Other settings for a service that runs: taken when every process has come to be ready with them, or given up."""
+"""SIGHUP: other settings for a running service, taken once every process is ready with them, or given up."""
 
 from __future__ import annotations
 
@@ -9,156 +9,170 @@ from authz.app.config import Settings
 from authz.app.listeners import Sockets
 from authz.directory.sqlite.migrate import migrate
 from authz.errors import ConfigError, StoreError
-from authz.supervision.binary_upgrade import OF_ANOTHER_VERSION, Estate
+from authz.supervision.binary_upgrade import OF_ANOTHER_VERSION, InheritedState
 from authz.supervision.config_check import check
-from authz.supervision.process_table import Family, Member, Role
-from authz.supervision.rolling_restart import Rolling
+from authz.supervision.process_table import ChildProcess, ProcessTable, Role
+from authz.supervision.rolling_restart import RollingRestart
 from authz.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What processes are started with; `era` is the number that they have in common."""
+class Generation:
+    """What processes are started with; `number` is what they have in common."""
 
     settings: Settings
     sockets: Sockets
-    era: int
+    number: int
 
 
-class Renewing:
-    """The terms of `now`, those of `before` until every process has those of now, and who is still to be replaced.
+class Reload:
+    """The `current` generation, the `previous` one until every process is of the current, and what is to be replaced.
 
-    `load` reads the settings again, `start` starts a worker, or says with None that it cannot be done now;
-    `hopeless` says whether to try that again is of no use.
+    `load` reads the settings again, `start` starts a worker, or returns None when that cannot be done now;
+    `hopeless` is whether trying that again is of no use.
     """
 
     def __init__(
         self,
         settings: Settings,
         load: Callable[[], Settings],
-        family: Family,
+        processes: ProcessTable,
         telemetry: Telemetry,
         *,
-        start: Callable[[float], Member | None],
+        start: Callable[[float], ChildProcess | None],
         hopeless: Callable[[], bool],
     ) -> None:
-        self.now = Terms(settings, Sockets({}), era=0)
-        self.before: Terms | None = None
+        self.current = Generation(settings, Sockets({}), number=0)
+        self.previous: Generation | None = None
         self._load = load
-        self._family = family
+        self._processes = processes
         self._telemetry = telemetry
         self._hopeless = hopeless
-        self._eras = 0
-        self.rolling = Rolling(family, start, self._replacement_failed)
+        self._generations = 0
+        self.rolling = RollingRestart(processes, start, self._replacement_failed)
 
-    def begin(self) -> None:
-        """The first terms: sockets and directory are made. Raises `ConfigError` or `StoreError`."""
-        settings = self.now.settings
+    def open(self) -> None:
+        """Make the first generation's sockets and directory. Raises `ConfigError` or `StoreError`."""
+        settings = self.current.settings
         check(settings, self._telemetry)
-        self.now = replace(self.now, sockets=Sockets.open(settings))
+        self.current = replace(self.current, sockets=Sockets.open(settings))
         migrate(settings.database)
 
-    def inherit(self, estate: Estate) -> None:
-        """Processes and sockets of the version before: all are replaced."""
-        settings = self.now.settings
-        self.before = Terms(settings, estate.sockets, OF_ANOTHER_VERSION)
-        self.now = replace(self.now, sockets=estate.sockets)
+    def inherit(self, state: InheritedState) -> None:
+        """Take over processes and sockets of the version before: all processes are replaced."""
+        settings = self.current.settings
+        self.previous = Generation(settings, state.sockets, OF_ANOTHER_VERSION)
+        self.current = replace(self.current, sockets=state.sockets)
         try:
-            self.now = replace(self.now, sockets=estate.sockets.renewed(settings))
+            self.current = replace(self.current, sockets=state.sockets.updated(settings))
             migrate(settings.database)
         except (ConfigError, StoreError) as error:
-            # The version before tried this, and found nothing wrong.
+            # The version before tried this, and it succeeded.
             self._telemetry.warn(f"the processes of the version before stay: {error}")
             return
-        self.rolling.begin(estate.members)
+        self.rolling.begin(state.children)
 
-    def renew(self) -> None:
-        """Take the settings that are read now, or stay with those of before."""
-        between = None if self.before is None else self.before.sockets
+    def begin(self) -> None:
+        """Take the settings that are read now, or stay with the current ones."""
+        oldest = None if self.previous is None else self.previous.sockets
         try:
             settings = self._load()
             check(settings, self._telemetry)
-            sockets = self.now.sockets.renewed(settings, between)
-            if settings.database != self.now.settings.database:
+            sockets = self.current.sockets.updated(settings, oldest)
+            if settings.database != self.current.settings.database:
                 migrate(settings.database)
         except (ConfigError, StoreError) as error:
-            self._telemetry.warn(f"the settings stay as they were: {error}; {error.hint}")
+            self._telemetry.warn(f"the settings are not reloaded: {error}; {error.hint}")
             return
-        if between is None:
-            self.before = self.now
+        if oldest is None:
+            self.previous = self.current
         else:
-            self.now.sockets.close(sockets, between)
-        self._eras += 1
-        self.now = Terms(settings, sockets, self._eras)
-        self._telemetry.say("renewing", workers=settings.limits.workers)
-        self.rolling.begin(one for one in self._family if one.stopping is None)
+            self.current.sockets.close(sockets, oldest)
+        self._generations += 1
+        self.current = Generation(settings, sockets, self._generations)
+        self._telemetry.say("reloading", workers=settings.limits.workers)
+        self.rolling.begin(self._running)
 
     def step(self, now: float) -> None:
-        """Replace who is still to be replaced, as far as possible."""
-        self.rolling.step(now, self.now.settings.limits.workers)
-        if self.before is None or self.rolling:
+        """Replace what is still to be replaced, as far as possible."""
+        self.rolling.step(now, self.current.settings.limits.workers)
+        if self.previous is None or self.rolling or not self._proven:
             return
-        if any(one.era != self.now.era or not one.serving for one in self._family) or not self._proven:
+        if any(child.generation != self.current.number or not child.serving for child in self._processes):
             return
-        self.before.sockets.close(self.now.sockets)
-        self.before = None
-        self._telemetry.say("renewed", workers=len(self._family.workers))
+        self.previous.sockets.close(self.current.sockets)
+        self.previous = None
+        self._telemetry.say("reloaded", workers=len(self._processes.workers))
+
+    @property
+    def _running(self) -> list[ChildProcess]:
+        return [child for child in self._processes if child.stopping_since is None]
 
     @property
     def _proven(self) -> bool:
-        """Whether a process of each kind has come to be ready with the settings of now."""
-        ready = {one.role for one in self._family if one.era == self.now.era and one.ready_since is not None}
+        """Whether a process of each role has become ready in the current generation."""
+        number = self.current.number
+        ready = {
+            child.role for child in self._processes if child.generation == number and child.ready_since is not None
+        }
         return ready == set(Role)
 
-    def blames(self, member: Member) -> bool:
-        """Whether it is for the settings of now that a process ended, and those of before are to hold again."""
-        return (
-            self.before is not None and member.ready_since is None and member.era == self.now.era and not self._proven
-        )
+    @property
+    def settled(self) -> bool:
+        """Whether all processes are there and do their work, and none is being replaced."""
+        children = list(self._processes)
+        working = all(child.serving and (child.linked or child.role is Role.CRL_MANAGER) for child in children)
+        return working and len(children) == self.current.settings.limits.workers + 1 and not self.rolling
 
-    def go_back(self, why: str) -> None:
-        """To the settings of before: those of now do not work, or not every process of theirs could be started."""
-        if self.before is None:
+    def is_to_blame(self, child: ChildProcess) -> bool:
+        """Whether a process ended because of the current settings, so that the previous ones are to hold again."""
+        unproven = child.ready_since is None and child.generation == self.current.number and not self._proven
+        return self.previous is not None and unproven
+
+    def roll_back(self, cause: str) -> None:
+        """Return to the previous settings: the current ones do not work, or their processes could not be started."""
+        if self.previous is None:
             return
-        self._telemetry.warn(f"the settings stay as they were: {why}")
-        self.now.sockets.close(self.before.sockets)
-        self.now, self.before = self.before, None
+        self._telemetry.warn(f"the settings are not reloaded: {cause}")
+        self.current.sockets.close(self.previous.sockets)
+        self.current, self.previous = self.previous, None
         try:
-            # Their rights, which the listeners' settings of now have changed.
-            self.now.sockets.renewed(self.now.settings)
+            # The current settings have changed the sockets' modes and groups.
+            self.current.sockets.updated(self.current.settings)
         except ConfigError as error:
             self._telemetry.warn(str(error))
-        self.rolling.forget()
-        self.rolling.begin(one for one in self._family if one.era != self.now.era and one.stopping is None)
+        self.rolling.cancel()
+        self.rolling.begin(child for child in self._running if child.generation != self.current.number)
 
-    def _replacement_failed(self, old: Member, new: Member) -> None:
-        """It had an accident, or too little memory; that settings do not work was seen before."""
-        if old.era == self.now.era and new.era != self.now.era:
+    def _replacement_failed(self, old: ChildProcess, new: ChildProcess) -> None:
+        """It crashed, or had too little memory; settings that do not work were noticed before."""
+        current = old.generation == self.current.number
+        if current and new.generation != self.current.number:
             return
-        # Whose settings hold no more is not left as it is, however long it takes.
-        if old.era == self.now.era and self._hopeless():
-            self._telemetry.warn(f"{old.place} stays as it is: its replacements do not start")
+        # A process of settings that hold no more is replaced, however long it takes.
+        if current and self._hopeless():
+            self._telemetry.warn(f"{old.slot} is not replaced: its replacements do not start")
             return
         self.rolling.begin([old])
 
-    def open_for_another(self) -> Sockets:
-        """The sockets for another version of the program, which reads the settings of now: all have to be there.
+    def sockets_for_upgrade(self) -> Sockets:
+        """The sockets for another version of the program, which reads the settings anew: all can be opened.
 
         Raises `ConfigError`.
         """
         settings = self._load()
         check(settings, self._telemetry)
-        self.now.sockets.renewed(settings).close(self.now.sockets)
-        return self.now.sockets
+        self.current.sockets.updated(settings).close(self.current.sockets)
+        return self.current.sockets
 
-    def forget(self) -> None:
-        """In a child: the sockets of before are closed, but for those that stay."""
-        if self.before is not None:
-            self.before.sockets.forget(self.now.sockets)
+    def close_previous(self) -> None:
+        """In a child: close the previous generation's sockets, but for those that stay."""
+        if self.previous is not None:
+            self.previous.sockets.forget(self.current.sockets)
 
     def close(self) -> None:
         """Close all sockets, and replace no more."""
-        self.rolling.forget()
-        if self.before is not None:
-            self.before.sockets.close()
-        self.now.sockets.close()
+        self.rolling.cancel()
+        if self.previous is not None:
+            self.previous.sockets.close()
+        self.current.sockets.close()

@@ -1,4 +1,4 @@
-"""When a process that died is started again. Pure: the time is an argument."""
+"""When a process that died is restarted. Pure: the time is an argument."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ from dataclasses import dataclass
 from typing import Final
 
 STEADY_SECONDS: Final = 10.0
-"""How long a process must have been ready for its death to be an accident."""
+"""After how long of being ready a death does not count as one in a row."""
 
-FREE: Final = 2
-"""Deaths in a row, of each process there is to be, after which it is started again at once."""
+IMMEDIATE_RESTARTS: Final = 2
+"""Deaths in a row, for each configured process, after which it is restarted at once."""
 
 FIRST_DELAY: Final = 0.1
 LONGEST_DELAY: Final = 5.0
 
-MAX_FRUITLESS: Final = 10
-"""Starts in a row, of each process there is to be, of which none came to be ready: that must be seen from outside."""
+MAX_FAILED_STARTS: Final = 10
+"""Starts in a row, for each configured process, none of which became ready: then the service gives up."""
 
 
 @dataclass(slots=True)
 class Restarts:
-    """The deaths in a row of processes of one kind, and the starts in a row that came to nothing.
+    """The deaths in a row of processes of one role, and the starts in a row after which none became ready.
 
-    `hopeless` says that there were so many of these that trying again is of no use.
+    `hopeless` is whether there were so many failed starts that trying again is of no use.
     """
 
     deaths: int = 0
-    fruitless: int = 0
+    failed_starts: int = 0
     hopeless: bool = False
 
     def died(self, ready_for: float | None, processes: int = 1) -> float:
-        """Seconds until the next start; `ready_for` is how long the process was ready, None if it never was.
+        """Seconds until the next start; `ready_for` is how long the process was ready, None if never.
 
-        `processes` is how many of its kind there are to be.
+        `processes` is how many of its role are configured.
         """
-        self.fruitless = self.fruitless + 1 if ready_for is None else 0
-        self.hopeless = self.fruitless >= MAX_FRUITLESS * processes
+        self.failed_starts = self.failed_starts + 1 if ready_for is None else 0
+        self.hopeless = self.failed_starts >= MAX_FAILED_STARTS * processes
         steady = ready_for is not None and ready_for >= STEADY_SECONDS
         self.deaths = 0 if steady else self.deaths + 1
-        beyond = self.deaths - FREE * processes
+        beyond = self.deaths - IMMEDIATE_RESTARTS * processes
         return 0.0 if beyond <= 0 else min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** (beyond - 1))

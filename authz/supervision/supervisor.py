@@ -1,8 +1,8 @@
-"""The process that `authz serve` is: it opens the sockets, starts workers and keeper, and sees to it that they live.
+"""The process that `authz serve` is: it opens the sockets, forks workers and CRL manager, and keeps them alive.
 
 Signals: TERM and INT end the service, HUP reads the settings again and replaces one process after the other
 (`authz.supervision.reload`), USR2 does the same with the version of the program that is installed by then
-(`authz.supervision.upgrade`).
+(`authz.supervision.binary_upgrade`).
 """
 
 from __future__ import annotations
@@ -26,29 +26,28 @@ from authz.app.config import Settings
 from authz.app.listeners import OPS, warn_of_plaintext
 from authz.app.systemd import notify
 from authz.errors import ConfigError
-from authz.supervision import binary_upgrade as handover
-from authz.supervision.control import Told, tell
-from authz.supervision.crl_process import keep
-from authz.supervision.inherited_images import Images
-from authz.supervision.metrics import folder_of_metrics, forget_gauges, write_as
-from authz.supervision.process_table import Family, Member, Role
-from authz.supervision.reload import Renewing
+from authz.supervision.binary_upgrade import BinaryUpgrade, InheritedState, take_inherited_state, unblock_signals
+from authz.supervision.control import ControlMessage, send
+from authz.supervision.crl_process import manage_crls
+from authz.supervision.inherited_images import InheritedImages
+from authz.supervision.metrics import make_metrics_folder, remove_gauges, write_metrics_as
+from authz.supervision.process_table import ChildProcess, ProcessTable, Role
+from authz.supervision.reload import Reload
 from authz.supervision.restarts import LONGEST_DELAY, Restarts
-from authz.supervision.upgrade import Upgrade
-from authz.supervision.watchdog import Watch
-from authz.supervision.worker import bound_memory, work
+from authz.supervision.watchdog import Watchdog
+from authz.supervision.worker import answer_checks, bound_memory
 from authz.telemetry import Telemetry
 
 TURN_SECONDS: Final = 0.25
-"""How often the supervisor looks around, when nothing happens."""
+"""How often the supervisor looks at its children when no event wakes it."""
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
 
 
 class Supervisor:
-    """`settings` are those of now, `load` reads them again. `run` is called once, where there is no other thread.
+    """`settings` are the current ones, `load` reads them again. `run` is called once, in a process of one thread.
 
-    `monotonic` gives seconds.
+    `monotonic` returns seconds.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._wake, self._woken = socket.socketpair()
         self._signals: deque[int] = deque()
-        self._images = Images()
+        self._images = InheritedImages()
         self._folder: Path | None = None
         self._restarts = {role: Restarts() for role in Role}
         self._next_start = dict.fromkeys(Role, 0.0)
@@ -72,29 +71,36 @@ class Supervisor:
         self._ending = False
         self._error: ConfigError | None = None
         self._status: dict[str, Any] = {}
-        self.family = Family(self._selector, self._take)
-        self.renewing = Renewing(
+        self.processes = ProcessTable(self._selector, self._receive)
+        self.reload = Reload(
             settings,
             load,
-            self.family,
+            self.processes,
             self._telemetry,
             start=self._start_worker,
             hopeless=lambda: self._restarts[Role.WORKER].hopeless,
         )
-        self.upgrade = Upgrade(self.family, self.renewing, self._images, self._signals, self._telemetry)
-        self._watch = Watch(self.family, self.renewing.rolling, self._telemetry)
+        self.upgrade = BinaryUpgrade(
+            self.processes,
+            self._images,
+            self._signals,
+            self._telemetry,
+            settled=lambda: self.reload.settled,
+            sockets=self.reload.sockets_for_upgrade,
+        )
+        self._watchdog = Watchdog(self.processes, self.reload.rolling, self._telemetry)
 
     @property
     def _settings(self) -> Settings:
-        return self.renewing.now.settings
+        return self.reload.current.settings
 
     # -- life ----------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Serve until told to end. Raises `ConfigError` or `StoreError` when the service cannot start, or live."""
+        """Serve until asked to end. Raises `ConfigError` or `StoreError` when the service cannot start, or go on."""
         try:
             self._begin()
-            while not self._ending or len(self.family):
+            while not self._ending or len(self.processes):
                 self._turn(self._monotonic())
                 for key, _ in self._selector.select(TURN_SECONDS):
                     key.data()
@@ -104,43 +110,43 @@ class Supervisor:
             raise self._error
 
     def _begin(self) -> None:
-        for one in (self._wake, self._woken):
-            one.setblocking(False)
+        for end in (self._wake, self._woken):
+            end.setblocking(False)
         self._selector.register(self._woken, selectors.EVENT_READ, lambda: self._woken.recv(4096))
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         for number in SIGNALS:
             signal.signal(number, lambda number, _: self._signals.append(number))
-        estate = handover.take(self._monotonic())
-        if estate is None:
-            self.renewing.begin()
-            self._folder = folder_of_metrics()
+        state = take_inherited_state(self._monotonic())
+        if state is None:
+            self.reload.open()
+            self._folder = make_metrics_folder()
         else:
-            self._inherit(estate)
-        handover.let_signals_in()
+            self._inherit(state)
+        unblock_signals()
         warn_of_plaintext(self._settings, self._telemetry.warn)
-        for name, opened in self.renewing.now.sockets.items():
+        for name, opened in self.reload.current.sockets.items():
             self._telemetry.say("listening", listener=name, address=opened.shown)
-        # Children share what was there before them for as long as nobody writes to it: nor does the collector.
+        # Children share these pages for as long as no process writes to them: nor does the collector.
         gc.collect()
         gc.freeze()
 
-    def _inherit(self, estate: handover.Estate) -> None:
-        self._folder = estate.folder
-        self._images.update(estate.images)
+    def _inherit(self, state: InheritedState) -> None:
+        self._folder = state.folder
+        self._images.update(state.images)
         self._announced = True
-        for one in estate.members:
-            self.family.adopt(one)
-        self.renewing.inherit(estate)
+        for child in state.children:
+            self.processes.adopt(child)
+        self.reload.inherit(state)
 
     def _close(self) -> None:
         signal.set_wakeup_fd(-1)
-        for one in self.family:
-            one.kill(signal.SIGKILL)
-        while len(self.family):
-            self.family.bury()
+        for child in self.processes:
+            child.kill(signal.SIGKILL)
+        while len(self.processes):
+            self.processes.reap()
             time.sleep(0.001)
         self.upgrade.close()
-        self.renewing.close()
+        self.reload.close()
         self._images.close()
         self._selector.close()
         self._wake.close()
@@ -149,23 +155,23 @@ class Supervisor:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _turn(self, now: float) -> None:
-        """Everything that may be due, in an order in which each step sees what those before it did."""
-        self._watch.forgive_own_absence(now)
+        """Do all that may be due, in an order in which each step sees the effects of those before it."""
+        self._watchdog.forgive_own_pause(now)
         while self._signals:
             self._act_on(self._signals.popleft(), now)
-        self._bury(now)
+        self._reap(now)
         if self._ending:
             self._end_the_rest(now)
         else:
-            self._watch.kill_the_silent(now)
-            self._watch.kill_the_unready(now)
-            self._start_the_missing(now)
-            self.renewing.step(now)
-            self._watch.replace_the_large(now, self._settings.limits.worker_memory << 20)
-        self.family.link(now)
-        self._watch.kill_the_late(now, self._settings.limits.stop_seconds)
+            self._watchdog.kill_hung(now)
+            self._watchdog.kill_never_ready(now)
+            self._start_missing(now)
+            self.reload.step(now)
+            self._watchdog.recycle_oversized(now, self._settings.limits.worker_memory << 20)
+        self.processes.link(now)
+        self._watchdog.kill_overdue(now, self._settings.limits.stop_seconds)
         self._announce()
-        self._tell_the_keeper()
+        self._report_status()
         if not self._ending:
             self.upgrade.step(now, self._folder)
 
@@ -173,126 +179,122 @@ class Supervisor:
         if number in {signal.SIGTERM, signal.SIGINT}:
             self._end(now)
         elif number == signal.SIGHUP and not self._ending:
-            self.renewing.renew()
+            self.reload.begin()
         elif number == signal.SIGUSR2 and not self._ending:
             self.upgrade.begin(now)
 
     def _announce(self) -> None:
-        keeper, workers = self.family.keeper, [one for one in self.family.workers if one.serving]
-        if self._announced or keeper is None or not keeper.serving or len(workers) < self._settings.limits.workers:
+        manager, serving = self.processes.crl_manager, [child for child in self.processes.workers if child.serving]
+        if self._announced or manager is None or not manager.serving or len(serving) < self._settings.limits.workers:
             return
         self._announced = True
-        self._telemetry.say("ready", process=os.getpid(), workers=len(workers))
+        self._telemetry.say("ready", process=os.getpid(), workers=len(serving))
         notify("READY=1")
 
-    def _tell_the_keeper(self) -> None:
-        keeper = self.family.keeper
+    def _report_status(self) -> None:
+        """Send the CRL manager, which serves the metrics, the status of all processes, if it has changed."""
+        manager = self.processes.crl_manager
         processes = {
-            one.place: {"pid": one.pid, "ready": one.serving, **({} if one.checks is None else {"checks": one.checks})}
-            for one in self.family
+            child.slot: {"pid": child.pid, "ready": child.serving}
+            | ({} if child.checks is None else {"checks": child.checks})
+            for child in self.processes
         }
-        answering = not self._ending and any(one.serving for one in self.family.workers)
+        answering = not self._ending and any(child.serving for child in self.processes.workers)
         status = {"processes": processes, "restarts": dict(self._died), "answering": answering}
-        if status != self._status and keeper is not None and tell(keeper.control, None, status):
+        if status != self._status and manager is not None and send(manager.control, None, status):
             self._status = status
 
     # -- children ------------------------------------------------------------------------------------------
 
-    def _start(self, role: Role, now: float) -> Member | None:
-        """One more child; None before its time, or where the system gives none."""
+    def _start(self, role: Role, now: float) -> ChildProcess | None:
+        """One more child; None before its time, or where the system cannot fork."""
         if now < self._next_start[role]:
             return None
+        work = self._work if role is Role.WORKER else self._manage_crls
         try:
-            return self.family.start(
-                role, self.renewing.now.era, now, self._answer if role is Role.WORKER else self._keep
-            )
+            return self.processes.spawn(role, self.reload.current.number, now, work)
         except OSError as error:
             self._telemetry.warn(f"a {role} cannot be started: {error}")
             self._next_start[role] = now + LONGEST_DELAY
             return None
 
-    def _start_worker(self, now: float) -> Member | None:
+    def _start_worker(self, now: float) -> ChildProcess | None:
         return self._start(Role.WORKER, now)
 
-    def _answer(self, place: str, control: socket.socket) -> int:
+    def _work(self, slot: str, control: socket.socket) -> int:
         """In a worker."""
-        self._become(place)
+        self._become(slot)
         self._images.close()
-        sockets = self.renewing.now.sockets
+        sockets = self.reload.current.sockets
         sockets[OPS].socket.close()
         bound_memory(self._settings.limits.worker_memory)
-        return uvloop.run(work(self._settings, sockets, control))
+        return uvloop.run(answer_checks(self._settings, sockets, control))
 
-    def _keep(self, place: str, control: socket.socket) -> int:
-        """In the keeper."""
-        self._become(place)
-        sockets = self.renewing.now.sockets
-        for name, one in sockets.items():
+    def _manage_crls(self, slot: str, control: socket.socket) -> int:
+        """In the CRL manager."""
+        self._become(slot)
+        sockets = self.reload.current.sockets
+        for name, opened in sockets.items():
             if name != OPS:
-                one.socket.close()
-        return uvloop.run(keep(self._settings, sockets, control, self._images))
+                opened.socket.close()
+        return uvloop.run(manage_crls(self._settings, sockets, control, self._images))
 
-    def _become(self, place: str) -> None:
-        """In a child: what is the supervisor's alone is closed."""
+    def _become(self, slot: str) -> None:
+        """In a child: close what is the supervisor's alone."""
         self._selector.close()
         self._wake.close()
         self._woken.close()
-        self.renewing.forget()
+        self.reload.close_previous()
         assert self._folder is not None  # noqa: S101 - made before the first child
-        write_as(place, self._folder)
+        write_metrics_as(slot, self._folder)
 
-    def _take(self, member: Member, told: Told) -> None:
-        member.heard = self._monotonic()
-        self._images.take(told)
-        what = told.what
-        if "unlinked" in what:
-            member.linked = False
-        elif "error" in what:
-            member.trouble = what["error"], what.get("hint", "")
-        elif "ready" in what:
-            member.checks = what.get("checks")
-            if what["ready"] and member.ready_since is None:
-                member.ready_since = member.heard
+    def _receive(self, child: ChildProcess, message: ControlMessage) -> None:
+        child.heard_at = self._monotonic()
+        self._images.receive(message)
+        content = message.content
+        if "unlinked" in content:
+            child.linked = False
+        elif "error" in content:
+            child.failure = content["error"], content.get("hint", "")
+        elif "ready" in content:
+            child.checks = content.get("checks")
+            if content["ready"] and child.ready_since is None:
+                child.ready_since = child.heard_at
 
-    def _bury(self, now: float) -> None:
-        for member, status in self.family.bury():
+    def _reap(self, now: float) -> None:
+        for child, status in self.processes.reap():
             if self._folder is not None:
-                forget_gauges(member.place, self._folder)
-            if member.role is Role.KEEPER:
+                remove_gauges(child.slot, self._folder)
+            if child.role is Role.CRL_MANAGER:
                 self._status = {}
-            if member.stopping is None:
-                self._mourn(member, status, now)
+            if child.stopping_since is None:
+                self._on_unexpected_exit(child, os.waitstatus_to_exitcode(status), now)
 
-    def _mourn(self, member: Member, status: int, now: float) -> None:
-        """One died that was to go on."""
-        code = os.waitstatus_to_exitcode(status)
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        trouble, hint = member.trouble
-        self._died[member.role.value] += 1
-        self._telemetry.warn(f"{member.place} (process {member.pid}) ended: {trouble or how}")
-        restarts = self._restarts[member.role]
-        ready_for = None if member.ready_since is None else now - member.ready_since
-        places = self._settings.limits.workers if member.role is Role.WORKER else 1
-        self._next_start[member.role] = now + restarts.died(ready_for, places)
-        if trouble and not self._announced:
-            self._give_up(trouble, hint, now)
-        elif self.renewing.blames(member):
-            self.renewing.go_back(f"{member.place} did not start: {trouble or how}")
-        elif restarts.hopeless and not any(one.serving for one in self.family.of(member.role)):
-            self._give_up(
-                f"{member.role} started {restarts.fruitless} times and never was ready; the last: {trouble or how}",
-                hint or "the log says what each start ended with",
-                now,
-            )
+    def _on_unexpected_exit(self, child: ChildProcess, code: int, now: float) -> None:
+        failure, hint = child.failure
+        cause = failure or (f"signal {-code}" if code < 0 else f"exit code {code}")
+        self._died[child.role.value] += 1
+        self._telemetry.warn(f"{child.slot} (process {child.pid}) ended: {cause}")
+        restarts = self._restarts[child.role]
+        ready_for = None if child.ready_since is None else now - child.ready_since
+        processes = self._settings.limits.workers if child.role is Role.WORKER else 1
+        self._next_start[child.role] = now + restarts.died(ready_for, processes)
+        if failure and not self._announced:
+            self._give_up(failure, hint, now)
+        elif self.reload.is_to_blame(child):
+            self.reload.roll_back(f"{child.slot} did not start: {cause}")
+        elif restarts.hopeless and not any(other.serving for other in self.processes.of(child.role)):
+            message = f"{child.role} started {restarts.failed_starts} times and never was ready; the last: {cause}"
+            self._give_up(message, hint or "the log says how each start ended", now)
 
     def _give_up(self, message: str, hint: str, now: float) -> None:
         self._error = self._error or ConfigError(message, hint=hint)
         self._end(now)
 
-    def _start_the_missing(self, now: float) -> None:
-        if not self.family.of(Role.KEEPER):
-            self._start(Role.KEEPER, now)
-        while len(self.family.workers) - self.renewing.rolling.additional < self._settings.limits.workers:
+    def _start_missing(self, now: float) -> None:
+        if not self.processes.of(Role.CRL_MANAGER):
+            self._start(Role.CRL_MANAGER, now)
+        while len(self.processes.workers) - self.reload.rolling.additional < self._settings.limits.workers:
             if self._start_worker(now) is None:
                 return
 
@@ -304,26 +306,26 @@ class Supervisor:
         self._ending = True
         notify("STOPPING=1")
         self._telemetry.say("stopping")
-        # Whoever connects from now on shall not wait for an answer that nobody gives.
-        self.renewing.close()
-        for one in self.family.workers:
-            one.stop(now)
+        # Connections made from now on are refused, rather than left without an answer.
+        self.reload.close()
+        for worker in self.processes.workers:
+            worker.stop(now)
 
     def _end_the_rest(self, now: float) -> None:
-        for one in self.family.workers:
-            one.stop(now)
-        if not self.family.of(Role.WORKER):
-            for one in self.family:
-                one.stop(now)
+        for worker in self.processes.workers:
+            worker.stop(now)
+        if not self.processes.of(Role.WORKER):
+            for child in self.processes:
+                child.stop(now)
 
 
 def serve(settings: Settings, load: Callable[[], Settings]) -> None:
-    """Run the service until it is told to stop. Raises `ConfigError` or `StoreError`."""
+    """Run the service until asked to stop. Raises `ConfigError` or `StoreError`."""
     _raise_open_files()
     Supervisor(settings, load).run()
 
 
 def _raise_open_files() -> None:
-    """As many descriptors as the operator allows (`LimitNOFILE=`): the usual soft limit, 1024, is too few."""
+    """Raise the limit of descriptors to the operator's (`LimitNOFILE=`): the usual soft limit, 1024, is too low."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,4 @@
-"""Children that are there and do not do their work: silent, never ready, late to end, or too large."""
+"""Children that do not do their work: hung, never ready, overdue to end, or too large."""
 
 from __future__ import annotations
 
@@ -6,72 +6,74 @@ import signal
 from typing import Final
 
 from authz.supervision.metrics import usage
-from authz.supervision.process_table import Family
-from authz.supervision.rolling_restart import Rolling
+from authz.supervision.process_table import ProcessTable
+from authz.supervision.rolling_restart import RollingRestart
 from authz.telemetry import Telemetry
 
 HANG_SECONDS: Final = 5.0
 """How long a child may be silent; its heartbeat comes every half second."""
 
 READY_SECONDS: Final = 60.0
-"""How long a worker may take to be ready once there is a keeper."""
+"""How long a worker may take to be ready once the CRL manager is."""
 
 KILL_SECONDS: Final = 5.0
-"""How much longer than it may take a child that was told to end lives."""
+"""How long past its bound a child that was asked to end may live."""
 
 MEMORY_SECONDS: Final = 5.0
-"""How often the workers' memory is looked at."""
+"""How often the workers' memory is measured."""
 
 
-class Watch:
-    """Whom to kill, and whom to replace. Moments are of the monotonic clock, in seconds."""
+class Watchdog:
+    """Kills and replaces children. Moments are seconds of the monotonic clock."""
 
-    def __init__(self, family: Family, rolling: Rolling, telemetry: Telemetry) -> None:
-        self._family = family
+    def __init__(self, processes: ProcessTable, rolling: RollingRestart, telemetry: Telemetry) -> None:
+        self._processes = processes
         self._rolling = rolling
         self._telemetry = telemetry
         self._turned_at = 0.0
-        self._looked_at = 0.0
+        self._measured_at = 0.0
 
-    def forgive_own_absence(self, now: float) -> None:
-        """Who was paused himself, with all his children perhaps, must not take them for hanging."""
+    def forgive_own_pause(self, now: float) -> None:
+        """A supervisor that was paused itself, perhaps with all its children, must not take them for hung."""
         if now - self._turned_at > HANG_SECONDS / 2:
-            for one in self._family:
-                one.heard = now
+            for child in self._processes:
+                child.heard_at = now
         self._turned_at = now
 
-    def kill_the_silent(self, now: float) -> None:
-        """Whose event loop does not turn does nothing else either."""
-        for one in self._family:
-            if one.stopping is None and now - one.heard > HANG_SECONDS:
-                self._telemetry.warn(f"{one.place} (process {one.pid}) hangs, and is killed")
-                one.heard = now
-                one.kill(signal.SIGKILL)
+    def kill_hung(self, now: float) -> None:
+        """Kill children whose event loop does not turn: they do nothing else either."""
+        for child in self._processes:
+            if child.stopping_since is None and now - child.heard_at > HANG_SECONDS:
+                self._telemetry.warn(f"{child.slot} (process {child.pid}) hangs, and is killed")
+                child.heard_at = now
+                child.kill(signal.SIGKILL)
 
-    def kill_the_unready(self, now: float) -> None:
-        """A worker waits for the keeper's CRLs, and for nothing else that may take long."""
-        keeper = self._family.keeper
-        if keeper is None or keeper.ready_since is None:
+    def kill_never_ready(self, now: float) -> None:
+        """Kill workers that do not become ready: they wait for the CRL manager's CRLs, and for nothing else."""
+        manager = self._processes.crl_manager
+        if manager is None or manager.ready_since is None:
             return
-        for one in self._family.workers:
-            if one.ready_since is None and now - max(one.born, keeper.ready_since) > READY_SECONDS:
-                self._telemetry.warn(f"{one.place} (process {one.pid}) does not come to be ready, and is killed")
-                one.born = now
-                one.kill(signal.SIGKILL)
+        for worker in self._processes.workers:
+            if worker.ready_since is None and now - max(worker.started_at, manager.ready_since) > READY_SECONDS:
+                self._telemetry.warn(f"{worker.slot} (process {worker.pid}) does not become ready, and is killed")
+                worker.started_at = now
+                worker.kill(signal.SIGKILL)
 
-    def kill_the_late(self, now: float, stop_seconds: float) -> None:
-        """Who was told to end has `stop_seconds` for what is in flight, and a little more."""
-        for one in self._family:
-            if one.stopping is not None and now - one.stopping > stop_seconds + KILL_SECONDS:
-                one.kill(signal.SIGKILL)
+    def kill_overdue(self, now: float, stop_seconds: float) -> None:
+        """Kill children that were asked to end and did not within `stop_seconds` and a little more."""
+        for child in self._processes:
+            if child.stopping_since is not None and now - child.stopping_since > stop_seconds + KILL_SECONDS:
+                child.kill(signal.SIGKILL)
 
-    def replace_the_large(self, now: float, octets: int) -> None:
-        """A worker that has more memory of its own than that; it is looked for now and then."""
-        if now - self._looked_at < MEMORY_SECONDS:
+    def recycle_oversized(self, now: float, max_bytes: int) -> None:
+        """Replace a worker that has more than `max_bytes` of memory of its own."""
+        if now - self._measured_at < MEMORY_SECONDS:
             return
-        self._looked_at = now
-        for one in self._family.workers:
-            found = usage(one.pid)
-            if one.serving and found is not None and found.own > octets and not self._rolling:
-                self._telemetry.warn(f"{one.place} (process {one.pid}) has {found.own / (1 << 20):.0f} MiB; replaced")
-                self._rolling.begin([one])
+        self._measured_at = now
+        for worker in self._processes.workers:
+            used = usage(worker.pid)
+            if worker.serving and used is not None and used.own > max_bytes and not self._rolling:
+                self._telemetry.warn(
+                    f"{worker.slot} (process {worker.pid}) has {used.own / (1 << 20):.0f} MiB; replaced"
+                )
+                self._rolling.begin([worker])

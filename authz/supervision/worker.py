@@ -10,28 +10,28 @@ from typing import Any, Final
 from authz.app.config import Settings
 from authz.app.crls import Followed
 from authz.app.listeners import Sockets
-from authz.app.worker_app import Runtime
+from authz.app.worker_app import WorkerApp
 from authz.clock import SystemClock
 from authz.supervision.child import Child
-from authz.supervision.control import Told
+from authz.supervision.control import ControlMessage
 from authz.telemetry import Telemetry
 
-DATA_FACTOR = 2
-"""Memory that a worker may have at all, in multiples of that at which it is replaced."""
+DATA_FACTOR: Final = 2
+"""The memory that a worker may allocate at most, in multiples of that at which it is replaced."""
 
 YOUNG_OBJECTS: Final = 5_000
 """Objects after which the collector looks for cycles, in some 90 us: after 700, the default, it cost 2 % of a check."""
 
 
 def settle() -> None:
-    """What start-up made lives as long as the process: the collector need not look at it again."""
+    """Exempt what start-up made, which lives as long as the process, from garbage collection."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, 10, 10)
 
 
 class Worker:
-    """Implements `authz.supervision.child.Part`. Made inside the event loop."""
+    """Implements `authz.supervision.child.ChildTask`. Made inside the event loop."""
 
     def __init__(self, settings: Settings, sockets: Sockets, telemetry: Telemetry, child: Child) -> None:
         self._telemetry = telemetry
@@ -39,46 +39,46 @@ class Worker:
         self._child = child
         self._crls.view.failed_by = child.fail
         self._crls.view.lost = child.unlinked
-        self._runtime = Runtime(settings, telemetry, sockets=sockets, crls=self._crls)
-        self._runtime.failed_by = child.fail
+        self._app = WorkerApp(settings, telemetry, sockets=sockets, crls=self._crls)
+        self._app.failed_by = child.fail
 
     async def start(self) -> None:
         """See the protocol."""
-        await self._runtime.start()
+        await self._app.start()
         settle()
 
     async def stop(self) -> None:
         """See the protocol."""
         try:
-            await self._runtime.stop()
+            await self._app.stop()
         finally:
             self._telemetry.count()
 
-    def told(self, told: Told) -> None:
-        """See the protocol: a link to whoever keeps the CRLs now."""
-        if told.descriptor is not None:
-            self._crls.view.follow(socket.socket(fileno=told.descriptor))
-        elif "link" in told.what:
-            # It was lost on the way: this process may open no more.
+    def receive(self, message: ControlMessage) -> None:
+        """See the protocol: a link to the present CRL manager."""
+        if message.descriptor is not None:
+            self._crls.view.follow(socket.socket(fileno=message.descriptor))
+        elif "link" in message.content:
+            # The descriptor was lost on the way: this process may open no more.
             self._child.unlinked()
 
-    def beat(self) -> dict[str, Any]:
+    def heartbeat(self) -> dict[str, Any]:
         """See the protocol."""
-        self._telemetry.confirm(self._runtime.ready)
+        self._telemetry.confirm(self._app.ready)
         self._telemetry.count()
         return {"checks": self._telemetry.checks}
 
 
 def bound_memory(mebibytes: int) -> None:
     """Bound what this process may allocate; beyond it a check fails, and is denied."""
-    octets = DATA_FACTOR * mebibytes << 20
+    bound = DATA_FACTOR * mebibytes << 20
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    narrow = octets if hard == resource.RLIM_INFINITY else min(octets, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (narrow, narrow))
+    bound = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
 
 
-async def work(settings: Settings, sockets: Sockets, control: socket.socket) -> int:
-    """Answer checks until the supervisor ends it; the exit code."""
+async def answer_checks(settings: Settings, sockets: Sockets, control: socket.socket) -> int:
+    """Answer checks until the supervisor ends it; return the exit code."""
     child = Child(control)
     telemetry = Telemetry(log_decisions=settings.log.decisions)
     return await child.live(lambda: Worker(settings, sockets, telemetry, child))

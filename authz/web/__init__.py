@@ -1,1 +1,1 @@
-"""The service on the wire: what proxies ask, what operators read."""
+"""The service's HTTP side: the checks of proxies, the pages of operators."""

@@ -1,4 +1,4 @@
-"""What proxies ask: Envoy's ext_authz and nginx's auth_request, translated into a `CheckRequest` and back.
+"""The checks of proxies: Envoy's ext_authz and nginx's auth_request, translated into a `CheckRequest` and back.
 
 `<prefix>/any/path` and `<prefix>` with any method are ext_authz with `path_prefix`; the fixed path is
 ext_authz with `path_override`; auth_request has a path of its own, and names the original request in
@@ -16,17 +16,17 @@ from authz.decision import Decision
 from authz.model import CheckRequest
 from authz.reasons import Reason
 from authz.view import Listener
-from authz.web.responses import refuse, respond
-from authz.web.server import new_decision_id
+from authz.web.answer import answer_to, refusal
+from authz.web.server import new_decision_id, response_of
 
 Check = Callable[[CheckRequest, Listener], Awaitable[Decision]]
 Rejected = Callable[[int, BaseException | None], None]
-"""Is told of a request that was not decided: the status that says why, and the error, if there was one."""
+"""Called with a request that was not decided: the status that says why, and the error, if there was one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where a listener is asked: the prefix and the fixed path of ext_authz, the path of auth_request."""
+    """The paths of a listener: the prefix and the fixed path of ext_authz, the path of auth_request."""
 
     prefix: str = "/v1/check"
     fixed: str = "/v1/verify"
@@ -43,22 +43,22 @@ class Checks:
         self._endpoints = endpoints
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one question of a proxy."""
+        """Answer one check of a proxy."""
         decision_id = new_decision_id()
         headers = tuple([(name.lower(), value) for name, value in request.raw_headers])
         origin = self._origin(request, headers)
         if origin is None:
-            # A proxy with another prefix is refused whatever it asks: its operator must find out why.
+            # A proxy with another prefix is refused in every case, and logged: its operator must find out why.
             self._rejected(404, None)
-            return refuse(Reason.REQUEST_MALFORMED, decision_id)
+            return response_of(refusal(Reason.REQUEST_MALFORMED, decision_id))
         hosts = [value for name, value in headers if name == b"host"]
-        # Several hosts, or none, are no host: the core refuses the empty one.
+        # Several hosts count as none: the core refuses the empty host.
         host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
         decision = await self._check(CheckRequest(decision_id, host, headers, *origin), self._listener)
-        return respond(decision, decision_id)
+        return response_of(answer_to(decision, decision_id))
 
     def _origin(self, request: web.BaseRequest, headers: tuple[tuple[bytes, bytes], ...]) -> tuple[str, str] | None:
-        """Method and target of the client's request, or None for a path nobody asks at."""
+        """Method and target of the client's request, or None for any other path."""
         raw = request.raw_path
         path = raw.partition("?")[0]
         prefix = self._endpoints.prefix

@@ -1,4 +1,4 @@
-"""The servers of one process, on sockets that somebody opened: started one by one, stopped together."""
+"""The servers of one process, on sockets that are open already: started one by one, stopped together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from authz.web.server import Handler, Server
 from authz.web.tls import HANDSHAKE_SECONDS, ReloadingContext
 
 _KEEP_THE_FILE: Final[dict[str, Any]] = {} if sys.version_info < (3, 13) else {"cleanup_socket": False}
-"""From Python 3.13 on, event loops remove the file of a Unix socket that they close: the others answer there still."""
+"""From Python 3.13 on, event loops remove the file of a Unix socket that they close: others still listen there."""
 
 
 class Listeners:
@@ -28,15 +28,15 @@ class Listeners:
         """Answer on a listening socket, which several processes may share."""
         loop = asyncio.get_running_loop()
         server = Server(handler if tls is None else tls.guarded(handler), self._telemetry)
-        # A descriptor of its own: the loop closes it, and the socket's owner may have use for his.
-        mine = opened.dup()
+        # The loop closes this descriptor; the socket's owner keeps its own.
+        duplicate = opened.dup()
         # Event loops listen once more, and would make the backlog 100.
-        if mine.family == socket.AF_UNIX:
-            listening = await loop.create_unix_server(server, sock=mine, backlog=backlog, **_KEEP_THE_FILE)
+        if duplicate.family == socket.AF_UNIX:
+            listening = await loop.create_unix_server(server, sock=duplicate, backlog=backlog, **_KEEP_THE_FILE)
         else:
-            patience = None if tls is None else HANDSHAKE_SECONDS
+            timeout = None if tls is None else HANDSHAKE_SECONDS
             listening = await loop.create_server(
-                server, sock=mine, backlog=backlog, ssl=tls, ssl_handshake_timeout=patience
+                server, sock=duplicate, backlog=backlog, ssl=tls, ssl_handshake_timeout=timeout
             )
         self._servers.append((listening, server))
         return listening

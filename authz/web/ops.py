@@ -1,4 +1,4 @@
-"""What operators and orchestrators read, on a listener of its own: /healthz, /readyz, /metrics."""
+"""The pages of operators and orchestrators, on a listener of their own: /healthz, /readyz, /metrics."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from aiohttp import web
 class Ops:
     """The handler of the operators' listener.
 
-    Healthy is a service that answers; ready is one whose directory is confirmed, and that is not
-    stopping. No tenant's fault makes it unready.
+    A service that answers is healthy; one whose directory is confirmed, and that is not stopping, is ready. No tenant
+    can make it unready.
     """
 
     def __init__(self, metrics: Callable[[], bytes], ready: Callable[[], bool]) -> None:

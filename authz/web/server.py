@@ -1,7 +1,7 @@
 """The HTTP server of the checks: aiohttp's low-level one, its limits above ours, its own error pages never shown.
 
-What aiohttp says of a request it cannot read quotes the request; here such a request is refused with a
-reason, counted, and nothing of it is repeated.
+aiohttp's message about a request that it cannot read quotes the request; here such a request is refused with a
+reason and counted, and no part of it is repeated.
 """
 
 from __future__ import annotations
@@ -9,27 +9,27 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from authz.reasons import Reason
 from authz.telemetry import Telemetry
-from authz.web.responses import refuse
+from authz.web.answer import Answer, refusal
 
-MAX_FIELD_BYTES = 256 * 1024
+MAX_FIELD_BYTES: Final = 256 * 1024
 """Longest header field: above our own limit and above what Envoy was seen to send (145,601), so that we refuse it."""
 
-MAX_HEADERS = 256
+MAX_HEADERS: Final = 256
 """Most header fields: above Envoy's default of 100 from a client, and what it adds."""
 
-OPTIONS = {
+OPTIONS: Final = {
     "max_field_size": MAX_FIELD_BYTES,
     "max_line_size": MAX_FIELD_BYTES,
     "max_headers": MAX_HEADERS,
     "access_log": None,
-    # Longer than Envoy keeps an idle connection, so that it is never we who close one under a request.
+    # Longer than Envoy keeps an idle connection, so that this server never closes one under a request.
     "keepalive_timeout": 3630.0,
 }
 
@@ -43,7 +43,7 @@ class _Protocol(RequestHandler):
 
     def handle_error(
         self,
-        request: web.BaseRequest,  # noqa: ARG002 - nothing of it is repeated
+        request: web.BaseRequest,  # noqa: ARG002 - no part of it is repeated
         status: int = 500,
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - it quotes the request
@@ -51,12 +51,12 @@ class _Protocol(RequestHandler):
         """The answer to a request that cannot be read (4xx), or on which the adapter itself failed (5xx)."""
         self.telemetry.rejected(status, exc)
         reason = Reason.INTERNAL_ERROR if status >= 500 else Reason.REQUEST_MALFORMED
-        response = refuse(reason, new_decision_id())
+        response = response_of(refusal(reason, new_decision_id()))
         response.force_close()
         return response
 
     def log_exception(self, *_args: Any, **_kw: Any) -> None:
-        """Nothing: `handle_error` has told what may be told."""
+        """Log nothing: `handle_error` has logged what may be logged."""
 
 
 class Server(web.Server):
@@ -78,6 +78,11 @@ _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
 
 
+def response_of(answer: Answer) -> web.Response:
+    """The answer as aiohttp sends it."""
+    return web.Response(status=answer.status, headers=answer.headers, body=answer.body or None)
+
+
 def new_decision_id() -> str:
-    """32 hexadecimal digits nobody can guess."""
+    """32 hexadecimal digits that cannot be guessed."""
     return os.urandom(16).hex()

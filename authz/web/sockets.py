@@ -1,4 +1,4 @@
-"""The listening sockets: a Unix socket that only a group can connect to, loopback, or what the caller answers for."""
+"""Listening sockets: a Unix socket that only a group can connect to, loopback, or others where the caller allows it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def listen(
 ) -> socket.socket:
     """A listening socket at `unix:/path` or `address:port` (`[::1]:port` for IPv6).
 
-    Whoever can connect can claim any certificate, so a Unix socket has `mode` and `group`, and TCP
-    beyond loopback is refused unless the caller says `anywhere`. Raises `ConfigError`.
+    Every client can claim any certificate, so a Unix socket has `mode` and `group`, and TCP beyond loopback is refused
+    unless the caller allows `anywhere`. Raises `ConfigError`.
     """
     try:
         path = Path(address.removeprefix(UNIX))
@@ -39,7 +39,7 @@ def _unix(path: Path, mode: int, group: str | None) -> socket.socket:
     _take_over(path)
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with _closed_on_error(opened):
-        # Bound with no rights for anybody else, and opened up only once group and mode are right.
+        # Bound for its owner alone, and opened to others only once group and mode are right.
         previous = os.umask(0o177)
         try:
             opened.bind(str(path))
@@ -75,13 +75,13 @@ def _closed_on_error(opened: socket.socket) -> Iterator[None]:
 
 
 def _take_over(path: Path) -> None:
-    """Make way at `path`: a socket nobody answers at is removed, anything else is left and refused."""
+    """Make way at `path`: a socket on which no process listens is removed, anything else is left and refused."""
     try:
         kind = path.lstat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(kind):
-        raise ConfigError(f"{path} is there, and is no socket", hint="choose another path")
+        raise ConfigError(f"{path} exists, and is not a socket", hint="choose another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         try:
@@ -91,7 +91,7 @@ def _take_over(path: Path) -> None:
             return
         except OSError as error:
             raise ConfigError(f"{path} cannot be taken over: {error}") from error
-    raise ConfigError(f"somebody answers at {path} already", hint="stop the other service, or choose another path")
+    raise ConfigError(f"another process listens at {path}", hint="stop the other service, or choose another path")
 
 
 def _group(name: str) -> int:
@@ -102,7 +102,7 @@ def _group(name: str) -> int:
 
 
 def check_reach(address: str, *, anywhere: bool) -> None:
-    """Whether a listener may be at `address`, also where a socket is there already. Raises `ConfigError`."""
+    """Whether a listener may have `address`, also where its socket is open. Raises `ConfigError`."""
     if not address.startswith(UNIX):
         _parsed(address, anywhere=anywhere)
 
@@ -119,7 +119,7 @@ def _parsed(address: str, *, anywhere: bool) -> tuple[ipaddress.IPv4Address | ip
         raise ConfigError(f"not an address: {address}", hint="write unix:/path, 127.0.0.1:port or [::1]:port")
     if not ip.is_loopback and not anywhere:
         raise ConfigError(
-            f"{address} is not loopback, and whoever connects there can claim any certificate",
+            f"{address} is not loopback, and every client there can claim any certificate",
             hint="listen on a Unix socket or on 127.0.0.1, or give a listener its [listener.tls] (docs/listeners.md)",
         )
     return ip, number
@@ -137,12 +137,12 @@ def _tcp(address: str, *, anywhere: bool) -> socket.socket:
 
 
 def socket_inode(address: str) -> int | None:
-    """The inode of a Unix socket's file, to tell ours from one that took its place; None for TCP."""
+    """The inode of a Unix socket's file, by which a file that replaced it is recognized; None for TCP."""
     return Path(address.removeprefix(UNIX)).lstat().st_ino if address.startswith(UNIX) else None
 
 
 def remove(address: str, inode: int | None) -> None:
-    """Take a Unix socket's file away, if it is still the one we made."""
+    """Remove a Unix socket's file, if its inode is still `inode`."""
     with contextlib.suppress(OSError):
         if inode is not None and socket_inode(address) == inode:
             Path(address.removeprefix(UNIX)).unlink()

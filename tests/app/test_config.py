@@ -12,7 +12,7 @@ from authz.app.config import load_settings, parse_settings
 from authz.app.listeners import listener_of
 from authz.errors import ConfigError
 from authz.identity import BearerToken, JwksCache
-from authz.model import StatementForm
+from authz.model import IndicatorForm
 
 TLS = {"certificate": "a.pem", "key": "a.key", "client_ca": "ca.pem", "names": ["gateway.test"]}
 KEYS = JwksCache(monotonic=lambda: 0.0, warn=print)
@@ -27,7 +27,7 @@ def test_defaults_are_the_shipped_proxys() -> None:
     """A Unix socket for owner and group, the payload of jwt_authn, Envoy's statement."""
     (settings,) = parse().listener
     assert (settings.address, settings.socket_mode) == ("unix:/run/authz/authz.sock", 0o660)
-    assert settings.statement.form is StatementForm.ENVOY_FINGERPRINT
+    assert settings.client_cert_indicator.form is IndicatorForm.ENVOY_FINGERPRINT
     listener = listener_of(settings, KEYS)
     assert listener.header.certificate_header == "x-forwarded-client-cert"
     assert len(listener.identity) == 1
@@ -40,7 +40,7 @@ def test_defaults_are_the_shipped_proxys() -> None:
         ({"unknown": 1}, "unknown"),
         ({"listener": [{"unknown": 1}]}, "listener.0.unknown"),
         ({"listener": []}, "listener"),
-        ({"listener": [{"name": "a"}, {"name": "a"}]}, "one name"),
+        ({"listener": [{"name": "a"}, {"name": "a"}]}, "same name"),
         ({"listener": [{"name": "A B"}]}, "listener.0.name"),
         ({"listener": [{"identity": []}]}, "identity"),
         ({"listener": [{"identity": [{"kind": "magic"}]}]}, "identity"),
@@ -51,15 +51,21 @@ def test_defaults_are_the_shipped_proxys() -> None:
         ({"listener": [{"certificate": {"form": "escaped-pem"}}]}, "name of its header"),
         ({"listener": [{"certificate": {"chain_header": "client-cert-chain"}}]}, "no chain_header"),
         ({"listener": [{"certificate": {"form": "base64-der", "header": "x-a", "chain_header": "x-b"}}]}, "no chain"),
-        ({"listener": [{"certificate": {"form": "rfc9440", "header": "x-a", "chain_header": "x-a"}}]}, "are one"),
-        ({"listener": [{"certificate": {"header": "x-a"}, "statement": {"header": "x-a"}}]}, "header of its own"),
+        ({"listener": [{"certificate": {"form": "rfc9440", "header": "x-a", "chain_header": "x-a"}}]}, "are the same"),
+        (
+            {"listener": [{"certificate": {"header": "x-a"}, "client_cert_indicator": {"header": "x-a"}}]},
+            "header of its own",
+        ),
         (
             {
                 "listener": [
-                    {"certificate": {"form": "rfc9440", "header": "a"}, "hops": [{"anchors": "a", "names": "b"}]}
+                    {
+                        "certificate": {"form": "rfc9440", "header": "a"},
+                        "trusted_proxies": [{"anchors": "a", "names": "b"}],
+                    }
                 ]
             },
-            "hops",
+            "trusted_proxies",
         ),
         ({"listener": [{"tls": TLS}]}, "TCP address"),
         ({"listener": [{"address": "[::1]:1", "tls": TLS, "unsafe_plaintext": True}]}, "unsafe_plaintext"),
@@ -67,7 +73,6 @@ def test_defaults_are_the_shipped_proxys() -> None:
         ({"listener": [{"address": "[::1]:1", "tls": {"certificate": "a", "key": "b"}}]}, "client_ca"),
         ({"listener": [{"prefix": "v1"}]}, "prefix"),
         ({"listener": [{"prefix": "/v1/"}]}, "prefix"),
-        ({"listener": [{"socket_mode": "0999"}]}, "socket_mode"),
         ({"limits": {"concurrent_checks": 0}}, "concurrent_checks"),
         ({"limits": {"check_seconds": 0}}, "check_seconds"),
     ],
@@ -77,6 +82,28 @@ def test_setting_that_is_wrong_is_named(values: dict[str, Any], named: str) -> N
     with pytest.raises(ConfigError, match=named) as caught:
         parse(**values)
     assert "docs/configuration.md" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "mode", [440, 660, 0o660, 432.0, True, None, "", "660", "0999", "0o660", "+660", "01660", "0660 "]
+)
+def test_mode_that_is_not_octal_text_is_refused_with_a_hint(mode: object) -> None:
+    """A mode is text of four octal digits: the integer 440 would silently be 0670."""
+    with pytest.raises(ConfigError, match=r"listener.0.socket_mode: .*text of four octal digits.*write \"0660\""):
+        parse(listener=[{"socket_mode": mode}])
+
+
+@pytest.mark.parametrize("mode", ["0661", "0662", "0664", "0666", "0777", "0007"])
+def test_mode_open_to_others_is_refused_with_a_hint(mode: str) -> None:
+    """Every account that may connect can claim any certificate, so a mode gives others no right at all."""
+    with pytest.raises(ConfigError, match=f'{mode} lets every account .* write "0660", and set socket_group'):
+        parse(listener=[{"socket_mode": mode}])
+
+
+@pytest.mark.parametrize(("mode", "bits"), [("0660", 0o660), ("0600", 0o600), ("0770", 0o770)])
+def test_mode_is_read_as_octal(mode: str, bits: int) -> None:
+    """Text of four octal digits, closed to others, gives these bits."""
+    assert parse(listener=[{"socket_mode": mode}]).listener[0].socket_mode == bits
 
 
 @pytest.mark.parametrize("form", ["rfc9440", "escaped-pem", "base64-der"])
@@ -128,12 +155,12 @@ def test_gateways_are_read_from_their_file(tmp_path: Path) -> None:
     file = tmp_path / "gateways.pem"
     file.write_text(Authority.root("Gateways").pem)
     hops = [{"anchors": str(file), "names": ["gateway.test"]}]
-    listener = listener_of(parse(listener=[{"hops": hops}]).listener[0], KEYS)
-    assert listener.hops[0].names == frozenset({"gateway.test"})
+    listener = listener_of(parse(listener=[{"trusted_proxies": hops}]).listener[0], KEYS)
+    assert listener.trusted_proxies[0].names == frozenset({"gateway.test"})
     for content in ("", "nonsense"):
         file.write_text(content)
         with pytest.raises(ConfigError, match="cannot be read"):
-            listener_of(parse(listener=[{"hops": hops}]).listener[0], KEYS)
+            listener_of(parse(listener=[{"trusted_proxies": hops}]).listener[0], KEYS)
 
 
 def test_token_is_an_identity_source_beside_others() -> None:

@@ -79,8 +79,8 @@ def test_time_is_written_with_its_unit(written: str, meant: int) -> None:
         {"networks": ["10.0.0.1/8"]},
         {"exception": [{"issuer": "not a name"}]},
         {"soft_fail": True},
-        {"first_sight_seconds": 5},
-        {"max_octets": 1 << 40},
+        {"first_fetch_wait_seconds": 5},
+        {"max_bytes": 1 << 40},
     ],
 )
 def test_setting_that_means_nothing_refuses_the_start(crl: dict[str, object]) -> None:
@@ -92,7 +92,7 @@ def test_setting_that_means_nothing_refuses_the_start(crl: dict[str, object]) ->
 def test_intervals_out_of_order_refuse_the_start() -> None:
     """A floor above the ceiling."""
     with pytest.raises(ConfigError, match="intervals"):
-        rules_of(settings(floor="1h", ceiling="1m"))
+        rules_of(settings(min_interval="1h", max_interval="1m"))
 
 
 def test_networks_are_read_as_networks() -> None:
@@ -112,7 +112,7 @@ def test_command_exempts_as_the_service_does(tmp_path: Path) -> None:
     mode_of = KeptCrls(soft, CrlStore()).mode_of(ACME)
     assert mode_of is not None
     assert mode_of(Certificate.parse(CA.der)).soft
-    hard.seek(ACME, ())
+    hard.request_crls(ACME, ())
     hard.directory_read(1)
 
 
@@ -124,7 +124,11 @@ async def test_crl_of_the_gateways_ca_is_kept(tmp_path: Path) -> None:
     anchors.write_text(gateways.pem)
     file.write_bytes(gateways.crl(this_update=now - timedelta(hours=1), next_update=now + timedelta(hours=1)))
     hops = [{"anchors": str(anchors), "names": ["gateway"]}]
-    values = {"database": f"sqlite:///{tmp_path}/a.db", "listener": [{"hops": hops}], "crl": {"files": [str(file)]}}
+    values = {
+        "database": f"sqlite:///{tmp_path}/a.db",
+        "listener": [{"trusted_proxies": hops}],
+        "crl": {"files": [str(file)]},
+    }
     made = parse_settings(values, origin="test")
     migrate(made.database)
     kept = KeptFresh(made, SystemClock(), Telemetry(BytesIO()))

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from authz.app.systemd import inherited, notify
+from authz.app.systemd import inherited_sockets, notify
 
 TAKE = """
 import os, sys
 os.environ["LISTEN_PID"] = str(os.getpid())
 from authz.errors import ConfigError
-from authz.app.systemd import inherited
+from authz.app.systemd import inherited_sockets
 try:
-    taken = inherited()
+    taken = inherited_sockets()
 except ConfigError as error:
     sys.exit(str(error))
-print({name: one.getsockname() for name, one in taken.items()}, inherited(), os.get_inheritable(3))
+print({name: one.getsockname() for name, one in taken.items()}, inherited_sockets(), os.get_inheritable(3))
 """
 
 
@@ -82,7 +82,7 @@ def test_sockets_for_another_process_are_left(monkeypatch: pytest.MonkeyPatch) -
     """LISTEN_PID says whose they are."""
     monkeypatch.setenv("LISTEN_PID", "1")
     monkeypatch.setenv("LISTEN_FDS", "1")
-    assert inherited() == {}
+    assert inherited_sockets() == {}
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -157,5 +157,5 @@ def test_socket_of_another_listener_stops_the_start(tmp_path: Path) -> None:
     with unix(tmp_path / "s") as made:
         made.listen()
         with serve(tmp_path, made, "other", tmp_path / "n") as process:
-            assert "no listener's" in process.communicate(timeout=60)[1]
+            assert "belongs to no listener" in process.communicate(timeout=60)[1]
         assert process.returncode == 1

@@ -449,6 +449,7 @@ def test_change_as_json_prints_one_document(acme: Run, verb: tuple[str, ...]) ->
     ("typed", "offered"),
     [("authz ", "decisions"), ("authz org ", "add"), ("authz user add acme x --enf", "--enforcement")],
 )
+@pytest.mark.slow
 def test_shell_completes_words(typed: str, offered: str) -> None:
     """As bash asks, once `authz --install-completion` was run."""
     words = typed.split(" ")

@@ -13,7 +13,7 @@ from support.certificates import chain_pem
 from support.command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
 
 from authz.crls import Keep, Origin, name_of
-from authz.directory import CrlLedger, Store
+from authz.directory import CrlStatusTables, Store
 from authz.model import CrlSourceKind, CrlSourceState, FetchedCrl
 from authz.pki import Certificate, Crl
 
@@ -27,7 +27,7 @@ def served(*sources: CrlSourceState, crls: tuple[FetchedCrl, ...] = (CRL,)) -> N
     """A service told this."""
 
     async def write() -> None:
-        ledger = CrlLedger("sqlite:///test.db", warn=print)
+        ledger = CrlStatusTables("sqlite:///test.db", warn=print)
         await ledger.write(sources, crls)
         await ledger.close()
 

@@ -12,9 +12,10 @@ import pytest
 from cryptography import x509
 from support.command_world import authz
 
+from authz.admin.canary import CANARY
 from authz.cli import canary as making
 from authz.cli import run
-from authz.cli.canary import CANARY, CanaryPlan, prepare
+from authz.cli.canary import CanaryPlan, prepare
 from authz.directory import Store
 from authz.errors import ConfigError, StoreError
 from authz.model import Enforcement
@@ -123,7 +124,7 @@ def test_serve_warns_of_a_left_over_canary(monkeypatch: pytest.MonkeyPatch, caps
     prepared()
     assert (authz("serve").code, len(said)) == (0, 1)
     assert CANARY in said[0]
-    monkeypatch.setattr(run, "left_over", lambda _store: (_ for _ in ()).throw(StoreError("no", hint="")))
+    monkeypatch.setattr(run, "is_left_over", lambda _store: (_ for _ in ()).throw(StoreError("no", hint="")))
     assert (authz("serve").code, len(said)) == (0, 1)
 
 

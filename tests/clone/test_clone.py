@@ -164,9 +164,9 @@ def test_page_on_upgrades_works_line_by_line(service: Callable[[str], str], inst
     assert (installed / "authz-backup.db").stat().st_mode & 0o077 == 0
     service(upgrade)
     deadline = time.monotonic() + 60
-    while '"event":"renewed"' not in read(installed, "log") and time.monotonic() < deadline:
+    while '"event":"reloaded"' not in read(installed, "log") and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert '"event":"renewed"' in read(installed, "log"), read(installed, "log")
+    assert '"event":"reloaded"' in read(installed, "log"), read(installed, "log")
     service("authz user set acme alice --enforcement off")
     service(downgrade)
     assert '"required"' in service("authz user show acme alice --json")

@@ -14,7 +14,7 @@ import pytest
 from support.compose_stage import FRONTS, PATIENCE, ComposeStage, Front, run, wait_until
 
 from authz.demo.fill import INSTANCES
-from authz.web.responses import IDENTITY_HEADERS
+from authz.web.answer import IDENTITY_HEADERS
 
 pytestmark = pytest.mark.docker
 
@@ -71,7 +71,7 @@ def test_renewed(containers: ComposeStage, number: str) -> None:
     """Every process is another, and the proxies find them where the ones before were."""
 
     def renewed(one: str) -> int:
-        return containers.compose("logs", one).count('"event":"renewed"')
+        return containers.compose("logs", one).count('"event":"reloaded"')
 
     for one in INSTANCES:
         before = renewed(one)

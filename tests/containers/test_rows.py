@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.compose_stage import FRONTS, ROOT, ComposeStage, Front, run, wait_until
 
-from authz.demo.client import Answer
+from authz.demo.client import ClientResponse
 from authz.demo.fill import lines_to_try
 from authz.demo.mint import NEIGHBOUR_HOST
 from authz.demo.rows import ROWS
@@ -33,7 +33,7 @@ def test_rows_come_out_as_expected(containers: ComposeStage, front: Front) -> No
         assert row.holds(answer, reason(decisions, answer)), (row, answer)
 
 
-def reason(decisions: dict[str, dict[str, object]], answer: Answer) -> str:
+def reason(decisions: dict[str, dict[str, object]], answer: ClientResponse) -> str:
     """Why the service refused, by its log."""
     return str(decisions.get(answer.headers.get("x-authz-decision-id", ""), {}).get("reason", ""))
 

@@ -470,6 +470,7 @@ def writers() -> Iterator[Writers]:
     made.close()
 
 
+@pytest.mark.slow
 def test_killed_writer_leaves_the_newest_whole_copy(writers: Writers, tmp_path: Path) -> None:
     """Fifty times, at random moments: what was told as installed is there, or the one after it, never half of it."""
     folder = tmp_path / "crls"

@@ -40,8 +40,8 @@ def note(noted: Noted, organization: int, leaf: bytes, *urls: str) -> None:
 
 def test_keys_of_another_organization_wait_in_another_pool() -> None:
     """One tenant's slow points hold up nobody else; those of one tenant wait together, whatever for."""
-    assert PathKey(1, ()).pool != PathKey(2, ()).pool
-    assert PathKey(1, (b"a",)).pool == PointsKey(1, ("b",)).pool
+    assert PathKey(1, ()).queue != PathKey(2, ()).queue
+    assert PathKey(1, (b"a",)).queue == PointsKey(1, ("b",)).queue
 
 
 def test_digest_tells_paths_and_organizations_apart() -> None:

@@ -12,7 +12,7 @@ from support.hostile_crls import attribute, certificate_issuer, directory_name, 
 from authz.crls.acceptance import Held
 from authz.crls.disk_store import Origin
 from authz.crls.failures import FailureKind, FetchFailed
-from authz.crls.quota import NAME_CHARGE, Charge, charge_of, check_room, room_for
+from authz.crls.quota import GROWTH, NAME_CHARGE, SLICES, Charge, charge_of, check_room, room_for
 from authz.crls.rules import CrlRules
 from authz.crls.source import Source
 from authz.crls.sources import Sources
@@ -21,7 +21,15 @@ from authz.model import CrlSourceKind
 from authz.pki import Certificate, Crl
 
 KIB = 1024
+MIB = 1024 * KIB
+URL = "http://acme.test/"
 RULES = CrlRules(kept_octets=1024 * KIB, memory=1024 * KIB)
+OPEN = 1024 - 2 * (1024 // SLICES)
+"""KIB that are not left for what grows."""
+
+NO_DESCRIPTORS = CrlRules(descriptors=2**60)
+PLENTY = CrlRules(descriptors=2**60, memory=2**40)
+"""Of everything but the disk."""
 HELD = Held(Crl(crl()), spki(CA))
 
 
@@ -57,16 +65,16 @@ def kept(sources: Sources, url: str, held: Iterable[Copy]) -> int:
 def test_organization_has_half_of_what_the_others_leave(sources: Sources) -> None:
     """Less what it has; however much one takes, there is room for the other's."""
     held = copies(("http://a.test/2", 400 * KIB), ("http://b.test/1", 0))
-    small = charge_of(held[1]).kept // KIB + 1
+    small = charge_of(held[1], RULES).kept // KIB + 1
     named(sources, (1, "http://a.test/3"))
-    assert kept(sources, "http://a.test/3", held) == pytest.approx(512 - 400, abs=small)
-    assert kept(sources, "http://b.test/1", held) == pytest.approx((1024 - 400) // 2, abs=small)
+    assert kept(sources, "http://a.test/3", held) == pytest.approx(OPEN // 2 - 400, abs=small)
+    assert kept(sources, "http://b.test/1", held) == pytest.approx((OPEN - 400) // 2, abs=small)
 
 
 def test_shared_point_counts_for_whoever_has_room(sources: Sources) -> None:
     """One that names another's point takes nothing from it by its own use."""
     held = copies(("http://a.test/2", 500 * KIB))
-    assert kept(sources, "http://a.test/1", held) == (1024 - 500) // 2
+    assert kept(sources, "http://a.test/1", held) == (OPEN - 500) // 2
 
 
 def test_operators_source_has_what_is_left(sources: Sources) -> None:
@@ -79,7 +87,7 @@ def test_point_that_nobody_named_since_the_start_has_half_of_the_rest(sources: S
     """Its copy was kept, and its organization is not known yet."""
     held = copies(("http://a.test/2", 500 * KIB))
     assert (
-        room_for(Source("http://c.test/", CrlSourceKind.POINT), held, sources, RULES).kept // KIB == (1024 - 500) // 2
+        room_for(Source("http://c.test/", CrlSourceKind.POINT), held, sources, RULES).kept // KIB == (OPEN - 500) // 2
     )
 
 
@@ -97,7 +105,7 @@ def test_crl_is_charged_with_the_memory_that_it_takes(sources: Sources) -> None:
         issuers = [certificate_issuer(directory_name(attribute(f"{differing * n:09}"))) for n in range(400)]
         listed = b"".join(entry(10**9 + number, one) for number, one in enumerate(issuers))
         held = Held(Crl(signed(CA, point(b"\x82\x01x", indirect=True), listed=listed)), b"")
-        charges.append(charge_of(Copy("x", held, Origin("", None, None, NOW), 5)))
+        charges.append(charge_of(Copy("x", held, Origin("", None, None, NOW), 5), RULES))
     same, different = charges
     assert same.kept == pytest.approx(different.kept, abs=4)
     assert different.memory > same.memory + 400 * 500
@@ -107,10 +115,10 @@ def test_crl_is_charged_with_the_memory_that_it_takes(sources: Sources) -> None:
 def test_crl_beyond_the_room_in_memory_is_refused(sources: Sources) -> None:
     """Though it is short: a quarter of what all may take is one organization's."""
     (copy,) = copies(("http://a.test/2", 5))
-    memory = charge_of(copy).memory
-    check_room(copy, (), (), sources, CrlRules(memory=4 * memory))
+    memory = charge_of(copy, NO_DESCRIPTORS).memory
+    check_room(copy, (), (), sources, CrlRules(memory=4 * memory, descriptors=2**60))
     with pytest.raises(FetchFailed) as caught:
-        check_room(copy, (), (), sources, CrlRules(memory=4 * memory - 4))
+        check_room(copy, (), (), sources, CrlRules(memory=4 * memory - 4, descriptors=2**60))
     assert caught.value.kind is FailureKind.TOO_LARGE
 
 
@@ -139,11 +147,59 @@ def test_copy_of_a_source_that_is_no_more_is_not_bounded(sources: Sources) -> No
     """It was taken while it was one."""
     (copy,) = copies(("http://gone.test/", 2**40))
     check_room(copy, (), (), sources, RULES)
-    assert charge_of(copy) == Charge(2**40, copy.held.crl.memory)
+    assert charge_of(copy, NO_DESCRIPTORS) == Charge(2**40, copy.held.crl.memory)
 
 
 def test_names_of_a_point_are_charged_with_the_time_that_they_take() -> None:
     """Every process looks each of them up whenever a CRL changes."""
     held = Held(Crl(signed(CA, point(*[tlv(0x86, b"http://a.test/%d" % number) for number in range(100)]))), b"")
     copy = Copy("x", held, Origin("", None, None, NOW), 5)
-    assert charge_of(copy).memory == held.crl.memory + 100 * NAME_CHARGE
+    assert charge_of(copy, NO_DESCRIPTORS).memory == held.crl.memory + 100 * NAME_CHARGE
+
+
+def take_all(sources: Sources, held: list[Copy], organizations: int) -> None:
+    """So many hostile organizations take what they may, in four CRLs each."""
+    for organization in range(100, 100 + organizations):
+        for number in range(4):
+            named(sources, (organization, url := f"http://{organization}.test/{number}"))
+            source = sources.get(url)
+            assert source is not None
+            held += copies((url, max(0, min(room_for(source, held, sources, PLENTY).kept, 128 * MIB))))
+    assert sum(one.octets for one in held) <= PLENTY.kept_octets
+
+
+@pytest.mark.parametrize("mib", [1, 8, 38, 100])
+@pytest.mark.parametrize("hostile", [0, 5, 9])
+def test_crl_that_is_held_can_grow_whatever_others_took(mib: int, hostile: int) -> None:
+    """A revocation arrives, with an eighth more than there was."""
+    sources = Sources([], 64, lambda _: None)
+    named(sources, (1, URL))
+    mine = copies((URL, mib * MIB))
+    held = list(mine)
+    take_all(sources, held, hostile)
+    (longer,) = copies((URL, mib * MIB + mib * MIB // GROWTH))
+    check_room(longer, mine, held[1:], sources, PLENTY)
+
+
+def test_each_of_twenty_organizations_has_its_part_of_a_slice_though_hostile_ones_took_all_they_may() -> None:
+    """A first CRL, too: 3.2 MB in 1 GiB, 80,000 entries."""
+    sources, held = Sources([], 64, lambda _: None), list[Copy]()
+    take_all(sources, held, 19)
+    named(sources, (1, URL))
+    source = sources.get(URL)
+    assert source is not None
+    assert room_for(source, held, sources, PLENTY).kept == 1024 * MIB // SLICES // 20
+
+
+def test_copies_are_bounded_by_the_descriptors_that_there_are() -> None:
+    """One each, however small: of one organization a quarter."""
+    rules = CrlRules(descriptors=64)
+    sources, held = Sources([], 64, lambda _: None), list[Copy]()
+    named(sources, *((1, f"http://evil.test/{number}") for number in range(16)), (2, URL))
+    for number in range(15):
+        (copy,) = copies((f"http://evil.test/{number}", 5))
+        check_room(copy, (), held, sources, rules)
+        held.append(copy)
+    with pytest.raises(FetchFailed):
+        check_room(*copies(("http://evil.test/15", 5)), (), held, sources, rules)
+    check_room(*copies((URL, 5)), (), held, sources, rules)

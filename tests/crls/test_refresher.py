@@ -101,8 +101,8 @@ async def test_checks_of_one_organization_wait_in_a_pool_of_their_own(scene: Wor
         with pytest.raises(NotLoaded) as caught:
             scene.verify(leaf("alice", server.url))
         assert caught.value.key == PointsKey(ACME.id, (server.url,))
-        assert caught.value.key.pool == ("points", ACME.id)
-        assert PointsKey(EVIL.id, ()).pool != caught.value.key.pool
+        assert caught.value.key.queue == ("points", ACME.id)
+        assert PointsKey(EVIL.id, ()).queue != caught.value.key.queue
 
 
 async def test_points_of_an_organization_are_bounded(tmp_path: Path) -> None:
@@ -954,6 +954,7 @@ async def test_exception_is_for_its_issuer_and_organization_alone(tmp_path: Path
 # -- Size ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_large_crl_is_indexed_elsewhere_and_answers(scene: World) -> None:
     """From a source, from the directory, and after a restart."""
     many = range(1, 4_000)
@@ -1003,6 +1004,7 @@ async def test_point_that_another_organization_names_behind_slow_ones_of_its_own
         await asyncio.gather(*theirs, return_exceptions=True)
 
 
+@pytest.mark.slow
 async def test_large_crls_of_one_organization_keep_anothers_from_being_read_no_more_than_one_does(
     tmp_path: Path,
 ) -> None:

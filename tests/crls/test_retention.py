@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from support.crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, poin
 from authz.crls import CrlRules
 from authz.crls.signer_sightings import MET_FOR
 from authz.errors import Refused
-from authz.pki import Certificate, TrustStore
+from authz.pki import Certificate, Crl, TrustStore
 from authz.reasons import Reason
 
 UNKNOWN = Reason.REVOCATION_UNKNOWN
@@ -272,3 +273,118 @@ async def test_neighbours_point_is_asked_after_a_restart_whoever_else_named_it(s
         assert len(acme.requests) == asked + 1
         assert not any(one.outcome for one in scene.refresher.sources if one.location != acme.url)
         assert set(scene.refresher._sources[acme.url].organizations) == {ACME.id, EVIL.id}
+
+
+WEEK = NOW + timedelta(days=7)
+
+
+async def test_older_crl_is_refused_after_a_quiet_day(scene: World) -> None:
+    """The copy was let go, and an attacker in the server's place replays the CRL before it."""
+    async with serving(b"") as server:
+        revoked = CA.leaf("m", not_after=LONG, extensions=points(server.url))
+        server.answer = says(body=crl(CA, revoked, number=2, hours=8, next_update=WEEK))
+        assert await scene.check(revoked) == Reason.CERTIFICATE_REVOKED
+        server.answer = says(body=crl(number=1, next_update=WEEK))
+        scene.time.pass_by(hours=25)
+        await gone(scene, server.url)
+        assert names(scene) == []
+        assert await scene.check(revoked) == UNKNOWN
+        await scene.outcome(server.url, "older")
+        await scene.stop()
+        await scene.start()
+        assert await scene.check(revoked) == UNKNOWN
+
+
+async def test_older_crl_is_refused_though_its_organization_was_off_meanwhile(scene: World) -> None:
+    """Or its CA is no longer in the directory; the same CRL, and a newer one, are taken again."""
+    async with serving(b"") as server:
+        revoked = leaf("m", server.url)
+        new = crl(CA, revoked, number=2, hours=8, next_update=WEEK)
+        server.answer = says(body=new)
+        assert await scene.check(revoked) == Reason.CERTIFICATE_REVOKED
+        server.answer = says(body=crl(number=1, next_update=WEEK))
+        scene.rows.change(EVIL.id, cas=[ROOT])
+        await gone(scene, server.url)
+        scene.rows.change(ACME.id, EVIL.id, cas=[ROOT])
+        assert await scene.check(revoked) == UNKNOWN
+        server.answer = says(body=new)
+        scene.time.pass_by(minutes=20)
+        await scene.until(lambda: len(scene.refresher.fetched) == 1)
+        assert await scene.check(revoked) == Reason.CERTIFICATE_REVOKED
+
+
+async def test_start_waits_for_no_copy_that_takes_long_to_read(scene: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its neighbour's answers, its own is unknown and cannot go back, and then it answers too."""
+    async with serving(b"") as evil, serving(crl(next_update=LONG)) as acme:
+        revoked = leaf("m", evil.url, by=THEIRS)
+        evil.answer = says(body=crl(THEIRS, revoked, *range(1, 2000), number=2, hours=8, next_update=WEEK))
+        assert await scene.check(revoked, EVIL) == Reason.CERTIFICATE_REVOKED
+        assert await scene.check(leaf("a", acme.url), ACME) == GOOD
+        await scene.stop()
+        evil.answer = says(body=crl(THEIRS, number=1, next_update=WEEK))
+        index, go = scene.index, asyncio.Event()
+
+        async def slow(source: Path, keys: Collection[bytes]) -> Crl:
+            if source.stat().st_size > 20_000:
+                await go.wait()
+            return await index(source, keys)
+
+        monkeypatch.setattr(scene, "index", slow)
+        monkeypatch.setattr("support.crl_world.PATIENCE", 0.2)
+        monkeypatch.setattr(scene, "rules", replace(scene.rules, first_sight=0.1))
+        await scene.start()
+        assert await scene.check(leaf("b", acme.url), ACME) == GOOD
+        assert await scene.check(revoked, EVIL) == UNKNOWN
+        go.set()
+        await scene.until(lambda: len(scene.held()) == 3)
+        assert await scene.check(revoked, EVIL) == Reason.CERTIFICATE_REVOKED
+        await scene.outcome(evil.url, "older")
+        assert set(scene.refresher._sources[acme.url].organizations) == {ACME.id}
+
+
+async def test_point_of_a_removed_organization_is_no_source_after_any_restart(scene: World) -> None:
+    """Though what it gave is needed still: the living organization's own point is asked instead."""
+    scene.rows.change(ACME.id, EVIL.id, cas=[ROOT, CA])
+    async with serving(crl(next_update=LONG)) as evil, serving(b"") as acme:
+        acme.answer = evil.answer
+        assert await scene.check(leaf("a", acme.url), ACME) == GOOD
+        assert await scene.check(leaf("m", evil.url), EVIL) == GOOD
+        await scene.outcome(evil.url, "unchanged")
+        newer = crl(number=2, hours=1, next_update=LONG)
+        evil.answer = says(body=newer)
+        scene.ledger.wanted = [evil.url]
+        await scene.outcome(evil.url, "accepted")
+        acme.answer = says(body=newer)
+        scene.ledger.wanted = [acme.url]
+        await scene.until(
+            lambda: scene.refresher._sources[acme.url].sha256 == scene.refresher._sources[evil.url].sha256
+        )
+        scene.rows.change(ACME.id, cas=[ROOT, CA])
+        await gone(scene, evil.url)
+        asked = len(evil.requests)
+        for _ in range(2):
+            await scene.stop()
+            await scene.start()
+            assert [one.location for one in scene.refresher.sources] == [acme.url]
+            scene.time.pass_by(minutes=20)
+            await scene.outcome(acme.url, "unchanged")
+        assert len(evil.requests) == asked
+
+
+async def test_point_that_gives_what_is_nobodys_any_more_is_restored(scene: World) -> None:
+    """The organization was off and on, and then the service restarted."""
+    scene.rows.change(ACME.id, EVIL.id, cas=[ROOT, CA])
+    async with serving(crl(next_update=LONG)) as server:
+        assert await scene.check(leaf("a", server.url), ACME) == GOOD
+        scene.rows.change(EVIL.id, cas=[ROOT, CA])
+        await gone(scene, server.url)
+        await scene.until(lambda: [one.location for one in scene.refresher.fetched] == [""])
+        await scene.stop()
+        await scene.start()
+        assert scene.refresher.sources == []
+        scene.rows.change(ACME.id, EVIL.id, cas=[ROOT, CA])
+        assert await scene.check(leaf("b", server.url), ACME) == GOOD
+        await scene.outcome(server.url, "unchanged")
+        await scene.stop()
+        await scene.start()
+        assert [one.location for one in scene.refresher.sources] == [server.url]

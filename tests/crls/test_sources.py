@@ -10,8 +10,9 @@ from cryptography import x509
 from support.certificates import Authority, Minted
 
 from authz.crls.disk_store import Origin
+from authz.crls.fetch.url import MAX_URL
 from authz.crls.source import MAX_AUTHORITIES, Source
-from authz.crls.sources import MAX_URLS, Sources, urls_of
+from authz.crls.sources import MAX_URLS, POINTS_OF_ALL, Sources, urls_of
 from authz.model import CrlSourceKind, CrlSourceState
 from authz.pki import Certificate, Crl
 
@@ -41,6 +42,24 @@ def test_urls_of_a_path_are_those_that_can_be_asked() -> None:
     assert urls_of(path(URL, delta=True)) == [URL]
     assert urls_of(path()) == []
     assert len(urls_of(path(*(f"http://{n}/" for n in range(99))))) == MAX_URLS
+
+
+def test_url_that_is_too_long_to_be_asked_is_none() -> None:
+    """Nor does it stand in what operators look at, or on the disk."""
+    longest = "http://x/" + "a" * (MAX_URL - 9)
+    assert urls_of(path(longest, longest + "a")) == [longest]
+
+
+def test_each_organization_has_some_points_however_many_others_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes first does not take all."""
+    monkeypatch.setattr("authz.crls.sources.MAX_POINTS", 9)
+    made, _ = sources(each=64)
+    for number in range(12):
+        made.meet(1, path(f"http://evil.test/{number}"))
+    assert len(list(made)) == 9
+    for number in range(POINTS_OF_ALL + 1):
+        made.meet(2, path(f"http://acme.test/{number}"))
+    assert len(list(made)) == 9 + POINTS_OF_ALL
 
 
 def test_point_is_news_until_it_was_tried() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import errno
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -17,10 +19,11 @@ from support.certificates import NOW, Authority
 from support.crl_world import CA, ROOT, crl, sha256, spki
 
 from authz.crls.acceptance import Held
-from authz.crls.disk_store import Keep, KeepFailed, Origin
+from authz.crls.disk_store import Keep, KeepFailed, Kept, Origin
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.indexing.client import index_crl
-from authz.crls.store import FORGET_AFTER, Copy, Library
+from authz.crls.store import Copy, Library
+from authz.crls.tombstones import FORGET_AFTER
 from authz.errors import IndexingError, Refused
 from authz.pki import Certificate, Crl
 from authz.reasons import Reason
@@ -266,6 +269,26 @@ async def test_copy_is_read_though_no_mark_can_be_made(scene: Scene, monkeypatch
     assert scene.warnings == ["that it is being read cannot be noted; it is read all the same"]
 
 
+async def test_stop_while_a_mark_is_made_leaves_none(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two stops that were ordered must not have a good copy set aside."""
+    began, go = threading.Event(), threading.Event()
+    mark = scene.keep.mark
+
+    def slow(kept: Kept) -> None:
+        began.set()
+        go.wait()
+        mark(kept)
+
+    monkeypatch.setattr(scene.keep, "mark", slow)
+    reading = asyncio.create_task(scene.library.load(scene.authorities, NOW))
+    await asyncio.to_thread(began.wait)
+    reading.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.wait({reading})
+    assert (reading.cancelled(), list(scene.keep.folder.glob("*.reading"))) == (True, [])
+
+
 async def test_copy_whose_reader_fails_bears_no_mark(scene: Scene) -> None:
     """What failed was another process, or memory: this one lives."""
     scene.problem = IndexingError("ended with -9")
@@ -375,4 +398,105 @@ async def test_copy_that_nobody_needs_goes_from_memory_and_disk_unless_something
     await scene.library.let_go(list(scene.library))
     assert (scene.held(), list(scene.library.signers)) == ([], [])
     assert list(scene.keep.folder.glob("*.crl")) == list(scene.keep.folder.glob("*.json")) == []
+
+
+async def test_nothing_older_takes_the_place_of_a_copy_that_was_let_go(scene: Scene) -> None:
+    """After a restart neither; the same comes back, and what is newer does."""
+    await scene.take(NEW)
+    await scene.library.let_go(list(scene.library))
+    for _ in range(2):
+        with pytest.raises(FetchFailed) as caught:
+            await scene.take(OLD)
+        assert (caught.value.kind, scene.held()) == (FailureKind.OLDER, [])
+        await scene.restart()
+    assert await scene.take(NEW) == (True, "")
+    assert await scene.take(crl(number=3, hours=0.5)) == (True, "")
+
+
+async def test_older_delta_takes_no_place_of_one_that_was_let_go_whatever_its_base(scene: Scene) -> None:
+    """As while it was held: deltas of one issuer, key and scope are ordered together."""
+    newer, older = (
+        crl(number=number, hours=9 - number, extensions=[(x509.DeltaCRLIndicator(base), True)])
+        for number, base in ((6, 3), (5, 2))
+    )
+    await scene.take(newer)
+    await scene.library.let_go(list(scene.library))
+    with pytest.raises(FetchFailed) as caught:
+        await scene.take(older)
+    assert caught.value.kind is FailureKind.OLDER
     assert await scene.take(OLD) == (True, "")
+
+
+async def test_tombstone_lasts_as_long_as_the_copy_would_have(scene: Scene) -> None:
+    """The older CRL has expired long before, or counts for what it says."""
+    await scene.take(NEW)
+    await scene.library.let_go(list(scene.library))
+    expired = NOW + timedelta(days=6) + FORGET_AFTER
+    await scene.restart(expired)
+    with pytest.raises(FetchFailed):
+        await scene.take(OLD)
+    await scene.restart(expired + timedelta(seconds=1))
+    assert await scene.take(OLD) == (True, "")
+
+
+async def test_copy_stays_while_it_cannot_be_kept_that_it_was_held(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk must not open the way for an older one."""
+
+    def full(*_: object) -> None:
+        raise KeepFailed("it is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Keep, "bury", full)
+        await scene.library.let_go(list(scene.library))
+    assert scene.held() == sha256(OLD)
+    assert scene.warnings == ["it is full; what is not needed any more stays until they can"]
+
+
+@pytest.mark.parametrize("noted", [False, True], ids=["put", "noted since"])
+async def test_nothing_older_takes_the_place_of_a_copy_that_was_set_aside(scene: Scene, *, noted: bool) -> None:
+    """Its sidecar remembers what it was; the same CRL is taken again."""
+    await scene.take(NEW)
+    if noted:
+        await scene.library.seen(URL, ORIGIN)
+    scene.file().write_bytes(b"damaged")
+    await scene.restart()
+    assert (scene.held(), scene.file("*.corrupt").read_bytes()) == ([], b"damaged")
+    await scene.restart()
+    with pytest.raises(FetchFailed) as caught:
+        await scene.take(OLD)
+    assert caught.value.kind is FailureKind.OLDER
+    assert await scene.take(NEW) == (True, "")
+
+
+async def test_what_comes_while_its_kept_copy_waits_to_be_read_waits_with_it(scene: Scene) -> None:
+    """And goes not back against it; what has no copy there waits for nothing."""
+    await scene.take(NEW)
+    scene.keep.close()
+    scene.start()
+    await scene.library.look_through(NOW)
+    older = asyncio.create_task(scene.take(OLD))
+    (scene.folder / "other").write_bytes(of_root := crl(ROOT))
+    key = Certificate.parse(ROOT.der).spki_der
+    other = Held(Crl(of_root), spki(ROOT))
+    assert await scene.library.take(scene.folder / "other", other, replace(ORIGIN, signer=key), (), NOW) == (True, "")
+    assert (older.done(), scene.held()) == (False, sha256(of_root))
+    await scene.library.read(scene.authorities, NOW)
+    with pytest.raises(FetchFailed) as caught:
+        await older
+    assert (caught.value.kind, scene.held()) == (FailureKind.OLDER, sha256(of_root, NEW))
+    assert [one.held.crl.sha256 for one in scene.library.read_lately()] == sha256(NEW)
+    assert scene.library.read_lately() == []
+
+
+async def test_complete_crl_answers_after_a_restart_only_with_its_delta(scene: Scene) -> None:
+    """What the delta lists would be good meanwhile."""
+    await scene.take(crl(number=2, hours=2, extensions=[(x509.DeltaCRLIndicator(1), True)]))
+    scene.keep.close()
+    scene.start()
+    seen: list[int] = []
+    mark = scene.keep.mark
+    scene.keep.mark = lambda kept: (seen.append(len(scene.library)), mark(kept))[1]  # type: ignore[method-assign]
+    await scene.library.load(scene.authorities, NOW)
+    assert (seen, len(scene.library)) == ([0, 0], 2)

@@ -11,7 +11,7 @@ from support.outcomes import parsed
 from authz.directory.cache import HOSTS_PART, MIN_SWEEP, MISSING, TRUST_PART, RowCache, tenants_memory
 from authz.errors import Refused
 from authz.model import Enforcement, Organization, Registration, User
-from authz.pki import Memo, TrustStore
+from authz.pki import TrustStore, VerifiedCache
 from authz.pki.cache import SharedCache
 from authz.pki.revocation.crl_store import MAX_REMEMBERED
 from authz.reasons import Reason
@@ -44,7 +44,7 @@ def test_flood_of_one_owner_leaves_anothers_rows() -> None:
 def test_rows_share_their_organizations_room_with_what_its_checks_remember() -> None:
     """And neither kind drives out the other."""
     whole = SharedCache(100_000)
-    cache, memo = RowCache(whole), whole.part(1, Memo)
+    cache, memo = RowCache(whole), whole.part(1, VerifiedCache)
     memo.admit([], [(b"signed", b"key")])
     for number in range(1_000):
         cache.put(1, number, 1, number)
@@ -101,7 +101,7 @@ def test_trust_stores_have_a_room_of_their_own() -> None:
     whole = SharedCache(400_000)
     cache, anchors = RowCache(whole), parsed(ROOT)
     for owner in range(30):
-        cache.put("trust", owner, 1, TrustStore(anchors, memo=whole.part(owner, Memo)))
+        cache.put("trust", owner, 1, TrustStore(anchors, verified=whole.part(owner, VerifiedCache)))
         cache.get("trust", 0, 1)
     for number in range(2_000):
         cache.put(1, number, 1, number)
@@ -149,7 +149,7 @@ ROWS = {
         for one in range(5)
     ),
     "refusal": lambda number: Refused(Reason.TRUST_ANCHORS_UNUSABLE, certificate=bytes(2_000 + number)),
-    "trust": lambda _: TrustStore(parsed(ROOT, ROOT.intermediate()), memo=Memo()),
+    "trust": lambda _: TrustStore(parsed(ROOT, ROOT.intermediate()), verified=VerifiedCache()),
 }
 
 

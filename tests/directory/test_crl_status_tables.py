@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.certificates import NOW
 
-from authz.directory import CrlLedger, Store
+from authz.directory import CrlStatusTables, Store
 from authz.errors import StoreError
 from authz.model import CrlSourceKind, CrlSourceState, FetchedCrl
 
@@ -30,9 +30,9 @@ class Scene:
         self.warnings: list[str] = []
         self.ledger = self.another()
 
-    def another(self) -> CrlLedger:
+    def another(self) -> CrlStatusTables:
         """The ledger of another run."""
-        return CrlLedger(f"sqlite:///{self.file}", warn=self.warnings.append)
+        return CrlStatusTables(f"sqlite:///{self.file}", warn=self.warnings.append)
 
 
 @pytest.fixture

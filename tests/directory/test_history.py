@@ -21,7 +21,7 @@ from authz.directory import History, HistoryLimits, Store
 from authz.directory.decision_rows import WEIGHT_BYTES, Filter, pack, unpack, weight_of
 from authz.directory.history import MAX_HEADER_BYTES, MAX_QUEUED, MAX_QUEUED_EACH, STRANGERS
 from authz.errors import StoreError
-from authz.model import CheckRequest, Enforcement, Identity, Organization, Outcome, Recorded, User
+from authz.model import CheckRequest, Enforcement, Identity, Organization, Outcome, RecordedDecision, User
 from authz.reasons import Reason
 from authz.view import Listener
 
@@ -65,7 +65,7 @@ class Scene:
         named = CheckRequest(f"{self._number:032x}", asked.host, asked.headers, asked.method, asked.target)
         self.history.decided(named, DOOR, decision, 0.0)
 
-    async def held(self, **wanted: object) -> list[Recorded]:
+    async def held(self, **wanted: object) -> list[RecordedDecision]:
         """What is in the directory once everything is written."""
         await self.history.flush()
         return self.store.decisions(Filter(**{"limit": 1_000_000, **wanted}))  # type: ignore[arg-type]
@@ -228,7 +228,7 @@ async def test_strangers_do_not_drive_out_an_organizations_misuses(tmp_path: Pat
     assert scene.lost == []
     assert {one.at for one in strangers.values()} == {scene.clock.at}
     assert {one.first_at for one in strangers.values()} == {NOW + timedelta(seconds=1)}
-    with scene.store._transaction() as connection:
+    with scene.store.transaction() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM presentations").scalar_one() <= 3
 
 
@@ -334,7 +334,7 @@ async def test_organization_takes_its_decisions_with_it(scene: Scene) -> None:
     assert again.id != ACME.id
     assert await scene.held(organization="acme") == []
     assert [one.organization for one in await scene.held()] == [""]
-    with scene.store._transaction() as connection:
+    with scene.store.transaction() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM presentations").scalar_one() == 1
     scene.decide(misuse("alice", again))
     [one] = await scene.held(organization="acme")
@@ -359,7 +359,7 @@ async def test_old_rows_are_forgotten_with_their_headers(tmp_path: Path) -> None
     scene.clock.at += timedelta(days=8)
     scene.decide(denied())
     assert len(await scene.held()) == 1
-    with scene.store._transaction() as connection:
+    with scene.store.transaction() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM presentations").scalar_one() == 1
 
 
@@ -396,7 +396,7 @@ async def test_started_history_writes_by_itself(scene: Scene) -> None:
     await scene.history.close()
 
 
-WANTED: list[tuple[dict[str, object], Callable[[Recorded], bool]]] = [
+WANTED: list[tuple[dict[str, object], Callable[[RecordedDecision], bool]]] = [
     ({"organization": "acme"}, lambda one: one.organization == "acme"),
     ({"user": "alice"}, lambda one: one.user == "alice"),
     ({"outcome": Outcome.OBSERVED}, lambda one: one.outcome is Outcome.OBSERVED),
@@ -408,7 +408,7 @@ WANTED: list[tuple[dict[str, object], Callable[[Recorded], bool]]] = [
 
 @pytest.mark.parametrize(("wanted", "holds"), WANTED, ids=[next(iter(one[0])) for one in WANTED])
 async def test_filter_lets_through_what_it_names(
-    scene: Scene, wanted: dict[str, object], holds: Callable[[Recorded], bool]
+    scene: Scene, wanted: dict[str, object], holds: Callable[[RecordedDecision], bool]
 ) -> None:
     """And all of it."""
     for chain, user in (((BOB, CA), "alice"), ((), "alice"), ((), "oscar"), ((ALICE, CA), "nobody")):

@@ -15,8 +15,8 @@ from support.certificates import NOW, Authority
 
 from authz.directory import DirectoryReader, Store
 from authz.directory.keys import HostKey, RegistrationsKey, RowKey, UserKey
-from authz.directory.reader import MAX_BATCH, MAX_WAITING_EACH
 from authz.directory.sqlite.session import Reading, State
+from authz.directory.waiting_rows import MAX_BATCH, MAX_WAITING_EACH
 from authz.errors import NotLoaded, Refused
 from authz.model import Enforcement, Organization, User
 from authz.pki import Certificate, Crl, CrlStore, ModeOf, RevocationMode
@@ -55,7 +55,7 @@ class Crls:
         """See the protocol."""
         return lambda _: RevocationMode(soft=organization.name == "acme")
 
-    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See the protocol."""
         self.sought.append((organization, path))
 
@@ -263,8 +263,8 @@ async def test_host_that_was_known_waits_with_its_organization(scene: Scene) -> 
 
     await scene.until(changed)
     assert missing == [HostKey(HOST, acme.id)]
-    assert HostKey(HOST, acme.id).pool == UserKey(acme.id, "alice").pool
-    assert HostKey("unknown.test").pool == HostKey("other.test").pool
+    assert HostKey(HOST, acme.id).queue == UserKey(acme.id, "alice").queue
+    assert HostKey("unknown.test").queue == HostKey("other.test").queue
     assert await scene.organization() == acme
 
 
@@ -302,7 +302,7 @@ async def test_directory_gives_its_crls_with_their_signers_keys(scene: Scene) ->
         scene.store.add_crl(one, NOW)
     rows = await scene.reader.listed()
     assert [one.sha256 for one in rows] == [small.sha256, large.sha256]
-    assert [hashlib.sha256(one.key).digest() for one in rows] == [one.signer for one in rows]
+    assert [hashlib.sha256(row.signer_spki).digest() for row in rows] == [row.signer_spki_sha256 for row in rows]
     assert await scene.reader.der(small.sha256) == small.der
     assert await scene.reader.der(b"another") is None
     assert sorted(await scene.reader.authorities()) == sorted([ROOT.der, CA.der])

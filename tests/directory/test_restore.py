@@ -58,7 +58,7 @@ class Crls:
     def mode_of(self, organization: Organization) -> ModeOf | None:
         """See the protocol."""
 
-    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See the protocol."""
 
     def directory_read(self, revision: Hashable) -> None:

@@ -162,8 +162,8 @@ ENVOY_DISGUISES = {
         {
             "        name: envoy.transport_sockets.tls\n        typed_config:\n"
             '          "@type": type.googleapis.com/envoy.'
-            "extensions.transport_sockets.tls.v3.DownstreamTlsContext\n          # Without": "        name: mine\n"
-            '        typed_config:\n          "@type": type.googleapis.com/mine.v1.Mine\n          # Without'
+            "extensions.transport_sockets.tls.v3.DownstreamTlsContext\n          # Stated": "        name: mine\n"
+            '        typed_config:\n          "@type": type.googleapis.com/mine.v1.Mine\n          # Stated'
         },
         "?",
     ),

@@ -14,7 +14,7 @@ from authz.doctor.lint import lint_sources
 from authz.doctor.ours import IDENTITY_HEADERS
 from authz.doctor.rules import RULES
 from authz.envoy_sds import request_level_secret, sds_secret
-from authz.web import responses
+from authz.web import answer
 
 FAULTS = {
     **{rule: ("envoy.yaml", changed(ENVOY, changes)) for rule, changes in ENVOY_FAULTS.items()},
@@ -114,4 +114,4 @@ def test_secret_with_the_anchors_is_read() -> None:
 
 def test_identity_headers_are_the_services() -> None:
     """The room may not import the adapter that returns them."""
-    assert IDENTITY_HEADERS == responses.IDENTITY_HEADERS
+    assert IDENTITY_HEADERS == answer.IDENTITY_HEADERS

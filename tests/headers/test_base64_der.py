@@ -33,13 +33,13 @@ def traefik(*certificates: Minted) -> bytes:
 def test_traefiks_value_gives_leaf_and_others() -> None:
     """In the order the client sent them."""
     (chain,) = decode(Selected(traefik(ALICE, CA, ROOT)), RULES)
-    assert (chain.leaf, chain.others) == (ALICE.der, (CA.der, ROOT.der))
+    assert (chain.leaf, chain.intermediates) == (ALICE.der, (CA.der, ROOT.der))
 
 
 def test_leaf_alone_is_one_certificate() -> None:
     """As Caddy and Azure hand it over."""
     (chain,) = decode(Selected(TEXT), RULES)
-    assert (chain.leaf, chain.others) == (ALICE.der, ())
+    assert (chain.leaf, chain.intermediates) == (ALICE.der, ())
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ NGINX = quote(ALICE.pem, safe="-").encode()
 def test_nginx_value_gives_the_leaf_alone() -> None:
     """As $ssl_client_escaped_cert was measured; nginx has no chain to give."""
     (chain,) = decode(Selected(NGINX), RULES)
-    assert (chain.leaf, chain.others) == (ALICE.der, ())
+    assert (chain.leaf, chain.intermediates) == (ALICE.der, ())
     assert escaped_pem.format((ALICE.der,)) == NGINX
 
 
@@ -32,7 +32,7 @@ def test_value_with_three_octets_unescaped_is_the_same() -> None:
     """As AWS ALB writes it, and with the chain behind the leaf."""
     value = quote(chain_pem(ALICE, CA, ROOT), safe="-+=/").encode()
     (chain,) = decode(Selected(value), RULES)
-    assert (chain.leaf, chain.others) == (ALICE.der, (CA.der, ROOT.der))
+    assert (chain.leaf, chain.intermediates) == (ALICE.der, (CA.der, ROOT.der))
 
 
 @pytest.mark.parametrize(

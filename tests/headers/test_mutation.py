@@ -126,5 +126,5 @@ def test_mutated_header_without_a_hash_is_refused_or_says_literally_what_is_read
         said = (mutated + b"," + (beside or b"")).replace(b"%0A", b"")
         for escaped, octet in ((b"%2B", b"+"), (b"%2F", b"/"), (b"%3D", b"=")):
             said = said.replace(escaped, octet)
-        assert all(pem.encode_base64(der) in said for der in (found.leaf, *found.others))
+        assert all(pem.encode_base64(der) in said for der in (found.leaf, *found.intermediates))
     assert kept > 0

@@ -37,7 +37,7 @@ def outcome(*headers: tuple[bytes, bytes]) -> tuple[bytes, tuple[bytes, ...]] | 
         (chain,) = decode(selected, RULES)
     except Refused as refused:
         return refused.reason
-    return chain.leaf, chain.others
+    return chain.leaf, chain.intermediates
 
 
 def certificate(value: bytes) -> object:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.certificates import Authority, Minted, chain_pem
 
 from authz.errors import Refused
-from authz.headers import HeaderMemo, pem, present, xfcc
+from authz.headers import DecodeCache, pem, present, xfcc
 from authz.headers.xfcc import Element, parse
 from authz.model import HeaderRules, PresentedChain
 from authz.reasons import Reason
@@ -39,13 +39,13 @@ def test_envoys_value_gives_leaf_and_others() -> None:
     """The leaf, and the bag without it, in order."""
     (chain,) = xfcc.decode(header(ALICE, INTERMEDIATE, ROOT), RULES)
     assert chain.leaf == ALICE.der
-    assert chain.others == (INTERMEDIATE.der, ROOT.der)
+    assert chain.intermediates == (INTERMEDIATE.der, ROOT.der)
 
 
 def test_duplicates_in_the_chain_are_dropped() -> None:
     """A bag holds each certificate once."""
     (chain,) = xfcc.decode(header(ALICE, INTERMEDIATE, ALICE, INTERMEDIATE), RULES)
-    assert chain.others == (INTERMEDIATE.der,)
+    assert chain.intermediates == (INTERMEDIATE.der,)
 
 
 def test_present_is_what_envoy_writes() -> None:
@@ -81,9 +81,9 @@ def test_chain_that_begins_with_the_leaf_is_read_as_any_other(
         except Refused as refusal:
             return refusal.reason
 
-    memo = HeaderMemo()
-    memo.above.put(escaped(INTERMEDIATE, ROOT).encode(), (INTERMEDIATE.der, ROOT.der), 1)
-    for above in (None, memo.above):
+    cache = DecodeCache()
+    cache.intermediates.put(escaped(INTERMEDIATE, ROOT).encode(), (INTERMEDIATE.der, ROOT.der), 1)
+    for above in (None, cache.intermediates):
         assert read(lambda: xfcc.decode(value, RULES, above)[0]) == read(plainly)  # noqa: B023 - called at once
 
 
@@ -174,7 +174,7 @@ def test_more_than_ten_certificates_are_refused(count: int, good: bool) -> None:
     others = [ROOT.leaf(f"x{number}") for number in range(count)]
     value = header(ALICE, *others, *others[:2])
     if good:
-        assert len(xfcc.decode(value, RULES)[0].others) == count
+        assert len(xfcc.decode(value, RULES)[0].intermediates) == count
         return
     with pytest.raises(Refused) as caught:
         xfcc.decode(value, RULES)

@@ -36,7 +36,7 @@ def value(*elements: Any) -> bytes:
 def test_envoys_value_gives_leaf_and_others() -> None:
     """Through the form that is configured."""
     (chain,) = decode(Selected(value(element(ALICE, CA, ROOT))), RULES)
-    assert (chain.leaf, chain.others) == (ALICE.der, (CA.der, ROOT.der))
+    assert (chain.leaf, chain.intermediates) == (ALICE.der, (CA.der, ROOT.der))
 
 
 def test_names_in_it_decide_nothing() -> None:

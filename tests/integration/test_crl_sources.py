@@ -69,7 +69,9 @@ def published(folder: Path, more: str = "", *, ceiling: str = f"{INTERVAL}s") ->
     """A stage whose service fetches the issuing CA's CRL; the address is allowed, since loopback is not."""
     folder.mkdir(exist_ok=True)
     publisher = Publisher(b"")
-    crl = f'networks = ["127.0.0.0/8"]\nfloor = "{INTERVAL}s"\nceiling = "{ceiling}"\nahead = "0s"\n'
+    crl = (
+        f'networks = ["127.0.0.0/8"]\nmin_interval = "{INTERVAL}s"\nmax_interval = "{ceiling}"\nrefresh_ahead = "0s"\n'
+    )
     stage = Stage(folder, settings=f'\n[crl]\nurls = ["{publisher.url}"]\n{crl}{more}\n')
     publisher.body = stage.world.crl("issuing", "revoked", number=2).der or b""
     try:
@@ -150,7 +152,7 @@ def test_operator_has_a_published_crl_fetched_at_once_and_sees_it(tmp_path: Path
 
 def test_crl_never_seen_is_fetched_while_the_proxy_waits(tmp_path: Path, dial: Dial) -> None:
     """From the distribution point of the certificates that are shown, and not before one is."""
-    with published(tmp_path, "first_sight_seconds = 0.28") as (stage, publisher):
+    with published(tmp_path, "first_fetch_wait_seconds = 0.28") as (stage, publisher):
         fresh = stage.world.mint.authority("Acme Fresh CA", stage.world.authorities["root"])
         point = Publisher(b"")
         for name in ("carol", "mallory"):

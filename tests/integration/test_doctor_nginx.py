@@ -20,7 +20,7 @@ from support.doctor_lab import Stranger, arrived, stranger_by_tls
 from support.nginx_stage import Nginx, NginxStage
 from support.worker_processes import until
 
-from authz.demo.client import Answer, Connection, ask, client_context
+from authz.demo.client import ClientResponse, Connection, ask, client_context
 from authz.demo.mint import HOST
 from authz.demo.processes import free_port, running
 from authz.doctor.findings import SEEN
@@ -111,11 +111,11 @@ class Lab:
         was = "server unix:/run/authz/nginx.sock max_fails=0;"
         return text.replace(was, f"server 127.0.0.1:{port};  # was unix:/run/authz/nginx.sock")
 
-    def nobody(self, nginx: Nginx, path: str = "/", *headers: tuple[str, str]) -> Answer:
+    def nobody(self, nginx: Nginx, path: str = "/", *headers: tuple[str, str]) -> ClientResponse:
         """Without token and certificate."""
         return ask(nginx.port, self.context(None), HOST, headers, path)
 
-    def user(self, nginx: Nginx, name: str = "alice", *headers: tuple[str, str], path: str = "/") -> Answer:
+    def user(self, nginx: Nginx, name: str = "alice", *headers: tuple[str, str], path: str = "/") -> ClientResponse:
         """A user with token and certificate."""
         return ask(nginx.port, self.context(name), HOST, [*bearer(self.stage, name), *headers], path)
 

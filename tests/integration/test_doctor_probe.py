@@ -14,8 +14,8 @@ from support.doctor_faults import ENVOY_FAULTS, changed
 from support.nginx_stage import Beside, NginxStage
 from support.second_envoy import SecondEnvoy
 
+from authz.admin.canary import CANARY
 from authz.cli import doctor_probe
-from authz.cli.canary import CANARY
 from authz.demo import Stage
 from authz.demo.mint import AUDIENCE, ISSUER
 from authz.demo.processes import running
@@ -170,7 +170,7 @@ def test_envoy_that_does_not_heed_the_answer_is_named(stage: Stage, tmp_path: Pa
 
 def test_nginx_with_a_header_line_of_its_own_is_named(nginx_prepared: NginxStage, beside: Beside) -> None:
     """A location that sets one header has lost those that remove the others."""
-    own = "            # No path behind the name: the application gets the path as the client wrote it.\n"
+    own = "            # No path after the name, so that the application gets the path as the client wrote it.\n"
     weak = beside(nginx_prepared, {own: "            proxy_set_header Host $host;\n"})
     found = ways_round(nginx_prepared, weak.nginx.port)
     assert found >= {f"{name} arrives" for name in ("x-authz-user", "x-authz-peer", "forwarded", "client-cert")}

@@ -24,7 +24,7 @@ from authz.demo.processes import envoy_binary, envoy_config, running
 from authz.directory import Store
 from authz.pki import Certificate
 from authz.reasons import Reason
-from authz.service import Limits
+from authz.service import ServiceLimits
 
 pytestmark = pytest.mark.envoy
 
@@ -162,7 +162,7 @@ def test_each_try_may_take_longer_than_the_service_lets_a_check_wait(
     context = client_context(stage.world.folder / "roots.pem", stage.world.folder / "alice.pem")
     assert ask(proxy.port, context, HOST, bearer(stage, "alice")).status == 403
     (told,) = (line for line in server.asked if line.startswith(b"x-envoy-expected-rq-timeout-ms:"))
-    assert int(told.split(b":")[1]) > 1_000 * Limits().seconds
+    assert int(told.split(b":")[1]) > 1_000 * ServiceLimits().seconds
 
 
 def test_directory_gone_is_503_and_recovers(restored_stage: Stage, dial: Dial) -> None:
@@ -194,7 +194,7 @@ def test_second_service_at_one_socket_refuses_to_start(stage: Stage, tmp_path: P
     command = stage.service.command
     done = subprocess.run(command, env={**os.environ, **other}, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
-    assert "somebody answers at" in done.stderr
+    assert "another process listens at" in done.stderr
 
 
 def test_socket_is_closed_to_everybody_else(stage: Stage) -> None:

@@ -107,7 +107,7 @@ def asking(stage: Stage) -> Iterator[list[int]]:
 
 def test_neighbour_is_answered_while_a_tenants_ca_publishes_the_worst_crls(tmp_path: Path, dial: Dial) -> None:
     """Each from a point of its own and a real server; no process of the service ends, and its memory stays small."""
-    settings = '\n[crl]\nnetworks = ["127.0.0.0/8"]\nfloor = "1s"\nceiling = "2s"\nahead = "0s"\n'
+    settings = '\n[crl]\nnetworks = ["127.0.0.0/8"]\nmin_interval = "1s"\nmax_interval = "2s"\nrefresh_ahead = "0s"\n'
     stage = Stage(tmp_path, settings=settings)
     expected: dict[str, str] = {}
     with running(stage.application, stage.service, stage.envoy):

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.demo import Stage
 from authz.demo.mint import HOST
-from authz.demo.processes import Service, free_port, running
+from authz.demo.processes import ServiceProcess, free_port, running
 from authz.demo.world import World
 from authz.headers import base64_der, escaped_pem, pem, present, rfc9440
 
@@ -50,9 +50,9 @@ class Forms(Stage):
                 f'[[listener]]\nname = "{name}"\naddress = "unix:{world.folder}/{name}.sock"\n'
                 f'socket_group = "{os.getgid()}"\nidentity = [{{kind = "token"}}]\n'
                 f'certificate = {{form = "{form}", header = "{header}"{chain}}}\n'
-                f'statement = {{form = "{statement}", header = "x-authz-peer"}}\n'
+                f'client_cert_indicator = {{form = "{statement}", header = "x-authz-peer"}}\n'
             )
-        self.service = Service(world.folder, text)
+        self.service = ServiceProcess(world.folder, text)
         self._tokens = {}
 
     def written(self, listener: str, name: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from support.clients import bearer
 from support.nginx_stage import NginxStage, nginx_socket
 
-from authz.demo.client import Answer, ask, client_context
+from authz.demo.client import ClientResponse, ask, client_context
 from authz.demo.mint import HOST
 from authz.demo.processes import running
 from authz.headers import escaped_pem, present
@@ -30,7 +30,7 @@ def stage(envoy: None, nginx: str, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def through(
     stage: NginxStage, proxy: str, certificate: str | None, *headers: tuple[str, str]
-) -> tuple[Answer, dict[str, object]]:
+) -> tuple[ClientResponse, dict[str, object]]:
     """The answer of one of the proxies to alice, and the service's line about it."""
     folder = stage.world.folder
     context = client_context(folder / "roots.pem", None if certificate is None else folder / f"{certificate}.pem")

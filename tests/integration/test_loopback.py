@@ -12,7 +12,7 @@ from support.nginx_stage import NginxStage, documented_settings, placed
 
 from authz.demo.client import ask, client_context
 from authz.demo.mint import HOST
-from authz.demo.processes import Service, free_port, running
+from authz.demo.processes import ServiceProcess, free_port, running
 
 pytestmark = [pytest.mark.envoy, pytest.mark.nginx]
 
@@ -36,7 +36,7 @@ class Loopback(NginxStage):
             config, count = re.subn(LINES[name], rf"\g<1>\g<2>{port}\g<3>\n", path.read_text(encoding="utf-8"))
             assert count == 1
             path.write_text(config, encoding="utf-8")
-        self.service = Service(folder, text)
+        self.service = ServiceProcess(folder, text)
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,9 @@ from support.certificates import Authority, Minted, chain_pem
 from support.matrix_oracle import CERTIFICATES, ENFORCEMENTS, FORMS, HOSTS, REGISTRATIONS, SCOPES, Cell, oracle
 
 from authz.demo import service_settings
-from authz.demo.client import Answer, ask, client_context
+from authz.demo.client import ClientResponse, ask, client_context
 from authz.demo.mint import AUDIENCE, ISSUER, Mint, thumbprint
-from authz.demo.processes import Application, Envoy, Service, running
+from authz.demo.processes import Application, Envoy, ServiceProcess, running
 from authz.directory import Store
 from authz.envoy_sds import replace_file, request_level_secret
 from authz.headers import present
@@ -136,7 +136,7 @@ class Theatre:
         self._write()
         self._fill()
         self.application = Application()
-        self.service = Service(folder, service_settings(self.database, self.socket))
+        self.service = ServiceProcess(folder, service_settings(self.database, self.socket))
         self.envoy = Envoy(folder, self.socket, application=self.application.port)
 
     def _write(self) -> None:
@@ -185,7 +185,7 @@ class Theatre:
             if not active:
                 store.retire(added.registration.id, NOW)
 
-    def ask(self, one: Played) -> Answer:
+    def ask(self, one: Played) -> ClientResponse:
         """The answer to the request of one cell."""
         certificate = self.folder / f"{one.number}.pem"
         if one.chain:

@@ -16,13 +16,13 @@ from support.mesh_translation import matchers
 from support.worker_processes import until
 from test_two_envoys import INJECTIONS
 
-from authz.demo.client import Answer, ask, client_context
+from authz.demo.client import ClientResponse, ask, client_context
 from authz.demo.mint import HOST
 from authz.demo.processes import envoy_binary, running
 from authz.demo.rows import ROWS, Row
 from authz.headers import KNOWN_HEADERS, present
 from authz.reasons import Reason
-from authz.web.responses import IDENTITY_HEADERS
+from authz.web.answer import IDENTITY_HEADERS
 
 pytestmark = pytest.mark.envoy
 
@@ -69,14 +69,14 @@ def gateway(request: pytest.FixtureRequest, stage: GatewayStage) -> str:
 
 def requested(
     stage: ClusterStage, user: str, certificate: str | None, *headers: tuple[str, str], path: str = "/"
-) -> Answer:
+) -> ClientResponse:
     """A client's request through the gateway."""
     folder = stage.world.folder
     context = client_context(folder / "roots.pem", None if certificate is None else folder / f"{certificate}.pem")
     return ask(stage.proxy.port, context, HOST, [*bearer(stage, user), *headers], path)
 
 
-def told(stage: ClusterStage, answer: Answer) -> tuple[int, str | None]:
+def told(stage: ClusterStage, answer: ClientResponse) -> tuple[int, str | None]:
     """The status, and the reason in the service's log."""
     decision_id = answer.headers.get("x-authz-decision-id") or answer.seen["x-authz-decision-id"]
     return answer.status, stage.service.decision(decision_id).get("reason")  # type: ignore[return-value]

@@ -19,7 +19,7 @@ from authz.demo.client import Connection, client_context
 from authz.demo.mint import HOST, NEIGHBOUR_HOST
 from authz.doctor.probe.forms import forged_headers
 from authz.headers import KNOWN_HEADERS
-from authz.web.responses import COMPLETED_BY, IDENTITY_HEADERS
+from authz.web.answer import COMPLETED_BY, IDENTITY_HEADERS
 
 pytestmark = pytest.mark.nginx
 

@@ -15,9 +15,9 @@ from support.nginx_stage import NginxStage, documented_settings
 from support.proxy_tls import FOREIGN, MESH, PROXY, SERVICE, proxy, server, write
 from support.worker_processes import until
 
-from authz.demo.client import Answer, ask, client_context
+from authz.demo.client import ClientResponse, ask, client_context
 from authz.demo.mint import HOST
-from authz.demo.processes import Service, free_port, running, shipped
+from authz.demo.processes import ServiceProcess, free_port, running, shipped
 
 pytestmark = [pytest.mark.envoy, pytest.mark.nginx]
 UNASKED = {"envoy": 503, "nginx": 500}
@@ -37,7 +37,7 @@ class Scene(NginxStage):
         write(self.tls, "proxy", proxy())
         write(self.tls, "stranger", proxy("stranger.mesh.example"))
         write(self.tls, "foreign", proxy(by=FOREIGN))
-        self.service = Service(folder, self._settings())
+        self.service = ServiceProcess(folder, self._settings())
         self._point_envoy()
         self._point_nginx()
         self.show("proxy")
@@ -98,7 +98,7 @@ class Scene(NginxStage):
         text = re.sub(r"(proxy_ssl_certificate(?:_key)?\s+).*/\w+\.(pem|key);", rf"\1{self.tls}/{name}.\2;", text)
         self.nginx.config.write_text(text, encoding="utf-8")
 
-    def ask(self, through: str, certificate: str = "alice") -> Answer:
+    def ask(self, through: str, certificate: str = "alice") -> ClientResponse:
         """What alice is answered through one of the proxies."""
         folder = self.world.folder
         context = client_context(folder / "roots.pem", folder / f"{certificate}.pem")

@@ -13,7 +13,7 @@ from support.cluster_stage import GatewayStage
 from support.mesh_translation import upstream
 from test_mesh_gateways import requested
 
-from authz.demo.processes import Service, free_port, running
+from authz.demo.processes import ServiceProcess, free_port, running
 from authz.directory import Store
 
 pytestmark = pytest.mark.envoy
@@ -30,7 +30,7 @@ class Pair(GatewayStage):
         place.mkdir()
         text = re.sub(rf"\b{self.service_port}\b", str(port), first).replace(f"{folder}/crls", f"{place}/crls")
         text = re.sub(r'(\[ops\]\naddress = "127.0.0.1:)\d+', rf"\g<1>{free_port()}", text)
-        self.second = Service(place, text)
+        self.second = ServiceProcess(place, text)
         config = yaml.safe_load(self.proxy._config.read_text(encoding="utf-8"))
         (cluster,) = (one for one in config["static_resources"]["clusters"] if one["name"] == "authz")
         cluster["load_assignment"]["endpoints"] += upstream("authz", port)["load_assignment"]["endpoints"]

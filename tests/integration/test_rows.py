@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from authz.demo import Stage
-from authz.demo.client import Answer
+from authz.demo.client import ClientResponse
 from authz.demo.rows import ROWS, Row
 
 pytestmark = pytest.mark.envoy
@@ -88,4 +88,4 @@ def test_row_that_differs_is_told_apart(stage: Stage) -> None:
     assert not Row("", "alice", "alice", 200, spoofs=(("x", "alice"),)).holds(answer, reason)
     refused = next(row for row in ROWS if row.expected == "alert")
     assert not refused.holds(answer, reason)
-    assert not refused.holds(Answer(alert="eof occurred in violation of protocol"), "")
+    assert not refused.holds(ClientResponse(alert="eof occurred in violation of protocol"), "")

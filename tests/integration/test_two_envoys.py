@@ -16,7 +16,7 @@ from support.clients import bearer
 from support.mesh_stage import GATEWAY, MeshStage, documented_changes
 from support.worker_processes import until
 
-from authz.demo.client import Answer, ask, client_context
+from authz.demo.client import ClientResponse, ask, client_context
 from authz.demo.mint import HOST
 from authz.demo.processes import running
 from authz.headers import present
@@ -58,7 +58,7 @@ def element(mesh: MeshStage, name: str) -> str:
     return present(leaf.public_bytes(Encoding.DER), [one.public_bytes(Encoding.DER) for one in others]).decode()
 
 
-def told(mesh: MeshStage, answer: Answer) -> tuple[int, str | None]:
+def told(mesh: MeshStage, answer: ClientResponse) -> tuple[int, str | None]:
     """The status, and the reason in the service's log; each answer must be one that the service gave."""
     decision_id = answer.headers.get("x-authz-decision-id") or answer.seen["x-authz-decision-id"]
     line = mesh.service.decision(decision_id)
@@ -66,14 +66,14 @@ def told(mesh: MeshStage, answer: Answer) -> tuple[int, str | None]:
     return answer.status, line.get("reason")  # type: ignore[return-value]
 
 
-def at_gateway(mesh: MeshStage, certificate: str | None, user: str, *spoofs: str) -> Answer:
+def at_gateway(mesh: MeshStage, certificate: str | None, user: str, *spoofs: str) -> ClientResponse:
     """A client's request, with certificate headers of its own."""
     folder = mesh.world.folder
     context = client_context(folder / "roots.pem", None if certificate is None else folder / f"{certificate}.pem")
     return ask(mesh.gateway.port, context, HOST, [*bearer(mesh, user), *xfcc(spoofs)])
 
 
-def at_sidecar(mesh: MeshStage, workload: Path | None, *spoofs: str, port: int | None = None) -> Answer:
+def at_sidecar(mesh: MeshStage, workload: Path | None, *spoofs: str, port: int | None = None) -> ClientResponse:
     """A request in alice's name past the gateway, with her token."""
     context = client_context(mesh.world.folder / "mesh-ca.pem", workload)
     return ask(port or mesh.sidecar.port, context, HOST, [*bearer(mesh, "alice"), *xfcc(spoofs)])

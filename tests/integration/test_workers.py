@@ -38,9 +38,9 @@ def kill(stage: Stage, process: int) -> None:
 def renew(stage: Stage, number: signal.Signals) -> None:
     """Replace all, and wait for it."""
     assert stage.service.process is not None
-    before = events(stage, "renewed")
+    before = events(stage, "reloaded")
     stage.service.process.send_signal(number)
-    until(lambda: events(stage, "renewed") > before and all_ready(stage, WORKERS))
+    until(lambda: events(stage, "reloaded") > before and all_ready(stage, WORKERS))
 
 
 def test_whatever_happens_to_the_processes_every_answer_is_right(crew: Stage) -> None:

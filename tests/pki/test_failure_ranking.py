@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from authz.errors import Refused
-from authz.pki.failure_ranking import USEFULNESS, most_specific
+from authz.pki.failure_ranking import MOST_SPECIFIC_FIRST, most_specific
 from authz.reasons import Gate, Reason
 
 
@@ -54,5 +54,5 @@ def test_every_reason_of_a_path_has_its_rank() -> None:
         Reason.CRL_MALFORMED,
     }
     told = {one for one in Reason if one.gate in {Gate.CERTIFICATE, Gate.REVOCATION}}
-    assert told - beyond == set(USEFULNESS)
-    assert len(set(USEFULNESS)) == len(USEFULNESS)
+    assert told - beyond == set(MOST_SPECIFIC_FIRST)
+    assert len(set(MOST_SPECIFIC_FIRST)) == len(MOST_SPECIFIC_FIRST)

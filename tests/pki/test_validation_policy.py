@@ -6,7 +6,10 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from support.certificates import NOW, Authority
 
+from authz.pki import verify_chain
 from authz.pki.validation_policy import (
     CLIENT_AUTH,
     CRL_SIGNER_POLICY,
@@ -27,6 +30,48 @@ def test_service_demands_the_purpose_in_words() -> None:
 def test_signer_of_crls_needs_no_purpose() -> None:
     """Its key usage is looked at where its CRL is."""
     assert CRL_SIGNER_POLICY.extended_key_usage is None
+
+
+@pytest.mark.parametrize("purpose", [CLIENT_AUTH, x509.ObjectIdentifier(CLIENT_AUTH)])
+def test_purpose_is_dotted_text_or_an_object_identifier(purpose: str | x509.ObjectIdentifier) -> None:
+    """Both forms make the same policy, and accept the same leaf."""
+    policy = ValidationPolicy(extended_key_usage=purpose)
+    assert (policy, hash(policy)) == (DEFAULT_POLICY, hash(DEFAULT_POLICY))
+    root = Authority.root()
+    assert verify_chain(root.leaf().der, anchors=[root.der], at=NOW, policy=policy, check_revocation=False)
+    assert dataclasses.replace(policy, extended_key_usage=None).extended_key_usage is None
+
+
+@pytest.mark.parametrize(
+    "purpose",
+    [
+        "",
+        "clientAuth",
+        "1",
+        "9.9.9",
+        " 1.2.3",
+        "1.2.3\n",
+        "1.2.3.",
+        "01.2.3",
+        "1.2.03",
+        "+1.2.3",
+        "1.2.-3",
+        "\uff11.2.3",
+    ],
+)
+def test_purpose_in_another_text_is_refused(purpose: str) -> None:
+    """It would be found in no certificate, and the policy would refuse every leaf."""
+    with pytest.raises(ValueError, match="extended_key_usage"):
+        ValidationPolicy(extended_key_usage=purpose)
+
+
+@pytest.mark.parametrize(
+    "purpose", [b"1.2.3", 0, False, 1.2, ("1.2.3",), frozenset({CLIENT_AUTH}), x509.ExtendedKeyUsage]
+)
+def test_purpose_of_another_type_is_refused(purpose: object) -> None:
+    """Several purposes at once, too."""
+    with pytest.raises(TypeError, match="extended_key_usage"):
+        ValidationPolicy(extended_key_usage=purpose)  # type: ignore[arg-type]
 
 
 def test_policy_cannot_be_changed() -> None:

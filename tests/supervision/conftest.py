@@ -10,7 +10,7 @@ import pytest
 from support.clocked_supervisor import Crew
 from support.served import Served, end
 
-from authz.supervision.control import pair
+from authz.supervision.control import control_pair
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 @pytest.fixture
 def crew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Crew]:
-    """Two workers and a keeper, ready; the clock is the test's."""
+    """Two workers and a CRL manager, ready; the clock is the test's."""
     made = Crew(tmp_path, monkeypatch)
     try:
         made.settle()
@@ -36,7 +36,7 @@ def crew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Crew]:
 @pytest.fixture
 def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
     """The supervisor's end of a control, and the child's."""
-    ours, theirs = pair()
+    ours, theirs = control_pair()
     yield ours, theirs
     ours.close()
     theirs.close()

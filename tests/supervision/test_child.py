@@ -11,7 +11,7 @@ import pytest
 
 from authz.supervision import child
 from authz.supervision.child import Child
-from authz.supervision.control import Told, hear, tell
+from authz.supervision.control import ControlMessage, receive, send
 
 Ends = tuple[socket, socket]
 
@@ -25,20 +25,20 @@ class Idle:
     async def stop(self) -> None:
         """See the protocol."""
 
-    def told(self, told: Told) -> None:
+    def receive(self, message: ControlMessage) -> None:
         """See the protocol."""
 
-    def beat(self) -> dict[str, Any]:
+    def heartbeat(self) -> dict[str, Any]:
         """See the protocol."""
         return {}
 
 
 async def test_lost_link_that_cannot_be_told_at_once_is_told_later(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     """The supervisor is behind; a worker that stayed without a link would answer nothing for ever."""
-    monkeypatch.setattr(child, "BEAT_SECONDS", 0.0)
+    monkeypatch.setattr(child, "HEARTBEAT_SECONDS", 0.0)
     ours, theirs = ends
     made = Child(theirs)
-    while tell(theirs, None, {}):
+    while send(theirs, None, {}):
         pass
     made.unlinked()
     list(heard(ours))
@@ -54,5 +54,5 @@ async def test_lost_link_that_cannot_be_told_at_once_is_told_later(ends: Ends, m
 
 def heard(end: socket) -> Iterator[dict[str, Any]]:
     """What was told since."""
-    while (told := hear(end)) is not None:
-        yield told.what
+    while (told := receive(end)) is not None:
+        yield told.content

@@ -8,25 +8,25 @@ from socket import SO_SNDBUF, SOL_SOCKET, socket
 
 import pytest
 
-from authz.supervision.control import MAX_OCTETS, Gone, Told, hear, tell
+from authz.supervision.control import MAX_BYTES, ControlMessage, PeerClosed, receive, send
 
 Ends = tuple[socket, socket]
 
 
 def test_message_arrives(ends: Ends) -> None:
     """And nothing after it."""
-    assert tell(ends[0], None, {"ready": True})
-    told = hear(ends[1])
+    assert send(ends[0], None, {"ready": True})
+    told = receive(ends[1])
     assert told is not None
-    assert (told.what, told.descriptor) == ({"ready": True}, None)
-    assert hear(ends[1]) is None
+    assert (told.content, told.descriptor) == ({"ready": True}, None)
+    assert receive(ends[1]) is None
 
 
 def test_descriptor_arrives_and_is_not_inherited(ends: Ends) -> None:
     """By what a child starts."""
     reading, writing = os.pipe()
-    assert tell(ends[0], reading, {"image": "00"})
-    told = hear(ends[1])
+    assert send(ends[0], reading, {"image": "00"})
+    told = receive(ends[1])
     assert told is not None
     assert told.descriptor is not None
     assert not os.get_inheritable(told.descriptor)
@@ -37,38 +37,38 @@ def test_descriptor_arrives_and_is_not_inherited(ends: Ends) -> None:
 def test_end_of_the_other_end_is_heard(ends: Ends) -> None:
     """And speaking to it is no error."""
     ends[0].close()
-    with pytest.raises(Gone):
-        hear(ends[1])
-    assert not tell(ends[1], None, {})
+    with pytest.raises(PeerClosed):
+        receive(ends[1])
+    assert not send(ends[1], None, {})
 
 
 def test_other_end_that_is_behind_is_not_waited_for(ends: Ends) -> None:
     """A child that hangs must not stop the supervisor."""
-    while tell(ends[0], None, {"ready": True}):
+    while send(ends[0], None, {"ready": True}):
         pass
-    assert hear(ends[1]) is not None
+    assert receive(ends[1]) is not None
 
 
 def test_descriptor_that_is_lost_on_the_way_takes_no_message_with_it(ends: Ends) -> None:
     """Whoever may open nothing more hears that there was something."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert tell(ends[0], ends[0].fileno(), {"link": True})
+    assert send(ends[0], ends[0].fileno(), {"link": True})
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
-        told = hear(ends[1])
+        told = receive(ends[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert told == Told({"link": True}, None)
+    assert told == ControlMessage({"link": True}, None)
 
 
 def test_message_that_is_cut_short_ends_the_conversation_and_keeps_no_descriptor(ends: Ends) -> None:
     """Half of what was told is nothing."""
-    ends[0].setsockopt(SOL_SOCKET, SO_SNDBUF, 4 * MAX_OCTETS)
+    ends[0].setsockopt(SOL_SOCKET, SO_SNDBUF, 4 * MAX_BYTES)
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
-    assert tell(ends[0], writing, {"long": "x" * MAX_OCTETS})
+    assert send(ends[0], writing, {"long": "x" * MAX_BYTES})
     os.close(writing)
-    with pytest.raises(Gone):
-        hear(ends[1])
+    with pytest.raises(PeerClosed):
+        receive(ends[1])
     assert os.read(reading, 1) == b""
     os.close(reading)

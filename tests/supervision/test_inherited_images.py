@@ -7,14 +7,14 @@ from pathlib import Path
 
 from support.clocked_supervisor import Crew
 
-from authz.supervision.control import tell
+from authz.supervision.control import send
 
 NAME = "ab" * 32
 
 
 def tell_of(crew: Crew, what: dict[str, str], descriptor: int | None = None) -> None:
-    """The keeper tells the supervisor something."""
-    assert tell(crew.ends[crew.keeper], descriptor, what)
+    """The manager tells the supervisor something."""
+    assert send(crew.ends[crew.manager], descriptor, what)
     crew.turn()
 
 
@@ -35,7 +35,7 @@ def test_image_is_kept_until_it_is_dropped(crew: Crew) -> None:
 
 
 def test_image_whose_descriptor_was_lost_is_not_kept(crew: Crew) -> None:
-    """The next keeper makes it again; the one that is kept already stays."""
+    """The next manager makes it again; the one that is kept already stays."""
     tell_of(crew, {"image": NAME})
     assert crew.made._images == {}
     tell_of(crew, {"image": NAME}, 0)

@@ -10,18 +10,18 @@ import sys
 
 from support.clocked_supervisor import Crew
 
-from authz.supervision.control import tell
+from authz.supervision.control import send
 
 
 def test_worker_that_lost_its_link_is_given_another(crew: Crew) -> None:
     """Both ends of it, and nobody else is bothered."""
     worker, other = crew.workers
-    before = {one: len(crew.links[one]) for one in crew.family}
-    tell(crew.ends[worker], None, {"unlinked": True})
+    before = {one: len(crew.links[one]) for one in crew.processes}
+    send(crew.ends[worker], None, {"unlinked": True})
     crew.turn()
     crew.turn()
-    assert {one: len(crew.links[one]) - before[one] for one in crew.family} == {crew.keeper: 1, worker: 1, other: 0}
-    assert connected(crew.links[crew.keeper][-1], crew.links[worker][-1])
+    assert {one: len(crew.links[one]) - before[one] for one in crew.processes} == {crew.manager: 1, worker: 1, other: 0}
+    assert connected(crew.links[crew.manager][-1], crew.links[worker][-1])
 
 
 def connected(one: int, another: int) -> bool:
@@ -36,28 +36,28 @@ def test_worker_whose_links_are_lost_again_and_again_is_no_busy_loop(crew: Crew)
     worker = crew.workers[0]
     before = len(crew.links[worker])
     for _ in range(50):
-        tell(crew.ends[worker], None, {"unlinked": True})
+        send(crew.ends[worker], None, {"unlinked": True})
         crew.turn(0.001)
     assert len(crew.links[worker]) - before == 1
     crew.turn()
     assert len(crew.links[worker]) - before == 2
 
 
-def test_next_keeper_is_linked_with_every_worker(crew: Crew) -> None:
+def test_next_crl_manager_is_linked_with_every_worker(crew: Crew) -> None:
     """The ends of those before lead to nobody."""
-    before, workers = crew.keeper, crew.workers
+    before, workers = crew.manager, crew.workers
     before.kill(signal.SIGKILL)
     crew.turn()
     crew.settle()
-    assert crew.keeper is not before
+    assert crew.manager is not before
     assert crew.workers == workers
-    ends = zip(crew.links[crew.keeper], (crew.links[one][-1] for one in workers), strict=True)
+    ends = zip(crew.links[crew.manager], (crew.links[one][-1] for one in workers), strict=True)
     assert all(connected(*pair) for pair in ends)
 
 
 STARTS = """
 import os, selectors, signal, sys, time
-from authz.supervision.process_table import Family, Role
+from authz.supervision.process_table import ProcessTable, Role
 
 signal.signal(signal.SIGTERM, lambda *_: None)
 fork = os.fork
@@ -71,9 +71,9 @@ def fork_and_end():
             pass
     return child
 os.fork = fork_and_end
-family = Family(selectors.DefaultSelector(), print)
-member = family.start(Role.WORKER, 0, 0.0, lambda place, control: time.sleep(20) or 0)
-print(os.waitstatus_to_exitcode(os.waitpid(member.pid, 0)[1]))
+processes = ProcessTable(selectors.DefaultSelector(), print)
+child = processes.spawn(Role.WORKER, 0, 0.0, lambda slot, control: time.sleep(20) or 0)
+print(os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1]))
 """
 
 
@@ -84,13 +84,13 @@ def test_child_that_is_told_to_end_before_it_listens_ends() -> None:
 
 
 def test_worker_whose_link_did_not_leave_is_linked_later(crew: Crew) -> None:
-    """Its control is full: it hears of nothing, and the keeper's end is closed."""
+    """Its control is full: it hears of nothing, and the manager's end is closed."""
     worker = crew.workers[0]
     worker.linked = False
-    while tell(worker.control, None, {}):
+    while send(worker.control, None, {}):
         pass
-    crew.family.link(crew.now + 1)
+    crew.processes.link(crew.now + 1)
     assert not worker.linked
     crew.turns(2)
     assert worker.linked
-    assert connected(crew.links[crew.keeper][-1], crew.links[worker][-1])
+    assert connected(crew.links[crew.manager][-1], crew.links[worker][-1])

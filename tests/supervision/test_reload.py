@@ -8,8 +8,8 @@ from pathlib import Path
 
 from support.clocked_supervisor import Crew
 
-from authz.supervision.process_table import Member
-from authz.supervision.restarts import LONGEST_DELAY, MAX_FRUITLESS
+from authz.supervision.process_table import ChildProcess
+from authz.supervision.restarts import LONGEST_DELAY, MAX_FAILED_STARTS
 
 
 def sockets(crew: Crew) -> set[str]:
@@ -17,24 +17,24 @@ def sockets(crew: Crew) -> set[str]:
     return {one.name for one in crew.folder.glob("*.sock")}
 
 
-def eras(crew: Crew) -> set[int]:
+def generations(crew: Crew) -> set[int]:
     """Of the processes that are there."""
-    return {one.era for one in crew.family}
+    return {one.generation for one in crew.processes}
 
 
 def begin(crew: Crew, listener: str) -> None:
     """Settings with another listener; one worker has them, and the next is being started."""
-    born = crew.born
+    spawned = crew.spawned
     crew.settings = crew.written(listener=listener)
     crew.tell(signal.SIGHUP)
-    crew.until(lambda: crew.born == born + 2, 60)
+    crew.until(lambda: crew.spawned == spawned + 2, 60)
 
 
-def die(crew: Crew, member: Member, trouble: str = "") -> None:
+def die(crew: Crew, child: ChildProcess, trouble: str = "") -> None:
     """A child says what is wrong with it, and ends."""
-    crew.trouble[member] = trouble
+    crew.trouble[child] = trouble
     crew.turn(0.01)
-    member.kill(signal.SIGKILL)
+    child.kill(signal.SIGKILL)
 
 
 def test_second_change_that_fails_goes_back_to_before_the_first(crew: Crew) -> None:
@@ -42,28 +42,28 @@ def test_second_change_that_fails_goes_back_to_before_the_first(crew: Crew) -> N
     begin(crew, "second")
     begin(crew, "third")
     assert sockets(crew) == {"first.sock", "third.sock"}
-    assert eras(crew) >= {1, 2}
+    assert generations(crew) >= {1, 2}
     die(crew, crew.workers[-1], "no room")
     crew.turn()
-    assert "the settings stay as they were: worker-2 did not start: no room" in crew.said
+    assert "the settings are not reloaded: worker-2 did not start: no room" in crew.said
     crew.settle()
-    assert eras(crew) == {0}
+    assert generations(crew) == {0}
     assert sockets(crew) == {"first.sock"}
-    assert len(crew.family) == 3
-    assert "renewed" not in crew.said
+    assert len(crew.processes) == 3
+    assert "reloaded" not in crew.said.splitlines()
 
 
-def test_keeper_that_cannot_live_with_a_second_change_is_there_with_the_first_settings(crew: Crew) -> None:
+def test_crl_manager_that_cannot_live_with_a_second_change_is_there_with_the_first_settings(crew: Crew) -> None:
     """It is the last to be replaced: every worker goes back, too."""
     begin(crew, "second")
     begin(crew, "third")
-    crew.until(lambda: crew.family.keeper is None or crew.keeper.era == 2, 60)
+    crew.until(lambda: crew.processes.crl_manager is None or crew.manager.generation == 2, 60)
     crew.turn()
-    assert {one.era for one in crew.workers} == {2}
-    die(crew, crew.keeper, "somebody has the folder")
-    crew.idle.discard(crew.keeper)
+    assert {one.generation for one in crew.workers} == {2}
+    die(crew, crew.manager, "somebody has the folder")
+    crew.idle.discard(crew.manager)
     crew.settle()
-    assert eras(crew) == {0}
+    assert generations(crew) == {0}
     assert sockets(crew) == {"first.sock"}
 
 
@@ -74,28 +74,28 @@ def test_change_after_going_back_is_taken(crew: Crew) -> None:
     crew.settle()
     crew.settings = crew.written(workers=1, listener="second")
     crew.tell(signal.SIGHUP)
-    crew.until(lambda: crew.said.endswith("renewed"), 60)
+    crew.until(lambda: crew.said.endswith("reloaded"), 60)
     assert sockets(crew) == {"second.sock"}
-    assert len(crew.family) == 2
+    assert len(crew.processes) == 2
 
 
 def test_worker_with_too_much_memory_whose_replacements_fail_stays(crew: Crew) -> None:
     """They are tried ever later, and no more after so many."""
-    crew.made.renewing.rolling.begin(crew.workers[:1])
-    old, born = crew.workers[0], crew.born
+    crew.made.reload.rolling.begin(crew.workers[:1])
+    old, spawned = crew.workers[0], crew.spawned
     moments = []
-    for _ in range(MAX_FRUITLESS * 2):
-        before = crew.born
+    for _ in range(MAX_FAILED_STARTS * 2):
+        before = crew.spawned
         crew.able = False
-        crew.until(lambda before=before: crew.born > before, 2 * LONGEST_DELAY)  # type: ignore[misc]
+        crew.until(lambda before=before: crew.spawned > before, 2 * LONGEST_DELAY)  # type: ignore[misc]
         moments.append(crew.now)
         die(crew, crew.workers[-1])
     waits = [later - sooner for sooner, later in pairwise(moments)]
     assert waits[0] < 1
     assert LONGEST_DELAY <= waits[-1] < LONGEST_DELAY + 1
     crew.turns(30)
-    assert f"{old.place} stays as it is: its replacements do not start" in crew.said
-    assert crew.born == born + MAX_FRUITLESS * 2
+    assert f"{old.slot} is not replaced: its replacements do not start" in crew.said
+    assert crew.spawned == spawned + MAX_FAILED_STARTS * 2
     assert old.serving
     assert crew.made.upgrade.settled
 
@@ -103,24 +103,24 @@ def test_worker_with_too_much_memory_whose_replacements_fail_stays(crew: Crew) -
 def test_worker_of_settings_that_were_given_up_is_replaced_however_long_it_takes(crew: Crew) -> None:
     """It answers by what holds no more."""
     begin(crew, "second")
-    given_up = next(one for one in crew.workers if one.era == 1)
+    given_up = next(one for one in crew.workers if one.generation == 1)
     crew.able = False
-    for _ in range(MAX_FRUITLESS * 2 + 5):
-        before = crew.born
+    for _ in range(MAX_FAILED_STARTS * 2 + 5):
+        before = crew.spawned
         die(crew, crew.workers[-1])
-        crew.until(lambda before=before: crew.born > before, 2 * LONGEST_DELAY)  # type: ignore[misc]
+        crew.until(lambda before=before: crew.spawned > before, 2 * LONGEST_DELAY)  # type: ignore[misc]
     assert given_up.serving
     crew.able = True
     crew.idle.clear()
     crew.settle()
-    assert given_up not in crew.family
-    assert eras(crew) == {0}
+    assert given_up not in crew.processes
+    assert generations(crew) == {0}
 
 
 def test_socket_that_only_those_before_have_is_there_until_all_are_replaced(crew: Crew) -> None:
     """Nobody who connects to it meets nobody."""
     begin(crew, "second")
     assert sockets(crew) == {"first.sock", "second.sock"}
-    crew.until(lambda: crew.said.endswith("renewed"), 60)
+    crew.until(lambda: crew.said.endswith("reloaded"), 60)
     assert sockets(crew) == {"second.sock"}
     assert not Path(crew.folder / "first.sock").exists()

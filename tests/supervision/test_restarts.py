@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from authz.supervision.restarts import LONGEST_DELAY, MAX_FRUITLESS, STEADY_SECONDS, Restarts
+from authz.supervision.restarts import LONGEST_DELAY, MAX_FAILED_STARTS, STEADY_SECONDS, Restarts
 
 
 def test_accident_is_made_up_for_at_once() -> None:
@@ -33,13 +33,13 @@ def test_several_processes_have_as_many_deaths_free(processes: int) -> None:
 def test_starts_that_come_to_nothing_are_hopeless_in_the_end() -> None:
     """Unless one comes to be ready between."""
     restarts = Restarts()
-    for _ in range(MAX_FRUITLESS - 1):
+    for _ in range(MAX_FAILED_STARTS - 1):
         restarts.died(None)
     assert not restarts.hopeless
     restarts.died(0.5)
     restarts.died(None)
     assert not restarts.hopeless
-    for _ in range(MAX_FRUITLESS - 1):
+    for _ in range(MAX_FAILED_STARTS - 1):
         restarts.died(None)
     assert restarts.hopeless
 
@@ -47,6 +47,6 @@ def test_starts_that_come_to_nothing_are_hopeless_in_the_end() -> None:
 def test_several_processes_have_as_many_fruitless_starts() -> None:
     """One round without memory is not the end."""
     restarts = Restarts()
-    for _ in range(MAX_FRUITLESS):
+    for _ in range(MAX_FAILED_STARTS):
         restarts.died(None, 4)
     assert not restarts.hopeless

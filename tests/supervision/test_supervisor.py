@@ -51,7 +51,7 @@ def test_service_ends_with_all_its_processes(served: Served) -> None:
 
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_process_that_is_killed_is_started_again(served: Served, which: int) -> None:
-    """The keeper as well as a worker; the others go on, and the metrics say that it happened."""
+    """The manager as well as a worker; the others go on, and the metrics say that it happened."""
     victim = served.children[which]
     before = served.children
     os.kill(victim, signal.SIGKILL)
@@ -112,13 +112,13 @@ def test_renewing_replaces_every_process_and_takes_the_new_settings(served: Serv
     second = served.folder / "second.sock"
     served.write(3, f'[[listener]]\nname = "second"\naddress = "unix:{second}"\n')
     served.tell(signal.SIGHUP)
-    served.until(lambda: "renewed" in served.events)
+    served.until(lambda: "reloaded" in served.events)
     served.until(lambda: len(served.children) == 4)
     assert not set(before) & set(served.children)
     assert served.check(second) == 403
     served.write(1)
     served.tell(signal.SIGHUP)
-    served.until(lambda: served.events.count("renewed") == 2)
+    served.until(lambda: served.events.count("reloaded") == 2)
     served.until(lambda: len(served.children) == 2)
     assert not second.exists()
     assert served.check() == 403
@@ -131,7 +131,7 @@ def test_renewing_replaces_every_process_and_takes_the_new_settings(served: Serv
         '[[listener]]\nname = "second"\naddress = "unix:/no/such/folder/s.sock"\n',
         '[crl]\nca_file = "/no/such/file.pem"\n',
         '[crl]\nfolder = "/proc/crls"\n',
-        '[[listener]]\nname = "second"\naddress = "127.0.0.1:0"\n[[listener.hops]]\nanchors = "/no"\nnames = ["x"]\n',
+        '[[listener]]\naddress = "127.0.0.1:0"\n[[listener.trusted_proxies]]\nanchors = "/"\nnames = ["x"]\n',
     ],
 )
 def test_settings_that_cannot_be_used_leave_those_of_before(served: Served, more: str) -> None:
@@ -139,7 +139,7 @@ def test_settings_that_cannot_be_used_leave_those_of_before(served: Served, more
     before = served.children
     served.write(3, more)
     served.tell(signal.SIGHUP)
-    served.until(lambda: any("stay as they were" in str(one.get("message")) for one in served.lines))
+    served.until(lambda: any("are not reloaded" in str(one.get("message")) for one in served.lines))
     assert served.children == before
     assert served.check() == 403
 
@@ -175,17 +175,17 @@ def test_listener_taken_out_and_put_back_while_all_are_replaced_answers(served: 
     more = f'[[listener]]\nname = "second"\naddress = "unix:{second}"\n'
     served.write(2, more)
     served.tell(signal.SIGHUP)
-    served.until(lambda: "renewed" in served.events)
+    served.until(lambda: "reloaded" in served.events)
     for number, settings in enumerate(("", more), 2):
         served.write(2, settings)
         served.tell(signal.SIGHUP)
-        served.until(lambda number=number: served.events.count("renewing") >= number)  # type: ignore[misc]
-    served.until(lambda: served.events[-1] == "renewed")
+        served.until(lambda number=number: served.events.count("reloading") >= number)  # type: ignore[misc]
+    served.until(lambda: served.events[-1] == "reloaded")
     assert served.check(second) == 403
     assert served.check() == 403
 
 
-def test_second_change_whose_keeper_cannot_start_goes_back_to_before_the_first(served: Served) -> None:
+def test_second_change_whose_crl_manager_cannot_start_goes_back_to_before_the_first(served: Served) -> None:
     """Every process is of the first settings again; no socket of the others stays, and the next change is taken."""
     second, third = served.folder / "second.sock", served.folder / "third.sock"
     crls = served.folder / "third.crls"
@@ -199,28 +199,28 @@ def test_second_change_whose_keeper_cannot_start_goes_back_to_before_the_first(s
         more = f'[[listener]]\nname = "third"\naddress = "unix:{third}"\n[crl]\nfolder = "{crls}"\n'
         served.write(2, more)
         served.tell(signal.SIGHUP)
-        served.until(lambda: any("stay as they were" in str(one.get("message")) for one in served.lines))
+        served.until(lambda: any("are not reloaded" in str(one.get("message")) for one in served.lines))
     served.until(lambda: set(served.metric("authz_process_ready").values()) == {1.0} and len(served.children) == 3)
     assert not second.exists()
     assert not third.exists()
     assert served.check() == 403
     served.write(2, more)
     served.tell(signal.SIGHUP)
-    served.until(lambda: served.events[-1] == "renewed")
+    served.until(lambda: served.events[-1] == "reloaded")
     assert served.check(third) == 403
     assert not before & set(served.children)
     assert served.stop() == 0
 
 
-def test_upgrade_without_a_keeper_waits_for_the_next(served: Served) -> None:
+def test_upgrade_without_a_crl_manager_waits_for_the_next(served: Served) -> None:
     """Whoever has the folder meanwhile keeps it from starting; then everybody is handed over, and replaced."""
     assert served.process is not None
     before, folder = served.children, served.folder / "authz.crls"
-    keeper = next(one for one in before if "authz.crls" in opened(one))
+    manager = next(one for one in before if "authz.crls" in opened(one))
     with (folder / ".lock").open("ab") as lock:
         waiting = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX))
         waiting.start()
-        os.kill(keeper, signal.SIGKILL)
+        os.kill(manager, signal.SIGKILL)
         waiting.join()
         served.tell(signal.SIGUSR2)
         served.until(lambda: trying(served))
@@ -228,7 +228,7 @@ def test_upgrade_without_a_keeper_waits_for_the_next(served: Served) -> None:
         tried = served.events.count("warning")
         served.until(lambda: served.events.count("warning") > tried)
         assert served.events.count("listening") == 2
-    served.until(lambda: "renewed" in served.events)
+    served.until(lambda: "reloaded" in served.events)
     assert served.events.count("listening") == 4
     assert len(served.children) == 3
     assert not set(before) & set(served.children)
@@ -270,7 +270,7 @@ def test_upgrade_migrates_the_directory(served: Served) -> None:
         database.execute("ALTER TABLE crls DROP COLUMN signer_key")
         database.execute("UPDATE alembic_version SET version_num = '0002'")
     served.tell(signal.SIGUSR2)
-    served.until(lambda: "renewed" in served.events)
+    served.until(lambda: "reloaded" in served.events)
     with sqlite3.connect(served.folder / "authz.db") as database:
         assert database.execute("SELECT count(*) FROM crl_sources").fetchone() is not None
 
@@ -280,7 +280,7 @@ def test_upgrade_keeps_the_process_and_the_socket_and_replaces_the_rest(served: 
     assert served.process is not None
     before, inode = served.children, served.socket.stat().st_ino
     served.tell(signal.SIGUSR2)
-    served.until(lambda: "renewed" in served.events)
+    served.until(lambda: "reloaded" in served.events)
     served.until(lambda: len(served.children) == 3)
     assert not set(before) & set(served.children)
     assert served.socket.stat().st_ino == inode
@@ -318,7 +318,7 @@ def test_service_without_a_temporary_folder_says_what_it_is_for(apart: Served) -
     assert not apart.socket.exists()
 
 
-def test_keeper_that_cannot_start_ends_the_service_with_its_sentence(apart: Served) -> None:
+def test_crl_manager_that_cannot_start_ends_the_service_with_its_sentence(apart: Served) -> None:
     """It is the child that fails; the command says why."""
     (apart.folder / "authz.crls").write_text("not a folder")
     done = subprocess.run(apart.command, capture_output=True, text=True, check=False, timeout=60)
@@ -328,23 +328,23 @@ def test_keeper_that_cannot_start_ends_the_service_with_its_sentence(apart: Serv
 
 
 def test_crash_loop_ends_the_service_with_the_reason(served: Served) -> None:
-    """Somebody else has the keeper's folder from the moment at which the keeper dies."""
+    """Somebody else has the manager's folder from the moment at which the manager dies."""
     assert served.process is not None
     with (served.folder / "authz.crls" / ".lock").open("ab") as lock:
         waiting = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX))
         waiting.start()
-        keeper = next(one for one in served.children if "authz.crls" in opened(one))
-        os.kill(keeper, signal.SIGKILL)
+        manager = next(one for one in served.children if "authz.crls" in opened(one))
+        os.kill(manager, signal.SIGKILL)
         waiting.join()
         assert served.process.wait(PATIENCE) == 1
     said = served.log.read_text()
-    assert "keeper started 10 times and never was ready" in said
+    assert "crl-manager started 10 times and never was ready" in said
     assert "authz.crls" in said.rpartition("never was ready")[2]
     assert not served.socket.exists()
 
 
 def test_worker_that_may_open_nothing_more_answers_no_old_truth_and_comes_back(apart: Served) -> None:
-    """The link to the next keeper is lost on the way, again and again; when it may open more again, all is well."""
+    """The link to the next manager is lost on the way, again and again; when it may open more again, all is well."""
     world = World(apart.folder).build()
     apart.socket = world.socket
     apart.write(1)
@@ -354,10 +354,10 @@ def test_worker_that_may_open_nothing_more_answers_no_old_truth_and_comes_back(a
         alice.open(1)
         (ask,) = alice
         assert ask() == 200
-        keeper, worker = sorted(apart.children, key=lambda one: "authz.crls" not in opened(one))
+        manager, worker = sorted(apart.children, key=lambda one: "authz.crls" not in opened(one))
         soft, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
         resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, hard))
-        os.kill(keeper, signal.SIGKILL)
+        os.kill(manager, signal.SIGKILL)
         revoke(world, "alice")
         apart.until(lambda: ask() == 503)
         assert {ask() for _ in range(50)} == {503}
@@ -401,7 +401,7 @@ def test_option_wins_over_the_setting(apart: Served) -> None:
         apart.until(lambda: "ready" in apart.events)
         assert len(apart.children) == 2
         apart.tell(signal.SIGHUP)
-        apart.until(lambda: "renewed" in apart.events)
+        apart.until(lambda: "reloaded" in apart.events)
         apart.until(lambda: len(apart.children) == 2)
         assert apart.stop() == 0
     finally:
@@ -449,7 +449,7 @@ def images(process: int) -> set[int]:
     return {one.stat().st_ino for one in folder.iterdir() if "memfd:authz-crl" in str(one.readlink())}
 
 
-def test_index_of_a_large_crl_outlives_the_keeper(served: Served) -> None:
+def test_index_of_a_large_crl_outlives_the_crl_manager(served: Served) -> None:
     """And is not made again by the next: the supervisor has it, and whoever comes after takes it from there."""
     assert served.process is not None
     now = datetime.now(UTC)
@@ -464,12 +464,12 @@ def test_index_of_a_large_crl_outlives_the_keeper(served: Served) -> None:
     served.until(lambda: len(images(supervisor)) == 1)
     made = images(supervisor)
     for number in (signal.SIGKILL, signal.SIGUSR2):
-        keeper = next(one for one in served.children if made <= images(one))
+        manager = next(one for one in served.children if made <= images(one))
         if number == signal.SIGKILL:
-            os.kill(keeper, number)
+            os.kill(manager, number)
         else:
             served.tell(number)
-        served.until(lambda gone=keeper: gone not in served.children and len(served.children) == 3)  # type: ignore[misc]
+        served.until(lambda gone=manager: gone not in served.children and len(served.children) == 3)  # type: ignore[misc]
         served.until(lambda: set(served.metric("authz_process_ready").values()) == {1.0})
         served.until(lambda: any(made <= images(one) for one in served.children))
         assert images(supervisor) == made

@@ -23,7 +23,7 @@ from authz.demo.world import NEIGHBOUR, World
 from authz.directory import Store
 from authz.model import Enforcement
 
-CRL = '[crl]\nnetworks = ["127.0.0.0/8"]\nfirst_sight_seconds = 0.28\n'
+CRL = '[crl]\nnetworks = ["127.0.0.0/8"]\nfirst_fetch_wait_seconds = 0.28\n'
 
 
 class Unix(http.client.HTTPConnection):

@@ -1,4 +1,4 @@
-"""Makes large CRLs, octet by octet: no builder makes a million entries in a few seconds."""
+"""Makes large CRLs byte by byte: no builder makes a million entries in a few seconds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NUMBER = bytes.fromhex("0603551d14")
 
 
 def serials(count: int) -> list[int]:
-    """Different serial numbers of 16 octets, the same ones every time."""
+    """Different serial numbers of 16 bytes, the same ones every time."""
     chance = random.Random(count)
     return [1 << 126 | chance.getrandbits(102) << 24 | number for number in range(count)]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from cryptography import x509
 
 from authz.errors import Refused
-from authz.pki.cache.extensions import learn, recalled
+from authz.pki.cache.extensions import get_extensions, put_extensions
 from authz.pki.x509.certificate import Certificate
 from authz.pki.x509.extensions import Extensions, read_extensions
 
@@ -32,7 +32,7 @@ def said(der: bytes) -> Said | None:
 def recall(der: bytes, known: dict[bytes, Extensions]) -> Said | None:
     """What is recalled of it; None where nothing is."""
     try:
-        found = recalled(field_of(der), known)
+        found = get_extensions(field_of(der), known)
     except Refused:
         return None
     return None if found is None else _shared(found)
@@ -50,7 +50,9 @@ def compare(ders: Iterable[bytes]) -> int:
     for der in ders:
         try:
             some: dict[bytes, Extensions] = {}
-            learn(field_of(der), read_extensions(x509.load_der_x509_certificate(der), field_of(der)), None, some)
+            put_extensions(
+                field_of(der), read_extensions(x509.load_der_x509_certificate(der), field_of(der)), None, some
+            )
             known.update(some)
         except (Refused, ValueError):
             continue

@@ -60,7 +60,7 @@ def revoked(stage: Stage, name: str = "alice") -> Iterator[None]:
 
 
 def until_allowed(stage: Stage, name: str) -> None:
-    """Ask until somebody with his own certificate is allowed."""
+    """Ask until the user is allowed with the user's own certificate."""
     folder = stage.world.folder
     context = client_context(folder / "roots.pem", folder / f"{name}.pem")
     deadline = time.monotonic() + START_SECONDS

@@ -1,6 +1,6 @@
 """A supervisor whose clock the test turns, and whose children the test speaks for.
 
-The children are real processes, which sleep; their controls, signals and ends are real, too. What they tell, and
+The children are real processes, which sleep; their controls, signals and ends are real, too. What they send, and
 when, is the test's.
 """
 
@@ -19,8 +19,8 @@ import orjson
 import pytest
 
 from authz.app.config import Settings, parse_settings
-from authz.supervision.control import Gone, Told, hear, pair, tell
-from authz.supervision.process_table import Family, Member, Role
+from authz.supervision.control import ControlMessage, PeerClosed, control_pair, receive, send
+from authz.supervision.process_table import ChildProcess, ProcessTable, Role
 from authz.supervision.supervisor import Supervisor
 from authz.telemetry import Telemetry
 
@@ -28,29 +28,29 @@ TURN = 0.25
 
 
 class Crew:
-    """The supervisor `made`, at `now` (seconds); `settings` are what it reads when it is told to.
+    """The supervisor `made`, at `now` (seconds); `settings` are what it reads when it is reported to.
 
-    Of its children, `idle` ones tell that they are not ready, `silent` ones nothing, and those in `trouble` what keeps
-    them from starting; whoever is born is idle unless they are `able`. They do not end when told to if they are `deaf`.
+    Of its children, `idle` ones report that they are not ready, `silent` ones nothing, and those in `trouble` what
+    keeps them from starting; a child is spawned idle unless they are `able`. Those that are `deaf` ignore SIGTERM.
     """
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self.now = 1000.0
         self.settings = self.written()
-        self.ends: dict[Member, socket.socket] = {}
-        self.links: dict[Member, list[int]] = {}
-        self.idle: set[Member] = set()
-        self.silent: set[Member] = set()
-        self.trouble: dict[Member, str] = {}
+        self.ends: dict[ChildProcess, socket.socket] = {}
+        self.links: dict[ChildProcess, list[int]] = {}
+        self.idle: set[ChildProcess] = set()
+        self.silent: set[ChildProcess] = set()
+        self.trouble: dict[ChildProcess, str] = {}
         self.able = True
         self.deaf = False
-        self.born = 0
+        self.spawned = 0
         self._log = BytesIO()
-        patch.setattr(Family, "start", self._start)
-        patch.setattr(Member, "kill", _killing(self))
+        patch.setattr(ProcessTable, "spawn", self._spawn)
+        patch.setattr(ChildProcess, "kill", _killing(self))
         self.made = Supervisor(self.settings, lambda: self.settings, Telemetry(self._log), lambda: self.now)
-        self.made.renewing.begin()
+        self.made.reload.open()
         self.made._folder = folder / "metrics"
         self.made._folder.mkdir()
 
@@ -66,33 +66,35 @@ class Crew:
             origin="test",
         )
 
-    def _start(self, role: Role, era: int, now: float, work: Callable[[str, socket.socket], int]) -> Member:
+    def _spawn(
+        self, role: Role, generation: int, now: float, work: Callable[[str, socket.socket], int]
+    ) -> ChildProcess:
         """In the place of a fork."""
-        ours, theirs = pair()
+        ours, theirs = control_pair()
         pid = os.posix_spawnp("sleep", ["sleep", "600"], os.environ)
-        made = Member(role, self.family._free_place(role), pid, ours, era, now, now)
+        made = ChildProcess(role, self.processes.free_slot(role), pid, ours, generation, now, now)
         self.ends[made], self.links[made] = theirs, []
         if not self.able:
             self.idle.add(made)
-        self.born += 1
-        self.family.adopt(made)
+        self.spawned += 1
+        self.processes.adopt(made)
         return made
 
     @property
-    def family(self) -> Family:
+    def processes(self) -> ProcessTable:
         """Its children."""
-        return self.made.family
+        return self.made.processes
 
     @property
-    def keeper(self) -> Member:
-        """Who keeps the CRLs."""
-        assert self.family.keeper is not None
-        return self.family.keeper
+    def manager(self) -> ChildProcess:
+        """The CRL manager."""
+        assert self.processes.crl_manager is not None
+        return self.processes.crl_manager
 
     @property
-    def workers(self) -> list[Member]:
+    def workers(self) -> list[ChildProcess]:
         """Those that are to go on."""
-        return self.family.workers
+        return self.processes.workers
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -107,16 +109,16 @@ class Crew:
     def turn(self, seconds: float = TURN) -> None:
         """A while passes, in which every child tells that it lives, but for the `silent` ones."""
         self.now += seconds
-        for one in self.family:
+        for one in self.processes:
             if one in self.trouble:
-                tell(self.ends[one], None, {"error": self.trouble[one]})
+                send(self.ends[one], None, {"error": self.trouble[one]})
             elif one not in self.silent:
-                tell(self.ends[one], None, {"ready": one not in self.idle})
+                send(self.ends[one], None, {"ready": one not in self.idle})
             self._listen(one)
         for key, _ in self.made._selector.select(0):
             key.data()
         self.made._turn(self.now)
-        for one in self.family:
+        for one in self.processes:
             self._listen(one)
 
     def turns(self, seconds: float) -> None:
@@ -131,15 +133,15 @@ class Crew:
             assert self.now < until, self.said
             self.turn()
 
-    def _listen(self, member: Member) -> None:
-        for one in self.heard(member):
+    def _listen(self, child: ChildProcess) -> None:
+        for one in self.heard(child):
             if one.descriptor is not None:
-                self.links[member].append(one.descriptor)
+                self.links[child].append(one.descriptor)
 
-    def heard(self, member: Member) -> Iterator[Told]:
-        """What the supervisor told a child since."""
-        with contextlib.suppress(Gone):
-            while (told := hear(self.ends[member])) is not None:
+    def heard(self, child: ChildProcess) -> Iterator[ControlMessage]:
+        """What the supervisor reported a child since."""
+        with contextlib.suppress(PeerClosed):
+            while (told := receive(self.ends[child])) is not None:
                 yield told
 
     def tell(self, number: signal.Signals) -> None:
@@ -160,13 +162,13 @@ class Crew:
                 os.close(link)
 
 
-def _killing(crew: Crew) -> Callable[[Member, signal.Signals], None]:
+def _killing(crew: Crew) -> Callable[[ChildProcess, signal.Signals], None]:
     """What sends a signal, and sees that the process has ended."""
 
-    def kill(member: Member, number: signal.Signals) -> None:
+    def kill(child: ChildProcess, number: signal.Signals) -> None:
         if number == signal.SIGTERM and crew.deaf:
             return
-        os.kill(member.pid, number)
-        os.waitid(os.P_PID, member.pid, os.WEXITED | os.WNOWAIT)
+        os.kill(child.pid, number)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
     return kill

@@ -13,7 +13,7 @@ import yaml
 from cryptography import x509
 
 from authz.demo import Stage
-from authz.demo.processes import Application, Service, free_port
+from authz.demo.processes import Application, ServiceProcess, free_port
 from authz.demo.world import World
 from support import mesh_translation as made
 from support.certificates import Authority, san
@@ -98,7 +98,7 @@ class ClusterStage(Stage):
             r'^address = "[\d.]+:\d+"', f'address = "127.0.0.1:{self.service_port}"', text, flags=re.MULTILINE
         )
         whole = f'database = "{self.world.database}"\n{text}\n[ops]\naddress = "127.0.0.1:{free_port()}"\n'
-        self.service = Service(folder, whole)
+        self.service = ServiceProcess(folder, whole)
         self._tokens = {}
 
     def certificate(self, name: str, *names: str, issuer: Authority | None = None) -> None:
@@ -178,7 +178,7 @@ class OwnSidecarStage(ClusterStage):
 
 
 class ChainStage(ClusterStage):
-    """Istio's gateway, which asks nobody, and the application's sidecar, which asks."""
+    """Istio's gateway, which only forwards, and the application's sidecar, which asks the service."""
 
     def __init__(self, folder: Path, headers: Mapping[str, Any]) -> None:
         super().__init__(folder, documented("Gateway and sidecar", "toml"))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from authz.demo.client import Answer, Connection, ask, client_context
+from authz.demo.client import ClientResponse, Connection, ask, client_context
 from authz.demo.fill import INSTANCES
 from authz.demo.mint import HOST
 from authz.demo.rows import ROWS, Row
@@ -26,7 +26,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Front:
-    """A proxy as it is seen from outside; `down` is its answer while nobody decides."""
+    """A proxy as it is seen from outside; `down` is its answer while no instance decides."""
 
     name: str
     port: int
@@ -100,7 +100,7 @@ class ComposeStage:
         name, _, value = (self.client / f"{user}{kind and '-'}{kind}.token").read_text().strip().partition(": ")
         return [(name, value)]
 
-    def ask(self, front: Front, row: Row) -> Answer:
+    def ask(self, front: Front, row: Row) -> ClientResponse:
         """The answer to a row's request."""
         certificate = None if row.certificate is None else self.client / f"{row.certificate}.pem"
         context = client_context(self.client / "roots.pem", certificate)

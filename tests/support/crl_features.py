@@ -84,7 +84,7 @@ class SplitReasons(Feature):
         return scene.speak(*listed, extensions=[(issuing_point(reasons=reasons), True)], **options)
 
 
-NOT_ON_HOLD = {"delta lists another", "delta lists the leaf", "delta expired, nobody on hold", "leaf revoked"}
+NOT_ON_HOLD = {"delta lists another", "delta lists the leaf", "delta expired, none on hold", "leaf revoked"}
 FRESHEST = x509.FreshestCRL([x509.DistributionPoint([x509.UniformResourceIdentifier("http://a/d")], None, None, None)])
 
 
@@ -94,7 +94,7 @@ class Delta(Feature):
     breaks = (
         "delta lists another", "delta lists the leaf", "delta keeps the hold", "delta expired", "delta of the future",
         "delta of a later base", "delta not newer", "delta of another key", "delta of another scope",
-        "delta removes another", "delta missing", "delta expired, nobody on hold",
+        "delta removes another", "delta missing", "delta expired, none on hold",
     )  # fmt: skip
 
     def prepare(self, scene: Scenario) -> None:
@@ -140,11 +140,11 @@ class Delta(Feature):
 
 
 class Signer(Feature):
-    """A CRL's signer beside the path: his certificate has a path and a revocation status of its own."""
+    """A CRL's signer beside the path: its certificate has a path and a revocation status of its own."""
 
     breaks = (
         "signer revoked", "signer expired", "signer may not sign CRLs", "signer of another root",
-        "signer lists the leaf", "signer missing", "signer certified by himself",
+        "signer lists the leaf", "signer missing", "signer certified by itself",
     )  # fmt: skip
 
     @staticmethod
@@ -177,7 +177,7 @@ class OtherKey(Signer):
     def crls(self, scene: Scenario) -> list[bytes]:
         """By the other key only."""
         subject = scene.issuer.certificate.subject
-        by = scene.issuer if scene.broken == "signer certified by himself" else scene.parent
+        by = scene.issuer if scene.broken == "signer certified by itself" else scene.parent
         return [scene.speak(*self.listed(scene), signer=self.certify(scene, subject, by))]
 
 

@@ -1,7 +1,7 @@
 """Reads a folder of kept CRLs as a service that starts does, and is ended by one of them: a process to be watched.
 
-`crl_reader.py FOLDER CA DEADLY HOW`: whoever reads the copy of the SHA-256 DEADLY (in hex) is killed, or ends in order
-(HOW is `kill` or `order`). Prints a line for each copy that is read, each that is held at the end, and each warning.
+`crl_reader.py FOLDER CA DEADLY HOW`: the reader of the copy with the SHA-256 DEADLY (in hex) is killed, or ends in
+order (HOW is `kill` or `order`). Prints a line for each copy read, each held at the end, and each warning.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A server of CRLs on loopback, down to the octets: it says what a test wants, well or badly."""
+"""A CRL server on loopback that sends exactly the bytes that a test wants, correct or not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def says(head: str = "", body: bytes = CRL, *, status: str = "200 OK", length: i
 
 
 def raw(data: bytes) -> Answer:
-    """These octets, and the end."""
+    """These bytes, and the end."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(data)
@@ -43,7 +43,7 @@ def raw(data: bytes) -> Answer:
 
 
 def hangs(first: bytes = b"") -> Answer:
-    """These octets, and then nothing for ever."""
+    """These bytes, and then nothing for ever."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(first)
@@ -53,7 +53,7 @@ def hangs(first: bytes = b"") -> Answer:
 
 
 def dribbles(first: bytes, piece: bytes) -> Answer:
-    """These octets, and then a little more every few milliseconds, without end."""
+    """These bytes, and then a little more every few milliseconds, without end."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(first)
@@ -66,7 +66,7 @@ def dribbles(first: bytes, piece: bytes) -> Answer:
 
 
 def resets(first: bytes = b"") -> Answer:
-    """These octets, and then a reset of the connection."""
+    """These bytes, and then a reset of the connection."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(first)
@@ -96,7 +96,7 @@ class CrlServer:
         return f"{self.scheme}://127.0.0.1:{self.port}/ca.crl"
 
     def named(self, host: str) -> str:
-        """By a name that whoever resolves must know."""
+        """With a host name, which the client's resolver must know."""
         return f"{self.scheme}://{host}:{self.port}/ca.crl"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

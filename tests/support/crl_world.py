@@ -161,6 +161,7 @@ class World:
             warn=self.warnings.append,
             chance=lambda: 0.5,
             tick=0.01,
+            patience=PATIENCE,
         )
         await self.refresher.start(self.rows, self.ledger)
 
@@ -176,10 +177,10 @@ class World:
             found = verify_path(parsed, pool, self.trust, self.refresher.crls(), self.time.at, mode_of=mode_of)
         except Refused as refusal:
             if refusal.reason is Reason.REVOCATION_UNKNOWN:
-                self.refresher.seek(organization, refusal.path)
+                self.refresher.request_crls(organization, refusal.path)
             raise
         if found.exemption is not None:
-            self.refresher.seek(organization, tuple(each.der for each in found.certificates))
+            self.refresher.request_crls(organization, tuple(each.der for each in found.certificates))
         return found
 
     async def check(self, one: Minted, organization: Organization = ACME) -> str:
@@ -241,7 +242,7 @@ async def world(folder: Path, *, rules: CrlRules | None = None, start: bool = Tr
 
 @contextlib.asynccontextmanager
 async def serving(body: bytes) -> AsyncIterator[CrlServer]:
-    """A server that gives these octets."""
+    """A server that sends these bytes."""
     async with crl_server(says(body=body)) as server:
         yield server
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from authz.decision import Decision, evaluate
 from authz.errors import NotLoaded
-from authz.headers import HeaderMemo, present
+from authz.headers import DecodeCache, present
 from authz.model import (
     CheckRequest,
     CrlSourceKind,
@@ -69,7 +69,7 @@ class MemoryView:
     sought: list[tuple[bytes, ...]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.memo = HeaderMemo()
+        self.memo = DecodeCache()
         self.stores: dict[int, TrustStore] = {}
         self.held: dict[tuple[bytes, ...], CrlStore] = {}
 
@@ -117,7 +117,7 @@ class MemoryView:
         self.sought.append(path)
         self._load("crls")
 
-    def decoded(self, organization: Organization) -> HeaderMemo:
+    def decode_cache(self, organization: Organization) -> DecodeCache:
         """See the protocol."""
         return self.memo
 

@@ -282,11 +282,11 @@ ENVOY_FAULTS: Final[dict[str, Changes]] = {
 """Each is found by its rule; `NOT_SEEN` of the real proxy's test says which of them cannot be shown."""
 
 _FIRST_SET = '    proxy_set_header Connection "";\n    # The name'
-_APP = "            # No path behind the name: the application gets the path as the client wrote it.\n"
+_APP = "            # No path after the name, so that the application gets the path as the client wrote it.\n"
 _PASS = "            proxy_pass http://application;\n"
 _LOCATION = f"        location / {{\n{_APP}"
 _ASK = "            proxy_pass http://authz/v1/auth;\n"
-_INTERNAL = "            # Without it, a client asks the service himself.\n            internal;\n"
+_INTERNAL = "            # Without it, a client can ask the service directly.\n            internal;\n"
 _HTTP = "    server_tokens off;\n"
 _SERVER = "    # Mutual TLS. One server"
 _CACHE = "    proxy_cache_path /var/cache/nginx/doctor keys_zone=doctor:1m;\n"

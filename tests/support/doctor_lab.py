@@ -15,7 +15,7 @@ from typing import Any, Final
 import yaml
 
 from authz.demo import Stage
-from authz.demo.client import Answer, ask, client_context
+from authz.demo.client import ClientResponse, ask, client_context
 from authz.demo.mint import HOST
 from authz.demo.processes import free_ports, placed
 from authz.doctor.findings import SEEN
@@ -146,13 +146,13 @@ class Lab:
             _accept_untrusted(made)
         return made
 
-    def nobody(self, rule: str, path: str = "/", *headers: tuple[str, str]) -> Answer:
+    def nobody(self, rule: str, path: str = "/", *headers: tuple[str, str]) -> ClientResponse:
         """Without token and certificate."""
         return ask(self.ports[rule], self.context(None), HOST, headers, path)
 
     def user(
         self, rule: str, name: str = "alice", *headers: tuple[str, str], path: str = "/", certificate: str | None = ""
-    ) -> Answer:
+    ) -> ClientResponse:
         """A user with her token, and her certificate unless another one is named."""
         shown = name if certificate == "" else certificate
         return ask(self.ports[rule], self.context(shown), HOST, [*bearer(self.stage, name), *headers], path)
@@ -175,12 +175,12 @@ class Lab:
         return self.stranger.asked[before:]
 
 
-def arrived(answer: Answer, name: str) -> str:
+def arrived(answer: ClientResponse, name: str) -> str:
     """What the application received under a name, in order; empty if it was not reached."""
     return ",".join(value for key, value in received(answer) or () if key == name)
 
 
-def received(answer: Answer) -> list[tuple[str, str]] | None:
+def received(answer: ClientResponse) -> list[tuple[str, str]] | None:
     """The headers that the application received; nothing if it is not the application's answer."""
     if answer.status != 200 or not answer.body.startswith(b'{"headers"'):
         return None

@@ -11,7 +11,7 @@ import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from authz.app.config import HopSettings, IdentitySettings, ListenerSettings, Settings, TlsSettings
+from authz.app.config import IdentitySettings, ListenerSettings, Settings, TlsSettings, TrustedProxySettings
 from authz.cli import app
 from authz.doctor.findings import SEEN, Rule
 from authz.doctor.rules import ENVOY_RULES, NGINX_RULES
@@ -69,7 +69,7 @@ def settings_page() -> str:
         kind = get_args(model.model_fields["kind"].annotation)[0]
         lines += _table(f"`[[listener.identity]]`, kind `{kind}`", model)
     lines += _table("`[listener.tls]`", TlsSettings)
-    lines += _table("`[[listener.hops]]`", HopSettings)
+    lines += _table("`[[listener.trusted_proxies]]`", TrustedProxySettings)
     for name, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             lines += _table(f"`[{name}]`", field.annotation)

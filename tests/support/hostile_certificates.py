@@ -210,7 +210,7 @@ def stamps(size: int) -> bytes:
 
 
 def hostile_leaf(kind: Kind, size: int) -> bytes:
-    """A leaf that nobody issued."""
+    """A leaf without an issuer."""
     return kind.certificate(size)
 
 
@@ -218,7 +218,7 @@ def hostile_bag(kind: Kind, size: int, anchor: Authority) -> tuple[bytes, list[b
     """A leaf and ten CAs above it, each of that kind, with good signatures but for the last, which names the anchor."""
     names = [raw_name(b"%d" % number) for number in range(10)]
     if kind.where == "subject":
-        names = [_told_apart(kind.filled(size), number) for number in range(10)]
+        names = [_distinguished(kind.filled(size), number) for number in range(10)]
     issuers = [*names[1:], anchor.certificate.subject.public_bytes()]
     pool = [_with_subject(kind, size, issuer, name) for issuer, name in zip(issuers, names, strict=True)]
     return kind.certificate(size, issuer=names[0]), pool
@@ -230,7 +230,7 @@ def _with_subject(kind: Kind, size: int, issuer: bytes, subject: bytes) -> bytes
     return kind.certificate(size, issuer, subject)
 
 
-def _told_apart(name: bytes, number: int) -> bytes:
+def _distinguished(name: bytes, number: int) -> bytes:
     """The same name with one more RDN in front."""
     start = 2 if name[1] < 0x80 else 2 + (name[1] & 0x7F)
     return sequence(tlv(0x31, sequence(CN, tlv(0x0C, b"%d" % number))), name[start:])

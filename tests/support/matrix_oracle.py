@@ -60,7 +60,7 @@ STATED: dict[str, tuple[str, str]] = {
     "bob beside alice": ("", ""),
     "nothing beside alice": ("", ""),
 }
-"""What is said of the user: who that is, empty where nobody is named; and the leaf he is bound to, if to any."""
+"""What is stated of the user: the name, empty if none is usable; and the leaf that the token is bound to, if any."""
 
 _NAME = ("alice", "nobody", "ALICE", "the other organization's alice", "none", "twice")
 _CLAIMS = (*_NAME, "alice, bound", "alice, bound elsewhere", "alice, bound otherwise", "expired")
@@ -103,12 +103,12 @@ class Cell:
 
     @property
     def form(self) -> str:
-        """How the user is told."""
+        """The form of the identity."""
         return self.identity.partition(": ")[0]
 
     @property
     def stated(self) -> str:
-        """What is told of him."""
+        """What it states."""
         return self.identity.partition(": ")[2]
 
 

@@ -12,15 +12,16 @@ from pathlib import Path
 from cryptography import x509
 
 from authz.directory.cache import RowCache
-from authz.headers import HeaderMemo, Selected
-from authz.host import _remembered, canonical_host
+from authz.headers import DecodeCache, Selected
+from authz.host import _cached, canonical_host
 from authz.identity.claims import ReadClaims
-from authz.identity.memo import ClaimsMemo
+from authz.identity.claims_cache import ClaimsCache
 from authz.model import PresentedChain, Registration
-from authz.pki import DEFAULT_POLICY, CrlStore, Memo, TrustAnchor
+from authz.pki import DEFAULT_POLICY, CrlStore, TrustAnchor, VerifiedCache
 from authz.pki.cache import SharedCache
-from authz.pki.cache.issuer_chains import IssuerPath, remember_path
-from authz.pki.revocation.crl_scope import Plan
+from authz.pki.cache.issuer_chains import IssuerChain
+from authz.pki.cache.plans import put_plan
+from authz.pki.revocation.crl_scope import RevocationPlan
 from authz.pki.x509.distribution_points import Points, points_of
 from support.certificates import Authority, policies_mapped, san
 from support.outcomes import parsed
@@ -31,10 +32,10 @@ ROOT = Authority.root()
 KEY = ROOT.leaf().key
 
 
-def tenant() -> Iterator[Memo]:
+def tenant() -> Iterator[VerifiedCache]:
     """Memos of seven tenants in turns."""
     for number in count():
-        yield WHOLE.part(number % 7, Memo)
+        yield WHOLE.part(number % 7, VerifiedCache)
 
 
 MEMOS = tenant()
@@ -57,21 +58,21 @@ def certificates(extension: Callable[[int], x509.ExtensionType]) -> Callable[[in
 def mapped(number: int) -> None:
     """CAs with many policy mappings, and paths through them."""
     ca = ROOT.intermediate(f"CA {number}", key=KEY, extensions=policies_mapped(9))
-    path = IssuerPath(tuple(parsed(ca, ROOT)), TrustAnchor(parsed(ROOT)[0]), DEFAULT_POLICY, 1, 9)
-    remember_path(next(MEMOS).issuer_paths, (number, bytes(14_000)), path)
+    path = IssuerChain(tuple(parsed(ca, ROOT)), TrustAnchor(parsed(ROOT)[0]), DEFAULT_POLICY, 1, 9)
+    next(MEMOS).admit_issuer_chain((number, bytes(14_000)), path)
 
 
 def headers(number: int) -> None:
     """Values of 64 KB, with a certificate in them."""
     chain = PresentedChain(bytes(20_000), (bytes(20_000),))
-    chain.written = bytes(26_000) + b"%d" % number
-    WHOLE.part(number % 7, HeaderMemo).put(Selected(bytes(64_000) + b"%d" % number), (chain,))
+    chain.encoded_intermediates = bytes(26_000) + b"%d" % number
+    WHOLE.part(number % 7, DecodeCache).put(Selected(bytes(64_000) + b"%d" % number), (chain,))
 
 
 def claims(number: int) -> None:
     """Payloads of 16 KB, and what they hold."""
     read = json.loads(json.dumps({"sub": str(number), "x": [{} for _ in range(300)]}))
-    ClaimsMemo(WHOLE).put(number % 7, bytes(16_000) + b"%d" % number, ReadClaims(read))
+    ClaimsCache(WHOLE).put(number % 7, bytes(16_000) + b"%d" % number, ReadClaims(read))
 
 
 ROWS = RowCache(WHOLE)
@@ -92,7 +93,7 @@ def plans(number: int) -> None:
     """Plans of leaves of which each has points of its own."""
     name = x509.UniformResourceIdentifier(f"http://crl.example.test/{number:0900}")
     points: Points = points_of([x509.DistributionPoint([name], None, None, None)], parsed(ROOT)[0].subject)
-    STORE.remember(number % 7, (points, False, bytes(32), bytes(32)), Plan((), ()))
+    put_plan(STORE, number % 7, (points, False, (bytes(32), bytes(32))), RevocationPlan((), ()))
 
 
 def hosts(number: int) -> None:
@@ -149,9 +150,7 @@ def main(kind: str) -> None:
     for number in range(1, many):
         fill(number)
     growth = private() - before
-    sys.stdout.write(
-        f"{round(weight())} {growth} {len(WHOLE)} {len(STORE.memory)} {_remembered.cache_info().currsize}\n"
-    )
+    sys.stdout.write(f"{round(weight())} {growth} {len(WHOLE)} {len(STORE.memory)} {_cached.cache_info().currsize}\n")
 
 
 if __name__ == "__main__":

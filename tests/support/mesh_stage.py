@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from authz.demo import Stage
 from authz.demo.mint import Party
-from authz.demo.processes import Application, Envoy, Service, free_port, shipped
+from authz.demo.processes import Application, Envoy, ServiceProcess, free_port, shipped
 from authz.demo.world import World
 from support.certificates import Authority, Minted, chain_pem, san
 from support.nginx_stage import placed
@@ -88,7 +88,7 @@ class MeshStage(Stage):
         places = {"/run/authz/authz.sock": str(self.world.socket), "/etc/authz/": f"{folder}/"}
         places |= {"[[listener]]\n": f"[[listener]]\n{listener}\n"}
         settings = f'database = "{self.world.database}"\n' + placed(documented("toml"), places)
-        self.service = Service(folder, settings + f'[ops]\naddress = "127.0.0.1:{free_port()}"\n')
+        self.service = ServiceProcess(folder, settings + f'[ops]\naddress = "127.0.0.1:{free_port()}"\n')
         self._tokens = {}
         self.workload("sidecar", SIDECAR, "localhost")
         self.workload("gateway", GATEWAY)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from authz.demo import Stage
-from authz.demo.processes import START_SECONDS, Application, Envoy, Service, free_port, shipped, stop_process
+from authz.demo.processes import START_SECONDS, Application, Envoy, ServiceProcess, free_port, shipped, stop_process
 from authz.demo.rows import ROWS, Row
 from authz.demo.world import World
 from authz.errors import ConfigError
@@ -155,7 +155,7 @@ class NginxStage(Stage):
     def __init__(self, folder: Path) -> None:
         self.world = World(folder).build()
         self.application = Application()
-        self.service = Service(folder, documented_settings(self.world))
+        self.service = ServiceProcess(folder, documented_settings(self.world))
         self.proxy = self.nginx = self.kind(self.world, application=self.application.port)
         self.envoy = Envoy(folder, self.world.socket, application=self.application.port)
         self._tokens = {}
@@ -184,7 +184,7 @@ def at_nginx(row: Row) -> Row:
 
     What Envoy ends in the handshake, nginx leaves to the service, but for an expired certificate, which it
     refuses itself (no reason in the service's log). Tokens are the service's to verify, and have reasons.
-    A header without a value is none.
+    A header without a value is left out.
     """
     row = replace(row, arrives=tuple(one for one in row.arrives if one[1]))
     if row.certificate == "expired":

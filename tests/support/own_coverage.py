@@ -1,6 +1,6 @@
 """Reports the modules of authz/pki that their own test file does not cover whole: `make coverage`.
 
-A module that only other modules' tests reach is a module whose own promises nobody wrote down.
+A module that only other modules' tests reach has promises of its own that no test states.
 """
 
 from __future__ import annotations

@@ -14,14 +14,14 @@ TESTS = Path(__file__).parents[1]
 
 
 def tell(text: str) -> None:
-    """One line to whoever started this process, at once and whole."""
+    """Write one line to the parent process, at once and whole."""
     os.write(1, f"{text}\n".encode())
 
 
 def serve(write: Callable[[Path, str], None]) -> None:
     """The main of a script for `Writers`: a process that writes for each line `FOLDER WORD` on standard input.
 
-    It tells its id, then each number that is on disk; when it has died, `dead` follows. This process has a single
+    It prints its id, then each number that is on disk; when it has died, `dead` follows. This process has a single
     thread, so that it may fork, which is faster than to start anew.
     """
     while line := sys.stdin.readline():
@@ -54,7 +54,7 @@ class Writers:
         return self._parent.stdout.readline().strip()
 
     def killed(self, folder: Path, word: str, last: int, *, after: int, pause: float) -> int:
-        """Start one, and kill it a moment after it told so many numbers; the last that it told, or `last`."""
+        """Start one, and kill it a moment after it printed so many numbers; the last number printed, or `last`."""
         assert self._parent.stdin is not None
         self._parent.stdin.write(f"{folder} {word}\n")
         self._parent.stdin.flush()

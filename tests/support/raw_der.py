@@ -1,4 +1,4 @@
-"""Certificates put together octet by octet, for what no builder would sign."""
+"""Certificates put together byte by byte, for what no builder would sign."""
 
 from __future__ import annotations
 

@@ -55,12 +55,12 @@ def prove(
 
 
 def check(leaf: Minted, crls: Iterable[bytes], **options: object) -> str:
-    """The reason that was told, or "good"."""
+    """The reason of the refusal, or "good"."""
     return refusal(leaf, crls, **options)[0]
 
 
 def refusal(leaf: Minted, crls: Iterable[bytes], **options: object) -> tuple[str, bytes | None]:
-    """The reason that was told, and the certificate it is about."""
+    """The reason of the refusal, and the certificate it is about."""
     try:
         prove(leaf, crls, **options)  # type: ignore[arg-type]
     except Refused as refused:

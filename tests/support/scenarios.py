@@ -33,7 +33,7 @@ PSS_KEY = KEYS[-1]
 
 
 def pss(salt: int = 32) -> padding.PSS:
-    """RFC 4055 section 3.1, with SHA-256 throughout and `salt` octets of salt."""
+    """RFC 4055 section 3.1, with SHA-256 throughout and `salt` bytes of salt."""
     return padding.PSS(padding.MGF1(hashes.SHA256()), salt)
 
 
@@ -83,7 +83,7 @@ class Scenario:
     der: bytes = b""
 
     def key(self) -> PrivateKey:
-        """A key that nobody else here has; all are made once, for RSA's take their time."""
+        """A key that no other certificate here has; all are made once, because RSA keys take time."""
         return self.keys.pop()
 
     @property
@@ -97,7 +97,7 @@ class Scenario:
         return [one.der for one in (*self.cas, *self.others, *self.strangers)]
 
     def stranger(self) -> Authority:
-        """Another CA of the anchor's name, whom nobody trusts."""
+        """Another CA with the anchor's name, which is not trusted."""
         return Authority.root(self.anchor.certificate.subject)
 
     def speak(self, *listed: object, signer: Authority | None = None, **options: object) -> bytes:
@@ -215,7 +215,7 @@ BREAKS: dict[str, Break] = {
     "leaf for anything": leaf_extension(ANYTHING),
     "leaf's key may only encipher": leaf_extension((usage("key_encipherment"), True)),
     "leaf with an unknown critical extension": leaf_extension(UNKNOWN),
-    "leaf of another issuer's name": leaf_option(issuer=name("Nobody")),
+    "leaf of another issuer's name": leaf_option(issuer=name("Unknown")),
     "leaf's key too short": leaf_option(key=new_key("rsa1024")),
     "leaf hints at another key": leaf_extension(HINT),
     "leaf revoked": lambda _scene: None,
@@ -231,7 +231,7 @@ BREAKS: dict[str, Break] = {
     "CA of version 1": lambda _scene: None,
     "CA expired": ca_option(not_after=NOW - DAY),
     "CA not yet valid": ca_option(not_before=NOW + DAY),
-    "CA is none": ca_extension(NOT_A_CA),
+    "CA is not a CA": ca_extension(NOT_A_CA),
     "CA without basic constraints": ca_option(without=[x509.BasicConstraints]),
     "CA may not sign certificates": ca_extension((usage("crl_sign"), True)),
     "CA may not sign CRLs": ca_extension((usage("key_cert_sign"), True)),

@@ -93,7 +93,7 @@ class Served:
         return {line.rpartition(" ")[0].removeprefix(name): float(line.rpartition(" ")[2]) for line in lines}
 
     def check(self, at: Path | None = None) -> int:
-        """The status of a check of nobody in particular, on a connection of its own."""
+        """The status of a check without an identity, on a connection of its own."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(PATIENCE)
             client.connect(str(at or self.socket))

@@ -1,4 +1,4 @@
-"""Certificates and CRLs that no builder would make: taken apart, changed, and signed again by whoever issued them."""
+"""Certificates and CRLs that no builder would make: taken apart, changed, and signed again by their issuer."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class Steady:
                 answer = connection.get(headers=bearer(self._stage, "alice"))
                 came: int | str = answer.status
                 if came != right:
-                    # Why, for whoever reads the failure: nothing, if Envoy did not hand the answer on; see `reasons`.
+                    # The reason, to explain the failure: empty if Envoy did not pass on the answer; see `reasons`.
                     came = f"{came} {self._stage.reason(answer)}"
             except OSError as error:
                 came = type(error).__name__

@@ -25,7 +25,7 @@ from support.decision_world import ACME, ALICE, CA, MemoryView, request, standar
 from authz.directory import History, HistoryLimits
 from authz.directory.sqlite.migrate import migrate
 from authz.identity import BearerToken, JwksCache, PayloadHeader
-from authz.model import CertificateForm, HeaderRules, StatementForm, TokenSettings
+from authz.model import CertificateForm, HeaderRules, IndicatorForm, TokenSettings
 from authz.reasons import Reason
 from authz.service import Service
 from authz.telemetry import Telemetry
@@ -111,7 +111,7 @@ class Whole:
         self.telemetry = Telemetry(self.output)
         self.history = History(url, Clock(), HistoryLimits(), lost=lambda _: None, warn=pytest.fail)
         self.service = Service(Held(view), Clock(), self.telemetry, self.history, sources=(ring,))
-        stated = HeaderRules(statement_header="x-authz-peer", statement=StatementForm.ENVOY_FINGERPRINT)
+        stated = HeaderRules(indicator_header="x-authz-peer", indicator=IndicatorForm.ENVOY_FINGERPRINT)
         self.listeners = (
             Listener("xfcc", (PayloadHeader("x-payload"),), stated),
             Listener("json", (BearerToken(ring),), replace(stated, form=CertificateForm.XFCC_JSON)),

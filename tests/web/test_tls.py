@@ -224,7 +224,7 @@ async def test_resumed_session_of_a_forgotten_certificate_is_refused_once(
     scene: Scene, resumable: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What verified it is not known any more, and the next handshake is a whole one."""
-    monkeypatch.setattr("authz.web.tls.MAX_STANDINGS", 1)
+    monkeypatch.setattr("authz.web.tls.MAX_AUTHENTICATIONS", 1)
     write(scene.folder, "other", proxy())
     assert await scene.ask("other", ssl.TLSVersion.TLSv1_2) == "200"
     found = [await session(scene, *resumable) for _ in range(2)]
@@ -274,7 +274,7 @@ async def asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> s
 
 async def test_open_connection_ends_with_the_ca_that_let_it_in(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is added, or a certificate of the service's that is renewed, disturbs nobody."""
-    monkeypatch.setattr("authz.web.tls.LOOK_SECONDS", 0)
+    monkeypatch.setattr("authz.web.tls.RELOAD_SECONDS", 0)
     reader, writer = await scene.connect("proxy")
     write(scene.folder, "ca", MESH, FOREIGN)
     write(scene.folder, "server", server())

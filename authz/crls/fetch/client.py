@@ -28,6 +28,7 @@ from authz.crls.failures import FailureKind, FetchFailed, Row, told_as
 from authz.crls.fetch.address_rules import AddressRefused, AddressRules, HostRules
 from authz.crls.fetch.crl_file import NotACrl, into_der
 from authz.crls.fetch.name_lookup import system_resolve
+from authz.crls.fetch.transfer_quota import Claim, TransferQuota
 from authz.crls.fetch.url import Target, parse_url
 from authz.errors import ConfigError
 
@@ -53,8 +54,8 @@ class Validators:
 class Limits:
     """Seconds in all, to connect (the TLS handshake included), and of silence; octets of a body, and of all at a time.
 
-    The largest CRLs in public use have some ten million octets; a million entries have forty million. Each of those
-    under way may have half of what the others leave, so that there is room for one more.
+    The largest CRLs in public use have some ten million octets; a million entries have forty million. What each
+    of those under way may have of `together`: see `TransferQuota`.
     """
 
     total: float = 60.0
@@ -142,7 +143,7 @@ class Fetcher:
             ) from error
         self._flights: dict[str, _Flight] = {}
         self._tasks: set[asyncio.Task[_Body | NotModified]] = set()
-        self._sizes: dict[Path, int] = {}
+        self._quota = TransferQuota(self._limits.together)
 
     async def __aenter__(self) -> Self:
         return self
@@ -157,17 +158,19 @@ class Fetcher:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def fetch(self, url: str, into: Path, validators: Validators | None = None) -> Fetched | NotModified:
+    async def fetch(
+        self, url: str, into: Path, validators: Validators | None = None, claim: Claim | None = None
+    ) -> Fetched | NotModified:
         """The body at `url`, in a new file in the folder `into`, or that it has not changed since `validators`.
 
         Callers that ask the same share one transfer, and while one of them waits it goes on; what is asked
-        otherwise of the same URL waits its turn. Raises `FetchFailed`.
+        otherwise of the same URL waits its turn. Without a `claim` the URL is a party of its own. Raises `FetchFailed`.
         """
         question = (into, validators or Validators())
         while (flight := self._flights.get(url)) is not None and flight.question != question:
             await asyncio.wait([flight.task])
         if flight is None:
-            flight = self._take_off(url, *question)
+            flight = self._take_off(url, *question, claim or Claim(url))
         flight.callers += 1
         try:
             answer = await asyncio.shield(flight.task)
@@ -179,8 +182,8 @@ class Fetcher:
             return answer
         return Fetched(answer, partial(self._leave, flight))
 
-    def _take_off(self, url: str, into: Path, validators: Validators) -> _Flight:
-        task = asyncio.create_task(self._transfer(url, into, validators))
+    def _take_off(self, url: str, into: Path, validators: Validators, claim: Claim) -> _Flight:
+        task = asyncio.create_task(self._transfer(url, into, validators, claim))
         flight = self._flights[url] = _Flight(url, (into, validators), task)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -205,7 +208,7 @@ class Fetcher:
             if isinstance(answer, _Body):
                 self._remove(answer.path)
 
-    async def _transfer(self, url: str, into: Path, validators: Validators) -> _Body | NotModified:
+    async def _transfer(self, url: str, into: Path, validators: Validators, claim: Claim) -> _Body | NotModified:
         with told_as(_FAILURES):
             target = parse_url(url)
             with told_as(_HOST_NOT_ALLOWED):
@@ -214,7 +217,7 @@ class Fetcher:
             async with asyncio.timeout(self._limits.total):
                 addresses = await self._addresses_of(target)
                 async with self._answer(target.url, addresses, conditions) as answer:
-                    return await self._received(answer, into, asked=bool(conditions))
+                    return await self._received(answer, into, claim, asked=bool(conditions))
 
     async def _addresses_of(self, target: Target) -> list[str]:
         """Looked up once, each checked: one that is not allowed speaks against all."""
@@ -251,7 +254,9 @@ class Fetcher:
         ):
             yield answer
 
-    async def _received(self, answer: aiohttp.ClientResponse, into: Path, *, asked: bool) -> _Body | NotModified:
+    async def _received(
+        self, answer: aiohttp.ClientResponse, into: Path, claim: Claim, *, asked: bool
+    ) -> _Body | NotModified:
         validators = Validators(_sane(answer.headers.get("ETag")), _sane(answer.headers.get("Last-Modified")))
         if answer.status == 304 and asked:
             return NotModified(validators)
@@ -259,7 +264,7 @@ class Fetcher:
         with told_as(_FAILURES_OF_STORAGE):
             path = _new_file(into)
         try:
-            await _stream(answer, path, self._limits.size, lambda size: self._grow(path, size))
+            await _stream(answer, path, self._limits.size, lambda size: self._quota.grow(path, size, claim))
             with told_as(_FAILURES_OF_STORAGE):
                 size, sha256 = await asyncio.to_thread(into_der, path)
         except BaseException:
@@ -267,17 +272,8 @@ class Fetcher:
             raise
         return _Body(path, size, sha256, validators)
 
-    def _grow(self, path: Path, size: int) -> None:
-        """The file is to have so many octets. Raises `FetchFailed` (storage)."""
-        room = (self._limits.together - sum(self._sizes.values()) + self._sizes.get(path, 0)) // 2
-        if size > room:
-            raise FetchFailed(
-                FailureKind.STORAGE, f"too many CRLs are on their way: this one may have {room} octets now"
-            )
-        self._sizes[path] = size
-
     def _remove(self, path: Path) -> None:
-        self._sizes.pop(path, None)
+        self._quota.remove(path)
         with contextlib.suppress(OSError):
             path.unlink()
 

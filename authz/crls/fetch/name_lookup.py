@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from authz.blocking_calls import apart
+from authz.blocking_calls import run_in_daemon_thread
 
 
 async def system_resolve(host: str, port: int) -> list[str]:
@@ -13,7 +13,9 @@ async def system_resolve(host: str, port: int) -> list[str]:
     Apart, for whoever has a certificate of ours can have names in it whose servers never answer.
     """
     try:
-        given = await apart(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), "look-up of a name")
+        given = await run_in_daemon_thread(
+            lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), "look-up of a name"
+        )
     except UnicodeError as error:
         raise OSError(str(error)) from error
     return list(dict.fromkeys(str(address[0]) for *_, address in given))

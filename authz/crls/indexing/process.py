@@ -21,7 +21,7 @@ from typing import Final
 
 from authz.crls.indexing.sealed_memory import seal
 from authz.errors import Refused
-from authz.pki.crl.hashed_index import KEY_OCTETS
+from authz.pki.crl.hashed_index import KEY_BYTES
 from authz.pki.crl.image import make_image
 from authz.pki.x509 import der
 
@@ -77,7 +77,7 @@ def _end_with(descriptor: int) -> None:
 def answer(connection: socket.socket, data: bytes, keys: list[bytes]) -> None:
     """Make the image, or say why there is none."""
     try:
-        descriptor = seal(make_image(data, keys, secrets.token_bytes(KEY_OCTETS)))
+        descriptor = seal(make_image(data, keys, secrets.token_bytes(KEY_BYTES)))
     except Refused as refusal:
         connection.send(f"{refusal.reason}\0{refusal.detail}".encode()[:MAX_ANSWER])
     else:

@@ -182,7 +182,7 @@ class Follower:
     def directory_read(self, revision: Hashable) -> None:
         """See `authz.ports.CrlView`: the directory's CRLs are brought by whoever keeps all."""
 
-    def seek(self, organization: Organization, path: tuple[bytes, ...]) -> None:
+    def request_crls(self, organization: Organization, path: tuple[bytes, ...]) -> None:
         """See `authz.view.View.request_crls`."""
         if not self._rules.points or not urls_of([Certificate.parse(one) for one in path]):
             return

@@ -1,4 +1,4 @@
-"""One connection that stays open between reads, and what tells that nothing has changed since the last one."""
+"""One connection that stays open between reads, and notices whether anything has changed since the last one."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ READ_ERRORS: Final = (sa.exc.SQLAlchemyError, sqlite3.Error, OSError)
 """Everything by which reading a directory fails."""
 
 
-class Pinned:
+class WatchedConnection:
     """A connection to the database file at `url`. Not thread-safe: every method is called in one and the same thread.
 
     One that fails is thrown away and made anew. `replaced` is whether the file has become another one, `written`
-    whether somebody wrote into it past SQLite's log: a checkpoint, or `cp`. Both stay until the reader says otherwise.
+    whether anything was written into it past SQLite's log: a checkpoint, or `cp`. Both stay until the reader resets
+    them.
     """
 
     def __init__(self, url: str) -> None:
@@ -45,7 +46,7 @@ class Pinned:
             raise
 
     def version(self, connection: sa.Connection) -> tuple[int, int]:
-        """What the connection sees, another value once anybody else has committed, or it was made anew.
+        """What the connection sees: another value once another connection has committed, or it was made anew.
 
         SQLite's own number means something for one connection alone. To ask for it, outside any transaction, takes
         5 us, where a transaction that reads one row takes some 80.

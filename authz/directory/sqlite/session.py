@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from authz.directory import rows
 from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey, owner_of
+from authz.directory.queries import hosts_of, registrations_of
 from authz.directory.schema import (
     anchors,
     crls,
@@ -25,7 +26,7 @@ from authz.directory.schema import (
     organizations,
     users,
 )
-from authz.directory.sqlite.change_watcher import READ_ERRORS, Pinned
+from authz.directory.sqlite.change_watcher import READ_ERRORS, WatchedConnection
 from authz.errors import Refused
 from authz.model import CrlRow
 from authz.pki import Certificate
@@ -53,11 +54,11 @@ class State:
 class Reading:
     """What one transaction saw.
 
-    `anew` says that everything known before means nothing any more: the file was replaced, or what was
+    `anew` says that everything known before is void: the file was replaced, or what was
     known is no ancestor of this state. `changed` has the revisions of organizations that changed since the state known
     before, and of those whose rows were asked for. A row that is not there is None, or an empty tuple;
     anchors that cannot be read are the refusal. `failed` has the rows that make no sense: they refuse
-    the checks that ask for them, and nobody else's.
+    the checks that ask for them, and no others.
     """
 
     state: State
@@ -86,14 +87,14 @@ class Session:
     """
 
     def __init__(self, url: str) -> None:
-        self._pinned = Pinned(url)
+        self._connection = WatchedConnection(url)
         self._seen: tuple[tuple[int, int], State] | None = None
         self._settled = True
 
     def read(self, known: State, keys: Collection[RowKey] = ()) -> Reading:
         """The state, what changed since `known`, and the rows of `keys`."""
         with self._connected() as connection:
-            version = self._pinned.version(connection)
+            version = self._connection.version(connection)
             if not keys and self._seen == (version, known):
                 self._settled = True
                 return Reading(known)
@@ -105,18 +106,18 @@ class Session:
         return reading
 
     def _settle(self, reading: Reading, *, poll: bool) -> None:
-        """What is being copied onto the file was perhaps read half: whatever is written into it then is anew as well.
+        """A copy onto the file was perhaps read half, so anything written into it then is read anew as well.
 
-        Until a poll, which comes some time after the one before, finds that nothing was.
+        This lasts until a poll, which comes some time after the one before, finds that nothing was written.
         """
-        if reading.anew or (poll and not self._pinned.written):
+        if reading.anew or (poll and not self._connection.written):
             self._settled = not reading.anew
-        self._pinned.replaced = self._pinned.written = False
+        self._connection.replaced = self._connection.written = False
 
     def _read(self, connection: sa.Connection, known: State, keys: Collection[RowKey]) -> Reading:
         state = _state(connection)
-        torn = self._pinned.written and not self._settled
-        anew = self._pinned.replaced or torn or not _descends(connection, state, known)
+        torn = self._connection.written and not self._settled
+        anew = self._connection.replaced or torn or not _descends(connection, state, known)
         reading = Reading(state, anew=anew)
         if state.revision > known.revision and not reading.anew:
             since = sa.func.max(organizations.c.revision, organizations.c.trust_revision) > known.revision
@@ -135,12 +136,12 @@ class Session:
     def crls(self, known: State) -> tuple[Reading, list[CrlRow]]:
         """Every CRL, the smallest first, and the state in which they were listed, as `read` gives it."""
         size = sa.func.length(crls.c.der).label("size")
+        query = sa.select(crls.c.sha256, crls.c.signer, size, crls.c.signer_key).order_by(size)
         with self._transaction() as connection:
             reading = self._read(connection, known, ())
-            found = connection.execute(sa.select(crls.c.sha256, crls.c.signer, size, crls.c.signer_key).order_by(size))
-            rows_of_all = [CrlRow(row.sha256, row.signer, row.size, row.signer_key or b"") for row in found]
+            listing = [CrlRow(*row[:3], row.signer_key or b"") for row in connection.execute(query)]
         self._settle(reading, poll=False)
-        return reading, rows_of_all
+        return reading, listing
 
     def crl(self, sha256: bytes) -> bytes | None:
         """The DER of one CRL; None if it went meanwhile."""
@@ -150,20 +151,20 @@ class Session:
     def authorities(self) -> list[bytes]:
         """Every organization's anchors and intermediates, in DER."""
         with self._transaction() as connection:
-            found = sa.union(sa.select(anchors.c.der), sa.select(intermediates.c.der))
-            return list(connection.execute(found).scalars())
+            query = sa.union(sa.select(anchors.c.der), sa.select(intermediates.c.der))
+            return list(connection.execute(query).scalars())
 
     def active(self) -> tuple[Hashable, Collection[int]]:
         """Something that changes with organizations and their trust, and the organizations that are active."""
         columns = organizations.c.id, organizations.c.active, organizations.c.trust_revision
         with self._transaction() as connection:
             shared = connection.execute(sa.select(directory_state.c.trust_revision)).scalar()
-            found = [tuple(row) for row in connection.execute(sa.select(*columns).order_by(organizations.c.id))]
-        return (shared, *found), [number for number, active, _ in found if active]
+            states = [tuple(row) for row in connection.execute(sa.select(*columns).order_by(organizations.c.id))]
+        return (shared, *states), [number for number, active, _ in states if active]
 
     def close(self) -> None:
         """Give the connection back."""
-        self._pinned.close()
+        self._connection.close()
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
@@ -173,7 +174,7 @@ class Session:
     @contextmanager
     def _connected(self) -> Iterator[sa.Connection]:
         try:
-            with self._pinned.connected() as connection:
+            with self._connection.connected() as connection:
                 yield connection
         except READ_ERRORS as error:
             raise Refused(Reason.DIRECTORY_UNAVAILABLE, type(error).__name__) from error
@@ -205,35 +206,35 @@ def _row(connection: sa.Connection, key: RowKey) -> object:
     match key:
         case HostKey():
             row = connection.execute(_HOST, {"host": key.host}).first()
-            return None if row is None else rows.organization(row, list(connection.execute(rows.host_query(row.id))))
+            return None if row is None else rows.organization(row, list(connection.execute(hosts_of(row.id))))
         case UserKey():
             row = connection.execute(_USER, {"owner": key.organization, "name": key.name}).first()
             return None if row is None else rows.user(row)
         case RegistrationsKey():
-            found = connection.execute(rows.registrations_of(key.organization, key.sha256))
-            return tuple(map(rows.registration, found))
+            matches = connection.execute(registrations_of(key.organization, key.sha256))
+            return tuple(map(rows.registration, matches))
         case TrustKey():
             return _trust(connection, key.organization)
 
 
 def _trust(connection: sa.Connection, owner: int) -> Trust | Refused:
-    """Anchors that cannot be read deny their organization, and nobody else."""
+    """Anchors that cannot be read deny their organization, and no other."""
     read = []
     try:
         for table in (anchors, intermediates):
-            mine = (table.c.organization_id == owner) | table.c.organization_id.is_(None)
-            found = connection.execute(sa.select(table.c.der).where(mine).order_by(table.c.id))
-            read.append(tuple([_read(row.der) for row in found]))
+            usable = (table.c.organization_id == owner) | table.c.organization_id.is_(None)
+            ders = connection.execute(sa.select(table.c.der).where(usable).order_by(table.c.id)).scalars()
+            read.append(tuple([_read(der) for der in ders]))
     except Refused as refusal:
         return Refused(Reason.TRUST_ANCHORS_UNUSABLE, refusal.detail, certificate=refusal.certificate)
     return Trust(*read)
 
 
 def _read(der: bytes) -> Certificate:
-    """A certificate whose name was read too: the loop need not."""
-    one = Certificate.parse(der)
-    one.subject  # noqa: B018 - kept once it is read
-    return one
+    """A certificate whose name was read as well, so that the event loop need not."""
+    certificate = Certificate.parse(der)
+    certificate.subject  # noqa: B018 - kept once it is read
+    return certificate
 
 
 _STATE = sa.select(directory_state)

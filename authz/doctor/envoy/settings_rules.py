@@ -162,7 +162,9 @@ def _hops(model: EnvoyModel) -> Iterator[Hit]:
             )
             what += f"{listener.hops} hops"
             yield hit(
-                hcm.node.at("forward_client_cert_details") or hcm.node, what, "name the gateways in [[listener.hops]]"
+                hcm.node.at("forward_client_cert_details") or hcm.node,
+                what,
+                "name the gateways in [[listener.trusted_proxies]]",
             )
 
 
@@ -222,7 +224,7 @@ ENVOY_SETTINGS_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         Severity.FATAL,
         "Envoy does not state whether a certificate was shown, as the listener wants it",
         "Every request is refused: proxy_statement_missing or proxy_statement_contradicts.",
-        "[listener.statement]",
+        "[listener.client_cert_indicator]",
         _statement,
         _PROVED,
     ),
@@ -277,7 +279,7 @@ ENVOY_SETTINGS_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "Envoy and the listener do not agree on gateways in front",
         "Without hops an appended element refuses (header_elements_unexpected); with hops and none appended no"
         " gateway proves itself.",
-        "[[listener.hops]]; docs/listeners.md",
+        "[[listener.trusted_proxies]]; docs/listeners.md",
         _hops,
         _PROVED,
     ),

@@ -171,7 +171,7 @@ NGINX_SETTINGS_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         Severity.FATAL,
         "nginx does not state whether a certificate was shown, as the listener wants it",
         "Every request is refused: proxy_statement_missing or proxy_statement_contradicts.",
-        "[listener.statement]",
+        "[listener.client_cert_indicator]",
         _statement,
         _PROVED,
     ),

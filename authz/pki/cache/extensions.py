@@ -1,20 +1,22 @@
-"""What lists of extensions say, remembered: the leaves of one CA differ in little but key identifier and names.
+"""The extensions of a CA's leaves, remembered by their bytes: they differ in little but key identifier and names.
 
-A list is known by its octets without subjectKeyIdentifier and subjectAltName. These are passed over only in the
-plainest form they come in, of which nothing is to be refused; anything else, and any list not met on a verified
-path, is for `authz.pki.x509.extensions`, which alone says what an extension means.
+A list is identified by its bytes without subjectKeyIdentifier and subjectAltName. These are passed over only in the
+plainest form, which no rule refuses. Any other form, and any list that was not on a verified path, is read by
+`authz.pki.x509.extensions`, which alone defines what an extension means.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from authz.pki.cache.weights import extensions_weight, name_weight
 from authz.pki.x509 import der
 from authz.pki.x509.extensions import MAX_ELEMENTS, Extensions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from authz.pki.x509.distinguished_name import Name
     from authz.pki.x509.distribution_points import Points
 
 _KEY_ID: Final = bytes.fromhex("0603551d0e")
@@ -29,11 +31,11 @@ MAX_LISTS: Final = 16
 """Lists remembered for one issuer: as many kinds of certificates as a CA has profiles."""
 
 MAX_OCTETS: Final = 2 * MAX_ELEMENTS
-"""Octets of a field that is recalled: twice what those in use have, and too few for more elements than are read."""
+"""Bytes of a field that is looked up: twice what those in use have, and too few for more elements than are read."""
 
 
 def shared_part(field: bytes) -> bytes | None:
-    """The octets of all extensions but the two, in DER that a strict parser accepted as an extensions field.
+    """The bytes of all extensions but the two, in DER that a strict parser accepted as an extensions field.
 
     None where there is no such field, or a large one, or where one of the two is there twice, critical, or in
     another form.
@@ -53,7 +55,7 @@ def shared_part(field: bytes) -> bytes | None:
         kind = field[body : body + 5]
         if kind == _KEY_ID:
             size = at - body - 9
-            # An OCTET STRING inside the OCTET STRING, both shorter than 128 octets; no "critical" before them.
+            # An OCTET STRING inside the OCTET STRING, both shorter than 128 bytes; no "critical" before them.
             if identified or not 0 <= size <= 125 or field[body + 5 : body + 9] != bytes((4, size + 2, 4, size)):
                 return None
             identified = True
@@ -81,24 +83,37 @@ def _plain(field: bytes, at: int, end: int) -> bool:
     return True
 
 
+class KnownIssuer(NamedTuple):
+    """The name of an issuer on verified paths, and the extensions of its leaves by their shared bytes."""
+
+    name: Name
+    extensions: dict[bytes, Extensions]
+
+    @property
+    def weight(self) -> int:
+        """What it takes in memory, in bytes."""
+        lists = (600 + len(shared) + extensions_weight(extensions) for shared, extensions in self.extensions.items())
+        return 600 + name_weight(self.name) + sum(lists)
+
+
 def tags(data: bytes) -> int:
     """How many bytes could be the tag of a name that is passed over; a name itself, being ASCII, holds none."""
     return sum(map(data.count, _TAGS))
 
 
-def recalled(field: bytes, known: Mapping[bytes, Extensions]) -> Extensions | None:
-    """What the field says but for key identifier and alternative names, if all that is not read here is known."""
+def get_extensions(field: bytes, known: Mapping[bytes, Extensions]) -> Extensions | None:
+    """The extensions of the field but key identifier and alternative names; None if its shared part is unknown."""
     shared = shared_part(field)
     return None if shared is None else known.get(shared)
 
 
-def learn(field: bytes, said: Extensions, points: Points | None, known: dict[bytes, Extensions]) -> None:
-    """Remember what the field of a certificate on a verified path was found to say, and its CRL points if they are."""
+def put_extensions(field: bytes, extensions: Extensions, points: Points | None, known: dict[bytes, Extensions]) -> None:
+    """Remember the extensions read from the field of a certificate on a verified path, and its CRL points if read."""
     shared = shared_part(field)
     if shared is None:
         return
     like = known[shared] = Extensions()
-    vars(like).update(vars(said))
+    vars(like).update(vars(extensions))
     like.recalled, like.names, like.subject_key_id, like.points = True, (), None, points
     like.like_tags = tags(shared)
     if len(known) > MAX_LISTS:

@@ -1,13 +1,13 @@
-"""One bound in bytes over what all tenants have remembered.
+"""One bound in bytes over the caches of all tenants.
 
     SharedCache 1 -- * Tenant 1 -- * Cache 1 -- * Entry
 
-When the whole is full, one entry goes for what came in. Whose, in this order:
+When the bound is reached, a new entry evicts another one, in this order:
 
-1. a tenant's that asked for nothing during the last `IDLE_TICKS`, the one that asked longest ago first;
-2. else the one's that holds most, to an eighth: a tenant gives nothing while another holds more than that above it.
+1. of a tenant without a check during the last `IDLE_TICKS`, the one idle longest first;
+2. else of the tenant that holds most, to an eighth: no tenant loses an entry while another holds more by that.
 
-Of a tenant its heaviest cache gives: what was not used since this was last looked at, the oldest first (the clock
+Of the tenant's caches the heaviest evicts: the oldest entry that was not used since it was last looked at (the clock
 algorithm, second chance). Every step is bounded by a constant, but for `max` over the classes of weight, of which
 there are eight for each doubling.
 """
@@ -35,7 +35,7 @@ IDLE_TICKS: Final = 3_000
 """Ticks (see `SharedCache.age`) without a check after which a tenant is idle: ten minutes of 200 ms."""
 
 DEFAULT_BYTES: Final = 64 * 1024 * 1024
-"""For whoever sets no bound: a library's caller, a command."""
+"""Where no bound is set: for callers of the library, and commands."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 class Entry(Generic[V]):
-    """Something remembered, what it takes, and whether it was used since it was last looked at."""
+    """A value, its weight in bytes, and whether it was used since eviction last looked at it."""
 
     __slots__ = ("used", "value", "weight")
 
@@ -54,7 +54,7 @@ class Entry(Generic[V]):
 
 
 class Cache(Generic[K, V]):
-    """One kind of things that one tenant has remembered; `entries` are for look-ups that must not cost a call."""
+    """One kind of values of one tenant; `entries` are for look-ups that must not cost a call."""
 
     __slots__ = ("_most", "entries", "tenant", "weight")
 
@@ -66,7 +66,7 @@ class Cache(Generic[K, V]):
         tenant.caches.append(self)
 
     def get(self, key: K) -> V | None:
-        """What is remembered under the key."""
+        """The value of the key, or None."""
         entry = self.entries.get(key)
         if entry is None:
             return None
@@ -74,7 +74,7 @@ class Cache(Generic[K, V]):
         return entry.value
 
     def put(self, key: K, value: V, weight: int) -> None:
-        """Remember it, in place of what was there; `weight` is what key and value take, in bytes."""
+        """Set the value of the key; `weight` is what both take, in bytes."""
         self.remove(key)
         entry = self.entries[key] = Entry(value, weight + ENTRY_BYTES)
         self._most = max(self._most, len(self.entries))
@@ -83,18 +83,18 @@ class Cache(Generic[K, V]):
         self.tenant.whole.make_room(entry)
 
     def remove(self, key: K) -> None:
-        """Forget it, if it is remembered."""
+        """Remove the key, if it is there."""
         entry = self.entries.pop(key, None)
         if entry is not None:
             self._lighten(entry)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove every entry."""
         while self.entries:
             self._lighten(self.entries.popitem()[1])
 
     def give(self, kept: Entry[Any]) -> bool:
-        """Forget one entry, but not `kept`; False where there was no other."""
+        """Evict one entry, but not `kept`; False without another."""
         for chance in range(SECOND_CHANCES, -1, -1):
             key, entry = self.entries.popitem(last=False)
             if entry is not kept and not (entry.used and chance):
@@ -108,7 +108,7 @@ class Cache(Generic[K, V]):
         self.weight -= entry.weight
         self.tenant.weigh(-entry.weight)
         if len(self.entries) < self._most // 4:
-            # A dictionary that gave things up keeps the room of its largest day.
+            # A dictionary keeps the memory of its largest size.
             self.entries = OrderedDict(self.entries)
             self._most = len(self.entries)
 
@@ -120,7 +120,7 @@ _weight: Final = attrgetter("weight")
 
 
 class Tenant:
-    """What one tenant has remembered: `parts` by what made them, each with one or more of the `caches`."""
+    """The caches of one tenant: `parts` by what made them, each with one or more of the `caches`."""
 
     __slots__ = ("__weakref__", "caches", "level", "owner", "parts", "seen", "weight", "whole")
 
@@ -134,7 +134,7 @@ class Tenant:
         self.seen = -1
 
     def weigh(self, change: int) -> None:
-        """Something came or went."""
+        """An entry came or went: its weight changes by `change` bytes."""
         if not self.weight:
             change += TENANT_BYTES
         elif self.weight + change == TENANT_BYTES:
@@ -143,12 +143,12 @@ class Tenant:
         self.whole.weigh(self, change)
 
     def give(self, kept: Entry[Any]) -> bool:
-        """Forget one entry of the heaviest cache, but not `kept`; False where there was no other."""
+        """Evict one entry of the heaviest cache, but not `kept`; False without another."""
         return max(self.caches, key=_weight).give(kept)
 
 
 class SharedCache:
-    """What all tenants have remembered, at most `max_bytes`, or a few entries more."""
+    """The caches of all tenants, at most `max_bytes`, or a few entries more."""
 
     __slots__ = ("_classes", "_known", "_tick", "max_bytes", "tenants", "weight")
 
@@ -156,39 +156,39 @@ class SharedCache:
         self.max_bytes = max_bytes
         self.weight = 0
         self.tenants: OrderedDict[Hashable, Tenant] = OrderedDict()
-        """Those that have anything remembered; the one that asked longest ago first."""
+        """Tenants with entries; the one idle longest first."""
         self._known: WeakValueDictionary[Hashable, Tenant] = WeakValueDictionary()
         self._classes: dict[int, OrderedDict[Tenant, None]] = {}
         self._tick = 0
 
     def tenant(self, owner: Hashable) -> Tenant:
-        """The tenant of that key, who is asking for something; always the same object while anything refers to it."""
-        found = self.tenants.get(owner)
-        if found is None:
-            found = self._known.get(owner)
-            if found is None:
-                found = self._known[owner] = Tenant(self, owner)
-        elif found.seen != self._tick:
+        """The tenant of that key, which is in use now; always the same object while anything refers to it."""
+        tenant = self.tenants.get(owner)
+        if tenant is None:
+            tenant = self._known.get(owner)
+            if tenant is None:
+                tenant = self._known[owner] = Tenant(self, owner)
+        elif tenant.seen != self._tick:
             self.tenants.move_to_end(owner)
-        found.seen = self._tick
-        return found
+        tenant.seen = self._tick
+        return tenant
 
     def part(self, owner: Hashable, make: Callable[[Tenant], T]) -> T:
-        """What `make` makes for the tenant of that key, who is asking for it; made once."""
+        """What `make` made for the tenant of that key, which is in use now; made once."""
         tenant = self.tenants.get(owner)
         if tenant is None or tenant.seen != self._tick:
             tenant = self.tenant(owner)
-        found: T | None = tenant.parts.get(make)
-        if found is None:
-            found = tenant.parts[make] = make(tenant)
-        return found
+        part: T | None = tenant.parts.get(make)
+        if part is None:
+            part = tenant.parts[make] = make(tenant)
+        return part
 
     def age(self) -> None:
-        """A fifth of a second went by: time is told, for no flood must make it pass."""
+        """A fifth of a second went by, by a clock: a flood of checks must not age tenants."""
         self._tick += 1
 
     def weigh(self, tenant: Tenant, change: int) -> None:
-        """A tenant's weight changed: it moves to its class, or leaves the whole."""
+        """A tenant's weight changed: it moves to its class, or leaves when it is empty."""
         self.weight += change
         level = _level(tenant.weight)
         if level != tenant.level:
@@ -201,7 +201,7 @@ class SharedCache:
                 del self.tenants[tenant.owner]
 
     def _leave_class(self, tenant: Tenant) -> None:
-        """A class that nobody is in is none."""
+        """Remove the tenant from its class, and the class when it is empty."""
         if tenant.level:
             members = self._classes[tenant.level]
             del members[tenant]
@@ -209,12 +209,12 @@ class SharedCache:
                 del self._classes[tenant.level]
 
     def make_room(self, kept: Entry[Any]) -> None:
-        """Evict until the bound holds; but never what came in, which the check that asks for it needs."""
+        """Evict until the bound holds, but never `kept`: the check that added it needs it."""
         while self.weight > self.max_bytes and self._victim().give(kept):
             continue
 
     def _victim(self) -> Tenant:
-        """Whoever gives next; among those that hold alike they take turns."""
+        """The tenant to evict from next; tenants of one class take turns."""
         longest_ago = next(iter(self.tenants.values()))
         if longest_ago.seen < self._tick - IDLE_TICKS:
             return longest_ago
@@ -234,5 +234,5 @@ def _level(weight: int) -> int:
 
 
 def alone() -> Tenant:
-    """The tenant of whoever serves but one."""
+    """A tenant without neighbours, for a process that serves one."""
     return SharedCache().tenant(None)

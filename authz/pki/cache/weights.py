@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
-from authz.pki.cache.extensions import tags
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from authz.pki.x509.certificate import Certificate
     from authz.pki.x509.distinguished_name import Name
     from authz.pki.x509.distribution_points import Points
     from authz.pki.x509.extensions import Extensions
@@ -52,26 +49,15 @@ POINT_BYTES: Final = 950
 """A distribution point besides its names, as stated and as it is worked with."""
 
 
-def weight_of(certificate: Certificate) -> int:
-    """What a certificate of a verified path takes, whatever of it is read later; parts that others share count in full.
-
-    Raises `Refused` when it cannot be read.
-    """
-    said, der = certificate.extensions, certificate.der
-    weight = CERTIFICATE_BYTES + TEXTS * len(der) + name_weight(certificate.subject) + name_weight(certificate.issuer)
-    if said.recalled:
-        # Its own names were passed over, and may be read later.
-        weight += GENERAL_NAME_BYTES * (tags(der) - said.like_tags)
-    return weight + extensions_weight(said)
-
-
-def extensions_weight(said: Extensions) -> int:
+def extensions_weight(extensions: Extensions) -> int:
     """What extensions take besides the texts in them, of which there are as many bytes as in the DER."""
-    identifiers = len(said.extended_key_usage or ()) + len(said.policies or ()) + 3 * len(said.mappings)
-    weight = IDENTIFIER_BYTES * (identifiers + len(said.unknown_critical))
-    for names in (said.names, said.permitted, said.excluded):
+    identifiers = (
+        len(extensions.extended_key_usage or ()) + len(extensions.policies or ()) + 3 * len(extensions.mappings)
+    )
+    weight = IDENTIFIER_BYTES * (identifiers + len(extensions.unknown_critical))
+    for names in (extensions.names, extensions.permitted, extensions.excluded):
         weight += _names_weight(names)
-    for point in (*said.distribution_points, *said.freshest_crl):
+    for point in (*extensions.distribution_points, *extensions.freshest_crl):
         weight += POINT_BYTES + _names_weight(point.full_name or ()) + _names_weight(point.crl_issuer or ())
     return weight
 

@@ -1,7 +1,7 @@
-"""How much a CRL may hold beside its entries, and what it takes in memory, counted before anything makes objects of it.
+"""Bounds on a CRL without its entries, checked before anything makes objects of it, and the memory that names take.
 
-Whoever answers in a CRL server's place writes all of this, and no signature has been verified yet: a walk over the
-DER, linear in its length, refuses what would cost more than a CRL is worth.
+An attacker who answers in a CRL server's place controls all of this, and no signature has been verified yet: one pass
+over the DER, linear in its length, refuses a CRL that would cost too much.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from authz.pki.x509.distinguished_name import Name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MAX_HEAD: Final = 64 * 1024
-"""Bytes of a CRL outside `revokedCertificates`: those in use have a few hundred, and one with an RSA key 1,000."""
+MAX_HEADER: Final = 64 * 1024
+"""Bytes of a CRL outside `revokedCertificates`: CRLs in use have a few hundred, 1,000 with an RSA signature."""
 
 MAX_NAME: Final = 4 * 1024
 """Bytes of a CRL's issuer, of one name of a distribution point, and of all names of an entry's certificate issuer."""
 
 MAX_NAMES: Final = 200
-"""Names of a CRL's distribution points and of its other extensions, all together: those in use have one to four."""
+"""Names in all extensions of a CRL together, its distribution points included: CRLs in use have one to four."""
 
 MAX_EXTENSIONS: Final = 64
 """Extensions of a CRL: RFC 5280 section 5.2 knows seven."""
@@ -31,10 +31,10 @@ MAX_ENTRY_NAMES: Final = 16
 """Names of an entry's certificate issuer, of which one is a directory name (RFC 5280 section 5.3.3)."""
 
 NAME_MEMORY: Final = 640
-"""Bytes that a name takes beside its own, once it is read and looked up by: measured 500."""
+"""Bytes of overhead of a name that was read and used as a key: measured 500."""
 
 RDN_MEMORY: Final = 72
-"""Bytes that each part of a name takes beside its own."""
+"""Bytes of overhead of each RDN of a name."""
 
 _NAME_OF_POINT: Final = 0xA0  # distributionPoint [0] (sections 4.2.1.13 and 5.2.5)
 _CRL_ISSUER: Final = 0xA2  # cRLIssuer [2] (section 4.2.1.13)
@@ -42,9 +42,9 @@ _AUTHORITY_CERT_ISSUER: Final = 0xA1  # authorityCertIssuer [1] (section 4.2.1.1
 
 
 def check_size(data: bytes, entries: int) -> None:
-    """Raises `ValueError` where more than `MAX_HEAD` bytes stand beside `entries` bytes of entries."""
-    if len(data) - entries > MAX_HEAD:
-        raise ValueError(f"{len(data) - entries} bytes outside revokedCertificates, and {MAX_HEAD} are allowed")
+    """Raises `ValueError` for more than `MAX_HEADER` bytes besides `entries` bytes of entries."""
+    if len(data) - entries > MAX_HEADER:
+        raise ValueError(f"{len(data) - entries} bytes outside revokedCertificates, and {MAX_HEADER} are allowed")
 
 
 def check_issuer(start: int, end: int) -> None:
@@ -54,7 +54,7 @@ def check_issuer(start: int, end: int) -> None:
 
 
 def check_extensions(data: bytes, start: int, end: int) -> None:
-    """Raises `ValueError` where `crlExtensions`, the content between the offsets, hold too many names, or too long."""
+    """Raises `ValueError` if `crlExtensions`, the content between the offsets, hold too many names or too long ones."""
     names = 0
     stated = der.elements(data, *der.only(data, der.SEQUENCE, start, end))
     for number, (_, first, last) in enumerate(stated):
@@ -72,7 +72,7 @@ def check_extensions(data: bytes, start: int, end: int) -> None:
 
 
 def check_certificate_issuer(value: bytes) -> None:
-    """Raises `ValueError` for an entry's certificate issuer of too many bytes or names, or one that is no sequence."""
+    """Raises `ValueError` for an entry's certificate issuer of too many bytes or names, or that is not a sequence."""
     if len(value) > MAX_NAME:
         raise ValueError(f"a certificate issuer of {len(value)} bytes in an entry, and {MAX_NAME} are allowed")
     if len(list(der.elements(value, *der.only(value, der.SEQUENCE)))) > MAX_ENTRY_NAMES:
@@ -90,7 +90,7 @@ def _issuing_point(data: bytes, start: int, end: int) -> Iterator[der.Element]:
 
 
 def _point(data: bytes, start: int, end: int) -> Iterator[der.Element]:
-    """The full names, or the attributes of the relative one, and the issuers of its CRLs."""
+    """The full names, or the attributes of the relative name, and the issuers of its CRLs."""
     for tag, first, last in der.elements(data, start, end):
         if tag == _NAME_OF_POINT:
             yield from der.elements(data, *der.element(data, first, last)[1:])
@@ -105,7 +105,7 @@ def _key_identifier(data: bytes, start: int, end: int) -> Iterator[der.Element]:
 
 
 def _sequence(data: bytes, start: int, end: int) -> Iterator[der.Element]:
-    """The names, or what holds one each."""
+    """The names, or the elements that hold one name each."""
     return der.elements(data, *der.only(data, der.SEQUENCE, start, end))
 
 
@@ -119,7 +119,7 @@ _NAMES_IN: Final[dict[bytes, Callable[[bytes, int, int], Iterator[der.Element]]]
 
 
 def memory_of(name: object) -> int:
-    """Bytes that a name takes in a process: a `Name`, or one of the library's kinds; never less than measured."""
+    """Bytes that a name takes in a process: a `Name` or one of the library's kinds; never less than measured."""
     if isinstance(name, Name):
-        return NAME_MEMORY + 2 * name.size + RDN_MEMORY * len(name.rdns)  # once more for its text
+        return NAME_MEMORY + 2 * name.size + RDN_MEMORY * len(name.rdns)  # twice, for its text
     return NAME_MEMORY + len(repr(name))

@@ -1,35 +1,64 @@
-"""A CRL as the validator uses it (RFC 5280 section 5): read once, strictly, its entries by a walk over the DER.
+"""A CRL as the validator uses it (RFC 5280 section 5): read once, strictly, its entries in one pass over the DER.
 
-Nothing here is trusted yet: a CRL speaks only once its signature has verified under a key that may sign it.
+Nothing here is trusted yet: a CRL counts only once its signature has verified under a key that may sign it.
 
-What is odd, and decided: a CRL of version 1 counts if it has no extension anywhere, as section 5.1.2.1
-demands; one without a number counts, ordered by its dates alone; of two entries for one certificate
-the one that says "revoked" counts; an extension given twice refuses the CRL, and so does an entry that
-names a certificate issuer where the CRL is not indirect.
+How odd CRLs are read: version 1 is accepted without any extension, as section 5.1.2.1 demands; a CRL
+without a number is accepted and ordered by its dates alone; of two entries for one certificate the one
+that revokes it counts; a repeated extension refuses the CRL, and so does an entry that names a certificate
+issuer in a CRL that is not indirect.
 """
 
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
+from typing import Protocol
 
 from cryptography import x509
 
 from authz.errors import Refused
-from authz.pki.crl.header import CrlHead, Layout
+from authz.pki.crl.entries import RevokedCertificates
+from authz.pki.crl.header import CrlHeader, CrlLayout
 from authz.pki.crl.index import CrlIndex, IndirectIndex, SerialIndex
-from authz.pki.crl.listing import Listing
 from authz.pki.x509.algorithms import AnySigned, Signed
 from authz.pki.x509.der import integer
 from authz.pki.x509.extensions import PARSE_ERRORS
 from authz.reasons import Reason
 
 
-class Crl(CrlHead):
-    """One CRL. `sha256` (32 bytes) is its identity, `index` whom it lists, `shared` the bytes that processes share.
+class Ranked(Protocol):
+    """What CRLs of one issuer, key and scope are ordered by."""
 
-    `der` is None for one whose entries stay in a file and whose index another process made
-    (`authz.pki.crl.image`). In `unusable` the entries have their say too: one with a critical extension
-    that is unknown makes the CRL prove nobody good.
+    @property
+    def number(self) -> int | None:
+        """The CRL number."""
+        ...
+
+    @property
+    def this_update(self) -> datetime:
+        """When it was issued."""
+        ...
+
+
+def is_newer(one: Ranked, other: Ranked) -> bool:
+    """Whether `one` supersedes `other` of the same issuer, key and scope.
+
+    Neither its number nor its thisUpdate may be lower, and one is higher. Where the two disagree,
+    neither supersedes the other.
+    """
+    by_number = 0
+    if one.number is not None and other.number is not None:
+        by_number = (one.number > other.number) - (one.number < other.number)
+    by_time = (one.this_update > other.this_update) - (one.this_update < other.this_update)
+    return min(by_number, by_time) >= 0 and max(by_number, by_time) > 0
+
+
+class Crl(CrlHeader):
+    """One CRL: `sha256` (32 bytes) is its identity, `index` the certificates listed, `shared` its shared bytes.
+
+    `der` is None for a CRL whose entries stay in a file and whose index another process made
+    (`authz.pki.crl.image`). `unusable` covers the entries, too: with an unknown critical extension in one
+    of them the CRL proves no certificate good.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -39,51 +68,43 @@ class Crl(CrlHead):
         self.shared = self._kept = len(data)
         self.index: CrlIndex
         try:
-            layout = Layout.of(data)
+            layout = CrlLayout.of(data)
             parsed = x509.load_der_x509_crl(data)
             self._unused_bits = layout.unused_bits
             self._tbs = memoryview(data)[layout.tbs : layout.tbs_end]
             super().__init__(parsed, v1=layout.v1)
             self.index = self._read_entries(data, parsed, layout)
-            # The first keeps every object it made of the extensions: 60 times their bytes.
+            # Parsed again: the first object keeps all that it made of the extensions, 60 times their bytes.
             self._parsed = x509.load_der_x509_crl(data)
         except PARSE_ERRORS as error:
             raise Refused(Reason.CRL_MALFORMED, str(error)) from error
 
-    def _read_entries(self, data: bytes, parsed: x509.CertificateRevocationList, layout: Layout) -> CrlIndex:
-        listing = Listing(data, parsed, self, layout)
-        found = ((issuer, integer(serial), reason) for issuer, serial, reason in listing)
-        index = IndirectIndex(found) if self.indirect else SerialIndex(self.issuer, (one[1:] for one in found))
-        self.unusable = listing.unusable
+    def _read_entries(self, data: bytes, parsed: x509.CertificateRevocationList, layout: CrlLayout) -> CrlIndex:
+        revoked = RevokedCertificates(data, parsed, self, layout)
+        entries = ((issuer, integer(serial), reason) for issuer, serial, reason in revoked)
+        index = IndirectIndex(entries) if self.indirect else SerialIndex(self.issuer, (entry[1:] for entry in entries))
+        self.unusable = revoked.unusable
         return index
 
     @property
     def memory(self) -> int:
-        """Bytes that it takes in each process that holds it, without what processes share."""
+        """Bytes that it takes in each process that holds it, besides the shared ones."""
         return super().memory + self.index.memory + self._kept
 
     @property
     def signed(self) -> AnySigned:
-        """What was signed, cut from the DER and not made anew, and how. Raises `Refused` (algorithm_not_allowed)."""
+        """The signature and the bytes signed, as they are in the DER. Raises `Refused` (algorithm_not_allowed)."""
         return Signed(self._parsed, self._unused_bits, self._tbs)
 
     def supersedes(self, other: Crl) -> bool:
-        """Whether this CRL is newer than `other` of the same issuer, key and scope.
-
-        Neither its number nor its thisUpdate may be lower, and one is higher. Where the two disagree,
-        neither CRL supersedes the other.
-        """
-        by_number = 0
-        if self.number is not None and other.number is not None:
-            by_number = (self.number > other.number) - (self.number < other.number)
-        by_time = (self.this_update > other.this_update) - (self.this_update < other.this_update)
-        return min(by_number, by_time) >= 0 and max(by_number, by_time) > 0
+        """Whether this CRL is newer than `other` of the same issuer, key and scope; see `is_newer`."""
+        return is_newer(self, other)
 
     def replaces(self, other: Crl) -> bool:
-        """Whether `other`, of the same issuer, key and scope, is of no more use beside this CRL.
+        """Whether this CRL makes `other`, of the same issuer, key and scope, redundant.
 
-        A newer delta replaces an older one only if it starts no later: what was revoked between the two
-        bases stands in the older one alone. A complete CRL replaces the deltas that end with it or before.
+        A newer delta replaces an older one only if its base is no later: certificates revoked between the two
+        bases are in the older one alone. A complete CRL replaces the deltas that end with it or before.
         """
         if self.base_number is not None:
             return other.base_number is not None and self.base_number <= other.base_number and self.supersedes(other)

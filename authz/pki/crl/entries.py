@@ -1,6 +1,6 @@
-"""The entries of a CRL (RFC 5280 section 5.1.2.6), read by one walk over its DER, whatever their number.
+"""The entries of a CRL (RFC 5280 sections 5.1.2.6 and 5.3), read in one pass over its DER, however many there are.
 
-An index is built from this walk, which makes no object that outlives its entry.
+Indexes are built from this pass, which makes no object that outlives its entry.
 """
 
 from __future__ import annotations
@@ -8,25 +8,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from cryptography import x509
+
 from authz.pki.crl.bounds import check_certificate_issuer
 from authz.pki.x509 import der
+from authz.pki.x509.distribution_points import directory_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Entry = tuple[bytes, int, int]
-"""(content of the serial number in its shortest form, start and end of the extensions); equal where it has none."""
+    from authz.pki.crl.header import CrlHeader, CrlLayout
+    from authz.pki.x509.distinguished_name import Name
+
+CrlEntry = tuple["Name", bytes, int | None]
+"""(issuer of the certificate, content of its serial number in the shortest form, reason code if any)."""
+
+RawEntry = tuple[bytes, int, int]
+"""(content of the serial number in its shortest form, start and end of the extensions, equal if there are none)."""
+
+MAX_ISSUERS: Final = 256
+"""Names of certificate issuers cached while one CRL is read: entries of one issuer mostly follow one another."""
 
 MAX_BLOCKS: Final = 256
-"""Extension blocks remembered while one CRL is read: most entries share the block of their reason code."""
+"""Extension blocks cached while one CRL is read: most entries share the block of their reason code."""
 
 _DATES: Final = frozenset({der.UTC_TIME, der.GENERALIZED_TIME})
 
 _REASON_CODE: Final = "2.5.29.21"  # RFC 5280 section 5.3.1
 _CERTIFICATE_ISSUER: Final = "2.5.29.29"  # section 5.3.3
-_WITHOUT_A_SAY: Final = frozenset(
+_IGNORED: Final = frozenset(
     {
-        "2.5.29.24",  # invalidityDate, section 5.3.2: a certificate listed is refused whatever the date says
+        "2.5.29.24",  # invalidityDate, section 5.3.2: a listed certificate is refused whatever the date
         "2.5.29.23",  # holdInstructionCode, RFC 3280 section 5.3.2
     }
 )
@@ -34,10 +46,10 @@ _WITHOUT_A_SAY: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class EntryExtensions:
-    """What the extensions of one entry say.
+    """The values of one entry's extensions.
 
     `names_issuer`: a certificateIssuer is among them. `unknown` is the dotted identifier of a critical
-    extension that is not processed here, empty if there is none.
+    extension that is not processed here, empty without one.
     """
 
     reason: int | None = None
@@ -48,8 +60,8 @@ class EntryExtensions:
 NO_EXTENSIONS: Final = EntryExtensions()
 
 
-def entries(data: bytes, at: int, end: int) -> Iterator[Entry]:
-    """The entries that fill the octets from `at` to `end`. Raises `ValueError` for anything that is not one."""
+def raw_entries(data: bytes, at: int, end: int) -> Iterator[RawEntry]:
+    """The entries that fill the bytes from `at` to `end`. Raises `ValueError` for anything else."""
     while at < end:
         tag, start, stop = der.element(data, at, end)
         kind, serial_start, serial_end = der.element(data, start, stop)
@@ -63,27 +75,27 @@ def entries(data: bytes, at: int, end: int) -> Iterator[Entry]:
 
 
 class ExtensionReader:
-    """Reads the extensions of entries; blocks that are the same octets are read once."""
+    """Reads the extensions of entries; equal blocks of them are read once."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._blocks: dict[bytes, EntryExtensions] = {}
 
     def read(self, at: int, end: int) -> EntryExtensions:
-        """What the extensions between the two offsets say. Raises `ValueError`."""
+        """The extensions between the two offsets. Raises `ValueError`."""
         if at == end:
             return NO_EXTENSIONS
         block = self._data[at:end]
-        found = self._blocks.get(block)
-        if found is None:
-            found = read_extensions(block)
+        extensions = self._blocks.get(block)
+        if extensions is None:
+            extensions = read_extensions(block)
             if len(self._blocks) < MAX_BLOCKS:
-                self._blocks[block] = found
-        return found
+                self._blocks[block] = extensions
+        return extensions
 
 
 def read_extensions(block: bytes) -> EntryExtensions:
-    """What one block of entry extensions says. Raises `ValueError`, also for one that is given twice."""
+    """One block of entry extensions. Raises `ValueError`, also for an extension that is repeated."""
     seen: set[str] = set()
     reason, unknown = None, ""
     start, end = der.only(block, der.SEQUENCE)
@@ -100,7 +112,7 @@ def read_extensions(block: bytes) -> EntryExtensions:
             reason = _reason(value)
         elif oid == _CERTIFICATE_ISSUER:
             check_certificate_issuer(value)
-        elif critical and oid not in _WITHOUT_A_SAY:
+        elif critical and oid not in _IGNORED:
             unknown = oid
     return EntryExtensions(reason, _CERTIFICATE_ISSUER in seen, unknown)
 
@@ -117,6 +129,66 @@ def _extension(block: bytes, at: int, end: int) -> tuple[str, bool, bytes]:
 
 
 def _reason(value: bytes) -> int:
-    """CRLReason ::= ENUMERATED (5.3.1). A code without a meaning stays: the certificate is listed all the same."""
+    """CRLReason ::= ENUMERATED (5.3.1). Codes without a meaning are kept: the certificate is listed all the same."""
     start, end = der.only(value, der.ENUMERATED)
     return der.integer(value[start:end])
+
+
+class RevokedCertificates:
+    """The entries of one CRL, to be iterated over once; only then `unusable` (see `CrlHeader`) covers them, too.
+
+    Iterating raises `ValueError`, or what the parser raises, for a CRL that is not well-formed.
+    """
+
+    def __init__(
+        self, data: bytes, parsed: x509.CertificateRevocationList, header: CrlHeader, layout: CrlLayout
+    ) -> None:
+        self._data = data
+        self._parsed = parsed
+        self._header = header
+        self._span = layout.start, layout.end
+        self.unusable = header.unusable
+
+    def __iter__(self) -> Iterator[CrlEntry]:
+        return self._indirect() if self._header.indirect else self._direct()
+
+    def _direct(self) -> Iterator[CrlEntry]:
+        """All certificates are the CRL issuer's."""
+        reader, issuer = ExtensionReader(self._data), self._header.issuer
+        for serial, start, stop in raw_entries(self._data, *self._span):
+            if start == stop:
+                yield issuer, serial, None
+                continue
+            self._header.require_version_2()
+            extensions = reader.read(start, stop)
+            self._check_critical(extensions)
+            if extensions.names_issuer:
+                raise ValueError("an entry names a certificate issuer, but the CRL is not indirect")
+            yield issuer, serial, extensions.reason
+
+    def _indirect(self) -> Iterator[CrlEntry]:
+        """5.3.3: an entry without a certificate issuer has that of the entry before it, the first the CRL's own."""
+        reader, issuer = ExtensionReader(self._data), self._header.issuer
+        issuers: dict[bytes, Name] = {}
+        for (serial, start, stop), parsed in zip(raw_entries(self._data, *self._span), self._parsed, strict=True):
+            extensions = reader.read(start, stop)
+            self._check_critical(extensions)
+            if extensions.names_issuer:
+                block = self._data[start:stop]
+                issuer = issuers.get(block) or _certificate_issuer(parsed)
+                if len(issuers) < MAX_ISSUERS:
+                    issuers[block] = issuer
+            yield issuer, serial, extensions.reason
+
+    def _check_critical(self, extensions: EntryExtensions) -> None:
+        """5.3: a CRL with a critical entry extension that cannot be processed proves no certificate good."""
+        if extensions.unknown:
+            self.unusable = f"critical extension {extensions.unknown} of an entry"
+
+
+def _certificate_issuer(entry: x509.RevokedCertificate) -> Name:
+    value = entry.extensions.get_extension_for_class(x509.CertificateIssuer).value
+    names = directory_names(value)
+    if len(names) != 1:
+        raise ValueError("a certificate issuer that is not one directory name")
+    return names[0]

@@ -1,8 +1,7 @@
-"""What a CRL says besides its entries (RFC 5280 sections 5.1 and 5.2), and where in its DER the entries stand.
+"""The fields and extensions of a CRL besides its entries (RFC 5280 sections 5.1 and 5.2), and the offsets of its parts.
 
-The head of a CRL is a CRL: without its entries it is well-formed all the same, only that its signature is
-void. In that form it travels, a few hundred octets, to a process that has another process's index of the
-entries.
+A CRL without its entries is still well-formed, only its signature is void. In that form, a few hundred bytes,
+it is sent to a process that uses another process's index of the entries.
 """
 
 from __future__ import annotations
@@ -20,48 +19,45 @@ from authz.pki.x509.distribution_points import ALL_REASONS, Names, comparable, r
 if TYPE_CHECKING:
     from datetime import datetime
 
-# The extensions of a CRL that have no say here, critical or not: the signature proves what an authority
-# key identifier (5.2.1) hints at, an alternative name of the issuer (5.2.2) is one more name of his, and
-# where deltas are found (5.2.6) concerns whoever fetches them.
-_WITHOUT_A_SAY: Final = (x509.AuthorityKeyIdentifier, x509.IssuerAlternativeName, x509.FreshestCRL)
+# Extensions of a CRL that decide nothing here, critical or not: the signature proves what an authority
+# key identifier (5.2.1) hints at, an alternative name of the issuer (5.2.2) is just another name of it, and
+# the distribution points of deltas (5.2.6) matter to the code that fetches them.
+_IGNORED: Final = (x509.AuthorityKeyIdentifier, x509.IssuerAlternativeName, x509.FreshestCRL)
 
 MAX_NUMBER_BITS: Final = 20 * 8
 """RFC 5280 section 5.2.3: a CRL number has at most 20 octets."""
-
 
 MAX_FIELDS: Final = 7
 """Fields of a TBSCertList (section 5.1)."""
 
 _EXTENSIONS: Final = 0xA0  # crlExtensions [0] (section 5.1)
 
+HEADER_MEMORY: Final = 4 * 1024
+"""Bytes that a CRL takes in a process besides its names and entries: measured 3,000."""
 
-HEAD_MEMORY: Final = 4 * 1024
-"""Bytes that a CRL takes in a process beside its names and entries: measured 3,000."""
 
-
-class Layout(NamedTuple):
+class CrlLayout(NamedTuple):
     """Offsets into the DER of a CRL.
 
-    `tbs` is where the signed part begins, `fields` where its content does, `listed` where the element of
-    the entries does, `start` where the first entry does, `end` where the last one ends, `tbs_end` where the
-    signed part ends. Without entries `listed`, `start` and `end` are one. `v1`: of version 1. `unused_bits`
-    are the signature's, of which there should be none.
+    The signed part is from `tbs` to `tbs_end`, its content begins at `fields`. The element `revokedCertificates`
+    begins at `revoked`, its entries are from `start` to `end`; without it all three are equal. `v1`: of version 1.
+    `unused_bits` of the signature: zero, if it is valid.
     """
 
     v1: bool
     tbs: int
     fields: int
-    listed: int
+    revoked: int
     start: int
     end: int
     tbs_end: int
     unused_bits: int
 
     @classmethod
-    def of(cls, data: bytes) -> Layout:
-        """The layout of a CRL in DER that no parser has seen yet, its head within the bounds of `crl_bounds`.
+    def of(cls, data: bytes) -> CrlLayout:
+        """The layout of a CRL in DER that no parser has accepted yet.
 
-        Raises `ValueError`.
+        Raises `ValueError`, also for a CRL that exceeds `authz.pki.crl.bounds`.
         """
         tbs, at, tbs_end = der.signed_part(data)
         _, _, algorithm_end = der.element(data, tbs_end, len(data))
@@ -72,34 +68,34 @@ class Layout(NamedTuple):
         optional = 3 if v1 else 4
         if not optional <= len(fields) <= MAX_FIELDS or signature == signature_end:
             raise ValueError("a CRL with too few fields, or too many")
-        listed, start, end = _entries(fields, optional)
+        revoked, start, end = _entries(fields, optional)
         check_size(data, end - start)
         check_issuer(*fields[optional - 2][1:])
         if fields[-1][0] == _EXTENSIONS:
             check_extensions(data, *fields[-1][1:])
-        return cls(v1, tbs, at, listed, start, end, tbs_end, data[signature])
+        return cls(v1, tbs, at, revoked, start, end, tbs_end, data[signature])
 
 
 def _entries(fields: list[der.Element], optional: int) -> tuple[int, int, int]:
-    """Where `revokedCertificates` begins, and where its content does and ends; all where the fields end without it."""
-    for (_, _, listed), (tag, start, end) in pairwise(fields[optional - 1 :]):
+    """Where `revokedCertificates` begins, and where its content begins and ends; without it, thrice the fields' end."""
+    for (_, _, revoked), (tag, start, end) in pairwise(fields[optional - 1 :]):
         if tag == der.SEQUENCE:
-            return listed, start, end
+            return revoked, start, end
     end = fields[-1][2]
     return end, end, end
 
 
-def without_entries(data: bytes, layout: Layout) -> bytes:
-    """The CRL in DER as it would be with nobody listed; what its issuer signed is something else."""
-    tbs = der.tlv(der.SEQUENCE, data[layout.fields : layout.listed], data[layout.end : layout.tbs_end])
+def without_entries(data: bytes, layout: CrlLayout) -> bytes:
+    """The CRL in DER as if it listed no certificate; its signature does not verify."""
+    tbs = der.tlv(der.SEQUENCE, data[layout.fields : layout.revoked], data[layout.end : layout.tbs_end])
     _, end = der.only(data, der.SEQUENCE)
     return der.tlv(der.SEQUENCE, tbs, data[layout.tbs_end : end])
 
 
 def written_issuer(start: bytes, size: int) -> bytes:
-    """The DER of the issuer's name in a CRL of `size` octets, of which `start` is the beginning; nothing else is read.
+    """The DER of the issuer's name in a CRL of `size` bytes that begins with `start`; nothing else is read.
 
-    Says only under which name to look for the key: no parser has seen it. Raises `ValueError`.
+    Good only for finding candidate keys: no parser has accepted the CRL. Raises `ValueError`.
     """
     _, fields, end = der.element(start, der.element(start, 0, size)[1], size)
     tag, _, after = der.element(start, fields, end)
@@ -113,16 +109,16 @@ def written_issuer(start: bytes, size: int) -> bytes:
 
 
 def issuer_of(start: bytes, size: int) -> Name:
-    """The same as the name it is compared as. Raises `ValueError`."""
+    """The same name, as it is compared. Raises `ValueError`."""
     try:
-        # Lengths may lead anywhere, within it as well.
+        # The name's own lengths may point outside it.
         return Name.read(written_issuer(start, size))
     except IndexError:
         raise ValueError("the CRL's issuer is not where it should be") from None
 
 
-class Limits(NamedTuple):
-    """The flags of an issuing distribution point (section 5.2.5), without the names that the parser made of it."""
+class IssuingPointFlags(NamedTuple):
+    """The flags of an issuing distribution point (section 5.2.5), without the parser's objects of its names."""
 
     only_contains_user_certs: bool
     only_contains_ca_certs: bool
@@ -130,33 +126,27 @@ class Limits(NamedTuple):
     indirect_crl: bool
 
     @classmethod
-    def of(cls, point: x509.IssuingDistributionPoint) -> Limits:
-        """Those that the parser read."""
-        return cls(
-            point.only_contains_user_certs,
-            point.only_contains_ca_certs,
-            point.only_contains_attribute_certs,
-            point.indirect_crl,
-        )
+    def of(cls, point: x509.IssuingDistributionPoint) -> IssuingPointFlags:
+        """The flags of `point`."""
+        return cls(*(getattr(point, flag) for flag in cls._fields))
 
 
-class CrlHead:
+class CrlHeader:
     """Issuer, dates, numbers and scope of one CRL.
 
-    `scope` is what it speaks for besides its issuer: the DER of its issuing distribution point, empty
-    for a CRL without one; `names` and `reasons` (bits) are of that point. `base_number` is set for a delta
-    CRL. `unusable` says why it cannot prove that a certificate is good (a critical extension that is
-    unknown), empty if it can.
+    `scope` is the DER of its issuing distribution point, empty without one; `names` and `reasons` (bits) are
+    of that point. `base_number` is set for a delta CRL. `unusable` is why the CRL cannot prove a certificate
+    good (an unknown critical extension), empty if it can.
     """
 
     def __init__(self, parsed: x509.CertificateRevocationList, *, v1: bool) -> None:
-        """Raises what the parser raises, `ValueError` for what this module refuses."""
+        """Raises what the parser raises, and `ValueError`."""
         self.issuer = Name(parsed.issuer)
         self.this_update: datetime = parsed.last_update_utc
         self.next_update: datetime | None = parsed.next_update_utc
         self.number: int | None = None
         self.base_number: int | None = None
-        self.idp: Limits | None = None
+        self.idp: IssuingPointFlags | None = None
         self.scope = b""
         self.names: Names = frozenset()
         self.reasons = ALL_REASONS
@@ -178,17 +168,17 @@ class CrlHead:
         elif isinstance(value, x509.DeltaCRLIndicator):
             self.base_number = _number(value.crl_number)
         elif isinstance(value, x509.IssuingDistributionPoint):
-            self.idp, self.scope = Limits.of(value), value.public_bytes()
+            self.idp, self.scope = IssuingPointFlags.of(value), value.public_bytes()
             self.names = comparable(value.full_name, value.relative_name, (self.issuer,))
             self.reasons = reasons_of(value.only_some_reasons)
-        elif extension.critical and not isinstance(value, _WITHOUT_A_SAY):
+        elif extension.critical and not isinstance(value, _IGNORED):
             # 5.2: a CRL with a critical extension that cannot be processed must not be used.
             self.unusable = f"critical extension {extension.oid.dotted_string}"
 
     @property
     def memory(self) -> int:
         """Bytes that it takes in each process that holds it."""
-        return HEAD_MEMORY + len(self.scope) + memory_of(self.issuer) + sum(map(memory_of, self.names))
+        return HEADER_MEMORY + len(self.scope) + memory_of(self.issuer) + sum(map(memory_of, self.names))
 
     @property
     def is_delta(self) -> bool:

@@ -1,11 +1,10 @@
-"""A CRL as one process makes it and others use it: its head, and an index instead of its entries.
+"""A CRL as one process prepares it for others: its header, and an index instead of its entries.
 
-Made from DER whose signature verified, in a process that can be thrown away. Whoever uses it need not
-believe what that process says about keys: the image holds the digest that was signed, so that the signature
-is verified again under the key of each path. Only for the Edwards curves, whose digest cannot be handed on,
-the image names the keys under which the signature verified.
+A disposable process makes the image from DER whose signature verified. Its users need not trust that process
+about keys: the image holds the digest that was signed, so the signature is verified again under the key of
+each path. Only for Edwards curves, which sign no separate digest, the image names the keys that verified.
 
-The image: magic (8 octets), how many octets the header has (8), the header, the index (`authz.pki.crl.hashed_index`).
+The image: magic (8 bytes), length of the header (8), the header, the index (`authz.pki.crl.hashed_index`).
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from authz.errors import Refused
 from authz.pki.crl import hashed_index
-from authz.pki.crl.bounds import MAX_HEAD
+from authz.pki.crl.bounds import MAX_HEADER
 from authz.pki.crl.crl import Crl
+from authz.pki.crl.entries import RevokedCertificates
 from authz.pki.crl.hashed_index import HashedIndex
-from authz.pki.crl.header import CrlHead, Layout, without_entries
-from authz.pki.crl.listing import Listing
+from authz.pki.crl.header import CrlHeader, CrlLayout, without_entries
 from authz.pki.x509 import der
 from authz.pki.x509.algorithms import AnySigned, Signed, SignedDigest, read_key, verify_signature
 from authz.pki.x509.extensions import PARSE_ERRORS
@@ -37,24 +36,24 @@ if TYPE_CHECKING:
 
 MAGIC: Final = b"AUTHZCR1"
 
-MAX_HEADER: Final = 2 * MAX_HEAD
-"""Bytes of a header: the CRL's own, a few digests, and one for each key that signed it."""
+MAX_IMAGE_HEADER: Final = 2 * MAX_HEADER
+"""Bytes of an image's header: that of the CRL, a few digests, and one for each key that verified the signature."""
 
 _START: Final = struct.Struct("=8sQ")
-_DIGEST_OCTETS: Final = 32
+_DIGEST_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class CrlHeader:
-    """Everything about a CRL but its entries, in a few hundred octets.
+class ImageHeader:
+    """A CRL without its entries, in a few hundred bytes.
 
-    `sha256` is the whole CRL's, `head` its DER without the entries, `digest` what `Signed.digest` made of
-    what was signed, `keys` the SHA-256 of each SubjectPublicKeyInfo under which the signature verified,
+    `sha256` is that of the whole CRL, `emptied_crl` its DER without the entries, `digest` the `Signed.digest`
+    of the signed bytes, `keys` the SHA-256 of each SubjectPublicKeyInfo under which the signature verified,
     `unusable` as in `Crl`, `index` the digest of the index that belongs to it.
     """
 
     sha256: bytes
-    head: bytes
+    emptied_crl: bytes
     digest: bytes
     keys: frozenset[bytes]
     unusable: str
@@ -62,47 +61,54 @@ class CrlHeader:
 
     def to_bytes(self) -> bytes:
         """SEQUENCE of six OCTET STRINGs, in DER: the fields, in their order."""
-        fields = self.sha256, self.head, self.digest, b"".join(sorted(self.keys)), self.unusable.encode(), self.index
-        return der.tlv(der.SEQUENCE, *(der.tlv(der.OCTET_STRING, one) for one in fields))
+        fields = (
+            self.sha256,
+            self.emptied_crl,
+            self.digest,
+            b"".join(sorted(self.keys)),
+            self.unusable.encode(),
+            self.index,
+        )
+        return der.tlv(der.SEQUENCE, *(der.tlv(der.OCTET_STRING, field) for field in fields))
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> CrlHeader:
-        """What `to_bytes` made. Raises `ValueError` for anything else."""
-        found = list(der.elements(data, *der.only(data, der.SEQUENCE)))
-        if [tag for tag, _, _ in found] != [der.OCTET_STRING] * 6:
+    def from_bytes(cls, data: bytes) -> ImageHeader:
+        """The header that `to_bytes` encoded. Raises `ValueError` for anything else."""
+        elements = list(der.elements(data, *der.only(data, der.SEQUENCE)))
+        if [tag for tag, _, _ in elements] != [der.OCTET_STRING] * 6:
             raise ValueError("a CRL's header that is not six strings")
-        sha256, head, digest, keys, unusable, index = (data[start:end] for _, start, end in found)
-        if len(sha256) != _DIGEST_OCTETS or len(index) != _DIGEST_OCTETS or len(keys) % _DIGEST_OCTETS:
+        sha256, emptied_crl, digest, keys, unusable, index = (data[start:end] for _, start, end in elements)
+        if len(sha256) != _DIGEST_BYTES or len(index) != _DIGEST_BYTES or len(keys) % _DIGEST_BYTES:
             raise ValueError("a CRL's header with a digest of another length")
-        each = frozenset(keys[at : at + _DIGEST_OCTETS] for at in range(0, len(keys), _DIGEST_OCTETS))
-        return cls(sha256, head, digest, each, unusable.decode(), index)
+        key_digests = frozenset(keys[at : at + _DIGEST_BYTES] for at in range(0, len(keys), _DIGEST_BYTES))
+        return cls(sha256, emptied_crl, digest, key_digests, unusable.decode(), index)
 
 
 class HashedCrl(Crl):
-    """A CRL of an image. Raises `ValueError` for a header that is of another index, or of no CRL."""
+    """A CRL of an image. Raises `ValueError` for a header that belongs to another index, or to no CRL."""
 
-    def __init__(self, header: CrlHeader, index: HashedIndex) -> None:
+    def __init__(self, header: ImageHeader, index: HashedIndex) -> None:
         if header.index != index.digest:
             raise ValueError("an index of another CRL")
         self.der = None
         self.sha256 = header.sha256
         self.index = index
         self.shared = len(index.buffer)
-        self._kept = len(header.head)
+        self._kept = len(header.emptied_crl)
         self._header = header
         try:
-            layout = Layout.of(header.head)
+            layout = CrlLayout.of(header.emptied_crl)
             self._unused_bits = layout.unused_bits
-            CrlHead.__init__(self, x509.load_der_x509_crl(header.head), v1=layout.v1)
-            # As in `Crl`: the first keeps what it made of the extensions.
-            self._parsed = x509.load_der_x509_crl(header.head)
+            CrlHeader.__init__(self, x509.load_der_x509_crl(header.emptied_crl), v1=layout.v1)
+            # As in `Crl`: the first object keeps all that it made of the extensions.
+            self._parsed = x509.load_der_x509_crl(header.emptied_crl)
         except PARSE_ERRORS as error:
-            raise ValueError(f"a CRL's header without a head: {error}") from error
+            raise ValueError(f"the header of an image without a CRL: {error}") from error
         self.unusable = header.unusable
 
     @property
     def signed(self) -> AnySigned:
-        """The digest of what was signed, and how. Raises `Refused` (algorithm_not_allowed)."""
+        """The signature and the digest of the bytes signed. Raises `Refused` (algorithm_not_allowed)."""
         return SignedDigest(self._parsed, self._unused_bits, self._header.digest, self._header.keys)
 
     @property
@@ -112,55 +118,55 @@ class HashedCrl(Crl):
 
 
 def make_image(data: bytes, candidates: Iterable[bytes], key: bytes) -> list[bytes]:
-    """The pieces of the image of the CRL that `data` is, in DER.
+    """The pieces of the image of the CRL `data`, in DER.
 
-    `candidates` are SubjectPublicKeyInfos in DER, one of which must have signed it; nothing is made of its
-    entries before. `key` is 32 octets of chance, never used before. Raises `Refused` (crl_malformed,
-    signature_invalid, algorithm_not_allowed).
+    `candidates` are SubjectPublicKeyInfos in DER, one of which must verify its signature before its entries are
+    read. `key` is 32 random bytes, never used before. Raises `Refused` (crl_malformed, signature_invalid,
+    algorithm_not_allowed).
     """
     try:
-        layout = Layout.of(data)
+        layout = CrlLayout.of(data)
         parsed = x509.load_der_x509_crl(data)
-        head = CrlHead(parsed, v1=layout.v1)
+        header = CrlHeader(parsed, v1=layout.v1)
         unused = layout.unused_bits
         signed = Signed(parsed, unused, memoryview(data)[layout.tbs : layout.tbs_end])
         digest = signed.digest()
         keys = verified_under(SignedDigest(parsed, unused, digest, ()) if digest else signed, candidates)
-        listing = Listing(data, parsed, head, layout)
-        index = hashed_index.build(listing, key, delta=head.is_delta)
+        revoked = RevokedCertificates(data, parsed, header, layout)
+        index = hashed_index.build(revoked, key, delta=header.is_delta)
     except PARSE_ERRORS as error:
         raise Refused(Reason.CRL_MALFORMED, str(error)) from error
     sha256 = hashlib.sha256(data).digest()
-    smaller = without_entries(data, layout)
-    header = CrlHeader(sha256, smaller, digest, keys, listing.unusable, hashed_index.digest_of(index)).to_bytes()
-    return [_START.pack(MAGIC, len(header)), header, *index]
+    emptied = without_entries(data, layout)
+    encoded = ImageHeader(sha256, emptied, digest, keys, revoked.unusable, hashed_index.digest_of(index)).to_bytes()
+    return [_START.pack(MAGIC, len(encoded)), encoded, *index]
 
 
 def open_image(buffer: bytes | memoryview) -> HashedCrl:
-    """The CRL of an image that does not change any more. Raises `ValueError` for anything that is none."""
+    """The CRL of an immutable image. Raises `ValueError` if the buffer is not a valid image."""
     view = memoryview(buffer).toreadonly().cast("B")
     if len(view) < _START.size:
         raise ValueError("an image that is cut short")
-    magic, octets = _START.unpack_from(view)
-    end = _START.size + octets
-    if magic != MAGIC or end > len(view) or octets > MAX_HEADER:
+    magic, length = _START.unpack_from(view)
+    end = _START.size + length
+    if magic != MAGIC or end > len(view) or length > MAX_IMAGE_HEADER:
         raise ValueError("no image, or one of another version")
-    return HashedCrl(CrlHeader.from_bytes(bytes(view[_START.size : end])), HashedIndex(view[end:]))
+    return HashedCrl(ImageHeader.from_bytes(bytes(view[_START.size : end])), HashedIndex(view[end:]))
 
 
 def verified_under(signed: AnySigned, candidates: Iterable[bytes]) -> frozenset[bytes]:
-    """SHA-256 of those SubjectPublicKeyInfos under which a CRL's signature verifies.
+    """SHA-256 of each SubjectPublicKeyInfo under which a CRL's signature verifies.
 
-    Raises `Refused` (signature_invalid) when there is none.
+    Raises `Refused` (signature_invalid) if it verifies under none of them.
     """
-    found = frozenset(hashlib.sha256(spki_der).digest() for spki_der in candidates if _verifies(signed, spki_der))
-    if not found:
+    verified = frozenset(hashlib.sha256(spki_der).digest() for spki_der in candidates if _verifies(signed, spki_der))
+    if not verified:
         raise Refused(Reason.SIGNATURE_INVALID, f"none of the keys given signed the CRL ({signed.oid})")
-    return found
+    return verified
 
 
 def _verifies(signed: AnySigned, spki_der: bytes) -> bool:
-    """A key that policy does not accept, or that cannot be read, verifies nothing."""
+    """A key that policy refuses, or that cannot be read, verifies no signature."""
     try:
         key = load_der_public_key(spki_der)
         read_key(spki_der)

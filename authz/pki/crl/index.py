@@ -1,7 +1,7 @@
-"""Which certificates a CRL lists: a small interface, so that a large CRL can answer from another structure.
+"""The certificates that a CRL lists, behind a small interface, so that large CRLs can use another structure.
 
-An index is built from the walk of `authz.pki.crl.entries` over DER whose signature verified. It may err to
-one side only: a hit that is none refuses a good certificate, a miss that is none would accept a revoked one.
+False positives are tolerable (a good certificate is refused); a false negative would accept a revoked
+certificate and must be impossible.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ REMOVE_FROM_CRL: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """One entry: that the certificate is listed, and the reason code given (None where there is none)."""
+class RevokedEntry:
+    """The entry of a certificate that is listed; `reason` is its reason code, None without one."""
 
     reason: int | None = None
 
     @property
     def removes(self) -> bool:
-        """Whether the entry says that the certificate is listed no longer."""
+        """Whether the entry takes the certificate off the list."""
         return self.reason == REMOVE_FROM_CRL
 
 
 ENTRY_MEMORY: Final = 240
-"""Bytes that an entry takes beside its serial number and the name of its issuer: measured 100 to 220."""
+"""Bytes of overhead of an entry, besides serial number and name of the issuer: measured 100 to 220."""
 
 
 class CrlIndex(Protocol):
-    """Looks a certificate up by serial number and issuer; `memory` is what it takes in each process, in bytes."""
+    """Finds a certificate by serial number and issuer."""
 
     @property
     def memory(self) -> int:
-        """Bytes that are not shared with other processes."""
+        """Bytes that it takes in each process, besides those shared with others."""
         ...
 
-    def find(self, serial: int, issuer: Name) -> Listed | None:
-        """The entry of the certificate that `issuer` gave `serial`, or None when it is not listed."""
+    def find(self, serial: int, issuer: Name) -> RevokedEntry | None:
+        """The entry of the certificate of `issuer` with `serial`, or None if it is not listed."""
         ...
 
     def __len__(self) -> int:
@@ -58,7 +58,7 @@ def _memory_of(serial: int) -> int:
 
 
 class SerialIndex:
-    """The index of a CRL that speaks for one issuer only: serial number to reason code."""
+    """The index of a CRL for certificates of one issuer: serial number to reason code."""
 
     __slots__ = ("_issuer", "_reasons", "memory")
 
@@ -70,11 +70,11 @@ class SerialIndex:
                 self._reasons[serial] = reason
         self.memory = sum(map(_memory_of, self._reasons))
 
-    def find(self, serial: int, issuer: Name) -> Listed | None:
-        """The entry of `serial`, if `issuer` is the one this CRL speaks for."""
+    def find(self, serial: int, issuer: Name) -> RevokedEntry | None:
+        """The entry of `serial`, if `issuer` is the issuer of this CRL."""
         if serial not in self._reasons or issuer != self._issuer:
             return None
-        return Listed(self._reasons[serial])
+        return RevokedEntry(self._reasons[serial])
 
     def __len__(self) -> int:
         return len(self._reasons)
@@ -93,10 +93,10 @@ class IndirectIndex:
         names = {id(issuer): issuer for issuer, _ in self._entries}
         self.memory = sum(map(memory_of, names.values())) + sum(_memory_of(serial) for _, serial in self._entries)
 
-    def find(self, serial: int, issuer: Name) -> Listed | None:
+    def find(self, serial: int, issuer: Name) -> RevokedEntry | None:
         """The entry of that certificate issuer's serial."""
         key = (issuer, serial)
-        return Listed(self._entries[key]) if key in self._entries else None
+        return RevokedEntry(self._entries[key]) if key in self._entries else None
 
     def __len__(self) -> int:
         return len(self._entries)

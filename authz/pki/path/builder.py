@@ -1,8 +1,23 @@
-"""Looks for a path from a leaf to an anchor, and makes the proof that one verified.
+"""How a path is found (RFC 4158) and validated (RFC 5280 section 6.1).
 
-The pool is unordered and untrusted: what the client sent, and the intermediates the operator knows.
-The search goes depth first from the leaf, anchors before intermediates and matching key identifiers
-before others; every rule that can refuse a branch is applied as it grows, every step is paid for.
+1. `verify_path` asks the cache for the issuer chain above the leaf: where one is known, only the leaf and the dates are
+   looked at (`fast_path`). Everything below is for the other leaves.
+2. The path grows from the leaf towards an anchor, depth first (RFC 4158 section 2.4). Candidates for the next issuer
+   are the anchors, the known intermediates and the presented certificates with the name that the last certificate
+   states as its issuer, so that 6.1.3 (a) (4) holds. Anchors come first, then matching key identifiers (3.5.12).
+3. A candidate whose name and key are on the path already is left out (RFC 4158 section 5.2). Each candidate is a step
+   of the `Budget`, each signature costs too, and the depth is bounded.
+4. Rules about one certificate are applied at once (`validator`), so that a branch is left as early as possible:
+   6.1.3 (a) (2) dates, 6.1.4 (k) CA, (l) and (m) path length, (n) keyCertSign, (o) and 6.1.5 (f) critical extensions;
+   then, being expensive, 6.1.3 (a) (1) the signature below it.
+5. At an anchor come the rules about the whole path, from the anchor down: 6.1.3 (b), (c) and 6.1.4 (g) name
+   constraints; 6.1.3 (d) to (f), 6.1.4 (a), (b), (h) to (j), 6.1.5 (a), (b) and (g) policies. Then 6.1.3 (a) (3)
+   revocation, which may build the path of another CRL signer by these same steps (`revocation.checker`).
+6. The first path that satisfies everything is the `VerifiedPath`. A candidate that fails is noted and the next is tried
+   (backtracking); when none is left, the most specific refusal is raised (`failure_ranking`). Two refusals end the
+   search: a used up budget, and the leaf's own revocation.
+7. What a completed path proved is remembered: its certificates, its signatures, and, unless the search backtracked, its
+   issuer chain, for the search would find that first every time.
 """
 
 from __future__ import annotations
@@ -13,10 +28,12 @@ from typing import TYPE_CHECKING
 
 from authz.errors import Refused
 from authz.pki.budget import Budget
-from authz.pki.cache.issuer_chains import Assurance, IssuerPath, Origin, above, kind_of, proofs_below, remember_path
+from authz.pki.cache.assurances import Assurance, put_assurance
+from authz.pki.cache.issuer_chains import CertificateSource, IssuerChain, issuer_chain_key
+from authz.pki.context import Validation
 from authz.pki.failure_ranking import most_specific
-from authz.pki.path.candidates import Pool
-from authz.pki.path.trust_store import TrustAnchor, TrustStore
+from authz.pki.path.candidates import CandidateIssuers
+from authz.pki.path.fast_path import proofs_below
 from authz.pki.path.validator import (
     check_anchor,
     check_certificate,
@@ -26,20 +43,23 @@ from authz.pki.path.validator import (
     check_signed,
     signature_refusal,
 )
-from authz.pki.revocation.checker import NotRevoked, RevocationChecker
-from authz.pki.validation_policy import CRL_SIGNER_POLICY, DEFAULT_POLICY, ValidationPolicy
+from authz.pki.revocation.checker import RevocationChecker
+from authz.pki.validation_policy import CRL_SIGNER_POLICY, DEFAULT_POLICY
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from authz.pki.cache.issuer_chains import Above
+    from authz.pki.cache.issuer_chains import IssuerChainKey
     from authz.pki.cache.verified import SignatureKey
-    from authz.pki.path.trust_store import Candidate
+    from authz.pki.path.trust_store import Candidate, TrustStore
+    from authz.pki.revocation.checker import NotRevoked
     from authz.pki.revocation.crl_store import CrlStore
     from authz.pki.revocation.mode import Exemption, ModeOf
+    from authz.pki.validation_policy import ValidationPolicy
     from authz.pki.x509.certificate import Certificate
+    from authz.pki.x509.trust_anchor import TrustAnchor
 
 
 _SEAL = object()
@@ -52,7 +72,7 @@ class VerifiedPath:
     certificate below the anchor, or nothing where revocation was not asked for.
     """
 
-    __slots__ = ("_known", "_trust", "anchor", "certificates", "exemption", "revocation")
+    __slots__ = ("_chain", "_trust", "anchor", "certificates", "exemption", "revocation")
 
     def __init__(
         self,
@@ -61,7 +81,7 @@ class VerifiedPath:
         anchor: TrustAnchor,
         trust: TrustStore,
         revocation: tuple[NotRevoked, ...],
-        known: IssuerPath | None = None,
+        chain: IssuerChain | None = None,
     ) -> None:
         if seal is not _SEAL:
             raise TypeError("a VerifiedPath is made by verify_path alone")
@@ -69,13 +89,13 @@ class VerifiedPath:
         self.anchor = anchor
         self.revocation = revocation
         self.exemption: Exemption | None = None
-        """What the operator had to let pass about the first certificate that needed it; None where none did."""
-        for one in revocation:
-            if one.exemption is not None:
-                self.exemption = one.exemption
+        """What the operator had to let pass about the first certificate that needed it; None without any."""
+        for proof in revocation:
+            if proof.exemption is not None:
+                self.exemption = proof.exemption
                 break
         self._trust = trust
-        self._known = known
+        self._chain = chain
 
     @property
     def leaf(self) -> Certificate:
@@ -83,109 +103,103 @@ class VerifiedPath:
         return self.certificates[0]
 
     @property
-    def origins(self) -> tuple[Origin, ...]:
+    def origins(self) -> tuple[CertificateSource, ...]:
         """Where each of the certificates was found."""
-        middle = self.certificates[1:-1]
-        known = [Origin.KNOWN if self._trust.knows(one.der) else Origin.PRESENTED for one in middle]
-        return (Origin.PRESENTED, *known, Origin.ANCHOR)
+        known = map(self._trust.knows, [certificate.der for certificate in self.certificates[1:-1]])
+        middle = [CertificateSource.KNOWN if ours else CertificateSource.PRESENTED for ours in known]
+        return (CertificateSource.PRESENTED, *middle, CertificateSource.ANCHOR)
 
     @property
-    def between(self) -> tuple[Origin, ...]:
-        """Where the certificates between leaf and anchor were found: each origin once, the first one's first."""
-        if self._known is not None and self._known.between is not None:
-            return self._known.between
-        found = tuple(dict.fromkeys(self.origins[1:-1]))
-        if self._known is not None:
-            self._known.between = found
-        return found
+    def between(self) -> tuple[CertificateSource, ...]:
+        """Where the certificates between leaf and anchor were found: each source once, the first one's first."""
+        return tuple(dict.fromkeys(self.origins[1:-1])) if self._chain is None else self._chain.between
 
 
-class _Search:
-    """One search: everything it needs, nothing that outlives it.
+class _PathBuilder:
+    """Builds one path; `anchor` is the only one allowed, if given.
 
-    `straight` is whether it has turned back from nothing yet; `above` the key of what it may teach, None for nothing.
+    `backtracked` is whether a candidate was rejected so far, `chain_key` where to cache the issuer chain found, empty
+    for nowhere, `signatures` what was verified in this search.
     """
 
     __slots__ = (
-        "above", "anchor", "at", "budget", "failure", "policy", "pool", "revocation", "signatures", "straight", "trust",
+        "anchor", "backtracked", "candidates", "chain_key", "checker", "failure", "signatures", "trust", "validation",
     )  # fmt: skip
 
     def __init__(
         self,
-        pool: Pool,
+        candidates: CandidateIssuers,
         trust: TrustStore,
-        at: datetime,
-        policy: ValidationPolicy,
-        budget: Budget,
+        validation: Validation,
+        signatures: dict[SignatureKey, Refused | None],
+        chain_key: IssuerChainKey = (),
         anchor: TrustAnchor | None = None,
     ) -> None:
-        self.pool = pool
+        self.candidates = candidates
         self.trust = trust
-        self.at = at
-        self.policy = policy
-        self.budget = budget
+        self.validation = validation
+        self.signatures = signatures
+        self.chain_key = chain_key
         self.anchor = anchor
-        self.revocation: RevocationChecker | None = None
-        self.signatures: dict[SignatureKey, Refused | None] = {}
-        self.failure = pool.unreadable
-        self.straight = pool.unreadable is None
-        self.above: Above | None = None
+        self.checker: RevocationChecker | None = None
+        self.failure = candidates.unreadable
+        self.backtracked = candidates.unreadable is not None
 
     def run(self, leaf: Certificate) -> VerifiedPath:
-        """The first path that is good throughout, else the most useful refusal."""
+        """The first path that is good throughout. Raises `Refused`, the most specific one."""
         try:
-            check_first(leaf, self.at, self.policy)
+            check_first(leaf, self.validation.at, self.validation.policy)
         except Refused as refusal:
             raise _on_path(refusal, (leaf,)) from refusal
-        found = self._climb((leaf,), 0)
-        if found is not None:
-            return found
+        verified = self._extend((leaf,), 0)
+        if verified is not None:
+            return verified
         raise self.failure or _no_issuer((leaf,))
 
-    def _climb(self, path: tuple[Certificate, ...], cas_below: int) -> VerifiedPath | None:
+    def _extend(self, path: tuple[Certificate, ...], cas_below: int) -> VerifiedPath | None:
         """Try every issuer of the last certificate of `path`; None when none of them leads to a good path."""
-        last = path[-1]
-        candidates = self._candidates(last)
+        candidates = self._sorted_candidates(path[-1])
         for issuer, anchor in candidates:
-            self.budget.spend_step()
+            self.validation.budget.spend_step()
             try:
                 if _loops(issuer, path):
-                    self.straight = False
+                    self.backtracked = True
                     continue
-                found = self._step(path, issuer, anchor, cas_below)
+                verified = self._try_issuer(path, issuer, anchor, cas_below)
             except Refused as refusal:
-                self._note(refusal, (*path, issuer))
+                self._record_failure(refusal, (*path, issuer))
                 continue
-            if found is not None:
-                return found
+            if verified is not None:
+                return verified
         if not candidates:
-            self._note(_no_issuer(path), path)
+            self._record_failure(_no_issuer(path), path)
         return None
 
-    def _step(
+    def _try_issuer(
         self, path: tuple[Certificate, ...], issuer: Certificate, anchor: TrustAnchor | None, cas_below: int
     ) -> VerifiedPath | None:
-        """Add one issuer: the cheap rules, the signature, then the end of the path or the next step."""
+        """Add one issuer: the cheap rules, the signature, then the end of the path or its next certificate."""
+        at, policy, budget = self.validation[:3]
         if anchor is not None:
-            check_anchor(anchor, cas_below, self.policy, self.at)
+            check_anchor(anchor, cas_below, policy, at)
             self._check_signature(path[-1], issuer)
             return self._complete(path, anchor)
-        if len(path) >= self.budget.depth:
-            detail = f"more than {self.budget.depth} certificates in a row"
+        if len(path) >= budget.depth:
+            detail = f"more than {budget.depth} certificates in a row"
             raise Refused(Reason.PATH_LENGTH_EXCEEDED, detail, certificate=issuer.der)
-        check_certificate(issuer, self.at, self.policy)
-        check_issuer(issuer, cas_below, self.policy)
-        check_signed(issuer, self.policy)
+        check_certificate(issuer, at, policy)
+        check_issuer(issuer, cas_below, policy)
+        check_signed(issuer, policy)
         self._check_signature(path[-1], issuer)
-        return self._climb((*path, issuer), cas_below + (not issuer.self_issued))
+        return self._extend((*path, issuer), cas_below + (not issuer.self_issued))
 
     def _check_signature(self, certificate: Certificate, issuer: Certificate) -> None:
         """6.1.3 (a) (1). What is known of this signature and key is not computed again; the step was paid for."""
         key = (certificate.sha256, issuer.spki_sha256)
-        if self.trust.memo.verified(key):
+        if self.trust.verified.verified(key):
             return
         if key not in self.signatures:
-            self.budget.spend_signature(issuer.key_cost)
+            self.validation.budget.spend_signature(issuer.key_cost)
             self.signatures[key] = signature_refusal(certificate, issuer)
         refusal = self.signatures[key]
         if refusal is not None:
@@ -193,71 +207,68 @@ class _Search:
 
     def _complete(self, path: tuple[Certificate, ...], anchor: TrustAnchor) -> VerifiedPath:
         """An anchor is reached: the rules about the whole path, then revocation, then the proof."""
-        check_path(path[::-1], anchor, self.policy, self.budget)
+        check_path(path[::-1], anchor, self.validation.policy, self.validation.budget)
         certificates = (*path, anchor.certificate)
-        proofs: tuple[NotRevoked, ...] = ()
-        if self.revocation is not None:
-            proofs = self.revocation.check(certificates, anchor)
-        self._remember(certificates)
-        if self.above is not None and self.straight:
-            self._teach(self.above, certificates, anchor, proofs)
-        return VerifiedPath(_SEAL, certificates, anchor, self.trust, proofs)
+        proofs = () if self.checker is None else self.checker.check(certificates, anchor)
+        self._admit(certificates)
+        verified = VerifiedPath(_SEAL, certificates, anchor, self.trust, proofs)
+        if self.chain_key and not self.backtracked:
+            self._cache_chain(verified)
+        return verified
 
-    def _remember(self, certificates: tuple[Certificate, ...]) -> None:
-        """Admit what the completed path taught, and nothing that was learned on the way to nowhere."""
-        memo = self.trust.memo
-        new = [one for one in certificates[:-1] if not memo.holds(one)]
+    def _admit(self, certificates: tuple[Certificate, ...]) -> None:
+        """Remember certificates and signatures of the completed path, and nothing of branches that failed."""
+        cache = self.trust.verified
+        new = [certificate for certificate in certificates[:-1] if not cache.holds(certificate)]
         if new or self.signatures:
-            keys = [(below.sha256, above.spki_sha256) for below, above in pairwise(certificates)]
-            memo.admit(new, [key for key in keys if key in self.signatures])
+            keys = [(certificate.sha256, issuer.spki_sha256) for certificate, issuer in pairwise(certificates)]
+            cache.admit(new, [key for key in keys if key in self.signatures])
 
-    def _teach(
-        self, key: Above, certificates: tuple[Certificate, ...], anchor: TrustAnchor, proofs: tuple[NotRevoked, ...]
-    ) -> None:
-        """Admit what lies above the leaf: the search, which turned back from nothing, will always go this way first."""
-        memo = self.trust.memo
-        path = memo.issuer_paths.get(key)
-        if path is None or path.policy is not self.policy:
-            pool = self.pool
-            path = IssuerPath(certificates[1:], anchor, self.policy, pool.taken, pool.octets, pool.weight)
-            if not remember_path(memo.issuer_paths, key, path):
+    def _cache_chain(self, path: VerifiedPath) -> None:
+        """Remember the issuer chain: the search did not backtrack, so it will always try this chain first."""
+        cache, policy = self.trust.verified, self.validation.policy
+        chain = cache.issuer_chains.get(self.chain_key)
+        if chain is None or chain.policy is not policy:
+            counted = self.candidates.taken, self.candidates.octets, self.candidates.weight
+            chain = IssuerChain(path.certificates[1:], path.anchor, policy, *counted, path.between)
+            if not cache.admit_issuer_chain(self.chain_key, chain):
                 return
-        checker = self.revocation
-        if checker is None or not path.unconstrained:
-            return
-        # Who is not on the path may speak today and not tomorrow: that takes a search.
-        if checker.beside:
+        checker = self.checker
+        # A signer beside the path may be authorized today and not tomorrow: that takes a search.
+        if checker is None or not chain.unconstrained or checker.beside:
             return
         leafs, *cas = checker.plans
-        about_cas = [voice for plan in cas for voice in plan.voices]
-        assurance = Assurance.of(path, proofs[1:], about_cas, leafs.voices, self.at)
-        if assurance is not None and certificates[0].crl_points.small:
-            checker.crls.assure(memo.owner, kind_of(certificates[0], path), assurance)
+        about_cas = [applicable for plan in cas for applicable in plan.applicable]
+        assurance = Assurance.of(chain, path.revocation[1:], about_cas, leafs.applicable, self.validation.at)
+        points = path.leaf.crl_points
+        if assurance is not None and points.small:
+            kind = (chain.mark, points, path.leaf.extensions.ca)
+            put_assurance(checker.crls, cache.owner, kind, assurance)
 
-    def _candidates(self, certificate: Certificate) -> Sequence[Candidate]:
+    def _sorted_candidates(self, certificate: Certificate) -> Sequence[Candidate]:
         """Everything whose subject is the issuer's name, the most promising first."""
-        found = self.pool.named(certificate.issuer)
+        candidates = self.candidates.named(certificate.issuer)
         if self.anchor is not None:
-            found = [pair for pair in found if pair[1] is None or pair[1] is self.anchor]
-        if len(found) > 1:
+            candidates = [pair for pair in candidates if pair[1] is None or pair[1] is self.anchor]
+        if len(candidates) > 1:
             wanted = certificate.extensions.authority_key_id
-            found = sorted(found, key=lambda pair: (pair[1] is None, _unlike(pair[0], wanted)))
-        return found
+            candidates = sorted(candidates, key=lambda pair: (pair[1] is None, _unlike(pair[0], wanted)))
+        return candidates
 
-    def _note(self, refusal: Refused, path: tuple[Certificate, ...]) -> None:
-        """Keep the most useful refusal; one that ends the search is raised."""
-        self.straight = False
-        told = _on_path(refusal, path)
+    def _record_failure(self, refusal: Refused, path: tuple[Certificate, ...]) -> None:
+        """Keep the most specific refusal; one that ends the search is raised."""
+        self.backtracked = True
+        refusal_on_path = _on_path(refusal, path)
         if _is_final(refusal, path[0]):
-            raise told from refusal
-        self.failure = most_specific(self.failure, told)
+            raise refusal_on_path from refusal
+        self.failure = most_specific(self.failure, refusal_on_path)
 
 
 def _on_path(refusal: Refused, path: Sequence[Certificate]) -> Refused:
-    """The refusal with the path it was met on, if it does not tell one already."""
+    """The refusal with the path it was met on, if it has none yet."""
     if refusal.path:
         return refusal
-    ders = tuple(one.der for one in path)
+    ders = tuple(certificate.der for certificate in path)
     return Refused(refusal.reason, refusal.detail, certificate=refusal.certificate, path=ders)
 
 
@@ -271,8 +282,8 @@ def _is_final(refusal: Refused, leaf: Certificate) -> bool:
 def _loops(issuer: Certificate, path: tuple[Certificate, ...]) -> bool:
     """Whether the path already holds this name with this key: a circle, or a copy that can prove nothing more."""
     name = issuer.subject
-    for one in path:  # noqa: SIM110 - a generator costs more than what it would look at
-        if one.subject == name and one.spki_sha256 == issuer.spki_sha256:
+    for certificate in path:  # noqa: SIM110 - a generator costs more than what it would look at
+        if certificate.subject == name and certificate.spki_sha256 == issuer.spki_sha256:
             return True
     return False
 
@@ -280,17 +291,17 @@ def _loops(issuer: Certificate, path: tuple[Certificate, ...]) -> bool:
 def _unlike(issuer: Certificate, wanted: bytes | None) -> int:
     """0 when the key identifiers match, 1 when one is missing, 2 when they differ, which orders and refuses nothing."""
     try:
-        found = issuer.subject_key_id
+        identifier = issuer.subject_key_id
     except Refused:
         return 3
-    if found is None or wanted is None:
+    if identifier is None or wanted is None:
         return 1
-    return 0 if found == wanted else 2
+    return 0 if identifier == wanted else 2
 
 
 def _no_issuer(path: tuple[Certificate, ...]) -> Refused:
     last = path[-1]
-    ders = tuple(one.der for one in path)
+    ders = tuple(certificate.der for certificate in path)
     if len(path) == 1 and last.self_issued:
         detail = f"{last.subject.text} is its own issuer"
         return Refused(Reason.CERTIFICATE_SELF_SIGNED, detail, certificate=last.der, path=ders)
@@ -310,48 +321,47 @@ def verify_path(
 ) -> VerifiedPath:
     """The proof that `leaf` verifies to an anchor of `trust` at `at` (RFC 5280 section 6.1), not revoked (6.3).
 
-    `pool` is an unordered bag of untrusted certificates. `crls` None leaves revocation out: say so only
+    `pool` holds untrusted certificates in any order. `crls` None leaves revocation out: say so only
     where something else speaks for it. `at` is aware; fractions of a second are cut off, for the times
     it is compared with have none. `budget` bounds the work; the library's default if None. `mode_of` says
     what is let pass where revocation is unknown; nothing if None.
 
-    Raises `Refused` with the most useful reason, the certificate it is about, and the path it was met on:
+    Raises `Refused` with the most specific reason, the certificate it is about, and the path it was met on:
     where that is revocation_unknown, a whole one that satisfies section 6.1, the anchor last.
     """
-    budget = Budget() if budget is None else budget
     if at.microsecond:
         at = at.replace(microsecond=0)
+    budget = Budget() if budget is None else budget
+    # Without the constructor's call, which would be a tenth of what a known leaf costs.
+    validation = tuple.__new__(Validation, (at, policy, budget, crls, mode_of))
     presented = tuple(pool)
-    # One that is too large is not read; the search says so.
-    key = None if len(leaf.der) > budget.octets else above(leaf, presented, trust.mark)
+    # A leaf that is too large is not read; the search says so.
+    key = () if len(leaf.der) > budget.octets else issuer_chain_key(leaf, presented, trust.mark)
     signatures: dict[SignatureKey, Refused | None] = {}
-    path = None if key is None else trust.memo.issuer_paths.get(key)
-    if path is not None:
-        proofs = proofs_below(path, leaf, trust.memo, crls, at, policy, budget, mode_of, signatures)
+    remembered = trust.verified.issuer_chains.entries.get(key)
+    if remembered is not None:
+        remembered.used = True
+        chain = remembered.value
+        proofs = proofs_below(chain, leaf, trust.verified, validation, signatures)
         if proofs is not None:
-            return VerifiedPath(_SEAL, (leaf, *path.certificates), path.anchor, trust, proofs, path)
-    bag = Pool(presented, leaf, trust, budget)
-    search = _Search(bag, trust, at, policy, budget)
-    search.above, search.signatures = key, signatures
+            return VerifiedPath(_SEAL, (leaf, *chain.certificates), chain.anchor, trust, proofs, chain)
+    candidates = CandidateIssuers(presented, leaf, trust, budget)
+    builder = _PathBuilder(candidates, trust, validation, signatures, key)
     if crls is not None:
-        search.revocation = _checker(bag, trust, crls, at, policy, budget, mode_of)
-    return search.run(leaf)
+        builder.checker = _checker(candidates, trust, validation, crls)
+    return builder.run(leaf)
 
 
 def _checker(
-    pool: Pool,
-    trust: TrustStore,
-    crls: CrlStore,
-    at: datetime,
-    policy: ValidationPolicy,
-    budget: Budget,
-    mode_of: ModeOf | None,
+    candidates: CandidateIssuers, trust: TrustStore, validation: Validation, crls: CrlStore
 ) -> RevocationChecker:
     """The revocation half, able to ask for the path of a CRL's signer (RFC 5280 section 6.3.3 (f))."""
 
-    def prove(signer: Certificate, anchor: TrustAnchor, checker: RevocationChecker) -> Sequence[Certificate]:
-        search = _Search(pool, trust, at, replace(CRL_SIGNER_POLICY, algorithms=policy.algorithms), budget, anchor)
-        search.revocation = checker
-        return search.run(signer).certificates
+    def prove(signer: Certificate, anchor: TrustAnchor) -> Sequence[Certificate]:
+        policy = replace(CRL_SIGNER_POLICY, algorithms=validation.policy.algorithms)
+        builder = _PathBuilder(candidates, trust, validation._replace(policy=policy), {}, anchor=anchor)
+        builder.checker = checker
+        return builder.run(signer).certificates
 
-    return RevocationChecker(crls, at, budget, trust.memo, pool.certificates, prove, policy.algorithms, mode_of)
+    checker = RevocationChecker(validation, crls, trust.verified, candidates.certificates, prove)
+    return checker

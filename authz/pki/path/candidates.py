@@ -1,4 +1,4 @@
-"""The untrusted certificates of one search, by the names that issuers are looked for by."""
+"""The certificates that one path building may use as issuers, by subject (RFC 4158 section 2.4)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from authz.pki.x509.distinguished_name import Name
 
 
-class Pool:
-    """The untrusted certificates of one search, by subject: what was presented, without duplicates and what is known.
+class CandidateIssuers:
+    """The trust store's certificates and the presented ones, these without duplicates, the leaf and what is known.
 
-    One that cannot be read is a stranger like any other; `unreadable` is kept to be told if nothing
-    better is. Raises `Refused` (too_many_certificates, budget_exceeded).
+    A presented certificate that cannot be read is passed over; `unreadable` is the first such refusal, reported if no
+    path says more. Raises `Refused` (too_many_certificates, budget_exceeded).
     """
 
     __slots__ = ("_by_subject", "_trust", "octets", "taken", "unreadable", "weight")
@@ -30,30 +30,30 @@ class Pool:
         self._by_subject: dict[Name, list[Candidate]] = {}
         self.unreadable: Refused | None = None
         known = trust.known
-        new = {one.der: one for one in presented if one.der not in known}
+        new = {certificate.der: certificate for certificate in presented if certificate.der not in known}
         new.pop(leaf.der, None)
         self.taken, self.octets = len(new), sum(map(len, new))
         budget.take_certificates(self.taken, len(leaf.der) + self.octets)
         self.weight = 0
-        for one in new.values():
+        for certificate in new.values():
             try:
-                self._take(one, budget)
+                self._take(certificate, budget)
             except Refused as refusal:
                 if refusal.reason is Reason.BUDGET_EXCEEDED:
                     raise
                 self.unreadable = self.unreadable or refusal
 
-    def _take(self, one: Certificate, budget: Budget) -> None:
-        self.weight += one.weight
+    def _take(self, certificate: Certificate, budget: Budget) -> None:
+        self.weight += certificate.weight
         budget.take_certificates(self.taken, self.octets, self.weight)
-        self._by_subject.setdefault(one.subject, []).append((one, None))
+        self._by_subject.setdefault(certificate.subject, []).append((certificate, None))
 
     def named(self, subject: Name) -> Sequence[Candidate]:
-        """Everything of that name: anchors, known intermediates, presented ones."""
+        """The candidates of that name: anchors, then known intermediates, then presented certificates."""
         presented = self._by_subject.get(subject)
         known = self._trust.named(subject)
         return [*known, *presented] if known and presented else presented or known
 
     def certificates(self, subject: Name) -> list[Certificate]:
-        """The same, whatever they are."""
-        return [one for one, _ in self.named(subject)]
+        """The certificates of that name, anchors or not, in the same order."""
+        return [certificate for certificate, _ in self.named(subject)]

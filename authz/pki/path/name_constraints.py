@@ -1,4 +1,4 @@
-"""Name constraints (RFC 5280 section 4.2.1.10), gathered down the path and applied to every name below.
+"""Name constraints (RFC 5280 section 4.2.1.10), collected down the path and applied to every name below.
 
 Permitted subtrees of one kind intersect between certificates and unite within one; an excluded
 subtree excludes for good. A constraint of a kind that cannot be compared refuses as soon as a name of
@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
-from authz.pki.x509.general_names import KINDS, Comparable, Kind
+from authz.pki.x509.general_names import KINDS, Comparable, NameKind
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class _Base:
 
     @cached_property
     def value(self) -> object:
-        """What `Kind.permits` and `Kind.excludes` take. Raises `Refused` (name_constraint_unsupported)."""
+        """What `NameKind.permits` and `NameKind.excludes` take. Raises `Refused` (name_constraint_unsupported)."""
         try:
             return KINDS[self.kind[0]].subtree(self._stated.value)
         except ValueError as error:
@@ -63,7 +63,7 @@ class NameConstraints:
         Raises `Refused`: name_constraint_violated, name_constraint_unsupported, budget_exceeded.
         """
         bases = len(self._excluded) + sum(map(len, self._permitted))
-        # What is too much already is not read.
+        # If these are too many already, the subject is not read.
         stated = len(certificate.alternative_names)
         budget.spend_names(stated * bases)
         names = certificate.constrained_names
@@ -91,7 +91,7 @@ class NameConstraints:
                 raise Refused(Reason.NAME_CONSTRAINT_VIOLATED, f"{name.text} is not permitted")
 
 
-def _name(kind: Kind, name: Comparable) -> object:
+def _name(kind: NameKind, name: Comparable) -> object:
     try:
         return kind.name(name.value)
     except ValueError as error:

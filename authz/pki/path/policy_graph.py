@@ -1,6 +1,6 @@
 """Certificate policies (RFC 5280 section 6.1), kept as the graph of RFC 9618 instead of a tree that can double.
 
-Each depth holds one node a policy; a node knows which policies of the depth above it hangs from.
+Each depth holds one node for each policy; a node names its parents, policies of the depth above.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def _matters(below: Sequence[Certificate], policy: ValidationPolicy) -> bool:
     """
     if policy.require_explicit_policy:
         return True
-    return any([one.extensions.shapes_policies for one in below])  # noqa: C419 - as fast as it gets
+    return any([certificate.extensions.shapes_policies for certificate in below])  # noqa: C419 - as fast as it gets
 
 
 class _PolicyState:
-    """The state variables of RFC 5280 section 6.1.2 (a) and (d) to (f), with the graph as RFC 9618 section 5 has it."""
+    """The state variables of RFC 5280 section 6.1.2 (a) and (d) to (f), with the graph of RFC 9618 section 5."""
 
     def __init__(self, length: int, policy: ValidationPolicy, budget: Budget) -> None:
         self.explicit_policy = 0 if policy.require_explicit_policy else length + 1
@@ -87,7 +87,7 @@ class _PolicyState:
             raise _refusal("an explicit policy is required, and none is valid", certificate)
 
     def _grow(self, policies: frozenset[str], *, any_counts: bool) -> None:
-        """6.1.3 (d), as RFC 9618 section 5.3 has it: one node a policy, whatever number of parents."""
+        """6.1.3 (d), as in RFC 9618 section 5.3: one node for each policy, with any number of parents."""
         self.budget.spend_policy_nodes(len(policies))
         above = self.levels[-1]
         level: _Level = {}
@@ -107,19 +107,19 @@ class _PolicyState:
 
     def _prepare_next(self, certificate: Certificate) -> None:
         """6.1.4 (a), (b) and (h) to (j)."""
-        found = certificate.extensions
-        if found.mapped:
+        extensions = certificate.extensions
+        if extensions.mapped:
             self._map(certificate)
         if not certificate.self_issued:
             self.explicit_policy = max(0, self.explicit_policy - 1)
             self.policy_mapping = max(0, self.policy_mapping - 1)
             self.inhibit_any = max(0, self.inhibit_any - 1)
-        self.explicit_policy = _lower(self.explicit_policy, found.require_explicit_policy)
-        self.policy_mapping = _lower(self.policy_mapping, found.inhibit_policy_mapping)
-        self.inhibit_any = _lower(self.inhibit_any, found.inhibit_any_policy)
+        self.explicit_policy = _lower(self.explicit_policy, extensions.require_explicit_policy)
+        self.policy_mapping = _lower(self.policy_mapping, extensions.inhibit_policy_mapping)
+        self.inhibit_any = _lower(self.inhibit_any, extensions.inhibit_any_policy)
 
     def _map(self, certificate: Certificate) -> None:
-        """6.1.4 (a) and (b): what an issuer's policy is called below."""
+        """6.1.4 (a) and (b): policy mappings."""
         level = self.levels[-1]
         self.budget.spend_policy_nodes(len(certificate.extensions.mapped))
         mappings = certificate.extensions.mappings

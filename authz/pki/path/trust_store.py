@@ -1,35 +1,19 @@
-"""What an organization trusts, and what it merely knows: anchors, and intermediates that still must verify."""
+"""Trust anchors, and known intermediates, which must verify like any other certificate."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
-from authz.pki.cache.verified import Memo
+from authz.pki.cache.verified import VerifiedCache
 from authz.pki.x509.certificate import Certificate
+from authz.pki.x509.trust_anchor import TrustAnchor
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from cryptography import x509
-
     from authz.pki.x509.distinguished_name import Name
-
-
-@dataclass(frozen=True, slots=True)
-class TrustAnchor:
-    """A certificate the operator trusts, narrowed if wished by constraints of the operator's own.
-
-    What the certificate itself says (validity, basic constraints, key usage, name constraints) holds
-    as well: an anchor that has expired, or forbids a name, anchors nothing for it.
-    """
-
-    certificate: Certificate
-    permitted: tuple[x509.GeneralName, ...] = ()
-    excluded: tuple[x509.GeneralName, ...] = ()
-    path_length: int | None = None
 
 
 Candidate = tuple[Certificate, TrustAnchor | None]
@@ -37,31 +21,30 @@ Candidate = tuple[Certificate, TrustAnchor | None]
 
 
 class TrustStore:
-    """Anchors and intermediates by subject, with the memo of what verified under them before.
+    """Anchors and intermediates by subject. Raises `Refused` (trust_anchors_missing) when there is no anchor.
 
-    `known` holds both by their DER. `mark` stands for this set in what is remembered about it.
-
-    Raises `Refused` (trust_anchors_missing) when there is no anchor: emptiness trusts nobody.
+    `known` holds both by their DER. `mark` stands for this set of certificates in the keys of caches; `verified` is
+    its tenant's cache (`authz.pki.cache`), of its own where none is given.
     """
 
     def __init__(
         self,
         anchors: Iterable[TrustAnchor | Certificate],
         intermediates: Iterable[Certificate] = (),
-        memo: Memo | None = None,
+        verified: VerifiedCache | None = None,
     ) -> None:
-        self.anchors = tuple(one if isinstance(one, TrustAnchor) else TrustAnchor(one) for one in anchors)
+        self.anchors = tuple(anchor if isinstance(anchor, TrustAnchor) else TrustAnchor(anchor) for anchor in anchors)
         if not self.anchors:
             raise Refused(Reason.TRUST_ANCHORS_MISSING)
-        self.memo = Memo() if memo is None else memo
+        self.verified = VerifiedCache() if verified is None else verified
         self.known: dict[bytes, Certificate] = {}
         self.mark = object()
         self._by_subject: dict[Name, list[Candidate]] = {}
         for anchor in self.anchors:
             self._add(anchor.certificate, anchor)
-        for one in intermediates:
-            if one.der not in self.known:
-                self._add(one, None)
+        for certificate in intermediates:
+            if certificate.der not in self.known:
+                self._add(certificate, None)
 
     def _add(self, certificate: Certificate, anchor: TrustAnchor | None) -> None:
         self.known[certificate.der] = certificate
@@ -72,12 +55,12 @@ class TrustStore:
         return self._by_subject.get(subject, ())
 
     def parse(self, der: bytes) -> Certificate:
-        """The certificate that `der` is, read already if it is ours or was on a verified path before.
+        """The certificate of that DER: the store's own object, or the cached one, or one read anew.
 
         Raises `Refused` (certificate_malformed).
         """
-        return self.known.get(der) or self.memo.certificate(der)
+        return self.known.get(der) or self.verified.certificate(der)
 
     def knows(self, der: bytes) -> bool:
-        """Whether the certificate is an anchor or intermediate of ours."""
+        """Whether the certificate is an anchor or known intermediate."""
         return der in self.known

@@ -1,6 +1,6 @@
-"""The rules of RFC 5280 section 6.1: those about one certificate, about one link, and about the whole path.
+"""The rules of RFC 5280 section 6.1: about one certificate, about one issuer, and about the whole path.
 
-The builder applies the first two while it climbs, so that a branch that cannot succeed is left early;
+The builder applies the first two while the path grows, so that a branch that cannot succeed is left early;
 the rules about the whole path run once an anchor is reached.
 """
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from authz.pki.budget import Budget
-    from authz.pki.path.trust_store import TrustAnchor
     from authz.pki.validation_policy import ValidationPolicy
     from authz.pki.x509.certificate import Certificate
+    from authz.pki.x509.trust_anchor import TrustAnchor
 
 
 def check_certificate(certificate: Certificate, at: datetime, policy: ValidationPolicy) -> None:
@@ -38,7 +38,7 @@ def check_certificate(certificate: Certificate, at: datetime, policy: Validation
     if certificate.extensions.unknown_critical:
         detail = f"critical extension {', '.join(certificate.extensions.unknown_critical)}"
         raise _refusal(Reason.CRITICAL_EXTENSION_UNKNOWN, detail, certificate)
-    certificate.key  # noqa: B018 - whose reading holds it against the tables
+    certificate.key  # noqa: B018 - reading it compares it with the tables
     if policy.algorithms is not DEFAULT_ALGORITHMS:
         with _about(certificate):
             policy.algorithms.check_key(certificate.key)
@@ -60,7 +60,7 @@ def check_dates(certificate: Certificate, at: datetime) -> None:
 
 
 def check_signed(certificate: Certificate, policy: ValidationPolicy) -> None:
-    """The algorithm of a signature that must verify, held against the tables and against a narrower policy.
+    """Whether the tables, and a narrower policy, hold the algorithm of the certificate's signature.
 
     Raises `Refused` (algorithm_not_allowed).
     """
@@ -72,7 +72,7 @@ def check_signed(certificate: Certificate, policy: ValidationPolicy) -> None:
 
 @contextmanager
 def _about(certificate: Certificate) -> Iterator[None]:
-    """A refusal of the rules of a policy is about the certificate."""
+    """Adds the certificate to a refusal by the rules of a policy."""
     try:
         yield
     except Refused as refusal:
@@ -80,12 +80,12 @@ def _about(certificate: Certificate) -> Iterator[None]:
 
 
 def check_leaf(leaf: Certificate, policy: ValidationPolicy) -> None:
-    """What the leaf itself must be good for.
+    """Whether extended key usage and key usage of the leaf allow the purpose.
 
     Raises `Refused`: extended_key_usage_not_allowed, key_usage_not_allowed.
     """
-    found = leaf.extensions
-    purpose, purposes = policy.extended_key_usage, found.extended_key_usage
+    extensions = leaf.extensions
+    purpose, purposes = policy.extended_key_usage, extensions.extended_key_usage
     if purpose is None:
         return
     if purposes is None:
@@ -93,14 +93,14 @@ def check_leaf(leaf: Certificate, policy: ValidationPolicy) -> None:
             raise _refusal(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, "the leaf has no extended key usage", leaf)
     elif purpose not in purposes and (policy.require_extended_key_usage or ANY_EXTENDED_KEY_USAGE not in purposes):
         raise _refusal(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, f"the leaf is not good for {purpose}", leaf)
-    # 4.2.1.12: whatever the purpose, the key usage must be consistent with it.
-    if policy.key_usage and found.key_usage is not None and found.key_usage.isdisjoint(policy.key_usage):
+    # 4.2.1.12: the key usage must be consistent with the purpose.
+    if policy.key_usage and extensions.key_usage is not None and extensions.key_usage.isdisjoint(policy.key_usage):
         raise _refusal(Reason.KEY_USAGE_NOT_ALLOWED, f"the leaf's key is not for {', '.join(policy.key_usage)}", leaf)
 
 
 def check_first(leaf: Certificate, at: datetime, policy: ValidationPolicy) -> None:
-    """The rules about a leaf that no issuer has a say in."""
-    leaf.subject, leaf.issuer  # noqa: B018 - what cannot be read is refused, whether a rule asks for it or not
+    """The rules about a leaf that do not depend on an issuer."""
+    leaf.subject, leaf.issuer  # noqa: B018 - a name that cannot be read is refused, even if no rule uses it
     check_certificate(leaf, at, policy)
     check_leaf(leaf, policy)
     check_signed(leaf, policy)
@@ -111,22 +111,22 @@ def check_issuer(issuer: Certificate, cas_below: int, policy: ValidationPolicy) 
 
     Raises `Refused`: not_a_ca, path_length_exceeded, key_usage_not_allowed, extended_key_usage_not_allowed.
     """
-    found = issuer.extensions
-    # 6.1.4 (k): of the older versions nothing says that they are CAs.
-    if not found.ca:
+    extensions = issuer.extensions
+    # 6.1.4 (k): a certificate of an older version cannot state that it is a CA.
+    if not extensions.ca:
         raise _refusal(Reason.NOT_A_CA, "a certificate that is not a CA issued another", issuer)
-    # 4.1.2.6: a CA has a name; without one, CRLs and certificates of all nameless CAs would be as one's.
+    # 4.1.2.6: a CA has a name; without one, the CRLs and certificates of all nameless CAs would be mixed up.
     if not issuer.subject:
         raise _refusal(Reason.NOT_A_CA, "a CA without a name", issuer)
     # 6.1.4 (l) and (m), seen from the issuer: how many may follow, and how many do.
-    if found.path_length is not None and cas_below > found.path_length:
-        detail = f"{cas_below} CAs follow where {found.path_length} may"
+    if extensions.path_length is not None and cas_below > extensions.path_length:
+        detail = f"{cas_below} CAs follow where {extensions.path_length} may"
         raise _refusal(Reason.PATH_LENGTH_EXCEEDED, detail, issuer)
     # 6.1.4 (n)
-    if found.key_usage is not None and "keyCertSign" not in found.key_usage:
+    if extensions.key_usage is not None and "keyCertSign" not in extensions.key_usage:
         raise _refusal(Reason.KEY_USAGE_NOT_ALLOWED, "the CA's key may not sign certificates", issuer)
     # Not in RFC 5280; every implementation in use reads a CA's purposes as a limit on what it issues.
-    usages, purpose = found.extended_key_usage, policy.extended_key_usage
+    usages, purpose = extensions.extended_key_usage, policy.extended_key_usage
     if usages is not None and purpose is not None and not usages & {purpose, ANY_EXTENDED_KEY_USAGE}:
         raise _refusal(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, f"the CA is not good for {purpose}", issuer)
 
@@ -134,7 +134,7 @@ def check_issuer(issuer: Certificate, cas_below: int, policy: ValidationPolicy) 
 def check_anchor(anchor: TrustAnchor, cas_below: int, policy: ValidationPolicy, at: datetime) -> None:
     """What the anchor's certificate and the operator's own constraints allow (RFC 5937 section 3).
 
-    An anchor of an old version is a CA by the operator's word alone. Raises what the other rules raise.
+    An anchor of an old version is a CA because the operator says so. Raises what the other rules raise.
     """
     certificate = anchor.certificate
     check_certificate(certificate, at, policy)
@@ -158,9 +158,9 @@ def check_path(below: Sequence[Certificate], anchor: TrustAnchor, policy: Valida
 
 
 def _check_names(below: Sequence[Certificate], anchor: TrustAnchor, budget: Budget) -> None:
-    """Nothing is compared where nobody constrains; the leaf's own constraints would bind nobody."""
+    """Nothing is compared without constraints; those of the leaf itself apply to no certificate."""
     constrained = anchor.permitted or anchor.excluded or anchor.certificate.extensions.constrains_names
-    if not constrained and not any([one.extensions.constrains_names for one in below]):  # noqa: C419 - as fast as it gets
+    if not constrained and not any([certificate.extensions.constrains_names for certificate in below]):  # noqa: C419 - as fast as it gets
         return
     constraints = NameConstraints()
     if anchor.permitted or anchor.excluded:

@@ -1,12 +1,25 @@
-"""Whether a certificate is known not to be revoked (RFC 5280 section 6.3).
+"""How revocation is decided (RFC 5280 section 6.3): for each certificate of a path but the anchor, from the leaf on.
 
-Unknown is not good: a certificate passes only when CRLs for all reasons speak for it, are current,
-are signed by its issuer on this path or by somebody with a path of his own to the same anchor, and
-none that speaks for it lists it.
+1. The CRL store takes the place of the local CRL cache of 6.3.3 (a): nothing is fetched here. A CRL is looked up by
+   the names of a distribution point and by its issuer, for each point of the certificate and, last, for the point
+   that is implied: the certificate's issuer, all reasons (`Certificate.crl_points`).
+2. (b) (1) and (b) (2): issuer, indirectCRL and the scope of the issuing distribution point must fit the certificate
+   (`crl_scope`).
+3. (f) to (h): the CRL verifies under a key on the path that may sign CRLs; or under another key, whose certificate
+   has a path of its own to the same anchor, by the same rules, at the same moment (`crl_signers`). Steps 1 to 3 do not
+   depend on the time: their result is the `RevocationPlan`, remembered for each store of CRLs.
+4. CRLs that begin after `at` are left out. (c): of complete CRLs the newest of a scope counts, with the deltas that
+   may be combined with it; a delta needs the same issuer, key and scope (`crl_with_deltas`).
+5. (i) to (k): the entry of the certificate's serial number and issuer is looked for, in the deltas first. An entry in
+   any CRL means revoked; removeFromCRL in a delta takes it back.
+6. (d) and (l): a CRL that is in time, and can be used, adds the reasons that it and the distribution point have
+   in common. Once all reasons are covered and no CRL lists the certificate, `NotRevoked` is the proof.
+7. Otherwise the status is undetermined, and the certificate is refused as `revocation_unknown`; or as revoked, where an
+   overdue CRL lists it. The operator's `RevocationMode` may let it pass: overdue CRLs for a time (grace), or the
+   absence of any (soft-fail), but never an entry.
 
-In one thing this is stricter than section 6.3.3, which stops at the first CRLs that cover all reasons:
-every CRL that speaks is asked, so that one in which a certificate is missing never hides one in which it
-is listed.
+Stricter than 6.3.3, which stops at the first CRLs that cover all reasons and by (e) passes over one that adds none:
+every applicable CRL is asked, so that one without the certificate never hides one that lists it.
 """
 
 from __future__ import annotations
@@ -15,14 +28,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
-from authz.pki.crl.crl import Crl
-from authz.pki.crl.index import Listed
+from authz.pki.cache.plans import plans_of, put_plan
 from authz.pki.failure_ranking import most_specific
-from authz.pki.revocation.crl_scope import Opening, Plan, Voice, plan_of, voices_of
-from authz.pki.revocation.crl_signers import CrlSigners, Link, Prove
-from authz.pki.revocation.crl_store import CrlStore
-from authz.pki.revocation.mode import HARD_FAIL, Exemption, ModeOf
-from authz.pki.x509.algorithms import DEFAULT_ALGORITHMS, AlgorithmRules
+from authz.pki.revocation.crl_scope import applicable_crls, plan_of
+from authz.pki.revocation.crl_signers import CrlSigners, PathPosition
+from authz.pki.revocation.mode import HARD_FAIL, Exemption
+from authz.pki.x509.algorithms import DEFAULT_ALGORITHMS
 from authz.pki.x509.distribution_points import ALL_REASONS
 from authz.reasons import Reason
 
@@ -30,19 +41,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from authz.pki.budget import Budget
-    from authz.pki.cache.verified import Memo
-    from authz.pki.path.trust_store import TrustAnchor
+    from authz.pki.cache.verified import VerifiedCache
+    from authz.pki.context import Validation
+    from authz.pki.crl.crl import Crl
+    from authz.pki.crl.index import RevokedEntry
+    from authz.pki.revocation.crl_scope import ApplicableCrls, IndirectCandidate, RevocationPlan
+    from authz.pki.revocation.crl_signers import Prove
+    from authz.pki.revocation.crl_store import CrlStore
+    from authz.pki.x509.algorithms import AlgorithmRules
     from authz.pki.x509.certificate import Certificate
     from authz.pki.x509.distinguished_name import Name
+    from authz.pki.x509.trust_anchor import TrustAnchor
 
 _SEAL = object()
 
 
 class NotRevoked:
-    """The proof that a certificate was listed nowhere, with the CRLs that were asked; made below only.
+    """The proof that no CRL lists a certificate, with the CRLs that were asked; made in this module only.
 
-    `exemption` says what the operator had to let pass for it; None, as a rule: nothing.
+    `exemption` is what the operator had to let pass for it; None, as a rule: nothing.
     """
 
     __slots__ = ("certificate", "crls", "exemption")
@@ -58,56 +75,46 @@ class NotRevoked:
 
 
 class RevocationChecker:
-    """Checks the certificates of paths at one moment; `signers` and `prove` are for `CrlSigners`.
-
-    `algorithms` narrows which signature algorithms CRLs may be signed with to prove somebody good,
-    `mode_of` says what is let pass where the RFC says "unknown": nothing if None.
-    """
+    """Checks the certificates of paths in one validation, against `crls`; `named` and `prove` are for `CrlSigners`."""
 
     def __init__(
         self,
+        validation: Validation,
         crls: CrlStore,
-        at: datetime,
-        budget: Budget,
-        memo: Memo,
-        signers: Callable[[Name], list[Certificate]],
+        verified: VerifiedCache,
+        named: Callable[[Name], list[Certificate]],
         prove: Prove,
-        algorithms: AlgorithmRules = DEFAULT_ALGORITHMS,
-        mode_of: ModeOf | None = None,
     ) -> None:
-        self._mode_of = mode_of
         self.crls = crls
-        self._at = at
-        self._budget = budget
-        self._algorithms = algorithms
-        self._memo = memo
-        self._named = signers
+        self._validation = validation
+        self._verified = verified
+        self._named = named
         self._prove = prove
         self._proving: set[bytes] = set()
         self.beside = False
-        """Whether anybody who is not on a path had something to say."""
-        self.plans: list[Plan] = []
+        """Whether a CRL by a key beside the path was in scope."""
+        self.plans: list[RevocationPlan] = []
         """The plans of the path that was checked last, from the leaf on."""
 
     @cached_property
     def _signers(self) -> CrlSigners:
-        """For what no plan is held."""
-        return CrlSigners(self._budget, self._memo, self._named, self._prove, self._proving)
+        """Made only for what no plan is remembered for."""
+        return CrlSigners(self._validation.budget, self._verified, self._named, self._prove, self._proving)
 
     def check(self, path: Sequence[Certificate], anchor: TrustAnchor) -> tuple[NotRevoked, ...]:
         """A proof for each certificate of `path` (leaf first, anchor last) but the anchor.
 
-        Raises `Refused`: certificate_revoked at once when the leaf is, else the most useful refusal of
-        all certificates, so that "revoked" is told before "unknown".
+        Raises `Refused`: certificate_revoked at once when the leaf is, else the most specific refusal of
+        all certificates, so that "revoked" is reported before "unknown".
         """
         proofs, plans = [], []
         failure: Refused | None = None
-        identities = [one.sha256 for one in path]
+        identities = [certificate.sha256 for certificate in path]
         for height in range(1, len(path)):
-            link = Link(path[height - 1], path[height:], anchor)
+            position = PathPosition(path[height - 1], path[height:], anchor)
             try:
-                plans.append(self._plan(link, identities[height:]))
-                proofs.append(self._certificate(link, plans[-1]))
+                plans.append(self._plan(position, tuple(identities[height:])))
+                proofs.append(self._certificate(position, plans[-1]))
             except Refused as refusal:
                 if refusal.reason is Reason.BUDGET_EXCEEDED or (height == 1 and _is_revoked(refusal)):
                     raise
@@ -117,55 +124,53 @@ class RevocationChecker:
         self.plans = plans
         return tuple(proofs)
 
-    def _plan(self, link: Link, above: Iterable[bytes]) -> Plan:
-        """The certificate's plan, made once for a store; not so while a signer is proven, who may speak for himself.
+    def _plan(self, position: PathPosition, above: tuple[bytes, ...]) -> RevocationPlan:
+        """Steps 1 to 3, once for a store; but anew while a signer is being proven, which may sign for itself.
 
-        Certificates with the same points below the same CAs share it.
+        Certificates with the same points below the same CAs share a plan.
         """
-        certificate = link.certificate
-        identity = (certificate.crl_points, certificate.extensions.ca, *above)
-        plan = None if self._proving else self.crls.plans(self._memo.owner).get(identity)
+        certificate, owner = position.certificate, self._verified.owner
+        key = (certificate.crl_points, certificate.extensions.ca, above)
+        plan = None if self._proving else plans_of(self.crls, owner).get(key)
         if plan is None:
-            plan = plan_of(link, self.crls, self._signers, self._budget)
+            plan = plan_of(position, self.crls, self._signers, self._validation.budget)
             if not self._proving and certificate.crl_points.small:
-                self.crls.remember(self._memo.owner, identity, plan)
+                put_plan(self.crls, owner, key, plan)
         return plan
 
-    def _certificate(self, link: Link, plan: Plan) -> NotRevoked:
-        voices = (*plan.voices, *self._beside(link, plan.openings)) if plan.openings else plan.voices
-        return heard(link.certificate, voices, self._at, self.crls, self._algorithms, self._mode_of)
+    def _certificate(self, position: PathPosition, plan: RevocationPlan) -> NotRevoked:
+        applicable = plan.applicable
+        if plan.candidates:
+            applicable = (*applicable, *self._beside(position, plan.candidates))
+        return check_status(position.certificate, applicable, self._validation)
 
-    def _beside(self, link: Link, openings: Iterable[Opening]) -> Iterator[Voice]:
-        """The voices of signers who are not on the path but have one of their own."""
-        for point, name, shelf, keys in openings:
+    def _beside(self, position: PathPosition, candidates: Iterable[IndirectCandidate]) -> Iterator[ApplicableCrls]:
+        """The applicable CRLs of signers that are not on the path but have one of their own (step 3)."""
+        for point, name, by_issuer, keys in candidates:
             for signer in self._signers.beside_path(name, keys):
-                mine = self._signers.signed(signer, shelf.find(point.names, signer.spki_sha256))
-                voices = list(voices_of(mine, link.certificate, point))
-                self.beside = self.beside or bool(voices)
-                if voices and self._signers.may_speak(signer, name, link, self):
-                    yield from voices
+                crls = self._signers.signed(signer, by_issuer.find(point.names, signer.spki_sha256))
+                applicable = list(applicable_crls(crls, position.certificate, point))
+                self.beside = self.beside or bool(applicable)
+                if applicable and self._signers.is_authorized(signer, name, position):
+                    yield from applicable
 
 
-def heard(
-    certificate: Certificate,
-    voices: Iterable[Voice],
-    at: datetime,
-    store: CrlStore,
-    algorithms: AlgorithmRules = DEFAULT_ALGORITHMS,
-    mode_of: ModeOf | None = None,
-) -> NotRevoked:
-    """6.3.3 for one certificate: `voices`, every CRL of `store` that speaks for it in its place on a path, are asked.
+def check_status(certificate: Certificate, applicable: Iterable[ApplicableCrls], validation: Validation) -> NotRevoked:
+    """Steps 4 to 7 for one certificate; `applicable` are all CRLs that are, in its position on a path.
 
     Raises `Refused` (certificate_revoked, revocation_unknown).
     """
+    at, policy, _, crls_held, mode_of = validation
+    algorithms = policy.algorithms
     mode = HARD_FAIL if mode_of is None else mode_of(certificate)
     due = at - mode.grace if mode.grace else at
     covered, unusable = 0, False
     used: tuple[Crl, ...] = ()
     why = ""
     last_known: Refused | None = None
-    for voice in voices:
-        crls, listed, stale, problem = voice.at(at).ask(certificate, due)
+    for same_scope in applicable:
+        crl_set = same_scope.crl_set if same_scope.begins <= at else same_scope.at(at)
+        crls, listed, stale, problem = crl_set.ask(certificate, due)
         if listed is not None:
             last_known = _revoked(certificate, *listed)
             if not stale:
@@ -173,41 +178,41 @@ def heard(
         narrowed = "" if algorithms is DEFAULT_ALGORITHMS else _narrowed(crls, algorithms)
         if problem or narrowed:
             why = why or problem or narrowed
-            unusable = unusable or bool(narrowed) or any(one.unusable for one in crls)
+            unusable = unusable or bool(narrowed) or any(crl.unusable for crl in crls)
         else:
             used += crls
-            covered |= voice.reasons  # 6.3.3 (d) and (l)
+            covered |= same_scope.reasons
     if covered == ALL_REASONS:
         exemption = Exemption.GRACE if due < at and _any_late(used, at) else None
         return NotRevoked(_SEAL, certificate, used if len(used) == 1 else tuple(dict.fromkeys(used)), exemption)
     if mode.soft and last_known is None and not unusable:
         return NotRevoked(_SEAL, certificate, used, Exemption.SOFT_FAIL)
-    raise last_known or _unknown(certificate, why, store)
+    raise last_known or _unknown(certificate, why, crls_held or ())
 
 
 def _narrowed(crls: Iterable[Crl], algorithms: AlgorithmRules) -> str:
-    """Why a policy that accepts fewer algorithms than the tables hold accepts none of this; empty if it does."""
+    """Why a policy with fewer algorithms than the tables does not accept one of the CRLs; empty if it accepts all."""
     for crl in crls:
         if crl.signed.oid not in algorithms.signatures:
             return f"the CRL of {crl.issuer.text} is signed with {crl.signed.oid}"
     return ""
 
 
-def _unknown(certificate: Certificate, why: str, store: CrlStore) -> Refused:
-    held = sum(one.issuer == certificate.issuer for one in store)
-    why = why or f"no CRL of {certificate.issuer.text} speaks for it ({held} of that name held)"
+def _unknown(certificate: Certificate, why: str, crls: Iterable[Crl]) -> Refused:
+    number = sum(crl.issuer == certificate.issuer for crl in crls)
+    why = why or f"no CRL of {certificate.issuer.text} speaks for it ({number} of that name held)"
     return Refused(Reason.REVOCATION_UNKNOWN, why, certificate=certificate.der)
 
 
 def _any_late(crls: Iterable[Crl], at: datetime) -> bool:
-    return any(one.next_update is not None and one.next_update < at for one in crls)
+    return any(crl.next_update is not None and crl.next_update < at for crl in crls)
 
 
 def _is_revoked(refusal: Refused) -> bool:
     return refusal.reason is Reason.CERTIFICATE_REVOKED
 
 
-def _revoked(certificate: Certificate, crl: Crl, entry: Listed) -> Refused:
+def _revoked(certificate: Certificate, crl: Crl, entry: RevokedEntry) -> Refused:
     reason = "" if entry.reason is None else f", reason code {entry.reason}"
     detail = f"listed in the CRL of {crl.issuer.text} of {crl.this_update:%Y-%m-%d %H:%M:%SZ}{reason}"
     return Refused(Reason.CERTIFICATE_REVOKED, detail, certificate=certificate.der)

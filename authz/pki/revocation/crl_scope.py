@@ -1,14 +1,14 @@
-"""Which CRLs speak for a certificate in its place on a path, as far as time has no say in it.
+"""Which CRLs are applicable to a certificate in its position on a path, apart from dates (RFC 5280 section 6.3.3).
 
-Scope and signatures never change, so for one store of CRLs the plan of a certificate is made once. What is
-too new, superseded, out of date or listed is looked at by every check.
+Scope and signatures never change, so the plan of a certificate is made once for a store of CRLs. Dates, deltas and
+entries are looked at by every check.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from authz.pki.revocation.crl_with_deltas import CrlGroup
+from authz.pki.revocation.crl_with_deltas import CrlSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,82 +16,87 @@ if TYPE_CHECKING:
 
     from authz.pki.budget import Budget
     from authz.pki.crl.crl import Crl
-    from authz.pki.revocation.crl_signers import CrlSigners, Link
-    from authz.pki.revocation.crl_store import CrlStore, Shelf
+    from authz.pki.revocation.crl_signers import CrlSigners, PathPosition
+    from authz.pki.revocation.crl_store import CrlsByIssuer, CrlStore
     from authz.pki.x509.certificate import Certificate
     from authz.pki.x509.distinguished_name import Name
     from authz.pki.x509.distribution_points import Point
 
 
-class Voice(NamedTuple):
-    """CRLs of one key and scope that speak for a certificate at one of its points, for `reasons` (bits)."""
+class ApplicableCrls(NamedTuple):
+    """The CRLs of one signing key and scope that are applicable to a certificate at one of its distribution points.
+
+    `reasons` are the reason codes they cover there (bits), `begins` is when all of them have begun.
+    """
 
     reasons: int
     crls: tuple[Crl, ...]
-    group: CrlGroup
+    crl_set: CrlSet
     begins: datetime
 
     @classmethod
-    def of(cls, reasons: int, crls: Iterable[Crl]) -> Voice:
-        """The voice of `crls`, all of one key and scope, and at least one."""
+    def of(cls, reasons: int, crls: Iterable[Crl]) -> ApplicableCrls:
+        """Those of `crls`, all of one key and scope, and at least one; `reasons` are the distribution point's."""
         crls = tuple(crls)
-        return cls(reasons & crls[0].reasons, crls, CrlGroup.of(crls), max(one.this_update for one in crls))
+        return cls(reasons & crls[0].reasons, crls, CrlSet.of(crls), max(crl.this_update for crl in crls))
 
-    def at(self, at: datetime) -> CrlGroup:
-        """What of it has begun; a CRL from the future says nothing yet."""
-        if self.begins <= at:
-            return self.group
-        return CrlGroup.of(one for one in self.crls if one.this_update <= at)
+    def at(self, at: datetime) -> CrlSet:
+        """The CRLs that have begun by `at`; from `begins` on they are `crl_set`."""
+        return CrlSet.of(crl for crl in self.crls if crl.this_update <= at)
 
 
-class Opening(NamedTuple):
-    """A point and CRL issuer under whose name there are CRLs that no key on the path signed; `keys` are those."""
+class IndirectCandidate(NamedTuple):
+    """A distribution point, and a CRL issuer's name with CRLs there that no key on the path signed.
+
+    `keys` are those on the path, by SHA-256: a certificate with another key may turn out to be the signer.
+    """
 
     point: Point
     name: Name
-    shelf: Shelf
+    crls: CrlsByIssuer
     keys: frozenset[bytes]
 
 
-class Plan(NamedTuple):
-    """The voices of signers on the path, and where signers beside it may add more."""
+class RevocationPlan(NamedTuple):
+    """The applicable CRLs of signers on the path, and where signers beside it may add more."""
 
-    voices: tuple[Voice, ...]
-    openings: tuple[Opening, ...]
+    applicable: tuple[ApplicableCrls, ...]
+    candidates: tuple[IndirectCandidate, ...]
 
 
-def plan_of(link: Link, store: CrlStore, signers: CrlSigners, budget: Budget) -> Plan:
-    """The plan of one certificate: every point it has, every CRL in scope there (6.3.3 (a), (b) and (g))."""
-    voices: list[Voice] = []
-    openings: list[Opening] = []
-    for point in link.certificate.crl_points:
+def plan_of(position: PathPosition, store: CrlStore, signers: CrlSigners, budget: Budget) -> RevocationPlan:
+    """The plan of one certificate: each of its distribution points, each CRL in scope there."""
+    applicable: list[ApplicableCrls] = []
+    candidates: list[IndirectCandidate] = []
+    for point in position.certificate.crl_points:
         for name in point.crl_issuers:
             budget.spend_step()
-            shelf = store.under(name)
-            if shelf is None:
+            by_issuer = store.under(name)
+            if by_issuer is None:
                 continue
-            on_path = signers.on_path(name, link)
+            on_path = signers.on_path(name, position)
             signed: set[Crl] = set()
             for signer in on_path:
-                mine = signers.signed(signer, shelf.find(point.names, signer.spki_sha256))
-                signed.update(mine)
-                voices += voices_of(mine, link.certificate, point)
-            if not signed.issuperset(shelf.all(point.names)):
-                openings.append(Opening(point, name, shelf, frozenset(one.spki_sha256 for one in on_path)))
-    return Plan(tuple(voices), tuple(openings))
+                crls = signers.signed(signer, by_issuer.find(point.names, signer.spki_sha256))
+                signed.update(crls)
+                applicable += applicable_crls(crls, position.certificate, point)
+            if not signed.issuperset(by_issuer.all(point.names)):
+                keys = frozenset(signer.spki_sha256 for signer in on_path)
+                candidates.append(IndirectCandidate(point, name, by_issuer, keys))
+    return RevocationPlan(tuple(applicable), tuple(candidates))
 
 
-def voices_of(crls: Iterable[Crl], certificate: Certificate, point: Point) -> Iterator[Voice]:
-    """Those of one key that speak for the certificate, by scope."""
+def applicable_crls(crls: Iterable[Crl], certificate: Certificate, point: Point) -> Iterator[ApplicableCrls]:
+    """Those of `crls`, all of one key, that are applicable to the certificate, by scope."""
     scopes: dict[bytes, list[Crl]] = {}
     for crl in crls:
-        if _speaks_for(crl, certificate):
+        if _is_applicable(crl, certificate):
             scopes.setdefault(crl.scope, []).append(crl)
-    return (Voice.of(point.reasons, one) for one in scopes.values())
+    return (ApplicableCrls.of(point.reasons, same_scope) for same_scope in scopes.values())
 
 
-def _speaks_for(crl: Crl, certificate: Certificate) -> bool:
-    """6.3.3 (b), but for the names, by which the CRL was found."""
+def _is_applicable(crl: Crl, certificate: Certificate) -> bool:
+    """6.3.3 (b), except the names, by which the CRL was found."""
     idp = crl.idp
     if crl.issuer != certificate.issuer and (idp is None or not idp.indirect_crl):  # (b) (1)
         return False

@@ -1,9 +1,9 @@
-"""Who may speak through a CRL on a path (RFC 5280 section 6.3.3 (f) and (g)).
+"""Which keys may sign the CRLs of a certificate's position on a path (RFC 5280 section 6.3.3 (f) and (g)).
 
-A CRL speaks for a key, not for a name. Its signer is a CA of the path itself, or has now a path of his own
-to the same anchor, with a revocation status of his own. In one thing this is stricter than the RFC: a CRL
+A CRL belongs to a key, not to a name. Its signer is a CA of the path itself, or has a path of its own to the same
+anchor at this moment, with a revocation status of its own. In one thing this is stricter than the RFC: a CRL
 under the name of the certificate's issuer, but signed by another key, counts only if that key was certified
-from where the issuer's own was. Two CAs that share a name below different CAs are strangers.
+by the CA that certified the issuer's own. Two CAs that share a name below different CAs are strangers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.errors import Refused
-from authz.pki.revocation.crl_store import may_sign_crls
 from authz.pki.x509.algorithms import verify_signature
 from authz.pki.x509.certificate import Certificate
 from authz.pki.x509.distribution_points import directory_names
@@ -20,125 +19,124 @@ from authz.reasons import Reason
 
 if TYPE_CHECKING:
     from authz.pki.budget import Budget
-    from authz.pki.cache.verified import Memo
+    from authz.pki.cache.verified import VerifiedCache
     from authz.pki.crl.crl import Crl
-    from authz.pki.path.trust_store import TrustAnchor
-    from authz.pki.revocation.checker import RevocationChecker
     from authz.pki.x509.distinguished_name import Name
+    from authz.pki.x509.trust_anchor import TrustAnchor
 
 MAX_NESTING: Final = 4
-"""CRL signers whose own status hangs on the CRL of yet another signer. PKITS goes one deep; this bounds recursion."""
+"""CRL signers whose own status depends on the CRL of another signer. PKITS goes one deep; this bounds recursion."""
 
 
-class Link(NamedTuple):
-    """One certificate in its place on a path: those above it, the anchor last."""
+class PathPosition(NamedTuple):
+    """One certificate of a path, the certificates above it up to the anchor's own, and the anchor."""
 
     certificate: Certificate
     above: Sequence[Certificate]
     anchor: TrustAnchor
 
 
-Prove = Callable[[Certificate, "TrustAnchor", "RevocationChecker"], Sequence[Certificate]]
-"""Gives the path of a signer to the anchor, verified and, by the checker, not revoked. Raises `Refused`."""
+Prove = Callable[[Certificate, "TrustAnchor"], Sequence[Certificate]]
+"""The path from a signer to the anchor, verified and not revoked. Raises `Refused`."""
 
 
 class CrlSigners:
     """Finds the signers of CRLs during one check.
 
-    `named` finds certificates by subject among all that is known or was presented, `proving` holds the
-    SHA-256 of those that are being proven right now.
+    `named` finds certificates by subject among the known and the presented ones, `proving` holds the
+    SHA-256 of signers whose path is being built.
     """
 
     def __init__(
         self,
         budget: Budget,
-        memo: Memo,
+        verified: VerifiedCache,
         named: Callable[[Name], list[Certificate]],
         prove: Prove,
         proving: set[bytes],
     ) -> None:
         self._budget = budget
-        self._memo = memo
+        self._verified = verified
         self._named = named
         self._prove = prove
         self.proving = proving
         self._paths: dict[tuple[bytes, bytes], Sequence[Certificate]] = {}
 
-    def on_path(self, name: Name, link: Link) -> list[Certificate]:
-        """Who may have signed CRLs under `name` and needs no further path, one for each key."""
-        found: list[Certificate] = []
-        for one in link.above:
-            if one.subject == name:
-                found += (one,) if may_sign_crls(one) else ()
-            elif name == link.certificate.issuer:
-                # Whoever bears the issuer's name further up, with others between, is somebody else.
+    def on_path(self, name: Name, position: PathPosition) -> list[Certificate]:
+        """The certificates that may have signed CRLs under `name` and need no further path, one for each key."""
+        signers: list[Certificate] = []
+        for certificate in position.above:
+            if certificate.subject == name:
+                signers += (certificate,) if may_sign_crls(certificate) else ()
+            elif name == position.certificate.issuer:
+                # A CA of the issuer's name further up, with others between, is another CA.
                 break
-        if self.proving and self._speaks_for_itself(name, link.certificate):
-            found.append(link.certificate)
-        return found if len(found) < 2 else list({one.spki_sha256: one for one in found}.values())
+        if self.proving and self._signs_for_itself(name, position.certificate):
+            signers.append(position.certificate)
+        return signers if len(signers) < 2 else list({signer.spki_sha256: signer for signer in signers}.values())
 
     def beside_path(self, name: Name, keys: Container[bytes]) -> Iterator[Certificate]:
-        """Who else may have signed CRLs under `name`, if he turns out to have a path; `keys` are those on the path."""
-        for one in self._named(name):
-            if _is_crl_signer(one) and one.spki_sha256 not in keys:
+        """Other certificates that may have signed CRLs under `name`, if they have a path; `keys` are on the path."""
+        for certificate in self._named(name):
+            if _is_crl_signer(certificate) and certificate.spki_sha256 not in keys:
                 self._budget.spend_step()
-                yield one
+                yield certificate
 
     def signed(self, signer: Certificate, crls: Iterable[Crl]) -> list[Crl]:
         """6.3.3 (g): those of `crls` that this key signed."""
-        return [one for one in crls if self._verifies(one, signer)]
+        return [crl for crl in crls if self._verifies(crl, signer)]
 
-    def may_speak(self, signer: Certificate, name: Name, link: Link, checker: RevocationChecker) -> bool:
-        """6.3.3 (f): whether a signer beside the path has one of his own to the same anchor.
+    def is_authorized(self, signer: Certificate, name: Name, position: PathPosition) -> bool:
+        """6.3.3 (f): whether a signer beside the path has one of its own to the same anchor.
 
         One that a distribution point names as cRLIssuer needs no more. One that bears the name of the
         certificate's issuer must be that CA: certified, through its own earlier keys if need be, by the
         key that certified it on this path.
         """
-        path = self._path_of(signer, link.anchor, checker)
-        if not path or name != link.certificate.issuer:
+        path = self._path_of(signer, position.anchor)
+        if not path or name != position.certificate.issuer:
             return bool(path)
-        return _certified_by(path, name) == _certified_by(link.above, name)
+        return _certified_by(path, name) == _certified_by(position.above, name)
 
-    def _speaks_for_itself(self, name: Name, certificate: Certificate) -> bool:
-        """Whether a CRL signer, while he is being proven, is told good by his own CRL because his CA said he may.
+    def _signs_for_itself(self, name: Name, certificate: Certificate) -> bool:
+        """Whether a CRL signer that is being proven may be found good by its own CRL, because its CA allowed that.
 
-        His CA named him, under another name than its own, as the issuer of the CRL for his own
-        certificate, and let him sign CRLs.
+        The CA named the signer, under another name than the CA's own, as the issuer of the CRL for the signer's
+        certificate, and let it sign CRLs.
         """
         if certificate.sha256 not in self.proving or certificate.subject != name or certificate.self_issued:
             return False
-        stated = certificate.extensions.distribution_points
-        return any(name in directory_names(one.crl_issuer or ()) for one in stated) and _is_crl_signer(certificate)
+        points = certificate.extensions.distribution_points
+        return any(name in directory_names(point.crl_issuer or ()) for point in points) and _is_crl_signer(certificate)
 
     def _verifies(self, crl: Crl, signer: Certificate) -> bool:
         """That a key signed a CRL, or did not, never changes."""
         key = (crl.sha256, signer.spki_sha256)
-        known = self._memo.crl_verdict(key)
-        if known is None:
+        verdict = self._verified.crl_verdict(key)
+        if verdict is None:
             self._budget.spend_signature(signer.key_cost)
-            known = _verifies(crl, signer)
-            self._memo.admit_crl(key, verified=known)
-        return known
+            verdict = _verifies(crl, signer)
+            self._verified.admit_crl(key, verified=verdict)
+        return verdict
 
-    def _path_of(self, signer: Certificate, anchor: TrustAnchor, checker: RevocationChecker) -> Sequence[Certificate]:
-        """The signer's own path to the anchor, he included, verified and not revoked now; empty without one."""
+    def _path_of(self, signer: Certificate, anchor: TrustAnchor) -> Sequence[Certificate]:
+        """The path from the signer to the anchor, verified and not revoked at this moment; empty without one."""
         key = (signer.sha256, anchor.certificate.sha256)
         if key in self._paths:
             return self._paths[key]
-        # A signer whose own status hangs on a CRL that he signed proves nothing.
+        # A signer whose own status depends on a CRL that it signed proves nothing.
         if signer.sha256 in self.proving or len(self.proving) >= MAX_NESTING:
             return ()
         self.proving.add(signer.sha256)
         path: Sequence[Certificate] = ()
         try:
-            path = self._prove(signer, anchor, checker)
+            path = self._prove(signer, anchor)
         except Refused as refusal:
             if refusal.reason is Reason.BUDGET_EXCEEDED:
                 raise
         finally:
             self.proving.discard(signer.sha256)
-        # A failure inside the proof of another may be owed to that one's being unproven yet.
+        # A failure inside the proof of another signer may be due to that one being unproven yet.
         if path or not self.proving:
             self._paths[key] = path
         return path
@@ -168,5 +166,26 @@ def _is_crl_signer(certificate: Certificate) -> bool:
 
 
 def _certified_by(path: Sequence[Certificate], name: Name) -> tuple[Name, bytes] | None:
-    """Name and key of the first certificate of `path` that is not called `name`; None if all are."""
-    return next(((one.subject, one.spki_sha256) for one in path if one.subject != name), None)
+    """Name and key of the first certificate of `path` with another subject than `name`; None if all have that."""
+    return next(((ca.subject, ca.spki_sha256) for ca in path if ca.subject != name), None)
+
+
+def may_sign_crls(certificate: Certificate) -> bool:
+    """Whether key usage lets the certificate's key sign CRLs (RFC 5280 section 6.3.3 (f))."""
+    usage = certificate.extensions.key_usage
+    return usage is None or "cRLSign" in usage
+
+
+def signer_of(crl: Crl, candidates: Iterable[Certificate]) -> Certificate:
+    """The certificate among `candidates` whose key signed `crl`: its subject is the CRL's issuer, and it may sign CRLs.
+
+    Proves nothing about the signer itself. Raises `Refused` (revocation_unknown) when no candidate is the signer.
+    """
+    for certificate in candidates:
+        try:
+            if certificate.subject == crl.issuer and may_sign_crls(certificate):
+                verify_signature(certificate.public_key, crl.signed)
+                return certificate
+        except Refused:
+            continue
+    raise Refused(Reason.REVOCATION_UNKNOWN, f"no known CA signed the CRL of {crl.issuer.text}")

@@ -1,8 +1,7 @@
-"""What the CRLs of one issuer, one key and one scope say together about a certificate: complete ones and their deltas.
+"""What complete CRLs and deltas of one issuer, key and scope say together about a certificate (RFC 5280 5.2.4, 6.3.3).
 
-Deltas are trusted unevenly, on purpose. Whatever a delta lists counts as soon as it is newer than the
-complete CRL; that a certificate is off the list again counts only where RFC 5280 section 5.2.4 lets the
-two be combined.
+Listing and removing are deliberately not treated alike. An entry of a delta counts as soon as the delta is newer than
+the complete CRL; a removal counts only where section 5.2.4 lets the two be combined.
 """
 
 from __future__ import annotations
@@ -10,112 +9,117 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from authz.pki.revocation.crl_store import current as newest
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from authz.pki.crl.crl import Crl
-    from authz.pki.crl.index import Listed
+    from authz.pki.crl.index import RevokedEntry
     from authz.pki.x509.certificate import Certificate
 
 
-class Answer(NamedTuple):
-    """What was said: the CRLs asked, and an entry that lists the certificate, if any, with the CRL it is in.
+class StatusAnswer(NamedTuple):
+    """The CRLs asked, and an entry that lists the certificate, if any, with the CRL it stands in.
 
-    `stale` is whether that entry is only what was known last, because newer CRLs are due. `problem`
+    `stale` is whether that entry is only the last known one, because newer CRLs are due. `problem`
     says why the CRLs asked cannot prove the certificate good, empty if they can.
     """
 
     crls: tuple[Crl, ...]
-    listed: tuple[Crl, Listed] | None
+    listed: tuple[Crl, RevokedEntry] | None
     stale: bool
     problem: str
 
 
 @dataclass(slots=True)
-class CrlGroup:
+class CrlSet:
     """CRLs of one issuer, key and scope, none of them from the future, their signatures verified."""
 
     complete: Sequence[Crl]
     deltas: Sequence[Crl]
-    silence: Answer | None = None
-    """What one complete CRL without deltas says while it is current and does not list the certificate."""
+    not_listed: StatusAnswer | None = None
+    """The answer of one complete CRL without deltas while it is current and does not list the certificate."""
 
     @classmethod
-    def of(cls, crls: Iterable[Crl]) -> CrlGroup:
-        """The group of `crls`; of complete CRLs those that no other supersedes."""
+    def of(cls, crls: Iterable[Crl]) -> CrlSet:
+        """The set of `crls`; of complete CRLs those that no other supersedes."""
         crls = tuple(crls)
         if len(crls) == 1 and not crls[0].is_delta:
-            return cls(crls, (), Answer(crls, None, stale=False, problem=_unusable(crls)))
-        return cls(newest(one for one in crls if not one.is_delta), [one for one in crls if one.is_delta])
+            return cls(crls, (), StatusAnswer(crls, None, stale=False, problem=_unusable(crls)))
+        return cls(current(crl for crl in crls if not crl.is_delta), [crl for crl in crls if crl.is_delta])
 
-    def ask(self, certificate: Certificate, at: datetime) -> Answer:
-        """6.3.3 (i) to (l). Where number and date disagree about which CRL is the newest, all of them must agree."""
-        if self.silence is not None:
-            return _answer_of(self.complete[0], self.silence, certificate, at)
-        if not self.complete:
-            return self._ask_deltas(certificate, at)
+    def ask(self, certificate: Certificate, at: datetime) -> StatusAnswer:
+        """6.3.3 (i) to (l), apart from the reasons."""
+        if self.not_listed is None:
+            return self._ask_all(certificate, at) if self.complete else self._ask_deltas(certificate, at)
+        crl = self.complete[0]
+        entry = crl.index.find(certificate.serial, certificate.issuer)
+        in_time = crl.next_update is not None and crl.next_update >= at
+        if entry is None and in_time:
+            return self.not_listed
+        listed = None if entry is None else (crl, entry)
+        problem = _overdue(crl, at) or self.not_listed.problem
+        return StatusAnswer((crl,), listed, stale=entry is not None and not in_time, problem=problem)
+
+    def _ask_all(self, certificate: Certificate, at: datetime) -> StatusAnswer:
+        """Where number and date disagree about which complete CRL is the newest, all of them must agree."""
         asked: tuple[Crl, ...] = ()
-        listed: tuple[Crl, Listed] | None = None
+        listed: tuple[Crl, RevokedEntry] | None = None
         stale, problem = True, ""
         for complete in self.complete:
-            heard = _heard(complete, self.deltas, at) if self.deltas else ()
-            asked += (complete, *heard)
+            deltas = _newer_deltas(complete, self.deltas, at) if self.deltas else ()
+            asked += (complete, *deltas)
             overdue = _overdue(complete, at)
-            problem = problem or overdue or _unusable((complete, *heard))
-            found = _listing(complete, heard, certificate, at)
-            if found is not None and stale:
-                listed, stale = found, bool(overdue and _overdue(found[0], at))
-        return Answer(asked, listed, listed is not None and stale, problem)
+            problem = problem or overdue or _unusable((complete, *deltas))
+            listing = _listing(complete, deltas, certificate, at)
+            if listing is not None and stale:
+                listed, stale = listing, bool(overdue and _overdue(listing[0], at))
+        return StatusAnswer(asked, listed, listed is not None and stale, problem)
 
-    def _ask_deltas(self, certificate: Certificate, at: datetime) -> Answer:
-        """Deltas without a complete CRL prove nobody good; whom they list, they list."""
+    def _ask_deltas(self, certificate: Certificate, at: datetime) -> StatusAnswer:
+        """Deltas without a complete CRL prove no certificate good, but their entries count."""
         problem = "a delta CRL is held, and no complete one of its scope"
-        for delta in newest(self.deltas):
+        for delta in current(self.deltas):
             entry = delta.index.find(certificate.serial, certificate.issuer)
             if entry is not None and not entry.removes:
-                return Answer((delta,), (delta, entry), bool(_overdue(delta, at)), problem)
-        return Answer((), None, stale=False, problem=problem)
+                return StatusAnswer((delta,), (delta, entry), bool(_overdue(delta, at)), problem)
+        return StatusAnswer((), None, stale=False, problem=problem)
 
 
-def _answer_of(crl: Crl, silence: Answer, certificate: Certificate, at: datetime) -> Answer:
-    """What one complete CRL without deltas says, which is nearly always nothing."""
-    entry = crl.index.find(certificate.serial, certificate.issuer)
-    current = crl.next_update is not None and crl.next_update >= at
-    if entry is None and current:
-        return silence
-    listed = None if entry is None else (crl, entry)
-    return Answer((crl,), listed, stale=entry is not None and not current, problem=_overdue(crl, at) or silence.problem)
+def current(crls: Iterable[Crl]) -> list[Crl]:
+    """Those of `crls`, all of one issuer, key and scope, that no other supersedes."""
+    crls = list(crls)
+    return [crl for crl in crls if not any(other.supersedes(crl) for other in crls)]
 
 
-def _listing(complete: Crl, deltas: Iterable[Crl], certificate: Certificate, at: datetime) -> tuple[Crl, Listed] | None:
-    """A listing that counts. One of the complete CRL is gone only if every delta that combines with it says so:
+def _listing(
+    complete: Crl, deltas: Iterable[Crl], certificate: Certificate, at: datetime
+) -> tuple[Crl, RevokedEntry] | None:
+    """An entry that counts. One of the complete CRL is removed only if every delta that combines with it removes it:
 
-    of several that are left neither supersedes the other, and one that is silent says that nothing has changed.
+    where several are left neither supersedes the other, and one without the certificate says that nothing has changed.
     """
-    verdicts = []
+    removals = []
     for delta in deltas:
         entry = delta.index.find(certificate.serial, certificate.issuer)
         if entry is not None and not entry.removes:
             return delta, entry
         if _combines(delta, complete, at):
-            verdicts.append(entry is not None)
+            removals.append(entry is not None)
     entry = complete.index.find(certificate.serial, certificate.issuer)
-    removed = bool(verdicts) and all(verdicts)
+    removed = bool(removals) and all(removals)
     return None if entry is None or removed else (complete, entry)
 
 
-def _heard(complete: Crl, deltas: Iterable[Crl], at: datetime) -> tuple[Crl, ...]:
-    """The deltas that know more than `complete`, but for those that one which combines with it supersedes."""
-    newer = [one for one in deltas if _is_newer(one, complete)]
-    combined = [one for one in newer if _combines(one, complete, at)]
-    return tuple(one for one in newer if not any(other.supersedes(one) for other in combined))
+def _newer_deltas(complete: Crl, deltas: Iterable[Crl], at: datetime) -> tuple[Crl, ...]:
+    """The deltas that are newer than `complete`, without those superseded by one that combines with it."""
+    newer = [delta for delta in deltas if _is_newer(delta, complete)]
+    combined = [delta for delta in newer if _combines(delta, complete, at)]
+    return tuple(delta for delta in newer if not any(other.supersedes(delta) for other in combined))
 
 
 def _is_newer(delta: Crl, complete: Crl) -> bool:
-    """Whether number or date puts the delta behind the complete CRL."""
+    """Whether the delta's number or date is later than the complete CRL's."""
     if delta.number is not None and complete.number is not None and delta.number > complete.number:
         return True
     return delta.this_update > complete.this_update
@@ -130,7 +134,7 @@ def _combines(delta: Crl, complete: Crl, at: datetime) -> bool:
 
 
 def _overdue(crl: Crl, at: datetime) -> str:
-    """Why the CRL is not current; empty if it is. Section 5.1.2.5 requires nextUpdate."""
+    """Why the CRL is not in time at `at`; empty if it is. Section 5.1.2.5 requires nextUpdate."""
     if crl.next_update is None:
         return f"the CRL of {crl.issuer.text} has no nextUpdate"
     if crl.next_update < at:
@@ -139,4 +143,4 @@ def _overdue(crl: Crl, at: datetime) -> str:
 
 
 def _unusable(crls: Iterable[Crl]) -> str:
-    return next((f"the CRL of {one.issuer.text} has a {one.unusable}" for one in crls if one.unusable), "")
+    return next((f"the CRL of {crl.issuer.text} has a {crl.unusable}" for crl in crls if crl.unusable), "")

@@ -1,6 +1,6 @@
-"""What an operator lets pass where RFC 5280 section 6.3 says "unknown": a late CRL for a while, or its absence.
+"""What an operator lets pass where RFC 5280 6.3 says "undetermined": an overdue CRL (grace), or no CRL (soft-fail).
 
-Neither is the default, and neither ever lets a certificate pass that a CRL lists.
+Neither is the default, and neither lets a certificate pass that a CRL lists.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ class Exemption(StrEnum):
     """What a certificate needed to pass."""
 
     GRACE = "grace"
-    """A CRL that speaks for it is out of date, though not for longer than the operator bears."""
+    """An applicable CRL is overdue, though not for longer than the grace period."""
     SOFT_FAIL = "unsafe_soft_fail"
-    """No CRL speaks for it, or only one that is out of date."""
+    """No CRL is applicable, or only an overdue one."""
 
 
 @dataclass(frozen=True, slots=True)
 class RevocationMode:
-    """For the certificates of one issuer, what is let pass.
+    """What is let pass for the certificates of one issuer.
 
-    `grace` is how long after its nextUpdate a CRL goes on counting as current, `soft` whether a certificate
-    passes for which no current CRL speaks. A CRL that is held and cannot be used (a critical extension that is
-    unknown, an algorithm that policy refuses) is not a missing one: `soft` does not cover it.
+    `grace` is how long after its nextUpdate a CRL still counts as current, `soft` whether a certificate passes
+    without an applicable, current CRL. A CRL that is there but cannot be used (an unknown critical extension, an
+    algorithm that policy refuses) is not a missing one: `soft` does not cover it.
     """
 
     grace: timedelta = timedelta(0)
@@ -41,4 +41,4 @@ HARD_FAIL: Final = RevocationMode()
 """The default: after nextUpdate, and without a CRL, nothing passes."""
 
 ModeOf = Callable[["Certificate"], RevocationMode]
-"""How much is let pass about a certificate."""
+"""The mode for a certificate."""

@@ -1,8 +1,8 @@
-"""Which signature algorithms and keys are accepted, as tables, and the one place that verifies a signature.
+"""The signature algorithms and keys that are accepted, as tables, and the only place that verifies a signature.
 
-Refused whoever signed, and whatever a policy says: MD2, MD5 and SHA-1 (collisions), DSA, RSA keys below
-2,048 bits (NIST SP 800-131A) and above 8,192 (the cost of one verification), curves other than the three
-NIST primes, curves written out instead of named (RFC 5480 section 2.1.1), RSA keys that are bound to PSS.
+Refused under every policy: MD2, MD5 and SHA-1 (collisions), DSA, RSA keys below 2,048 bits (NIST SP 800-131A)
+and above 8,192 (the cost of one verification), curves other than the three NIST primes, curves with explicit
+parameters instead of a name (RFC 5480 section 2.1.1), RSA keys that are restricted to PSS.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ MIN_RSA_BITS: Final = 2048
 MAX_RSA_BITS: Final = 8192
 
 MAX_EXPONENT_BITS: Final = 32
-"""Bits of an RSA exponent, in which the cost of a verification grows: 65537 has 17; Go takes up to 31 bits."""
+"""Bits of an RSA exponent, with which the cost of a verification grows: 65537 has 17; Go accepts up to 31 bits."""
 
 _SHA2: Final = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
 _PKCS1: Final = padding.PKCS1v15()
 
 
 class Scheme:
-    """How a signature is made: the kind of key, the digest (None where the scheme has it inside), RSA's padding.
+    """A signature scheme: the kind of key, the digest (None if it is part of the scheme), RSA's padding.
 
-    `arguments` are what the key's `verify` takes besides the signature and the data, `prehashed` what it takes
-    besides the signature and the data's digest.
+    `arguments` are those of the key's `verify` after the signature and the data, `prehashed` those after the
+    signature and the data's digest.
     """
 
     __slots__ = ("arguments", "digest", "key_type", "prehashed")
@@ -61,7 +61,8 @@ class Scheme:
         self.prehashed: tuple[object, ...] = ()
         if digest is not None:
             self.arguments, self.prehashed = (
-                (ec.ECDSA(one),) if padding is None else (padding, one) for one in (digest, Prehashed(digest))
+                (ec.ECDSA(algorithm),) if padding is None else (padding, algorithm)
+                for algorithm in (digest, Prehashed(digest))
             )
 
 
@@ -81,15 +82,15 @@ _SIGNATURES: Final = {
 
 
 class Key(NamedTuple):
-    """What a public key is: its kind, its size in bits (0 where the kind says it) and a verification's cost."""
+    """A public key: its kind, its size in bits (0 if the kind implies it) and the cost of a verification."""
 
     kind: str
     bits: int
     cost: int
 
 
-# The AlgorithmIdentifier of a SubjectPublicKeyInfo, byte for byte: the kind of key, and what one verification
-# costs in units of one with P-256 (measured: 60, 400, 370, 150 and 160 us; RSA is weighed by its size).
+# The AlgorithmIdentifier of a SubjectPublicKeyInfo, byte for byte: the kind of key, and the cost of one verification
+# in units of one with P-256 (measured: 60, 400, 370, 150 and 160 us; that of RSA depends on its size).
 _KEYS: Final = {
     bytes.fromhex("300d06092a864886f70d0101010500"): Key("rsa", 0, 1),  # RFC 3279 section 2.3.1: with NULL
     bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107"): Key("secp256r1", 0, 1),  # RFC 5480 section 2.1.1.1
@@ -99,13 +100,13 @@ _KEYS: Final = {
     bytes.fromhex("300506032b6571"): Key("ed448", 0, 3),
 }
 
-# FIPS 186-4 appendix D.1.2: octets of a coordinate, prime and b of the curves; a is -3 in all of them.
 _COMPRESSED: Final = frozenset({b"\x02", b"\x03"})
 """The first byte of a point of which only one coordinate is given (SEC 1 section 2.3.3)."""
 
 _LIBRARY_CURVES: Final[dict[int, ec.EllipticCurve]] = {32: ec.SECP256R1(), 48: ec.SECP384R1(), 66: ec.SECP521R1()}
 """By the bytes of a coordinate."""
 
+# FIPS 186-4 appendix D.1.2: bytes of a coordinate, prime and b of the curves; a is -3 in all of them.
 _CURVES: Final = {
     "secp256r1": (
         32,
@@ -128,21 +129,21 @@ _CURVES: Final = {
     ),
 }
 _EDWARDS: Final = {"ed25519": 32, "ed448": 57}
-"""Octets of a key, all of which are one as far as the library looks (RFC 8032 sections 5.1.5 and 5.2.5)."""
+"""Bytes of a key; the library accepts any of this length (RFC 8032 sections 5.1.5 and 5.2.5)."""
 
 MAX_SALT: Final = 64
-"""Longest PSS salt in octets: RFC 4055 section 3.1 recommends the digest's length, and SHA-512's is 64."""
+"""Longest PSS salt in bytes: RFC 4055 section 3.1 recommends the digest's length, and SHA-512's is 64."""
 
-# OpenSSL's verdict on a key it cannot use is a ValueError or UnsupportedAlgorithm, late.
+# OpenSSL reports a key that it cannot use late, as ValueError or UnsupportedAlgorithm.
 LATE_ERRORS: Final = (ValueError, TypeError, OverflowError, UnsupportedAlgorithm)
 
 
 @dataclass(frozen=True, slots=True)
 class AlgorithmRules:
-    """Which signature algorithms (dotted) and keys a policy accepts: all that the tables here hold, or fewer."""
+    """The signature algorithms (dotted) and keys that a policy accepts: all of the tables here, or fewer."""
 
     signatures: frozenset[str] = frozenset(_SIGNATURES)
-    keys: frozenset[str] = frozenset(one.kind for one in _KEYS.values())
+    keys: frozenset[str] = frozenset(key.kind for key in _KEYS.values())
     min_rsa_bits: int = MIN_RSA_BITS
     max_rsa_bits: int = MAX_RSA_BITS
 
@@ -166,15 +167,15 @@ def _not_allowed(algorithm: str) -> Refused:
     return Refused(Reason.ALGORITHM_NOT_ALLOWED, f"signature algorithm {algorithm}")
 
 
-# The library's kinds of keys are abstract classes, which look into themselves each time they are asked.
+# The library's kinds of keys are abstract base classes, whose `issubclass` is slow.
 _is_kind = lru_cache(64)(issubclass)
 
 
 class _Signature:
-    """A signature of algorithm `oid`, and what it was made of.
+    """A signature of algorithm `oid`.
 
-    With `unused_bits` it verifies under no key: all signatures are octets (RFC 3279 section 2.2), and the library
-    drops the count of bits, which nobody signed. Whoever changed it would have another certificate that verifies.
+    With `unused_bits` it verifies under no key: signatures are whole bytes (RFC 3279 section 2.2). The library
+    ignores the unsigned count of unused bits, so that changing it would make another certificate that verifies.
 
     Raises `Refused` (algorithm_not_allowed) for an algorithm outside the table, and for RSA-PSS with
     parameters outside RFC 4055 section 3.1.
@@ -206,22 +207,22 @@ class Signed(_Signature):
         self.tbs = tbs
 
     def digest(self) -> bytes:
-        """The digest of what was signed, made as the signature's algorithm says; empty where that has it inside."""
+        """The digest of `tbs` by the signature's algorithm; empty if the digest is part of the scheme."""
         digest = self._scheme.digest
         return b"" if digest is None else hashlib.new(digest.name, self.tbs).digest()
 
     def verify(self, key: PublicKey) -> None:
-        """Raises `InvalidSignature`, or what the library makes of a key or signature that it cannot read."""
+        """Raises `InvalidSignature`, or what the library raises for a key or signature that it cannot read."""
         self._require_kind(key)
         of_its_kind: Any = key
         of_its_kind.verify(self.signature, self.tbs, *self._scheme.arguments)
 
 
 class SignedDigest(_Signature):
-    """A signature over bytes that are not at hand, but `digest`, which `Signed.digest` made of them.
+    """A signature over bytes of which only the `digest` is at hand, as `Signed.digest` returned it.
 
-    The Edwards curves have their digest inside, which covers key and signature too (RFC 8032 section
-    5.1.7): there whoever had the bytes says under which `keys` (SHA-256 of SubjectPublicKeyInfo) it verified.
+    On Edwards curves the digest is part of the scheme and covers key and signature, too (RFC 8032 section 5.1.7):
+    there the process that had the bytes names the `keys` (SHA-256 of SubjectPublicKeyInfo) that verified it.
     """
 
     __slots__ = ("digest", "keys")
@@ -248,9 +249,9 @@ def _identity(key: PublicKey) -> bytes:
 
 
 def _pss(parsed: Parsed) -> Scheme:
-    """RFC 4055 section 3.1: SHA-2 throughout, MGF1 over the same digest, and a salt no longer than a digest."""
+    """RFC 4055 section 3.1: SHA-2 throughout, MGF1 with the same digest, and a salt no longer than a digest."""
     try:
-        # Of this algorithm the library gives these two, or raises.
+        # For this algorithm the library returns these two, or raises.
         pss = cast("padding.PSS", parsed.signature_algorithm_parameters)
         digest = cast("hashes.HashAlgorithm", parsed.signature_hash_algorithm)
     except LATE_ERRORS as error:
@@ -259,69 +260,71 @@ def _pss(parsed: Parsed) -> Scheme:
     if digest.name not in _SHA2 or inner.name != digest.name:
         raise Refused(Reason.ALGORITHM_NOT_ALLOWED, "RSA-PSS with other digests than one of SHA-2 throughout")
     if not isinstance(salt, int) or not 0 <= salt <= MAX_SALT:
-        raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"RSA-PSS with a salt of {salt} octets")
+        raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"RSA-PSS with a salt of {salt} bytes")
     return Scheme(rsa.RSAPublicKey, digest, pss)
 
 
 def read_key(spki_der: bytes) -> Key:
-    """The key that a SubjectPublicKeyInfo (RFC 5280 section 4.1) holds, told without loading it.
+    """The key in a SubjectPublicKeyInfo (RFC 5280 section 4.1), read without loading it into the library.
 
     `spki_der` is DER that a strict parser has accepted as such. Raises `Refused` (algorithm_not_allowed,
-    key_size_not_allowed) for one outside the tables, `ValueError` for a key that cannot be one.
+    key_size_not_allowed) for a key outside the tables, `ValueError` for a malformed one.
     """
+    # SEQUENCE { algorithm AlgorithmIdentifier, subjectPublicKey BIT STRING }
     start = der.content(spki_der, 0)
     stop = der.after(spki_der, start)
-    known = _KEYS.get(spki_der[start:stop])
-    if known is None:
-        raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"a key of the algorithm {spki_der[start:stop].hex()}")
-    if known.kind != "rsa":
+    algorithm = spki_der[start:stop]
+    key = _KEYS.get(algorithm)
+    if key is None:
+        raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"a key of the algorithm {algorithm.hex()}")
+    if key.kind != "rsa":
         point = spki_der[der.content(spki_der, stop) :]
-        _check_point(known.kind, point)
+        _check_point(key.kind, point)
         # A compressed point takes a square root here, and another where the library loads it.
-        compressed = known.kind in _CURVES and point[1:2] in _COMPRESSED
-        return known._replace(cost=2 * known.cost) if compressed else known
-    bits = _rsa_bits(spki_der, *der.only(spki_der, der.BIT_STRING, stop))
-    # Verification grows with the square of the modulus: 20 us at 2,048 bits, 64 at 4,096, 240 at 8,192, and reading
-    # the key with it. Weighed so that what the service's budget allows of the largest stays below 5 ms.
-    # the key takes 70 more; nine of that size are refused by the service.
-    key = Key(known.kind, bits, -(-bits * bits // 2900**2))
+        compressed = key.kind in _CURVES and point[1:2] in _COMPRESSED
+        return key._replace(cost=2 * key.cost) if compressed else key
+    first, last = der.only(spki_der, der.BIT_STRING, stop)
+    bits = _rsa_bits(spki_der[first:last])
+    # Verification takes time quadratic in the modulus: 20 us at 2,048 bits, 64 at 4,096, 240 at 8,192, and reading
+    # the key as well (70 at 8,192). Nine keys of that size exceed the service's budget, which stays below 5 ms.
+    key = Key(key.kind, bits, -(-bits * bits // 2900**2))
     DEFAULT_ALGORITHMS.check_key(key)
     return key
 
 
-def _check_point(kind: str, found: bytes) -> None:
-    """Raises `ValueError` unless the content of a BIT STRING is a public key of that kind, behind no unused bits.
+def _check_point(kind: str, point: bytes) -> None:
+    """Raises `ValueError` unless `point`, the content of a BIT STRING, is a public key of that kind.
 
-    A leaf's key is never loaded, which costs more than all that is read of it; nobody may hold one that could not be.
+    A leaf's key is never loaded, as that costs more than reading everything else; still no invalid key may pass.
     """
     curve = _CURVES.get(kind)
-    fits = len(found) == 1 + _EDWARDS[kind] if curve is None else _on_curve(*curve, found)
-    if not fits or found[0]:
-        raise ValueError(f"what is no public key of the kind {kind}")
+    fits = len(point) == 1 + _EDWARDS[kind] if curve is None else _on_curve(*curve, point)
+    if not fits or point[0]:
+        raise ValueError(f"not a public key of the kind {kind}")
 
 
-def _on_curve(size: int, prime: int, b: int, found: bytes) -> bool:
-    """Whether a point (SEC 1 section 2.3.3) of y^2 = x^3 - 3x + b is behind the first octet, compressed or not."""
-    form, x = found[1:2], int.from_bytes(found[2 : 2 + size], "big")
+def _on_curve(size: int, prime: int, b: int, point: bytes) -> bool:
+    """Whether a point (SEC 1 section 2.3.3) of y^2 = x^3 - 3x + b follows the first byte, compressed or not."""
+    form, x = point[1:2], int.from_bytes(point[2 : 2 + size], "big")
     square = ((x * x - 3) * x + b) % prime
-    if form == b"\x04" and len(found) == 2 + 2 * size:
-        y = int.from_bytes(found[2 + size :], "big")
+    if form == b"\x04" and len(point) == 2 + 2 * size:
+        y = int.from_bytes(point[2 + size :], "big")
         return x < prime and y < prime and y * y % prime == square
-    if form in _COMPRESSED and len(found) == 2 + size:
+    if form in _COMPRESSED and len(point) == 2 + size:
         # The root of a square: five times as quick in the library as by `pow`.
         with suppress(ValueError):
-            return bool(ec.EllipticCurvePublicKey.from_encoded_point(_LIBRARY_CURVES[size], found[1:]))
+            return bool(ec.EllipticCurvePublicKey.from_encoded_point(_LIBRARY_CURVES[size], point[1:]))
     return False
 
 
-def _rsa_bits(spki_der: bytes, at: int, end: int) -> int:
-    """RSAPublicKey ::= SEQUENCE { modulus, publicExponent } (RFC 8017 appendix A.1.1), behind no unused bits."""
-    inside = list(der.elements(spki_der, *der.only(spki_der, der.SEQUENCE, at + 1, end)))
-    if spki_der[at : at + 1] != b"\0" or [tag for tag, _, _ in inside] != [der.INTEGER, der.INTEGER]:
+def _rsa_bits(bit_string: bytes) -> int:
+    """RSAPublicKey ::= SEQUENCE { modulus, publicExponent } (RFC 8017 appendix A.1.1), without unused bits."""
+    integers = list(der.elements(bit_string, *der.only(bit_string, der.SEQUENCE, 1)))
+    if bit_string[0] or [tag for tag, _, _ in integers] != [der.INTEGER, der.INTEGER]:
         raise ValueError("an RSA key that is not modulus and exponent")
-    modulus, exponent = (der.integer(spki_der[start:stop]) for _, start, stop in inside)
+    modulus, exponent = (der.integer(bit_string[start:stop]) for _, start, stop in integers)
     if modulus % 2 == 0 or exponent % 2 == 0 or not 3 <= exponent < modulus:
-        raise ValueError("an RSA key whose modulus and exponent cannot be")
+        raise ValueError("an RSA key with an invalid modulus or exponent")
     if exponent.bit_length() > MAX_EXPONENT_BITS:
         raise Refused(Reason.KEY_SIZE_NOT_ALLOWED, f"RSA exponent of {exponent.bit_length()} bits")
     return modulus.bit_length()
@@ -330,7 +333,7 @@ def _rsa_bits(spki_der: bytes, at: int, end: int) -> int:
 def verify_signature(key: PublicKey, signed: AnySigned) -> None:
     """Verify one signature under a key that `read_key` accepted.
 
-    Raises `Refused` (signature_invalid) for a signature that does not verify, or is of another kind than the key.
+    Raises `Refused` (signature_invalid) for a signature that does not verify, or that is of another kind than the key.
     """
     try:
         signed.verify(key)

@@ -1,4 +1,4 @@
-"""A certificate as the validator uses it: DER that was read once, with every late error turned into a refusal."""
+"""A certificate as the validator uses it: its DER is read once, and every late parser error becomes `Refused`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 from cryptography import x509
 
 from authz.errors import Refused
-from authz.pki.cache import extensions_weight, name_weight
-from authz.pki.cache.extensions import learn, recalled
+from authz.pki.cache.extensions import KnownIssuer, get_extensions, put_extensions
 from authz.pki.x509 import der as asn1
 from authz.pki.x509.algorithms import Key, Signed, read_key
 from authz.pki.x509.distinguished_name import Name
@@ -26,15 +25,15 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes as PublicKey
     from cryptography.x509 import GeneralName
 
-    from authz.pki.cache import Cache
+    from authz.pki.cache.shared import Cache
 
-    KnownIssuers = Mapping[bytes, "KnownIssuer"] | Cache[bytes, "KnownIssuer"]
+    KnownIssuers = Mapping[bytes, KnownIssuer] | Cache[bytes, KnownIssuer]
 
 T = TypeVar("T")
 
 
-class _late(Generic[T]):  # noqa: N801 - stands where @cached_property would
-    """An attribute read on first use and kept; what the parser raises then is a refusal about the certificate."""
+class _late(Generic[T]):  # noqa: N801 - used like @cached_property
+    """An attribute that is read on first use and kept; parser errors become `Refused` for the certificate."""
 
     def __init__(self, reader: Callable[[Certificate], T]) -> None:
         self.read = reader
@@ -48,49 +47,36 @@ class _late(Generic[T]):  # noqa: N801 - stands where @cached_property would
             raise Refused(refusal.reason, refusal.detail, certificate=certificate.der) from refusal
         except PARSE_ERRORS as error:
             raise Refused(Reason.CERTIFICATE_MALFORMED, str(error), certificate=certificate.der) from error
-        # No data descriptor: from now on the instance's own attribute is found first.
+        # Not a data descriptor: from now on Python finds the instance's own attribute first.
         setattr(certificate, self.name, value)
         return value
 
 
-class Layout(NamedTuple):
-    """Raw DER: the to-be-signed part, the content of the serial number, the names, the SubjectPublicKeyInfo.
+class CertificateLayout(NamedTuple):
+    """Pieces of the DER: the to-be-signed part, the content of the serial number, names, key, extensions.
 
-    Then the extensions of version 3 alone; where in the DER all lies that stands behind the key, the extensions in any
-    version among it; and the signature's unused bits, of which there should be none.
+    `spki` is the SubjectPublicKeyInfo, `extensions` everything after it (empty before version 3), `after_key` the
+    place of that in the DER in any version. `unused_bits` of the signature: zero, if it is valid.
     """
 
     tbs: bytes
     serial: bytes
     issuer: bytes
     subject: bytes
-    key: bytes
+    spki: bytes
     extensions: bytes
-    behind: slice
+    after_key: slice
     unused_bits: int
-
-
-class KnownIssuer(NamedTuple):
-    """A name that issued certificates on verified paths, and what the extensions of such say."""
-
-    name: Name
-    extensions: dict[bytes, Extensions]
-
-    @property
-    def weight(self) -> int:
-        """What it takes in memory, in bytes."""
-        lists = (600 + len(shared) + extensions_weight(said) for shared, said in self.extensions.items())
-        return 600 + name_weight(self.name) + sum(lists)
 
 
 NO_ISSUERS: Final[Mapping[bytes, KnownIssuer]] = MappingProxyType({})
 
 
 class Certificate:
-    """One X.509 certificate. What it says is immutable; equal when the DER is; read as far as it is asked.
+    """One X.509 certificate: immutable, equal if the DER is, its attributes read on first use.
 
-    `below` is the mark of a path above it, if one is known, below which it satisfies everything but dates and
-    revocation: the mark and not the path, which must not live as long as everybody below it.
+    `known_issuer_chain` is the mark of the `IssuerChain` under which it passed every check but dates and revocation,
+    if any. It stands here, and not in a cache, because it must cost no look-up; the mark does not keep the chain alive.
     `der` and `sha256` (32 bytes) are its identity. Attributes that the parser reads late raise `Refused`
     (certificate_malformed, or the algorithm's reason) on first use.
     """
@@ -100,13 +86,13 @@ class Certificate:
         self.sha256 = hashlib.sha256(der).digest()
         self._parsed: x509.Certificate | None = parsed
         self._issuers = issuers
-        self.below: object = None
+        self.known_issuer_chain: object = None
 
     @classmethod
     def parse(cls, der: bytes, issuers: KnownIssuers = NO_ISSUERS) -> Certificate:
-        """The certificate that `der` is. Raises `Refused` (certificate_malformed) for anything but one in DER.
+        """The certificate in `der`. Raises `Refused` (certificate_malformed) for anything but one certificate in DER.
 
-        `issuers` spares reading the name of an issuer again, by its DER.
+        `issuers` has the names of issuers that were read before, by their DER.
         """
         try:
             parsed = x509.load_der_x509_certificate(der)
@@ -115,25 +101,25 @@ class Certificate:
         return cls(der, parsed, issuers)
 
     def read_ahead(self) -> None:
-        """Read at once what every path needs of a leaf, if its extensions are known, which keeps it cheap.
+        """Read all that every path needs of a leaf at once, if its extensions are cached: that is cheaper.
 
-        What cannot be read is told when it is asked for.
+        An attribute that cannot be read raises when it is used.
         """
         try:
             known = self._issuers.get(self._layout.issuer)
             if known is not None and self.extensions.recalled:
-                self._read_below(known)
+                self._read_with(known)
         except (Refused, *PARSE_ERRORS):
             return
 
-    def _read_below(self, issuer: KnownIssuer) -> None:
-        """What the attributes of these names would read, each by itself and later."""
+    def _read_with(self, issuer: KnownIssuer) -> None:
+        """Set the attributes that would otherwise be read later, one by one."""
         layout, parsed, subject = self._layout, self.x509, Name.read(self._layout.subject)
         signed = Signed(parsed, layout.unused_bits, layout.tbs)
         vars(self).update(
             issuer=issuer.name,
             subject=subject,
-            key=read_key(layout.key),
+            key=read_key(layout.spki),
             signed=signed,
             signature_algorithm=signed.oid,
             serial=int.from_bytes(layout.serial, "big", signed=True),
@@ -149,15 +135,14 @@ class Certificate:
 
     @property
     def x509(self) -> x509.Certificate:
-        """The certificate as the library has it, made anew once it was let go."""
+        """The library's object of the certificate, parsed again after `let_go`."""
         return self._parsed or x509.load_der_x509_certificate(self.der)
 
     def let_go(self) -> None:
-        """Let go of what takes several times the room of what was read from it, and can be made anew."""
+        """Drop what takes several times the memory of the values read from it, and can be read again."""
         self._parsed = None
-        _drop(self, "_layout")
-        _drop(self, "_counted")
-        _drop(self, "signed")
+        for attribute in ("_layout", "_counted", "signed"):
+            vars(self).pop(attribute, None)
 
     @_late
     def subject(self) -> Name:
@@ -172,78 +157,78 @@ class Certificate:
 
     @_late
     def extensions(self) -> Extensions:
-        """All extensions, as plain values."""
+        """All extensions, as plain values; those from a cache lack key identifier and alternative names."""
         known = self._issuers.get(self._layout.issuer)
-        found = None if known is None else recalled(self._layout.extensions, known.extensions)
-        return self._read_extensions() if found is None else found
+        cached = None if known is None else get_extensions(self._layout.extensions, known.extensions)
+        return self._read_extensions() if cached is None else cached
 
     @_late
     def own_extensions(self) -> Extensions:
-        """The same with what no other certificate shares: its key identifier and alternative names."""
+        """The same with what certificates do not share: key identifier and alternative names."""
         return self._read_extensions() if self.extensions.recalled else self.extensions
 
     def _read_extensions(self) -> Extensions:
-        check_counts(self._counted)  # before the library makes objects of them
-        return read_extensions(self.x509, self.der[self._layout.behind])
+        check_counts(self._counted)  # before the library makes objects of the elements
+        return read_extensions(self.x509, self.der[self._layout.after_key])
 
     @_late
     def _counted(self) -> dict[bytes, int]:
-        return counted(self.der[self._layout.behind])
+        return counted(self.der[self._layout.after_key])
 
     @_late
     def weight(self) -> int:
-        """What reading its extensions and names costs, in elements of extensions; four bytes of a name are one."""
+        """The cost of reading its extensions and names, in elements of extensions; four bytes of a name are one."""
         layout = self._layout
         return sum(self._counted.values()) + (len(layout.issuer) + len(layout.subject)) // 4
 
     @property
     def subject_key_id(self) -> bytes | None:
-        """The identifier of its key, if it states one."""
+        """The subject key identifier, if there is one."""
         return self.own_extensions.subject_key_id
 
     @property
     def alternative_names(self) -> tuple[GeneralName, ...]:
-        """The subject alternative names, which nothing needs as long as nobody constrains them."""
+        """The subject alternative names, which are read only if name constraints apply to them."""
         return self.own_extensions.names
 
     @_late
     def key(self) -> Key:
-        """What kind of key the subject's is, how large, and what verifying one signature under it costs."""
-        return read_key(self._layout.key)
+        """The subject's key: its kind, its size, and the cost of verifying one signature."""
+        return read_key(self._layout.spki)
 
     @_late
     def public_key(self) -> PublicKey:
-        """The subject's public key, of a kind and size that the tables of `authz.pki.x509.algorithms` hold."""
-        self.key  # noqa: B018 - what is not in the tables is not loaded
+        """The subject's public key, of a kind and size in the tables of `authz.pki.x509.algorithms`."""
+        self.key  # noqa: B018 - raises for a key outside the tables, which is not loaded
         return self.x509.public_key()
 
     @property
     def key_cost(self) -> int:
-        """What verifying one signature under this key costs, in units of one with P-256."""
+        """The cost of verifying one signature under this key, in units of one with P-256."""
         return self.key.cost
 
     @_late
-    def _layout(self) -> Layout:
+    def _layout(self) -> CertificateLayout:
         return _layout(self.der)
 
     @_late
     def spki_sha256(self) -> bytes:
         """SHA-256 of the SubjectPublicKeyInfo's DER, parameters included: 32 bytes that identify the key."""
-        return hashlib.sha256(self._layout.key).digest()
+        return hashlib.sha256(self._layout.spki).digest()
 
     @property
     def spki_der(self) -> bytes:
         """The SubjectPublicKeyInfo, in DER. Raises `Refused` (certificate_malformed)."""
-        return self._layout.key
+        return self._layout.spki
 
     @_late
     def signed(self) -> Signed:
-        """What the issuer signed, and how."""
+        """The issuer's signature and the bytes signed."""
         return Signed(self.x509, self._layout.unused_bits, self._layout.tbs)
 
     @_late
     def signature_algorithm(self) -> str:
-        """The algorithm of the issuer's signature, dotted: one that the tables of `authz.pki.x509.algorithms` hold."""
+        """The algorithm of the issuer's signature, dotted: one of the tables of `authz.pki.x509.algorithms`."""
         return self.signed.oid
 
     @_late
@@ -263,7 +248,7 @@ class Certificate:
 
     @_late
     def v3(self) -> bool:
-        """Whether the certificate is of version 3, the only one that can say what a CA is."""
+        """Whether the certificate is of version 3, the only one with basic constraints."""
         return self.x509.version is x509.Version.v3
 
     @_late
@@ -288,25 +273,25 @@ class Certificate:
 
     @_late
     def crl_points(self) -> Points:
-        """The distribution points of the CRLs that may list it, the implied one last."""
-        said = self.extensions
-        points = said.points or points_of(said.distribution_points, self.issuer)
-        if said.recalled:
-            said.points = points
+        """The distribution points of CRLs that apply to it, the implied one last."""
+        extensions = self.extensions
+        points = extensions.points or points_of(extensions.distribution_points, self.issuer)
+        if extensions.recalled:
+            extensions.points = points
         return points
 
     def introduce_issuer(self, issuers: Cache[bytes, KnownIssuer]) -> None:
-        """Remember the issuer's name, and what was read of these extensions, in `issuers`: not what was recalled."""
+        """Put the issuer's name and these extensions into `issuers`, unless the extensions came from there."""
         der = self._layout.issuer
         known = issuers.get(der) or KnownIssuer(self.issuer, {})
-        learn(self._layout.extensions, self.extensions, vars(self).get("crl_points"), known.extensions)
+        put_extensions(self._layout.extensions, self.extensions, vars(self).get("crl_points"), known.extensions)
         issuers.put(der, known, len(der) + known.weight)
 
     @_late
     def san_names(self) -> frozenset[str]:
-        """The DNS and URI subject alternative names, as they stand."""
+        """The DNS and URI subject alternative names, unchanged."""
         wanted = (x509.DNSName, x509.UniformResourceIdentifier)
-        return frozenset(one.value for one in self.alternative_names if isinstance(one, wanted))
+        return frozenset(name.value for name in self.alternative_names if isinstance(name, wanted))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Certificate) and self.der == other.der
@@ -318,18 +303,11 @@ class Certificate:
         return f"Certificate({self.sha256.hex()})"
 
 
-def _drop(certificate: Certificate, name: str) -> None:
-    try:
-        delattr(certificate, name)
-    except AttributeError:  # it was not read
-        return
+def _layout(data: bytes) -> CertificateLayout:
+    """The pieces of a certificate as they are in its DER (RFC 5280 section 4.1).
 
-
-def _layout(data: bytes) -> Layout:
-    """The parts of a certificate as they stand in its DER (RFC 5280 section 4.1).
-
-    The library would serialize them anew; the bytes that were signed are the ones meant. Raises
-    `ValueError` when the algorithm inside differs from the one outside (section 4.1.1.2).
+    The library would re-encode them, and the signature covers the original bytes. Raises `ValueError` if the
+    algorithm inside the signed part differs from the one outside (section 4.1.1.2).
     """
     start, end, signature = asn1.row(data, asn1.content(data, 0), 2)
     at = asn1.content(data, start)
@@ -338,7 +316,7 @@ def _layout(data: bytes) -> Layout:
     *_, serial, algorithm, issuer, validity, subject, key, rest = asn1.row(data, at, 7 if data[at] == 0xA0 else 6)
     if data[algorithm:issuer] != data[end:signature]:
         raise ValueError("the signature algorithms inside and outside differ")
-    return Layout(
+    return CertificateLayout(
         data[start:end],
         data[asn1.content(data, serial) : algorithm],
         data[issuer:validity],

@@ -1,4 +1,4 @@
-"""A strict reader of DER (X.690), for what the certificate parser does not hand out: CRL entries, policy mappings.
+"""A strict reader of DER (X.690), for parts that the certificate parser does not expose: CRL entries, policy mappings.
 
 Definite lengths in their shortest form, tags of one byte, nothing left over. Anything else is a `ValueError`.
 """
@@ -27,7 +27,7 @@ IP_ADDRESS = 0x87  # of a GeneralName (section 4.2.1.6)
 CONSTRUCTED = 0x20
 
 MAX_OID = 63
-"""Octets of an object identifier's content: the limit of the library's own parser; reading one costs the square."""
+"""Bytes of an object identifier's content: the limit of the library's own parser; reading one takes quadratic time."""
 
 Element = tuple[int, int, int]
 """(tag, start of the content, end of the content), as offsets into the data."""
@@ -50,7 +50,7 @@ def element(data: bytes, at: int, end: int) -> Element:
         length = int.from_bytes(data[start : start + octets], "big")
         start += octets
         if length < 0x80 or length >> (8 * (octets - 1)) == 0:
-            raise ValueError("DER: a length that is not the shortest")
+            raise ValueError("DER: a length that is not in its shortest form")
     if start + length > end:
         raise ValueError("DER: the data ends inside an element")
     return tag, start, start + length
@@ -72,11 +72,11 @@ def after(data: bytes, at: int) -> int:
 
 
 def row(data: bytes, at: int, count: int) -> list[int]:
-    """Where each of `count` elements in a row begins, the first at offset `at`, and where the last ends.
+    """The start of each of `count` consecutive elements, the first at offset `at`, and the end of the last.
 
     In data that a strict parser has accepted already.
     """
-    found = [at]
+    offsets = [at]
     for _ in range(count):
         length = data[at + 1]
         if length >= 0x80:
@@ -84,41 +84,41 @@ def row(data: bytes, at: int, count: int) -> list[int]:
             at += size
             length = int.from_bytes(data[at + 2 - size : at + 2], "big")
         at += 2 + length
-        found.append(at)
-    return found
+        offsets.append(at)
+    return offsets
 
 
 def unused_bits(data: bytes, at: int) -> int:
-    """How many bits of the BIT STRING at offset `at` are none of its own; in data that a strict parser has accepted."""
+    """The number of unused bits of the BIT STRING at offset `at`, in data that a strict parser has accepted."""
     return data[content(data, at)]
 
 
 def elements(data: bytes, at: int, end: int) -> Iterator[Element]:
-    """The elements that fill the octets from `at` to `end`."""
+    """The elements that fill the bytes from `at` to `end`."""
     while at < end:
-        found = element(data, at, end)
-        yield found
-        at = found[2]
+        child = element(data, at, end)
+        yield child
+        at = child[2]
 
 
 def only(data: bytes, tag: int, at: int = 0, end: int | None = None) -> tuple[int, int]:
-    """Start and end of the content of the one element of `tag` that fills the octets from `at` to `end`."""
+    """Start and end of the content of the single element of `tag` that fills the bytes from `at` to `end`."""
     end = len(data) if end is None else end
-    found, start, stop = element(data, at, end)
-    if found != tag or stop != end:
+    found_tag, start, stop = element(data, at, end)
+    if found_tag != tag or stop != end:
         raise ValueError(f"DER: not one element of tag {tag:#04x}")
     return start, stop
 
 
 def signed_part(data: bytes) -> tuple[int, int, int]:
-    """Where the to-be-signed element of a certificate or CRL begins, where its content does, and where both end.
+    """The start of the to-be-signed element of a certificate or CRL, the start of its content, and the end of both.
 
     Both are SEQUENCE { tbs SEQUENCE, signatureAlgorithm, signature } (RFC 5280 sections 4.1 and 5.1).
     """
     start, end = only(data, SEQUENCE)
     tag, tbs_start, tbs_end = element(data, start, end)
     if tag != SEQUENCE:
-        raise ValueError("DER: the signed part is no sequence")
+        raise ValueError("DER: the signed part is not a sequence")
     return start, tbs_start, tbs_end
 
 
@@ -127,10 +127,10 @@ Extension = tuple[bytes, bool, int, int]
 
 
 def extensions(field: bytes) -> Iterator[Extension]:
-    """The extensions of a certificate (RFC 5280 section 4.1), none of them read.
+    """The extensions of a certificate (RFC 5280 section 4.1), their values undecoded.
 
-    `field` is all that stands behind the key of a certificate that a strict parser has accepted: unique identifiers,
-    where there are any, and the extensions.
+    `field` is everything after the key of a certificate that a strict parser has accepted: unique identifiers, if
+    there are any, and the extensions.
     """
     at, end = 0, len(field)
     while at < end and field[at] != EXTENSIONS:
@@ -147,47 +147,47 @@ def extensions(field: bytes) -> Iterator[Extension]:
 
 
 def count(data: bytes, at: int, end: int, most: int) -> int:
-    """How many elements lie from `at` to `end`, at every depth; counting ends above `most`.
+    """The number of elements from `at` to `end`, at every depth; counting ends above `most`.
 
-    An IP address counts six times, which is what the library takes for one. What is no DER is not looked into:
-    the library reads no further either.
+    An IP address counts as six, for the time that the library takes for it. Content that is not DER is skipped:
+    the library does not read it either.
     """
-    found, inside = 0, [(at, end)]
+    total, inside = 0, [(at, end)]
     while inside:
         at, end = inside.pop()
-        while at + 1 < end and found <= most:
+        while at + 1 < end and total <= most:
             tag, length = data[at], data[at + 1]
             at += 2
             if length >= 0x80:
                 start = at
                 at += length & 0x7F
                 length = int.from_bytes(data[start : min(at, end)], "big")
-            found += 6 if tag == IP_ADDRESS else 1
+            total += 6 if tag == IP_ADDRESS else 1
             if tag & CONSTRUCTED:
                 inside.append((at, min(at + length, end)))
             at += length
-    return found
+    return total
 
 
 def tlv(tag: int, *parts: bytes) -> bytes:
-    """The element of `tag` whose content is `parts`, one behind the other."""
+    """The element of `tag` whose content is `parts`, joined."""
     content = b"".join(parts)
     size = len(content)
     if size < 0x80:
         return bytes((tag, size)) + content
-    octets = (size.bit_length() + 7) // 8
-    return bytes((tag, 0x80 | octets)) + size.to_bytes(octets, "big") + content
+    width = (size.bit_length() + 7) // 8
+    return bytes((tag, 0x80 | width)) + size.to_bytes(width, "big") + content
 
 
 def integer(content: bytes) -> int:
     """The value of an INTEGER's content, which must be in its shortest form (X.690 section 8.3.2)."""
     if not content or (len(content) > 1 and content[0] in (0, 0xFF) and (content[0] ^ content[1]) < 0x80):
-        raise ValueError("DER: an integer that is not the shortest")
+        raise ValueError("DER: an integer that is not in its shortest form")
     return int.from_bytes(content, "big", signed=True)
 
 
 def is_oid(content: bytes) -> bool:
-    """Whether the content of an OBJECT IDENTIFIER ends, and is in the shortest form (X.690 section 8.19)."""
+    """Whether the content of an OBJECT IDENTIFIER is complete and in its shortest form (X.690 section 8.19)."""
     return len(content) <= MAX_OID and _ARCS.fullmatch(content) is not None
 
 
@@ -197,7 +197,7 @@ _ARCS = re.compile(rb"(?:(?!\x80)[\x80-\xff]*+[\x00-\x7f])++")
 def oid(content: bytes) -> str:
     """The dotted form of an OBJECT IDENTIFIER's content (X.690 section 8.19)."""
     if not is_oid(content):
-        raise ValueError("DER: an object identifier that does not end, is too long or not the shortest")
+        raise ValueError("DER: an object identifier that is incomplete, too long or not in its shortest form")
     arcs: list[int] = []
     value = 0
     for octet in content:

@@ -1,8 +1,8 @@
 """Distinguished names, compared as RFC 5280 section 7.1 says and not byte for byte.
 
 Attribute values that are character strings are compared as RFC 4518 prepares them: case folded,
-compatibility normalized, without what is invisible, inner white space squeezed; values of any other
-kind, and types that differ, are compared as they stand. The attributes of an RDN have no order.
+compatibility normalized, without invisible characters, inner white space squeezed; values of any other
+kind are compared byte for byte. The attributes of an RDN have no order.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # RFC 5280 section 7.1 compares PrintableString and UTF8String by stringprep; the other character
-# strings, which section 4.1.2.4 keeps for old certificates, are folded alike, so that a CA that
-# re-encoded its name still chains. By tag (X.680 section 8.4), with the encoding of each.
+# strings, which section 4.1.2.4 keeps for old certificates, are folded likewise, so that the path
+# of a CA that re-encoded its name is still found. By tag (X.680 section 8.4), with the encoding of each.
 _CHARACTER_STRINGS: Final = {
     0x0C: "utf-8",  # UTF8String
     0x12: "ascii",  # NumericString
     0x13: "ascii",  # PrintableString
-    # TeletexString: nobody agrees on its letters; what is UTF-8, as the library reads it too, is taken for that.
+    # TeletexString: implementations disagree on its letters; it is read as UTF-8, as the library does.
     0x14: "utf-8",
     0x16: "ascii",  # IA5String
     0x1A: "ascii",  # VisibleString
@@ -39,7 +39,7 @@ _CHARACTER_STRINGS: Final = {
 EMAIL_ADDRESS: Final = "1.2.840.113549.1.9.1"
 COMMON_NAME: Final = "2.5.4.3"
 
-# RFC 4514 section 3, and what else is met in certificates; any other type is written as its number.
+# RFC 4514 section 3, and others that certificates use; any other type is written as its number.
 _SHORT_NAMES: Final = {
     COMMON_NAME: "CN",
     "2.5.4.7": "L",
@@ -54,59 +54,59 @@ _SHORT_NAMES: Final = {
 }
 
 _SPECIAL: Final = re.compile(r'([\\",+;<>]|^[ #]|(?<!^) $)')
-"""What RFC 4514 section 2.4 has escaped; the NUL besides."""
+"""The characters that RFC 4514 section 2.4 escapes, besides NUL."""
 
 
-def _spaces_and_nothing() -> dict[int, str | None]:
-    """RFC 4518 section 2.2: the code points that become a space, and those that become nothing."""
+def _spaces_and_deleted() -> dict[int, str | None]:
+    """RFC 4518 section 2.2: the code points that become a space, and those that are deleted."""
     spaces = [*range(0x09, 0x0E), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000]
-    nothing = [
+    deleted = [
         *range(0x09), *range(0x0E, 0x20), *range(0x7F, 0x85), *range(0x86, 0xA0), 0xAD, 0x034F, 0x06DD, 0x070F,
         0x1806, *range(0x180B, 0x180F), *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2064),
         *range(0x206A, 0x2070), *range(0xFE00, 0xFE10), 0xFEFF, *range(0xFFF9, 0xFFFD), *range(0x1D173, 0x1D17B),
         0xE0001, *range(0xE0020, 0xE0080),
     ]  # fmt: skip
-    return {**dict.fromkeys(nothing), **dict.fromkeys(spaces, " ")}
+    return {**dict.fromkeys(deleted), **dict.fromkeys(spaces, " ")}
 
 
 MAX_MARKS: Final = 30
-"""Non-starters in a row that are normalized (UAX #15 section 13, Stream-Safe); CPython sorts them in their square."""
+"""Consecutive non-starters (UAX #15 section 13, Stream-Safe); CPython sorts them in quadratic time."""
 
-# Where the blocks are whose characters decompose into marks or into many letters; no others have any.
+# The blocks with characters that decompose into marks or into many letters.
 _BLOCKS: Final = ((0xA0, 0x3400), (0xA600, 0xAC00), (0xF900, 0x12000), (0x16000, 0x17000), (0x1B000, 0x20000))
 _MARK: Final = "\u0301"
 
 
 def _decompositions() -> dict[int, str]:
-    """What every character decomposes into that is a mark, contains one, or becomes more than four characters."""
-    found = {}
+    """The decomposition of every character that is or contains a mark, or becomes more than four characters."""
+    decompositions = {}
     for code in itertools.chain.from_iterable(itertools.starmap(range, _BLOCKS)):
-        whole = unicodedata.normalize("NFKD", chr(code))
-        if len(whole) > 4 or any(map(unicodedata.combining, whole)):
-            found[code] = whole
-    return found
+        decomposed = unicodedata.normalize("NFKD", chr(code))
+        if len(decomposed) > 4 or any(map(unicodedata.combining, decomposed)):
+            decompositions[code] = decomposed
+    return decompositions
 
 
 MAX_GROWTH: Final = 64
-"""Letters that a value gains by characters that stand for more than four: U+FDFA alone, for 18, may be there thrice."""
+"""Letters that a value may gain from characters that expand to more than four: three of U+FDFA, which becomes 18."""
 
 _DECOMPOSED: Final = _decompositions()
-_DELETED_AND_SPACES: Final = _spaces_and_nothing()
+_DELETED_AND_SPACES: Final = _spaces_and_deleted()
 _SHAPES: Final = _DELETED_AND_SPACES | {
-    code: "".join([_MARK if unicodedata.combining(one) else "x" for one in whole])
-    for code, whole in _DECOMPOSED.items()
+    code: "".join([_MARK if unicodedata.combining(character) else "x" for character in decomposed])
+    for code, decomposed in _DECOMPOSED.items()
 }
 _MAPPED: Final = _DELETED_AND_SPACES | {
-    code: unicodedata.normalize("NFKC", whole) for code, whole in _DECOMPOSED.items() if len(whole) > 4
+    code: unicodedata.normalize("NFKC", decomposed) for code, decomposed in _DECOMPOSED.items() if len(decomposed) > 4
 }
 
 
 def prepare(text: str) -> str:
     """A character string as it is compared (RFC 4518 section 2): mapped, folded, NFKC, white space squeezed.
 
-    Mapped once: folding and NFKC make nothing that would be mapped. Takes time linear in `text`. Raises `ValueError`
-    for more than `MAX_MARKS` non-starters in a row, mapped and decomposed (folding makes none of what is none, so that
-    they are no more then), and for one that gains more than `MAX_GROWTH` letters.
+    Mapped once: folding and NFKC produce no character that would be mapped. Takes time linear in `text`. Raises
+    `ValueError` for more than `MAX_MARKS` consecutive non-starters after mapping and decomposition (folding adds no
+    others), and for a string that gains more than `MAX_GROWTH` letters.
     """
     if text.isascii() and text.isprintable():
         return " ".join(text.lower().split())
@@ -114,37 +114,37 @@ def prepare(text: str) -> str:
         raise ValueError(f"more than {MAX_MARKS} combining marks in a row")
     mapped = text.translate(_MAPPED)
     if len(mapped) > len(text) + MAX_GROWTH:
-        raise ValueError(f"more than {MAX_GROWTH} letters are gained by normalizing")
+        raise ValueError(f"normalizing adds more than {MAX_GROWTH} letters")
     folded = unicodedata.normalize("NFKC", mapped).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 MAX_NAME: Final = 2_048
-"""Bytes of a name that is read: the longest in 300 real certificates has 607, and all attributes of RFC 5280
-appendix A.1 at their upper bounds have 900 characters."""
+"""Bytes of a name: the longest in 300 real certificates has 607, and all attributes of RFC 5280 appendix A.1 at
+their upper bounds have 900 characters."""
 
 MAX_PARTS: Final = 64
 """RDNs of a name, and attributes of an RDN: RFC 5280 asks for sixteen types, and a deep directory has twenty RDNs."""
 
 
 class Name(bytes):
-    """A distinguished name: the octets by which it is compared and hashed.
+    """A distinguished name, as the bytes by which it is compared and hashed.
 
-    They hold the RDNs from the most significant on, each behind its length, so that a name lies below
-    another exactly when its octets begin with the other's. Falsy when the name is an empty sequence.
+    They hold the RDNs from the most significant on, each after its length, so that a name is below another
+    exactly if it begins with the other's bytes. Falsy if the name is an empty sequence.
     """
 
     rdns: tuple[bytes, ...]
 
     def __new__(cls, parsed: x509.Name) -> Self:
-        """The name that the library read. Raises `ValueError` for one with characters that its type does not have."""
+        """The name that the library read. Raises `ValueError` for characters that are not allowed in a value's type."""
         return cls.read(parsed.public_bytes())
 
     @classmethod
     def read(cls, data: bytes) -> Self:
-        """The name that `data` is, in DER that a strict parser has accepted.
+        """The name in `data`, in DER that a strict parser has accepted.
 
-        Raises `ValueError` likewise, and for one that is larger than is read.
+        Raises `ValueError` likewise, and for a name that exceeds `MAX_NAME` or `MAX_PARTS`.
         """
         if len(data) > MAX_NAME:
             raise ValueError(f"a name of {len(data)} bytes, {MAX_NAME} are the limit")
@@ -158,13 +158,13 @@ class Name(bytes):
 
     @property
     def size(self) -> int:
-        """Octets that are kept: those compared, and those it was written in."""
+        """Bytes that it takes: the form that is compared, and the DER of its RDNs."""
         return len(self) + sum(map(len, self.rdns))
 
     @cached_property
     def text(self) -> str:
-        """The name as RFC 4514 writes it; may hold anything a certificate may, so escape it where it is shown."""
-        rdns = [[_written(one) for one in _elements(rdn)] for rdn in reversed(self.rdns)]
+        """The name as RFC 4514 writes it; escape it where it is shown, as it may hold anything."""
+        rdns = [[_written(attribute) for attribute in _elements(rdn)] for rdn in reversed(self.rdns)]
         return ",".join("+".join(rdn) for rdn in rdns)
 
     def within(self, base: Name) -> bool:
@@ -176,15 +176,15 @@ class Name(bytes):
         return Name._of(self.rdns + Name(x509.Name([relative])).rdns)
 
     def email_addresses(self) -> list[str]:
-        """The emailAddress attributes (PKCS#9), which name constraints of the e-mail kind also cover."""
+        """The emailAddress attributes (PKCS#9), to which name constraints for e-mail addresses apply as well."""
         return self._values(EMAIL_ADDRESS)
 
     def common_names(self) -> list[str]:
-        """The values of commonName, as they stand."""
+        """The values of commonName, unchanged."""
         return self._values(COMMON_NAME)
 
     def _values(self, wanted: str) -> list[str]:
-        attributes = [one for rdn in self.rdns for one in _elements(rdn)]
+        attributes = [attribute for rdn in self.rdns for attribute in _elements(rdn)]
         return [_text(value) for oid, value in map(_type_and_value, attributes) if oid == wanted]
 
     def __repr__(self) -> str:
@@ -192,34 +192,34 @@ class Name(bytes):
 
 
 def _elements(data: bytes) -> list[bytes]:
-    """The elements inside the one that `data` is, each with its tag and length."""
+    """The elements in the content of `data`, each with its tag and length."""
     at, end = der.content(data, 0), len(data)
-    found = []
+    parts = []
     while at < end:
         stop = der.after(data, at)
-        found.append(data[at:stop])
+        parts.append(data[at:stop])
         at = stop
-    if len(found) > MAX_PARTS:
-        raise ValueError(f"{len(found)} parts in a name, {MAX_PARTS} are the limit")
-    return found
+    if len(parts) > MAX_PARTS:
+        raise ValueError(f"{len(parts)} parts in a name, {MAX_PARTS} are the limit")
+    return parts
 
 
 def _rdn(rdn: bytes) -> bytes:
-    """RelativeDistinguishedName ::= SET OF AttributeTypeAndValue; a set is compared without regard to its order."""
+    """RelativeDistinguishedName ::= SET OF AttributeTypeAndValue, compared in any order."""
     at = der.content(rdn, 0)
-    if at == len(rdn):  # a SET SIZE (1..MAX), which the parser does not look at
+    if at == len(rdn):  # SET SIZE (1..MAX), which the parser does not check
         raise ValueError("a relative distinguished name without attributes")
     if der.after(rdn, at) == len(rdn):
         only = _attribute(rdn, at)
         return _MEASURES.pack(len(only) + 4, len(only)) + only
-    return _measured(b"".join(sorted([_measured(_attribute(one, 0)) for one in _elements(rdn)])))
+    return _measured(b"".join(sorted([_measured(_attribute(attribute, 0)) for attribute in _elements(rdn)])))
 
 
 def _attribute(data: bytes, at: int) -> bytes:
     """AttributeTypeAndValue ::= SEQUENCE { type, value }, at offset `at`, as it is compared.
 
-    Character strings are of one kind; anything else keeps its tag. The zero in front, where anything else has
-    the tag of its type, keeps the two apart whatever they hold.
+    Character strings are all of one kind; any other value keeps its tag. They begin with a zero where other
+    attributes have the tag of their type, so that one never equals the other.
     """
     at = der.content(data, at)
     value = der.after(data, at)
@@ -237,22 +237,22 @@ def _measured(content: bytes) -> bytes:
     return len(content).to_bytes(4, "big") + content
 
 
-def _type_and_value(one: bytes) -> tuple[str, bytes]:
+def _type_and_value(attribute: bytes) -> tuple[str, bytes]:
     """An attribute's type, dotted, and the DER of its value."""
-    at = der.content(one, 0)
-    value = der.after(one, at)
-    return der.oid(one[der.content(one, at) : value]), one[value:]
+    at = der.content(attribute, 0)
+    value = der.after(attribute, at)
+    return der.oid(attribute[der.content(attribute, at) : value]), attribute[value:]
 
 
 def _text(value: bytes) -> str:
-    """A character string as it stands, anything else as its DER in hex (RFC 4514 section 2.4)."""
+    """A character string unchanged, any other value as its DER in hex (RFC 4514 section 2.4)."""
     encoding = _CHARACTER_STRINGS.get(value[0])
     return f"#{value.hex()}" if encoding is None else value[der.content(value, 0) :].decode(encoding)
 
 
-def _written(one: bytes) -> str:
+def _written(attribute: bytes) -> str:
     """An attribute as RFC 4514 writes it."""
-    oid, value = _type_and_value(one)
+    oid, value = _type_and_value(attribute)
     text = _text(value)
     if value[0] in _CHARACTER_STRINGS:
         text = _SPECIAL.sub(r"\\\1", text).replace("\0", "\\00")

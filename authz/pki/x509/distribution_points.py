@@ -33,36 +33,31 @@ _REASON_BITS: Final = {
 ALL_REASONS: Final = sum(_REASON_BITS.values())
 """Every reason a distribution point or CRL can be limited to, as bits."""
 
-
 MAX_POINT_NAMES: Final = 200
-"""Names in all distribution points of one certificate, each of which costs a look-up: those in use have one to four."""
+"""Names in all distribution points of a certificate, each of which costs a look-up: one to four are usual."""
 
-
-MAX_REMEMBERED: Final = 1_024
-"""Octets of the names in a certificate's distribution points, about which something is remembered; 100 are usual."""
+MAX_CACHED: Final = 1_024
+"""Bytes of the names in a certificate's distribution points that caches accept as a key; 100 are usual."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A distribution point as section 6.3.3 works with it: its names, the issuers of its CRLs, its reasons as bits."""
+    """A distribution point as section 6.3.3 uses it: its names, the issuers of its CRLs, its reasons as bits."""
 
     names: Names
     crl_issuers: tuple[Name, ...]
     reasons: int
 
 
-class Points(tuple[Point, ...]):  # noqa: SLOT001 - what has a length of its own cannot have slots
-    """The points of a certificate: a key to what is remembered about them, so that its hash is computed once.
-
-    `small` is whether anything may be: a hostile CA states as many as it likes.
-    """
+class Points(tuple[Point, ...]):  # noqa: SLOT001 - a tuple cannot have slots
+    """The points of a certificate, which serve as a key of caches: the hash is computed once."""
 
     _hash: int
 
     @cached_property
     def small(self) -> bool:
-        """Whether the names are no longer than `MAX_REMEMBERED` together."""
-        return sum(_size(name) for one in self for name in (*one.names, *one.crl_issuers)) <= MAX_REMEMBERED
+        """Whether caches accept them as a key: a hostile CA can state any number of names."""
+        return sum(_size(name) for point in self for name in (*point.names, *point.crl_issuers)) <= MAX_CACHED
 
     def __hash__(self) -> int:
         try:
@@ -77,41 +72,41 @@ def _size(name: object) -> int:
 
 
 def points_of(stated: Iterable[x509.DistributionPoint], issuer: Name) -> Points:
-    """The points of a certificate of `issuer`: those it states, then the implied one.
+    """The points of a certificate of `issuer`: the stated ones, then the implied one.
 
-    6.3.3, last paragraph: whatever the certificate says, CRLs that its issuer publishes under its own
-    name are asked as well. Raises `Refused` (budget_exceeded).
+    6.3.3, last paragraph: CRLs that the issuer publishes under its own name apply to every certificate.
+    Raises `Refused` (budget_exceeded).
     """
     stated = tuple(stated)
-    if sum(len(one.full_name or ()) + len(one.crl_issuer or ()) for one in stated) > MAX_POINT_NAMES:
+    if sum(len(point.full_name or ()) + len(point.crl_issuer or ()) for point in stated) > MAX_POINT_NAMES:
         raise Refused(Reason.BUDGET_EXCEEDED, f"more than {MAX_POINT_NAMES} names of distribution points")
     implied = Point(frozenset({issuer}), (issuer,), ALL_REASONS)
-    return Points((*(_point(one, issuer) for one in stated), implied))
+    return Points((*(_point(point, issuer) for point in stated), implied))
 
 
 def _point(stated: x509.DistributionPoint, issuer: Name) -> Point:
     delegates = directory_names(stated.crl_issuer or ())
-    # 4.2.1.13: cRLIssuer, where present, names a directory entry. One that does not delegates to nobody.
+    # 4.2.1.13: cRLIssuer, if present, holds a directory name. If it holds none, no CRL is accepted for the point.
     issuers = (issuer,) if stated.crl_issuer is None else delegates
     names = comparable(stated.full_name, stated.relative_name, issuers)
-    # 6.3.3 (b) (2) (i): without a name of its own the point goes by the names of its CRL issuers.
+    # 6.3.3 (b) (2) (i): a point without a name of its own is compared by the names of its CRL issuers.
     return Point(names or frozenset(delegates), issuers, reasons_of(stated.reasons))
 
 
 def directory_names(names: Iterable[x509.GeneralName]) -> tuple[Name, ...]:
     """The directory names among `names`."""
-    return tuple(Name(one.value) for one in names if isinstance(one, x509.DirectoryName))
+    return tuple(Name(name.value) for name in names if isinstance(name, x509.DirectoryName))
 
 
 def comparable(
     full: Iterable[x509.GeneralName] | None, relative: x509.RelativeDistinguishedName | None, issuers: Iterable[Name]
 ) -> Names:
-    """The names of a distribution point; a relative one is made full by the issuers it hangs from (4.2.1.13)."""
+    """The names of a distribution point; a relative name is appended to those of its issuers (4.2.1.13)."""
     if relative is not None:
         return frozenset(issuer.extended(relative) for issuer in issuers)
-    return frozenset(Name(one.value) if isinstance(one, x509.DirectoryName) else one for one in full or ())
+    return frozenset(Name(name.value) if isinstance(name, x509.DirectoryName) else name for name in full or ())
 
 
 def reasons_of(stated: Iterable[x509.ReasonFlags] | None) -> int:
-    """The bits of the reasons stated, all of them where the field is absent."""
-    return ALL_REASONS if stated is None else sum(_REASON_BITS.get(one, 0) for one in set(stated))
+    """The bits of the reasons stated, all of them if the field is absent."""
+    return ALL_REASONS if stated is None else sum(_REASON_BITS.get(flag, 0) for flag in set(stated))

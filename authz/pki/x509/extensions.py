@@ -1,6 +1,6 @@
 """The extensions of one certificate, read once into plain values (RFC 5280 section 4.2).
 
-The parser reads lazily and raises late; here every extension is read at once, and every error is a refusal.
+The parser is lazy and raises late; here every extension is read at once, and every error becomes `Refused`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ PARSE_ERRORS: Final = (
     x509.UnsupportedGeneralNameType,
     x509.InvalidVersion,
 )
-"""Everything the parser raises, early or late, on bytes that it does not accept."""
+"""Everything that the parser raises, early or late, for bytes that it rejects."""
 
 ANY_POLICY: Final = "2.5.29.32.0"
 POLICY_MAPPINGS: Final = "2.5.29.33"
 NAME_CONSTRAINTS: Final = bytes.fromhex("551d1e")
 
 MAX_ELEMENTS: Final = 500
-"""Elements in the extensions of one certificate, of which each takes the library up to 0.7 us: the most in
-300 real ones is 240, and one with 250 alternative names has 330."""
+"""Elements in the extensions of one certificate, each of which takes the library up to 0.7 us: in 300 real
+certificates the most is 240, and one with 250 alternative names has 330."""
 
-# What may be many, as it is called where it is too many.
+# The lists in extensions, as the refusal of too many elements calls them.
 _LISTS: Final = {
     bytes.fromhex(oid): what
     for oid, what in {
@@ -60,13 +60,13 @@ _LISTS: Final = {
 
 
 class Extensions:
-    """What the extensions of a certificate say; what stands below holds where one is absent.
+    """The values of a certificate's extensions, with defaults for those that are absent.
 
     Object identifiers are dotted strings. `key_usage` names the bits set (`keyCertSign`, `cRLSign`,
-    `digitalSignature`, …), `mapped` pairs an issuer's with a subject's policy, `shapes_policies` says
-    that a policy is demanded or mapped, `unknown_critical` lists critical extensions that are not processed.
-    What is `recalled` is shared by certificates of one issuer, and so are the `points` made of what it says;
-    `like_tags` of its bytes could be the tag of a name (`known_extensions.tags`).
+    `digitalSignature`, …), `mapped` pairs an issuer's with a subject's policy, `shapes_policies`: a policy is
+    required or mapped, `unknown_critical` lists critical extensions that are not processed.
+    `recalled` extensions are from a cache: certificates of one issuer share them, and the `points` made of them;
+    `like_tags` of their bytes could be the tag of a name (`authz.pki.cache.extensions`).
     """
 
     ca: bool = False
@@ -96,63 +96,63 @@ class Extensions:
 
     @property
     def mappings(self) -> tuple[tuple[str, str], ...]:
-        """The policy mappings, of which the dotted form is made only where policies matter: a long one takes 6 us."""
-        return tuple((der.oid(one), der.oid(other)) for one, other in self.mapped)
+        """The policy mappings, in dotted form only where policies matter: a long one takes 6 us."""
+        return tuple((der.oid(issuers), der.oid(other)) for issuers, other in self.mapped)
 
 
 def counted(field: bytes) -> dict[bytes, int]:
-    """How many elements each extension holds, at every depth, by its OID's content; counting ends above `MAX_ELEMENTS`.
+    """The number of elements in each extension, at every depth, by its OID's content; ends above `MAX_ELEMENTS`.
 
-    `field` is what `der.extensions` takes. Nothing is made of what is counted.
+    `field` is as for `der.extensions`. No objects are made of the elements.
     """
-    found: dict[bytes, int] = {}
+    counts: dict[bytes, int] = {}
     left = MAX_ELEMENTS
     for oid, _, start, end in der.extensions(field):
         inside = 3 + der.count(field, start, end, left)
-        found[oid] = found.get(oid, 0) + inside
+        counts[oid] = counts.get(oid, 0) + inside
         left -= inside
         if left < 0:
             break
-    return found
+    return counts
 
 
-def check_counts(found: dict[bytes, int]) -> None:
-    """Raises `Refused` (certificate_malformed) for more than `MAX_ELEMENTS`, which names what there is most of."""
-    if sum(found.values()) > MAX_ELEMENTS:
-        most = max(found, key=found.__getitem__)
-        what = _LISTS.get(most) or f"elements in {der.oid(most)}"
-        detail = f"extensions: too many {what}; {MAX_ELEMENTS} elements in all extensions are the limit"
+def check_counts(counts: dict[bytes, int]) -> None:
+    """Raises `Refused` (certificate_malformed), naming the largest extension, for more than `MAX_ELEMENTS` in all."""
+    if sum(counts.values()) > MAX_ELEMENTS:
+        largest = max(counts, key=counts.__getitem__)
+        content = _LISTS.get(largest) or f"elements in {der.oid(largest)}"
+        detail = f"extensions: too many {content}; {MAX_ELEMENTS} elements in all extensions are the limit"
         raise Refused(Reason.CERTIFICATE_MALFORMED, detail)
 
 
 def read_extensions(parsed: x509.Certificate, field: bytes) -> Extensions:
-    """Every extension of `parsed`, whose `field` was counted.
+    """Every extension of `parsed`, whose `field` passed `check_counts`.
 
-    Raises `Refused` (certificate_malformed, name_constraint_unsupported), without the certificate named.
+    Raises `Refused` (certificate_malformed, name_constraint_unsupported), without naming the certificate.
     """
-    found = Extensions()
+    extensions = Extensions()
     try:
-        extensions = parsed.extensions
-        # 4.1.2.1: only version 3 has them; the library reads them in any.
-        if extensions and parsed.version is not x509.Version.v3:
+        listed = parsed.extensions
+        # 4.1.2.1: only version 3 has extensions; the library reads them in any.
+        if listed and parsed.version is not x509.Version.v3:
             raise ValueError("in a certificate of version 1")
-        for extension in extensions:
+        for extension in listed:
             value = extension.value
             reader = _READERS.get(type(value))
             if reader is not None:
-                reader(found, value)
+                reader(extensions, value)
             else:
-                _read_other(found, extension)
-        if found.constrains_names:
+                _read_other(extensions, extension)
+        if extensions.constrains_names:
             _check_distances(field)
     except PARSE_ERRORS as error:
         raise Refused(Reason.CERTIFICATE_MALFORMED, f"extensions: {error}") from error
-    return found
+    return extensions
 
 
 # RFC 5280 section 4.2.1.9
-def _basic_constraints(found: Extensions, value: x509.BasicConstraints) -> None:
-    found.ca, found.path_length = value.ca, value.path_length
+def _basic_constraints(extensions: Extensions, value: x509.BasicConstraints) -> None:
+    extensions.ca, extensions.path_length = value.ca, value.path_length
 
 
 _KEY_USAGE_BITS: Final = {
@@ -172,48 +172,48 @@ _KEY_USAGES: Final = {
 
 
 # RFC 5280 section 4.2.1.3
-def _key_usage(found: Extensions, value: x509.KeyUsage) -> None:
-    found.key_usage = _KEY_USAGES[_bits(value)]
+def _key_usage(extensions: Extensions, value: x509.KeyUsage) -> None:
+    extensions.key_usage = _KEY_USAGES[_bits(value)]
 
 
 # RFC 5280 section 4.2.1.12
-def _extended_key_usage(found: Extensions, value: x509.ExtendedKeyUsage) -> None:
-    found.extended_key_usage = frozenset([one.dotted_string for one in value])
+def _extended_key_usage(extensions: Extensions, value: x509.ExtendedKeyUsage) -> None:
+    extensions.extended_key_usage = frozenset([purpose.dotted_string for purpose in value])
 
 
 # RFC 5280 section 4.2.1.2
-def _subject_key_id(found: Extensions, value: x509.SubjectKeyIdentifier) -> None:
-    found.subject_key_id = value.digest
+def _subject_key_id(extensions: Extensions, value: x509.SubjectKeyIdentifier) -> None:
+    extensions.subject_key_id = value.digest
 
 
 # RFC 5280 section 4.2.1.1
-def _authority_key_id(found: Extensions, value: x509.AuthorityKeyIdentifier) -> None:
-    found.authority_key_id = value.key_identifier
+def _authority_key_id(extensions: Extensions, value: x509.AuthorityKeyIdentifier) -> None:
+    extensions.authority_key_id = value.key_identifier
 
 
 # RFC 5280 section 4.2.1.6
-def _subject_alternative_name(found: Extensions, value: x509.SubjectAlternativeName) -> None:
-    found.names = tuple(value)
+def _subject_alternative_name(extensions: Extensions, value: x509.SubjectAlternativeName) -> None:
+    extensions.names = tuple(value)
 
 
 # RFC 5280 section 4.2.1.10
-def _name_constraints(found: Extensions, value: x509.NameConstraints) -> None:
-    found.permitted = tuple(value.permitted_subtrees or ())
-    found.excluded = tuple(value.excluded_subtrees or ())
-    found.constrains_names = True
+def _name_constraints(extensions: Extensions, value: x509.NameConstraints) -> None:
+    extensions.permitted = tuple(value.permitted_subtrees or ())
+    extensions.excluded = tuple(value.excluded_subtrees or ())
+    extensions.constrains_names = True
 
 
 def _check_distances(field: bytes) -> None:
-    """4.2.1.10: minimum is zero and maximum absent, so that a GeneralSubtree holds its base alone.
+    """4.2.1.10: minimum is zero and maximum absent, so a GeneralSubtree holds nothing but its base.
 
-    The library reads past both. Raises `Refused` (name_constraint_unsupported) where one is stated.
+    The library ignores both. Raises `Refused` (name_constraint_unsupported) if one of them is present.
     """
     value = next(field[start:end] for oid, _, start, end in der.extensions(field) if oid == NAME_CONSTRAINTS)
     for _, start, end in der.elements(value, *der.only(value, der.SEQUENCE)):
         at = start
         while at < end:
             size = value[at + 1]
-            if size < 0x80 and value[at + 3] == size - 2:  # nearly every one: shorter than 128 octets, its base alone
+            if size < 0x80 and value[at + 3] == size - 2:  # nearly always: shorter than 128 bytes, its base alone
                 at += 2 + size
                 continue
             base, subtree_end = der.content(value, at), der.after(value, at)
@@ -223,37 +223,37 @@ def _check_distances(field: bytes) -> None:
 
 
 # RFC 5280 section 4.2.1.4: a policy identifier must not appear more than once.
-def _policies(found: Extensions, value: x509.CertificatePolicies) -> None:
-    policies = [one.policy_identifier.dotted_string for one in value]
-    found.policies = frozenset(policies)
-    if len(found.policies) != len(policies):
+def _policies(extensions: Extensions, value: x509.CertificatePolicies) -> None:
+    policies = [policy.policy_identifier.dotted_string for policy in value]
+    extensions.policies = frozenset(policies)
+    if len(extensions.policies) != len(policies):
         raise ValueError("a certificate policy appears twice")
 
 
 # RFC 5280 section 4.2.1.11
-def _policy_constraints(found: Extensions, value: x509.PolicyConstraints) -> None:
-    found.require_explicit_policy = value.require_explicit_policy
-    found.inhibit_policy_mapping = value.inhibit_policy_mapping
-    found.shapes_policies = found.shapes_policies or value.require_explicit_policy is not None
+def _policy_constraints(extensions: Extensions, value: x509.PolicyConstraints) -> None:
+    extensions.require_explicit_policy = value.require_explicit_policy
+    extensions.inhibit_policy_mapping = value.inhibit_policy_mapping
+    extensions.shapes_policies = extensions.shapes_policies or value.require_explicit_policy is not None
 
 
 # RFC 5280 section 4.2.1.14
-def _inhibit_any_policy(found: Extensions, value: x509.InhibitAnyPolicy) -> None:
-    found.inhibit_any_policy = value.skip_certs
+def _inhibit_any_policy(extensions: Extensions, value: x509.InhibitAnyPolicy) -> None:
+    extensions.inhibit_any_policy = value.skip_certs
 
 
 # RFC 5280 section 4.2.1.13
-def _distribution_points(found: Extensions, value: x509.CRLDistributionPoints) -> None:
-    found.distribution_points = tuple(value)
+def _distribution_points(extensions: Extensions, value: x509.CRLDistributionPoints) -> None:
+    extensions.distribution_points = tuple(value)
 
 
 # RFC 5280 section 4.2.1.15
-def _freshest_crl(found: Extensions, value: x509.FreshestCRL) -> None:
-    found.freshest_crl = tuple(value)
+def _freshest_crl(extensions: Extensions, value: x509.FreshestCRL) -> None:
+    extensions.freshest_crl = tuple(value)
 
 
 # RFC 5280 section 4.2.1.5: SEQUENCE SIZE (1..MAX) OF SEQUENCE { issuerDomainPolicy, subjectDomainPolicy }
-def _policy_mappings(found: Extensions, value: x509.UnrecognizedExtension) -> None:
+def _policy_mappings(extensions: Extensions, value: x509.UnrecognizedExtension) -> None:
     data = value.value
     pairs = []
     for tag, start, end in der.elements(data, *der.only(data, der.SEQUENCE)):
@@ -265,9 +265,9 @@ def _policy_mappings(found: Extensions, value: x509.UnrecognizedExtension) -> No
     if not pairs:
         raise ValueError("policy mappings are empty")
     if not all(map(der.is_oid, chain.from_iterable(pairs))):
-        raise ValueError("policy mappings of what is no object identifier")
-    found.mapped = tuple(pairs)
-    found.shapes_policies = True
+        raise ValueError("policy mappings with a malformed object identifier")
+    extensions.mapped = tuple(pairs)
+    extensions.shapes_policies = True
 
 
 _READERS: Final[dict[type[x509.ExtensionType], Callable[[Extensions, Any], None]]] = {
@@ -285,8 +285,8 @@ _READERS: Final[dict[type[x509.ExtensionType], Callable[[Extensions, Any], None]
     x509.InhibitAnyPolicy: _inhibit_any_policy,
 }
 
-# Recognized, critical or not, and without a say in path validation.
-_WITHOUT_A_SAY: Final = frozenset(
+# Recognized, critical or not, and ignored by path validation.
+_IGNORED: Final = frozenset(
     {
         "2.5.29.9",  # subject directory attributes, RFC 5280 section 4.2.1.8
         "2.5.29.18",  # issuer alternative name, section 4.2.1.7
@@ -294,11 +294,11 @@ _WITHOUT_A_SAY: Final = frozenset(
 )
 
 
-def _read_other(found: Extensions, extension: x509.Extension[x509.ExtensionType]) -> None:
-    """What the library leaves in octets, or what has no say."""
+def _read_other(extensions: Extensions, extension: x509.Extension[x509.ExtensionType]) -> None:
+    """An extension that the library does not decode, or that is ignored."""
     oid = extension.oid.dotted_string
     if oid == POLICY_MAPPINGS and isinstance(extension.value, x509.UnrecognizedExtension):
-        _policy_mappings(found, extension.value)
-    elif extension.critical and oid not in _WITHOUT_A_SAY:
-        # RFC 5280 section 4.2: a critical extension that is not recognized refuses.
-        found.unknown_critical += (oid,)
+        _policy_mappings(extensions, extension.value)
+    elif extension.critical and oid not in _IGNORED:
+        # RFC 5280 section 4.2: a certificate with an unrecognized critical extension is rejected.
+        extensions.unknown_critical += (oid,)

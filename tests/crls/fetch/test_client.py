@@ -207,6 +207,7 @@ async def test_server_that_misbehaves_is_refused(name: str, tmp_path: Path) -> N
         assert await failure(fetcher(), server.url, tmp_path) is kind
 
 
+@pytest.mark.slow
 def test_it_is_the_same_on_the_loop_of_the_service(tmp_path: Path) -> None:
     """Uvloop raises other errors in places."""
 

@@ -24,7 +24,7 @@ from authz.crls.indexing.sealed_memory import SEALS, seal
 from authz.errors import IndexingError, Refused
 from authz.pki.crl.crl import Crl
 from authz.pki.crl.image import HashedCrl, make_image
-from authz.pki.crl.index import Listed
+from authz.pki.crl.index import RevokedEntry
 from authz.pki.x509.algorithms import verify_signature
 from authz.pki.x509.distinguished_name import Name
 from authz.reasons import Reason
@@ -67,7 +67,7 @@ async def test_small_crl_is_read_at_once(tmp_path: Path) -> None:
     """It keeps its reason codes and its DER."""
     data = CA.crl(5, reason=x509.ReasonFlags.superseded)
     crl = await index_crl(written(tmp_path, data), KEYS)
-    assert (type(crl), crl.der, crl.index.find(5, ISSUER)) == (Crl, data, Listed(4))
+    assert (type(crl), crl.der, crl.index.find(5, ISSUER)) == (Crl, data, RevokedEntry(4))
 
 
 async def test_large_crl_comes_from_a_process(large: Path) -> None:
@@ -78,7 +78,7 @@ async def test_large_crl_comes_from_a_process(large: Path) -> None:
     assert (crl.sha256, crl.issuer, crl.number, crl.next_update) == (
         whole.sha256, whole.issuer, whole.number, whole.next_update,
     )  # fmt: skip
-    assert all(crl.index.find(one, ISSUER) == Listed() for one in SERIALS)
+    assert all(crl.index.find(one, ISSUER) == RevokedEntry() for one in SERIALS)
     assert not any(crl.index.find(one + (1 << 25), ISSUER) for one in SERIALS)
     verify_signature(CA.certificate.public_key(), crl.signed)
 
@@ -97,7 +97,7 @@ async def test_file_that_changes_later_changes_nothing(large: Path) -> None:
     crl = await index_crl(large, KEYS)
     large.write_bytes(b"")
     large.write_bytes(LARGE[::-1])
-    assert crl.index.find(SERIALS[0], ISSUER) == Listed()
+    assert crl.index.find(SERIALS[0], ISSUER) == RevokedEntry()
 
 
 async def test_image_serves_any_number_of_users(large: Path) -> None:
@@ -132,7 +132,7 @@ async def test_large_indirect_crl_is_indexed(tmp_path: Path) -> None:
     """Whatever its extensions; this one has too many keys to be read at once."""
     data = CA.crl(5, extensions=idp(indirect=True))
     crl = await index_crl(written(tmp_path, data), KEYS * 9)
-    assert (crl.indirect, crl.scope, crl.index.find(5, ISSUER)) == (True, Crl(data).scope, Listed())
+    assert (crl.indirect, crl.scope, crl.index.find(5, ISSUER)) == (True, Crl(data).scope, RevokedEntry())
 
 
 @pytest.mark.parametrize("count", [1, 9])

@@ -17,7 +17,7 @@ from authz.crls.indexing.sealed_memory import Memory, seal
 from authz.crls.indexing.shared_images import Shelf, open_sealed
 from authz.errors import IndexingError, Refused
 from authz.pki.crl.crl import Crl
-from authz.pki.crl.index import Listed
+from authz.pki.crl.index import RevokedEntry
 from authz.pki.x509.distinguished_name import Name
 from authz.reasons import Reason
 
@@ -46,7 +46,7 @@ async def test_large_crl_is_the_same_on_the_other_side(large: Path) -> None:
     opened = open_sealed(shelf.descriptor(crl))
     assert opened.sha256 == crl.sha256
     issuer = Name(CA.certificate.subject)
-    assert isinstance(opened.index.find(SERIALS[0], issuer), Listed)
+    assert isinstance(opened.index.find(SERIALS[0], issuer), RevokedEntry)
     assert opened.index.find(max(SERIALS) + 1, issuer) is None
 
 

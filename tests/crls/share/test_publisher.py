@@ -76,7 +76,7 @@ class Pair:
             found = verify_path(parsed, [], self.scene.trust, self.follower.crls(), self.scene.time.at, mode_of=mode_of)
         except Refused as refusal:
             if refusal.reason is UNKNOWN:
-                self.follower.seek(ACME, refusal.path)
+                self.follower.request_crls(ACME, refusal.path)
             raise
         return found
 
@@ -211,7 +211,7 @@ async def test_checks_of_one_path_ask_once(two: Pair) -> None:
         with pytest.raises(NotLoaded) as missing:
             two.verify(alice)
         assert missing.value.key == PathKey(ACME.id, (alice.der, CA.der, ROOT.der))
-        assert missing.value.key.pool == ("points", ACME.id)
+        assert missing.value.key.queue == ("points", ACME.id)
         assert len(server.requests) == 1
 
 

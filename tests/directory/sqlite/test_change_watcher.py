@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from authz.directory import Store
-from authz.directory.sqlite.change_watcher import READ_ERRORS, Pinned
+from authz.directory.sqlite.change_watcher import READ_ERRORS, WatchedConnection
 from authz.model import Organization
 
 ACME = Organization(0, "acme", ("acme.example.test",))
@@ -23,7 +23,7 @@ class Scene:
         self.file = file
         self.url = f"sqlite:///{file}"
         self.store = Store(self.url)
-        self.pinned = Pinned(self.url)
+        self.pinned = WatchedConnection(self.url)
 
     def version(self) -> tuple[int, int]:
         """What it sees now."""

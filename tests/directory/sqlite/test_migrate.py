@@ -56,6 +56,7 @@ def test_new_database_is_its_owners_alone(file: Path) -> None:
     assert file.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 def test_simultaneous_starts_all_succeed(tmp_path: Path) -> None:
     """Six processes at once: one migrates, the others wait."""
     url = f"sqlite:///{tmp_path / 'many.db'}"

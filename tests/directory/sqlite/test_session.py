@@ -142,9 +142,9 @@ def test_checkpoint_is_no_other_directory(url: str, store: Store, tmp_path: Path
             reading = session.read(state)
             assert not reading.anew
             state = reading.state
-    made = session._pinned._made
+    made = session._connection._made
     assert made <= 1 + 3 * 2
     for _ in range(5):
         session.read(state)
-    assert session._pinned._made == made
+    assert session._connection._made == made
     session.close()

@@ -16,8 +16,8 @@ from support.tampered import signed_again
 
 from authz.errors import Refused
 from authz.pki.cache import Cache, alone
-from authz.pki.cache.extensions import MAX_LISTS, MAX_OCTETS, learn, recalled, shared_part
-from authz.pki.x509.certificate import Certificate, KnownIssuer
+from authz.pki.cache.extensions import MAX_LISTS, MAX_OCTETS, KnownIssuer, get_extensions, put_extensions, shared_part
+from authz.pki.x509.certificate import Certificate
 from authz.pki.x509.extensions import Extensions
 
 ROOT = Authority.root("Root")
@@ -88,26 +88,26 @@ def test_anything_but_the_plainest_form_is_left_to_the_library(odd: bytes) -> No
     """Twice, in another form, of another kind, in other lengths than DER has."""
     assert shared_part(odd) is None
     known = {OTHER: Extensions(), b"": Extensions()}
-    assert recalled(odd, known) is None
-    learn(odd, Extensions(), None, known)
+    assert get_extensions(odd, known) is None
+    put_extensions(odd, Extensions(), None, known)
     assert len(known) == 2
 
 
 def test_list_that_was_not_met_is_not_recalled() -> None:
     """Only its octets say that it is the same."""
     known: dict[bytes, Extensions] = {}
-    learn(field_of(LEAF.der), parsed(LEAF)[0].extensions, None, known)
-    assert recalled(field_of(LEAF.der), known) is not None
-    assert recalled(field_of(ROOT.leaf(without=[x509.KeyUsage]).der), known) is None
+    put_extensions(field_of(LEAF.der), parsed(LEAF)[0].extensions, None, known)
+    assert get_extensions(field_of(LEAF.der), known) is not None
+    assert get_extensions(field_of(ROOT.leaf(without=[x509.KeyUsage]).der), known) is None
 
 
 def test_lists_are_bounded_in_number_and_octets() -> None:
     """Beyond, the library reads each time."""
     known: dict[bytes, Extensions] = {}
-    learn(field(extension("551d25", b"x" * MAX_OCTETS)), Extensions(), None, known)
+    put_extensions(field(extension("551d25", b"x" * MAX_OCTETS)), Extensions(), None, known)
     assert not known
     for number in range(MAX_LISTS + 9):
-        learn(field(extension("551d25", b"%d" % number)), Extensions(), None, known)
+        put_extensions(field(extension("551d25", b"%d" % number)), Extensions(), None, known)
     assert len(known) == MAX_LISTS
 
 

@@ -13,8 +13,11 @@ from support.certificates import Authority, Minted, policies_mapped, san
 from support.outcomes import parsed
 
 from authz.model import Enforcement, Organization
-from authz.pki.cache import Cache, alone, points_weight, weigh, weight_of
-from authz.pki.x509.certificate import Certificate, KnownIssuer, _late
+from authz.pki.cache.extensions import KnownIssuer
+from authz.pki.cache.shared import Cache, alone
+from authz.pki.cache.verified import weight_of
+from authz.pki.cache.weights import points_weight, weigh
+from authz.pki.x509.certificate import Certificate, _late
 from authz.pki.x509.distinguished_name import Name
 from authz.pki.x509.distribution_points import points_of
 

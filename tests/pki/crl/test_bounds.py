@@ -29,14 +29,14 @@ from authz.errors import Refused
 from authz.pki.crl.bounds import (
     MAX_ENTRY_NAMES,
     MAX_EXTENSIONS,
-    MAX_HEAD,
+    MAX_HEADER,
     MAX_NAME,
     MAX_NAMES,
     check_certificate_issuer,
     memory_of,
 )
 from authz.pki.crl.crl import Crl
-from authz.pki.crl.image import CrlHeader, HashedCrl, make_image, open_image
+from authz.pki.crl.image import HashedCrl, ImageHeader, make_image, open_image
 from authz.pki.x509.certificate import Certificate
 from authz.pki.x509.distinguished_name import Name
 
@@ -72,9 +72,9 @@ def test_crl_with_more_than_64_kib_beside_its_entries_is_refused(read: Read) -> 
     """Whatever it is that is so long; a byte less is read, and entries do not count."""
     rest = len(signed(CA, extension(PRIVATE, bytes(40_000)), listed=entry(5) * 9)) - 40_000 - len(entry(5)) * 9
     # The signature has 70 to 72 bytes.
-    fits = signed(CA, extension(PRIVATE, bytes(MAX_HEAD - rest - 8)), listed=entry(5) * 9_000)
+    fits = signed(CA, extension(PRIVATE, bytes(MAX_HEADER - rest - 8)), listed=entry(5) * 9_000)
     assert read(fits).issuer == Name(CA.certificate.subject)
-    assert "outside revokedCertificates" in refusal(read, signed(CA, extension(PRIVATE, bytes(MAX_HEAD - rest + 8))))
+    assert "outside revokedCertificates" in refusal(read, signed(CA, extension(PRIVATE, bytes(MAX_HEADER - rest + 8))))
 
 
 @both
@@ -237,9 +237,9 @@ def test_certificate_issuer_that_is_no_sequence_is_refused() -> None:
 def test_image_made_before_the_bounds_is_refused_where_it_is_opened() -> None:
     """A keeper that is started again finds images that another version made."""
     made = indexed(signed(CA, point(URL)))
-    for head in (signed(CA, extension(PRIVATE, bytes(MAX_HEAD))), signed(CA, point(*[URL] * 201))):
-        header = CrlHeader(made.sha256, head, bytes(32), frozenset(), "", made.index.digest)  # type: ignore[attr-defined]
-        with pytest.raises(ValueError, match="without a head"):
+    for head in (signed(CA, extension(PRIVATE, bytes(MAX_HEADER))), signed(CA, point(*[URL] * 201))):
+        header = ImageHeader(made.sha256, head, bytes(32), frozenset(), "", made.index.digest)  # type: ignore[attr-defined]
+        with pytest.raises(ValueError, match="without a CRL"):
             HashedCrl(header, made.index)  # type: ignore[arg-type]
 
 

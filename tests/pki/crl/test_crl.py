@@ -19,7 +19,7 @@ from support.raw_der import with_unused_bit
 
 from authz.errors import Refused
 from authz.pki.crl.crl import Crl
-from authz.pki.crl.index import Listed
+from authz.pki.crl.index import RevokedEntry
 from authz.pki.x509.algorithms import verify_signature
 from authz.pki.x509.distinguished_name import Name
 from authz.pki.x509.distribution_points import ALL_REASONS
@@ -98,8 +98,8 @@ def test_crl_says_what_its_issuer_wrote() -> None:
 def test_crl_lists_its_entries() -> None:
     """Entries are found by serial number and issuer."""
     crl = Crl(CA.crl(5, entry(6, reason=x509.ReasonFlags.certificate_hold)))
-    assert crl.index.find(5, ISSUER) == Listed()
-    assert crl.index.find(6, ISSUER) == Listed(6)
+    assert crl.index.find(5, ISSUER) == RevokedEntry()
+    assert crl.index.find(6, ISSUER) == RevokedEntry(6)
     assert crl.index.find(7, ISSUER) is None
 
 
@@ -175,7 +175,7 @@ def test_indirect_crl_attributes_entries_to_the_issuer_named_last() -> None:
 def test_indirect_crl_keeps_the_reasons() -> None:
     """Reasons stand beside certificate issuers."""
     listed = entry(2, issuer=name("Other"), reason=x509.ReasonFlags.superseded)
-    assert Crl(CA.crl(listed, extensions=[idp(indirect=True)])).index.find(2, OTHER) == Listed(4)
+    assert Crl(CA.crl(listed, extensions=[idp(indirect=True)])).index.find(2, OTHER) == RevokedEntry(4)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_unknown_critical_extension_of_an_entry_leaves_it_listed(
 ) -> None:
     """Such an entry lists its certificate; the CRL as a whole can prove nobody good."""
     crl = Crl(CA.crl(entry(5, extensions=[(UNKNOWN, True)]), extensions=extensions))
-    assert crl.index.find(5, ISSUER) == Listed()
+    assert crl.index.find(5, ISSUER) == RevokedEntry()
     assert crl.unusable == "critical extension 1.2.3.4 of an entry"
 
 
@@ -255,7 +255,7 @@ def version_1(data: bytes) -> bytes:
 def test_version_1_without_extensions_is_read() -> None:
     """What old tools make by default counts, ordered by its dates alone."""
     crl = Crl(version_1(CA.crl(5)))
-    assert (crl.number, crl.index.find(5, ISSUER)) == (None, Listed())
+    assert (crl.number, crl.index.find(5, ISSUER)) == (None, RevokedEntry())
 
 
 def test_version_1_with_an_extension_refuses() -> None:

@@ -1,4 +1,4 @@
-"""The walk over the entries of a CRL."""
+"""The entries of a CRL: as they stand in its DER, and with the issuers of the certificates."""
 
 from __future__ import annotations
 
@@ -9,19 +9,27 @@ import pytest
 from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
-from support.certificates import NOW, Authority, entry, tlv
+from support.certificates import NOW, Authority, entry, name, tlv
 
 from authz.pki.crl.entries import (
     MAX_BLOCKS,
+    MAX_ISSUERS,
     NO_EXTENSIONS,
     EntryExtensions,
     ExtensionReader,
-    entries,
+    RevokedCertificates,
+    raw_entries,
     read_extensions,
 )
+from authz.pki.crl.header import CrlHeader, CrlLayout
 from authz.pki.x509 import der
+from authz.pki.x509.distinguished_name import Name
 
 CA = Authority.root()
+NAMED_CA = Authority.root("CA")
+CRL_ISSUER, OTHER = Name(name("CA")), Name(name("Other"))
+UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
+INDIRECT = [(x509.IssuingDistributionPoint(None, None, False, False, None, True, False), True)]
 REASON = bytes.fromhex("551d15")
 ISSUER = bytes.fromhex("551d1d")
 INVALIDITY = bytes.fromhex("551d18")
@@ -71,7 +79,7 @@ def walked(data: bytes) -> list[tuple[int, int | None]]:
     _, start, end = der.signed_part(data)
     lists = [(a, b) for tag, a, b in list(der.elements(data, start, end))[5:] if tag == der.SEQUENCE]
     reader = ExtensionReader(data)
-    found = [one for lo, hi in lists for one in entries(data, lo, hi)]
+    found = [one for lo, hi in lists for one in raw_entries(data, lo, hi)]
     return [(der.integer(serial), reader.read(a, b).reason) for serial, a, b in found]
 
 
@@ -87,14 +95,14 @@ def code_of(parsed: x509.RevokedCertificate) -> int | None:
 def test_entries_are_those_between_the_offsets() -> None:
     """The walk begins and ends where it is told to."""
     one = tlv(der.SEQUENCE, tlv(der.INTEGER, b"\x05") + DATE)
-    assert len(list(entries(b"--" + one * 3, 2, 2 + 2 * len(one)))) == 2
+    assert len(list(raw_entries(b"--" + one * 3, 2, 2 + 2 * len(one)))) == 2
 
 
 @pytest.mark.parametrize("serial", [b"\x00", b"\xff", b"\x80\x00", b"\x7f" * 30])
 def test_entry_with_an_odd_serial_is_read(serial: bytes) -> None:
     """Zero, negative and overlong serial numbers are numbers (RFC 5280 section 4.1.2.2)."""
     data = tlv(der.SEQUENCE, tlv(der.INTEGER, serial) + DATE)
-    assert [one[0] for one in entries(data, 0, len(data))] == [serial]
+    assert [one[0] for one in raw_entries(data, 0, len(data))] == [serial]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +120,7 @@ def test_entry_with_an_odd_serial_is_read(serial: bytes) -> None:
 def test_entry_that_is_none_refuses(data: bytes) -> None:
     """Whatever does not begin with a serial number and a date is refused."""
     with pytest.raises(ValueError, match=r"entry|DER"):
-        list(entries(data, 0, len(data)))
+        list(raw_entries(data, 0, len(data)))
 
 
 @pytest.mark.parametrize(
@@ -180,3 +188,68 @@ def test_date_of_an_entry_decides_nothing() -> None:
     """An entry that is dated ahead lists its certificate all the same."""
     data = CA.crl(entry(5, date=NOW + timedelta(days=900)))
     assert walked(data) == [(5, None)]
+
+
+def revoked(data: bytes, *, v1: bool = False) -> RevokedCertificates:
+    """The entries of a CRL in DER."""
+    parsed, layout = x509.load_der_x509_crl(data), CrlLayout.of(data)
+    header = CrlHeader(parsed, v1=layout.v1)
+    header.v1 = v1
+    return RevokedCertificates(data, parsed, header, layout)
+
+
+def test_direct_entries_are_of_the_crl_issuer() -> None:
+    """Serial numbers as they stand, reasons where there are any."""
+    data = NAMED_CA.crl(5, entry(200, reason=x509.ReasonFlags.certificate_hold))
+    assert list(revoked(data)) == [(CRL_ISSUER, b"\x05", None), (CRL_ISSUER, b"\x00\xc8", 6)]
+
+
+def test_indirect_entries_are_of_the_issuer_named_last() -> None:
+    """RFC 5280 section 5.3.3: the first ones are the CRL issuer's own."""
+    named = entry(2, issuer=name("Other")), entry(4, issuer=name("Other"))
+    data = NAMED_CA.crl(1, named[0], 3, named[1], entry(5, issuer=name("CA")), extensions=INDIRECT)
+    issuers = [CRL_ISSUER, OTHER, OTHER, OTHER, CRL_ISSUER]
+    assert list(revoked(data)) == [(issuer, bytes([at]), None) for at, issuer in enumerate(issuers, 1)]
+
+
+def test_indirect_entries_of_many_issuers_are_all_read() -> None:
+    """Also of more issuers than are kept."""
+    names = [name(f"Other {number}") for number in range(MAX_ISSUERS + 2)]
+    data = NAMED_CA.crl(*(entry(1, issuer=other) for other in names), extensions=INDIRECT)
+    assert [issuer for issuer, _, _ in revoked(data)] == list(map(Name, names))
+
+
+def test_direct_entry_that_names_an_issuer_refuses() -> None:
+    """Only an indirect CRL has entries of others."""
+    with pytest.raises(ValueError, match="not indirect"):
+        list(revoked(NAMED_CA.crl(entry(1, issuer=name("Other")))))
+
+
+def test_entry_of_two_issuers_refuses() -> None:
+    """A certificate has one."""
+    names = x509.CertificateIssuer([x509.DirectoryName(name("A")), x509.DirectoryName(name("B"))])
+    with pytest.raises(ValueError, match="one directory name"):
+        list(revoked(NAMED_CA.crl(entry(1, extensions=[(names, True)]), extensions=INDIRECT)))
+
+
+def test_entry_with_extensions_in_version_1_refuses() -> None:
+    """RFC 5280 section 5.1.2.1."""
+    with pytest.raises(ValueError, match="version 1"):
+        list(revoked(NAMED_CA.crl(5, reason=x509.ReasonFlags.superseded), v1=True))
+
+
+@pytest.mark.parametrize("extensions", [[], INDIRECT])
+def test_entry_with_an_unknown_critical_extension_counts(
+    extensions: list[tuple[x509.ExtensionType, bool]],
+) -> None:
+    """The CRL proves nobody good, and what it lists is listed (RFC 5280 section 5.3)."""
+    certificates = revoked(NAMED_CA.crl(entry(5, extensions=[(UNKNOWN, True)]), 6, extensions=extensions))
+    assert len(list(certificates)) == 2
+    assert certificates.unusable == "critical extension 1.2.3.4 of an entry"
+
+
+def test_entries_without_anything_unknown_leave_what_the_header_says() -> None:
+    """That is, why the CRL's own extensions make it unusable."""
+    certificates = revoked(NAMED_CA.crl(5, extensions=[(UNKNOWN, True)]))
+    assert len(list(certificates)) == 1
+    assert certificates.unusable == "critical extension 1.2.3.4"

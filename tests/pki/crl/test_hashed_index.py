@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.certificates import name
 
 from authz.pki.crl.hashed_index import HashedIndex, build, digest_of
-from authz.pki.crl.index import IndirectIndex, Listed, SerialIndex
+from authz.pki.crl.index import IndirectIndex, RevokedEntry, SerialIndex
 from authz.pki.x509.distinguished_name import Name
 
 KEY = bytes(range(32))
@@ -37,7 +37,7 @@ def index(*entries: tuple[Name, int, int | None], delta: bool = True) -> HashedI
     return HashedIndex(buffer(*entries, delta=delta))
 
 
-def verdict(found: Listed | None) -> str:
+def verdict(found: RevokedEntry | None) -> str:
     """What an entry comes to, but for the reason code of a listing, which is not kept."""
     if found is None:
         return "missing"
@@ -82,7 +82,7 @@ def test_entry_costs_less_than_nine_octets() -> None:
 
 def test_removal_in_a_complete_crl_is_a_listing() -> None:
     """There the reason code has no meaning (RFC 5280 section 5.3.1)."""
-    assert index((HERE, 5, 8), delta=False).find(5, HERE) == Listed()
+    assert index((HERE, 5, 8), delta=False).find(5, HERE) == RevokedEntry()
 
 
 class Constant:

@@ -9,7 +9,7 @@ from cryptography import x509
 from support.certificates import NOW, Authority, tlv
 from support.raw_der import with_unused_bit
 
-from authz.pki.crl.header import CrlHead, Layout, issuer_of, without_entries
+from authz.pki.crl.header import CrlHeader, CrlLayout, issuer_of, without_entries
 from authz.pki.x509 import der
 from authz.pki.x509.distinguished_name import Name
 from authz.pki.x509.distribution_points import ALL_REASONS
@@ -22,14 +22,14 @@ POINT = x509.IssuingDistributionPoint(
 )
 
 
-def head(data: bytes) -> CrlHead:
+def head(data: bytes) -> CrlHeader:
     """The head of a CRL in DER."""
-    return CrlHead(x509.load_der_x509_crl(data), v1=Layout.of(data).v1)
+    return CrlHeader(x509.load_der_x509_crl(data), v1=CrlLayout.of(data).v1)
 
 
 def fields(data: bytes) -> list[bytes]:
     """The fields of the signed part, each with tag and length."""
-    layout = Layout.of(data)
+    layout = CrlLayout.of(data)
     found, at = [], layout.fields
     for _, _, end in der.elements(data, layout.fields, layout.tbs_end):
         found.append(data[at:end])
@@ -39,7 +39,7 @@ def fields(data: bytes) -> list[bytes]:
 
 def version_1(data: bytes, *, extensions: bool = False) -> bytes:
     """The CRL without a version; its signature is void."""
-    rest = data[Layout.of(data).tbs_end :]
+    rest = data[CrlLayout.of(data).tbs_end :]
     kept = fields(data)[1:] if extensions else fields(data)[1:-1]
     return tlv(0x30, tlv(0x30, b"".join(kept)) + rest)
 
@@ -89,8 +89,8 @@ def test_head_of_version_1_has_no_extensions() -> None:
 @pytest.mark.parametrize("data", [CA.crl(5, 6), version_1(CA.crl(5, 6))])
 def test_layout_tells_where_the_entries_are(data: bytes) -> None:
     """Between its offsets stands the list, and inside it the entries."""
-    layout = Layout.of(data)
-    assert der.element(data, layout.listed, layout.end) == (der.SEQUENCE, layout.start, layout.end)
+    layout = CrlLayout.of(data)
+    assert der.element(data, layout.revoked, layout.end) == (der.SEQUENCE, layout.start, layout.end)
     assert len(list(der.elements(data, layout.start, layout.end))) == 2
     assert data[layout.tbs : layout.tbs_end] == tlv(0x30, data[layout.fields : layout.tbs_end])
 
@@ -98,21 +98,21 @@ def test_layout_tells_where_the_entries_are(data: bytes) -> None:
 def test_layout_tells_unused_bits_of_the_signature() -> None:
     """With entries and without."""
     for revoked in ((), (5, 6)):
-        assert Layout.of(CA.crl(*revoked)).unused_bits == 0
-        assert Layout.of(with_unused_bit(CA.crl(*revoked) for _ in range(99))).unused_bits == 1
+        assert CrlLayout.of(CA.crl(*revoked)).unused_bits == 0
+        assert CrlLayout.of(with_unused_bit(CA.crl(*revoked) for _ in range(99))).unused_bits == 1
 
 
 def test_layout_without_entries_is_empty() -> None:
     """Where nobody is listed, there is nothing to walk through."""
-    layout = Layout.of(CA.crl())
-    assert layout.listed == layout.start == layout.end == layout.tbs_end
+    layout = CrlLayout.of(CA.crl())
+    assert layout.revoked == layout.start == layout.end == layout.tbs_end
 
 
 def test_layout_of_a_crl_without_extensions_ends_with_its_entries() -> None:
     """Of version 1, with entries and without."""
-    assert Layout.of(version_1(CA.crl(5))).v1
-    empty = Layout.of(version_1(CA.crl()))
-    assert empty.listed == empty.start == empty.end == empty.tbs_end
+    assert CrlLayout.of(version_1(CA.crl(5))).v1
+    empty = CrlLayout.of(version_1(CA.crl()))
+    assert empty.revoked == empty.start == empty.end == empty.tbs_end
 
 
 @pytest.mark.parametrize("count", [0, 3, 8, 100_000])
@@ -120,16 +120,16 @@ def test_layout_of_too_few_fields_or_too_many_is_refused(count: int) -> None:
     """No parser has seen them; of many no more are read than a CRL may have."""
     tbs = tlv(0x30, tlv(2, b"\x01") + tlv(5, b"") * (count - 1) if count else b"")
     with pytest.raises(ValueError, match="fields"):
-        Layout.of(tlv(0x30, tbs + tlv(0x30, b"") + tlv(3, b"\0")))
+        CrlLayout.of(tlv(0x30, tbs + tlv(0x30, b"") + tlv(3, b"\0")))
 
 
 def test_layout_without_a_signature_is_refused() -> None:
     """Its unused bits would stand behind the end."""
     tbs = tlv(0x30, b"".join(fields(CA.crl())))
     with pytest.raises(ValueError, match="DER"):
-        Layout.of(tlv(0x30, tbs + tlv(0x30, b"")))
+        CrlLayout.of(tlv(0x30, tbs + tlv(0x30, b"")))
     with pytest.raises(ValueError, match="fields"):
-        Layout.of(tlv(0x30, tbs + tlv(0x30, b"") + tlv(3, b"")))
+        CrlLayout.of(tlv(0x30, tbs + tlv(0x30, b"") + tlv(3, b"")))
 
 
 def test_head_tells_the_memory_that_it_takes() -> None:
@@ -150,7 +150,7 @@ CRLS = [
 @pytest.mark.parametrize("data", CRLS)
 def test_crl_without_its_entries_says_the_same(data: bytes) -> None:
     """Its head is the head of the whole, and nobody is listed."""
-    smaller = without_entries(data, Layout.of(data))
+    smaller = without_entries(data, CrlLayout.of(data))
     assert vars(head(smaller)).keys() == vars(head(data)).keys()
     assert [one for one in vars(head(data)) if vars(head(smaller))[one] != vars(head(data))[one]] == []
     parsed, whole = x509.load_der_x509_crl(smaller), x509.load_der_x509_crl(data)

@@ -20,8 +20,8 @@ from support.raw_der import with_unused_bit
 from authz.errors import Refused
 from authz.pki.crl.crl import Crl
 from authz.pki.crl.hashed_index import HashedIndex, build, digest_of
-from authz.pki.crl.image import CrlHeader, HashedCrl, make_image, open_image
-from authz.pki.crl.index import Listed
+from authz.pki.crl.image import HashedCrl, ImageHeader, make_image, open_image
+from authz.pki.crl.index import RevokedEntry
 from authz.pki.x509.algorithms import verify_signature
 from authz.pki.x509.distinguished_name import Name
 from authz.reasons import Reason
@@ -77,16 +77,16 @@ def test_image_says_what_the_crl_says(data: bytes) -> None:
 def test_image_finds_who_is_listed() -> None:
     """By issuer and serial number; the reason is not kept."""
     found = crl_of(CRLS[2]).index
-    assert (found.find(1, Name(name("Other"))), found.find(2, Name(name("Other")))) == (Listed(), Listed())
-    assert (found.find(1, ISSUER), crl_of(CRLS[1]).index.find(6, ISSUER)) == (None, Listed())
+    assert (found.find(1, Name(name("Other"))), found.find(2, Name(name("Other")))) == (RevokedEntry(), RevokedEntry())
+    assert (found.find(1, ISSUER), crl_of(CRLS[1]).index.find(6, ISSUER)) == (None, RevokedEntry())
 
 
 def test_image_of_a_delta_tells_removals() -> None:
     """And one of a complete CRL has none."""
     removed = entry(5, reason=x509.ReasonFlags.remove_from_crl)
     delta = CA.crl(removed, extensions=[(x509.DeltaCRLIndicator(1), True)])
-    assert crl_of(delta).index.find(5, ISSUER) == Listed(8)
-    assert crl_of(CA.crl(removed)).index.find(5, ISSUER) == Listed()
+    assert crl_of(delta).index.find(5, ISSUER) == RevokedEntry(8)
+    assert crl_of(CA.crl(removed)).index.find(5, ISSUER) == RevokedEntry()
 
 
 KINDS = {
@@ -133,7 +133,7 @@ def test_crl_whose_signature_has_unused_bits_is_refused() -> None:
     changed = with_unused_bit(CA.crl(5) for _ in range(99))
     assert refusal(changed, CA) is Reason.SIGNATURE_INVALID
     header, index = pieces()
-    odd = HashedCrl(replace(header, head=changed, digest=Crl(changed).signed.digest()), index)
+    odd = HashedCrl(replace(header, emptied_crl=changed, digest=Crl(changed).signed.digest()), index)
     with pytest.raises(Refused) as caught:
         verify_signature(CA.certificate.public_key(), odd.signed)
     assert caught.value.reason is Reason.SIGNATURE_INVALID
@@ -166,15 +166,15 @@ def test_bytes_that_are_no_crl_are_refused(data: bytes) -> None:
     assert refusal(data) is Reason.CRL_MALFORMED
 
 
-HEADER = CrlHeader(bytes(32), b"head", b"digest", frozenset({bytes(32), b"\1" * 32}), "why", b"\2" * 32)
+HEADER = ImageHeader(bytes(32), b"head", b"digest", frozenset({bytes(32), b"\1" * 32}), "why", b"\2" * 32)
 
 
 @given(st.binary(min_size=32, max_size=32), st.binary(), st.sets(st.binary(min_size=32, max_size=32)), st.text())
 def test_header_is_what_was_written(digest: bytes, head: bytes, keys: set[bytes], why: str) -> None:
     """Whatever its fields hold that can be written at all."""
     why = why.encode("utf-8", "ignore").decode()
-    one = CrlHeader(digest, head, head, frozenset(keys), why, digest)
-    assert CrlHeader.from_bytes(one.to_bytes()) == one
+    one = ImageHeader(digest, head, head, frozenset(keys), why, digest)
+    assert ImageHeader.from_bytes(one.to_bytes()) == one
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_header_is_what_was_written(digest: bytes, head: bytes, keys: set[bytes]
 def test_header_of_any_other_form_is_an_error(data: bytes) -> None:
     """Nothing is guessed."""
     with pytest.raises(ValueError, match=r"DER|header|decode"):
-        CrlHeader.from_bytes(data)
+        ImageHeader.from_bytes(data)
 
 
 IMAGE = image(CRLS[1])
@@ -224,7 +224,7 @@ def test_image_of_any_other_form_is_an_error(edit: Callable[[bytes], bytes]) -> 
         open_image(edit(IMAGE))
 
 
-def pieces() -> tuple[CrlHeader, HashedIndex]:
+def pieces() -> tuple[ImageHeader, HashedIndex]:
     """Header and index of one CRL."""
     index = build([], KEY, delta=False)
     return replace(HEADER, index=digest_of(index)), HashedIndex(b"".join(index))
@@ -237,7 +237,7 @@ def test_header_of_another_index_is_an_error() -> None:
         HashedCrl(replace(header, index=bytes(32)), index)
 
 
-def test_header_without_a_head_is_an_error() -> None:
+def test_header_without_a_crl_is_an_error() -> None:
     """What stands for the CRL is one."""
-    with pytest.raises(ValueError, match="without a head"):
+    with pytest.raises(ValueError, match="without a CRL"):
         HashedCrl(*pieces())

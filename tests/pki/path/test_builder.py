@@ -15,13 +15,14 @@ from support.raw_der import extensions_of, handmade, raw_name
 
 from authz.errors import Refused
 from authz.pki.budget import Budget
-from authz.pki.cache.issuer_chains import Origin
-from authz.pki.cache.verified import Memo
+from authz.pki.cache.issuer_chains import CertificateSource
+from authz.pki.cache.verified import VerifiedCache
 from authz.pki.crl.crl import Crl
 from authz.pki.path.builder import VerifiedPath, verify_path
-from authz.pki.path.trust_store import TrustAnchor, TrustStore
+from authz.pki.path.trust_store import TrustStore
 from authz.pki.revocation.crl_store import CrlStore
 from authz.pki.revocation.mode import Exemption, RevocationMode
+from authz.pki.x509.trust_anchor import TrustAnchor
 from authz.reasons import Reason
 
 R = Reason
@@ -46,8 +47,8 @@ def test_path_runs_from_the_leaf_to_the_anchor() -> None:
     """Each certificate with the place it was found in."""
     path = path_of(ALICE, CA, anchors=[ROOT])
     assert [one.der for one in path.certificates] == [ALICE.der, CA.der, ROOT.der]
-    assert path.origins == (Origin.PRESENTED, Origin.PRESENTED, Origin.ANCHOR)
-    assert path.between == (Origin.PRESENTED,)
+    assert path.origins == (CertificateSource.PRESENTED, CertificateSource.PRESENTED, CertificateSource.ANCHOR)
+    assert path.between == (CertificateSource.PRESENTED,)
     assert (path.leaf.der, path.anchor.certificate.der, path.revocation) == (ALICE.der, ROOT.der, ())
 
 
@@ -56,8 +57,8 @@ def test_known_intermediate_completes_the_path() -> None:
     trust = TrustStore(parsed(ROOT), parsed(CA))
     for pool in ([], parsed(CA)):
         path = verify_path(parsed(ALICE)[0], pool, trust, None, NOW)
-        assert path.origins == (Origin.PRESENTED, Origin.KNOWN, Origin.ANCHOR)
-        assert path.between == (Origin.KNOWN,)
+        assert path.origins == (CertificateSource.PRESENTED, CertificateSource.KNOWN, CertificateSource.ANCHOR)
+        assert path.between == (CertificateSource.KNOWN,)
 
 
 def test_bag_in_any_order_with_strangers_and_copies_verifies() -> None:
@@ -199,14 +200,14 @@ def test_too_many_certificates_are_refused_before_the_search() -> None:
 
 def test_memory_is_filled_by_completed_paths_alone() -> None:
     """What verified on the way to nowhere is forgotten."""
-    memo = Memo()
-    trust = TrustStore(parsed(ROOT), memo=memo)
+    verified = VerifiedCache()
+    trust = TrustStore(parsed(ROOT), verified=verified)
     stranger = Authority.root("Stranger").intermediate("CA")
     with pytest.raises(Refused):
         verify_path(parsed(stranger.leaf())[0], parsed(stranger), trust, None, NOW)
-    assert len(memo) == 0
+    assert len(verified) == 0
     verify_path(parsed(ALICE)[0], parsed(CA, crossed(CA, Authority.root("Stranger"))), trust, None, NOW)
-    assert len(memo) == 4
+    assert len(verified) == 4
 
 
 def test_known_signature_is_not_verified_again() -> None:
@@ -264,7 +265,7 @@ def test_what_lies_above_is_learned_once_for_each_store() -> None:
     with pytest.raises(Refused) as caught:
         verify_path(parsed(ALICE)[0], pool, trust, crls, NOW + 3 * DAY)
     assert caught.value.reason is R.REVOCATION_UNKNOWN
-    assert len(trust.memo.issuer_paths) == 1
+    assert len(trust.verified.issuer_chains) == 1
 
 
 def test_revoked_leaf_is_final_and_revoked_outranks_unknown() -> None:

@@ -9,7 +9,7 @@ from support.raw_der import handmade, raw_name
 
 from authz.errors import Refused
 from authz.pki.budget import Budget
-from authz.pki.path.candidates import Pool
+from authz.pki.path.candidates import CandidateIssuers
 from authz.pki.path.trust_store import TrustStore
 from authz.pki.x509.certificate import Certificate
 from authz.pki.x509.distinguished_name import Name
@@ -21,10 +21,10 @@ CA, TWIN = ROOT.intermediate("CA"), ROOT.intermediate("CA")
 NAME = Name(CA.certificate.subject)
 
 
-def pool(*presented: Certificate, known: Authority | None = None, budget: Budget | None = None) -> Pool:
+def pool(*presented: Certificate, known: Authority | None = None, budget: Budget | None = None) -> CandidateIssuers:
     """A pool below the root."""
     trust = TrustStore(parsed(ROOT), parsed(known) if known else ())
-    return Pool(presented, LEAF, trust, budget or Budget())
+    return CandidateIssuers(presented, LEAF, trust, budget or Budget())
 
 
 def test_known_certificates_come_before_presented_ones() -> None:

@@ -7,8 +7,9 @@ from support.certificates import Authority
 from support.outcomes import parsed
 
 from authz.errors import Refused
-from authz.pki.cache.verified import Memo
-from authz.pki.path.trust_store import TrustAnchor, TrustStore
+from authz.pki.cache.verified import VerifiedCache
+from authz.pki.path.trust_store import TrustStore
+from authz.pki.x509.trust_anchor import TrustAnchor
 from authz.reasons import Reason
 
 ROOT = Authority.root()
@@ -41,9 +42,9 @@ def test_anchor_keeps_the_operators_constraints() -> None:
 def test_certificates_of_ours_are_known_and_not_read_again() -> None:
     """Nor are those of the memo."""
     root, ca, other = parsed(ROOT, CA, OTHER)
-    memo = Memo()
-    memo.admit([other], [])
-    store = TrustStore([root], [ca], memo)
+    verified = VerifiedCache()
+    verified.admit([other], [])
+    store = TrustStore([root], [ca], verified)
     assert [store.knows(one.der) for one in (root, ca, other)] == [True, True, False]
     assert [store.parse(one.der) is one for one in (root, ca, other)] == [True, True, True]
-    assert store.memo is memo
+    assert store.verified is verified

@@ -28,7 +28,7 @@ from support.revocation_world import (
 )
 
 from authz.pki import Certificate, Crl, TrustStore
-from authz.pki.revocation.crl_scope import Voice
+from authz.pki.revocation.crl_scope import ApplicableCrls
 from authz.pki.x509.distribution_points import ALL_REASONS
 
 # -- Scope: distribution points, kinds of certificates, reasons ----------------------------------------
@@ -219,7 +219,7 @@ def test_agent_named_by_no_directory_name_is_nobody() -> None:
 def test_voice_leaves_out_what_has_not_begun() -> None:
     """Which CRLs count is decided by the time that is asked about."""
     now, later = Crl(CA.crl()), Crl(CA.crl(number=2, this_update=NOW + timedelta(hours=1)))
-    voice = Voice.of(ALL_REASONS, [now, later])
+    voice = ApplicableCrls.of(ALL_REASONS, [now, later])
     assert list(voice.at(NOW).complete) == [now]
     assert list(voice.at(NOW + timedelta(hours=1)).complete) == [later]
 
@@ -227,6 +227,6 @@ def test_voice_leaves_out_what_has_not_begun() -> None:
 def test_voice_has_the_reasons_of_point_and_crl_in_common() -> None:
     """What either leaves out, the two together do not cover."""
     crl = Crl(CA.crl(extensions=idp(reasons=EVERY[:2])))
-    assert Voice.of(ALL_REASONS, [crl]).reasons == crl.reasons
-    assert Voice.of(crl.reasons, [Crl(CA.crl())]).reasons == crl.reasons
-    assert Voice.of(ALL_REASONS & ~crl.reasons, [crl]).reasons == 0
+    assert ApplicableCrls.of(ALL_REASONS, [crl]).reasons == crl.reasons
+    assert ApplicableCrls.of(crl.reasons, [Crl(CA.crl())]).reasons == crl.reasons
+    assert ApplicableCrls.of(ALL_REASONS & ~crl.reasons, [crl]).reasons == 0

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 from support.certificates import NOW, Authority, Minted, entry, name, new_key, usage
+from support.outcomes import parsed
 from support.revocation_world import (
     CA,
     CRL_SIGNER,
@@ -26,9 +27,8 @@ from support.revocation_world import (
 )
 
 from authz.errors import Refused
-from authz.pki import Budget, Certificate, CrlStore, Memo, TrustAnchor, TrustStore
-from authz.pki.revocation.checker import RevocationChecker
-from authz.pki.revocation.crl_signers import MAX_NESTING, CrlSigners, Link
+from authz.pki import Budget, Certificate, Crl, TrustAnchor, TrustStore, VerifiedCache
+from authz.pki.revocation.crl_signers import MAX_NESTING, CrlSigners, PathPosition, may_sign_crls, signer_of
 from authz.reasons import Reason
 
 # -- Signers beside the path ----------------------------------------------------------------------------
@@ -231,11 +231,10 @@ def test_signer_is_proven_once_in_a_check() -> None:
         asked.append(signer)
         raise Refused(UNKNOWN)
 
-    signers = CrlSigners(Budget(), Memo(), lambda _: [], refuse, set())
-    checker = RevocationChecker(CrlStore(), NOW, Budget(), Memo(), lambda _: [], refuse)
+    signers = CrlSigners(Budget(), VerifiedCache(), lambda _: [], refuse, set())
     root, ca, leaf = (Certificate.parse(one.der) for one in (ROOT, CA, LEAF))
-    link = Link(leaf, (ca, root), TrustAnchor(root))
-    assert [signers.may_speak(ca, ca.subject, link, checker) for _ in range(2)] == [False, False]
+    position = PathPosition(leaf, (ca, root), TrustAnchor(root))
+    assert [signers.is_authorized(ca, ca.subject, position) for _ in range(2)] == [False, False]
     assert asked == [ca]
 
 
@@ -256,3 +255,64 @@ def test_agents_that_judge_one_another_in_a_row_are_bounded(length: int, expecte
     crls = [one.crl(extensions=EVERYBODY) for one in agents]
     crls += [ROOT.crl(extensions=idp(ONE)), ROOT.crl(extensions=idp(only="cas"))]
     assert check(judged("Agent 0"), crls, pool=[CA, *agents]) == expected
+
+
+# -- Whose CRL it is -------------------------------------------------------------------------------------
+
+TWIN = Authority.root("CA")
+CRL = Crl(CA.crl())
+
+
+@pytest.mark.parametrize(
+    ("extensions", "without", "allowed"),
+    [
+        ([(usage("crl_sign"), True)], [], True),
+        ([(usage("key_cert_sign"), True)], [], False),
+        ([], [x509.KeyUsage], True),
+    ],
+)
+def test_key_usage_decides_who_may_sign_crls(
+    extensions: list[tuple[x509.ExtensionType, bool]], without: list[type[x509.ExtensionType]], allowed: bool
+) -> None:
+    """A key usage without cRLSign forbids it."""
+    assert may_sign_crls(*parsed(Authority.root(extensions=extensions, without=without))) is allowed
+
+
+def test_signer_is_the_one_whose_key_verifies() -> None:
+    """Among CAs of one name the key decides."""
+    assert signer_of(CRL, parsed(TWIN, CA)) == parsed(CA)[0]
+
+
+def test_signer_is_found_whatever_the_key_identifiers_say() -> None:
+    """An authority key identifier is a hint; the signature is the proof."""
+    other = x509.AuthorityKeyIdentifier(b"other", None, None)
+    assert signer_of(Crl(CA.crl(extensions=[(other, False)])), parsed(CA)) == parsed(CA)[0]
+
+
+def no_signer(data: bytes, *candidates: Certificate) -> Reason:
+    """Why nobody among the candidates is the signer."""
+    with pytest.raises(Refused) as refusal:
+        signer_of(Crl(data), candidates)
+    return refusal.value.reason
+
+
+def test_signer_unknown_refuses() -> None:
+    """A CRL that no known key signed is refused, and so is one when nobody is known."""
+    assert no_signer(CA.crl(), *parsed(TWIN)) == no_signer(CA.crl()) == Reason.REVOCATION_UNKNOWN
+
+
+def test_signer_of_another_name_refuses() -> None:
+    """The right key under another name is somebody else."""
+    assert no_signer(CA.crl(issuer=name("Other")), *parsed(CA)) is Reason.REVOCATION_UNKNOWN
+
+
+def test_signer_that_may_not_sign_crls_refuses() -> None:
+    """The right key without cRLSign in its key usage may not speak."""
+    ca = Authority.root("CA", extensions=[(usage("key_cert_sign"), True)])
+    assert no_signer(ca.crl(), *parsed(ca)) is Reason.REVOCATION_UNKNOWN
+
+
+def test_signer_with_a_key_policy_refuses_is_passed_over() -> None:
+    """A candidate that cannot be used does not end the search."""
+    weak = Authority.root("CA", key=new_key("rsa1024"))
+    assert signer_of(CRL, parsed(weak, CA)) == parsed(CA)[0]

@@ -9,7 +9,7 @@ from cryptography import x509
 from support.certificates import NOW, Authority, entry
 
 from authz.pki.crl.crl import Crl
-from authz.pki.revocation.crl_with_deltas import Answer, CrlGroup
+from authz.pki.revocation.crl_with_deltas import CrlSet, StatusAnswer, current
 from authz.pki.x509.certificate import Certificate
 
 CA = Authority.root("CA")
@@ -58,9 +58,9 @@ def _crl(
     return Crl(data)
 
 
-def ask(*crls: Crl) -> Answer:
+def ask(*crls: Crl) -> StatusAnswer:
     """What the group says of the leaf now."""
-    return CrlGroup.of(crls).ask(LEAF, NOW)
+    return CrlSet.of(crls).ask(LEAF, NOW)
 
 
 def good(*crls: Crl) -> bool:
@@ -78,7 +78,7 @@ def revoked(*crls: Crl) -> bool:
 def test_complete_crl_without_the_certificate_proves_it_good() -> None:
     """A current CRL that does not list it is all it takes."""
     crl = complete(entry(SERIAL + 1))
-    assert ask(crl) == Answer((crl,), None, stale=False, problem="")
+    assert ask(crl) == StatusAnswer((crl,), None, stale=False, problem="")
 
 
 def test_complete_crl_with_the_certificate_revokes_it() -> None:
@@ -163,7 +163,7 @@ def test_delta_that_lists_revokes() -> None:
 def test_delta_that_lists_nobody_leaves_the_certificate_good() -> None:
     """Both CRLs are named as asked."""
     crls = (complete(), delta())
-    assert ask(*crls) == Answer(crls, None, stale=False, problem="")
+    assert ask(*crls) == StatusAnswer(crls, None, stale=False, problem="")
 
 
 def test_delta_lifts_a_hold() -> None:
@@ -274,3 +274,15 @@ def test_delta_without_a_complete_crl_still_lists() -> None:
     assert revoked(delta(REVOKED, base=5, number=6), delta(number=7, base=7, issued=-2))
     assert not revoked(delta(REMOVED))
     assert ask(delta(REVOKED, until=-0.5)).stale
+
+
+def test_current_leaves_out_what_is_superseded() -> None:
+    """Only the newest of an order remains."""
+    crls = [Crl(CA.crl(number=n, this_update=NOW - timedelta(days=9 - n))) for n in (2, 3, 1)]
+    assert current(crls) == [crls[1]]
+
+
+def test_current_keeps_both_where_number_and_date_disagree() -> None:
+    """Without an order, none is left out."""
+    crls = [Crl(CA.crl(number=n, this_update=NOW - timedelta(days=n))) for n in (1, 2)]
+    assert current(crls) == crls

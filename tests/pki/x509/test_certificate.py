@@ -14,8 +14,9 @@ from support.raw_der import extensions_of, handmade, raw_name, sequence, tlv, wi
 
 from authz.errors import Refused
 from authz.pki.cache import Cache, alone
+from authz.pki.cache.extensions import KnownIssuer
 from authz.pki.x509.algorithms import verify_signature
-from authz.pki.x509.certificate import Certificate, KnownIssuer
+from authz.pki.x509.certificate import Certificate
 from authz.pki.x509.extensions import MAX_ELEMENTS
 from authz.reasons import Reason
 

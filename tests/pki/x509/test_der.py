@@ -99,7 +99,7 @@ def test_signed_part_is_cut_from_the_raw_bytes() -> None:
 
 def test_signed_part_that_is_no_sequence_refuses() -> None:
     """A signed part is a sequence."""
-    with pytest.raises(ValueError, match="no sequence"):
+    with pytest.raises(ValueError, match="not a sequence"):
         der.signed_part(tlv(0x30, tlv(4, b"")))
 
 

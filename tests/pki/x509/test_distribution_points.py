@@ -11,8 +11,8 @@ from authz.errors import Refused
 from authz.pki.x509.distinguished_name import Name
 from authz.pki.x509.distribution_points import (
     ALL_REASONS,
+    MAX_CACHED,
     MAX_POINT_NAMES,
-    MAX_REMEMBERED,
     Point,
     comparable,
     directory_names,
@@ -116,10 +116,10 @@ def test_more_names_than_anybody_uses_are_too_much_work() -> None:
 
 def test_points_with_long_names_are_not_small() -> None:
     """Nothing is remembered about them, for a hostile CA can state what it likes."""
-    long = x509.UniformResourceIdentifier("http://a/" + "x" * MAX_REMEMBERED)
+    long = x509.UniformResourceIdentifier("http://a/" + "x" * MAX_CACHED)
     assert points_of((), CA).small
     assert points_of([stated(full=[URI]), stated(full=DIRECTORY)], CA).small
     assert not points_of([stated(full=[long])], CA).small
     assert not points_of([stated(full=[URI]) for _ in range(100)], CA).small
-    blank = x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "x" + " " * MAX_REMEMBERED)]))
+    blank = x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "x" + " " * MAX_CACHED)]))
     assert not points_of([stated(full=[blank])], CA).small  # though it is compared as one letter

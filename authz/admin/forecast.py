@@ -1,0 +1,106 @@
+"""When registered certificates stop working if nothing is refreshed: by their own dates, their CAs', or a CRL's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from authz.directory import Store
+from authz.directory.registrations import StoredRegistration
+from authz.errors import Refused
+from authz.model import Organization
+from authz.pki import (
+    HARD_FAIL,
+    SERVICE_POLICY,
+    Budget,
+    Certificate,
+    ModeOf,
+    NotRevoked,
+    TrustStore,
+    VerifiedPath,
+    verify_path,
+)
+from authz.ports import CrlView
+
+NEVER = datetime.max.replace(microsecond=0, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+"""What certificates and CRLs count in: each is good through its last one."""
+
+
+class Forecast(NamedTuple):
+    """A registered certificate, the moment from which on it does not work, and why."""
+
+    at: datetime
+    organization: str
+    user: str
+    registration: int
+    subject: str
+    because: str
+
+
+def forecasts(store: Store, crls: CrlView, now: datetime) -> Iterator[Forecast]:
+    """One for each registration that has not ended by itself. Raises `StoreError`."""
+    for organization in store.organizations():
+        anchors = [anchor.certificate for anchor in store.anchors(organization.name)]
+        known = [intermediate.certificate for intermediate in store.intermediates(organization.name)]
+        try:
+            trust: TrustStore | Refused = TrustStore(anchors, known)
+        except Refused as refusal:
+            trust = refusal
+        for stored in store.registrations(organization.name):
+            end = _end_of_registration(stored)
+            if end > now:
+                at, because = _end_of_path(stored, organization, trust, crls, now)
+                if end < at:
+                    at, because = end, "its registration ends"
+                subject = stored.leaf.subject.text
+                yield Forecast(at, stored.organization, stored.user, stored.registration.id, subject, because)
+
+
+def _end_of_registration(stored: StoredRegistration) -> datetime:
+    ends = (stored.registration.valid_until, stored.registration.retired_at)
+    return min((end for end in ends if end is not None), default=NEVER)
+
+
+def _end_of_path(
+    stored: StoredRegistration, organization: Organization, trust: TrustStore | Refused, crls: CrlView, now: datetime
+) -> tuple[datetime, str]:
+    """The first moment after which no path verifies, and what ends then; now, if none does at all.
+
+    When something of a path has ended, another may take its place, or it may not be needed: a delta CRL, say. So the
+    path is verified again, at that moment. What can end is finite, and `at` moves on each time.
+    """
+    mode_of = crls.mode_of(organization)
+    chain = [Certificate.parse(der) for der in stored.registration.chain]
+    at, end, because = now, now, ""
+    while end < NEVER:
+        try:
+            if isinstance(trust, Refused):
+                raise trust
+            path = verify_path(stored.leaf, chain, trust, crls.crls(), at, SERVICE_POLICY, Budget.service(), mode_of)
+        except Refused as refusal:
+            return end, because or str(refusal)
+        end, because = min(limit for limit in _ends(path, mode_of) if limit[0] >= at)
+        at = end + SECOND if end < NEVER else end
+    return end, because
+
+
+def _ends(path: VerifiedPath, mode_of: ModeOf | None) -> Iterator[tuple[datetime, str]]:
+    for certificate in path.certificates:
+        yield certificate.not_after, f"{certificate.subject.text} expires"
+    for proof in path.revocation:
+        yield from _ends_of_proof(proof, mode_of)
+
+
+def _ends_of_proof(proof: NotRevoked, mode_of: ModeOf | None) -> Iterator[tuple[datetime, str]]:
+    """When each CRL that was consulted ends, with the grace of its mode; the CRL is named by its issuer."""
+    mode = HARD_FAIL if mode_of is None else mode_of(proof.certificate)
+    if mode.soft:
+        return
+    for crl in proof.crls:
+        if crl.next_update is not None:
+            yield (
+                min(crl.next_update, NEVER - mode.grace) + mode.grace,
+                f"the CRL of {crl.issuer.text} expires",
+            )

@@ -1,0 +1,136 @@
+"""Things as they are printed: the columns of a table, the keys of JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from authz.directory.authorities import StoredCertificate
+from authz.directory.crls import StoredCrl
+from authz.directory.registrations import StoredRegistration
+from authz.model import CrlSourceState, FetchedCrl, Organization, RecordedDecision, User
+from authz.reasons import Reason
+
+Row = Mapping[str, object]
+
+SHARED = "(shared)"
+"""Stands where the name of an organization would."""
+
+
+def _pick(thing: object, *names: str) -> dict[str, object]:
+    return {name: getattr(thing, name) for name in names}
+
+
+def organization_row(organization: Organization) -> Row:
+    """An organization."""
+    return {
+        **_pick(organization, "name", "hosts", "active", "binding_scope"),
+        "enforcement": organization.default_enforcement,
+        **_pick(organization.token, "issuer", "audience", "user_claim", "organization_claim", "keys"),
+        "token_type": organization.token.type,
+    }
+
+
+def user_row(organization: str, user: User) -> Row:
+    """A user."""
+    return {"organization": organization, "user": user.name, **_pick(user, "enforcement", "active")}
+
+
+def authority_row(stored: StoredCertificate) -> Row:
+    """An anchor or intermediate."""
+    certificate = {"subject": stored.certificate.subject.text, **_pick(stored.certificate, "not_after", "sha256")}
+    return {"organization": stored.organization or SHARED, **certificate}
+
+
+def registration_row(stored: StoredRegistration, now: datetime) -> Row:
+    """A registered certificate."""
+    registration = stored.registration
+    return {
+        "id": registration.id,
+        **_pick(stored, "organization", "user"),
+        "label": registration.label,
+        "state": registration.state(now),
+        "from": registration.valid_from,
+        "until": registration.retired_at or registration.valid_until,
+        "subject": stored.leaf.subject.text,
+        **_pick(stored.leaf, "not_after", "sha256"),
+    }
+
+
+def crl_row(stored: StoredCrl) -> Row:
+    """A CRL that was added."""
+    crl = stored.crl
+    number = {"issuer": crl.issuer.text, "number": crl.number, "entries": len(crl.index)}
+    return {**number, **_pick(crl, "this_update", "next_update", "sha256")}
+
+
+def listed_crl_row(stored: StoredCrl, now: datetime) -> Row:
+    """A CRL that was added, in the list of all."""
+    ages = _ages(stored.crl.this_update, stored.crl.next_update, now)
+    return {**crl_row(stored), "source": "added", **ages, "problem": ""}
+
+
+def fetched_crl_row(fetched: FetchedCrl, source: CrlSourceState | None, now: datetime) -> Row:
+    """A CRL from a source, in the list of all."""
+    return {
+        "issuer": fetched.issuer,
+        "number": None if fetched.number is None else int(fetched.number),
+        **_pick(fetched, "entries", "this_update", "next_update", "sha256"),
+        "source": fetched.location,
+        **_ages(fetched.this_update, fetched.next_update, now),
+        "problem": "" if source is None or not source.failures else f"{source.outcome}: {source.detail}",
+    }
+
+
+def crl_source_row(source: CrlSourceState) -> Row:
+    """A source in the list of CRLs: what it gave last, or why it gave nothing."""
+    nothing = dict.fromkeys(("issuer", "number", "entries", "this_update", "next_update", "sha256"))
+    problem = f"{source.outcome}: {source.detail}" if source.failures else source.outcome or "not tried yet"
+    return {**nothing, "source": source.location, "age": "", "left": "", "problem": problem}
+
+
+def crl_details(stored: StoredCrl) -> Row:
+    """What `show` has of an added CRL besides."""
+    added = {"signed_by": stored.signer, "added": stored.added_at, "unusable": stored.crl.unusable}
+    return {**_pick(stored.crl, "base_number", "indirect"), **added}
+
+
+def fetched_details(fetched: FetchedCrl, source: CrlSourceState | None) -> Row:
+    """What `show` has of a CRL from a source besides."""
+    more = {"delta": fetched.delta, "signed_by": fetched.signer, "fetched": fetched.fetched_at}
+    tries = source and {"tried": source.tried_at, "failures": source.failures, "next_try": source.next_at}
+    return {**more, "kept_as": fetched.name, **(tries or {})}
+
+
+def _ages(this_update: datetime, next_update: datetime | None, now: datetime) -> Row:
+    left = "no nextUpdate"
+    if next_update is not None:
+        left = "expired" if next_update < now else _span(next_update - now)
+    return {"age": _span(now - this_update), "left": left}
+
+
+def _span(time: timedelta) -> str:
+    """In the largest unit of which there are at least two."""
+    minutes = int(time.total_seconds() // 60)
+    for size, unit in ((24 * 60, "d"), (60, "h")):
+        if minutes >= 2 * size:
+            return f"{minutes // size} {unit}"
+    return f"{minutes} min"
+
+
+def decision_row(decision: RecordedDecision) -> Row:
+    """A decision of the history, in a list."""
+    names = ("at", "outcome", "reason", "organization", "user", "certificate", "repeats", "detail")
+    return {"id": decision.decision_id, **_pick(decision, *names)}
+
+
+def decision_details(decision: RecordedDecision) -> Row:
+    """What `show` has of a decision besides."""
+    sentences = {reason.value: reason.sentence for reason in Reason}
+    return {
+        "first_at": decision.first_at or decision.at,
+        **_pick(decision, "organization_id", "subject"),
+        "means": sentences.get(decision.reason, ""),
+        **_pick(decision, "listener", "host", "method", "target"),
+        "can_be_replayed": decision.headers is not None,
+    }

@@ -1,0 +1,99 @@
+"""CRLs that were added, and the state of the sources that the service fetches from, within a transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from authz.directory import rows
+from authz.directory.limits import check_order
+from authz.directory.schema import anchors, crl_sources, crls, fetched_crls, intermediates, registrations
+from authz.errors import Problem, Refused, StoreError
+from authz.model import CrlSourceKind, CrlSourceState, FetchedCrl
+from authz.pki import Certificate, Crl, signer_of
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCrl:
+    """A CRL, the SHA-256 of the key that signed it, and when it was added."""
+
+    crl: Crl
+    signer: bytes
+    added_at: datetime
+
+
+def add_crl(connection: sa.Connection, crl: Crl, now: datetime) -> StoredCrl:
+    """Keep a CRL that the key of a known CA signed; those it replaces go.
+
+    Known are the anchors and intermediates of every organization and the CAs stored with
+    registrations: a CRL speaks for a key, so no tenant's CRL answers for another's.
+    """
+    if crl.this_update > now:
+        # It would replace the one that holds now, and say nothing itself.
+        hint = "compare the clocks of CA and service, or add it later"
+        raise StoreError(f"this CRL begins on {crl.this_update:%Y-%m-%d %H:%M:%SZ}", hint=hint)
+    signer = _signer(crl, _known_cas(connection))
+    for row in connection.execute(sa.select(crls).where(crls.c.signer == signer.spki_sha256)):
+        former = Crl(row.der)
+        if (former.issuer, former.scope) != (crl.issuer, crl.scope):
+            continue
+        if former.is_delta == crl.is_delta:
+            check_order(crl, former)
+        if crl.replaces(former):
+            connection.execute(sa.delete(crls).where(crls.c.id == row.id))
+    values = {"sha256": crl.sha256, "signer": signer.spki_sha256, "der": crl.der, "added_at": now}
+    connection.execute(sa.insert(crls).values(**values, signer_key=signer.spki_der))
+    return StoredCrl(crl, signer.spki_sha256, now)
+
+
+def remove_crls(connection: sa.Connection, signer: bytes) -> None:
+    """Remove the CRLs that a key signed, by the SHA-256 of its SubjectPublicKeyInfo."""
+    connection.execute(sa.delete(crls).where(crls.c.signer == signer))
+
+
+def _known_cas(connection: sa.Connection) -> list[Certificate]:
+    """Every CA certificate the directory holds, of any organization."""
+    ders = {row.der for table in (anchors, intermediates) for row in connection.execute(sa.select(table.c.der))}
+    for row in connection.execute(sa.select(registrations.c.chain).distinct()):
+        ders.update(rows.split_chain(row.chain))
+    return list(map(rows.certificate, ders))
+
+
+def _signer(crl: Crl, known: list[Certificate]) -> Certificate:
+    try:
+        return signer_of(crl, known)
+    except Refused as refusal:
+        raise StoreError(refusal.detail, kind=Problem.CRL_SIGNER_UNKNOWN) from refusal
+
+
+def list_crl_sources(connection: sa.Connection) -> list[CrlSourceState]:
+    """The state of every source, by location."""
+    names = [field.name for field in fields(CrlSourceState)]
+    every = connection.execute(sa.select(crl_sources).order_by(crl_sources.c.location))
+    states = [CrlSourceState(**{name: getattr(row, name) for name in names}) for row in every]
+    return [replace(state, kind=CrlSourceKind(state.kind)) for state in states]
+
+
+def list_fetched_crls(connection: sa.Connection) -> list[FetchedCrl]:
+    """The CRLs that the service holds from sources, by issuer."""
+    every = connection.execute(sa.select(fetched_crls).order_by(fetched_crls.c.issuer, fetched_crls.c.name))
+    return [FetchedCrl(**row._asdict()) for row in every]
+
+
+def ask_crl_sources(connection: sa.Connection, wanted: str | None, now: datetime) -> list[str]:
+    """Have the running service try sources now: that of a location, those of an issuer's CRLs, or for None all.
+
+    Returns their locations.
+    """
+    location = crl_sources.c.location
+    query = sa.select(location).order_by(location)
+    if wanted is not None:
+        of_issuer = sa.select(fetched_crls.c.location).where(fetched_crls.c.issuer == wanted)
+        query = query.where((location == wanted) | location.in_(of_issuer))
+    locations = list(connection.execute(query).scalars())
+    if wanted is not None and not locations:
+        raise StoreError(f"no source is {wanted}, or has given its CRL", kind=Problem.CRL_SOURCE_UNKNOWN)
+    connection.execute(sa.update(crl_sources).where(location.in_(locations)).values(asked_at=now))
+    return locations

@@ -1,0 +1,92 @@
+"""Organizations with their hosts, read and changed within a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from authz.directory import rows
+from authz.directory.limits import check_name, check_tokens, stored_host
+from authz.directory.queries import find, hosts_of, inserted_key, organization_by_host
+from authz.directory.schema import hosts, organizations
+from authz.errors import Problem, StoreError
+from authz.model import Organization
+
+
+def add_organization(connection: sa.Connection, organization: Organization) -> Organization:
+    """Add an organization (its id is given by the directory) with its hosts, made canonical."""
+    name = organization.name
+    check_name("organization", name)
+    if find(connection, organizations, name=name) is not None:
+        raise StoreError(f"there is an organization {name} already", kind=Problem.ORGANIZATION_EXISTS)
+    _check_tie(connection, organization)
+    added = connection.execute(sa.insert(organizations).values(**_columns(organization)))
+    return _set_hosts(connection, replace(organization, id=inserted_key(added)), organization.hosts)
+
+
+def set_organization(connection: sa.Connection, organization: Organization) -> Organization:
+    """Store what changed of an organization; its hosts become exactly the ones given."""
+    here = organizations.c.id == organization.id
+    row = find(connection, organizations, id=organization.id)
+    # What an earlier version let through must not keep an operator from switching an organization off.
+    if row is None or rows.token_settings(row) != organization.token:
+        _check_tie(connection, organization)
+    connection.execute(sa.update(organizations).where(here).values(**_columns(organization)))
+    return _set_hosts(connection, organization, organization.hosts)
+
+
+def _set_hosts(connection: sa.Connection, organization: Organization, wanted: Iterable[str]) -> Organization:
+    names = sorted(set(map(stored_host, wanted)))
+    connection.execute(sa.delete(hosts).where(hosts.c.organization_id == organization.id))
+    for host in names:
+        taken = connection.execute(organization_by_host(host)).first()
+        if taken is not None:
+            raise StoreError(f"the host {host} belongs to {taken.name}", hint="nothing was changed")
+        connection.execute(sa.insert(hosts).values(host=host, organization_id=organization.id))
+    return replace(organization, hosts=tuple(names))
+
+
+def list_organizations(connection: sa.Connection) -> list[Organization]:
+    """Every organization, by name."""
+    every = connection.execute(sa.select(organizations).order_by(organizations.c.name)).all()
+    return [_organization(connection, row) for row in every]
+
+
+def get_organization(connection: sa.Connection, name: str) -> Organization:
+    """The organization of that name."""
+    return _organization(connection, require_organization(connection, name))
+
+
+def _organization(connection: sa.Connection, row: sa.Row[Any]) -> Organization:
+    return rows.organization(row, list(connection.execute(hosts_of(row.id))))
+
+
+def require_organization(connection: sa.Connection, name: str) -> sa.Row[Any]:
+    """The row of the organization of that name. Raises `StoreError` without one."""
+    row = find(connection, organizations, name=name)
+    if row is None:
+        raise StoreError(f"there is no organization {name}", kind=Problem.ORGANIZATION_UNKNOWN, organization=name)
+    return row
+
+
+def remove_organization(connection: sa.Connection, name: str) -> None:
+    """Remove an organization with its hosts, users, anchors, registrations and decisions."""
+    row = require_organization(connection, name)
+    connection.execute(sa.delete(organizations).where(organizations.c.id == row.id))
+
+
+def _check_tie(connection: sa.Connection, organization: Organization) -> None:
+    """Raises `StoreError` where a token of one organization could name a user of another."""
+    neighbours = sa.select(organizations).where(organizations.c.name != organization.name).order_by(organizations.c.id)
+    for neighbour in connection.execute(neighbours):
+        check_tokens(organization.token, neighbour.name, rows.token_settings(neighbour))
+
+
+def _columns(organization: Organization) -> dict[str, object]:
+    """An organization as its row holds it, but for its key and its revisions."""
+    token = {f"token_{name}": getattr(organization.token, name) for name in rows.TOKEN_SETTINGS}
+    names = ("name", "active", "binding_scope", "default_enforcement")
+    return {name: getattr(organization, name) for name in names} | token

@@ -1,0 +1,27 @@
+"""The values that the whole service speaks in: made by the adapters, read by the core.
+
+Certificates are DER bytes here; `authz.pki` gives them meaning. Times are aware and in UTC.
+A certificate's identity is the SHA-256 of its DER (32 bytes), never a name.
+"""
+
+from __future__ import annotations
+
+from authz.model.crl_status import CrlRow, CrlSourceKind, CrlSourceState, FetchedCrl
+from authz.model.history import Outcome, RecordedDecision
+from authz.model.listener import CertificateForm, HeaderRules, IndicatorForm
+from authz.model.request import Binding, CheckRequest, Identity, PresentedChain, fold
+from authz.model.tenancy import (
+    BindingScope,
+    Enforcement,
+    Organization,
+    Registration,
+    RegistrationState,
+    TokenSettings,
+    User,
+)
+
+__all__ = [
+    "Binding", "BindingScope", "CertificateForm", "CheckRequest", "CrlRow", "CrlSourceKind", "CrlSourceState",
+    "Enforcement", "FetchedCrl", "HeaderRules", "Identity", "IndicatorForm", "Organization", "Outcome",
+    "PresentedChain", "RecordedDecision", "Registration", "RegistrationState", "TokenSettings", "User", "fold",
+]  # fmt: skip

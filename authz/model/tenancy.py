@@ -1,0 +1,104 @@
+"""Tenants: organizations, their users, and the certificates registered for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class Enforcement(StrEnum):
+    """Whether one user needs a registered certificate."""
+
+    OFF = "off"
+    OBSERVE = "observe"
+    REQUIRED = "required"
+
+
+class BindingScope(StrEnum):
+    """Which registrations count: the user's own, or all of the organization (the model's rule; docs/model.md)."""
+
+    USER = "user"
+    ORGANIZATION = "organization"
+
+
+class RegistrationState(StrEnum):
+    """The state of a registration at one moment."""
+
+    SCHEDULED = "scheduled"
+    ACTIVE = "active"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """How an organization's tokens are recognized: their issuer, their audience, and the claim that names the user.
+
+    `organization_claim` is an alternative tie: the payload's claim of that name must equal the
+    organization's name. With neither an issuer nor an organization claim, no token is accepted.
+    `keys` is the file or https URL of the JWKS, needed only where the service verifies tokens itself. `type` is the
+    `typ` that a token must have, in lower case and without "application/" (`at+jwt`, RFC 9068 section 2.1).
+    """
+
+    issuer: str | None = None
+    audience: str | None = None
+    user_claim: str = "sub"
+    organization_claim: str | None = None
+    keys: str | None = None
+    type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """A tenant: `id` is the directory's key, `name` the name that the operator gave it."""
+
+    id: int
+    name: str
+    hosts: tuple[str, ...]
+    active: bool = True
+    binding_scope: BindingScope = BindingScope.USER
+    default_enforcement: Enforcement = Enforcement.REQUIRED
+    token: TokenSettings = field(default_factory=TokenSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user of exactly one organization; `name` is compared byte for byte."""
+
+    id: int
+    organization_id: int
+    name: str
+    enforcement: Enforcement
+    active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One certificate registered for one user, from `valid_from` (inclusive) until `valid_until` (exclusive).
+
+    `sha256` is that of the leaf's DER; `chain` holds the intermediates stored with it (DER), which
+    complete the path for proxies that forward the leaf alone. At `retired_at` it ends for good.
+    """
+
+    id: int
+    organization_id: int
+    user_id: int
+    sha256: bytes
+    label: str = ""
+    chain: tuple[bytes, ...] = ()
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+    retired_at: datetime | None = None
+
+    def state(self, at: datetime) -> RegistrationState:
+        """The state at `at`: retired from `retired_at` on, and from `valid_until` on."""
+        if self.retired_at is not None and self.retired_at <= at:
+            return RegistrationState.RETIRED
+        if self.valid_until is not None and self.valid_until <= at:
+            return RegistrationState.RETIRED
+        if self.valid_from is not None and at < self.valid_from:
+            return RegistrationState.SCHEDULED
+        return RegistrationState.ACTIVE

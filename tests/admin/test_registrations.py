@@ -1,0 +1,84 @@
+"""A leaf is registered if it is one, and what speaks against it now is reported."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from support.certificates import Authority, Minted
+from support.command_world import ALICE, BOB, CA, CRL_LIFE, LIFE, NOW, ROOT
+
+from authz.admin.registrations import NewRegistration, register, retire, split_leaf
+from authz.directory import Store
+from authz.errors import ConfigError
+from authz.model import Organization, RegistrationState
+from authz.pki import Certificate, Crl
+from authz.reasons import Reason
+
+EXPIRED = CA.leaf("old", not_before=NOW - timedelta(days=9), not_after=NOW - timedelta(days=1))
+
+
+def new(*minted: Minted) -> NewRegistration:
+    """Certificates for alice."""
+    return NewRegistration("acme", "alice", [Certificate.parse(one.der) for one in minted], "alice.pem", "laptop")
+
+
+def test_leaf_that_verifies_is_registered_without_remark(store: Store) -> None:
+    """With the CAs beside it, in whatever order they came."""
+    added = register(store, new(CA, ALICE), NOW)
+    assert (added.elsewhere, added.problem) == ([], None)
+    assert added.registration.registration.chain == (CA.der,)
+    assert added.registration == store.registration(added.registration.registration.id)
+
+
+def test_leaf_registered_elsewhere_is_reported(store: Store) -> None:
+    """A public certificate must not be squatted; that it has no anchor there is reported, too."""
+    store.add_organization(Organization(0, "b", ()))
+    store.add_user("b", "alice")
+    register(store, new(ALICE, CA), NOW)
+    added = register(store, replace(new(ALICE, CA), organization="b"), NOW)
+    assert added.elsewhere == ["acme"]
+    assert added.problem is not None
+    assert added.problem.reason is Reason.TRUST_ANCHORS_MISSING
+
+
+def test_leaf_that_is_revoked_is_registered_and_reported(store: Store) -> None:
+    """The operator may have a newer CRL to add."""
+    store.add_crl(Crl(CA.crl(BOB, number=2, **{**CRL_LIFE, "this_update": NOW})), NOW)
+    problem = register(store, new(BOB, CA), NOW).problem
+    assert problem is not None
+    assert problem.reason is Reason.CERTIFICATE_REVOKED
+
+
+@pytest.mark.parametrize(
+    ("minted", "message"),
+    [
+        ((ALICE, BOB), "2 certificates of users"),
+        ((ROOT, CA), "no certificate of a user"),
+        ((CA,), "a CA certificate, not a user's"),
+        ((Authority.root("selfish", **LIFE),), "a CA certificate"),
+        ((EXPIRED,), "the certificate expired on"),
+    ],
+    ids=["two leaves", "no leaf", "a CA", "a root", "expired"],
+)
+def test_certificates_without_one_usable_leaf_are_refused(
+    store: Store, minted: tuple[Minted, ...], message: str
+) -> None:
+    """Nothing is registered."""
+    with pytest.raises(ConfigError, match=message):
+        register(store, new(*minted), NOW)
+    assert store.registrations() == []
+
+
+def test_leaf_is_the_one_that_issued_none_of_the_others() -> None:
+    """In any order; a single certificate is the leaf, whatever it is called."""
+    leaf, chain = split_leaf(new(ROOT, ALICE, CA).certificates, "a.pem")
+    assert (leaf.der, [ca.der for ca in chain]) == (ALICE.der, [ROOT.der, CA.der])
+    assert split_leaf(new(BOB).certificates, "a.pem")[0].der == BOB.der
+
+
+def test_registration_is_retired_for_good(store: Store) -> None:
+    """From the moment given on."""
+    key = register(store, new(ALICE), NOW).registration.registration.id
+    assert retire(store, key, NOW).registration.state(NOW) is RegistrationState.RETIRED

@@ -1,0 +1,39 @@
+"""Anchors and intermediates, of one organization or of all."""
+
+from __future__ import annotations
+
+import pytest
+from support.certificates import Authority, Minted
+
+from authz.directory import Store
+from authz.errors import StoreError
+from authz.pki import Certificate
+
+ROOT = Authority.root()
+CA = ROOT.intermediate()
+
+
+def parsed(minted: Minted) -> Certificate:
+    """A minted certificate, read."""
+    return Certificate.parse(minted.der)
+
+
+def test_anchors_are_an_organizations_or_shared(store: Store) -> None:
+    """Added once, listed with their owner, removed by both."""
+    assert store.add_anchors("acme", [parsed(ROOT), parsed(ROOT)]) == [parsed(ROOT)]
+    assert store.add_anchors(None, [parsed(ROOT)]) == [parsed(ROOT)]
+    assert store.add_anchors(None, [parsed(ROOT)]) == []
+    assert [one.organization for one in store.anchors("acme")] == ["acme", None]
+    store.remove_anchor(None, ROOT.sha256)
+    with pytest.raises(StoreError):
+        store.remove_anchor(None, ROOT.sha256)
+    assert [one.organization for one in store.anchors()] == ["acme"]
+
+
+def test_intermediates_are_kept_apart_from_anchors(store: Store) -> None:
+    """Known is not trusted."""
+    assert store.add_intermediates("acme", [parsed(CA)]) == [parsed(CA)]
+    assert store.anchors() == []
+    assert [one.certificate.der for one in store.intermediates("acme")] == [CA.der]
+    store.remove_intermediate("acme", CA.sha256)
+    assert store.intermediates() == []

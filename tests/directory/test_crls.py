@@ -1,0 +1,87 @@
+"""CRLs that are added: signed by a known key, and never older than the one they replace."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from cryptography.x509 import DeltaCRLIndicator
+from support.certificates import NOW, Authority, Minted
+
+from authz.directory import Store
+from authz.errors import Problem, StoreError
+from authz.pki import Certificate, Crl
+
+ROOT = Authority.root()
+CA = ROOT.intermediate()
+ALICE = CA.leaf("alice")
+DAY = timedelta(days=1)
+
+
+def parsed(minted: Minted) -> Certificate:
+    """A minted certificate, read."""
+    return Certificate.parse(minted.der)
+
+
+def test_crl_of_an_unknown_ca_is_refused(store: Store) -> None:
+    """A CRL is kept only if a known key signed it."""
+    with pytest.raises(StoreError) as caught:
+        store.add_crl(Crl(ROOT.crl()), NOW)
+    assert caught.value.kind is Problem.CRL_SIGNER_UNKNOWN
+
+
+def test_crl_of_the_same_name_and_another_key_is_refused(store: Store) -> None:
+    """The name alone says nothing."""
+    store.add_anchors("acme", [parsed(ROOT)])
+    with pytest.raises(StoreError):
+        store.add_crl(Crl(Authority.root().crl()), NOW)
+
+
+def test_crl_newer_replaces_the_one_held(store: Store) -> None:
+    """And an older, or the same, is refused."""
+    store.add_anchors("acme", [parsed(ROOT)])
+    first, second = Crl(ROOT.crl(number=1)), Crl(ROOT.crl(number=2, this_update=NOW))
+    store.add_crl(first, NOW)
+    store.add_crl(second, NOW)
+    for old in (first, second):
+        with pytest.raises(StoreError):
+            store.add_crl(old, NOW)
+    assert [one.crl.number for one in store.crls()] == [2]
+
+
+def test_crl_whose_number_and_date_disagree_is_refused(store: Store) -> None:
+    """Neither may go back."""
+    store.add_anchors("acme", [parsed(ROOT)])
+    store.add_crl(Crl(ROOT.crl(number=5)), NOW)
+    with pytest.raises(StoreError):
+        store.add_crl(Crl(ROOT.crl(number=4, this_update=NOW)), NOW)
+    with pytest.raises(StoreError):
+        store.add_crl(Crl(ROOT.crl(number=6, this_update=NOW - 3 * DAY)), NOW)
+
+
+def test_crl_from_the_future_is_refused(store: Store) -> None:
+    """It would say nothing yet, in place of the one that does."""
+    store.add_anchors("acme", [parsed(ROOT)])
+    store.add_crl(Crl(ROOT.crl()), NOW)
+    with pytest.raises(StoreError):
+        store.add_crl(Crl(ROOT.crl(number=2, this_update=NOW + DAY)), NOW)
+    assert [one.crl.number for one in store.crls()] == [1]
+
+
+def test_crl_delta_of_a_later_base_leaves_the_older_one(store: Store) -> None:
+    """What was revoked between the two bases stands in the older delta alone, until a complete CRL ends behind it."""
+    store.add_anchors("acme", [parsed(ROOT)])
+    days = (NOW - 3 * DAY, NOW - 2 * DAY, NOW - DAY)
+    deltas = [(5, [(DeltaCRLIndicator(3), True)]), (6, [(DeltaCRLIndicator(5), True)])]
+    for this_update, (number, extensions) in zip(days, [(3, []), *deltas], strict=True):
+        store.add_crl(Crl(ROOT.crl(number=number, this_update=this_update, extensions=extensions)), NOW)
+    assert [one.crl.number for one in store.crls()] == [3, 5, 6]
+    store.add_crl(Crl(ROOT.crl(number=7, this_update=NOW)), NOW)
+    assert [one.crl.number for one in store.crls()] == [7]
+
+
+def test_crl_of_a_ca_known_from_a_registration_is_kept(store: Store) -> None:
+    """Stored chains count as known CAs."""
+    store.register("acme", "alice", parsed(ALICE), [parsed(CA)], now=NOW)
+    store.add_crl(Crl(CA.crl()), NOW)
+    assert len(store.crl_store()) == 1
