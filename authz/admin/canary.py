@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from authz.directory import Store
-from authz.errors import StoreError
 from authz.model import Enforcement, Organization, TokenSettings
 from authz.pki import Certificate, Crl
 
@@ -37,8 +35,8 @@ def is_left_over(store: Store) -> bool:
 
 def add_canary(store: Store, canary: CanaryOrganization, now: datetime) -> None:
     """Add the canary, where there is none. Raises `StoreError`, and has added nothing then."""
+    store.add_organization(Organization(0, CANARY, (canary.host,), token=canary.token))
     try:
-        store.add_organization(Organization(0, CANARY, (canary.host,), token=canary.token))
         store.add_anchors(CANARY, [canary.anchor])
         for name, enforcement in canary.users.items():
             store.add_user(CANARY, name, enforcement)
@@ -51,8 +49,9 @@ def add_canary(store: Store, canary: CanaryOrganization, now: datetime) -> None:
 
 
 def remove_canary(store: Store) -> None:
-    """Remove the canary with all that is its own; that there is none is no error."""
-    with suppress(StoreError):
-        for anchor in store.anchors(CANARY):
-            store.remove_crls(anchor.certificate.spki_sha256)
-        store.remove_organization(CANARY)
+    """Remove the canary with all that is its own; that there is none is no error. Raises `StoreError`."""
+    if not is_left_over(store):
+        return
+    for anchor in store.anchors(CANARY):
+        store.remove_crls(anchor.certificate.spki_sha256)
+    store.remove_organization(CANARY)

@@ -65,7 +65,7 @@ def prepare(store: Store, plan: CanaryPlan) -> dict[str, object]:
     try:
         return _Making(store, plan).all()
     except BaseException:
-        remove(store, plan.folder)
+        _remove_files(plan.folder)
         raise
 
 
@@ -75,8 +75,11 @@ def remove(store: Store, folder: Path) -> None:
     Raises `ConfigError` for a folder that holds something else.
     """
     remove_canary(store)
-    if not folder.is_dir():
-        return
+    if folder.is_dir():
+        _remove_files(folder)
+
+
+def _remove_files(folder: Path) -> None:
     if not (folder / CANARY_FILE).is_file() and any(folder.iterdir()):
         raise ConfigError(f"{folder} holds no canary", hint="nothing in it was removed")
     for name in FILES:
