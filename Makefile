@@ -14,7 +14,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-head
 # These start processes: `make quick` leaves them out, and single tests with the marker `slow`.
 SLOW := clone containers crls/indexing crls/test_killed.py integration supervision test_architecture.py app/test_systemd.py
 
-.PHONY: help run test quick clone coverage lint format bench hostile fuzz dist lock clean
+.PHONY: help run test quick clone coverage lint format bench hostile fuzz mutants dist lock clean
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -60,6 +60,9 @@ hostile: $(INSTALLED) ## measure that no hostile certificate costs more than its
 fuzz: $(INSTALLED) ## the mutation and differential tests at length
 	FUZZ=100 $(BIN)/python -m pytest -m fuzz $(PYTEST)
 
+mutants: $(INSTALLED) ## the shipped configurations, each line taken out or turned: what probes show, lint must name
+	PYTHONPATH=.:tests:tests/integration $(BIN)/python -m support.doctor_mutants_probed $(MUTANTS)
+
 $(DIST)/.installed: requirements-dist.lock
 	$(PYTHON) -m venv $(DIST)
 	$(DIST)/bin/python $(PIP_LOCKED) requirements-dist.lock
@@ -78,7 +81,7 @@ dist: $(DIST)/.installed ## wheel, sdist and SBOM in dist/, checked, and the dem
 lock: ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet pip-tools
-	$(COMPILE) --upgrade --extra demo --extra dev --output-file requirements.lock pyproject.toml
+	$(COMPILE) --upgrade --extra demo --extra dev --extra doctor --output-file requirements.lock pyproject.toml
 	# For the image, at the same versions: what runs, and what builds the wheel.
 	$(COMPILE) --constraint requirements.lock --output-file requirements-service.lock pyproject.toml
 	$(COMPILE) --constraint requirements.lock --build-deps-for wheel --only-build-deps --output-file requirements-build.lock pyproject.toml

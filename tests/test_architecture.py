@@ -24,10 +24,11 @@ LEVELS = {
     "service": 3, "ports": 3,
     "web": 4, "directory": 4, "identity": 4, "crls": 4, "telemetry": 4, "clock": 4, "blocking_calls": 4, "ipc": 4,
     "admin": 4,
+    "doctor": 4,
     "app": 5, "supervision": 5,
     "envoy_sds": 5, "cli": 5, "demo": 5, "__main__": 5, "__init__": 0,
 }  # fmt: skip
-ADAPTERS = {"web", "directory", "identity", "crls"}
+ADAPTERS = {"web", "directory", "identity", "crls", "doctor"}
 IMPURE = {
     "asyncio", "aiohttp", "sqlite3", "sqlalchemy", "socket", "ssl", "os", "time", "random", "logging",
     "structlog", "threading", "secrets", "pathlib", "subprocess", "urllib.request", "http.client",

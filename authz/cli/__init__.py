@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from authz import __version__
-from authz.cli import anchors, certificates, check, crls, decisions, organizations, run, users
+from authz.cli import anchors, certificates, check, crls, decisions, doctor, organizations, run, users
 from authz.cli.advice import advice
 from authz.cli.output import fail
 from authz.errors import AdvisedError, Refused
@@ -29,6 +29,7 @@ app.add_typer(users.app, name="user")
 app.add_typer(certificates.app, name="cert")
 app.add_typer(crls.app, name="crl")
 app.add_typer(decisions.app, name="decisions")
+app.add_typer(doctor.app, name="doctor")
 app.command("check", epilog="Example: authz check api.acme.example alice --cert alice-chain.pem")(check.check)
 app.command("serve", epilog="Example: authz --config authz.toml serve (its log is JSON, a line each)")(run.serve)
 app.command("demo", epilog="Example: authz demo --once --request-level")(run.demo)

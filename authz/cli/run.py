@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from authz.admin.canary import CANARY, is_left_over
 from authz.app.config import Settings, with_workers
 from authz.cli.options import AsJson, settings_of
 from authz.demo import run_demo
 from authz.demo.fill import fill as fill_folders
+from authz.directory import Store
+from authz.directory.sqlite.engine import database_file
+from authz.errors import ConfigError, StoreError
 from authz.supervision.config_check import check as check_settings
 from authz.supervision.supervisor import serve as run_service
 from authz.telemetry import Telemetry
@@ -37,7 +42,18 @@ def serve(
     if check:
         check_settings(load(), Telemetry())
     else:
-        run_service(load(), load)
+        settings = load()
+        _warn_of_canary(settings)
+        run_service(settings, load)
+
+
+def _warn_of_canary(settings: Settings) -> None:
+    """What `authz doctor prepare` made is not for long; a directory that cannot be read is the service's to report."""
+    if not database_file(settings.database).exists():
+        return
+    with suppress(StoreError, ConfigError), closing(Store(settings.database)) as store:
+        if is_left_over(store):
+            Telemetry().warn(f"the canary organization {CANARY} is left over: authz doctor prepare FOLDER --remove")
 
 
 def demo(

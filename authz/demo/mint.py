@@ -55,9 +55,13 @@ class Party:
 
 
 class Mint:
-    """Issues certificates, CRLs and tokens relative to the moment at which it was made."""
+    """Issues certificates, CRLs and tokens relative to the moment at which it was made.
 
-    def __init__(self) -> None:
+    No certificate is valid for longer than `longest`.
+    """
+
+    def __init__(self, longest: timedelta = timedelta.max) -> None:
+        self._longest = longest
         self.now = datetime.now(UTC).replace(microsecond=0)
         self._serial = 0x1000
         self._token_key = ec.generate_private_key(ec.SECP256R1())
@@ -151,7 +155,7 @@ class Mint:
             public_key=key.public_key(),
             serial_number=self._serial,
             not_valid_before=self.now - timedelta(days=1),
-            not_valid_after=self.now + life,
+            not_valid_after=self.now + min(life, self._longest),
         )
         identifiers: list[tuple[x509.ExtensionType, bool]] = [
             (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),

@@ -48,6 +48,11 @@ def add_crl(connection: sa.Connection, crl: Crl, now: datetime) -> StoredCrl:
     return StoredCrl(crl, signer.spki_sha256, now)
 
 
+def remove_crls(connection: sa.Connection, signer: bytes) -> None:
+    """Remove the CRLs that a key signed, by the SHA-256 of its SubjectPublicKeyInfo."""
+    connection.execute(sa.delete(crls).where(crls.c.signer == signer))
+
+
 def _known_cas(connection: sa.Connection) -> list[Certificate]:
     """Every CA certificate the directory holds, of any organization."""
     ders = {row.der for table in (anchors, intermediates) for row in connection.execute(sa.select(table.c.der))}

@@ -90,6 +90,12 @@ def curl() -> str:
 
 
 @pytest.fixture(scope="session")
+def patch() -> None:
+    """The patch on PATH, which does what `authz doctor` says."""
+    need("patch", found=shutil.which("patch") is not None)
+
+
+@pytest.fixture(scope="session")
 def openssl() -> str:
     """The openssl on PATH."""
     need("openssl", found=shutil.which("openssl") is not None)

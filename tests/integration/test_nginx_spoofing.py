@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from support.clients import Dial, bearer
 from support.nginx_stage import Beside, NginxStage
 
 from authz.demo.client import Connection, client_context
 from authz.demo.mint import HOST, NEIGHBOUR_HOST
-from authz.headers import KNOWN_HEADERS, escaped_pem, present, rfc9440
+from authz.doctor.probe.forms import forged_headers
+from authz.headers import KNOWN_HEADERS
 from authz.web.answer import COMPLETED_BY, IDENTITY_HEADERS
 
 pytestmark = pytest.mark.nginx
@@ -24,16 +26,7 @@ pytestmark = pytest.mark.nginx
 
 def alices_headers(stage: NginxStage) -> dict[str, str]:
     """Alice's certificate, in every form in which some proxy would hand it over."""
-    der = ssl.PEM_cert_to_DER_cert(
-        (stage.world.folder / "alice.pem").read_text().partition("-----END")[0] + "-----END CERTIFICATE-----\n"
-    )
-    escaped = escaped_pem.format((der,)).decode()
-    special = {
-        "x-forwarded-client-cert": present(der, []).decode(),
-        "client-cert": rfc9440.format_certificate(der).decode(),
-        "client-cert-chain": rfc9440.format_chain((der,)).decode(),
-    }
-    return dict.fromkeys(KNOWN_HEADERS, escaped) | special
+    return forged_headers(stage.world.clients["alice"].certificate.public_bytes(Encoding.DER))
 
 
 @pytest.mark.parametrize("certificate", [None, "stranger"])

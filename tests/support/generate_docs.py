@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import typer
 from pydantic import BaseModel
@@ -13,6 +13,8 @@ from pydantic_core import PydanticUndefined
 
 from authz.app.config import IdentitySettings, ListenerSettings, Settings, TlsSettings, TrustedProxySettings
 from authz.cli import app
+from authz.doctor.findings import SEEN, Rule
+from authz.doctor.rules import ENVOY_RULES, NGINX_RULES
 from authz.reasons import Gate, Reason
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +94,30 @@ def _default(value: object) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+DOCTOR = ROOT / "tests" / "doctor" / "page.md"
+"""What stands before the tables of docs/doctor.md."""
+
+
+def doctor_page() -> str:
+    """docs/doctor.md."""
+    lines = [DOCTOR.read_text(encoding="utf-8")]
+    for title, rules in (("Envoy", ENVOY_RULES), ("nginx", NGINX_RULES)):
+        lines += [
+            f"## Rules for {title}",
+            "",
+            "| rule | severity | what, and why | source | shown |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [*map(_rule_row, rules), ""]
+    return "\n".join(lines)
+
+
+def _rule_row(rule: Rule[Any]) -> str:
+    shown = "seen" if rule.proof == SEEN else rule.proof
+    cells = (f"`{rule.id}`", rule.severity, f"{rule.what}. {rule.why}", rule.source.replace("; seen", ""), shown)
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
 def command_page() -> str:
     """docs/command.md."""
     lines = ["# The command", "", "Every verb's own help.", ""]
@@ -115,7 +141,12 @@ def with_reasons(readme: str) -> str:
     return re.sub(marks, lambda found: found[1] + reasons_short() + "\n" + found[2], readme, flags=re.DOTALL)
 
 
-PAGES = {"docs/reasons.md": reasons_page, "docs/configuration.md": settings_page, "docs/command.md": command_page}
+PAGES = {
+    "docs/reasons.md": reasons_page,
+    "docs/configuration.md": settings_page,
+    "docs/command.md": command_page,
+    "docs/doctor.md": doctor_page,
+}
 
 if __name__ == "__main__":
     for page, make in PAGES.items():

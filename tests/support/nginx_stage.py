@@ -64,11 +64,18 @@ def nginx_socket(world: World) -> Path:
 class Nginx:
     """nginx with `deploy/nginx.conf`; `changes` are made to it besides, for tests of what must not be changed.
 
-    Its configuration and its logs are in `folder`, a folder within the world's, or the world's itself.
+    Its configuration and its logs are in `folder`, a folder within the world's, or the world's itself. `text` takes the
+    place of the shipped file.
     """
 
     def __init__(
-        self, world: World, *, application: int, changes: dict[str, str] | None = None, folder: Path | None = None
+        self,
+        world: World,
+        *,
+        application: int,
+        changes: dict[str, str] | None = None,
+        folder: Path | None = None,
+        text: str | None = None,
     ) -> None:
         self._world, self._folder = world.folder, folder or world.folder
         self.port, self.ordinary_port = free_port(), free_port()
@@ -86,7 +93,7 @@ class Nginx:
             "server 127.0.0.1:8080": f"server 127.0.0.1:{application}",
             "/etc/nginx/tls/": f"{world.folder}/",
         }
-        text = shipped("nginx.conf").read_text(encoding="utf-8")
+        text = text or shipped("nginx.conf").read_text(encoding="utf-8")
         self.config.write_text(placed(text, places | (changes or {})), encoding="utf-8")
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -1,0 +1,181 @@
+"""What `authz doctor` looks at of the service: clock, rights, versions, directory, CRLs, anchors, proxy's bundle."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import ssl
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from cryptography import __version__ as cryptography_version
+from cryptography import x509
+from cryptography.hazmat.backends.openssl import backend
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from authz.admin.canary import CANARY, is_left_over
+from authz.admin.forecast import forecasts
+from authz.app.config import Settings
+from authz.app.crls import KeptCrls
+from authz.cli.pem_file import read_certificates
+from authz.directory import Store
+from authz.directory.sqlite.engine import database_file
+from authz.errors import ConfigError
+
+OLDEST_CRYPTOGRAPHY: Final = (50, 0, 2)
+"""As in pyproject.toml: the first without CVE-2026-69249."""
+
+AHEAD: Final = timedelta(minutes=5)
+"""How far ahead something may have been written before the clock is doubted."""
+
+_TIME_ERROR: Final = 5
+"""What adjtimex(2) returns of a clock that is not synchronized."""
+
+_TIMEX_BYTES: Final = 256
+"""More than `struct timex` takes on any Linux (208 bytes)."""
+
+
+class Trouble(NamedTuple):
+    """Something that is not as it should be, and what to do."""
+
+    check: str
+    severity: str
+    what: str
+    mend: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is looked at."""
+
+    settings: Settings
+    store: Store
+    now: datetime
+    bundle: Path | None = None
+
+
+def troubles(subject: Subject) -> Iterator[Trouble]:
+    """What every check finds. Raises `ConfigError` or `StoreError` for what cannot be read."""
+    for check in CHECKS:
+        yield from check(subject)
+
+
+def clock_synchronized() -> bool:
+    """Whether the kernel takes its clock for synchronized; true where it cannot be asked."""
+    try:
+        state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
+    except (OSError, AttributeError):
+        return True
+    return state != _TIME_ERROR
+
+
+def _clock(subject: Subject) -> Iterator[Trouble]:
+    if not clock_synchronized():
+        yield Trouble("clock", "warning", "the kernel's clock is not synchronized", "run chrony or systemd-timesyncd")
+    ahead = subject.now + AHEAD
+    for stored in subject.store.crls():
+        if stored.crl.this_update > ahead:
+            what = (
+                f"the CRL of {stored.crl.issuer.text} is of {stored.crl.this_update:%Y-%m-%d %H:%M}Z, which is to come"
+            )
+            yield Trouble("clock", "warning", what, "set this machine's clock, or the CA's")
+    written = datetime.fromtimestamp(database_file(subject.settings.database).stat().st_mtime, subject.now.tzinfo)
+    if written > ahead:
+        yield Trouble("clock", "fatal", "the directory was written in the future: the clock went back", "set the clock")
+
+
+def _rights(subject: Subject) -> Iterator[Trouble]:
+    yield from _open_to(database_file(subject.settings.database), 0o007, "the directory")
+    for listener in subject.settings.listener:
+        if listener.tls is not None:
+            yield from _open_to(listener.tls.key, 0o077, f"the key of listener {listener.name}")
+        if listener.address.startswith("unix:"):
+            yield from _open_to(Path(listener.address.removeprefix("unix:")), 0o007, f"the socket of {listener.name}")
+
+
+def _open_to(path: Path, others: int, what: str) -> Iterator[Trouble]:
+    if path.exists() and path.stat().st_mode & others:
+        mode = f"{path.stat().st_mode & 0o777:04o}"
+        yield Trouble("rights", "fatal", f"{what} ({path}) is open to others: {mode}", f"chmod o= {path}")
+
+
+def _versions(_subject: Subject) -> Iterator[Trouble]:
+    found = tuple(int(part) for part in cryptography_version.split(".")[:3] if part.isdecimal())
+    if found < OLDEST_CRYPTOGRAPHY:
+        what = f"cryptography {cryptography_version} with {backend.openssl_version_text()}"
+        yield Trouble("versions", "fatal", f"{what} is too old", "install the package again")
+
+
+def _directory(subject: Subject) -> Iterator[Trouble]:
+    organizations = subject.store.organizations()
+    if not organizations:
+        yield Trouble("directory", "warning", "there is no organization", "authz org add NAME --host HOST")
+    shared = any(anchor.organization is None for anchor in subject.store.anchors())
+    if is_left_over(subject.store):
+        what = f"the canary {CANARY} is left over"
+        yield Trouble("directory", "warning", what, "authz doctor prepare FOLDER --remove")
+    for organization in organizations:
+        if not organization.hosts:
+            yield Trouble("directory", "warning", f"{organization.name} has no host", "authz org set NAME --host HOST")
+        if not shared and not subject.store.anchors(organization.name):
+            what = f"{organization.name} has no trust anchor: no certificate verifies"
+            yield Trouble("directory", "warning", what, f"authz anchor add {organization.name} roots.pem")
+
+
+def _revocation(subject: Subject) -> Iterator[Trouble]:
+    crls = KeptCrls(subject.settings, subject.store.crl_store())
+    stopped = [each for each in forecasts(subject.store, crls, subject.now) if each.at <= subject.now]
+    for (organization, because), number in Counter((each.organization, each.because) for each in stopped).items():
+        what = f"{number} registered certificates of {organization} do not work now: {because}"
+        yield Trouble("certificates", "fatal", what, "authz crl list, authz crl forecast")
+
+
+def _public_roots(subject: Subject) -> Iterator[Trouble]:
+    context = ssl.create_default_context()
+    public = {sha256(der).digest() for der in context.get_ca_certs(binary_form=True)}
+    for anchor in subject.store.anchors():
+        if anchor.certificate.sha256 in public:
+            what = f"{anchor.certificate.subject.text} is a public root: strangers hold certificates below it"
+            yield Trouble("anchors", "fatal", what, "trust a CA that is your own or your partner's")
+
+
+def _bundle(subject: Subject) -> Iterator[Trouble]:
+    if subject.bundle is None:
+        return
+    ours = {anchor.certificate.sha256: anchor.certificate.subject.text for anchor in subject.store.anchors()}
+    theirs = _anchors_in(subject.bundle)
+    for digest in ours.keys() - theirs.keys():
+        yield Trouble("bundle", "fatal", f"the proxy does not trust {ours[digest]}", "authz anchor export")
+    for digest in theirs.keys() - ours.keys():
+        what = f"the proxy trusts {theirs[digest]}, the directory does not"
+        yield Trouble("bundle", "warning", what, "authz anchor export")
+
+
+def _anchors_in(path: Path) -> dict[bytes, str]:
+    """The anchors of a bundle in PEM, or of the secret of `authz anchor export --sds`. Raises `ConfigError`."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    if not text.lstrip().startswith("{"):
+        return {each.sha256: each.subject.text for each in read_certificates(path)}
+    try:
+        (secret,) = json.loads(text)["resources"]
+        pem = secret["validation_context"]["trusted_ca"]["inline_string"]
+        found = x509.load_pem_x509_certificates(pem.encode())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} holds no anchors", hint="authz anchor export --sds writes such a file") from error
+    return {sha256(each.public_bytes(Encoding.DER)).digest(): each.subject.rfc4514_string() for each in found}
+
+
+CHECKS: Final[tuple[Callable[[Subject], Iterator[Trouble]], ...]] = (
+    _clock,
+    _rights,
+    _versions,
+    _directory,
+    _revocation,
+    _public_roots,
+    _bundle,
+)

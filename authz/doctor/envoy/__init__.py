@@ -1,0 +1,1 @@
+"""Envoy's configuration: what it is made of, and the rules over it."""

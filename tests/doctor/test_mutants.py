@@ -1,0 +1,23 @@
+"""The table of docs/doctor-mutants.md, beside what lint names today; `make mutants` compares the probes as well."""
+
+from __future__ import annotations
+
+import pytest
+from support.doctor_mutants import Mutant, envoy_mutants, nginx_mutants
+from support.doctor_mutants_table import read_page
+
+ROWS = read_page()
+MUTANTS: dict[str, Mutant] = {mutant.what: mutant for mutant in (*envoy_mutants(), *nginx_mutants())}
+
+
+def test_way_round_that_a_probe_showed_is_named() -> None:
+    """Every one."""
+    assert ROWS
+    assert not [what for what, shown, named in ROWS if shown not in {"", "the proxy ends"} and not named]
+
+
+@pytest.mark.parametrize("proxy", ["envoy", "nginx"])
+def test_lint_names_what_the_table_says(proxy: str) -> None:
+    """Of each mutant in it."""
+    mine = [(what, named) for what, _, named in ROWS if MUTANTS[what].proxy == proxy]
+    assert {what: MUTANTS[what].rules for what, _ in mine} == dict(mine)

@@ -1,0 +1,163 @@
+"""What an answer proves, and that no more is asked than is allowed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import pytest
+
+from authz.doctor.probe.cast import Cast
+from authz.doctor.probe.dialing import MOST_QUESTIONS, Answer, Dialer, ProbesUsedUp, Question, Shown, Target
+from authz.doctor.probe.probes import probes
+from authz.doctor.probe.run import CONTROL, Verdict, run_probes
+from authz.doctor.probe.ways import application, service
+
+TARGET = Target("a.example", 443)
+ECHO = Answer(200, (), json.dumps({"headers": [["host", "a.example"]]}).encode())
+PLAIN = Answer(200, (), b"hello")
+REFUSED = Answer(403, (("x-authz-decision-id", "1"),))
+PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+
+
+class Canned(Dialer):
+    """Answers without a proxy."""
+
+    def __init__(self, answer: Callable[[Question], Answer]) -> None:
+        super().__init__(TARGET)
+        self._answer = answer
+
+    def ask(self, question: Question) -> Answer:
+        """What was canned."""
+        return self._answer(question)
+
+
+@pytest.fixture
+def cast(tmp_path: Path) -> Cast:
+    """Somebody with a certificate and a token, another one, and a revoked one."""
+    (tmp_path / "a.pem").write_text(PEM)
+    (tmp_path / "b.pem").write_text(PEM)
+    good, bad = Shown(tmp_path / "a.pem", tmp_path / "a.key"), Shown(tmp_path / "b.pem", tmp_path / "b.key")
+    return Cast("a.b.c", "d.e.f", good, bad, bad, {"revoked": bad})
+
+
+def known(ids: Iterable[str]) -> Mapping[str, str]:
+    """A history that has everything."""
+    return dict.fromkeys(ids, "certificate_required")
+
+
+def verdicts(
+    cast: Cast, honest: Answer, other: Answer, lookup: Callable[[Iterable[str]], Mapping[str, str]] = known
+) -> dict[str, Verdict]:
+    """By probe, where the one with the good certificate and nothing else gets one answer, and all others another."""
+    plain = Question(cast.good, cast.token)
+    found = run_probes(Canned(lambda question: honest if question == plain else other), cast, lookup)
+    return {each.probe: each.verdict for each in found}
+
+
+def test_refusal_that_the_history_has_is_held(cast: Cast) -> None:
+    """It is ours."""
+    assert verdicts(cast, ECHO, REFUSED)["no certificate"] is Verdict.HELD
+
+
+def test_refusal_that_the_history_lacks_is_not_proven(cast: Cast) -> None:
+    """Anybody can make up an id."""
+    assert verdicts(cast, ECHO, REFUSED, lambda _ids: {})["no certificate"] is Verdict.NOT_PROVEN
+
+
+def test_refusal_without_an_id_may_be_the_applications(cast: Cast) -> None:
+    """Unless an echo is the application: it refuses nothing."""
+    assert verdicts(cast, PLAIN, Answer(403))["no certificate"] is Verdict.NOT_PROVEN
+    assert verdicts(cast, ECHO, Answer(403))["no certificate"] is Verdict.HELD
+
+
+@pytest.mark.parametrize(("status", "verdict"), [(404, Verdict.NOT_PROVEN), (400, Verdict.HELD), (421, Verdict.HELD)])
+def test_answer_at_another_path_may_be_another_applications(cast: Cast, status: int, verdict: Verdict) -> None:
+    """An echo at the path that was named does not answer for every path; what only proxies say is theirs."""
+    found = verdicts(cast, ECHO, Answer(status))
+    assert (found["an odd path"], found["no certificate"]) == (verdict, Verdict.HELD)
+
+
+def test_nothing_is_proven_where_an_honest_client_is_refused(cast: Cast) -> None:
+    """A proxy that lets nobody in has held nothing back."""
+    found = verdicts(cast, REFUSED, REFUSED)
+    assert set(found.values()) == {Verdict.NOT_PROVEN}
+    assert CONTROL in found
+
+
+def test_way_round_is_one_whatever_else_holds(cast: Cast) -> None:
+    """Also where an honest client is refused, and whatever the history says."""
+    for success in (PLAIN, ECHO, Answer(204), Answer(302)):
+        assert verdicts(cast, REFUSED, success, lambda _ids: {})["no certificate"] is Verdict.WAY_ROUND
+
+
+def test_headers_that_no_echo_shows_are_not_proven(cast: Cast) -> None:
+    """The application's own answer does not say what reached it."""
+    found = verdicts(cast, PLAIN, PLAIN)
+    assert found["x-authz-user arrives"] is Verdict.NOT_PROVEN
+    assert verdicts(cast, ECHO, ECHO)["x-authz-user arrives"] is Verdict.HELD
+
+
+@pytest.mark.parametrize("ended", ["no answer in time", "ConnectionRefusedError"])
+def test_silence_is_no_refusal(cast: Cast, ended: str) -> None:
+    """The proxy may not have been there."""
+    assert verdicts(cast, ECHO, Answer(ended=ended))["no certificate"] is Verdict.NOT_PROVEN
+
+
+def test_alert_is_the_proxys_refusal(cast: Cast) -> None:
+    """Nothing of the request went further."""
+    assert verdicts(cast, ECHO, Answer(ended="tlsv1 alert unknown ca"))["another's certificate"] is Verdict.HELD
+
+
+def test_nothing_to_show_proves_nothing() -> None:
+    """Every probe that needs a certificate or a token is listed, as not proven."""
+    found = verdicts(Cast(), REFUSED, REFUSED)
+    assert Verdict.WAY_ROUND not in found.values()
+    assert found["a certificate revoked"] is found["no certificate"] is Verdict.NOT_PROVEN
+
+
+def test_questions_are_bounded_in_number_and_rate() -> None:
+    """One more raises, and each waits its turn."""
+    slept: list[float] = []
+    dialer = Dialer(TARGET, a_second=20, most=3, sleep=slept.append)
+    for _ in range(3):
+        dialer.take()
+    with pytest.raises(ProbesUsedUp):
+        dialer.take()
+    assert slept == [0.05] * 3
+
+
+def test_all_probes_together_stay_within_the_bound(cast: Cast) -> None:
+    """With room for the connections that are tried again, and for those whose session is taken up."""
+    questions = [question for probe in probes(cast, TARGET) for question in probe.questions]
+    assert len(questions) < MOST_QUESTIONS / 2
+
+
+def test_questions_go_nowhere_else(cast: Cast) -> None:
+    """Every target is the path that was named, or one that exists nowhere."""
+    targets = {question.target for probe in probes(cast, TARGET) for question in probe.questions}
+    assert targets == {None, "/x/..;/y", "//x", "/%2e%2e/x", "http://a.example/"}
+
+
+def test_socket_that_all_may_open_is_a_way_round(tmp_path: Path) -> None:
+    """By its rights: an answer would show nothing, for the operator may open more than others."""
+    path = tmp_path / "socket"
+    path.touch(mode=0o660)
+    assert service(f"unix:{path}").verdict is Verdict.HELD
+    path.chmod(0o666)
+    assert service(f"unix:{path}").verdict is Verdict.WAY_ROUND
+    assert service(f"unix:{path}x").verdict is Verdict.NOT_PROVEN
+
+
+def test_port_that_is_closed_is_held() -> None:
+    """From here; from elsewhere is for whoever asks from there."""
+    assert application("http://127.0.0.1:1/").verdict is Verdict.HELD
+    assert service("127.0.0.1:1").verdict is Verdict.HELD
+
+
+@pytest.mark.parametrize("body", [b'{"headers"', b'{"headers": 1}', b'{"headers": [[1]]}', b"\xff", b"[1]", b"1"])
+def test_odd_answers_are_no_echo(body: bytes) -> None:
+    """And no decision either."""
+    answer = Answer(200, (), body)
+    assert (answer.received, answer.decision_id, answer.arrived("host")) == (None, "", "")
