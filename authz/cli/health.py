@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from authz.admin.canary import CANARY, is_left_over
 from authz.admin.forecast import forecasts
 from authz.app.config import Settings
-from authz.app.crls import KeptCrls
+from authz.app.crls import CrlSnapshot
 from authz.cli.pem_file import read_certificates
 from authz.directory import Store
 from authz.directory.sqlite.engine import database_file
@@ -128,7 +128,7 @@ def _directory(subject: Subject) -> Iterator[Trouble]:
 
 
 def _revocation(subject: Subject) -> Iterator[Trouble]:
-    crls = KeptCrls(subject.settings, subject.store.crl_store())
+    crls = CrlSnapshot(subject.settings, subject.store.crl_store())
     stopped = [each for each in forecasts(subject.store, crls, subject.now) if each.at <= subject.now]
     for (organization, because), number in Counter((each.organization, each.because) for each in stopped).items():
         what = f"{number} registered certificates of {organization} do not work now: {because}"

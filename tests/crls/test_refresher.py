@@ -76,14 +76,14 @@ async def test_point_that_is_too_slow_denies_in_time_and_serves_later(tmp_path: 
         await scene.outcome(server.url, "timeout")
 
 
-async def test_checks_of_one_organization_wait_in_a_pool_of_their_own(scene: World) -> None:
+async def test_checks_of_one_organization_wait_in_a_queue_of_their_own(scene: World) -> None:
     """Those that wait for a slow distribution point keep no row waiting."""
     async with serving(crl()) as server:
         with pytest.raises(NotLoaded) as caught:
             scene.verify(leaf("alice", server.url))
         assert caught.value.key == PointsKey(ACME.id, (server.url,))
         assert caught.value.key.queue == ("points", ACME.id)
-        assert PointsKey(EVIL.id, ()).pool != caught.value.key.queue
+        assert PointsKey(EVIL.id, ()).queue != caught.value.key.queue
 
 
 async def test_points_of_an_organization_are_bounded(tmp_path: Path) -> None:
