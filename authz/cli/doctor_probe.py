@@ -33,7 +33,7 @@ from authz.doctor.probe.ways import other_ways, plain_http
 from authz.errors import AdvisedError, ConfigError
 from authz.model import Outcome, TokenSettings
 
-HISTORY_SECONDS: Final = 3.0
+HISTORY_SECONDS: Final = 10.0
 """How long a decision may take to be in the history; the service writes it twice a second."""
 
 MOST_DECISIONS: Final = 100_000

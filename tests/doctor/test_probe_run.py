@@ -105,6 +105,11 @@ def test_silence_is_no_refusal(cast: Cast, ended: str) -> None:
     assert verdicts(cast, ECHO, Answer(ended=ended))["no certificate"] is Verdict.NOT_PROVEN
 
 
+def test_undecided_is_no_refusal(cast: Cast) -> None:
+    """A busy service has answered nothing, and the next one may be let through."""
+    assert verdicts(cast, ECHO, Answer(503))["no certificate"] is Verdict.NOT_PROVEN
+
+
 def test_alert_is_the_proxys_refusal(cast: Cast) -> None:
     """Nothing of the request went further."""
     assert verdicts(cast, ECHO, Answer(ended="tlsv1 alert unknown ca"))["another's certificate"] is Verdict.HELD

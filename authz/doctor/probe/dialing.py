@@ -29,6 +29,9 @@ TRIES: Final = 4
 """Connections for one answer: a reset that overtakes the proxy's alert says nothing."""
 
 
+UNDECIDED: Final = frozenset({502, 503, 504})
+"""The proxy or the service could not answer just now: no refusal, and in no history."""
+
 NO_SESSION: Final = "no session to resume"
 
 
@@ -173,7 +176,7 @@ class Dialer:
         answer = Answer()
         for _ in range(TRIES):
             answer = self._ask(question)
-            if answer.status or answer.ended != "reset":
+            if answer.ended != "reset" and answer.status not in UNDECIDED:
                 break
         return answer
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from authz.doctor.probe.cast import Cast
-from authz.doctor.probe.dialing import Answer, Dialer, Question
+from authz.doctor.probe.dialing import UNDECIDED, Answer, Dialer, Question
 from authz.doctor.probe.probes import Probe, probes, reached
 
 CONTROL: Final = "one's own certificate"
@@ -99,6 +99,8 @@ class _Judge:
         """Why an answer that is no way round shows nothing; empty if it does."""
         if not reached(self.honest):
             return "an honest client does not get through either"
+        if answer.status in UNDECIDED:
+            return f"{answer.status}: not decided; try again"
         if answer.decision_id and answer.received is None:
             known = answer.decision_id in self.reasons
             return "" if known else f"no such decision in the history: {answer.decision_id}"
