@@ -90,7 +90,7 @@ class Stranger:
 
 
 def stranger_by_tls(folder: Path) -> Stranger:
-    """One with a certificate that a CA issued of which nobody has heard."""
+    """One with a certificate that a CA issued of which no user has heard."""
     write(folder, "stranger", server(Authority.root("Stranger")))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "stranger.pem", folder / "stranger.key")

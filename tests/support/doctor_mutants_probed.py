@@ -41,7 +41,7 @@ from support.nginx_stage import Nginx, NginxStage
 CRASHES: Final = "the proxy ends"
 
 UNHURRIED: Final = 1_000_000
-"""Questions a second: as many as there are, for nobody else uses these proxies."""
+"""Questions a second: as many as there are, for no user else uses these proxies."""
 
 
 class Probes:
