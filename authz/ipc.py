@@ -37,7 +37,7 @@ def send(end: socket.socket, pieces: Iterable[bytes], descriptor: int | None = N
 
 
 def receive(end: socket.socket, max_bytes: int, *, without_descriptor: bool = False) -> tuple[bytes, int | None] | None:
-    """The next message and its descriptor, which the caller closes; None when there is none yet.
+    """The next message and its descriptor, which the caller closes; None when nothing arrived yet.
 
     A descriptor is lost where this process may open no more. Then `without_descriptor` says that the message is
     wanted all the same; else it counts as cut short. Raises `PeerClosed`.

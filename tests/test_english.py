@@ -13,7 +13,7 @@ from support.generate_docs import PAGES, ROOT
 
 READ = (
     "README.md", "CHANGELOG.md", "docs", ".github", ".ci", "deploy", "Dockerfile", "Makefile", "docker-compose.yml",
-    "pyproject.toml", "tests/support",
+    "pyproject.toml", "authz", "tests/support",
 )  # fmt: skip
 """The files, and the folders with everything in them."""
 

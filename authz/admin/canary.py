@@ -34,7 +34,7 @@ def is_left_over(store: Store) -> bool:
 
 
 def add_canary(store: Store, canary: CanaryOrganization, now: datetime) -> None:
-    """Add the canary, where there is none. Raises `StoreError`, and has added nothing then."""
+    """Add the canary if it does not exist. Raises `StoreError`, and has added nothing then."""
     store.add_organization(Organization(0, CANARY, (canary.host,), token=canary.token))
     try:
         store.add_anchors(CANARY, [canary.anchor])
@@ -49,7 +49,7 @@ def add_canary(store: Store, canary: CanaryOrganization, now: datetime) -> None:
 
 
 def remove_canary(store: Store) -> None:
-    """Remove the canary with all that is its own; that there is none is no error. Raises `StoreError`."""
+    """Remove the canary with all that is its own; a missing one is no error. Raises `StoreError`."""
     if not is_left_over(store):
         return
     for anchor in store.anchors(CANARY):

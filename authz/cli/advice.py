@@ -22,14 +22,14 @@ PROBLEMS: Final = {
     Problem.REGISTRATION_UNKNOWN: "list them with 'authz cert list'",
     Problem.TOKENS_CROSS: "tell them apart by --issuer or --audience, or by --organization-claim and --issuer, in both",
     Problem.USER_EXISTS: "change it with 'authz user set'",
-    Problem.USER_UNKNOWN: "add him with 'authz user add {organization} {user}'",
+    Problem.USER_UNKNOWN: "add the user with 'authz user add {organization} {user}'",
 }
 
 TOKEN_GAPS: Final = {
     TokenGap.KEYS_WITHOUT_ISSUER_OR_AUDIENCE: "tokens that the service verifies need --issuer and --audience "
     "beside --keys",
     TokenGap.TYPE_WITHOUT_KEYS: "a typ is seen only where the service verifies the token itself: give --keys, too",
-    TokenGap.CLAIM_WITHOUT_ISSUER: "whoever issues tokens that the proxy takes can name its users: give --issuer, too",
+    TokenGap.CLAIM_WITHOUT_ISSUER: "any issuer of tokens that the proxy takes can name its users: give --issuer, too",
 }
 
 

@@ -71,7 +71,7 @@ def list_anchors(context: typer.Context, organization: Owner = None, as_json: As
         anchors = store.anchors(organization)
     emit(list(map(authority_row, anchors)), as_json=as_json)
     if not anchors:
-        hint("nobody's certificate verifies without one: authz anchor add ORGANIZATION roots.pem")
+        hint("no certificate verifies without one: authz anchor add ORGANIZATION roots.pem")
 
 
 @intermediate_app.command("list", epilog="Example: authz intermediate list acme")

@@ -108,7 +108,7 @@ def _replay(context: typer.Context, beginning: str, when: datetime, *, as_json: 
 _COMPARED = {
     True: "it would be decided differently now",
     False: "nothing is different",
-    None: "whether it would be decided differently now cannot be told: tokens are not kept",
+    None: "whether it would be decided differently now is unknown: tokens are not kept",
 }
 
 

@@ -42,7 +42,7 @@ def add(context: typer.Context, file: InFile, as_json: AsJson = False) -> None:
 
 @app.command(
     "list",
-    epilog="Example: authz crl list. Sources are told by the running service; what failed last stands beside them.",
+    epilog="Example: authz crl list. The running service reports sources, with their last failure.",
 )
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List every CRL with where it came from, and the sources that have given none."""

@@ -15,7 +15,7 @@ from authz.directory import Store
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 OrganizationName = Annotated[str, typer.Argument(metavar="ORGANIZATION", help="The organization's name.")]
-UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's name, as it stands in his tokens.")]
+UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's name, as it stands in the user's tokens.")]
 InFile = Annotated[Path, typer.Argument(metavar="FILE", help="PEM or DER.")]
 
 

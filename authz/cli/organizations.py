@@ -29,7 +29,7 @@ Hosts = Annotated[list[str] | None, typer.Option("--host", help="A host of the o
 Scope = Annotated[
     BindingScope | None,
     typer.Option(
-        "--binding-scope", help="Whose registered certificate counts: his own, or anybody's of the organization."
+        "--binding-scope", help="Whose registered certificate counts: the user's, or any user's of the organization."
     ),
 ]
 Default = Annotated[Enforcement | None, typer.Option("--enforcement", help="What new users get.")]

@@ -31,7 +31,7 @@ def serve(
     workers: Workers = None,
     check: Annotated[bool, typer.Option("--check", help="Only say whether it would start; exit 0 if so.")] = False,
 ) -> None:
-    """Run the service until it is told to stop (SIGTERM or SIGINT).
+    """Run the service until a signal stops it (SIGTERM or SIGINT).
 
     SIGHUP reads the settings again, SIGUSR2 changes to the version that is installed by then; neither loses a request.
     """

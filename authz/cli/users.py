@@ -16,7 +16,7 @@ app = typer.Typer(help="Users, and what is demanded of their certificates.", no_
 
 Enforced = Annotated[
     Enforcement | None,
-    typer.Option("--enforcement", help="required: his registered certificate; observe: record only; off: nothing."),
+    typer.Option("--enforcement", help="required: the registered certificate; observe: record only; off: nothing."),
 ]
 
 
@@ -28,12 +28,12 @@ def add(
     enforcement: Enforced = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add a user; without --enforcement the organization's default is his."""
+    """Add a user; without --enforcement the organization's default applies."""
     with open_store(context) as store:
         added = add_user(store, organization, name, enforcement)
     emit_one(user_row(organization, added), as_json=as_json)
     if added.enforcement is Enforcement.REQUIRED:
-        hint(f"he is denied until a certificate is registered: authz cert add {organization} chain.pem --user {name}")
+        hint(f"denied until a certificate is registered: authz cert add {organization} chain.pem --user {name}")
 
 
 @app.command("set", epilog="Example: authz user set acme alice --enforcement observe")
@@ -45,7 +45,7 @@ def set_(
     active: Annotated[bool | None, typer.Option("--on/--off", help="Switch the user on or off.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change a user's enforcement, or switch him on or off."""
+    """Change a user's enforcement, or switch the user on or off."""
     with open_store(context) as store:
         changed = change_user(store, organization, name, enforcement=enforcement, active=active)
     emit_one(user_row(organization, changed), as_json=as_json)
@@ -69,11 +69,11 @@ def show(context: typer.Context, organization: OrganizationName, name: UserName,
 
 
 @app.command(
-    "remove", epilog="Example: authz user remove acme alice (to switch him off: authz user set acme alice --off)"
+    "remove", epilog="Example: authz user remove acme alice (to switch a user off: authz user set acme alice --off)"
 )
 def remove(context: typer.Context, organization: OrganizationName, name: UserName, as_json: AsJson = False) -> None:
-    """Remove a user with his registered certificates."""
+    """Remove a user with all registered certificates."""
     with open_store(context) as store:
         remove_user(store, organization, name)
     emit_one({"removed": name, "organization": organization}, as_json=as_json)
-    say("his registrations are gone with him")
+    say("the user's registrations are removed, too")

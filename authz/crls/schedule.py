@@ -52,10 +52,10 @@ class Schedule:
         failures: int,
         random: float,
     ) -> datetime:
-        """When to ask next, not before `now` and not later than `now` and the ceiling.
+        """When to ask next, not before `now` and not later than `now` and the longest interval.
 
         `fetched_at` is when the source was last asked, whatever came of it; `this_update` and `next_update`
-        are of the CRL held, None if there is none; `failures` is how often it failed in a row; `random` is
+        are of the CRL held, None without one; `failures` is how often it failed in a row; `random` is
         a number from 0 to below 1.
         """
         # A time of asking that lies ahead comes from a clock that was set back: nothing can be counted from it.

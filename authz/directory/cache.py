@@ -66,7 +66,7 @@ class RowCache:
         self._sweep_at = MIN_SWEEP
 
     def get(self, owner: Hashable, key: Hashable, tag: Hashable) -> object:
-        """The value, or `MISSING` when there is none of that tag."""
+        """The value, or `MISSING` without one of that tag."""
         rows = self._rows.get(owner)
         entry = None if rows is None else rows.entries.get(key)
         if entry is not None and entry.value[0] == tag:

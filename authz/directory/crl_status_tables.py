@@ -63,7 +63,7 @@ class CrlStatusTables:
             result = action()
         except READ_ERRORS as error:
             if not self._failing:
-                self._warn(f"the state of the CRLs cannot be told: {getattr(error, 'orig', None) or error}")
+                self._warn(f"the state of the CRLs cannot be reported: {getattr(error, 'orig', None) or error}")
             self._failing = True
             return otherwise
         self._failing = False

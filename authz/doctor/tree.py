@@ -54,7 +54,7 @@ class Node:
 
     @property
     def text(self) -> str:
-        """A scalar's text; empty for what is none."""
+        """A scalar's text; empty for anything else."""
         return self.scalar or ""
 
     def flag(self, *, default: bool = False) -> bool:

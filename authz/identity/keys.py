@@ -189,7 +189,7 @@ class JwksCache:
         return await asyncio.shield(reading)
 
     def _used(self, location: str) -> _KeySet:
-        """The set of a location, now the most recently used; an empty one if there is none."""
+        """The set of a location, now the most recently used; an empty one if it is missing."""
         key_set = self._sets.pop(location, None)
         if key_set is None:
             return _KeySet()

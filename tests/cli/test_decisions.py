@@ -172,7 +172,7 @@ def test_replay_of_a_refused_token_does_not_say_what_it_cannot_know(acme: Run) -
     ask(ALICE, CA, who=Nobody(Reason.TOKEN_EXPIRED))
     done = acme("check", "--replay", ID, "--json")
     assert done.data["different"] is None  # type: ignore[index, call-overload]
-    assert "cannot be told" in done.err
+    assert "is unknown" in done.err
 
 
 def test_replay_of_an_unknown_host_that_is_known_now_is_different(acme: Run) -> None:

@@ -42,5 +42,5 @@ class TransferQuota:
         self._sizes[path] = claim.party, size
 
     def remove(self, path: Path) -> None:
-        """The file is none any more."""
+        """The file is no transfer any more."""
         self._sizes.pop(path, None)

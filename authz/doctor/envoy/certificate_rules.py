@@ -24,7 +24,7 @@ def mode(hcm: Hcm) -> str:
 
 
 def takes_certificates(model: EnvoyModel, check: Filter) -> bool:
-    """Whether the service goes by the certificate header: it is told to get it, or it is this project's."""
+    """Whether the service goes by the certificate header: it is configured to get it, or it is this project's."""
     return bool(model.ours) or any(node.text.lower() == XFCC for node in check.config.walk())
 
 

@@ -1,4 +1,4 @@
-"""How Envoy is told to remove a client's headers before any filter runs."""
+"""How Envoy is configured to remove a client's headers before any filter runs."""
 
 from __future__ import annotations
 

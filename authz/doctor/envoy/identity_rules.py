@@ -36,7 +36,7 @@ def asks_ours(model: EnvoyModel, check: Filter) -> bool:
 
 
 def identity_headers(model: EnvoyModel, hcm: Hcm) -> frozenset[str]:
-    """The names by which the application knows who asks, as far as they can be told."""
+    """The names by which the application knows who asks, as far as the configuration shows."""
     if hcm.check is None:
         return frozenset(model.identity)
     named = {pattern.at("exact").text.lower() for pattern in taken(hcm.check)} - {""}

@@ -133,7 +133,7 @@ class EnvoyModel:
         return tuple(map(address_text, endpoints(self.snapshot.clusters.get(cluster, ABSENT))))
 
     def validation(self, tls: Node) -> Node:
-        """The validation context of a TLS context, from a secret too; absent when none is told."""
+        """The validation context of a TLS context, from a secret too; absent when none is given."""
         common = tls.at("common_tls_context")
         combined = common.at("combined_validation_context")
         inline = common.at("validation_context") or combined.at("default_validation_context")

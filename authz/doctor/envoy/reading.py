@@ -40,7 +40,7 @@ def _read_cluster(snapshot: Snapshot, cluster: Node) -> None:
 
 
 def _name_unknown_ways(made: EnvoyModel) -> None:
-    """Name the unchecked ways of which cannot be told whether they lead to an application that is guarded."""
+    """Name the unchecked ways that may or may not lead to an application that is guarded."""
     ways = [route.cluster for hcm in made.hcms if hcm.check is None for route in hcm.routes]
     ways += [cluster for tunnel in made.tunnels for cluster in tunnel.clusters]
     for cluster in ways if made.guarded else ():

@@ -214,7 +214,7 @@ ENVOY_SETTINGS_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "envoy-settings-form",
         Severity.FATAL,
         "Envoy hands certificates over in another form or header than the listener takes",
-        "Every certificate is header_malformed, or there is none.",
+        "Every certificate is header_malformed, or missing.",
         "[listener.certificate]",
         _form,
         _PROVED,

@@ -24,7 +24,7 @@ ADMIN_SECONDS: Final = 10
 
 @dataclass
 class Snapshot:
-    """The resources, and what could not be told."""
+    """The resources, and what could not be resolved."""
 
     bootstrap: Node = ABSENT
     listeners: list[Node] = field(default_factory=list)

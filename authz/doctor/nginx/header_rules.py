@@ -1,4 +1,4 @@
-"""Rules over headers: what the application believes, and what the service is told."""
+"""Rules over headers: what the application believes, and what the service receives."""
 
 from __future__ import annotations
 
@@ -295,7 +295,7 @@ HEADER_RULES: Final[tuple[Rule[NginxModel], ...]] = (
     Rule(
         "nginx-check-host",
         Severity.FATAL,
-        "the service is not told the client's Host",
+        "the service does not receive the client's Host",
         "The default is the upstream's name, which is no organization's host.",
         "ngx_http_proxy_module, $proxy_host",
         _service_host,

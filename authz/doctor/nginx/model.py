@@ -186,7 +186,7 @@ class NginxModel:
 
     @cached_property
     def guarded(self) -> list[Location]:
-        """Those that ask, and hand requests on; where they ask is none of them."""
+        """Those that ask, and hand requests on; the place where they ask is not among them."""
         asked = {id(one) for one in self.checks}
         return [one for one in self.locations if one.guard and one.passes and id(one) not in asked]
 
@@ -299,7 +299,7 @@ _CODE: Final = ("content_by_lua", "js_content", "perl", "access_by_lua")
 
 
 def _judgeable(made: NginxModel, location: Location) -> None:
-    """Name a location of which cannot be told where it leads or where it asks."""
+    """Name a location whose destination, or whose authorization request, is unknown."""
     passes = location.passes
     code = next((each for each in location.directive.block or () if each.name.startswith(_CODE)), None)
     if code is not None and not location.guard and made.applications:
@@ -308,4 +308,4 @@ def _judgeable(made: NginxModel, location: Location) -> None:
         made.unknown(passes, f"{passes.text}: a variable decides where these unchecked requests go")
     if location.guard and ("$" in location.guard or location.server.find(location.guard) is None):
         asked = location.scalar("auth_request")
-        made.unknown(asked or location.directive, f"auth_request {location.guard}: where it asks cannot be told")
+        made.unknown(asked or location.directive, f"auth_request {location.guard}: where it asks is unknown")

@@ -161,7 +161,7 @@ NGINX_SETTINGS_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "nginx-settings-form",
         Severity.FATAL,
         "nginx hands certificates over in another form or header than the listener takes",
-        "Every certificate is header_malformed, or there is none.",
+        "Every certificate is header_malformed, or missing.",
         "[listener.certificate]",
         _form,
         _PROVED,

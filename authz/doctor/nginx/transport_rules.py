@@ -189,7 +189,7 @@ TRANSPORT_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "RFC 8996 withdrew it; its handshakes are signed with SHA-1.",
         "RFC 8996; ngx_http_ssl_module, ssl_protocols",
         _old_tls,
-        "Debian's OpenSSL speaks no TLS 1.1 at its level of security, whatever nginx is told",
+        "Debian's OpenSSL speaks no TLS 1.1 at its level of security, whatever nginx is configured to",
     ),
     Rule(
         "nginx-real-ip",

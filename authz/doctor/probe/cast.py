@@ -11,10 +11,10 @@ from authz.doctor.findings import Unreadable
 from authz.doctor.probe.dialing import Shown
 
 BAD: Final = ("revoked", "expired", "foreign", "self-signed")
-"""Certificates with which nobody may get through, not even a user who needs none."""
+"""Certificates with which no client may get through, not even a user who needs none."""
 
 CANARY_FILE: Final = "canary.json"
-"""What `authz doctor prepare` writes of the canary; a folder without it is none of its making."""
+"""What `authz doctor prepare` writes of the canary; a folder without it was not made by it."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def reached(answer: Answer) -> bool:
 
 @dataclass(frozen=True)
 class Probe:
-    """Questions to each of which `bad` must not hold; `missing` says what there is none of to ask with.
+    """Questions to each of which `bad` must not hold; `missing` says what is missing to ask with.
 
     `echoed` is a probe that needs an answer of an echoing application to show anything.
     """
@@ -61,7 +61,7 @@ def identity_probes(cast: Cast) -> Iterator[Probe]:
 
 
 def certificate_probes(cast: Cast) -> Iterator[Probe]:
-    """Without one's certificate, with another's, and with those that nobody may show."""
+    """Without one's certificate, with another's, and with those that no client may show."""
     token = cast.token
     yield _with(token, "no certificate", lambda token: [Question(token=token)])
     yield _with(_both(cast.other, token), "another's certificate", _in)

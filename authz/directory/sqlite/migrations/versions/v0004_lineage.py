@@ -16,7 +16,7 @@ KEPT_SECONDS = 3_600
 """How long a state stays in the log: a worker that was stopped for ten minutes finds the one it knew."""
 
 KEPT_CHANGES = 100_000
-"""Rows of the log, some 5 MB. Whoever falls behind its beginning reads everything anew."""
+"""Rows of the log, some 5 MB. A reader that falls behind its beginning reads everything anew."""
 
 NOW = "CAST(strftime('%s', 'now') AS INTEGER) * 1000000"
 BUMP = "UPDATE directory_state SET revision = revision + 1{} WHERE id = 1;"
@@ -48,7 +48,7 @@ STATEMENTS = (
     """,
     "CREATE INDEX ix_directory_changes_revision ON directory_changes (revision)",
     f"CREATE TRIGGER name_state AFTER UPDATE OF revision ON directory_state BEGIN {NAME_STATE} END",
-    # Among the copies of this file that are brought up to date, this one is told from the others from here on.
+    # Among the copies of this file that are brought up to date, this one differs from the others from here on.
     BUMP.format(""),
     # A number that was used already would tag other rows.
     f"CREATE TRIGGER rise_state BEFORE UPDATE OF revision ON directory_state "
