@@ -148,7 +148,7 @@ def registered(stage: NginxStage, store: Store, root: Authority, chain: list[Min
         store.add_crl(Crl(ca.crl(**CRL_LIFE)), NOW)
 
 
-@pytest.mark.parametrize("names", [100, 300, 490])
+@pytest.mark.parametrize("names", [100, 300, 450])
 def test_certificate_with_many_names_is_allowed(
     restored_nginx_stage: NginxStage, open_store: Callable[[NginxStage], Store], dial: Dial, names: int
 ) -> None:
