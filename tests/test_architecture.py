@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import pkgutil
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -207,6 +208,12 @@ def test_no_import_stands_inside_a_function() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 assert not any(isinstance(one, ast.Import | ast.ImportFrom) for one in ast.walk(node)), name
+
+
+def test_public_class_has_a_name_of_its_own() -> None:
+    """A reader who meets the name knows which class is meant."""
+    names = [node.name for tree in modules().values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    assert [name for name, times in Counter(names).items() if times > 1 and not name.startswith("_")] == []
 
 
 @cache

@@ -27,7 +27,7 @@ from authz.directory.decision_rows import Filter
 from authz.directory.sqlite.engine import database_file
 from authz.doctor.findings import UNREADABLE, Unreadable
 from authz.doctor.probe.cast import Cast, canary_cast
-from authz.doctor.probe.dialing import Dialer, ProbesUsedUp, Shown, Target
+from authz.doctor.probe.dialing import Dialer, Endpoint, ProbesUsedUp, Shown
 from authz.doctor.probe.run import Lookup, Result, Verdict, run_probes
 from authz.doctor.probe.ways import other_ways, plain_http
 from authz.errors import AdvisedError, ConfigError
@@ -157,7 +157,7 @@ def _results(dialer: Dialer, cast: Cast, lookup: Lookup, applications: list[str]
     return sorted(results, key=lambda each: order.index(each.verdict))
 
 
-def _target(url: str, connect: str | None, roots: Path | None) -> Target:
+def _target(url: str, connect: str | None, roots: Path | None) -> Endpoint:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise Unreadable(f"{url} is no https://HOST[:PORT]/PATH")
@@ -167,7 +167,7 @@ def _target(url: str, connect: str | None, roots: Path | None) -> Target:
     if connect is not None:
         host, _, port = connect.rpartition(":")
         place = (host.strip("[]"), int(port))
-    return Target(parts.hostname, parts.port or 443, parts.path or "/", place, roots=roots)
+    return Endpoint(parts.hostname, parts.port or 443, parts.path or "/", place, roots=roots)
 
 
 def _cast(

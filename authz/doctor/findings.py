@@ -38,7 +38,7 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True)
-class Source:
+class ConfigFile:
     """A text that was read, by the name that the operator knows it by."""
 
     name: str
@@ -71,7 +71,7 @@ class Source:
 class Edit:
     """Put `text` where `source` has the characters from `start` to `end`."""
 
-    source: Source
+    source: ConfigFile
     start: int
     end: int
     text: str
@@ -81,7 +81,7 @@ class Edit:
 class Hit:
     """What a rule found, where (line from 1), and how to mend it there: in words, and as edits if they are known."""
 
-    source: Source
+    source: ConfigFile
     line: int
     what: str
     mend: str
@@ -175,7 +175,7 @@ def unified_diff(edits: tuple[Edit, ...]) -> str:
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
-def _groups(source: Source, edits: list[Edit]) -> list[list[Edit]]:
+def _groups(source: ConfigFile, edits: list[Edit]) -> list[list[Edit]]:
     """The edits, those together whose contexts would touch."""
     groups: list[list[Edit]] = []
     for edit in edits:
@@ -186,7 +186,7 @@ def _groups(source: Source, edits: list[Edit]) -> list[list[Edit]]:
     return groups
 
 
-def _hunk(source: Source, edits: list[Edit], shift: int) -> tuple[list[str], int]:
+def _hunk(source: ConfigFile, edits: list[Edit], shift: int) -> tuple[list[str], int]:
     """One hunk, and how many lines it adds."""
     first, last = source.line(edits[0].start), max(source.line(edit.end) for edit in edits)
     begin, end = max(0, first - 1), min(len(source.lines), last + 2)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from authz.doctor.envoy.check_rules import name_unknown_clusters
 from authz.doctor.envoy.reading import read_model as read_envoy
 from authz.doctor.envoy.snapshot import config_dump, snapshot_of
-from authz.doctor.findings import ORDER, Finding, NotUnderstood, Report, Source, Unreadable, findings_of
+from authz.doctor.findings import ORDER, ConfigFile, Finding, NotUnderstood, Report, Unreadable, findings_of
 from authz.doctor.nginx.model import read_model as read_nginx
 from authz.doctor.nginx.reader import is_nginx, read_directives, read_source
 from authz.doctor.ours import Ours
@@ -30,7 +30,7 @@ def lint(
     return lint_sources(sources, ours=ours, identity=tuple(identity))
 
 
-def lint_sources(sources: Sequence[Source], *, ours: Ours | None = None, identity: tuple[str, ...] = ()) -> Report:
+def lint_sources(sources: Sequence[ConfigFile], *, ours: Ours | None = None, identity: tuple[str, ...] = ()) -> Report:
     """The same of texts. Raises `Unreadable`."""
     nginx = [source for source in sources if is_nginx(source)]
     envoy = [source for source in sources if source not in nginx]
@@ -48,14 +48,14 @@ def lint_sources(sources: Sequence[Source], *, ours: Ours | None = None, identit
 Judged = tuple[list[Finding], list[NotUnderstood]]
 
 
-def _envoy(sources: list[Source], ours: Ours | None, identity: tuple[str, ...]) -> Judged:
+def _envoy(sources: list[ConfigFile], ours: Ours | None, identity: tuple[str, ...]) -> Judged:
     snapshot = snapshot_of(sources)
     model = read_envoy(snapshot, ours, identity)
     name_unknown_clusters(model)
     return list(findings_of(ENVOY_RULES, model)), snapshot.not_understood
 
 
-def _nginx(sources: list[Source], ours: Ours | None, identity: tuple[str, ...]) -> Judged:
+def _nginx(sources: list[ConfigFile], ours: Ours | None, identity: tuple[str, ...]) -> Judged:
     unknown: list[NotUnderstood] = []
     directives = read_directives(sources, unknown)
     if not directives:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 
-from authz.doctor.findings import Edit, NotUnderstood, Source, Unreadable
+from authz.doctor.findings import ConfigFile, Edit, NotUnderstood, Unreadable
 
 MAX_NODES: Final = 2_000_000
 """Values after aliases are expanded: a dump of Envoy has some 5,000 a listener; a bomb of aliases has billions."""
@@ -27,7 +27,7 @@ _FALSE: Final = frozenset({"false", "no", "off", "n"})
 class Node:
     """A mapping, a sequence, a scalar, or nothing at all (`ABSENT`), which is false."""
 
-    source: Source
+    source: ConfigFile
     start: int
     end: int
     line: int
@@ -141,12 +141,12 @@ class Node:
         return text if self.source.json else re.sub(r'"([A-Za-z_][A-Za-z0-9_./-]*)"', _bare, text)
 
 
-_NOWHERE: Final = Source("", "")
+_NOWHERE: Final = ConfigFile("", "")
 ABSENT: Final = Node(_NOWHERE, 0, 0, 0, 0, flow=True)
 """What is not there."""
 
 
-def read_tree(source: Source, not_understood: list[NotUnderstood]) -> Node:
+def read_tree(source: ConfigFile, not_understood: list[NotUnderstood]) -> Node:
     """The tree of a YAML or JSON text. Raises `Unreadable`."""
     try:
         documents = list(yaml.compose_all(source.text, _LOADER))
@@ -161,7 +161,7 @@ def read_tree(source: Source, not_understood: list[NotUnderstood]) -> Node:
 
 
 class _Reader:
-    def __init__(self, source: Source, not_understood: list[NotUnderstood]) -> None:
+    def __init__(self, source: ConfigFile, not_understood: list[NotUnderstood]) -> None:
         self._source = source
         self._not_understood = not_understood
         self._made: dict[int, tuple[Node, int]] = {}

@@ -11,7 +11,7 @@ import yaml
 from support.doctor_faults import ENVOY, ENVOY_OURS, NGINX, changed, rules_of
 from support.doctor_mutants import at, paths_in
 
-from authz.doctor.findings import NotUnderstood, Source, Unreadable
+from authz.doctor.findings import ConfigFile, NotUnderstood, Unreadable
 from authz.doctor.lint import lint_sources
 from authz.doctor.nginx.reader import is_nginx
 
@@ -337,7 +337,7 @@ def test_nginx_dump_is_read_by_its_files() -> None:
     dump = (
         f"# configuration file /etc/nginx/nginx.conf:\n{main}\n# configuration file /etc/nginx/conf.d/in.conf:\n{part}"
     )
-    report = lint_sources([Source("dump.txt", f"nginx: the configuration file syntax is ok\n{dump}")])
+    report = lint_sources([ConfigFile("dump.txt", f"nginx: the configuration file syntax is ok\n{dump}")])
     found = {(one.rule, one.place) for one in report.findings}
     assert found == {("nginx-location-unchecked", "/etc/nginx/conf.d/in.conf:2")}
 
@@ -359,12 +359,12 @@ def test_resources_are_put_together_from_files() -> None:
         .replace("\n            ", "\n    ")
     )
     rds = rds.replace("{cluster: application, timeout: 60s}", "{cluster_header: x-cluster}")
-    files = [Source("envoy.yaml", bootstrap), Source("lds.yaml", lds), Source("cds.yaml", clusters)]
+    files = [ConfigFile("envoy.yaml", bootstrap), ConfigFile("lds.yaml", lds), ConfigFile("cds.yaml", clusters)]
     report = lint_sources(files)
     assert [entry.what.partition(":")[0] for entry in report.not_understood] == [
         "the route configuration routes was not given"
     ]
-    report = lint_sources([*files, Source("rds.yaml", rds)])
+    report = lint_sources([*files, ConfigFile("rds.yaml", rds)])
     assert {(one.rule, one.file) for one in report.findings} == {("envoy-cluster-from-client", "rds.yaml")}
     assert not report.not_understood
 
@@ -406,7 +406,7 @@ def test_scoped_routes_are_followed() -> None:
 def test_text_that_is_no_tree_is_unreadable(text: str) -> None:
     """A circle, a bomb of aliases, a well without a bottom, and what is not one document."""
     with pytest.raises(Unreadable):
-        lint_sources([Source("envoy.yaml", text)])
+        lint_sources([ConfigFile("envoy.yaml", text)])
 
 
 @pytest.mark.parametrize(
@@ -425,12 +425,12 @@ def test_text_that_is_no_tree_is_unreadable(text: str) -> None:
 )
 def test_text_is_known_by_how_it_begins(text: str, nginx: bool) -> None:
     """As nginx's, or as Envoy's."""
-    assert is_nginx(Source("x", text)) is nginx
+    assert is_nginx(ConfigFile("x", text)) is nginx
 
 
 def test_second_bootstrap_is_named() -> None:
     """Two Envoys are not one."""
-    report = lint_sources([Source("a.yaml", ENVOY), Source("b.yaml", ENVOY)])
+    report = lint_sources([ConfigFile("a.yaml", ENVOY), ConfigFile("b.yaml", ENVOY)])
     assert (
         NotUnderstood("b.yaml", 8, "a second bootstrap: give the files of one Envoy at a time") in report.not_understood
     )

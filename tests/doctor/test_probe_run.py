@@ -9,26 +9,26 @@ from pathlib import Path
 import pytest
 
 from authz.doctor.probe.cast import Cast
-from authz.doctor.probe.dialing import MOST_QUESTIONS, Answer, Dialer, ProbesUsedUp, Question, Shown, Target
+from authz.doctor.probe.dialing import MOST_QUESTIONS, Dialer, Endpoint, ProbesUsedUp, Question, Response, Shown
 from authz.doctor.probe.probes import probes
 from authz.doctor.probe.run import CONTROL, Verdict, run_probes
 from authz.doctor.probe.ways import application, service
 
-TARGET = Target("a.example", 443)
-ECHO = Answer(200, (), json.dumps({"headers": [["host", "a.example"]]}).encode())
-PLAIN = Answer(200, (), b"hello")
-REFUSED = Answer(403, (("x-authz-decision-id", "1"),))
+TARGET = Endpoint("a.example", 443)
+ECHO = Response(200, (), json.dumps({"headers": [["host", "a.example"]]}).encode())
+PLAIN = Response(200, (), b"hello")
+REFUSED = Response(403, (("x-authz-decision-id", "1"),))
 PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
 
 class Canned(Dialer):
     """Answers without a proxy."""
 
-    def __init__(self, answer: Callable[[Question], Answer]) -> None:
+    def __init__(self, answer: Callable[[Question], Response]) -> None:
         super().__init__(TARGET)
         self._answer = answer
 
-    def ask(self, question: Question) -> Answer:
+    def ask(self, question: Question) -> Response:
         """What was canned."""
         return self._answer(question)
 
@@ -48,7 +48,7 @@ def known(ids: Iterable[str]) -> Mapping[str, str]:
 
 
 def verdicts(
-    cast: Cast, honest: Answer, other: Answer, lookup: Callable[[Iterable[str]], Mapping[str, str]] = known
+    cast: Cast, honest: Response, other: Response, lookup: Callable[[Iterable[str]], Mapping[str, str]] = known
 ) -> dict[str, Verdict]:
     """By probe, where the one with the good certificate and nothing else gets one answer, and all others another."""
     plain = Question(cast.good, cast.token)
@@ -68,14 +68,14 @@ def test_refusal_that_the_history_lacks_is_not_proven(cast: Cast) -> None:
 
 def test_refusal_without_an_id_may_be_the_applications(cast: Cast) -> None:
     """Unless an echo is the application: it refuses nothing."""
-    assert verdicts(cast, PLAIN, Answer(403))["no certificate"] is Verdict.NOT_PROVEN
-    assert verdicts(cast, ECHO, Answer(403))["no certificate"] is Verdict.HELD
+    assert verdicts(cast, PLAIN, Response(403))["no certificate"] is Verdict.NOT_PROVEN
+    assert verdicts(cast, ECHO, Response(403))["no certificate"] is Verdict.HELD
 
 
 @pytest.mark.parametrize(("status", "verdict"), [(404, Verdict.NOT_PROVEN), (400, Verdict.HELD), (421, Verdict.HELD)])
 def test_answer_at_another_path_may_be_another_applications(cast: Cast, status: int, verdict: Verdict) -> None:
     """An echo at the path that was named does not answer for every path; what only proxies say is theirs."""
-    found = verdicts(cast, ECHO, Answer(status))
+    found = verdicts(cast, ECHO, Response(status))
     assert (found["an odd path"], found["no certificate"]) == (verdict, Verdict.HELD)
 
 
@@ -88,7 +88,7 @@ def test_nothing_is_proven_where_an_honest_client_is_refused(cast: Cast) -> None
 
 def test_way_round_is_one_whatever_else_holds(cast: Cast) -> None:
     """Also where an honest client is refused, and whatever the history says."""
-    for success in (PLAIN, ECHO, Answer(204), Answer(302)):
+    for success in (PLAIN, ECHO, Response(204), Response(302)):
         assert verdicts(cast, REFUSED, success, lambda _ids: {})["no certificate"] is Verdict.WAY_ROUND
 
 
@@ -102,17 +102,17 @@ def test_headers_that_no_echo_shows_are_not_proven(cast: Cast) -> None:
 @pytest.mark.parametrize("ended", ["no answer in time", "ConnectionRefusedError"])
 def test_silence_is_no_refusal(cast: Cast, ended: str) -> None:
     """The proxy may not have been there."""
-    assert verdicts(cast, ECHO, Answer(ended=ended))["no certificate"] is Verdict.NOT_PROVEN
+    assert verdicts(cast, ECHO, Response(ended=ended))["no certificate"] is Verdict.NOT_PROVEN
 
 
 def test_undecided_is_no_refusal(cast: Cast) -> None:
     """A busy service has answered nothing, and the next one may be let through."""
-    assert verdicts(cast, ECHO, Answer(503))["no certificate"] is Verdict.NOT_PROVEN
+    assert verdicts(cast, ECHO, Response(503))["no certificate"] is Verdict.NOT_PROVEN
 
 
 def test_alert_is_the_proxys_refusal(cast: Cast) -> None:
     """Nothing of the request went further."""
-    assert verdicts(cast, ECHO, Answer(ended="tlsv1 alert unknown ca"))["another's certificate"] is Verdict.HELD
+    assert verdicts(cast, ECHO, Response(ended="tlsv1 alert unknown ca"))["another's certificate"] is Verdict.HELD
 
 
 def test_nothing_to_show_proves_nothing() -> None:
@@ -164,5 +164,5 @@ def test_port_that_is_closed_is_held() -> None:
 @pytest.mark.parametrize("body", [b'{"headers"', b'{"headers": 1}', b'{"headers": [[1]]}', b"\xff", b"[1]", b"1"])
 def test_odd_answers_are_no_echo(body: bytes) -> None:
     """And no decision either."""
-    answer = Answer(200, (), body)
+    answer = Response(200, (), body)
     assert (answer.received, answer.decision_id, answer.arrived("host")) == (None, "", "")

@@ -9,7 +9,7 @@ import pytest
 from support.doctor_faults import DEPLOY, ENVOY, ENVOY_FAULTS, NGINX, NGINX_FAULTS, WORDS, changed, mended, rules_of
 from support.requirements import need
 
-from authz.doctor.findings import SEEN, Report, Severity, Source
+from authz.doctor.findings import SEEN, ConfigFile, Report, Severity
 from authz.doctor.lint import lint_sources
 from authz.doctor.ours import IDENTITY_HEADERS
 from authz.doctor.rules import RULES
@@ -26,7 +26,7 @@ EXPOSES = {"envoy-way-around", "nginx-server-unchecked", "nginx-service-cleartex
 
 def report_of(name: str, text: str) -> Report:
     """What lint says of a text."""
-    return lint_sources([Source(name, text)])
+    return lint_sources([ConfigFile(name, text)])
 
 
 def test_every_rule_has_a_fault() -> None:
@@ -86,14 +86,14 @@ def _shipped() -> dict[str, list[Any]]:
         "http://authz/", "https://authz/"
     )
     return {
-        "envoy.yaml": [Source("envoy.yaml", ENVOY)],
-        "envoy-mtls.yaml": [Source("envoy-mtls.yaml", envoy_tls)],
-        "envoy-mtls.yaml in envoy.yaml": [Source("envoy.yaml", merged)],
-        "envoy-gateway.yaml": [Source("envoy-gateway.yaml", (DEPLOY / "envoy-gateway.yaml").read_text())],
-        "nginx.conf": [Source("nginx.conf", NGINX)],
-        "nginx-mtls.conf": [Source("nginx-mtls.conf", nginx_tls)],
-        "nginx-mtls.conf in nginx.conf": [Source("nginx.conf", over_tls), Source("authz-mtls.conf", nginx_tls)],
-        "all": [Source("envoy.yaml", ENVOY), Source("nginx.conf", NGINX)],
+        "envoy.yaml": [ConfigFile("envoy.yaml", ENVOY)],
+        "envoy-mtls.yaml": [ConfigFile("envoy-mtls.yaml", envoy_tls)],
+        "envoy-mtls.yaml in envoy.yaml": [ConfigFile("envoy.yaml", merged)],
+        "envoy-gateway.yaml": [ConfigFile("envoy-gateway.yaml", (DEPLOY / "envoy-gateway.yaml").read_text())],
+        "nginx.conf": [ConfigFile("nginx.conf", NGINX)],
+        "nginx-mtls.conf": [ConfigFile("nginx-mtls.conf", nginx_tls)],
+        "nginx-mtls.conf in nginx.conf": [ConfigFile("nginx.conf", over_tls), ConfigFile("authz-mtls.conf", nginx_tls)],
+        "all": [ConfigFile("envoy.yaml", ENVOY), ConfigFile("nginx.conf", NGINX)],
     }
 
 
@@ -107,7 +107,7 @@ def test_shipped_configuration_is_clean(which: str) -> None:
 def test_secret_with_the_anchors_is_read() -> None:
     """As `authz anchor export --sds` writes it; the request level's is worth knowing of, and no more."""
     for secret, found in ((sds_secret("PEM"), set()), (request_level_secret(), {"envoy-untrusted-accepted"})):
-        report = lint_sources([Source("envoy.yaml", ENVOY), Source("client-ca.yaml", secret)])
+        report = lint_sources([ConfigFile("envoy.yaml", ENVOY), ConfigFile("client-ca.yaml", secret)])
         assert {finding.rule for finding in report.findings} == found
         assert report.clean
 

@@ -22,7 +22,7 @@ from authz.demo.processes import running
 from authz.demo.world import ORGANIZATION_CLAIM
 from authz.doctor.ours import IDENTITY_HEADERS
 from authz.doctor.probe.cast import canary_cast
-from authz.doctor.probe.dialing import Dialer, Target
+from authz.doctor.probe.dialing import Dialer, Endpoint
 from authz.doctor.probe.run import Verdict, run_probes
 from authz.doctor.probe.ways import HTTP2, early_data, http2
 from authz.envoy_sds import replace_file, sds_secret
@@ -120,7 +120,7 @@ def ways_round(stage: Stage, port: int) -> set[str]:
     cast = canary_cast(world / "canary")
     if cast.token is None:
         cast = replace(cast, token=(world / "good.token").read_text(), off_token=(world / "off.token").read_text())
-    target = Target(HOST, port, address=("127.0.0.1", port), roots=world / "roots.pem")
+    target = Endpoint(HOST, port, address=("127.0.0.1", port), roots=world / "roots.pem")
     dialer = Dialer(target, a_second=10_000)
     results = [*run_probes(dialer, cast, lambda _ids: {}), early_data(dialer)]
     results.append(http2(dialer, cast, lambda _ids: {}))

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from authz.doctor.findings import Source
+from authz.doctor.findings import ConfigFile
 from authz.doctor.lint import lint_sources
 from authz.doctor.ours import OurListener, Ours
 
@@ -30,7 +30,7 @@ def changed(text: str, changes: Changes) -> str:
 def mended(name: str, text: str, rule: str) -> str:
     """The text after everything that the rule says is done, by `patch`."""
     for _ in range(30):
-        report = lint_sources([Source(name, text)])
+        report = lint_sources([ConfigFile(name, text)])
         diff = next((finding.diff for finding in report.findings if finding.rule == rule), "")
         if not diff:
             return text
@@ -44,7 +44,7 @@ def mended(name: str, text: str, rule: str) -> str:
 
 def rules_of(text: str, name: str = "envoy.yaml", ours: Ours | None = None, identity: tuple[str, ...] = ()) -> set[str]:
     """The rules that find something in a text; what is not understood counts as `?`."""
-    report = lint_sources([Source(name, text)], ours=ours, identity=identity)
+    report = lint_sources([ConfigFile(name, text)], ours=ours, identity=identity)
     return {finding.rule for finding in report.findings} | {"?" for _ in report.not_understood}
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import yaml
 
-from authz.doctor.findings import Source
+from authz.doctor.findings import ConfigFile
 from authz.doctor.nginx.reader import Directive, read_directives
 from support.doctor_faults import ENVOY, NGINX, rules_of
 
@@ -98,7 +98,7 @@ def _name(path: Path) -> str:
 
 def nginx_mutants() -> Iterator[Mutant]:
     """Each directive taken out, and each switch turned."""
-    source = Source("nginx.conf", NGINX)
+    source = ConfigFile("nginx.conf", NGINX)
     for root in read_directives([source], []):
         for directive, within in _directives(root, ""):
             changes = [("out", "")]

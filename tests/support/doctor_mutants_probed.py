@@ -22,7 +22,7 @@ from authz.demo import Stage
 from authz.demo.mint import HOST, NEIGHBOUR_HOST
 from authz.demo.processes import Envoy, envoy_binary, free_ports, running
 from authz.doctor.probe.cast import BAD, Cast
-from authz.doctor.probe.dialing import Answer, Dialer, Question, Shown, Target
+from authz.doctor.probe.dialing import Dialer, Endpoint, Question, Response, Shown
 from authz.doctor.probe.probes import (
     Probe,
     arriving_probes,
@@ -53,7 +53,7 @@ class Probes:
         bad = {name: held[name] for name in BAD}
         tokens = stage.token("alice"), stage.token("olga")
         self._cast = Cast(*tokens, held["alice"], held["bob"], bad=bad, other_host=NEIGHBOUR_HOST)
-        target = Target(HOST, port, address=("127.0.0.1", port), server_name="localhost", roots=folder / "roots.pem")
+        target = Endpoint(HOST, port, address=("127.0.0.1", port), server_name="localhost", roots=folder / "roots.pem")
         self._dialer = Dialer(target, a_second=UNHURRIED, most=sys.maxsize)
 
     def shown(self) -> Iterator[str]:
@@ -68,7 +68,7 @@ class Probes:
             if any(self._way_round(probe, question) for question in probe.questions):
                 yield probe.what
 
-    def _honest(self) -> Answer:
+    def _honest(self) -> Response:
         return self._dialer.ask(Question(self._cast.good, self._cast.token))
 
     def _way_round(self, probe: Probe, question: Question) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 from authz.doctor.envoy.hits import hit, name_of
 from authz.doctor.envoy.identity_rules import pairs
-from authz.doctor.envoy.model import EnvoyModel, Filter, Hcm, matches, untrusted
+from authz.doctor.envoy.model import EnvoyModel, Hcm, HttpFilter, matches, untrusted
 from authz.doctor.findings import Hit, Rule, Severity
 from authz.doctor.tree import Node
 
@@ -23,7 +23,7 @@ def mode(hcm: Hcm) -> str:
     return hcm.node.at(_MODE).choice(*_MODES)
 
 
-def takes_certificates(model: EnvoyModel, check: Filter) -> bool:
+def takes_certificates(model: EnvoyModel, check: HttpFilter) -> bool:
     """Whether the service goes by the certificate header: it is configured to get it, or it is this project's."""
     return bool(model.ours) or any(node.text.lower() == XFCC for node in check.config.walk())
 
@@ -140,7 +140,7 @@ def _unsent(model: EnvoyModel) -> Iterator[Hit]:
             yield hit(check.node, f"the service is not sent {XFCC}", "allow it", mend)
 
 
-def sent(check: Filter) -> list[Node]:
+def sent(check: HttpFilter) -> list[Node]:
     """The patterns of the headers that the service is sent."""
     older = check.config.at("http_service.authorization_request.allowed_headers.patterns")
     refused = check.config.at("disallowed_headers.patterns").items
@@ -149,7 +149,7 @@ def sent(check: Filter) -> list[Node]:
     return [*check.config.at("allowed_headers.patterns").items, *older.items]
 
 
-def _copied(check: Filter) -> bool:
+def _copied(check: HttpFilter) -> bool:
     """Whether it goes under another name."""
     added = check.config.at("http_service.authorization_request.headers_to_add").items
     return any(XFCC in each.at("value").text.lower() or "PEER_CERT%" in each.at("value").text for each in added)

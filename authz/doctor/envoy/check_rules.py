@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from authz.doctor.envoy.hits import hit, name_of
-from authz.doctor.envoy.model import CACHES, CHECK, CODE, EnvoyModel, Filter, Hcm, service_cluster
+from authz.doctor.envoy.model import CACHES, CHECK, CODE, EnvoyModel, Hcm, HttpFilter, service_cluster
 from authz.doctor.envoy.reading import read_filters
 from authz.doctor.findings import Edit, Hit, Rule, Severity
 from authz.doctor.tree import Node
@@ -14,7 +14,7 @@ from authz.doctor.tree import Node
 _DENOMINATORS: Final = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
 
 
-def checks(model: EnvoyModel) -> Iterator[tuple[Hcm, Filter]]:
+def checks(model: EnvoyModel) -> Iterator[tuple[Hcm, HttpFilter]]:
     """Every filter that asks, with its connection manager."""
     for hcm in model.hcms:
         for each in hcm.filters:
@@ -80,7 +80,7 @@ def _conditional(model: EnvoyModel) -> Iterator[Hit]:
             yield hit(when or check.node, f"{what} which requests are asked about", "ask about all of them", mend)
 
 
-def _plain(check: Filter) -> object:
+def _plain(check: HttpFilter) -> object:
     """The check's message without conditions."""
     value = check.config.value()
     return {key: each for key, each in value.items() if key not in {"filter_enabled_metadata", "filterEnabledMetadata"}}

@@ -7,7 +7,7 @@ from typing import Final
 
 from authz.doctor.envoy.early import remove_early
 from authz.doctor.envoy.hits import hit
-from authz.doctor.envoy.model import EnvoyModel, Filter, Hcm, matches
+from authz.doctor.envoy.model import EnvoyModel, Hcm, HttpFilter, matches
 from authz.doctor.findings import Edit, Hit, Rule, Severity
 from authz.doctor.ours import IDENTITY_HEADERS
 from authz.doctor.tree import Node
@@ -18,19 +18,19 @@ _APPENDED: Final = "http_service.authorization_response.allowed_upstream_headers
 _OURS: Final = "x-authz-"
 
 
-def pairs(model: EnvoyModel) -> Iterator[tuple[Hcm, Filter]]:
+def pairs(model: EnvoyModel) -> Iterator[tuple[Hcm, HttpFilter]]:
     """Those that ask, with the filter by which they do."""
     for hcm in model.checked:
         if hcm.check is not None:
             yield hcm, hcm.check
 
 
-def taken(check: Filter) -> list[Node]:
+def taken(check: HttpFilter) -> list[Node]:
     """What an HTTP service's answer may set of the request: the patterns."""
     return list(check.config.at(f"{_UPSTREAM}.patterns").items)
 
 
-def asks_ours(model: EnvoyModel, check: Filter) -> bool:
+def asks_ours(model: EnvoyModel, check: HttpFilter) -> bool:
     """Whether the service asked is this project's: its settings were given, or its headers are named."""
     return model.ours is not None or any(node.text.lower().startswith(_OURS) for node in check.config.walk())
 
@@ -44,7 +44,7 @@ def identity_headers(model: EnvoyModel, hcm: Hcm) -> frozenset[str]:
     return frozenset({*named, *ours, *(name.lower() for name in model.identity)})
 
 
-def _always_returned(model: EnvoyModel, check: Filter) -> frozenset[str]:
+def _always_returned(model: EnvoyModel, check: HttpFilter) -> frozenset[str]:
     return frozenset(IDENTITY_HEADERS if asks_ours(model, check) else ())
 
 
@@ -60,7 +60,7 @@ def _not_taken(model: EnvoyModel) -> Iterator[Hit]:
 _TAKE: Final = "take the header from the service's answer, which replaces the client's"
 
 
-def _take(check: Filter, name: str) -> tuple[Edit, ...]:
+def _take(check: HttpFilter, name: str) -> tuple[Edit, ...]:
     patterns = check.config.at(f"{_UPSTREAM}.patterns")
     return patterns.append({"exact": name}) or check.config.put(f"{_UPSTREAM}.patterns", [{"exact": name}])
 
@@ -146,7 +146,7 @@ def _payload(model: EnvoyModel) -> Iterator[Hit]:
                         yield hit(node, what, "remove it before the filters", remove_early(hcm, node.text))
 
 
-def _skipped(hcm: Hcm, tokens: Filter) -> bool:
+def _skipped(hcm: Hcm, tokens: HttpFilter) -> bool:
     """Whether jwt_authn does not run for some requests: where it does, it removes a client's own header itself."""
     own = (level.at("typed_per_filter_config").field(tokens.name) for route in hcm.routes for level in route.levels)
     return tokens.disabled or tokens.conditional or any(node.at("disabled").flag() for node in own)

@@ -17,7 +17,7 @@ CHECK: Final = "ext_authz"
 
 
 @dataclass(frozen=True)
-class Filter:
+class HttpFilter:
     """An HTTP filter: as it stands in the list, its extension, its message, whether a matcher decides if it runs."""
 
     node: Node
@@ -68,18 +68,18 @@ class Hcm:
     listener: Node
     chain: Node
     tls: Node
-    filters: tuple[Filter, ...]
+    filters: tuple[HttpFilter, ...]
     routes: tuple[Route, ...]
     mutations: tuple[Node, ...] = ()
     """The mutations of headers that run before the check."""
 
     @cached_property
-    def check(self) -> Filter | None:
+    def check(self) -> HttpFilter | None:
         """The filter that asks, if one is there: one that is switched on, if there are several."""
         return first_check(self.filters)
 
     @property
-    def before(self) -> tuple[Filter, ...]:
+    def before(self) -> tuple[HttpFilter, ...]:
         """The filters that run before it asks; all, if it does not."""
         place = len(self.filters) if self.check is None else self.filters.index(self.check)
         return self.filters[:place]
@@ -177,7 +177,7 @@ def local(address: Node) -> bool:
     return address.at("socket_address.address").text not in {"0.0.0.0", "::"} and is_local(address_text(address))  # noqa: S104
 
 
-def service_cluster(check: Filter | None) -> str:
+def service_cluster(check: HttpFilter | None) -> str:
     """The cluster in which the check asks."""
     if check is None:
         return ""
@@ -186,7 +186,7 @@ def service_cluster(check: Filter | None) -> str:
     return config.at("http_service.server_uri.cluster").text or grpc
 
 
-def first_check(filters: tuple[Filter, ...]) -> Filter | None:
+def first_check(filters: tuple[HttpFilter, ...]) -> HttpFilter | None:
     """The filter that asks: the first that is switched on, else the first."""
     checks = [each for each in filters if each.kind == CHECK]
     return next((each for each in checks if not each.disabled), checks[0] if checks else None)

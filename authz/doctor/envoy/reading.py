@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from authz.doctor.envoy.model import KNOWN_FILTERS, EnvoyModel, Filter, Hcm, Route, Tunnel, first_check
+from authz.doctor.envoy.model import KNOWN_FILTERS, EnvoyModel, Hcm, HttpFilter, Route, Tunnel, first_check
 from authz.doctor.envoy.snapshot import Snapshot, from_elsewhere
 from authz.doctor.ours import Ours
 from authz.doctor.tree import ABSENT, Node
@@ -116,7 +116,7 @@ def _read_hcm(made: EnvoyModel, listener: Node, chain: Node, tls: Node, config: 
     return Hcm(config, listener, chain, tls, filters, routes, tuple(mutations))
 
 
-def read_filters(snapshot: Snapshot, nodes: Node) -> Iterator[Filter]:
+def read_filters(snapshot: Snapshot, nodes: Node) -> Iterator[HttpFilter]:
     """The HTTP filters of a list, in order."""
     for node in nodes.items:
         config = node.at("typed_config")
@@ -127,7 +127,7 @@ def read_filters(snapshot: Snapshot, nodes: Node) -> Iterator[Filter]:
             config = node.at("config_discovery.default_config")
             snapshot.unknown(node, f"the filter {node.at('name').text} comes from elsewhere (ECDS)")
         name = node.at("name").text
-        yield Filter(node, name, config.package or name.rpartition(".")[2], config.unwrapped(), conditional)
+        yield HttpFilter(node, name, config.package or name.rpartition(".")[2], config.unwrapped(), conditional)
 
 
 def _route_configurations(snapshot: Snapshot, config: Node) -> Iterator[Node]:
@@ -192,7 +192,7 @@ def _early_mutations(config: Node) -> Iterator[Node]:
         yield from each.at("typed_config").unwrapped().at("mutations").items
 
 
-def _filter_mutations(filters: tuple[Filter, ...]) -> Iterator[Node]:
+def _filter_mutations(filters: tuple[HttpFilter, ...]) -> Iterator[Node]:
     for each in filters:
         if each.kind == "header_mutation" and not each.conditional and not each.disabled:
             yield from each.config.at("mutations.request_mutations").items

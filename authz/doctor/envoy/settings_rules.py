@@ -10,7 +10,7 @@ from authz.doctor.envoy.check_rules import checks
 from authz.doctor.envoy.early import remove_early
 from authz.doctor.envoy.hits import hit
 from authz.doctor.envoy.identity_rules import pairs
-from authz.doctor.envoy.model import EnvoyModel, Filter, Hcm, matches, service_cluster
+from authz.doctor.envoy.model import EnvoyModel, Hcm, HttpFilter, matches, service_cluster
 from authz.doctor.envoy.transport_rules import upstream_tls
 from authz.doctor.findings import Edit, Hit, Rule, Severity
 from authz.doctor.ours import OurListener
@@ -20,7 +20,7 @@ from authz.doctor.tree import ABSENT, Node
 _PROVED: Final = "the fault is a disagreement that refuses every request: the service's own tests show each refusal"
 
 
-def _asked(model: EnvoyModel, check: Filter) -> list[OurListener]:
+def _asked(model: EnvoyModel, check: HttpFilter) -> list[OurListener]:
     """The service's listeners at which this check asks."""
     if model.ours is None:
         return []
@@ -28,7 +28,7 @@ def _asked(model: EnvoyModel, check: Filter) -> list[OurListener]:
     return [one for one in model.ours.listeners if any(map(one.at, addresses))]
 
 
-def _met(model: EnvoyModel) -> Iterator[tuple[Hcm, Filter, OurListener]]:
+def _met(model: EnvoyModel) -> Iterator[tuple[Hcm, HttpFilter, OurListener]]:
     for hcm, check in pairs(model):
         for listener in _asked(model, check):
             yield hcm, check, listener
@@ -56,11 +56,11 @@ def _form(model: EnvoyModel) -> Iterator[Hit]:
             yield hit(check.node, what, "allow it", _allow(check, listener.certificate_header))
 
 
-def _allow(check: Filter, header: str) -> tuple[Edit, ...]:
+def _allow(check: HttpFilter, header: str) -> tuple[Edit, ...]:
     return check.config.at("allowed_headers.patterns").append({"exact": header})
 
 
-def _reaches(check: Filter, header: str) -> bool:
+def _reaches(check: HttpFilter, header: str) -> bool:
     if not check.config.at("http_service"):
         return True
     if any(matches(pattern, header) for pattern in check.config.at("disallowed_headers.patterns").items):
@@ -70,7 +70,7 @@ def _reaches(check: Filter, header: str) -> bool:
     return header == "authorization" or any(matches(one, header) for one in allowed) or bool(_added(check, header))
 
 
-def _added(check: Filter, header: str) -> Node:
+def _added(check: HttpFilter, header: str) -> Node:
     for each in check.config.at("http_service.authorization_request.headers_to_add").items:
         if each.at("key").text.lower() == header:
             return each
@@ -91,7 +91,7 @@ def _statement(model: EnvoyModel) -> Iterator[Hit]:
 _FINGERPRINT: Final = "sha256=%DOWNSTREAM_PEER_FINGERPRINT_256%"
 
 
-def _add(check: Filter, added: Node, value: dict[str, str]) -> tuple[Edit, ...]:
+def _add(check: HttpFilter, added: Node, value: dict[str, str]) -> tuple[Edit, ...]:
     if added:
         return added.put("value", value["value"])
     path = "http_service.authorization_request.headers_to_add"

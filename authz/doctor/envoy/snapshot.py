@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Final
 
-from authz.doctor.findings import NotUnderstood, Source, Unreadable
+from authz.doctor.findings import ConfigFile, NotUnderstood, Unreadable
 from authz.doctor.tree import ABSENT, Node, read_tree
 
 MAX_DUMP: Final = 64 * 1024 * 1024
@@ -43,7 +43,7 @@ class Snapshot:
             self.not_understood.append(entry)
 
 
-def snapshot_of(sources: Iterable[Source]) -> Snapshot:
+def snapshot_of(sources: Iterable[ConfigFile]) -> Snapshot:
     """What the texts hold together. Raises `Unreadable`."""
     made = Snapshot()
     for source in sources:
@@ -53,7 +53,7 @@ def snapshot_of(sources: Iterable[Source]) -> Snapshot:
     return made
 
 
-def config_dump(url: str) -> Source:
+def config_dump(url: str) -> ConfigFile:
     """The `/config_dump` of a running Envoy's admin address, laid out so that it has lines. Raises `Unreadable`."""
     if not url.startswith(("http://", "https://")):
         raise Unreadable(f"{url}: an http:// address of Envoy's admin interface is wanted")
@@ -63,7 +63,7 @@ def config_dump(url: str) -> Source:
             data = answer.read(MAX_DUMP + 1)
         if len(data) > MAX_DUMP:
             raise Unreadable(f"{address}: more than {MAX_DUMP} bytes")
-        return Source(address, json.dumps(json.loads(data), indent=1))
+        return ConfigFile(address, json.dumps(json.loads(data), indent=1))
     except (OSError, ValueError, RecursionError) as error:
         raise Unreadable(f"{address}: {error}") from error
 

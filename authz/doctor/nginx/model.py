@@ -33,7 +33,7 @@ class Location:
 
     directive: Directive
     outer: tuple[Directive, ...]
-    server: Server
+    server: ServerBlock
 
     @cached_property
     def levels(self) -> tuple[Directive, ...]:
@@ -110,7 +110,7 @@ def header_of(setter: Directive) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Server:
+class ServerBlock:
     """A server of HTTP."""
 
     directive: Directive
@@ -176,7 +176,7 @@ class NginxModel:
     ours: Ours | None = None
     identity: tuple[str, ...] = ()
     not_understood: list[NotUnderstood] = field(default_factory=list)
-    servers: list[Server] = field(default_factory=list)
+    servers: list[ServerBlock] = field(default_factory=list)
     upstreams: dict[str, Directive] = field(default_factory=dict)
 
     @cached_property
@@ -275,7 +275,7 @@ def read_model(
         for upstream in level.inside("upstream"):
             made.upstreams[upstream.arg] = upstream
         for directive in level.inside("server"):
-            server = Server(directive, (level,))
+            server = ServerBlock(directive, (level,))
             made.servers.append(server)
             server.locations.extend(_locations(server, directive, (level,)))
     for location in made.locations:
@@ -288,7 +288,7 @@ def _as_http(roots: tuple[Directive, ...]) -> Directive:
     return Directive(first.source, first.line, "http", (), roots)
 
 
-def _locations(server: Server, block: Directive, outer: tuple[Directive, ...]) -> Iterator[Location]:
+def _locations(server: ServerBlock, block: Directive, outer: tuple[Directive, ...]) -> Iterator[Location]:
     for each in block.inside("location", "if", "limit_except"):
         location = Location(each, (block, *outer), server)
         yield location

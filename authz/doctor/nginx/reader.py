@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import crossplane
 
-from authz.doctor.findings import Edit, NotUnderstood, Source, Unreadable
+from authz.doctor.findings import ConfigFile, Edit, NotUnderstood, Unreadable
 
 MAX_INCLUDES: Final = 1_000
 """Files that are followed; more is a circle."""
@@ -26,7 +26,7 @@ _DUMPED: Final = re.compile(r"^# configuration file (\S+):\n", re.MULTILINE)
 class Directive:
     """A directive: its name and arguments, and its block if it has one."""
 
-    source: Source
+    source: ConfigFile
     line: int
     name: str
     args: tuple[str, ...]
@@ -77,7 +77,7 @@ def _quoted(word: str) -> str:
     return re.escape(word).replace('"', r"\\?\"").replace("'", r"\\?'")
 
 
-def is_nginx(source: Source) -> bool:
+def is_nginx(source: ConfigFile) -> bool:
     """Whether a text is nginx's: it does not begin as YAML or JSON does, or is what `nginx -T` prints."""
     lines = (line for line in source.text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
     return bool(_DUMPED.search(source.text)) or not _YAML.match(next(lines, "-"))
@@ -87,7 +87,7 @@ _YAML: Final = re.compile(r"""\s*(-|[{\[]|["'\w.@-]+\s*:(\s|$))""")
 """How the first line of a YAML or JSON text begins: an item, a flow, or a key."""
 
 
-def read_directives(sources: list[Source], not_understood: list[NotUnderstood]) -> tuple[Directive, ...]:
+def read_directives(sources: list[ConfigFile], not_understood: list[NotUnderstood]) -> tuple[Directive, ...]:
     """The directives of the files, includes in their places. Raises `Unreadable`.
 
     A file that another one includes is not read twice.
@@ -100,15 +100,17 @@ def read_directives(sources: list[Source], not_understood: list[NotUnderstood]) 
     return tuple(each for name, tree in trees if name not in reader.included for each in tree)
 
 
-def _parts(source: Source) -> Mapping[str, Source]:
+def _parts(source: ConfigFile) -> Mapping[str, ConfigFile]:
     """The files of a dump, each in the text that its lines are counted in; none if it is no dump."""
     marks = list(_DUMPED.finditer(source.text))
     ends = [*(mark.start() for mark in marks[1:]), len(source.text)][: len(marks)]
-    return {mark[1]: Source(mark[1], source.text[mark.end() : end]) for mark, end in zip(marks, ends, strict=True)}
+    return {mark[1]: ConfigFile(mark[1], source.text[mark.end() : end]) for mark, end in zip(marks, ends, strict=True)}
 
 
 class _Reader:
-    def __init__(self, files: Mapping[str, Source], not_understood: list[NotUnderstood], *, from_dump: bool) -> None:
+    def __init__(
+        self, files: Mapping[str, ConfigFile], not_understood: list[NotUnderstood], *, from_dump: bool
+    ) -> None:
         self._files = dict(files)
         self._not_understood = not_understood
         self._from_dump = from_dump
@@ -125,7 +127,7 @@ class _Reader:
         self._files[name] = source
         return tuple(self._directives(source, _parsed(source)))
 
-    def _directives(self, source: Source, parsed: list[dict[str, Any]], within: str = "") -> Iterator[Directive]:
+    def _directives(self, source: ConfigFile, parsed: list[dict[str, Any]], within: str = "") -> Iterator[Directive]:
         for each in parsed:
             name, args, line = each["directive"], tuple(each["args"]), int(each["line"])
             if name == "include":
@@ -136,7 +138,7 @@ class _Reader:
             block = tuple(self._directives(source, each["block"], name)) if "block" in each else None
             yield Directive(source, line, name, args, block)
 
-    def _include(self, source: Source, line: int, pattern: str) -> Iterator[Directive]:
+    def _include(self, source: ConfigFile, line: int, pattern: str) -> Iterator[Directive]:
         names = self._named(pattern)
         if not names and not glob_like(pattern) and PurePath(pattern).name != "mime.types":
             self._unknown(source, line, f"the file {pattern} was not found")
@@ -154,7 +156,7 @@ class _Reader:
         # Not Path.glob: a pattern is absolute as often as not.
         return [name for name in sorted(glob(full)) if Path(name).is_file()]  # noqa: PTH207
 
-    def _unknown(self, source: Source, line: int, what: str) -> None:
+    def _unknown(self, source: ConfigFile, line: int, what: str) -> None:
         self._not_understood.append(NotUnderstood(source.name, line, what))
 
 
@@ -163,14 +165,14 @@ def glob_like(pattern: str) -> bool:
     return any(mark in pattern for mark in "*?[")
 
 
-def read_source(name: str) -> Source:
+def read_source(name: str) -> ConfigFile:
     """A file's text. Raises `Unreadable`."""
     try:
         with Path(name).open("rb") as held:
             data = held.read(MAX_FILE + 1)
         if len(data) > MAX_FILE:
             raise Unreadable(f"{name}: more than {MAX_FILE} bytes")
-        return Source(name, data.decode("utf-8-sig"))
+        return ConfigFile(name, data.decode("utf-8-sig"))
     except OSError as error:
         raise Unreadable(f"{name}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -180,7 +182,7 @@ def read_source(name: str) -> Source:
 MAX_FILE: Final = 64 * 1024 * 1024
 
 
-def _parsed(source: Source) -> list[dict[str, Any]]:
+def _parsed(source: ConfigFile) -> list[dict[str, Any]]:
     """What crossplane makes of one text; it reads files only."""
     with tempfile.NamedTemporaryFile("w", suffix=".conf", encoding="utf-8") as held:
         held.write(source.text)

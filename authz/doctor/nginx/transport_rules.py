@@ -8,12 +8,12 @@ from typing import Final
 from authz.doctor.addresses import is_local
 from authz.doctor.findings import Edit, Hit, Rule, Severity
 from authz.doctor.nginx.header_rules import takes_certificates
-from authz.doctor.nginx.model import Location, NginxModel, Server, hit
+from authz.doctor.nginx.model import Location, NginxModel, ServerBlock, hit
 from authz.doctor.nginx.reader import Directive
 
 
-def _guarded_servers(model: NginxModel) -> Iterator[Server]:
-    seen: dict[int, Server] = {id(one.server): one.server for one in model.guarded}
+def _guarded_servers(model: NginxModel) -> Iterator[ServerBlock]:
+    seen: dict[int, ServerBlock] = {id(one.server): one.server for one in model.guarded}
     yield from seen.values()
 
 
@@ -37,11 +37,11 @@ def _no_certificate(model: NginxModel) -> Iterator[Hit]:
         yield hit(setting or server.directive, "no client is asked for a certificate", "ask for one", mend)
 
 
-def _verifies(server: Server) -> bool:
+def _verifies(server: ServerBlock) -> bool:
     return server.top.value("ssl_verify_client", "off") != "off"
 
 
-def _at_top(server: Server, value: str) -> tuple[Edit, ...]:
+def _at_top(server: ServerBlock, value: str) -> tuple[Edit, ...]:
     first = (server.directive.block or (server.directive,))[0]
     return first.preceded(f"ssl_verify_client {value};")
 

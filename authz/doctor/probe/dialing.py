@@ -40,7 +40,7 @@ class ProbesUsedUp(Exception):
 
 
 @dataclass(frozen=True)
-class Target:
+class Endpoint:
     """What the operator named: the proxy's host, where it is reached, the one path, and whose certificate it may have.
 
     `roots` is a PEM file; the system's are taken without.
@@ -99,7 +99,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """A status with headers (names in lower case) and body, or how the connection ended instead."""
 
     status: int = 0
@@ -138,7 +138,7 @@ class Dialer:
 
     def __init__(
         self,
-        target: Target,
+        target: Endpoint,
         *,
         a_second: float = A_SECOND,
         most: int = MOST_QUESTIONS,
@@ -171,37 +171,37 @@ class Dialer:
         with contextlib.closing(self._connect(Question(), context, None)) as connection:
             return connection.selected_alpn_protocol()
 
-    def ask(self, question: Question) -> Answer:
+    def ask(self, question: Question) -> Response:
         """The answer; an end without one is an answer without a status."""
-        answer = Answer()
+        answer = Response()
         for _ in range(TRIES):
             answer = self._ask(question)
             if answer.ended != "reset" and answer.status not in UNDECIDED:
                 break
         return answer
 
-    def _ask(self, question: Question) -> Answer:
+    def _ask(self, question: Question) -> Response:
         try:
             return self._answered(question)
         except (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError):
-            return Answer(ended="reset")
+            return Response(ended="reset")
         except ssl.SSLCertVerificationError:
             raise
         except ssl.SSLError as error:
-            return Answer(ended=(error.reason or str(error)).lower().replace("_", " "))
+            return Response(ended=(error.reason or str(error)).lower().replace("_", " "))
         except TimeoutError:
-            return Answer(ended="no answer in time")
+            return Response(ended="no answer in time")
         except (OSError, http.client.HTTPException) as error:
-            return Answer(ended=type(error).__name__)
+            return Response(ended=type(error).__name__)
 
-    def _answered(self, question: Question) -> Answer:
+    def _answered(self, question: Question) -> Response:
         # A session goes with its own context, which has a certificate loaded. It shows none when it resumes: there is
         # no place for one in that handshake (RFC 8446 section 2.2).
         context = self._context(question.resumes or question.shows)
         session = None if question.resumes is None else self._session(question, context)
         with contextlib.closing(self._connect(question, context, session)) as connection:
             if question.resumes is not None and not connection.session_reused:
-                return Answer(ended=NO_SESSION)
+                return Response(ended=NO_SESSION)
             connection.sendall(self._request(question))
             return _read(connection)
 
@@ -237,7 +237,7 @@ class Dialer:
         return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 
-def _read(connection: ssl.SSLSocket) -> Answer:
+def _read(connection: ssl.SSLSocket) -> Response:
     with contextlib.closing(http.client.HTTPResponse(connection, method="GET")) as response:
         try:
             response.begin()
@@ -246,4 +246,4 @@ def _read(connection: ssl.SSLSocket) -> Answer:
             connection.recv(1)
             raise
         headers = tuple((name.lower(), value) for name, value in response.getheaders())
-        return Answer(response.status, headers, response.read(MOST_BODY_BYTES))
+        return Response(response.status, headers, response.read(MOST_BODY_BYTES))

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from authz.doctor.ours import IDENTITY_HEADERS
 from authz.doctor.probe.cast import Cast
-from authz.doctor.probe.dialing import Answer, Headers, Question, Shown, Target
+from authz.doctor.probe.dialing import Endpoint, Headers, Question, Response, Shown
 from authz.doctor.probe.forms import forged_headers
 from authz.headers import KNOWN_HEADERS
 
@@ -22,7 +22,7 @@ ODD_PATHS: Final = ("/x/..;/y", "//x", "/%2e%2e/x")
 """Paths that normalizing, merging or unescaping would turn into others; nothing is written, and none exists."""
 
 
-def reached(answer: Answer) -> bool:
+def reached(answer: Response) -> bool:
     """Whether an answer is the application's: one that succeeds or leads elsewhere, as no refusal does."""
     return 200 <= answer.status < 400
 
@@ -36,12 +36,12 @@ class Probe:
 
     what: str
     questions: tuple[Question, ...] = ()
-    bad: Callable[[Answer], bool] = reached
+    bad: Callable[[Response], bool] = reached
     missing: str = ""
     echoed: bool = False
 
 
-def probes(cast: Cast, target: Target) -> Iterator[Probe]:
+def probes(cast: Cast, target: Endpoint) -> Iterator[Probe]:
     """Every probe over TLS and HTTP/1."""
     yield from identity_probes(cast)
     yield from certificate_probes(cast)
@@ -99,7 +99,7 @@ def _twisted(forged: Headers) -> list[Headers]:
     ]
 
 
-def host_probes(cast: Cast, target: Target) -> Iterator[Probe]:
+def host_probes(cast: Cast, target: Endpoint) -> Iterator[Probe]:
     """One tenant's certificate and token at another's host, and names that disagree."""
     there = f"http://{target.host}{target.path}"
     own, other = target.host, cast.other_host
@@ -186,7 +186,7 @@ def _with(
     needed: First | None,
     what: str,
     questions: Callable[[First], list[Question]],
-    bad: Callable[[Answer], bool] = reached,
+    bad: Callable[[Response], bool] = reached,
     *,
     echoed: bool = False,
 ) -> Probe:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from authz.doctor.probe.cast import Cast
-from authz.doctor.probe.dialing import UNDECIDED, Answer, Dialer, Question
+from authz.doctor.probe.dialing import UNDECIDED, Dialer, Question, Response
 from authz.doctor.probe.probes import Probe, probes, reached
 
 CONTROL: Final = "one's own certificate"
@@ -39,7 +39,7 @@ Lookup = Callable[[Iterable[str]], Mapping[str, str]]
 @dataclass(frozen=True)
 class _Asked:
     probe: Probe
-    answers: tuple[Answer, ...]
+    answers: tuple[Response, ...]
 
     @property
     def ids(self) -> set[str]:
@@ -48,7 +48,7 @@ class _Asked:
 
 def run_probes(dialer: Dialer, cast: Cast, lookup: Lookup) -> list[Result]:
     """Every probe's result. Raises `ProbesUsedUp`, and `ssl.SSLCertVerificationError` for a proxy's bad certificate."""
-    control = dialer.ask(Question(cast.good, cast.token)) if cast.good is not None else Answer(ended="no certificate")
+    control = dialer.ask(Question(cast.good, cast.token)) if cast.good is not None else Response(ended="no certificate")
     reasons: dict[str, str] = {}
     asked = [_ask(dialer, probe, lookup, reasons) for probe in probes(cast, dialer.target)]
     ids = {each for one in asked for each in one.ids} | ({control.decision_id} - {""})
@@ -71,7 +71,7 @@ def _ask(dialer: Dialer, probe: Probe, lookup: Lookup, reasons: dict[str, str]) 
 class _Judge:
     """Knows whether an honest client gets through, and whose refusals are the service's."""
 
-    honest: Answer
+    honest: Response
     reasons: Mapping[str, str]
 
     @property
@@ -95,7 +95,7 @@ class _Judge:
             return Result(probe.what, Verdict.NOT_PROVEN, missing)
         return Result(probe.what, Verdict.HELD, ", ".join(dict.fromkeys(map(self._told, asked.answers))))
 
-    def _unproven(self, probe: Probe, question: Question, answer: Answer) -> str:
+    def _unproven(self, probe: Probe, question: Question, answer: Response) -> str:
         """Why an answer that is no way round shows nothing; empty if it does."""
         if not reached(self.honest):
             return "an honest client does not get through either"
@@ -110,7 +110,7 @@ class _Judge:
             return f"{answer.status} at {_words(question)}, which may be another application's"
         return "" if answer.status or answer.ended not in _SAYS_NOTHING else f"no answer: {answer.ended}"
 
-    def _told(self, answer: Answer) -> str:
+    def _told(self, answer: Response) -> str:
         if answer.received is not None:
             return "let through, and nothing forged arrived"
         if answer.decision_id:
