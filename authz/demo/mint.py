@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -81,10 +82,10 @@ class Mint:
         chain = () if parent is None else (certificate, *parent.chain)
         return Party(certificate, key, chain, published)
 
-    def client(self, name: str, issuer: Party | None, *, expired: bool = False, crl: str = "") -> Party:
+    def client(self, name: str, issuer: Party | None, *, expired: bool = False, crls: Sequence[str] = ()) -> Party:
         """A user's certificate for client authentication; without an issuer it is signed by its own key.
 
-        `crl` is the URL that its distribution point names, if any.
+        `crls` are the URLs of its distribution points.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         extensions: list[tuple[x509.ExtensionType, bool]] = [
@@ -92,9 +93,10 @@ class Mint:
             (_usage(sign_certificates=False), True),
             (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False),
         ]
-        if crl:
-            point = x509.DistributionPoint([x509.UniformResourceIdentifier(crl)], None, None, None)
-            extensions.append((x509.CRLDistributionPoints([point]), False))
+        if crls:
+            names = [[x509.UniformResourceIdentifier(url)] for url in crls]
+            points = [x509.DistributionPoint(name, None, None, None) for name in names]
+            extensions.append((x509.CRLDistributionPoints(points), False))
         life = timedelta(hours=-1) if expired else timedelta(days=30)
         chain = () if issuer is None else issuer.chain
         return Party(self._sign(name, key, issuer, extensions, life), key, chain)

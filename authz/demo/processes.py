@@ -87,7 +87,8 @@ class ServiceProcess:
             with process.stdout as lines:
                 for raw in lines:
                     self._take(raw.decode("utf-8", "replace").rstrip())
-        # Wakes callers that wait for a service that has ended.
+        # Wakes callers that wait for a service that has ended, and lets them see that it has.
+        process.wait()
         self._ready.set()
 
     def _take(self, line: str) -> None:

@@ -46,10 +46,11 @@ class Publisher:
             def do_GET(self) -> None:
                 """Answer with the CRL."""
                 publisher.requests += 1
+                body = publisher.body_of(self.path)
                 self.send_response(200)
-                self.send_header("Content-Length", str(len(publisher.body)))
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(publisher.body)
+                self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
@@ -57,6 +58,10 @@ class Publisher:
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/ca.crl"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def body_of(self, path: str) -> bytes:
+        """What is at the path."""
+        return self.body
 
     def stop(self) -> None:
         """Answer nobody any more."""
@@ -156,7 +161,7 @@ def test_crl_never_seen_is_fetched_while_the_proxy_waits(tmp_path: Path, dial: D
         fresh = stage.world.mint.authority("Acme Fresh CA", stage.world.authorities["root"])
         point = Publisher(b"")
         for name in ("carol", "mallory"):
-            stage.world.clients[name] = stage.world.mint.client(name, fresh, crl=point.url)
+            stage.world.clients[name] = stage.world.mint.client(name, fresh, crls=[point.url])
             stage.world.clients[name].write(stage.world.folder, name)
         stage.world.authorities["fresh"] = fresh
         point.body = stage.world.crl("fresh", "mallory", number=1).der or b""

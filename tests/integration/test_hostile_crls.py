@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -132,10 +132,61 @@ def test_neighbour_is_answered_while_a_tenants_ca_publishes_the_worst_crls(tmp_p
     assert not [line for line in stage.service.log if "killed" in line or "replaced" in line]
 
 
-def show(stage: Stage, dial: Dial, name: str, ca: Party, url: str) -> None:
-    """A user of the tenant shows a certificate that names the URL."""
+class Library(Publisher):
+    """A CA's web server with a CRL of its own for each path."""
+
+    def __init__(self, ca: Party) -> None:
+        self._ca = ca
+        super().__init__(b"")
+        self.root = self.url.rpartition("/")[0]
+        self.served: set[str] = set()
+
+    def body_of(self, path: str) -> bytes:
+        """A small CRL whose scope is that point."""
+        self.served.add(path)
+        return signed(self._ca, point(tlv(0x86, f"{self.root}{path}".encode())), begin=now())  # type: ignore[arg-type]
+
+
+def test_neighbour_is_answered_while_a_tenant_names_more_crls_than_a_process_may_have_descriptors(
+    tmp_path: Path, dial: Dial
+) -> None:
+    """The limit is 300; what the tenant's CRLs may take of it leaves room for all connections."""
+    limits = '\n[crl]\nnetworks = ["127.0.0.0/8"]\nmin_interval = "1h"\nmax_interval = "2h"\ndistribution_points_each = 600\n'
+    stage = Stage(tmp_path, settings=limits)
+    stage.service.command = ("/usr/bin/prlimit", "--nofile=300:300", *stage.service.command)
+    with running(stage.application, stage.service, stage.envoy):
+        process = stage.service.process
+        assert process is not None
+        before = family(process.pid)
+        fresh = stage.world.mint.authority("Acme Fresh CA", stage.world.authorities["root"])
+        library = Library(fresh)
+        with asking(stage) as statuses:
+            for part in range(40):
+                show(stage, dial, f"shelf {part}", fresh, *(f"{library.root}/{part}-{place}" for place in range(15)))
+            wait_until(lambda: len(library.served) == 600)
+            answered = len(statuses)
+            wait_until(lambda: len(statuses) > answered + 100)
+        library.stop()
+        assert set(statuses) == {200}
+        assert dial(stage, "alice").get(headers=bearer(stage, "alice")).status == 200
+        assert [member for member in before if member not in family(process.pid)] == []
+        assert max(len(list(Path(f"/proc/{member}/fd").iterdir())) for member in before) < 250
+    assert not [line for line in stage.service.log if "killed" in line or "Too many open files" in line]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Ask for a minute. Raises `AssertionError`."""
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("not in a minute")
+
+
+def show(stage: Stage, dial: Dial, name: str, ca: Party, *urls: str) -> None:
+    """A user of the tenant shows a certificate that names the URLs."""
     user = name.replace(" ", "-")
-    stage.world.clients[user] = stage.world.mint.client(user, ca, crl=url)
+    stage.world.clients[user] = stage.world.mint.client(user, ca, crls=urls)
     stage.world.clients[user].write(stage.world.folder, user)
     store = Store(stage.world.database)
     store.add_user("acme", user, Enforcement.OFF)

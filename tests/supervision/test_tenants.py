@@ -54,7 +54,7 @@ class Tenants:
 
     def check(self, host: str, url: str, known: Party | None = None) -> int:
         """The status of a check with a new certificate that names the URL; its CA is the organization's or `known`."""
-        client = self.world.mint.client("somebody", known or self.cas[host], crl=url)
+        client = self.world.mint.client("somebody", known or self.cas[host], crls=[url])
         chain = [one.public_bytes(Encoding.PEM).decode() for one in (client.certificate, *client.chain)]
         mark = client.certificate.fingerprint(SHA256()).hex()
         headers = {
