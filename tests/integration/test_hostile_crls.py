@@ -151,7 +151,8 @@ def test_neighbour_is_answered_while_a_tenant_names_more_crls_than_a_process_may
     tmp_path: Path, dial: Dial
 ) -> None:
     """The limit is 300; what the tenant's CRLs may take of it leaves room for all connections."""
-    limits = '\n[crl]\nnetworks = ["127.0.0.0/8"]\nmin_interval = "1h"\nmax_interval = "2h"\ndistribution_points_each = 600\n'
+    intervals = 'min_interval = "1h"\nmax_interval = "2h"'
+    limits = f'\n[crl]\nnetworks = ["127.0.0.0/8"]\n{intervals}\ndistribution_points_each = 600\n'
     stage = Stage(tmp_path, settings=limits)
     stage.service.command = ("/usr/bin/prlimit", "--nofile=300:300", *stage.service.command)
     with running(stage.application, stage.service, stage.envoy):
