@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from authz import __version__
-from authz.cli import anchors, certificates, check, crls, decisions, doctor, organizations, run, users
+from authz.cli import anchors, certificates, check, crls, database, decisions, doctor, organizations, run, users
 from authz.cli.advice import advice
 from authz.cli.output import fail
 from authz.errors import AdvisedError, Refused
@@ -17,11 +17,12 @@ from authz.errors import AdvisedError, Refused
 app = typer.Typer(
     name="authz",
     help="Decides for Envoy and nginx which user's certificate a request carries.",
-    epilog="First steps: authz demo shows everything at work; authz org add acme --host api.example.com begins.",
+    epilog="First steps: authz demo shows everything at work; authz db init and authz org add acme --host api.example.com begin.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(database.app, name="db")
 app.add_typer(organizations.app, name="org")
 app.add_typer(anchors.anchor_app, name="anchor")
 app.add_typer(anchors.intermediate_app, name="intermediate")

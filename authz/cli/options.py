@@ -35,7 +35,7 @@ def settings_of(context: typer.Context) -> Settings:
 
 @contextmanager
 def open_store(context: typer.Context) -> Iterator[Store]:
-    """The directory of this call, brought up to date. Raises `ConfigError` or `StoreError`."""
+    """The directory of this call. Raises `ConfigError` or `StoreError`."""
     store = Store(settings_of(context).database)
     try:
         yield store

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from authz.demo.mint import AUDIENCE, HOST, ISSUER, NEIGHBOUR_HOST, POOL_HOST, Mint, Party, thumbprint
 from authz.directory import Store
 from authz.directory.sqlite.engine import database_file
+from authz.directory.sqlite.migrate import migrate
 from authz.envoy_sds import replace_file, request_level_secret, sds_secret
 from authz.model import BindingScope, Enforcement, Organization, TokenSettings
 from authz.pki import Certificate, Crl
@@ -126,6 +127,7 @@ class World:
         return {name: self._crl(name, *parties, number=1, until=until) for name, parties in revoked.items()}
 
     def _fill(self) -> None:
+        migrate(self.database)
         store = Store(self.database)
         try:
             token = TokenSettings(

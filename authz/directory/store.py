@@ -14,8 +14,8 @@ from authz.directory import crls, decision_rows, organizations, registrations, u
 from authz.directory.authorities import ANCHORS, INTERMEDIATES
 from authz.directory.crls import StoredCrl
 from authz.directory.schema import crls as crls_table
-from authz.directory.sqlite.engine import open_engine
-from authz.directory.sqlite.migrate import migrate
+from authz.directory.sqlite.engine import database_file, open_engine, open_reader
+from authz.directory.sqlite.version import check_directory, explained
 from authz.errors import Refused, StoreError
 from authz.pki import Crl, CrlStore
 
@@ -34,79 +34,103 @@ def _verb(function: Callable[Concatenate[sa.Connection, P], T]) -> Callable[Conc
     return verb
 
 
+def _query(function: Callable[Concatenate[sa.Connection, P], T]) -> Callable[Concatenate[Store, P], T]:
+    """The method that calls `function` in a transaction of its own that only reads."""
+
+    @wraps(function)
+    def query(store: Store, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with store.reading() as connection:
+            return function(connection, *args, **kwargs)
+
+    return query
+
+
 class Store:
-    """The directory for writers. Opening brings it up to date.
+    """The directory for writers. What only reads holds no writer up.
 
     Every method raises `StoreError` when the directory cannot be used, or has not what it names. Several of the
     functions that the verbs are made of can share one `transaction`.
     """
 
     def __init__(self, url: str) -> None:
-        migrate(url)
-        self._engine = open_engine(url)
+        check_directory(url)
+        self._path = database_file(url)
+        self._engine, self._reader = open_engine(url), open_reader(url)
 
     def close(self) -> None:
         """Give the database back."""
         self._engine.dispose()
+        self._reader.dispose()
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
         """A connection whose changes are stored when the block ends, all of them or, if it raises, none."""
+        with self._begun(self._engine) as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection that reads one state of the directory, however long the block lasts."""
+        with self._begun(self._reader) as connection:
+            yield connection
+
+    @contextmanager
+    def _begun(self, engine: sa.Engine) -> Iterator[sa.Connection]:
         try:
-            with self._engine.begin() as connection:
+            with engine.begin() as connection:
                 yield connection
         except sa.exc.IntegrityError as error:
             raise StoreError(f"the directory refuses: {error.orig}", hint="nothing was changed") from error
         except sa.exc.DatabaseError as error:
-            raise StoreError(f"the directory cannot be used: {error.orig}", hint="nothing was changed") from error
+            raise explained(self._path, error.orig or error) from error
 
     # The verb that has the name of its module stands last: from there on the name is the verb's.
 
     add_organization = _verb(organizations.add_organization)
     set_organization = _verb(organizations.set_organization)
-    organization = _verb(organizations.get_organization)
+    organization = _query(organizations.get_organization)
     remove_organization = _verb(organizations.remove_organization)
-    organizations = _verb(organizations.list_organizations)
+    organizations = _query(organizations.list_organizations)
 
     add_anchors = _verb(ANCHORS.add)
-    anchors = _verb(ANCHORS.list)
+    anchors = _query(ANCHORS.list)
     remove_anchor = _verb(ANCHORS.remove)
     add_intermediates = _verb(INTERMEDIATES.add)
-    intermediates = _verb(INTERMEDIATES.list)
+    intermediates = _query(INTERMEDIATES.list)
     remove_intermediate = _verb(INTERMEDIATES.remove)
 
     add_user = _verb(users.add_user)
     set_user = _verb(users.set_user)
-    user = _verb(users.get_user)
+    user = _query(users.get_user)
     remove_user = _verb(users.remove_user)
-    users = _verb(users.list_users)
+    users = _query(users.list_users)
 
     register = _verb(registrations.register)
-    registration = _verb(registrations.get_registration)
-    registered_elsewhere = _verb(registrations.registered_elsewhere)
+    registration = _query(registrations.get_registration)
+    registered_elsewhere = _query(registrations.registered_elsewhere)
     retire = _verb(registrations.retire)
-    registrations = _verb(registrations.list_registrations)
+    registrations = _query(registrations.list_registrations)
 
     add_crl = _verb(crls.add_crl)
     remove_crls = _verb(crls.remove_crls)
-    crl_sources = _verb(crls.list_crl_sources)
-    fetched_crls = _verb(crls.list_fetched_crls)
+    crl_sources = _query(crls.list_crl_sources)
+    fetched_crls = _query(crls.list_fetched_crls)
     ask_crl_sources = _verb(crls.ask_crl_sources)
 
-    decisions = _verb(decision_rows.list_decisions)
-    decision = _verb(decision_rows.get_decision)
+    decisions = _query(decision_rows.list_decisions)
+    decision = _query(decision_rows.get_decision)
 
     # CRLs may be large: they are read when the lock is given back.
 
     def crls(self) -> list[StoredCrl]:
         """Every CRL, in the order added."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             every = connection.execute(sa.select(crls_table).order_by(crls_table.c.id)).all()
         return [StoredCrl(Crl(row.der), row.signer, row.added_at) for row in every]
 
     def crl_store(self) -> CrlStore:
         """All CRLs, as the validator wants them; one that cannot be read is left out, as the service does."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             ders = connection.execute(sa.select(crls_table.c.der)).scalars().all()
         readable = []
         for der in ders:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from authz.app.config import Settings
 from authz.app.listeners import Sockets
-from authz.directory.sqlite.migrate import migrate
+from authz.directory.sqlite.version import check_directory
 from authz.errors import ConfigError, StoreError
 from authz.supervision.binary_upgrade import OF_ANOTHER_VERSION, InheritedState
 from authz.supervision.config_check import check
@@ -52,11 +52,10 @@ class Reload:
         self.rolling = RollingRestart(processes, start, self._replacement_failed)
 
     def open(self) -> None:
-        """Make the first generation's sockets and directory. Raises `ConfigError` or `StoreError`."""
+        """Make the first generation's sockets. Raises `ConfigError` or `StoreError`."""
         settings = self.current.settings
         check(settings, self._telemetry)
         self.current = replace(self.current, sockets=Sockets.open(settings))
-        migrate(settings.database)
 
     def inherit(self, state: InheritedState) -> None:
         """Take over processes and sockets of the version before: all processes are replaced."""
@@ -65,7 +64,7 @@ class Reload:
         self.current = replace(self.current, sockets=state.sockets)
         try:
             self.current = replace(self.current, sockets=state.sockets.updated(settings))
-            migrate(settings.database)
+            check_directory(settings.database)
         except (ConfigError, StoreError) as error:
             # The version before tried this, and it succeeded.
             self._telemetry.warn(f"the processes of the version before stay: {error}")
@@ -79,8 +78,6 @@ class Reload:
             settings = self._load()
             check(settings, self._telemetry)
             sockets = self.current.sockets.updated(settings, oldest)
-            if settings.database != self.current.settings.database:
-                migrate(settings.database)
         except (ConfigError, StoreError) as error:
             self._telemetry.warn(f"the settings are not reloaded: {error}; {error.hint}")
             return

@@ -14,7 +14,19 @@ from alembic.util import CommandError
 
 from authz.directory.schema import metadata
 from authz.directory.sqlite.engine import database_file, open_engine
+from authz.directory.sqlite.version import explained, version_of
 from authz.errors import StoreError
+
+
+def create(url: str) -> bool:
+    """Make a directory of this version; False where one is already, of whatever version: it is left as it is.
+
+    Raises as `migrate` does.
+    """
+    if version_of(database_file(url)) is not None:
+        return False
+    migrate(url)
+    return True
 
 
 def migrate(url: str) -> None:
@@ -35,11 +47,11 @@ def migrate(url: str) -> None:
             raw.execute("PRAGMA foreign_keys = OFF")
             with connection.begin():
                 _upgrade(connection)
-    except (sa.exc.DatabaseError, CommandError) as error:
-        raise StoreError(
-            f"the directory cannot be brought up to date: {getattr(error, 'orig', None) or error}",
-            hint=f"{path} must be a database of this version of authz, or of an earlier one",
-        ) from error
+    except sa.exc.DatabaseError as error:
+        raise explained(path, error.orig or error) from error
+    except CommandError as error:
+        problem = f"{path} is a directory of another version of authz: {error}"
+        raise StoreError(problem, hint="install that version, or restore a backup (docs/upgrade.md)") from error
     finally:
         engine.dispose()
 
