@@ -119,7 +119,7 @@ def test_readme_session_works(typed: Run, tmp_path: Path) -> None:
     """Every `authz` line of the session, in order, on an operator's files; tests/clone has the service run."""
     write_files(tmp_path)
     lines = re.findall(r"^\$ authz (?!--config)(.+)$", README, re.MULTILINE)
-    assert len(lines) == 9
+    assert len(lines) == 10
     for line in lines:
         done = typed(*shlex.split(line))
         assert done.code == 0, line + done.err

@@ -17,7 +17,7 @@ from authz.errors import AdvisedError, Refused
 app = typer.Typer(
     name="authz",
     help="Decides for Envoy and nginx which user's certificate a request carries.",
-    epilog="First steps: authz demo shows everything at work; authz db init and authz org add acme --host api.example.com begin.",
+    epilog="First steps: authz demo shows everything at work; authz db init makes a directory.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

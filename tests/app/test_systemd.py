@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.directory import new_store
 
 from authz.app.systemd import inherited_sockets, notify
 
@@ -109,6 +110,7 @@ SERVE = 'LISTEN_PID=$$ exec "$0" -m authz --config "$1" serve 3<&{}'
 def serve(folder: Path, given: socket.socket, name: str, notified: Path) -> subprocess.Popen[str]:
     """The service, started as a manager starts it, with `given` handed over as `name`."""
     config = folder / "authz.toml"
+    new_store(f"sqlite:///{folder}/authz.db").close()
     config.write_text(
         f'database = "sqlite:///{folder}/authz.db"\n[ops]\naddress = "127.0.0.1:0"\n'
         f'[[listener]]\naddress = "unix:{folder}/s"\n'

@@ -9,14 +9,24 @@ from pathlib import Path
 import pytest
 from support.certificates import chain_pem
 from support.command_world import ALICE, CA, CRL_LIFE, HOST, ROOT, Run, authz, write
+from support.directory import new_store
 
 DATABASE = "sqlite:///test.db"
 
 
+@pytest.fixture(scope="session")
+def new_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a directory with nothing in it."""
+    file = tmp_path_factory.mktemp("new") / "test.db"
+    new_store(f"sqlite:///{file}").close()
+    return file
+
+
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_directory: Path) -> Run:
     """Runs `authz ARGUMENTS…` in a folder of its own, with a directory of its own."""
     monkeypatch.chdir(tmp_path)
+    shutil.copy(new_directory, tmp_path)
     monkeypatch.setenv("AUTHZ_DATABASE", DATABASE)
     return authz
 
@@ -28,6 +38,7 @@ def acme_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patched:
         patched.setenv("AUTHZ_DATABASE", DATABASE)
         for arguments in (
+            ("db", "init"),
             ("org", "add", "acme", "--host", HOST),
             ("anchor", "add", "acme", write("root.pem", ROOT.pem)),
             ("intermediate", "add", "acme", write("ca.pem", CA.pem)),

@@ -376,6 +376,7 @@ def test_config_file_names_the_database(run: Run, monkeypatch: pytest.MonkeyPatc
     """Where no variable does; a wrong file is an error."""
     monkeypatch.delenv("AUTHZ_DATABASE")
     write("authz.toml", 'database = "sqlite:///other.db"')
+    assert run("--config", "authz.toml", "db", "init").code == 0
     assert run("--config", "authz.toml", "org", "add", "acme").code == 0
     assert Path("other.db").exists()
     write("bad.toml", "nonsense = 1")

@@ -11,13 +11,14 @@ import pytest
 from support.certificates import Minted, chain_pem
 from support.command_world import ALICE, BOB, CA, CRL_LIFE, HOST, NOW, Run, write
 from support.decision_world import Says
+from support.directory import new_store
 
 from authz.app.config import ListenerSettings, Settings
 from authz.app.crls import CrlSnapshot
 from authz.app.listeners import listener_of
 from authz.clock import SystemClock
 from authz.decision import evaluate
-from authz.directory import DirectoryReader, History, HistoryLimits, Store
+from authz.directory import DirectoryReader, History, HistoryLimits
 from authz.errors import NotLoaded, Refused
 from authz.headers import present
 from authz.model import CheckRequest, Identity, Organization
@@ -54,7 +55,7 @@ def ask(
 
 async def _ask(check: CheckRequest, listener: Listener) -> None:
     clock, url = SystemClock(), "sqlite:///test.db"
-    store = Store(url)
+    store = new_store(url)
     crls = CrlSnapshot(Settings(database=url), store.crl_store())
     store.close()
     reader = DirectoryReader(url, crls, monotonic=clock.monotonic, warn=print)

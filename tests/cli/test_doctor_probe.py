@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from support.command_world import authz
+from support.directory import new_store
 
 from authz.admin.canary import CANARY
 from authz.cli import canary as making
@@ -28,6 +29,7 @@ DATABASE = "sqlite:///authz.db"
 def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AUTHZ_DATABASE", raising=False)
+    new_store(DATABASE).close()
 
 
 def prepared(*options: str) -> Path:

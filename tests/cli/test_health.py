@@ -26,6 +26,7 @@ def _well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTHZ_DATABASE", "sqlite:///authz.db")
     monkeypatch.setattr(health, "clock_synchronized", lambda: True)
     for words in (
+        ("db", "init"),
         ("org", "add", "acme", "--host", HOST),
         ("anchor", "add", "acme", write("root.pem", ROOT.pem)),
         ("intermediate", "add", "acme", write("ca.pem", CA.pem)),

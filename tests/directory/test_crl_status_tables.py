@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from support.certificates import NOW
+from support.directory import new_store
 
-from authz.directory import CrlStatusTables, Store
+from authz.directory import CrlStatusTables
 from authz.errors import StoreError
 from authz.model import CrlSourceKind, CrlSourceState, FetchedCrl
 
@@ -26,7 +27,7 @@ class Scene:
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "a.db"
-        self.store = Store(f"sqlite:///{self.file}")
+        self.store = new_store(f"sqlite:///{self.file}")
         self.warnings: list[str] = []
         self.ledger = self.another()
 

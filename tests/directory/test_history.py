@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.certificates import NOW, Minted
 from support.decision_world import ACME, ALICE, BOB, CA, EVIL, decide, request
+from support.directory import new_store
 
 from authz.decision import Decision, Deny, Evidence
-from authz.directory import History, HistoryLimits, Store
+from authz.directory import History, HistoryLimits
 from authz.directory.decision_rows import WEIGHT_BYTES, Filter, pack, unpack, weight_of
 from authz.directory.history import MAX_HEADER_BYTES, MAX_QUEUED, MAX_QUEUED_EACH, STRANGERS
 from authz.errors import StoreError
@@ -48,7 +49,7 @@ class Scene:
 
     def __init__(self, folder: Path, limits: HistoryLimits | None = None) -> None:
         self.url = f"sqlite:///{folder / 'a.db'}"
-        self.store = Store(self.url)
+        self.store = new_store(self.url)
         self.store.add_organization(ACME)
         self.clock = Clock()
         self.lost: list[int] = []

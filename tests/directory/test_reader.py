@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from support.certificates import NOW, Authority
+from support.directory import new_store
 
-from authz.directory import DirectoryReader, Store
+from authz.directory import DirectoryReader
 from authz.directory.keys import HostKey, RegistrationsKey, RowKey, UserKey
 from authz.directory.sqlite.session import Reading, State
 from authz.directory.waiting_rows import MAX_BATCH, MAX_WAITING_EACH
@@ -70,7 +71,7 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self.file = folder / "a.db"
         self.url = f"sqlite:///{self.file}"
-        self.store = Store(self.url)
+        self.store = new_store(self.url)
         self.warnings: list[str] = []
         self.counter = Counter()
         self.crls = Crls()
@@ -471,7 +472,7 @@ async def test_failed_reading_refuses_everybody_who_waited(scene: Scene) -> None
 async def test_reading_that_fails_by_a_defect_is_told_and_ends(tmp_path: Path) -> None:
     """For lack of memory, say: whoever supervises this process has to hear of it, for nothing is confirmed again."""
     url = f"sqlite:///{tmp_path}/authz.db"
-    Store(url).close()
+    new_store(url).close()
     warnings: list[str] = []
     failures: list[BaseException] = []
     made = DirectoryReader(url, Crls(), monotonic=Counter(), warn=warnings.append)

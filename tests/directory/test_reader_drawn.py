@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from support.directory import new_store
 
-from authz.directory import DirectoryReader, Store, reader
+from authz.directory import DirectoryReader, reader
 from authz.errors import NotLoaded
 from authz.model import Organization
 from authz.pki import CrlStore, ModeOf
@@ -72,7 +73,7 @@ class Scene:
         self.drawn = random.Random(seed)
         self.file = folder / "a.db"
         url = f"sqlite:///{self.file}"
-        Store(url).close()
+        new_store(url).close()
         self.copies: list[Path] = []
         self.crls = Crls()
         self.reader = DirectoryReader(url, self.crls, monotonic=lambda: 0.0, warn=lambda _: None)

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from support.certificates import NOW, Authority
+from support.directory import new_store
 from support.requirements import need
 
 from authz.decision import Allow
-from authz.directory import DirectoryReader, Store, reader
+from authz.directory import DirectoryReader, reader
 from authz.directory.keys import RowKey, UserKey
 from authz.directory.sqlite import session
 from authz.directory.sqlite.engine import open_engine
@@ -72,7 +73,7 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self.file, self.copy = folder / "a.db", folder / "b.db"
         url = f"sqlite:///{self.file}"
-        self.store = Store(url)
+        self.store = new_store(url)
         self.acme = self.store.add_organization(Organization(0, "acme", (HOST,)))
         self.store.add_user("acme", "alice", Enforcement.REQUIRED)
         self.store.add_user("acme", "bob", Enforcement.OFF)

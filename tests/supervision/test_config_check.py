@@ -6,9 +6,10 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from support.directory import new_store
 
 from authz.app.config import Settings, parse_settings
-from authz.errors import ConfigError
+from authz.errors import ConfigError, StoreError
 from authz.supervision.binary_upgrade import VERSION, VERSION_VARIABLE
 from authz.supervision.config_check import check
 from authz.telemetry import Telemetry
@@ -20,10 +21,17 @@ def settings(folder: Path, **values: object) -> Settings:
 
 
 def test_settings_that_can_be_used_pass_and_open_no_socket(tmp_path: Path) -> None:
-    """A check makes neither socket nor directory."""
-    socket = tmp_path / "s.sock"
-    check(settings(tmp_path, listener=[{"address": f"unix:{socket}"}]), Telemetry(BytesIO()))
+    """A check makes no socket."""
+    socket, made = tmp_path / "s.sock", settings(tmp_path, listener=[{"address": f"unix:{tmp_path}/s.sock"}])
+    new_store(made.database).close()
+    check(made, Telemetry(BytesIO()))
     assert not socket.exists()
+
+
+def test_check_makes_no_directory(tmp_path: Path) -> None:
+    """A name that was mistyped is an error, here as everywhere."""
+    with pytest.raises(StoreError, match="there is no directory at"):
+        check(settings(tmp_path), Telemetry(BytesIO()))
     assert not (tmp_path / "authz.db").exists()
 
 

@@ -302,7 +302,7 @@ def test_start_that_fails_is_told_once_and_leaves_nothing(apart: Served) -> None
     (apart.folder / "authz.db").write_bytes(b"nonsense" * 1000)
     done = subprocess.run(apart.command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
-    assert "the directory" in done.stderr
+    assert "is no SQLite database" in done.stderr
     assert not apart.socket.exists()
 
 

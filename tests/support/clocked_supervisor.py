@@ -24,6 +24,7 @@ from authz.supervision.control import ControlMessage, control_pair, receive, sen
 from authz.supervision.process_table import ChildProcess, ProcessTable, Role
 from authz.supervision.supervisor import Supervisor
 from authz.telemetry import Telemetry
+from support.directory import new_store
 
 TURN = 0.25
 
@@ -51,6 +52,7 @@ class Crew:
         patch.setattr(ProcessTable, "spawn", self._spawn)
         patch.setattr(ChildProcess, "kill", _killing(self))
         self.made = Supervisor(self.settings, lambda: self.settings, Telemetry(self._log), lambda: self.now)
+        new_store(self.settings.database).close()
         self.made.reload.open()
         self.made._folder = folder / "metrics"
         self.made._folder.mkdir()

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from support.directory import new_store
+
 PATIENCE = 60.0
 """Seconds until something that must happen is taken for not happening; a busy machine is not a failure."""
 
@@ -26,6 +28,7 @@ class Served:
         self.socket = folder / "s.sock"
         self.config = folder / "authz.toml"
         self.write(workers, more)
+        new_store(f"sqlite:///{folder}/authz.db").close()
         self.log = folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
 

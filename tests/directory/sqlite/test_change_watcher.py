@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from support.directory import new_store
 
-from authz.directory import Store
 from authz.directory.sqlite.change_watcher import READ_ERRORS, WatchedConnection
 from authz.model import Organization
 
@@ -22,7 +22,7 @@ class Scene:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.url = f"sqlite:///{file}"
-        self.store = Store(self.url)
+        self.store = new_store(self.url)
         self.pinned = WatchedConnection(self.url)
 
     def version(self) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from support.directory import new_store
 
 from authz.directory import Store
 from authz.directory.keys import HostKey
@@ -28,7 +29,7 @@ def url(tmp_path: Path) -> str:
 @pytest.fixture
 def store(url: str) -> Iterator[Store]:
     """Its writer."""
-    made = Store(url)
+    made = new_store(url)
     yield made
     made.close()
 
