@@ -30,7 +30,7 @@ def init(context: typer.Context, as_json: AsJson = False) -> None:
 @app.command("upgrade", epilog="Example: authz db upgrade (idempotent: in a deployment, before every start)")
 def upgrade(
     context: typer.Context,
-    make: Annotated[bool, typer.Option("--create", help="Make the directory where there is none.")] = False,
+    make: Annotated[bool, typer.Option("--create", help="Make the directory if it does not exist.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring the directory to the version of this program, wholly or not at all. Services that run go on reading it."""

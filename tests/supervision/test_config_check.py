@@ -52,5 +52,6 @@ def test_settings_that_cannot_be_used_are_refused(tmp_path: Path, values: dict[s
 def test_version_that_cannot_take_over_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A supervisor whose state has another form is not taken over from."""
     monkeypatch.setenv(VERSION_VARIABLE, str(VERSION + 1))
+    new_store(settings(tmp_path).database).close()
     with pytest.raises(ConfigError, match="cannot take over"):
         check(settings(tmp_path), Telemetry(BytesIO()))

@@ -1,4 +1,4 @@
-"""A directory for a test: made where there is none, and opened."""
+"""A directory for a test: made if it does not exist, and opened."""
 
 from __future__ import annotations
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
+from alembic import command
 from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from authz.directory.schema import metadata
 from authz.directory.sqlite.engine import database_file, open_engine
 from authz.directory.sqlite.version import explained, version_of
 from authz.errors import StoreError
@@ -67,14 +63,8 @@ def _create(path: Path) -> None:
 def _upgrade(connection: sa.Connection, target: str = "head") -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    scripts = ScriptDirectory.from_config(config)
-
-    def upgrade(revision: Any, _context: MigrationContext) -> list[Any]:
-        return list(scripts._upgrade_revs(target, revision))  # noqa: SLF001 - what alembic's own command calls
-
-    with EnvironmentContext(config, scripts, fn=upgrade, as_sql=False) as environment:
-        environment.configure(connection=connection, target_metadata=metadata, transaction_per_migration=False)
-        environment.run_migrations()
+    config.attributes["connection"] = connection
+    command.upgrade(config, target)
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
     if broken:
         raise StoreError(
