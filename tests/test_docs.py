@@ -153,9 +153,9 @@ def test_nginx_page_says_what_the_operator_types(typed: Run, tmp_path: Path) -> 
     """The `authz` lines of docs/nginx.md, on a directory that has the organization."""
     page = (ROOT / "docs" / "nginx.md").read_text(encoding="utf-8").replace("/etc/nginx/tls/", "")
     (tmp_path / "roots.pem").write_text(Authority.root().pem)
-    lines = ["org add acme --host api.acme.example", "anchor add acme roots.pem"]
+    lines = ["db init", "org add acme --host api.acme.example", "anchor add acme roots.pem"]
     lines += re.findall(r"^\$ authz (.+)$", page, re.MULTILINE)
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines:
         done = typed(*shlex.split(line))
         assert done.code == 0, line + done.err
@@ -174,6 +174,7 @@ def test_mesh_page_says_what_the_operator_types(typed: Run, tmp_path: Path) -> N
     (tmp_path / "acme-roots.pem").write_text(root.pem)
     lines = re.findall(r"^\$ kubectl .* exec (?:-i )?deploy/authz -- authz (.+)$", page, re.MULTILINE)
     assert len(lines) == 5
+    typed("db", "init")
     for line in lines:
         words = shlex.split(re.split(" [<>] ", line.replace("/etc/authz/anchors/", ""))[0])
         if " < " in line:
