@@ -128,7 +128,9 @@ def _signing_key(jwk: dict[str, Any], known: dict[bytes, SigningKey]) -> Signing
     if not _PRIVATE.isdisjoint(jwk):
         raise ValueError("a private key")
     source = hashlib.sha256(repr([jwk.get(name) for name in _TEXTS]).encode()).digest()
-    return known.get(source) or SigningKey(_public_key(jwk), algorithms, jwk.get("kid"), source, next(_numbers))
+    if source not in known:
+        known[source] = SigningKey(_public_key(jwk), algorithms, jwk.get("kid"), source, next(_numbers))
+    return known[source]
 
 
 def _algorithms(jwk: dict[str, Any]) -> frozenset[str]:

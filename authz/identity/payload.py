@@ -71,23 +71,25 @@ class PayloadHeader:
         with suppress(Refused, ValueError):
             status = single_value(check, self.status_header or self.header)[:MAX_STATUS]
             message = str(read_object(status).get("message"))
-            return Refused(_REASONS.get(message, Reason.TOKEN_NOT_VERIFIED), f"jwt_authn: {message}")
+            reasons = [reason for start, reason in _REASONS if message.startswith(start)]
+            return Refused((*reasons, Reason.TOKEN_NOT_VERIFIED)[0], f"jwt_authn: {message}")
         return None
 
 
-_REASONS: Final = {
-    "Jwt is missing": Reason.TOKEN_MISSING,
-    "Jwt is expired": Reason.TOKEN_EXPIRED,
-    "Jwt not yet valid": Reason.TOKEN_NOT_YET_VALID,
-    "Jwt verification fails": Reason.TOKEN_SIGNATURE_INVALID,
-    "Jwt issuer is not configured": Reason.IDENTITY_OF_ANOTHER_ORGANIZATION,
-    "Audiences in Jwt are not allowed": Reason.IDENTITY_OF_ANOTHER_ORGANIZATION,
-    "Jwks doesn't have key to match kid or alg from Jwt": Reason.TOKEN_KEY_UNKNOWN,
-    "Jwks remote fetch is failed": Reason.TOKEN_KEYS_UNAVAILABLE,
-    "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections": Reason.TOKEN_MALFORMED,
-    "Jwt header is an invalid JSON": Reason.TOKEN_MALFORMED,
-}
-"""Messages of Envoy's jwt_verify_lib (status.cc): what the proxy found, by the reason that the service has for it."""
+_REASONS: Final = (
+    ("Jwt is missing", Reason.TOKEN_MISSING),
+    ("Jwt is expired", Reason.TOKEN_EXPIRED),
+    ("Jwt not yet valid", Reason.TOKEN_NOT_YET_VALID),
+    ("Jwt verification fails", Reason.TOKEN_SIGNATURE_INVALID),
+    ("Jwt header [alg] is not supported", Reason.TOKEN_SIGNATURE_INVALID),
+    ("Jwt issuer is not configured", Reason.IDENTITY_OF_ANOTHER_ORGANIZATION),
+    ("Audiences in Jwt are not allowed", Reason.IDENTITY_OF_ANOTHER_ORGANIZATION),
+    ("Found multiple Jwt tokens", Reason.IDENTITY_AMBIGUOUS),
+    ("Jwks doesn't have key to match kid or alg from Jwt", Reason.TOKEN_KEY_UNKNOWN),
+    ("Jwks ", Reason.TOKEN_KEYS_UNAVAILABLE),
+    ("Jwt ", Reason.TOKEN_MALFORMED),
+)
+"""How the messages of Envoy's jwt_verify_lib (status.cc) begin; the first that matches counts."""
 
 
 def read_claims(value: bytes) -> dict[str, Any]:

@@ -25,6 +25,7 @@ NGINX_OURS = replace(
             certificate_form="escaped-pem",
             statement_form="nginx-verify",
             identity_headers=("authorization",),
+            token_headers=("authorization",),
         ),
     ),
 )
