@@ -25,6 +25,7 @@ RSA, SMALL = public(RSAAlgorithm, "rsa2048"), public(RSAAlgorithm, "rsa1024")
 COSTLY = {**RSA, "e": to_base64url_uint((1 << 33) + 1).decode()}
 SECRET = {"kty": "oct", "k": "c2VjcmV0", "kid": "s"}
 A = {**EC, "kid": "a"}
+EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 def document(*keys: Any) -> bytes:
@@ -44,7 +45,7 @@ def document(*keys: Any) -> bytes:
         (ED, "Ed25519 EdDSA"),
         ({**ED, "alg": "EdDSA"}, "Ed25519 EdDSA"),
         ({**ED, "alg": "Ed25519"}, "Ed25519 EdDSA"),
-        *(({**A, member: empty}, "ES256") for member in ("kid", "alg", "use", "key_ops", "d", "x5c") for empty in (None, "", [])),
+        *(({**A, **dict.fromkeys(("kid", "alg", "use", "key_ops", "d", "x5c"), empty)}, "ES256") for empty in EMPTY),
         ({**RSA, "crv": None, "oth": []}, "PS256 PS384 PS512 RS256 RS384 RS512"),
     ],
 )  # fmt: skip

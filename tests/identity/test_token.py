@@ -17,6 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from support.certificates import NOW, new_key
+from support.tokens import signed
 
 from authz.errors import NotLoaded, Refused
 from authz.identity import BearerToken, JwksCache
@@ -120,11 +121,8 @@ def confused() -> str:
 
 def handmade(key: Any = EC, **header: Any) -> str:
     """A token of exactly this header, signed with the key."""
-    claims = {**CLAIMS, "exp": CLAIMS["exp"].timestamp()}
-    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, claims)]
-    signer = ECAlgorithm(ECAlgorithm.SHA256) if key is EC else OKPAlgorithm()
-    signature = signer.sign(b".".join(parts), key)
-    return b".".join((*parts, base64.urlsafe_b64encode(signature).rstrip(b"="))).decode()
+    claims = {**CLAIMS, "exp": NOW.timestamp() + 300}
+    return signed(key, "ES256" if key is EC else "EdDSA", header, claims)
 
 
 GOOD = token()
@@ -300,7 +298,7 @@ async def test_token_that_no_key_verifies_reads_the_set_again_once_in_a_cool_dow
     scene.seconds += 31
     assert await scene.ask(rotated) == ALICE
     loaded: list[object] = []
-    monkeypatch.setattr(scene.keys, "load", lambda key: loaded.append(key))
+    monkeypatch.setattr(scene.keys, "load", loaded.append)
     forged = token(new_key("p256"), kid=kid)
     assert [await scene.ask(forged) for _ in range(50)] == [INVALID] * 50
     assert loaded == []
