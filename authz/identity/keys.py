@@ -168,7 +168,7 @@ class JwksCache:
         """The content of a file. While a read hangs, on a network file system, no second one is started."""
         reading = self._readings.get(location)
         if reading is None:
-            reading = self._readings[location] = run_in_daemon_thread(partial(_read_file, location), "read a key set")
+            reading = self._readings[location] = _thread_reading(location)
             reading.add_done_callback(lambda _: self._readings.pop(location, None))
         return await asyncio.shield(reading)
 
@@ -228,7 +228,11 @@ def cause_of(error: Exception) -> str:
 async def listed_keys(location: str) -> list[ListedKey]:
     """What the key set at a file or URL lists at this moment. Raises one of `READING_ERRORS`."""
     async with asyncio.timeout(FETCH_SECONDS):
-        return read_key_set(await (_fetch(location) if "://" in location else asyncio.to_thread(_read_file, location)))
+        return read_key_set(await (_fetch(location) if "://" in location else _thread_reading(location)))
+
+
+def _thread_reading(location: str) -> asyncio.Future[bytes]:
+    return run_in_daemon_thread(partial(_read_file, location), "read a key set")
 
 
 def _read_file(location: str) -> bytes:

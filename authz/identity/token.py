@@ -98,13 +98,13 @@ class BearerToken:
 
 def _token(value: bytes, header: str) -> bytes:
     """The token of a header: in `Authorization` behind the scheme, in any case (RFC 6750 section 2.1), else alone."""
-    if b"," in value:
-        raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{header} holds several values joined")
     scheme, *rest = value.split()[:3] or (b"",)
     if scheme.lower() != b"bearer":
         if header == AUTHORIZATION:
             raise Refused(Reason.TOKEN_MISSING, "no bearer token in authorization")
         rest = [scheme, *rest]
+    if b"," in value:
+        raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{header} holds several values joined")
     if len(rest) != 1 or len(rest[0]) > MAX_TOKEN:
         raise Refused(Reason.TOKEN_MALFORMED, f"{header} holds no token of at most {MAX_TOKEN} bytes")
     return rest[0]

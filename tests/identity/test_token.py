@@ -142,6 +142,7 @@ HEAD, BODY, SIGNATURE = GOOD.split(".")
         ([b"Bearer " + GOOD.encode() + b" x"], MALFORMED),
         ([b"Bearer " + GOOD.encode() + b", Bearer " + GOOD.encode()], Reason.IDENTITY_AMBIGUOUS),
         ([GOOD.encode()], Reason.TOKEN_MISSING),
+        ([b'Digest username="a", realm="b"'], Reason.TOKEN_MISSING),
         ([b"Basic " + GOOD.encode()], Reason.TOKEN_MISSING),
         ([b"Bearerx " + GOOD.encode()], Reason.TOKEN_MISSING),
         ([b"Bearer"], MALFORMED),
@@ -189,6 +190,17 @@ async def test_token_with_one_thing_changed(
 ) -> None:
     """Missing, repeated, malformed, forged, another's, out of its time."""
     assert await scene.ask(*tokens) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithm", "kid"), [(RSA, "RS256", "rsa"), (RSA, "PS512", "rsa"), (ED, "EdDSA", "ed")]
+)
+@pytest.mark.parametrize("size", [0, 1, 63, 65, 255, 257, 4_000])
+async def test_signature_of_any_length_is_refused(scene: Scene, key: Any, algorithm: str, kid: str, size: int) -> None:
+    """No error of the library comes out."""
+    message = token(key, algorithm, kid).rpartition(".")[0]
+    signature = base64.urlsafe_b64encode(b"\xff" * size).rstrip(b"=").decode()
+    assert await scene.ask(f"{message}.{signature}") is INVALID
 
 
 async def test_token_remembered_is_refused_once_it_expires(scene: Scene) -> None:
