@@ -109,7 +109,9 @@ def test_show_prints_one_thing(acme: Run, verb: tuple[str, ...]) -> None:
     assert isinstance(acme(*verb, "--json").data, dict)
 
 
-def test_show_has_each_key_of_the_key_set_with_the_cause_if_it_is_not_used(acme: Run) -> None:
+def test_show_has_each_key_of_the_key_set_with_the_cause_if_it_is_not_used(
+    acme: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And why the set itself cannot be read, by more than the kind of the error."""
     key = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kid": "a"}
     keys = [key, {**key, "kid": "b", "use": "enc"}, {"kty": "oct", "kid": "\x1b[2Jc"}]
@@ -121,14 +123,17 @@ def test_show_has_each_key_of_the_key_set_with_the_cause_if_it_is_not_used(acme:
         "\\u001b[2Jc oct: a key of kty oct and crv None is not supported",
     ]
     assert "use is enc" in acme("org", "show", "acme").out
-    for content, cause in (
-        ("{", "Expecting property name"),
-        ('{"keys": 1}', "no list of keys"),
-        (None, "No such file"),
+    monkeypatch.setattr("authz.identity.keys.FETCH_SECONDS", 0.1)
+    os.mkfifo("pipe.json")
+    write("text.json", "{")
+    write("object.json", '{"keys": 1}')
+    for path, cause in (
+        ("text.json", "Expecting property name"),
+        ("object.json", "no list of keys"),
+        ("missing.json", "No such file"),
+        ("pipe.json", "TimeoutError"),
     ):
-        path = write("jwks.json", content or "")
-        if content is None:
-            Path(path).unlink()
+        acme("org", "set", "acme", "--keys", path)
         assert cause in str(acme("org", "show", "acme", "--json").data["key_set"])  # type: ignore[index, call-overload]
 
 
