@@ -98,6 +98,20 @@ def test_change_of_the_proxys_side_is_named(rule: str) -> None:
 
 
 @pytest.mark.parametrize("proxy", OURS)
+def test_token_in_a_named_header_is_the_clients_to_write(proxy: str) -> None:
+    """The service verifies it; what is named is only that the proxy must pass it on."""
+    header = {"identity_headers": ("cf-access-jwt-assertion",), "token_headers": ("cf-access-jwt-assertion",)}
+    ours = replace(OURS[proxy], listeners=(replace(OURS[proxy].listeners[0], **header),))
+    name, text = TEXTS[proxy]
+    assert rules_of(text, name, ours) == {f"{proxy}-settings-user"}
+    passed = {
+        "envoy": ("- exact: x-authz-payload", "- exact: cf-access-jwt-assertion"),
+        "nginx": ("Authorization $http_authorization;", "Cf-Access-Jwt-Assertion $http_cf_access_jwt_assertion;"),
+    }
+    assert rules_of(text.replace(*passed[proxy]), name, ours) == set()
+
+
+@pytest.mark.parametrize("proxy", OURS)
 def test_certificate_of_another_name_is_named(proxy: str, tmp_path: Path) -> None:
     """The proxy's own, where its file can be read; with the right name, or without the file, nothing is said."""
     rule, name = f"{proxy}-settings-names", "envoy.yaml" if proxy == "envoy" else "nginx.conf"
