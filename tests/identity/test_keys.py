@@ -125,6 +125,13 @@ async def test_set_that_never_was_is_unavailable_and_not_asked_for_again(ring: R
     assert len(ring.warnings) == 1
 
 
+async def test_warning_has_the_cause_for_which_each_key_is_passed_over(ring: Ring, file: Path) -> None:
+    """Not the kind of the error."""
+    file.write_text(json.dumps({"keys": [{**EC, "kid": "a", "use": "enc"}, "x"]}))
+    assert await ring.find(str(file)) is Reason.TOKEN_KEYS_UNAVAILABLE
+    assert ring.warnings[0].endswith("no key for signatures (a EC P-256 enc: use is enc, not sig; -: not an object)")
+
+
 async def test_key_of_another_source_is_not_loaded(ring: Ring) -> None:
     """The directory's, say."""
     assert not await ring.keys.load("something else")
