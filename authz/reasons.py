@@ -180,7 +180,7 @@ class Reason(StrEnum):
         "token_missing",
         Gate.USER,
         401,
-        "No bearer token came with the request; send one in the Authorization header.",
+        "No token came with the request; send one in the header that the listener names, as a rule Authorization.",
     )
     TOKEN_MALFORMED = ("token_malformed", Gate.USER, 401, "The bearer token is not a signed JWT in compact form.")
     TOKEN_SIGNATURE_INVALID = (
@@ -193,7 +193,14 @@ class Reason(StrEnum):
         "token_key_unknown",
         Gate.USER,
         401,
-        "The organization's key set has no key of the token's kid; compare issuer and key set.",
+        "The organization's key set has no key for the token's kid and alg; compare issuer and key set, of which "
+        "'authz org show' lists every key.",
+    )
+    TOKEN_KEY_AMBIGUOUS = (
+        "token_key_ambiguous",
+        Gate.USER,
+        401,
+        "More than 4 keys of the organization's key set may be the token's; let the issuer put a kid into the token.",
     )
     TOKEN_KEYS_UNAVAILABLE = (
         "token_keys_unavailable",
@@ -226,6 +233,12 @@ class Reason(StrEnum):
         Gate.USER,
         403,
         "The token is bound to a certificate (cnf x5t#S256) that was not presented.",
+    )
+    TOKEN_NOT_VERIFIED = (
+        "token_not_verified",
+        Gate.USER,
+        401,
+        "The proxy did not verify the token; the detail is its own message.",
     )
     USER_UNKNOWN = (
         "user_unknown",
@@ -426,7 +439,8 @@ class Reason(StrEnum):
         "overloaded",
         Gate.SERVICE,
         503,
-        "More checks wait than the service takes; add workers, or raise the limit.",
+        "More checks wait than the service takes, or more new tokens of the organization than it verifies at once; "
+        "add workers, or raise the limit.",
     )
     INTERNAL_ERROR = (
         "internal_error",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import itertools
 import json
 import sys
 import tempfile
@@ -44,6 +45,7 @@ from support.matrix_oracle import CERTIFICATES, ENFORCEMENTS, FORMS, REGISTRATIO
 from authz.decision import Allow
 from authz.identity import BearerToken, JwksCache, PayloadHeader, UserNameHeader
 from authz.identity.keys import JwksKey
+from authz.identity.verification_budget import VerificationBudget
 from authz.model import (
     BindingScope,
     CheckRequest,
@@ -95,6 +97,7 @@ def key_ring() -> tuple[JwksCache, str]:
         path = Path(folder) / "jwks.json"
         path.write_text(json.dumps({"keys": [key]}))
         ring = JwksCache(monotonic=lambda: 0.0, warn=pytest.fail)
+        ring.budget = VerificationBudget(itertools.count().__next__)  # new tokens are not what is tried here
         asyncio.run(ring.load(JwksKey(str(path))))
     return ring, str(path)
 

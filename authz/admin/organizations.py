@@ -41,6 +41,7 @@ class TokenChange:
     organization_claim: str | None = None
     keys: str | None = None
     type: str | None = None
+    audience_claim: str | None = None
 
     def of(self, token: TokenSettings) -> TokenSettings:
         """The settings with this change. Raises `InvalidSettingError` for the keys or the type."""
@@ -51,6 +52,7 @@ class TokenChange:
             organization_claim=_changed(token.organization_claim, self.organization_claim),
             keys=_location(_changed(token.keys, self.keys)),
             type=_token_type(_changed(token.type, self.type)),
+            audience_claim=self.audience_claim or token.audience_claim,
         )
 
 

@@ -81,12 +81,18 @@ class PayloadSettings(_Section):
 
     kind: Literal["payload"]
     header: HeaderName = Field("x-authz-payload", description="The header with the payload, as base64url of its JSON.")
+    status_header: HeaderName = Field(
+        "x-authz-token-status", description="The header in which Envoy says why there is no payload."
+    )
 
 
 class BearerSettings(_Section):
-    """The bearer token in the Authorization header, verified here with the organization's key set."""
+    """The token in a header, verified here with the organization's key set."""
 
     kind: Literal["token"]
+    header: HeaderName = Field(
+        "authorization", description="The header with the token: authorization behind Bearer, any other alone."
+    )
 
 
 IdentitySettings = Annotated[UserNameSettings | PayloadSettings | BearerSettings, Field(discriminator="kind")]

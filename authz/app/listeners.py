@@ -223,5 +223,5 @@ def _source(settings: IdentitySettings, keys: JwksCache, memory: SharedCache | N
     if isinstance(settings, UserNameSettings):
         return UserNameHeader(settings.header, settings.organization_header)
     if isinstance(settings, PayloadSettings):
-        return PayloadHeader(settings.header, memory)
-    return BearerToken(keys, memory)
+        return PayloadHeader(settings.header, memory, settings.status_header)
+    return BearerToken(keys, memory, settings.header)

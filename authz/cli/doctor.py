@@ -155,15 +155,14 @@ def _listener(listener: ListenerSettings) -> OurListener:
         statement_header=listener.client_cert_indicator.header,
         statement_form=str(listener.client_cert_indicator.form),
         identity_headers=tuple(name for source in listener.identity for name in _identity(source)),
+        token_headers=tuple(source.header for source in listener.identity if isinstance(source, BearerSettings)),
         hops=len(listener.trusted_proxies),
     )
 
 
 def _identity(source: IdentitySettings) -> Iterator[str]:
     match source:
-        case BearerSettings():
-            yield "authorization"
-        case PayloadSettings():
+        case BearerSettings() | PayloadSettings():
             yield source.header
         case UserNameSettings():
             yield source.header

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -21,6 +22,7 @@ from authz.cli.advice import TOKEN_GAPS
 from authz.cli.options import AsJson, OrganizationName, open_store
 from authz.cli.output import emit, emit_one, hint, say
 from authz.cli.rows import organization_row
+from authz.identity.keys import READING_ERRORS, cause_of, listed_keys
 from authz.model import BindingScope, Enforcement, TokenSettings
 
 app = typer.Typer(help="Organizations: tenants with hosts of their own.", no_args_is_help=True)
@@ -34,7 +36,10 @@ Scope = Annotated[
 ]
 Default = Annotated[Enforcement | None, typer.Option("--enforcement", help="What new users get.")]
 Issuer = Annotated[str | None, typer.Option("--issuer", help="iss of the organization's tokens.")]
-Audience = Annotated[str | None, typer.Option("--audience", help="aud of the organization's tokens.")]
+Audience = Annotated[str | None, typer.Option("--audience", help="The audience of the organization's tokens.")]
+AudienceClaim = Annotated[
+    str | None, typer.Option("--audience-claim", help="The claim with the audience; aud unless given: client_id, azp.")
+]
 UserClaim = Annotated[str | None, typer.Option("--user-claim", help="The claim with the user's name.")]
 OrganizationClaim = Annotated[
     str | None, typer.Option("--organization-claim", help="A claim that must equal the organization's name.")
@@ -61,10 +66,11 @@ def add(
     organization_claim: OrganizationClaim = None,
     keys: Keys = None,
     token_type: TokenType = None,
+    audience_claim: AudienceClaim = None,
     as_json: AsJson = False,
 ) -> None:
     """Add an organization."""
-    tokens = TokenChange(issuer, audience, user_claim, organization_claim, keys, token_type)
+    tokens = TokenChange(issuer, audience, user_claim, organization_claim, keys, token_type, audience_claim)
     settings = OrganizationChange(host, None, binding_scope, enforcement, tokens)
     with _usage(), open_store(context) as store:
         added = add_organization(store, name, settings)
@@ -88,11 +94,12 @@ def set_(
     organization_claim: OrganizationClaim = None,
     keys: Keys = None,
     token_type: TokenType = None,
+    audience_claim: AudienceClaim = None,
     active: Annotated[bool | None, typer.Option("--on/--off", help="Switch the organization on or off.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Change what is given of an organization; hosts given replace the ones it has."""
-    tokens = TokenChange(issuer, audience, user_claim, organization_claim, keys, token_type)
+    tokens = TokenChange(issuer, audience, user_claim, organization_claim, keys, token_type, audience_claim)
     change = OrganizationChange(host, active, binding_scope, enforcement, tokens)
     with _usage(), open_store(context) as store:
         changed = change_organization(store, name, change)
@@ -126,9 +133,21 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
 
 @app.command("show", epilog="Example: authz org show acme")
 def show(context: typer.Context, name: OrganizationName, as_json: AsJson = False) -> None:
-    """Show one organization."""
+    """Show one organization, and every key of its key set: whether it is used, and if not, why."""
     with open_store(context) as store:
-        emit_one(organization_row(store.organization(name)), as_json=as_json)
+        organization = store.organization(name)
+    emit_one({**organization_row(organization), **_key_set(organization.token.keys)}, as_json=as_json)
+
+
+def _key_set(location: str | None) -> dict[str, object]:
+    """What the key set lists at this moment: for each key, whether it verifies tokens, and if not, why."""
+    if location is None:
+        return {}
+    try:
+        listed = asyncio.run(listed_keys(location))
+    except READING_ERRORS as error:
+        return {"key_set": f"cannot be read: {cause_of(error)}"}
+    return {"key_set": [f"{entry.label}: {entry.cause or 'used'}" for entry in listed]}
 
 
 @app.command("remove", epilog="Example: authz org remove acme (to switch it off instead: authz org set acme --off)")

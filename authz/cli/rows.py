@@ -26,7 +26,7 @@ def organization_row(organization: Organization) -> Row:
     return {
         **_pick(organization, "name", "hosts", "active", "binding_scope"),
         "enforcement": organization.default_enforcement,
-        **_pick(organization.token, "issuer", "audience", "user_claim", "organization_claim", "keys"),
+        **_pick(organization.token, "issuer", "audience", "audience_claim", "user_claim", "organization_claim", "keys"),
         "token_type": organization.token.type,
     }
 

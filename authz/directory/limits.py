@@ -45,7 +45,7 @@ def _crosses(made: TokenSettings, read: TokenSettings) -> bool:
     if not (_accepts(made) and _accepts(read)):
         return False
     if read.organization_claim is None:
-        return _meet(made.issuer, read.issuer) and _meet(made.audience, read.audience)
+        return _meet(made.issuer, read.issuer) and _meet_audiences(made, read)
     # An organization can have its own issuer write any organization's name, for where no issuer is asked for.
     return read.issuer is None and made.issuer is not None
 
@@ -53,6 +53,11 @@ def _crosses(made: TokenSettings, read: TokenSettings) -> bool:
 def _accepts(settings: TokenSettings) -> bool:
     """Whether any token is accepted: see `authz.identity.claims`."""
     return settings.organization_claim is not None or None not in (settings.issuer, settings.audience)
+
+
+def _meet_audiences(made: TokenSettings, read: TokenSettings) -> bool:
+    """As `_meet`: one token may have the audience of each, in different claims."""
+    return made.audience_claim != read.audience_claim or _meet(made.audience, read.audience)
 
 
 def _meet(first: str | None, second: str | None) -> bool:

@@ -101,6 +101,7 @@ organizations = sa.Table(
     sa.Column("default_enforcement", sa.String, _one_of("default_enforcement", Enforcement), nullable=False),
     *_texts("token_user_claim"),
     *_texts("token_issuer", "token_audience", "token_organization_claim", "token_keys", "token_type", nullable=True),
+    sa.Column("token_audience_claim", sa.String, nullable=False, server_default="aud"),
     _revision(),
     _revision("trust_revision"),
     sqlite_autoincrement=True,

@@ -32,7 +32,10 @@ class OurListener:
     statement_header: str
     statement_form: str
     identity_headers: tuple[str, ...]
-    """The headers that say who the user is: a payload's, a user name's, `authorization` for a token."""
+    """The headers that say who the user is: a payload's, a user name's, a token's."""
+
+    token_headers: tuple[str, ...]
+    """Those of them that hold a token, which the service verifies itself: the client writes them."""
 
     hops: int
 

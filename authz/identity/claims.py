@@ -19,6 +19,8 @@ LEEWAY: Final = 30
 MAX_TIME: Final = 253_402_300_799
 """The last second of the year 9999: what a date can hold."""
 
+_EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
+
 MAX_CLAIMS: Final = 32 * 1024
 """Bytes of claims, once parsed, that are cached; 2 KB are usual."""
 
@@ -80,12 +82,15 @@ class ReadClaims:
 
 def _check_tie(claims: Mapping[str, Any], organization: Organization, settings: TokenSettings) -> None:
     """Issuer and audience are the organization's, or a claim names it; all that is configured must match."""
+    for claim in ("iss", "aud"):
+        if claims.get(claim, claim) in _EMPTY:
+            raise Refused(Reason.IDENTITY_OF_ANOTHER_ORGANIZATION, f"the claim {claim} is empty")
     tied = False
     if settings.issuer is not None:
         if claims.get("iss") != settings.issuer:
             raise _foreign("issuer")
         tied = settings.audience is not None
-    if settings.audience is not None and settings.audience not in _audiences(claims.get("aud")):
+    if settings.audience is not None and settings.audience not in _audiences(claims.get(settings.audience_claim)):
         raise _foreign("audience")
     if settings.organization_claim is not None:
         if claims.get(settings.organization_claim) != organization.name:

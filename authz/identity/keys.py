@@ -1,6 +1,6 @@
 """The public keys of token issuers (RFC 7517): from a file or a URL, refreshed, bounded, never a secret.
 
-A set is read again every five minutes, and if a token names a key that is not in it, but at most once per
+A set is read again every five minutes, and if a token may be of a key that is not in it, but at most once per
 cool-down. Checks that need a set wait for one reading together; a check whose key is at hand does not wait
 long. While the set cannot be read, the last good one is used for an hour; after that its tokens are refused.
 A set that is large, slow or unreachable affects only the organizations that use it.
@@ -16,21 +16,19 @@ import sys
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
 import aiohttp
-import jwt
 from aiohttp.abc import AbstractResolver, ResolveResult
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from authz.blocking_calls import run_in_daemon_thread
 from authz.errors import NotLoaded, Refused
-from authz.identity.strict_json import read_object
-from authz.pki.x509.algorithms import MAX_EXPONENT_BITS, MAX_RSA_BITS, MIN_RSA_BITS
+from authz.identity.key_set import Chosen, ListedKey, SigningKey, choose_keys, read_key_set
+from authz.identity.verification_budget import VerificationBudget
 from authz.reasons import Reason
+from authz.text import shown
 
 REFRESH_SECONDS: Final = 300.0
 COOL_DOWN_SECONDS: Final = 30.0
@@ -43,9 +41,6 @@ PATIENCE_SECONDS: Final = 0.1
 MAX_KEY_SET: Final = 256 * 1024
 """Bytes of a key set: some hundred keys."""
 
-MAX_KEYS: Final = 100
-"""Keys in a set: the largest issuers publish a dozen. Reading one takes some 20 us, on the only thread."""
-
 KEY_BYTES: Final = 2_560
 """Bytes of memory that a key takes: measured, 2,370 with P-256, 1,130 and 1,800 with RSA of 2,048 and 8,192 bits."""
 
@@ -55,18 +50,8 @@ MAX_BYTES: Final = 32 * 1024 * 1024
 SHARE_BYTES: Final = 32 * 1024
 """Bytes that every set may take, regardless of the others: a dozen keys."""
 
-PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey
-
-_EDWARDS: Final = (ed25519.Ed25519PublicKey, ed448.Ed448PublicKey)
-
-# RFC 7518 section 3.1 and RFC 8037: the algorithms allowed, and their keys. `none` and HMAC are not among them.
-ALGORITHMS: Final[dict[str, tuple[type | tuple[type, ...], str]]] = {
-    **{f"{family}{size}": (rsa.RSAPublicKey, "") for family in ("RS", "PS") for size in (256, 384, 512)},
-    "ES256": (ec.EllipticCurvePublicKey, "secp256r1"),
-    "ES384": (ec.EllipticCurvePublicKey, "secp384r1"),
-    "ES512": (ec.EllipticCurvePublicKey, "secp521r1"),
-    "EdDSA": (_EDWARDS, ""),
-}
+MAX_CANDIDATES: Final = 4
+"""Keys that one token is tried with: with ES512 that is 6 ms on the only thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,28 +67,12 @@ class JwksKey:
         return "keys", self.location
 
 
-@dataclass(frozen=True, slots=True)
-class SigningKey:
-    """A public key, and the algorithm that it is restricted to, if any."""
-
-    key: PublicKey
-    algorithm: str | None = None
-
-    def fits(self, algorithm: str) -> bool:
-        """Whether the key may verify this algorithm, by its kind, its curve and its own restriction."""
-        kind, curve = ALGORITHMS[algorithm]
-        if not isinstance(self.key, kind) or self.algorithm not in (None, algorithm):
-            return False
-        return not curve or (isinstance(self.key, ec.EllipticCurvePublicKey) and self.key.curve.name == curve)
-
-
 @dataclass(slots=True)
 class _KeySet:
-    """One location's keys by `kid`; `version` is unique for each reading, of any location."""
+    """One location's keys, as tokens choose them."""
 
-    keys: dict[str | None, SigningKey] = field(default_factory=dict)
+    chosen: Chosen = field(default_factory=dict)
     size: int = 0
-    version: int = 0
     tried: float = float("-inf")
     good: float = float("-inf")
 
@@ -123,27 +92,43 @@ class JwksCache:
         self._size = 0
         self._readings: dict[str, asyncio.Future[bytes]] = {}
         self._flights: dict[str, asyncio.Task[None]] = {}
-        self._versions = count(1)
+        self.budget = VerificationBudget(monotonic)
 
-    def find(self, location: str, kid: str | None) -> tuple[SigningKey, int]:
-        """The key that a token names, and the version of its set.
+    def find(self, location: str, kid: str | None, algorithm: str) -> tuple[SigningKey, ...]:
+        """The keys that may have signed a token with this `kid` and `alg`, one to four; a key without `kid` has any.
 
-        Raises `NotLoaded` if the set should be read first, `Refused`: token_keys_unavailable, token_key_unknown.
+        Raises `NotLoaded` if the set should be read first, `Refused`: token_keys_unavailable, token_key_unknown,
+        token_signature_invalid if the key of that `kid` is for other algorithms, token_key_ambiguous.
         """
         key_set = self._used(location)
-        now = self._monotonic()
-        may_read = now - key_set.tried >= COOL_DOWN_SECONDS
-        usable = kid in key_set.keys and now - key_set.good < KEEP_SECONDS
-        if may_read and (now - key_set.good >= REFRESH_SECONDS or not usable):
+        chosen = key_set.chosen
+        candidates = (chosen.get(kid) or chosen.get("") or {}).get(algorithm, ())
+        age = self._monotonic() - key_set.good
+        if not candidates or age >= KEEP_SECONDS:
+            self._read_first(location, key_set)
+        elif age >= REFRESH_SECONDS and self._may_read(key_set):
             raise NotLoaded(JwksKey(location))
-        # The set being read may have the key: refusing now would refuse all first tokens but one.
-        if not usable and location in self._flights:
-            raise NotLoaded(JwksKey(location))
-        if now - key_set.good >= KEEP_SECONDS:
+        if age >= KEEP_SECONDS:
             raise Refused(Reason.TOKEN_KEYS_UNAVAILABLE, f"the key set at {location} cannot be read")
-        if kid not in key_set.keys:
-            raise Refused(Reason.TOKEN_KEY_UNKNOWN, f"the key set has no key {kid}")
-        return key_set.keys[kid], key_set.version
+        if not candidates:
+            named = kid is not None and kid in chosen
+            reason = Reason.TOKEN_SIGNATURE_INVALID if named else Reason.TOKEN_KEY_UNKNOWN
+            raise Refused(reason, f"the key set has no key {kid or 'without kid'} for {algorithm}")
+        if len(candidates) > MAX_CANDIDATES:
+            raise Refused(Reason.TOKEN_KEY_AMBIGUOUS, f"{len(candidates)} keys may be that of the token")
+        return candidates
+
+    def read_again(self, location: str) -> None:
+        """Raise `NotLoaded` if the set may have another key by now, for a token that no candidate verifies."""
+        self._read_first(location, self._used(location))
+
+    def _read_first(self, location: str, key_set: _KeySet) -> None:
+        # The set being read may have the key: refusing now would refuse all first tokens but one.
+        if location in self._flights or self._may_read(key_set):
+            raise NotLoaded(JwksKey(location))
+
+    def _may_read(self, key_set: _KeySet) -> bool:
+        return self._monotonic() - key_set.tried >= COOL_DOWN_SECONDS
 
     async def load(self, key: Hashable) -> bool:
         """See `authz.ports.Source`; checks that wait for one set share its reading, and a failure starts the cool-down.
@@ -171,20 +156,19 @@ class JwksCache:
         try:
             async with asyncio.timeout(FETCH_SECONDS):
                 data = await (_fetch(location) if "://" in location else self._file(location))
-            keys = parse_key_set(data)
-        except (OSError, ValueError, TimeoutError, aiohttp.ClientError) as error:
-            self._warn(f"the key set at {location} cannot be read: {type(error).__name__}")
+            chosen = choose_keys(read_key_set(data, _every(key_set.chosen)))
+        except READING_ERRORS as error:
+            self._warn(f"the key set at {location} cannot be read: {cause_of(error)}")
             return
-        self._hold(key_set, keys)
+        self._hold(key_set, chosen)
         key_set.good = self._monotonic()
-        key_set.version = next(self._versions)
         self._make_room()
 
     async def _file(self, location: str) -> bytes:
         """The content of a file. While a read hangs, on a network file system, no second one is started."""
         reading = self._readings.get(location)
         if reading is None:
-            reading = self._readings[location] = run_in_daemon_thread(partial(_read_file, location), "read a key set")
+            reading = self._readings[location] = _thread_reading(location)
             reading.add_done_callback(lambda _: self._readings.pop(location, None))
         return await asyncio.shield(reading)
 
@@ -196,11 +180,11 @@ class JwksCache:
         self._sets[location] = key_set
         return key_set
 
-    def _hold(self, key_set: _KeySet, keys: dict[str | None, SigningKey]) -> None:
+    def _hold(self, key_set: _KeySet, chosen: Chosen) -> None:
         self._size -= key_set.size
-        key_set.keys = keys
+        key_set.chosen = chosen
         # A kid may be as long as the set.
-        key_set.size = sum(KEY_BYTES + sys.getsizeof(kid) for kid in keys)
+        key_set.size = sum(KEY_BYTES + sys.getsizeof(key.kid) for key in _every(chosen))
         self._size += key_set.size
 
     def _forget(self) -> None:
@@ -227,6 +211,30 @@ class JwksCache:
                 key_set.good = float("-inf")
 
 
+def _every(chosen: Chosen) -> set[SigningKey]:
+    return {key for keys in chosen.get(None, {}).values() for key in keys}
+
+
+READING_ERRORS: Final = (OSError, ValueError, TimeoutError, aiohttp.ClientError)
+"""What reading a key set raises."""
+
+
+def cause_of(error: Exception) -> str:
+    """Why a key set cannot be read, for the operator."""
+    words = isinstance(error, ValueError | FileNotFoundError | PermissionError) and not isinstance(error, UnicodeError)
+    return shown(str(error), 500) if words else type(error).__name__
+
+
+async def listed_keys(location: str) -> list[ListedKey]:
+    """What the key set at a file or URL lists at this moment. Raises one of `READING_ERRORS`."""
+    async with asyncio.timeout(FETCH_SECONDS):
+        return read_key_set(await (_fetch(location) if "://" in location else _thread_reading(location)))
+
+
+def _thread_reading(location: str) -> asyncio.Future[bytes]:
+    return run_in_daemon_thread(partial(_read_file, location), "read a key set")
+
+
 def _read_file(location: str) -> bytes:
     with Path(location).open("rb") as file:
         return _bounded(file.read(MAX_KEY_SET + 1))
@@ -234,7 +242,7 @@ def _read_file(location: str) -> bytes:
 
 def _bounded(data: bytes) -> bytes:
     if len(data) > MAX_KEY_SET:
-        raise ValueError("a key set that is too large")
+        raise ValueError(f"more than {MAX_KEY_SET} bytes")
     return data
 
 
@@ -248,7 +256,7 @@ async def _fetch(location: str) -> bytes:
         client.get(location, allow_redirects=False) as answer,
     ):
         if answer.status != 200 or "content-encoding" in answer.headers:
-            raise ValueError("not a plain answer")
+            raise ValueError(f"the answer has status {answer.status}, or a content encoding")
         data = b""
         async for chunk in answer.content.iter_chunked(64 * 1024):
             data = _bounded(data + chunk)
@@ -286,72 +294,3 @@ def check_location(location: str) -> None:
         loopback = False
     if parts.scheme != "http" or not loopback:
         raise ValueError("a key set is fetched over https")
-
-
-def parse_key_set(data: bytes) -> dict[str | None, SigningKey]:
-    """The keys for signatures in a JWK set, by `kid`.
-
-    Keys of other kinds and uses are skipped, and all keys with the same `kid`. A key without one is for tokens
-    without one, if it is the only key. Raises `ValueError` if no key is left.
-    """
-    listed = read_object(data).get("keys")
-    if not isinstance(listed, list):
-        raise ValueError("no list of keys")  # noqa: TRY004 - a wrong value, not a wrong argument
-    if len(listed) > MAX_KEYS:
-        raise ValueError("too many keys")
-    keys: dict[str | None, SigningKey] = {}
-    twice: set[str | None] = set()
-    for jwk in listed:
-        key = _signing_key(jwk)
-        if key is not None:
-            kid = jwk.get("kid")
-            twice |= {kid} & keys.keys()
-            keys[kid] = key
-    if None in keys and len(listed) > 1:
-        twice.add(None)
-    kept = {kid: key for kid, key in keys.items() if kid not in twice}
-    if not kept:
-        raise ValueError("no key for signatures")
-    return kept
-
-
-def _signing_key(jwk: Any) -> SigningKey | None:
-    if not isinstance(jwk, dict) or jwk.get("use", "sig") != "sig" or not _may_verify(jwk.get("key_ops", ["verify"])):
-        return None
-    algorithm, kid = jwk.get("alg"), jwk.get("kid")
-    if not isinstance(algorithm, str | None) or not isinstance(kid, str | None):
-        return None
-    if (algorithm is not None and algorithm not in ALGORITHMS) or not _is_public(jwk):
-        return None
-    try:
-        key = jwt.PyJWK(jwk, algorithm or "RS256" if jwk.get("kty") == "RSA" else algorithm).key
-    except (jwt.PyJWTError, ValueError, TypeError, KeyError):
-        return None
-    if not isinstance(key, PublicKey) or (isinstance(key, rsa.RSAPublicKey) and not _affordable(key)):
-        return None
-    return SigningKey(key, algorithm)
-
-
-def _affordable(key: rsa.RSAPublicKey) -> bool:
-    """The bounds of keys in certificates: with an exponent of 3,000 bits a verification blocks all checks for 6 ms."""
-    exponent = key.public_numbers().e
-    return MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS and exponent.bit_length() <= MAX_EXPONENT_BITS
-
-
-def _is_public(jwk: dict[str, Any]) -> bool:
-    """Whether the library may make a key of it: of a private one it looks for primes, for seconds.
-
-    The public half of a private key is not trusted either.
-    """
-    return _PRIVATE.isdisjoint(jwk) and len(str(jwk.get("n", ""))) <= MAX_MODULUS_TEXT
-
-
-_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-"""The members of a JWK that only private and secret keys have (RFC 7518 sections 6.2.2, 6.3.2, 6.4)."""
-
-MAX_MODULUS_TEXT: Final = -(-MAX_RSA_BITS // 6) + 4
-"""Characters of a modulus in base64url, with padding."""
-
-
-def _may_verify(operations: object) -> bool:
-    return isinstance(operations, list) and "verify" in operations

@@ -7,6 +7,7 @@ accepts no payload. Decoded payloads are cached.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,12 +30,20 @@ MAX_PAYLOAD: Final = 16 * 1024
 """Bytes of a payload header: twice the 8 KB that servers allow for all of a client's headers by default."""
 
 
+MAX_STATUS: Final = 1024
+"""Bytes of a status: a number and one of some sixty sentences."""
+
+
 @dataclass(frozen=True, slots=True)
 class PayloadHeader:
-    """The claims of a verified token in `header`, as base64url of their JSON."""
+    """The claims of a verified token in `header`, as base64url of their JSON.
+
+    Without them, `status_header` says why: `failed_status_in_metadata` of jwt_authn, which decides nothing else.
+    """
 
     header: str
     memory: InitVar[SharedCache | None] = None
+    status_header: str | None = None
     _cache: ClaimsCache = field(init=False, repr=False, compare=False)
 
     def __post_init__(self, memory: SharedCache | None) -> None:
@@ -42,7 +51,10 @@ class PayloadHeader:
 
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:
         """The identity; see `authz.view.IdentitySource`. Raises what `identity_from_claims` raises, too."""
-        value = single_value(check, self.header)
+        try:
+            value = single_value(check, self.header)
+        except Refused as refusal:
+            raise (self._why_missing(check) if refusal.reason is Reason.IDENTITY_MISSING else None) or refusal from None
         if b"," in value:
             raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{self.header} holds several values joined")
         claims = self._cache.get(organization.id, value)
@@ -53,6 +65,31 @@ class PayloadHeader:
         # Only now is it known to be the organization's own: other payloads must not fill its cache.
         self._cache.put(organization.id, value, claims)
         return identity
+
+    def _why_missing(self, check: CheckRequest) -> Refused | None:
+        """The refusal for what the proxy says about the token, if it says anything."""
+        with suppress(Refused, ValueError):
+            status = single_value(check, self.status_header or self.header)[:MAX_STATUS]
+            message = str(read_object(status).get("message"))
+            reasons = [reason for start, reason in _REASONS if message.startswith(start)]
+            return Refused((*reasons, Reason.TOKEN_NOT_VERIFIED)[0], f"jwt_authn: {message}")
+        return None
+
+
+_REASONS: Final = (
+    ("Jwt is missing", Reason.TOKEN_MISSING),
+    ("Jwt is expired", Reason.TOKEN_EXPIRED),
+    ("Jwt not yet valid", Reason.TOKEN_NOT_YET_VALID),
+    ("Jwt verification fails", Reason.TOKEN_SIGNATURE_INVALID),
+    ("Jwt header [alg] is not supported", Reason.TOKEN_SIGNATURE_INVALID),
+    ("Jwt issuer is not configured", Reason.IDENTITY_OF_ANOTHER_ORGANIZATION),
+    ("Audiences in Jwt are not allowed", Reason.IDENTITY_OF_ANOTHER_ORGANIZATION),
+    ("Found multiple Jwt tokens", Reason.IDENTITY_AMBIGUOUS),
+    ("Jwks doesn't have key to match kid or alg from Jwt", Reason.TOKEN_KEY_UNKNOWN),
+    ("Jwks ", Reason.TOKEN_KEYS_UNAVAILABLE),
+    ("Jwt ", Reason.TOKEN_MALFORMED),
+)
+"""How the messages of Envoy's jwt_verify_lib (status.cc) begin; the first that matches counts."""
 
 
 def read_claims(value: bytes) -> dict[str, Any]:

@@ -15,10 +15,10 @@ MAX_NAME_BYTES: Final = 255
 """Longest user name in bytes of UTF-8: the limit of the directory."""
 
 
-def single_value(check: CheckRequest, header: str) -> bytes:
+def single_value(check: CheckRequest, header: str, missing: Reason = Reason.IDENTITY_MISSING) -> bytes:
     """The value of `header` (lower case).
 
-    Raises `Refused`: identity_missing if it is absent or empty, identity_ambiguous if it arrived twice, or with
+    Raises `Refused`: `missing` if it is absent or empty, identity_ambiguous if it arrived twice, or with
     an underscore twin, which servers treat as the same header.
     """
     name, folded = fold(header)
@@ -26,7 +26,7 @@ def single_value(check: CheckRequest, header: str) -> bytes:
     if len(values) > 1 or (values and values[0][0] != name):
         raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{header} arrived {len(values)} times, twins included")
     if not values or not values[0][1]:
-        raise Refused(Reason.IDENTITY_MISSING, f"{header} is absent or empty")
+        raise Refused(missing, f"{header} is absent or empty")
     return values[0][1]
 
 

@@ -1,6 +1,6 @@
 """The bearer token itself (RFC 6750, RFC 7519), verified here: for proxies that do not verify tokens.
 
-PyJWT verifies the signature. Our own code checks claims and times, at every check, also if the signature
+PyJWT's algorithms verify the signature. Our own code checks claims and times, at every check, also if the signature
 was verified before.
 """
 
@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import jwt
-from jwt.api_jws import PyJWS
+from jwt.algorithms import get_default_algorithms
 
 from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
 from authz.identity.claims import ReadClaims
 from authz.identity.claims_cache import ClaimsCache
-from authz.identity.keys import ALGORITHMS, JwksCache
+from authz.identity.key_set import ALGORITHMS
+from authz.identity.keys import JwksCache
+from authz.identity.single_header import single_value
 from authz.identity.strict_json import read_object
 from authz.model import Identity
 from authz.pki.cache import SharedCache
@@ -25,66 +26,88 @@ from authz.reasons import Reason
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from authz.identity.key_set import SigningKey
     from authz.model import CheckRequest, Organization
 
 MAX_TOKEN: Final = 16 * 1024
 """Bytes of a token: twice what servers allow for all of a client's headers by default."""
 
-_JWS: Final = PyJWS()
+AUTHORIZATION: Final = "authorization"
+
+_VERIFIERS: Final[dict[str, Any]] = get_default_algorithms()
+_VERIFIERS.update(dict.fromkeys(("Ed25519", "Ed448"), _VERIFIERS["EdDSA"]))
 
 
 class VerifiedToken(NamedTuple):
-    """A token by its SHA-256, with the key set, and its version, whose key verified the signature.
-
-    A newer version of the set may lack that key: then the token is verified again.
-    """
+    """A token by its SHA-256, and the number of the key that verified its signature, which is that key's for ever."""
 
     digest: bytes
-    keys: str
-    version: int
+    key: int
 
 
 class BearerToken:
-    """The identity in the `Authorization` header, verified with the organization's own keys."""
+    """The identity of the token in a header, verified with the organization's own keys."""
 
-    def __init__(self, keys: JwksCache, memory: SharedCache | None = None) -> None:
+    def __init__(self, keys: JwksCache, memory: SharedCache | None = None, header: str = AUTHORIZATION) -> None:
         self._keys = keys
         self._cache = ClaimsCache(SharedCache() if memory is None else memory)
+        self._header = header
 
     def identify(self, check: CheckRequest, organization: Organization, now: datetime) -> Identity:
         """The identity; see `authz.view.IdentitySource`.
 
-        Raises `Refused`: token_missing, token_malformed, token_key_unknown, token_keys_unavailable,
-        token_signature_invalid, and what `identity_from_claims` raises; `NotLoaded` for the key set.
+        Raises `Refused`: token_missing, token_malformed, token_key_unknown, token_key_ambiguous,
+        token_keys_unavailable, token_signature_invalid, overloaded, and what `identity_from_claims` raises;
+        `NotLoaded` for the key set.
         """
-        token = _bearer(check)
+        token = _token(single_value(check, self._header, Reason.TOKEN_MISSING), self._header)
         location = _keys_of(organization)
         kid, algorithm, typ = _header(token)
-        signing, version = self._keys.find(location, kid)
-        verified = VerifiedToken(hashlib.sha256(token).digest(), location, version)
-        claims = self._cache.get(organization.id, verified)
-        if claims is not None:
-            return claims.identity(organization, now)
-        if not signing.fits(algorithm):
-            raise Refused(Reason.TOKEN_SIGNATURE_INVALID, f"the key {kid} is not one for {algorithm}")
-        claims = ReadClaims(_verify(token, signing.key, algorithm), typ)
+        candidates = self._keys.find(location, kid, algorithm)
+        digest = hashlib.sha256(token).digest()
+        for key in candidates:
+            claims = self._cache.get(organization.id, VerifiedToken(digest, key.number))
+            if claims is not None:
+                return claims.identity(organization, now)
+        signer = self._signer(token, candidates, algorithm, organization)
+        if signer is None:
+            if kid is None or candidates[0].kid != kid:
+                self._keys.read_again(location)
+            raise Refused(Reason.TOKEN_SIGNATURE_INVALID, f"the token does not verify with {len(candidates)} keys")
+        claims = ReadClaims(_claims(token), typ)
         identity = claims.identity(organization, now)
         # Only now is it known to be the organization's own: keys may be shared, other tokens must not fill its cache.
-        self._cache.put(organization.id, verified, claims)
+        self._cache.put(organization.id, VerifiedToken(digest, signer.number), claims)
         return identity
 
+    def _signer(
+        self, token: bytes, candidates: tuple[SigningKey, ...], algorithm: str, organization: Organization
+    ) -> SigningKey | None:
+        """The key that verifies the signature (RFC 7515 section 5.2), or None."""
+        message, _, encoded = token.rpartition(b".")
+        try:
+            signature = decode_base64url(encoded)
+        except ValueError as error:
+            raise Refused(Reason.TOKEN_MALFORMED, f"the token's signature: {error}") from error
+        for key in candidates:
+            self._keys.budget.spend(organization.id, algorithm)
+            if _VERIFIERS[algorithm].verify(message, key.key, signature):
+                return key
+        return None
 
-def _bearer(check: CheckRequest) -> bytes:
-    """The one bearer token (RFC 6750 section 2.1); the scheme in any case."""
-    values = check.values("authorization")
-    if len(values) > 1:
-        raise Refused(Reason.IDENTITY_AMBIGUOUS, f"authorization arrived {len(values)} times")
-    scheme, _, token = values[0].partition(b" ") if values else (b"", b"", b"")
+
+def _token(value: bytes, header: str) -> bytes:
+    """The token of a header: in `Authorization` behind the scheme, in any case (RFC 6750 section 2.1), else alone."""
+    scheme, *rest = value.split()[:3] or (b"",)
     if scheme.lower() != b"bearer":
-        raise Refused(Reason.TOKEN_MISSING, "no bearer token in authorization")
-    if not 0 < len(token) <= MAX_TOKEN:
-        raise Refused(Reason.TOKEN_MALFORMED, f"a token of {len(token)} bytes")
-    return token
+        if header == AUTHORIZATION:
+            raise Refused(Reason.TOKEN_MISSING, "no bearer token in authorization")
+        rest = [scheme, *rest]
+    if b"," in value:
+        raise Refused(Reason.IDENTITY_AMBIGUOUS, f"{header} holds several values joined")
+    if len(rest) != 1 or len(rest[0]) > MAX_TOKEN:
+        raise Refused(Reason.TOKEN_MALFORMED, f"{header} holds no token of at most {MAX_TOKEN} bytes")
+    return rest[0]
 
 
 def _keys_of(organization: Organization) -> str:
@@ -116,23 +139,16 @@ def _header(token: bytes) -> tuple[str | None, str, str | None]:
     # RFC 7515 section 4.1.11: a critical parameter that is not understood refuses; b64 is one.
     if "crit" in header or "b64" in header or not isinstance(kid, str | None) or not isinstance(typ, str | None):
         raise Refused(Reason.TOKEN_MALFORMED, "the token's header has a parameter that is not supported")
+    if (not kid and "kid" in header) or (not typ and "typ" in header):
+        raise Refused(Reason.TOKEN_MALFORMED, "the token's header has an empty kid or typ")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise Refused(Reason.TOKEN_SIGNATURE_INVALID, "the token's algorithm is not allowed")
     return kid, algorithm, typ
 
 
-def _verify(token: bytes, key: Any, algorithm: str) -> dict[str, Any]:
-    """The claims of a token whose signature verifies."""
+def _claims(token: bytes) -> dict[str, Any]:
+    """The claims of a token whose signature verified."""
     try:
-        payload = _JWS.decode(token, key, algorithms=[algorithm])
-    except jwt.DecodeError as error:
-        reason = Reason.TOKEN_SIGNATURE_INVALID
-        if not isinstance(error, jwt.InvalidSignatureError):
-            reason = Reason.TOKEN_MALFORMED
-        raise Refused(reason, f"the token does not verify: {type(error).__name__}") from error
-    except (jwt.PyJWTError, ValueError) as error:
-        raise Refused(Reason.TOKEN_SIGNATURE_INVALID, f"the token does not verify: {type(error).__name__}") from error
-    try:
-        return read_object(payload)
+        return read_object(decode_base64url(token.split(b".")[1]))
     except ValueError as error:
         raise Refused(Reason.TOKEN_MALFORMED, f"the token's payload: {error}") from error

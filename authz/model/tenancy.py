@@ -41,6 +41,7 @@ class TokenSettings:
     organization's name. With neither an issuer nor an organization claim, no token is accepted.
     `keys` is the file or https URL of the JWKS, needed only where the service verifies tokens itself. `type` is the
     `typ` that a token must have, in lower case and without "application/" (`at+jwt`, RFC 9068 section 2.1).
+    `audience_claim` is the claim that holds the audience: `client_id` or `azp` where an issuer writes no `aud`.
     """
 
     issuer: str | None = None
@@ -49,6 +50,7 @@ class TokenSettings:
     organization_claim: str | None = None
     keys: str | None = None
     type: str | None = None
+    audience_claim: str = "aud"
 
 
 @dataclass(frozen=True, slots=True)

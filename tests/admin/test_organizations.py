@@ -32,12 +32,12 @@ def test_change_leaves_what_it_does_not_name(store: Store) -> None:
 
 
 def test_empty_text_takes_a_token_setting_away(store: Store) -> None:
-    """But for the claim with the user's name, which there must be."""
-    settings = TokenChange("https://i", "a", "email", "org", "keys.json", "application/AT+jwt")
+    """But for the claims with the user's name and the audience, which there must be."""
+    settings = TokenChange("https://i", "a", "email", "org", "keys.json", "application/AT+jwt", "azp")
     added = add_organization(store, "b", OrganizationChange(hosts=["b.test"], token=settings))
-    assert added.token == TokenSettings("https://i", "a", "email", "org", "keys.json", "at+jwt")
-    changed = change_organization(store, "b", OrganizationChange(token=TokenChange("", "", "", "", "", "")))
-    assert changed.token == TokenSettings(user_claim="email")
+    assert added.token == TokenSettings("https://i", "a", "email", "org", "keys.json", "at+jwt", "azp")
+    changed = change_organization(store, "b", OrganizationChange(token=TokenChange("", "", "", "", "", "", "")))
+    assert changed.token == TokenSettings(user_claim="email", audience_claim="azp")
     assert changed.hosts == ("b.test",)
 
 

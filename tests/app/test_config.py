@@ -168,3 +168,20 @@ def test_token_is_an_identity_source_beside_others() -> None:
     identity = [{"kind": "payload"}, {"kind": "token"}]
     listener = listener_of(parse(listener=[{"identity": identity}]).listener[0], KEYS)
     assert isinstance(listener.identity[1], BearerToken)
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "attribute", "default"),
+    [
+        ("token", "header", "_header", "authorization"),
+        ("payload", "status_header", "status_header", "x-authz-token-status"),
+    ],
+)
+def test_header_of_an_identity_source_is_of_ones_choice(kind: str, setting: str, attribute: str, default: str) -> None:
+    """In lower case, without underscores."""
+    for given, expected in (({}, default), ({setting: "x-mine"}, "x-mine")):
+        listener = listener_of(parse(listener=[{"identity": [{"kind": kind, **given}]}]).listener[0], KEYS)
+        assert getattr(listener.identity[0], attribute) == expected
+    for wrong in ("X-Mine", "x_mine", ""):
+        with pytest.raises(ConfigError, match=setting):
+            parse(listener=[{"identity": [{"kind": kind, setting: wrong}]}])

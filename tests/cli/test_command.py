@@ -109,6 +109,34 @@ def test_show_prints_one_thing(acme: Run, verb: tuple[str, ...]) -> None:
     assert isinstance(acme(*verb, "--json").data, dict)
 
 
+def test_show_has_each_key_of_the_key_set_with_the_cause_if_it_is_not_used(
+    acme: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And why the set itself cannot be read, by more than the kind of the error."""
+    key = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kid": "a"}
+    keys = [key, {**key, "kid": "b", "use": "enc"}, {"kty": "oct", "kid": "\x1b[2Jc"}]
+    acme("org", "set", "acme", "--keys", write("jwks.json", json.dumps({"keys": keys})))
+    shown = acme("org", "show", "acme", "--json").data["key_set"]  # type: ignore[index, call-overload]
+    assert shown == [
+        "a OKP Ed25519: used",
+        "b OKP Ed25519 enc: use is enc, not sig",
+        "\\u001b[2Jc oct: a key of kty oct and crv None is not supported",
+    ]
+    assert "use is enc" in acme("org", "show", "acme").out
+    monkeypatch.setattr("authz.identity.keys.FETCH_SECONDS", 0.1)
+    os.mkfifo("pipe.json")
+    write("text.json", "{")
+    write("object.json", '{"keys": 1}')
+    for path, cause in (
+        ("text.json", "Expecting property name"),
+        ("object.json", "no list of keys"),
+        ("missing.json", "No such file"),
+        ("pipe.json", "TimeoutError"),
+    ):
+        acme("org", "set", "acme", "--keys", path)
+        assert cause in str(acme("org", "show", "acme", "--json").data["key_set"])  # type: ignore[index, call-overload]
+
+
 def test_set_changes_what_is_given_only(acme: Run) -> None:
     """Of organizations and users."""
     acme("org", "set", "acme", "--binding-scope", "organization", "--issuer", "https://id")

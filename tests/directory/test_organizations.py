@@ -13,7 +13,7 @@ from authz.model import BindingScope, Enforcement, Organization, TokenSettings
 
 def test_organization_is_stored_whole(store: Store) -> None:
     """Every setting comes back."""
-    token = TokenSettings("i", "a", "email", "org", "keys.json", "at+jwt")
+    token = TokenSettings("i", "a", "email", "org", "keys.json", "at+jwt", "azp")
     wanted = Organization(0, "b", ("b.test",), False, BindingScope.ORGANIZATION, Enforcement.OFF, token)
     added = store.add_organization(wanted)
     assert store.organization("b") == added == replace(wanted, id=added.id)
@@ -86,6 +86,20 @@ def test_tokens_of_one_organization_are_never_good_for_another(
         else:
             with pytest.raises(StoreError, match="could name a user"):
                 change()
+
+
+@pytest.mark.parametrize(
+    ("claim", "audience", "allowed"), [("aud", "b", True), ("azp", "a", False), ("azp", "b", False)]
+)
+def test_audiences_in_different_claims_do_not_separate(store: Store, claim: str, audience: str, allowed: bool) -> None:
+    """One token may have both: a client's own id in azp, and the service that it calls in aud."""
+    store.add_organization(Organization(0, "one", (), token=TokenSettings("https://i", "a")))
+    two = Organization(0, "two", (), token=TokenSettings("https://i", audience, audience_claim=claim))
+    if allowed:
+        store.add_organization(two)
+        return
+    with pytest.raises(StoreError, match="could name a user"):
+        store.add_organization(two)
 
 
 def test_organization_whose_tokens_cross_anothers_can_be_switched_off(store: Store) -> None:

@@ -25,6 +25,7 @@ NGINX_OURS = replace(
             certificate_form="escaped-pem",
             statement_form="nginx-verify",
             identity_headers=("authorization",),
+            token_headers=("authorization",),
         ),
     ),
 )
@@ -94,6 +95,20 @@ def test_change_of_the_proxys_side_is_named(rule: str) -> None:
             "X-Original-URI $request_uri;", "X-Original-URI $request_uri; proxy_set_header X-User $http_x_user;"
         )
     assert rule in rules_of(changed(text, CHANGES[rule]), name, ours)
+
+
+@pytest.mark.parametrize("proxy", OURS)
+def test_token_in_a_named_header_is_the_clients_to_write(proxy: str) -> None:
+    """The service verifies it; what is named is only that the proxy must pass it on."""
+    header = {"identity_headers": ("cf-access-jwt-assertion",), "token_headers": ("cf-access-jwt-assertion",)}
+    ours = replace(OURS[proxy], listeners=(replace(OURS[proxy].listeners[0], **header),))
+    name, text = TEXTS[proxy]
+    assert rules_of(text, name, ours) == {f"{proxy}-settings-user"}
+    passed = {
+        "envoy": ("- exact: x-authz-payload", "- exact: cf-access-jwt-assertion"),
+        "nginx": ("Authorization $http_authorization;", "Cf-Access-Jwt-Assertion $http_cf_access_jwt_assertion;"),
+    }
+    assert rules_of(text.replace(*passed[proxy]), name, ours) == set()
 
 
 @pytest.mark.parametrize("proxy", OURS)

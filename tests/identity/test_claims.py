@@ -106,6 +106,16 @@ def test_claims_without_expiry_are_refused() -> None:
         (TokenSettings(issuer="https://other", organization_claim="org"), {"org": "acme"}, FOREIGN),
         (TokenSettings(issuer="https://id", organization_claim="org"), {"org": "acme"}, "alice"),
         (TokenSettings(issuer="https://id", audience="api", user_claim="email"), {"email": "a@b"}, "a@b"),
+        *(
+            (BY_CLAIM, {"org": "acme", claim: empty}, FOREIGN)
+            for claim in ("iss", "aud")
+            for empty in (None, "", [], {})
+        ),
+        (replace(BY_ISSUER, audience_claim="azp"), {"azp": "api", "aud": "other"}, "alice"),
+        (replace(BY_ISSUER, audience_claim="azp"), {"azp": ["x", "api"]}, "alice"),
+        (replace(BY_ISSUER, audience_claim="azp"), {"azp": "api", "aud": None}, FOREIGN),
+        (replace(BY_ISSUER, audience_claim="azp"), {"azp": None}, FOREIGN),
+        (replace(BY_ISSUER, audience_claim="azp"), {}, FOREIGN),
     ],
 )
 def test_tie_to_the_organization_must_hold_wholly(

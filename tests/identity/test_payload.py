@@ -74,6 +74,43 @@ def test_payload_twice_is_ambiguous() -> None:
     assert outcome(PAYLOAD, value, value) is AMBIGUOUS
 
 
+STATUS = PayloadHeader("x-payload", status_header="x-status")
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("Jwt is expired", Reason.TOKEN_EXPIRED),
+        ("Jwt is missing", Reason.TOKEN_MISSING),
+        ("Jwt not yet valid", Reason.TOKEN_NOT_YET_VALID),
+        ("Jwt verification fails", Reason.TOKEN_SIGNATURE_INVALID),
+        ("Jwt header [alg] is not supported", Reason.TOKEN_SIGNATURE_INVALID),
+        ("Jwt header is an invalid JSON", Reason.TOKEN_MALFORMED),
+        ("Audiences in Jwt are not allowed", Reason.IDENTITY_OF_ANOTHER_ORGANIZATION),
+        ("Jwks doesn't have key to match kid or alg from Jwt", Reason.TOKEN_KEY_UNKNOWN),
+        ("Jwks remote fetch is failed", Reason.TOKEN_KEYS_UNAVAILABLE),
+        ("Found multiple Jwt tokens", Reason.IDENTITY_AMBIGUOUS),
+        ("something new", Reason.TOKEN_NOT_VERIFIED),
+    ],
+)
+def test_status_of_jwt_authn_says_why_there_is_no_payload(message: str, reason: Reason) -> None:
+    """Each has the reason that a token verified here would have; beside a payload it says nothing."""
+    status = (b"x-status", json.dumps({"code": 3, "message": message}).encode())
+    assert outcome(STATUS, status) is reason
+    assert outcome(STATUS, (b"x-payload", b""), status) is reason
+    assert outcome(STATUS, status, (b"x-payload", encoded(json.dumps(CLAIMS)))) == Identity("alice")
+    assert outcome(STATUS, status, (b"x_payload", b"x")) is AMBIGUOUS
+    assert outcome(PAYLOAD, status) is MISSING
+
+
+@pytest.mark.parametrize(
+    "status", [b"", b"-", b"[]", b'{"message":', b"\xff", b"[" * 9_000, b'{"message":"' + b"x" * 9_000]
+)
+def test_status_that_cannot_be_read_is_none(status: bytes) -> None:
+    """It is for the operator: a missing payload refuses in any case."""
+    assert outcome(STATUS, (b"x-status", status)) is MISSING
+
+
 def test_payload_remembered_is_compared_with_the_time_of_each_check() -> None:
     """What it decodes to never changes; whether it is still good does."""
     source, check = PayloadHeader("x-payload"), CheckRequest("", "", ((b"x-payload", encoded(json.dumps(CLAIMS))),))

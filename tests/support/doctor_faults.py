@@ -400,6 +400,7 @@ ENVOY_OURS: Final = Ours(
             statement_header="x-authz-peer",
             statement_form="envoy-fingerprint",
             identity_headers=("x-authz-payload",),
+            token_headers=(),
             hops=0,
         ),
     ),

@@ -23,7 +23,6 @@ from authz.demo.processes import START_SECONDS, Application, Envoy, ServiceProce
 from authz.demo.rows import ROWS, Row
 from authz.demo.world import World
 from authz.errors import ConfigError
-from authz.reasons import Reason
 
 DOCS = Path(__file__).parents[2] / "docs" / "nginx.md"
 
@@ -183,7 +182,7 @@ def at_nginx(row: Row) -> Row:
     """The row as it must come out behind nginx.
 
     What Envoy ends in the handshake, nginx leaves to the service, but for an expired certificate, which it
-    refuses itself (no reason in the service's log). Tokens are the service's to verify, and have reasons.
+    refuses itself (no reason in the service's log).
     A header without a value is left out.
     """
     row = replace(row, arrives=tuple(one for one in row.arrives if one[1]))
@@ -191,6 +190,4 @@ def at_nginx(row: Row) -> Row:
         return replace(row, expected=403, reason=None)
     if row.expected == "alert":
         return row.for_level(request_level=True)
-    if row.reason is Reason.IDENTITY_MISSING:
-        return replace(row, reason=Reason.TOKEN_EXPIRED if row.kind == "expired" else Reason.TOKEN_MISSING)
     return row

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -25,6 +26,7 @@ from support.decision_world import ACME, ALICE, CA, MemoryView, request, standar
 from authz.directory import History, HistoryLimits
 from authz.directory.sqlite.migrate import migrate
 from authz.identity import BearerToken, JwksCache, PayloadHeader
+from authz.identity.verification_budget import VerificationBudget
 from authz.model import CertificateForm, HeaderRules, IndicatorForm, TokenSettings
 from authz.reasons import Reason
 from authz.service import Service
@@ -105,6 +107,7 @@ class Whole:
         settings = TokenSettings(issuer="i", audience="a", keys=str(keys))
         view.organizations = {"acme.example.test": replace(ACME, token=settings)}
         ring = JwksCache(monotonic=lambda: 0.0, warn=pytest.fail)
+        ring.budget = VerificationBudget(itertools.count().__next__)  # new tokens are not what is tried here
         url = f"sqlite:///{folder / 'a.db'}"
         migrate(url)
         self.output = BytesIO()

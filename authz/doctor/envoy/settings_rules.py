@@ -109,7 +109,7 @@ def _user(model: EnvoyModel) -> Iterator[Hit]:
 def _from_client(model: EnvoyModel) -> Iterator[Hit]:
     for hcm, check, listener in _met(model):
         for header in listener.identity_headers:
-            if header != "authorization" and _reaches(check, header) and not hcm.removed(header):
+            if header not in listener.token_headers and _reaches(check, header) and not hcm.removed(header):
                 what = f"the service believes {header}, and a client's own is not removed"
                 yield hit(hcm.early or hcm.node, what, "remove it early", remove_early(hcm, header))
 

@@ -65,7 +65,7 @@ def _user(model: NginxModel) -> Iterator[Hit]:
         passed = check.value("proxy_pass_request_headers", "on") != "off"
         for header in listener.identity_headers:
             sends = check.sends(header).strip('"')
-            kept = passed and header not in check.setters and header == "authorization"
+            kept = passed and header not in check.setters and header in listener.token_headers
             if not sends and not kept:
                 what = f"listener {listener.name} reads the user from {header}, which nginx does not send"
                 yield _sent(check, header, f"$http_{header.replace('-', '_')}", what)
@@ -76,7 +76,7 @@ def _user_from_client(model: NginxModel) -> Iterator[Hit]:
         passed = check.value("proxy_pass_request_headers", "on") != "off"
         for header in listener.identity_headers:
             held = check.sends(header)
-            if header != "authorization" and ("$http_" in held or (passed and header not in check.setters)):
+            if header not in listener.token_headers and ("$http_" in held or (passed and header not in check.setters)):
                 what = f"the service believes {header}, which is the client's own"
                 yield hit(
                     check.setters.get(header) or check.directive, what, 'identity = [{kind = "token"}] in the settings'
