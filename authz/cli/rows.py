@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from authz.directory.authorities import StoredCertificate
 from authz.directory.crls import StoredCrl
 from authz.directory.registrations import StoredRegistration
+from authz.directory.rows import PATH_SETTINGS
 from authz.model import CrlSourceState, FetchedCrl, Organization, RecordedDecision, User
 from authz.reasons import Reason
 
@@ -28,6 +29,7 @@ def organization_row(organization: Organization) -> Row:
         "enforcement": organization.default_enforcement,
         **_pick(organization.token, "issuer", "audience", "user_claim", "organization_claim", "keys"),
         "token_type": organization.token.type,
+        **_pick(organization.path, *PATH_SETTINGS),
     }
 
 
