@@ -25,6 +25,6 @@ from authz.model.tenancy import (
 __all__ = [
     "Algorithm", "Binding", "BindingScope", "CertificateForm", "CheckRequest", "CrlRow", "CrlSourceKind",
     "CrlSourceState", "Enforcement", "FetchedCrl", "HeaderRules", "Identity", "IndicatorForm", "Organization",
-    "Outcome", "PathSettings", "PresentedChain", "RecordedDecision", "Registration", "RegistrationState", "TokenSettings", "User",
-    "fold",
+    "Outcome", "PathSettings", "PresentedChain", "RecordedDecision", "Registration", "RegistrationState",
+    "TokenSettings", "User", "fold",
 ]  # fmt: skip

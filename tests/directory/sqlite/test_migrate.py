@@ -114,6 +114,7 @@ CHANGES = [
     ),
     ("UPDATE organizations SET active = 0 WHERE id = 1", "organizations_revision", None),
     ("UPDATE organizations SET token_type = 'at+jwt' WHERE id = 1", "organizations_revision", None),
+    ("UPDATE organizations SET path_min_rsa_bits = 3072 WHERE id = 1", "organizations_revision", "trust_revision"),
     ("INSERT INTO hosts VALUES ('h', 1)", "organizations_revision", None),
     ("INSERT INTO users (organization_id, name, enforcement, active) VALUES (1, 'u', 'off', 1)", None, "revision"),
     ("UPDATE users SET active = 0", None, "revision"),
@@ -148,7 +149,7 @@ def test_every_change_is_numbered_by_the_database_itself(
     connection.close()
 
 
-@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004", "0005", "0006"])
+@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004", "0005", "0006", "0007"])
 def test_directory_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path, version: str) -> None:
     """With everything in it, its triggers changed, and its state named."""
     path = of_version(tmp_path / "old.db", version)

@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from support.certificates import Authority, Minted, new_key, san
+from support.certificates import Authority, Minted, san
 from support.outcomes import parsed
 from support.raw_der import extensions_of, handmade, raw_name, sequence, tlv, with_unused_bit
 

@@ -26,7 +26,8 @@ NUMBER = """
 STATEMENTS = (
     *(f"ALTER TABLE organizations ADD COLUMN {name} {kind}" for name, kind in COLUMNS.items()),
     # Not the state's trust_revision: that would make every other organization's trust be read again.
-    f"CREATE TRIGGER number_organizations_path AFTER UPDATE OF {', '.join(COLUMNS)} ON organizations BEGIN {NUMBER} END",
+    f"CREATE TRIGGER number_organizations_path AFTER UPDATE OF {', '.join(COLUMNS)} ON organizations "
+    f"BEGIN {NUMBER} END",
 )
 
 
