@@ -29,7 +29,7 @@ _serials = itertools.count(0x1000)
 
 
 def new_key(kind: str = "p256") -> PrivateKey:
-    """A fresh key: p256, p384, p521, bp256, bp384, bp512, rsa2048, rsa1024, rsa4096, ed25519, ed448, or rsa8192 (one)."""
+    """A fresh key: p256, p384, p521, bp256, bp384, bp512, rsa2048, rsa1024, rsa4096, ed25519, ed448, rsa8192 (one)."""
     if kind == "rsa8192":
         return _rsa8192()
     if kind.startswith("rsa"):
