@@ -22,7 +22,7 @@ from authz.admin.organizations import (
 from authz.cli.advice import PATH_GAPS, TOKEN_GAPS
 from authz.cli.options import AsJson, OrganizationName, open_store
 from authz.cli.output import emit, emit_one, hint, say
-from authz.cli.rows import organization_row
+from authz.cli.rows import organization_row, organization_summary
 from authz.model import Algorithm, BindingScope, Enforcement, TokenSettings
 
 app = typer.Typer(help="Organizations: tenants with hosts of their own.", no_args_is_help=True)
@@ -158,7 +158,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List every organization."""
     with open_store(context) as store:
         organizations = store.organizations()
-    emit(list(map(organization_row, organizations)), as_json=as_json)
+    emit(list(map(organization_row if as_json else organization_summary, organizations)), as_json=as_json)
     if not organizations:
         hint("add one: authz org add NAME --host HOST")
 

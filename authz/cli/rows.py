@@ -24,12 +24,16 @@ def _pick(thing: object, *names: str) -> dict[str, object]:
 
 def organization_row(organization: Organization) -> Row:
     """An organization."""
+    return {**organization_summary(organization), **_pick(organization.path, *PATH_SETTINGS)}
+
+
+def organization_summary(organization: Organization) -> Row:
+    """An organization without the settings of its paths, for a line of a table."""
     return {
         **_pick(organization, "name", "hosts", "active", "binding_scope"),
         "enforcement": organization.default_enforcement,
         **_pick(organization.token, "issuer", "audience", "user_claim", "organization_claim", "keys"),
         "token_type": organization.token.type,
-        **_pick(organization.path, *PATH_SETTINGS),
     }
 
 

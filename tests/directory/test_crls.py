@@ -39,7 +39,7 @@ def test_crl_of_the_same_name_and_another_key_is_refused(store: Store) -> None:
 
 
 def test_crl_with_a_weak_algorithm_takes_no_place(store: Store) -> None:
-    """One with SHA-1 replaces none that is good, and a CA with a small RSA key signs none, whoever accepts such a CA."""
+    """One with SHA-1 replaces none that is good, and a CA with a small RSA key signs none."""
     weak = Authority.root("Weak", key=new_key("rsa1024"))
     store.add_anchors("acme", [parsed(ROOT), parsed(weak)])
     good = store.add_crl(Crl(ROOT.crl(number=1)), NOW)

@@ -26,7 +26,8 @@ verified.VerifiedCache, one for each tenant; its parts:
 In the memory of one `CrlStore`, for each tenant; another store, that is: any other CRL, undoes all of it. It hangs on
 the store because its values hold CRLs, which must not outlive the store:
     plans.PlanCache     (distribution points, CA or not, SHA-256 of all above) -> `crl_scope.RevocationPlan`: which CRLs
-                        are applicable, whatever the policy. Not for long lists of points, nor while a CRL signer is being proven.
+                        are applicable, whatever the policy. Not for long lists of points, nor while a CRL signer is
+                        being proven.
                         Saves 0.3 for every check that takes path building.
     assurances.         (mark of an issuer chain, points, CA or not) -> `Assurance`: proofs for the CAs, with the dates
     AssuranceCache      between which they hold, and the CRLs applicable to such a leaf.
