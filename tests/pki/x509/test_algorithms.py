@@ -351,6 +351,7 @@ def test_key_for_pss_verifies_nothing_but_pss_with_its_terms(
 
 def test_crl_verifies_under_no_weak_key_and_with_no_sha1() -> None:
     """Whatever a policy accepts in stored certificates: nothing but this decides it."""
+    verify_signature(parsed(RSA_ROOT)[0].public_key, Crl(RSA_ROOT.crl()).signed)
     weak = Authority.root("Weak", key=new_key("rsa1024"))
     with pytest.raises(Refused) as caught:
         verify_signature(parsed(weak)[0].public_key, Crl(weak.crl()).signed)
