@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from support.certificates import Authority, Minted, chain_pem, new_key, san
 from support.clients import Dial, bearer, paused, retired, revoked, stopped
 from support.nginx_stage import Beside, NginxStage
+from support.tampered import pss_key, reissued
 from test_connections import VERSIONS, assert_denied_within_the_bound, context_of
 
 from authz.admin.organizations import OrganizationChange, PathChange, change_organization
@@ -254,6 +256,31 @@ def test_certificate_on_a_brainpool_curve_is_allowed_until_its_organization_refu
     assert_denied_within_the_bound(stage, client)  # type: ignore[arg-type]
     answer = client.get(bearer(stage, "alice"))
     assert (answer.status, stage.reason(answer)) == (403, "algorithm_not_allowed")
+
+
+@VERSIONS
+def test_certificate_with_a_key_for_pss_is_allowed_where_its_organization_accepts_it(
+    restored_nginx_stage: NginxStage,
+    open_store: Callable[[NginxStage], Store],
+    dial: Dial,
+    openssl: str,
+    version: ssl.TLSVersion,
+) -> None:
+    """RFC 8446 section 4.2.3, rsa_pss_pss: nginx needs no setting for it."""
+    stage, store = restored_nginx_stage, open_store(restored_nginx_stage)
+    key = stage.world.folder / "pss.key"
+    subprocess.run([openssl, "genpkey", "-algorithm", "RSA-PSS", "-out", str(key)], check=True, capture_output=True)
+    root = Authority.root("PSS Root", **LIFE)
+    # The library loads it like any RSA key, and writes it as one.
+    leaf = root.leaf("alice", key=load_pem_private_key(key.read_bytes(), None), **LIFE)
+    change = PathChange(algorithms=(Algorithm.DEFAULT, Algorithm.RSASSA_PSS))
+    change_organization(store, ORGANIZATION, OrganizationChange(path=change))
+    registered(stage, store, root, [reissued(leaf, root, pss_key())], stored=0)
+    key.replace(stage.world.folder / "minted.key")
+    context = context_of(stage, "minted", version)
+    tries = iter(range(2_000))
+    while dial(stage, "minted", context=context).get(headers=bearer(stage, "alice")).status != 200:
+        next(tries)
 
 
 def logged(stage: NginxStage, what: str) -> str:
