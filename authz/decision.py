@@ -235,7 +235,7 @@ def _path(presented: PresentedChain, organization: Organization, view: View, now
     intermediates = [trust.parse(der) for der in chain]
     crls, mode_of = view.crls(organization), view.mode_of(organization)
     try:
-        path = verify_path(leaf, intermediates, trust, crls, now, SERVICE_POLICY, Budget.service(), mode_of)
+        path = verify_path(leaf, intermediates, trust, crls, now, trust.policy, Budget.service(), mode_of)
     except Refused as refusal:
         if refusal.reason is Reason.REVOCATION_UNKNOWN:
             view.request_crls(organization, refusal.path)

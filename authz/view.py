@@ -49,7 +49,7 @@ class View(Protocol):
         ...
 
     def trust(self, organization: Organization) -> TrustStore:
-        """The organization's anchors and intermediates, with the cache of what verified before."""
+        """The organization's anchors and intermediates, its policy, and the cache of what verified before."""
         ...
 
     def crls(self, organization: Organization) -> CrlStore:

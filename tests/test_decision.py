@@ -40,9 +40,10 @@ from authz.model import (
     HeaderRules,
     Identity,
     IndicatorForm,
+    PathSettings,
     TokenSettings,
 )
-from authz.pki import Certificate, Exemption, RevocationMode, TrustStore
+from authz.pki import Certificate, Exemption, RevocationMode, TrustStore, service_policy
 from authz.reasons import Reason
 from authz.view import Listener, TrustedProxy
 
@@ -89,6 +90,14 @@ def test_table_of_the_design_holds(
     decision = decide(request(*chain), user)
     assert isinstance(decision, Allow) is (reason is None)
     assert told(decision) == (binding if reason is None else reason.value)
+
+
+def test_policy_of_the_organization_is_the_checks() -> None:
+    """It stands with the anchors; the other organization has its own."""
+    view = standard_view()
+    demanding = service_policy(PathSettings(purpose="1.2.3.4"))
+    view.stores[1] = TrustStore([Certificate.parse(ROOT.der)], policy=demanding)
+    assert told(decide(request(ALICE, CA), view=view)) == R.EXTENDED_KEY_USAGE_NOT_ALLOWED.value
 
 
 def test_allow_names_organization_user_and_certificate() -> None:

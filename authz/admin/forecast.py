@@ -12,13 +12,13 @@ from authz.errors import Refused
 from authz.model import Organization
 from authz.pki import (
     HARD_FAIL,
-    SERVICE_POLICY,
     Budget,
     Certificate,
     ModeOf,
     NotRevoked,
     TrustStore,
     VerifiedPath,
+    service_policy,
     verify_path,
 )
 from authz.ports import CrlView
@@ -45,7 +45,7 @@ def forecasts(store: Store, crls: CrlView, now: datetime) -> Iterator[Forecast]:
         anchors = [anchor.certificate for anchor in store.anchors(organization.name)]
         known = [intermediate.certificate for intermediate in store.intermediates(organization.name)]
         try:
-            trust: TrustStore | Refused = TrustStore(anchors, known)
+            trust: TrustStore | Refused = TrustStore(anchors, known, policy=service_policy(organization.path))
         except Refused as refusal:
             trust = refusal
         for stored in store.registrations(organization.name):
@@ -78,7 +78,7 @@ def _end_of_path(
         try:
             if isinstance(trust, Refused):
                 raise trust
-            path = verify_path(stored.leaf, chain, trust, crls.crls(), at, SERVICE_POLICY, Budget.service(), mode_of)
+            path = verify_path(stored.leaf, chain, trust, crls.crls(), at, trust.policy, Budget.service(), mode_of)
         except Refused as refusal:
             return end, because or str(refusal)
         end, because = min(limit for limit in _ends(path, mode_of) if limit[0] >= at)

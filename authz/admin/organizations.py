@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum, auto
 from typing import Final
 
@@ -13,7 +13,9 @@ from authz.directory.organizations import get_organization, set_organization
 from authz.directory.organizations import remove_organization as remove_row
 from authz.identity.claims import media_type
 from authz.identity.keys import check_location
-from authz.model import BindingScope, Enforcement, Organization, TokenSettings
+from authz.model import Algorithm, BindingScope, Enforcement, Organization, PathSettings, TokenSettings
+from authz.pki import service_policy
+from authz.pki.x509.algorithms import MIN_RSA_BITS
 
 _is_type: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}").fullmatch
 """RFC 6838 section 4.2."""
@@ -29,6 +31,13 @@ class TokenGap(StrEnum):
     KEYS_WITHOUT_ISSUER_OR_AUDIENCE = auto()
     TYPE_WITHOUT_KEYS = auto()
     CLAIM_WITHOUT_ISSUER = auto()
+
+
+class PathGap(StrEnum):
+    """Where a setting for paths does not count."""
+
+    POLICIES_NOT_REQUIRED = auto()
+    ONLY_IN_STORED = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,31 @@ class TokenChange:
 
 
 @dataclass(frozen=True, slots=True)
+class PathChange:
+    """Settings of paths that are to become others; None leaves one as it is, an empty text takes it away."""
+
+    algorithms: Sequence[Algorithm] | None = None
+    min_rsa_bits: int | None = None
+    policies: Sequence[str] | None = None
+    explicit_policy: bool | None = None
+    inhibit_mapping: bool | None = None
+    inhibit_any_policy: bool | None = None
+    purpose: str | None = None
+
+    def of(self, path: PathSettings) -> PathSettings:
+        """The settings with this change. Raises `InvalidSettingError` for any under which no policy can be made."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        lists = {name: tuple(dict.fromkeys(filter(None, given[name] or ()))) for name in ("algorithms", "policies")}
+        changed = {name: lists.get(name, value) for name, value in given.items() if value is not None}
+        settings = replace(path, **changed | ({"purpose": PathSettings().purpose} if self.purpose == "" else {}))
+        try:
+            service_policy(settings)
+        except ValueError as error:
+            raise InvalidSettingError(str(error)) from None
+        return settings
+
+
+@dataclass(frozen=True, slots=True)
 class OrganizationChange:
     """What of an organization is to become something else; None leaves it as it is."""
 
@@ -65,9 +99,10 @@ class OrganizationChange:
     binding_scope: BindingScope | None = None
     enforcement: Enforcement | None = None
     token: TokenChange = TokenChange()
+    path: PathChange = PathChange()
 
     def of(self, organization: Organization) -> Organization:
-        """The organization with this change. Raises `InvalidSettingError` for its keys or its type of token."""
+        """The organization with this change. Raises `InvalidSettingError` for a value that cannot be."""
         return replace(
             organization,
             hosts=organization.hosts if self.hosts is None else tuple(self.hosts),
@@ -75,7 +110,16 @@ class OrganizationChange:
             binding_scope=self.binding_scope or organization.binding_scope,
             default_enforcement=self.enforcement or organization.default_enforcement,
             token=self.token.of(organization.token),
+            path=self.path.of(organization.path),
         )
+
+
+def path_gaps(path: PathSettings) -> Iterator[PathGap]:
+    """What of the settings for paths does less than one may think."""
+    if path.policies and not path.explicit_policy:
+        yield PathGap.POLICIES_NOT_REQUIRED
+    if Algorithm.SHA1 in path.algorithms or path.min_rsa_bits < MIN_RSA_BITS:
+        yield PathGap.ONLY_IN_STORED
 
 
 def _changed(present: str | None, given: str | None) -> str | None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from authz.directory import Store
 from authz.directory.registrations import StoredRegistration
 from authz.errors import ConfigError, Problem, Refused
-from authz.pki import SERVICE_POLICY, Certificate, TrustAnchor, TrustStore, verify_path
+from authz.pki import Certificate, TrustAnchor, TrustStore, service_policy, verify_path
 
 retire = Store.retire
 
@@ -71,7 +71,8 @@ def _problem(
     try:
         anchors = [TrustAnchor(anchor.certificate) for anchor in store.anchors(organization)]
         known = [intermediate.certificate for intermediate in store.intermediates(organization)]
-        verify_path(leaf, chain, TrustStore(anchors, known), store.crl_store(), now, SERVICE_POLICY)
+        policy = service_policy(store.organization(organization).path)
+        verify_path(leaf, chain, TrustStore(anchors, known), store.crl_store(), now, policy)
     except Refused as refusal:
         return refusal
     return None

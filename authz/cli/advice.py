@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from authz.admin.organizations import TokenGap
+from authz.admin.organizations import PathGap, TokenGap
 from authz.errors import AdvisedError, Problem
 
 PROBLEMS: Final = {
@@ -30,6 +30,12 @@ TOKEN_GAPS: Final = {
     "beside --keys",
     TokenGap.TYPE_WITHOUT_KEYS: "a typ is seen only where the service verifies the token itself: give --keys, too",
     TokenGap.CLAIM_WITHOUT_ISSUER: "any issuer of tokens that the proxy takes can name its users: give --issuer, too",
+}
+
+PATH_GAPS: Final = {
+    PathGap.POLICIES_NOT_REQUIRED: "these policies count only where a CA requires one: give --explicit-policy, too",
+    PathGap.ONLY_IN_STORED: "SHA-1 and RSA below 2048 bits count only in certificates stored with 'authz anchor add' "
+    "or 'authz intermediate add', never in one that a client brings, nor in a CRL",
 }
 
 

@@ -12,18 +12,20 @@ import typer
 from authz.admin.organizations import (
     InvalidSettingError,
     OrganizationChange,
+    PathChange,
     TokenChange,
     add_organization,
     change_organization,
+    path_gaps,
     remove_organization,
     token_gaps,
 )
-from authz.cli.advice import TOKEN_GAPS
+from authz.cli.advice import PATH_GAPS, TOKEN_GAPS
 from authz.cli.options import AsJson, OrganizationName, open_store
 from authz.cli.output import emit, emit_one, hint, say
-from authz.cli.rows import organization_row
+from authz.cli.rows import organization_row, organization_summary
 from authz.identity.keys import READING_ERRORS, cause_of, listed_keys
-from authz.model import BindingScope, Enforcement, TokenSettings
+from authz.model import Algorithm, BindingScope, Enforcement, TokenSettings
 
 app = typer.Typer(help="Organizations: tenants with hosts of their own.", no_args_is_help=True)
 
@@ -48,6 +50,33 @@ Keys = Annotated[str | None, typer.Option("--keys", help="The issuer's key set (
 TokenType = Annotated[
     str | None,
     typer.Option("--token-type", help="What typ of its tokens must say: at+jwt; the service must verify them itself."),
+]
+Algorithms = Annotated[
+    list[Algorithm] | None,
+    typer.Option(
+        "--algorithm",
+        help="A kind of keys that its certificates may have; may be repeated. `default`: all but rsassa-pss and "
+        "brainpool. `sha1`: only in certificates that you stored.",
+    ),
+]
+RsaBits = Annotated[
+    int | None, typer.Option("--min-rsa-bits", help="Bits of an RSA key; below 2048 only in certificates you stored.")
+]
+Policies = Annotated[
+    list[str] | None, typer.Option("--policy", help="A policy that is accepted, dotted; may be repeated.")
+]
+ExplicitPolicy = Annotated[
+    bool | None,
+    typer.Option("--explicit-policy/--no-explicit-policy", help="An accepted policy must be valid for the whole path."),
+]
+InhibitMapping = Annotated[
+    bool | None, typer.Option("--inhibit-mapping/--no-inhibit-mapping", help="Mappings of policies do not count.")
+]
+InhibitAnyPolicy = Annotated[
+    bool | None, typer.Option("--inhibit-any-policy/--no-inhibit-any-policy", help="anyPolicy does not count.")
+]
+Purpose = Annotated[
+    str | None, typer.Option("--purpose", help="The extended key usage that a client's certificate must name, dotted.")
 ]
 
 
@@ -95,16 +124,26 @@ def set_(
     keys: Keys = None,
     token_type: TokenType = None,
     audience_claim: AudienceClaim = None,
+    algorithm: Algorithms = None,
+    min_rsa_bits: RsaBits = None,
+    policy: Policies = None,
+    explicit_policy: ExplicitPolicy = None,
+    inhibit_mapping: InhibitMapping = None,
+    inhibit_any_policy: InhibitAnyPolicy = None,
+    purpose: Purpose = None,
     active: Annotated[bool | None, typer.Option("--on/--off", help="Switch the organization on or off.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change what is given of an organization; hosts given replace the ones it has."""
+    """Change what is given of an organization; hosts, algorithms and policies given replace the ones it has."""
     tokens = TokenChange(issuer, audience, user_claim, organization_claim, keys, token_type, audience_claim)
-    change = OrganizationChange(host, active, binding_scope, enforcement, tokens)
+    path = PathChange(algorithm, min_rsa_bits, policy, explicit_policy, inhibit_mapping, inhibit_any_policy, purpose)
+    change = OrganizationChange(host, active, binding_scope, enforcement, tokens, path)
     with _usage(), open_store(context) as store:
         changed = change_organization(store, name, change)
     emit_one(organization_row(changed), as_json=as_json)
     _advise(changed.token)
+    for gap in path_gaps(changed.path):
+        hint(PATH_GAPS[gap])
 
 
 def _advise(token: TokenSettings) -> None:
@@ -126,7 +165,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List every organization."""
     with open_store(context) as store:
         organizations = store.organizations()
-    emit(list(map(organization_row, organizations)), as_json=as_json)
+    emit(list(map(organization_row if as_json else organization_summary, organizations)), as_json=as_json)
     if not organizations:
         hint("add one: authz org add NAME --host HOST")
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from authz.directory.authorities import StoredCertificate
 from authz.directory.crls import StoredCrl
 from authz.directory.registrations import StoredRegistration
+from authz.directory.rows import PATH_SETTINGS
 from authz.model import CrlSourceState, FetchedCrl, Organization, RecordedDecision, User
 from authz.reasons import Reason
 
@@ -23,6 +24,11 @@ def _pick(thing: object, *names: str) -> dict[str, object]:
 
 def organization_row(organization: Organization) -> Row:
     """An organization."""
+    return {**organization_summary(organization), **_pick(organization.path, *PATH_SETTINGS)}
+
+
+def organization_summary(organization: Organization) -> Row:
+    """An organization without the settings of its paths, for a line of a table."""
     return {
         **_pick(organization, "name", "hosts", "active", "binding_scope"),
         "enforcement": organization.default_enforcement,

@@ -89,4 +89,4 @@ def _columns(organization: Organization) -> dict[str, object]:
     """An organization as its row holds it, but for its key and its revisions."""
     token = {f"token_{name}": getattr(organization.token, name) for name in rows.TOKEN_SETTINGS}
     names = ("name", "active", "binding_scope", "default_enforcement")
-    return {name: getattr(organization, name) for name in names} | token
+    return {name: getattr(organization, name) for name in names} | token | rows.path_columns(organization.path)

@@ -235,7 +235,8 @@ class DirectoryReader:
     def _trust(self, owner: int, value: object) -> TrustStore | Refused:
         if isinstance(value, Trust):
             try:
-                return TrustStore(value.anchors, value.intermediates, self._memory.part(owner, VerifiedCache))
+                verified = self._memory.part(owner, VerifiedCache)
+                return TrustStore(value.anchors, value.intermediates, verified, value.policy)
             except Refused as missing:
                 return missing
         self._warn(f"organization {owner}: {value}")

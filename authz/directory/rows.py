@@ -8,7 +8,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from authz.errors import Refused, StoreError
-from authz.model import BindingScope, Enforcement, Organization, Registration, TokenSettings, User
+from authz.model import (
+    Algorithm,
+    BindingScope,
+    Enforcement,
+    Organization,
+    PathSettings,
+    Registration,
+    TokenSettings,
+    User,
+)
 from authz.pki import Certificate
 from authz.pki.x509 import der
 
@@ -16,6 +25,9 @@ Row = sa.Row[Any]
 
 TOKEN_SETTINGS = tuple(field.name for field in fields(TokenSettings))
 """Each has a column `token_…`."""
+
+PATH_SETTINGS = tuple(field.name for field in fields(PathSettings))
+"""Each has a column `path_…`."""
 
 
 def organization(row: Row, host_rows: list[Row]) -> Organization:
@@ -28,12 +40,26 @@ def organization(row: Row, host_rows: list[Row]) -> Organization:
         binding_scope=BindingScope(row.binding_scope),
         default_enforcement=Enforcement(row.default_enforcement),
         token=token_settings(row),
+        path=path_settings(row),
     )
 
 
 def token_settings(row: Row) -> TokenSettings:
     """How an organization's tokens are recognized."""
     return TokenSettings(**{name: getattr(row, f"token_{name}") for name in TOKEN_SETTINGS})
+
+
+def path_settings(row: Row) -> PathSettings:
+    """What an organization's paths must satisfy. Raises `ValueError` for an algorithm unknown to this version."""
+    values = {name: getattr(row, f"path_{name}") for name in PATH_SETTINGS}
+    algorithms = tuple(map(Algorithm, values["algorithms"].split()))
+    return PathSettings(**values | {"algorithms": algorithms, "policies": tuple(values["policies"].split())})
+
+
+def path_columns(settings: PathSettings) -> dict[str, object]:
+    """The same as the columns of an organization's row: a list is a text, its parts one space apart."""
+    values = {f"path_{name}": getattr(settings, name) for name in PATH_SETTINGS}
+    return {name: " ".join(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def user(row: Row) -> User:

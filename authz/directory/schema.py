@@ -3,7 +3,7 @@
 `directory_state` has one row: `revision` rises with every change; `organizations_revision`,
 `trust_revision` (anchors and intermediates) and `crls_revision` hold its value at the last
 change of that kind. An organization's `revision` (users, registrations) and `trust_revision` (its own
-anchors and intermediates) do the same. Triggers and not code, so that no writer can forget one.
+anchors, intermediates and settings of paths) do the same. Triggers and not code, so that no writer can forget one.
 
 A number alone names no state: a restored copy, or a standby that was promoted, uses it again. So `lineage` is 16
 random bytes, others with each change, and `directory_changes` has the states before, the newest last. A reader
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from authz.model import BindingScope, CrlSourceKind, Enforcement, Outcome
+from authz.model import BindingScope, CrlSourceKind, Enforcement, Outcome, PathSettings
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -91,6 +91,8 @@ directory_changes = sa.Table(
     sa.Column("at", Moment, nullable=False),
 )
 
+_POLICY_FLAGS = "explicit_policy", "inhibit_mapping", "inhibit_any_policy"
+
 organizations = sa.Table(
     "organizations",
     metadata,
@@ -102,6 +104,11 @@ organizations = sa.Table(
     *_texts("token_user_claim"),
     *_texts("token_issuer", "token_audience", "token_organization_claim", "token_keys", "token_type", nullable=True),
     sa.Column("token_audience_claim", sa.String, nullable=False, server_default="aud"),
+    sa.Column("path_algorithms", sa.String, nullable=False, server_default="default"),
+    sa.Column("path_min_rsa_bits", sa.Integer, nullable=False, server_default="2048"),
+    sa.Column("path_policies", sa.String, nullable=False, server_default=""),
+    *(sa.Column(f"path_{name}", sa.Boolean, nullable=False, server_default="0") for name in _POLICY_FLAGS),
+    sa.Column("path_purpose", sa.String, nullable=False, server_default=PathSettings().purpose),
     _revision(),
     _revision("trust_revision"),
     sqlite_autoincrement=True,

@@ -11,9 +11,11 @@ from authz.model.history import Outcome, RecordedDecision
 from authz.model.listener import CertificateForm, HeaderRules, IndicatorForm
 from authz.model.request import Binding, CheckRequest, Identity, PresentedChain, fold
 from authz.model.tenancy import (
+    Algorithm,
     BindingScope,
     Enforcement,
     Organization,
+    PathSettings,
     Registration,
     RegistrationState,
     TokenSettings,
@@ -21,7 +23,8 @@ from authz.model.tenancy import (
 )
 
 __all__ = [
-    "Binding", "BindingScope", "CertificateForm", "CheckRequest", "CrlRow", "CrlSourceKind", "CrlSourceState",
-    "Enforcement", "FetchedCrl", "HeaderRules", "Identity", "IndicatorForm", "Organization", "Outcome",
-    "PresentedChain", "RecordedDecision", "Registration", "RegistrationState", "TokenSettings", "User", "fold",
+    "Algorithm", "Binding", "BindingScope", "CertificateForm", "CheckRequest", "CrlRow", "CrlSourceKind",
+    "CrlSourceState", "Enforcement", "FetchedCrl", "HeaderRules", "Identity", "IndicatorForm", "Organization",
+    "Outcome", "PathSettings", "PresentedChain", "RecordedDecision", "Registration", "RegistrationState",
+    "TokenSettings", "User", "fold",
 ]  # fmt: skip

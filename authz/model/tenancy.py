@@ -53,6 +53,41 @@ class TokenSettings:
     audience_claim: str = "aud"
 
 
+class Algorithm(StrEnum):
+    """What an organization may accept: kinds of keys, and SHA-1 in certificates that the operator stored."""
+
+    DEFAULT = "default"
+    """The kinds of keys that this version accepts of itself."""
+    RSA = "rsa"
+    RSASSA_PSS = "rsassa-pss"
+    SECP256R1 = "secp256r1"
+    SECP384R1 = "secp384r1"
+    SECP521R1 = "secp521r1"
+    ED25519 = "ed25519"
+    ED448 = "ed448"
+    BRAINPOOL_P256R1 = "brainpoolP256r1"
+    BRAINPOOL_P384R1 = "brainpoolP384r1"
+    BRAINPOOL_P512R1 = "brainpoolP512r1"
+    SHA1 = "sha1"
+
+
+@dataclass(frozen=True, slots=True)
+class PathSettings:
+    """What an organization's certificates may use, and what their paths must satisfy (RFC 5280 section 6.1.1).
+
+    `min_rsa_bits` below 2,048 counts in certificates that the operator stored, alone. `policies` are the initial policy
+    set, dotted; without any, every policy is accepted. `purpose` is the extended key usage that a leaf must name.
+    """
+
+    algorithms: tuple[Algorithm, ...] = (Algorithm.DEFAULT,)
+    min_rsa_bits: int = 2048
+    policies: tuple[str, ...] = ()
+    explicit_policy: bool = False
+    inhibit_mapping: bool = False
+    inhibit_any_policy: bool = False
+    purpose: str = "1.3.6.1.5.5.7.3.2"
+
+
 @dataclass(frozen=True, slots=True)
 class Organization:
     """A tenant: `id` is the directory's key, `name` the name that the operator gave it."""
@@ -64,6 +99,7 @@ class Organization:
     binding_scope: BindingScope = BindingScope.USER
     default_enforcement: Enforcement = Enforcement.REQUIRED
     token: TokenSettings = field(default_factory=TokenSettings)
+    path: PathSettings = PathSettings()
 
 
 @dataclass(frozen=True, slots=True)

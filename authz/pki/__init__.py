@@ -20,7 +20,7 @@ from authz.pki.revocation.checker import NotRevoked
 from authz.pki.revocation.crl_signers import signer_of
 from authz.pki.revocation.crl_store import CrlStore
 from authz.pki.revocation.mode import HARD_FAIL, Exemption, ModeOf, RevocationMode
-from authz.pki.validation_policy import DEFAULT_POLICY, SERVICE_POLICY, ValidationPolicy
+from authz.pki.validation_policy import DEFAULT_POLICY, SERVICE_POLICY, ValidationPolicy, service_policy
 from authz.pki.x509.algorithms import AlgorithmRules
 from authz.pki.x509.certificate import Certificate
 from authz.pki.x509.trust_anchor import TrustAnchor
@@ -48,6 +48,7 @@ __all__ = [
     "ValidationPolicy",
     "VerifiedCache",
     "VerifiedPath",
+    "service_policy",
     "signer_of",
     "verify_chain",
     "verify_path",

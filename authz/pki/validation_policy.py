@@ -7,7 +7,17 @@ from typing import Final
 
 from cryptography.x509 import ObjectIdentifier
 
-from authz.pki.x509.algorithms import DEFAULT_ALGORITHMS, AlgorithmRules
+from authz.model import Algorithm, PathSettings
+from authz.pki.x509.algorithms import (
+    DEFAULT_ALGORITHMS,
+    DEFAULT_KEYS,
+    DEFAULT_SIGNATURES,
+    KEYS,
+    MAX_RSA_BITS,
+    MIN_STORED_RSA_BITS,
+    SHA1_SIGNATURES,
+    AlgorithmRules,
+)
 from authz.pki.x509.extensions import ANY_POLICY
 
 CLIENT_AUTH: Final = "1.3.6.1.5.5.7.3.2"
@@ -24,9 +34,9 @@ class ValidationPolicy:
     anyExtendedKeyUsage does not stand for the purpose.
     With a purpose, one of the bits in `key_usage` must be set in a leaf that has the extension; empty asks for none.
     `max_path_length` bounds the CA certificates between leaf and anchor that are not self-issued.
-    `algorithms` narrows which signature algorithms and keys are accepted, on the whole path.
+    `algorithms` says which signature algorithms and keys are accepted, on the whole path.
 
-    Raises `TypeError` for an `extended_key_usage` of another type, `ValueError` for a text that is not dotted.
+    Raises `TypeError` for an object identifier of another type, `ValueError` for a text that is not dotted.
     """
 
     initial_policy_set: frozenset[str] = frozenset({ANY_POLICY})
@@ -41,22 +51,24 @@ class ValidationPolicy:
     algorithms: AlgorithmRules = DEFAULT_ALGORITHMS
 
     def __post_init__(self) -> None:
-        """A purpose in another form would be found in no certificate, and every leaf refused."""
+        """One in another form would be found in no certificate, and every leaf refused."""
         if self.extended_key_usage is not None:
-            object.__setattr__(self, "extended_key_usage", _dotted(self.extended_key_usage))
+            object.__setattr__(self, "extended_key_usage", _dotted("extended_key_usage", self.extended_key_usage))
+        for identifier in self.initial_policy_set:
+            _dotted("initial_policy_set", identifier)
 
 
-def _dotted(purpose: object) -> str:
-    if isinstance(purpose, ObjectIdentifier):
-        return purpose.dotted_string
-    if not isinstance(purpose, str):
-        raise TypeError(f"extended_key_usage is a dotted text or an ObjectIdentifier, not {type(purpose).__name__}")
+def _dotted(what: str, identifier: object) -> str:
+    if isinstance(identifier, ObjectIdentifier):
+        return identifier.dotted_string
+    if not isinstance(identifier, str):
+        raise TypeError(f"{what} is a dotted text or an ObjectIdentifier, not {type(identifier).__name__}")
     try:
-        dotted = ObjectIdentifier(purpose).dotted_string
+        dotted = ObjectIdentifier(identifier).dotted_string
     except ValueError:
         dotted = ""
-    if dotted != purpose or not purpose:
-        raise ValueError(f"extended_key_usage is no dotted object identifier: {purpose!r}")
+    if dotted != identifier or not identifier:
+        raise ValueError(f"{what} is no dotted object identifier: {identifier!r}")
     return dotted
 
 
@@ -67,3 +79,36 @@ SERVICE_POLICY: Final = ValidationPolicy(require_extended_key_usage=True)
 
 CRL_SIGNER_POLICY: Final = ValidationPolicy(extended_key_usage=None)
 """For the path of a certificate that signs CRLs (RFC 5280 section 6.3.3 (f)): no purpose beyond its key usage."""
+
+
+def service_policy(settings: PathSettings) -> ValidationPolicy:
+    """What the service demands of an organization's clients: by default `SERVICE_POLICY` itself.
+
+    Raises `ValueError` for settings under which no certificate, or any, would do.
+    """
+    if settings == PathSettings():
+        return SERVICE_POLICY
+    if settings.purpose == ANY_EXTENDED_KEY_USAGE:
+        raise ValueError("anyExtendedKeyUsage is no purpose that a leaf can name")
+    return ValidationPolicy(
+        initial_policy_set=frozenset(settings.policies or {ANY_POLICY}),
+        require_explicit_policy=settings.explicit_policy,
+        inhibit_policy_mapping=settings.inhibit_mapping,
+        inhibit_any_policy=settings.inhibit_any_policy,
+        extended_key_usage=settings.purpose,
+        require_extended_key_usage=True,
+        algorithms=_algorithms(settings),
+    )
+
+
+def _algorithms(settings: PathSettings) -> AlgorithmRules:
+    """The default rules themselves where they are meant: checks of CRLs know them by identity."""
+    names = set(settings.algorithms)
+    keys = (DEFAULT_KEYS if Algorithm.DEFAULT in names else frozenset()) | (KEYS & names)
+    signatures = DEFAULT_SIGNATURES | (SHA1_SIGNATURES if Algorithm.SHA1 in names else frozenset())
+    if not keys:
+        raise ValueError("without any kind of keys no certificate is accepted")
+    if not MIN_STORED_RSA_BITS <= settings.min_rsa_bits <= MAX_RSA_BITS:
+        raise ValueError(f"RSA keys have {MIN_STORED_RSA_BITS} to {MAX_RSA_BITS} bits, not {settings.min_rsa_bits}")
+    rules = AlgorithmRules(signatures, keys, settings.min_rsa_bits)
+    return DEFAULT_ALGORITHMS if rules == DEFAULT_ALGORITHMS else rules

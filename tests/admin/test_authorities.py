@@ -9,8 +9,10 @@ from support.certificates import Authority, Minted, new_key
 from support.command_world import ALICE, CA, LIFE, ROOT
 
 from authz.admin.authorities import add_anchors, add_intermediates, remove_anchor, remove_intermediate
+from authz.admin.organizations import OrganizationChange, PathChange, add_organization, change_organization
 from authz.directory import Store
 from authz.errors import ConfigError, Problem, Refused
+from authz.model import Algorithm
 from authz.pki import Certificate
 from authz.reasons import Reason
 
@@ -39,6 +41,21 @@ def test_key_that_policy_refuses_is_refused_when_it_is_added(store: Store, add: 
     with pytest.raises(Refused) as caught:
         add(store, None, parsed(Authority.root("Weak", key=new_key("rsa1024"), **LIFE)), "weak.pem")
     assert caught.value.reason is Reason.KEY_SIZE_NOT_ALLOWED
+
+
+@BOTH
+@pytest.mark.parametrize("owner", ["acme", None], ids=["own", "shared"])
+def test_key_that_its_organization_accepts_is_added(store: Store, add: Add, owner: str | None) -> None:
+    """A shared one, if any organization accepts it: each check asks its own. One of another organization is refused."""
+    change = PathChange(algorithms=[Algorithm.BRAINPOOL_P256R1], min_rsa_bits=1024)
+    change_organization(store, "acme", OrganizationChange(path=change))
+    add_organization(store, "other", OrganizationChange())
+    ca = parsed(Authority.root("Brainpool", key=new_key("bp256"), **LIFE))
+    assert add(store, owner, ca, "ca.pem") == ca
+    for other, kind in (("other", "bp256"), ("acme", "p256"), ("acme", "rsa1024")):
+        with pytest.raises(Refused) as caught:
+            add(store, other, parsed(Authority.root("Odd", key=new_key(kind), **LIFE)), "ca.pem")
+        assert caught.value.reason is Reason.ALGORITHM_NOT_ALLOWED
 
 
 def test_ca_is_added_once_and_removed(store: Store) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from support.command_world import ALICE, BOB, CA, CRL_LIFE, LIFE, NOW, ROOT
 
 from authz.admin.forecast import Forecast, forecasts
+from authz.admin.organizations import OrganizationChange, PathChange, change_organization
 from authz.app.config import Settings
 from authz.app.crls import CrlSnapshot
 from authz.directory import Store
@@ -36,6 +37,14 @@ def test_leaf_that_expires_before_its_crls_ends_itself(store: Store) -> None:
     store.register("acme", "alice", short, now=NOW)
     store.register("acme", "alice", Certificate.parse(ALICE.der), valid_until=SOON, now=NOW)
     assert [row.because for row in forecast(store)] == ["CN=short expires", "its registration ends"]
+
+
+def test_registration_that_its_organization_does_not_accept_ends_now(store: Store) -> None:
+    """By the organization's settings."""
+    change_organization(store, "acme", OrganizationChange(path=PathChange(purpose="1.2.3.4")))
+    store.register("acme", "alice", Certificate.parse(ALICE.der), now=NOW)
+    [row] = forecast(store)
+    assert (row.at, row.because.partition(":")[0]) == (NOW, "extended_key_usage_not_allowed")
 
 
 def test_registration_that_ended_has_no_forecast_and_one_that_is_refused_ends_now(store: Store) -> None:

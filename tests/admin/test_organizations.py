@@ -7,16 +7,19 @@ import pytest
 from authz.admin.organizations import (
     InvalidSettingError,
     OrganizationChange,
+    PathChange,
+    PathGap,
     TokenChange,
     TokenGap,
     add_organization,
     change_organization,
+    path_gaps,
     remove_organization,
     token_gaps,
 )
 from authz.directory import Store
 from authz.errors import StoreError
-from authz.model import BindingScope, Enforcement, TokenSettings
+from authz.model import Algorithm, BindingScope, Enforcement, PathSettings, TokenSettings
 
 
 def test_change_leaves_what_it_does_not_name(store: Store) -> None:
@@ -39,6 +42,43 @@ def test_empty_text_takes_a_token_setting_away(store: Store) -> None:
     changed = change_organization(store, "b", OrganizationChange(token=TokenChange("", "", "", "", "", "", "")))
     assert changed.token == TokenSettings(user_claim="email", audience_claim="azp")
     assert changed.hosts == ("b.test",)
+
+
+def test_lists_of_paths_replace_the_ones_before_and_an_empty_text_takes_one_away(store: Store) -> None:
+    """Each algorithm once; the rest stays."""
+    twice = [Algorithm.DEFAULT, Algorithm.SHA1, Algorithm.SHA1]
+    given = PathChange(twice, 1024, ["1.2.3", "1.2.4"], explicit_policy=True, purpose="1.2.3.4")
+    changed = change_organization(store, "acme", OrganizationChange(path=given))
+    expected = PathSettings((Algorithm.DEFAULT, Algorithm.SHA1), 1024, ("1.2.3", "1.2.4"), True, purpose="1.2.3.4")
+    assert changed.path == expected == store.organization("acme").path
+    back = PathChange([Algorithm.DEFAULT], 2048, [""], explicit_policy=False, purpose="")
+    assert change_organization(store, "acme", OrganizationChange(path=back)).path == PathSettings()
+
+
+@pytest.mark.parametrize(
+    "path", [PathChange([Algorithm.SHA1]), PathChange(min_rsa_bits=512), PathChange(policies=["x"])]
+)
+def test_policy_that_cannot_be_is_refused_before_anything_is_written(store: Store, path: PathChange) -> None:
+    """No kind of keys, keys that cannot be read, no object identifier."""
+    before = store.organization("acme")
+    with pytest.raises(InvalidSettingError):
+        change_organization(store, "acme", OrganizationChange(active=False, path=path))
+    assert store.organization("acme") == before
+
+
+@pytest.mark.parametrize(
+    ("path", "gaps"),
+    [
+        (PathSettings(), []),
+        (PathSettings(policies=("1.2.3",), explicit_policy=True), []),
+        (PathSettings(policies=("1.2.3",)), [PathGap.POLICIES_NOT_REQUIRED]),
+        (PathSettings(min_rsa_bits=1024), [PathGap.ONLY_IN_STORED]),
+        (PathSettings((Algorithm.RSA, Algorithm.SHA1)), [PathGap.ONLY_IN_STORED]),
+    ],
+)
+def test_setting_of_paths_that_does_less_than_it_seems_is_reported(path: PathSettings, gaps: list[PathGap]) -> None:
+    """Policies that need not be there, and what counts in stored certificates alone."""
+    assert list(path_gaps(path)) == gaps
 
 
 @pytest.mark.parametrize("token", [TokenChange(keys="http://id.test/keys"), TokenChange(type="text/at+jwt")])

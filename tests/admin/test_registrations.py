@@ -9,6 +9,7 @@ import pytest
 from support.certificates import Authority, Minted
 from support.command_world import ALICE, BOB, CA, CRL_LIFE, LIFE, NOW, ROOT
 
+from authz.admin.organizations import OrganizationChange, PathChange, change_organization
 from authz.admin.registrations import NewRegistration, register, retire, split_leaf
 from authz.directory import Store
 from authz.errors import ConfigError
@@ -49,6 +50,14 @@ def test_leaf_that_is_revoked_is_registered_and_reported(store: Store) -> None:
     problem = register(store, new(BOB, CA), NOW).problem
     assert problem is not None
     assert problem.reason is Reason.CERTIFICATE_REVOKED
+
+
+def test_leaf_that_its_organization_does_not_accept_is_registered_and_reported(store: Store) -> None:
+    """By the organization's settings, as a check would refuse it."""
+    change_organization(store, "acme", OrganizationChange(path=PathChange(explicit_policy=True)))
+    problem = register(store, new(ALICE, CA), NOW).problem
+    assert problem is not None
+    assert problem.reason is Reason.POLICY_NOT_ALLOWED
 
 
 @pytest.mark.parametrize(

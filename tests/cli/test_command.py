@@ -385,6 +385,26 @@ def test_type_of_tokens_is_kept_as_it_is_compared(run: Run) -> None:
         assert run("org", "set", "acme", *options, "--json").data["token_type"] == kept  # type: ignore[index, call-overload]
 
 
+def test_policy_of_paths_is_set_shown_and_taken_back(acme: Run) -> None:
+    """The hint says where weak algorithms count; `cert list` and `check` go by the policy, as the service does."""
+    options = ("--algorithm", "default", "--algorithm", "sha1", "--policy", "1.2.3", "--inhibit-mapping")
+    done = acme("org", "set", "acme", *options, "--purpose", "1.3.6.1.4.1.311.20.2.2", "--json")
+    assert done.data["algorithms"] == ["default", "sha1"]  # type: ignore[index, call-overload]
+    assert (done.data["policies"], done.data["inhibit_mapping"]) == (["1.2.3"], True)  # type: ignore[index, call-overload]
+    assert "never in one that a client brings" in done.err
+    assert "--explicit-policy" in done.err
+    assert acme("org", "show", "acme", "--json").data == done.data
+    for wrong in (
+        ("--algorithm", "md5"),
+        ("--algorithm", "sha1"),
+        ("--purpose", "2.5.29.37.0"),
+        ("--min-rsa-bits", "0"),
+    ):
+        assert acme("org", "set", "acme", *wrong).code == 2
+    back = ("--algorithm", "default", "--policy", "", "--purpose", "", "--no-inhibit-mapping")
+    assert acme("org", "set", "acme", *back, "--json").data["purpose"] == "1.3.6.1.5.5.7.3.2"  # type: ignore[index, call-overload]
+
+
 def test_certificate_is_registered_for_nobody_by_its_common_name(acme: Run) -> None:
     """No name in a certificate says whose it is: without --user the command registers nothing."""
     before = acme("cert", "list", "--json").data

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 from cryptography.x509 import DeltaCRLIndicator
-from support.certificates import NOW, Authority, Minted
+from support.certificates import NOW, Authority, Minted, new_key
+from support.tampered import sha1_signed
 
 from authz.directory import Store
 from authz.errors import Problem, StoreError
@@ -35,6 +36,17 @@ def test_crl_of_the_same_name_and_another_key_is_refused(store: Store) -> None:
     store.add_anchors("acme", [parsed(ROOT)])
     with pytest.raises(StoreError):
         store.add_crl(Crl(Authority.root().crl()), NOW)
+
+
+def test_crl_with_a_weak_algorithm_takes_no_place(store: Store) -> None:
+    """One with SHA-1 replaces none that is good, and a CA with a small RSA key signs none."""
+    weak = Authority.root("Weak", key=new_key("rsa1024"))
+    store.add_anchors("acme", [parsed(ROOT), parsed(weak)])
+    good = store.add_crl(Crl(ROOT.crl(number=1)), NOW)
+    for data in (sha1_signed(ROOT.crl(number=2, this_update=NOW), ROOT), weak.crl()):
+        with pytest.raises(StoreError):
+            store.add_crl(Crl(data), NOW)
+    assert [held.crl.sha256 for held in store.crls()] == [good.crl.sha256]
 
 
 def test_crl_newer_replaces_the_one_held(store: Store) -> None:

@@ -19,8 +19,8 @@ from authz.directory.keys import HostKey, RegistrationsKey, RowKey, UserKey
 from authz.directory.sqlite.session import Reading, State
 from authz.directory.waiting_rows import MAX_BATCH, MAX_WAITING_EACH
 from authz.errors import NotLoaded, Refused
-from authz.model import Enforcement, Organization, User
-from authz.pki import Certificate, Crl, CrlStore, ModeOf, RevocationMode
+from authz.model import Algorithm, Enforcement, Organization, PathSettings, User
+from authz.pki import SERVICE_POLICY, Certificate, Crl, CrlStore, ModeOf, RevocationMode, service_policy
 from authz.reasons import Reason
 
 ROOT = Authority.root()
@@ -200,6 +200,49 @@ async def test_trust_follows_anchors_own_and_shared(scene: Scene) -> None:
         return True
 
     await scene.until(trusted)
+
+
+async def test_policy_is_a_part_of_the_trust_and_no_other_organization_reads_its_own_again(scene: Scene) -> None:
+    """Other settings make another store, whose mark no memory of paths has; the neighbour keeps the one it has."""
+    scene.store.add_organization(Organization(0, "b", ("b.test",)))
+    scene.store.add_anchors(None, [Certificate.parse(ROOT.der)])
+    acme, other = await scene.organization(), await scene.organization("b.test")
+    assert acme is not None
+    assert other is not None
+    before, neighbours = [await scene.loaded(lambda who=who: scene.reader.trust(who)) for who in (acme, other)]
+    assert before.policy is SERVICE_POLICY
+    settings = PathSettings((Algorithm.BRAINPOOL_P256R1,), policies=("1.2.3", "1.2.4"), inhibit_any_policy=True)
+    scene.store.set_organization(replace(acme, path=settings))
+
+    async def changed() -> bool:
+        return await scene.loaded(lambda: scene.reader.trust(acme)) is not before
+
+    await scene.until(changed)
+    after = await scene.loaded(lambda: scene.reader.trust(acme))
+    assert after.policy == service_policy(settings)
+    assert after.mark is not before.mark
+    assert await scene.loaded(lambda: scene.reader.trust(other)) is neighbours
+    assert await scene.organization() == scene.store.organization("acme")
+
+
+@pytest.mark.parametrize(
+    "change", ["path_algorithms = 'rot13'", "path_algorithms = ''", "path_policies = 'x'", "path_min_rsa_bits = 'x'"]
+)
+async def test_policy_that_makes_no_sense_denies_its_organization_alone(scene: Scene, change: str) -> None:
+    """However it came into the row: perhaps a later version wrote it."""
+    scene.store.add_organization(Organization(0, "b", ("b.test",)))
+    scene.store.add_anchors(None, [Certificate.parse(ROOT.der)])
+    acme, other = await scene.organization(), await scene.organization("b.test")
+    assert acme is not None
+    assert other is not None
+    with sqlite3.connect(scene.file) as connection:
+        connection.execute(f"UPDATE organizations SET {change} WHERE name = 'acme'")
+    connection.close()
+    await scene.until_read()
+    with pytest.raises(Refused) as caught:
+        await scene.loaded(lambda: scene.reader.trust(acme))
+    assert caught.value.reason is Reason.DIRECTORY_UNAVAILABLE
+    assert await scene.loaded(lambda: scene.reader.trust(other))
 
 
 async def test_anchor_that_cannot_be_read_denies_its_organization_alone(scene: Scene) -> None:

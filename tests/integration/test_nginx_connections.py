@@ -7,23 +7,32 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.certificates import Authority, Minted, chain_pem, san
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from support.certificates import Authority, Minted, chain_pem, new_key, san
 from support.clients import Dial, bearer, paused, retired, revoked, stopped
 from support.nginx_stage import Beside, NginxStage
+from support.tampered import pss_key, reissued
 from test_connections import VERSIONS, assert_denied_within_the_bound, context_of
 
+from authz.admin.organizations import OrganizationChange, PathChange, change_organization
+from authz.demo.client import ClientResponse
+from authz.demo.mint import HOST
 from authz.demo.world import ORGANIZATION
 from authz.directory import Store
 from authz.envoy_sds import replace_file
+from authz.model import Algorithm
 from authz.pki import Certificate, Crl
 
 pytestmark = pytest.mark.nginx
 
 RESUMING = {"ssl_session_tickets off;": "", "ssl_session_cache off;": ""}
 SHARED = {"ssl_session_tickets off;": "", "ssl_session_cache off;": "ssl_session_cache shared:s:1m;"}
+CURVES = "X25519:prime256v1:brainpoolP256r1:brainpoolP384r1:brainpoolP512r1"
+BRAINPOOL = {"ssl_session_cache off;": f"ssl_session_cache off;\n    ssl_ecdh_curve {CURVES};"}
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 LIFE = {"not_before": NOW - timedelta(days=1), "not_after": NOW + timedelta(days=30)}
@@ -204,6 +213,74 @@ def test_long_chain_is_completed_and_the_answer_says_from_where(
     said = logged(stage, answer.seen["x-authz-decision-id"])
     assert f'"completed_by":"{told}"' in said
     assert f'"verify":"{verdict}' in said
+
+
+@dataclass(frozen=True)
+class BrainpoolClient:
+    """curl with the minted certificate, which offers brainpool's curves; a connection for each request."""
+
+    stage: NginxStage
+    curl: str
+
+    def get(self, headers: list[tuple[str, str]]) -> ClientResponse:
+        """The answer's status and decision id. OpenSSL knows no signature of TLS 1.3 on these curves before 3.2."""
+        port, folder = self.stage.proxy.port, self.stage.world.folder
+        command = [self.curl, "--silent", "--output", "/dev/null", "--tls-max", "1.2", "--curves", CURVES]
+        for option, name in (("--cacert", "roots.pem"), ("--cert", "minted.pem"), ("--key", "minted.key")):
+            command += [option, str(folder / name)]
+        for name, value in (*headers, ("host", HOST)):
+            command += ["--header", f"{name}: {value}"]
+        command += ["--write-out", "%{http_code} %header{x-authz-decision-id}", f"https://localhost:{port}/"]
+        status, _, decision = subprocess.run(command, capture_output=True, text=True, check=True).stdout.partition(" ")
+        return ClientResponse(int(status), {"x-authz-decision-id": decision})
+
+
+@pytest.mark.parametrize("kind", ["bp256", "bp384", "bp512"])
+def test_certificate_on_a_brainpool_curve_is_allowed_until_its_organization_refuses_it(
+    restored_nginx_stage: NginxStage,
+    beside: Beside,
+    open_store: Callable[[NginxStage], Store],
+    curl: str,
+    kind: str,
+) -> None:
+    """Leaf and CA. A leaf that is known is refused within the bound once the organization's settings are narrower."""
+    stage, store = beside(restored_nginx_stage, BRAINPOOL), open_store(restored_nginx_stage)
+    root = Authority.root("Brainpool Root", key=new_key(kind), **LIFE)
+    accepted = PathChange(algorithms=(Algorithm.DEFAULT, Algorithm(root.key.curve.name)))  # type: ignore[union-attr]
+    change_organization(store, ORGANIZATION, OrganizationChange(path=accepted))
+    registered(stage, store, root, [root.leaf("alice", key=new_key(kind), **LIFE)], stored=0)
+    client, tries = BrainpoolClient(stage, curl), iter(range(500))
+    while client.get(bearer(stage, "alice")).status != 200:
+        next(tries)
+    change_organization(store, ORGANIZATION, OrganizationChange(path=PathChange(algorithms=(Algorithm.DEFAULT,))))
+    assert_denied_within_the_bound(stage, client)  # type: ignore[arg-type]
+    answer = client.get(bearer(stage, "alice"))
+    assert (answer.status, stage.reason(answer)) == (403, "algorithm_not_allowed")
+
+
+@VERSIONS
+def test_certificate_with_a_key_for_pss_is_allowed_where_its_organization_accepts_it(
+    restored_nginx_stage: NginxStage,
+    open_store: Callable[[NginxStage], Store],
+    dial: Dial,
+    openssl: str,
+    version: ssl.TLSVersion,
+) -> None:
+    """RFC 8446 section 4.2.3, rsa_pss_pss: nginx needs no setting for it."""
+    stage, store = restored_nginx_stage, open_store(restored_nginx_stage)
+    key = stage.world.folder / "pss.key"
+    subprocess.run([openssl, "genpkey", "-algorithm", "RSA-PSS", "-out", str(key)], check=True, capture_output=True)
+    root = Authority.root("PSS Root", **LIFE)
+    # The library loads it like any RSA key, and writes it as one.
+    leaf = root.leaf("alice", key=load_pem_private_key(key.read_bytes(), None), **LIFE)
+    change = PathChange(algorithms=(Algorithm.DEFAULT, Algorithm.RSASSA_PSS))
+    change_organization(store, ORGANIZATION, OrganizationChange(path=change))
+    registered(stage, store, root, [reissued(leaf, root, pss_key())], stored=0)
+    key.replace(stage.world.folder / "minted.key")
+    context = context_of(stage, "minted", version)
+    tries = iter(range(2_000))
+    while dial(stage, "minted", context=context).get(headers=bearer(stage, "alice")).status != 200:
+        next(tries)
 
 
 def logged(stage: NginxStage, what: str) -> str:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from support.certificates import NOW, Authority, Minted, new_key, san
 from support.mutants import Node
 from support.raw_der import extensions_of, handmade, raw_name, sequence, spki_of, tlv, with_unused_bit
-from support.tampered import Change, of_serial, of_version_1, reissued, signed_again
+from support.tampered import Change, of_serial, of_version_1, pss_key, reissued, signed_again
 
 from authz.errors import Refused
 from authz.pki import DEFAULT_POLICY, SERVICE_POLICY, ValidationPolicy, verify_chain
@@ -112,6 +113,8 @@ OLD_ROOT = reissued(ROOT, ROOT, of_version_1)
 EXPIRED = Authority.root("Root", not_after=NOW - timedelta(days=1))
 NARROW = Authority.root("Root", extensions=[(x509.NameConstraints([DNS("b.test")], None), True)])
 BARE = ROOT.intermediate("Bare", without=[x509.KeyUsage])
+RSA_CA = ROOT.intermediate("RSA", key=new_key("rsa2048"))
+RSA_MD5 = bytes.fromhex("300d06092a864886f70d0101040500")
 ELSEWHERE = ec.generate_private_key(ec.SECP256K1())
 
 CASES: dict[str, list[Case]] = {
@@ -184,11 +187,17 @@ CASES: dict[str, list[Case]] = {
             crls=[ROOT.crl(), with_unused_bit(CA.crl(number=number) for number in range(99))],
         ),
     ],
-    "MD5, SHA-1, DSA, RSA below 2,048 or above 8,192 bits, other curves than the NIST three": [
-        refused(odd(inner=ECDSA_SHA1, outer=ECDSA_SHA1), R.ALGORITHM_NOT_ALLOWED),
-        refused(CA.leaf(key=new_key("rsa1024")), R.KEY_SIZE_NOT_ALLOWED),
+    "MD5, DSA, RSA below 1,024 or above 8,192 bits, other curves than NIST's three and brainpool's `r1`": [
+        refused(odd(inner=RSA_MD5, outer=RSA_MD5), R.ALGORITHM_NOT_ALLOWED),
         refused(odd(spki=spki_of(ELSEWHERE)), R.ALGORITHM_NOT_ALLOWED),
     ],
+    "SHA-1, RSA below 2,048 bits, brainpool, keys for RSASSA-PSS": [
+        refused(odd(inner=ECDSA_SHA1, outer=ECDSA_SHA1), R.ALGORITHM_NOT_ALLOWED),
+        refused(CA.leaf(key=new_key("rsa1024")), R.KEY_SIZE_NOT_ALLOWED),
+        refused(CA.leaf(key=new_key("bp256")), R.ALGORITHM_NOT_ALLOWED),
+        refused(reissued(CA.leaf(key=RSA_CA.key), CA, pss_key()), R.ALGORITHM_NOT_ALLOWED),
+    ],
+    "RSASSA-PSS with a long salt": [below(RSA_CA, rsa_padding=padding.PSS(padding.MGF1(SHA256()), 222))],
     "`critical FALSE` written out, a PrintableString with `@` or `_`, ECDSA with NULL, times in another form": [
         refused(one, R.CERTIFICATE_MALFORMED)
         for one in (

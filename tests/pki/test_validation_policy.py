@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from support.certificates import NOW, Authority
 
+from authz.model import Algorithm, PathSettings
 from authz.pki import verify_chain
 from authz.pki.validation_policy import (
     CLIENT_AUTH,
@@ -16,7 +17,9 @@ from authz.pki.validation_policy import (
     DEFAULT_POLICY,
     SERVICE_POLICY,
     ValidationPolicy,
+    service_policy,
 )
+from authz.pki.x509.algorithms import DEFAULT_ALGORITHMS
 
 PAGE = Path(__file__).parents[2] / "docs" / "validation.md"
 
@@ -85,3 +88,38 @@ def test_every_field_stands_in_the_documentation_in_its_order() -> None:
     table = PAGE.read_text(encoding="utf-8").partition("| field | default | meaning |")[2].partition("\n\n")[0]
     rows = [line.split("`")[1] for line in table.splitlines() if line.startswith("| `")]
     assert rows == [field.name for field in dataclasses.fields(ValidationPolicy)]
+
+
+def test_default_settings_are_the_service_policy_itself() -> None:
+    """By identity, and so are rules of algorithms that are written out: checks know both by it."""
+    assert service_policy(PathSettings()) is SERVICE_POLICY
+    assert service_policy(PathSettings(inhibit_mapping=True)).algorithms is DEFAULT_ALGORITHMS
+    written = (Algorithm.DEFAULT, Algorithm.RSA)
+    assert service_policy(PathSettings(algorithms=written)) == SERVICE_POLICY
+
+
+def test_settings_are_the_inputs_of_section_6_1_1() -> None:
+    """The leaf must always name its purpose."""
+    policy = service_policy(PathSettings((Algorithm.ED448,), 3072, ("1.2.3",), True, True, True, "1.2.3.4"))
+    assert (policy.initial_policy_set, policy.require_explicit_policy) == ({"1.2.3"}, True)
+    assert (policy.inhibit_policy_mapping, policy.inhibit_any_policy) == (True, True)
+    assert (policy.extended_key_usage, policy.require_extended_key_usage) == ("1.2.3.4", True)
+    assert (policy.algorithms.keys, policy.algorithms.min_rsa_bits) == ({"ed448"}, 3072)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        PathSettings(purpose="2.5.29.37.0"),
+        PathSettings(purpose="clientAuth"),
+        PathSettings(policies=("1.2.3", "policy")),
+        PathSettings(algorithms=()),
+        PathSettings(algorithms=(Algorithm.SHA1,)),
+        PathSettings(min_rsa_bits=1023),
+        PathSettings(min_rsa_bits=8193),
+    ],
+)
+def test_settings_that_make_no_policy_are_an_error(settings: PathSettings) -> None:
+    """Each would accept nothing, or more than it says."""
+    with pytest.raises(ValueError, match=r"purpose|dotted|keys"):
+        service_policy(settings)

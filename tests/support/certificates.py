@@ -29,7 +29,7 @@ _serials = itertools.count(0x1000)
 
 
 def new_key(kind: str = "p256") -> PrivateKey:
-    """A fresh private key: p256, p384, p521, rsa2048, rsa1024, rsa4096, ed25519, ed448, or rsa8192 (one)."""
+    """A fresh key: p256, p384, p521, bp256, bp384, bp512, rsa2048, rsa1024, rsa4096, ed25519, ed448, rsa8192 (one)."""
     if kind == "rsa8192":
         return _rsa8192()
     if kind.startswith("rsa"):
@@ -38,7 +38,13 @@ def new_key(kind: str = "p256") -> PrivateKey:
         return ed25519.Ed25519PrivateKey.generate()
     if kind == "ed448":
         return ed448.Ed448PrivateKey.generate()
-    return ec.generate_private_key({"p256": ec.SECP256R1, "p384": ec.SECP384R1, "p521": ec.SECP521R1}[kind]())
+    return ec.generate_private_key(_CURVES[kind]())
+
+
+_CURVES = {
+    "p256": ec.SECP256R1, "p384": ec.SECP384R1, "p521": ec.SECP521R1,
+    "bp256": ec.BrainpoolP256R1, "bp384": ec.BrainpoolP384R1, "bp512": ec.BrainpoolP512R1,
+}  # fmt: skip
 
 
 def _rsa8192() -> rsa.RSAPrivateKey:

@@ -30,6 +30,32 @@ def signed_again(der: bytes, issuer: Minted, change: Change) -> bytes:
     return tlv(0x30, tbs + algorithm.encoded() + tlv(0x03, b"\0" + _sign(issuer, algorithm, tbs)))
 
 
+SHA1_ALGORITHMS = {ec: "300906072a8648ce3d0401", rsa: "300d06092a864886f70d0101050500"}
+"""The AlgorithmIdentifiers of SHA-1 with ECDSA and with RSA."""
+
+
+def sha1_signed(der: bytes, issuer: Minted) -> bytes:
+    """The certificate or CRL, signed with SHA-1 instead."""
+    signed, algorithm, _ = forest(der)[0].children
+    family = rsa if isinstance(issuer.key, rsa.RSAPrivateKey) else ec
+    (weak,) = forest(bytes.fromhex(SHA1_ALGORITHMS[family]))
+    places = [place for place, node in enumerate(signed.children) if node.encoded() == algorithm.encoded()]
+    signed.children[places[0]] = weak
+    digest = hashes.SHA1()  # noqa: S303 - for what is refused
+    arguments = (padding.PKCS1v15(), digest) if family is rsa else (ec.ECDSA(digest),)
+    signature = issuer.key.sign(signed.encoded(), *arguments)  # type: ignore[union-attr, call-arg, arg-type]
+    return tlv(0x30, signed.encoded() + weak.encoded() + tlv(0x03, b"\0" + signature))
+
+
+def pss_key(parameters: bytes = b"") -> Change:
+    """A certificate whose RSA key is for RSASSA-PSS alone (RFC 4055 section 1.2), with these parameters."""
+
+    def change(signed: Node) -> None:
+        signed.children[6].children[0] = forest(tlv(0x30, bytes.fromhex("06092a864886f70d01010a") + parameters))[0]
+
+    return change
+
+
 def of_version_1(signed: Node) -> None:
     """A certificate without what version 3 has."""
     signed.children = [node for node in signed.children if node.tag not in {VERSION, EXTENSIONS}]

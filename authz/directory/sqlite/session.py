@@ -29,7 +29,7 @@ from authz.directory.schema import (
 from authz.directory.sqlite.change_watcher import READ_ERRORS, WatchedConnection
 from authz.errors import Refused
 from authz.model import CrlRow
-from authz.pki import Certificate
+from authz.pki import SERVICE_POLICY, Certificate, ValidationPolicy, service_policy
 from authz.reasons import Reason
 
 Revisions = tuple[int, int]
@@ -70,8 +70,9 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """An organization's anchors and intermediates, read but for what they need of the loop."""
+    """An organization's anchors and intermediates, read but for what they need of the loop, and its policy."""
 
+    policy: ValidationPolicy
     anchors: tuple[Certificate, ...]
     intermediates: tuple[Certificate, ...]
 
@@ -218,7 +219,9 @@ def _row(connection: sa.Connection, key: RowKey) -> object:
 
 
 def _trust(connection: sa.Connection, owner: int) -> Trust | Refused:
-    """Anchors that cannot be read deny their organization, and no other."""
+    """Anchors that cannot be read deny their organization, and no other; so do settings that make no sense."""
+    row = connection.execute(_ORGANIZATION, {"owner": owner}).first()
+    policy = SERVICE_POLICY if row is None else service_policy(rows.path_settings(row))
     read = []
     try:
         for table in (anchors, intermediates):
@@ -227,7 +230,7 @@ def _trust(connection: sa.Connection, owner: int) -> Trust | Refused:
             read.append(tuple([_read(der) for der in ders]))
     except Refused as refusal:
         return Refused(Reason.TRUST_ANCHORS_UNUSABLE, refusal.detail, certificate=refusal.certificate)
-    return Trust(*read)
+    return Trust(policy, *read)
 
 
 def _read(der: bytes) -> Certificate:
@@ -243,5 +246,6 @@ _WAS = sa.select(directory_changes.c.id).where(
 )
 _REVISIONS = sa.select(organizations.c.id, organizations.c.revision, organizations.c.trust_revision)
 _OWNER = _REVISIONS.where(organizations.c.id == sa.bindparam("owner"))
+_ORGANIZATION = sa.select(organizations).where(organizations.c.id == sa.bindparam("owner"))
 _HOST = sa.select(organizations).join(hosts).where(hosts.c.host == sa.bindparam("host"))
 _USER = sa.select(users).where(users.c.organization_id == sa.bindparam("owner"), users.c.name == sa.bindparam("name"))

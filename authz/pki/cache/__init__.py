@@ -19,13 +19,15 @@ verified.VerifiedCache, one for each tenant; its parts:
                         Saves 0.6 for each new leaf of a known CA.
     issuer_chains       (mark of the trust store, issuer, key identifier, presented certificates) ->
                         `issuer_chains.IssuerChain`: the CAs up to an anchor. Another trust store has another mark,
-                        another policy replaces the entry. Not where the search backtracked, nor with keys above 16 KiB.
+                        and an organization's policy belongs to it; another policy replaces the entry. Not where the
+                        search backtracked, nor with keys above 16 KiB.
                         Saves 0.4 for every check, together with the assurances.
 
 In the memory of one `CrlStore`, for each tenant; another store, that is: any other CRL, undoes all of it. It hangs on
 the store because its values hold CRLs, which must not outlive the store:
     plans.PlanCache     (distribution points, CA or not, SHA-256 of all above) -> `crl_scope.RevocationPlan`: which CRLs
-                        are applicable. Not for long lists of points, nor while a CRL signer is being proven.
+                        are applicable, whatever the policy. Not for long lists of points, nor while a CRL signer is
+                        being proven.
                         Saves 0.3 for every check that takes path building.
     assurances.         (mark of an issuer chain, points, CA or not) -> `Assurance`: proofs for the CAs, with the dates
     AssuranceCache      between which they hold, and the CRLs applicable to such a leaf.

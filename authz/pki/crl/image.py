@@ -25,7 +25,7 @@ from authz.pki.crl.entries import RevokedCertificates
 from authz.pki.crl.hashed_index import HashedIndex
 from authz.pki.crl.header import CrlHeader, CrlLayout, without_entries
 from authz.pki.x509 import der
-from authz.pki.x509.algorithms import AnySigned, Signed, SignedDigest, read_key, verify_signature
+from authz.pki.x509.algorithms import AnySigned, Signed, SignedDigest, read_key, restricted, verify_signature
 from authz.pki.x509.extensions import PARSE_ERRORS
 from authz.reasons import Reason
 
@@ -166,11 +166,11 @@ def verified_under(signed: AnySigned, candidates: Iterable[bytes]) -> frozenset[
 
 
 def _verifies(signed: AnySigned, spki_der: bytes) -> bool:
-    """A key that policy refuses, or that cannot be read, verifies no signature."""
+    """A key outside the tables, or that cannot be read, verifies no signature."""
     try:
         key = load_der_public_key(spki_der)
         read_key(spki_der)
-        verify_signature(cast("PublicKey", key), signed)  # of the kinds that `read_key` knows
+        verify_signature(restricted(cast("PublicKey", key), spki_der), signed)  # of the kinds that `read_key` knows
     except (Refused, *PARSE_ERRORS):
         return False
     return True

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from authz.errors import Refused
 from authz.pki.cache.verified import VerifiedCache
+from authz.pki.validation_policy import SERVICE_POLICY
 from authz.pki.x509.certificate import Certificate
 from authz.pki.x509.trust_anchor import TrustAnchor
 from authz.reasons import Reason
@@ -13,6 +14,7 @@ from authz.reasons import Reason
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from authz.pki.validation_policy import ValidationPolicy
     from authz.pki.x509.distinguished_name import Name
 
 
@@ -23,7 +25,8 @@ Candidate = tuple[Certificate, TrustAnchor | None]
 class TrustStore:
     """Anchors and intermediates by subject. Raises `Refused` (trust_anchors_missing) when there is no anchor.
 
-    `known` holds both by their DER. `mark` stands for this set of certificates in the keys of caches; `verified` is
+    `known` holds both by their DER. `policy` is what the organization that has them demands of a path. `mark` stands
+    for all this in the keys of caches, so that nothing is remembered across a change of it; `verified` is
     its tenant's cache (`authz.pki.cache`), of its own where none is given.
     """
 
@@ -32,12 +35,14 @@ class TrustStore:
         anchors: Iterable[TrustAnchor | Certificate],
         intermediates: Iterable[Certificate] = (),
         verified: VerifiedCache | None = None,
+        policy: ValidationPolicy = SERVICE_POLICY,
     ) -> None:
         self.anchors = tuple(anchor if isinstance(anchor, TrustAnchor) else TrustAnchor(anchor) for anchor in anchors)
         if not self.anchors:
             raise Refused(Reason.TRUST_ANCHORS_MISSING)
         self.verified = VerifiedCache() if verified is None else verified
         self.known: dict[bytes, Certificate] = {}
+        self.policy = policy
         self.mark = object()
         self._by_subject: dict[Name, list[Candidate]] = {}
         for anchor in self.anchors:

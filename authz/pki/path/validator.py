@@ -6,19 +6,18 @@ the rules about the whole path run once an anchor is reached.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
 from authz.pki.path.name_constraints import NameConstraints
 from authz.pki.path.policy_graph import check_policies
 from authz.pki.validation_policy import ANY_EXTENDED_KEY_USAGE
-from authz.pki.x509.algorithms import DEFAULT_ALGORITHMS, verify_signature
+from authz.pki.x509.algorithms import verify_signature
 from authz.pki.x509.general_names import comparable_names
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from authz.pki.budget import Budget
@@ -27,21 +26,19 @@ if TYPE_CHECKING:
     from authz.pki.x509.trust_anchor import TrustAnchor
 
 
-def check_certificate(certificate: Certificate, at: datetime, policy: ValidationPolicy) -> None:
-    """The rules about any certificate on a path, whatever its place: dates, critical extensions, algorithms.
+def check_certificate(certificate: Certificate, at: datetime, policy: ValidationPolicy, *, stored: bool) -> None:
+    """The rules about any certificate on a path, whatever its place: dates, critical extensions, its key.
 
-    Raises `Refused`: certificate_expired, certificate_not_yet_valid, critical_extension_unknown,
-    certificate_malformed, algorithm_not_allowed, key_size_not_allowed.
+    `stored`: by the operator, so that a policy may accept more of it. Raises `Refused`: certificate_expired,
+    certificate_not_yet_valid, critical_extension_unknown, certificate_malformed, algorithm_not_allowed,
+    key_size_not_allowed.
     """
     check_dates(certificate, at)
     # 6.1.4 (o) and 6.1.5 (f)
     if certificate.extensions.unknown_critical:
         detail = f"critical extension {', '.join(certificate.extensions.unknown_critical)}"
         raise _refusal(Reason.CRITICAL_EXTENSION_UNKNOWN, detail, certificate)
-    certificate.key  # noqa: B018 - reading it compares it with the tables
-    if policy.algorithms is not DEFAULT_ALGORITHMS:
-        with _about(certificate):
-            policy.algorithms.check_key(certificate.key)
+    policy.algorithms.check_key(certificate.key, certificate.der, stored=stored)
 
 
 def check_dates(certificate: Certificate, at: datetime) -> None:
@@ -59,24 +56,12 @@ def check_dates(certificate: Certificate, at: datetime) -> None:
         raise _refusal(Reason.CERTIFICATE_NOT_YET_VALID, detail, certificate)
 
 
-def check_signed(certificate: Certificate, policy: ValidationPolicy) -> None:
-    """Whether the tables, and a narrower policy, hold the algorithm of the certificate's signature.
+def check_signed(certificate: Certificate, policy: ValidationPolicy, *, stored: bool) -> None:
+    """Whether the policy accepts the algorithm of the certificate's signature.
 
     Raises `Refused` (algorithm_not_allowed).
     """
-    algorithm = certificate.signature_algorithm
-    if policy.algorithms is not DEFAULT_ALGORITHMS:
-        with _about(certificate):
-            policy.algorithms.check_signature(algorithm)
-
-
-@contextmanager
-def _about(certificate: Certificate) -> Iterator[None]:
-    """Adds the certificate to a refusal by the rules of a policy."""
-    try:
-        yield
-    except Refused as refusal:
-        raise _refusal(refusal.reason, refusal.detail, certificate) from refusal
+    policy.algorithms.check_signature(certificate.signature_algorithm, certificate.der, stored=stored)
 
 
 def check_leaf(leaf: Certificate, policy: ValidationPolicy) -> None:
@@ -98,12 +83,15 @@ def check_leaf(leaf: Certificate, policy: ValidationPolicy) -> None:
         raise _refusal(Reason.KEY_USAGE_NOT_ALLOWED, f"the leaf's key is not for {', '.join(policy.key_usage)}", leaf)
 
 
-def check_first(leaf: Certificate, at: datetime, policy: ValidationPolicy) -> None:
-    """The rules about a leaf that do not depend on an issuer."""
+def check_first(leaf: Certificate, at: datetime, policy: ValidationPolicy, *, stored: bool = False) -> None:
+    """The rules about a leaf that do not depend on an issuer. A client brought it, even if it is `stored` here, too:
+
+    only a path of a signer of CRLs begins with a certificate that counts as stored.
+    """
     leaf.subject, leaf.issuer  # noqa: B018 - a name that cannot be read is refused, even if no rule uses it
-    check_certificate(leaf, at, policy)
+    check_certificate(leaf, at, policy, stored=stored)
     check_leaf(leaf, policy)
-    check_signed(leaf, policy)
+    check_signed(leaf, policy, stored=stored)
 
 
 def check_issuer(issuer: Certificate, cas_below: int, policy: ValidationPolicy) -> None:
@@ -137,7 +125,7 @@ def check_anchor(anchor: TrustAnchor, cas_below: int, policy: ValidationPolicy, 
     An anchor of an old version is a CA because the operator says so. Raises what the other rules raise.
     """
     certificate = anchor.certificate
-    check_certificate(certificate, at, policy)
+    check_certificate(certificate, at, policy, stored=True)
     if certificate.v3:
         check_issuer(certificate, cas_below, policy)
     if anchor.path_length is not None and cas_below > anchor.path_length:

@@ -191,7 +191,11 @@ def check_status(certificate: Certificate, applicable: Iterable[ApplicableCrls],
 
 
 def _narrowed(crls: Iterable[Crl], algorithms: AlgorithmRules) -> str:
-    """Why a policy with fewer algorithms than the tables does not accept one of the CRLs; empty if it accepts all."""
+    """Why a policy with other algorithms does not accept one of the CRLs; empty if it accepts all.
+
+    Its signer's key was accepted with a path. So the default policy need not ask: what verifies under a key that it
+    accepts is signed with an algorithm that it accepts.
+    """
     for crl in crls:
         if crl.signed.oid not in algorithms.signatures:
             return f"the CRL of {crl.issuer.text} is signed with {crl.signed.oid}"

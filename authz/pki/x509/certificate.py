@@ -11,7 +11,7 @@ from cryptography import x509
 from authz.errors import Refused
 from authz.pki.cache.extensions import KnownIssuer, get_extensions, put_extensions
 from authz.pki.x509 import der as asn1
-from authz.pki.x509.algorithms import Key, Signed, read_key
+from authz.pki.x509.algorithms import Key, Signed, read_key, restricted
 from authz.pki.x509.distinguished_name import Name
 from authz.pki.x509.distribution_points import Points, points_of
 from authz.pki.x509.extensions import PARSE_ERRORS, Extensions, check_counts, counted, read_extensions
@@ -200,7 +200,7 @@ class Certificate:
     def public_key(self) -> PublicKey:
         """The subject's public key, of a kind and size in the tables of `authz.pki.x509.algorithms`."""
         self.key  # noqa: B018 - raises for a key outside the tables, which is not loaded
-        return self.x509.public_key()
+        return restricted(self.x509.public_key(), self._layout.spki)
 
     @property
     def key_cost(self) -> int:

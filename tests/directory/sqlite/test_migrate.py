@@ -115,6 +115,7 @@ CHANGES = [
     ("UPDATE organizations SET active = 0 WHERE id = 1", "organizations_revision", None),
     ("UPDATE organizations SET token_type = 'at+jwt' WHERE id = 1", "organizations_revision", None),
     ("UPDATE organizations SET token_audience_claim = 'azp' WHERE id = 1", "organizations_revision", None),
+    ("UPDATE organizations SET path_min_rsa_bits = 3072 WHERE id = 1", "organizations_revision", "trust_revision"),
     ("INSERT INTO hosts VALUES ('h', 1)", "organizations_revision", None),
     ("INSERT INTO users (organization_id, name, enforcement, active) VALUES (1, 'u', 'off', 1)", None, "revision"),
     ("UPDATE users SET active = 0", None, "revision"),

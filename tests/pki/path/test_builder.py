@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from support.certificates import NOW, Authority, Minted, new_key
 from support.outcomes import PLAIN, parsed, path_of, reason, refusal
 from support.raw_der import extensions_of, handmade, raw_name
+from support.tampered import sha1_signed
 
 from authz.errors import Refused
 from authz.pki.budget import Budget
@@ -22,6 +23,8 @@ from authz.pki.path.builder import VerifiedPath, verify_path
 from authz.pki.path.trust_store import TrustStore
 from authz.pki.revocation.crl_store import CrlStore
 from authz.pki.revocation.mode import Exemption, RevocationMode
+from authz.pki.validation_policy import ValidationPolicy
+from authz.pki.x509.algorithms import DEFAULT_SIGNATURES, SHA1_SIGNATURES, AlgorithmRules
 from authz.pki.x509.trust_anchor import TrustAnchor
 from authz.reasons import Reason
 
@@ -368,3 +371,81 @@ def test_path_reports_the_first_exemption_that_a_certificate_needed() -> None:
 
     assert exemption(CA.crl()) is Exemption.SOFT_FAIL
     assert exemption(CA.crl(), ROOT.crl()) is None
+
+
+# -- What only stored certificates may use ------------------------------------------------------------------
+
+OLD = ValidationPolicy(algorithms=AlgorithmRules(DEFAULT_SIGNATURES | SHA1_SIGNATURES, min_rsa_bits=1024))
+WEAK = ROOT.intermediate("Weak", key=new_key("rsa1024"))
+SHA1_CA = sha1_signed(CA.der, ROOT)
+
+
+def stored_reason(
+    leaf: Minted | bytes, *pool: Minted | bytes, stored: Sequence[Minted | bytes], policy: ValidationPolicy = OLD
+) -> Reason | None:
+    """Why a leaf is refused where the operator stored these intermediates below `ROOT`."""
+    try:
+        verify_path(parsed(leaf)[0], parsed(*pool), TrustStore(parsed(ROOT), parsed(*stored)), None, NOW, policy)
+    except Refused as refused:
+        return refused.reason
+    return None
+
+
+@pytest.mark.parametrize(
+    ("leaf", "ca", "expected"),
+    [(ALICE, SHA1_CA, R.ALGORITHM_NOT_ALLOWED), (WEAK.leaf(), WEAK, R.KEY_SIZE_NOT_ALLOWED)],
+    ids=["SHA-1", "RSA of 1,024 bits"],
+)
+def test_weak_ca_counts_if_it_is_stored_and_a_policy_accepts_it(
+    leaf: Minted, ca: Minted | bytes, expected: Reason
+) -> None:
+    """A copy that the client brings is the stored certificate, byte for byte; without the stored one it is nothing."""
+    assert stored_reason(leaf, stored=[ca]) is None
+    assert stored_reason(leaf, ca, stored=[ca]) is None
+    assert stored_reason(leaf, ca, stored=[]) is expected
+    assert stored_reason(leaf, ca, stored=[ca], policy=PLAIN) is expected
+
+
+def test_certificate_that_collides_with_a_stored_one_is_not_that() -> None:
+    """The same name and key, another signature with SHA-1: other bytes, and the stored one need not be there at all."""
+    again = sha1_signed(ROOT.intermediate("CA", key=CA.key).der, ROOT)
+    assert stored_reason(ALICE, again, stored=[WEAK]) is R.ALGORITHM_NOT_ALLOWED
+    other = ROOT.intermediate("Other")
+    assert stored_reason(other.leaf(), sha1_signed(other.der, ROOT), stored=[SHA1_CA]) is R.ALGORITHM_NOT_ALLOWED
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_leaf_never_counts_as_stored(stored: bool) -> None:
+    """Neither its signature nor its key, even if the operator stored the same certificate as an intermediate."""
+    for leaf, expected in (
+        (sha1_signed(ALICE.der, CA), R.ALGORITHM_NOT_ALLOWED),
+        (CA.leaf(key=WEAK.key), R.KEY_SIZE_NOT_ALLOWED),
+    ):
+        assert stored_reason(leaf, stored=[CA, leaf] if stored else [CA]) is expected
+
+
+def test_weak_stored_ca_hides_no_other_way() -> None:
+    """Where a policy refuses the stored certificate, the one of the same CA that a client brings is tried."""
+    assert stored_reason(ALICE, CA, stored=[SHA1_CA], policy=PLAIN) is None
+
+
+def test_weak_anchor_needs_a_policy_too() -> None:
+    """Its key; nobody asks for its signature."""
+    root = Authority.root("Weak", key=new_key("rsa1024"))
+    assert reason(root.leaf(), anchors=[root]) is R.KEY_SIZE_NOT_ALLOWED
+    assert reason(root.leaf(), anchors=[root], policy=OLD) is None
+
+
+def test_store_of_crls_serves_policies_that_differ() -> None:
+    """The one that accepts a brainpool CA finds its CRL; what it proves changes nothing for the other, nor back."""
+    root = Authority.root("Shared")
+    ca = root.intermediate("CA", key=new_key("bp256"))
+    wide = ValidationPolicy(algorithms=AlgorithmRules(keys=frozenset({"secp256r1", "brainpoolP256r1"})))
+    trust, crls = TrustStore(parsed(root)), CrlStore([Crl(root.crl()), Crl(ca.crl())])
+    leaf, chain = parsed(ca.leaf())[0], parsed(ca)
+    for policy, expected in ((PLAIN, R.ALGORITHM_NOT_ALLOWED), (wide, None)) * 3:
+        try:
+            found = verify_path(leaf, chain, trust, crls, NOW, policy) and None
+        except Refused as refused:
+            found = refused.reason
+        assert found is expected

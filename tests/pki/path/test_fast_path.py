@@ -231,6 +231,27 @@ FAR: dict[str, object] = {"next_update": NOW + 300 * DAY}
 NARROW = ValidationPolicy(algorithms=AlgorithmRules(signatures=frozenset({"1.2.840.10045.4.3.2"})))
 
 
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (ValidationPolicy(algorithms=AlgorithmRules(keys=frozenset({"secp384r1"}))), R.ALGORITHM_NOT_ALLOWED),
+        (ValidationPolicy(require_explicit_policy=True), R.POLICY_NOT_ALLOWED),
+        (ValidationPolicy(extended_key_usage="1.2.3"), R.EXTENDED_KEY_USAGE_NOT_ALLOWED),
+        (ValidationPolicy(max_path_length=0), R.PATH_LENGTH_EXCEEDED),
+    ],
+    ids=["algorithms", "explicit policy", "purpose", "path length"],
+)
+def test_known_leaf_is_refused_once_its_organization_demands_more(policy: ValidationPolicy, expected: Reason) -> None:
+    """The trust read anew shares every cache with the one before, and so does a policy that is given for one check."""
+    known = Known()
+    before = known.trust
+    assert not [known.searches(ALICE) for _ in range(3)][-1]
+    known.trust = TrustStore(before.anchors, (), before.verified, policy)
+    assert [known.reason(ALICE, policy=known.trust.policy) for _ in range(2)] == [expected] * 2
+    known.trust = before
+    assert [known.reason(ALICE), known.reason(ALICE, policy=policy), known.reason(ALICE)] == [None, expected, None]
+
+
 @pytest.mark.parametrize("who", ["CA", "anchor"])
 def test_end_of_a_ca_counts_without_crls_too(who: str) -> None:
     """As for the gateways of hops."""

@@ -32,6 +32,7 @@ from support.revocation_world import (
     prove,
     refusal,
 )
+from support.tampered import sha1_signed
 
 from authz.errors import Refused
 from authz.pki import (
@@ -46,7 +47,7 @@ from authz.pki import (
     ValidationPolicy,
     verify_path,
 )
-from authz.pki.x509.algorithms import DEFAULT_ALGORITHMS, AlgorithmRules
+from authz.pki.x509.algorithms import DEFAULT_ALGORITHMS, DEFAULT_SIGNATURES, SHA1_SIGNATURES, AlgorithmRules
 from authz.reasons import Reason
 
 # -- One complete CRL each -----------------------------------------------------------------------------
@@ -240,6 +241,32 @@ def test_algorithm_that_a_policy_leaves_out_proves_nobody_good(
     rules = AlgorithmRules(signatures=frozenset({"1.2.840.10045.4.3.2"})) if narrow else DEFAULT_ALGORITHMS
     crls = [ROOT.crl(), CA.crl(*listed, digest=digest)]
     assert check(LEAF, crls, policy=ValidationPolicy(algorithms=rules)) == expected
+
+
+OLD = AlgorithmRules(DEFAULT_SIGNATURES | SHA1_SIGNATURES, min_rsa_bits=1024)
+
+
+def test_crl_of_a_weak_stored_ca_proves_nobody_good() -> None:
+    """Not even where a policy accepts the CA: neither its RSA key of 1,024 bits, nor SHA-1 by a strong one."""
+    weak, policy = Authority.root("Weak", key=new_key("rsa1024")), ValidationPolicy(algorithms=OLD)
+    assert check(weak.leaf(), [weak.crl()], anchor=weak, policy=policy) is UNKNOWN
+    assert check(LEAF, [ROOT.crl(), sha1_signed(CA.crl(), CA)], policy=policy) is UNKNOWN
+
+
+def test_delta_with_sha1_takes_nobody_off_a_list() -> None:
+    """It is none of the CA's, and changes nothing."""
+    lift = sha1_signed(CA.crl(LIFT, number=2, extensions=DELTA, this_update=NOW - timedelta(hours=1)), CA)
+    policy = ValidationPolicy(algorithms=OLD)
+    assert check(LEAF, [ROOT.crl(), CA.crl(HOLD), lift], policy=policy) is REVOKED
+    assert check(LEAF, [ROOT.crl(), CA.crl(), lift], policy=policy) == GOOD
+
+
+def test_key_of_a_crl_beside_the_path_is_judged_by_the_policy_of_the_check() -> None:
+    """All tenants share a CRL: it counts where the policy accepts its signer."""
+    signer = ROOT.intermediate("CA", key=new_key("bp256"), extensions=CRL_SIGNER)
+    wide = ValidationPolicy(algorithms=AlgorithmRules(keys=frozenset({"secp256r1", "brainpoolP256r1"})))
+    assert check(LEAF, [ROOT.crl(), signer.crl()], pool=[CA, signer], policy=wide) == GOOD
+    assert check(LEAF, [ROOT.crl(), signer.crl()], pool=[CA, signer]) is UNKNOWN
 
 
 # -- What is remembered ---------------------------------------------------------------------------------

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from support.certificates import Authority, new_key
 from support.outcomes import parsed, reason
 from support.raw_der import handmade, raw_name, sequence, tlv
+from support.tampered import pss_key, reissued, sha1_signed
 
 from authz.errors import Refused
+from authz.pki.crl.crl import Crl
 from authz.pki.validation_policy import ValidationPolicy
 from authz.pki.x509 import der
 from authz.pki.x509.algorithms import AlgorithmRules, Key, Signed, SignedDigest, read_key, verify_signature
@@ -23,7 +25,8 @@ from authz.reasons import Reason
 
 RSA = new_key("rsa2048")
 RSA_ROOT = Authority.root("RSA", key=RSA)
-KEYS = {kind: new_key(kind) for kind in ("p256", "p384", "p521", "ed25519", "ed448", "rsa2048")}
+NIST, BRAINPOOL = ("p256", "p384", "p521"), ("bp256", "bp384", "bp512")
+KEYS = {kind: new_key(kind) for kind in (*NIST, *BRAINPOOL, "ed25519", "ed448", "rsa2048")}
 NOT_ALLOWED, INVALID = Reason.ALGORITHM_NOT_ALLOWED, Reason.SIGNATURE_INVALID
 
 
@@ -48,6 +51,9 @@ def rsa_spki(
         ("p256", Key("secp256r1", 0, 1)),
         ("p384", Key("secp384r1", 0, 8)),
         ("p521", Key("secp521r1", 0, 8)),
+        ("bp256", Key("brainpoolP256r1", 0, 5)),
+        ("bp384", Key("brainpoolP384r1", 0, 10)),
+        ("bp512", Key("brainpoolP512r1", 0, 13)),
         ("ed25519", Key("ed25519", 0, 3)),
         ("ed448", Key("ed448", 0, 3)),
         ("rsa2048", Key("rsa", 2048, 1)),
@@ -70,15 +76,15 @@ def test_cost_of_rsa_grows_with_the_square_of_its_size(bits: int, cost: int) -> 
         (spki(dsa.generate_private_key(2048)), NOT_ALLOWED),
         (spki(ec.generate_private_key(ec.SECP256K1())), NOT_ALLOWED),
         (spki(ec.generate_private_key(ec.SECP192R1())), NOT_ALLOWED),
-        (rsa_spki(2**2048 - 1, 65537, algorithm="300d06092a864886f70d01010a0500"), NOT_ALLOWED),
+        (spki(ec.generate_private_key(ec.SECP224R1())), NOT_ALLOWED),
         (rsa_spki(2**2048 - 1, 65537, algorithm="300b06092a864886f70d010101"), NOT_ALLOWED),
-        (rsa_spki(2**2047 - 1, 65537), Reason.KEY_SIZE_NOT_ALLOWED),
+        (rsa_spki(2**1023 - 1, 65537), Reason.KEY_SIZE_NOT_ALLOWED),
         (rsa_spki(2**8193 - 1, 65537), Reason.KEY_SIZE_NOT_ALLOWED),
         (rsa_spki(2**2048 - 1, 2**32 + 1), Reason.KEY_SIZE_NOT_ALLOWED),
     ],
 )
 def test_key_outside_the_tables_is_refused(data: bytes, expected: Reason) -> None:
-    """DSA, other curves, keys bound to PSS, parameters that are missing, sizes and exponents beyond the limits."""
+    """DSA, other curves, parameters that are missing, sizes and exponents beyond the limits."""
     with pytest.raises(Refused) as caught:
         read_key(data)
     assert caught.value.reason is expected
@@ -108,7 +114,7 @@ def repointed(kind: str, point: bytes, unused: bytes = b"\0") -> bytes:
     return sequence(whole[start : der.after(whole, start)], tlv(0x03, unused, point))
 
 
-@given(st.sampled_from(["p256", "p384", "p521"]), st.binary(min_size=66, max_size=66), st.sampled_from(b"\0\2\3\4\6"))
+@given(st.sampled_from([*NIST, *BRAINPOOL]), st.binary(min_size=66, max_size=66), st.sampled_from(b"\0\2\3\4\6"))
 def test_point_is_read_as_the_library_reads_it(kind: str, drawn: bytes, form: int) -> None:
     """Half of all numbers are the x of a point; with its y it is one, with another it is not."""
     size = (KEYS[kind].key_size + 7) // 8  # type: ignore[union-attr]
@@ -127,7 +133,7 @@ def readable(read: Callable[[], object]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("kind", ["p256", "p384", "p521"])
+@pytest.mark.parametrize("kind", [*NIST, *BRAINPOOL])
 def test_point_is_one_in_both_forms_and_not_beside_the_curve(kind: str) -> None:
     """Compressed (RFC 5480 section 2.2) or not; but neither infinity, nor beside unused bits, nor above the prime."""
     public = KEYS[kind].public_key()
@@ -143,7 +149,7 @@ def test_point_is_one_in_both_forms_and_not_beside_the_curve(kind: str) -> None:
             read_key(repointed(kind, point))
 
 
-@pytest.mark.parametrize("kind", ["p256", "p384", "p521"])
+@pytest.mark.parametrize("kind", [*NIST, *BRAINPOOL])
 def test_compressed_point_costs_twice(kind: str) -> None:
     """It takes a square root to read, and one more to load."""
     public = KEYS[kind].public_key()
@@ -244,13 +250,13 @@ def pss(digest: hashes.HashAlgorithm, salt: int) -> padding.PSS:
         (pss(hashes.SHA256(), 0), hashes.SHA256(), None),
         (pss(hashes.SHA512(), 32), hashes.SHA256(), NOT_ALLOWED),
         (pss(hashes.SHA224(), 28), hashes.SHA224(), NOT_ALLOWED),
-        (pss(hashes.SHA256(), 65), hashes.SHA256(), NOT_ALLOWED),
+        (pss(hashes.SHA256(), 222), hashes.SHA256(), None),
     ],
 )
 def test_pss_parameters_are_checked(
     rsa_padding: padding.PSS, digest: hashes.HashAlgorithm, expected: Reason | None
 ) -> None:
-    """RFC 4055 section 3.1: SHA-2 throughout, a salt no longer than a digest."""
+    """RFC 4055 section 3.1: SHA-2 throughout, and a salt that the modulus bounds: 222 bytes here, as OpenSSL writes."""
     leaf = RSA_ROOT.leaf(rsa_padding=rsa_padding, digest=digest)
     assert reason(leaf, anchors=[RSA_ROOT]) is expected
 
@@ -284,10 +290,73 @@ def test_policy_narrows_signatures_and_keys() -> None:
 def test_policy_cannot_widen_the_tables() -> None:
     """Whatever it names, what the tables do not hold stays refused."""
     wide = AlgorithmRules(signatures=frozenset({x509.SignatureAlgorithmOID.RSA_WITH_SHA224.dotted_string}))
+    leaf = RSA_ROOT.leaf(digest=hashes.SHA224())
+    assert reason(leaf, anchors=[RSA_ROOT], policy=ValidationPolicy(algorithms=wide)) is NOT_ALLOWED
     small = ValidationPolicy(algorithms=AlgorithmRules(min_rsa_bits=512))
-    weak = Authority.root(key=new_key("rsa1024"))
-    assert (
-        reason(RSA_ROOT.leaf(digest=hashes.SHA224()), anchors=[RSA_ROOT], policy=ValidationPolicy(algorithms=wide))
-        is NOT_ALLOWED
-    )
-    assert reason(weak.leaf(), anchors=[weak], policy=small) is Reason.KEY_SIZE_NOT_ALLOWED
+    tiny = handmade(KEYS["p256"], issuer=raw_name(b"P"), subject=raw_name(b"x"), spki=rsa_spki(2**768 - 1, 65537))
+    anchor = Authority.root("P", key=KEYS["p256"])
+    assert reason(tiny, anchors=[anchor], policy=small) is Reason.KEY_SIZE_NOT_ALLOWED
+
+
+@pytest.mark.parametrize("kind", BRAINPOOL)
+def test_brainpool_is_accepted_where_a_policy_names_it(kind: str) -> None:
+    """Of leaf and CA; by default of neither."""
+    root, name = Authority.root(key=KEYS[kind]), KEYS[kind].curve.name  # type: ignore[union-attr]
+    wide = ValidationPolicy(algorithms=AlgorithmRules(keys=frozenset({"secp256r1", name})))
+    for anchor, leaf in ((root, root.leaf()), (RSA_ROOT, RSA_ROOT.leaf(key=KEYS[kind]))):
+        assert reason(leaf, anchors=[anchor]) is NOT_ALLOWED
+    assert reason(root.leaf(key=KEYS[kind]), anchors=[root], policy=wide) is None
+
+
+# RFC 4055 section 3.1: the AlgorithmIdentifiers of digests; the fields of RSASSA-PSS-params.
+SHA256, SHA512 = (bytes.fromhex(f"300d060960864801650304020{n}0500") for n in (1, 3))
+MGF1 = bytes.fromhex("06092a864886f70d010108")
+
+
+def pss_terms(digest: bytes, mask: bytes, salt: bytes = b"\x20") -> bytes:
+    """The parameters of a key for PSS."""
+    inside = tlv(0xA0, digest), tlv(0xA1, sequence(MGF1, mask)), tlv(0xA2, tlv(0x02, salt)) if salt else b""
+    return sequence(*inside)
+
+
+PSS_RULES = ValidationPolicy(algorithms=AlgorithmRules(keys=frozenset({"secp256r1", "rsassa-pss"})))
+
+
+@pytest.mark.parametrize(
+    ("terms", "rsa_padding", "expected"),
+    [
+        (b"", pss(hashes.SHA512(), 0), None),
+        (b"", padding.PKCS1v15(), INVALID),
+        (pss_terms(SHA256, SHA256), pss(hashes.SHA256(), 32), None),
+        (pss_terms(SHA256, SHA256), pss(hashes.SHA256(), 222), None),
+        (pss_terms(SHA256, SHA256), pss(hashes.SHA256(), 31), INVALID),
+        (pss_terms(SHA256, SHA256), pss(hashes.SHA512(), 64), INVALID),
+        (pss_terms(SHA256, SHA256, b""), pss(hashes.SHA256(), 20), None),
+        (pss_terms(SHA256, SHA256, b""), pss(hashes.SHA256(), 19), INVALID),
+        (pss_terms(SHA256, SHA512), pss(hashes.SHA256(), 32), NOT_ALLOWED),
+        (sequence(), pss(hashes.SHA256(), 32), NOT_ALLOWED),
+    ],
+)
+def test_key_for_pss_verifies_nothing_but_pss_with_its_terms(
+    terms: bytes, rsa_padding: padding.AsymmetricPadding, expected: Reason | None
+) -> None:
+    """RFC 4055 section 3.3: its digest and no shorter salt; the library would verify PKCS #1 under it as well."""
+    ca = Authority.root("PSS", key=RSA)
+    digest = rsa_padding.mgf._algorithm if isinstance(rsa_padding, padding.PSS) else hashes.SHA256()
+    leaf = ca.leaf(rsa_padding=rsa_padding, digest=digest)
+    anchor = reissued(ca, ca, pss_key(terms)).der
+    assert reason(leaf, anchors=[anchor], policy=PSS_RULES) is expected
+    assert reason(leaf, anchors=[anchor]) is NOT_ALLOWED
+
+
+def test_crl_verifies_under_no_weak_key_and_with_no_sha1() -> None:
+    """Whatever a policy accepts in stored certificates: nothing but this decides it."""
+    verify_signature(parsed(RSA_ROOT)[0].public_key, Crl(RSA_ROOT.crl()).signed)
+    weak = Authority.root("Weak", key=new_key("rsa1024"))
+    with pytest.raises(Refused) as caught:
+        verify_signature(parsed(weak)[0].public_key, Crl(weak.crl()).signed)
+    assert caught.value.reason is INVALID
+    for ca in (RSA_ROOT, Authority.root()):
+        with pytest.raises(Refused) as caught:
+            Crl(sha1_signed(ca.crl(), ca)).signed  # noqa: B018 - read for what it raises
+        assert caught.value.reason is NOT_ALLOWED
