@@ -51,10 +51,10 @@ def test_defaults_are_the_shipped_proxys() -> None:
         ({"listener": [{"certificate": {"form": "escaped-pem"}}]}, "name of its header"),
         ({"listener": [{"certificate": {"chain_header": "client-cert-chain"}}]}, "no chain_header"),
         ({"listener": [{"certificate": {"form": "base64-der", "header": "x-a", "chain_header": "x-b"}}]}, "no chain"),
-        ({"listener": [{"certificate": {"form": "rfc9440", "header": "x-a", "chain_header": "x-a"}}]}, "are the same"),
+        ({"listener": [{"certificate": {"form": "rfc9440", "header": "x-a", "chain_header": "x-a"}}]}, "x-a is named"),
         (
             {"listener": [{"certificate": {"header": "x-a"}, "client_cert_indicator": {"header": "x-a"}}]},
-            "header of its own",
+            "x-a is named for two things",
         ),
         (
             {
