@@ -35,6 +35,11 @@ class OurListener:
     """The headers that say who the user is: a payload's, a user name's, `authorization` for a token."""
 
     hops: int
+    none_values: tuple[str, ...] = ()
+    """What the certificate header holds without a certificate, of a proxy that always sends it."""
+
+    statement_prefix: str = ""
+    host_header: str = "host"
 
     def at(self, address: str) -> bool:
         """Whether a proxy that asks at this address reaches it: a name stands for any address of that port."""
