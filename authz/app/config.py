@@ -43,8 +43,8 @@ class CertificateSettings(_Section):
     chain_header: HeaderName | None = Field(None, description="The chain's, for rfc9440; if absent, a chain refuses.")
     none: tuple[HeaderText, ...] = Field(
         (),
-        description='What a proxy that always sends the header writes without a certificate: "", "::" or "(null)"; '
-        "if absent, the header is absent then.",
+        description='What a proxy that always sends the header writes for no certificate: [""], ["::"] or ["(null)"]; '
+        "without client_cert_indicator, a request without the header is refused then.",
     )
 
     @field_validator("form")

@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.errors import Refused
-from authz.model import CertificateForm, fold
+from authz.model import CertificateForm, IndicatorForm, fold
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def select(check: CheckRequest, rules: HeaderRules) -> Selected | None:
             raise Refused(Reason.HEADER_UNEXPECTED, f"{prefix.decode('ascii')}… is not this listener's")
     if values:
         return _selected(values, wanted, rules)
-    if rules.none_values:
+    if rules.none_values and rules.indicator is IndicatorForm.NONE:
+        # Lost on the way, as by a client's Connection header; a statement would say so.
         raise Refused(Reason.HEADER_WITHOUT_CERTIFICATE, f"no {rules.certificate_header}, which its proxy always sends")
     return None
 

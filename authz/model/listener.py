@@ -43,10 +43,11 @@ class ClientRequestHeaders:
 class HeaderRules:
     """The headers that a listener reads: of the certificate, its form, and how the proxy indicates its absence.
 
-    `none_values` are the values that the certificate header has without a certificate, of a proxy that always sends it;
-    empty: the header is absent then. `indicator_prefix` stands before a SHA-256, `indicator_presented` are the values
-    of a flag for a certificate, `indicator_none` those of either for none. `max_bytes` bounds the headers' values
-    together. `max_certificates` counts the leaf and all other certificates, duplicates dropped.
+    `none_values` are the values that the certificate header has without a certificate, of a proxy that always sends it:
+    without an indicator its absence is then no answer. `indicator_prefix` stands before a SHA-256,
+    `indicator_presented` are the values of a flag for a certificate, `indicator_none` those of either for none.
+    `max_bytes` bounds the headers' values together. `max_certificates` counts the leaf and all other certificates,
+    duplicates dropped.
     """
 
     certificate_header: str = "x-forwarded-client-cert"

@@ -6,7 +6,7 @@ import pytest
 
 from authz.errors import Refused
 from authz.headers import KNOWN_HEADERS, replayable_headers, select
-from authz.model import CheckRequest, HeaderRules
+from authz.model import CheckRequest, HeaderRules, IndicatorForm
 from authz.reasons import Reason
 
 RULES = HeaderRules()
@@ -80,8 +80,10 @@ def test_statement_may_be_a_header_that_is_known() -> None:
 
 
 def test_header_that_its_proxy_always_sends_is_not_absent() -> None:
-    """A client that makes the proxy drop it (Connection) is refused before anything is compared."""
+    """A client that makes the proxy drop it (Connection) is refused; with a statement, by what that says."""
     rules = HeaderRules(none_values=frozenset({b"(null)"}))
+    stated = HeaderRules(none_values=frozenset({b"(null)"}), indicator=IndicatorForm.FLAG)
+    assert select(request(), stated) is None
     assert refusal(rules=rules) is Reason.HEADER_WITHOUT_CERTIFICATE
     assert select(request((b"x-forwarded-client-cert", b"(null)")), rules) is None
     assert refusal(*[(b"x-forwarded-client-cert", b"(null)")] * 2, rules=rules) is Reason.HEADER_AMBIGUOUS

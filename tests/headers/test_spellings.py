@@ -89,7 +89,8 @@ def test_absence_is_the_listeners_own_spelling_that_the_statement_confirms(
     rules = rules_of(form, spelling, statement)
     _, shown, none = STATEMENTS[statement]
     for other, value in SPELLINGS.items():
-        own = other == spelling
+        # The next proxy may drop an empty header: absence is none if the statement confirms it.
+        own = other == spelling or (other == "absent" and shown is not None)
         found = outcome(rules, value, none)
         assert (found is None) is own, other
         assert own or isinstance(found, Reason)
@@ -143,7 +144,8 @@ def test_header_and_statement_agree_or_refuse(
     found = outcome(rules_of(*cell), value, stated)
     _, shown, none = STATEMENTS[cell[2]]
     if found is None:
-        assert (value, stated) == (SPELLINGS[cell[1]], none)
+        assert value in {None, SPELLINGS[cell[1]]}
+        assert stated == none
     elif not isinstance(found, Reason):
         assert value == FORMS[cell[0]]
         assert shown is not None
