@@ -14,8 +14,6 @@ from authz.model import IndicatorForm, fold
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from authz.model import CheckRequest, HeaderRules, PresentedChain
 
 ENVOY_PREFIX: Final = b"sha256="
@@ -43,38 +41,19 @@ def check_indicator(check: CheckRequest, rules: HeaderRules, presented: Presente
     values = check.headers_by_folded_name.get(folded, ())
     if len(values) != 1 or values[0][0] != name:
         raise Refused(Reason.PROXY_STATEMENT_MISSING, f"{rules.indicator_header} arrived {len(values)} times")
-    if not _AGREES[rules.indicator](values[0][1], rules, presented):
+    if not _agrees(values[0][1], rules, presented):
         raise Refused(Reason.PROXY_STATEMENT_CONTRADICTS, f"{rules.indicator_header} contradicts it")
 
 
-def _envoy(value: bytes, _rules: HeaderRules, presented: PresentedChain | None) -> bool:
-    if presented is None:
-        return value == ENVOY_NONE
-    return value == ENVOY_PREFIX + presented.sha256.hex().encode("ascii")
-
-
-def _nginx(value: bytes, _rules: HeaderRules, presented: PresentedChain | None) -> bool:
-    if presented is None:
-        return value == NGINX_NONE
-    return _NGINX_PRESENTED.fullmatch(value) is not None
-
-
-def _sha256(value: bytes, rules: HeaderRules, presented: PresentedChain | None) -> bool:
-    """The digest may be in either case: HAProxy's `hex` writes capitals."""
+def _agrees(value: bytes, rules: HeaderRules, presented: PresentedChain | None) -> bool:
+    if rules.indicator is IndicatorForm.ENVOY_FINGERPRINT:
+        return value == (ENVOY_NONE if presented is None else ENVOY_PREFIX + presented.sha256.hex().encode("ascii"))
+    if rules.indicator is IndicatorForm.NGINX_VERIFY:
+        return value == NGINX_NONE if presented is None else _NGINX_PRESENTED.fullmatch(value) is not None
     if presented is None:
         return value in rules.indicator_none
-    size = len(rules.indicator_prefix)
-    digest = presented.sha256.hex().encode("ascii")
-    return value[:size] == rules.indicator_prefix and value[size:].lower() == digest
-
-
-def _flag(value: bytes, rules: HeaderRules, presented: PresentedChain | None) -> bool:
-    return value in (rules.indicator_none if presented is None else rules.indicator_presented)
-
-
-_AGREES: Final[dict[IndicatorForm, Callable[[bytes, HeaderRules, PresentedChain | None], bool]]] = {
-    IndicatorForm.ENVOY_FINGERPRINT: _envoy,
-    IndicatorForm.NGINX_VERIFY: _nginx,
-    IndicatorForm.SHA256: _sha256,
-    IndicatorForm.FLAG: _flag,
-}
+    if rules.indicator is IndicatorForm.FLAG:
+        return value in rules.indicator_presented
+    # HAProxy's `hex` writes capitals.
+    prefix, digest = rules.indicator_prefix, presented.sha256.hex().encode("ascii")
+    return value.startswith(prefix) and value[len(prefix) :].lower() == digest

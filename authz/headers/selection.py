@@ -43,10 +43,10 @@ KNOWN_HEADERS: Final = frozenset(
         "cf-client-cert-der-base64",  # Cloudflare
     }
 ).union(*_FAMILIES)
-_SUSPECT: Final = frozenset(fold(name)[1] for name in KNOWN_HEADERS)
+_CHAIN: Final = frozenset(f"ssl-client-cert-chain-{number}" for number in range(100))
+"""Apache's, for more certificates than any chain has."""
 
-_SUSPECT_PREFIXES: Final = (b"cloudfront_viewer_cert_", b"ssl_client_cert_chain_")
-"""Of headers whose names have no end, folded."""
+_SUSPECT: Final = frozenset(fold(name)[1] for name in KNOWN_HEADERS | _CHAIN)
 
 
 class Selected(NamedTuple):
@@ -66,7 +66,7 @@ def select(check: CheckRequest, rules: HeaderRules) -> Selected | None:
     Raises `Refused`: header_unexpected for another certificate header or an underscore twin,
     header_ambiguous for a second one, header_too_large, header_without_certificate.
     """
-    wanted, twins, prefixes = _names(rules.certificate_header, rules.chain_header, rules.indicator_header)
+    wanted, twins = _names(rules.certificate_header, rules.chain_header, rules.indicator_header)
     names = check.headers_by_folded_name
     values: dict[bytes, bytes] = {}
     # Servers treat "-" and "_" as one: a header that one may take for another must not arrive beside it.
@@ -77,10 +77,6 @@ def select(check: CheckRequest, rules: HeaderRules) -> Selected | None:
             if name in values:
                 raise Refused(Reason.HEADER_AMBIGUOUS, f"{name.decode('ascii')} arrived twice")
             values[name] = value
-    joined = b" ".join(names)
-    for prefix in prefixes:
-        if prefix in joined and any(name.startswith(prefix) and name not in twins for name in names):
-            raise Refused(Reason.HEADER_UNEXPECTED, f"{prefix.decode('ascii')}… is not this listener's")
     if values:
         return _selected(values, wanted, rules)
     if rules.none_values and rules.indicator is IndicatorForm.NONE:
@@ -91,29 +87,22 @@ def select(check: CheckRequest, rules: HeaderRules) -> Selected | None:
 
 def replayable_headers(check: CheckRequest, rules: HeaderRules) -> tuple[tuple[bytes, bytes], ...]:
     """The headers of `check` that gate 1 reads, and no others: enough to replay it."""
-    _, twins, prefixes = _names(rules.certificate_header, rules.chain_header, rules.indicator_header)
+    _, twins = _names(rules.certificate_header, rules.chain_header, rules.indicator_header)
     looked_at = twins if rules.indicator_header is None else twins | {fold(rules.indicator_header)[1]}
-    folded = [header[0].replace(b"-", b"_") for header in check.headers]
-    return tuple(
-        header
-        for name, header in zip(folded, check.headers, strict=True)
-        if name in looked_at or name.startswith(prefixes)
-    )
+    return tuple(header for header in check.headers if header[0].replace(b"-", b"_") in looked_at)
 
 
 @cache
-def _names(
-    certificate: str, chain: str | None, indicator: str | None
-) -> tuple[tuple[bytes, ...], frozenset[bytes], tuple[bytes, ...]]:
-    """The headers of a listener's certificate and chain; the folded names of all that may pass for one; the prefixes.
+def _names(certificate: str, chain: str | None, indicator: str | None) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
+    """The headers of a listener's certificate and chain, and the folded names of all that may pass for one.
 
     The indicator is compared elsewhere, and what the listener's own proxy writes beside the certificate is passed over.
     """
     spelled = [fold(name) for name in (certificate, chain) if name is not None]
     beside = {name for family in _FAMILIES if certificate in family for name in family}
+    beside |= _CHAIN if beside & _CHAIN else set()
     passed = {fold(name)[1] for name in (*beside, indicator) if name is not None}
-    prefixes = tuple(prefix for prefix in _SUSPECT_PREFIXES if not any(name.startswith(prefix) for name in passed))
-    return tuple(name for name, _ in spelled), (_SUSPECT - passed) | {folded for _, folded in spelled}, prefixes
+    return tuple(name for name, _ in spelled), (_SUSPECT - passed) | {folded for _, folded in spelled}
 
 
 def _selected(values: dict[bytes, bytes], wanted: tuple[bytes, ...], rules: HeaderRules) -> Selected | None:
