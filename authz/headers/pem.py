@@ -7,7 +7,6 @@ any deviation was written by somebody else; in other headers each proxy has line
 from __future__ import annotations
 
 import binascii
-import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
@@ -25,8 +24,8 @@ _LINE: Final = 64
 # All that Envoy and nginx escape in PEM: any other percent sign is not theirs.
 _PERCENT: Final = ((b"%0A", b"\n"), (b"%2B", b"+"), (b"%2F", b"/"), (b"%3D", b"="), (b"%20", b" "))
 
-_ESCAPE: Final = re.compile(rb"%(0[AaDd]|2[0BbCcFf]|3[Dd])")
-"""What proxies escape in PEM and in lists of base64: LF, CR, blank, plus, comma, slash and equals sign."""
+# What other proxies escape besides, in PEM and in lists of base64, in either case of hexadecimal.
+_PERCENT_ANY: Final = (*_PERCENT, (b"%0D", b"\r"), (b"%2C", b","))
 
 _ESCAPED_BEGIN: Final = b"-----BEGIN%20CERTIFICATE-----%0A"
 _ESCAPED_END: Final = b"-----END%20CERTIFICATE-----%0A"
@@ -132,9 +131,9 @@ def unescape(text: bytes) -> bytes:
 
 def unescape_any(text: bytes) -> bytes:
     """The text without any proxy's escapes, read once. Raises `Refused` (header_malformed) for any other escape."""
-    if b"%" not in text:
-        return text
-    text = _ESCAPE.sub(lambda escape: bytes.fromhex(escape[1].decode("ascii")), text)
+    # In any order: what an escape stands for is never part of another.
+    for escaped, character in _PERCENT_ANY if b"%" in text else ():
+        text = text.replace(escaped, character).replace(escaped.lower(), character)
     if b"%" in text:
         raise Refused(Reason.HEADER_MALFORMED, "a percent sign that the proxy does not write")
     return text
