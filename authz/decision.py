@@ -17,7 +17,7 @@ from authz.binding import bind
 from authz.errors import Refused
 from authz.headers import check_indicator, decode, select
 from authz.host import canonical_host
-from authz.model import Binding, Enforcement
+from authz.model import Binding, CertificateForm, Enforcement
 from authz.pki import (
     SERVICE_POLICY,
     Budget,
@@ -181,6 +181,8 @@ def _presented(
     clients = len(elements) - len(listener.trusted_proxies)
     if clients not in {0, 1}:
         detail = f"{len(elements)} elements, {len(listener.trusted_proxies)} trusted proxies"
+        if clients > 1 and listener.header.form is CertificateForm.XFCC:
+            detail += "; a comma in URI or DNS makes another: take uri and dns out of set_current_client_cert_details"
         raise Refused(Reason.HEADER_ELEMENTS_UNEXPECTED, detail)
     # All CRLs: each applies to the key that signed it, and the gateways' are the operator's.
     crls = view.crls(organization)

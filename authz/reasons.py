@@ -80,7 +80,8 @@ class Reason(StrEnum):
         "header_malformed",
         Gate.HEADER,
         403,
-        "The certificate header does not follow the grammar of the form this listener takes.",
+        "The certificate header does not follow the grammar of the form this listener takes; a proxy that always sends "
+        "it has a value for no certificate, which certificate.none names.",
     )
     HEADER_ELEMENTS_UNEXPECTED = (
         "header_elements_unexpected",
@@ -99,8 +100,8 @@ class Reason(StrEnum):
         "header_without_certificate",
         Gate.HEADER,
         403,
-        "The certificate header holds no certificate; switch cert and chain on in the proxy's "
-        "set_current_client_cert_details.",
+        "The certificate header holds no certificate, or does not arrive from a proxy that always sends it; switch "
+        "cert and chain on in Envoy's set_current_client_cert_details, or compare certificate.none.",
     )
     HOP_NOT_TRUSTED = (
         "hop_not_trusted",
@@ -124,12 +125,18 @@ class Reason(StrEnum):
 
     # -- Gate 2: the organization ----------------------------------------------------------------
 
-    HOST_MALFORMED = ("host_malformed", Gate.ORGANIZATION, 403, "The Host is missing, repeated or not a host name.")
+    HOST_MALFORMED = (
+        "host_malformed",
+        Gate.ORGANIZATION,
+        403,
+        "The host is missing, repeated or not a host name; client_request names the header that holds it.",
+    )
     ORGANIZATION_UNKNOWN = (
         "organization_unknown",
         Gate.ORGANIZATION,
         403,
-        "No organization has this host; add it with 'authz org set NAME --host HOST'.",
+        "No organization has this host; add it with 'authz org set NAME --host HOST', or, if it is the service's own, "
+        "let client_request name the header that holds the client's.",
     )
     ORGANIZATION_INACTIVE = (
         "organization_inactive",

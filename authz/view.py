@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from authz.headers.decode_cache import DecodeCache
-    from authz.model import CheckRequest, Identity, Organization, Registration, User
+    from authz.model import CheckRequest, ClientRequestHeaders, Identity, Organization, Registration, User
     from authz.pki import CrlStore, ModeOf, TrustStore
 
 
@@ -91,6 +91,7 @@ class Listener:
     """A listener as the core sees it: its headers, identity sources, trusted proxies and organizations.
 
     `trusted_proxies` are the gateways from the nearest to the farthest. `organizations` are names; None serves all.
+    `client_request` are the headers that hold the client's request; None: the request itself does.
     """
 
     name: str
@@ -98,3 +99,4 @@ class Listener:
     header: HeaderRules = field(default_factory=HeaderRules)
     trusted_proxies: tuple[TrustedProxy, ...] = ()
     organizations: frozenset[str] | None = None
+    client_request: ClientRequestHeaders | None = None

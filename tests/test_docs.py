@@ -21,6 +21,7 @@ from authz.app.config import parse_settings
 from authz.app.listeners import listener_of
 from authz.clock import SystemClock
 from authz.headers import READABLE
+from authz.model import IndicatorForm
 from authz.supervision.metrics import ProcessMetrics
 from authz.telemetry import Telemetry, decision_fields
 from authz.view import Listener
@@ -143,10 +144,10 @@ def test_settings_of_the_documentation_are_settings(page: str, text: str, tmp_pa
         assert listener_of(listener).name == listener.name
 
 
-def test_every_form_of_a_certificate_header_is_documented() -> None:
+def test_every_form_of_certificate_header_and_statement_is_documented() -> None:
     """By the name it has in the settings."""
     page = (ROOT / "docs" / "listeners.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE)) - {"form"} == {str(one) for one in READABLE}
+    assert set(re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE)) - {"form"} == {*READABLE, *IndicatorForm}
 
 
 def test_nginx_page_says_what_the_operator_types(typed: Run, tmp_path: Path) -> None:

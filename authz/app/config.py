@@ -16,7 +16,12 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from authz.errors import ConfigError
 from authz.headers import READABLE, WITH_ELEMENTS
-from authz.model import CertificateForm, IndicatorForm
+from authz.model import CertificateForm, ClientRequestHeaders, IndicatorForm
+
+HeaderText = Annotated[str, Field(pattern=r"^(|[!-~]|[!-~][ -~]{0,126}[!-~])$")]
+"""A header's value: printable ASCII, without blanks at its ends, where servers drop them."""
+
+_HEX_DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
 
 HeaderName = Annotated[str, Field(pattern=r"^[a-z0-9!#$%&'*+.^`|~-]{1,64}$")]
 """A header's name in lower case; no underscore, because servers fold it into "-"."""
@@ -36,6 +41,11 @@ class CertificateSettings(_Section):
         CertificateForm.XFCC, description="Its form: xfcc, xfcc-json, rfc9440, escaped-pem or base64-der."
     )
     chain_header: HeaderName | None = Field(None, description="The chain's, for rfc9440; if absent, a chain refuses.")
+    none: tuple[HeaderText, ...] = Field(
+        (),
+        description='What a proxy that always sends the header writes for no certificate: [""], ["::"] or ["(null)"]; '
+        "without client_cert_indicator, a request without the header is refused then.",
+    )
 
     @field_validator("form")
     @classmethod
@@ -51,8 +61,8 @@ class CertificateSettings(_Section):
             raise ValueError(f"{self.form} needs the name of its header")
         if self.chain_header is not None and self.form is not CertificateForm.RFC9440:
             raise ValueError(f"{self.form} has no chain_header")
-        if self.chain_header == self.header:
-            raise ValueError("header and chain_header are the same")
+        if self.none and self.form in WITH_ELEMENTS:
+            raise ValueError(f"{self.form} has no value for none: without a certificate the header is absent")
         return self
 
 
@@ -62,8 +72,64 @@ class ClientCertIndicatorSettings(_Section):
     header: HeaderName = Field("x-authz-peer", description="The header in which the proxy states it.")
     form: IndicatorForm = Field(
         IndicatorForm.ENVOY_FINGERPRINT,
-        description="envoy-fingerprint or nginx-verify; none takes an absent certificate header for no certificate.",
+        description="envoy-fingerprint, nginx-verify (also Apache's SSL_CLIENT_VERIFY), sha256 (hexadecimal) or flag; "
+        "none takes an absent certificate header for no certificate, and warns at every start.",
     )
+    prefix: HeaderText = Field("", description='What stands before a sha256: "sha256=", for instance.')
+    presented: tuple[HeaderText, ...] = Field((), description='The values of a flag for a certificate: ["1"].')
+    none: tuple[HeaderText, ...] = Field(
+        (), description='The values of a flag, or of sha256, for no certificate: ["0"]; of sha256 its prefix if absent.'
+    )
+
+    @model_validator(mode="after")
+    def _fitting(self) -> ClientCertIndicatorSettings:
+        """A flag has values for both, which differ; a digest none that could be one; the others fixed values."""
+        flag, digest = self.form is IndicatorForm.FLAG, self.form is IndicatorForm.SHA256
+        if (self.presented and not flag) or (self.none and not (flag or digest)) or (self.prefix and not digest):
+            raise ValueError(f"{self.form} has values of its own: prefix is for sha256, presented and none for flag")
+        if flag and not (self.presented and self.none):
+            raise ValueError('flag needs the values for a certificate and for none: presented = ["1"], none = ["0"]')
+        if set(self.presented) & set(self.none) or "" in {*self.presented, *(self.none if flag else ())}:
+            raise ValueError("presented and none have a value in common, or one that is empty")
+        if digest and any(_HEX_DIGEST.search(value) for value in self.none):
+            raise ValueError("a value for none that holds a SHA-256")
+        return self
+
+
+_PRESETS = {
+    "x-forwarded": ClientRequestHeaders("x-forwarded-host", None, "x-forwarded-method", "x-forwarded-uri"),
+    "x-original": ClientRequestHeaders(None, "x-original-url", "x-original-method", None),
+}
+
+
+class ClientRequestSettings(_Section):
+    """Where host, method and target of the client's request are, if the proxy asks with a request of its own."""
+
+    preset: Literal["host", "x-forwarded", "x-original"] = Field(
+        "host",
+        description="host: in the request itself. x-forwarded: X-Forwarded-Host, -Method and -Uri. x-original: "
+        "X-Original-URL and X-Original-Method.",
+    )
+    host_header: HeaderName | None = Field(None, description="A header of another name for the host.")
+    url_header: HeaderName | None = Field(None, description="A header of another name for the whole URL.")
+    method_header: HeaderName | None = Field(None, description="A header of another name for the method.")
+    target_header: HeaderName | None = Field(None, description="A header of another name for path and query.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ClientRequestSettings:
+        """Each fact has one place."""
+        named = self.model_fields_set - {"preset"}
+        if named and self.preset != "host":
+            raise ValueError("preset excludes headers of one's own")
+        if self.url_header is not None and named & {"host_header", "target_header"}:
+            raise ValueError("url_header holds host and target already")
+        return self
+
+    @property
+    def headers(self) -> ClientRequestHeaders | None:
+        """The headers' names; None if the request itself is the client's."""
+        own = ClientRequestHeaders(self.host_header, self.url_header, self.method_header, self.target_header)
+        return _PRESETS.get(self.preset, None if own == ClientRequestHeaders() else own)
 
 
 class UserNameSettings(_Section):
@@ -150,6 +216,7 @@ class ListenerSettings(_Section):
     auth_request_path: EndpointPath = Field("/v1/auth", description="Where nginx asks with auth_request.")
     certificate: CertificateSettings = Field(default_factory=CertificateSettings)
     client_cert_indicator: ClientCertIndicatorSettings = Field(default_factory=ClientCertIndicatorSettings)
+    client_request: ClientRequestSettings = Field(default_factory=ClientRequestSettings)
     identity: tuple[IdentitySettings, ...] = Field(
         (PayloadSettings(kind="payload", header="x-authz-payload"),),
         min_length=1,
@@ -171,11 +238,42 @@ class ListenerSettings(_Section):
 
     @model_validator(mode="after")
     def _stated(self) -> ListenerSettings:
-        """A header cannot confirm itself, and a gateway needs an element of its own."""
-        if self.client_cert_indicator.header in {self.certificate.header, self.certificate.chain_header}:
-            raise ValueError("client_cert_indicator needs a header of its own")
+        """A value that is also written for other reasons needs a statement, and a gateway an element of its own."""
+        unstated = self.client_cert_indicator.form is IndicatorForm.NONE
+        if unstated and any(not re.search(r"\w", value) for value in self.certificate.none):
+            raise ValueError(
+                "certificate.none is a value that proxies also write for a certificate too large for them: "
+                "client_cert_indicator must state whether one was shown"
+            )
         if self.trusted_proxies and self.certificate.form not in WITH_ELEMENTS:
             raise ValueError(f"{self.certificate.form} has no elements for trusted_proxies")
+        return self
+
+    @model_validator(mode="after")
+    def _distinct(self) -> ListenerSettings:
+        """A header holds one fact: none confirms itself."""
+        request, indicator = self.client_request.headers or ClientRequestHeaders("host"), self.client_cert_indicator
+        sources = {getattr(source, key, None) for source in self.identity for key in ("header", "organization_header")}
+        facts = [self.certificate.header, self.certificate.chain_header, *sources]
+        facts += [request.host, request.url, request.method, request.target]
+        facts += [] if indicator.form is IndicatorForm.NONE else [indicator.header]
+        twice = [name for name in facts if name is not None and facts.count(name) > 1]
+        if twice:
+            raise ValueError(f"{twice[0]} is named for two things, each of which needs a header of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _bounded(self) -> ListenerSettings:
+        """A client that can set the header of the host chooses the organization: at most among those listed."""
+        request = self.client_request.headers
+        if request is None or (request.host or request.url) in {None, "host"}:
+            return self
+        bare = [source for source in self.identity if isinstance(source, UserNameSettings)]
+        if self.organizations is None or any(source.organization_header is None for source in bare):
+            raise ValueError(
+                "client_request takes the host from a header, which the client may be able to set: "
+                "list the listener's organizations, and give user-name its organization_header"
+            )
         return self
 
     @model_validator(mode="after")

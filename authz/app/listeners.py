@@ -24,7 +24,7 @@ from authz.app.systemd import inherited_sockets
 from authz.clock import SystemClock
 from authz.errors import ConfigError, Refused
 from authz.identity import BearerToken, JwksCache, PayloadHeader, UserNameHeader
-from authz.model import HeaderRules
+from authz.model import HeaderRules, IndicatorForm
 from authz.pki import Certificate, TrustStore, VerifiedCache
 from authz.pki.cache import SharedCache
 from authz.telemetry import Telemetry
@@ -177,11 +177,16 @@ def tls_of(listener: str, settings: TlsSettings | None, telemetry: Telemetry) ->
     )
 
 
-def warn_of_plaintext(settings: Settings, warn: Callable[[str], None]) -> None:
-    """Warn of every listener that serves other machines in plain text."""
+def warn_of_weakness(settings: Settings, warn: Callable[[str], None]) -> None:
+    """Warn of every listener that serves other machines in plain text, or has no statement of its proxy."""
     for listener in settings.listener:
         if listener.unsafe_plaintext:
             warn(f"unsafe_plaintext: every client of {listener.address} can claim any certificate of any user")
+        if listener.client_cert_indicator.form is IndicatorForm.NONE:
+            warn(
+                f'client_cert_indicator of {listener.name} has form = "none": a client that makes its proxy drop '
+                f"{listener.certificate.header}, as by a Connection header, passes as one without a certificate"
+            )
 
 
 def listener_of(
@@ -191,17 +196,26 @@ def listener_of(
 
     Raises `ConfigError` for gateways' anchors that cannot be read.
     """
+    indicator = settings.client_cert_indicator
     header = HeaderRules(
         certificate_header=settings.certificate.header,
         form=settings.certificate.form,
         chain_header=settings.certificate.chain_header,
-        indicator_header=settings.client_cert_indicator.header,
-        indicator=settings.client_cert_indicator.form,
+        indicator_header=None if indicator.form is IndicatorForm.NONE else indicator.header,
+        indicator=indicator.form,
+        none_values=_octets(settings.certificate.none),
+        indicator_prefix=indicator.prefix.encode("ascii"),
+        indicator_presented=_octets(indicator.presented),
+        indicator_none=_octets(indicator.none or (indicator.prefix,)),
     )
     organizations = None if settings.organizations is None else frozenset(settings.organizations)
     hops = tuple(map(_trusted_proxy, settings.trusted_proxies))
     identity = () if keys is None else tuple(_source(source, keys, memory) for source in settings.identity)
-    return Listener(settings.name, identity, header, hops, organizations)
+    return Listener(settings.name, identity, header, hops, organizations, settings.client_request.headers)
+
+
+def _octets(values: tuple[str, ...]) -> frozenset[bytes]:
+    return frozenset(value.encode("ascii") for value in values)
 
 
 def _trusted_proxy(settings: TrustedProxySettings) -> TrustedProxy:

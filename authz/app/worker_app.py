@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from authz.app.config import Settings
 from authz.app.crls import CrlProvider, RefreshedCrls
-from authz.app.listeners import OPS, Sockets, backlog_of, listener_of, tls_of, warn_of_plaintext
+from authz.app.listeners import OPS, Sockets, backlog_of, listener_of, tls_of, warn_of_weakness
 from authz.clock import SystemClock
 from authz.directory import DirectoryReader, History, HistoryLimits
 from authz.directory.cache import tenants_memory
@@ -113,7 +113,7 @@ class WorkerApp:
         if self._alone:
             ops = Ops(self._metrics, lambda: self.ready)
             await self._listeners.serve(self._sockets[OPS].socket, ops, backlog=backlog_of(None))
-            warn_of_plaintext(self._settings, self.telemetry.warn)
+            warn_of_weakness(self._settings, self.telemetry.warn)
             for name, address in self.addresses.items():
                 self.telemetry.say("listening", listener=name, address=address)
 

@@ -143,6 +143,7 @@ def our_settings(path: Path, hosts: tuple[str, ...] = ()) -> Ours:
 
 
 def _listener(listener: ListenerSettings) -> OurListener:
+    request = listener.client_request.headers
     return OurListener(
         name=listener.name,
         address=listener.address,
@@ -157,6 +158,9 @@ def _listener(listener: ListenerSettings) -> OurListener:
         identity_headers=tuple(name for source in listener.identity for name in _identity(source)),
         token_headers=tuple(source.header for source in listener.identity if isinstance(source, BearerSettings)),
         hops=len(listener.trusted_proxies),
+        none_values=listener.certificate.none,
+        statement_prefix=listener.client_cert_indicator.prefix,
+        host_header="host" if request is None else request.host or request.url or "host",
     )
 
 

@@ -38,6 +38,11 @@ class OurListener:
     """Those of them that hold a token, which the service verifies itself: the client writes them."""
 
     hops: int
+    none_values: tuple[str, ...] = ()
+    """What the certificate header holds without a certificate, of a proxy that always sends it."""
+
+    statement_prefix: str = ""
+    host_header: str = "host"
 
     def at(self, address: str) -> bool:
         """Whether a proxy that asks at this address reaches it: a name stands for any address of that port."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from authz.headers import base64_der, escaped_pem, rfc9440, xfcc, xfcc_json
+from authz.headers.client_request import read_client_request
 from authz.headers.decode_cache import DecodeCache
 from authz.headers.element import presented
 from authz.headers.indicator import check_indicator
@@ -21,6 +22,7 @@ __all__ = [
     "check_indicator",
     "decode",
     "present",
+    "read_client_request",
     "replayable_headers",
     "select",
 ]

@@ -25,8 +25,8 @@ ENVOY_NONE: Final = ENVOY_PREFIX
 NGINX_NONE: Final = b"NONE"
 """`$ssl_client_verify` if the client presented no certificate, or none was requested."""
 
-_NGINX_PRESENTED: Final = re.compile(rb"SUCCESS|FAILED:[\x20-\x7e]+")
-"""Its value if the client presented one; only that matters, not whether nginx accepts it."""
+_NGINX_PRESENTED: Final = re.compile(rb"SUCCESS|GENEROUS|FAILED:[\x20-\x7e]+")
+"""Its value if the client presented one; only that matters, not whether nginx accepts it. GENEROUS is Apache's."""
 
 
 def check_indicator(check: CheckRequest, rules: HeaderRules, presented: PresentedChain | None) -> None:
@@ -41,18 +41,19 @@ def check_indicator(check: CheckRequest, rules: HeaderRules, presented: Presente
     values = check.headers_by_folded_name.get(folded, ())
     if len(values) != 1 or values[0][0] != name:
         raise Refused(Reason.PROXY_STATEMENT_MISSING, f"{rules.indicator_header} arrived {len(values)} times")
-    agrees = _envoy if rules.indicator is IndicatorForm.ENVOY_FINGERPRINT else _nginx
-    if not agrees(values[0][1], presented):
+    if not _agrees(values[0][1], rules, presented):
         raise Refused(Reason.PROXY_STATEMENT_CONTRADICTS, f"{rules.indicator_header} contradicts it")
 
 
-def _envoy(value: bytes, presented: PresentedChain | None) -> bool:
+def _agrees(value: bytes, rules: HeaderRules, presented: PresentedChain | None) -> bool:
+    if rules.indicator is IndicatorForm.ENVOY_FINGERPRINT:
+        return value == (ENVOY_NONE if presented is None else ENVOY_PREFIX + presented.sha256.hex().encode("ascii"))
+    if rules.indicator is IndicatorForm.NGINX_VERIFY:
+        return value == NGINX_NONE if presented is None else _NGINX_PRESENTED.fullmatch(value) is not None
     if presented is None:
-        return value == ENVOY_NONE
-    return value == ENVOY_PREFIX + presented.sha256.hex().encode("ascii")
-
-
-def _nginx(value: bytes, presented: PresentedChain | None) -> bool:
-    if presented is None:
-        return value == NGINX_NONE
-    return _NGINX_PRESENTED.fullmatch(value) is not None
+        return value in rules.indicator_none
+    if rules.indicator is IndicatorForm.FLAG:
+        return value in rules.indicator_presented
+    # HAProxy's `hex` writes capitals.
+    prefix, digest = rules.indicator_prefix, presented.sha256.hex().encode("ascii")
+    return value.startswith(prefix) and value[len(prefix) :].lower() == digest

@@ -1,12 +1,14 @@
-"""Strict PEM (RFC 7468, the strict form): CERTIFICATE blocks and nothing else.
+"""PEM (RFC 7468): CERTIFICATE blocks and nothing else.
 
-Proxies generate it, so any deviation was written by somebody else.
+Base64 is canonical and DER complete, so that a certificate has one spelling. Envoy's PEM is read in the strict form, as
+any deviation was written by somebody else; in other headers each proxy has line ends and escapes of its own.
 """
 
 from __future__ import annotations
 
 import binascii
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Final
 
 from authz.errors import Refused
@@ -21,6 +23,9 @@ _LINE: Final = 64
 
 # All that Envoy and nginx escape in PEM: any other percent sign is not theirs.
 _PERCENT: Final = ((b"%0A", b"\n"), (b"%2B", b"+"), (b"%2F", b"/"), (b"%3D", b"="), (b"%20", b" "))
+
+# What other proxies escape besides, in PEM and in lists of base64, in either case of hexadecimal.
+_PERCENT_ANY: Final = (*_PERCENT, (b"%0D", b"\r"), (b"%2C", b","))
 
 _ESCAPED_BEGIN: Final = b"-----BEGIN%20CERTIFICATE-----%0A"
 _ESCAPED_END: Final = b"-----END%20CERTIFICATE-----%0A"
@@ -50,6 +55,24 @@ def certificates(pem: bytes) -> tuple[bytes, ...]:
 
 def escaped_certificates(text: bytes) -> tuple[bytes, ...]:
     """As `certificates(unescape(text))`, but faster for the output of Envoy and nginx. Raises `Refused`."""
+    return _regular(text) or certificates(unescape(text))
+
+
+def wrapped_certificates(text: bytes) -> tuple[bytes, ...]:
+    """As `escaped_certificates`, with any line ends or blanks between the lines, escaped or not. Raises `Refused`."""
+    return _regular(text) or certificates(_relined(unescape_any(text)))
+
+
+def _relined(pem: bytes) -> bytes:
+    """The PEM with line feeds in place of all its blanks and line ends, but for those in the delimiters."""
+    words = b"\n".join((*pem.split(), b""))
+    return words.replace(b"-----BEGIN\nCERTIFICATE", b"-----BEGIN CERTIFICATE").replace(
+        b"-----END\nCERTIFICATE", b"-----END CERTIFICATE"
+    )
+
+
+def _regular(text: bytes) -> tuple[bytes, ...] | None:
+    """The DER of each block, if the text is in full lines as Envoy and nginx escape them; else None."""
     ders = []
     at = 0
     while at < len(text):
@@ -62,9 +85,8 @@ def escaped_certificates(text: bytes) -> tuple[bytes, ...]:
         ders.append(decode_base64(base64))
         at = stop + len(_ESCAPED_END)
     else:
-        if ders:
-            return tuple(ders)
-    return certificates(unescape(text))
+        return tuple(ders)
+    return None
 
 
 def _in_full_lines(body: bytes) -> bytes | None:
@@ -107,6 +129,16 @@ def unescape(text: bytes) -> bytes:
     return text
 
 
+def unescape_any(text: bytes) -> bytes:
+    """The text without any proxy's escapes, read once. Raises `Refused` (header_malformed) for any other escape."""
+    # In any order: what an escape stands for is never part of another.
+    for escaped, character in _PERCENT_ANY if b"%" in text else ():
+        text = text.replace(escaped, character).replace(escaped.lower(), character)
+    if b"%" in text:
+        raise Refused(Reason.HEADER_MALFORMED, "a percent sign that the proxy does not write")
+    return text
+
+
 def escape(pem: bytes) -> bytes:
     """The percent-encoded form of PEM, byte for byte as Envoy and nginx write it."""
     for escaped, character in _PERCENT:
@@ -138,6 +170,11 @@ def decode_base64(text: bytes) -> bytes:
 
     Raises `Refused` (header_malformed). Whether the SEQUENCE is a certificate is not checked here.
     """
+    return only(decode_several(text))
+
+
+def decode_several(text: bytes) -> tuple[bytes, ...]:
+    """As `decode_base64`, of one SEQUENCE or several in a row, as in HAProxy's `ssl_c_chain_der`."""
     try:
         der = binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error as error:
@@ -146,9 +183,14 @@ def decode_base64(text: bytes) -> bytes:
     # either, a certificate would have several spellings.
     spare = len(der) % 3
     complete = len(text) == (len(der) + 2) // 3 * 4
-    if not complete or (spare and encode_base64(der[-spare:]) != text[-4:]) or not _is_sequence(der):
-        raise Refused(Reason.HEADER_MALFORMED, "base64 that is not canonical, or not of one DER element")
-    return der
+    if not complete or (spare and encode_base64(der[-spare:]) != text[-4:]):
+        raise Refused(Reason.HEADER_MALFORMED, "base64 that is not canonical")
+    ends = [0]
+    while ends[-1] < len(der):
+        ends.append(ends[-1] + _size(der, ends[-1]))
+    if ends[-1] != len(der) or not der:
+        raise Refused(Reason.HEADER_MALFORMED, "base64 of something else than complete DER SEQUENCEs")
+    return (der,) if len(ends) == 2 else tuple(der[start:end] for start, end in pairwise(ends))
 
 
 def encode_base64(der: bytes) -> bytes:
@@ -156,10 +198,12 @@ def encode_base64(der: bytes) -> bytes:
     return binascii.b2a_base64(der, newline=False)
 
 
-def _is_sequence(der: bytes) -> bool:
-    if len(der) < 2 or der[0] != 0x30:
-        return False
-    if der[1] < 0x80:
-        return len(der) == 2 + der[1]
-    width = der[1] & 0x7F
-    return len(der) == 2 + width + int.from_bytes(der[2 : 2 + width], "big")
+def _size(der: bytes, at: int) -> int:
+    """Bytes of the SEQUENCE that begins at `at`, its header included; more than there are for anything else."""
+    if der[at] != 0x30 or at + 2 > len(der):
+        return len(der) + 1
+    length = der[at + 1]
+    if length < 0x80:
+        return 2 + length
+    width = length & 0x7F
+    return 2 + width + int.from_bytes(der[at + 2 : at + 2 + width], "big")

@@ -3,7 +3,8 @@
     Client-Cert       = byte-sequence                              ; RFC 9440 section 2.2: the leaf
     Client-Cert-Chain = [ OWS byte-sequence OWS *( "," OWS byte-sequence OWS ) ]
                                                                    ; section 2.3: the others, without the leaf
-    byte-sequence     = ":" 1*base64char *2"=" ":"                 ; RFC 8941 section 3.3.5, of DER
+    byte-sequence     = ":" 1*base64char *2"=" ":"                 ; RFC 8941 section 3.3.5, of DER; in the chain also
+                                                                   ; of several certificates in a row (HAProxy)
     OWS               = *( SP / HTAB )
 
 RFC 8941 lets a parser accept base64 without its padding or with spare bits set, and lets senders add
@@ -27,9 +28,13 @@ if TYPE_CHECKING:
 
 def parse_certificate(value: bytes) -> bytes:
     """The DER in the byte sequence of Client-Cert. Raises `Refused` (header_malformed)."""
+    return pem.decode_base64(_base64(value))
+
+
+def _base64(value: bytes) -> bytes:
     if len(value) < 2 or value[:1] != b":" or value[-1:] != b":":
         raise Refused(Reason.HEADER_MALFORMED, "not a byte sequence between colons")
-    return pem.decode_base64(value[1:-1])
+    return value[1:-1]
 
 
 def format_certificate(der: bytes) -> bytes:
@@ -39,7 +44,9 @@ def format_certificate(der: bytes) -> bytes:
 
 def parse_chain(value: bytes) -> tuple[bytes, ...]:
     """The certificates (DER) in a list of byte sequences, which may be empty. Raises `Refused` (header_malformed)."""
-    return tuple(parse_certificate(item.strip(b" \t")) for item in value.split(b",")) if value else ()
+    if not value:
+        return ()
+    return tuple(der for item in value.split(b",") for der in pem.decode_several(_base64(item.strip(b" \t"))))
 
 
 def format_chain(ders: tuple[bytes, ...]) -> bytes:

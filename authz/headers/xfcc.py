@@ -25,6 +25,8 @@ from authz.headers.element import MAX_ELEMENTS, presented
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from authz.model import HeaderRules, PresentedChain
     from authz.pki.cache import Cache
 
@@ -34,12 +36,16 @@ _KEYS: Final = {
 }
 _ONCE: Final = frozenset({"Hash", "Cert", "Chain"})
 
+_DETAILS: Final = {key: key.lower() for key in ("Subject", "URI", "DNS", "Issuer")}
+"""The names of the client's certificate, and the members of `set_current_client_cert_details` that hand them over."""
+
 MAX_PAIRS: Final = 1_024
 """More than any certificate has names, each of which is a pair; reading 64 KB of pairs would take 16 ms."""
 
 _ENDS: Final = frozenset({b",", b";", b""})
 _PRINTABLE: Final = bytes(range(0x20, 0x7F))
 _TEXT: Final = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
+_ANY_KEY: Final = re.compile(rb"(?<![^;,])(" + b"|".join(_KEYS) + rb")=", re.IGNORECASE)
 _BARE: Final = re.compile(rb'[^",;\\]*')
 
 
@@ -66,7 +72,8 @@ def parse(value: bytes) -> tuple[Element, ...]:
     """
     foreign = value.translate(None, _PRINTABLE)
     if foreign:
-        raise Refused(Reason.HEADER_MALFORMED, f"byte {foreign[0]:#04x} at {value.index(foreign[0])}")
+        at = value.index(foreign[0])
+        raise Refused(Reason.HEADER_MALFORMED, f"byte {foreign[0]:#04x} at {at}{_advice_at(value, at)}")
     elements: list[Element] = []
     pairs: list[tuple[str, bytes]] = []
     at = 0
@@ -91,18 +98,20 @@ def _pair(value: bytes, at: int) -> tuple[tuple[str, bytes], int]:
     equals = value.find(b"=", at)
     key = _KEYS.get(value[at:equals].lower()) if equals > at else None
     if key is None:
-        raise Refused(Reason.HEADER_MALFORMED, f"no pair of a known key and a value at {at}")
+        detail = f"no pair of a known key and a value at {at}{_advice_at(value, at)}"
+        raise Refused(Reason.HEADER_MALFORMED, detail)
     start = equals + 1
     quoted = value[start : start + 1] == b'"'
     if quoted is not (key in _QUOTED):
-        raise Refused(Reason.HEADER_MALFORMED, f"{key} is {'quoted' if quoted else 'not quoted'}")
+        detail = f"{key} is {'quoted' if quoted else 'not quoted'}{_advice_at(value, at)}"
+        raise Refused(Reason.HEADER_MALFORMED, detail)
     if quoted:
         text, stop = _quoted(value, start + 1)
     else:
         stop = _BARE.match(value, start).end()  # type: ignore[union-attr] # it always matches
         text = value[start:stop]
     if value[stop : stop + 1] not in _ENDS:
-        raise Refused(Reason.HEADER_MALFORMED, f"{key} does not end at {stop}")
+        raise Refused(Reason.HEADER_MALFORMED, f"{key} does not end at {stop}{_advice({key})}")
     return (key, text), stop
 
 
@@ -114,13 +123,29 @@ def _quoted(value: bytes, start: int) -> tuple[bytes, int]:
         return text, stop + 1
     stop = _TEXT.match(value, start).end()  # type: ignore[union-attr] # it always matches
     if value[stop : stop + 1] != b'"':
-        raise Refused(Reason.HEADER_MALFORMED, f"a quoted value without an end at {start}")
+        detail = f"a quoted value without an end at {start}{_advice_at(value, start)}"
+        raise Refused(Reason.HEADER_MALFORMED, detail)
     return _unescaped(value[start:stop]), stop + 1
 
 
 def _unescaped(text: bytes) -> bytes:
     """The text without the backslash before each escaped character, which may be a backslash itself."""
     return b"\\".join([part.replace(b"\\", b"") for part in text.split(b"\\\\")])
+
+
+def _advice_at(value: bytes, at: int) -> str:
+    """The advice about the last pair that begins before `at`, or at it."""
+    keys = _ANY_KEY.findall(value, 0, at + len("Subject="))
+    return _advice({_KEYS[keys[-1].lower()]}) if keys else ""
+
+
+def _advice(keys: Iterable[str]) -> str:
+    """What to set in the proxy where names of the client's certificate, which decide nothing, stop the reading."""
+    names = [key for key in _DETAILS if key in keys]
+    if not names:
+        return ""
+    subject, details = " and ".join(names), ", ".join(_DETAILS[name] for name in names)
+    return f"; {subject} may hold unescaped characters: take {details} out of set_current_client_cert_details"
 
 
 def format(elements: tuple[Element, ...]) -> bytes:  # noqa: A001 - the counterpart of parse
@@ -150,7 +175,15 @@ def decode(
 
     `cache` has the certificates after the leaf by their text: the few CAs are the same for all clients.
     """
-    return tuple([_decode(element, rules, cache) for element in parse(value)])
+    elements = parse(value)
+    try:
+        return tuple([_decode(element, rules, cache) for element in elements])
+    except Refused as refusal:
+        # A semicolon or comma in a name has made a pair, or an element, of what is behind it.
+        if len(elements) == 1 and refusal.reason is not Reason.HEADER_AMBIGUOUS:
+            raise
+        keys = {key for element in elements for key, _ in element.pairs}
+        raise Refused(refusal.reason, refusal.detail + _advice(keys)) from refusal
 
 
 def _decode(element: Element, rules: HeaderRules, cache: Cache[bytes, tuple[bytes, ...]] | None) -> PresentedChain:

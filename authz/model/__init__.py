@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from authz.model.crl_status import CrlRow, CrlSourceKind, CrlSourceState, FetchedCrl
 from authz.model.history import Outcome, RecordedDecision
-from authz.model.listener import CertificateForm, HeaderRules, IndicatorForm
+from authz.model.listener import CertificateForm, ClientRequestHeaders, HeaderRules, IndicatorForm
 from authz.model.request import Binding, CheckRequest, Identity, PresentedChain, fold
 from authz.model.tenancy import (
     Algorithm,
@@ -23,8 +23,8 @@ from authz.model.tenancy import (
 )
 
 __all__ = [
-    "Algorithm", "Binding", "BindingScope", "CertificateForm", "CheckRequest", "CrlRow", "CrlSourceKind",
-    "CrlSourceState", "Enforcement", "FetchedCrl", "HeaderRules", "Identity", "IndicatorForm", "Organization",
-    "Outcome", "PathSettings", "PresentedChain", "RecordedDecision", "Registration", "RegistrationState",
-    "TokenSettings", "User", "fold",
+    "Algorithm", "Binding", "BindingScope", "CertificateForm", "CheckRequest", "ClientRequestHeaders", "CrlRow",
+    "CrlSourceKind", "CrlSourceState", "Enforcement", "FetchedCrl", "HeaderRules", "Identity", "IndicatorForm",
+    "Organization", "Outcome", "PathSettings", "PresentedChain", "RecordedDecision", "Registration",
+    "RegistrationState", "TokenSettings", "User", "fold",
 ]  # fmt: skip

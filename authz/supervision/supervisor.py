@@ -23,7 +23,7 @@ from typing import Any, Final
 import uvloop
 
 from authz.app.config import Settings
-from authz.app.listeners import OPS, warn_of_plaintext
+from authz.app.listeners import OPS, warn_of_weakness
 from authz.app.systemd import notify
 from authz.errors import ConfigError
 from authz.supervision.binary_upgrade import BinaryUpgrade, InheritedState, take_inherited_state, unblock_signals
@@ -123,7 +123,7 @@ class Supervisor:
         else:
             self._inherit(state)
         unblock_signals()
-        warn_of_plaintext(self._settings, self._telemetry.warn)
+        warn_of_weakness(self._settings, self._telemetry.warn)
         for name, opened in self.reload.current.sockets.items():
             self._telemetry.say("listening", listener=name, address=opened.shown)
         # Children share these pages for as long as no process writes to them: nor does the collector.

@@ -2,7 +2,8 @@
 
 `<prefix>/any/path` and `<prefix>` with any method are ext_authz with `path_prefix`; the fixed path is
 ext_authz with `path_override`; auth_request has a path of its own, and names the original request in
-two headers. Paths are compared undecoded, and no decision looks at them.
+two headers. A listener may name headers that hold host, method and target instead. Paths are compared
+undecoded, and no decision looks at them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from authz.decision import Decision
+from authz.headers import read_client_request
 from authz.model import CheckRequest
 from authz.reasons import Reason
 from authz.view import Listener
@@ -51,9 +53,13 @@ class Checks:
             # A proxy with another prefix is refused in every case, and logged: its operator must find out why.
             self._rejected(404, None)
             return response_of(refusal(Reason.REQUEST_MALFORMED, decision_id))
-        hosts = [value for name, value in headers if name == b"host"]
-        # Several hosts count as none: the core refuses the empty host.
-        host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
+        names = self._listener.client_request
+        if names is None:
+            hosts = [value for name, value in headers if name == b"host"]
+            # Several hosts count as none: the core refuses the empty host.
+            host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
+        else:
+            host, origin = read_client_request(headers, names, origin)
         decision = await self._check(CheckRequest(decision_id, host, headers, *origin), self._listener)
         return response_of(answer_to(decision, decision_id))
 

@@ -12,15 +12,34 @@ from authz.app.config import load_settings, parse_settings
 from authz.app.listeners import listener_of
 from authz.errors import ConfigError
 from authz.identity import BearerToken, JwksCache
-from authz.model import IndicatorForm
+from authz.model import ClientRequestHeaders, IndicatorForm
 
 TLS = {"certificate": "a.pem", "key": "a.key", "client_ca": "ca.pem", "names": ["gateway.test"]}
+RFC9440 = {"form": "rfc9440", "header": "client-cert"}
+BARE = {"kind": "user-name", "header": "x-user"}
 KEYS = JwksCache(monotonic=lambda: 0.0, warn=print)
 
 
 def parse(**values: Any) -> Any:
     """Settings of these values."""
     return parse_settings(values, origin="test")
+
+
+def indicator(**values: Any) -> dict[str, Any]:
+    """A listener with this statement."""
+    return {"listener": [{"client_cert_indicator": values}]}
+
+
+def unstated(**certificate: Any) -> dict[str, Any]:
+    """A listener whose proxy states nothing."""
+    return {"listener": [{"certificate": RFC9440 | certificate, "client_cert_indicator": {"form": "none"}}]}
+
+
+def requested(organization: str | None, *identity: dict[str, str], **values: Any) -> dict[str, Any]:
+    """A listener that takes host, method and target from there, for one organization or all."""
+    listener: dict[str, Any] = {"client_request": values}
+    listener |= {} if organization is None else {"organizations": [organization]}
+    return {"listener": [listener | ({"identity": list(identity)} if identity else {})]}
 
 
 def test_defaults_are_the_shipped_proxys() -> None:
@@ -51,10 +70,10 @@ def test_defaults_are_the_shipped_proxys() -> None:
         ({"listener": [{"certificate": {"form": "escaped-pem"}}]}, "name of its header"),
         ({"listener": [{"certificate": {"chain_header": "client-cert-chain"}}]}, "no chain_header"),
         ({"listener": [{"certificate": {"form": "base64-der", "header": "x-a", "chain_header": "x-b"}}]}, "no chain"),
-        ({"listener": [{"certificate": {"form": "rfc9440", "header": "x-a", "chain_header": "x-a"}}]}, "are the same"),
+        ({"listener": [{"certificate": {"form": "rfc9440", "header": "x-a", "chain_header": "x-a"}}]}, "x-a is named"),
         (
             {"listener": [{"certificate": {"header": "x-a"}, "client_cert_indicator": {"header": "x-a"}}]},
-            "header of its own",
+            "x-a is named for two things",
         ),
         (
             {
@@ -67,6 +86,34 @@ def test_defaults_are_the_shipped_proxys() -> None:
             },
             "trusted_proxies",
         ),
+        ({"listener": [{"certificate": {"none": [""]}}]}, "xfcc has no value for none"),
+        ({"listener": [{"certificate": RFC9440 | {"none": [" "]}}]}, "none"),
+        ({"listener": [{"certificate": RFC9440 | {"none": ["é"]}}]}, "none"),
+        (unstated(none=[""]), "must state whether one was shown"),
+        (unstated(none=["(null)", "::"]), "must state whether one was shown"),
+        (indicator(form="flag"), "flag needs the values"),
+        (indicator(form="flag", presented=["1"]), "flag needs the values"),
+        (indicator(form="flag", presented=["1"], none=["1"]), "in common"),
+        (indicator(form="flag", presented=["1"], none=[""]), "one that is empty"),
+        (indicator(form="flag", presented=["1"], none=["0"], prefix="x"), "prefix is for sha256"),
+        (indicator(form="sha256", presented=["1"]), "values of its own"),
+        (indicator(form="sha256", none=["x" + "a" * 64]), "holds a SHA-256"),
+        (indicator(form="nginx-verify", none=["NONE"]), "values of its own"),
+        (indicator(form="none", prefix="x"), "values of its own"),
+        (requested("a", preset="x-forwarded", host_header="x-a"), "excludes headers"),
+        (requested("a", preset="x-hoping"), "preset"),
+        (requested("a", url_header="x-a", host_header="x-b"), "url_header holds"),
+        (requested("a", host_header="x-forwarded-client-cert"), "is named for two things"),
+        (requested("a", host_header="x-authz-peer"), "x-authz-peer is named for two things"),
+        (requested("a", host_header="x-authz-payload"), "is named for two things"),
+        (requested("a", host_header="x-a", method_header="x-a"), "x-a is named for two things"),
+        (requested(None, preset="x-forwarded"), "list the listener's organizations"),
+        (requested(None, preset="x-original"), "list the listener's organizations"),
+        (requested(None, host_header="x-a"), "list the listener's organizations"),
+        (requested("a", {"kind": "user-name", "header": "x-user"}, preset="x-forwarded"), "organization_header"),
+        (requested("a", {"kind": "user-name", "header": "x-user"}, url_header="x-a"), "organization_header"),
+        (requested("a", BARE | {"organization_header": "x-forwarded-host"}, preset="x-forwarded"), "two things"),
+        (requested("a", BARE | {"organization_header": "host"}), "host is named for two things"),
         ({"listener": [{"tls": TLS}]}, "TCP address"),
         ({"listener": [{"address": "[::1]:1", "tls": TLS, "unsafe_plaintext": True}]}, "unsafe_plaintext"),
         ({"listener": [{"address": "[::1]:1", "tls": TLS | {"names": []}}]}, "names"),
@@ -115,6 +162,36 @@ def test_other_forms_are_settings_of_the_listener(form: str) -> None:
     rules = listener_of(parse(listener=[{"certificate": certificate}]).listener[0], KEYS).header
     assert (rules.form, rules.certificate_header) == (form, "client-cert")
     assert rules.chain_header == certificate.get("chain_header")
+
+
+def test_spellings_of_a_proxy_are_settings_of_its_listener() -> None:
+    """No certificate, the statement, and where the client's host is."""
+    values = {
+        "certificate": RFC9440 | {"none": ["::", ":{placeholder}:"]},
+        "client_cert_indicator": {"form": "sha256", "prefix": "sha256="},
+        "client_request": {"preset": "x-forwarded"},
+        "organizations": ["acme"],
+        "identity": [BARE | {"organization_header": "x-organization"}],
+    }
+    listener = listener_of(parse(listener=[values]).listener[0], KEYS)
+    assert listener.header.none_values == {b"::", b":{placeholder}:"}
+    assert (listener.header.indicator_prefix, listener.header.indicator_none) == (b"sha256=", {b"sha256="})
+    names = ClientRequestHeaders("x-forwarded-host", None, "x-forwarded-method", "x-forwarded-uri")
+    assert listener.client_request == names
+    flag = {"form": "flag", "presented": ["1"], "none": ["0"]}
+    rules = listener_of(parse(listener=[{"client_cert_indicator": flag}]).listener[0], KEYS).header
+    assert (rules.indicator_presented, rules.indicator_none) == ({b"1"}, {b"0"})
+
+
+@pytest.mark.parametrize("values", [{}, {"method_header": "x-method"}, {"host_header": "host"}])
+def test_host_that_the_proxy_routes_by_needs_no_list_of_organizations(values: dict[str, str]) -> None:
+    """Host itself, whatever is named for the rest."""
+    assert parse(**requested(None, **values)).listener[0].organizations is None
+
+
+def test_value_for_none_that_a_proxy_writes_for_nothing_else_needs_no_statement() -> None:
+    """Apache's `(null)`: if the header is lost, the request is refused."""
+    assert parse(**unstated(none=["(null)"])).listener[0].certificate.none == ("(null)",)
 
 
 def test_bare_user_name_is_for_a_listener_of_one_organization() -> None:

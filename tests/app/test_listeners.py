@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from authz.app.config import Settings, parse_settings
-from authz.app.listeners import Sockets
+from authz.app.listeners import Sockets, warn_of_weakness
 from authz.errors import ConfigError
 
 
@@ -38,3 +38,14 @@ def test_update_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:
     assert not (tmp_path / "b.sock").exists()
     assert (tmp_path / "a.sock").stat().st_mode & 0o777 == 0o660
     sockets.close()
+
+
+def test_listener_without_a_statement_is_warned_of() -> None:
+    """By its name, with what a client can do about the header."""
+    warnings: list[str] = []
+    stated = {"name": "stated"}
+    unstated = {"name": "unstated", "client_cert_indicator": {"form": "none"}}
+    warn_of_weakness(parse_settings({"listener": [stated, unstated]}, origin="test"), warnings.append)
+    (warning,) = warnings
+    assert "of unstated" in warning
+    assert "x-forwarded-client-cert, as by a Connection header" in warning

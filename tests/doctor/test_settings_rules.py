@@ -36,6 +36,7 @@ DISAGREEMENTS: dict[str, dict[str, Any]] = {
     "envoy-settings-address": {"address": "unix:/run/elsewhere.sock"},
     "envoy-settings-form": {"certificate_form": "xfcc-json"},
     "envoy-settings-statement": {"statement_header": "x-peer"},
+    "envoy-settings-request": {"host_header": "x-forwarded-host"},
     "envoy-settings-user": {"identity_headers": ("x-user",)},
     "envoy-settings-path": {"prefix": "/v2/check"},
     "envoy-settings-transport": {"tls": True, "names": ("proxy.test",)},
@@ -43,6 +44,7 @@ DISAGREEMENTS: dict[str, dict[str, Any]] = {
     "nginx-settings-address": {"address": "unix:/run/elsewhere.sock"},
     "nginx-settings-form": {"certificate_header": "ssl-client-cert"},
     "nginx-settings-statement": {"statement_form": "envoy-fingerprint"},
+    "nginx-settings-request": {"host_header": "x-forwarded-host"},
     "nginx-settings-user": {"identity_headers": ("x-authz-payload",)},
     "nginx-settings-path": {"auth_request_path": "/v2/auth"},
     "nginx-settings-transport": {"tls": True, "names": ("proxy.test",)},
@@ -74,6 +76,31 @@ def test_disagreement_is_named(rule: str) -> None:
     other: tuple[OurListener, ...] = (replace(ours.listeners[0], **DISAGREEMENTS[rule]),)
     name, text = TEXTS[proxy]
     assert rule in rules_of(text, name, replace(ours, listeners=other))
+
+
+@pytest.mark.parametrize("proxy", OURS)
+def test_value_for_none_that_the_proxy_never_sends_is_named(proxy: str) -> None:
+    """Every request without a certificate would be refused."""
+    name, text = TEXTS[proxy]
+    ours = replace(OURS[proxy], listeners=(replace(OURS[proxy].listeners[0], none_values=("::",)),))
+    assert f"{proxy}-settings-form" in rules_of(text, name, ours)
+
+
+@pytest.mark.parametrize(("prefix", "agrees"), [("sha256=", True), ("", False)])
+def test_envoys_statement_may_be_read_as_a_digest_with_its_prefix(prefix: str, agrees: bool) -> None:
+    """Without a prefix Envoy would leave the header out where no certificate was shown."""
+    listener = replace(ENVOY_OURS.listeners[0], statement_form="sha256", statement_prefix=prefix)
+    found = rules_of(ENVOY, "envoy.yaml", replace(ENVOY_OURS, listeners=(listener,)))
+    assert found == (set() if agrees else {"envoy-settings-statement"})
+
+
+def test_host_that_the_proxy_sends_in_its_header_is_agreed() -> None:
+    """Of either proxy."""
+    listener = replace(NGINX_OURS.listeners[0], host_header="x-original-url")
+    text = NGINX.replace(
+        "proxy_set_header X-Original-URI $request_uri;", "proxy_set_header X-Original-URL https://$host$request_uri;"
+    )
+    assert "nginx-settings-request" not in rules_of(text, "nginx.conf", replace(NGINX_OURS, listeners=(listener,)))
 
 
 @pytest.mark.parametrize("proxy", OURS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 import pytest
@@ -40,16 +41,19 @@ def test_value_with_three_octets_unescaped_is_the_same() -> None:
     [
         b"",
         b"%0A",
-        NGINX[:-3],
-        NGINX + b"%0A",
+        NGINX[:-4],
+        NGINX + b"%0A-----",
         NGINX + b",",
         NGINX + b"," + NGINX,
-        NGINX + b" ",
+        NGINX + b", " + NGINX,
         NGINX.replace(b"%0A", b"\n") + b"x",
-        NGINX.replace(b"%0A", b"%0a"),
-        NGINX.replace(b"%0A", b"%0D%0A"),
-        NGINX.replace(b"%0A", b"%20"),
         NGINX.replace(b"%0A", b""),
+        NGINX.replace(b"%0A", b"%0A%0B"),
+        NGINX.replace(b"%0A", b"%A"),
+        NGINX.replace(b"%0A", b"%%0AA"),
+        NGINX.replace(b"%0A", b"%250A"),
+        NGINX.replace(b"%0A-----END", b"-----END"),
+        NGINX.replace(b"BEGIN%20CERTIFICATE", b"BEGINCERTIFICATE"),
         NGINX.replace(b"%20", b"+"),
         NGINX.replace(b"%", b"%25"),
         NGINX.replace(b"CERTIFICATE", b"PRIVATE%20KEY"),
@@ -70,6 +74,36 @@ def test_hostile_value_is_refused(value: bytes) -> None:
     with pytest.raises(Refused) as caught:
         decode(Selected(value), RULES)
     assert caught.value.reason is Reason.HEADER_MALFORMED
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        NGINX.replace(b"%0A", b"%0a"),
+        re.sub(rb"%..", lambda escape: escape[0].lower(), NGINX),
+        NGINX.replace(b"%0A", b"%0D%0A"),
+        NGINX.replace(b"%0A", b"%0d%0a"),
+        NGINX.replace(b"%0A", b"%20"),
+        NGINX.replace(b"%0A", b" "),
+        ALICE.pem.replace("\n", " ").strip().encode(),
+        ALICE.pem.replace("\n", "\t").encode(),
+        re.sub(rb"(?<=[^-])%0A(?=[^-])", b"", NGINX),
+        quote(ALICE.pem, safe="-+=/ ").replace("%0A", "%0a").encode(),
+        NGINX[:-3],
+        NGINX + b"%0A",
+    ],
+)
+def test_wrapping_is_each_proxys_own(value: bytes) -> None:
+    """Either case of hexadecimal, any line ends, blanks for them: the certificate is the same."""
+    (chain,) = decode(Selected(value), RULES)
+    assert (chain.leaf, chain.intermediates) == (ALICE.der, ())
+
+
+def test_blocks_in_one_line_are_leaf_and_others() -> None:
+    """As Apache's own variables, one behind the other, give them."""
+    value = chain_pem(ALICE, CA).replace("\n", " ").encode()
+    (chain,) = decode(Selected(value), RULES)
+    assert (chain.leaf, chain.intermediates) == (ALICE.der, (CA.der,))
 
 
 def test_more_than_ten_certificates_are_refused() -> None:

@@ -15,6 +15,19 @@ LEAF = b"0\x03\x02\x01\x01"
 STATED = b"sha256=" + hashlib.sha256(LEAF).hexdigest().encode()
 ENVOY = HeaderRules(indicator_header="x-authz-peer", indicator=IndicatorForm.ENVOY_FINGERPRINT)
 NGINX = HeaderRules(indicator_header="x-authz-peer", indicator=IndicatorForm.NGINX_VERIFY)
+HAPROXY = HeaderRules(
+    indicator_header="x-authz-peer",
+    indicator=IndicatorForm.SHA256,
+    indicator_prefix=b"SHA256:",
+    indicator_none=frozenset({b"SHA256:", b"-"}),
+)
+FLAG = HeaderRules(
+    indicator_header="x-authz-peer",
+    indicator=IndicatorForm.FLAG,
+    indicator_presented=frozenset({b"1", b"true"}),
+    indicator_none=frozenset({b"0"}),
+)
+HEX = hashlib.sha256(LEAF).hexdigest().encode()
 MISSING, CONTRADICTS = Reason.PROXY_STATEMENT_MISSING, Reason.PROXY_STATEMENT_CONTRADICTS
 
 
@@ -54,6 +67,30 @@ MISSING, CONTRADICTS = Reason.PROXY_STATEMENT_MISSING, Reason.PROXY_STATEMENT_CO
         (NGINX, [], LEAF, MISSING),
         (NGINX, [b"NONE", b"NONE"], None, MISSING),
         (NGINX, [b"SUCCESS", b"NONE"], LEAF, MISSING),
+        (NGINX, [b"GENEROUS"], LEAF, None),
+        (NGINX, [b"GENEROUS"], None, CONTRADICTS),
+        (HAPROXY, [b"SHA256:" + HEX], LEAF, None),
+        (HAPROXY, [b"SHA256:" + HEX.upper()], LEAF, None),
+        (HAPROXY, [b"sha256:" + HEX], LEAF, CONTRADICTS),
+        (HAPROXY, [HEX], LEAF, CONTRADICTS),
+        (HAPROXY, [b"SHA256:" + HEX + b" "], LEAF, CONTRADICTS),
+        (HAPROXY, [b"SHA256:" + HEX[:-1]], LEAF, CONTRADICTS),
+        (HAPROXY, [b"SHA256:"], LEAF, CONTRADICTS),
+        (HAPROXY, [b"SHA256:" + HEX], None, CONTRADICTS),
+        (HAPROXY, [b"SHA256:"], None, None),
+        (HAPROXY, [b"-"], None, None),
+        (HAPROXY, [b""], None, CONTRADICTS),
+        (HAPROXY, [b"SHA256:", b"SHA256:"], None, MISSING),
+        (FLAG, [b"1"], LEAF, None),
+        (FLAG, [b"true"], LEAF, None),
+        (FLAG, [b"True"], LEAF, CONTRADICTS),
+        (FLAG, [b"0"], None, None),
+        (FLAG, [b"1"], None, CONTRADICTS),
+        (FLAG, [b"0"], LEAF, CONTRADICTS),
+        (FLAG, [b"0, 1"], LEAF, CONTRADICTS),
+        (FLAG, [b"10"], LEAF, CONTRADICTS),
+        (FLAG, [b""], None, CONTRADICTS),
+        (FLAG, [], None, MISSING),
         (HeaderRules(), [], LEAF, None),
         (HeaderRules(), [], None, None),
     ],

@@ -6,13 +6,14 @@ import json
 import os
 import random
 import re
+from base64 import b64decode
 from collections.abc import Callable
 
 import pytest
 from support.certificates import Authority
 
 from authz.errors import Refused
-from authz.headers import Selected, base64_der, decode, escaped_pem, pem, present, rfc9440
+from authz.headers import Selected, base64_der, decode, escaped_pem, present, rfc9440
 from authz.model import CertificateForm, HeaderRules, PresentedChain
 from authz.reasons import Gate, Reason
 
@@ -107,7 +108,7 @@ WITHOUT_HASH = {
 @pytest.mark.fuzz
 @pytest.mark.parametrize("form", WITHOUT_HASH)
 def test_mutated_header_without_a_hash_is_refused_or_says_literally_what_is_read(form: CertificateForm) -> None:
-    """Nothing is repaired, skipped or completed: the base64 of every certificate read stands in the header."""
+    """Nothing is repaired, skipped or completed: every certificate read stands in the header, in base64."""
     drawn, rules, kept = random.Random(9), HeaderRules(form=form), 0
     value = WITHOUT_HASH[form]
     chain = rfc9440.format_chain((CA.der, ALICE.der)) if form is CertificateForm.RFC9440 else None
@@ -123,8 +124,8 @@ def test_mutated_header_without_a_hash_is_refused_or_says_literally_what_is_read
             assert chains.gate is Gate.HEADER or chains is Reason.TOO_MANY_CERTIFICATES
             continue
         (found,), kept = chains, kept + 1
-        said = (mutated + b"," + (beside or b"")).replace(b"%0A", b"")
-        for escaped, octet in ((b"%2B", b"+"), (b"%2F", b"/"), (b"%3D", b"=")):
-            said = said.replace(escaped, octet)
-        assert all(pem.encode_base64(der) in said for der in (found.leaf, *found.intermediates))
+        said = re.sub(rb"%(..)", lambda escape: bytes.fromhex(escape[1].decode()), mutated + b"," + (beside or b""))
+        # Several certificates may be one value, so that the base64 of the second is no part of the header.
+        values = [b64decode(text + b"==") for text in re.findall(rb"[A-Za-z0-9+/]{4,}", b"".join(said.split()))]
+        assert all(any(der in value for value in values) for der in (found.leaf, *found.intermediates))
     assert kept > 0

@@ -163,6 +163,46 @@ def test_hostile_value_is_refused(value: bytes, reason: Reason) -> None:
     assert caught.value.reason is reason
 
 
+@pytest.mark.parametrize(
+    ("tail", "details"),
+    [
+        (";URI=spiffe://x;y", "uri"),
+        (';URI=spi"ffe://x', "uri"),
+        (";URI=spiffe://x,y=z", "uri"),
+        (";URI=\xe9", "uri"),
+        (";DNS=a.test;b", "dns"),
+        (";DNS=a\\b", "dns"),
+        (';Subject="CN="a""', "subject"),
+        (';Subject="CN=a', "subject"),
+        (";Subject=CN=a", "subject"),
+        (";uri=a;DNS=b,c", "dns"),
+        (FORGED_PAIR, "uri"),
+        (";URI=spiffe://x,DNS=b", "uri, dns"),
+    ],
+)
+def test_name_that_makes_the_header_unreadable_is_named_with_its_setting(tail: str, details: str) -> None:
+    """Beside a good Cert, Chain and Hash: what the client's name did, and what to take out in the proxy."""
+    with pytest.raises(Refused) as caught:
+        xfcc.decode(header().decode().encode("latin-1") + tail.encode("latin-1"), RULES)
+    assert caught.value.detail.endswith(f"take {details} out of set_current_client_cert_details")
+    assert len(caught.value.detail) < 200
+
+
+@pytest.mark.parametrize("value", [b"Evil=1", b"Hash=1;x", b"By=a;b;URI", b'Cert="', b'Hash=1;Hash=2;Cert="a"'])
+def test_fault_that_no_name_caused_blames_none(value: bytes) -> None:
+    """The proxy's settings of names are not at fault."""
+    with pytest.raises(Refused) as caught:
+        xfcc.decode(value, RULES)
+    assert "set_current_client_cert_details" not in caught.value.detail
+
+
+@pytest.mark.parametrize("subject", ['CN=\\"a\\"', "CN=a\\, b\\; c", "CN=a, O=b; c='d'"])
+def test_subject_that_is_escaped_is_read(subject: str) -> None:
+    """Istio's default: quotes are escaped, commas and semicolons stand between quotes."""
+    tail = f';Subject="{subject}";URI=spiffe://a/b;DNS=a.test'
+    assert xfcc.decode(header(tail=tail), RULES)[0].leaf == ALICE.der
+
+
 def test_forged_element_is_an_element_more() -> None:
     """A comma in a URI makes a second element, which the caller counts and refuses."""
     assert [one.leaf for one in xfcc.decode(header(tail=FORGED_ELEMENT), RULES)] == [ALICE.der, MALLORY.der]

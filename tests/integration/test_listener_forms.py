@@ -18,7 +18,7 @@ from authz.demo.processes import ServiceProcess, free_port, running
 from authz.demo.world import World
 from authz.headers import base64_der, escaped_pem, pem, present, rfc9440
 
-FINGERPRINT, VERIFY = "envoy-fingerprint", "nginx-verify"
+FINGERPRINT, VERIFY, SHA256SUM, FLAG = "envoy-fingerprint", "nginx-verify", "sha256", "flag"
 
 DOORS = {
     "envoy": ("xfcc", "x-forwarded-client-cert", FINGERPRINT),
@@ -28,8 +28,19 @@ DOORS = {
     "nginx": ("escaped-pem", "x-ssl-client-cert", VERIFY),
     "traefik": ("base64-der", "x-forwarded-tls-client-cert", "none"),
     "custom": ("escaped-pem", "x-of-our-own", VERIFY),
+    "haproxy": ("base64-der", "x-ssl-client-cert", SHA256SUM),
+    "apache": ("escaped-pem", "ssl-client-cert", FLAG),
 }
 """Form, header and statement of each. The listener "rfc9440" takes a chain header, "caddy" takes none."""
+
+SPELLED = {"haproxy": "", "apache": "(null)"}
+"""What those write without a certificate that always send the header."""
+
+MORE = {FLAG: ', presented = ["SUCCESS"], none = ["NONE"]'}
+"""Settings of a statement."""
+
+NONE = {FINGERPRINT: "sha256=", VERIFY: "NONE", SHA256SUM: "", FLAG: "NONE"}
+"""The statements that no certificate was shown."""
 
 
 def as_json(*ders: bytes) -> bytes:
@@ -45,12 +56,13 @@ class Forms(Stage):
         self.world = world
         text = f'database = "{world.database}"\n[ops]\naddress = "127.0.0.1:{free_port()}"\n'
         for name, (form, header, statement) in DOORS.items():
-            chain = ', chain_header = "client-cert-chain"' if name == "rfc9440" else ""
+            more = ', chain_header = "client-cert-chain"' if name == "rfc9440" else ""
+            more += f', none = ["{SPELLED[name]}"]' if name in SPELLED else ""
             text += (
                 f'[[listener]]\nname = "{name}"\naddress = "unix:{world.folder}/{name}.sock"\n'
                 f'socket_group = "{os.getgid()}"\nidentity = [{{kind = "token"}}]\n'
-                f'certificate = {{form = "{form}", header = "{header}"{chain}}}\n'
-                f'client_cert_indicator = {{form = "{statement}", header = "x-authz-peer"}}\n'
+                f'certificate = {{form = "{form}", header = "{header}"{more}}}\n'
+                f'client_cert_indicator = {{form = "{statement}", header = "x-authz-peer"{MORE.get(statement, "")}}}\n'
             )
         self.service = ServiceProcess(world.folder, text)
         self._tokens = {}
@@ -71,7 +83,8 @@ class Forms(Stage):
         headers = {header: value.decode()}
         if listener == "rfc9440":
             headers["client-cert-chain"] = rfc9440.format_chain(chain).decode()
-        stated = {FINGERPRINT: f"sha256={party.certificate.fingerprint(SHA256()).hex()}", VERIFY: "SUCCESS"}
+        digest = party.certificate.fingerprint(SHA256()).hex()
+        stated = {FINGERPRINT: f"sha256={digest}", VERIFY: "SUCCESS", SHA256SUM: digest.upper(), FLAG: "SUCCESS"}
         return headers | ({"x-authz-peer": stated[statement]} if statement in stated else {})
 
     async def asked(self, listener: str, headers: dict[str, str]) -> tuple[int, str | None]:
@@ -120,8 +133,9 @@ async def test_form_of_another_listener_counts_nothing(forms: Forms, listener: s
     status, reason = await forms.asked(listener, strange)
     assert status == 403
     # A header that no list of names knows is silence.
+    same = DOORS[listener][1] == DOORS[other][1] or other == "custom"
     assert reason in {"header_unexpected", "header_malformed", "proxy_statement_missing", "certificate_required"} | (
-        {"proxy_statement_contradicts"} if other == "custom" else set()
+        {"proxy_statement_contradicts"} if same else set()
     )
     beside = strange | forms.written(listener, "bob")
     status, reason = await forms.asked(listener, beside)
@@ -138,8 +152,9 @@ async def test_chain_header_where_none_is_taken_refuses(forms: Forms) -> None:
 async def test_statement_that_is_missing_or_another_refuses(forms: Forms, listener: str) -> None:
     """A certificate header without the proxy's word for it, and with its word for none."""
     headers = forms.written(listener, "alice")
-    none = {FINGERPRINT: "sha256=", VERIFY: "NONE"}[DOORS[listener][2]]
+    none = NONE[DOORS[listener][2]]
     assert await forms.asked(listener, headers | {"x-authz-peer": none}) == (403, "proxy_statement_contradicts")
-    assert await forms.asked(listener, {"x-authz-peer": none}) == (403, "certificate_required")
+    absent = {DOORS[listener][1]: SPELLED[listener]} if listener in SPELLED else {}
+    assert await forms.asked(listener, absent | {"x-authz-peer": none}) == (403, "certificate_required")
     del headers["x-authz-peer"]
     assert await forms.asked(listener, headers) == (403, "proxy_statement_missing")

@@ -14,7 +14,7 @@ from support.decision_world import ALICE, CA, Says, decide, request, standard_vi
 
 from authz.decision import Allow, Decision, Evidence
 from authz.headers import present
-from authz.model import CheckRequest, Enforcement, User
+from authz.model import CheckRequest, ClientRequestHeaders, Enforcement, User
 from authz.telemetry import Telemetry
 from authz.view import Listener
 from authz.web.answer import IDENTITY_HEADERS
@@ -145,6 +145,22 @@ async def test_auth_request_takes_method_and_uri_from_its_headers(wire: Wire) ->
     """Nginx always asks with GET at one path."""
     await wire.ask("/v1/auth", x_original_method="PUT", x_original_uri="/a/b?c")
     assert (wire.asked[0].method, wire.asked[0].target) == ("PUT", "/a/b?c")
+
+
+async def test_client_request_is_read_from_its_headers(tmp_path: Path) -> None:
+    """Where the listener names them: Host and request line are the service's own."""
+    wire = Wire(tmp_path)
+    names = ClientRequestHeaders("x-forwarded-host", None, "x-forwarded-method", "x-forwarded-uri")
+    listener = Listener("traefik", (Says("alice"),), client_request=names)
+    server = Server(Checks(wire.check, listener, Endpoints(), rejected=wire.telemetry.rejected), wire.telemetry)
+    listening = await asyncio.get_running_loop().create_unix_server(server, wire.path)
+    forwarded = {"x_forwarded_host": "acme.example.test", "x_forwarded_method": "PUT", "x_forwarded_uri": "/a"}
+    status, *_ = await wire.ask("/v1/auth", host="authz.internal", x_forwarded_client_cert=HEADER, **forwarded)
+    assert (status, wire.asked[0].method, wire.asked[0].target) == (200, "PUT", "/a")
+    status, *_ = await wire.ask("/v1/auth", x_forwarded_client_cert=HEADER)
+    assert (status, wire.asked[1].host) == (403, "")
+    listening.close()
+    await server.shutdown(1)
 
 
 @pytest.mark.parametrize("hosts", ["", "host: a\r\nhost: b\r\n"])

@@ -54,6 +54,21 @@ def _form(model: EnvoyModel) -> Iterator[Hit]:
         if not _reaches(check, listener.certificate_header):
             what = f"listener {listener.name} reads {listener.certificate_header}, which Envoy does not send"
             yield hit(check.node, what, "allow it", _allow(check, listener.certificate_header))
+        if listener.none_values:
+            what = f"listener {listener.name} refuses without {XFCC}, which Envoy sends with a certificate alone"
+            yield hit(check.node, what, "take none out of [listener.certificate]")
+
+
+def _request_host(model: EnvoyModel) -> Iterator[Hit]:
+    for _, check, listener in _met(model):
+        added = _added(check, listener.host_header)
+        if listener.host_header != "host" and added.at("value").text != _AUTHORITY:
+            what = f"listener {listener.name} reads the host from {listener.host_header}, which is not Envoy's"
+            value = {"key": listener.host_header, "value": _AUTHORITY}
+            yield hit(added or check.node, what, "send the client's host there", _add(check, added, value))
+
+
+_AUTHORITY: Final = "%REQ(:AUTHORITY)%"
 
 
 def _allow(check: HttpFilter, header: str) -> tuple[Edit, ...]:
@@ -82,7 +97,8 @@ def _statement(model: EnvoyModel) -> Iterator[Hit]:
         if listener.statement_form == "none" or not check.config.at("http_service"):
             continue
         added = _added(check, listener.statement_header)
-        if listener.statement_form != "envoy-fingerprint" or added.at("value").text != _FINGERPRINT:
+        hashed = listener.statement_form == "sha256" and listener.statement_prefix == "sha256="
+        if not (hashed or listener.statement_form == "envoy-fingerprint") or added.at("value").text != _FINGERPRINT:
             what = f"listener {listener.name} wants {listener.statement_header} as {listener.statement_form}"
             value = {"key": listener.statement_header, "value": _FINGERPRINT}
             yield hit(added or check.node, what, "state whether a certificate was shown", _add(check, added, value))
@@ -226,6 +242,15 @@ ENVOY_SETTINGS_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
         "Every request is refused: proxy_statement_missing or proxy_statement_contradicts.",
         "[listener.client_cert_indicator]",
         _statement,
+        _PROVED,
+    ),
+    Rule(
+        "envoy-settings-request",
+        Severity.FATAL,
+        "Envoy does not send the client's host in the header that the listener reads it from",
+        "Every request is host_malformed; or, where the header is allowed, the client chooses the organization.",
+        "[listener.client_request]; ext_authz headers_to_add",
+        _request_host,
         _PROVED,
     ),
     Rule(

@@ -41,6 +41,22 @@ def _form(model: NginxModel) -> Iterator[Hit]:
         if listener.certificate_form != "escaped-pem" or "$ssl_client_escaped_cert" not in value:
             what = f"listener {listener.name} reads {header} as {listener.certificate_form}, nginx sends {value or '-'}"
             yield _sent(check, header, "$ssl_client_escaped_cert", what)
+        if listener.none_values:
+            what = f"listener {listener.name} refuses without {header}, which nginx sends with a certificate alone"
+            yield hit(check.setters.get(header) or check.directive, what, "take none out of [listener.certificate]")
+
+
+def _request_host(model: NginxModel) -> Iterator[Hit]:
+    for check, listener in _met(model):
+        header, value = listener.host_header, check.sends(listener.host_header)
+        if header != "host" and not _HOST.search(value):
+            what = (
+                f"listener {listener.name} reads the host from {header}, nginx sends {value or 'what the client wrote'}"
+            )
+            yield _sent(check, header, "$host", what)
+
+
+_HOST: Final = re.compile(r"\$(host|http_host)\b")
 
 
 def _sent(check: Location, header: str, value: str, what: str) -> Hit:
@@ -173,6 +189,15 @@ NGINX_SETTINGS_RULES: Final[tuple[Rule[NginxModel], ...]] = (
         "Every request is refused: proxy_statement_missing or proxy_statement_contradicts.",
         "[listener.client_cert_indicator]",
         _statement,
+        _PROVED,
+    ),
+    Rule(
+        "nginx-settings-request",
+        Severity.FATAL,
+        "nginx does not send the client's host in the header that the listener reads it from",
+        "Every request is host_malformed; or, where nginx passes headers on, the client chooses the organization.",
+        "[listener.client_request]",
+        _request_host,
         _PROVED,
     ),
     Rule(
