@@ -15,11 +15,13 @@ from support.decision_world import ALICE, CA, Says, decide, request, standard_vi
 from authz.decision import Allow, Decision, Evidence
 from authz.headers import present
 from authz.model import CheckRequest, Enforcement, User
+from authz.service import Service
 from authz.telemetry import Telemetry
 from authz.view import Listener
 from authz.web.answer import IDENTITY_HEADERS
 from authz.web.checks import Checks, Endpoints
-from authz.web.server import MAX_FIELD_BYTES, Server
+from authz.web.request_reader import MAX_HEAD_BYTES
+from authz.web.server import Server
 
 
 class Wire:
@@ -39,6 +41,10 @@ class Wire:
         if self.error is not None:
             raise self.error
         return self.decision or decide(check, view=standard_view())
+
+    def refuse(self, check: CheckRequest, listener: Listener, why: str | BaseException | None) -> Decision:
+        """See `Service.refuse`."""
+        return Service(self, self, self.telemetry).refuse(check, listener, why)  # type: ignore[arg-type]
 
     async def ask(
         self, path: str = "/v1/check/", method: str = "GET", **headers: str
@@ -73,7 +79,8 @@ async def wire(tmp_path: Path) -> AsyncIterator[Wire]:
     """A running server."""
     made = Wire(tmp_path)
     listener = Listener("envoy", (Says("alice"),))
-    server = Server(Checks(made.check, listener, Endpoints(), rejected=made.telemetry.rejected), made.telemetry)
+    checks = Checks(made.check, listener, Endpoints(), refuse=made.refuse)
+    server = Server(checks, checks.unread)
     listening = await asyncio.get_running_loop().create_unix_server(server, made.path)
     yield made
     listening.close()
@@ -128,9 +135,12 @@ async def test_path_behind_the_prefix_is_taken_verbatim(wire: Wire, path: str, t
 @pytest.mark.parametrize("path", ["/", "/v1/checkx", "/v1/verify/x", "/v2/check/", "/healthz", "/%761/check/"])
 async def test_path_that_is_no_endpoint_is_refused(wire: Wire, path: str) -> None:
     """Nothing is decided there, and nothing allowed; a proxy with another prefix is found by the log."""
-    status, _, _ = await wire.ask(path)
+    status, headers, _ = await wire.ask(path)
     assert (status, wire.asked) == (403, [])
-    assert [(line["event"], line["status"]) for line in wire.log] == [("rejected", 404)]
+    assert [(line["listener"], line["reason"], line["decision_id"]) for line in wire.log] == [
+        ("envoy", "request_malformed", headers["x-authz-decision-id"])
+    ]
+    assert "prefix" in str(wire.log[0]["detail"])
     assert b"authz_requests_rejected_total 1.0" in wire.telemetry.metrics()
 
 
@@ -154,7 +164,7 @@ async def test_host_missing_or_repeated_is_refused(wire: Wire, hosts: str) -> No
     assert answer.split(b" ", 2)[1] == b"403"
 
 
-@pytest.mark.parametrize("size", [9_000, 145_601, MAX_FIELD_BYTES - 100])
+@pytest.mark.parametrize("size", [9_000, 145_601, MAX_HEAD_BYTES - 1_000])
 async def test_long_header_is_ours_to_judge(wire: Wire, size: int) -> None:
     """The server's limits are in force, above ours: the refusal has a reason."""
     await wire.ask(x_forwarded_client_cert="A" * size)
@@ -181,7 +191,10 @@ async def test_request_that_cannot_be_read_is_refused_and_not_repeated(wire: Wir
     assert answer.split(b" ", 2)[1] == b"403"
     assert b"S3CRET" not in answer
     assert b"S3CRET" not in wire.output.getvalue()
-    assert wire.log[0]["reason"] == "request_malformed"
+    (line,) = wire.log
+    assert (line["listener"], line["reason"]) == ("envoy", "request_malformed")
+    assert line["detail"]
+    assert line["decision_id"] in answer.decode()
     assert b"authz_requests_rejected_total 1.0" in wire.telemetry.metrics()
 
 
