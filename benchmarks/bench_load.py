@@ -32,7 +32,7 @@ from authz.demo.mint import HOST
 from authz.demo.processes import Envoy, running
 from authz.demo.rows import Row
 from authz.web.answer import IDENTITY_HEADERS
-from authz.web.request_reader import MAX_HEAD_BYTES
+from authz.web.request_reader import MAX_FIELD_BYTES
 
 CONNECTIONS = 32
 """That stay open; a request that is due while all are busy waits, and its wait counts."""
@@ -144,7 +144,7 @@ async def _null(_request: web.BaseRequest) -> web.StreamResponse:
 
 
 async def _serve(path: str, pipe: multiprocessing.connection.Connection) -> None:
-    server = web.Server(_null, max_field_size=MAX_HEAD_BYTES, access_log=None)
+    server = web.Server(_null, max_field_size=MAX_FIELD_BYTES, access_log=None)
     await asyncio.get_running_loop().create_unix_server(server, path)
     pipe.send("ready")
     await asyncio.Event().wait()

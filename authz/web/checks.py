@@ -45,7 +45,7 @@ class Checks:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one check of a proxy."""
         decision_id = new_decision_id()
-        headers = request.raw_headers
+        headers = tuple([(name.lower(), value) for name, value in request.raw_headers])
         origin = self._origin(request, headers)
         hosts = [value for name, value in headers if name == b"host"]
         # Several hosts count as none: the core refuses the empty host.
