@@ -1,4 +1,4 @@
-"""Reads the requests of proxies: aiohttp's parser, whose opinion of a client's method, body and headers decides nothing.
+"""Reads the requests of proxies by aiohttp's parser, whose opinion of a client's method and body decides nothing.
 
 That parser refuses a method that is not in its list, a second Content-Type, a Content-Length that is none. Such a head
 is read once more here (RFC 9112 sections 2 to 5), and refused only if it could mean two things.
@@ -22,7 +22,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 MAX_FIELD_BYTES: Final = 256 * 1024
-"""Longest header field, or head that is read again: above our own limit and above what Envoy was seen to send (145,601)."""
+"""Longest header field, and longest head that is read again: above our own limit and what Envoy was seen to send."""
 
 MAX_HEADERS: Final = 256
 """Most header fields: above Envoy's default of 100 from a client, and what it adds."""
@@ -62,7 +62,7 @@ class RequestReader:
         self._loop = loop
         self._head: bytes | None = b""
         self._parser = HttpRequestParser(
-            protocol,  # type: ignore[arg-type]
+            protocol,
             loop,
             BUFFER_BYTES,
             max_line_size=MAX_FIELD_BYTES,

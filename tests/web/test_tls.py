@@ -9,7 +9,6 @@ import ssl
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from io import BytesIO
 from pathlib import Path
 from typing import cast
 
@@ -23,7 +22,6 @@ from support.proxy_tls import FOREIGN, MESH, NOW, PROXY, client, proxy, server, 
 from support.requirements import need
 
 from authz.errors import ConfigError
-from authz.telemetry import Telemetry
 from authz.web.server import Server
 from authz.web.tls import ReloadingContext, TlsFiles
 
