@@ -1,7 +1,7 @@
 """Reads the requests of proxies by aiohttp's parser, whose opinion of a client's method and body decides nothing.
 
-That parser refuses a method that is not in its list, a second Content-Type, a Content-Length that is none. Such a head
-is read once more here (RFC 9112 sections 2 to 5), and refused only if it could mean two things.
+That parser refuses a method that is not in its list, a second Content-Type, a Content-Length that is no number. Such a
+head is read once more here (RFC 9112 sections 2 to 5), and refused only if it could mean two things.
 """
 
 from __future__ import annotations
