@@ -33,6 +33,8 @@ BUFFER_BYTES: Final = 64 * 1024
 _END: Final = b"\r\n\r\n"
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE: Final = re.compile(rb"(%b) ([^\x00-\x20\x7f]+) HTTP/1\.[01]" % _TOKEN)
+_BEGUN: Final = re.compile(rb"%b( [^\x00-\x20\x7f]*( [!-~]*\r?)?)?" % _TOKEN)
+"""What a request line may begin with, so that another protocol is refused at once."""
 _FIELD: Final = re.compile(rb"(%b):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)" % _TOKEN)
 _UNREADABLE: Final = f"a head that is longer than {MAX_FIELD_BYTES} bytes, or bytes behind a request with a body"
 _BODY: Final = frozenset({b"content-length", b"transfer-encoding"})
@@ -54,7 +56,8 @@ class RequestReader:
     """The reader of one connection, with the interface of aiohttp's parser.
 
     The connection is closed after a request that announces a body: a proxy may pass on the client's Content-Length
-    without the body, and would lose the next request in it. So a head begins where a read begins, or `_head` is None.
+    without the body, and would lose the next request in it. `_head` is what was read of a head that began where a read
+    began; after a body, or several requests in one read, it stays None, and no head is read again.
     """
 
     def __init__(self, protocol: BaseProtocol, loop: asyncio.AbstractEventLoop) -> None:
@@ -82,7 +85,8 @@ class RequestReader:
             messages, upgraded, _ = self._parser.feed_data(data)
         except HttpProcessingError:
             return self._read_again(data), False, b""
-        if messages and messages[-1][1] is EMPTY_PAYLOAD and not upgraded and data.endswith(_END):
+        whole = len(messages) == 1 and messages[0][1] is EMPTY_PAYLOAD and not upgraded and data.endswith(_END)
+        if whole and self._head is not None:
             self._head = b""
             return messages, False, b""
         return self._incomplete(messages, data, upgraded=upgraded), False, b""
@@ -106,9 +110,10 @@ class RequestReader:
         if len(self._head) > MAX_FIELD_BYTES:
             self._head = None
             raise BadHttpMessage(_UNREADABLE)
-        if _END not in self._head:
+        head, end, _ = self._head.partition(_END)
+        if not end and _BEGUN.fullmatch(head.partition(b"\r\n")[0]):
             return []
-        head, self._head = self._head.partition(_END)[0], None
+        self._head = None
         message = read_head(head)
         body = any(name in _BODY and value != b"0" for name, value in message.raw_headers)
         return [(message, StreamReader(self._protocol, BUFFER_BYTES, loop=self._loop) if body else EMPTY_PAYLOAD)]

@@ -211,6 +211,21 @@ async def test_head_may_come_in_pieces(wire: Wire, method: str, cut: int) -> Non
     assert [check.host for check in wire.asked] == ["a", "acme.example.test"]
 
 
+async def test_pipelined_requests_are_answered_in_order_or_refused(wire: Wire) -> None:
+    """No answer is another request's; no proxy sends a request before it has the answer to the last."""
+    reader, writer = await asyncio.open_unix_connection(wire.path)
+    known = "".join(f"GET /v1/check/{number} HTTP/1.1\r\nhost: a\r\n\r\n" for number in range(40))
+    writer.write(known.encode())
+    await asyncio.sleep(0.05)
+    writer.write(
+        f"CCM_GET /v1/check/x HTTP/1.1\r\nhost: acme.example.test\r\nx-forwarded-client-cert: {HEADER}\r\n\r\n".encode()
+    )
+    answers = await reader.read()
+    writer.close()
+    assert answers.count(b"HTTP/1.1 403 ") == answers.count(b"HTTP/1.1 "), answers
+    assert [check.target for check in wire.asked] == [f"/{number}" for number in range(40)]
+
+
 async def test_tunnel_is_refused(wire: Wire) -> None:
     """The target of CONNECT is a host and a port (RFC 9110 section 9.3.6), and no endpoint."""
     answer = await wire.raw(b"CONNECT acme.example.test:443 HTTP/1.1\r\nhost: acme.example.test\r\n\r\n")
@@ -251,6 +266,8 @@ async def test_long_header_is_ours_to_judge(wire: Wire, size: int) -> None:
         b"CCM_POST /v1/check/ HTTP/1.1\r\nhost: a\r\n x: S3CRET\r\n\r\n",
         b"CCM_POST /v1/check/ HTTP/1.1\r\nhost: a\nx: S3CRET\r\n\r\n",
         b"CCM_POST /v1/check/ HTTP/1.1\r\nhost: a\r\nx-secret: " + b"S3CRET" * 60_000 + b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03S3CRET",
+        b"\r\n\r\n\0\r\nQUIT\nS3CRET",
         b"PRI * HTTP/2.0\r\n\r\nS3CRET\r\n\r\n",
         b"".join([b"GET /v1/check/ HTTP/1.1\r\n", *(b"h%d: S3CRET\r\n" % n for n in range(400)), b"\r\n"]),
     ],
