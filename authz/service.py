@@ -84,13 +84,26 @@ class Service:
         except Refused as refusal:
             decision = Deny(refusal.reason, refusal.detail, Evidence())
         except Exception as error:  # noqa: BLE001 - fail closed: the one place that catches everything, and denies
-            for observer in self._observers:
-                observer.failed(check, listener, error)
-            decision = Deny(Reason.INTERNAL_ERROR, type(error).__name__, Evidence())
+            decision = self._failed(check, listener, error)
         seconds = self._clock.monotonic() - started
         for observer in self._observers:
             observer.decided(check, listener, decision, seconds)
         return decision
+
+    def refuse(self, check: CheckRequest, listener: Listener, why: str | BaseException | None) -> Decision:
+        """Refuse a request that no gate can decide about: `why` it is malformed, or the error that prevents it."""
+        if isinstance(why, str):
+            decision = Deny(Reason.REQUEST_MALFORMED, why, Evidence())
+        else:
+            decision = self._failed(check, listener, why or RuntimeError())
+        for observer in self._observers:
+            observer.decided(check, listener, decision, 0.0)
+        return decision
+
+    def _failed(self, check: CheckRequest, listener: Listener, error: BaseException) -> Deny:
+        for observer in self._observers:
+            observer.failed(check, listener, error)
+        return Deny(Reason.INTERNAL_ERROR, type(error).__name__, Evidence())
 
     async def _wait(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision:
         """Load the rows that are missing, and decide again with a fresh view and time."""

@@ -139,8 +139,8 @@ async def _serve(path: str, pipe: multiprocessing.connection.Connection, *, real
         async def check(asked: CheckRequest, listener: Listener) -> Decision:
             return await service.check(asked, listener)
 
-        handler = Checks(check, DOOR, Endpoints(), rejected=print) if real else _null
-        server = Server(handler, Telemetry(BytesIO())) if real else web.Server(_null, max_field_size=262_144)
+        handler = Checks(check, DOOR, Endpoints(), refuse=service.refuse)
+        server = Server(handler, handler.unread) if real else web.Server(_null, max_field_size=262_144)
         listening = await asyncio.get_running_loop().create_unix_server(server, path)
         pipe.send("ready")
         while listening.is_serving():

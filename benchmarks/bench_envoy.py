@@ -23,7 +23,7 @@ from authz.demo import Stage
 from authz.demo.client import client_context
 from authz.demo.mint import HOST
 from authz.demo.processes import Envoy, running
-from authz.web.server import MAX_FIELD_BYTES
+from authz.web.request_reader import MAX_FIELD_BYTES
 
 ROUNDS = 5
 REQUESTS = 3_000

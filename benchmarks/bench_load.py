@@ -32,7 +32,7 @@ from authz.demo.mint import HOST
 from authz.demo.processes import Envoy, running
 from authz.demo.rows import Row
 from authz.web.answer import IDENTITY_HEADERS
-from authz.web.server import MAX_FIELD_BYTES
+from authz.web.request_reader import MAX_FIELD_BYTES
 
 CONNECTIONS = 32
 """That stay open; a request that is due while all are busy waits, and its wait counts."""

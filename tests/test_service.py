@@ -193,6 +193,26 @@ async def test_key_that_nobody_loads_is_an_internal_error() -> None:
     assert isinstance(observer.errors[0], LookupError)
 
 
+@pytest.mark.parametrize(
+    ("why", "reason", "failures"),
+    [
+        ("no head", Reason.REQUEST_MALFORMED, 0),
+        (RuntimeError("x"), Reason.INTERNAL_ERROR, 1),
+        (None, Reason.INTERNAL_ERROR, 1),
+    ],
+)
+async def test_request_that_no_gate_can_decide_is_a_decision(
+    why: str | BaseException | None, reason: Reason, failures: int
+) -> None:
+    """Every observer sees it, so that its decision id is in the log before it goes out."""
+    observer = Observer()
+    service = Service(Directory(standard_view()), Clock(), observer)
+    decision = service.refuse(CheckRequest("id", "", ()), DOOR, why)
+    assert isinstance(decision, Deny)
+    assert decision.reason is reason
+    assert (observer.decisions, len(observer.errors)) == ([decision], failures)
+
+
 @dataclass(frozen=True)
 class Row:
     """The key of a row: an organization's, or of a host."""

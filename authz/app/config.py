@@ -320,7 +320,7 @@ class LimitSettings(_Section):
 class LogSettings(_Section):
     """What is written to the log."""
 
-    decisions: bool = Field(True, description="One line for each decision.")
+    decisions: bool = Field(True, description="One line for each decision; false: only for each refusal.")
 
 
 class HistorySettings(_Section):

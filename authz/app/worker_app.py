@@ -49,7 +49,7 @@ class WorkerApp:
         self._keeping = crls
         self._directory: DirectoryReader | None = None
         self._history: History | None = None
-        self._listeners = Listeners(self.telemetry)
+        self._listeners = Listeners()
         self._stopping = False
         self.failed_by: Callable[[BaseException], None] = lambda _: None
 
@@ -106,13 +106,13 @@ class WorkerApp:
         for settings in self._settings.listener:
             endpoints = Endpoints(settings.prefix, settings.fixed_path, settings.auth_request_path)
             listener = listener_of(settings, keys, memory)
-            handler = Checks(service.check, listener, endpoints, rejected=self.telemetry.rejected)
+            handler = Checks(service.check, listener, endpoints, refuse=service.refuse)
             tls = tls_of(settings.name, settings.tls, self.telemetry)
             opened = self._sockets[settings.name].socket
-            await self._listeners.serve(opened, handler, backlog=backlog_of(settings), tls=tls)
+            await self._listeners.serve(opened, handler, handler.unread, backlog=backlog_of(settings), tls=tls)
         if self._alone:
-            ops = Ops(self._metrics, lambda: self.ready)
-            await self._listeners.serve(self._sockets[OPS].socket, ops, backlog=backlog_of(None))
+            ops = Ops(self._metrics, lambda: self.ready, self.telemetry.warn)
+            await self._listeners.serve(self._sockets[OPS].socket, ops, ops.unread, backlog=backlog_of(None))
             warn_of_weakness(self._settings, self.telemetry.warn)
             for name, address in self.addresses.items():
                 self.telemetry.say("listening", listener=name, address=address)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -26,7 +27,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def _read_body(self) -> None:
         """Otherwise the next request would begin with the body (RFC 9112 sections 6.2 and 7.1)."""
@@ -38,7 +40,11 @@ class _Handler(BaseHTTPRequestHandler):
         while self.rfile.readline().strip():  # trailers
             pass
 
-    do_POST = do_GET  # noqa: N815 - likewise
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        """Answer every method alike."""
+        if name.startswith("do_"):
+            return self.do_GET
+        raise AttributeError(name)
 
     def log_message(self, *_args: object) -> None:
         """Log nothing."""

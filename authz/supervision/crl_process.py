@@ -40,7 +40,7 @@ class CrlManager:
         self._directory = DirectoryReader(settings.database, view, monotonic=clock.monotonic, warn=telemetry.warn)
         self._directory.failed_by = child.fail
         self._feed = Publisher(view, descriptor_of=self._shelf.descriptor, current=self._current, warn=telemetry.warn)
-        self._listeners = Listeners(telemetry)
+        self._listeners = Listeners()
         self._processes = ProcessMetrics()
         self._started = False
         self._early: list[socket.socket] = []
@@ -59,8 +59,8 @@ class CrlManager:
         except Refused as refusal:
             database = self._settings.database
             raise StoreError(f"the directory cannot be read: {refusal.detail}", hint=database) from refusal
-        ops = Ops(self._metrics, lambda: self.ready)
-        await self._listeners.serve(self._sockets[OPS].socket, ops, backlog=backlog_of(None))
+        ops = Ops(self._metrics, lambda: self.ready, self._telemetry.warn)
+        await self._listeners.serve(self._sockets[OPS].socket, ops, ops.unread, backlog=backlog_of(None))
         self._started = True
         for link in self._early:
             self._feed.attach(link)

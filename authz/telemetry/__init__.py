@@ -15,7 +15,6 @@ from prometheus_client.registry import Collector
 from authz.decision import Allow, Decision
 from authz.model import CheckRequest
 from authz.ports import Clock
-from authz.reasons import Reason
 from authz.telemetry.crl_metrics import MAX_SERIES, CrlMetrics, WatchedCrls
 from authz.telemetry.log import decision_fields, innermost_frame, json_logger
 from authz.telemetry.metrics import BUCKETS, Metrics, revocation_result
@@ -53,7 +52,7 @@ class Telemetry:
         self._tally.add((listener.name, reason, revocation_result(decision)), outcome, seconds)
         if isinstance(decision, Allow) and decision.binding is not None and decision.binding.refusal is not None:
             self._metrics.observed.labels(decision.binding.refusal.value).inc()
-        if self._log_decisions:
+        if self._log_decisions or reason:
             fields = decision_fields(check, listener, decision)
             fields["microseconds"] = round(seconds * 1e6)
             try:
@@ -81,12 +80,6 @@ class Telemetry:
         self._metrics.failures.inc()
         name, at = type(error).__name__, innermost_frame(error)
         self._write("error", "failure", decision_id=check.decision_id, listener=listener.name, error=name, at=at)
-
-    def rejected(self, status: int, error: BaseException | None) -> None:
-        """Count and log a request that could not be read, or has an unknown path (404); no part of it is quoted."""
-        self._metrics.rejected.inc()
-        name, reason = "" if error is None else type(error).__name__, Reason.REQUEST_MALFORMED.value
-        self._write("warning", "rejected", reason=reason, status=status, error=name)
 
     def proxy_refused(self, listener: str, why: str) -> None:
         """Count and log a connection that is no allowed proxy's."""

@@ -77,6 +77,8 @@ class Metrics:
             key, count = next(iter(tally.decisions.items()))
             listener, reason, revocation = key
             self.decisions.labels(listener, "deny" if reason else "allow", reason).inc(count)
+            if reason == Reason.REQUEST_MALFORMED:
+                self.rejected.inc(count)
             del tally.decisions[key]
             if revocation:
                 self._revocation[revocation].inc(count)

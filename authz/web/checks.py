@@ -12,18 +12,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
 
 from authz.decision import Decision
 from authz.headers import read_client_request
 from authz.model import CheckRequest
-from authz.reasons import Reason
 from authz.view import Listener
-from authz.web.answer import answer_to, refusal
+from authz.web.answer import answer_to
 from authz.web.server import new_decision_id, response_of
 
 Check = Callable[[CheckRequest, Listener], Awaitable[Decision]]
-Rejected = Callable[[int, BaseException | None], None]
-"""Called with a request that was not decided: the status that says why, and the error, if there was one."""
+Refuse = Callable[[CheckRequest, Listener, str | BaseException | None], Decision]
+"""See `authz.service.Service.refuse`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class Endpoints:
 class Checks:
     """The handler of one listener."""
 
-    def __init__(self, check: Check, listener: Listener, endpoints: Endpoints, *, rejected: Rejected) -> None:
+    def __init__(self, check: Check, listener: Listener, endpoints: Endpoints, *, refuse: Refuse) -> None:
         self._check = check
-        self._rejected = rejected
+        self._refuse = refuse
         self._listener = listener
         self._endpoints = endpoints
 
@@ -49,19 +49,26 @@ class Checks:
         decision_id = new_decision_id()
         headers = tuple([(name.lower(), value) for name, value in request.raw_headers])
         origin = self._origin(request, headers)
-        if origin is None:
-            # A proxy with another prefix is refused in every case, and logged: its operator must find out why.
-            self._rejected(404, None)
-            return response_of(refusal(Reason.REQUEST_MALFORMED, decision_id))
         names = self._listener.client_request
-        if names is None:
+        if names is None or origin is None:
             hosts = [value for name, value in headers if name == b"host"]
             # Several hosts count as none: the core refuses the empty host.
             host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
         else:
             host, origin = read_client_request(headers, names, origin)
+        if origin is None:
+            # A proxy with another prefix is refused in every case: its operator must find out why.
+            check = CheckRequest(decision_id, host, headers, request.method, request.raw_path)
+            why = "the path is no endpoint of the listener: compare the proxy's path with prefix and auth_request_path"
+            return response_of(answer_to(self._refuse(check, self._listener, why), decision_id))
         decision = await self._check(CheckRequest(decision_id, host, headers, *origin), self._listener)
         return response_of(answer_to(decision, decision_id))
+
+    def unread(self, error: BaseException | None) -> web.StreamResponse:
+        """The answer to a request that could not be read, or on which this handler failed."""
+        check = CheckRequest(new_decision_id(), "", ())
+        why = error.message if isinstance(error, BadHttpMessage) else error
+        return response_of(answer_to(self._refuse(check, self._listener, why), check.decision_id))
 
     def _origin(self, request: web.BaseRequest, headers: tuple[tuple[bytes, bytes], ...]) -> tuple[str, str] | None:
         """Method and target of the client's request, or None for any other path."""

@@ -7,8 +7,7 @@ import socket
 import sys
 from typing import Any, Final
 
-from authz.telemetry import Telemetry
-from authz.web.server import Handler, Server
+from authz.web.server import Handler, Server, Unread
 from authz.web.tls import HANDSHAKE_SECONDS, ReloadingContext
 
 _KEEP_THE_FILE: Final[dict[str, Any]] = {} if sys.version_info < (3, 13) else {"cleanup_socket": False}
@@ -18,16 +17,21 @@ _KEEP_THE_FILE: Final[dict[str, Any]] = {} if sys.version_info < (3, 13) else {"
 class Listeners:
     """Made inside the event loop."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
-        self._telemetry = telemetry
+    def __init__(self) -> None:
         self._servers: list[tuple[asyncio.Server, Server]] = []
 
     async def serve(
-        self, opened: socket.socket, handler: Handler, *, backlog: int, tls: ReloadingContext | None = None
+        self,
+        opened: socket.socket,
+        handler: Handler,
+        unread: Unread,
+        *,
+        backlog: int,
+        tls: ReloadingContext | None = None,
     ) -> asyncio.Server:
         """Answer on a listening socket, which several processes may share."""
         loop = asyncio.get_running_loop()
-        server = Server(handler if tls is None else tls.guarded(handler), self._telemetry)
+        server = Server(handler if tls is None else tls.guarded(handler), unread)
         # The loop closes this descriptor; the socket's owner keeps its own.
         duplicate = opened.dup()
         # Event loops listen once more, and would make the backlog 100.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
 
 
 class Ops:
@@ -14,9 +15,10 @@ class Ops:
     can make it unready.
     """
 
-    def __init__(self, metrics: Callable[[], bytes], ready: Callable[[], bool]) -> None:
+    def __init__(self, metrics: Callable[[], bytes], ready: Callable[[], bool], warn: Callable[[str], None]) -> None:
         self._metrics = metrics
         self._ready = ready
+        self._warn = warn
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -33,3 +35,8 @@ class Ops:
                 body=self._metrics(), headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"}
             )
         return web.Response(status=404, text="/healthz, /readyz or /metrics\n")
+
+    def unread(self, error: BaseException | None) -> web.StreamResponse:
+        """The answer to a request that could not be read, or on which this handler failed."""
+        self._warn(f"the operators' listener could not answer a request: {type(error).__name__}")
+        return web.Response(status=400 if isinstance(error, BadHttpMessage) else 500)

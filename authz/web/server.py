@@ -1,8 +1,4 @@
-"""The HTTP server of the checks: aiohttp's low-level one, its limits above ours, its own error pages never shown.
-
-aiohttp's message about a request that it cannot read quotes the request; here such a request is refused with a
-reason and counted, and no part of it is repeated.
-"""
+"""The HTTP server of the checks: aiohttp's low-level one, with a reader and error pages of our own."""
 
 from __future__ import annotations
 
@@ -14,62 +10,55 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from authz.reasons import Reason
-from authz.telemetry import Telemetry
-from authz.web.answer import Answer, refusal
-
-MAX_FIELD_BYTES: Final = 256 * 1024
-"""Longest header field: above our own limit and above what Envoy was seen to send (145,601), so that we refuse it."""
-
-MAX_HEADERS: Final = 256
-"""Most header fields: above Envoy's default of 100 from a client, and what it adds."""
+from authz.web.answer import Answer
+from authz.web.request_reader import RequestReader
 
 OPTIONS: Final = {
-    "max_field_size": MAX_FIELD_BYTES,
-    "max_line_size": MAX_FIELD_BYTES,
-    "max_headers": MAX_HEADERS,
     "access_log": None,
+    # A body that does not come delays the end of its connection no longer.
+    "lingering_time": 1.0,
     # Longer than Envoy keeps an idle connection, so that this server never closes one under a request.
     "keepalive_timeout": 3630.0,
 }
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Unread = Callable[[BaseException | None], web.StreamResponse]
+"""Answers a request that could not be read (`BadHttpMessage`), or whose handler failed."""
 
 
 class _Protocol(RequestHandler):
     """One connection of a proxy."""
 
-    telemetry: Telemetry
+    unread: Unread
 
     def handle_error(
         self,
         request: web.BaseRequest,  # noqa: ARG002 - no part of it is repeated
-        status: int = 500,
+        status: int = 500,  # noqa: ARG002 - `exc` says more
         exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - it quotes the request
+        message: str | None = None,  # noqa: ARG002 - it is that of `exc`
     ) -> web.StreamResponse:
-        """The answer to a request that cannot be read (4xx), or on which the adapter itself failed (5xx)."""
-        self.telemetry.rejected(status, exc)
-        reason = Reason.INTERNAL_ERROR if status >= 500 else Reason.REQUEST_MALFORMED
-        response = response_of(refusal(reason, new_decision_id()))
+        """The answer to a request that cannot be read, or on which the handler failed."""
+        response = self.unread(exc)
         response.force_close()
         return response
 
     def log_exception(self, *_args: Any, **_kw: Any) -> None:
-        """Log nothing: `handle_error` has logged what may be logged."""
+        """Log nothing: `unread` has logged what may be logged."""
 
 
 class Server(web.Server):
     """A server for one handler. An option that aiohttp does not know is an error, not a silent default."""
 
-    def __init__(self, handler: Handler, telemetry: Telemetry) -> None:
+    def __init__(self, handler: Handler, unread: Unread) -> None:
         super().__init__(handler)
-        self._telemetry = telemetry
+        self._unread = unread
 
     def __call__(self) -> RequestHandler:
         """The protocol of one new connection."""
         protocol = _Protocol(self, loop=self._loop, logger=_SILENT, **OPTIONS)  # type: ignore[arg-type]
-        protocol.telemetry = self._telemetry
+        protocol._parser = RequestReader(protocol, self._loop)  # type: ignore[assignment]  # noqa: SLF001 - no public way
+        protocol.unread = self._unread
         return protocol
 
 

@@ -161,9 +161,9 @@ async def test_check_in_flight_is_finished_when_the_service_stops(tmp_path: Path
         await answer.wait()
         return Deny(Reason.USER_UNKNOWN, "", Evidence())
 
-    handler = Checks(slow, Listener("slow", (Says("x"),)), Endpoints(), rejected=print)
+    handler = Checks(slow, Listener("slow", (Says("x"),)), Endpoints(), refuse=print)
     with socket.create_server(("127.0.0.1", 0)) as opened:
-        await made._listeners.serve(opened, handler, backlog=1)
+        await made._listeners.serve(opened, handler, handler.unread, backlog=1)
         address = "{}:{}".format(*opened.getsockname())
     waiting = asyncio.create_task(get("/v1/check/", address=address))
     await asked.wait()

@@ -96,6 +96,15 @@ async def test_refused_request_is_kept_with_what_it_takes_to_decide_it_again(sce
     assert b"secret" not in Path(scene.url.removeprefix("sqlite:///")).read_bytes()
 
 
+async def test_request_that_cannot_be_read_is_kept_under_its_id(scene: Scene) -> None:
+    """With listener and cause, and nothing else; alike ones of a day share a row."""
+    for _ in range(3):
+        scene.decide(Deny(Reason.REQUEST_MALFORMED, "no head", Evidence()), CheckRequest("id", "", ()))
+    [row] = await scene.held()
+    assert (row.listener, row.reason, row.detail, row.host) == ("envoy", "request_malformed", "no head", "")
+    assert (row.decision_id, row.repeats) == (f"{1:032x}", 3)
+
+
 async def test_observed_refusal_is_kept(scene: Scene) -> None:
     """With what `required` would have said."""
     scene.decide(decide(request(ALICE, CA), "oscar"), request(ALICE, CA))

@@ -79,13 +79,15 @@ def test_failure_is_logged_without_its_message() -> None:
     assert b"S3CRET" not in output.getvalue()
 
 
-def test_decisions_can_be_left_out_of_the_log() -> None:
-    """Metrics count them all the same."""
+def test_allowed_requests_can_be_left_out_of_the_log() -> None:
+    """Metrics count them all the same; a refusal's line stays, because its decision id goes to the client."""
     output = BytesIO()
     telemetry = Telemetry(output, log_decisions=False)
-    telemetry.decided(request(), DOOR, decide(request()), 0)
+    telemetry.decided(request(ALICE, CA), DOOR, decide(request(ALICE, CA)), 0)
     assert output.getvalue() == b""
-    assert b'outcome="deny"' in telemetry.metrics()
+    telemetry.decided(request(), DOOR, decide(request()), 0)
+    assert json.loads(output.getvalue())["reason"] == "certificate_required"
+    assert b'outcome="allow"' in telemetry.metrics()
 
 
 def test_labels_are_bounded() -> None:

@@ -11,15 +11,18 @@ from pathlib import Path
 import aiohttp
 import pytest
 from support.decision_world import ALICE, CA, Says, decide, request, standard_view
+from support.registered import METHODS
 
 from authz.decision import Allow, Decision, Evidence
 from authz.headers import present
 from authz.model import CheckRequest, ClientRequestHeaders, Enforcement, User
+from authz.service import Service
 from authz.telemetry import Telemetry
 from authz.view import Listener
 from authz.web.answer import IDENTITY_HEADERS
 from authz.web.checks import Checks, Endpoints
-from authz.web.server import MAX_FIELD_BYTES, Server
+from authz.web.request_reader import MAX_FIELD_BYTES
+from authz.web.server import Server
 
 
 class Wire:
@@ -40,6 +43,10 @@ class Wire:
             raise self.error
         return self.decision or decide(check, view=standard_view())
 
+    def refuse(self, check: CheckRequest, listener: Listener, why: str | BaseException | None) -> Decision:
+        """See `Service.refuse`."""
+        return Service(self, self, self.telemetry).refuse(check, listener, why)  # type: ignore[arg-type]
+
     async def ask(
         self, path: str = "/v1/check/", method: str = "GET", **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
@@ -53,12 +60,12 @@ class Wire:
         ):
             return answer.status, {key.lower(): value for key, value in answer.headers.items()}, await answer.read()
 
-    async def raw(self, octets: bytes) -> bytes:
-        """What comes back for octets that need not be HTTP."""
+    async def raw(self, octets: bytes, until: bytes = b"") -> bytes:
+        """What comes back for octets that need not be HTTP, up to `until`, or the end of the connection."""
         reader, writer = await asyncio.open_unix_connection(self.path)
         writer.write(octets)
         await writer.drain()
-        answer = await reader.read()
+        answer = await (reader.readuntil(until) if until else reader.read())
         writer.close()
         return answer
 
@@ -73,7 +80,8 @@ async def wire(tmp_path: Path) -> AsyncIterator[Wire]:
     """A running server."""
     made = Wire(tmp_path)
     listener = Listener("envoy", (Says("alice"),))
-    server = Server(Checks(made.check, listener, Endpoints(), rejected=made.telemetry.rejected), made.telemetry)
+    checks = Checks(made.check, listener, Endpoints(), refuse=made.refuse)
+    server = Server(checks, checks.unread)
     listening = await asyncio.get_running_loop().create_unix_server(server, made.path)
     yield made
     listening.close()
@@ -128,17 +136,101 @@ async def test_path_behind_the_prefix_is_taken_verbatim(wire: Wire, path: str, t
 @pytest.mark.parametrize("path", ["/", "/v1/checkx", "/v1/verify/x", "/v2/check/", "/healthz", "/%761/check/"])
 async def test_path_that_is_no_endpoint_is_refused(wire: Wire, path: str) -> None:
     """Nothing is decided there, and nothing allowed; a proxy with another prefix is found by the log."""
-    status, _, _ = await wire.ask(path)
+    status, headers, _ = await wire.ask(path)
     assert (status, wire.asked) == (403, [])
-    assert [(line["event"], line["status"]) for line in wire.log] == [("rejected", 404)]
+    assert [(line["listener"], line["reason"], line["decision_id"]) for line in wire.log] == [
+        ("envoy", "request_malformed", headers["x-authz-decision-id"])
+    ]
+    assert "prefix" in str(wire.log[0]["detail"])
     assert b"authz_requests_rejected_total 1.0" in wire.telemetry.metrics()
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS", "PROPFIND"])
+@pytest.mark.parametrize("method", [*METHODS, "CCM_POST", "RPC_IN_DATA", "get", "head", "Connect", "!", "M" * 5000])
 async def test_every_method_is_checked(wire: Wire, method: str) -> None:
-    """The method decides nothing."""
-    await wire.ask(method=method)
+    """The method decides nothing, whatever the HTTP library knows (RFC 9110 section 9.1: case counts)."""
+    answer = await wire.raw(f"{method} /v1/check/ HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".encode())
     assert wire.asked[0].method == method
+    assert answer.split(b" ", 2)[1] == b"403"
+    assert (b"MUTUAL_AUTHENTICATION_FAILED" in answer) == (method != "HEAD")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *(f"content-encoding: {coding}\r\ncontent-length: 4\r\n\r\nabcd" for coding in ("zstd", "br", "gzip", "x")),
+        "content-length: none\r\n\r\n",
+        "content-length: 4\r\ncontent-length: 5\r\n\r\nabcd",
+        "content-length: 99999999999999999999999999\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\nno chunk\r\n",
+        "transfer-encoding: odd\r\ncontent-length: 3\r\n\r\n",
+        "content-type: a\r\ncontent-type: b\r\nuser-agent: a\r\nuser-agent: b\r\n\r\n",
+        "sec-websocket-key1: 1\r\n\r\n",
+        "connection: upgrade\r\nupgrade: websocket\r\n\r\n",
+        "expect: 100-continue\r\ncontent-length: 1000\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "CCM_POST"])
+async def test_body_and_its_headers_decide_nothing(wire: Wire, method: str, fields: str) -> None:
+    """Whether it can be decoded, comes, or is announced in an odd way."""
+    head = f"{method} /v1/check/ HTTP/1.1\r\nhost: acme.example.test\r\nx-forwarded-client-cert: {HEADER}\r\n"
+    answer = await wire.raw((head + fields).encode(), until=b"x-authz-user: alice\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert len(wire.asked) == 1
+
+
+@pytest.mark.parametrize("announced", ["content-length: 7", "content-length: 900", "transfer-encoding: chunked"])
+@pytest.mark.parametrize("method", ["POST", "CCM_POST"])
+async def test_body_never_becomes_a_request(wire: Wire, method: str, announced: str) -> None:
+    """Nor does a proxy that announces the client's body, and sends none, lose the next request in it."""
+    head = f"{method} /v1/check/ HTTP/1.1\r\nhost: a\r\n{announced}\r\n\r\n".encode()
+    forged = f"CCM_GET /v1/check/ HTTP/1.1\r\nhost: acme.example.test\r\nx-forwarded-client-cert: {HEADER}\r\n\r\n"
+    reader, writer = await asyncio.open_unix_connection(wire.path)
+    writer.write(head)
+    answer = await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"1234567" + forged.encode())
+    rest = await reader.read()
+    writer.close()
+    assert b"connection: close" in answer.lower()
+    assert b"HTTP/1.1" not in rest
+    assert [check.host for check in wire.asked] == ["a"]
+
+
+@pytest.mark.parametrize("method", ["GET", "CCM_POST"])
+@pytest.mark.parametrize("cut", [1, 3, 30, 100, 3000])
+async def test_head_may_come_in_pieces(wire: Wire, method: str, cut: int) -> None:
+    """Wherever it is cut, after another request on the same connection."""
+    reader, writer = await asyncio.open_unix_connection(wire.path)
+    head = f"{method} /v1/check/ HTTP/1.1\r\nhost: acme.example.test\r\nx-forwarded-client-cert: {HEADER}\r\n\r\n"
+    for piece in ("GET /v1/auth HTTP/1.1\r\nhost: a\r\n\r\n", head[:cut], head[cut:]):
+        writer.write(piece.encode())
+        await asyncio.sleep(0.01)
+    while b"x-authz-user: alice" not in (line := await reader.readline()):
+        assert line
+    writer.close()
+    assert [check.host for check in wire.asked] == ["a", "acme.example.test"]
+
+
+async def test_pipelined_requests_are_answered_in_order_or_refused(wire: Wire) -> None:
+    """No answer is another request's; no proxy sends a request before it has the answer to the last."""
+    reader, writer = await asyncio.open_unix_connection(wire.path)
+    known = "".join(f"GET /v1/check/{number} HTTP/1.1\r\nhost: a\r\n\r\n" for number in range(40))
+    writer.write(known.encode())
+    await asyncio.sleep(0.05)
+    writer.write(
+        f"CCM_GET /v1/check/x HTTP/1.1\r\nhost: acme.example.test\r\nx-forwarded-client-cert: {HEADER}\r\n\r\n".encode()
+    )
+    answers = await reader.read()
+    writer.close()
+    assert answers.count(b"HTTP/1.1 403 ") == answers.count(b"HTTP/1.1 "), answers
+    assert [check.target for check in wire.asked] == [f"/{number}" for number in range(40)]
+
+
+async def test_tunnel_is_refused(wire: Wire) -> None:
+    """The target of CONNECT is a host and a port (RFC 9110 section 9.3.6), and no endpoint."""
+    answer = await wire.raw(b"CONNECT acme.example.test:443 HTTP/1.1\r\nhost: acme.example.test\r\n\r\n")
+    assert answer.split(b" ", 2)[1] == b"403"
+    assert wire.asked == []
 
 
 async def test_auth_request_takes_method_and_uri_from_its_headers(wire: Wire) -> None:
@@ -187,7 +279,12 @@ async def test_long_header_is_ours_to_judge(wire: Wire, size: int) -> None:
         b"GET /S3CRET\x00 HTTP/1.1\r\n\r\n",
         b"S3CRET\r\n\r\n",
         b"\x16\x03\x01S3CRET\r\n\r\n",
-        b"GET /v1/check/ HTTP/1.1\r\nhost: a\r\ncontent-length: S3CRET\r\n\r\n",
+        b"CCM_POST /v1/check/ HTTP/1.1\r\nhost: a\r\n x: S3CRET\r\n\r\n",
+        b"CCM_POST /v1/check/ HTTP/1.1\r\nhost: a\nx: S3CRET\r\n\r\n",
+        b"CCM_POST /v1/check/ HTTP/1.1\r\nhost: a\r\nx-secret: " + b"S3CRET" * 60_000 + b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03S3CRET",
+        b"\r\n\r\n\0\r\nQUIT\nS3CRET",
+        b"PRI * HTTP/2.0\r\n\r\nS3CRET\r\n\r\n",
         b"".join([b"GET /v1/check/ HTTP/1.1\r\n", *(b"h%d: S3CRET\r\n" % n for n in range(400)), b"\r\n"]),
     ],
 )
@@ -197,7 +294,10 @@ async def test_request_that_cannot_be_read_is_refused_and_not_repeated(wire: Wir
     assert answer.split(b" ", 2)[1] == b"403"
     assert b"S3CRET" not in answer
     assert b"S3CRET" not in wire.output.getvalue()
-    assert wire.log[0]["reason"] == "request_malformed"
+    (line,) = wire.log
+    assert (line["listener"], line["reason"]) == ("envoy", "request_malformed")
+    assert line["detail"]
+    assert line["decision_id"] in answer.decode()
     assert b"authz_requests_rejected_total 1.0" in wire.telemetry.metrics()
 
 

@@ -28,7 +28,8 @@ from authz.web.server import Server
 async def test_ops_answer_as_orchestrators_expect(method: str, path: str, ready: bool, status: int) -> None:
     """Healthy is alive; ready is confirmed."""
     telemetry = Telemetry(BytesIO())
-    server = Server(Ops(telemetry.metrics, lambda: ready), telemetry)
+    ops = Ops(telemetry.metrics, lambda: ready, telemetry.warn)
+    server = Server(ops, ops.unread)
     listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     async with aiohttp.ClientSession() as client, client.request(method, f"http://127.0.0.1:{port}{path}") as answer:

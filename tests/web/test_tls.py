@@ -9,7 +9,6 @@ import ssl
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from io import BytesIO
 from pathlib import Path
 from typing import cast
 
@@ -23,7 +22,6 @@ from support.proxy_tls import FOREIGN, MESH, NOW, PROXY, client, proxy, server, 
 from support.requirements import need
 
 from authz.errors import ConfigError
-from authz.telemetry import Telemetry
 from authz.web.server import Server
 from authz.web.tls import ReloadingContext, TlsFiles
 
@@ -82,13 +80,17 @@ class Scene:
         return x509.load_der_x509_certificate(der or b"")
 
 
+def _unread(_error: BaseException | None) -> web.Response:
+    return web.Response(status=400)
+
+
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     """A server that listens."""
     made = Scene(tmp_path)
     write(tmp_path, "proxy", proxy())
     context = made.context()
-    handler = Server(context.guarded(made.answer), Telemetry(BytesIO()))
+    handler = Server(context.guarded(made.answer), _unread)
     loop = asyncio.get_running_loop()
     listening = await loop.create_server(handler, "127.0.0.1", 0, ssl=context, ssl_handshake_timeout=0.5)
     made.port = listening.sockets[0].getsockname()[1]
@@ -287,7 +289,7 @@ async def test_open_connection_ends_with_the_ca_that_let_it_in(scene: Scene, mon
 
 async def test_connection_without_a_proxy_is_cut(scene: Scene) -> None:
     """Should a listener ever be given one, nothing is read on it."""
-    handler = Server(scene.context().guarded(scene.answer), Telemetry(BytesIO()))
+    handler = Server(scene.context().guarded(scene.answer), _unread)
     listening = await asyncio.get_running_loop().create_server(handler, "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname()[:2])
     assert await asked(reader, writer) == ""
