@@ -1,0 +1,214 @@
+"""Proxies x what the client shows x what it adds or takes away x enforcement, generated, through the real proxies.
+
+HAProxy, Apache and Caddy run the blocks of docs/proxies.md. Traefik and AWS ALB are what they write: the header of
+`sanitize` and `certSeparator` in Traefik's pkg/middlewares/passtlsclientcert/pass_tls_client_cert.go (v3), and the one of
+"HTTP headers and mutual TLS" in AWS's guide for Application Load Balancers.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from support.clients import bearer
+from support.edge_stage import PROGRAMS, EdgeStage, program, registered_for_all
+from support.matrix_oracle import Cell, oracle
+from support.requirements import need
+
+from authz.demo.client import ClientResponse, ask, client_context
+from authz.demo.mint import HOST
+from authz.demo.processes import running
+from authz.headers import KNOWN_HEADERS, base64_der, escaped_pem, pem, present, rfc9440
+
+pytestmark = [pytest.mark.envoy, pytest.mark.nginx]
+
+Headers = list[tuple[str, str]]
+
+
+def traefik_writes(ders: tuple[bytes, ...]) -> bytes:
+    """PEM without delimiters and line ends, the certificates joined by commas."""
+    return b",".join(re.sub(rb"-----\w+ CERTIFICATE-----|\n", b"", pem.write((der,))) for der in ders)
+
+
+def alb_writes(ders: tuple[bytes, ...], safe: str = "+=/-") -> bytes:
+    """PEM, percent-encoded "with +=/ as safe characters", the leaf first."""
+    return quote(pem.write(ders), safe=safe).encode()
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """How a proxy writes a certificate header (`write`) and its statement (`state`, if it makes one).
+
+    `twin` says what becomes of a header with "_" for "-"; `removable`, whether a client's Connection takes headers away.
+    """
+
+    header: str
+    write: Callable[[tuple[bytes, ...]], bytes]
+    state: Callable[[bytes], str] | None
+    twin: str = "dropped"
+    removable: bool = False
+
+
+def digest_of(der: bytes) -> str:
+    """The statement of Envoy, HAProxy and Caddy."""
+    return f"sha256={hashlib.sha256(der).hexdigest()}"
+
+
+def one_line(ders: tuple[bytes, ...]) -> bytes:
+    """Apache's `%{SSL_CLIENT_CERT}s`."""
+    return pem.write(ders[:1]).replace(b"\n", b" ")
+
+
+def of_leaf(write: Callable[[bytes], bytes]) -> Callable[[tuple[bytes, ...]], bytes]:
+    """The same for a proxy that writes the leaf alone."""
+    return lambda ders: write(ders[0])
+
+
+RFC9440 = of_leaf(rfc9440.format_certificate)
+ESCAPED = of_leaf(lambda der: escaped_pem.format((der,)))
+PROXIES = {
+    "envoy": Proxy("x-forwarded-client-cert", lambda ders: present(ders[0], ders[1:]), digest_of, "refused"),
+    "nginx": Proxy("x-ssl-client-cert", ESCAPED, lambda _: "SUCCESS"),
+    "haproxy": Proxy("x-ssl-client-cert", of_leaf(base64.b64encode), digest_of),
+    "haproxy-rfc9440": Proxy("client-cert", RFC9440, lambda _: "1"),
+    "apache": Proxy("ssl-client-cert", ESCAPED, lambda _: "SUCCESS", removable=True),
+    "apache-blanks": Proxy("ssl-client-cert", one_line, lambda _: "SUCCESS", removable=True),
+    "caddy": Proxy("client-cert", RFC9440, digest_of, "refused"),
+    "traefik": Proxy("x-forwarded-tls-client-cert", traefik_writes, None, "refused", removable=True),
+    "alb": Proxy("x-amzn-mtls-clientcert", alb_writes, None, removable=True),
+}
+WRITTEN = ("traefik", "alb")
+"""Those that do not run here."""
+
+SHOWN = {
+    "good": ("alice", "own", "user's, active"),
+    "none": (None, "none", "user's, active"),
+    "another's": ("bob", "another's", "colleague's, active"),
+    "revoked": ("revoked", "revoked", "user's, active"),
+}
+"""What the client shows: the certificate of the world, and in the oracle's words what it is and for whom registered."""
+
+CHANGES = ("nothing", "spoofed", "spoofed twice", "twin", "certificate removed", "statement removed", "both removed")
+USERS = {"required": "alice", "observe": "oscar", "off": "olga"}
+REASONS = {"own": "", "none": "certificate_required", "another's": "certificate_of_another_user", "revoked": "certificate_revoked"}
+OF_THE_HEADER = {"header_unexpected", "proxy_statement_contradicts", "proxy_statement_missing"}
+
+
+def cell_of(proxy: Proxy, change: str, shown: str, enforcement: str) -> Cell:
+    """The cell in the oracle's words: the change counts only where this proxy does not undo it."""
+    _, certificate, registration = SHOWN[shown]
+    header = "as made"
+    if change == "twin" and proxy.twin == "refused":
+        header = "twin beside"
+    elif change.endswith("removed") and proxy.removable:
+        if proxy.state is not None:
+            header = "lost" if change == "certificate removed" else "unstated"
+        elif change != "statement removed":
+            certificate = "none"  # what the service warns of at every start
+    return Cell(enforcement, certificate, registration, "token: alice", header, "acme", "user")
+
+
+def ders_of(stage: EdgeStage, name: str) -> tuple[bytes, ...]:
+    """A client's chain, the leaf first."""
+    party = stage.world.clients[name]
+    return tuple(one.public_bytes(Encoding.DER) for one in (party.certificate, *party.chain))
+
+
+def added(stage: EdgeStage, proxy: Proxy, change: str) -> Headers:
+    """The client's own headers: alice's certificate, as this proxy would write it; what its Connection names."""
+    ders = ders_of(stage, "alice")
+    removed = {"certificate removed": [proxy.header], "statement removed": ["x-authz-peer"]}
+    removed["both removed"] = [proxy.header, "x-authz-peer"]
+    if change in removed:
+        return [("connection", ", ".join(["close", *removed[change]]))]
+    spoofs = [(proxy.header, proxy.write(ders).decode()), ("x-authz-user", "root"), ("x-authz-certificate", "00")]
+    spoofs += [] if proxy.state is None else [("x-authz-peer", proxy.state(ders[0]))]
+    twins = [(name.replace("-", "_"), value) for name, value in spoofs]
+    return {"spoofed": spoofs, "spoofed twice": spoofs * 2, "twin": twins}.get(change, [])
+
+
+def ask_as(stage: EdgeStage, name: str, certificate: str | None, headers: Headers) -> ClientResponse:
+    """The answer of a proxy that runs, or of what stands behind one that does not."""
+    if name in WRITTEN:
+        return ask_behind(stage, name, certificate, headers)
+    folder = stage.world.folder
+    context = client_context(folder / "roots.pem", None if certificate is None else folder / f"{certificate}.pem")
+    return ask(stage.ports[name], context, HOST, headers)
+
+
+def ask_behind(stage: EdgeStage, name: str, certificate: str | None, headers: Headers) -> ClientResponse:
+    """The request as the proxy would write it: without what Connection names, and its own header in place of the client's."""
+    proxy = PROXIES[name]
+    gone = dict(headers).get("connection", "").split(", ")
+    kept = [header for header in headers if header[0] not in {"connection", proxy.header}]
+    if certificate is not None and proxy.header not in gone:
+        kept.append((proxy.header, proxy.write(ders_of(stage, certificate)).decode()))
+    if name == "traefik":
+        kept += [("host", "authz.internal"), ("x-forwarded-host", HOST), ("x-forwarded-uri", "/")]
+        kept += [("x-forwarded-method", "GET"), ("x-forwarded-tls-client-cert-info", "Subject%3D%22CN%3Droot%22")]
+    else:
+        kept.append(("host", HOST))
+    connection = http.client.HTTPConnection("127.0.0.1", stage.ports[name], timeout=15)
+    connection.putrequest("GET", "/v1/auth" if name == "traefik" else "/", skip_host=True)
+    for header in kept:
+        connection.putheader(*header)
+    connection.endheaders()
+    response = connection.getresponse()
+    answer = ClientResponse(
+        response.status, {key.lower(): value for key, value in response.getheaders()}, response.read()
+    )
+    connection.close()
+    return answer
+
+
+def fault(stage: EdgeStage, name: str, change: str, shown: str, enforcement: str) -> str:
+    """What is wrong with the answer to a cell; empty if nothing is."""
+    proxy, user, certificate = PROXIES[name], USERS[enforcement], SHOWN[shown][0]
+    cell = cell_of(proxy, change, shown, enforcement)
+    answer = ask_as(stage, name, certificate, [*bearer(stage, user), *added(stage, proxy, change)])
+    if (answer.status == 200) is not oracle(cell):
+        return f"{answer.status} {stage.reason(answer)}"
+    if answer.status == 200:
+        identity = answer.headers if name == "traefik" else answer.seen
+        leaf = None if cell.certificate == "none" else stage.world.clients[certificate or ""].certificate
+        learned = identity.get("x-authz-user"), identity.get("x-authz-certificate") or ""
+        private = {"authorization", "x-authz-peer", *KNOWN_HEADERS} & set(identity)
+        right = learned == (user, leaf.fingerprint(SHA256()).hex() if leaf else "") and not private
+        return "" if right else f"the application learned {identity}"
+    good = OF_THE_HEADER if cell.header != "as made" else set()
+    good = good | ({REASONS[cell.certificate]} if cell.header in {"as made", "lost"} else set())
+    refused_itself = answer.status == 400 and name == "envoy" and change == "twin"
+    return "" if refused_itself or stage.reason(answer) in good else stage.reason(answer)
+
+
+@pytest.fixture(scope="module")
+def stage(envoy: None, nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeStage]:
+    """Every proxy before one service."""
+    for name in PROGRAMS:
+        need(name.removesuffix("2"), found=program(name) is not None)
+    with tempfile.TemporaryDirectory(prefix="edge-") as sockets:
+        Path(sockets).chmod(0o755)
+        made = EdgeStage(tmp_path_factory.mktemp("edge"), Path(sockets))
+        registered_for_all(made.world)
+        parts = (made.nginx, made.envoy, *made.behind.values(), *made.edges.values())
+        with running(made.application, made.service, *parts):
+            yield made
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", PROXIES)
+def test_answer_is_the_one_of_the_table(stage: EdgeStage, name: str, change: str) -> None:
+    """Who passes is the user of the token, with the certificate that the client holds the key of, or none."""
+    faults = {cell: fault(stage, name, change, *cell) for cell in product(SHOWN, USERS)}
+    assert {cell: what for cell, what in faults.items() if what} == {}
