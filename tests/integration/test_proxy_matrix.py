@@ -1,8 +1,8 @@
 """Proxies x what the client shows x what it adds or takes away x enforcement, generated, through the real proxies.
 
-HAProxy, Apache and Caddy run the blocks of docs/proxies.md. Traefik and AWS ALB are what they write: the header of
-`sanitize` and `certSeparator` in Traefik's pkg/middlewares/passtlsclientcert/pass_tls_client_cert.go (v3), and the one of
-"HTTP headers and mutual TLS" in AWS's guide for Application Load Balancers.
+HAProxy, Apache and Caddy run the blocks of docs/proxies.md. Traefik and AWS ALB are the bytes that they write: by
+`sanitize` and `certSeparator` in Traefik 3's pkg/middlewares/passtlsclientcert/pass_tls_client_cert.go, and by the
+section "HTTP headers and mutual TLS" of AWS's guide for Application Load Balancers.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from urllib.parse import quote
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+from support.certificates import Authority, san
 from support.clients import bearer
-from support.edge_stage import PROGRAMS, EdgeStage, program, registered_for_all
+from support.edge_stage import EdgeStage, program, registered_for_all
 from support.matrix_oracle import Cell, oracle
+from support.mesh_stage import life, write
 from support.requirements import need
 
 from authz.demo.client import ClientResponse, ask, client_context
@@ -31,7 +33,7 @@ from authz.demo.mint import HOST
 from authz.demo.processes import running
 from authz.headers import KNOWN_HEADERS, base64_der, escaped_pem, pem, present, rfc9440
 
-pytestmark = [pytest.mark.envoy, pytest.mark.nginx]
+pytestmark = [getattr(pytest.mark, name) for name in ("envoy", "nginx", "haproxy", "apache", "caddy")]
 
 Headers = list[tuple[str, str]]
 
@@ -50,7 +52,7 @@ def alb_writes(ders: tuple[bytes, ...], safe: str = "+=/-") -> bytes:
 class Proxy:
     """How a proxy writes a certificate header (`write`) and its statement (`state`, if it makes one).
 
-    `twin` says what becomes of a header with "_" for "-"; `removable`, whether a client's Connection takes headers away.
+    `twin` says what becomes of a header with "_" for "-"; `removable`, whether a client's Connection removes headers.
     """
 
     header: str
@@ -101,7 +103,12 @@ SHOWN = {
 
 CHANGES = ("nothing", "spoofed", "spoofed twice", "twin", "certificate removed", "statement removed", "both removed")
 USERS = {"required": "alice", "observe": "oscar", "off": "olga"}
-REASONS = {"own": "", "none": "certificate_required", "another's": "certificate_of_another_user", "revoked": "certificate_revoked"}
+REASONS = {
+    "own": "",
+    "none": "certificate_required",
+    "another's": "certificate_of_another_user",
+    "revoked": "certificate_revoked",
+}
 OF_THE_HEADER = {"header_unexpected", "proxy_statement_contradicts", "proxy_statement_missing"}
 
 
@@ -148,7 +155,7 @@ def ask_as(stage: EdgeStage, name: str, certificate: str | None, headers: Header
 
 
 def ask_behind(stage: EdgeStage, name: str, certificate: str | None, headers: Headers) -> ClientResponse:
-    """The request as the proxy would write it: without what Connection names, and its own header in place of the client's."""
+    """The request as the proxy would write it: without what Connection names, its own header in the client's place."""
     proxy = PROXIES[name]
     gone = dict(headers).get("connection", "").split(", ")
     kept = [header for header in headers if header[0] not in {"connection", proxy.header}]
@@ -195,8 +202,9 @@ def fault(stage: EdgeStage, name: str, change: str, shown: str, enforcement: str
 @pytest.fixture(scope="module")
 def stage(envoy: None, nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeStage]:
     """Every proxy before one service."""
-    for name in PROGRAMS:
-        need(name.removesuffix("2"), found=program(name) is not None)
+    need("haproxy", found=program("haproxy") is not None)
+    need("apache", found=program("apache2") is not None)
+    need("caddy", found=program("caddy") is not None)
     with tempfile.TemporaryDirectory(prefix="edge-") as sockets:
         Path(sockets).chmod(0o755)
         made = EdgeStage(tmp_path_factory.mktemp("edge"), Path(sockets))
@@ -212,3 +220,42 @@ def test_answer_is_the_one_of_the_table(stage: EdgeStage, name: str, change: str
     """Who passes is the user of the token, with the certificate that the client holds the key of, or none."""
     faults = {cell: fault(stage, name, change, *cell) for cell in product(SHOWN, USERS)}
     assert {cell: what for cell, what in faults.items() if what} == {}
+
+
+@pytest.mark.parametrize("names", [100, 520, 700, 1500])
+def test_certificate_of_any_size_is_read_or_refused(stage: EdgeStage, names: int) -> None:
+    """A proxy that can hold no more of it never states that there was none; up to 4 KB, each can."""
+    issuing, sans = stage.world.authorities["issuing"], [f"host-{number:04d}.example.test" for number in range(names)]
+    ca = Authority(issuing.certificate, issuing.key)
+    leaf = ca.leaf("large", extensions=[(san(*sans), False)], **life())
+    write(stage.world.folder, f"large-{names}", leaf, ca)
+    for name in PROXIES.keys() - set(WRITTEN):
+        try:
+            answer = ask_as(stage, name, f"large-{names}", bearer(stage, "olga"))
+        except ConnectionError:
+            answer = ClientResponse()  # refused in the handshake, or before the request was read
+        read = answer.seen.get("x-authz-certificate") == leaf.sha256.hex()
+        assert read or (names > 100 and answer.status != 200), (name, answer.status, stage.reason(answer))
+
+
+def test_written_bytes_are_framed_as_their_sources_have_them(stage: EdgeStage) -> None:
+    """AWS's text says which signs are safe, and its example escapes one of them: both are read."""
+    ders = ders_of(stage, "alice")
+    example = (
+        "-----BEGIN%20CERTIFICATE-----%0A<...>%3D%3D%0A-----END%20CERTIFICATE-----%0A"
+        "-----BEGIN%20CERTIFICATE-----%0A<...>%3D%3D%0A-----END%20CERTIFICATE-----%0A"
+    )
+    frame = re.sub("MII.+?(%3D){0,2}%0A-----END", "<...>%3D%3D%0A-----END", alb_writes(ders, safe="-").decode())
+    assert frame == example
+    assert escaped_pem.parse(alb_writes(ders, safe="-")) == escaped_pem.parse(alb_writes(ders)) == ders
+    assert base64_der.parse(traefik_writes(ders)) == ders
+    assert re.fullmatch(rb"MII[A-Za-z0-9+/]+=*,MII[A-Za-z0-9+/]+=*", traefik_writes(ders))
+
+
+@pytest.mark.parametrize("name", ["haproxy", "haproxy-rfc9440"])
+def test_full_buffer_loses_no_certificate(stage: EdgeStage, name: str) -> None:
+    """A client that leaves HAProxy no room for the headers it adds is refused by HAProxy, or with its certificate."""
+    for padding in range(14_000, 16_000, 100):
+        spoofs = [("x-padding", "a" * padding)]
+        answer = ask_as(stage, name, "revoked", [*bearer(stage, "olga"), *spoofs])
+        assert answer.status in {400, 500} or stage.reason(answer) == "certificate_revoked"

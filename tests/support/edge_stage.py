@@ -1,4 +1,4 @@
-"""The demonstration's world behind every proxy at once: Envoy, nginx, and those of docs/proxies.md with the blocks of that page."""
+"""The demonstration's world behind every proxy at once: Envoy, nginx, and the blocks of docs/proxies.md."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from authz.errors import ConfigError
 from support.documented import blocks
 from support.nginx_stage import Nginx, NginxStage, documented_settings, placed
 
-PROGRAMS = ("haproxy", "apache2", "caddy")
 LISTENERS = {re.findall('name = "(.+)"', block)[0]: block for block in blocks("proxies.md", "toml")}
 _HAPROXY, _APACHE, _CADDY, _NGINX = (
     blocks("proxies.md", language) for language in ("haproxy", "apache", "caddyfile", "nginx")
@@ -27,7 +26,7 @@ _HAPROXY, _APACHE, _CADDY, _NGINX = (
 _BEHIND = {"haproxy": 0, "haproxy-rfc9440": 1, "apache": 2, "apache-blanks": 2, "alb": 3}
 """Which lines of the page its nginx has for the certificate."""
 
-_MODULES = "mpm_event ssl socache_shmcb headers proxy proxy_http authz_core setenvif".split()
+_MODULES = ("mpm_event", "ssl", "socache_shmcb", "headers", "proxy", "proxy_http", "authz_core", "setenvif")
 _AROUND_APACHE = """ServerName localhost
 ServerRoot /etc/apache2
 PidFile {folder}/apache.pid
@@ -35,8 +34,8 @@ ErrorLog {folder}/apache.log
 DefaultRuntimeDir {folder}
 SSLSessionCache none
 StartServers 1
-User nobody
-Group nogroup
+User www-data
+Group www-data
 """
 
 
