@@ -11,6 +11,7 @@ import base64
 import hashlib
 import http.client
 import re
+import ssl
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,10 +29,10 @@ from support.matrix_oracle import Cell, oracle
 from support.mesh_stage import life, write
 from support.requirements import need
 
-from authz.demo.client import ClientResponse, ask, client_context
+from authz.demo.client import ClientResponse, Connection, ask, client_context
 from authz.demo.mint import HOST
 from authz.demo.processes import running
-from authz.headers import KNOWN_HEADERS, base64_der, escaped_pem, pem, present, rfc9440
+from authz.headers import base64_der, escaped_pem, pem, present, rfc9440
 
 pytestmark = [getattr(pytest.mark, name) for name in ("envoy", "nginx", "haproxy", "apache", "caddy")]
 
@@ -52,13 +53,14 @@ def alb_writes(ders: tuple[bytes, ...], safe: str = "+=/-") -> bytes:
 class Proxy:
     """How a proxy writes a certificate header (`write`) and its statement (`state`, if it makes one).
 
-    `twin` says what becomes of a header with "_" for "-"; `removable`, whether a client's Connection removes headers.
+    `passes` says which headers of a client reach the service: no others than the proxy replaces, those of other names,
+    or it refuses names with "_" itself. `removable`, whether a client's Connection removes headers.
     """
 
     header: str
     write: Callable[[tuple[bytes, ...]], bytes]
     state: Callable[[bytes], str] | None
-    twin: str = "dropped"
+    passes: str = "no others"
     removable: bool = False
 
 
@@ -80,14 +82,14 @@ def of_leaf(write: Callable[[bytes], bytes]) -> Callable[[tuple[bytes, ...]], by
 RFC9440 = of_leaf(rfc9440.format_certificate)
 ESCAPED = of_leaf(lambda der: escaped_pem.format((der,)))
 PROXIES = {
-    "envoy": Proxy("x-forwarded-client-cert", lambda ders: present(ders[0], ders[1:]), digest_of, "refused"),
+    "envoy": Proxy("x-forwarded-client-cert", lambda ders: present(ders[0], ders[1:]), digest_of, "refuses twins"),
     "nginx": Proxy("x-ssl-client-cert", ESCAPED, lambda _: "SUCCESS"),
     "haproxy": Proxy("x-ssl-client-cert", of_leaf(base64.b64encode), digest_of),
     "haproxy-rfc9440": Proxy("client-cert", RFC9440, lambda _: "1"),
     "apache": Proxy("ssl-client-cert", ESCAPED, lambda _: "SUCCESS", removable=True),
     "apache-blanks": Proxy("ssl-client-cert", one_line, lambda _: "SUCCESS", removable=True),
-    "caddy": Proxy("client-cert", RFC9440, digest_of, "refused"),
-    "traefik": Proxy("x-forwarded-tls-client-cert", traefik_writes, None, "refused", removable=True),
+    "caddy": Proxy("client-cert", RFC9440, digest_of, "others"),
+    "traefik": Proxy("x-forwarded-tls-client-cert", traefik_writes, None, "others", removable=True),
     "alb": Proxy("x-amzn-mtls-clientcert", alb_writes, None, removable=True),
 }
 WRITTEN = ("traefik", "alb")
@@ -101,7 +103,10 @@ SHOWN = {
 }
 """What the client shows: the certificate of the world, and in the oracle's words what it is and for whom registered."""
 
-CHANGES = ("nothing", "spoofed", "spoofed twice", "twin", "certificate removed", "statement removed", "both removed")
+CHANGES = (
+    *("nothing", "spoofed", "spoofed twice", "twin", "another proxy's", "identity", "identity twin"),
+    *("certificate removed", "statement removed", "both removed"),
+)
 USERS = {"required": "alice", "observe": "oscar", "off": "olga"}
 REASONS = {
     "own": "",
@@ -116,8 +121,13 @@ def cell_of(proxy: Proxy, change: str, shown: str, enforcement: str) -> Cell:
     """The cell in the oracle's words: the change counts only where this proxy does not undo it."""
     _, certificate, registration = SHOWN[shown]
     header = "as made"
-    if change == "twin" and proxy.twin == "refused":
+    if (change == "twin" and proxy.passes != "no others") or (change, proxy.passes) == (
+        "identity twin",
+        "refuses twins",
+    ):
         header = "twin beside"
+    elif (change, proxy.passes) == ("another proxy's", "others"):
+        header = "another beside"
     elif change.endswith("removed") and proxy.removable:
         if proxy.state is not None:
             header = "lost" if change == "certificate removed" else "unstated"
@@ -139,10 +149,22 @@ def added(stage: EdgeStage, proxy: Proxy, change: str) -> Headers:
     removed["both removed"] = [proxy.header, "x-authz-peer"]
     if change in removed:
         return [("connection", ", ".join(["close", *removed[change]]))]
-    spoofs = [(proxy.header, proxy.write(ders).decode()), ("x-authz-user", "root"), ("x-authz-certificate", "00")]
+    identity = [("x-authz-user", "root"), ("x-authz-certificate", "root")]
+    spoofs = [(proxy.header, proxy.write(ders).decode())]
     spoofs += [] if proxy.state is None else [("x-authz-peer", proxy.state(ders[0]))]
-    twins = [(name.replace("-", "_"), value) for name, value in spoofs]
-    return {"spoofed": spoofs, "spoofed twice": spoofs * 2, "twin": twins}.get(change, [])
+    return {
+        "spoofed": spoofs,
+        "spoofed twice": spoofs * 2,
+        "twin": twins(spoofs),
+        "another proxy's": [("x-arr-clientcert", base64.b64encode(ders[0]).decode())],
+        "identity": identity,
+        "identity twin": twins(identity),
+    }.get(change, [])
+
+
+def twins(headers: Headers) -> Headers:
+    """The same with underscores, which many servers treat as hyphens."""
+    return [(name.replace("-", "_"), value) for name, value in headers]
 
 
 def ask_as(stage: EdgeStage, name: str, certificate: str | None, headers: Headers) -> ClientResponse:
@@ -190,12 +212,13 @@ def fault(stage: EdgeStage, name: str, change: str, shown: str, enforcement: str
         identity = answer.headers if name == "traefik" else answer.seen
         leaf = None if cell.certificate == "none" else stage.world.clients[certificate or ""].certificate
         learned = identity.get("x-authz-user"), identity.get("x-authz-certificate") or ""
-        private = {"authorization", "x-authz-peer", *KNOWN_HEADERS} & set(identity)
-        right = learned == (user, leaf.fingerprint(SHA256()).hex() if leaf else "") and not private
+        private = {"authorization", "x-authz-peer", proxy.header} & set(identity)
+        right = learned == (user, leaf.fingerprint(SHA256()).hex() if leaf else "") and b"root" not in answer.body
+        right = right and not private
         return "" if right else f"the application learned {identity}"
     good = OF_THE_HEADER if cell.header != "as made" else set()
     good = good | ({REASONS[cell.certificate]} if cell.header in {"as made", "lost"} else set())
-    refused_itself = answer.status == 400 and name == "envoy" and change == "twin"
+    refused_itself = answer.status == 400 and name == "envoy" and "twin" in change
     return "" if refused_itself or stage.reason(answer) in good else stage.reason(answer)
 
 
@@ -259,3 +282,19 @@ def test_full_buffer_loses_no_certificate(stage: EdgeStage, name: str) -> None:
         spoofs = [("x-padding", "a" * padding)]
         answer = ask_as(stage, name, "revoked", [*bearer(stage, "olga"), *spoofs])
         assert answer.status in {400, 500} or stage.reason(answer) == "certificate_revoked"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_resumed_session_is_decided_by_its_certificate(stage: EdgeStage, version: ssl.TLSVersion) -> None:
+    """Where a proxy resumes sessions; the others ask for the certificate again."""
+    folder = stage.world.folder
+    for name in PROXIES.keys() - set(WRITTEN):
+        context = client_context(folder / "roots.pem", folder / "revoked.pem")
+        context.minimum_version = context.maximum_version = version
+        session = None
+        for _ in range(2):
+            connection = Connection(stage.ports[name], context, HOST, session=session)
+            answer = connection.get(headers=bearer(stage, "olga"))
+            session = connection.tls.session
+            connection.close()
+            assert stage.reason(answer) == "certificate_revoked"
