@@ -142,6 +142,12 @@ def ders_of(stage: EdgeStage, name: str) -> tuple[bytes, ...]:
     return tuple(one.public_bytes(Encoding.DER) for one in (party.certificate, *party.chain))
 
 
+def authority(stage: EdgeStage, name: str) -> Authority:
+    """One of the world's CAs, to issue what the world does not have."""
+    party = stage.world.authorities[name]
+    return Authority(party.certificate, party.key)
+
+
 def added(stage: EdgeStage, proxy: Proxy, change: str) -> Headers:
     """The client's own headers: alice's certificate, as this proxy would write it; what its Connection names."""
     ders = ders_of(stage, "alice")
@@ -248,8 +254,8 @@ def test_answer_is_the_one_of_the_table(stage: EdgeStage, name: str, change: str
 @pytest.mark.parametrize("names", [100, 520, 700, 1500])
 def test_certificate_of_any_size_is_read_or_refused(stage: EdgeStage, names: int) -> None:
     """A proxy that can hold no more of it never states that there was none; up to 4 KB, each can."""
-    issuing, sans = stage.world.authorities["issuing"], [f"host-{number:04d}.example.test" for number in range(names)]
-    ca = Authority(issuing.certificate, issuing.key)
+    sans = [f"host-{number:04d}.example.test" for number in range(names)]
+    ca = authority(stage, "issuing")
     leaf = ca.leaf("large", extensions=[(san(*sans), False)], **life())
     write(stage.world.folder, f"large-{names}", leaf, ca)
     for name in PROXIES.keys() - set(WRITTEN):
@@ -298,3 +304,12 @@ def test_resumed_session_is_decided_by_its_certificate(stage: EdgeStage, version
             session = connection.tls.session
             connection.close()
             assert stage.reason(answer) == "certificate_revoked"
+
+
+def test_chain_arrives_where_the_page_says_so(stage: EdgeStage) -> None:
+    """From Envoy, and from HAProxy as RFC 9440; a CA that the service does not know is unknown behind the others."""
+    ca = authority(stage, "unheard")
+    write(stage.world.folder, "unheard", ca.leaf("unheard", **life()), ca)
+    names = PROXIES.keys() - set(WRITTEN)
+    reasons = {name: stage.reason(ask_as(stage, name, "unheard", bearer(stage, "olga"))) for name in names}
+    assert {name for name, reason in reasons.items() if reason != "issuer_unknown"} == {"envoy", "haproxy-rfc9440"}
