@@ -105,7 +105,7 @@ SHOWN = {
 
 CHANGES = (
     *("nothing", "spoofed", "spoofed twice", "twin", "another proxy's", "identity", "identity twin"),
-    *("certificate removed", "statement removed", "both removed"),
+    *("certificate removed", "statement removed", "both removed", "identity in Connection"),
 )
 USERS = {"required": "alice", "observe": "oscar", "off": "olga"}
 REASONS = {
@@ -153,6 +153,7 @@ def added(stage: EdgeStage, proxy: Proxy, change: str) -> Headers:
     ders = ders_of(stage, "alice")
     removed = {"certificate removed": [proxy.header], "statement removed": ["x-authz-peer"]}
     removed["both removed"] = [proxy.header, "x-authz-peer"]
+    removed["identity in Connection"] = ["x-authz-user", "x-authz-certificate"]
     if change in removed:
         return [("connection", ", ".join(["close", *removed[change]]))]
     identity = [("x-authz-user", "root"), ("x-authz-certificate", "root")]
