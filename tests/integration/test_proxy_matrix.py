@@ -23,7 +23,7 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from support.certificates import Authority, san
-from support.clients import bearer
+from support.clients import bearer, stopped
 from support.edge_stage import EdgeStage, program, registered_for_all
 from support.matrix_oracle import Cell, oracle
 from support.mesh_stage import life, write
@@ -314,3 +314,14 @@ def test_chain_arrives_where_the_page_says_so(stage: EdgeStage) -> None:
     names = PROXIES.keys() - set(WRITTEN)
     reasons = {name: stage.reason(ask_as(stage, name, "unheard", bearer(stage, "olga"))) for name in names}
     assert {name for name, reason in reasons.items() if reason != "issuer_unknown"} == {"envoy", "haproxy-rfc9440"}
+
+
+def test_service_that_is_down_lets_no_request_through(stage: EdgeStage) -> None:
+    """Each proxy answers with an error of its own."""
+    asked = stage.application.requests
+    with stopped(stage):
+        statuses = {
+            name: ask_as(stage, name, "alice", bearer(stage, "alice")).status for name in PROXIES if name != "traefik"
+        }
+    assert {status // 100 for status in statuses.values()} == {5}
+    assert stage.application.requests == asked
