@@ -10,13 +10,15 @@ from cryptography import x509
 
 from authz.errors import Refused
 from authz.pki.x509.distinguished_name import Name
+from authz.pki.x509.uri import normalized
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 Names = frozenset[object]
-"""Names of a distribution point, comparable: a `Name` for a directory name, the library's object for any other."""
+"""Names of a distribution point, comparable: a `Name` for a directory name, the library's object for any other, of a
+URI with its one spelling."""
 
 # The bits of ReasonFlags (RFC 5280 section 4.2.1.13), but for bit 0, which stands for no reason.
 _REASON_BITS: Final = {
@@ -71,16 +73,19 @@ def _size(name: object) -> int:
     return name.size if isinstance(name, Name) else len(repr(name))
 
 
-def points_of(stated: Iterable[x509.DistributionPoint], issuer: Name) -> Points:
+def points_of(
+    stated: Iterable[x509.DistributionPoint], issuer: Name, alternative: Sequence[x509.GeneralName] = ()
+) -> Points:
     """The points of a certificate of `issuer`: the stated ones, then the implied one.
 
-    6.3.3, last paragraph: CRLs that the issuer publishes under its own name apply to every certificate.
-    Raises `Refused` (budget_exceeded).
+    6.3.3, last paragraph: CRLs that the issuer publishes under its own name, or one of its `alternative` names in the
+    certificate, apply to every certificate. Raises `Refused` (budget_exceeded).
     """
     stated = tuple(stated)
-    if sum(len(point.full_name or ()) + len(point.crl_issuer or ()) for point in stated) > MAX_POINT_NAMES:
+    names = sum(len(point.full_name or ()) + len(point.crl_issuer or ()) for point in stated)
+    if names + len(alternative) > MAX_POINT_NAMES:
         raise Refused(Reason.BUDGET_EXCEEDED, f"more than {MAX_POINT_NAMES} names of distribution points")
-    implied = Point(frozenset({issuer}), (issuer,), ALL_REASONS)
+    implied = Point(comparable(alternative, None, ()) | {issuer}, (issuer,), ALL_REASONS)
     return Points((*(_point(point, issuer) for point in stated), implied))
 
 
@@ -104,7 +109,15 @@ def comparable(
     """The names of a distribution point; a relative name is appended to those of its issuers (4.2.1.13)."""
     if relative is not None:
         return frozenset(issuer.extended(relative) for issuer in issuers)
-    return frozenset(Name(name.value) if isinstance(name, x509.DirectoryName) else name for name in full or ())
+    return frozenset(map(_comparable, full or ()))
+
+
+def _comparable(name: x509.GeneralName) -> object:
+    if isinstance(name, x509.DirectoryName):
+        return Name(name.value)
+    if isinstance(name, x509.UniformResourceIdentifier):
+        return x509.UniformResourceIdentifier(normalized(name.value))
+    return name
 
 
 def reasons_of(stated: Iterable[x509.ReasonFlags] | None) -> int:

@@ -123,3 +123,17 @@ def test_points_with_long_names_are_not_small() -> None:
     assert not points_of([stated(full=[URI]) for _ in range(100)], CA).small
     blank = x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "x" + " " * MAX_CACHED)]))
     assert not points_of([stated(full=[blank])], CA).small  # though it is compared as one letter
+
+
+def test_uris_are_compared_in_one_spelling() -> None:
+    """RFC 5280 section 7.4."""
+    spelled = x509.UniformResourceIdentifier("HTTP://CRL.example.test:80/./%31")
+    assert points_of([stated(full=[spelled])], CA) == points_of([stated(full=[URI])], CA)
+
+
+def test_implied_point_has_the_issuers_alternative_names() -> None:
+    """RFC 5280 section 6.3.3, last paragraph; they are counted with the others."""
+    names = frozenset({CA, URI, DELEGATE})
+    assert points_of((), CA, [URI, *DIRECTORY]) == (Point(names, (CA,), ALL_REASONS),)
+    with pytest.raises(Refused):
+        points_of([stated(full=[URI])], CA, [URI] * MAX_POINT_NAMES)
