@@ -136,7 +136,11 @@ class RefreshAttempts:
     async def _try_url(self, source: CrlSource, party: Party, index: Index) -> None:
         last = self._registry.stored(source.sha256)
         # What is not held any more cannot be "not modified"; nor is that believed of what should have been replaced.
-        current = last is not None and not last.crl.unusable and (last.crl.next_update or self._clock.now()) >= self._clock.now()
+        current = (
+            last is not None
+            and not last.crl.unusable
+            and (last.crl.next_update or self._clock.now()) >= self._clock.now()
+        )
         validators = source.validators if current else None
         claim = Claim(party, max((copy.size for copy in self._registry.of(source.location)), default=0))
         async with self._fetcher.fetch(source.location, self._registry.folder, validators, claim) as answer:

@@ -95,7 +95,7 @@ class HeldCrl:
 
 
 def answering(copies: Iterable[HeldCrl]) -> list[HeldCrl]:
-    """The usable ones that no other supersedes: an operator may have added a newer CRL than a source, or an older one."""
+    """The usable ones that no other supersedes: an operator may have added a newer one than a source, or an older."""
     places: dict[tuple[object, ...], list[HeldCrl]] = {}
     for copy in copies:
         if not copy.crl.unusable:
@@ -393,7 +393,10 @@ class CrlRegistry:
             if before is not None:
                 # What is held elsewhere as well, in the directory say, passes for itself: not for what is newer here.
                 check_newer(new, before.signed)
-            elif len({without_evidence(copy.name) for copy in self.of(origin.url)} - {without_evidence(name)}) >= MAX_GIVEN:
+            elif (
+                len({without_evidence(copy.name) for copy in self.of(origin.url)} - {without_evidence(name)})
+                >= MAX_GIVEN
+            ):
                 detail = f"{MAX_GIVEN} CRLs of different issuers, keys or scopes are held from there"
                 raise FetchFailed(FailureKind.TOO_MANY, detail)
             changed = before is None or before.crl.sha256 != new.crl.sha256

@@ -133,9 +133,9 @@ class CrlManifest:
     @classmethod
     def of(cls, crls: Iterable[SignedCrl], refused: Iterable[CrlSource]) -> CrlManifest:
         """What counts now."""
-        crls = {signed.crl.sha256: signed for signed in crls}
-        expired = frozenset(sha256 for sha256, signed in crls.items() if signed.crl.unusable == EXPIRED_WHEN_IT_CAME)
-        return cls({sha256: signed.signer for sha256, signed in crls.items()}, tuple(refused), expired)
+        held = {signed.crl.sha256: signed for signed in crls}
+        expired = frozenset(sha256 for sha256, signed in held.items() if signed.crl.unusable == EXPIRED_WHEN_IT_CAME)
+        return cls({sha256: signed.signer for sha256, signed in held.items()}, tuple(refused), expired)
 
     def to_bytes(self) -> bytes:
         """In a form of its own: two pieces for each CRL, five for each refused source, and one for each expired CRL.

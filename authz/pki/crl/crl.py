@@ -25,7 +25,6 @@ from authz.pki.x509.der import integer
 from authz.pki.x509.extensions import PARSE_ERRORS
 from authz.reasons import Reason
 
-
 EXPIRED_WHEN_IT_CAME: Final = "a nextUpdate that had passed when it came"
 """`unusable` of a CRL that may not take the place of one that is current."""
 

@@ -155,13 +155,16 @@ def _combines(delta: Crl, complete: Crl, at: datetime) -> bool:
     return in_order and delta.this_update >= complete.this_update
 
 
-def _overdue(crl: Crl, at: datetime) -> str:
+def lateness(crl: Crl, at: datetime) -> str:
     """Why the CRL is not in time at `at`; empty if it is. Section 5.1.2.5 requires nextUpdate."""
     if crl.next_update is None:
-        return f"the CRL of {crl.issuer.text} has no nextUpdate"
-    if crl.next_update < at:
-        return f"the CRL of {crl.issuer.text} expired on {crl.next_update:%Y-%m-%d %H:%M:%SZ}"
-    return ""
+        return "has no nextUpdate"
+    return f"expired on {crl.next_update:%Y-%m-%d %H:%M:%SZ}" if crl.next_update < at else ""
+
+
+def _overdue(crl: Crl, at: datetime) -> str:
+    late = lateness(crl, at)
+    return late and f"the CRL of {crl.issuer.text} {late}"
 
 
 def _unusable(crls: Iterable[Crl]) -> str:

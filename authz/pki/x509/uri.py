@@ -14,7 +14,8 @@ _DEFAULT_PORTS: Final = {"http": "80", "https": "443", "ldap": "389", "ftp": "21
 
 # RFC 3986 appendix B, for a hierarchical URI: user information, host and port; path; query and fragment.
 _URI: Final = re.compile(
-    r"(http|https|ldap|ftp)://([^/?#@]*@)?(\[[^/?#@\]]*\]|[^/?#@:\[\]]*)(?::([0-9]*))?(/[^?#]*)?([?#].*)?", re.I | re.S
+    r"(http|https|ldap|ftp)://([^/?#@]*@)?(\[[^/?#@\]]*\]|[^/?#@:\[\]]*)(?::([0-9]*))?(/[^?#]*)?([?#].*)?",
+    re.IGNORECASE | re.DOTALL,
 )
 _PERCENT: Final = re.compile("%([0-9A-Fa-f]{2})")
 _UNRESERVED: Final = re.compile("[A-Za-z0-9._~-]")

@@ -217,13 +217,6 @@ def test_signer_remembered_wrongly_silences_the_crl() -> None:
         assert refused.value.reason is UNKNOWN
 
 
-def test_unknown_tells_how_many_crls_of_the_name_are_held() -> None:
-    """So that the operator sees a CRL that does not speak from one that is missing."""
-    with pytest.raises(Refused) as refused:
-        prove(LEAF, [ROOT.crl(), CA.crl(key=new_key())])
-    assert refused.value.detail.count("1") == 1
-
-
 @pytest.mark.parametrize(
     ("narrow", "listed", "digest", "expected"),
     [
