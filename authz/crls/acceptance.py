@@ -16,14 +16,10 @@ from typing import Final
 
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.pki import Crl
-from authz.pki.crl.crl import EXPIRED_WHEN_IT_CAME, is_newer
+from authz.pki.crl.crl import EXPIRED_WHEN_IT_CAME, MAX_EVIDENCE, is_newer, puts_out
 
 MAX_DELTAS: Final = 16
 """Delta CRLs of one issuer, key and scope that may be held: with one or two in use, many times that."""
-
-
-MAX_EVIDENCE: Final = 16
-"""CRLs of one issuer, key and scope that are held as evidence alone; of more, the oldest goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +68,6 @@ def accept(new: SignedCrl, existing: Iterable[SignedCrl], now: datetime) -> list
         detail = f"{len(stay)} delta CRLs of {new.crl.issuer.text} wait for a complete one"
         raise FetchFailed(FailureKind.TOO_MANY, detail)
     return [peer for peer in peers if new.crl.replaces(peer.crl)]
-
-
-def puts_out(new: Crl, peers: Iterable[Crl], now: datetime) -> bool:
-    """Whether `new` has expired and would replace a current one among `peers`, all of one issuer, key and scope."""
-    return _has_expired(new, now) and any(new.replaces(peer) and not _has_expired(peer, now) for peer in peers)
-
-
-def _has_expired(crl: Crl, now: datetime) -> bool:
-    return crl.next_update is not None and crl.next_update < now
 
 
 def check_newer(new: SignedCrl, existing: SignedCrl) -> None:

@@ -30,7 +30,7 @@ from authz.headers import replayable_headers
 from authz.model import CheckRequest, Outcome, RecordedDecision
 from authz.ports import Clock
 from authz.reasons import Gate
-from authz.text import MAX_SHOWN, shown
+from authz.text import MAX_DETAIL, MAX_SHOWN, shown
 from authz.view import Listener
 
 FLUSH_SECONDS: Final = 0.5
@@ -273,7 +273,7 @@ def _recorded(check: CheckRequest, listener: Listener, decision: Decision, at: d
         listener=listener.name,
         outcome=outcome,
         reason=reason,
-        detail=_bounded(detail, MAX_SHOWN),
+        detail=_bounded(detail, MAX_DETAIL),
         # The host decides again when the request is replayed, so it is kept as it came.
         host=check.host[:MAX_TARGET],
         method=_bounded(check.method, 16),

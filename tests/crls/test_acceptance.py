@@ -8,9 +8,10 @@ import pytest
 from cryptography import x509
 from support.certificates import NOW, Authority
 
-from authz.crls.acceptance import MAX_DELTAS, MAX_EVIDENCE, SignedCrl, accept
+from authz.crls.acceptance import MAX_DELTAS, SignedCrl, accept
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.pki import Certificate, Crl
+from authz.pki.crl.crl import MAX_EVIDENCE
 
 CA = Authority.root("CA")
 SIGNER = Certificate.parse(CA.der).spki_sha256

@@ -11,6 +11,7 @@ issuer in a CRL that is not indirect.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -27,6 +28,10 @@ from authz.reasons import Reason
 
 EXPIRED_WHEN_IT_CAME: Final = "a nextUpdate that had passed when it came"
 """`unusable` of a CRL that may not take the place of one that is current."""
+
+
+MAX_EVIDENCE: Final = 16
+"""CRLs of one issuer, key and scope that are held as evidence alone; of more, the oldest goes."""
 
 
 class Ranked(Protocol):
@@ -104,7 +109,7 @@ class Crl(CrlHeader):
         return not self.unusable and is_newer(self, other)
 
     def mark_expired(self, *, when_it_came: bool) -> None:
-        """Whoever holds the CRL knows whether it may have a successor's say, or is evidence alone."""
+        """Whether the CRL had expired when it came, and is held as evidence alone; any other `unusable` stays."""
         if self.unusable in ("", EXPIRED_WHEN_IT_CAME):
             self.unusable = EXPIRED_WHEN_IT_CAME if when_it_came else ""
 
@@ -127,3 +132,12 @@ class Crl(CrlHeader):
 
     def __repr__(self) -> str:
         return f"Crl({self.sha256.hex()})"
+
+
+def puts_out(new: Crl, peers: Iterable[Crl], now: datetime) -> bool:
+    """Whether `new` has expired and would replace a current one among `peers`, all of one issuer, key and scope."""
+    return _has_expired(new, now) and any(new.replaces(peer) and not _has_expired(peer, now) for peer in peers)
+
+
+def _has_expired(crl: Crl, now: datetime) -> bool:
+    return crl.next_update is not None and crl.next_update < now

@@ -119,12 +119,13 @@ def _scope(crl: Crl, certificate: Certificate) -> str:
     points = [point for point in certificate.crl_points if crl.issuer in point.crl_issuers]
     if crl.names and all(point.names.isdisjoint(crl.names) for point in points):
         stated = [name for point in certificate.crl_points[:-1] for name in point.names]
-        meant = f"names {_listed(stated)}" if stated else "names no distribution point"
-        return f"is for the distribution point {_listed(crl.names)}, and the certificate {meant}"
+        meant = f"names {listed_names(stated)}" if stated else "names no distribution point"
+        return f"is for the distribution point {listed_names(crl.names)}, and the certificate {meant}"
     return scope_failure(crl, certificate)
 
 
-def _listed(names: Iterable[object]) -> str:
+def listed_names(names: Iterable[object]) -> str:
+    """Names of distribution points, a few of them, for people to read."""
     texts = sorted(name.text if isinstance(name, Name) else str(getattr(name, "value", name)) for name in names)
     return ", ".join(texts[:MAX_NAMES]) + (", …" if len(texts) > MAX_NAMES else "")
 
