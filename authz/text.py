@@ -7,7 +7,7 @@ from urllib.parse import quote
 MAX_SHOWN = 200
 """Characters of one outside string that are shown."""
 
-MAX_DETAIL = 1_000
+MAX_DETAIL = 1_500
 """Characters of the detail of a refusal: what each of a few CRLs failed."""
 
 # RFC 9110 section 5.5: VCHAR and inner space, without the percent sign, so that the encoding is unambiguous.

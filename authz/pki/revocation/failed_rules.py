@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MAX_EXAMINED: Final = 32
 """CRLs that are looked at for one certificate, the newest first."""
 
-MAX_REPORTED: Final = 4
+MAX_REPORTED: Final = 8
 """CRLs in one report, those first that came furthest; of each kind of failure there is seldom more than one."""
 
 MAX_NAMES: Final = 3
