@@ -116,7 +116,8 @@ def _comparable(name: x509.GeneralName) -> object:
     if isinstance(name, x509.DirectoryName):
         return Name(name.value)
     if isinstance(name, x509.UniformResourceIdentifier):
-        return x509.UniformResourceIdentifier(normalized(name.value))
+        uri = normalized(name.value)
+        return name if uri == name.value else x509.UniformResourceIdentifier(uri)
     return name
 
 

@@ -8,6 +8,7 @@ not well-formed, matches only the same text.
 from __future__ import annotations
 
 import re
+from string import ascii_letters, digits, hexdigits
 from typing import Final
 
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443", "ldap": "389", "ftp": "21"}
@@ -17,12 +18,24 @@ _URI: Final = re.compile(
     r"(http|https|ldap|ftp)://([^/?#@]*@)?(\[[^/?#@\]]*\]|[^/?#@:\[\]]*)(?::([0-9]*))?(/[^?#]*)?([?#].*)?",
     re.IGNORECASE | re.DOTALL,
 )
-_PERCENT: Final = re.compile("%([0-9A-Fa-f]{2})")
-_UNRESERVED: Final = re.compile("[A-Za-z0-9._~-]")
+_NORMALIZED: Final = re.compile(r"(?:https?|ldap|ftp)://[a-z0-9.-]+/(?:[^%?#/.]|/(?!\.)|(?<!/)\.)*+")
+"""The form in use, which nothing changes: no port, no capital in the host, nothing escaped, no segment of dots."""
+
+_UNRESERVED: Final = frozenset(f"{ascii_letters}{digits}._~-")
+_ESCAPES: Final = {
+    first + second: character
+    if (character := chr(int(first + second, 16))) in _UNRESERVED
+    else f"%{first}{second}".upper()
+    for first in hexdigits
+    for second in hexdigits
+}
+"""What becomes of each pair of digits behind a percent sign (RFC 3986 sections 6.2.2.1 and 6.2.2.2)."""
 
 
 def normalized(uri: str) -> str:
     """The URI in the one spelling that all equivalent ones have, in time linear in its length."""
+    if _NORMALIZED.fullmatch(uri):
+        return uri
     match = _URI.fullmatch(uri)
     if match is None:
         return uri
@@ -35,17 +48,15 @@ def normalized(uri: str) -> str:
 
 
 def _decoded(text: str) -> str:
-    """Percent-encoded letters as they are, others in capitals (RFC 3986 section 6.2.2)."""
-    return _PERCENT.sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    character = chr(int(match[1], 16))
-    return character if _UNRESERVED.match(character) else match[0].upper()
+    """Percent-encoded letters as they are, and what stays encoded in capitals."""
+    first, *rest = text.split("%")
+    return first + "".join([_ESCAPES.get(part[:2], f"%{part[:2]}") + part[2:] for part in rest])
 
 
 def _without_dots(path: str) -> str:
     """The path without `.` and `..` (RFC 3986 section 5.2.4)."""
+    if "/." not in path:
+        return path
     segments: list[str] = []
     for segment in path.split("/")[1:]:
         if segment == ".." and segments:
