@@ -50,7 +50,7 @@ def normalized(uri: str) -> str:
 def _decoded(text: str) -> str:
     """Percent-encoded letters as they are, and what stays encoded in capitals."""
     first, *rest = text.split("%")
-    return first + "".join([_ESCAPES.get(part[:2], f"%{part[:2]}") + part[2:] for part in rest])
+    return first + "".join([(_ESCAPES.get(part[:2]) or f"%{part[:2]}") + part[2:] for part in rest])
 
 
 def _without_dots(path: str) -> str:
