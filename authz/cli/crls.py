@@ -70,7 +70,7 @@ def remove(context: typer.Context, sha256: Beginning, as_json: AsJson = False) -
         fetched = {crl.sha256: crl.location for crl in store.fetched_crls()}
         added = {stored.crl.sha256 for stored in store.crls()}
         wanted = [digest for digest in {*fetched, *added} if digest.hex().startswith(sha256.lower())]
-        if len(wanted) != 1:
+        if len(wanted) != 1 or not sha256:
             raise _ambiguous(len(wanted))
         if wanted[0] not in added:
             message = f"this CRL was not added: the service fetched it from {fetched[wanted[0]]}"

@@ -85,6 +85,8 @@ class RefreshAttempts:
                 self._delivered(source)
             except FetchFailed as failure:
                 source.failed(failure.kind, failure.detail, self._clock.now())
+                if failure.kind is FailureKind.UNUSABLE:
+                    self._delivered(source)
             except Refused as refusal:
                 source.failed(FailureKind.STORAGE, f"the directory: {refusal}", self._clock.now())
 

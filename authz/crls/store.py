@@ -315,7 +315,8 @@ class CrlRegistry:
             return None
         expires = signed.crl.next_update or signed.crl.this_update
         # A CRL may end with the last moment that can be represented, and nothing can be added to that.
-        if due - expires > FORGET_AFTER:
+        # Evidence counts until a newer CRL replaces it, however old it is.
+        if due - expires > FORGET_AFTER and not signed.crl.unusable:
             await asyncio.to_thread(self._disk.remove, kept.name)
             del self._unread[kept.name]
             return None

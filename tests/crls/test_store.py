@@ -527,6 +527,16 @@ async def test_evidence_is_held_beside_the_good_one_across_restarts(scene: Scene
     assert scene.file().read_bytes() == newer
 
 
+async def test_evidence_is_not_forgotten_for_its_age(scene: Scene) -> None:
+    """The good one beside it may run for years."""
+    good = crl(number=2, hours=1, next_update=NOW + 9 * FORGET_AFTER)
+    evidence = crl(CA, 0x77, number=3, hours=0.5, next_update=NOW + timedelta(days=1), extensions=UNREADABLE)
+    for der in (good, evidence):
+        await scene.take(der)
+    await scene.restart(NOW + 2 * FORGET_AFTER)
+    assert scene.held() == sha256(good, evidence)
+
+
 async def test_evidence_of_ever_new_scopes_is_bounded(scene: Scene) -> None:
     """One source gives CRLs of so many scopes, whether they can be used or not."""
     for number in range(MAX_GIVEN - 1):
