@@ -14,7 +14,7 @@ from cryptography import x509
 from authz.pki.crl.bounds import check_extensions, check_issuer, check_size, memory_of
 from authz.pki.x509 import der
 from authz.pki.x509.distinguished_name import Name
-from authz.pki.x509.distribution_points import ALL_REASONS, Names, comparable, reasons_of
+from authz.pki.x509.distribution_points import ALL_REASONS, Names, comparable, reasons_of, scope_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -134,7 +134,7 @@ class IssuingPointFlags(NamedTuple):
 class CrlHeader:
     """Issuer, dates, numbers and scope of one CRL.
 
-    `scope` is the DER of its issuing distribution point, empty without one; `names` and `reasons` (bits) are
+    `scope` is that of its issuing distribution point (`scope_of`), empty without one; `names` and `reasons` (bits) are
     of that point. `base_number` is set for a delta CRL. `unusable` is what keeps the CRL from ever proving a
     certificate good ("no nextUpdate", an unknown critical extension), empty if it can.
     """
@@ -173,7 +173,7 @@ class CrlHeader:
         elif isinstance(value, x509.DeltaCRLIndicator):
             self.base_number = _number(value.crl_number)
         elif isinstance(value, x509.IssuingDistributionPoint):
-            self.idp, self.scope = IssuingPointFlags.of(value), value.public_bytes()
+            self.idp, self.scope = IssuingPointFlags.of(value), scope_of(value)
             self.names = comparable(value.full_name, value.relative_name, (self.issuer,))
             self.reasons = reasons_of(value.only_some_reasons)
         elif extension.critical and not isinstance(value, _IGNORED):

@@ -113,12 +113,30 @@ def comparable(
 
 
 def _comparable(name: x509.GeneralName) -> object:
-    if isinstance(name, x509.DirectoryName):
-        return Name(name.value)
-    if isinstance(name, x509.UniformResourceIdentifier):
-        uri = normalized(name.value)
-        return name if uri == name.value else x509.UniformResourceIdentifier(uri)
-    return name
+    return Name(name.value) if isinstance(name, x509.DirectoryName) else _in_one_spelling(name)
+
+
+def _in_one_spelling(name: x509.GeneralName) -> x509.GeneralName:
+    if not isinstance(name, x509.UniformResourceIdentifier):
+        return name
+    uri = normalized(name.value)
+    return name if uri == name.value else x509.UniformResourceIdentifier(uri)
+
+
+def scope_of(point: x509.IssuingDistributionPoint) -> bytes:
+    """The DER of an issuing distribution point, its URIs in one spelling: CRLs of one scope are ordered by it."""
+    names = None if point.full_name is None else list(map(_in_one_spelling, point.full_name))
+    if names == point.full_name:
+        return point.public_bytes()
+    return x509.IssuingDistributionPoint(
+        names,
+        None,
+        point.only_contains_user_certs,
+        point.only_contains_ca_certs,
+        point.only_some_reasons,
+        point.indirect_crl,
+        point.only_contains_attribute_certs,
+    ).public_bytes()
 
 
 def reasons_of(stated: Iterable[x509.ReasonFlags] | None) -> int:

@@ -18,6 +18,7 @@ from authz.pki.x509.distribution_points import (
     directory_names,
     points_of,
     reasons_of,
+    scope_of,
 )
 from authz.reasons import Reason
 
@@ -137,3 +138,13 @@ def test_implied_point_has_the_issuers_alternative_names() -> None:
     assert points_of((), CA, [URI, *DIRECTORY]) == (Point(names, (CA,), ALL_REASONS),)
     with pytest.raises(Refused):
         points_of([stated(full=[URI])], CA, [URI] * MAX_POINT_NAMES)
+
+
+@pytest.mark.parametrize("flags", [(True, False, None, False, False), (False, False, KEY_COMPROMISE, True, False)])
+def test_scope_does_not_depend_on_how_a_uri_is_spelled(flags: tuple[bool, bool, None, bool, bool]) -> None:
+    """An older CRL would answer for a newer one of another spelling; a scope in one spelling is its own DER."""
+    spelled = x509.UniformResourceIdentifier("HTTP://crl.Example.test/%31")
+    stated_point, other = (x509.IssuingDistributionPoint([uri, *DIRECTORY], None, *flags) for uri in (URI, spelled))
+    assert scope_of(stated_point) == scope_of(other) == stated_point.public_bytes()
+    relative = x509.IssuingDistributionPoint(None, RELATIVE, *flags)
+    assert scope_of(relative) == relative.public_bytes()
