@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -14,7 +15,7 @@ from authz.pki.x509.uri import normalized
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 Names = frozenset[object]
 """Names of a distribution point, comparable: a `Name` for a directory name, the library's object for any other, of a
@@ -79,13 +80,15 @@ def points_of(
     """The points of a certificate of `issuer`: the stated ones, then the implied one.
 
     6.3.3, last paragraph: CRLs that the issuer publishes under its own name, or one of its `alternative` names in the
-    certificate, apply to every certificate. Raises `Refused` (budget_exceeded).
+    certificate, apply to every certificate. An alternative name that cannot be compared, or is beyond the bound,
+    matches nothing. Raises `Refused` (budget_exceeded).
     """
     stated = tuple(stated)
-    names = sum(len(point.full_name or ()) + len(point.crl_issuer or ()) for point in stated)
-    if names + len(alternative) > MAX_POINT_NAMES:
+    room = MAX_POINT_NAMES - sum(len(point.full_name or ()) + len(point.crl_issuer or ()) for point in stated)
+    if room < 0:
         raise Refused(Reason.BUDGET_EXCEEDED, f"more than {MAX_POINT_NAMES} names of distribution points")
-    implied = Point(comparable(alternative, None, ()) | {issuer}, (issuer,), ALL_REASONS)
+    names = _readable(alternative[:room]) if alternative else ()
+    implied = Point(frozenset((issuer, *names)), (issuer,), ALL_REASONS)
     return Points((*(_point(point, issuer) for point in stated), implied))
 
 
@@ -110,6 +113,12 @@ def comparable(
     if relative is not None:
         return frozenset(issuer.extended(relative) for issuer in issuers)
     return frozenset(map(_comparable, full or ()))
+
+
+def _readable(names: Iterable[x509.GeneralName]) -> Iterator[object]:
+    for name in names:
+        with suppress(ValueError):
+            yield _comparable(name)
 
 
 def _comparable(name: x509.GeneralName) -> object:
