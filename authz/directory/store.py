@@ -112,7 +112,9 @@ class Store:
     registrations = _query(registrations.list_registrations)
 
     add_crl = _verb(crls.add_crl)
+    remove_crl = _verb(crls.remove_crl)
     remove_crls = _verb(crls.remove_crls)
+    known_cas = _query(crls.known_cas)
     crl_sources = _query(crls.list_crl_sources)
     fetched_crls = _query(crls.list_fetched_crls)
     ask_crl_sources = _verb(crls.ask_crl_sources)

@@ -511,3 +511,28 @@ def test_shell_completes_words(typed: str, offered: str) -> None:
     command = [Path(sys.executable).parent / "authz"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert offered in done.stdout.split(), done.stderr
+
+
+def test_ca_that_is_not_self_signed_becomes_an_anchor_only_anyway(acme: Run) -> None:
+    """With a hint at intermediates, and a warning once it is one."""
+    refused = acme("anchor", "add", "acme", "ca.pem")
+    assert (refused.code, "authz intermediate add" in refused.err) == (1, True)
+    done = acme("anchor", "add", "acme", "ca.pem", "--anyway")
+    assert (done.code, "CN=CA is not self-signed: no CRL is asked" in done.err) == (0, True)
+    added = acme("cert", "add", "acme", "ca.pem", "--user", "alice")
+    assert "add it with 'authz intermediate add'" in added.err
+
+
+def test_intermediate_that_is_self_signed_is_warned_of(acme: Run) -> None:
+    """It is stored, and no path goes through it."""
+    done = acme("intermediate", "add", "acme", "root.pem")
+    assert (done.code, "CN=Root is self-signed" in done.err) == (0, True)
+
+
+def test_registration_that_has_ended_already_is_warned_of(acme: Run) -> None:
+    """Of one that ends later nothing is said."""
+    acme("user", "add", "acme", "bob")
+    write("bob.pem", chain_pem(BOB, CA))
+    add = ("cert", "add", "acme", "bob.pem", "--user", "bob", "--until")
+    assert "has ended already" in acme(*add, "2001-01-01").err
+    assert "has ended already" not in acme(*add, "2999-01-01").err

@@ -11,6 +11,7 @@ import pytest
 from cryptography import x509
 from support.certificates import chain_pem
 from support.command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
+from support.raw_der import crl_with_sha1
 
 from authz.crls import CrlDiskStore, FetchRecord, copy_name
 from authz.directory import CrlStatusTables, Store
@@ -204,3 +205,73 @@ def test_crls_that_the_service_keeps_count_for_the_command(acme: Run) -> None:
     kept(CA.crl(ALICE, number=9, **{**CRL_LIFE, "this_update": NOW}))
     Path("test.crls/broken.crl").write_bytes(b"broken")
     assert "certificate_revoked" in acme("check", HOST, "alice", "--cert", "alice.pem").err
+
+
+UNREADABLE = [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)]
+NEWER = {**CRL_LIFE, "this_update": NOW - timedelta(minutes=9), "number": 2}
+
+
+def test_crl_that_proves_no_certificate_good_refuses_what_it_lists_alone(acme: Run) -> None:
+    """Bob's certificate is refused, and alice's passes; removed again, it changes nothing any more."""
+    acme("user", "add", "acme", "bob")
+    acme("cert", "add", "acme", write("bob.pem", chain_pem(BOB, CA)), "--user", "bob")
+    evidence = CA.crl(BOB, extensions=UNREADABLE, **NEWER)
+    done = acme("crl", "add", write("odd.crl", evidence))
+    assert done.code == 0
+    assert "it lists the certificate of bob of acme" in done.err
+    assert "it has critical extension 1.2.3.4: it shows no certificate to be good and replaces no CRL" in done.err
+    assert "only what it lists counts" in str([row["problem"] for row in rows(acme, "list")])
+    assert (checked(acme, "alice"), checked(acme, "bob")) == (0, 1)
+    removed = acme("crl", "remove", Crl(evidence).sha256.hex()[:16])
+    assert "it listed the certificate of bob of acme (registration 2), which passes now" in removed.err
+    assert "1 other CRLs of CN=CA are held" in removed.err
+    assert (checked(acme, "alice"), checked(acme, "bob")) == (0, 0)
+
+
+def checked(acme: Run, user: str) -> int:
+    """The exit code of a check of the user's own certificate."""
+    return acme("check", HOST, user, "--cert", f"{user}.pem").code
+
+
+def test_crl_that_has_expired_replaces_a_current_one_only_anyway(acme: Run) -> None:
+    """All certificates of its CA are refused then, until it is removed and the current one added again."""
+    expired = CA.crl(**{**NEWER, "next_update": NOW - timedelta(minutes=1)})
+    refused = acme("crl", "add", write("old.crl", expired))
+    assert refused.code == 1
+    assert "--anyway" in refused.err
+    assert checked(acme, "alice") == 0
+    assert acme("crl", "add", "old.crl", "--anyway").code == 0
+    assert checked(acme, "alice") == 1
+    assert acme("crl", "add", "ca.crl").code == 1
+    removed = acme("crl", "remove", Crl(expired).sha256.hex())
+    assert "no other CRL of CN=CA is held: its certificates are refused" in removed.err
+    assert acme("crl", "add", "ca.crl").code == 0
+    assert checked(acme, "alice") == 0
+
+
+def test_crl_of_a_source_is_not_removed_by_the_command(acme: Run) -> None:
+    """The error names the source."""
+    served(SOURCE)
+    done = acme("crl", "remove", SHA256.hex()[:10])
+    assert (done.code, URL in done.err) == (1, True)
+    assert acme("crl", "remove", "").code == 1
+
+
+def test_crl_of_step_ca_is_explained(acme: Run) -> None:
+    """By default it has a distribution point, for users alone, and the certificates name none."""
+    url = "https://ca.example.test/1.0/crl"
+    point = x509.IssuingDistributionPoint([x509.UniformResourceIdentifier(url)], None, True, False, None, False, False)
+    acme("crl", "remove", rows(acme, "list")[1]["sha256"])
+    done = acme("crl", "add", write("step.crl", CA.crl(extensions=[(point, True)], **NEWER)))
+    assert done.code == 0
+    assert f"no certificate known here names its distribution point, {url}" in done.err
+    assert "crlDistributionPoints" in done.err
+    check = acme("check", HOST, "alice", "--cert", "alice.pem")
+    assert f"is for the distribution point {url}, and the certificate names no distribution point" in check.err
+
+
+def test_crl_with_sha1_is_refused_as_such(acme: Run) -> None:
+    """Not as one of an unknown CA."""
+    done = acme("crl", "add", write("sha1.crl", crl_with_sha1(CA.crl(**NEWER), CA.key)))  # type: ignore[arg-type]
+    assert "signature algorithm 1.2.840.10045.4.1" in done.err
+    assert "anchor add" not in done.err

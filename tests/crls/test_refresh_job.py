@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from support.certificates import NOW, Authority
 from support.crl_server import Answer, dribbles, hangs, raw, resets, says
 from support.crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, serving, world
@@ -81,6 +82,31 @@ async def test_good_crl_is_never_replaced_by_a_worse_one(scene: World, body: byt
     assert state.detail
     assert scene.held() == before
     assert await scene.check(alice) == GOOD
+
+
+UNREADABLE = [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)]
+
+
+@pytest.mark.parametrize("more", [{"extensions": UNREADABLE}, {"next_update": NOW - timedelta(minutes=1)}])
+async def test_crl_that_proves_no_certificate_good_revokes_what_it_lists(scene: World, more: dict[str, Any]) -> None:
+    """The others pass by the one held; after a restart too, and until a good one comes that lists no more."""
+    async with serving(b"") as server:
+        alice, bob = leaf("alice", server.url), leaf("bob", server.url)
+        server.answer = says('ETag: "v1"\r\n', crl())
+        assert (await scene.check(alice), await scene.check(bob)) == (GOOD, GOOD)
+        server.answer = says('ETag: "v2"\r\n', crl(CA, bob, number=2, hours=1, **more))
+        for failures in (1, 2):
+            scene.time.pass_by(minutes=15)
+            await scene.until(lambda failures=failures: scene.state(server.url).failures == failures)  # type: ignore[misc]
+            assert scene.state(server.url).outcome == "unusable"
+            assert (await scene.check(alice), await scene.check(bob)) == (GOOD, REVOKED)
+        await scene.stop()
+        await scene.start()
+        assert (await scene.check(alice), await scene.check(bob)) == (GOOD, REVOKED)
+        server.answer = says(body=crl(number=3, hours=0.5))
+        scene.time.pass_by(minutes=15)
+        await scene.outcome(server.url, "accepted")
+        assert (await scene.check(alice), await scene.check(bob)) == (GOOD, GOOD)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -22,7 +23,7 @@ from authz.crls.acceptance import SignedCrl
 from authz.crls.disk_store import CrlDiskStore, DiskCopy, DiskStoreFailed, FetchRecord
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.indexing.client import index_crl
-from authz.crls.store import CrlRegistry, HeldCrl
+from authz.crls.store import MAX_GIVEN, CrlRegistry, HeldCrl, answering
 from authz.crls.tombstones import FORGET_AFTER
 from authz.errors import IndexingError, Refused
 from authz.pki import Certificate, Crl
@@ -503,3 +504,50 @@ async def test_complete_crl_answers_after_a_restart_only_with_its_delta(scene: S
     scene.keep.mark = lambda kept: (seen.append(len(scene.registry)), mark(kept))[1]  # type: ignore[method-assign]
     await scene.registry.load(scene.authorities, NOW)
     assert (seen, len(scene.registry)) == ([0, 0], 2)
+
+
+UNREADABLE = [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)]
+OVER = {"hours": 1, "next_update": NOW - timedelta(minutes=1)}
+
+
+@pytest.mark.parametrize("more", [{"extensions": UNREADABLE}, OVER])
+async def test_evidence_is_held_beside_the_good_one_across_restarts(scene: Scene, more: dict[str, Any]) -> None:
+    """Until a newer complete CRL comes; given again it changes nothing."""
+    evidence = crl(CA, 0x77, number=2, **more)
+    assert await scene.take(evidence) == (True, "")
+    assert await scene.take(evidence) == (False, "")
+    for _ in range(2):
+        await scene.restart()
+        assert scene.held() == sha256(OLD, evidence)
+        assert {copy.crl.sha256 for copy in scene.registry if not copy.crl.unusable} == set(sha256(OLD))
+        assert [copy.crl.sha256 for copy in answering(scene.registry)] == sha256(OLD)
+    newer = crl(number=3, hours=0.5)
+    assert await scene.take(newer) == (True, "")
+    assert scene.held() == sha256(newer)
+    assert scene.file().read_bytes() == newer
+
+
+async def test_evidence_is_not_forgotten_for_its_age(scene: Scene) -> None:
+    """The good one beside it may run for years."""
+    good = crl(number=2, hours=1, next_update=NOW + 9 * FORGET_AFTER)
+    evidence = crl(CA, 0x77, number=3, hours=0.5, next_update=NOW + timedelta(days=1), extensions=UNREADABLE)
+    for der in (good, evidence):
+        await scene.take(der)
+    await scene.restart(NOW + 2 * FORGET_AFTER)
+    assert scene.held() == sha256(good, evidence)
+
+
+async def test_evidence_of_ever_new_scopes_is_bounded(scene: Scene) -> None:
+    """One source gives CRLs of so many scopes, whether they can be used or not."""
+    for number in range(MAX_GIVEN - 1):
+        await scene.take(crl(extensions=[*UNREADABLE, scope(number)]))
+    with pytest.raises(FetchFailed) as caught:
+        await scene.take(crl(extensions=[*UNREADABLE, scope(99)]))
+    assert caught.value.kind is FailureKind.TOO_MANY
+    assert await scene.take(crl(number=2, hours=1, extensions=[*UNREADABLE, scope(0)])) == (True, "")
+
+
+def scope(number: int) -> tuple[x509.ExtensionType, bool]:
+    """An issuing distribution point of that number."""
+    name = x509.UniformResourceIdentifier(f"http://crl.example.test/{number}")
+    return x509.IssuingDistributionPoint([name], None, False, False, None, False, False), True

@@ -16,6 +16,7 @@ from authz.model import CheckRequest
 from authz.pki import RevocationMode
 from authz.reasons import Reason
 from authz.telemetry import Telemetry
+from authz.text import MAX_REPORT
 from authz.view import Listener
 
 DAY = timedelta(days=1)
@@ -136,3 +137,9 @@ def test_time_of_a_line_has_one_form() -> None:
     """Milliseconds, always."""
     line, _ = logged(decide(request(ALICE, CA)))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", str(line["time"]))
+
+
+def test_report_about_crls_is_logged_whole() -> None:
+    """It takes a path that verified, and is bounded too."""
+    line, _ = logged(Deny(Reason.REVOCATION_UNKNOWN, "r" * 9_000, Evidence()), CheckRequest("id", "h", ()))
+    assert len(str(line["detail"])) == MAX_REPORT

@@ -11,8 +11,9 @@ issuer in a CRL that is not indirect.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from cryptography import x509
 
@@ -24,6 +25,13 @@ from authz.pki.x509.algorithms import AnySigned, Signed
 from authz.pki.x509.der import integer
 from authz.pki.x509.extensions import PARSE_ERRORS
 from authz.reasons import Reason
+
+EXPIRED_WHEN_IT_CAME: Final = "a nextUpdate that had passed when it came"
+"""`unusable` of a CRL that may not take the place of one that is current."""
+
+
+MAX_EVIDENCE: Final = 16
+"""CRLs of one issuer, key and scope that are held as evidence alone; of more, the oldest goes."""
 
 
 class Ranked(Protocol):
@@ -58,7 +66,7 @@ class Crl(CrlHeader):
 
     `der` is None for a CRL whose entries stay in a file and whose index another process made
     (`authz.pki.crl.image`). `unusable` covers the entries, too: with an unknown critical extension in one
-    of them the CRL proves no certificate good.
+    of them the CRL proves no certificate good. Such a CRL supersedes and replaces none.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -97,22 +105,39 @@ class Crl(CrlHeader):
         return Signed(self._parsed, self._unused_bits, self._tbs)
 
     def supersedes(self, other: Crl) -> bool:
-        """Whether this CRL is newer than `other` of the same issuer, key and scope; see `is_newer`."""
-        return is_newer(self, other)
+        """Whether this CRL is usable, and newer than `other` of the same issuer, key and scope; see `is_newer`."""
+        return not self.unusable and is_newer(self, other)
+
+    def mark_expired(self, *, when_it_came: bool) -> None:
+        """Whether the CRL had expired when it came, and is held as evidence alone; any other `unusable` stays."""
+        if self.unusable in ("", EXPIRED_WHEN_IT_CAME):
+            self.unusable = EXPIRED_WHEN_IT_CAME if when_it_came else ""
 
     def replaces(self, other: Crl) -> bool:
         """Whether this CRL makes `other`, of the same issuer, key and scope, redundant.
 
         A newer delta replaces an older one only if its base is no later: certificates revoked between the two
-        bases are in the older one alone. A complete CRL replaces the deltas that end with it or before.
+        bases are in the older one alone. A complete CRL replaces the deltas that end with it or before. One that is
+        not usable is replaced by a complete one alone, which shows what the CA says now.
         """
+        if other.unusable:
+            return not self.is_delta and self.supersedes(other)
         if self.base_number is not None:
             return other.base_number is not None and self.base_number <= other.base_number and self.supersedes(other)
         if not other.is_delta:
             return self.supersedes(other)
-        if self.number is None or other.number is None:
+        if self.unusable or self.number is None or other.number is None:
             return False
         return other.number <= self.number and other.this_update <= self.this_update
 
     def __repr__(self) -> str:
         return f"Crl({self.sha256.hex()})"
+
+
+def puts_out(new: Crl, peers: Iterable[Crl], now: datetime) -> bool:
+    """Whether `new` has expired and would replace a current one among `peers`, all of one issuer, key and scope."""
+    return _has_expired(new, now) and any(new.replaces(peer) and not _has_expired(peer, now) for peer in peers)
+
+
+def _has_expired(crl: Crl, now: datetime) -> bool:
+    return crl.next_update is not None and crl.next_update < now

@@ -14,7 +14,7 @@ from cryptography import x509
 from authz.pki.crl.bounds import check_extensions, check_issuer, check_size, memory_of
 from authz.pki.x509 import der
 from authz.pki.x509.distinguished_name import Name
-from authz.pki.x509.distribution_points import ALL_REASONS, Names, comparable, reasons_of
+from authz.pki.x509.distribution_points import ALL_REASONS, Names, comparable, reasons_of, scope_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -134,9 +134,9 @@ class IssuingPointFlags(NamedTuple):
 class CrlHeader:
     """Issuer, dates, numbers and scope of one CRL.
 
-    `scope` is the DER of its issuing distribution point, empty without one; `names` and `reasons` (bits) are
-    of that point. `base_number` is set for a delta CRL. `unusable` is why the CRL cannot prove a certificate
-    good (an unknown critical extension), empty if it can.
+    `scope` is that of its issuing distribution point (`scope_of`), empty without one; `names` and `reasons` (bits) are
+    of that point. `base_number` is set for a delta CRL. `unusable` is what keeps the CRL from ever proving a
+    certificate good ("no nextUpdate", an unknown critical extension), empty if it can.
     """
 
     def __init__(self, parsed: x509.CertificateRevocationList, *, v1: bool) -> None:
@@ -150,11 +150,16 @@ class CrlHeader:
         self.scope = b""
         self.names: Names = frozenset()
         self.reasons = ALL_REASONS
-        self.unusable = ""
+        self.unusable = self._unusable_dates()
         self.v1 = v1
         for extension in parsed.extensions:
             self.require_version_2()
             self._read_extension(extension)
+
+    def _unusable_dates(self) -> str:
+        if self.next_update is None:  # 5.1.2.5 requires it
+            return "no nextUpdate"
+        return "a nextUpdate before its thisUpdate" if self.next_update < self.this_update else ""
 
     def require_version_2(self) -> None:
         """5.1.2.1: extensions, of the CRL or of an entry, need version 2. Raises `ValueError`."""
@@ -168,7 +173,7 @@ class CrlHeader:
         elif isinstance(value, x509.DeltaCRLIndicator):
             self.base_number = _number(value.crl_number)
         elif isinstance(value, x509.IssuingDistributionPoint):
-            self.idp, self.scope = IssuingPointFlags.of(value), value.public_bytes()
+            self.idp, self.scope = IssuingPointFlags.of(value), scope_of(value)
             self.names = comparable(value.full_name, value.relative_name, (self.issuer,))
             self.reasons = reasons_of(value.only_some_reasons)
         elif extension.critical and not isinstance(value, _IGNORED):

@@ -104,7 +104,7 @@ class HashedCrl(Crl):
             self._parsed = x509.load_der_x509_crl(header.emptied_crl)
         except PARSE_ERRORS as error:
             raise ValueError(f"the header of an image without a CRL: {error}") from error
-        self.unusable = header.unusable
+        self.unusable = header.unusable or self.unusable
 
     @property
     def signed(self) -> AnySigned:

@@ -275,7 +275,7 @@ class Certificate:
     def crl_points(self) -> Points:
         """The distribution points of CRLs that apply to it, the implied one last."""
         extensions = self.extensions
-        points = extensions.points or points_of(extensions.distribution_points, self.issuer)
+        points = extensions.points or points_of(extensions.distribution_points, self.issuer, extensions.issuer_names)
         if extensions.recalled:
             extensions.points = points
         return points

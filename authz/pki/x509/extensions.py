@@ -76,6 +76,7 @@ class Extensions:
     subject_key_id: bytes | None = None
     authority_key_id: bytes | None = None
     names: tuple[x509.GeneralName, ...] = ()
+    issuer_names: tuple[x509.GeneralName, ...] = ()
     permitted: tuple[x509.GeneralName, ...] = ()
     excluded: tuple[x509.GeneralName, ...] = ()
     policies: frozenset[str] | None = None
@@ -196,6 +197,11 @@ def _subject_alternative_name(extensions: Extensions, value: x509.SubjectAlterna
     extensions.names = tuple(value)
 
 
+# RFC 5280 section 4.2.1.7
+def _issuer_alternative_name(extensions: Extensions, value: x509.IssuerAlternativeName) -> None:
+    extensions.issuer_names = tuple(value)
+
+
 # RFC 5280 section 4.2.1.10
 def _name_constraints(extensions: Extensions, value: x509.NameConstraints) -> None:
     extensions.permitted = tuple(value.permitted_subtrees or ())
@@ -274,6 +280,7 @@ _READERS: Final[dict[type[x509.ExtensionType], Callable[[Extensions, Any], None]
     x509.SubjectKeyIdentifier: _subject_key_id,
     x509.KeyUsage: _key_usage,
     x509.SubjectAlternativeName: _subject_alternative_name,
+    x509.IssuerAlternativeName: _issuer_alternative_name,
     x509.BasicConstraints: _basic_constraints,
     x509.NameConstraints: _name_constraints,
     x509.CRLDistributionPoints: _distribution_points,
@@ -286,12 +293,7 @@ _READERS: Final[dict[type[x509.ExtensionType], Callable[[Extensions, Any], None]
 }
 
 # Recognized, critical or not, and ignored by path validation.
-_IGNORED: Final = frozenset(
-    {
-        "2.5.29.9",  # subject directory attributes, RFC 5280 section 4.2.1.8
-        "2.5.29.18",  # issuer alternative name, section 4.2.1.7
-    }
-)
+_IGNORED: Final = frozenset({"2.5.29.9"})  # subject directory attributes, RFC 5280 section 4.2.1.8
 
 
 def _read_other(extensions: Extensions, extension: x509.Extension[x509.ExtensionType]) -> None:

@@ -112,6 +112,16 @@ def test_list_comes_back_as_it_was() -> None:
         assert looked_at(one) == looked_at(other)
 
 
+def test_expired_crls_come_back_as_evidence() -> None:
+    """And leave what an earlier version reads as it was where there are none."""
+    held = SignedCrl(Crl(crl()), spki(CA))
+    before = CrlManifest.of([held], []).to_bytes()
+    held.crl.mark_expired(when_it_came=True)
+    manifest = CrlManifest.of([held], [])
+    assert CrlManifest.from_bytes(manifest.to_bytes()) == manifest
+    assert (manifest.expired, len(manifest.to_bytes()) - len(before)) == ({held.crl.sha256}, 4 + 4 + 32)
+
+
 def looked_at(one: CrlSource) -> tuple[object, ...]:
     """What decides whether a source's refusal concerns a certificate."""
     return one.location, one.kind, one.issuer, one.claimed, set(one.authorities)

@@ -6,10 +6,11 @@ import asyncio
 import os
 import resource
 import socket
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from support.certificates import Authority
+from support.certificates import NOW, Authority
 from support.crl_pair import Pair
 from support.crl_server import says
 from support.crl_world import ACME, CA, GOOD, ROOT, World, crl, leaf, serving, sha256, world
@@ -76,6 +77,25 @@ async def test_crl_never_seen_is_fetched_while_a_check_of_the_subscriber_waits(t
         assert await two.check(alice) == GOOD
         assert await two.check(bob) == REVOKED
         assert len(server.requests) == 1
+
+
+async def test_crl_that_had_expired_when_it_came_is_evidence_for_the_subscriber_too(two: Pair) -> None:
+    """What it lists is revoked, and the others pass by the one before it."""
+    async with serving(b"") as server:
+        alice, bob = leaf("alice", server.url), leaf("bob", server.url)
+        server.answer = says(body=crl())
+        assert (await two.check(alice), await two.check(bob)) == (GOOD, GOOD)
+        expired = crl(CA, bob, number=2, hours=1, next_update=NOW - timedelta(minutes=1))
+        server.answer = says(body=expired)
+        two.scene.time.pass_by(minutes=15)
+        await two.scene.outcome(server.url, "unusable")
+        await two.scene.until(lambda: len(two.subscriber.crls()) == 3)
+        assert (await two.check(alice), await two.check(bob)) == (GOOD, REVOKED)
+        server.answer = says(body=crl(number=3, hours=0.5))
+        two.scene.time.pass_by(minutes=15)
+        await two.scene.outcome(server.url, "accepted")
+        await two.scene.until(lambda: len(two.subscriber.crls()) == 2)
+        assert (await two.check(alice), await two.check(bob)) == (GOOD, GOOD)
 
 
 async def test_checks_of_one_path_ask_once(two: Pair) -> None:

@@ -18,7 +18,7 @@ from support.certificates import NOW, Authority, entry, name, new_key, tlv
 from support.raw_der import with_unused_bit
 
 from authz.errors import Refused
-from authz.pki.crl.crl import Crl
+from authz.pki.crl.crl import EXPIRED_WHEN_IT_CAME, Crl, puts_out
 from authz.pki.crl.index import RevokedEntry
 from authz.pki.x509.algorithms import verify_signature
 from authz.pki.x509.distinguished_name import Name
@@ -386,3 +386,40 @@ def test_crl_says_what_it_takes() -> None:
     none, many = Crl(CA.crl()), Crl(CA.crl(*range(2**64, 2**64 + 100)))
     assert (none.shared, many.shared) == (len(none.der or b""), len(many.der or b""))
     assert many.memory - none.memory > 100 * 200 + many.shared - none.shared
+
+
+def test_unusable_crl_supersedes_and_replaces_none() -> None:
+    """And only a newer complete and usable CRL replaces it."""
+    odd: Extensions = [(UNKNOWN, True)]
+    delta: Extensions = [(x509.DeltaCRLIndicator(1), True)]
+    old, new = of_kind(1, -1, None), Crl(CA.crl(number=2, this_update=NOW, extensions=odd))
+    assert not new.supersedes(old)
+    assert not new.replaces(old)
+    assert not new.replaces(of_kind(2, -1, 1))
+    last = NOW + timedelta(hours=1)
+    assert Crl(CA.crl(number=3, this_update=last)).replaces(new)
+    assert not Crl(CA.crl(number=3, this_update=last, extensions=delta)).replaces(new)
+    assert not Crl(CA.crl(number=3, this_update=last, extensions=odd)).replaces(new)
+    assert not old.replaces(new)
+
+
+def test_crl_that_had_expired_when_it_came_is_marked() -> None:
+    """What it cannot be used for by itself stays."""
+    good, odd = Crl(CA.crl()), Crl(CA.crl(extensions=[(UNKNOWN, True)]))
+    for crl in (good, odd):
+        crl.mark_expired(when_it_came=True)
+    assert (good.unusable, odd.unusable) == (EXPIRED_WHEN_IT_CAME, "critical extension 1.2.3.4")
+    for crl in (good, odd):
+        crl.mark_expired(when_it_came=False)
+    assert (good.unusable, odd.unusable) == ("", "critical extension 1.2.3.4")
+
+
+def test_expired_crl_puts_out_the_current_ones_that_it_would_replace() -> None:
+    """Not those that have expired themselves, or that it does not replace."""
+    now = NOW + timedelta(days=1)
+    until = {"next_update": now - timedelta(hours=1)}
+    new, stale = Crl(CA.crl(number=2, this_update=NOW, **until)), Crl(CA.crl(**until))
+    assert puts_out(new, [stale, of_kind(1, -1, None)], now)
+    assert not puts_out(new, [stale], now)
+    assert not puts_out(new, [of_kind(3, 0, None)], now)
+    assert not puts_out(of_kind(2, 0, None), [of_kind(1, -1, None)], now)

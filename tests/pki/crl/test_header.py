@@ -72,6 +72,20 @@ def test_head_with_an_unknown_extension_proves_nobody_good(critical: bool, why: 
     assert head(CA.crl(extensions=[(UNKNOWN, critical)])).unusable == why
 
 
+def test_head_with_impossible_dates_proves_no_certificate_good() -> None:
+    """Without nextUpdate, and with one that no moment between the two dates can be before."""
+    data = CA.crl()
+    this_update, next_update = fields(data)[3:5]
+    assert this_update[1] == next_update[1]
+    backwards = data.replace(this_update + next_update, next_update + this_update)
+    assert head(backwards).unusable == "a nextUpdate before its thisUpdate"
+    layout = CrlLayout.of(data)
+    kept = fields(data)
+    del kept[4]
+    without = tlv(0x30, tlv(0x30, b"".join(kept)) + data[layout.tbs_end :])
+    assert (head(without).next_update, head(without).unusable) == (None, "no nextUpdate")
+
+
 def test_head_with_a_number_of_more_than_20_octets_refuses() -> None:
     """RFC 5280 section 5.2.3."""
     number = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.20"), tlv(2, b"\x01" + bytes(20)))

@@ -219,3 +219,11 @@ def test_nothing_is_asked_of_extensions_without_a_say() -> None:
     attributes = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.9"), b"0\0")
     leaf = ROOT.leaf(extensions=[(alternative, True), (attributes, True)])
     assert reason(leaf, anchors=[ROOT]) is None
+
+
+@pytest.mark.parametrize("leaf", [CA, ROOT])
+def test_chain_sent_upside_down_is_reported_as_such(leaf: Minted) -> None:
+    """The first certificate is the leaf, and a CA's is seldom a client's."""
+    refused = refusal(leaf, ALICE, CA, anchors=[ROOT], policy=SERVICE_POLICY)
+    assert refused.reason is Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED
+    assert refused.detail.endswith("The leaf comes first")

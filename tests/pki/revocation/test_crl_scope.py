@@ -230,3 +230,11 @@ def test_voice_has_the_reasons_of_point_and_crl_in_common() -> None:
     assert ApplicableCrls.of(ALL_REASONS, [crl]).reasons == crl.reasons
     assert ApplicableCrls.of(crl.reasons, [Crl(CA.crl())]).reasons == crl.reasons
     assert ApplicableCrls.of(ALL_REASONS & ~crl.reasons, [crl]).reasons == 0
+
+
+def test_crls_of_one_point_are_ordered_however_its_uri_is_spelled() -> None:
+    """The newer one lists the leaf, and has expired: the older one does not answer for it."""
+    spelled = x509.UniformResourceIdentifier("HTTP://crl.EXAMPLE.test/1")
+    dates = {"this_update": NOW - timedelta(hours=9), "next_update": NOW - timedelta(hours=1)}
+    newer = CA.crl(SHARD, number=2, extensions=idp(spelled), **dates)
+    assert check(SHARD, [ROOT.crl(), CA.crl(extensions=idp(ONE)), newer]) is REVOKED

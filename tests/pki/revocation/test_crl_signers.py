@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from support.certificates import NOW, Authority, Minted, entry, name, new_key, usage
 from support.outcomes import parsed
+from support.raw_der import crl_with_sha1
 from support.revocation_world import (
     CA,
     CRL_SIGNER,
@@ -297,8 +298,14 @@ def no_signer(data: bytes, *candidates: Certificate) -> Reason:
 
 
 def test_signer_unknown_refuses() -> None:
-    """A CRL that no known key signed is refused, and so is one when nobody is known."""
-    assert no_signer(CA.crl(), *parsed(TWIN)) == no_signer(CA.crl()) == Reason.REVOCATION_UNKNOWN
+    """No CA of its name is known, or none of that name has its key."""
+    assert no_signer(CA.crl()) is Reason.REVOCATION_UNKNOWN
+    assert no_signer(CA.crl(), *parsed(TWIN)) is Reason.SIGNATURE_INVALID
+
+
+def test_crl_with_an_algorithm_that_is_not_accepted_has_no_signer() -> None:
+    """That is reported, and no CA is asked for that would change nothing."""
+    assert no_signer(crl_with_sha1(CA.crl(), CA.key), *parsed(CA)) is Reason.ALGORITHM_NOT_ALLOWED  # type: ignore[arg-type]
 
 
 def test_signer_of_another_name_refuses() -> None:
@@ -309,7 +316,7 @@ def test_signer_of_another_name_refuses() -> None:
 def test_signer_that_may_not_sign_crls_refuses() -> None:
     """The right key without cRLSign in its key usage may not speak."""
     ca = Authority.root("CA", extensions=[(usage("key_cert_sign"), True)])
-    assert no_signer(ca.crl(), *parsed(ca)) is Reason.REVOCATION_UNKNOWN
+    assert no_signer(ca.crl(), *parsed(ca)) is Reason.KEY_USAGE_NOT_ALLOWED
 
 
 def test_signer_with_a_weak_key_is_none() -> None:
