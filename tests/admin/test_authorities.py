@@ -122,8 +122,8 @@ def test_root_with_an_algorithm_that_is_not_accepted_is_self_signed_by_its_names
     """The signature of an anchor is verified by no rule."""
     key = new_key()
     spki, issuer = raw_der.spki_of(key), raw_der.raw_name(b"Old")  # type: ignore[arg-type]
-    sha1 = raw_der.sequence(bytes.fromhex("06072a8648ce3d0401"))
-    old = raw_der.handmade(key, issuer=issuer, subject=issuer, spki=spki, inner=sha1, outer=sha1)  # type: ignore[arg-type]
+    md5 = raw_der.sequence(bytes.fromhex("06092a864886f70d010104"))
+    old = raw_der.handmade(key, issuer=issuer, subject=issuer, spki=spki, inner=md5, outer=md5)  # type: ignore[arg-type]
     assert is_self_signed(Certificate.parse(old))
 
 

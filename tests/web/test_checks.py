@@ -244,7 +244,7 @@ async def test_client_request_is_read_from_its_headers(tmp_path: Path) -> None:
     wire = Wire(tmp_path)
     names = ClientRequestHeaders("x-forwarded-host", None, "x-forwarded-method", "x-forwarded-uri")
     listener = Listener("traefik", (Says("alice"),), client_request=names)
-    server = Server(Checks(wire.check, listener, Endpoints(), rejected=wire.telemetry.rejected), wire.telemetry)
+    server = Server(Checks(wire.check, listener, Endpoints(), refuse=wire.refuse), wire.telemetry)
     listening = await asyncio.get_running_loop().create_unix_server(server, wire.path)
     forwarded = {"x_forwarded_host": "acme.example.test", "x_forwarded_method": "PUT", "x_forwarded_uri": "/a"}
     status, *_ = await wire.ask("/v1/auth", host="authz.internal", x_forwarded_client_cert=HEADER, **forwarded)

@@ -93,8 +93,12 @@ def _failure(
 
 
 def _algorithm(crl: Crl, validation: Validation) -> str:
-    accepted = crl.signed.oid in validation.policy.algorithms.signatures
-    return "" if accepted else f"has an algorithm that is not accepted: signature algorithm {crl.signed.oid}"
+    try:
+        oid = crl.signed.oid
+    except Refused as refusal:
+        return f"has an algorithm that is not accepted: {refusal.detail}"
+    accepted = oid in validation.policy.algorithms.signatures
+    return "" if accepted else f"has an algorithm that the organization does not accept: signature algorithm {oid}"
 
 
 def _signature(crl: Crl, known: list[Certificate], position: PathPosition, signers: CrlSigners) -> str:
