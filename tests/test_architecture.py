@@ -216,6 +216,16 @@ def test_public_class_has_a_name_of_its_own() -> None:
     assert [name for name, times in Counter(names).items() if times > 1 and not name.startswith("_")] == []
 
 
+VAGUE = {"one", "told", "found", "held"}
+
+
+def test_variables_have_names_that_say_what_they_are() -> None:
+    """`certificate` or `row`; where nothing is known of a value but that there is one, `one` may stand."""
+    nodes = (node for tree in modules().values() for node in ast.walk(tree))
+    counts = Counter(node.id for node in nodes if isinstance(node, ast.Name) and node.id in VAGUE)
+    assert all(times <= 20 for times in counts.values()), counts
+
+
 @cache
 def named_by_tests() -> frozenset[str]:
     """Every attribute and every string in the tests' code, but for this file: no comment, no docstring."""
