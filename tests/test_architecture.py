@@ -216,6 +216,17 @@ def test_public_class_has_a_name_of_its_own() -> None:
     assert [name for name, times in Counter(names).items() if times > 1 and not name.startswith("_")] == []
 
 
+MIRRORED = {"cli", "supervision", "directory"}
+
+
+def test_module_has_a_test_file_of_its_own() -> None:
+    """Where the package has it; `__init__` and the migrations have no tests of their own, they are tested as a whole."""
+    paths = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")]
+    paths = [path for path in paths if path.parts[0] in MIRRORED and path.stem != "__init__"]
+    tests = [ROOT / "tests" / path.with_name(f"test_{path.name}") for path in paths if "migrations" not in path.parts]
+    assert [str(test.relative_to(ROOT)) for test in tests if not test.exists()] == []
+
+
 VAGUE = {"one", "told", "found", "held"}
 
 
@@ -247,7 +258,8 @@ def named_by_tests() -> frozenset[str]:
 def reasons_of_the_code() -> frozenset[str]:
     """The names of all reasons that the code uses, but for where they are defined."""
     nodes = (node for name, tree in modules().items() if name != "authz.reasons" for node in ast.walk(tree))
-    return frozenset(node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "Reason")
+    attributes = (node for node in nodes if isinstance(node, ast.Attribute))
+    return frozenset(node.attr for node in attributes if ast.unparse(node.value) == "Reason")
 
 
 @pytest.mark.parametrize("reason", list(Reason))

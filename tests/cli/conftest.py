@@ -21,6 +21,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return authz
 
 
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder is empty, and nothing names a directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AUTHZ_DATABASE", raising=False)
+
+
 @pytest.fixture(scope="session")
 def acme_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with such a directory, in which there is an organization."""

@@ -11,14 +11,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.certificates import NOW, Minted
 from support.decision_world import ACME, ALICE, BOB, CA, EVIL, decide, request
 
 from authz.decision import Decision, Deny, Evidence
 from authz.directory import History, HistoryLimits, Store
-from authz.directory.decision_rows import WEIGHT_BYTES, Filter, pack, unpack, weight_of
+from authz.directory.decision_rows import WEIGHT_BYTES, Filter, pack, weight_of
 from authz.directory.history import MAX_HEADER_BYTES, MAX_QUEUED, MAX_QUEUED_EACH, STRANGERS
 from authz.errors import StoreError
 from authz.model import CheckRequest, Enforcement, Identity, Organization, Outcome, RecordedDecision, User
@@ -430,9 +428,3 @@ async def test_decision_is_found_by_the_beginning_of_its_id(scene: Scene) -> Non
     for wrong in ("a", "ad", "%", "a_"):
         with pytest.raises(StoreError):
             scene.store.decision(wrong)
-
-
-@given(st.lists(st.tuples(st.binary(max_size=50), st.binary(max_size=300)), max_size=5))
-def test_packed_headers_come_back_as_they_were(headers: list[tuple[bytes, bytes]]) -> None:
-    """Whatever octets are in them."""
-    assert unpack(pack(headers)) == tuple(headers)

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import resource
 import signal
 import socket
 import sqlite3
@@ -16,18 +15,14 @@ import threading
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from support.big_crl import big_crl, serials
 from support.certificates import Authority
 from support.proxy_tls import MESH, server, write
-from support.served import PATIENCE, Served, end
-from support.worker_processes import Direct
+from support.served import PATIENCE, Served, end, opened_files
 
 from authz.app.config import parse_settings
-from authz.demo.world import World
-from authz.directory import Store
 from authz.supervision.supervisor import Supervisor
 from authz.telemetry import Telemetry
 
@@ -216,7 +211,7 @@ def test_upgrade_without_a_crl_manager_waits_for_the_next(served: Served) -> Non
     """Whoever has the folder meanwhile keeps it from starting; then everybody is handed over, and replaced."""
     assert served.process is not None
     before, folder = served.children, served.folder / "authz.crls"
-    manager = next(one for one in before if "authz.crls" in opened(one))
+    manager = next(one for one in before if "authz.crls" in opened_files(one))
     with (folder / ".lock").open("ab") as lock:
         waiting = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX))
         waiting.start()
@@ -331,7 +326,7 @@ def test_crash_loop_ends_the_service_with_the_reason(served: Served) -> None:
     with (served.folder / "authz.crls" / ".lock").open("ab") as lock:
         waiting = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX))
         waiting.start()
-        manager = next(one for one in served.children if "authz.crls" in opened(one))
+        manager = next(one for one in served.children if "authz.crls" in opened_files(one))
         os.kill(manager, signal.SIGKILL)
         waiting.join()
         assert served.process.wait(PATIENCE) == 1
@@ -339,48 +334,6 @@ def test_crash_loop_ends_the_service_with_the_reason(served: Served) -> None:
     assert "crl-manager started 10 times and never was ready" in said
     assert "authz.crls" in said.rpartition("never was ready")[2]
     assert not served.socket.exists()
-
-
-def test_worker_that_may_open_nothing_more_answers_no_old_truth_and_comes_back(apart: Served) -> None:
-    """The link to the next manager is lost on the way, again and again; when it may open more again, all is well."""
-    world = World(apart.folder).build()
-    apart.socket = world.socket
-    apart.write(1)
-    alice = Direct(SimpleNamespace(world=world, token=world.token))  # type: ignore[arg-type]
-    try:
-        apart.start()
-        alice.open(1)
-        (ask,) = alice
-        assert ask() == 200
-        manager, worker = sorted(apart.children, key=lambda one: "authz.crls" not in opened(one))
-        soft, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
-        resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, hard))
-        os.kill(manager, signal.SIGKILL)
-        revoke(world, "alice")
-        apart.until(lambda: ask() == 503)
-        assert {ask() for _ in range(50)} == {503}
-        resource.prlimit(worker, resource.RLIMIT_NOFILE, (soft, hard))
-        apart.until(lambda: ask() == 403)
-        assert worker in apart.children
-    finally:
-        alice.close()
-        end(apart)
-
-
-def revoke(world: World, client: str) -> None:
-    """Her CA publishes it."""
-    store = Store(world.database)
-    store.add_crl(world.crl("issuing", "revoked", client, number=2), world.mint.now)
-    store.close()
-
-
-def opened(process: int) -> str:
-    """The files that a process has open."""
-    targets = []
-    for descriptor in Path(f"/proc/{process}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            targets.append(str(descriptor.readlink()))
-    return " ".join(targets)
 
 
 def test_check_of_the_settings_says_whether_the_service_would_start(apart: Served) -> None:
@@ -408,25 +361,6 @@ def test_option_wins_over_the_setting(apart: Served) -> None:
         assert apart.stop() == 0
     finally:
         end(apart)
-
-
-def test_worker_with_too_much_memory_is_replaced(apart: Served) -> None:
-    """By one that begins with little, before it ends; the bound is far below what any worker has."""
-    apart.write(2)
-    text = apart.config.read_text().replace("[limits]", "[limits]\nworker_memory = 128")
-    apart.config.write_text(text)
-    try:
-        apart.start()
-        assert apart.check() == 403
-        assert served_bound(apart.children[-1]) == 256 << 20
-    finally:
-        end(apart)
-
-
-def served_bound(process: int) -> int:
-    """The octets that a process may allocate."""
-    (line,) = (one for one in Path(f"/proc/{process}/limits").read_text().splitlines() if "data size" in one)
-    return int(line.split()[3])
 
 
 def test_counters_are_summed_and_outlive_their_process(served: Served) -> None:
@@ -475,14 +409,6 @@ def test_index_of_a_large_crl_outlives_the_crl_manager(served: Served) -> None:
         served.until(lambda: set(served.metric("authz_process_ready").values()) == {1.0})
         served.until(lambda: any(made <= images(one) for one in served.children))
         assert images(supervisor) == made
-
-
-def test_each_workers_own_counter_says_who_answered(served: Served) -> None:
-    """Both of them, over many connections."""
-    for _ in range(400):
-        served.check()
-    served.until(lambda: sum(served.metric("authz_worker_checks_total").values()) == 400)
-    assert min(served.metric("authz_worker_checks_total").values()) > 0
 
 
 def test_child_that_the_system_does_not_give_is_tried_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
