@@ -220,7 +220,7 @@ MIRRORED = {"cli", "supervision", "directory"}
 
 
 def test_module_has_a_test_file_of_its_own() -> None:
-    """Where the package has it; `__init__` and the migrations have no tests of their own, they are tested as a whole."""
+    """Where the package has it. `__init__` and the migrations are tested as a whole."""
     paths = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")]
     paths = [path for path in paths if path.parts[0] in MIRRORED and path.stem != "__init__"]
     tests = [ROOT / "tests" / path.with_name(f"test_{path.name}") for path in paths if "migrations" not in path.parts]
