@@ -183,7 +183,7 @@ def test_errors_below_the_command_do_not_speak_of_it(module: str) -> None:
     ],
 )
 def test_proof_is_made_in_one_place(proof: str, place: str) -> None:
-    """Nobody else calls its constructor."""
+    """No other module calls its constructor."""
     makers = {
         name
         for name, tree in modules().items()

@@ -57,7 +57,7 @@ async def get(path: str, *, unix: Path | None = None, address: str = "x") -> int
 
 
 async def test_service_answers_checks_and_operators(runtime: WorkerApp, tmp_path: Path) -> None:
-    """Nobody is known in an empty directory, and the service is ready all the same."""
+    """No user is known in an empty directory, and the service is ready all the same."""
     assert await get("/v1/check/", unix=tmp_path / "s.sock") == 403
     assert await get("/readyz", address=runtime.addresses["ops"]) == 200
     assert runtime.ready
@@ -98,7 +98,7 @@ async def test_service_that_cannot_be_set_up_does_not_start(
     assert not (tmp_path / "s.sock").exists()
 
 
-async def test_listener_with_tls_answers_nobody_without_it(tmp_path: Path) -> None:
+async def test_listener_with_tls_refuses_clients_without_it(tmp_path: Path) -> None:
     """Neither in plain text nor without a certificate; the metrics tell."""
     write(tmp_path, "server", server())
     write(tmp_path, "ca", MESH)

@@ -72,7 +72,7 @@ def test_chain_in_any_order_finds_the_leaf(acme: Run) -> None:
     assert done.data["sha256"] == BOB.sha256.hex()  # type: ignore[index, call-overload]
 
 
-def test_certificate_is_registered_for_nobody_by_its_common_name(acme: Run) -> None:
+def test_certificate_is_not_registered_by_its_common_name(acme: Run) -> None:
     """No name in a certificate says whose it is: without --user the command registers nothing."""
     before = acme("cert", "list", "--json").data
     done = acme("cert", "add", "acme", write("again.pem", chain_pem(CA.leaf("alice", **LIFE), CA)))

@@ -44,7 +44,7 @@ def test_remove_takes_things_away(acme: Run) -> None:
     ],
 )
 def test_words_that_are_wrong_exit_two(run: Run, arguments: tuple[str, ...]) -> None:
-    """Usage is told apart from failure."""
+    """Usage is distinguished from failure."""
     assert run(*arguments).code == 2
 
 
@@ -79,7 +79,7 @@ def test_failure_exits_one_with_a_sentence_and_no_traceback(acme: Run, arguments
     assert "Traceback" not in done.err
 
 
-def test_version_and_help_are_told(run: Run) -> None:
+def test_version_and_help_are_reported(run: Run) -> None:
     """The first things anybody asks for."""
     assert run("--version").out.startswith("authz ")
     assert "Example" in run("cert", "add", "--help").out

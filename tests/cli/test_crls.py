@@ -25,7 +25,7 @@ CRL = FetchedCrl("a" * 64, URL, SHA256, b"k" * 32, "CN=CA", "7", False, 3, NOW, 
 
 
 def served(*sources: CrlSourceState, crls: tuple[FetchedCrl, ...] = (CRL,)) -> None:
-    """A service told this."""
+    """A service reported this."""
 
     async def write() -> None:
         ledger = CrlStatusTables("sqlite:///test.db", warn=print)
@@ -155,7 +155,7 @@ def test_show_has_the_state_of_the_source(acme: Run) -> None:
 
 
 def test_refresh_without_a_service_says_so(acme: Run) -> None:
-    """It asks, and nobody answers."""
+    """It asks, and no service answers."""
     served(SOURCE)
     done = acme("crl", "refresh", "CN=CA", "--wait", "0")
     assert (done.code, "hint: is the service running" in done.err) == (1, True)
@@ -207,7 +207,7 @@ def test_forecast_knows_registrations_that_end_and_certificates_that_do_not_work
     assert [row["user"] for row in rows(acme, "forecast")] == ["alice"]
 
 
-def test_forecast_counts_no_delta_that_nobody_needs(acme: Run) -> None:
+def test_forecast_counts_no_delta_that_is_not_needed(acme: Run) -> None:
     """When it is out of date, the complete CRL still proves what it proved before."""
     soon = {"this_update": NOW, "next_update": NOW + timedelta(minutes=5)}
     delta = CA.crl(number=2, extensions=[(x509.DeltaCRLIndicator(1), True)], **soon)

@@ -28,7 +28,7 @@ def test_set_changes_what_is_given_only(acme: Run) -> None:
         (("--keys", "jwks.json", "--issuer", "https://id", "--audience", "a", "--organization-claim", "org"), ""),
     ],
 )
-def test_token_settings_that_are_not_whole_are_told(acme: Run, options: tuple[str, ...], said: str) -> None:
+def test_token_settings_that_are_not_whole_are_reported(acme: Run, options: tuple[str, ...], said: str) -> None:
     """When they are set, not when the first user is refused."""
     err = acme("org", "set", "acme", *options).err
     assert said in err

@@ -67,7 +67,7 @@ def test_crl_that_is_held_already_replaces_itself() -> None:
     ],
 )
 def test_crl_that_goes_back_is_refused(new: SignedCrl, expected: FailureKind) -> None:
-    """In number, in date, or in one of the two; and one of which nobody knows what it says."""
+    """In number, in date, or in one of the two; and one that cannot be interpreted."""
     assert refused(new, held(2, 5)) == expected
 
 

@@ -49,7 +49,7 @@ class Publisher(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/ca.crl"
 
     def handle_error(self, *_: object) -> None:
-        """Whoever asked was killed."""
+        """The process that asked was killed."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -102,7 +102,7 @@ async def test_kept_crl_answers_after_a_restart_with_what_its_server_said(scene:
 
 
 async def test_newer_crl_is_the_only_one_held_and_kept(scene: Scene) -> None:
-    """The old one would answer for nobody, and might after a restart."""
+    """The old one would answer for no certificate, and might after a restart."""
     assert await scene.take(NEW) == (True, "")
     assert (scene.held(), len(scene.registry), scene.file().read_bytes()) == (sha256(NEW), 1, NEW)
 
@@ -323,7 +323,7 @@ async def test_copy_long_expired_is_thrown_away(scene: Scene) -> None:
     assert (scene.held(), list(scene.keep.folder.glob("*.crl"))) == ([], [])
 
 
-async def test_folder_that_is_gone_is_told_and_holds_nothing(scene: Scene) -> None:
+async def test_folder_that_is_gone_is_reported_and_holds_nothing(scene: Scene) -> None:
     """The service starts all the same: sources may have the CRLs."""
     scene.keep.folder.rename(scene.folder / "moved")
     registry = CrlRegistry(scene.keep, scene.index, scene.warnings.append)
@@ -335,7 +335,7 @@ async def test_folder_that_is_gone_is_told_and_holds_nothing(scene: Scene) -> No
 async def test_full_disk_holds_the_newest_and_keeps_the_last_good_copy(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is revoked bites at once; the operator is told what to do."""
+    """What is revoked bites at once; the operator learns what to do."""
 
     def full(_descriptor: int, _data: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -388,7 +388,7 @@ async def test_delta_goes_with_the_complete_crl_that_replaces_it(scene: Scene) -
     assert (len(scene.registry), len(list(scene.keep.folder.glob("*.crl")))) == (1, 1)
 
 
-async def test_copy_that_nobody_needs_goes_from_memory_and_disk_unless_something_newer_came(scene: Scene) -> None:
+async def test_copy_that_is_not_needed_goes_from_memory_and_disk_unless_something_newer_came(scene: Scene) -> None:
     """And its signer with the last of its CRLs."""
     before = list(scene.registry)
     assert list(scene.registry.signers) == [spki(CA)]

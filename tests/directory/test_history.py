@@ -42,7 +42,7 @@ class Clock:
 
 
 class Scene:
-    """A history over a new directory, and what it told."""
+    """A history over a new directory, and what it reported."""
 
     def __init__(self, folder: Path, limits: HistoryLimits | None = None) -> None:
         self.url = f"sqlite:///{folder / 'a.db'}"
@@ -165,7 +165,7 @@ async def test_query_is_not_kept(scene: Scene, target: str, kept: str) -> None:
 
 
 async def test_same_headers_are_kept_once(scene: Scene, tmp_path: Path) -> None:
-    """A client that tries again and again does not fill the disk with his chain."""
+    """A client that tries again and again does not fill the disk with its chain."""
     for _ in range(300):
         scene.decide(misuse("alice"), request(BOB, CA))
     assert len(await scene.held()) == 300
@@ -259,7 +259,7 @@ async def test_user_who_floods_drives_out_no_other_users_refusals(tmp_path: Path
 
 
 async def test_organization_with_many_users_drives_out_no_others_rows(tmp_path: Path) -> None:
-    """Neither those of its users nor those of strangers; nor do requests for hosts that nobody has."""
+    """Neither those of its users nor those of strangers; nor do requests for unknown hosts."""
     scene = Scene(tmp_path, HistoryLimits(rows=100))
     big = scene.store.add_organization(replace(EVIL, name="big", hosts=()))
     for one in (misuse("alice"), misuse("bob"), unproven(Reason.TOKEN_EXPIRED)):
@@ -362,7 +362,7 @@ async def test_old_rows_are_forgotten_with_their_headers(tmp_path: Path) -> None
 
 
 async def test_directory_that_cannot_be_written_costs_records_and_no_check(scene: Scene, tmp_path: Path) -> None:
-    """They are counted, the operator is told once, and it goes on when the directory is back."""
+    """They are counted, the operator gets one warning, and it goes on when the directory is back."""
     path = tmp_path / "a.db"
     away = path.rename(tmp_path / "away")
     path.mkdir()

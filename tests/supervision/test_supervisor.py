@@ -58,7 +58,7 @@ def test_process_that_is_killed_is_started_again(served: Served, which: int) -> 
 
 
 def test_worker_that_hangs_is_killed_and_replaced(served: Served) -> None:
-    """It was told nothing and tells nothing; the others answer meanwhile."""
+    """It was sent nothing and sends nothing; the others answer meanwhile."""
     victim = served.children[-1]
     os.kill(victim, signal.SIGSTOP)
     served.until(lambda: victim not in served.children)
@@ -66,8 +66,8 @@ def test_worker_that_hangs_is_killed_and_replaced(served: Served) -> None:
     assert any("hangs" in str(one.get("message")) for one in served.lines)
 
 
-def test_service_that_was_paused_as_a_whole_kills_nobody(served: Served) -> None:
-    """Who was away himself knows nothing of the others."""
+def test_service_that_was_paused_as_a_whole_kills_no_process(served: Served) -> None:
+    """A supervisor that was away itself knows nothing of the others."""
     assert served.process is not None
     everybody = [*served.children, served.process.pid]
     for one in everybody:
@@ -83,7 +83,7 @@ def test_service_that_was_paused_as_a_whole_kills_nobody(served: Served) -> None
 
 
 def test_children_end_when_the_supervisor_is_killed(served: Served) -> None:
-    """Nobody would restart them, nor tell them anything."""
+    """Nothing would restart them, nor send them anything."""
     assert served.process is not None
     children = served.children
     served.process.kill()
@@ -94,7 +94,7 @@ def test_children_end_when_the_supervisor_is_killed(served: Served) -> None:
 
 
 def alive(process: int) -> bool:
-    """Whether a process runs: one that ended and is nobody's to bury does not."""
+    """Whether a process runs: one that ended and has no parent to reap it does not."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -165,7 +165,7 @@ def test_listener_beyond_loopback_is_not_left_without_tls_by_renewing(apart: Ser
 
 
 def test_listener_taken_out_and_put_back_while_all_are_replaced_answers(served: Served) -> None:
-    """Its socket is still there, and nobody else's."""
+    """Its socket is still there, and no other process's."""
     second = served.folder / "second.sock"
     more = f'[[listener]]\nname = "second"\naddress = "unix:{second}"\n'
     served.write(2, more)
@@ -208,7 +208,7 @@ def test_second_change_whose_crl_manager_cannot_start_goes_back_to_before_the_fi
 
 
 def test_upgrade_without_a_crl_manager_waits_for_the_next(served: Served) -> None:
-    """Whoever has the folder meanwhile keeps it from starting; then everybody is handed over, and replaced."""
+    """The holder of the folder keeps it from starting meanwhile; then all are handed over, and replaced."""
     assert served.process is not None
     before, folder = served.children, served.folder / "authz.crls"
     manager = next(one for one in before if "authz.crls" in opened_files(one))
@@ -292,7 +292,7 @@ def test_version_that_does_not_start_is_not_changed_to(served: Served) -> None:
     assert served.check() == 403
 
 
-def test_start_that_fails_is_told_once_and_leaves_nothing(apart: Served) -> None:
+def test_start_that_fails_is_reported_once_and_leaves_nothing(apart: Served) -> None:
     """A directory that is no database."""
     (apart.folder / "authz.db").write_bytes(b"nonsense" * 1000)
     done = subprocess.run(apart.command, capture_output=True, text=True, check=False, timeout=60)
@@ -386,7 +386,7 @@ def images(process: int) -> set[int]:
 
 
 def test_index_of_a_large_crl_outlives_the_crl_manager(served: Served) -> None:
-    """And is not made again by the next: the supervisor has it, and whoever comes after takes it from there."""
+    """And is not made again by the next: the supervisor has it, and the next takes it from there."""
     assert served.process is not None
     now = datetime.now(UTC)
     ca = Authority.root("CA", not_before=now - timedelta(days=1), not_after=now + timedelta(days=9))
@@ -412,7 +412,7 @@ def test_index_of_a_large_crl_outlives_the_crl_manager(served: Served) -> None:
 
 
 def test_child_that_the_system_does_not_give_is_tried_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No memory, no descriptor, no process: whoever is there goes on, and the log says what is lacking."""
+    """No memory, no descriptor, no process: the children that are there go on, and the log says what is lacking."""
     log = BytesIO()
     settings = parse_settings({"database": f"sqlite:///{tmp_path}/authz.db"}, origin="test")
     made = Supervisor(settings, lambda: settings, Telemetry(log))

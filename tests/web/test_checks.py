@@ -100,7 +100,7 @@ async def test_identity_headers_are_there_when_there_is_nothing_to_say(wire: Wir
 
 
 async def test_denied_check_is_a_problem_with_the_public_code(wire: Wire) -> None:
-    """The reason is not told."""
+    """The client does not learn the reason."""
     status, headers, body = await wire.ask()
     problem = json.loads(body)
     assert (status, problem["status"], problem["code"]) == (403, 403, "MUTUAL_AUTHENTICATION_FAILED")
@@ -149,7 +149,7 @@ async def test_auth_request_takes_method_and_uri_from_its_headers(wire: Wire) ->
 
 @pytest.mark.parametrize("hosts", ["", "host: a\r\nhost: b\r\n"])
 async def test_host_missing_or_repeated_is_refused(wire: Wire, hosts: str) -> None:
-    """No host is nobody's, and two are nobody's either."""
+    """No host names no organization, and neither do two."""
     answer = await wire.raw(f"GET /v1/check/ HTTP/1.1\r\n{hosts}connection: close\r\n\r\n".encode())
     assert answer.split(b" ", 2)[1] == b"403"
 
