@@ -216,6 +216,21 @@ def test_public_class_has_a_name_of_its_own() -> None:
     assert [name for name, times in Counter(names).items() if times > 1 and not name.startswith("_")] == []
 
 
+LONGEST_FUNCTION = 42
+"""Lines, with its signature and docstring."""
+
+
+def test_functions_are_short() -> None:
+    """A reader sees each whole."""
+    functions = (
+        (f"{name}.{node.name}", (node.end_lineno or 0) - node.lineno + 1)
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    assert [function for function, lines in functions if lines > LONGEST_FUNCTION] == []
+
+
 MIRRORED = {"cli", "supervision", "directory"}
 
 

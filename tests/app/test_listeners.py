@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from authz.app.config import Settings, parse_settings
-from authz.app.listeners import Sockets
+from authz.app.listeners import Sockets, warn_of_plaintext
 from authz.errors import ConfigError
 
 
@@ -38,3 +38,12 @@ def test_update_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:
     assert not (tmp_path / "b.sock").exists()
     assert (tmp_path / "a.sock").stat().st_mode & 0o777 == 0o660
     sockets.close()
+
+
+def test_plaintext_beyond_loopback_is_warned_of(tmp_path: Path) -> None:
+    """It was asked for by a name that says what it is; a listener that only this machine reaches needs no warning."""
+    warnings: list[str] = []
+    listeners = [{"address": "0.0.0.0:0", "unsafe_plaintext": True}, {"name": "own", "address": "127.0.0.1:0"}]
+    warn_of_plaintext(parse_settings({"listener": listeners}, origin="test"), warnings.append)
+    (warning,) = warnings
+    assert "every client of 0.0.0.0:0 can claim any certificate" in warning

@@ -17,6 +17,7 @@ import pytest
 from cryptography import x509
 from support.certificates import NOW, Authority
 from support.crl_world import CA, ROOT, crl, sha256, spki
+from support.kept_crls import read_kept
 
 from authz.crls.acceptance import SignedCrl
 from authz.crls.disk_store import CrlDiskStore, DiskCopy, DiskStoreFailed, FetchRecord
@@ -57,7 +58,7 @@ class Scene:
         """It ends, and another reads the folder."""
         self.keep.close()
         self.start()
-        await self.registry.load(self.authorities, now)
+        await read_kept(self.registry, self.authorities, now)
 
     async def authorities(self) -> list[bytes]:
         """The CAs that are known."""
@@ -280,7 +281,7 @@ async def test_stop_while_a_mark_is_made_leaves_none(scene: Scene, monkeypatch: 
         mark(kept)
 
     monkeypatch.setattr(scene.keep, "mark", slow)
-    reading = asyncio.create_task(scene.registry.load(scene.authorities, NOW))
+    reading = asyncio.create_task(read_kept(scene.registry, scene.authorities, NOW))
     await asyncio.to_thread(began.wait)
     reading.cancel()
     await asyncio.sleep(0)
@@ -327,7 +328,7 @@ async def test_folder_that_is_gone_is_reported_and_holds_nothing(scene: Scene) -
     """The service starts all the same: sources may have the CRLs."""
     scene.keep.folder.rename(scene.folder / "moved")
     registry = CrlRegistry(scene.keep, scene.index, scene.warnings.append)
-    await registry.load(scene.authorities, NOW)
+    await read_kept(registry, scene.authorities, NOW)
     assert (len(registry), len(scene.warnings)) == (0, 1)
     assert "cannot be listed" in scene.warnings[0]
 
@@ -501,5 +502,5 @@ async def test_complete_crl_answers_after_a_restart_only_with_its_delta(scene: S
     seen: list[int] = []
     mark = scene.keep.mark
     scene.keep.mark = lambda kept: (seen.append(len(scene.registry)), mark(kept))[1]  # type: ignore[method-assign]
-    await scene.registry.load(scene.authorities, NOW)
+    await read_kept(scene.registry, scene.authorities, NOW)
     assert (seen, len(scene.registry)) == ([0, 0], 2)
