@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from support.decision_world import ALICE, CA, Says, decide, request, standard_view
+from support.metrics_text import metrics_of
 
 from authz.decision import Allow, Decision, Evidence
 from authz.headers import present
@@ -131,7 +132,7 @@ async def test_path_that_is_no_endpoint_is_refused(wire: Wire, path: str) -> Non
     status, _, _ = await wire.ask(path)
     assert (status, wire.asked) == (403, [])
     assert [(line["event"], line["status"]) for line in wire.log] == [("rejected", 404)]
-    assert b"authz_requests_rejected_total 1.0" in wire.telemetry.metrics()
+    assert b"authz_requests_rejected_total 1.0" in metrics_of(wire.telemetry)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS", "PROPFIND"])
@@ -182,7 +183,7 @@ async def test_request_that_cannot_be_read_is_refused_and_not_repeated(wire: Wir
     assert b"S3CRET" not in answer
     assert b"S3CRET" not in wire.output.getvalue()
     assert wire.log[0]["reason"] == "request_malformed"
-    assert b"authz_requests_rejected_total 1.0" in wire.telemetry.metrics()
+    assert b"authz_requests_rejected_total 1.0" in metrics_of(wire.telemetry)
 
 
 async def test_adapter_that_fails_answers_503(wire: Wire) -> None:
