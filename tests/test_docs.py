@@ -15,6 +15,7 @@ from support.certificates import Authority, chain_pem
 from support.command_world import Run, authz
 from support.decision_world import ALICE, CA, CrlStates, Says, decide, request
 from support.generate_docs import PAGES, ROOT, with_reasons
+from support.metrics_text import metrics_of
 from support.operator_files import write_files
 
 from authz.app.config import parse_settings
@@ -195,7 +196,7 @@ def test_metrics_of_the_documentation_are_the_ones_exported() -> None:
     telemetry = Telemetry()
     telemetry.watch(CrlStates(), SystemClock())
     telemetry.registry.register(ProcessMetrics())
-    exported = re.findall(rb"^# TYPE (authz_\w+) ", telemetry.metrics(), re.MULTILINE)
+    exported = re.findall(rb"^# TYPE (authz_\w+) ", metrics_of(telemetry), re.MULTILINE)
     assert documented == {one.decode() for one in exported if not one.endswith(b"_created")}
 
 

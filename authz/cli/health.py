@@ -105,8 +105,8 @@ def _open_to(path: Path, others: int, what: str) -> Iterator[Trouble]:
 
 
 def _versions(_subject: Subject) -> Iterator[Trouble]:
-    found = tuple(int(part) for part in cryptography_version.split(".")[:3] if part.isdecimal())
-    if found < OLDEST_CRYPTOGRAPHY:
+    installed = tuple(int(part) for part in cryptography_version.split(".")[:3] if part.isdecimal())
+    if installed < OLDEST_CRYPTOGRAPHY:
         what = f"cryptography {cryptography_version} with {backend.openssl_version_text()}"
         yield Trouble("versions", "fatal", f"{what} is too old", "install the package again")
 
@@ -164,10 +164,10 @@ def _anchors_in(path: Path) -> dict[bytes, str]:
     try:
         (secret,) = json.loads(text)["resources"]
         pem = secret["validation_context"]["trusted_ca"]["inline_string"]
-        found = x509.load_pem_x509_certificates(pem.encode())
+        certificates = x509.load_pem_x509_certificates(pem.encode())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} holds no anchors", hint="authz anchor export --sds writes such a file") from error
-    return {sha256(each.public_bytes(Encoding.DER)).digest(): each.subject.rfc4514_string() for each in found}
+    return {sha256(each.public_bytes(Encoding.DER)).digest(): each.subject.rfc4514_string() for each in certificates}
 
 
 CHECKS: Final[tuple[Callable[[Subject], Iterator[Trouble]], ...]] = (

@@ -8,7 +8,7 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
@@ -209,14 +209,6 @@ class CrlRegistry:
 
     # -- after a start ----------------------------------------------------------------------------------
 
-    async def load(self, authorities: Authorities, now: datetime, grace: timedelta = timedelta(0)) -> None:
-        """Read what was kept, verifying each again; what cannot be read is set aside, and reported.
-
-        A copy whose signer is not recorded is verified under one of `authorities`; `grace` is the longest one.
-        """
-        await self.look_through(now - grace)
-        await self.read(authorities, now - grace)
-
     async def look_through(self, due: datetime) -> None:
         """See what was kept: from then on nothing goes back against it, though none of it was read yet.
 
@@ -231,7 +223,11 @@ class CrlRegistry:
         self.reading = bool(self._unread)
 
     async def read(self, authorities: Authorities, due: datetime) -> None:
-        """Read what `look_through` saw, one copy at a time and organizations in turns; see `load`."""
+        """Read what `look_through` saw, one copy at a time and organizations in turns, verifying each again.
+
+        What cannot be read is set aside, and reported. A copy whose signer is not recorded is verified under one of
+        `authorities`.
+        """
         try:
             for group in in_turns([await self._inspected(copy) for copy in self._unread.values()]):
                 await self._read_group(group, authorities, due)

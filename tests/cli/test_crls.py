@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from support.certificates import chain_pem
+from cryptography.hazmat.primitives.serialization import Encoding
+from support.certificates import Authority, chain_pem
 from support.command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
 from support.raw_der import crl_with_sha1
 
@@ -25,7 +26,7 @@ CRL = FetchedCrl("a" * 64, URL, SHA256, b"k" * 32, "CN=CA", "7", False, 3, NOW, 
 
 
 def served(*sources: CrlSourceState, crls: tuple[FetchedCrl, ...] = (CRL,)) -> None:
-    """A service told this."""
+    """A service reported this."""
 
     async def write() -> None:
         ledger = CrlStatusTables("sqlite:///test.db", warn=print)
@@ -48,6 +49,66 @@ def kept(der: bytes) -> None:
 def rows(acme: Run, *words: str) -> list[dict[str, object]]:
     """What a list holds."""
     return acme("crl", *words, "--json").data  # type: ignore[return-value]
+
+
+def test_crl_that_lists_a_registered_certificate_says_whose(acme: Run) -> None:
+    """And the next check refuses it."""
+    newer = {**CRL_LIFE, "this_update": NOW}
+    done = acme("crl", "add", write("ca2.crl", CA.crl(ALICE, number=2, **newer)))
+    assert "alice of acme" in done.err
+    assert "certificate_revoked" in acme("check", HOST, "alice", "--cert", "alice.pem").err
+
+
+def test_crl_older_is_refused_and_the_newer_stays(acme: Run) -> None:
+    """Nothing goes back."""
+    done = acme(
+        "crl", "add", write("old.crl", CA.crl(number=0, **{**CRL_LIFE, "this_update": NOW - timedelta(days=1)}))
+    )
+    assert done.code == 1
+    assert "not newer" in done.err
+    assert [row["number"] for row in acme("crl", "list", "--json").data] == [1, 1]  # type: ignore[attr-defined]
+
+
+def test_crl_show_takes_the_beginning_of_a_digest(acme: Run) -> None:
+    """As list prints it."""
+    digest = acme("crl", "list", "--json").data[0]["sha256"]  # type: ignore[index]
+    assert acme("crl", "show", digest[:12], "--json").data["sha256"] == digest  # type: ignore[index, call-overload]
+    assert acme("crl", "show", "zz").code == 1
+
+
+def pem_of(crl: bytes) -> str:
+    """A CRL as CAs publish it, too."""
+    return x509.load_der_x509_crl(crl).public_bytes(Encoding.PEM).decode()
+
+
+def test_crl_in_pem_is_taken_with_text_before_it(acme: Run) -> None:
+    """As `openssl crl -text` writes it."""
+    newer = {**CRL_LIFE, "this_update": NOW}
+    done = acme("crl", "add", write("ca2.crl", "Certificate Revocation List\n" + pem_of(CA.crl(number=2, **newer))))
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (pem_of(CA.crl(number=2)) + ALICE.key_pem, "private key"),
+        (ALICE.pem, "holds a CERTIFICATE"),
+        (pem_of(CA.crl(number=2)) * 2, "not one CRL"),
+        (pem_of(CA.crl(number=2))[:200], "is not a CRL"),
+        (b"\x30\x03\x02\x01\x00", "is not a CRL"),
+        (Authority.root("Other", **LIFE).crl(**CRL_LIFE), "no known CA"),
+        ("", "empty"),
+    ],
+)
+def test_crl_file_that_is_wrong_is_refused_with_a_sentence(acme: Run, content: str | bytes, said: str) -> None:
+    """And the CRLs held stay."""
+    before = acme("crl", "list", "--json").data
+    done = acme("crl", "add", write("bad.crl", content))
+    assert (done.code, done.out) == (1, "")
+    assert said in done.err
+    assert "hint: " in done.err
+    held = [row["sha256"] for row in acme("crl", "list", "--json").data]  # type: ignore[attr-defined]
+    assert held == [row["sha256"] for row in before]  # type: ignore[attr-defined]
 
 
 def test_list_shows_where_each_crl_came_from_and_what_is_left(acme: Run) -> None:
@@ -85,13 +146,6 @@ def test_list_says_what_to_do_about_an_expired_crl(acme: Run) -> None:
     assert {row["left"] for row in rows(acme, "list")} >= {"expired", "no nextUpdate"}
 
 
-@pytest.mark.parametrize(("left", "expected"), [(timedelta(days=9), "d"), (timedelta(minutes=9), "min")])
-def test_what_is_left_is_told_in_a_unit_of_its_size(acme: Run, left: timedelta, expected: str) -> None:
-    """Days, hours, minutes."""
-    served(SOURCE, crls=(replace(CRL, next_update=datetime.now(UTC) + left),))
-    assert str(rows(acme, "list")[2]["left"]).endswith(expected)
-
-
 def test_show_has_the_state_of_the_source(acme: Run) -> None:
     """When it was tried and when it will be."""
     served(SOURCE)
@@ -102,7 +156,7 @@ def test_show_has_the_state_of_the_source(acme: Run) -> None:
 
 
 def test_refresh_without_a_service_says_so(acme: Run) -> None:
-    """It asks, and nobody answers."""
+    """It asks, and no service answers."""
     served(SOURCE)
     done = acme("crl", "refresh", "CN=CA", "--wait", "0")
     assert (done.code, "hint: is the service running" in done.err) == (1, True)
@@ -154,7 +208,7 @@ def test_forecast_knows_registrations_that_end_and_certificates_that_do_not_work
     assert [row["user"] for row in rows(acme, "forecast")] == ["alice"]
 
 
-def test_forecast_counts_no_delta_that_nobody_needs(acme: Run) -> None:
+def test_forecast_counts_no_delta_that_is_not_needed(acme: Run) -> None:
     """When it is out of date, the complete CRL still proves what it proved before."""
     soon = {"this_update": NOW, "next_update": NOW + timedelta(minutes=5)}
     delta = CA.crl(number=2, extensions=[(x509.DeltaCRLIndicator(1), True)], **soon)

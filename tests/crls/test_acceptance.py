@@ -84,7 +84,7 @@ def test_crl_that_proves_no_certificate_good_replaces_none(more: dict[str, objec
 
 
 def test_expired_crl_replaces_one_that_has_expired_too() -> None:
-    """And takes a place in which there is none: nothing becomes worse by it."""
+    """And takes an empty place: nothing becomes worse by it."""
     old, new = held(2, 5, **OVER), held(3, 4, **OVER)
     assert (accept(new, [old], NOW), accept(held(3, 4, **OVER), [], NOW), new.crl.unusable) == ([old], [], "")
 

@@ -200,10 +200,10 @@ async def test_crls_of_one_organizations_points_are_bounded_in_octets(
         assert await scene.check(leaf("alice", third.url, by=other), EVIL) == GOOD
 
 
-async def test_point_that_another_organization_named_first_counts_for_whoever_has_room(
+async def test_point_that_another_organization_named_first_counts_for_any_that_has_room(
     scene: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who has used up his share must not take others' points with him by naming them as his."""
+    """An organization that has used up its share must not take others' points with it by naming them as its own."""
     other = ROOT.intermediate("Other")
     scene.rows.cas.append(other)
     scene.trust = TrustStore([Certificate.parse(ROOT.der)], [Certificate.parse(one.der) for one in (CA, other)])
@@ -215,7 +215,7 @@ async def test_point_that_another_organization_named_first_counts_for_whoever_ha
         assert await scene.check(leaf("alice", second.url, by=other), ACME) == GOOD
 
 
-async def test_try_that_changes_nothing_is_told_to_nobody(scene: World) -> None:
+async def test_try_that_changes_nothing_is_reported_to_no_subscriber(scene: World) -> None:
     """Nor one that fails, or is refused as the one before was; a refusal and its end are, as what comes is."""
     changes: list[None] = []
     scene.refresher.set_on_change(lambda: changes.append(None))
@@ -246,7 +246,7 @@ async def test_try_that_changes_nothing_is_told_to_nobody(scene: World) -> None:
         assert [await after(one) for one in answers] == [0, 0, 1, 0, 0, 2, 0]
 
 
-async def test_defect_in_a_try_is_told_and_tried_again_in_time(tmp_path: Path) -> None:
+async def test_defect_in_a_try_is_reported_and_tried_again_in_time(tmp_path: Path) -> None:
     """Not at every look, and not in silence."""
     async with world(tmp_path, start=False) as scene, serving(crl(CA, *range(1, 2_000))) as server:
 
@@ -293,7 +293,7 @@ async def test_file_that_is_replaced_while_it_is_read_is_read_again(tmp_path: Pa
 
 
 async def test_file_that_goes_while_it_is_read_refuses_nothing(tmp_path: Path, held_back: threading.Event) -> None:
-    """What came of it is nobody's any more."""
+    """No job uses its result any more."""
     folder = tmp_path / "operators"
     folder.mkdir()
     file = folder / "ca.crl"
@@ -353,7 +353,7 @@ async def test_tries_of_one_organizations_points_leave_room_for_others(tmp_path:
 async def test_point_that_another_organization_names_behind_slow_ones_of_its_own_is_asked_at_once(
     tmp_path: Path,
 ) -> None:
-    """Whoever names it has a turn for it, and what it gives serves those who wait for it."""
+    """Each organization that names it has a turn for it, and its answer serves all that wait for it."""
     async with world(tmp_path) as scene, serving(b"") as slow, serving(b"") as slow_too, serving(crl()) as server:
         slow.answer = slow_too.answer = hangs()
         urls = [f"{one.url}?{number}" for number in range(32) for one in (slow, slow_too)]

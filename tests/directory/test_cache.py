@@ -30,7 +30,7 @@ def test_row_answers_for_its_own_revision_only() -> None:
 
 
 def test_flood_of_one_owner_leaves_anothers_rows() -> None:
-    """Who has most gives up his oldest."""
+    """The account with most rows gives up its oldest."""
     cache = RowCache(SharedCache(100_000))
     cache.put(1, "k", 1, "v")
     for number in range(1_000):
@@ -97,7 +97,7 @@ def test_host_that_changed_hands_or_went_is_what_it_is_now() -> None:
 
 
 def test_trust_stores_have_a_room_of_their_own() -> None:
-    """What a flood of users drives out is none of them; in it the one asked for longest ago goes first."""
+    """A flood of users drives none of these out; in it the one asked for longest ago goes first."""
     whole = SharedCache(400_000)
     cache, anchors = RowCache(whole), parsed(ROOT)
     for owner in range(30):

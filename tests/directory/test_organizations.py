@@ -31,7 +31,7 @@ def test_host_of_another_organization_is_refused_and_nothing_is_written(store: S
     assert [one.name for one in store.organizations()] == ["acme"]
 
 
-def test_host_that_is_none_is_refused(store: Store) -> None:
+def test_invalid_host_is_refused(store: Store) -> None:
     """With the way it is written."""
     with pytest.raises(StoreError) as caught:
         store.add_organization(Organization(0, "b", ("a b",)))

@@ -41,7 +41,7 @@ class Counter:
 
 
 class Crls:
-    """Whoever keeps the CRLs: what he was told and asked."""
+    """The keeper of the CRLs: what it received and was asked."""
 
     def __init__(self) -> None:
         self.revisions: list[object] = []
@@ -166,7 +166,7 @@ async def test_change_by_somebody_else_is_seen(scene: Scene) -> None:
 
 
 async def test_change_in_one_organization_leaves_anothers_rows(scene: Scene) -> None:
-    """A neighbour who changes all the time costs nobody else."""
+    """A neighbour's many changes cost no other organization anything."""
     scene.store.add_organization(Organization(0, "b", ("b.test",)))
     other = await scene.organization("b.test")
     assert await scene.user() is not None
@@ -324,8 +324,8 @@ async def test_everything_about_crls_is_asked_of_their_keeper(scene: Scene) -> N
     assert scene.crls.sought == [(acme, (b"leaf", b"root"))]
 
 
-async def test_keeper_is_told_when_the_crls_change(scene: Scene) -> None:
-    """Another revision; what else changes is nothing to him."""
+async def test_keeper_is_notified_when_the_crls_change(scene: Scene) -> None:
+    """Another revision; what else changes is nothing to it."""
     scene.store.add_anchors("acme", [Certificate.parse(ROOT.der)])
     await scene.until_read()
     before = scene.crls.revisions[-1]
@@ -490,7 +490,7 @@ async def test_rows_that_wait_are_bounded_for_each_organization(scene: Scene) ->
 
 
 async def test_check_that_gives_up_leaves_the_others_their_row(scene: Scene) -> None:
-    """A reading is shared, and nobody's to cancel."""
+    """A reading is shared, and no waiter may cancel it."""
     impatient = asyncio.create_task(scene.reader.load(UserKey(1, "alice")))
     patient = asyncio.create_task(scene.reader.load(UserKey(1, "alice")))
     await asyncio.sleep(0)
@@ -512,8 +512,8 @@ async def test_failed_reading_refuses_everybody_who_waited(scene: Scene) -> None
     assert await scene.reader.load(HostKey("h0"))
 
 
-async def test_reading_that_fails_by_a_defect_is_told_and_ends(tmp_path: Path) -> None:
-    """For lack of memory, say: whoever supervises this process has to hear of it, for nothing is confirmed again."""
+async def test_reading_that_fails_by_a_defect_is_reported_and_ends(tmp_path: Path) -> None:
+    """For lack of memory, say: the supervisor of this process has to hear of it, for nothing is confirmed again."""
     url = f"sqlite:///{tmp_path}/authz.db"
     new_store(url).close()
     warnings: list[str] = []

@@ -45,7 +45,7 @@ async def test_subscriber_that_hears_nothing_answers_nothing(two: Pair) -> None:
     assert len(two.subscriber.crls()) == 1
 
 
-async def test_subscriber_that_nobody_linked_answers_nothing(scene: World) -> None:
+async def test_subscriber_without_a_link_answers_nothing(scene: World) -> None:
     """Nor does it take silence for an empty list."""
     with pytest.raises(Refused) as refused:
         Pair(scene).subscriber.crls()
@@ -99,7 +99,7 @@ async def test_crl_that_had_expired_when_it_came_is_evidence_for_the_subscriber_
 
 
 async def test_checks_of_one_path_ask_once(two: Pair) -> None:
-    """And nobody asks again within a second."""
+    """And it is not asked again within a second."""
     async with serving(b"") as server:
         server.answer = says(status="404 Not Found")
         alice = leaf("alice", server.url)
@@ -115,7 +115,7 @@ async def test_checks_of_one_path_ask_once(two: Pair) -> None:
         assert len(server.requests) == 1
 
 
-async def test_path_without_points_asks_nobody(two: Pair) -> None:
+async def test_path_without_points_asks_no_source(two: Pair) -> None:
     """There is nothing to wait for."""
     assert await two.check(CA.leaf("alice")) == UNKNOWN
     assert two.scene.refresher.sources == []
@@ -133,7 +133,7 @@ async def test_subscriber_keeps_what_it_has_until_the_next_publisher_lists(two: 
     assert two.failures == []
 
 
-async def test_question_that_nobody_will_answer_is_refused(two: Pair) -> None:
+async def test_question_that_will_not_be_answered_is_refused(two: Pair) -> None:
     """At once when the keeper is gone, and when it goes meanwhile."""
     key = PathKey(ACME.id, (leaf("alice", "http://127.0.0.1:9/").der, CA.der, ROOT.der))
     asking = asyncio.create_task(two.subscriber.load(key))

@@ -104,7 +104,7 @@ def test_crl_lists_its_entries() -> None:
 
 
 def test_crl_without_entries_is_empty() -> None:
-    """A CRL may list nobody."""
+    """A CRL may list no certificate."""
     assert len(Crl(CA.crl()).index) == 0
 
 
@@ -123,7 +123,7 @@ def test_signed_part_verifies_as_it_was_signed(kind: str) -> None:
 
 
 def test_signature_with_unused_bits_does_not_verify() -> None:
-    """Nobody signed their number: whoever changed it would have another CRL that verifies."""
+    """No signature covers their number: a changed number would make another CRL that verifies."""
     changed = Crl(with_unused_bit(CA.crl(5) for _ in range(99)))
     with pytest.raises(Refused) as refusal:
         verify_signature(CA.certificate.public_key(), changed.signed)
@@ -150,14 +150,14 @@ def test_scope_is_the_issuing_distribution_point() -> None:
 
 
 def test_scope_relative_to_the_issuer_is_made_full() -> None:
-    """A name relative to the CRL issuer hangs from his."""
+    """A name relative to the CRL issuer hangs from the issuer's."""
     relative = x509.RelativeDistinguishedName([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shard")])
     point = x509.IssuingDistributionPoint(None, relative, False, False, None, False, False)
     crl = Crl(CA.crl(extensions=[(point, True)]))
     assert crl.names == {Name(x509.Name([*name("CA").rdns, relative]))}
 
 
-def test_delta_is_told_by_its_indicator() -> None:
+def test_delta_is_reported_by_its_indicator() -> None:
     """A delta CRL says which complete one it starts from."""
     crl = Crl(CA.crl(number=9, extensions=[(x509.DeltaCRLIndicator(4), True)]))
     assert (crl.is_delta, crl.base_number, crl.number) == (True, 4, 9)
@@ -186,7 +186,7 @@ def test_indirect_crl_keeps_the_reasons() -> None:
     ],
 )
 def test_indirect_crl_with_an_unclear_certificate_issuer_refuses(names: list[x509.GeneralName]) -> None:
-    """An entry belongs to exactly one directory name, or nobody knows to whom."""
+    """An entry belongs to exactly one directory name, or its owner is unknown."""
     listed = entry(1, extensions=[(x509.CertificateIssuer(names), True)])
     with malformed():
         Crl(CA.crl(listed, extensions=[idp(indirect=True)]))
@@ -202,14 +202,14 @@ def test_certificate_issuer_in_a_direct_crl_refuses() -> None:
 def test_unknown_critical_extension_of_an_entry_leaves_it_listed(
     extensions: Extensions,
 ) -> None:
-    """Such an entry lists its certificate; the CRL as a whole can prove nobody good."""
+    """Such an entry lists its certificate; the CRL as a whole can prove no certificate good."""
     crl = Crl(CA.crl(entry(5, extensions=[(UNKNOWN, True)]), extensions=extensions))
     assert crl.index.find(5, ISSUER) == RevokedEntry()
     assert crl.unusable == "critical extension 1.2.3.4 of an entry"
 
 
 def test_unknown_critical_extension_makes_the_crl_unusable() -> None:
-    """A CRL with a critical extension that is unknown can prove nobody good."""
+    """A CRL with a critical extension that is unknown can prove no certificate good."""
     assert Crl(CA.crl(extensions=[(UNKNOWN, True)])).unusable == "critical extension 1.2.3.4"
 
 
@@ -271,7 +271,7 @@ def test_version_1_with_an_extension_in_an_entry_refuses() -> None:
 
 
 @pytest.mark.parametrize("version", ["00", "02"])
-def test_version_that_is_none_refuses(version: str) -> None:
+def test_unknown_version_is_refused(version: str) -> None:
     """There are versions 1 and 2 only."""
     with malformed():
         Crl(edited(CA.crl(), "020101", "0201" + version))
@@ -283,7 +283,7 @@ def test_algorithms_that_differ_refuse() -> None:
         Crl(edited(CA.crl(), "2a8648ce3d040302", "2a8648ce3d040303"))
 
 
-def test_missing_next_update_is_told_apart() -> None:
+def test_missing_next_update_is_distinguished() -> None:
     """A CRL without nextUpdate can be read; that it is of no use is for the check to say."""
     assert Crl(rebuilt(CA.crl(), lambda fields: [*fields[:4], *fields[5:]])).next_update is None
 

@@ -93,7 +93,7 @@ def code_of(parsed: x509.RevokedCertificate) -> int | None:
 
 
 def test_entries_are_those_between_the_offsets() -> None:
-    """The walk begins and ends where it is told to."""
+    """The walk begins and ends where it is set to."""
     one = tlv(der.SEQUENCE, tlv(der.INTEGER, b"\x05") + DATE)
     assert len(list(raw_entries(b"--" + one * 3, 2, 2 + 2 * len(one)))) == 2
 
@@ -117,7 +117,7 @@ def test_entry_with_an_odd_serial_is_read(serial: bytes) -> None:
         pytest.param(tlv(der.SEQUENCE, tlv(der.INTEGER, b"\x05") + DATE)[:-1], id="cut off"),
     ],
 )
-def test_entry_that_is_none_refuses(data: bytes) -> None:
+def test_malformed_entry_is_refused(data: bytes) -> None:
     """Whatever does not begin with a serial number and a date is refused."""
     with pytest.raises(ValueError, match=r"entry|DER"):
         list(raw_entries(data, 0, len(data)))
@@ -242,7 +242,7 @@ def test_entry_with_extensions_in_version_1_refuses() -> None:
 def test_entry_with_an_unknown_critical_extension_counts(
     extensions: list[tuple[x509.ExtensionType, bool]],
 ) -> None:
-    """The CRL proves nobody good, and what it lists is listed (RFC 5280 section 5.3)."""
+    """The CRL proves no certificate good, and what it lists is listed (RFC 5280 section 5.3)."""
     certificates = revoked(NAMED_CA.crl(entry(5, extensions=[(UNKNOWN, True)]), 6, extensions=extensions))
     assert len(list(certificates)) == 2
     assert certificates.unusable == "critical extension 1.2.3.4 of an entry"

@@ -54,7 +54,7 @@ def test_head_says_what_the_issuer_wrote() -> None:
 
 
 def test_head_of_a_delta_has_a_base() -> None:
-    """Of a delta CRL the base is told."""
+    """Of a delta CRL the base is there, too."""
     found = head(CA.crl(number=9, extensions=[(x509.DeltaCRLIndicator(4), True)]))
     assert (found.is_delta, found.base_number) == (True, 4)
 
@@ -67,7 +67,7 @@ def test_head_tells_its_scope() -> None:
 
 
 @pytest.mark.parametrize(("critical", "why"), [(True, "critical extension 1.2.3.4"), (False, "")])
-def test_head_with_an_unknown_extension_proves_nobody_good(critical: bool, why: str) -> None:
+def test_head_with_an_unknown_extension_proves_no_certificate_good(critical: bool, why: str) -> None:
     """If it is critical (RFC 5280 section 5.2)."""
     assert head(CA.crl(extensions=[(UNKNOWN, critical)])).unusable == why
 
@@ -117,7 +117,7 @@ def test_layout_tells_unused_bits_of_the_signature() -> None:
 
 
 def test_layout_without_entries_is_empty() -> None:
-    """Where nobody is listed, there is nothing to walk through."""
+    """Where no certificate is listed, there is nothing to walk through."""
     layout = CrlLayout.of(CA.crl())
     assert layout.revoked == layout.start == layout.end == layout.tbs_end
 
@@ -163,7 +163,7 @@ CRLS = [
 
 @pytest.mark.parametrize("data", CRLS)
 def test_crl_without_its_entries_says_the_same(data: bytes) -> None:
-    """Its head is the head of the whole, and nobody is listed."""
+    """Its head is the head of the whole, and no certificate is listed."""
     smaller = without_entries(data, CrlLayout.of(data))
     assert vars(head(smaller)).keys() == vars(head(data)).keys()
     assert [one for one in vars(head(data)) if vars(head(smaller))[one] != vars(head(data))[one]] == []
@@ -173,7 +173,7 @@ def test_crl_without_its_entries_says_the_same(data: bytes) -> None:
 
 
 def test_issuer_with_lengths_that_lead_astray_is_refused() -> None:
-    """Nobody has verified or parsed it yet, and whoever serves it chose its octets."""
+    """It is neither verified nor parsed yet, and its server chose its bytes."""
     data = CA.crl()
     at = data.index(b"\x06\x03\x55\x04\x03")  # the attribute's type, id-at-commonName
     with pytest.raises(ValueError, match="not where it should be"):

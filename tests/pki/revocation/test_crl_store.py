@@ -77,7 +77,7 @@ def test_store_holds_the_same_crl_once() -> None:
     assert (len(store), [crl.der for crl in store]) == (1, [data])
 
 
-def test_store_finds_all_crls_of_a_point_whoever_signed_them() -> None:
+def test_store_finds_all_crls_of_a_point_whichever_key_signed_them() -> None:
     """So that a check sees whether some other key's might speak."""
     crls = [crl(), crl(ONE), crl(TWO), crl(authority=TWIN)]
     shelf = CrlStore(crls, {crls[3].sha256: b"other"}).under(ISSUER)

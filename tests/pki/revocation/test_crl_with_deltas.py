@@ -82,7 +82,7 @@ def test_complete_crl_without_the_certificate_proves_it_good() -> None:
 
 
 def test_complete_crl_with_the_certificate_revokes_it() -> None:
-    """The entry is told with the CRL it is in."""
+    """The entry is reported with the CRL it is in."""
     crl = complete(REVOKED)
     listed = ask(crl).listed
     assert listed is not None
@@ -126,7 +126,7 @@ def test_number_and_date_that_disagree_need_all_to_be_current() -> None:
 
 
 def test_expired_crl_that_lists_says_what_was_known_last() -> None:
-    """Its entry is told, but not as what is known now."""
+    """Its entry is reported, but not as what is known now."""
     answer = ask(complete(REVOKED, until=-1))
     assert (answer.listed is not None, answer.stale, bool(answer.problem)) == (True, True, True)
 
@@ -143,7 +143,7 @@ def test_next_update_is_the_last_moment() -> None:
 
 
 def test_missing_next_update_proves_nothing() -> None:
-    """Without nextUpdate nobody knows how long the CRL holds (RFC 5280 section 5.1.2.5 requires it)."""
+    """Without nextUpdate it is unknown how long the CRL holds (RFC 5280 section 5.1.2.5 requires it)."""
     crl = complete()
     crl.next_update = None
     assert ask(crl).problem
@@ -160,7 +160,7 @@ def test_delta_that_lists_revokes() -> None:
     assert revoked(complete(), delta(REVOKED))
 
 
-def test_delta_that_lists_nobody_leaves_the_certificate_good() -> None:
+def test_delta_that_lists_no_certificate_leaves_the_certificate_good() -> None:
     """Both CRLs are named as asked."""
     crls = (complete(), delta())
     assert ask(*crls) == StatusAnswer(crls, None, stale=False, problem="")

@@ -59,7 +59,7 @@ def rsa_spki(
         ("rsa2048", Key("rsa", 2048, 1)),
     ],
 )
-def test_key_of_an_accepted_kind_is_told(kind: str, key: Key) -> None:
+def test_key_of_an_accepted_kind_is_reported(kind: str, key: Key) -> None:
     """Kind, size, and what a verification costs; the library reads the same key."""
     assert read_key(spki(KEYS[kind])) == key
 
@@ -192,7 +192,7 @@ def test_signature_of_an_accepted_kind_verifies(kind: str, digest: hashes.HashAl
 @pytest.mark.parametrize("kind", KEYS)
 @pytest.mark.parametrize("digest", [hashes.SHA256(), hashes.SHA512()])
 def test_signature_verifies_by_its_digest_alone(kind: str, digest: hashes.HashAlgorithm) -> None:
-    """And under no other key; where the digest is inside the algorithm, by the keys told."""
+    """And under no other key; where the digest is inside the algorithm, by the keys that may sign."""
     root = parsed(Authority.root(key=KEYS[kind], digest=None if kind.startswith("ed") else digest))[0]
     made = SignedDigest(root.x509, 0, root.signed.digest(), {root.spki_sha256})
     verify_signature(root.public_key, made)
@@ -205,7 +205,7 @@ def test_signature_verifies_by_its_digest_alone(kind: str, digest: hashes.HashAl
 
 @pytest.mark.parametrize("kind", KEYS)
 def test_signature_with_unused_bits_is_invalid(kind: str) -> None:
-    """Under every key: nobody signed how many bits are none of its own."""
+    """Under every key: no signature covers the number of unused bits."""
     root = parsed(Authority.root(key=KEYS[kind], digest=None if kind.startswith("ed") else hashes.SHA256()))[0]
     for made in (
         Signed(root.x509, 1, root.signed.tbs),
@@ -217,7 +217,7 @@ def test_signature_with_unused_bits_is_invalid(kind: str) -> None:
 
 
 def test_signature_by_another_digest_is_invalid() -> None:
-    """What was signed is what counts, not who is told to have signed it."""
+    """What was signed is what counts, not the signer's name."""
     root = parsed(RSA_ROOT)[0]
     with pytest.raises(Refused) as caught:
         verify_signature(root.public_key, SignedDigest(root.x509, 0, bytes(32), {root.spki_sha256}))

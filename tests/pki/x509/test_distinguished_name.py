@@ -264,7 +264,7 @@ def test_long_name_keeps_its_lengths() -> None:
     ("text", "tag"), [(b"\xff", 0x0C), (b"\xe9", 0x14), (b"\x80", 0x13), (b"a", 0x1E), (b"a", 0x1C)]
 )
 def test_value_that_its_type_cannot_hold_is_an_error(text: bytes, tag: int) -> None:
-    """A TeletexString of old letters too: nobody agrees on which they are."""
+    """A TeletexString of old letters too: readers disagree on which they are."""
     with pytest.raises(ValueError, match="codec"):
         Name.read(raw_name(text, tag))
 
@@ -292,7 +292,7 @@ def test_text_is_rfc4514() -> None:
     ],
 )
 def test_text_is_escaped_as_rfc4514_says(value: str, text: str) -> None:
-    """Section 2.4; control characters are for whoever shows it."""
+    """Section 2.4; control characters are for whatever displays it."""
     assert made(common(value)).text == text
 
 
