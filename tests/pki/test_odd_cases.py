@@ -122,7 +122,7 @@ CASES: dict[str, list[Case]] = {
     "TeletexString in a name": [
         Case(odd(subject=raw_name(b"alice", 0x14))),
         Case(odd(issuer=raw_name(b"ca", 0x14))),
-        refused(odd(subject=raw_name(b"Caf\xe9", 0x14)), R.CERTIFICATE_MALFORMED),
+        Case(odd(subject=raw_name(b"Caf\xe9", 0x14))),
     ],
     "an attribute of a name that is no character string": [
         Case(odd(subject=raw_name(b"\0alice", 0x03))),
@@ -189,13 +189,16 @@ CASES: dict[str, list[Case]] = {
         refused(CA.leaf(key=new_key("rsa1024")), R.KEY_SIZE_NOT_ALLOWED),
         refused(odd(spki=spki_of(ELSEWHERE)), R.ALGORITHM_NOT_ALLOWED),
     ],
-    "`critical FALSE` written out, a PrintableString with `@` or `_`, ECDSA with NULL, times in another form": [
+    "an encoding that is not DER and has one reading": [
+        Case(odd(extensions=tlv(0xA3, sequence(sequence(tlv(0x06, EKU), tlv(0x01, b"\0"), tlv(0x04, FOR_CLIENTS)))))),
+        Case(odd(subject=raw_name(b"a@b.test", 0x13))),
+        Case(odd(subject=raw_name(b"a_b", 0x13))),
+        Case(odd(inner=ECDSA_NULL, outer=ECDSA_NULL)),
+        refused(odd(inner=ECDSA_NULL), R.CERTIFICATE_MALFORMED),
+    ],
+    "times in another form": [
         refused(one, R.CERTIFICATE_MALFORMED)
         for one in (
-            odd(extensions=tlv(0xA3, sequence(sequence(tlv(0x06, EKU), tlv(0x01, b"\0"), tlv(0x04, FOR_CLIENTS))))),
-            odd(subject=raw_name(b"a@b.test", 0x13)),
-            odd(subject=raw_name(b"a_b", 0x13)),
-            odd(inner=ECDSA_NULL, outer=ECDSA_NULL),
             signed_again(CA.leaf().der, CA, until(0x17, b"4912312359Z")),
             signed_again(CA.leaf().der, CA, until(0x17, b"491231235959+0000")),
             signed_again(CA.leaf().der, CA, until(0x18, b"20491231235959.5Z")),
@@ -224,7 +227,7 @@ CASES: dict[str, list[Case]] = {
     "a certificate of the pool that cannot be read": [
         Case(CA.leaf(), pool=[b"", CA]),
         refused(CA.leaf(), R.CERTIFICATE_MALFORMED, pool=[b"0"]),
-        Case(CA.leaf(), pool=[odd(subject=raw_name(b"\xe9", 0x14)), CA]),
+        Case(CA.leaf(), pool=[odd(subject=raw_name(b"\xe9")), CA]),
     ],
 }
 

@@ -74,7 +74,9 @@ def pem_blocks(data: bytes, label: bytes) -> list[bytes]:
     blocks = re.findall(rb"-----BEGIN %b-----(.*?)-----END %b-----" % (label, label), data, re.DOTALL)
     if not blocks:
         raise ValueError(f"no PEM block of {label.decode()}")
-    return [binascii.a2b_base64(b"".join(block.split()), strict_mode=True) for block in blocks]
+    # Behind headers (RFC 1421), if there are any, and an empty line.
+    texts = [block.replace(b"\r", b"").partition(b"\n\n")[2] if b":" in block else block for block in blocks]
+    return [binascii.a2b_base64(b"".join(text.split()), strict_mode=True) for text in texts]
 
 
 # A certificate and a CRL of nothing but extensions: the library reads these in no other form.

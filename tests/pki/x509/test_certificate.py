@@ -110,7 +110,7 @@ def test_name_that_is_too_long_is_taken_as_it_stands() -> None:
 @pytest.mark.parametrize("attribute", ["subject", "issuer"])
 def test_name_with_letters_its_type_does_not_have_is_malformed(attribute: str) -> None:
     """A TeletexString of old letters: nobody agrees on which they are."""
-    odd, plain = raw_name(b"Caf\xe9", 0x14), NAME
+    odd, plain = raw_name(b"Caf\xe9"), NAME
     names = {"issuer": plain, "subject": plain, attribute: odd}
     assert late(handmade(KEY, **names), attribute) is MALFORMED  # type: ignore[arg-type]
 
@@ -260,8 +260,8 @@ def test_what_cannot_be_read_ahead_is_told_when_it_is_asked_for() -> None:
     parsed(LEAF)[0].introduce_issuer(issuers)
     field = parsed(LEAF)[0]._layout.extensions
     for odd in (
-        handmade(KEY, issuer=NAME, subject=raw_name(b"\xe9", 0x14), extensions=field),
-        handmade(KEY, issuer=NAME, subject=raw_name(b"\xe9", 0x14), inner=bytes.fromhex("300a06082a8648ce3d040303")),
+        handmade(KEY, issuer=NAME, subject=raw_name(b"\xe9"), extensions=field),
+        handmade(KEY, issuer=NAME, subject=raw_name(b"\xe9"), inner=bytes.fromhex("300a06082a8648ce3d040303")),
     ):
         one = Certificate.parse(odd, issuers)
         one.read_ahead()
