@@ -6,14 +6,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from support.certificates import NOW, Authority, Minted, new_key, san
 from support.mutants import Node
+from support.odd_encodings import UMLAUT
 from support.raw_der import extensions_of, handmade, raw_name, sequence, spki_of, tlv, with_unused_bit
 from support.tampered import Change, of_serial, of_version_1, reissued, signed_again
 
@@ -104,6 +107,27 @@ def points(count: int) -> list[tuple[x509.ExtensionType, bool]]:
     return [(x509.CRLDistributionPoints([x509.DistributionPoint(names, None, None, None)]), False)]
 
 
+def raw(oid: str, value: str, *, critical: bool = False) -> tuple[x509.ExtensionType, bool]:
+    """An extension in bytes of one's choice."""
+    return x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), bytes.fromhex(value)), critical
+
+
+def with_extension(oid: str, value: str, *, critical: bool = False, expected: Reason | None = None) -> Case:
+    """A leaf with such an extension, in the place of what it has of that kind."""
+    kinds = [x509.SubjectAlternativeName, x509.AuthorityKeyIdentifier]
+    leaf = CA.leaf(extensions=[raw(oid, value, critical=critical)], without=kinds)
+    return Case(leaf) if expected is None else refused(leaf, expected)
+
+
+def named(text: str) -> x509.Name:
+    """A name of one common name."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+TELETEX_SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Caf\u00e9", _type=_ASN1Type.T61String)])
+BAD_ADDRESS = "300787050102030405"
+OTHER_QUALIFIER = "300e300c06022a033006300406022a05"
+
 MAILED = x509.Name([x509.NameAttribute(NameOID.EMAIL_ADDRESS, "a@b.test")])
 MAIL, DNS = x509.RFC822Name, x509.DNSName
 UTF8_MAIL = x509.OtherName(x509.ObjectIdentifier("1.3.6.1.5.5.7.8.9"), b"\x0c\x09\xc3\xa9@b.test")
@@ -123,6 +147,16 @@ CASES: dict[str, list[Case]] = {
         Case(odd(subject=raw_name(b"alice", 0x14))),
         Case(odd(issuer=raw_name(b"ca", 0x14))),
         Case(odd(subject=raw_name(b"Caf\xe9", 0x14))),
+        *(
+            refused_below(
+                R.NAME_CONSTRAINT_VIOLATED,
+                ROOT.intermediate(
+                    "Narrow", extensions=[(x509.NameConstraints(None, [x509.DirectoryName(base)]), True)]
+                ),
+                x509.DirectoryName(TELETEX_SUBJECT),
+            )
+            for base in (named("Caf\u00e9"), named("Caf\u00c3\u00a9"))
+        ),
     ],
     "an attribute of a name that is no character string": [
         Case(odd(subject=raw_name(b"\0alice", 0x03))),
@@ -203,6 +237,37 @@ CASES: dict[str, list[Case]] = {
             signed_again(CA.leaf().der, CA, until(0x17, b"491231235959+0000")),
             signed_again(CA.leaf().der, CA, until(0x18, b"20491231235959.5Z")),
         )
+    ],
+    "an extension that no rule asks for": [
+        with_extension("1.3.6.1.5.5.7.1.24", "3003020104"),
+        with_extension("2.5.29.18", "ff", critical=True),
+        with_extension("1.3.6.1.5.5.7.1.24", "3003020104", critical=True, expected=R.CRITICAL_EXTENSION_UNKNOWN),
+    ],
+    "alternative names that cannot be read": [
+        with_extension("2.5.29.17", BAD_ADDRESS),
+        with_extension("2.5.29.17", BAD_ADDRESS, critical=True, expected=R.CERTIFICATE_MALFORMED),
+        below(constrained(DNS("b.test")), extensions=[raw("2.5.29.17", BAD_ADDRESS)]),
+        refused_below(
+            R.NAME_CONSTRAINT_VIOLATED,
+            constrained(x509.IPAddress(ip_network("10.0.0.0/8"))),
+            extensions=[raw("2.5.29.17", BAD_ADDRESS)],
+        ),
+        refused_below(R.NAME_CONSTRAINT_VIOLATED, constrained(DNS("b.test")), extensions=[raw("2.5.29.17", "ff")]),
+    ],
+    "a key identifier, or points of fresher CRLs, that cannot be read": [
+        case
+        for oid in ("2.5.29.14", "2.5.29.35", "2.5.29.46")
+        for case in (
+            with_extension(oid, "ff"),
+            with_extension(oid, "ff", critical=True, expected=R.CERTIFICATE_MALFORMED),
+        )
+    ],
+    "a certificate policy with a qualifier that cannot be read": [
+        with_extension("2.5.29.32", UMLAUT.hex()),
+        with_extension("2.5.29.32", UMLAUT.hex(), critical=True),
+        with_extension("2.5.29.32", "300a300806022a0330023000"),
+        with_extension("2.5.29.32", OTHER_QUALIFIER),
+        with_extension("2.5.29.32", OTHER_QUALIFIER, critical=True, expected=R.CRITICAL_EXTENSION_UNKNOWN),
     ],
     "GeneralizedTime for a date before 2050": [
         Case(signed_again(CA.leaf().der, CA, until(0x18, b"20491231235959Z"))),

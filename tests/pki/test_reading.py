@@ -133,7 +133,9 @@ def mutated(drawn: random.Random, value: bytes) -> bytes:
     """Bytes changed, or elements."""
     if value and drawn.random() < 0.5:
         at = drawn.randrange(len(value))
-        return value[:at] + drawn.choice([b"", drawn.randbytes(1), drawn.randbytes(3)]) + value[at + drawn.randint(0, 2) :]
+        return (
+            value[:at] + drawn.choice([b"", drawn.randbytes(1), drawn.randbytes(3)]) + value[at + drawn.randint(0, 2) :]
+        )
     try:
         tree = forest(value)[0]
     except (ValueError, IndexError):
@@ -166,7 +168,9 @@ def test_drawn_extensions_are_read_alike() -> None:
 
 @pytest.mark.fuzz
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("kind", range(len(KINDS)), ids=[type(kind).__name__ + kind.oid.dotted_string for kind in KINDS])
+@pytest.mark.parametrize(
+    "kind", range(len(KINDS)), ids=[type(kind).__name__ + kind.oid.dotted_string for kind in KINDS]
+)
 def test_extension_of_any_bytes_is_read_or_refused(kind: int) -> None:
     """No other error; critical or not."""
     drawn, oid = random.Random(kind), content_of(KINDS[kind].oid)
@@ -210,4 +214,3 @@ def test_mutant_of_a_tolerated_crl_is_read_or_refused() -> None:
         plain = Crl(rewritten(odd, tolerated.crl))
         assert (crl.issuer, crl.number, crl.unusable) == (plain.issuer, plain.number, plain.unusable), odd.hex()
         assert [crl.index.find(5, crl.issuer), len(crl.index)] == [plain.index.find(5, plain.issuer), len(plain.index)]
-

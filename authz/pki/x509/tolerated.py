@@ -27,22 +27,49 @@ class Tolerated(NamedTuple):
 
 TOLERATED: Final = (
     Tolerated(
-        "a default that is written out: `critical FALSE` of a certificate, CRL or entry, `cA FALSE`, FALSE in an "
+        "a default that is written out: `critical FALSE` in a certificate, CRL or entry, `cA FALSE`, FALSE in an "
         "issuing distribution point",
         "X.690 section 11.5",
-        "OpenSSL, nginx",
-        "CAs whose library writes every field, MDM servers among them",
+        "OpenSSL, nginx, Envoy",
+        "endorsement keys of Intel's and AMD's TPMs, Gemalto (pyca/cryptography issues 12665, 10367)",
     ),
-    Tolerated("TRUE as 01", "X.690 section 11.1", "OpenSSL, nginx", "writers of BER, in which 01 is TRUE too"),
-    Tolerated("ECDSA with NULL parameters", "RFC 5758 section 3.2", "OpenSSL, nginx", "Java 11, Mbed TLS"),
-    Tolerated("rsaEncryption without NULL", "RFC 3279 section 2.3.1", "OpenSSL, nginx", "embedded devices"),
-    Tolerated("an RDN whose attributes are in another order", "X.690 section 11.6", "OpenSSL, nginx", "CAs that keep "
-              "the order in which attributes were given"),
-    Tolerated("PrintableString with other printable ASCII (`&`, `@`, `_`, `*`, `!`)", "X.680 section 41.4",
-              "OpenSSL, nginx, Envoy", "many, for e-mail addresses and host names"),
-    Tolerated("TeletexString, read as UTF-8 where valid, else as latin-1; an excluded subtree is compared under both",
-              "RFC 5280 section 4.1.2.4", "OpenSSL, nginx, Envoy", "European roots of before 2004"),
-)  # fmt: skip
+    Tolerated(
+        "TRUE as 01",
+        "X.690 section 11.1",
+        "OpenSSL, nginx, Envoy",
+        "Android KeyMint, Mbed TLS (Mbed-TLS/mbedtls issue 318)",
+    ),
+    Tolerated(
+        "ECDSA with NULL parameters",
+        "RFC 5758 section 3.2",
+        "OpenSSL, nginx, Envoy",
+        "Java 11, Mbed TLS",
+    ),
+    Tolerated(
+        "rsaEncryption without NULL",
+        "RFC 3279 section 2.3.1",
+        "OpenSSL, nginx",
+        "sshpk for node (TritonDataCenter/node-sshpk issue 39), phpseclib",
+    ),
+    Tolerated(
+        "an RDN whose attributes are in another order",
+        "X.690 section 11.6",
+        "OpenSSL, nginx, Envoy",
+        "endorsement keys of TPMs (pyca/cryptography issue 7189), Android StrongBox",
+    ),
+    Tolerated(
+        "PrintableString with other printable ASCII (`&`, `@`, `_`, `*`, `!`)",
+        "X.680 section 41.4",
+        "OpenSSL, nginx, Envoy, Go (`&`, `*`)",
+        "Windows MDM (pyca/cryptography issue 13461), DigiCert (mozilla/tls-observatory issue 271)",
+    ),
+    Tolerated(
+        "TeletexString, read as UTF-8 where valid, else as latin-1; an excluded subtree is compared under both",
+        "RFC 5280 section 4.1.2.4",
+        "OpenSSL, nginx, Envoy",
+        "European and Latin American authorities (kjur/jsrsasign issue 545)",
+    ),
+)
 """What has two readings is not here: lengths that are indefinite or not the shortest, doubled fields, trailing data."""
 
 TELETEX_STRING: Final = 0x14

@@ -31,6 +31,7 @@ from authz.pki.x509.extensions import Extensions
 from authz.pki.x509.tolerated import MAX_DEPTH
 from authz.reasons import Reason
 
+
 def said(extensions: Extensions) -> list[object]:
     """Every value."""
     return [getattr(extensions, attribute) for attribute in Extensions.__annotations__]
@@ -136,7 +137,9 @@ def test_entries_of_a_large_crl_are_rewritten_in_time_linear_in_their_number() -
     entries = b"".join(
         sequence(tlv(2, (5000 + number).to_bytes(2, "big")), tlv(0x17, b"260101000000Z"), block)
         for number in range(600)
-        for block in [sequence(extension(b"\x2a" + bytes([number % 128, number // 128]), b"", FALSE)), b""][number % 2 :]
+        for block in [sequence(extension(b"\x2a" + bytes([number % 128, number // 128]), b"", FALSE)), b""][
+            number % 2 :
+        ]
     )
     plain = tolerated._entries(tlv(0x30, entries))
     assert plain.count(FALSE) == 0
@@ -171,7 +174,7 @@ def test_teletex_string_is_utf8_where_that_is_valid() -> None:
 
 
 @pytest.mark.parametrize(("content", "expected"), [(b"\0", False), (b"\1", True), (b"\xff", True)])
-def test_boolean_is_read(content: bytes, expected: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_boolean_is_read(content: bytes, expected: bool) -> None:
     """And nothing else is one."""
     assert tolerated.boolean(content) is expected
     with pytest.raises(ValueError, match="BOOLEAN"):
