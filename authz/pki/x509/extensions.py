@@ -192,7 +192,7 @@ def _read_alone(oid: bytes, value: bytes, extensions: Extensions, *, critical: b
     Raises `ValueError`.
     """
     try:
-        return library.read_extensions([(oid, tolerated.names(value))])[0]
+        return library.read_extensions([(oid, _rewritten(value))])[0]
     except ValueError:
         # 4.2: a critical extension with information that cannot be processed.
         if critical or oid not in _HINTS:
@@ -200,6 +200,14 @@ def _read_alone(oid: bytes, value: bytes, extensions: Extensions, *, critical: b
         if oid == ALTERNATIVE_NAMES:
             extensions.unread_kinds = _kinds_in(value)
     return ()
+
+
+def _rewritten(value: bytes) -> bytes:
+    """The value as the library may read it; as it is, where there is too much in it."""
+    try:
+        return tolerated.names(value)
+    except ValueError:
+        return value
 
 
 # RFC 5280 section 4.2.1.6, by tag; the address of an otherName is an e-mail address (RFC 9598 section 3).

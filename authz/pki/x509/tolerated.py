@@ -8,12 +8,10 @@ the bytes as they stand, they are the identity of a certificate or CRL, and the 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from itertools import islice
+from typing import Final, NamedTuple
 
 from authz.pki.x509 import der
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class Tolerated(NamedTuple):
@@ -89,11 +87,19 @@ _WITHOUT_NULL: Final = {der.tlv(der.SEQUENCE, oid, b"\5\0"): der.tlv(der.SEQUENC
 _VERSION: Final = 0xA0
 _CRL_EXTENSIONS: Final = 0xA0
 _OTHER_NAME: Final = 0xA0
-_RELATIVE_NAME: Final = 0xA1  # nameRelativeToCRLIssuer [1], a SET OF (RFC 5280 section 4.2.1.13)
+_OID: Final = bytes([der.OID])
+_SETS: Final = frozenset({der.SET, 0xA1})  # nameRelativeToCRLIssuer [1] is a SET OF (RFC 5280 section 4.2.1.13)
+_STRINGS: Final = frozenset({TELETEX_STRING, _PRINTABLE_STRING})
 _BITS_OF_ISSUING_POINT: Final = frozenset({0x81, 0x82, 0x84, 0x85})  # its BOOLEANs (section 5.2.5)
 
 MAX_DEPTH: Final = 12
 """Elements within one another in a name, or in a list of names that holds one: eight in the deepest of RFC 5280."""
+
+MAX_IN_NAMES: Final = 160
+"""Elements in names that are rewritten, each of which takes 1 us: a name of RFC 5280's sixteen types has 65."""
+
+MAX_PARTS: Final = 40
+"""Extensions of a certificate that is rewritten, each of which takes 4 us: those in use have up to fifteen."""
 
 MAX_BLOCKS: Final = 256
 """Blocks of entry extensions remembered while one CRL is read: most entries share theirs."""
@@ -133,8 +139,10 @@ def crl(data: bytes) -> bytes:
 def names(data: bytes) -> bytes:
     """A name, or the value of an extension that is made of names: their strings and the order of their attributes.
 
-    Raises `ValueError` for what is nested too deeply, or is no DER besides.
+    Raises `ValueError` for more than `MAX_IN_NAMES` elements, for what is nested too deeply, or is no DER besides.
     """
+    if der.count(data, 0, len(data), MAX_IN_NAMES) > MAX_IN_NAMES:
+        raise ValueError("too much in names that would be rewritten")
     return b"".join(_names(data, 0, len(data), MAX_DEPTH))
 
 
@@ -160,12 +168,14 @@ def teletex(content: bytes) -> str:
 
 
 def _parts(data: bytes, tag: int = der.SEQUENCE) -> list[bytes]:
-    """The elements in the one of `tag` that `data` is, each with its tag and length."""
+    """The elements in the one of `tag` that `data` is, each with its tag and length. Raises `ValueError`."""
     at, end = der.only(data, tag)
     parts = []
-    for _, _, stop in der.elements(data, at, end):
+    for _, _, stop in islice(der.elements(data, at, end), MAX_PARTS + 1):
         parts.append(data[at:stop])
         at = stop
+    if len(parts) > MAX_PARTS:
+        raise ValueError("too many parts that would be rewritten")
     return parts
 
 
@@ -213,16 +223,22 @@ def _flag(part: bytes) -> bytes:
     return part[:2] + b"\xff" if boolean(part[2:]) else b""
 
 
-def _names(data: bytes, at: int, end: int, depth: int) -> Iterator[bytes]:
+def _names(data: bytes, at: int, end: int, depth: int) -> list[bytes]:
     """The elements from `at` to `end`; an otherName, which may hold anything, stays as it is."""
     if not depth:
         raise ValueError("names that are nested too deeply")
-    for tag, start, stop in der.elements(data, at, end):
-        if tag & der.CONSTRUCTED and not (tag == _OTHER_NAME and data[start : start + 1] == bytes([der.OID])):
+    written = []
+    while at < end:
+        tag, start, stop = der.element(data, at, end)
+        if tag & der.CONSTRUCTED and not (tag == _OTHER_NAME and data[start : start + 1] == _OID):
             inside = _names(data, start, stop, depth - 1)
-            yield der.tlv(tag, *(sorted(inside) if tag in {der.SET, _RELATIVE_NAME} else inside))
+            if tag in _SETS and len(inside) > 1:
+                inside.sort()
+            written.append(der.tlv(tag, *inside))
         else:
-            yield _string(tag, data[start:stop])
+            written.append(_string(tag, data[start:stop]) if tag in _STRINGS else data[at:stop])
+        at = stop
+    return written
 
 
 def _string(tag: int, content: bytes) -> bytes:

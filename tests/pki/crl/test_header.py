@@ -82,7 +82,7 @@ def test_number_of_more_than_20_bytes_is_read() -> None:
     """RFC 5280 section 5.2.3 asks issuers not to write one; up to what can be shown in decimals."""
     assert head(number(b"\x01" + bytes(20))).number == 2**160
     for content in (b"\x01" + bytes(128), b"\xff", b""):
-        with pytest.raises(ValueError, match="number|shortest"):
+        with pytest.raises(ValueError, match=r"number|shortest"):
             head(number(content))
 
 

@@ -101,12 +101,17 @@ HOSTILE = {
 }
 
 
+def read_all(data: bytes) -> None:
+    """What is read on first use. Raises `Refused`."""
+    certificate = Certificate.parse(data)
+    certificate.signed, certificate.subject, certificate.extensions  # noqa: B018
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_has_two_readings_is_malformed(name: str) -> None:
     """Near what is tolerated, and not in the table."""
     with pytest.raises(Refused) as caught:
-        read = Certificate.parse(HOSTILE[name])
-        read.signed, read.subject, read.extensions  # noqa: B018 - read on first use
+        read_all(HOSTILE[name])
     assert caught.value.reason is Reason.CERTIFICATE_MALFORMED
 
 
@@ -166,6 +171,18 @@ def test_names_that_are_nested_too_deeply_are_refused() -> None:
         deep = sequence(deep)
     with pytest.raises(Refused):
         Certificate.parse(certificate(subject=deep))
+
+
+def test_no_more_is_rewritten_than_certificates_in_use_have() -> None:
+    """What a stranger sends is rewritten before anything of it is verified."""
+    rdn = raw_name(b"a@b", 0x13)[2:]
+    assert tolerated.names(sequence(rdn * 30)) != sequence(rdn * 30)
+    with pytest.raises(ValueError, match="too much"):
+        tolerated.names(sequence(rdn * 60))
+    many = [extension(b"\x2a" + bytes([number]), b"", FALSE) for number in range(50)]
+    assert Certificate.parse(certificate(*many[:20]))
+    with pytest.raises(Refused):
+        Certificate.parse(certificate(*many))
 
 
 def test_teletex_string_is_utf8_where_that_is_valid() -> None:
