@@ -182,17 +182,20 @@ def _parsed(stated: dict[bytes, tuple[bool, Any]], extensions: Extensions) -> di
     try:
         values = dict(zip(asked, library.read_extensions(asked.items()), strict=True)) if asked else {}
     except library.ParserError:
-        values = {oid: _read_alone(oid, value, extensions, critical=stated[oid][0]) for oid, value in asked.items()}
+        plain = {oid: _rewritten(value) for oid, value in asked.items()}
+        if plain == asked and _HINTS.isdisjoint(asked):
+            raise
+        values = {oid: _read_alone(oid, value, extensions, critical=stated[oid][0]) for oid, value in plain.items()}
     return stated | {oid: (stated[oid][0], value) for oid, value in values.items()}
 
 
 def _read_alone(oid: bytes, value: bytes, extensions: Extensions, *, critical: bool) -> Any:
-    """The library's object of one extension, which may need another spelling; none of a hint that cannot be read.
+    """The library's object of one extension; none of a hint that cannot be read.
 
     Raises `ValueError`.
     """
     try:
-        return library.read_extensions([(oid, _rewritten(value))])[0]
+        return library.read_extensions([(oid, value)])[0]
     except ValueError:
         # 4.2: a critical extension with information that cannot be processed.
         if critical or oid not in _HINTS:

@@ -95,8 +95,11 @@ _BITS_OF_ISSUING_POINT: Final = frozenset({0x81, 0x82, 0x84, 0x85})  # its BOOLE
 MAX_DEPTH: Final = 12
 """Elements within one another in a name, or in a list of names that holds one: eight in the deepest of RFC 5280."""
 
+MAX_IN_NAME: Final = 80
+"""Elements in the name of an issuer or subject that is rewritten, each of which takes 1 us: sixteen RDNs have 65."""
+
 MAX_IN_NAMES: Final = 160
-"""Elements in names that are rewritten, each of which takes 1 us: a name of RFC 5280's sixteen types has 65."""
+"""Elements in an extension whose names are rewritten."""
 
 MAX_PARTS: Final = 40
 """Extensions of a certificate that is rewritten, each of which takes 4 us: those in use have up to fifteen."""
@@ -113,8 +116,9 @@ def certificate(data: bytes) -> bytes:
     if len(fields) < at + 6 or len(signed) != 2:
         raise ValueError("a certificate with too few fields")
     # After the version: serialNumber, signature, issuer, validity, subject.
-    for number, plain in (at + 1, _algorithm), (at + 2, names), (at + 4, names):
-        fields[number] = plain(fields[number])
+    fields[at + 1] = _algorithm(fields[at + 1])
+    for number in (at + 2, at + 4):
+        fields[number] = names(fields[number], MAX_IN_NAME)
     if fields[-1][0] == der.EXTENSIONS:
         fields[-1] = _tagged_extensions(fields[-1])
     return der.tlv(der.SEQUENCE, der.tlv(der.SEQUENCE, *fields), _algorithm(signed[0]), signed[1])
@@ -136,12 +140,12 @@ def crl(data: bytes) -> bytes:
     return der.tlv(der.SEQUENCE, der.tlv(der.SEQUENCE, *fields), _algorithm(signed[0]), signed[1])
 
 
-def names(data: bytes) -> bytes:
+def names(data: bytes, most: int = MAX_IN_NAMES) -> bytes:
     """A name, or the value of an extension that is made of names: their strings and the order of their attributes.
 
-    Raises `ValueError` for more than `MAX_IN_NAMES` elements, for what is nested too deeply, or is no DER besides.
+    Raises `ValueError` for more than `most` elements, for what is nested too deeply, or is no DER besides.
     """
-    if der.count(data, 0, len(data), MAX_IN_NAMES) > MAX_IN_NAMES:
+    if der.count(data, 0, len(data), most) > most:
         raise ValueError("too much in names that would be rewritten")
     return b"".join(_names(data, 0, len(data), MAX_DEPTH))
 
