@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from support.certificates import Authority, Minted, chain_pem, new_key
 from support.command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
+from support.odd_encodings import LEAVES, respelled
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -170,6 +173,18 @@ def test_anchor_export_writes_what_envoy_watches(acme: Run) -> None:
     secret = json.loads(Path("sds.yaml").read_text())["resources"][0]
     assert secret["validation_context"] == {"trusted_ca": {"inline_string": ROOT.pem}, "suppress_client_ca_list": True}
     assert sorted(one.name for one in Path().glob(".*")) == []
+
+
+def test_anchor_that_is_no_der_is_exported_as_it_stands(acme: Run) -> None:
+    """Its SHA-256 is that of the file, and the proxy trusts the same bytes; what no rule asks for harms no command."""
+    features = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.5.5.7.1.24"), bytes.fromhex("3003020104"))
+    plain = Authority.root("Odd", extensions=[(features, False)], **LIFE)
+    odd = respelled(plain.der, plain.key, LEAVES["PrintableString"])  # type: ignore[arg-type]
+    pem = ssl.DER_cert_to_PEM_cert(odd)
+    for verb in ("anchor", "intermediate"):
+        assert acme(verb, "add", "acme", write("odd.pem", pem)).code == 0
+        assert sha256(odd).hexdigest() in acme(verb, "list", "acme", "--json").out
+    assert acme("anchor", "export").out == ROOT.pem + pem
 
 
 def test_anchor_export_of_nothing_is_refused(run: Run) -> None:
