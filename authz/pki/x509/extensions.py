@@ -132,72 +132,69 @@ def read_extensions(field: bytes, *, v3: bool) -> Extensions:
     Raises `Refused` (certificate_malformed, name_constraint_unsupported).
     """
     extensions = Extensions()
+    values: dict[bytes, Any] = {}
     try:
-        for oid, (critical, value) in _stated(field, extensions, v3=v3).items():
-            _read(oid, extensions, value, critical=critical)
+        critical = _state(field, extensions, values, v3=v3)
+        _parse(values, critical, extensions)
+        for oid, value in values.items():
+            try:
+                _READERS[oid](extensions, value)
+            except ValueError:
+                # A hint that cannot be read is none; 4.2 refuses a critical one, which must be processed.
+                if oid in critical or oid not in _HINTS:
+                    raise
     except ValueError as error:
         raise Refused(Reason.CERTIFICATE_MALFORMED, f"extensions: {error}") from error
     return extensions
 
 
-def _read(oid: bytes, extensions: Extensions, value: object, *, critical: bool) -> None:
-    """A hint that cannot be read is none, unless it is critical: 4.2 refuses what cannot be processed."""
-    try:
-        _READERS[oid](extensions, value)
-    except ValueError:
-        if critical or oid not in _HINTS:
-            raise
-
-
-def _stated(field: bytes, extensions: Extensions, *, v3: bool) -> dict[bytes, tuple[bool, Any]]:
-    """Whether each extension that is read is critical, and its value: the library's object, or in DER.
+def _state(field: bytes, extensions: Extensions, values: dict[bytes, Any], *, v3: bool) -> set[bytes]:
+    """Put the value of each extension that is read into `values`, in DER; which of them are critical.
 
     Notes the critical ones that are not known. Raises `ValueError`.
     """
-    stated: dict[bytes, tuple[bool, Any]] = {}
-    seen = set()
+    seen, stated_critical = set(), set()
     for oid, critical, start, end in der.extensions(field):
         if oid in seen:
             raise ValueError(f"{der.oid(oid)} appears twice")
         seen.add(oid)
+        if critical:
+            stated_critical.add(oid)
         if oid in _READERS:
-            stated[oid] = critical, field[start:end]
+            values[oid] = field[start:end]
         elif critical and oid not in _IGNORED:
             # 4.2: a certificate with an unrecognized critical extension is rejected.
             extensions.unknown_critical += (der.oid(oid),)
     # 4.1.2.1: only version 3 has extensions; the library reads them in any.
     if seen and not v3:
         raise ValueError("in a certificate of version 1")
-    return _parsed(stated, extensions)
+    return stated_critical
 
 
-def _parsed(stated: dict[bytes, tuple[bool, Any]], extensions: Extensions) -> dict[bytes, tuple[bool, Any]]:
-    """The same, with the library's objects where it is asked: for all at once, as nearly always nothing is odd."""
-    if NAME_CONSTRAINTS in stated:
-        _check_distances(stated[NAME_CONSTRAINTS][1])
-    if POLICIES in stated:
-        critical, value = stated[POLICIES]
-        stated[POLICIES] = critical, _without_qualifiers(extensions, value, critical=critical)
-    asked = {oid: value for oid, (_, value) in stated.items() if oid in _BY_LIBRARY}
+def _parse(values: dict[bytes, Any], critical: set[bytes], extensions: Extensions) -> None:
+    """Put the library's objects in the place of DER where it is asked: of all at once, as nearly always none is odd."""
+    if NAME_CONSTRAINTS in values:
+        _check_distances(values[NAME_CONSTRAINTS])
+    if POLICIES in values:
+        values[POLICIES] = _without_qualifiers(extensions, values[POLICIES], critical=POLICIES in critical)
+    asked = {oid: value for oid, value in values.items() if oid in _BY_LIBRARY}
+    if not asked:
+        return
     try:
-        values = dict(zip(asked, library.read_extensions(asked.items()), strict=True)) if asked else {}
+        values.update(zip(asked, library.read_extensions(asked.items()), strict=True))
     except library.ParserError:
         plain = {oid: _rewritten(value) for oid, value in asked.items()}
         if plain == asked and _HINTS.isdisjoint(asked):
             raise
-        values = {oid: _read_alone(oid, value, extensions, critical=stated[oid][0]) for oid, value in plain.items()}
-    return stated | {oid: (stated[oid][0], value) for oid, value in values.items()}
+        for oid, value in plain.items():
+            values[oid] = _read_alone(oid, value, extensions, critical=oid in critical)
 
 
 def _read_alone(oid: bytes, value: bytes, extensions: Extensions, *, critical: bool) -> Any:
-    """The library's object of one extension; none of a hint that cannot be read.
-
-    Raises `ValueError`.
-    """
+    """The library's object of one extension; none of a hint that cannot be read. Raises `ValueError`."""
     try:
         return library.read_extensions([(oid, value)])[0]
     except ValueError:
-        # 4.2: a critical extension with information that cannot be processed.
         if critical or oid not in _HINTS:
             raise
         if oid == ALTERNATIVE_NAMES:
@@ -254,6 +251,10 @@ _KEY_USAGE_BITS: Final = (
     "digitalSignature", "contentCommitment", "keyEncipherment", "dataEncipherment", "keyAgreement", "keyCertSign",
     "cRLSign",
 )  # fmt: skip
+_KEY_USAGES: Final = [
+    frozenset(name for bit, name in enumerate(_KEY_USAGE_BITS) if first & 0x80 >> bit) for first in range(256)
+]
+"""By the first byte of the string of bits."""
 
 
 # RFC 5280 section 4.2.1.3: a BIT STRING; its last two bits say something about a key that agrees on others.
@@ -264,8 +265,7 @@ def _key_usage(extensions: Extensions, value: bytes) -> None:
     # X.690 section 11.2.1: unused bits are zero.
     if unused > 7 or bits & ((1 << unused) - 1) or (unused and end == start + 1):
         raise ValueError("a key usage that is not a string of bits")
-    first = value[start + 1] if end > start + 1 else 0
-    extensions.key_usage = frozenset(name for bit, name in enumerate(_KEY_USAGE_BITS) if first & 0x80 >> bit)
+    extensions.key_usage = _KEY_USAGES[value[start + 1] if end > start + 1 else 0]
 
 
 # RFC 5280 section 4.2.1.12
