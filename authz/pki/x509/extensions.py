@@ -183,7 +183,7 @@ def _parse(values: dict[bytes, Any], critical: set[bytes], extensions: Extension
     try:
         values.update(zip(asked, library.read_extensions(asked.items()), strict=True))
     except library.ParserError:
-        plain = {oid: _rewritten(value) for oid, value in asked.items()}
+        plain = {oid: tolerated.value(value) for oid, value in asked.items()}
         if plain == asked and _HINTS.isdisjoint(asked):
             raise
         for oid, value in plain.items():
@@ -200,14 +200,6 @@ def _read_alone(oid: bytes, value: bytes, extensions: Extensions, *, critical: b
         if oid == ALTERNATIVE_NAMES:
             extensions.unread_kinds = _kinds_in(value)
     return ()
-
-
-def _rewritten(value: bytes) -> bytes:
-    """The value as the library may read it; as it is, where there is too much in it."""
-    try:
-        return tolerated.names(value)
-    except ValueError:
-        return value
 
 
 # RFC 5280 section 4.2.1.6, by tag; the address of an otherName is an e-mail address (RFC 9598 section 3).

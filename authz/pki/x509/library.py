@@ -103,7 +103,7 @@ def read_crl_extension(oid: bytes, value: bytes) -> x509.ExtensionType:
 
 def read_general_names(value: bytes) -> list[x509.GeneralName]:
     """The names in GeneralNames (RFC 5280 section 4.2.1.6). Raises `ValueError`."""
-    (names,) = read_extensions([(SUBJECT_ALTERNATIVE_NAME, tolerated.names(value))])
+    (names,) = read_extensions([(SUBJECT_ALTERNATIVE_NAME, tolerated.value(value))])
     assert isinstance(names, x509.SubjectAlternativeName)  # noqa: S101 - of this OID
     return list(names)
 

@@ -150,9 +150,17 @@ def names(data: bytes, most: int = MAX_IN_NAMES) -> bytes:
     return b"".join(_names(data, 0, len(data), MAX_DEPTH))
 
 
-def issuing_point(value: bytes) -> bytes:
-    """The value of an issuing distribution point (RFC 5280 section 5.2.5). Raises `ValueError` likewise."""
-    parts = [part for part in map(_flag, _parts(names(value))) if part]
+def value(data: bytes) -> bytes:
+    """The value of an extension that is made of names; as it is, where there is too much in it."""
+    try:
+        return names(data)
+    except ValueError:
+        return data
+
+
+def issuing_point(data: bytes) -> bytes:
+    """The value of an issuing distribution point (RFC 5280 section 5.2.5). Raises `ValueError`."""
+    parts = [part for part in map(_flag, _parts(value(data))) if part]
     return der.tlv(der.SEQUENCE, *parts)
 
 

@@ -100,6 +100,13 @@ def test_false_in_an_issuing_distribution_point_says_nothing() -> None:
     assert scope("3003 820100").scope == scope("3000").scope == b""
 
 
+def test_extension_twice_refuses() -> None:
+    """RFC 5280 section 5.2."""
+    number = CA.crl(number=0x11, extensions=[(x509.DeltaCRLIndicator(0x12), False)])
+    with pytest.raises(ValueError, match="twice"):
+        head(number.replace(bytes.fromhex("0603551d1b"), bytes.fromhex("0603551d14")))
+
+
 @pytest.mark.parametrize("value", ["3003810102", "30068101ff8101ff", "30068201ff8101ff", "30048101ff00", "3003a00100"])
 def test_issuing_distribution_point_with_two_readings_refuses(value: str) -> None:
     """TRUE that is neither, fields twice or in another order, data behind the end."""

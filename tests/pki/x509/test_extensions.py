@@ -173,6 +173,67 @@ def test_subtree_with_a_distance_is_unsupported(distance: str) -> None:
     assert caught.value.reason is Reason.NAME_CONSTRAINT_UNSUPPORTED
 
 
+@pytest.mark.parametrize(
+    ("oid", "value"), [("2.5.29.14", "ff"), ("2.5.29.35", "ff"), ("2.5.29.46", "ff"), ("2.5.29.17", "3002a300")]
+)
+def test_hint_that_cannot_be_read_is_none_unless_it_is_critical(oid: str, value: str) -> None:
+    """Section 4.2; alternative names may be of any kind then."""
+    without = [x509.AuthorityKeyIdentifier, x509.SubjectAlternativeName]
+    plain, critical = (
+        parsed(ROOT.leaf("x y", extensions=[raw(oid, value, critical=says)], without=without))[0]
+        for says in (False, True)
+    )
+    assert (plain.extensions.subject_key_id, plain.extensions.authority_key_id) == (None, None)
+    assert (plain.extensions.names, plain.extensions.freshest_crl) == ((), ())
+    assert bool(plain.extensions.unread_kinds) is (oid == "2.5.29.17")
+    assert plain.unread_kinds == plain.extensions.unread_kinds
+    with pytest.raises(Refused):
+        critical.extensions  # noqa: B018 - read on first use
+
+
+@pytest.mark.parametrize(("value", "kinds"), [("300787050102030405", {x509.IPAddress}), ("ff", 7), ("3002a300", 7)])
+def test_kinds_of_names_that_cannot_be_read(value: str, kinds: set[type] | int) -> None:
+    """By their tags, every kind where these are not known."""
+    leaf = ROOT.leaf("x y", extensions=[raw("2.5.29.17", value, critical=False)], without=[x509.SubjectAlternativeName])
+    found = parsed(leaf)[0].extensions.unread_kinds
+    assert (len(found) if isinstance(kinds, int) else found) == kinds
+
+
+def test_names_in_another_spelling_are_read() -> None:
+    """Beside an extension that needs none; one that is still refused then refuses."""
+    name = sequence(tlv(0xA4, raw_name(b"a@b", 0x13)))
+    purpose = raw("2.5.29.37", "300406022a03", critical=False)
+    without = [x509.ExtendedKeyUsage, x509.SubjectAlternativeName]
+    leaf = ROOT.leaf("x", extensions=[raw("2.5.29.17", name.hex()), purpose], without=without)
+    found = parsed(leaf)[0].extensions
+    assert (len(found.names), found.extended_key_usage) == (1, {"1.2.3"})
+
+
+@pytest.mark.parametrize(
+    ("oid", "value"),
+    [
+        ("2.5.29.19", "300302010500"),
+        ("2.5.29.19", "30060101ff0201ff"),
+        ("2.5.29.15", "03020781"),
+        ("2.5.29.32", "30023000"),
+    ],
+)
+def test_value_that_is_not_what_it_should_be_is_malformed(oid: str, value: str) -> None:
+    """A BOOLEAN behind a path length, a negative one, unused bits that are set, a policy without an identifier."""
+    leaf = ROOT.leaf(extensions=[raw(oid, value)], without=[x509.BasicConstraints, x509.KeyUsage])
+    with pytest.raises(Refused):
+        parsed(leaf)[0].extensions  # noqa: B018 - read on first use
+
+
+def test_qualifier_of_a_critical_policy_must_be_known() -> None:
+    """Section 4.2.1.4: a CPS or a notice, whatever is in it."""
+    for kind, unknown in (("2b06010505070202", ()), ("2b06010505070203", ("2.5.29.32 with another qualifier",))):
+        qualifier = sequence(tlv(6, bytes.fromhex(kind)), tlv(5))
+        value = sequence(sequence(tlv(6, b"\x2a\3"), sequence(qualifier)))
+        assert read(raw("2.5.29.32", value.hex())).unknown_critical == unknown
+        assert read(raw("2.5.29.32", value.hex(), critical=False)).policies == {"1.2.3"}
+
+
 def test_extensions_in_version_1_are_malformed() -> None:
     """Section 4.1.2.1; the library reads them, and one that says CA would make one."""
     ca = extensions_of((b"\x55\x1d\x13", True, bytes.fromhex("30030101ff")))

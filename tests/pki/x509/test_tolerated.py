@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import pytest
 from cryptography import x509
@@ -171,6 +172,21 @@ def test_names_that_are_nested_too_deeply_are_refused() -> None:
         deep = sequence(deep)
     with pytest.raises(Refused):
         Certificate.parse(certificate(subject=deep))
+
+
+@pytest.mark.parametrize("rewrite", [tolerated.certificate, tolerated.crl])
+@pytest.mark.parametrize("data", [sequence(sequence(), sequence(), sequence()), sequence(*[sequence()] * 41)])
+def test_what_is_built_like_neither_is_not_rewritten(rewrite: Callable[[bytes], bytes], data: bytes) -> None:
+    """Too few fields, or too many."""
+    with pytest.raises(ValueError, match="too"):
+        rewrite(data)
+
+
+def test_letters_in_an_extension_that_is_not_made_of_names_are_left() -> None:
+    """And so is PrintableString of its own letters."""
+    plain = sequence(tlv(0x13, b"abc"), tlv(0x13, b"\xe9"))
+    assert tolerated.value(plain) == plain
+    assert tolerated.value(b"\x30\x05") == b"\x30\x05"
 
 
 def test_no_more_is_rewritten_than_certificates_in_use_have() -> None:
