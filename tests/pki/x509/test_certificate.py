@@ -115,6 +115,13 @@ def test_name_with_letters_its_type_does_not_have_is_malformed(attribute: str) -
     assert late(handmade(KEY, **names), attribute) is MALFORMED  # type: ignore[arg-type]
 
 
+def test_alternative_names_that_cannot_be_read_have_kinds() -> None:
+    """None in others."""
+    unread = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), bytes.fromhex("300787050102030405"))
+    leaf = ROOT.leaf(extensions=[(unread, False)], without=[x509.SubjectAlternativeName])
+    assert [one.unread_kinds for one in parsed(leaf, LEAF)] == [{x509.IPAddress}, frozenset()]
+
+
 def test_algorithms_that_differ_inside_and_outside_are_malformed() -> None:
     """Section 4.1.1.2; the one outside is not signed."""
     other = bytes.fromhex("300a06082a8648ce3d040303")

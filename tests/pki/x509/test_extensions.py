@@ -212,10 +212,10 @@ def test_names_in_another_spelling_are_read() -> None:
 @pytest.mark.parametrize(
     ("oid", "value"),
     [
-        ("2.5.29.19", "300302010500"),
+        ("2.5.29.19", "30060201050101ff"),
         ("2.5.29.19", "30060101ff0201ff"),
         ("2.5.29.15", "03020781"),
-        ("2.5.29.32", "30023000"),
+        ("2.5.29.32", "300430020500"),
     ],
 )
 def test_value_that_is_not_what_it_should_be_is_malformed(oid: str, value: str) -> None:

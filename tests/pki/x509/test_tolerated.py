@@ -22,7 +22,7 @@ from support.odd_encodings import (
     extension,
     of_attributes,
 )
-from support.raw_der import ECDSA_SHA256, raw_name, sequence, tlv
+from support.raw_der import ECDSA_SHA256, handmade, raw_name, sequence, tlv
 
 from authz.errors import Refused
 from authz.pki import Certificate, Crl
@@ -180,6 +180,20 @@ def test_what_is_built_like_neither_is_not_rewritten(rewrite: Callable[[bytes], 
     """Too few fields, or too many."""
     with pytest.raises(ValueError, match="too"):
         rewrite(data)
+
+
+def test_issuing_point_keeps_its_other_fields() -> None:
+    """Reasons, and names in another spelling."""
+    assert tolerated.issuing_point(bytes.fromhex("300783020780820100")) == bytes.fromhex("300483020780")
+    assert tolerated.names(raw_name(b"\xe9", 0x14)) == raw_name("\u00e9".encode(), 0x14)
+
+
+def test_certificate_without_extensions_is_rewritten() -> None:
+    """Of version 1."""
+    odd, plain = (
+        handmade(KEY, issuer=raw_name(b"CA"), subject=raw_name(b"a@b", tag), version=b"") for tag in (0x13, 0x0C)
+    )
+    assert Certificate.parse(odd).subject == Certificate.parse(plain).subject
 
 
 def test_letters_in_an_extension_that_is_not_made_of_names_are_left() -> None:
