@@ -140,7 +140,7 @@ def read_extensions(field: bytes, *, v3: bool) -> Extensions:
             try:
                 _READERS[oid](extensions, value)
             except ValueError:
-                # A hint that cannot be read is none; 4.2 refuses a critical one, which must be processed.
+                # A hint that cannot be read counts as absent; 4.2 refuses a critical one.
                 if oid in critical or oid not in _HINTS:
                     raise
     except ValueError as error:
@@ -216,7 +216,7 @@ _EVERY_KIND: Final = frozenset(chain.from_iterable(_KINDS.values()))
 
 
 def _kinds_in(value: bytes) -> frozenset[type[x509.GeneralName]]:
-    """The kinds of names that an extension may hold: every kind where they cannot be told apart."""
+    """The kinds of names that an extension may hold: every kind where they cannot be distinguished."""
     try:
         tags = {tag for tag, _, _ in der.elements(value, *der.only(value, der.SEQUENCE))}
     except ValueError:
