@@ -14,7 +14,7 @@ import pytest
 from support.certificates import Authority, chain_pem
 from support.command_world import Run, authz
 from support.decision_world import ALICE, CA, CrlStates, Says, decide, request
-from support.generate_docs import PAGES, ROOT, with_reasons
+from support.generate_docs import PAGES, ROOT, with_encodings, with_reasons
 from support.metrics_text import metrics_of
 from support.operator_files import write_files
 
@@ -39,6 +39,9 @@ def test_page_made_from_the_code_is_current(page: str) -> None:
 def test_readme_has_every_reason() -> None:
     """And none that is gone."""
     assert with_reasons(README) == README
+    validation = (ROOT / "docs" / "validation.md").read_text(encoding="utf-8")
+    assert with_encodings(validation) == validation
+    assert "PrintableString with other" in validation
 
 
 def test_readme_is_short() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.admin import authorities
 from authz.cli.options import Anyway, AsJson, open_store
@@ -156,7 +156,7 @@ def export(
         # An empty bundle would switch the proxy's validation off, or lock everybody out.
         fail("there is no anchor to export", "add one: authz anchor add ORGANIZATION roots.pem")
         raise typer.Exit(1)
-    pem = "".join(anchor.x509.public_bytes(Encoding.PEM).decode("ascii") for anchor in anchors.values())
+    pem = "".join(ssl.DER_cert_to_PEM_cert(anchor.der) for anchor in anchors.values())
     if out is not None:
         replace_file(out, pem)
     if sds is not None:

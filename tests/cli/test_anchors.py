@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import ssl
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from support.certificates import Authority, chain_pem, new_key
 from support.command_world import ALICE, BOB, LIFE, ROOT, Run, write
+from support.odd_encodings import LEAVES, respelled
 
 
 def test_anchor_export_writes_what_envoy_watches(acme: Run) -> None:
@@ -68,3 +72,15 @@ def test_intermediate_that_is_self_signed_is_warned_of(acme: Run) -> None:
     """It is stored, and no path goes through it."""
     done = acme("intermediate", "add", "acme", "root.pem")
     assert (done.code, "CN=Root is self-signed" in done.err) == (0, True)
+
+
+def test_anchor_that_is_no_der_is_exported_as_it_stands(acme: Run) -> None:
+    """Its SHA-256 is that of the file, and the proxy trusts the same bytes; what no rule asks for harms no command."""
+    features = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.5.5.7.1.24"), bytes.fromhex("3003020104"))
+    plain = Authority.root("Odd", extensions=[(features, False)], **LIFE)
+    odd = respelled(plain.der, plain.key, LEAVES["PrintableString"])  # type: ignore[arg-type]
+    pem = ssl.DER_cert_to_PEM_cert(odd)
+    for verb in ("anchor", "intermediate"):
+        assert acme(verb, "add", "acme", write("odd.pem", pem)).code == 0
+        assert sha256(odd).hexdigest() in acme(verb, "list", "acme", "--json").out
+    assert acme("anchor", "export").out == ROOT.pem + pem

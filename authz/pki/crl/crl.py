@@ -15,15 +15,13 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, Protocol
 
-from cryptography import x509
-
 from authz.errors import Refused
 from authz.pki.crl.entries import RevokedCertificates
 from authz.pki.crl.header import CrlHeader, CrlLayout
 from authz.pki.crl.index import CrlIndex, IndirectIndex, SerialIndex
 from authz.pki.x509.algorithms import AnySigned, Signed
 from authz.pki.x509.der import integer
-from authz.pki.x509.extensions import PARSE_ERRORS
+from authz.pki.x509.library import load_crl
 from authz.reasons import Reason
 
 EXPIRED_WHEN_IT_CAME: Final = "a nextUpdate that had passed when it came"
@@ -77,18 +75,17 @@ class Crl(CrlHeader):
         self.index: CrlIndex
         try:
             layout = CrlLayout.of(data)
-            parsed = x509.load_der_x509_crl(data)
+            parsed = load_crl(data)
             self._unused_bits = layout.unused_bits
             self._tbs = memoryview(data)[layout.tbs : layout.tbs_end]
-            super().__init__(parsed, v1=layout.v1)
-            self.index = self._read_entries(data, parsed, layout)
-            # Parsed again: the first object keeps all that it made of the extensions, 60 times their bytes.
-            self._parsed = x509.load_der_x509_crl(data)
-        except PARSE_ERRORS as error:
+            super().__init__(data, parsed, layout)
+            self.index = self._read_entries(data, layout)
+            self._parsed = parsed
+        except ValueError as error:
             raise Refused(Reason.CRL_MALFORMED, str(error)) from error
 
-    def _read_entries(self, data: bytes, parsed: x509.CertificateRevocationList, layout: CrlLayout) -> CrlIndex:
-        revoked = RevokedCertificates(data, parsed, self, layout)
+    def _read_entries(self, data: bytes, layout: CrlLayout) -> CrlIndex:
+        revoked = RevokedCertificates(data, self, layout)
         entries = ((issuer, integer(serial), reason) for issuer, serial, reason in revoked)
         index = IndirectIndex(entries) if self.indirect else SerialIndex(self.issuer, (entry[1:] for entry in entries))
         self.unusable = revoked.unusable

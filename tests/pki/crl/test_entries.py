@@ -128,7 +128,10 @@ def test_malformed_entry_is_refused(data: bytes) -> None:
     [
         (block(reason(1)), EntryExtensions(reason=1)),
         (block(reason(7)), EntryExtensions(reason=7)),
-        (block(extension(ISSUER, tlv(der.SEQUENCE, b""), CRITICAL)), EntryExtensions(names_issuer=True)),
+        (block(), NO_EXTENSIONS),
+        (block(extension(PRIVATE, b"", bytes.fromhex("010100"))), NO_EXTENSIONS),
+        (block(extension(PRIVATE, b"", bytes.fromhex("010101"))), EntryExtensions(unknown="1.2.3.4")),
+        (block(extension(ISSUER, tlv(der.SEQUENCE, b""), CRITICAL)), EntryExtensions(issuer=tlv(der.SEQUENCE, b""))),
         (block(extension(INVALIDITY, b"", CRITICAL), reason(3)), EntryExtensions(reason=3)),
         (block(extension(HOLD_INSTRUCTION, b"", CRITICAL)), NO_EXTENSIONS),
         (block(extension(PRIVATE, b"")), NO_EXTENSIONS),
@@ -143,12 +146,11 @@ def test_extensions_say_what_they_say(raw: bytes, expected: EntryExtensions) -> 
 @pytest.mark.parametrize(
     "raw",
     [
-        pytest.param(block(), id="empty"),
         pytest.param(block(reason(1), reason(8)), id="twice"),
         pytest.param(block(tlv(der.SET, b"")), id="no sequence"),
         pytest.param(block(tlv(der.SEQUENCE, tlv(der.OID, REASON))), id="no value"),
-        pytest.param(block(extension(PRIVATE, b"", bytes.fromhex("010100"))), id="default written out"),
-        pytest.param(block(extension(PRIVATE, b"", bytes.fromhex("010101"))), id="true that is not FF"),
+        pytest.param(block(extension(PRIVATE, b"", bytes.fromhex("010102"))), id="neither true nor false"),
+        pytest.param(block(extension(PRIVATE, b"", bytes.fromhex("0102ffff"))), id="true of two bytes"),
         pytest.param(block(extension(REASON, b"")), id="no reason in it"),
         pytest.param(block(extension(REASON, tlv(der.ENUMERATED, b""))), id="empty reason"),
         pytest.param(block(extension(REASON, tlv(der.INTEGER, b"\x01"))), id="an integer for a reason"),
@@ -192,10 +194,10 @@ def test_date_of_an_entry_decides_nothing() -> None:
 
 def revoked(data: bytes, *, v1: bool = False) -> RevokedCertificates:
     """The entries of a CRL in DER."""
-    parsed, layout = x509.load_der_x509_crl(data), CrlLayout.of(data)
-    header = CrlHeader(parsed, v1=layout.v1)
+    layout = CrlLayout.of(data)
+    header = CrlHeader(data, x509.load_der_x509_crl(data), layout)
     header.v1 = v1
-    return RevokedCertificates(data, parsed, header, layout)
+    return RevokedCertificates(data, header, layout)
 
 
 def test_direct_entries_are_of_the_crl_issuer() -> None:

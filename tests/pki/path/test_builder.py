@@ -78,7 +78,7 @@ def test_unreadable_stranger_in_the_bag_does_no_harm() -> None:
     """It is reported only when nothing better can be."""
     key = new_key()
     assert isinstance(key, ec.EllipticCurvePrivateKey)
-    odd = handmade(key, issuer=raw_name(b"CA"), subject=raw_name(b"\xe9", 0x14))
+    odd = handmade(key, issuer=raw_name(b"CA"), subject=raw_name(b"\xe9"))
     worse = handmade(
         key, issuer=raw_name(b"Root"), subject=raw_name(b"CA"), inner=bytes.fromhex("300a06082a8648ce3d040303")
     )
@@ -93,7 +93,7 @@ def test_unreadable_stranger_in_the_bag_does_no_harm() -> None:
 def test_leaf_that_cannot_be_read_is_malformed() -> None:
     """Its subject is read, though no rule asks for it; the refusal tells the path it was met on."""
     assert isinstance(CA.key, ec.EllipticCurvePrivateKey)
-    good, unreadable = CA.certificate.subject.public_bytes(), raw_name(b"\xe9", 0x14)
+    good, unreadable = CA.certificate.subject.public_bytes(), raw_name(b"\xe9")
     for issuer, subject in ((good, unreadable), (unreadable, good)):
         odd = handmade(CA.key, issuer=issuer, subject=subject)
         refused = refusal(odd, CA, anchors=[ROOT])

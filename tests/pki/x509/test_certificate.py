@@ -109,10 +109,17 @@ def test_name_that_is_too_long_is_taken_as_it_stands() -> None:
 
 @pytest.mark.parametrize("attribute", ["subject", "issuer"])
 def test_name_with_letters_its_type_does_not_have_is_malformed(attribute: str) -> None:
-    """A TeletexString of old letters: readers disagree on which they are."""
-    odd, plain = raw_name(b"Caf\xe9", 0x14), NAME
+    """Bytes that are no UTF-8."""
+    odd, plain = raw_name(b"Caf\xe9"), NAME
     names = {"issuer": plain, "subject": plain, attribute: odd}
     assert late(handmade(KEY, **names), attribute) is MALFORMED  # type: ignore[arg-type]
+
+
+def test_alternative_names_that_cannot_be_read_have_kinds() -> None:
+    """None in others."""
+    unread = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), bytes.fromhex("300787050102030405"))
+    leaf = ROOT.leaf(extensions=[(unread, False)], without=[x509.SubjectAlternativeName])
+    assert [one.unread_kinds for one in parsed(leaf, LEAF)] == [{x509.IPAddress}, frozenset()]
 
 
 def test_algorithms_that_differ_inside_and_outside_are_malformed() -> None:
@@ -260,8 +267,8 @@ def test_what_cannot_be_read_ahead_is_reported_when_it_is_asked_for() -> None:
     parsed(LEAF)[0].introduce_issuer(issuers)
     field = parsed(LEAF)[0]._layout.extensions
     for odd in (
-        handmade(KEY, issuer=NAME, subject=raw_name(b"\xe9", 0x14), extensions=field),
-        handmade(KEY, issuer=NAME, subject=raw_name(b"\xe9", 0x14), inner=bytes.fromhex("300a06082a8648ce3d040303")),
+        handmade(KEY, issuer=NAME, subject=raw_name(b"\xe9"), extensions=field),
+        handmade(KEY, issuer=NAME, subject=raw_name(b"\xe9"), inner=bytes.fromhex("300a06082a8648ce3d040303")),
     ):
         one = Certificate.parse(odd, issuers)
         one.read_ahead()
