@@ -254,7 +254,8 @@ CASES: dict[str, list[Case]] = {
     ],
     "an extension that no rule asks for": [
         with_extension("1.3.6.1.5.5.7.1.24", "3003020104"),
-        with_extension("2.5.29.18", "ff", critical=True),
+        with_extension("2.5.29.9", "ff", critical=True),
+        with_extension("2.5.29.18", "ff"),
         with_extension("1.3.6.1.5.5.7.1.24", "3003020104", critical=True, expected=R.CRITICAL_EXTENSION_UNKNOWN),
     ],
     "alternative names that cannot be read": [

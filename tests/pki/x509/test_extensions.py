@@ -296,7 +296,7 @@ def test_elements_up_to_the_bound_are_read() -> None:
     check_counts(most)
     with pytest.raises(Refused):
         check_counts(counted(field(("551d11", names(MAX_ELEMENTS - 7)), ("551d0f", b"\5\0"))))
-    check_counts(counted(field(("551d12", names(9_000)), ("2a03", names(9_000)))))  # which are not read
+    check_counts(counted(field(("551d09", names(9_000)), ("2a03", names(9_000)))))  # which are not read
 
 
 def test_extensions_without_elements_are_counted_too() -> None:
