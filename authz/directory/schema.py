@@ -89,6 +89,10 @@ directory_changes = sa.Table(
     sa.Column("revision", sa.Integer, nullable=False, index=True),
     sa.Column("lineage", sa.LargeBinary, nullable=False),
     sa.Column("at", Moment, nullable=False),
+    # No foreign key: what is logged of an organization stays when it goes.
+    sa.Column("organization_id", sa.Integer),
+    sa.Column("kind", sa.String),
+    sa.Column("key", sa.LargeBinary),
 )
 
 organizations = sa.Table(
@@ -111,6 +115,7 @@ hosts = sa.Table(
     metadata,
     sa.Column("host", sa.String, primary_key=True),
     _organization(),
+    sa.Index(None, "organization_id"),
 )
 
 
@@ -154,6 +159,20 @@ registrations = sa.Table(
     sa.Column("label", sa.String, sa.CheckConstraint("length(label) <= 64", name="label"), nullable=False),
     *(sa.Column(name, Moment) for name in ("valid_from", "valid_until", "retired_at")),
     sa.Column("created_at", Moment, nullable=False),
+    # What is registered: a leaf (`sha256`), a key (`spki_sha256`), or a name below an anchor ("dns:client.example").
+    sa.Column(
+        "kind",
+        sa.String,
+        sa.CheckConstraint("kind IN ('leaf', 'key', 'identity')", name="kind"),
+        nullable=False,
+        server_default="leaf",
+    ),
+    sa.Column("spki_sha256", sa.LargeBinary),
+    sa.Column("identity", sa.String),
+    sa.Column("anchor_sha256", sa.LargeBinary),
+    # Of the leaf, for reports.
+    sa.Column("not_after", Moment),
+    *(sa.Column(name, sa.LargeBinary) for name in ("issuer", "authority_key_id")),
     sa.Index(None, "organization_id", "sha256"),
     sa.Index(None, "sha256"),
     sqlite_autoincrement=True,
