@@ -45,7 +45,7 @@ def changes(connection: sa.Connection, known: State, state: State) -> set[Change
         if len(logged) > MAX_CHANGES or not _complete(logged, known, state):
             return None
         return {
-            _KINDS[row.kind](row.organization_id or 0, row.key or b"")
+            _KINDS[row.kind](row.organization_id or 0, bytes(row.key or b""))
             for row in logged
             if row.revision > known.revision
         }
