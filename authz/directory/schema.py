@@ -107,6 +107,7 @@ organizations = sa.Table(
     *_texts("token_issuer", "token_audience", "token_organization_claim", "token_keys", "token_type", nullable=True),
     _revision(),
     _revision("trust_revision"),
+    sa.Index("ix_organizations_tokens", "token_issuer", "token_organization_claim", "token_audience"),
     sqlite_autoincrement=True,
 )
 

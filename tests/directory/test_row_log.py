@@ -1,4 +1,4 @@
-"""What the log says of changes made by the plain `sqlite3` shell, foreign keys off: every row that changed, no other."""
+"""What the log says of changes made by the plain `sqlite3` shell, foreign keys off: what changed, and no more."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ CHANGES: list[tuple[str, set[ChangedKey]]] = [
     ("INSERT INTO hosts VALUES (NULL, 1)", {HostKey("")}),
     ("UPDATE organizations SET active = 0 WHERE id = 1", {OrganizationKey(1)}),
     ("UPDATE organizations SET token_type = 'x', revision = revision + 1 WHERE id = 1", {OrganizationKey(1)}),
-    (f"REPLACE INTO {ORGANIZATION} VALUES (3, 'o1', 1, 'user', 'off', 'sub')", {OrganizationKey(1), OrganizationKey(3)}),
+    (f"REPLACE INTO {ORGANIZATION} VALUES (3, 'o1', 1, 'user', 'off', 'sub')",
+     {OrganizationKey(1), OrganizationKey(3)}),
     (f"REPLACE INTO {ORGANIZATION} VALUES (1, 'o2', 1, 'user', 'off', 'sub')", ORGANIZATIONS),
     ("UPDATE OR REPLACE organizations SET name = 'o1' WHERE id = 2", ORGANIZATIONS),
     ("UPDATE OR REPLACE organizations SET rowid = 1 WHERE id = 2", ORGANIZATIONS),
@@ -73,7 +74,8 @@ CHANGES: list[tuple[str, set[ChangedKey]]] = [
      {OrganizationKey(1), HostKey("h1"), UserKey(1, "u1"), RegistrationsKey(1, b"\1"), TrustKey(1)}),
     ("PRAGMA foreign_keys = ON; DELETE FROM users WHERE id = 1", {UserKey(1, "u1"), RegistrationsKey(1, b"\1")}),
     (f"PRAGMA foreign_keys = ON; REPLACE INTO {ORGANIZATION} VALUES (3, 'o1', 1, 'user', 'off', 'sub')",
-     {OrganizationKey(1), OrganizationKey(3), HostKey("h1"), UserKey(1, "u1"), RegistrationsKey(1, b"\1"), TrustKey(1)}),
+     {OrganizationKey(1), OrganizationKey(3), HostKey("h1"), UserKey(1, "u1"), RegistrationsKey(1, b"\1"),
+      TrustKey(1)}),
     ("UPDATE anchors SET organization_id = NULL WHERE id = 1", {TrustKey(1), TrustKey(0)}),
     (f"REPLACE INTO anchors {CERTIFICATE} VALUES (1, 2, x'09', x'')", {TrustKey(1), TrustKey(2)}),
     ("UPDATE OR REPLACE anchors SET id = 1 WHERE id = 2", {TrustKey(1), TrustKey(2)}),
@@ -82,8 +84,10 @@ CHANGES: list[tuple[str, set[ChangedKey]]] = [
     ("DELETE FROM crls WHERE id = 1", {CrlKey(b"\1")}),
     ("UPDATE decisions SET detail = ''", set()),
     ("INSERT INTO users VALUES (9, 1, 'new', 'off', 1); DELETE FROM users WHERE id = 9", {UserKey(1, "new")}),
-    ("UPDATE users SET name = CAST(x'ff' AS TEXT) WHERE id = 1", {UserKey(1, "u1"), UserKey(1, "\N{REPLACEMENT CHARACTER}")}),
-    ("UPDATE registrations SET sha256 = 'text' WHERE id = 1", {RegistrationsKey(1, b"\1"), RegistrationsKey(1, b"text")}),
+    ("UPDATE users SET name = CAST(x'ff' AS TEXT) WHERE id = 1",
+     {UserKey(1, "u1"), UserKey(1, "\N{REPLACEMENT CHARACTER}")}),
+    ("UPDATE registrations SET sha256 = 'text' WHERE id = 1",
+     {RegistrationsKey(1, b"\1"), RegistrationsKey(1, b"text")}),
     ("BEGIN; UPDATE users SET active = 0; ROLLBACK", set()),
 ]  # fmt: skip
 

@@ -165,7 +165,7 @@ class DirectoryMachine(RuleBasedStateMachine):
         recursive=st.booleans(),
         commit=st.booleans(),
     )
-    def change(self, lines: list[str], keys: bool, recursive: bool, commit: bool) -> None:  # noqa: FBT001
+    def change(self, lines: list[str], keys: bool, recursive: bool, commit: bool) -> None:
         """Any statements, in one transaction."""
         self.edit(lines, keys=keys, recursive=recursive, commit=commit)
 
@@ -173,23 +173,23 @@ class DirectoryMachine(RuleBasedStateMachine):
     def copy(self) -> None:
         """As `.backup` does."""
         self.copies.append(self.file.with_name(f"{len(self.copies)}.db"))
-        with contextlib.closing(sqlite3.connect(self.file)) as source:
-            with contextlib.closing(sqlite3.connect(self.copies[-1])) as target:
-                source.backup(target)
+        self.duplicate(self.file, self.copies[-1])
 
     @precondition(lambda self: self.copies)
     @rule(number=st.integers(0, 9), moved=st.booleans())
-    def restore(self, number: int, moved: bool) -> None:  # noqa: FBT001
+    def restore(self, number: int, moved: bool) -> None:
         """As `.restore` does, or by another file in the place of this one."""
         source = self.copies[number % len(self.copies)]
-        with contextlib.closing(sqlite3.connect(source)) as old:
-            target = self.file.with_name("new.db") if moved else self.file
-            with contextlib.closing(sqlite3.connect(target)) as new:
-                old.backup(new)
+        self.duplicate(source, self.file.with_name("new.db") if moved else self.file)
         if moved:
             for end in ("-wal", "-shm"):
                 self.file.with_name(self.file.name + end).unlink(missing_ok=True)
-            os.replace(self.file.with_name("new.db"), self.file)
+            self.file.with_name("new.db").replace(self.file)
+
+    def duplicate(self, source: Path, target: Path) -> None:
+        """Make one file's content the other's."""
+        with contextlib.closing(sqlite3.connect(source)) as old, contextlib.closing(sqlite3.connect(target)) as new:
+            old.backup(new)
 
     @rule()
     def poll(self) -> None:
@@ -244,7 +244,7 @@ def test_nothing_that_changed_is_remembered() -> None:
     """Inserted, replaced, moved, renumbered, cascaded, restored: a missed drop would be a false accept."""
     count = int(os.environ.get("FUZZ", "1"))
     profile = settings(
-        max_examples=int(os.environ.get("EX", "40")) * count,
+        max_examples=40 * count,
         stateful_step_count=25,
         deadline=None,
         suppress_health_check=list(HealthCheck),

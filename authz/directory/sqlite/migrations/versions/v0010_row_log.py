@@ -92,6 +92,7 @@ STATEMENTS = (
     "DROP TRIGGER name_state",
     f"CREATE TRIGGER name_state AFTER UPDATE OF revision ON directory_state BEGIN {NAME_STATE} END",
     "CREATE INDEX ix_hosts_organization_id ON hosts (organization_id)",
+    "CREATE INDEX ix_organizations_tokens ON organizations (token_issuer, token_organization_claim, token_audience)",
     "ALTER TABLE registrations ADD COLUMN kind VARCHAR NOT NULL DEFAULT 'leaf' "
     "CHECK (kind IN ('leaf', 'key', 'identity'))",
     *(f"ALTER TABLE registrations ADD COLUMN {column}" for column in REGISTRATION_COLUMNS),
