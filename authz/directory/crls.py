@@ -24,17 +24,17 @@ class StoredCrl:
     added_at: datetime
 
 
-def add_crl(connection: sa.Connection, crl: Crl, now: datetime) -> StoredCrl:
-    """Keep a CRL that the key of a known CA signed; those it replaces go.
+def add_crl(connection: sa.Connection, crl: Crl, known: list[Certificate], now: datetime) -> StoredCrl:
+    """Keep a CRL that the key of a `known` CA signed; those it replaces go.
 
-    Known are the anchors and intermediates of every organization and the CAs stored with
+    Known (`known_cas`) are the anchors and intermediates of every organization and the CAs stored with
     registrations: a CRL speaks for a key, so no tenant's CRL answers for another's.
     """
     if crl.this_update > now:
         # It would replace the one that holds now, and say nothing itself.
         hint = "compare the clocks of CA and service, or add it later"
         raise StoreError(f"this CRL begins on {crl.this_update:%Y-%m-%d %H:%M:%SZ}", hint=hint)
-    signer = _signer(crl, _known_cas(connection))
+    signer = _signer(crl, known)
     for row in connection.execute(sa.select(crls).where(crls.c.signer == signer.spki_sha256)):
         former = Crl(row.der)
         if (former.issuer, former.scope) != (crl.issuer, crl.scope):
@@ -53,7 +53,7 @@ def remove_crls(connection: sa.Connection, signer: bytes) -> None:
     connection.execute(sa.delete(crls).where(crls.c.signer == signer))
 
 
-def _known_cas(connection: sa.Connection) -> list[Certificate]:
+def known_cas(connection: sa.Connection) -> list[Certificate]:
     """Every CA certificate the directory holds, of any organization."""
     ders = {row.der for table in (anchors, intermediates) for row in connection.execute(sa.select(table.c.der))}
     for row in connection.execute(sa.select(registrations.c.chain).distinct()):

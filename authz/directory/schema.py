@@ -2,13 +2,11 @@
 
 `directory_state` has one row: `revision` rises with every change; `organizations_revision`,
 `trust_revision` (anchors and intermediates) and `crls_revision` hold its value at the last
-change of that kind. An organization's `revision` (users, registrations) and `trust_revision` (its own
-anchors and intermediates) do the same. Triggers and not code, so that no writer can forget one.
+change of that kind. Triggers and not code, so that no writer can forget one.
 
 A number alone names no state: a restored copy, or a standby that was promoted, uses it again. So `lineage` is 16
-random bytes, others with each change, and `directory_changes` has the states before, the newest last. A reader
-that knows a state that is not among them knows another line of changes. A column that counts in a decision and is
-added to `organizations` must be added to `number_organizations_update` as well.
+random bytes, others with each change. `directory_changes` has what changed with each revision, the newest last (see
+`authz.directory.row_log`). An organization's `revision` and `trust_revision` are read by services of versions before.
 """
 
 from __future__ import annotations

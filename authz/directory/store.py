@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -14,7 +15,7 @@ from authz.directory import crls, decision_rows, organizations, registrations, u
 from authz.directory.authorities import ANCHORS, INTERMEDIATES
 from authz.directory.crls import StoredCrl
 from authz.directory.schema import crls as crls_table
-from authz.directory.sqlite.engine import open_engine
+from authz.directory.sqlite.engine import open_engine, open_reader
 from authz.directory.sqlite.migrate import migrate
 from authz.errors import Refused, StoreError
 from authz.pki import Crl, CrlStore
@@ -44,16 +45,21 @@ class Store:
     def __init__(self, url: str) -> None:
         migrate(url)
         self._engine = open_engine(url)
+        self._reader = open_reader(url)
 
     def close(self) -> None:
         """Give the database back."""
         self._engine.dispose()
+        self._reader.dispose()
 
     @contextmanager
-    def transaction(self) -> Iterator[sa.Connection]:
-        """A connection whose changes are stored when the block ends, all of them or, if it raises, none."""
+    def transaction(self, *, reading: bool = False) -> Iterator[sa.Connection]:
+        """A connection whose changes are stored when the block ends, all of them or, if it raises, none.
+
+        One that is only `reading` waits for no writer, and no writer for it.
+        """
         try:
-            with self._engine.begin() as connection:
+            with (self._reader if reading else self._engine).begin() as connection:
                 yield connection
         except sa.exc.IntegrityError as error:
             raise StoreError(f"the directory refuses: {error.orig}", hint="nothing was changed") from error
@@ -87,7 +93,6 @@ class Store:
     retire = _verb(registrations.retire)
     registrations = _verb(registrations.list_registrations)
 
-    add_crl = _verb(crls.add_crl)
     remove_crls = _verb(crls.remove_crls)
     crl_sources = _verb(crls.list_crl_sources)
     fetched_crls = _verb(crls.list_fetched_crls)
@@ -96,7 +101,14 @@ class Store:
     decisions = _verb(decision_rows.list_decisions)
     decision = _verb(decision_rows.get_decision)
 
-    # CRLs may be large: they are read when the lock is given back.
+    # CRLs may be large: they are read when the lock is given back. CAs may be many: they are read before it is taken.
+
+    def add_crl(self, crl: Crl, now: datetime) -> StoredCrl:
+        """See `authz.directory.crls.add_crl`."""
+        with self.transaction(reading=True) as connection:
+            known = crls.known_cas(connection)
+        with self.transaction() as connection:
+            return crls.add_crl(connection, crl, known, now)
 
     def crls(self) -> list[StoredCrl]:
         """Every CRL, in the order added."""

@@ -183,6 +183,67 @@ async def test_change_in_one_organization_leaves_anothers_rows(scene: Scene) -> 
     assert other is not None
 
 
+ROWS: dict[str, Callable[[DirectoryReader, Organization], object]] = {
+    "host": lambda reader, _: reader.organization(HOST),
+    "alice": lambda reader, acme: reader.user(acme, "alice"),
+    "bob": lambda reader, acme: reader.user(acme, "bob"),
+    "leaf": lambda reader, acme: reader.registrations(acme, ALICE.sha256),
+    "trust": lambda reader, acme: reader.trust(acme),
+}
+
+
+@pytest.mark.parametrize(
+    ("statement", "gone"),
+    [
+        ("UPDATE registrations SET retired_at = 0", {"leaf"}),
+        ("UPDATE users SET active = 0 WHERE name = 'alice'", {"alice"}),
+        ("UPDATE organizations SET active = 0", {"host"}),
+        ("DELETE FROM anchors", {"trust"}),
+        ("DELETE FROM hosts", {"host"}),
+        ("INSERT INTO users VALUES (9, 1, 'carol', 'off', 1)", set()),
+        ("INSERT INTO crls (sha256, signer, der, added_at) VALUES (x'', x'', x'', 0)", set()),
+    ],
+)
+async def test_change_drops_at_the_next_poll_what_changed_and_leaves_the_rest(
+    scene: Scene, statement: str, gone: set[str]
+) -> None:
+    """Retired, switched off, an anchor removed: not one answer more, and nobody else's row is read again."""
+    acme = await scene.organization()
+    assert acme is not None
+    scene.store.add_user("acme", "bob")
+    scene.store.register("acme", "alice", Certificate.parse(ALICE.der), now=NOW)
+    scene.store.add_anchors("acme", [Certificate.parse(ROOT.der)])
+    await scene.until_read()
+    for look in ROWS.values():
+        await scene.loaded(lambda look=look: look(scene.reader, acme))  # type: ignore[misc]
+    with sqlite3.connect(scene.file) as connection:
+        connection.execute(statement)
+    connection.close()
+    await scene.until_read()
+    missing = set()
+    for name, look in ROWS.items():
+        try:
+            look(scene.reader, acme)
+        except NotLoaded:
+            missing.add(name)
+    assert missing == gone
+
+
+async def test_user_comes_with_registrations_and_trust(scene: Scene) -> None:
+    """One wait instead of three; an unknown user brings nothing, for anybody can ask for one."""
+    acme = await scene.organization()
+    assert acme is not None
+    scene.store.register("acme", "alice", Certificate.parse(ALICE.der), now=NOW)
+    scene.store.add_anchors("acme", [Certificate.parse(ROOT.der)])
+    await scene.until_read()
+    await scene.reader.load(UserKey(acme.id, "nobody"))
+    with pytest.raises(NotLoaded):
+        scene.reader.trust(acme)
+    await scene.reader.load(UserKey(acme.id, "alice"))
+    assert scene.reader.trust(acme)
+    assert len(scene.reader.registrations(acme, ALICE.sha256)) == 1
+
+
 async def test_trust_follows_anchors_own_and_shared(scene: Scene) -> None:
     """None refuses; one added anywhere is taken."""
     organization = await scene.organization()
