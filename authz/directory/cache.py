@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable
 from typing import Final
 from weakref import WeakValueDictionary
@@ -38,6 +39,9 @@ MIN_SWEEP: Final = 64
 """Owners below which those without rows are not swept out; above, they are whenever the owners have doubled."""
 
 UNKNOWN_HOSTS: Final = "unknown hosts"
+
+RECENT: Final = 2
+"""Readings whose rows are at hand whatever was evicted: a row of a reading may evict another that the check needs too."""
 
 
 def tenants_memory(max_bytes: int) -> SharedCache:
@@ -85,6 +89,7 @@ class RowCache:
         self._rows: dict[Hashable, OwnerRows] = {}
         self._organizations: WeakValueDictionary[int, Row] = WeakValueDictionary()
         self._sweep_at = MIN_SWEEP
+        self._recent: deque[dict[tuple[Hashable, Hashable], Row]] = deque(maxlen=RECENT)
 
     def get(self, owner: Hashable, key: Hashable, line: int) -> object:
         """The value, or `MISSING` without one of that line."""
@@ -93,7 +98,15 @@ class RowCache:
         if entry is not None and entry.value.line == line:
             entry.used = True
             return entry.value.value
+        for recent in self._recent:
+            row = recent.get((owner, key))
+            if row is not None and row.line == line:
+                return row.value
         return self.get(UNKNOWN_HOSTS, key, line) if owner == "hosts" else MISSING
+
+    def begin(self) -> None:
+        """Rows of one reading follow: the check that asked for them has them once, however full the cache is."""
+        self._recent.appendleft({})
 
     def outdated(self, owner: Hashable, key: Hashable) -> object:
         """The value of any line, or a stale one, which decides nothing, or `MISSING`."""
@@ -117,6 +130,8 @@ class RowCache:
             self._rows = {name: part for name, part in self._rows.items() if len(part)}
             self._sweep_at = max(MIN_SWEEP, 2 * len(self._rows))
         self._rows[owner] = rows
+        if self._recent:
+            self._recent[0][owner, key] = row
 
     def _shared(self, line: int, organization: object) -> Row:
         """The row of all hosts of an organization; that of 0, which is the number of none, of all unknown hosts."""
@@ -128,6 +143,7 @@ class RowCache:
 
     def drop(self, key: ChangedKey) -> None:
         """Forget what changed; hosts are `outdated` from now on."""
+        self._recent.clear()
         match key:
             case OrganizationKey():
                 # An unknown host may be one of an organization that came.

@@ -223,6 +223,8 @@ class DirectoryReader:
         self._state = reading.state
         # The line is part of it, for a restored copy reaches numbers that were used before.
         self._crls.directory_read((self._line, reading.state.crls))
+        if reading.found:
+            self._cache.begin()
         for key, value in reading.found.items():
             self._put(key, value)
 

@@ -8,7 +8,7 @@ import pytest
 from support.certificates import Authority
 from support.outcomes import parsed
 
-from authz.directory.cache import HOSTS_PART, MIN_SWEEP, MISSING, TRUST_PART, RowCache, tenants_memory
+from authz.directory.cache import HOSTS_PART, MIN_SWEEP, MISSING, RECENT, TRUST_PART, RowCache, tenants_memory
 from authz.directory.keys import CrlKey, HostKey, OrganizationKey, RegistrationsKey, TrustKey, UserKey
 from authz.errors import Refused
 from authz.model import Enforcement, Organization, Registration, User
@@ -133,6 +133,25 @@ def test_change_of_an_organization_drops_all_its_hosts_and_those_of_nobody() -> 
     assert cache.get("hosts", "h0.1", 0) == Organization(1, "new", ())
     assert cache.get("hosts", "h1.1", 0) is MISSING
     assert cache.outdated("hosts", "h1.1") == Organization(1, "o", ())
+
+
+def test_rows_of_one_reading_are_at_hand_together_however_full_the_cache_is() -> None:
+    """Else each would evict the other, and the check that needs both would never have them; a change drops them."""
+    cache = RowCache(SharedCache(1))
+    cache.begin()
+    keys = UserKey(1, "a"), RegistrationsKey(1, b"a")
+    for key in keys:
+        cache.put(1, key, 0, "v")
+    for host in "ab":
+        cache.put("hosts", host, 0, Organization(1, "acme", ()))
+    assert MISSING not in {cache.get("hosts", host, 0) for host in "ab"}
+    assert [cache.get(1, key, 0) for key in keys] == ["v", "v"]
+    assert [cache.get(1, key, 1) for key in keys] == [MISSING, MISSING]
+    cache.drop(keys[0])
+    assert cache.get(1, keys[0], 0) is MISSING
+    for _ in range(RECENT):
+        cache.begin()
+    assert [cache.get(1, key, 0) for key in keys].count(MISSING) >= 1
 
 
 def test_trust_stores_have_a_room_of_their_own() -> None:
