@@ -41,7 +41,7 @@ MIN_SWEEP: Final = 64
 UNKNOWN_HOSTS: Final = "unknown hosts"
 
 RECENT: Final = 2
-"""Readings whose rows are at hand whatever was evicted: a row of a reading may evict another that the check needs too."""
+"""Readings whose rows are at hand whatever was evicted: one row may evict another that the same check needs."""
 
 
 def tenants_memory(max_bytes: int) -> SharedCache:
@@ -49,7 +49,7 @@ def tenants_memory(max_bytes: int) -> SharedCache:
     return SharedCache(int((max_bytes - MAX_REMEMBERED) / (1 + 1 / HOSTS_PART + 1 / TRUST_PART)))
 
 
-class Row:
+class CachedRow:
     """A value, and the line of changes in which it holds, or `STALE`.
 
     The hosts of an organization share one, so that a change of the organization takes one step for all of them.
@@ -62,7 +62,7 @@ class Row:
         self.value = value
 
 
-class OwnerRows(Cache[Hashable, Row]):
+class OwnerRows(Cache[Hashable, CachedRow]):
     """Rows of one owner."""
 
     __slots__ = ()
@@ -87,9 +87,9 @@ class RowCache:
             "trust": trust,
         }
         self._rows: dict[Hashable, OwnerRows] = {}
-        self._organizations: WeakValueDictionary[int, Row] = WeakValueDictionary()
+        self._organizations: WeakValueDictionary[int, CachedRow] = WeakValueDictionary()
         self._sweep_at = MIN_SWEEP
-        self._recent: deque[dict[tuple[Hashable, Hashable], Row]] = deque(maxlen=RECENT)
+        self._recent: deque[dict[tuple[Hashable, Hashable], CachedRow]] = deque(maxlen=RECENT)
 
     def get(self, owner: Hashable, key: Hashable, line: int) -> object:
         """The value, or `MISSING` without one of that line."""
@@ -123,7 +123,7 @@ class RowCache:
     def put(self, owner: Hashable, key: Hashable, line: int, value: object) -> None:
         """Keep a value that holds in that line, from now on."""
         owner = UNKNOWN_HOSTS if owner == "hosts" and value is None else owner
-        row = self._shared(line, value) if owner in {"hosts", UNKNOWN_HOSTS} else Row(line, value)
+        row = self._shared(line, value) if owner in {"hosts", UNKNOWN_HOSTS} else CachedRow(line, value)
         rows = self._rooms.get(owner, self._memory).part(owner, OwnerRows)
         rows.put(key, row, ROW_BYTES + weigh(key) + _weight(value))
         if len(self._rows) >= self._sweep_at:
@@ -133,12 +133,12 @@ class RowCache:
         if self._recent:
             self._recent[0][owner, key] = row
 
-    def _shared(self, line: int, organization: object) -> Row:
+    def _shared(self, line: int, organization: object) -> CachedRow:
         """The row of all hosts of an organization; that of 0, which is the number of none, of all unknown hosts."""
         number = organization.id if isinstance(organization, Organization) else 0
         row = self._organizations.get(number)
         if row is None or row.line != line:
-            row = self._organizations[number] = Row(line, organization)
+            row = self._organizations[number] = CachedRow(line, organization)
         return row
 
     def drop(self, key: ChangedKey) -> None:
@@ -152,7 +152,7 @@ class RowCache:
                         row.line = STALE
             case HostKey():
                 for entry in self._entries(key.host, "hosts", UNKNOWN_HOSTS):
-                    entry.value = Row(STALE, entry.value.value)
+                    entry.value = CachedRow(STALE, entry.value.value)
             case CrlKey():
                 pass
             case TrustKey(0):
@@ -163,7 +163,7 @@ class RowCache:
                 if rows is not None:
                     rows.remove(key)
 
-    def _entries(self, key: Hashable, *owners: str) -> list[Entry[Row]]:
+    def _entries(self, key: Hashable, *owners: str) -> list[Entry[CachedRow]]:
         found = (self._rows[owner].entries.get(key) for owner in owners if owner in self._rows)
         return [entry for entry in found if entry is not None]
 

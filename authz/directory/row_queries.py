@@ -46,7 +46,7 @@ def read_rows(
 ) -> tuple[Found, Failed]:
     """The rows of `keys`, and what their checks will ask for next; and those of them that make no sense.
 
-    With a user come the registrations of his newest leaves and, if `wanted` names it, his organization's trust.
+    With a user come the registrations of the user's newest leaves and, if `wanted` names it, the organization's trust.
     A row that is not there is None, or an empty tuple; anchors that cannot be read are the refusal.
     """
     reading = _Reading(connection)
