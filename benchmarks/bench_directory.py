@@ -1,7 +1,7 @@
 """What the directory's size costs, and changes beside checks: a small and a big one, as ratios in one run.
 
-`python benchmarks/bench_directory.py [DIALECT] [ORGANIZATIONS] [USERS] [SECONDS]`: sqlite, 10,000 organizations of 100
-users and 20 s by default; `sqlite 100 20 2` shows that it works. All is CPU of this process, each beside a known check
+`python benchmarks/bench_directory.py [DIALECT] [ORGANIZATIONS] [USERS] [SECONDS] [RATE]`: sqlite, 10,000 organizations of
+100 users, 20 s and 2,000 checks/s by default; `sqlite 100 20 2 200` shows that it works. All is CPU of this process, each beside a known check
 in the same loop, whose rows are at hand; latencies are from the moment a check was due. `DIALECTS` has what is a
 dialect's own.
 """
@@ -46,7 +46,6 @@ LEAVES = [CA.leaf(f"leaf {number}") for number in range(100)]
 HEADERS = [request(leaf, CA).values("x-forwarded-client-cert")[0] for leaf in LEAVES]
 LISTENER = Listener("bench", (UserNameHeader("x-user"),))
 CLIENTS = 2_000
-RATE = 2_000
 CHANGES_EACH_SECOND = 10
 AT_ONCE = 32
 CHECKS = 2_000
@@ -259,7 +258,7 @@ def change(directory: Directory, stop: multiprocessing.synchronize.Event, number
         directory.sql([("UPDATE users SET active = true WHERE id = ?", [(identity,)])])
 
 
-def changes_beside_checks(directory: Directory, seconds: float) -> None:
+def changes_beside_checks(directory: Directory, seconds: float, rate: int) -> None:
     """The same load without changes, with them, and without."""
     context, found = multiprocessing.get_context("fork"), []
     for changing in (False, True, False):
@@ -267,13 +266,14 @@ def changes_beside_checks(directory: Directory, seconds: float) -> None:
         process = context.Process(target=change, args=(directory, stop, 0), daemon=True)
         if changing:
             process.start()
-        found.append(uvloop.run(load(directory, seconds, RATE)))
+        found.append(uvloop.run(load(directory, seconds, rate)))
         stop.set()
         if changing:
             process.join()
-    (cost, p99, _), (changed_cost, changed_p99, refused), (again, p99_again, _) = found
+    (cost, p99, without), (changed_cost, changed_p99, refused), (again, p99_again, without_again) = found
     cost, p99 = (cost + again) / 2, (p99 + p99_again) / 2
-    print(f"{CHANGES_EACH_SECOND} changes/s beside {RATE} checks/s of {CLIENTS} clients: {refused} refused, "
+    print(f"{CHANGES_EACH_SECOND} changes/s beside {rate} checks/s of {CLIENTS} clients: {refused} refused "
+        f"({without} and {without_again} without), "
           f"{changed_cost / cost:.2f} x the CPU, {changed_p99 / p99:.2f} x the p99 ({changed_p99:.1f} ms)")  # fmt: skip
 
 
@@ -301,7 +301,7 @@ def main() -> None:
         )
         for what in table[0]:
             print(f"{what:10} {table[0][what]:9.2f} {table[1][what]:9.2f}")
-        changes_beside_checks(directory, seconds)
+        changes_beside_checks(directory, seconds, int(words.get(5, 2_000)))
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def test_every_change_is_numbered_by_the_database_itself(
     connection.close()
 
 
-@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004", "0005", "0006"])
+@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004", "0005", "0006", "0007"])
 def test_directory_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path, version: str) -> None:
     """With everything in it, its triggers changed, and its state named."""
     path = of_version(tmp_path / "old.db", version)
