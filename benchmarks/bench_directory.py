@@ -1,9 +1,9 @@
 """What the directory's size costs, and changes beside checks: a small and a big one, as ratios in one run.
 
-`python benchmarks/bench_directory.py [DIALECT] [ORGANIZATIONS] [USERS] [SECONDS] [RATE]`: sqlite, 10,000 organizations of
-100 users, 20 s and 2,000 checks/s by default; `sqlite 100 20 2 200` shows that it works. All is CPU of this process, each beside a known check
-in the same loop, whose rows are at hand; latencies are from the moment a check was due. `DIALECTS` has what is a
-dialect's own.
+`python benchmarks/bench_directory.py [DIALECT] [ORGANIZATIONS] [USERS] [SECONDS] [RATE]`: sqlite, 10,000 organizations
+of 100 users, 20 s and 2,000 checks/s by default; `sqlite 100 20 2 200` shows that it works. All is CPU of this process,
+each beside a known check in the same loop, whose rows are at hand; latencies are from the moment a check was due.
+`DIALECTS` has what is a dialect's own.
 """
 
 from __future__ import annotations
