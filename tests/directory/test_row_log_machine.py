@@ -88,6 +88,17 @@ WORDS = {
 }
 
 
+def first(number: int) -> tuple[str, ...]:
+    """One row of each kind, for there is more to displace then."""
+    return (
+        f"INSERT INTO {ORGANIZATION} VALUES ({number}, 'o{number}', 1, 'user', 'off', 'sub')",
+        f"INSERT INTO hosts (rowid, host, organization_id) VALUES ({number}, '{HOSTS[number - 1]}', {number})",
+        f"INSERT INTO users VALUES ({number}, {number}, 'u{number}', 'off', 1)",
+        f"INSERT INTO {REGISTRATION} VALUES ({number}, {number}, {number}, x'0{number}', x'', x'', '', 0)",
+        f"INSERT INTO anchors {CERTIFICATES} VALUES ({number}, {number}, x'0{number}', :root{number})",
+    )
+
+
 @st.composite
 def statements(draw: st.DrawFn) -> str:
     """One edit with its words, each place drawn on its own."""
@@ -138,8 +149,8 @@ class DirectoryMachine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.reader = DirectoryReader(self.url, Crls(), monotonic=lambda: 0.0, warn=lambda _: None)
         self.read(())
-        for number in IDS:
-            self.edit([EDITS[i].replace("{or}", "").replace("{n}", str(number)) for i in (9, 0)], keys=True)
+        self.edit([statement for number in IDS for statement in first(number)], keys=True)
+        self.poll()
 
     def read(self, keys: tuple[RowKey, ...] | list[RowKey]) -> None:
         """One reading, as the poller and checks do it."""
