@@ -78,7 +78,7 @@ EDITS = (
     "PRAGMA wal_checkpoint(TRUNCATE)",
 )
 WORDS = {
-    "or": ("", "OR REPLACE", "OR IGNORE"),
+    "or": ("OR REPLACE", "OR REPLACE", "OR IGNORE", ""),
     "bit": ("0", "1"),
     "host": HOSTS,
     "kind": ("leaf", "key", "identity"),
@@ -255,7 +255,7 @@ def test_nothing_that_changed_is_remembered() -> None:
     """Inserted, replaced, moved, renumbered, cascaded, restored: a missed drop would be a false accept."""
     count = int(os.environ.get("FUZZ", "1"))
     profile = settings(
-        max_examples=40 * count,
+        max_examples=100 * count,
         stateful_step_count=25,
         deadline=None,
         suppress_health_check=list(HealthCheck),
