@@ -27,17 +27,20 @@ class StoredCrl:
     added_at: datetime
 
 
-def add_crl(connection: sa.Connection, crl: Crl, now: datetime, *, anyway: bool = False) -> StoredCrl:
-    """Keep a CRL that the key of a known CA signed; those it replaces go. One that is unusable replaces none.
+def add_crl(
+    connection: sa.Connection, crl: Crl, known: list[Certificate], now: datetime, *, anyway: bool = False
+) -> StoredCrl:
+    """Keep a CRL that the key of a `known` CA signed; those it replaces go. One that is unusable replaces none.
 
-    Known are the anchors and intermediates of every organization and the CAs stored with registrations: a CRL speaks
-    for a key, so no tenant's CRL answers for another's. One that has expired replaces a current one only if `anyway`.
+    Known (`known_cas`) are the anchors and intermediates of every organization and the CAs stored with
+    registrations: a CRL speaks for a key, so no tenant's CRL answers for another's. One that has expired replaces a
+    current one only if `anyway`.
     """
     if crl.this_update > now:
         # It would replace the one that holds now, and say nothing itself.
         hint = "compare the clocks of CA and service, or add it later"
         raise StoreError(f"this CRL begins on {crl.this_update:%Y-%m-%d %H:%M:%SZ}", hint=hint)
-    signer = _signer(crl, known_cas(connection))
+    signer = _signer(crl, known)
     place = _same_place(connection, crl, signer)
     for former in place.values():
         if former.sha256 == crl.sha256 or (former.is_delta == crl.is_delta and not former.unusable):

@@ -37,7 +37,7 @@ def outcome(stage: Stage, name: str) -> str:
 @pytest.mark.nginx
 @pytest.mark.parametrize("name", LEAVES)
 def test_leaf_that_nginx_hands_on_is_read(nginx_stage: NginxStage, name: str) -> None:
-    """It verifies, and is nobody's: no registration has its SHA-256."""
+    """It verifies, and is registered for no user: no registration has its SHA-256."""
     assert outcome(nginx_stage, name) == Reason.CERTIFICATE_NOT_REGISTERED
 
 

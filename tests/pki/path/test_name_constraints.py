@@ -60,7 +60,7 @@ def test_names_that_cannot_be_read_count_against_constraints_of_their_kinds(
     expected: Reason | None,
     permitted: bool,
 ) -> None:
-    """Of every kind, where kinds cannot be told; permitted or excluded."""
+    """Of every kind, where kinds cannot be distinguished; permitted or excluded."""
     ca = constrained([base], []) if permitted else constrained([], [base])
     unread = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), bytes.fromhex(names))
     leaf = ca.leaf("x y", extensions=[(unread, False)], without=[x509.SubjectAlternativeName])

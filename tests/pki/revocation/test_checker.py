@@ -266,8 +266,8 @@ def test_crl_of_a_weak_stored_ca_proves_no_certificate_good() -> None:
     assert check(LEAF, [ROOT.crl(), sha1_signed(CA.crl(), CA)], policy=policy) is UNKNOWN
 
 
-def test_delta_with_sha1_takes_nobody_off_a_list() -> None:
-    """It is none of the CA's, and changes nothing."""
+def test_delta_with_sha1_takes_no_certificate_off_a_list() -> None:
+    """It does not count as the CA's, and changes nothing."""
     lift = sha1_signed(CA.crl(LIFT, number=2, extensions=DELTA, this_update=NOW - timedelta(hours=1)), CA)
     policy = ValidationPolicy(algorithms=OLD)
     assert check(LEAF, [ROOT.crl(), CA.crl(HOLD), lift], policy=policy) is REVOKED

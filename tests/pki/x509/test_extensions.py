@@ -176,7 +176,7 @@ def test_subtree_with_a_distance_is_unsupported(distance: str) -> None:
 @pytest.mark.parametrize(
     ("oid", "value"), [("2.5.29.14", "ff"), ("2.5.29.35", "ff"), ("2.5.29.46", "ff"), ("2.5.29.17", "3002a300")]
 )
-def test_hint_that_cannot_be_read_is_none_unless_it_is_critical(oid: str, value: str) -> None:
+def test_hint_that_cannot_be_read_is_absent_unless_it_is_critical(oid: str, value: str) -> None:
     """Section 4.2; alternative names may be of any kind then."""
     without = [x509.AuthorityKeyIdentifier, x509.SubjectAlternativeName]
     plain, critical = (
