@@ -35,6 +35,11 @@ def unstated(**certificate: Any) -> dict[str, Any]:
     return {"listener": [{"certificate": RFC9440 | certificate, "client_cert_indicator": {"form": "none"}}]}
 
 
+def stated(**certificate: Any) -> dict[str, Any]:
+    """A listener whose proxy states a digest as Envoy does."""
+    return {"listener": [{"certificate": RFC9440 | certificate}]}
+
+
 def requested(organization: str | None, *identity: dict[str, str], **values: Any) -> dict[str, Any]:
     """A listener that takes host, method and target from there, for one organization or all."""
     listener: dict[str, Any] = {"client_request": values}
@@ -98,6 +103,14 @@ def test_defaults_are_the_shipped_proxys() -> None:
         (indicator(form="flag", presented=["1"], none=["0"], prefix="x"), "prefix is for sha256"),
         (indicator(form="sha256", presented=["1"]), "values of its own"),
         (indicator(form="sha256", none=["x" + "a" * 64]), "holds a SHA-256"),
+        (indicator(form="sha256"), "a word for no certificate"),
+        (indicator(form="sha256", prefix="sha256=", none=["none", "sha256="]), "a word for no certificate"),
+        (indicator(form="sha256", none=["none", ""]), "a word for no certificate"),
+        (indicator(form="sha256", prefix="SHA256:", none=["SHA256:-"]), "a word for no certificate"),
+        (stated(none=[""]), "too large for them"),
+        (stated(none=["::"]), "too large for them"),
+        (unstated(none=["-----BEGIN CERTIFICATE-----  -----END CERTIFICATE-----"]), "too large for them"),
+        (unstated(none=["-----BEGIN%20CERTIFICATE-----%0a%0a-----END%20CERTIFICATE-----%0a"]), "too large for them"),
         (indicator(form="nginx-verify", none=["NONE"]), "values of its own"),
         (indicator(form="none", prefix="x"), "values of its own"),
         (requested("a", preset="x-forwarded", host_header="x-a"), "excludes headers"),
@@ -114,6 +127,8 @@ def test_defaults_are_the_shipped_proxys() -> None:
         (requested("a", {"kind": "user-name", "header": "x-user"}, url_header="x-a"), "organization_header"),
         (requested("a", BARE | {"organization_header": "x-forwarded-host"}, preset="x-forwarded"), "two things"),
         (requested("a", BARE | {"organization_header": "host"}), "host is named for two things"),
+        (requested("a", BARE | {"organization_header": "host"}, method_header="x-m"), "host is named for two things"),
+        (requested("a", BARE | {"organization_header": BARE["header"]}), "is named for two things"),
         ({"listener": [{"tls": TLS}]}, "TCP address"),
         ({"listener": [{"address": "[::1]:1", "tls": TLS, "unsafe_plaintext": True}]}, "unsafe_plaintext"),
         ({"listener": [{"address": "[::1]:1", "tls": TLS | {"names": []}}]}, "names"),
@@ -168,14 +183,14 @@ def test_spellings_of_a_proxy_are_settings_of_its_listener() -> None:
     """No certificate, the statement, and where the client's host is."""
     values = {
         "certificate": RFC9440 | {"none": ["::", ":{placeholder}:"]},
-        "client_cert_indicator": {"form": "sha256", "prefix": "sha256="},
+        "client_cert_indicator": {"form": "sha256", "prefix": "sha256=", "none": ["none"]},
         "client_request": {"preset": "x-forwarded"},
         "organizations": ["acme"],
         "identity": [BARE | {"organization_header": "x-organization"}],
     }
     listener = listener_of(parse(listener=[values]).listener[0], KEYS)
     assert listener.header.none_values == {b"::", b":{placeholder}:"}
-    assert (listener.header.indicator_prefix, listener.header.indicator_none) == (b"sha256=", {b"sha256="})
+    assert (listener.header.indicator_prefix, listener.header.indicator_none) == (b"sha256=", {b"none"})
     names = ClientRequestHeaders("x-forwarded-host", None, "x-forwarded-method", "x-forwarded-uri")
     assert listener.client_request == names
     flag = {"form": "flag", "presented": ["1"], "none": ["0"]}

@@ -36,10 +36,10 @@ DOORS = {
 SPELLED = {"haproxy": "", "apache": "(null)"}
 """What those write without a certificate that always send the header."""
 
-MORE = {FLAG: ', presented = ["SUCCESS"], none = ["NONE"]'}
+MORE = {FLAG: ', presented = ["SUCCESS"], none = ["NONE"]', SHA256SUM: ', none = ["none"]'}
 """Settings of a statement."""
 
-NONE = {FINGERPRINT: "sha256=", VERIFY: "NONE", SHA256SUM: "", FLAG: "NONE"}
+NONE = {FINGERPRINT: "sha256=", VERIFY: "NONE", SHA256SUM: "none", FLAG: "NONE"}
 """The statements that no certificate was shown."""
 
 
