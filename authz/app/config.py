@@ -247,8 +247,11 @@ class ListenerSettings(_Section):
     @model_validator(mode="after")
     def _stated(self) -> ListenerSettings:
         """A value that is also written for other reasons needs a statement, and a gateway an element of its own."""
-        # Envoy sends neither an empty header nor an empty digest for a certificate; whose header is empty is another.
-        unstated = self.client_cert_indicator.form in {IndicatorForm.NONE, IndicatorForm.ENVOY_FINGERPRINT}
+        # Envoy alone writes an empty digest for nothing but no certificate, and it sends no empty header.
+        envoys = self.client_cert_indicator.form is IndicatorForm.ENVOY_FINGERPRINT
+        if envoys and self.certificate.form not in {*WITH_ELEMENTS, CertificateForm.ESCAPED_PEM}:
+            raise ValueError(f"envoy-fingerprint is Envoy's, not of {self.certificate.form}: use flag or sha256")
+        unstated = envoys or self.client_cert_indicator.form is IndicatorForm.NONE
         if unstated and any(map(_EMPTY.fullmatch, self.certificate.none)):
             raise ValueError(
                 "certificate.none is a value that proxies also write for a certificate too large for them: "

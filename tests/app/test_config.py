@@ -35,9 +35,9 @@ def unstated(**certificate: Any) -> dict[str, Any]:
     return {"listener": [{"certificate": RFC9440 | certificate, "client_cert_indicator": {"form": "none"}}]}
 
 
-def stated(**certificate: Any) -> dict[str, Any]:
+def as_envoy(form: str, **certificate: Any) -> dict[str, Any]:
     """A listener whose proxy states a digest as Envoy does."""
-    return {"listener": [{"certificate": RFC9440 | certificate}]}
+    return {"listener": [{"certificate": {"form": form, "header": "x-a"} | certificate}]}
 
 
 def requested(organization: str | None, *identity: dict[str, str], **values: Any) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def test_defaults_are_the_shipped_proxys() -> None:
         ({"listener": [{"certificate": {"form": "escaped-pem"}}]}, "name of its header"),
         ({"listener": [{"certificate": {"chain_header": "client-cert-chain"}}]}, "no chain_header"),
         ({"listener": [{"certificate": {"form": "base64-der", "header": "x-a", "chain_header": "x-b"}}]}, "no chain"),
-        ({"listener": [{"certificate": {"form": "rfc9440", "header": "x-a", "chain_header": "x-a"}}]}, "x-a is named"),
+        (unstated(header="x-a", chain_header="x-a"), "x-a is named"),
         (
             {"listener": [{"certificate": {"header": "x-a"}, "client_cert_indicator": {"header": "x-a"}}]},
             "x-a is named for two things",
@@ -107,8 +107,9 @@ def test_defaults_are_the_shipped_proxys() -> None:
         (indicator(form="sha256", prefix="sha256=", none=["none", "sha256="]), "a word for no certificate"),
         (indicator(form="sha256", none=["none", ""]), "a word for no certificate"),
         (indicator(form="sha256", prefix="SHA256:", none=["SHA256:-"]), "a word for no certificate"),
-        (stated(none=[""]), "too large for them"),
-        (stated(none=["::"]), "too large for them"),
+        (as_envoy("escaped-pem", none=[""]), "too large for them"),
+        (as_envoy("rfc9440"), "envoy-fingerprint is Envoy's"),
+        (as_envoy("base64-der"), "envoy-fingerprint is Envoy's"),
         (unstated(none=["-----BEGIN CERTIFICATE-----  -----END CERTIFICATE-----"]), "too large for them"),
         (unstated(none=["-----BEGIN%20CERTIFICATE-----%0a%0a-----END%20CERTIFICATE-----%0a"]), "too large for them"),
         (indicator(form="nginx-verify", none=["NONE"]), "values of its own"),
@@ -174,7 +175,8 @@ def test_other_forms_are_settings_of_the_listener(form: str) -> None:
     certificate = {"form": form, "header": "client-cert"}
     if form == "rfc9440":
         certificate["chain_header"] = "client-cert-chain"
-    rules = listener_of(parse(listener=[{"certificate": certificate}]).listener[0], KEYS).header
+    values = {"certificate": certificate, "client_cert_indicator": {"form": "nginx-verify"}}
+    rules = listener_of(parse(listener=[values]).listener[0], KEYS).header
     assert (rules.form, rules.certificate_header) == (form, "client-cert")
     assert rules.chain_header == certificate.get("chain_header")
 

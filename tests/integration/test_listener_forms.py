@@ -23,8 +23,8 @@ FINGERPRINT, VERIFY, SHA256SUM, FLAG = "envoy-fingerprint", "nginx-verify", "sha
 DOORS = {
     "envoy": ("xfcc", "x-forwarded-client-cert", FINGERPRINT),
     "envoy-json": ("xfcc-json", "x-forwarded-client-cert", FINGERPRINT),
-    "rfc9440": ("rfc9440", "client-cert", FINGERPRINT),
-    "caddy": ("rfc9440", "client-cert", FINGERPRINT),
+    "rfc9440": ("rfc9440", "client-cert", SHA256SUM),
+    "caddy": ("rfc9440", "client-cert", SHA256SUM),
     "nginx": ("escaped-pem", "x-ssl-client-cert", VERIFY),
     "traefik": ("base64-der", "x-forwarded-tls-client-cert", "none"),
     "custom": ("escaped-pem", "x-of-our-own", VERIFY),
