@@ -204,7 +204,7 @@ def listener_of(
         none_values=_octets(settings.certificate.none),
         indicator_prefix=indicator.prefix.encode("ascii"),
         indicator_presented=_octets(indicator.presented),
-        indicator_none=_octets(indicator.none or (indicator.prefix,)),
+        indicator_none=_octets(indicator.none),
     )
     organizations = None if settings.organizations is None else frozenset(settings.organizations)
     hops = tuple(map(_trusted_proxy, settings.trusted_proxies))

@@ -159,7 +159,6 @@ def _listener(listener: ListenerSettings) -> OurListener:
         token_headers=tuple(source.header for source in listener.identity if isinstance(source, BearerSettings)),
         hops=len(listener.trusted_proxies),
         none_values=listener.certificate.none,
-        statement_prefix=listener.client_cert_indicator.prefix,
         host_header="host" if request is None else request.host or request.url or "host",
     )
 

@@ -99,8 +99,7 @@ def _statement(model: EnvoyModel) -> Iterator[Hit]:
         if listener.statement_form == "none" or not check.config.at("http_service"):
             continue
         added = _added(check, listener.statement_header)
-        hashed = listener.statement_form == "sha256" and listener.statement_prefix == "sha256="
-        if not (hashed or listener.statement_form == "envoy-fingerprint") or added.at("value").text != _FINGERPRINT:
+        if listener.statement_form != "envoy-fingerprint" or added.at("value").text != _FINGERPRINT:
             what = f"listener {listener.name} wants {listener.statement_header} as {listener.statement_form}"
             value = {"key": listener.statement_header, "value": _FINGERPRINT}
             yield hit(added or check.node, what, "state whether a certificate was shown", _add(check, added, value))
