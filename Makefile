@@ -14,7 +14,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-head
 # These start processes: `make quick` leaves them out, and single tests with the marker `slow`.
 SLOW := clone containers crls/indexing crls/test_killed.py integration supervision test_architecture.py app/test_systemd.py
 
-.PHONY: help run test quick clone coverage lint format bench hostile fuzz mutants dist lock clean
+.PHONY: help run test quick clone coverage lint format bench hostile fuzz soak mutants dist lock clean
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -30,8 +30,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 run: $(INSTALLED) ## set up .venv and run the demonstration: a real Envoy, real TLS clients, SQLite
 	$(BIN)/authz demo $(DEMO)
 
-test: $(INSTALLED) ## the whole test suite, but for `make clone`
-	$(BIN)/python -m pytest --ignore tests/clone $(PYTEST)
+test: $(INSTALLED) ## the whole test suite, but for `make clone`, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/clone $(PYTEST)
 
 quick: $(INSTALLED) ## the fast tests, which start no process, on every core: less than a minute
 	$(BIN)/python -m pytest -n auto -m "not fuzz and not slow" $(SLOW:%=--ignore tests/%) $(PYTEST)
@@ -59,6 +59,9 @@ hostile: $(INSTALLED) ## measure that no hostile certificate costs more than its
 
 fuzz: $(INSTALLED) ## the mutation and differential tests at length
 	FUZZ=100 $(BIN)/python -m pytest -m fuzz $(PYTEST)
+
+soak: $(INSTALLED) ## kill, replace and restore again and again, while requests are answered
+	ROUNDS=50 $(BIN)/python -m pytest tests/integration/test_workers.py tests/integration/test_restore.py $(PYTEST)
 
 mutants: $(INSTALLED) ## the shipped configurations, each line taken out or turned: what probes show, lint must name
 	PYTHONPATH=.:tests:tests/integration $(BIN)/python -m support.doctor_mutants_probed $(MUTANTS)

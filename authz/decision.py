@@ -29,6 +29,7 @@ from authz.pki import (
     verify_path,
 )
 from authz.reasons import Reason
+from authz.text import MAX_REPORT, MAX_SHOWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,6 +101,11 @@ class Deny(NamedTuple):
     evidence: Evidence
     certificate: bytes | None = None
     path: tuple[bytes, ...] = ()
+
+    @property
+    def detail_limit(self) -> int:
+        """Characters of the detail that are shown: what a few CRLs failed is long, and needs a path that verified."""
+        return MAX_REPORT if self.reason is Reason.REVOCATION_UNKNOWN else MAX_SHOWN
 
 
 Decision = Allow | Deny

@@ -53,10 +53,13 @@ class NotLoaded(AuthzError):
 class Problem(StrEnum):
     """What a caller words its own advice for, beside the sentence of the error: see `AdvisedError`."""
 
+    ANCHOR_NOT_SELF_SIGNED = auto()
     CERTIFICATE_REGISTERED = auto()
     CERTIFICATE_UNKNOWN = auto()
+    CRL_EXPIRED = auto()
     CRL_SIGNER_UNKNOWN = auto()
     CRL_SOURCE_UNKNOWN = auto()
+    CRL_UNKNOWN = auto()
     DECISION_UNKNOWN = auto()
     IS_A_CA = auto()
     IS_NO_CA = auto()

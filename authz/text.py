@@ -7,6 +7,9 @@ from urllib.parse import quote
 MAX_SHOWN = 200
 """Characters of one outside string that are shown."""
 
+MAX_REPORT = 1_500
+"""Characters of a report of what each of a few CRLs failed."""
+
 # RFC 9110 section 5.5: VCHAR and inner space, without the percent sign, so that the encoding is unambiguous.
 _HEADER_SAFE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 

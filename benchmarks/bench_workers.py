@@ -32,7 +32,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.app.config import load_settings
+from authz.app.crls import RefreshedCrls
+from authz.app.listeners import Sockets
 from authz.app.worker_app import WorkerApp
+from authz.clock import SystemClock
 from authz.demo.mint import HOST, Party
 from authz.demo.processes import free_port
 from authz.demo.world import World
@@ -117,8 +120,11 @@ class Service:
 
 def _alone(config: Path) -> None:
     async def run() -> None:
+        settings = load_settings(config)
         with Path("/dev/null").open("wb") as sink:  # noqa: ASYNC230 - once, before anything is served
-            await WorkerApp(load_settings(config), Telemetry(sink)).start()
+            telemetry = Telemetry(sink)
+            crls = RefreshedCrls(settings, SystemClock(), telemetry)
+            await WorkerApp(settings, telemetry, Sockets.open(settings), crls).start()
             await asyncio.Event().wait()
 
     uvloop.run(run())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a folder there that is its user's alone
 ROOM = 2_000_000_000
@@ -43,3 +44,27 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
         return None
     printable = isinstance(val, str) or (val.isascii() and val.decode("ascii").isprintable())
     return None if printable and len(val) <= LONGEST_IN_AN_ID else argname
+
+
+FIRST = ("containers", "integration", "supervision", "crls")
+"""The folders with the longest tests: begun last, they would leave the other process without work."""
+
+
+class FilesApart(LoadFileScheduling):  # type: ignore[misc]
+    """Each file runs in one process, so that what it starts is started once; the containers' files in the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "tests/containers" if file.startswith("tests/containers/") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling | None:
+    """For `make test`; others have what they ask for."""
+    return FilesApart(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first; else as they stand."""
+    place = {folder: number for number, folder in enumerate(FIRST)}
+    items.sort(key=lambda item: place.get(item.path.relative_to(Path(__file__).parent).parts[0], len(FIRST)))

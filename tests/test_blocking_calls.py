@@ -13,7 +13,7 @@ from authz.blocking_calls import run_in_daemon_thread
 from authz.crls.failures import FailureKind, FetchFailed
 
 
-async def test_result_is_told_as_often_as_there_is_work() -> None:
+async def test_result_is_reported_as_often_as_there_is_work() -> None:
     """More at a time than any pool has threads."""
     together = threading.Barrier(50)
 
@@ -26,8 +26,8 @@ async def test_result_is_told_as_often_as_there_is_work() -> None:
 
 
 @pytest.mark.parametrize("error", [OSError("away"), ValueError("odd"), FetchFailed(FailureKind.FILE, "gone")])
-async def test_error_is_told(error: Exception) -> None:
-    """Whoever waits meets it."""
+async def test_error_is_reported(error: Exception) -> None:
+    """It is raised where the result is awaited."""
 
     def fail() -> None:
         raise error
@@ -38,7 +38,7 @@ async def test_error_is_told(error: Exception) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-async def test_defect_is_told_as_well() -> None:
+async def test_defect_is_reported_as_well() -> None:
     """And leaves its trace where threads leave theirs."""
 
     def fail() -> None:
@@ -51,7 +51,7 @@ async def test_defect_is_told_as_well() -> None:
             one.join()  # within this test, which alone expects its trace
 
 
-async def test_work_that_was_given_up_tells_nobody() -> None:
+async def test_work_that_was_given_up_reports_nothing() -> None:
     """It goes on, and comes to nothing."""
     free, done = threading.Event(), threading.Event()
 

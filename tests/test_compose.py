@@ -90,8 +90,8 @@ def test_socket_is_mounted_by_its_proxy_alone(proxy: str, number: str) -> None:
     assert f"{listener}:/run/authz/authz-{number}:ro" in SERVICES[proxy]["volumes"]
 
 
-def test_clients_keys_are_mounted_by_nobody_else() -> None:
-    """They are for whoever tries it."""
+def test_clients_keys_are_mounted_by_no_other_service() -> None:
+    """They are for the reader who tries it."""
     assert [name for name in SERVICES if "client" in volumes(name)] == ["mint"]
 
 

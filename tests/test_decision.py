@@ -51,7 +51,7 @@ FOREIGN = Authority.root("Foreign").leaf("alice")
 EXPIRED = CA.leaf("expired", not_after=NOW - timedelta(days=1))
 
 
-def told(decision: Allow | Deny) -> str:
+def reported(decision: Allow | Deny) -> str:
     """The reason of a denial, else the binding as the header says it."""
     if isinstance(decision, Deny):
         return decision.reason.value
@@ -89,7 +89,7 @@ def test_table_of_the_design_holds(
     """Enforcement against certificate: allowed or denied, and why."""
     decision = decide(request(*chain), user)
     assert isinstance(decision, Allow) is (reason is None)
-    assert told(decision) == (binding if reason is None else reason.value)
+    assert reported(decision) == (binding if reason is None else reason.value)
 
 
 def test_policy_of_the_organization_is_the_checks() -> None:
@@ -97,7 +97,7 @@ def test_policy_of_the_organization_is_the_checks() -> None:
     view = standard_view()
     demanding = service_policy(PathSettings(purpose="1.2.3.4"))
     view.stores[1] = TrustStore([Certificate.parse(ROOT.der)], policy=demanding)
-    assert told(decide(request(ALICE, CA), view=view)) == R.EXTENDED_KEY_USAGE_NOT_ALLOWED.value
+    assert reported(decide(request(ALICE, CA), view=view)) == R.EXTENDED_KEY_USAGE_NOT_ALLOWED.value
 
 
 def test_allow_names_organization_user_and_certificate() -> None:
@@ -118,36 +118,36 @@ def test_allow_names_organization_user_and_certificate() -> None:
         (CheckRequest("", "acme.example.test", ((b"x-forwarded-client-cert", b"x"),)), "alice", R.HEADER_MALFORMED),
     ],
 )
-def test_gate_that_refuses_first_is_told(check: CheckRequest, user: str, reason: Reason) -> None:
+def test_gate_that_refuses_first_is_reported(check: CheckRequest, user: str, reason: Reason) -> None:
     """Header, organization and user come before any certificate is decoded."""
-    assert told(decide(check, user)) == reason
+    assert reported(decide(check, user)) == reason
 
 
 def test_organization_and_user_are_settled_before_a_header_is_decoded() -> None:
     """A stranger cannot make us decode."""
     garbage = ((b"x-forwarded-client-cert", b"garbage"),)
-    assert told(decide(CheckRequest("", "unknown.example.test", garbage))) == R.ORGANIZATION_UNKNOWN
-    assert told(decide(CheckRequest("", "acme.example.test", garbage), "nobody")) == R.USER_UNKNOWN
+    assert reported(decide(CheckRequest("", "unknown.example.test", garbage))) == R.ORGANIZATION_UNKNOWN
+    assert reported(decide(CheckRequest("", "acme.example.test", garbage), "nobody")) == R.USER_UNKNOWN
 
 
 def test_organization_switched_off_is_refused() -> None:
     """For everybody in it."""
     view = standard_view()
     view.organizations["acme.example.test"] = replace(ACME, active=False)
-    assert told(decide(request(ALICE, CA), view=view)) == R.ORGANIZATION_INACTIVE
+    assert reported(decide(request(ALICE, CA), view=view)) == R.ORGANIZATION_INACTIVE
 
 
 def test_user_switched_off_is_refused() -> None:
-    """Whatever he shows."""
+    """Whatever the user shows."""
     view = standard_view()
     view.users = [replace(one, active=False) for one in view.users]
-    assert told(decide(request(ALICE, CA), view=view)) == R.USER_INACTIVE
+    assert reported(decide(request(ALICE, CA), view=view)) == R.USER_INACTIVE
 
 
 def test_organization_that_the_listener_does_not_serve_is_refused() -> None:
     """A listener serves whom it names."""
     listener = Listener("d", (Says("alice"),), organizations=frozenset({"evil"}))
-    assert told(decide(request(ALICE, CA), listener=listener)) == R.ORGANIZATION_NOT_SERVED
+    assert reported(decide(request(ALICE, CA), listener=listener)) == R.ORGANIZATION_NOT_SERVED
 
 
 @pytest.mark.parametrize(
@@ -166,14 +166,14 @@ def test_organization_that_the_listener_does_not_serve_is_refused() -> None:
 def test_identity_sources_must_all_agree(sources: tuple[Says, ...], reason: Reason | None) -> None:
     """One user, and no binding of any source is lost."""
     decision = decide(request(ALICE, CA), listener=Listener("d", sources))
-    assert told(decision) == (reason or "bound")
+    assert reported(decision) == (reason or "bound")
 
 
 @pytest.mark.parametrize("chain", [(), (BOB, CA)])
 def test_bound_token_without_its_certificate_is_refused(chain: tuple[Minted, ...]) -> None:
     """Even for a user of whom nothing is demanded."""
     decision = decide(request(*chain), "olga", confirmation=ALICE.sha256)
-    assert told(decision) == R.TOKEN_BOUND_TO_ANOTHER_CERTIFICATE
+    assert reported(decision) == R.TOKEN_BOUND_TO_ANOTHER_CERTIFICATE
 
 
 def test_bound_token_with_its_certificate_is_allowed() -> None:
@@ -191,22 +191,22 @@ def test_bound_token_with_its_certificate_is_allowed() -> None:
 )
 def test_neighbour_with_equal_names_stays_outside(host: str, chain: tuple[Minted, ...], reason: Reason | None) -> None:
     """CA names, user names and serial numbers collide; keys do not."""
-    assert told(decide(request(*chain, host=host))) == (reason or "bound")
+    assert reported(decide(request(*chain, host=host))) == (reason or "bound")
 
 
-def test_neighbours_crl_revokes_nobody_here() -> None:
+def test_neighbours_crl_revokes_no_certificate_here() -> None:
     """A CRL speaks for a key: the other CA of the same name lists alice's serial in vain."""
     view = standard_view()
     view.crl_ders = (*view.crl_ders[:3], EVIL_CA.crl(EVIL_ALICE, number=99))
     assert isinstance(decide(request(ALICE, CA), view=view), Allow)
-    assert told(decide(request(EVIL_ALICE, EVIL_CA, host="evil.example.test"), view=view)) == R.CERTIFICATE_REVOKED
+    assert reported(decide(request(EVIL_ALICE, EVIL_CA, host="evil.example.test"), view=view)) == R.CERTIFICATE_REVOKED
 
 
 def test_registration_in_the_other_organization_does_not_count() -> None:
     """The same leaf may be registered there, for a user of the same id."""
     view = standard_view()
     view.registered = [replace(view.registered[0], organization_id=2)]
-    assert told(decide(request(ALICE, CA), view=view)) == R.CERTIFICATE_NOT_REGISTERED
+    assert reported(decide(request(ALICE, CA), view=view)) == R.CERTIFICATE_NOT_REGISTERED
 
 
 def test_binding_scope_organization_takes_a_colleagues_certificate() -> None:
@@ -216,11 +216,11 @@ def test_binding_scope_organization_takes_a_colleagues_certificate() -> None:
     assert isinstance(decide(request(BOB, CA), view=view), Allow)
 
 
-def test_anchors_missing_deny_whoever_shows_a_certificate() -> None:
-    """No anchor, nobody trusted; who shows none is not asked."""
+def test_anchors_missing_deny_users_who_show_a_certificate() -> None:
+    """Without an anchor none is trusted; users who show none are not asked."""
     view = standard_view()
     view.anchors = {}
-    assert told(decide(request(ALICE, CA), "olga", view=view)) == R.TRUST_ANCHORS_MISSING
+    assert reported(decide(request(ALICE, CA), "olga", view=view)) == R.TRUST_ANCHORS_MISSING
     assert isinstance(decide(request(), "olga", view=view), Allow)
 
 
@@ -229,13 +229,13 @@ def test_crl_missing_for_any_certificate_is_unknown(kept: tuple[int, ...]) -> No
     """Every CA on the path needs one, and none at all is not good either."""
     view = standard_view()
     view.crl_ders = tuple(view.crl_ders[one] for one in kept)
-    assert told(decide(request(ALICE, CA), "olga", view=view)) == R.REVOCATION_UNKNOWN
+    assert reported(decide(request(ALICE, CA), "olga", view=view)) == R.REVOCATION_UNKNOWN
 
 
 def test_leaf_alone_is_completed_from_the_stored_chain() -> None:
     """For proxies that hand over the leaf and nothing else; the evidence says so."""
     view = standard_view()
-    assert told(decide(request(ALICE), view=view)) == R.ISSUER_UNKNOWN
+    assert reported(decide(request(ALICE), view=view)) == R.ISSUER_UNKNOWN
     view.registered = [replace(view.registered[0], chain=(CA.der,))]
     decision = decide(request(ALICE), view=view)
     assert isinstance(decision, Allow)
@@ -309,7 +309,7 @@ def test_silence_counts_only_if_the_proxy_says_so(
     """A certificate header that got lost is not a client without a certificate."""
     headers = () if statement is None else ((b"x-authz-peer", statement),)
     decision = decide(request(*chain, headers=headers), listener=Listener("d", (Says("olga"),), STATED))
-    assert told(decision) == (reason or "")
+    assert reported(decision) == (reason or "")
 
 
 NGINX = HeaderRules(
@@ -349,7 +349,7 @@ def test_nginx_says_whether_a_certificate_was_shown_and_nothing_else(
     view = standard_view()
     view.intermediates = {1: [CA]}
     decision = decide(by_nginx(leaf, statement), view=view, listener=Listener("nginx", (Says("alice"),), NGINX))
-    assert told(decision) == (reason or "bound")
+    assert reported(decision) == (reason or "bound")
 
 
 GATEWAYS = Authority.root("Gateways")
@@ -379,7 +379,7 @@ def chained(*chains: tuple[Minted, ...]) -> CheckRequest:
 def test_hop_is_skipped_only_by_its_own_proof(check: CheckRequest, reason: Reason | None) -> None:
     """A gateway's element counts when its certificate verifies and is allowed; a count alone proves nothing."""
     decision = decide(check, listener=Listener("d", (Says("alice"),), trusted_proxies=(HOP,)))
-    assert told(decision) == (reason or "bound")
+    assert reported(decision) == (reason or "bound")
 
 
 LATE = {"this_update": NOW - timedelta(days=9), "next_update": NOW - timedelta(days=1)}
@@ -415,14 +415,14 @@ def test_gateway_that_a_crl_lists_hands_nothing_over(
         view.crl_ders = (*view.crl_ders, *crls)
         listener = Listener("d", (Says("alice"),), trusted_proxies=(replace(HOP, crl_required=required),))
         decision = decide(chained((ALICE, CA), chain), listener=listener, view=view)
-        assert told(decision) == ("bound" if good else R.HOP_NOT_TRUSTED)
+        assert reported(decision) == ("bound" if good else R.HOP_NOT_TRUSTED)
         bare = decide(chained(chain), listener=replace(listener, identity=(Says("olga"),)), view=view)
-        assert told(bare) == ("" if good else R.HOP_NOT_TRUSTED)
+        assert reported(bare) == ("" if good else R.HOP_NOT_TRUSTED)
 
 
 def test_second_element_without_hops_is_refused() -> None:
     """Exactly one, unless gateways are named."""
-    assert told(decide(chained((ALICE, CA), (ALICE, CA)))) == R.HEADER_ELEMENTS_UNEXPECTED
+    assert reported(decide(chained((ALICE, CA), (ALICE, CA)))) == R.HEADER_ELEMENTS_UNEXPECTED
 
 
 def test_header_is_remembered_only_once_its_path_verified() -> None:
@@ -440,8 +440,8 @@ def test_remembered_path_is_checked_again_at_every_time() -> None:
     """What was allowed now is refused later: no verdict is kept."""
     view = standard_view()
     assert isinstance(decide(request(ALICE, CA), view=view), Allow)
-    assert told(decide(request(ALICE, CA), view=view, at=NOW + timedelta(days=7))) == R.REVOCATION_UNKNOWN
-    assert told(decide(request(ALICE, CA), view=view, at=NOW + timedelta(days=400))) == R.CERTIFICATE_EXPIRED
+    assert reported(decide(request(ALICE, CA), view=view, at=NOW + timedelta(days=7))) == R.REVOCATION_UNKNOWN
+    assert reported(decide(request(ALICE, CA), view=view, at=NOW + timedelta(days=400))) == R.CERTIFICATE_EXPIRED
 
 
 def test_row_not_loaded_is_not_a_decision() -> None:
@@ -466,7 +466,7 @@ def test_enforcement_is_read_from_the_user_of_this_organization() -> None:
     """A user who is off elsewhere is required here."""
     view = standard_view()
     view.users = [replace(one, enforcement=Enforcement.OFF) if one.organization_id == 2 else one for one in view.users]
-    assert told(decide(request(), view=view)) == R.CERTIFICATE_REQUIRED
+    assert reported(decide(request(), view=view)) == R.CERTIFICATE_REQUIRED
 
 
 @pytest.mark.fuzz
@@ -507,7 +507,7 @@ def test_unknown_revocation_asks_for_the_crls_of_a_path_that_verified() -> None:
     """The whole path, from leaf to anchor."""
     view = standard_view()
     view.crl_ders = ()
-    assert told(decide(request(ALICE, CA), view=view)) == R.REVOCATION_UNKNOWN
+    assert reported(decide(request(ALICE, CA), view=view)) == R.REVOCATION_UNKNOWN
     assert view.sought == [(ALICE.der, CA.der, ROOT.der)]
 
 

@@ -14,7 +14,8 @@ import pytest
 from support.certificates import Authority, chain_pem
 from support.command_world import Run, authz
 from support.decision_world import ALICE, CA, CrlStates, Says, decide, request
-from support.generate_docs import PAGES, ROOT, with_reasons
+from support.generate_docs import PAGES, ROOT, with_encodings, with_reasons
+from support.metrics_text import metrics_of
 from support.operator_files import write_files
 
 from authz.app.config import parse_settings
@@ -38,6 +39,9 @@ def test_page_made_from_the_code_is_current(page: str) -> None:
 def test_readme_has_every_reason() -> None:
     """And none that is gone."""
     assert with_reasons(README) == README
+    validation = (ROOT / "docs" / "validation.md").read_text(encoding="utf-8")
+    assert with_encodings(validation) == validation
+    assert "PrintableString with other" in validation
 
 
 def test_readme_is_short() -> None:
@@ -195,7 +199,7 @@ def test_metrics_of_the_documentation_are_the_ones_exported() -> None:
     telemetry = Telemetry()
     telemetry.watch(CrlStates(), SystemClock())
     telemetry.registry.register(ProcessMetrics())
-    exported = re.findall(rb"^# TYPE (authz_\w+) ", telemetry.metrics(), re.MULTILINE)
+    exported = re.findall(rb"^# TYPE (authz_\w+) ", metrics_of(telemetry), re.MULTILINE)
     assert documented == {one.decode() for one in exported if not one.endswith(b"_created")}
 
 

@@ -1,4 +1,4 @@
-"""Plain technical English: none of the phrases at which a reader stops, in the pages, the comments and the messages."""
+"""Plain technical English: none of the phrases at which a reader stops, in pages, comments, messages and test names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.generate_docs import PAGES, ROOT
@@ -59,6 +60,18 @@ def prose_of_python(text: str) -> Iterator[tuple[int, str]]:
 def test_file_has_none_of_the_refused_phrases(name: str) -> None:
     """Each with its line, and what to write instead in .github/CONTRIBUTING.md."""
     assert [(number, match[0]) for number, line in prose(name) for match in REFUSED.finditer(line)] == []
+
+
+TESTS = sorted(set((ROOT / "tests").rglob("*.py")) - set((ROOT / "tests" / "support").rglob("*.py")))
+DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_and_docstrings_of_tests_have_none_of_them(path: Path) -> None:
+    """A test's name says a fact, and its docstring states it whole: a reader who is sent there needs both."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, DOCUMENTED)]
+    texts = [f"{getattr(node, 'name', '').replace('_', ' ')}. {ast.get_docstring(node) or ''}" for node in nodes]
+    assert [text for text in texts if REFUSED.search(text)] == []
 
 
 def test_refused_phrases_are_found_in_prose_alone() -> None:

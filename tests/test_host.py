@@ -40,7 +40,7 @@ def test_host_spelled_otherwise_has_one_form(raw: str, canonical: str) -> None:
         "a\n", "\u212a.example",
     ],
 )  # fmt: skip
-def test_host_that_is_none_is_refused(raw: str) -> None:
+def test_invalid_host_is_refused(raw: str) -> None:
     """Anything that two readers might read differently is no host."""
     with pytest.raises(Refused) as caught:
         canonical_host(raw)

@@ -1,4 +1,4 @@
-"""The manifests of deploy/, read: valid, of one piece, and nobody let in but the gateway."""
+"""The manifests of deploy/, read: valid, of one piece, and only the gateway let in."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_volume_holds_what_is_kept_fetched_and_set_aside(settings: Settings) -> 
 
 
 def test_shipped_anchors_refuse_to_start(tmp_path: Path) -> None:
-    """A Secret that was applied as it is trusts nobody."""
+    """A Secret that was applied as it is trusts no client."""
     write(tmp_path, "server", server())
     ca = tmp_path / "ca.pem"
     ca.write_text(the("Secret", "kubernetes", "authz-anchors")["stringData"]["proxies-ca.pem"])

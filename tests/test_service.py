@@ -39,7 +39,7 @@ class Clock:
 
 
 class Observer:
-    """Remembers what it was told."""
+    """Remembers what it observed."""
 
     def __init__(self) -> None:
         self.decisions: list[Decision] = []
@@ -168,7 +168,7 @@ async def test_view_that_cannot_be_had_is_a_denial() -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), KeyError("x"), RecursionError(), MemoryError()])
 async def test_anything_that_fails_inside_denies(error: Exception) -> None:
-    """Counted, told to the observer, and never allowed."""
+    """Counted, reported to the observer, and never allowed."""
 
     def fail(_key: Hashable) -> None:
         raise error
@@ -180,7 +180,7 @@ async def test_anything_that_fails_inside_denies(error: Exception) -> None:
     assert observer.errors == [error]
 
 
-async def test_key_that_nobody_loads_is_an_internal_error() -> None:
+async def test_key_without_a_loader_is_an_internal_error() -> None:
     """A source must answer for every key."""
     directory = Directory(missing(HOST))
 
@@ -273,7 +273,7 @@ def start(checked: Service, *hosts: str) -> list[asyncio.Task[Decision]]:
 
 
 async def settle() -> None:
-    """Let everybody come as far as he can."""
+    """Let every waiter come as far as it can."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -281,7 +281,7 @@ async def settle() -> None:
 HOSTS = [f"h{number}.test" for number in range(LOADS_EACH)]
 
 
-async def test_pool_that_is_full_keeps_nobody_else_waiting() -> None:
+async def test_pool_that_is_full_keeps_no_other_waiting() -> None:
     """Random hosts, which a stranger can ask for, do not refuse a user whose row is not at hand."""
     directory = Stuck(*map(Row, HOSTS), Row("late.test"), Row("alice", 1))
     checked, _ = service(directory, seconds=60, concurrent_checks=2 * LOADS_EACH)
@@ -349,7 +349,7 @@ async def test_tenant_takes_half_of_the_places_whatever_it_waits_for() -> None:
 
 
 async def test_tenants_that_flood_in_turns_leave_places_for_others() -> None:
-    """Each alike: of many of them nobody takes what the last one needs."""
+    """Each alike: of many of them none takes what the last one needs."""
     checked = crowd(1024)
     hosts = [f"t{tenant}.test" for tenant in range(1, 32)] * 100
     asked = start(checked, *hosts)
@@ -427,7 +427,7 @@ async def test_check_that_waits_too_long_for_its_turn_loads_nothing(monkeypatch:
 
 
 def test_pool_is_an_organization_a_key_set_or_a_kind_of_row() -> None:
-    """Tenants never share one; what is nobody's has one of its own."""
+    """Tenants never share one; what belongs to none has one of its own."""
     users = [queue_key(UserKey(organization, name)) for organization, name in ((1, "a"), (1, "b"), (2, "a"))]
     assert users[0] == users[1] != users[2]
     assert users[0] == queue_key(TrustKey(1)) == queue_key(RegistrationsKey(1, b""))

@@ -5,22 +5,34 @@ Every function raises `ConfigError` or `Refused` for certificates that cannot be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime
 
+from authz.admin.public_roots import PUBLIC_ROOTS, SOURCE
 from authz.directory import Store
 from authz.errors import ConfigError, Problem, Refused
 from authz.pki import AlgorithmRules, Certificate, service_policy
+from authz.pki.path.validator import signature_refusal
 from authz.pki.x509.algorithms import DEFAULT_ALGORITHMS
+from authz.reasons import Reason
 
 remove_anchor, remove_intermediate = Store.remove_anchor, Store.remove_intermediate
 
 
 def add_anchors(
-    store: Store, organization: str | None, certificates: Sequence[Certificate], source: object
+    store: Store, organization: str | None, certificates: Sequence[Certificate], source: object, *, anyway: bool = False
 ) -> list[Certificate]:
-    """Trust the CA certificates of a source, which errors name; returns those that were new."""
-    return store.add_anchors(organization, _usable_cas(store, organization, certificates, source))
+    """Trust the CA certificates of a source, which errors name; returns those that were new.
+
+    One that is not self-signed becomes an anchor only if `anyway`: no CRL is asked about an anchor.
+    """
+    cas = _usable_cas(store, organization, certificates, source)
+    for ca in cas:
+        if not (anyway or is_self_signed(ca)):
+            message = f"{ca.subject.text} in {source} is not self-signed, and as an anchor it is never revoked"
+            raise ConfigError(message, kind=Problem.ANCHOR_NOT_SELF_SIGNED)
+    return store.add_anchors(organization, cas)
 
 
 def add_intermediates(
@@ -28,6 +40,37 @@ def add_intermediates(
 ) -> list[Certificate]:
     """Know the CA certificates of a source, which errors name; returns those that were new."""
     return store.add_intermediates(organization, _usable_cas(store, organization, certificates, source))
+
+
+def is_self_signed(certificate: Certificate) -> bool:
+    """Whether the certificate's own key signed it; with an algorithm that is not accepted, its names alone decide."""
+    refusal = signature_refusal(certificate, certificate) if certificate.self_issued else None
+    return certificate.self_issued and (refusal is None or refusal.reason is Reason.ALGORITHM_NOT_ALLOWED)
+
+
+def anchor_warnings(certificates: Iterable[Certificate], now: datetime) -> Iterator[str]:
+    """What an operator should know about each of these anchors."""
+    for certificate in certificates:
+        subject = certificate.subject.text
+        if certificate.not_after < now:
+            yield f"{subject} expired on {certificate.not_after:%Y-%m-%d %H:%M:%SZ}: no certificate below it passes"
+        if not is_self_signed(certificate):
+            yield f"{subject} is not self-signed: no CRL is asked whether it is revoked"
+        if certificate.spki_sha256.hex() in PUBLIC_ROOTS:
+            yield (
+                f"{subject} is a public root ({SOURCE}): its CAs sign the servers of anybody, and clients no longer; "
+                "use a CA of your own"
+            )
+
+
+def intermediate_warnings(certificates: Iterable[Certificate], now: datetime) -> Iterator[str]:
+    """What an operator should know about each of these intermediates."""
+    for certificate in certificates:
+        subject = certificate.subject.text
+        if certificate.not_after < now:
+            yield f"{subject} expired on {certificate.not_after:%Y-%m-%d %H:%M:%SZ}: no path goes through it"
+        if is_self_signed(certificate):
+            yield f"{subject} is self-signed: no path goes through it, unless it is an anchor too"
 
 
 def _usable_cas(

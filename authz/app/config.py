@@ -23,6 +23,9 @@ HeaderText = Annotated[str, Field(pattern=r"^(|[!-~]|[!-~][ -~]{0,126}[!-~])$")]
 
 _HEX_DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
 
+_EMPTY = re.compile(r"(?:-----(?:BEGIN|END)(?: |%20)CERTIFICATE-----|%[0-9A-Fa-f]{2}|\W)*")
+"""What is left of a template around an empty value, which proxies also write for a certificate too large for them."""
+
 HeaderName = Annotated[str, Field(pattern=r"^[a-z0-9!#$%&'*+.^`|~-]{1,64}$")]
 """A header's name in lower case; no underscore, because servers fold it into "-"."""
 
@@ -78,7 +81,7 @@ class ClientCertIndicatorSettings(_Section):
     prefix: HeaderText = Field("", description='What stands before a sha256: "sha256=", for instance.')
     presented: tuple[HeaderText, ...] = Field((), description='The values of a flag for a certificate: ["1"].')
     none: tuple[HeaderText, ...] = Field(
-        (), description='The values of a flag, or of sha256, for no certificate: ["0"]; of sha256 its prefix if absent.'
+        (), description='The values of a flag, or of sha256, for no certificate, each with a word of its own: ["0"].'
     )
 
     @model_validator(mode="after")
@@ -89,6 +92,11 @@ class ClientCertIndicatorSettings(_Section):
             raise ValueError(f"{self.form} has values of its own: prefix is for sha256, presented and none for flag")
         if flag and not (self.presented and self.none):
             raise ValueError('flag needs the values for a certificate and for none: presented = ["1"], none = ["0"]')
+        if digest and (not self.none or any(_EMPTY.fullmatch(value.removeprefix(self.prefix)) for value in self.none)):
+            raise ValueError(
+                'sha256 needs a word for no certificate, as none = ["none"]: an empty digest is also that of a '
+                "certificate too large for the proxy"
+            )
         if set(self.presented) & set(self.none) or "" in {*self.presented, *(self.none if flag else ())}:
             raise ValueError("presented and none have a value in common, or one that is empty")
         if digest and any(_HEX_DIGEST.search(value) for value in self.none):
@@ -239,11 +247,15 @@ class ListenerSettings(_Section):
     @model_validator(mode="after")
     def _stated(self) -> ListenerSettings:
         """A value that is also written for other reasons needs a statement, and a gateway an element of its own."""
-        unstated = self.client_cert_indicator.form is IndicatorForm.NONE
-        if unstated and any(not re.search(r"\w", value) for value in self.certificate.none):
+        # Envoy alone writes an empty digest for nothing but no certificate, and it sends no empty header.
+        envoys = self.client_cert_indicator.form is IndicatorForm.ENVOY_FINGERPRINT
+        if envoys and self.certificate.form not in {*WITH_ELEMENTS, CertificateForm.ESCAPED_PEM}:
+            raise ValueError(f"envoy-fingerprint is Envoy's, not of {self.certificate.form}: use flag or sha256")
+        unstated = envoys or self.client_cert_indicator.form is IndicatorForm.NONE
+        if unstated and any(map(_EMPTY.fullmatch, self.certificate.none)):
             raise ValueError(
                 "certificate.none is a value that proxies also write for a certificate too large for them: "
-                "client_cert_indicator must state whether one was shown"
+                "client_cert_indicator must state whether one was shown, in words (flag, nginx-verify or sha256)"
             )
         if self.trusted_proxies and self.certificate.form not in WITH_ELEMENTS:
             raise ValueError(f"{self.certificate.form} has no elements for trusted_proxies")
@@ -252,10 +264,11 @@ class ListenerSettings(_Section):
     @model_validator(mode="after")
     def _distinct(self) -> ListenerSettings:
         """A header holds one fact: none confirms itself."""
-        request, indicator = self.client_request.headers or ClientRequestHeaders("host"), self.client_cert_indicator
-        sources = {getattr(source, key, None) for source in self.identity for key in ("header", "organization_header")}
-        facts = [self.certificate.header, self.certificate.chain_header, *sources]
-        facts += [request.host, request.url, request.method, request.target]
+        request, indicator = self.client_request.headers or ClientRequestHeaders(), self.client_cert_indicator
+        facts = [self.certificate.header, self.certificate.chain_header, request.method, request.target]
+        facts.append(request.url or request.host or "host")
+        for key in ("header", "organization_header"):
+            facts += {getattr(source, key, None) for source in self.identity}
         facts += [] if indicator.form is IndicatorForm.NONE else [indicator.header]
         twice = [name for name in facts if name is not None and facts.count(name) > 1]
         if twice:

@@ -22,6 +22,7 @@ from authz.crls import (
     Refresher,
     Schedule,
 )
+from authz.crls.disk_store import is_evidence
 from authz.crls.indexing.client import index_crl
 from authz.crls.reader import Index
 from authz.crls.rules import modes_of
@@ -214,10 +215,12 @@ class CrlSnapshot:
 def _read(path: Path) -> Crl | None:
     """A copy that cannot be read is as good as none; the service sets it aside."""
     try:
-        return Crl(path.read_bytes())
+        crl = Crl(path.read_bytes())
     except Refused:
         return None
     except OSError as error:
         raise ConfigError(
             f"the CRLs kept by the service cannot be read: {error.strerror}", hint="use the account of the service"
         ) from error
+    crl.mark_expired(when_it_came=is_evidence(path.stem))
+    return crl

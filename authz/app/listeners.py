@@ -8,9 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from authz.app.config import (
     IdentitySettings,
     ListenerSettings,
@@ -27,6 +24,7 @@ from authz.identity import BearerToken, JwksCache, PayloadHeader, UserNameHeader
 from authz.model import HeaderRules, IndicatorForm
 from authz.pki import Certificate, TrustStore, VerifiedCache
 from authz.pki.cache import SharedCache
+from authz.pki.x509.library import pem_blocks
 from authz.telemetry import Telemetry
 from authz.view import IdentitySource, Listener, TrustedProxy
 from authz.web.sockets import BACKLOG, adjust, check_reach, listen, remove, socket_inode
@@ -206,7 +204,7 @@ def listener_of(
         none_values=_octets(settings.certificate.none),
         indicator_prefix=indicator.prefix.encode("ascii"),
         indicator_presented=_octets(indicator.presented),
-        indicator_none=_octets(indicator.none or (indicator.prefix,)),
+        indicator_none=_octets(indicator.none),
     )
     organizations = None if settings.organizations is None else frozenset(settings.organizations)
     hops = tuple(map(_trusted_proxy, settings.trusted_proxies))
@@ -227,8 +225,7 @@ def _trusted_proxy(settings: TrustedProxySettings) -> TrustedProxy:
 def gateway_anchors(settings: TrustedProxySettings) -> list[Certificate]:
     """The CAs of a listener's gateways. Raises `ConfigError`."""
     try:
-        anchors = x509.load_pem_x509_certificates(settings.anchors.read_bytes())
-        return [Certificate.parse(anchor.public_bytes(Encoding.DER)) for anchor in anchors]
+        return list(map(Certificate.parse, pem_blocks(settings.anchors.read_bytes(), b"CERTIFICATE")))
     except (OSError, ValueError, Refused) as error:
         raise ConfigError(f"the gateways' anchors in {settings.anchors} cannot be read: {error}") from error
 

@@ -8,13 +8,18 @@ from authz.admin.organizations import PathGap, TokenGap
 from authz.errors import AdvisedError, Problem
 
 PROBLEMS: Final = {
+    Problem.ANCHOR_NOT_SELF_SIGNED: "add its root with 'authz anchor add', and this one with 'authz intermediate add'; "
+    "--anyway trusts it without ever asking a CRL about it",
     Problem.CERTIFICATE_REGISTERED: "it has the id {id}; retire it with 'authz cert retire {id}'",
     Problem.CERTIFICATE_UNKNOWN: "list them with 'authz anchor list' or 'authz intermediate list'",
+    Problem.CRL_EXPIRED: "fetch the current CRL from its CA; --anyway replaces the one held, and every certificate of "
+    "{issuer} is refused then",
     Problem.CRL_SIGNER_UNKNOWN: "add its CA first, with 'authz anchor add' or 'authz intermediate add'",
     Problem.CRL_SOURCE_UNKNOWN: "list them with 'authz crl list'",
+    Problem.CRL_UNKNOWN: "list them with 'authz crl list'",
     Problem.DECISION_UNKNOWN: "list them with 'authz decisions list'; those allowed, and those too old, are not kept, "
     "and of a day's refusals alike, without any identity, only the last",
-    Problem.IS_A_CA: "add it with 'authz anchor add'",
+    Problem.IS_A_CA: "add it with 'authz intermediate add'; a self-signed root with 'authz anchor add'",
     Problem.IS_NO_CA: "register a user's certificate with 'authz cert add'",
     Problem.ORGANIZATION_EXISTS: "change it with 'authz org set'",
     Problem.ORGANIZATION_UNKNOWN: "add it with 'authz org add {organization} --host HOST'",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.admin import authorities
-from authz.cli.options import AsJson, open_store
+from authz.cli.options import Anyway, AsJson, open_store
 from authz.cli.output import emit, emit_one, fail, hint, say
 from authz.cli.pem_file import read_certificates
 from authz.cli.rows import SHARED, authority_row
+from authz.clock import SystemClock
 from authz.directory.authorities import StoredCertificate
 from authz.envoy_sds import replace_file, request_level_secret, sds_secret
 from authz.pki import Certificate
@@ -36,13 +37,24 @@ def _split(arguments: list[str], *, shared: bool, second: str) -> tuple[str | No
 
 
 @anchor_app.command("add", epilog="Example: authz anchor add acme roots.pem, or authz anchor add --shared roots.pem")
-def add_anchor(context: typer.Context, arguments: Arguments, shared: Shared = False, as_json: AsJson = False) -> None:
-    """Trust the CA certificates in a file."""
+def add_anchor(
+    context: typer.Context,
+    arguments: Arguments,
+    shared: Shared = False,
+    anyway: Anyway = False,
+    as_json: AsJson = False,
+) -> None:
+    """Trust the CA certificates in a file.
+
+    One that is not self-signed needs --anyway: as an anchor it is trusted itself, and no CRL is asked about it.
+    """
     organization, file = _split(arguments, shared=shared, second="FILE")
     cas = read_certificates(Path(file))
     with open_store(context) as store:
-        new = authorities.add_anchors(store, organization, cas, file)
+        new = authorities.add_anchors(store, organization, cas, file, anyway=anyway)
     _emit_added(organization, cas, new, as_json=as_json)
+    for warning in authorities.anchor_warnings(cas, SystemClock().now()):
+        say(warning)
     hint("every CA on a path needs a CRL: authz crl add FILE; Envoy's own bundle: authz anchor export --sds FILE")
 
 
@@ -56,6 +68,10 @@ def add_intermediate(
     with open_store(context) as store:
         new = authorities.add_intermediates(store, organization, cas, file)
     _emit_added(organization, cas, new, as_json=as_json)
+    for warning in authorities.intermediate_warnings(cas, SystemClock().now()):
+        say(warning)
+    if any(map(authorities.is_self_signed, cas)):
+        hint("trust a self-signed CA with 'authz anchor add'")
     hint("every CA on a path needs a CRL: authz crl add FILE")
 
 
@@ -140,7 +156,7 @@ def export(
         # An empty bundle would switch the proxy's validation off, or lock everybody out.
         fail("there is no anchor to export", "add one: authz anchor add ORGANIZATION roots.pem")
         raise typer.Exit(1)
-    pem = "".join(anchor.x509.public_bytes(Encoding.PEM).decode("ascii") for anchor in anchors.values())
+    pem = "".join(ssl.DER_cert_to_PEM_cert(anchor.der) for anchor in anchors.values())
     if out is not None:
         replace_file(out, pem)
     if sds is not None:

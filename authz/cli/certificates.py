@@ -37,6 +37,9 @@ def add(
     with open_store(context) as store:
         added = registrations.register(store, new, now)
     emit_one(registration_row(added.registration, now), as_json=as_json)
+    if valid_until is not None and valid_until <= now:
+        say(f"the registration has ended already, on {valid_until:%Y-%m-%d %H:%M:%SZ}: it counts for no request")
+        hint(f"add it again with a later --until; this one: authz cert retire {added.registration.registration.id}")
     if added.elsewhere:
         say(f"the certificate is registered in {', '.join(added.elsewhere)} too")
     if added.problem:

@@ -8,36 +8,87 @@ from typing import Annotated, Final
 
 import typer
 
-from authz.admin.crls import add_crl, request_fetch
+from authz.admin.crls import add_crl, remove_crl, request_fetch
 from authz.admin.forecast import forecasts
 from authz.app.crls import CrlSnapshot
-from authz.cli.options import AsJson, InFile, open_store, settings_of
+from authz.cli.options import Anyway, AsJson, InFile, open_store, settings_of
 from authz.cli.output import emit, emit_one, hint, say
 from authz.cli.pem_file import read_crl
 from authz.cli.rows import Row, crl_details, crl_row, crl_source_row, fetched_crl_row, fetched_details, listed_crl_row
 from authz.clock import SystemClock
-from authz.errors import StoreError
+from authz.directory.registrations import StoredRegistration
+from authz.errors import Problem, StoreError
 
 POLL_SECONDS: Final = 0.2
 """How often `refresh` looks whether the service has tried."""
+
+Beginning = Annotated[str, typer.Argument(metavar="SHA256", help="As list shows it; its beginning is enough.")]
 
 app = typer.Typer(help="Certificate revocation lists.", no_args_is_help=True)
 
 
 @app.command("add", epilog="Example: authz crl add issuing.crl (holds within a second, on open connections too)")
-def add(context: typer.Context, file: InFile, as_json: AsJson = False) -> None:
-    """Keep a CRL that a known CA signed, in place of the one it supersedes."""
+def add(context: typer.Context, file: InFile, anyway: Anyway = False, as_json: AsJson = False) -> None:
+    """Keep a CRL that a known CA signed, in place of the one it supersedes.
+
+    One that can show no certificate to be good (no nextUpdate, an unknown critical extension) replaces none: what it
+    lists is refused until a newer complete CRL does not list it. --anyway lets an expired CRL replace a current one.
+    """
     crl = read_crl(file)
     now = SystemClock().now()
     with open_store(context) as store:
-        added = add_crl(store, crl, now)
+        added = add_crl(store, crl, now, anyway=anyway)
     emit_one(crl_row(added.stored), as_json=as_json)
     for listed in added.listed:
-        which = f"{listed.user} of {listed.organization} (registration {listed.registration.id})"
-        say(f"it lists the certificate of {which}")
-    if added.outdated:
+        say(f"it lists the certificate of {_whose(listed)}")
+    if crl.unusable:
+        say(f"it has {crl.unusable}: it shows no certificate to be good and replaces no CRL; what it lists is refused")
+        hint(f"have its CA issue it without that; 'authz crl remove {crl.sha256.hex()[:12]}' takes it back")
+    elif added.outdated:
         say("it is out of date already: its issuer's certificates stay refused")
         hint("fetch the current CRL from its CA")
+    if added.unmet:
+        say(f"no certificate known here names its distribution point, {added.unmet}: it shows none of them to be good")
+        hint(
+            f"have the CA name {added.unmet} in its certificates (step-ca: crlDistributionPoints in the provisioner's "
+            "template, the same URL as crl.idpURL), or issue the CRL without a distribution point"
+        )
+
+
+def _whose(listed: StoredRegistration) -> str:
+    return f"{listed.user} of {listed.organization} (registration {listed.registration.id})"
+
+
+@app.command("remove", epilog="Example: authz crl remove 3f2a (as the SHA-256 begins that list shows)")
+def remove(context: typer.Context, sha256: Beginning, as_json: AsJson = False) -> None:
+    """Remove a CRL that was added. What it lists is refused no more, unless another CRL lists it.
+
+    If it was the only one of its issuer, the issuer's certificates are refused until another one is added or fetched.
+    An older one can be added in its place. A CRL that the service fetched goes with its source, not by this command.
+    """
+    with open_store(context) as store:
+        fetched = {crl.sha256: crl.location for crl in store.fetched_crls()}
+        added = {stored.crl.sha256 for stored in store.crls()}
+        wanted = [digest for digest in {*fetched, *added} if digest.hex().startswith(sha256.lower())]
+        if len(wanted) != 1 or not sha256:
+            raise _ambiguous(len(wanted))
+        if wanted[0] not in added:
+            message = f"this CRL was not added: the service fetched it from {fetched[wanted[0]]}"
+            raise StoreError(message, hint="have its CA publish a newer one there, or ask that source no more")
+        removed = remove_crl(store, wanted[0])
+    emit_one(crl_row(removed.stored), as_json=as_json)
+    for listed in removed.listed:
+        say(f"it listed the certificate of {_whose(listed)}, which passes now unless another CRL lists it")
+    issuer = removed.stored.crl.issuer.text
+    if removed.left:
+        say(f"{removed.left} other CRLs of {issuer} are held")
+    else:
+        say(f"no other CRL of {issuer} is held: its certificates are refused")
+        hint("add its current CRL: authz crl add FILE")
+
+
+def _ambiguous(number: int) -> StoreError:
+    return StoreError(f"{number} CRLs have a SHA-256 that begins so", kind=Problem.CRL_UNKNOWN)
 
 
 @app.command(
@@ -64,7 +115,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
 @app.command("show", epilog="Example: authz crl show 3f2a (as the SHA-256 begins that list shows)")
 def show(
     context: typer.Context,
-    sha256: Annotated[str, typer.Argument(metavar="SHA256", help="As list shows it; its beginning is enough.")],
+    sha256: Beginning,
     as_json: AsJson = False,
 ) -> None:
     """Show one CRL."""
@@ -77,7 +128,7 @@ def show(
             rows.append({**fetched_crl_row(crl, source, now), **fetched_details(crl, source)})
     wanted = [row for row in rows if row["sha256"].hex().startswith(sha256.lower())]  # type: ignore[attr-defined]
     if len({row["sha256"] for row in wanted}) != 1:
-        raise StoreError(f"{len(wanted)} CRLs have a SHA-256 that begins so", hint="list them with 'authz crl list'")
+        raise _ambiguous(len({row["sha256"] for row in wanted}))
     emit_one(wanted[-1], as_json=as_json)
 
 

@@ -159,7 +159,6 @@ def _listener(listener: ListenerSettings) -> OurListener:
         token_headers=tuple(source.header for source in listener.identity if isinstance(source, BearerSettings)),
         hops=len(listener.trusted_proxies),
         none_values=listener.certificate.none,
-        statement_prefix=listener.client_cert_indicator.prefix,
         host_header="host" if request is None else request.host or request.url or "host",
     )
 
@@ -201,7 +200,7 @@ def _finding(finding: Finding) -> Iterator[str]:
 def _sum_up(report: Report) -> None:
     counts = Counter(str(finding.severity) for finding in report.findings)
     counts["not understood"] = len(report.not_understood)
-    told = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
-    say(f"{'clean' if report.clean else 'not clean'}{': ' if told else ''}{told}")
+    totals = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+    say(f"{'clean' if report.clean else 'not clean'}{': ' if totals else ''}{totals}")
     if report.not_understood:
         hint("what was not understood may hide a way round: look at it yourself")

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from cryptography import __version__ as cryptography_version
-from cryptography import x509
 from cryptography.hazmat.backends.openssl import backend
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.admin.canary import CANARY, is_left_over
 from authz.admin.forecast import forecasts
@@ -25,7 +23,9 @@ from authz.app.crls import CrlSnapshot
 from authz.cli.pem_file import read_certificates
 from authz.directory import Store
 from authz.directory.sqlite.engine import database_file
-from authz.errors import ConfigError
+from authz.errors import ConfigError, Refused
+from authz.pki import Certificate
+from authz.pki.x509.library import pem_blocks
 
 OLDEST_CRYPTOGRAPHY: Final = (50, 0, 2)
 """As in pyproject.toml: the first without CVE-2026-69249."""
@@ -105,8 +105,8 @@ def _open_to(path: Path, others: int, what: str) -> Iterator[Trouble]:
 
 
 def _versions(_subject: Subject) -> Iterator[Trouble]:
-    found = tuple(int(part) for part in cryptography_version.split(".")[:3] if part.isdecimal())
-    if found < OLDEST_CRYPTOGRAPHY:
+    installed = tuple(int(part) for part in cryptography_version.split(".")[:3] if part.isdecimal())
+    if installed < OLDEST_CRYPTOGRAPHY:
         what = f"cryptography {cryptography_version} with {backend.openssl_version_text()}"
         yield Trouble("versions", "fatal", f"{what} is too old", "install the package again")
 
@@ -164,10 +164,10 @@ def _anchors_in(path: Path) -> dict[bytes, str]:
     try:
         (secret,) = json.loads(text)["resources"]
         pem = secret["validation_context"]["trusted_ca"]["inline_string"]
-        found = x509.load_pem_x509_certificates(pem.encode())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        anchors = list(map(Certificate.parse, pem_blocks(pem.encode(), b"CERTIFICATE")))
+        return {anchor.sha256: anchor.subject.text for anchor in anchors}
+    except (ValueError, KeyError, TypeError, AttributeError, Refused) as error:
         raise ConfigError(f"{path} holds no anchors", hint="authz anchor export --sds writes such a file") from error
-    return {sha256(each.public_bytes(Encoding.DER)).digest(): each.subject.rfc4514_string() for each in found}
 
 
 CHECKS: Final[tuple[Callable[[Subject], Iterator[Trouble]], ...]] = (

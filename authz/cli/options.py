@@ -13,6 +13,7 @@ import typer
 from authz.app.config import Settings, load_settings
 from authz.directory import Store
 
+Anyway = Annotated[bool, typer.Option("--anyway", help="Do it in spite of what is warned of.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 OrganizationName = Annotated[str, typer.Argument(metavar="ORGANIZATION", help="The organization's name.")]
 UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's name, as it stands in the user's tokens.")]

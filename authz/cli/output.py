@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from authz.cli.rows import Row
-from authz.text import shown
+from authz.text import MAX_SHOWN, shown
 
 
 def emit(rows: Sequence[Row], *, as_json: bool) -> None:
@@ -38,7 +38,7 @@ def emit_one(row: Row, *, as_json: bool) -> None:
         return
     table = Table.grid(padding=(0, 2))
     for key, value in row.items():
-        table.add_row(Text(key.replace("_", " "), style="bold"), Text(cell(value)))
+        table.add_row(Text(key.replace("_", " "), style="bold"), Text(cell(value, 2_000)))
     _console().print(table)
 
 
@@ -59,8 +59,8 @@ def fail(message: str, advice: str = "") -> None:
         hint(advice)
 
 
-def cell(value: object) -> str:
-    """A value as a table shows it."""
+def cell(value: object, limit: int = MAX_SHOWN) -> str:
+    """A value as a table shows it, at most `limit` characters of a text."""
     match value:
         case None | "":
             return "-"
@@ -73,7 +73,7 @@ def cell(value: object) -> str:
         case list() | tuple():
             return ", ".join(map(cell, value)) or "-"
         case _:
-            return shown(str(value))
+            return shown(str(value), limit)
 
 
 def _plain(row: Row) -> dict[str, object]:

@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 from typing import Final
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key
+from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from authz.errors import ConfigError, Refused
 from authz.pki import Certificate, Crl
+from authz.pki.x509.library import pem_blocks
 
 MAX_UPLOAD: Final = 1024 * 1024
 """Bytes of a certificate file: the model's own limit."""
@@ -89,10 +89,10 @@ def _certificates(path: Path, data: bytes, *, blocks: int) -> list[Certificate]:
     try:
         if not blocks:
             return [Certificate.parse(data)]
-        parsed = x509.load_pem_x509_certificates(data)
-        if len(parsed) != blocks:
+        ders = pem_blocks(data, b"CERTIFICATE")
+        if len(ders) != blocks:
             raise ValueError("a certificate is cut short")  # noqa: TRY301 - reported like all that the parser finds
-        certificates = [Certificate.parse(certificate.public_bytes(Encoding.DER)) for certificate in parsed]
+        certificates = list(map(Certificate.parse, ders))
     except (ValueError, Refused) as error:
         detail = error.detail if isinstance(error, Refused) else str(error)
         raise ConfigError(f"{path} cannot be read: {detail}", hint="give certificates in PEM or DER") from error
@@ -107,7 +107,7 @@ def read_crl(path: Path) -> Crl:
         if data[:1] != _SEQUENCE:
             if _blocks(path, data, b"X509 CRL") != 1:
                 raise ValueError("not one CRL")  # noqa: TRY301 - reported like all that the parser finds
-            data = x509.load_pem_x509_crl(data).public_bytes(Encoding.DER)
+            (data,) = pem_blocks(data, b"X509 CRL")
         return Crl(data)
     except (ValueError, Refused) as error:
         detail = error.detail if isinstance(error, Refused) else str(error)

@@ -73,7 +73,8 @@ def crl_row(stored: StoredCrl) -> Row:
 def listed_crl_row(stored: StoredCrl, now: datetime) -> Row:
     """A CRL that was added, in the list of all."""
     ages = _ages(stored.crl.this_update, stored.crl.next_update, now)
-    return {**crl_row(stored), "source": "added", **ages, "problem": ""}
+    problem = stored.crl.unusable and f"it has {stored.crl.unusable}: only what it lists counts"
+    return {**crl_row(stored), "source": "added", **ages, "problem": problem}
 
 
 def fetched_crl_row(fetched: FetchedCrl, source: CrlSourceState | None, now: datetime) -> Row:

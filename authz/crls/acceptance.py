@@ -3,6 +3,8 @@
 A CRL is known by issuer name, signing key and scope, and orders only against others of the same three.
 Neither its number nor its thisUpdate may go back: an attacker between us and the CA could
 otherwise replay the CRL of last week, in which a certificate is not yet listed.
+
+A CRL that can prove no certificate good replaces none: it is held beside the others, as evidence.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Final
 
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.pki import Crl
+from authz.pki.crl.crl import EXPIRED_WHEN_IT_CAME, MAX_EVIDENCE, is_newer, puts_out
 
 MAX_DELTAS: Final = 16
 """Delta CRLs of one issuer, key and scope that may be held: with one or two in use, many times that."""
@@ -39,22 +42,28 @@ class SignedCrl:
 
 
 def accept(new: SignedCrl, existing: Iterable[SignedCrl], now: datetime) -> list[SignedCrl]:
-    """Those of `held` that `new` replaces; `new` itself among them if it is held already, and changes nothing.
+    """Those of `existing` that `new` replaces; `new` itself among them if it is held already, and changes nothing.
 
-    Raises `FetchFailed` (unusable, not_yet, older, disagrees, too_many); then `held` is to stay as it is.
+    If `new` has expired, and would replace one that has not, it is marked as evidence. Raises `FetchFailed` (not_yet,
+    older, disagrees, too_many); then everything held is to stay as it is.
     """
     peers = [crl for crl in existing if crl.place == new.place]
     same = [peer for peer in peers if peer.crl.sha256 == new.crl.sha256]
+    # That it has expired by now, though not when it came, or that an operator wants it all the same, is known of it.
+    new.crl.mark_expired(when_it_came=bool(same) and same[0].crl.unusable == EXPIRED_WHEN_IT_CAME)
     if same:
         return same
-    if new.crl.unusable:
-        raise FetchFailed(FailureKind.UNUSABLE, f"{new.known_as} has a {new.crl.unusable}")
     if new.crl.this_update > now:
         raise FetchFailed(FailureKind.NOT_YET, f"{new.known_as} begins later than now")
     for peer in peers:
-        if peer.crl.is_delta == new.crl.is_delta:
+        if peer.crl.is_delta == new.crl.is_delta and not peer.crl.unusable:
             check_newer(new, peer)
-    stay = [peer for peer in peers if peer.crl.is_delta and not new.crl.replaces(peer.crl)]
+    new.crl.mark_expired(when_it_came=puts_out(new.crl, (peer.crl for peer in peers), now))
+    if new.crl.unusable:
+        evidence = sorted((peer for peer in peers if peer.crl.unusable), key=lambda peer: peer.crl.this_update)
+        return evidence[: max(0, len(evidence) + 1 - MAX_EVIDENCE)]
+    stay = [peer for peer in peers if peer.crl.is_delta and not peer.crl.unusable]
+    stay = [peer for peer in stay if not new.crl.replaces(peer.crl)]
     if new.crl.is_delta and len(stay) >= MAX_DELTAS:
         detail = f"{len(stay)} delta CRLs of {new.crl.issuer.text} wait for a complete one"
         raise FetchFailed(FailureKind.TOO_MANY, detail)
@@ -63,9 +72,9 @@ def accept(new: SignedCrl, existing: Iterable[SignedCrl], now: datetime) -> list
 
 def check_newer(new: SignedCrl, existing: SignedCrl) -> None:
     """Raises `FetchFailed` (older, disagrees) unless `new` is the newer one, by number and date alike, or the same."""
-    if new.crl.sha256 == existing.crl.sha256 or new.crl.supersedes(existing.crl):
+    if new.crl.sha256 == existing.crl.sha256 or is_newer(new.crl, existing.crl):
         return
-    if existing.crl.supersedes(new.crl):
+    if is_newer(existing.crl, new.crl):
         raise FetchFailed(FailureKind.OLDER, f"{new.known_as} is older than {existing.known_as}, which is held")
     detail = f"{new.known_as} is neither newer nor older than {existing.known_as}, which is held"
     raise FetchFailed(FailureKind.DISAGREES, detail)

@@ -101,6 +101,21 @@ def copy_name(issuer: bytes, signer_spki: bytes, scope: bytes, *, delta: bool) -
     return digest.hexdigest()
 
 
+def evidence_name(name: str, sha256: bytes) -> str:
+    """The name for a CRL that counts as evidence alone, beside that of the given name."""
+    return f"{name}-{sha256.hex()[:32]}"
+
+
+def without_evidence(name: str) -> str:
+    """The name beside which an `evidence_name` stands; any other name itself."""
+    return name.partition("-")[0]
+
+
+def is_evidence(name: str) -> bool:
+    """Whether it is such a name."""
+    return "-" in name
+
+
 class CrlDiskStore:
     """A folder of copies that this process alone owns, as long as it is open.
 

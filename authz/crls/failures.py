@@ -61,7 +61,7 @@ class FailureKind(StrEnum):
     ALGORITHM = "algorithm"
     """It is signed with an algorithm, or under a key, that is not accepted."""
     UNUSABLE = "unusable"
-    """It has a critical extension that is not understood."""
+    """It can prove no certificate good; what it lists is revoked, and it replaces no other CRL."""
     NOT_YET = "not_yet"
     """It begins later than now."""
     OLDER = "older"

@@ -46,16 +46,16 @@ def _cost(group: Iterable[UnreadCopy]) -> int:
 
 
 def _groups(copies: Iterable[UnreadCopy]) -> list[list[UnreadCopy]]:
-    found: dict[Name | None, list[tuple[set[int], list[UnreadCopy]]]] = {}
+    groups_of: dict[Name | None, list[tuple[set[int], list[UnreadCopy]]]] = {}
     for copy in copies:
         named, group = set(copy.organizations) or {NO_ORGANIZATION}, [copy]
         apart = []
-        for other in found.get(copy.issuer, ()):
+        for other in groups_of.get(copy.issuer, ()):
             if named.isdisjoint(other[0]):
                 apart.append(other)
             else:
                 # The longer list is kept: a tenant may have thousands.
                 other[1].extend(group)
                 named, group = named | other[0], other[1]
-        found[copy.issuer] = [*apart, (named, group)]
-    return [group for groups in found.values() for _, group in groups]
+        groups_of[copy.issuer] = [*apart, (named, group)]
+    return [group for groups in groups_of.values() for _, group in groups]

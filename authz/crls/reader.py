@@ -53,6 +53,7 @@ _REFUSALS: Final = {
     Reason.CRL_MALFORMED: FailureKind.MALFORMED,
     Reason.SIGNATURE_INVALID: FailureKind.SIGNER_UNKNOWN,
     Reason.REVOCATION_UNKNOWN: FailureKind.SIGNER_UNKNOWN,
+    Reason.KEY_USAGE_NOT_ALLOWED: FailureKind.SIGNER_UNKNOWN,
     Reason.ALGORITHM_NOT_ALLOWED: FailureKind.ALGORITHM,
 }
 
@@ -108,10 +109,10 @@ def _called_as_its_issuer(path: Path, size: int, authorities: Iterable[bytes]) -
         name = _issuer_among(start, size, known)
     except ValueError as error:
         raise Refused(Reason.CRL_MALFORMED, str(error)) from error
-    candidates = [certificate for certificate in known if certificate.subject == name and may_sign_crls(certificate)]
-    if not candidates:
+    named = [certificate for certificate in known if certificate.subject == name]
+    if not named:
         raise Refused(Reason.REVOCATION_UNKNOWN, f"no known CA is called {name.text}")
-    return candidates
+    return [certificate for certificate in named if may_sign_crls(certificate)] or named
 
 
 def _issuer_among(start: bytes, size: int, known: Iterable[Certificate]) -> Name:

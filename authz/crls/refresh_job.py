@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 
 from authz.blocking_calls import run_in_daemon_thread
 from authz.crls import watched_files
+from authz.crls.acceptance import SignedCrl
 from authz.crls.disk_store import FetchRecord
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.fair_queue import Party, TurnQueue
@@ -84,6 +85,8 @@ class RefreshAttempts:
                 self._delivered(source)
             except FetchFailed as failure:
                 source.failed(failure.kind, failure.detail, self._clock.now())
+                if failure.kind is FailureKind.UNUSABLE:
+                    self._delivered(source)
             except Refused as refusal:
                 source.failed(FailureKind.STORAGE, f"the directory: {refusal}", self._clock.now())
 
@@ -135,7 +138,11 @@ class RefreshAttempts:
     async def _try_url(self, source: CrlSource, party: Party, index: Index) -> None:
         last = self._registry.stored(source.sha256)
         # What is not held any more cannot be "not modified"; nor is that believed of what should have been replaced.
-        current = last is not None and (last.crl.next_update or self._clock.now()) >= self._clock.now()
+        current = (
+            last is not None
+            and not last.crl.unusable
+            and (last.crl.next_update or self._clock.now()) >= self._clock.now()
+        )
         validators = source.validators if current else None
         claim = Claim(party, max((copy.size for copy in self._registry.of(source.location)), default=0))
         async with self._fetcher.fetch(source.location, self._registry.folder, validators, claim) as answer:
@@ -154,6 +161,7 @@ class RefreshAttempts:
                     await self._registry.hand_over("", {answer.sha256: source.location})
                 await self._registry.touch(source.location, origin)
                 source.issuer, source.claimed = same.crl.issuer, None
+                _check_usable(same.signed)
                 source.succeeded(UNCHANGED, now)
             else:
                 quota = self._quota(source)
@@ -178,12 +186,20 @@ class RefreshAttempts:
         now = self._clock.now()
         changed, problem = await self._registry.accept(path, signed, replace(origin, signer=key), now)
         source.issuer, source.claimed = signed.crl.issuer, None
+        _check_usable(signed)
         if problem:
             # It is held, but would not survive a restart: reported, and tried again.
             source.failed(FailureKind.STORAGE, problem, now)
             source.note(accepted_at=now)
         else:
             source.succeeded(ACCEPTED if changed else UNCHANGED, now, signed.known_as)
+
+
+def _check_usable(signed: SignedCrl) -> None:
+    """Raises `FetchFailed` (unusable) for a CRL that is held as evidence alone: the source owes a better one."""
+    if signed.crl.unusable:
+        detail = f"{signed.known_as} has {signed.crl.unusable}: what it lists is revoked, and it replaces no other CRL"
+        raise FetchFailed(FailureKind.UNUSABLE, detail)
 
 
 class RefreshJobs:
@@ -279,7 +295,7 @@ class RefreshJobs:
         """When to try again. A file that was read is looked at, and not tried, until it changes."""
         if source.kind is CrlSourceKind.FILE and not source.state.failures:
             return None
-        crls = [copy.crl for copy in self._registry.given_by(source)]
+        crls = [copy.crl for copy in self._registry.given_by(source) if not copy.crl.unusable]
         first = min(crls, key=lambda crl: crl.next_update or crl.this_update, default=None)
         return self._rules.schedule.next_fetch(
             self._clock.now(),

@@ -14,6 +14,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from authz.crls.directory_crls import CrlRows, RevisionFollower
@@ -111,9 +112,8 @@ class Refresher:
         )
         self._jobs = RefreshJobs(rules, registry, attempts, clock=clock, chance=chance, warn=warn)
         self._files = WatchedFiles(rules.files, sources, self._jobs.forget, warn)
-        self._directory = RevisionFollower(
-            clock.monotonic, lambda der, key: index_bytes(der, key, index), registry.replace_added, warn
-        )
+        index_added = partial(index_bytes, index=index)
+        self._directory = RevisionFollower(clock.monotonic, index_added, registry.replace_added, warn)
         self._reported = ReportedPaths(clock.monotonic)
         self._alerts = OverdueAlerts(warn)
         self._ledger: StatusLedger | None = None

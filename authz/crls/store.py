@@ -8,12 +8,22 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
 from authz.crls.acceptance import SignedCrl, accept, check_newer
-from authz.crls.disk_store import MAX_DEATHS, CrlDiskStore, DiskCopy, DiskStoreFailed, FetchRecord, copy_name
+from authz.crls.disk_store import (
+    MAX_DEATHS,
+    CrlDiskStore,
+    DiskCopy,
+    DiskStoreFailed,
+    FetchRecord,
+    copy_name,
+    evidence_name,
+    is_evidence,
+    without_evidence,
+)
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.load_order import UnreadCopy, in_turns
 from authz.crls.reader import Index, issuer_in, read_crl
@@ -85,10 +95,11 @@ class HeldCrl:
 
 
 def answering(copies: Iterable[HeldCrl]) -> list[HeldCrl]:
-    """Those that no other supersedes: an operator may have added a newer CRL than a source gave, or an older one."""
+    """The usable ones that no other supersedes: an operator may have added a newer one than a source, or an older."""
     places: dict[tuple[object, ...], list[HeldCrl]] = {}
     for copy in copies:
-        places.setdefault((*copy.signed.place, copy.crl.is_delta), []).append(copy)
+        if not copy.crl.unusable:
+            places.setdefault((*copy.signed.place, copy.crl.is_delta), []).append(copy)
     return [
         copy for same in places.values() for copy in same if not any(other.crl.supersedes(copy.crl) for other in same)
     ]
@@ -198,14 +209,6 @@ class CrlRegistry:
 
     # -- after a start ----------------------------------------------------------------------------------
 
-    async def load(self, authorities: Authorities, now: datetime, grace: timedelta = timedelta(0)) -> None:
-        """Read what was kept, verifying each again; what cannot be read is set aside, and reported.
-
-        A copy whose signer is not recorded is verified under one of `authorities`; `grace` is the longest one.
-        """
-        await self.look_through(now - grace)
-        await self.read(authorities, now - grace)
-
     async def look_through(self, due: datetime) -> None:
         """See what was kept: from then on nothing goes back against it, though none of it was read yet.
 
@@ -220,7 +223,11 @@ class CrlRegistry:
         self.reading = bool(self._unread)
 
     async def read(self, authorities: Authorities, due: datetime) -> None:
-        """Read what `look_through` saw, one copy at a time and organizations in turns; see `load`."""
+        """Read what `look_through` saw, one copy at a time and organizations in turns, verifying each again.
+
+        What cannot be read is set aside, and reported. A copy whose signer is not recorded is verified under one of
+        `authorities`.
+        """
         try:
             for group in in_turns([await self._inspected(copy) for copy in self._unread.values()]):
                 await self._read_group(group, authorities, due)
@@ -299,12 +306,13 @@ class CrlRegistry:
                 return None
             await self._set_aside(kept.name, str(problem))
             return None
-        if _name(signed, key) != kept.name:
+        if not _fits(kept.name, signed, key):
             await self._set_aside(kept.name, "it is another CRL than its name says")
             return None
         expires = signed.crl.next_update or signed.crl.this_update
         # A CRL may end with the last moment that can be represented, and nothing can be added to that.
-        if due - expires > FORGET_AFTER:
+        # Evidence counts until a newer CRL replaces it, however old it is.
+        if due - expires > FORGET_AFTER and not signed.crl.unusable:
             await asyncio.to_thread(self._disk.remove, kept.name)
             del self._unread[kept.name]
             return None
@@ -340,6 +348,7 @@ class CrlRegistry:
         except (IndexingError, OSError) as error:
             raise FetchFailed(FailureKind.INDEXING, f"the copy kept of it cannot be read: {error}") from error
         del self._unread[name]
+        crl.mark_expired(when_it_came=is_evidence(name))
         origin = await asyncio.to_thread(self._disk.origin, name) or FetchRecord("", None, None, crl.this_update)
         signed = SignedCrl(crl, hashlib.sha256(key).digest())
         self._hold(HeldCrl(name, signed, replace(origin, signer=key), size))
@@ -376,11 +385,15 @@ class CrlRegistry:
         async with self._lock:
             self._tombstones.check(new, origin.signer)
             replaced = accept(new, [copy.signed for copy in (*self._added, *self)], now)
+            name = _name(new, origin.signer)
             before = self._copies.get(name)
             if before is not None:
                 # What is held elsewhere as well, in the directory say, passes for itself: not for what is newer here.
                 check_newer(new, before.signed)
-            elif len(self.of(origin.url)) >= MAX_GIVEN:
+            elif (
+                len({without_evidence(copy.name) for copy in self.of(origin.url)} - {without_evidence(name)})
+                >= MAX_GIVEN
+            ):
                 detail = f"{MAX_GIVEN} CRLs of different issuers, keys or scopes are held from there"
                 raise FetchFailed(FailureKind.TOO_MANY, detail)
             changed = before is None or before.crl.sha256 != new.crl.sha256
@@ -482,4 +495,12 @@ def _name(signed: SignedCrl, key: bytes) -> str:
     """The name to keep it under. Deltas of different bases stand beside each other until something replaces them."""
     crl = signed.crl
     base = b"" if crl.base_number is None else str(crl.base_number).encode()
-    return copy_name(bytes(crl.issuer), key, crl.scope + base, delta=crl.is_delta)
+    name = copy_name(bytes(crl.issuer), key, crl.scope + base, delta=crl.is_delta)
+    return evidence_name(name, crl.sha256) if crl.unusable else name
+
+
+def _fits(name: str, signed: SignedCrl, key: bytes) -> bool:
+    """Whether the CRL was kept under `name`; what was kept as evidence is that again."""
+    signed.crl.mark_expired(when_it_came=is_evidence(name))
+    # An earlier version kept what is unusable in the place of the others.
+    return name in (_name(signed, key), without_evidence(_name(signed, key)))

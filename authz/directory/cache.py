@@ -1,16 +1,24 @@
-"""Rows of the directory in memory, tagged with the state they were read in; bounded in bytes, shared fairly."""
+"""Rows of the directory in memory until they change; bounded in bytes, shared fairly."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable
 from typing import Final
+from weakref import WeakValueDictionary
 
+from authz.directory.keys import ChangedKey, CrlKey, HostKey, OrganizationKey, TrustKey
 from authz.errors import Refused
+from authz.model import Organization
 from authz.pki import TrustStore
 from authz.pki.cache import CERTIFICATE_BYTES, Cache, SharedCache, weigh
+from authz.pki.cache.shared import Entry
 from authz.pki.revocation.crl_store import MAX_REMEMBERED
 
 MISSING: Final = object()
+
+STALE: Final = -1
+"""The line of rows that changed."""
 
 HOSTS_PART: Final = 10
 """The room of hosts, besides that of tenants: a tenth of it."""
@@ -19,7 +27,7 @@ TRUST_PART: Final = 4
 """The room of trust stores, likewise: a quarter."""
 
 ROW_BYTES: Final = 192
-"""A row's tag, and the tuple they are in."""
+"""A row."""
 
 TRUST_BYTES: Final = 8_192
 """A trust store without its certificates, and its tenant where nothing else is remembered of it."""
@@ -32,25 +40,41 @@ MIN_SWEEP: Final = 64
 
 UNKNOWN_HOSTS: Final = "unknown hosts"
 
+RECENT: Final = 2
+"""Readings whose rows are at hand whatever was evicted: one row may evict another that the same check needs."""
+
 
 def tenants_memory(max_bytes: int) -> SharedCache:
     """The room of tenants if a worker may remember `max_bytes` in all: hosts, trust stores and CRLs have rooms, too."""
     return SharedCache(int((max_bytes - MAX_REMEMBERED) / (1 + 1 / HOSTS_PART + 1 / TRUST_PART)))
 
 
-class OwnerRows(Cache[Hashable, "tuple[Hashable, object]"]):
-    """Rows of one owner, each with its tag."""
+class CachedRow:
+    """A value, and the line of changes in which it holds, or `STALE`.
+
+    The hosts of an organization share one, so that a change of the organization takes one step for all of them.
+    """
+
+    __slots__ = ("__weakref__", "line", "value")
+
+    def __init__(self, line: int, value: object) -> None:
+        self.line = line
+        self.value = value
+
+
+class OwnerRows(Cache[Hashable, CachedRow]):
+    """Rows of one owner."""
 
     __slots__ = ()
 
 
 class RowCache:
-    """Values by owner (an organization's id, "hosts" or "trust") and key, each with a tag that names a state.
+    """Values by owner (an organization's id, "hosts" or "trust") and key, each of one line of changes.
 
-    A row answers only while its tag equals (`!=` refuses) the one asked for. Rows of an organization count as its
-    part of `memory` (see `authz.pki.cache.shared` for what goes first). Hosts, which strangers ask for, have a room of
-    their own, a tenth of it for unknown ones, which drive out each other alone; so have trust stores, so that what a
-    check needs is there when its user has been read.
+    A row answers only in its own line, and until `drop` is called for what changed of it. Rows of an organization
+    count as its part of `memory` (see `authz.pki.cache.shared` for what goes first). Hosts, which strangers ask for,
+    have a room of their own, a tenth of it for unknown ones, which drive out each other alone; so have trust stores,
+    so that what a check needs is there when its user has been read.
     """
 
     def __init__(self, memory: SharedCache) -> None:
@@ -63,37 +87,87 @@ class RowCache:
             "trust": trust,
         }
         self._rows: dict[Hashable, OwnerRows] = {}
+        self._organizations: WeakValueDictionary[int, CachedRow] = WeakValueDictionary()
         self._sweep_at = MIN_SWEEP
+        self._recent: deque[dict[tuple[Hashable, Hashable], CachedRow]] = deque(maxlen=RECENT)
 
-    def get(self, owner: Hashable, key: Hashable, tag: Hashable) -> object:
-        """The value, or `MISSING` without one of that tag."""
+    def get(self, owner: Hashable, key: Hashable, line: int) -> object:
+        """The value, or `MISSING` without one of that line."""
         rows = self._rows.get(owner)
         entry = None if rows is None else rows.entries.get(key)
-        if entry is not None and entry.value[0] == tag:
+        if entry is not None and entry.value.line == line:
             entry.used = True
-            return entry.value[1]
-        return self.get(UNKNOWN_HOSTS, key, tag) if owner == "hosts" else MISSING
+            return entry.value.value
+        for recent in self._recent:
+            row = recent.get((owner, key))
+            if row is not None and row.line == line:
+                return row.value
+        return self.get(UNKNOWN_HOSTS, key, line) if owner == "hosts" else MISSING
+
+    def begin(self) -> None:
+        """Rows of one reading follow: the check that asked for them has them once, however full the cache is."""
+        self._recent.appendleft({})
 
     def outdated(self, owner: Hashable, key: Hashable) -> object:
-        """The value of any tag, which decides nothing, or `MISSING`."""
+        """The value of any line, or a stale one, which decides nothing, or `MISSING`."""
         rows = self._rows.get(owner)
         entry = None if rows is None else rows.entries.get(key)
-        return MISSING if entry is None else entry.value[1]
+        return MISSING if entry is None else entry.value.value
 
-    def put(self, owner: Hashable, key: Hashable, tag: Hashable, value: object) -> None:
-        """Keep a value read in the state that `tag` names."""
+    def has(self, owner: Hashable, key: Hashable, line: int) -> bool:
+        """Whether `get` would return a value."""
+        rows = self._rows.get(owner)
+        entry = None if rows is None else rows.entries.get(key)
+        return entry is not None and entry.value.line == line
+
+    def put(self, owner: Hashable, key: Hashable, line: int, value: object) -> None:
+        """Keep a value that holds in that line, from now on."""
         owner = UNKNOWN_HOSTS if owner == "hosts" and value is None else owner
+        row = self._shared(line, value) if owner in {"hosts", UNKNOWN_HOSTS} else CachedRow(line, value)
         rows = self._rooms.get(owner, self._memory).part(owner, OwnerRows)
-        rows.put(key, (tag, value), ROW_BYTES + weigh(key) + _weight(value))
+        rows.put(key, row, ROW_BYTES + weigh(key) + _weight(value))
         if len(self._rows) >= self._sweep_at:
             self._rows = {name: part for name, part in self._rows.items() if len(part)}
             self._sweep_at = max(MIN_SWEEP, 2 * len(self._rows))
         self._rows[owner] = rows
+        if self._recent:
+            self._recent[0][owner, key] = row
 
-    def clear(self) -> None:
-        """Forget every row."""
-        for rows in self._rows.values():
-            rows.clear()
+    def _shared(self, line: int, organization: object) -> CachedRow:
+        """The row of all hosts of an organization; that of 0, which is the number of none, of all unknown hosts."""
+        number = organization.id if isinstance(organization, Organization) else 0
+        row = self._organizations.get(number)
+        if row is None or row.line != line:
+            row = self._organizations[number] = CachedRow(line, organization)
+        return row
+
+    def drop(self, key: ChangedKey) -> None:
+        """Forget what changed; hosts are `outdated` from now on."""
+        self._recent.clear()
+        match key:
+            case OrganizationKey():
+                # An unknown host may be one of an organization that came.
+                for number in (key.organization, 0):
+                    if (row := self._organizations.pop(number, None)) is not None:
+                        row.line = STALE
+                # What its paths must satisfy is in its row, and counts with its anchors.
+                self.drop(TrustKey(key.organization))
+            case HostKey():
+                for entry in self._entries(key.host, "hosts", UNKNOWN_HOSTS):
+                    entry.value = CachedRow(STALE, entry.value.value)
+            case CrlKey():
+                pass
+            case TrustKey(0):
+                if "trust" in self._rows:
+                    self._rows["trust"].clear()
+            case _:
+                rows = self._rows.get("trust" if isinstance(key, TrustKey) else key.organization)
+                if rows is not None:
+                    rows.remove(key)
+
+    def _entries(self, key: Hashable, *owners: str) -> list[Entry[CachedRow]]:
+        found = (self._rows[owner].entries.get(key) for owner in owners if owner in self._rows)
+        return [entry for entry in found if entry is not None]
 
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -13,6 +14,8 @@ from authz.directory.schema import anchors, crl_sources, crls, fetched_crls, int
 from authz.errors import Problem, Refused, StoreError
 from authz.model import CrlSourceKind, CrlSourceState, FetchedCrl
 from authz.pki import Certificate, Crl, signer_of
+from authz.pki.crl.crl import MAX_EVIDENCE, puts_out
+from authz.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,28 +27,47 @@ class StoredCrl:
     added_at: datetime
 
 
-def add_crl(connection: sa.Connection, crl: Crl, now: datetime) -> StoredCrl:
-    """Keep a CRL that the key of a known CA signed; those it replaces go.
+def add_crl(
+    connection: sa.Connection, crl: Crl, known: list[Certificate], now: datetime, *, anyway: bool = False
+) -> StoredCrl:
+    """Keep a CRL that the key of a `known` CA signed; those it replaces go. One that is unusable replaces none.
 
-    Known are the anchors and intermediates of every organization and the CAs stored with
-    registrations: a CRL speaks for a key, so no tenant's CRL answers for another's.
+    Known (`known_cas`) are the anchors and intermediates of every organization and the CAs stored with
+    registrations: a CRL speaks for a key, so no tenant's CRL answers for another's. One that has expired replaces a
+    current one only if `anyway`.
     """
     if crl.this_update > now:
         # It would replace the one that holds now, and say nothing itself.
         hint = "compare the clocks of CA and service, or add it later"
         raise StoreError(f"this CRL begins on {crl.this_update:%Y-%m-%d %H:%M:%SZ}", hint=hint)
-    signer = _signer(crl, _known_cas(connection))
-    for row in connection.execute(sa.select(crls).where(crls.c.signer == signer.spki_sha256)):
-        former = Crl(row.der)
-        if (former.issuer, former.scope) != (crl.issuer, crl.scope):
-            continue
-        if former.is_delta == crl.is_delta:
+    signer = _signer(crl, known)
+    place = _same_place(connection, crl, signer)
+    for former in place.values():
+        if former.sha256 == crl.sha256 or (former.is_delta == crl.is_delta and not former.unusable):
             check_order(crl, former)
-        if crl.replaces(former):
-            connection.execute(sa.delete(crls).where(crls.c.id == row.id))
+    if not anyway and puts_out(crl, place.values(), now):
+        message = "this CRL has expired, and the one that it would replace has not"
+        raise StoreError(message, kind=Problem.CRL_EXPIRED, issuer=crl.issuer.text)
+    evidence = [row for row, former in place.items() if former.unusable and crl.unusable][: 1 - MAX_EVIDENCE]
+    for row, former in place.items():
+        if row in evidence or crl.replaces(former):
+            connection.execute(sa.delete(crls).where(crls.c.id == row))
     values = {"sha256": crl.sha256, "signer": signer.spki_sha256, "der": crl.der, "added_at": now}
     connection.execute(sa.insert(crls).values(**values, signer_key=signer.spki_der))
     return StoredCrl(crl, signer.spki_sha256, now)
+
+
+def _same_place(connection: sa.Connection, crl: Crl, signer: Certificate) -> dict[int, Crl]:
+    """The CRLs of the same issuer, key and scope, by the id of their row, in the order added."""
+    signed = connection.execute(sa.select(crls).where(crls.c.signer == signer.spki_sha256).order_by(crls.c.id))
+    formers = {row.id: Crl(row.der) for row in signed}
+    return {row: former for row, former in formers.items() if (former.issuer, former.scope) == (crl.issuer, crl.scope)}
+
+
+def remove_crl(connection: sa.Connection, sha256: bytes) -> None:
+    """Remove one CRL that was added. What it lists is not refused any more, unless another CRL lists it."""
+    if not connection.execute(sa.delete(crls).where(crls.c.sha256 == sha256)).rowcount:
+        raise StoreError(f"no CRL that was added has the SHA-256 {sha256.hex()}", kind=Problem.CRL_UNKNOWN)
 
 
 def remove_crls(connection: sa.Connection, signer: bytes) -> None:
@@ -53,7 +75,7 @@ def remove_crls(connection: sa.Connection, signer: bytes) -> None:
     connection.execute(sa.delete(crls).where(crls.c.signer == signer))
 
 
-def _known_cas(connection: sa.Connection) -> list[Certificate]:
+def known_cas(connection: sa.Connection) -> list[Certificate]:
     """Every CA certificate the directory holds, of any organization."""
     ders = {row.der for table in (anchors, intermediates) for row in connection.execute(sa.select(table.c.der))}
     for row in connection.execute(sa.select(registrations.c.chain).distinct()):
@@ -65,7 +87,15 @@ def _signer(crl: Crl, known: list[Certificate]) -> Certificate:
     try:
         return signer_of(crl, known)
     except Refused as refusal:
-        raise StoreError(refusal.detail, kind=Problem.CRL_SIGNER_UNKNOWN) from refusal
+        hint = _HINTS.get(refusal.reason, "")
+        kind = None if hint else Problem.CRL_SIGNER_UNKNOWN
+        raise StoreError(f"this CRL is not accepted: {refusal.detail}", hint=hint, kind=kind) from refusal
+
+
+_HINTS: Final = {
+    Reason.ALGORITHM_NOT_ALLOWED: "have its CA sign with SHA-256 or a longer digest of SHA-2",
+    Reason.KEY_USAGE_NOT_ALLOWED: "have the CA's certificate issued again with cRLSign in its key usage",
+}
 
 
 def list_crl_sources(connection: sa.Connection) -> list[CrlSourceState]:

@@ -264,16 +264,17 @@ def _recorded(check: CheckRequest, listener: Listener, decision: Decision, at: d
     headers = replayable_headers(check, listener.header) if _can_be_replayed(decision) else ()
     small = sum(len(name) + len(value) for name, value in headers) <= MAX_HEADER_BYTES
     if isinstance(decision, Allow):
-        outcome, reason, detail = Outcome.OBSERVED, str(decision.binding), ""
+        outcome, reason, detail, limit = Outcome.OBSERVED, str(decision.binding), "", 0
     else:
         outcome, reason, detail = Outcome.DENIED, decision.reason.value, decision.detail
+        limit = decision.detail_limit
     return RecordedDecision(
         decision_id=check.decision_id,
         at=at,
         listener=listener.name,
         outcome=outcome,
         reason=reason,
-        detail=_bounded(detail, MAX_SHOWN),
+        detail=_bounded(detail, limit),
         # The host decides again when the request is replayed, so it is kept as it came.
         host=check.host[:MAX_TARGET],
         method=_bounded(check.method, 16),

@@ -64,6 +64,22 @@ class TrustKey(NamedTuple):
 RowKey = HostKey | UserKey | RegistrationsKey | TrustKey
 
 
+class OrganizationKey(NamedTuple):
+    """What all hosts of an organization have in common: no check asks for it, but it changes."""
+
+    organization: int
+
+
+class CrlKey(NamedTuple):
+    """A CRL, which no check asks for as a row either."""
+
+    sha256: bytes
+
+
+ChangedKey = RowKey | OrganizationKey | CrlKey
+"""What a change can be of; `TrustKey(0)` for the certificates that all organizations share."""
+
+
 def owner_of(key: RowKey) -> int:
     """The organization whose row a key asks for; 0, which is the number of none, for a host that is not known."""
     return key.organization

@@ -9,6 +9,7 @@ from authz.errors import Problem, Refused, StoreError
 from authz.host import canonical_host
 from authz.model import Registration, TokenSettings
 from authz.pki import Certificate, Crl
+from authz.pki.crl.crl import is_newer
 
 MAX_CHAIN = 10
 """Certificates of one registration, the leaf included: the model's own limit."""
@@ -92,6 +93,6 @@ def check_order(new: Crl, former: Crl) -> None:
     """Raises `StoreError` unless `new` is newer than `former` in number and date; neither may go back."""
     if new.sha256 == former.sha256:
         raise StoreError("this very CRL is held already", hint="nothing was changed")
-    if not new.supersedes(former):
+    if not is_newer(new, former):
         present = f"the CRL held is number {former.number} of {former.this_update:%Y-%m-%d %H:%M:%SZ}"
         raise StoreError(f"{present}, and this one is not newer in both", hint="fetch the current CRL from its CA")

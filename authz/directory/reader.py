@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from authz.directory.cache import MISSING, RowCache
-from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey, owner_of
-from authz.directory.sqlite.session import Reading, Session, Trust
-from authz.directory.tags import Tags
+from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey
+from authz.directory.row_log import State
+from authz.directory.row_queries import Trust
+from authz.directory.sqlite.session import Reading, Session
 from authz.directory.waiting_rows import WaitingRows
 from authz.errors import NotLoaded, Refused
 from authz.headers import DecodeCache
@@ -56,7 +57,8 @@ class DirectoryReader:
         self._thread = ThreadPoolExecutor(1, "directory")
         self._monotonic = monotonic
         self._warn = warn
-        self._tags = Tags()
+        self._state = State()
+        self._line = 0
         self._memory = SharedCache() if memory is None else memory
         self._cache = RowCache(self._memory)
         self._crls = crls
@@ -110,7 +112,7 @@ class DirectoryReader:
     @property
     def revision(self) -> int:
         """The revision known now."""
-        return self._tags.state.revision
+        return self._state.revision
 
     async def _poll(self) -> None:
         while True:
@@ -129,7 +131,7 @@ class DirectoryReader:
 
     def organization(self, host: str) -> Organization | None:
         """See `authz.view.View`."""
-        organization = self._cache.get("hosts", host, self._tags.hosts)
+        organization = self._cache.get("hosts", host, self._line)
         if organization is MISSING:
             known = self._cache.outdated("hosts", host)
             raise NotLoaded(HostKey(host, known.id if isinstance(known, Organization) else 0))
@@ -146,8 +148,7 @@ class DirectoryReader:
         return self._row(organization.id, key)  # type: ignore[return-value]
 
     def _row(self, owner: int, key: RowKey) -> object:
-        known = self._tags.owners.get(owner)
-        row = MISSING if known is None else self._cache.get(owner, key, known[0])
+        row = self._cache.get(owner, key, self._line)
         if row is MISSING:
             raise NotLoaded(key)
         return row
@@ -155,8 +156,7 @@ class DirectoryReader:
     def trust(self, organization: Organization) -> TrustStore:
         """See `authz.view.View`."""
         key = TrustKey(organization.id)
-        known = self._tags.owners.get(organization.id)
-        trust = MISSING if known is None else self._cache.get("trust", key, max(known[1], self._tags.shared_trust))
+        trust = self._cache.get("trust", key, self._line)
         if trust is MISSING:
             raise NotLoaded(key)
         if isinstance(trust, Refused):
@@ -204,33 +204,37 @@ class DirectoryReader:
         """One transaction, taken over; the rows that failed. Raises `Refused` (directory_unavailable)."""
         async with self._reading:
             started = self._monotonic()
-            known = self._tags.state
-            reading = await self._in_thread(lambda: self._session.read(known, keys))
+            known, owners = self._state, {key.organization for key in keys if isinstance(key, UserKey)}
+            wanted = {owner for owner in owners if not self._cache.has("trust", TrustKey(owner), self._line)}
+            reading = await self._in_thread(lambda: self._session.read(known, keys, wanted))
             self._take(reading)
             self._confirmed = started
         return reading.failed
 
     def _take(self, reading: Reading) -> None:
-        if reading.anew:
+        if reading.changed is None:
             self._warn(
                 "the directory is not what was read before, changed: its file was replaced or restored, or the log of "
                 "its changes does not reach back so far; everything is read again"
             )
-            self._cache.clear()
-        self._tags.take(reading)
-        self._crls.directory_read(self._tags.crls)
+            self._line += 1
+        for changed in reading.changed or ():
+            self._cache.drop(changed)
+        self._state = reading.state
+        # The line is part of it, for a restored copy reaches numbers that were used before.
+        self._crls.directory_read((self._line, reading.state.crls))
+        if reading.found:
+            self._cache.begin()
         for key, value in reading.found.items():
             self._put(key, value)
 
     def _put(self, key: RowKey, value: object) -> None:
-        owner = owner_of(key)
         if isinstance(key, HostKey):
-            self._cache.put("hosts", key.host, self._tags.hosts, value)
+            self._cache.put("hosts", key.host, self._line, value)
         elif isinstance(key, TrustKey):
-            tag = max(self._tags.owners[owner][1], self._tags.shared_trust)
-            self._cache.put("trust", key, tag, self._trust(owner, value))
+            self._cache.put("trust", key, self._line, self._trust(key.organization, value))
         else:
-            self._cache.put(owner, key, self._tags.owners[owner][0], value)
+            self._cache.put(key.organization, key, self._line, value)
 
     def _trust(self, owner: int, value: object) -> TrustStore | Refused:
         if isinstance(value, Trust):
@@ -255,7 +259,7 @@ class DirectoryReader:
         Raises `Refused` (directory_unavailable).
         """
         async with self._reading:
-            known = self._tags.state
+            known = self._state
             reading, listed = await self._in_thread(lambda: self._session.crls(known))
             self._take(reading)
         return listed

@@ -2,13 +2,11 @@
 
 `directory_state` has one row: `revision` rises with every change; `organizations_revision`,
 `trust_revision` (anchors and intermediates) and `crls_revision` hold its value at the last
-change of that kind. An organization's `revision` (users, registrations) and `trust_revision` (its own
-anchors, intermediates and settings of paths) do the same. Triggers and not code, so that no writer can forget one.
+change of that kind. Triggers and not code, so that no writer can forget one.
 
 A number alone names no state: a restored copy, or a standby that was promoted, uses it again. So `lineage` is 16
-random bytes, others with each change, and `directory_changes` has the states before, the newest last. A reader
-that knows a state that is not among them knows another line of changes. A column that counts in a decision and is
-added to `organizations` must be added to `number_organizations_update` as well.
+random bytes, others with each change. `directory_changes` has what changed with each revision, the newest last (see
+`authz.directory.row_log`). An organization's `revision` and `trust_revision` are read by services of versions before.
 """
 
 from __future__ import annotations
@@ -89,6 +87,10 @@ directory_changes = sa.Table(
     sa.Column("revision", sa.Integer, nullable=False, index=True),
     sa.Column("lineage", sa.LargeBinary, nullable=False),
     sa.Column("at", Moment, nullable=False),
+    # No foreign key: what is logged of an organization stays when it goes.
+    sa.Column("organization_id", sa.Integer),
+    sa.Column("kind", sa.String),
+    sa.Column("key", sa.LargeBinary),
 )
 
 _POLICY_FLAGS = "explicit_policy", "inhibit_mapping", "inhibit_any_policy"
@@ -111,6 +113,7 @@ organizations = sa.Table(
     sa.Column("path_purpose", sa.String, nullable=False, server_default=PathSettings().purpose),
     _revision(),
     _revision("trust_revision"),
+    sa.Index("ix_organizations_tokens", "token_issuer", "token_organization_claim", "token_audience"),
     sqlite_autoincrement=True,
 )
 
@@ -119,6 +122,7 @@ hosts = sa.Table(
     metadata,
     sa.Column("host", sa.String, primary_key=True),
     _organization(),
+    sa.Index(None, "organization_id"),
 )
 
 
@@ -162,6 +166,20 @@ registrations = sa.Table(
     sa.Column("label", sa.String, sa.CheckConstraint("length(label) <= 64", name="label"), nullable=False),
     *(sa.Column(name, Moment) for name in ("valid_from", "valid_until", "retired_at")),
     sa.Column("created_at", Moment, nullable=False),
+    # What is registered: a leaf (`sha256`), a key (`spki_sha256`), or a name below an anchor ("dns:client.example").
+    sa.Column(
+        "kind",
+        sa.String,
+        sa.CheckConstraint("kind IN ('leaf', 'key', 'identity')", name="kind"),
+        nullable=False,
+        server_default="leaf",
+    ),
+    sa.Column("spki_sha256", sa.LargeBinary),
+    sa.Column("identity", sa.String),
+    sa.Column("anchor_sha256", sa.LargeBinary),
+    # Of the leaf, for reports.
+    sa.Column("not_after", Moment),
+    *(sa.Column(name, sa.LargeBinary) for name in ("issuer", "authority_key_id")),
     sa.Index(None, "organization_id", "sha256"),
     sa.Index(None, "sha256"),
     sqlite_autoincrement=True,

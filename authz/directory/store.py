@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -111,8 +112,9 @@ class Store:
     retire = _verb(registrations.retire)
     registrations = _query(registrations.list_registrations)
 
-    add_crl = _verb(crls.add_crl)
+    remove_crl = _verb(crls.remove_crl)
     remove_crls = _verb(crls.remove_crls)
+    known_cas = _query(crls.known_cas)
     crl_sources = _query(crls.list_crl_sources)
     fetched_crls = _query(crls.list_fetched_crls)
     ask_crl_sources = _verb(crls.ask_crl_sources)
@@ -120,7 +122,14 @@ class Store:
     decisions = _query(decision_rows.list_decisions)
     decision = _query(decision_rows.get_decision)
 
-    # CRLs may be large: they are read when the lock is given back.
+    # CRLs may be large: they are read when the lock is given back. CAs may be many: they are read before it is taken.
+
+    def add_crl(self, crl: Crl, now: datetime, *, anyway: bool = False) -> StoredCrl:
+        """See `authz.directory.crls.add_crl`."""
+        with self.reading() as connection:
+            known = crls.known_cas(connection)
+        with self.transaction() as connection:
+            return crls.add_crl(connection, crl, known, now, anyway=anyway)
 
     def crls(self) -> list[StoredCrl]:
         """Every CRL, in the order added."""

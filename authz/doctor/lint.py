@@ -36,10 +36,10 @@ def lint_sources(sources: Sequence[ConfigFile], *, ours: Ours | None = None, ide
     envoy = [source for source in sources if source not in nginx]
     findings: list[Finding] = []
     unknown: list[NotUnderstood] = []
-    for held, judge in ((envoy, _envoy), (nginx, _nginx)):
-        if held:
-            found, named = judge(held, ours, identity)
-            findings += found
+    for given, judge in ((envoy, _envoy), (nginx, _nginx)):
+        if given:
+            judged, named = judge(given, ours, identity)
+            findings += judged
             unknown += named
     findings.sort(key=lambda finding: (ORDER[finding.severity], finding.file, finding.line))
     return Report(tuple(findings), tuple(dict.fromkeys(unknown)))

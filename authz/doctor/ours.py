@@ -41,7 +41,6 @@ class OurListener:
     none_values: tuple[str, ...] = ()
     """What the certificate header holds without a certificate, of a proxy that always sends it."""
 
-    statement_prefix: str = ""
     host_header: str = "host"
 
     def at(self, address: str) -> bool:

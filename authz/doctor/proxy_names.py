@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cryptography import x509
+from authz.errors import Refused
+from authz.pki import Certificate
+from authz.pki.x509.library import pem_blocks
 
 
 def names_in_file(path: str) -> frozenset[str] | None:
@@ -19,11 +21,6 @@ def names_in_file(path: str) -> frozenset[str] | None:
 def names_in(pem: bytes) -> frozenset[str] | None:
     """The DNS and URI names of the first certificate in a PEM text; nothing if it holds none."""
     try:
-        certificate = x509.load_pem_x509_certificates(pem)[0]
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return frozenset()
-    except ValueError:
+        return Certificate.parse(pem_blocks(pem, b"CERTIFICATE")[0]).san_names
+    except (Refused, ValueError):
         return None
-    kinds = (x509.DNSName, x509.UniformResourceIdentifier)
-    return frozenset(name for kind in kinds for name in extension.value.get_values_for_type(kind))

@@ -110,13 +110,13 @@ class Node:
     def put(self, path: str, value: Any) -> tuple[Edit, ...]:
         """The edit after which `path` in this mapping holds `value`; none where there is nothing to edit."""
         name, _, rest = path.partition(".")
-        held = self.field(name)
-        if held and rest and held.fields is not None:
-            return held.put(rest, value)
+        child = self.field(name)
+        if child and rest and child.fields is not None:
+            return child.put(rest, value)
         for each in reversed(rest.split(".") if rest else ()):
             value = {each: value}
-        if held:
-            return (Edit(self.source, held.start, held.end, self._written(value)),)
+        if child:
+            return (Edit(self.source, child.start, child.end, self._written(value)),)
         if self.fields is None:
             return ()
         return (self._insert(f"{self._key(name)}: {self._written(value)}", empty=not self.fields),)
@@ -230,4 +230,4 @@ def _bare(quoted: re.Match[str]) -> str:
 
 
 def _camel(name: str) -> str:
-    return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
+    return re.sub(r"_([a-z])", lambda match: match[1].upper(), name)

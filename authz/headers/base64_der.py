@@ -6,7 +6,8 @@
 
 Traefik 3 writes PEM without delimiters and line ends; Caddy's placeholder for the certificate's DER in base64
 is the same for the leaf alone, as is HAProxy's ssl_c_der. Traefik 2 also percent-encoded "+", "/", "=" and ",".
-No blank may follow a comma: that is how servers join two headers, of which one may be the client's.
+No blank may follow a comma: that is how most servers join two headers, of which one may be the client's. Envoy joins
+without a blank: only a digest as statement tells such a pair from a chain.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Worker:
         self._child = child
         self._crls.view.failed_by = child.fail
         self._crls.view.lost = child.unlinked
-        self._app = WorkerApp(settings, telemetry, sockets=sockets, crls=self._crls)
+        self._app = WorkerApp(settings, telemetry, sockets, self._crls)
         self._app.failed_by = child.fail
 
     async def start(self) -> None:

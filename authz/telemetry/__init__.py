@@ -9,7 +9,6 @@ import sys
 from typing import BinaryIO
 
 import orjson
-from prometheus_client import generate_latest
 from prometheus_client.registry import Collector
 
 from authz.decision import Allow, Decision
@@ -101,8 +100,3 @@ class Telemetry:
     def confirm(self, confirmed: bool) -> None:  # noqa: FBT001 - a gauge's value
         """Set the metric that says whether what checks rely on is confirmed."""
         self._metrics.confirmed.set(confirmed)
-
-    def metrics(self) -> bytes:
-        """The metrics in Prometheus' text form."""
-        self.count()
-        return generate_latest(self.registry)

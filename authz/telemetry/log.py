@@ -47,7 +47,7 @@ def decision_fields(check: CheckRequest, listener: Listener, decision: Decision)
     else:
         fields["outcome"] = "deny"
         fields["reason"] = decision.reason.value
-        fields["detail"] = shown(decision.detail)
+        fields["detail"] = shown(decision.detail, decision.detail_limit)
     if path is not None:
         fields["issuer"] = shown(path.leaf.issuer.text)
         fields["path_length"] = len(path.certificates)

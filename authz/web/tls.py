@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 from aiohttp import web
-from cryptography import x509
 
 from authz.errors import ConfigError, Refused
 from authz.pki import Certificate
@@ -235,7 +234,7 @@ class _Context(ssl.SSLContext):
 
         It is cached for resumed sessions of the leaf; the last chain that verified counts for all of them.
         """
-        until = min(x509.load_der_x509_certificate(certificate).not_valid_after_utc for certificate in chain)
+        until = min(Certificate.parse(certificate).not_after for certificate in chain)
         authentication = Authentication(chain[-1], until)
         self._authentications.pop(leaf, None)
         self._authentications[leaf] = authentication

@@ -35,6 +35,11 @@ def unstated(**certificate: Any) -> dict[str, Any]:
     return {"listener": [{"certificate": RFC9440 | certificate, "client_cert_indicator": {"form": "none"}}]}
 
 
+def as_envoy(form: str, **certificate: Any) -> dict[str, Any]:
+    """A listener whose proxy states a digest as Envoy does."""
+    return {"listener": [{"certificate": {"form": form, "header": "x-a"} | certificate}]}
+
+
 def requested(organization: str | None, *identity: dict[str, str], **values: Any) -> dict[str, Any]:
     """A listener that takes host, method and target from there, for one organization or all."""
     listener: dict[str, Any] = {"client_request": values}
@@ -70,7 +75,7 @@ def test_defaults_are_the_shipped_proxys() -> None:
         ({"listener": [{"certificate": {"form": "escaped-pem"}}]}, "name of its header"),
         ({"listener": [{"certificate": {"chain_header": "client-cert-chain"}}]}, "no chain_header"),
         ({"listener": [{"certificate": {"form": "base64-der", "header": "x-a", "chain_header": "x-b"}}]}, "no chain"),
-        ({"listener": [{"certificate": {"form": "rfc9440", "header": "x-a", "chain_header": "x-a"}}]}, "x-a is named"),
+        (unstated(header="x-a", chain_header="x-a"), "x-a is named"),
         (
             {"listener": [{"certificate": {"header": "x-a"}, "client_cert_indicator": {"header": "x-a"}}]},
             "x-a is named for two things",
@@ -98,6 +103,15 @@ def test_defaults_are_the_shipped_proxys() -> None:
         (indicator(form="flag", presented=["1"], none=["0"], prefix="x"), "prefix is for sha256"),
         (indicator(form="sha256", presented=["1"]), "values of its own"),
         (indicator(form="sha256", none=["x" + "a" * 64]), "holds a SHA-256"),
+        (indicator(form="sha256"), "a word for no certificate"),
+        (indicator(form="sha256", prefix="sha256=", none=["none", "sha256="]), "a word for no certificate"),
+        (indicator(form="sha256", none=["none", ""]), "a word for no certificate"),
+        (indicator(form="sha256", prefix="SHA256:", none=["SHA256:-"]), "a word for no certificate"),
+        (as_envoy("escaped-pem", none=[""]), "too large for them"),
+        (as_envoy("rfc9440"), "envoy-fingerprint is Envoy's"),
+        (as_envoy("base64-der"), "envoy-fingerprint is Envoy's"),
+        (unstated(none=["-----BEGIN CERTIFICATE-----  -----END CERTIFICATE-----"]), "too large for them"),
+        (unstated(none=["-----BEGIN%20CERTIFICATE-----%0a%0a-----END%20CERTIFICATE-----%0a"]), "too large for them"),
         (indicator(form="nginx-verify", none=["NONE"]), "values of its own"),
         (indicator(form="none", prefix="x"), "values of its own"),
         (requested("a", preset="x-forwarded", host_header="x-a"), "excludes headers"),
@@ -114,6 +128,8 @@ def test_defaults_are_the_shipped_proxys() -> None:
         (requested("a", {"kind": "user-name", "header": "x-user"}, url_header="x-a"), "organization_header"),
         (requested("a", BARE | {"organization_header": "x-forwarded-host"}, preset="x-forwarded"), "two things"),
         (requested("a", BARE | {"organization_header": "host"}), "host is named for two things"),
+        (requested("a", BARE | {"organization_header": "host"}, method_header="x-m"), "host is named for two things"),
+        (requested("a", BARE | {"organization_header": BARE["header"]}), "is named for two things"),
         ({"listener": [{"tls": TLS}]}, "TCP address"),
         ({"listener": [{"address": "[::1]:1", "tls": TLS, "unsafe_plaintext": True}]}, "unsafe_plaintext"),
         ({"listener": [{"address": "[::1]:1", "tls": TLS | {"names": []}}]}, "names"),
@@ -159,7 +175,8 @@ def test_other_forms_are_settings_of_the_listener(form: str) -> None:
     certificate = {"form": form, "header": "client-cert"}
     if form == "rfc9440":
         certificate["chain_header"] = "client-cert-chain"
-    rules = listener_of(parse(listener=[{"certificate": certificate}]).listener[0], KEYS).header
+    values = {"certificate": certificate, "client_cert_indicator": {"form": "nginx-verify"}}
+    rules = listener_of(parse(listener=[values]).listener[0], KEYS).header
     assert (rules.form, rules.certificate_header) == (form, "client-cert")
     assert rules.chain_header == certificate.get("chain_header")
 
@@ -168,14 +185,14 @@ def test_spellings_of_a_proxy_are_settings_of_its_listener() -> None:
     """No certificate, the statement, and where the client's host is."""
     values = {
         "certificate": RFC9440 | {"none": ["::", ":{placeholder}:"]},
-        "client_cert_indicator": {"form": "sha256", "prefix": "sha256="},
+        "client_cert_indicator": {"form": "sha256", "prefix": "sha256=", "none": ["none"]},
         "client_request": {"preset": "x-forwarded"},
         "organizations": ["acme"],
         "identity": [BARE | {"organization_header": "x-organization"}],
     }
     listener = listener_of(parse(listener=[values]).listener[0], KEYS)
     assert listener.header.none_values == {b"::", b":{placeholder}:"}
-    assert (listener.header.indicator_prefix, listener.header.indicator_none) == (b"sha256=", {b"sha256="})
+    assert (listener.header.indicator_prefix, listener.header.indicator_none) == (b"sha256=", {b"none"})
     names = ClientRequestHeaders("x-forwarded-host", None, "x-forwarded-method", "x-forwarded-uri")
     assert listener.client_request == names
     flag = {"form": "flag", "presented": ["1"], "none": ["0"]}

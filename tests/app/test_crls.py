@@ -41,7 +41,7 @@ def test_nothing_is_let_pass_by_default() -> None:
     assert made.crl.networks == ()
 
 
-def test_copies_stand_beside_the_database_unless_told_otherwise(tmp_path: Path) -> None:
+def test_copies_stand_beside_the_database_unless_set_otherwise(tmp_path: Path) -> None:
     """One service, one folder."""
     database = f"sqlite:///{tmp_path / 'a.db'}"
     assert folder_of(Settings(database=database)) == tmp_path / "a.crls"
@@ -65,7 +65,7 @@ def test_exception_is_for_the_name_however_it_is_written() -> None:
 
 @pytest.mark.parametrize(("written", "meant"), [("90s", 90), ("15m", 900), ("12h", 43_200), ("2d", 172_800)])
 def test_time_is_written_with_its_unit(written: str, meant: int) -> None:
-    """So that nobody takes minutes for seconds."""
+    """So that minutes are not taken for seconds."""
     assert settings(grace=written).crl.grace == timedelta(seconds=meant)
 
 
@@ -104,7 +104,7 @@ def test_networks_are_read_as_networks() -> None:
 
 
 def test_command_exempts_as_the_service_does(tmp_path: Path) -> None:
-    """By the same rules; and it asks nobody."""
+    """By the same rules; and it asks no source."""
     database = f"sqlite:///{tmp_path / 'a.db'}"
     hard = CrlSnapshot(Settings(database=database), CrlStore())
     assert hard.mode_of(ACME) is None

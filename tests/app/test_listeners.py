@@ -49,3 +49,12 @@ def test_listener_without_a_statement_is_warned_of() -> None:
     (warning,) = warnings
     assert "of unstated" in warning
     assert "x-forwarded-client-cert, as by a Connection header" in warning
+
+
+def test_plaintext_beyond_loopback_is_warned_of(tmp_path: Path) -> None:
+    """It was asked for by a name that says what it is; a listener that only this machine reaches needs no warning."""
+    warnings: list[str] = []
+    listeners = [{"address": "0.0.0.0:0", "unsafe_plaintext": True}, {"name": "own", "address": "127.0.0.1:0"}]
+    warn_of_weakness(parse_settings({"listener": listeners}, origin="test"), warnings.append)
+    (warning,) = warnings
+    assert "every client of 0.0.0.0:0 can claim any certificate" in warning

@@ -1,4 +1,4 @@
-"""The service manager's side: readiness is told, sockets are taken over, and what does not fit is refused."""
+"""The service manager's side: readiness is reported, sockets are taken over, and what does not fit is refused."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_sockets_for_another_process_are_left(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_manager_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, abstract: bool) -> None:
+def test_manager_is_notified(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, abstract: bool) -> None:
     """At a path, or an abstract address written with @."""
     address = f"@{tmp_path}" if abstract else str(tmp_path / "n")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -98,7 +98,7 @@ def test_manager_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, abstra
 
 
 @pytest.mark.parametrize("address", ["", "vsock:2:1", "/nowhere/at/all"])
-def test_nobody_to_tell_is_no_error(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_no_manager_to_notify_is_no_error(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     """The service runs without a manager too."""
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     assert not notify("READY=1")

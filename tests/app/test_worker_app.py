@@ -16,8 +16,12 @@ from support.decision_world import Says
 from support.proxy_tls import MESH, PROXY, client, proxy, server, write
 
 from authz.app.config import Settings, parse_settings
+from authz.app.crls import RefreshedCrls
+from authz.app.listeners import Sockets
 from authz.app.worker_app import WorkerApp
+from authz.clock import SystemClock
 from authz.decision import Decision, Deny, Evidence
+from authz.directory.sqlite.migrate import migrate
 from authz.errors import ConfigError, StoreError
 from authz.model import CheckRequest
 from authz.reasons import Reason
@@ -40,10 +44,22 @@ def settings(folder: Path, **changes: object) -> Settings:
     return parse_settings(values, origin="test")
 
 
+def worker(settings: Settings) -> WorkerApp:
+    """What the supervisor does before a worker starts, and the worker. Its CRLs are kept in this process."""
+    telemetry = Telemetry(BytesIO())
+    sockets = Sockets.open(settings)
+    try:
+        migrate(settings.database)
+        return WorkerApp(settings, telemetry, sockets, RefreshedCrls(settings, SystemClock(), telemetry))
+    except BaseException:
+        sockets.close()
+        raise
+
+
 @pytest.fixture
 async def runtime(tmp_path: Path) -> AsyncIterator[WorkerApp]:
     """A running service over an empty directory."""
-    made = WorkerApp(settings(tmp_path), Telemetry(BytesIO()))
+    made = worker(settings(tmp_path))
     await made.start()
     yield made
     await made.stop()
@@ -56,24 +72,19 @@ async def get(path: str, *, unix: Path | None = None, address: str = "x") -> int
         return answer.status
 
 
-async def test_service_answers_checks_and_operators(runtime: WorkerApp, tmp_path: Path) -> None:
-    """Nobody is known in an empty directory, and the service is ready all the same."""
+async def test_service_answers_checks(runtime: WorkerApp, tmp_path: Path) -> None:
+    """No user is known in an empty directory, and the service is ready all the same."""
     assert await get("/v1/check/", unix=tmp_path / "s.sock") == 403
-    assert await get("/readyz", address=runtime.addresses["ops"]) == 200
     assert runtime.ready
 
 
-async def test_checks_are_not_answered_on_the_operators_listener(runtime: WorkerApp) -> None:
-    """Nor the other way round."""
-    assert await get("/v1/check/", address=runtime.addresses["ops"]) == 404
-
-
-async def test_stopped_service_leaves_no_socket(tmp_path: Path) -> None:
-    """And is not ready."""
-    made = WorkerApp(settings(tmp_path), Telemetry(BytesIO()))
+async def test_stopped_worker_listens_no_more(tmp_path: Path) -> None:
+    """And is not ready; the socket's file is the supervisor's to remove."""
+    made = worker(settings(tmp_path))
     await made.start()
     await made.stop()
-    assert not (tmp_path / "s.sock").exists()
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await get("/v1/check/", unix=tmp_path / "s.sock")
     assert not made.ready
 
 
@@ -92,22 +103,21 @@ async def test_service_that_cannot_be_set_up_does_not_start(
     tmp_path: Path, changes: dict[str, object], error: type[Exception]
 ) -> None:
     """And leaves nothing open."""
-    made = WorkerApp(settings(tmp_path, **changes), Telemetry(BytesIO()))
     with pytest.raises(error):
-        await made.start()
+        await worker(settings(tmp_path, **changes)).start()
     assert not (tmp_path / "s.sock").exists()
 
 
-async def test_listener_with_tls_answers_nobody_without_it(tmp_path: Path) -> None:
+async def test_listener_with_tls_refuses_clients_without_it(tmp_path: Path) -> None:
     """Neither in plain text nor without a certificate; the metrics tell."""
     write(tmp_path, "server", server())
     write(tmp_path, "ca", MESH)
     write(tmp_path, "proxy", proxy())
     files = {key: str(tmp_path / name) for key, name in (("certificate", "server.pem"), ("key", "server.key"))}
     tls = {**files, "client_ca": str(tmp_path / "ca.pem"), "names": [PROXY]}
-    made = WorkerApp(settings(tmp_path, listener=[{"address": "0.0.0.0:0", "tls": tls}]), Telemetry(BytesIO()))
+    made = worker(settings(tmp_path, listener=[{"address": "0.0.0.0:0", "tls": tls}]))
     await made.start()
-    url = "://127.0.0.1:" + made.addresses["envoy"].rpartition(":")[2] + "/v1/check/"
+    url = f"://127.0.0.1:{made._sockets['envoy'].socket.getsockname()[1]}/v1/check/"
     async with aiohttp.ClientSession() as session:
         for scheme in REFUSED:
             with pytest.raises(aiohttp.ClientError):
@@ -125,7 +135,7 @@ def test_backlog_is_the_one_set(tmp_path: Path) -> None:
     """On the loop that serves, which has a mind of its own; tcpi_sacked of a listening socket, as Linux has it."""
 
     async def backlog() -> int:
-        made = WorkerApp(settings(tmp_path, listener=[{"address": "127.0.0.1:0", "backlog": 77}]), Telemetry(BytesIO()))
+        made = worker(settings(tmp_path, listener=[{"address": "127.0.0.1:0", "backlog": 77}]))
         await made.start()
         told = made._sockets["envoy"].socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
         await made.stop()
@@ -134,25 +144,16 @@ def test_backlog_is_the_one_set(tmp_path: Path) -> None:
     assert uvloop.run(backlog()) == 77
 
 
-async def test_plaintext_beyond_loopback_is_warned_of_at_every_start(tmp_path: Path) -> None:
-    """It was asked for by a name that says what it is."""
-    log = BytesIO()
-    made = WorkerApp(settings(tmp_path, listener=[{"address": "0.0.0.0:0", "unsafe_plaintext": True}]), Telemetry(log))
-    await made.start()
-    await made.stop()
-    assert b"can claim any certificate" in log.getvalue()
-
-
 async def test_directory_that_is_no_database_refuses_to_start(tmp_path: Path) -> None:
     """Rather than to deny everybody."""
     (tmp_path / "authz.db").write_bytes(b"nonsense" * 1000)
     with pytest.raises(StoreError):
-        await WorkerApp(settings(tmp_path), Telemetry(BytesIO())).start()
+        await worker(settings(tmp_path)).start()
 
 
 async def test_check_in_flight_is_finished_when_the_service_stops(tmp_path: Path) -> None:
     """Stop accepting, answer what was asked, then end."""
-    made = WorkerApp(settings(tmp_path), Telemetry(BytesIO()))
+    made = worker(settings(tmp_path))
     await made.start()
     asked, answer = asyncio.Event(), asyncio.Event()
 

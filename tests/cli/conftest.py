@@ -31,6 +31,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_directory: Path) ->
     return authz
 
 
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder has a directory of the default name, and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AUTHZ_DATABASE", raising=False)
+    new_store("sqlite:///authz.db").close()
+
+
 @pytest.fixture(scope="session")
 def acme_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with such a directory, in which there is an organization."""

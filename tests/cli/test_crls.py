@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from support.certificates import chain_pem
+from cryptography.hazmat.primitives.serialization import Encoding
+from support.certificates import Authority, chain_pem
 from support.command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
+from support.raw_der import crl_with_sha1
 
 from authz.crls import CrlDiskStore, FetchRecord, copy_name
 from authz.directory import CrlStatusTables, Store
@@ -24,7 +26,7 @@ CRL = FetchedCrl("a" * 64, URL, SHA256, b"k" * 32, "CN=CA", "7", False, 3, NOW, 
 
 
 def served(*sources: CrlSourceState, crls: tuple[FetchedCrl, ...] = (CRL,)) -> None:
-    """A service told this."""
+    """A service reported this."""
 
     async def write() -> None:
         ledger = CrlStatusTables("sqlite:///test.db", warn=print)
@@ -47,6 +49,66 @@ def kept(der: bytes) -> None:
 def rows(acme: Run, *words: str) -> list[dict[str, object]]:
     """What a list holds."""
     return acme("crl", *words, "--json").data  # type: ignore[return-value]
+
+
+def test_crl_that_lists_a_registered_certificate_says_whose(acme: Run) -> None:
+    """And the next check refuses it."""
+    newer = {**CRL_LIFE, "this_update": NOW}
+    done = acme("crl", "add", write("ca2.crl", CA.crl(ALICE, number=2, **newer)))
+    assert "alice of acme" in done.err
+    assert "certificate_revoked" in acme("check", HOST, "alice", "--cert", "alice.pem").err
+
+
+def test_crl_older_is_refused_and_the_newer_stays(acme: Run) -> None:
+    """Nothing goes back."""
+    done = acme(
+        "crl", "add", write("old.crl", CA.crl(number=0, **{**CRL_LIFE, "this_update": NOW - timedelta(days=1)}))
+    )
+    assert done.code == 1
+    assert "not newer" in done.err
+    assert [row["number"] for row in acme("crl", "list", "--json").data] == [1, 1]  # type: ignore[attr-defined]
+
+
+def test_crl_show_takes_the_beginning_of_a_digest(acme: Run) -> None:
+    """As list prints it."""
+    digest = acme("crl", "list", "--json").data[0]["sha256"]  # type: ignore[index]
+    assert acme("crl", "show", digest[:12], "--json").data["sha256"] == digest  # type: ignore[index, call-overload]
+    assert acme("crl", "show", "zz").code == 1
+
+
+def pem_of(crl: bytes) -> str:
+    """A CRL as CAs publish it, too."""
+    return x509.load_der_x509_crl(crl).public_bytes(Encoding.PEM).decode()
+
+
+def test_crl_in_pem_is_taken_with_text_before_it(acme: Run) -> None:
+    """As `openssl crl -text` writes it."""
+    newer = {**CRL_LIFE, "this_update": NOW}
+    done = acme("crl", "add", write("ca2.crl", "Certificate Revocation List\n" + pem_of(CA.crl(number=2, **newer))))
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (pem_of(CA.crl(number=2)) + ALICE.key_pem, "private key"),
+        (ALICE.pem, "holds a CERTIFICATE"),
+        (pem_of(CA.crl(number=2)) * 2, "not one CRL"),
+        (pem_of(CA.crl(number=2))[:200], "is not a CRL"),
+        (b"\x30\x03\x02\x01\x00", "is not a CRL"),
+        (Authority.root("Other", **LIFE).crl(**CRL_LIFE), "no known CA"),
+        ("", "empty"),
+    ],
+)
+def test_crl_file_that_is_wrong_is_refused_with_a_sentence(acme: Run, content: str | bytes, said: str) -> None:
+    """And the CRLs held stay."""
+    before = acme("crl", "list", "--json").data
+    done = acme("crl", "add", write("bad.crl", content))
+    assert (done.code, done.out) == (1, "")
+    assert said in done.err
+    assert "hint: " in done.err
+    held = [row["sha256"] for row in acme("crl", "list", "--json").data]  # type: ignore[attr-defined]
+    assert held == [row["sha256"] for row in before]  # type: ignore[attr-defined]
 
 
 def test_list_shows_where_each_crl_came_from_and_what_is_left(acme: Run) -> None:
@@ -84,13 +146,6 @@ def test_list_says_what_to_do_about_an_expired_crl(acme: Run) -> None:
     assert {row["left"] for row in rows(acme, "list")} >= {"expired", "no nextUpdate"}
 
 
-@pytest.mark.parametrize(("left", "expected"), [(timedelta(days=9), "d"), (timedelta(minutes=9), "min")])
-def test_what_is_left_is_told_in_a_unit_of_its_size(acme: Run, left: timedelta, expected: str) -> None:
-    """Days, hours, minutes."""
-    served(SOURCE, crls=(replace(CRL, next_update=datetime.now(UTC) + left),))
-    assert str(rows(acme, "list")[2]["left"]).endswith(expected)
-
-
 def test_show_has_the_state_of_the_source(acme: Run) -> None:
     """When it was tried and when it will be."""
     served(SOURCE)
@@ -101,7 +156,7 @@ def test_show_has_the_state_of_the_source(acme: Run) -> None:
 
 
 def test_refresh_without_a_service_says_so(acme: Run) -> None:
-    """It asks, and nobody answers."""
+    """It asks, and no service answers."""
     served(SOURCE)
     done = acme("crl", "refresh", "CN=CA", "--wait", "0")
     assert (done.code, "hint: is the service running" in done.err) == (1, True)
@@ -153,7 +208,7 @@ def test_forecast_knows_registrations_that_end_and_certificates_that_do_not_work
     assert [row["user"] for row in rows(acme, "forecast")] == ["alice"]
 
 
-def test_forecast_counts_no_delta_that_nobody_needs(acme: Run) -> None:
+def test_forecast_counts_no_delta_that_is_not_needed(acme: Run) -> None:
     """When it is out of date, the complete CRL still proves what it proved before."""
     soon = {"this_update": NOW, "next_update": NOW + timedelta(minutes=5)}
     delta = CA.crl(number=2, extensions=[(x509.DeltaCRLIndicator(1), True)], **soon)
@@ -204,3 +259,73 @@ def test_crls_that_the_service_keeps_count_for_the_command(acme: Run) -> None:
     kept(CA.crl(ALICE, number=9, **{**CRL_LIFE, "this_update": NOW}))
     Path("test.crls/broken.crl").write_bytes(b"broken")
     assert "certificate_revoked" in acme("check", HOST, "alice", "--cert", "alice.pem").err
+
+
+UNREADABLE = [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)]
+NEWER = {**CRL_LIFE, "this_update": NOW - timedelta(minutes=9), "number": 2}
+
+
+def test_crl_that_proves_no_certificate_good_refuses_what_it_lists_alone(acme: Run) -> None:
+    """Bob's certificate is refused, and alice's passes; removed again, it changes nothing any more."""
+    acme("user", "add", "acme", "bob")
+    acme("cert", "add", "acme", write("bob.pem", chain_pem(BOB, CA)), "--user", "bob")
+    evidence = CA.crl(BOB, extensions=UNREADABLE, **NEWER)
+    done = acme("crl", "add", write("odd.crl", evidence))
+    assert done.code == 0
+    assert "it lists the certificate of bob of acme" in done.err
+    assert "it has critical extension 1.2.3.4: it shows no certificate to be good and replaces no CRL" in done.err
+    assert "only what it lists counts" in str([row["problem"] for row in rows(acme, "list")])
+    assert (checked(acme, "alice"), checked(acme, "bob")) == (0, 1)
+    removed = acme("crl", "remove", Crl(evidence).sha256.hex()[:16])
+    assert "it listed the certificate of bob of acme (registration 2), which passes now" in removed.err
+    assert "1 other CRLs of CN=CA are held" in removed.err
+    assert (checked(acme, "alice"), checked(acme, "bob")) == (0, 0)
+
+
+def checked(acme: Run, user: str) -> int:
+    """The exit code of a check of the user's own certificate."""
+    return acme("check", HOST, user, "--cert", f"{user}.pem").code
+
+
+def test_crl_that_has_expired_replaces_a_current_one_only_anyway(acme: Run) -> None:
+    """All certificates of its CA are refused then, until it is removed and the current one added again."""
+    expired = CA.crl(**{**NEWER, "next_update": NOW - timedelta(minutes=1)})
+    refused = acme("crl", "add", write("old.crl", expired))
+    assert refused.code == 1
+    assert "--anyway" in refused.err
+    assert checked(acme, "alice") == 0
+    assert acme("crl", "add", "old.crl", "--anyway").code == 0
+    assert checked(acme, "alice") == 1
+    assert acme("crl", "add", "ca.crl").code == 1
+    removed = acme("crl", "remove", Crl(expired).sha256.hex())
+    assert "no other CRL of CN=CA is held: its certificates are refused" in removed.err
+    assert acme("crl", "add", "ca.crl").code == 0
+    assert checked(acme, "alice") == 0
+
+
+def test_crl_of_a_source_is_not_removed_by_the_command(acme: Run) -> None:
+    """The error names the source."""
+    served(SOURCE)
+    done = acme("crl", "remove", SHA256.hex()[:10])
+    assert (done.code, URL in done.err) == (1, True)
+    assert acme("crl", "remove", "").code == 1
+
+
+def test_crl_of_step_ca_is_explained(acme: Run) -> None:
+    """By default it has a distribution point, for users alone, and the certificates name none."""
+    url = "https://ca.example.test/1.0/crl"
+    point = x509.IssuingDistributionPoint([x509.UniformResourceIdentifier(url)], None, True, False, None, False, False)
+    acme("crl", "remove", rows(acme, "list")[1]["sha256"])
+    done = acme("crl", "add", write("step.crl", CA.crl(extensions=[(point, True)], **NEWER)))
+    assert done.code == 0
+    assert f"no certificate known here names its distribution point, {url}" in done.err
+    assert "crlDistributionPoints" in done.err
+    check = acme("check", HOST, "alice", "--cert", "alice.pem")
+    assert f"is for the distribution point {url}, and the certificate names no distribution point" in check.err
+
+
+def test_crl_with_sha1_is_refused_as_such(acme: Run) -> None:
+    """Not as one of an unknown CA."""
+    done = acme("crl", "add", write("sha1.crl", crl_with_sha1(CA.crl(**NEWER), CA.key)))  # type: ignore[arg-type]
+    assert "signature algorithm 1.2.840.10045.4.1" in done.err
+    assert "anchor add" not in done.err

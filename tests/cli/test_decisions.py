@@ -28,14 +28,14 @@ from authz.view import IdentitySource, Listener
 ID = "5e7fa3" + "0" * 26
 
 
-class Nobody:
+class Anonymous:
     """An identity source without an identity."""
 
     def __init__(self, reason: Reason = Reason.IDENTITY_MISSING) -> None:
         self._reason = reason
 
     def identify(self, check: CheckRequest, organization: Organization, now: object) -> Identity:
-        """Nobody."""
+        """Refuse."""
         raise Refused(self._reason)
 
 
@@ -137,7 +137,7 @@ def test_replay_shows_what_is_different_now(acme: Run) -> None:
 
 
 def test_replay_finds_another_reason(acme: Run) -> None:
-    """What was registered for nobody is now revoked, too."""
+    """A certificate without a registration is now revoked, too."""
     ask(BOB, CA)
     acme("crl", "add", write("ca2.crl", CA.crl(BOB, number=2, **{**CRL_LIFE, "this_update": NOW})))
     done = acme("check", "--replay", "5e7fa3")
@@ -162,7 +162,7 @@ def test_replay_keeps_the_binding_of_the_token(acme: Run) -> None:
 
 def test_replay_without_a_user_says_that_tokens_are_not_kept(acme: Run) -> None:
     """It cannot be decided to the end, and is never allowed."""
-    ask(ALICE, CA, who=Nobody())
+    ask(ALICE, CA, who=Anonymous())
     done = acme("check", "--replay", ID)
     assert done.code == 1
     assert "tokens are not kept" in done.err
@@ -170,7 +170,7 @@ def test_replay_without_a_user_says_that_tokens_are_not_kept(acme: Run) -> None:
 
 def test_replay_of_a_refused_token_does_not_say_what_it_cannot_know(acme: Run) -> None:
     """The token may be refused for the same reason, or another: neither different nor the same is true."""
-    ask(ALICE, CA, who=Nobody(Reason.TOKEN_EXPIRED))
+    ask(ALICE, CA, who=Anonymous(Reason.TOKEN_EXPIRED))
     done = acme("check", "--replay", ID, "--json")
     assert done.data["different"] is None  # type: ignore[index, call-overload]
     assert "is unknown" in done.err
@@ -178,7 +178,7 @@ def test_replay_of_a_refused_token_does_not_say_what_it_cannot_know(acme: Run) -
 
 def test_replay_of_an_unknown_host_that_is_known_now_is_different(acme: Run) -> None:
     """The organization is there; who the user was is another question."""
-    ask(ALICE, CA, host="new.example.test", who=Nobody())
+    ask(ALICE, CA, host="new.example.test", who=Anonymous())
     acme("org", "set", "acme", "--host", "new.example.test")
     assert acme("check", "--replay", ID, "--json").data["different"] is True  # type: ignore[index, call-overload]
 
@@ -230,7 +230,7 @@ def test_next_organization_of_a_name_begins_without_decisions(acme: Run) -> None
 def test_repeats_without_an_identity_are_counted(acme: Run) -> None:
     """The last one is shown, and can be decided again."""
     for _ in range(3):
-        ask(BOB, CA, who=Nobody())
+        ask(BOB, CA, who=Anonymous())
     [row] = acme("decisions", "list", "--json").data  # type: ignore[misc, attr-defined]
     assert (row["repeats"], row["organization"]) == (3, "acme")
     shown = acme("decisions", "show", ID, "--json").data

@@ -63,7 +63,7 @@ def test_file_that_cannot_be_read_exits_2(text: str) -> None:
 
 
 def test_file_that_is_not_there_exits_2() -> None:
-    """And so does an address where nothing answers, or that is none."""
+    """And so does an address where nothing answers, or that is invalid."""
     assert authz("doctor", "lint", "missing.yaml").code == 2
     assert authz("doctor", "lint", "--admin", "http://127.0.0.1:1").code == 2
     assert authz("doctor", "lint", "--admin", "file:///etc/passwd").code == 2

@@ -1,4 +1,4 @@
-"""The service killed, paused, slow, restarted, its sockets gone: nobody passes, and all is well again by itself.
+"""The service killed, paused, slow, restarted, its sockets gone: no request passes, and all is well again by itself.
 
 The proxies are never touched.
 """
@@ -35,7 +35,7 @@ def allowed(stage: ComposeStage) -> bool:
 
 
 def down(stage: ComposeStage) -> None:
-    """Both proxies answer that nobody decides, to whoever would be allowed and to whoever would not."""
+    """Both proxies answer that nothing decides, to clients who would be allowed and to those who would not."""
     # At once: of a service that hangs each proxy waits for as long as it may.
     asked = [(front, one) for front in FRONTS for one in ("alice", "bob", None)]
     with stage.nobody_reaches_the_application(), ThreadPoolExecutor(len(asked)) as clients:
@@ -44,7 +44,7 @@ def down(stage: ComposeStage) -> None:
 
 
 def test_killed(containers: ComposeStage) -> None:
-    """Without a service nobody passes; a new one takes the sockets over."""
+    """Without a service no request passes; a new one takes the sockets over."""
     containers.compose("kill", *INSTANCES)
     down(containers)
     containers.compose("start", *INSTANCES)
@@ -52,7 +52,7 @@ def test_killed(containers: ComposeStage) -> None:
 
 
 def test_ended_is_started_again_by_itself(containers: ComposeStage) -> None:
-    """Nobody has to notice."""
+    """No client notices."""
     ids = [containers.container(one) for one in INSTANCES]
     before = list(map(started, ids))
     for one in INSTANCES:
@@ -85,7 +85,7 @@ def test_renewed(containers: ComposeStage, number: str) -> None:
 
 
 def test_paused(containers: ComposeStage) -> None:
-    """Whoever hangs is not waited for, and not guessed for."""
+    """A service that hangs is not waited for, and its answer not guessed."""
     containers.signal("SIGSTOP")
     try:
         down(containers)
@@ -136,7 +136,7 @@ def late(stage: ComposeStage) -> Iterator[Callable[[], int]]:
 
 
 def test_slow(containers: ComposeStage) -> None:
-    """An allow that comes too late allows nobody, neither then nor later."""
+    """An allow that comes too late allows no request, neither then nor later."""
     with late(containers) as answered, containers.nobody_reaches_the_application():
         for front in FRONTS:
             wait_until(lambda front=front: containers.status(front) == front.down, "the late one is asked")
@@ -144,7 +144,7 @@ def test_slow(containers: ComposeStage) -> None:
 
 
 def test_sockets_gone(containers: ComposeStage) -> None:
-    """Open connections go on being judged; once they have ended, nobody passes until the service made others."""
+    """Open connections go on being judged; once they have ended, no request passes until the service made others."""
     for one in INSTANCES:
         code = (
             "import pathlib\nfor proxy in ('envoy', 'nginx'): pathlib.Path(f'/run/authz/{proxy}/authz.sock').unlink()"

@@ -67,7 +67,7 @@ ASK_AT = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/listener
 
 @pytest.mark.parametrize(("user", "connected"), [("101:10001", True), ("101:101", False), ("12345:12345", False)])
 def test_socket_is_for_its_group(containers: ComposeStage, user: str, connected: bool) -> None:
-    """Whoever mounts a listener and is not in the service's group stays outside."""
+    """A container that mounts a listener and is not in the service's group stays outside."""
     options = [
         "--rm",
         f"--user={user}",
@@ -112,7 +112,7 @@ def test_image_needs_no_shell(without_a_shell: str) -> None:
 
 
 def test_proxies_are_all_that_is_published(containers: ComposeStage) -> None:
-    """By their ports, and by nobody else's."""
+    """By their ports, and by no other."""
     for service in ("mint", *INSTANCES, "crls", "application"):
         assert run("docker", "port", containers.container(service)) == ""
     for front in FRONTS:

@@ -11,6 +11,7 @@ from support.certificates import NOW, Authority
 from authz.crls.acceptance import MAX_DELTAS, SignedCrl, accept
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.pki import Certificate, Crl
+from authz.pki.crl.crl import MAX_EVIDENCE
 
 CA = Authority.root("CA")
 SIGNER = Certificate.parse(CA.der).spki_sha256
@@ -63,12 +64,52 @@ def test_crl_that_is_held_already_replaces_itself() -> None:
         (held(None, 6), FailureKind.OLDER),
         (held(2, 5, next_update=NOW + timedelta(days=9)), FailureKind.DISAGREES),
         (held(3, -1), FailureKind.NOT_YET),
-        (held(3, 4, extensions=UNREADABLE), FailureKind.UNUSABLE),
+        (held(1, 4, extensions=UNREADABLE), FailureKind.DISAGREES),
     ],
 )
 def test_crl_that_goes_back_is_refused(new: SignedCrl, expected: FailureKind) -> None:
-    """In number, in date, or in one of the two; and one of which nobody knows what it says."""
+    """In number, in date, or in one of the two; also one that can prove no certificate good."""
     assert refused(new, held(2, 5)) == expected
+
+
+OVER = {"next_update": NOW - timedelta(hours=1)}
+
+
+@pytest.mark.parametrize("more", [{"extensions": UNREADABLE}, OVER])
+def test_crl_that_proves_no_certificate_good_replaces_none(more: dict[str, object]) -> None:
+    """With an unknown critical extension, or expired, it is evidence beside the good one."""
+    new = held(3, 4, **more)
+    assert accept(new, [held(2, 5)], NOW) == []
+    assert new.crl.unusable
+
+
+def test_expired_crl_replaces_one_that_has_expired_too() -> None:
+    """And takes an empty place: nothing becomes worse by it."""
+    old, new = held(2, 5, **OVER), held(3, 4, **OVER)
+    assert (accept(new, [old], NOW), accept(held(3, 4, **OVER), [], NOW), new.crl.unusable) == ([old], [], "")
+
+
+def test_evidence_that_comes_again_stays_evidence() -> None:
+    """Though it is read anew, and though the one that it was compared with has gone."""
+    new = held(3, 4, **OVER)
+    accept(new, [held(2, 5)], NOW)
+    again = SignedCrl(Crl(new.crl.der or b""), SIGNER)
+    assert (accept(again, [new], NOW), again.crl.unusable) == ([new], new.crl.unusable)
+
+
+def test_newer_complete_crl_replaces_the_evidence_before_it() -> None:
+    """One that is older than the evidence takes the other's place, and leaves the evidence."""
+    old, evidence = held(2, 5), held(5, 3, extensions=UNREADABLE)
+    assert accept(held(6, 2), [old, evidence], NOW) == [old, evidence]
+    assert accept(held(3, 4), [old, evidence], NOW) == [old]
+    assert accept(held(6, 2, base=2), [old, evidence], NOW) == []
+
+
+def test_evidence_is_bounded() -> None:
+    """The oldest goes first."""
+    evidence = [held(9, 40 - number, extensions=UNREADABLE) for number in range(MAX_EVIDENCE)]
+    assert accept(held(9, 1, extensions=UNREADABLE), evidence, NOW) == evidence[:1]
+    assert accept(held(9, 1, extensions=UNREADABLE), evidence[1:], NOW) == []
 
 
 def test_crl_of_another_key_or_scope_is_another() -> None:

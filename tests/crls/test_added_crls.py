@@ -17,7 +17,7 @@ PLAIN = CA.leaf("alice")
 
 
 async def test_crl_added_to_the_directory_counts_and_goes_with_it(scene: World) -> None:
-    """Told by its revision."""
+    """Noticed by its revision."""
     scene.rows.added.append((crl(), CA))
     scene.refresher.directory_read(2)
     await scene.until(lambda: len(scene.held()) == 2)
@@ -29,7 +29,7 @@ async def test_crl_added_to_the_directory_counts_and_goes_with_it(scene: World) 
 
 
 async def test_crl_older_than_the_directorys_is_not_taken(scene: World) -> None:
-    """Whoever serves an old one cannot undo what the operator added."""
+    """A server that gives an old one cannot undo what the operator added."""
     scene.rows.added.append((crl(CA, PLAIN, number=5), CA))
     scene.refresher.directory_read(2)
     await scene.until(lambda: len(scene.held()) == 2)
@@ -62,7 +62,7 @@ async def test_replay_of_the_directorys_older_crl_replaces_nothing_newer(scene: 
 
 
 async def test_crls_of_the_directory_that_are_not_taken_over_yet_hold_the_moment(scene: World) -> None:
-    """Whoever looks at them from another process may not be told that he knows everything."""
+    """Another process that looks at them must not be made to believe that it knows everything."""
     assert scene.refresher.current_at(7.0) == 7.0
     scene.time.seconds = 8.0
     scene.rows.problem = Refused(Reason.DIRECTORY_UNAVAILABLE, "away")

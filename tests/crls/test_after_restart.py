@@ -23,7 +23,7 @@ async def test_crl_survives_a_restart_while_its_server_is_away(scene: World) -> 
     await scene.outcome(server.url, "connect")
 
 
-async def test_copy_that_was_tampered_with_is_set_aside_and_told(scene: World) -> None:
+async def test_copy_that_was_tampered_with_is_set_aside_and_reported(scene: World) -> None:
     """It is trusted for nothing, and another source brings the CRL again."""
     async with serving(crl()) as server:
         alice = leaf("alice", server.url)
@@ -59,7 +59,7 @@ async def test_crl_that_never_ends_survives_a_restart(scene: World) -> None:
 
 
 async def test_copy_long_out_of_date_is_thrown_away(scene: World) -> None:
-    """A point that nobody names any more does not fill the disk."""
+    """A point that nothing names any more does not fill the disk."""
     async with serving(crl()) as server:
         await scene.check(leaf("alice", server.url))
     await scene.stop()
@@ -68,7 +68,7 @@ async def test_copy_long_out_of_date_is_thrown_away(scene: World) -> None:
     assert list(scene.folder.glob("*.crl")) == []
 
 
-async def test_crl_that_cannot_be_kept_is_used_and_told(scene: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_crl_that_cannot_be_kept_is_used_and_reported(scene: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest counts; the next try keeps it."""
     async with serving(crl()) as server:
         alice = leaf("alice", server.url)

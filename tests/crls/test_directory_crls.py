@@ -1,4 +1,4 @@
-"""CRLs in memory: small ones at once, large ones on the side, and nobody waits for somebody else's."""
+"""CRLs in memory: small ones at once, large ones on the side, and no organization waits for another's."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def test_crl_that_is_listed_no_longer_answers_no_longer(scene: Scene) -> N
     assert await scene.bring() == set()
 
 
-async def test_large_crl_is_waited_for_by_nobody(scene: Scene) -> None:
+async def test_large_crl_is_waited_for_by_no_check(scene: Scene) -> None:
     """The one it replaces goes on answering, and another's new one answers at once."""
     await scene.bring(OLD)
     scene.rows.large = {NEW}
@@ -127,7 +127,7 @@ async def test_large_crl_is_waited_for_by_nobody(scene: Scene) -> None:
     assert scene.indexed.count(NEW) == 1
 
 
-async def test_crl_that_cannot_be_read_is_left_out_and_told_once(scene: Scene) -> None:
+async def test_crl_that_cannot_be_read_is_left_out_and_reported_once(scene: Scene) -> None:
     """The rest answers."""
     assert await scene.bring(b"junk", OLD) == {OLD}
     assert await scene.bring(b"junk", NEW) == {NEW}
@@ -139,7 +139,7 @@ async def test_crl_that_cannot_be_read_is_left_out_and_told_once(scene: Scene) -
     [(Refused(Reason.CRL_MALFORMED), False), (Refused(Reason.OVERLOADED), True), (IndexingError("no memory"), True)],
 )
 async def test_large_crl_that_fails_leaves_the_held_one(scene: Scene, problem: Exception, again: bool) -> None:
-    """A failure of ours is tried again, one of the CRL's is told; in both cases the other CRLs answer."""
+    """A failure of ours is tried again, one of the CRL's is reported; in both cases the other CRLs answer."""
     await scene.bring(OLD, OTHER)
     scene.rows.large, scene.problem = {NEW}, problem  # type: ignore[assignment]
     await scene.bring(NEW, OTHER)

@@ -1,4 +1,4 @@
-"""The copies on disk: whole or not at all, whoever is killed, whatever is full; and never believed too much."""
+"""The copies on disk: whole or not at all, whatever is killed or full; and never believed too much."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_unfinished_files_are_removed_at_the_start(keep: CrlDiskStore) -> None:
         assert files(fresh) == {"ca.crl", "ca.json", f"{TEMPORARY}folder"}
 
 
-def test_folder_that_vanished_is_told(keep: CrlDiskStore) -> None:
+def test_folder_that_vanished_is_reported(keep: CrlDiskStore) -> None:
     """Somebody tidied up."""
     (keep.folder / ".lock").unlink()
     keep.folder.rmdir()
@@ -221,7 +221,7 @@ def test_origin_of_a_copy_that_is_not_there_cannot_be_noted(keep: CrlDiskStore) 
         lambda told: json.dumps({**told, "etag": "x" * 70_000}).encode(),
     ],
 )
-def test_origin_that_cannot_be_read_is_none(keep: CrlDiskStore, spoil: Callable[[dict[str, object]], bytes]) -> None:
+def test_origin_that_cannot_be_read_is_absent(keep: CrlDiskStore, spoil: Callable[[dict[str, object]], bytes]) -> None:
     """The copy is fetched whole next time."""
     put(keep)
     sidecar = keep.folder / "ca.json"
@@ -274,7 +274,7 @@ def test_corrupt_copies_are_bounded_in_octets(keep: CrlDiskStore, monkeypatch: p
 
 
 def test_copy_that_is_gone_cannot_be_set_aside(keep: CrlDiskStore) -> None:
-    """Told, since somebody else was at the folder."""
+    """Reported, since another program was at the folder."""
     with pytest.raises(DiskStoreFailed, match="cannot be set aside"):
         keep.set_aside("ca", "bad")
 
@@ -287,7 +287,7 @@ def test_removed_copy_is_gone(keep: CrlDiskStore) -> None:
     assert files(keep) == set()
 
 
-def test_copy_that_cannot_be_removed_is_told(keep: CrlDiskStore) -> None:
+def test_copy_that_cannot_be_removed_is_reported(keep: CrlDiskStore) -> None:
     """A folder in its place, say."""
     (keep.folder / "ca.crl").mkdir()
     with pytest.raises(DiskStoreFailed, match="cannot be removed"):
@@ -298,7 +298,7 @@ def test_copy_that_cannot_be_removed_is_told(keep: CrlDiskStore) -> None:
 
 
 def test_folder_has_one_owner(keep: CrlDiskStore) -> None:
-    """A second service is told so, and the first is not disturbed."""
+    """A second service is informed, and the first is not disturbed."""
     put(keep)
     with pytest.raises(ConfigError, match="another process keeps its CRLs") as error:
         CrlDiskStore(keep.folder)
@@ -307,7 +307,7 @@ def test_folder_has_one_owner(keep: CrlDiskStore) -> None:
 
 
 def test_folder_others_may_write_to_is_refused(tmp_path: Path) -> None:
-    """Whoever writes there could bring back an old CRL."""
+    """A user who writes there could bring back an old CRL."""
     for mode in (0o770, 0o702, 0o1777):
         tmp_path.chmod(mode)
         with pytest.raises(ConfigError, match="others may write") as error:
@@ -370,7 +370,7 @@ def small_disk(path: Path, size: str) -> Iterator[Path]:
 
 
 def test_full_disk_leaves_the_old_copy(tmp_path: Path) -> None:
-    """A real one: the error is told with what to do, nothing is left over, and with room again it works."""
+    """A real one: the error is reported with what to do, nothing is left over, and with room again it works."""
     with small_disk(tmp_path / "disk", "256k") as disk, CrlDiskStore(disk) as keep:
         put(keep, b"old" * 10_000)
         with pytest.raises(DiskStoreFailed, match="copy before it stays: No space left on device") as error:
@@ -421,7 +421,7 @@ def test_failing_disk_leaves_the_old_copy(
 
 
 @FAILURES
-def test_failing_folder_is_told_and_the_new_copy_is_whole(
+def test_failing_folder_is_reported_and_the_new_copy_is_whole(
     keep: CrlDiskStore, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     """It is renamed, and only a power failure could undo that; the stale origin is not believed."""
@@ -435,7 +435,7 @@ def test_failing_folder_is_told_and_the_new_copy_is_whole(
 
 
 @FAILURES
-def test_failing_sidecar_is_told_and_the_new_copy_is_kept(
+def test_failing_sidecar_is_reported_and_the_new_copy_is_kept(
     keep: CrlDiskStore, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     """The next fetch is a whole one."""
@@ -449,7 +449,7 @@ def test_failing_sidecar_is_told_and_the_new_copy_is_kept(
     assert files(keep) == {"ca.crl", "ca.json"}
 
 
-def test_reason_that_cannot_be_written_is_told_and_the_copy_is_set_aside(
+def test_reason_that_cannot_be_written_is_reported_and_the_copy_is_set_aside(
     keep: CrlDiskStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk does not bring a corrupt copy back."""
@@ -483,7 +483,7 @@ def writers() -> Iterator[Writers]:
 
 @pytest.mark.slow
 def test_killed_writer_leaves_the_newest_whole_copy(writers: Writers, tmp_path: Path) -> None:
-    """Fifty times, at random moments: what was told as installed is there, or the one after it, never half of it."""
+    """Fifty times, at random moments: what was reported as installed is there, or its successor, never half of it."""
     folder = tmp_path / "crls"
     chance = random.Random()
     last = -1

@@ -1,4 +1,4 @@
-"""Why a CRL could not be fetched, told from what was raised."""
+"""Why a CRL could not be fetched, by what was raised."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROWS: tuple[Row, ...] = (
         (KeyError(1), FailureKind.CONNECT),
     ],
 )
-def test_error_is_told_by_the_first_row_that_fits(raised: Exception, kind: FailureKind) -> None:
+def test_error_is_reported_by_the_first_row_that_fits(raised: Exception, kind: FailureKind) -> None:
     """A time-out is an error of the system too."""
     with pytest.raises(FetchFailed) as error, raised_as(ROWS):
         raise raised

@@ -1,4 +1,4 @@
-"""Whose source is tried next: nobody's slow servers, and nobody's many names, keep another organization waiting."""
+"""Whose source is tried next: neither slow servers nor many names keep another organization waiting."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ async def test_turn_at_a_server_is_not_lost_to_turns_at_other_servers(scene: Sce
 
 
 async def test_organizations_that_use_up_all_tries_keep_another_waiting_for_one_round(scene: Scene) -> None:
-    """That takes 24 of them, of which half have one try alone; 23 delay nobody."""
+    """That takes 24 of them, of which half have one try alone; 23 delay no other."""
     for one in range(10, 9 + MAX_ATTEMPTS * 3 // 4):
         await scene.want([one], *(f"s{one}-{number}/" for number in range(20)))
     assert len(scene.under_way) == MAX_ATTEMPTS - 1

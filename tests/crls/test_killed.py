@@ -13,6 +13,7 @@ import pytest
 from support.big_crl import big_crl, serials
 from support.certificates import Authority
 from support.crl_subscriber_script import CA as CA_FILE
+from support.kept_crls import read_kept
 from support.process_kill import TESTS, Writers
 
 from authz.crls.acceptance import SignedCrl
@@ -49,7 +50,7 @@ class Publisher(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/ca.crl"
 
     def handle_error(self, *_: object) -> None:
-        """Whoever asked was killed."""
+        """The process that asked was killed."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -98,7 +99,7 @@ async def started(folder: Path) -> tuple[CrlRegistry, list[str]]:
 
     with CrlDiskStore(folder) as keep:
         registry = CrlRegistry(keep, index_crl, warnings.append)
-        await registry.load(authorities, datetime.now(UTC))
+        await read_kept(registry, authorities, datetime.now(UTC))
         assert not list(folder.glob(f"{TEMPORARY}*"))
         return registry, warnings
 

@@ -39,13 +39,13 @@ def note(noted: ReportedPaths, organization: int, leaf: bytes, *urls: str) -> No
 
 
 def test_keys_of_another_organization_wait_in_another_pool() -> None:
-    """One tenant's slow points hold up nobody else; those of one tenant wait together, whatever for."""
+    """One tenant's slow points hold up no other; those of one tenant wait together, whatever for."""
     assert PathKey(1, ()).queue != PathKey(2, ()).queue
     assert PathKey(1, (b"a",)).queue == PointsKey(1, ("b",)).queue
 
 
 def test_digest_tells_paths_and_organizations_apart() -> None:
-    """Whoever was answered for one of them was not for another."""
+    """An answer about one of them is no answer about another."""
     keys = [PathKey(1, (b"a",)), PathKey(2, (b"a",)), PathKey(1, (b"b",))]
     assert len({one.digest for one in keys}) == 3
 
@@ -63,13 +63,13 @@ def test_path_is_unknown_until_it_is_noted() -> None:
 
 @pytest.mark.parametrize(("organization", "leaf"), [(None, b"leaf"), (1, None)])
 def test_decision_without_a_path_has_nothing_to_note(organization: int | None, leaf: bytes | None) -> None:
-    """Nobody is asked about it."""
+    """No source is asked about it."""
     assert ReportedPaths(Seconds()).unknown_in(decision(organization, leaf)) is None
 
 
 @pytest.mark.parametrize("url", ["http://x/", "ldap://x/"])
-def test_one_leaf_is_told_of_for_all_with_its_cas_and_points(url: str) -> None:
-    """Another CA, other points and another organization are news, whatever was told before."""
+def test_one_leaf_is_reported_for_all_with_its_cas_and_points(url: str) -> None:
+    """Another CA, other points and another organization are news, whatever was reported before."""
     noted = ReportedPaths(Seconds())
     note(noted, 1, b"leaf", url)
     assert noted.unknown_in(decision(1, b"another", url)) is None
@@ -79,7 +79,7 @@ def test_one_leaf_is_told_of_for_all_with_its_cas_and_points(url: str) -> None:
     assert len(noted._leaves) == 2 * url.startswith("http")
 
 
-def test_path_is_told_of_again_every_hour() -> None:
+def test_path_is_reported_again_every_hour() -> None:
     """That it is met no more is what its silence says."""
     seconds = Seconds()
     noted = ReportedPaths(seconds)

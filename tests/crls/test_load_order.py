@@ -55,7 +55,7 @@ def test_crls_of_one_issuer_and_organization_are_one_group() -> None:
     assert sorted(found) == [["complete", "delta", "joined"], ["else"], ["theirs"]]
 
 
-def test_copies_that_nobody_is_known_to_need_are_one_organizations() -> None:
+def test_copies_that_no_organization_needs_count_as_one_organizations() -> None:
     """Those whose issuer cannot be read among them."""
     found = order(copy("a", 1, "CA"), copy("b", 1, "CA"), copy("c", 1, ""), copy("d", 1, ""), copy("e", 1, "CA", ACME))
     assert sorted(found) == [["a", "b"], ["c", "d"], ["e"]]

@@ -12,7 +12,7 @@ from authz.reasons import Reason
 REVOKED, UNKNOWN = Reason.CERTIFICATE_REVOKED, Reason.REVOCATION_UNKNOWN
 
 
-async def test_crl_out_of_date_is_told_once(scene: World) -> None:
+async def test_crl_out_of_date_is_reported_once(scene: World) -> None:
     """Loudly enough to be found, and no more."""
     async with serving(crl(next_update=NOW + timedelta(minutes=1))) as server:
         await scene.check(leaf("alice", server.url))
@@ -25,8 +25,8 @@ async def test_crl_out_of_date_is_told_once(scene: World) -> None:
     assert await scene.check(leaf("alice", url)) == UNKNOWN
 
 
-async def test_crl_added_to_the_directory_is_measured_and_told_when_it_is_out_of_date(scene: World) -> None:
-    """As long as nothing newer of its place is held: then it answers for nobody."""
+async def test_crl_added_to_the_directory_is_measured_and_reported_when_it_is_out_of_date(scene: World) -> None:
+    """As long as nothing newer of its place is held: then it answers for no certificate."""
     scene.rows.added.append((crl(next_update=NOW + timedelta(hours=1)), CA))
     scene.refresher.directory_read(2)
     await scene.until(lambda: len(scene.held()) == 2)
@@ -43,8 +43,8 @@ async def test_crl_added_to_the_directory_is_measured_and_told_when_it_is_out_of
     assert [one.location for one in scene.refresher.fetched] == [server.url]
 
 
-async def test_fetched_crl_that_an_added_one_supersedes_is_not_told_when_it_is_out_of_date(scene: World) -> None:
-    """Nobody is refused for it."""
+async def test_fetched_crl_that_an_added_one_supersedes_is_not_reported_when_it_is_out_of_date(scene: World) -> None:
+    """No check is refused for it."""
     async with serving(crl(next_update=NOW + timedelta(hours=1))) as server:
         assert await scene.check(leaf("alice", server.url)) == GOOD
         scene.rows.added.append((crl(number=2, hours=1), CA))

@@ -70,19 +70,19 @@ def test_organization_has_half_of_what_the_others_leave(sources: CrlSources) -> 
     assert kept(sources, "http://b.test/1", held) == pytest.approx((OPEN - 400) // 2, abs=small)
 
 
-def test_shared_point_counts_for_whoever_has_room(sources: CrlSources) -> None:
+def test_shared_point_counts_for_any_that_has_room(sources: CrlSources) -> None:
     """One that names another's point takes nothing from it by its own use."""
     held = copies(("http://a.test/2", 500 * KIB))
     assert kept(sources, "http://a.test/1", held) == (OPEN - 500) // 2
 
 
 def test_operators_source_has_what_is_left(sources: CrlSources) -> None:
-    """Whoever named it knows the disk."""
+    """The operator who named it knows the disk."""
     held = copies(("http://a.test/2", 500 * KIB), ("http://b.test/1", 200 * KIB), ("http://nobody.test/", 100 * KIB))
     assert kept(sources, "http://operator.test/", held) == 1024 - 800
 
 
-def test_point_that_nobody_named_since_the_start_has_half_of_the_rest(sources: CrlSources) -> None:
+def test_point_not_named_since_the_start_has_half_of_the_rest(sources: CrlSources) -> None:
     """Its copy was kept, and its organization is not known yet."""
     held = copies(("http://a.test/2", 500 * KIB))
     assert (

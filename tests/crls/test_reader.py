@@ -53,7 +53,7 @@ async def test_crl_is_read_if_a_known_ca_has_its_issuers_name(
 async def test_name_that_a_known_ca_writes_is_not_prepared_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever answers in a server's place chose the other names; they are short at least."""
+    """An impostor of the server chose the other names; they are short at least."""
     prepared: list[bytes] = []
 
     def prepare(start: bytes, size: int) -> Name:
@@ -78,7 +78,7 @@ def printable(text: str) -> bytes:
     return tlv(0x31, tlv(0x30, tlv(6, b"\x55\x04\x03") + tlv(0x13, text.encode())))
 
 
-def test_issuer_of_a_refused_crl_is_told_if_it_is_short(tmp_path: Path) -> None:
+def test_issuer_of_a_refused_crl_is_reported_if_it_is_short(tmp_path: Path) -> None:
     """It says whose the CRL may have been meant to be."""
     path = tmp_path / "crl"
     for text, known in (("x" * 1_900, True), ("x" * MAX_NAME, False)):

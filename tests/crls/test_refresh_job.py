@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from support.certificates import NOW, Authority
 from support.crl_server import Answer, dribbles, hangs, raw, resets, says
 from support.crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, serving, world
@@ -81,6 +82,31 @@ async def test_good_crl_is_never_replaced_by_a_worse_one(scene: World, body: byt
     assert state.detail
     assert scene.held() == before
     assert await scene.check(alice) == GOOD
+
+
+UNREADABLE = [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)]
+
+
+@pytest.mark.parametrize("more", [{"extensions": UNREADABLE}, {"next_update": NOW - timedelta(minutes=1)}])
+async def test_crl_that_proves_no_certificate_good_revokes_what_it_lists(scene: World, more: dict[str, Any]) -> None:
+    """The others pass by the one held; after a restart too, and until a good one comes that lists no more."""
+    async with serving(b"") as server:
+        alice, bob = leaf("alice", server.url), leaf("bob", server.url)
+        server.answer = says('ETag: "v1"\r\n', crl())
+        assert (await scene.check(alice), await scene.check(bob)) == (GOOD, GOOD)
+        server.answer = says('ETag: "v2"\r\n', crl(CA, bob, number=2, hours=1, **more))
+        for failures in (1, 2):
+            scene.time.pass_by(minutes=15)
+            await scene.until(lambda failures=failures: scene.state(server.url).failures == failures)  # type: ignore[misc]
+            assert scene.state(server.url).outcome == "unusable"
+            assert (await scene.check(alice), await scene.check(bob)) == (GOOD, REVOKED)
+        await scene.stop()
+        await scene.start()
+        assert (await scene.check(alice), await scene.check(bob)) == (GOOD, REVOKED)
+        server.answer = says(body=crl(number=3, hours=0.5))
+        scene.time.pass_by(minutes=15)
+        await scene.outcome(server.url, "accepted")
+        assert (await scene.check(alice), await scene.check(bob)) == (GOOD, GOOD)
 
 
 @pytest.mark.parametrize(
@@ -174,10 +200,10 @@ async def test_crls_of_one_organizations_points_are_bounded_in_octets(
         assert await scene.check(leaf("alice", third.url, by=other), EVIL) == GOOD
 
 
-async def test_point_that_another_organization_named_first_counts_for_whoever_has_room(
+async def test_point_that_another_organization_named_first_counts_for_any_that_has_room(
     scene: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who has used up his share must not take others' points with him by naming them as his."""
+    """An organization that has used up its share must not take others' points with it by naming them as its own."""
     other = ROOT.intermediate("Other")
     scene.rows.cas.append(other)
     scene.trust = TrustStore([Certificate.parse(ROOT.der)], [Certificate.parse(one.der) for one in (CA, other)])
@@ -189,7 +215,7 @@ async def test_point_that_another_organization_named_first_counts_for_whoever_ha
         assert await scene.check(leaf("alice", second.url, by=other), ACME) == GOOD
 
 
-async def test_try_that_changes_nothing_is_told_to_nobody(scene: World) -> None:
+async def test_try_that_changes_nothing_is_reported_to_no_subscriber(scene: World) -> None:
     """Nor one that fails, or is refused as the one before was; a refusal and its end are, as what comes is."""
     changes: list[None] = []
     scene.refresher.set_on_change(lambda: changes.append(None))
@@ -220,7 +246,7 @@ async def test_try_that_changes_nothing_is_told_to_nobody(scene: World) -> None:
         assert [await after(one) for one in answers] == [0, 0, 1, 0, 0, 2, 0]
 
 
-async def test_defect_in_a_try_is_told_and_tried_again_in_time(tmp_path: Path) -> None:
+async def test_defect_in_a_try_is_reported_and_tried_again_in_time(tmp_path: Path) -> None:
     """Not at every look, and not in silence."""
     async with world(tmp_path, start=False) as scene, serving(crl(CA, *range(1, 2_000))) as server:
 
@@ -267,7 +293,7 @@ async def test_file_that_is_replaced_while_it_is_read_is_read_again(tmp_path: Pa
 
 
 async def test_file_that_goes_while_it_is_read_refuses_nothing(tmp_path: Path, held_back: threading.Event) -> None:
-    """What came of it is nobody's any more."""
+    """No job uses its result any more."""
     folder = tmp_path / "operators"
     folder.mkdir()
     file = folder / "ca.crl"
@@ -327,7 +353,7 @@ async def test_tries_of_one_organizations_points_leave_room_for_others(tmp_path:
 async def test_point_that_another_organization_names_behind_slow_ones_of_its_own_is_asked_at_once(
     tmp_path: Path,
 ) -> None:
-    """Whoever names it has a turn for it, and what it gives serves those who wait for it."""
+    """Each organization that names it has a turn for it, and its answer serves all that wait for it."""
     async with world(tmp_path) as scene, serving(b"") as slow, serving(b"") as slow_too, serving(crl()) as server:
         slow.answer = slow_too.answer = hangs()
         urls = [f"{one.url}?{number}" for number in range(32) for one in (slow, slow_too)]

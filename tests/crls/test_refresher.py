@@ -49,7 +49,7 @@ async def test_url_in_a_certificate_that_does_not_verify_is_not_asked(scene: Wor
     assert scene.refresher.sources == []
 
 
-async def test_point_that_fails_is_remembered_and_nobody_waits_again(scene: World) -> None:
+async def test_point_that_fails_is_remembered_and_no_check_waits_again(scene: World) -> None:
     """Until it is time to try it again."""
     async with serving(b"") as server:
         server.answer = says(status="500 Internal Server Error")
@@ -87,7 +87,7 @@ async def test_checks_of_one_organization_wait_in_a_queue_of_their_own(scene: Wo
 
 
 async def test_points_of_an_organization_are_bounded(tmp_path: Path) -> None:
-    """Whoever has more is told so, and another organization has its own."""
+    """An organization that has more learns so, and another has its own."""
     async with world(tmp_path, rules=CrlRules(points_each=2)) as scene, serving(crl()) as server:
         urls = [f"{server.url}?{number}" for number in range(4)]
         for url in urls[:3]:
@@ -168,7 +168,7 @@ async def test_operator_sees_sources_and_crls(scene: World) -> None:
     assert scene.ledger.crls[0].signer == spki(CA)
 
 
-async def test_refreshing_that_fails_is_told_and_begins_again(scene: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refreshing_that_fails_is_logged_and_begins_again(scene: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A defect must not end it in silence."""
     monkeypatch.setattr("authz.crls.refresher.RESTART_SECONDS", 0)
 
@@ -261,7 +261,7 @@ async def test_file_in_a_folder_is_noticed_when_it_comes_and_when_it_changes(tmp
         assert await scene.check(PLAIN) == REVOKED
 
 
-async def test_file_that_is_not_there_is_told_and_read_when_it_comes(tmp_path: Path) -> None:
+async def test_file_that_is_not_there_is_reported_and_read_when_it_comes(tmp_path: Path) -> None:
     """The service starts all the same."""
     file = tmp_path / "ca.crl"
     async with world(tmp_path, rules=CrlRules(files=(file,))) as scene:

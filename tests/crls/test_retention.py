@@ -45,7 +45,7 @@ def names(scene: World) -> list[str]:
 
 
 async def gone(scene: World, url: str) -> None:
-    """The source is none any more."""
+    """It is no source any more."""
     await scene.until(lambda: url not in {one.location for one in scene.refresher.sources})
 
 
@@ -106,7 +106,7 @@ async def test_crl_stays_that_another_organization_uses_without_naming_its_point
 
 
 async def test_crl_of_a_ca_of_the_directory_stays_and_is_refreshed(scene: World) -> None:
-    """However long nobody met it: who comes once a month needs it then."""
+    """However long no check met it: a client that comes once a month needs it then."""
     scene.rows.change(ACME.id, EVIL.id, cas=[ROOT, CA])
     async with serving(crl(next_update=LONG)) as server:
         assert await scene.check(leaf("a", server.url), ACME) == GOOD
@@ -120,7 +120,7 @@ async def test_crl_of_a_ca_of_the_directory_stays_and_is_refreshed(scene: World)
         assert names(scene) == []
 
 
-async def test_crl_and_point_that_nobody_met_for_a_day_go(scene: World) -> None:
+async def test_crl_and_point_not_met_for_a_day_go(scene: World) -> None:
     """Not before; and a path that comes again finds its CRL by first sight."""
     async with serving(crl(next_update=LONG)) as server:
         alice = leaf("a", server.url, by=CA)
@@ -169,7 +169,7 @@ async def test_point_of_a_removed_organization_is_asked_no_more_though_it_is_bei
 
 
 async def test_organization_that_is_switched_off_has_its_crls_when_it_is_on_again(scene: World) -> None:
-    """Its CAs are the directory's still; its points are asked no more, until a path is told of again."""
+    """Its CAs are the directory's still; its points are asked no more, until a path is reported again."""
     scene.rows.change(ACME.id, EVIL.id, cas=[ROOT, CA])
     async with serving(crl(next_update=LONG)) as server:
         assert await scene.check(leaf("a", server.url), ACME) == GOOD
@@ -184,7 +184,7 @@ async def test_organization_that_is_switched_off_has_its_crls_when_it_is_on_agai
 
 
 async def test_what_the_operator_named_stays(tmp_path: Path) -> None:
-    """Whoever's CA signed it; but a CA of who is gone signs nothing more that comes from there."""
+    """No matter whose CA signed it; but a CA of an organization that is gone signs nothing more from there."""
     served = serving(crl(THEIRS, next_update=LONG))
     async with served as server, world(tmp_path, rules=CrlRules(urls=(server.url,)), start=False) as scene:
         scene.rows.cas = [ROOT]
@@ -216,7 +216,7 @@ async def test_nothing_is_let_go_of_while_the_directory_cannot_be_read(scene: Wo
 
 
 async def test_copies_of_an_earlier_version_have_a_day(scene: World) -> None:
-    """Of which nobody wrote down who met them: then they are needed by who met them since."""
+    """Without a record of which organizations met them: then those need them that met them since."""
     async with serving(crl(THEIRS, next_update=LONG)) as evil, serving(crl(next_update=LONG)) as acme:
         assert await scene.check(leaf("m", evil.url, by=THEIRS), EVIL) == GOOD
         assert await scene.check(leaf("a", acme.url), ACME) == GOOD
@@ -252,7 +252,7 @@ async def test_names_that_cannot_be_written_cost_nothing_else(scene: World, monk
         assert names(scene) == ["CN=CA"]
 
 
-async def test_neighbours_point_is_asked_after_a_restart_whoever_else_named_it(scene: World, tmp_path: Path) -> None:
+async def test_neighbours_point_is_asked_after_a_restart_if_another_named_it(scene: World, tmp_path: Path) -> None:
     """A restored point has its organizations: those with many slow ones keep no other's waiting."""
     many = [ROOT.intermediate(f"CA {number}") for number in range(12)]
     scene.trust = TrustStore([Certificate.parse(ROOT.der)], [Certificate.parse(one.der) for one in (CA, *many)])

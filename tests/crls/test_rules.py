@@ -44,7 +44,7 @@ async def test_grace_goes_on_with_the_last_good_copy_for_as_long_as_it_says(tmp_
 
 
 async def test_grace_longer_than_copies_are_kept_keeps_them_longer(tmp_path: Path) -> None:
-    """A restart takes nothing from it; whoever has a grace of his own counts."""
+    """A restart takes nothing from it; a grace of an organization's own counts."""
     longest = ModeRule(RevocationMode(grace=timedelta(days=90)), issuer=Name(CA.certificate.subject))
     rules = CrlRules(exceptions=(ModeRule(RevocationMode(), organization="evil"), longest))
     async with world(tmp_path, rules=rules) as scene:
@@ -73,7 +73,7 @@ async def test_soft_lets_pass_whose_crl_cannot_be_had(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("body", [HTML, crl(Authority.root("CA"), number=9), b"", crl(hours=-1), ASTRAY])
 async def test_soft_does_not_cover_a_crl_that_was_refused(tmp_path: Path, body: bytes) -> None:
-    """Whoever can put rubbish in its place could switch revocation off."""
+    """An attacker who can replace it with rubbish could switch revocation off."""
     async with (
         world(tmp_path, rules=CrlRules(mode=RevocationMode(soft=True))) as scene,
         serving(body) as server,
@@ -86,7 +86,7 @@ async def test_soft_does_not_cover_a_crl_that_was_refused(tmp_path: Path, body: 
 
 
 async def test_refused_crl_of_a_source_the_operator_named_is_refused_for_its_issuer(tmp_path: Path) -> None:
-    """By the name it bears; a distribution point of somebody else's says nothing about him."""
+    """By the name it bears; another's distribution point says nothing about it."""
     foreign = crl(Authority.root("CA"), number=9)
     soft = RevocationMode(soft=True)
     async with serving(foreign) as server, world(tmp_path, rules=CrlRules(mode=soft)) as scene:
@@ -106,7 +106,7 @@ async def test_refused_crl_of_a_source_the_operator_named_is_refused_for_its_iss
 
 
 async def test_crl_refused_from_a_point_is_refused_for_its_organizations_other_certificates(tmp_path: Path) -> None:
-    """Those that name no point, or another one; a neighbour's are told by his own points."""
+    """Those that name no point, or another one; a neighbour's are recognized by its own points."""
     async with (
         serving(crl(hours=-1)) as server,
         world(tmp_path, rules=CrlRules(mode=RevocationMode(soft=True))) as scene,
@@ -169,7 +169,7 @@ async def test_named_source_that_gives_rubbish_after_a_restart_is_refused_for_it
 
 
 async def test_crl_that_was_refused_stays_so_while_its_server_is_away(tmp_path: Path) -> None:
-    """Whoever is between us and the server may send rubbish first and nothing afterwards."""
+    """An attacker between us and the server may send rubbish first and nothing afterwards."""
     async with (
         world(tmp_path, rules=CrlRules(mode=RevocationMode(soft=True))) as scene,
         serving(HTML) as server,

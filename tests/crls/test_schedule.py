@@ -205,7 +205,7 @@ def test_ceiling_below_the_floors_spread_bounds_it() -> None:
 def test_schedule_that_makes_no_sense_is_an_error_of_the_operator(
     floor: timedelta, ceiling: timedelta, ahead: timedelta, jitter: float
 ) -> None:
-    """Told at the start."""
+    """Reported at the start."""
     with pytest.raises(ConfigError) as error:
         Schedule(floor, ceiling, ahead, jitter)
     assert error.value.hint

@@ -14,7 +14,7 @@ URL = "http://ca.test/"
 
 
 def test_what_was_met_is_so_for_a_day() -> None:
-    """By whom, and by nobody else."""
+    """By which organization, and by no other."""
     met = Sightings()
     met.note(ACME, [URL], NOW)
     assert met.lately(URL, {ACME, EVIL}, NOW + MET_FOR - timedelta(seconds=1))
@@ -48,7 +48,7 @@ def test_other_names_and_organizations_are_forgotten() -> None:
 
 
 def test_what_is_written_is_read_again_and_the_time_between_does_not_count() -> None:
-    """A service that was down over the weekend met nobody, and lets go of nothing for that."""
+    """A service that was down over the weekend met no path, and lets go of nothing for that."""
     met = Sightings()
     met.note(ACME, [URL], NOW)
     met.note(NO_ORGANIZATION, ["old"], NOW)

@@ -30,7 +30,7 @@ def path(*urls: str, delta: bool = False, ca: Authority = CA) -> list[Certificat
 
 
 def sources(*urls: str, each: int = 3) -> tuple[CrlSources, list[str]]:
-    """CrlSources, and what the operator is told."""
+    """CrlSources, and its warnings."""
     warnings: list[str] = []
     return CrlSources(urls, each, warnings.append), warnings
 
@@ -43,14 +43,14 @@ def test_urls_of_a_path_are_those_that_can_be_asked() -> None:
     assert len(urls_of(path(*(f"http://{n}/" for n in range(99))))) == MAX_URLS
 
 
-def test_url_that_is_too_long_to_be_asked_is_none() -> None:
+def test_url_that_is_too_long_is_not_asked() -> None:
     """Nor does it stand in what operators look at, or on the disk."""
     longest = "http://x/" + "a" * (MAX_URL - 9)
     assert urls_of(path(longest, longest + "a")) == [longest]
 
 
 def test_each_organization_has_some_points_however_many_others_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever comes first does not take all."""
+    """The first organization does not take all."""
     monkeypatch.setattr("authz.crls.sources.MAX_POINTS", 9)
     made, _ = sources(each=64)
     for number in range(12):
@@ -73,7 +73,7 @@ def test_point_is_news_until_it_was_tried() -> None:
 
 
 def test_state_is_the_same_until_something_of_the_source_changes() -> None:
-    """Thousands are compared with what was told last, twice a second."""
+    """Thousands are compared with what was reported last, twice a second."""
     source = CrlSource(URL, CrlSourceKind.POINT)
     before = source.state
     assert source.state is before
@@ -93,8 +93,8 @@ def test_cas_that_one_organization_brings_are_bounded() -> None:
     assert source.meet(2, {b"one more": b"der"})
 
 
-def test_points_of_one_organization_are_bounded_and_it_is_told_once() -> None:
-    """Whoever named them first; what the operator named is no point."""
+def test_points_of_one_organization_are_bounded_and_it_is_reported_once() -> None:
+    """Whichever organization named them first; what the operator named is no point."""
     made, warnings = sources("http://named/", each=1)
     news = made.meet(1, path("http://1/", "http://2/", "http://3/", "http://named/"))
     assert [one.location for one in news] == ["http://1/", "http://named/"]
@@ -120,7 +120,7 @@ def test_copy_from_a_point_brings_its_source_back(points: bool) -> None:
 
 
 def test_url_that_the_operator_names_no_more_is_no_source_after_a_restart() -> None:
-    """Its copy goes on counting; nobody is asked who was taken out."""
+    """Its copy goes on counting; a source that was taken out is not asked."""
     made, _ = sources()
     named = FetchRecord(URL, None, None, datetime.now(UTC), named=True)
     made.restore(named, HELD, [1], points=True)
@@ -132,7 +132,7 @@ def test_url_that_the_operator_names_no_more_is_no_source_after_a_restart() -> N
 
 
 def test_point_that_an_organization_leaves_makes_room_for_another() -> None:
-    """And that it has too many is told again; what the operator named counts for nobody."""
+    """And that it has too many is reported again; what the operator named counts for no organization."""
     made, warnings = sources("http://named/", each=1)
     for _ in range(2):
         [first, _] = made.meet(1, path("http://1/", "http://2/", "http://named/"))

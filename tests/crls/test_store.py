@@ -12,17 +12,19 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from support.certificates import NOW, Authority
 from support.crl_world import CA, ROOT, crl, sha256, spki
+from support.kept_crls import read_kept
 
 from authz.crls.acceptance import SignedCrl
 from authz.crls.disk_store import CrlDiskStore, DiskCopy, DiskStoreFailed, FetchRecord
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.indexing.client import index_crl
-from authz.crls.store import CrlRegistry, HeldCrl
+from authz.crls.store import MAX_GIVEN, CrlRegistry, HeldCrl, answering
 from authz.crls.tombstones import FORGET_AFTER
 from authz.errors import IndexingError, Refused
 from authz.pki import Certificate, Crl
@@ -57,7 +59,7 @@ class Scene:
         """It ends, and another reads the folder."""
         self.keep.close()
         self.start()
-        await self.registry.load(self.authorities, now)
+        await read_kept(self.registry, self.authorities, now)
 
     async def authorities(self) -> list[bytes]:
         """The CAs that are known."""
@@ -102,7 +104,7 @@ async def test_kept_crl_answers_after_a_restart_with_what_its_server_said(scene:
 
 
 async def test_newer_crl_is_the_only_one_held_and_kept(scene: Scene) -> None:
-    """The old one would answer for nobody, and might after a restart."""
+    """The old one would answer for no certificate, and might after a restart."""
     assert await scene.take(NEW) == (True, "")
     assert (scene.held(), len(scene.registry), scene.file().read_bytes()) == (sha256(NEW), 1, NEW)
 
@@ -280,7 +282,7 @@ async def test_stop_while_a_mark_is_made_leaves_none(scene: Scene, monkeypatch: 
         mark(kept)
 
     monkeypatch.setattr(scene.keep, "mark", slow)
-    reading = asyncio.create_task(scene.registry.load(scene.authorities, NOW))
+    reading = asyncio.create_task(read_kept(scene.registry, scene.authorities, NOW))
     await asyncio.to_thread(began.wait)
     reading.cancel()
     await asyncio.sleep(0)
@@ -323,11 +325,11 @@ async def test_copy_long_expired_is_thrown_away(scene: Scene) -> None:
     assert (scene.held(), list(scene.keep.folder.glob("*.crl"))) == ([], [])
 
 
-async def test_folder_that_is_gone_is_told_and_holds_nothing(scene: Scene) -> None:
+async def test_folder_that_is_gone_is_reported_and_holds_nothing(scene: Scene) -> None:
     """The service starts all the same: sources may have the CRLs."""
     scene.keep.folder.rename(scene.folder / "moved")
     registry = CrlRegistry(scene.keep, scene.index, scene.warnings.append)
-    await registry.load(scene.authorities, NOW)
+    await read_kept(registry, scene.authorities, NOW)
     assert (len(registry), len(scene.warnings)) == (0, 1)
     assert "cannot be listed" in scene.warnings[0]
 
@@ -335,7 +337,7 @@ async def test_folder_that_is_gone_is_told_and_holds_nothing(scene: Scene) -> No
 async def test_full_disk_holds_the_newest_and_keeps_the_last_good_copy(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is revoked bites at once; the operator is told what to do."""
+    """What is revoked bites at once; the operator learns what to do."""
 
     def full(_descriptor: int, _data: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -388,7 +390,7 @@ async def test_delta_goes_with_the_complete_crl_that_replaces_it(scene: Scene) -
     assert (len(scene.registry), len(list(scene.keep.folder.glob("*.crl")))) == (1, 1)
 
 
-async def test_copy_that_nobody_needs_goes_from_memory_and_disk_unless_something_newer_came(scene: Scene) -> None:
+async def test_copy_that_is_not_needed_goes_from_memory_and_disk_unless_something_newer_came(scene: Scene) -> None:
     """And its signer with the last of its CRLs."""
     before = list(scene.registry)
     assert list(scene.registry.signers) == [spki(CA)]
@@ -501,5 +503,52 @@ async def test_complete_crl_answers_after_a_restart_only_with_its_delta(scene: S
     seen: list[int] = []
     mark = scene.keep.mark
     scene.keep.mark = lambda kept: (seen.append(len(scene.registry)), mark(kept))[1]  # type: ignore[method-assign]
-    await scene.registry.load(scene.authorities, NOW)
+    await read_kept(scene.registry, scene.authorities, NOW)
     assert (seen, len(scene.registry)) == ([0, 0], 2)
+
+
+UNREADABLE = [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)]
+OVER = {"hours": 1, "next_update": NOW - timedelta(minutes=1)}
+
+
+@pytest.mark.parametrize("more", [{"extensions": UNREADABLE}, OVER])
+async def test_evidence_is_held_beside_the_good_one_across_restarts(scene: Scene, more: dict[str, Any]) -> None:
+    """Until a newer complete CRL comes; given again it changes nothing."""
+    evidence = crl(CA, 0x77, number=2, **more)
+    assert await scene.take(evidence) == (True, "")
+    assert await scene.take(evidence) == (False, "")
+    for _ in range(2):
+        await scene.restart()
+        assert scene.held() == sha256(OLD, evidence)
+        assert {copy.crl.sha256 for copy in scene.registry if not copy.crl.unusable} == set(sha256(OLD))
+        assert [copy.crl.sha256 for copy in answering(scene.registry)] == sha256(OLD)
+    newer = crl(number=3, hours=0.5)
+    assert await scene.take(newer) == (True, "")
+    assert scene.held() == sha256(newer)
+    assert scene.file().read_bytes() == newer
+
+
+async def test_evidence_is_not_forgotten_for_its_age(scene: Scene) -> None:
+    """The good one beside it may run for years."""
+    good = crl(number=2, hours=1, next_update=NOW + 9 * FORGET_AFTER)
+    evidence = crl(CA, 0x77, number=3, hours=0.5, next_update=NOW + timedelta(days=1), extensions=UNREADABLE)
+    for der in (good, evidence):
+        await scene.take(der)
+    await scene.restart(NOW + 2 * FORGET_AFTER)
+    assert scene.held() == sha256(good, evidence)
+
+
+async def test_evidence_of_ever_new_scopes_is_bounded(scene: Scene) -> None:
+    """One source gives CRLs of so many scopes, whether they can be used or not."""
+    for number in range(MAX_GIVEN - 1):
+        await scene.take(crl(extensions=[*UNREADABLE, scope(number)]))
+    with pytest.raises(FetchFailed) as caught:
+        await scene.take(crl(extensions=[*UNREADABLE, scope(99)]))
+    assert caught.value.kind is FailureKind.TOO_MANY
+    assert await scene.take(crl(number=2, hours=1, extensions=[*UNREADABLE, scope(0)])) == (True, "")
+
+
+def scope(number: int) -> tuple[x509.ExtensionType, bool]:
+    """An issuing distribution point of that number."""
+    name = x509.UniformResourceIdentifier(f"http://crl.example.test/{number}")
+    return x509.IssuingDistributionPoint([name], None, False, False, None, False, False), True

@@ -69,7 +69,7 @@ def test_tombstone_that_is_superseded_goes() -> None:
 
 
 def test_tombstone_is_forgotten_when_its_copy_would_be() -> None:
-    """One that ends with the last moment that can be told, never."""
+    """One that ends with the last moment that can be represented, never."""
     stones = buried(STONE, replace(STONE, place="ever", expires=datetime.max.replace(tzinfo=UTC)))
     stones.forget(STONE.expires + FORGET_AFTER)
     assert len(stones) == 2

@@ -23,7 +23,7 @@ SCAN = watched_files.scan
 
 
 class Scene:
-    """Two folders, a look at which may hang, and what was told of them."""
+    """Two folders, a look at which may hang, and the warnings about them."""
 
     def __init__(self, place: Path) -> None:
         self.one, self.two = place / "one", place / "two"
@@ -58,7 +58,7 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    """Nothing hangs yet; if something does, nobody is patient."""
+    """Nothing hangs yet; if something does, nothing waits for it."""
     made = Scene(tmp_path)
     monkeypatch.setattr(watched_files, "scan", made.scan)
     yield made
@@ -102,7 +102,7 @@ async def test_nothing_to_look_at_was_looked_at() -> None:
     assert looked_at.looked
 
 
-async def test_look_that_hangs_is_told_once_and_left_to_itself(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_look_that_hangs_is_logged_once_and_left_to_itself(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """No other is begun; what was found stays, and what changed meanwhile is found when it ends."""
     looked_at = scene.files(scene.one, scene.two)
     await looked_at.look(now)
@@ -123,7 +123,7 @@ async def test_look_that_hangs_is_told_once_and_left_to_itself(scene: Scene, mon
 
 
 async def test_look_that_hangs_from_the_start_has_not_looked(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Closing waits for nobody."""
+    """Closing waits for nothing."""
     scene.free.clear()
     monkeypatch.setattr(watched_files, "PATIENCE_SECONDS", 0.01)
     looked_at = scene.files(scene.one)
@@ -164,7 +164,7 @@ async def test_look_that_cannot_be_begun_is_begun_the_next_time(scene: Scene, mo
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-async def test_defect_of_a_look_is_told_and_the_next_one_looks_again(
+async def test_defect_of_a_look_is_reported_and_the_next_one_looks_again(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not taken for an empty folder."""
@@ -244,8 +244,8 @@ def test_file_that_is_no_crl_leaves_no_copy_file(tmp_path: Path, body: bytes, ex
 
 
 @pytest.mark.parametrize("kind", ["missing", "pipe", "folder"])
-def test_what_is_no_file_is_told(tmp_path: Path, kind: str) -> None:
-    """And nobody waits for a pipe's writer."""
+def test_what_is_no_file_is_reported(tmp_path: Path, kind: str) -> None:
+    """And nothing waits for a pipe's writer."""
     path = tmp_path / kind
     if kind == "pipe":
         os.mkfifo(path)

@@ -22,7 +22,7 @@ def connection() -> Iterator[http.client.HTTPConnection]:
     application.stop()
 
 
-def test_request_is_told_and_counted(connection: http.client.HTTPConnection) -> None:
+def test_request_is_reported_and_counted(connection: http.client.HTTPConnection) -> None:
     """Its headers in lower case."""
     for number in (1, 2):
         connection.request("GET", "/", headers={"X-Authz-User": "alice"})

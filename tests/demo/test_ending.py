@@ -30,7 +30,7 @@ def left(folder: Path, name: str, *, old: bool = True) -> Path:
     return made
 
 
-def test_folder_that_was_left_is_removed_and_told(temporary: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_that_was_left_is_removed_and_reported(temporary: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And the new one is its owner's alone, and gone in the end."""
     with scratch() as made:
         assert list(temporary.iterdir()) == [made]
@@ -58,8 +58,8 @@ def test_folder_that_may_be_anybodys_is_left_alone(temporary: Path) -> None:
     assert {one.name for one in temporary.iterdir()} == {f"{PREFIX}{name}" for name in names} | {"keys"}
 
 
-def told_twice(number: signal.Signals) -> None:
-    """A block that is ended, and told again by every signal while it tidies up."""
+def ended_twice(number: signal.Signals) -> None:
+    """A block that is ended, and signalled again while it tidies up."""
     with ended_once():
         try:
             signal.raise_signal(number)
@@ -73,7 +73,7 @@ def test_signal_ends_the_block_once(number: signal.Signals) -> None:
     """What follows does not disturb what tidies up, and the handlers of before come back."""
     before = signal.getsignal(number)
     with pytest.raises((SystemExit, KeyboardInterrupt)) as caught:
-        told_twice(number)
+        ended_twice(number)
     assert caught.type is KeyboardInterrupt or caught.value.code == 128 + number
     assert signal.getsignal(number) is before
 

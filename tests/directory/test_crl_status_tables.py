@@ -78,7 +78,7 @@ async def test_issuer_asks_for_the_sources_of_its_crls(scene: Scene) -> None:
     assert scene.store.ask_crl_sources("CN=CA", NOW) == [URL]
 
 
-async def test_directory_that_cannot_be_used_is_told_once_until_it_can(scene: Scene) -> None:
+async def test_directory_that_cannot_be_used_is_reported_once_until_it_can(scene: Scene) -> None:
     """Checks go on meanwhile."""
     with sqlite3.connect(scene.file) as connection:
         connection.execute("ALTER TABLE crl_sources RENAME TO away")
@@ -94,7 +94,7 @@ async def test_directory_that_cannot_be_used_is_told_once_until_it_can(scene: Sc
 
 
 async def test_ledger_may_be_closed_twice(scene: Scene) -> None:
-    """Whoever stops twice changes nothing."""
+    """To stop twice changes nothing."""
     await scene.ledger.asked()
     await scene.ledger.close()
     await scene.ledger.close()

@@ -5,17 +5,20 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from cryptography.x509 import DeltaCRLIndicator
-from support.certificates import NOW, Authority, Minted, new_key
+from cryptography.x509 import DeltaCRLIndicator, ObjectIdentifier, UnrecognizedExtension
+from support.certificates import NOW, Authority, Minted, new_key, usage
+from support.raw_der import crl_with_sha1
 from support.tampered import sha1_signed
 
 from authz.directory import Store
 from authz.errors import Problem, StoreError
 from authz.pki import Certificate, Crl
+from authz.pki.crl.crl import MAX_EVIDENCE
 
 ROOT = Authority.root()
 CA = ROOT.intermediate()
 ALICE = CA.leaf("alice")
+NO_CRL_SIGN = Authority.root("Silent", extensions=[(usage("key_cert_sign"), True)])
 DAY = timedelta(days=1)
 
 
@@ -97,3 +100,73 @@ def test_crl_of_a_ca_known_from_a_registration_is_kept(store: Store) -> None:
     store.register("acme", "alice", parsed(ALICE), [parsed(CA)], now=NOW)
     store.add_crl(Crl(CA.crl()), NOW)
     assert len(store.crl_store()) == 1
+
+
+UNREADABLE = [(UnrecognizedExtension(ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)]
+
+
+def test_crl_that_proves_no_certificate_good_replaces_none(store: Store) -> None:
+    """It stands beside the good one as evidence, which a newer good one replaces with it."""
+    store.add_anchors("acme", [parsed(ROOT)])
+    good, newer = Crl(ROOT.crl(number=1)), Crl(ROOT.crl(number=3, this_update=NOW))
+    evidence = Crl(ROOT.crl(5, number=2, this_update=NOW - timedelta(hours=2), extensions=UNREADABLE))
+    for crl in (evidence, good):
+        store.add_crl(crl, NOW)
+    assert [stored.crl.sha256 for stored in store.crls()] == [evidence.sha256, good.sha256]
+    with pytest.raises(StoreError, match="held already"):
+        store.add_crl(evidence, NOW)
+    store.add_crl(newer, NOW)
+    assert [stored.crl.sha256 for stored in store.crls()] == [newer.sha256]
+    with pytest.raises(StoreError, match="not newer"):
+        store.add_crl(evidence, NOW)
+
+
+def test_crls_that_are_evidence_alone_are_bounded(store: Store) -> None:
+    """The oldest goes first."""
+    store.add_anchors("acme", [parsed(ROOT)])
+    for number in range(MAX_EVIDENCE + 2):
+        store.add_crl(Crl(ROOT.crl(number=number, extensions=UNREADABLE)), NOW)
+    assert [stored.crl.number for stored in store.crls()] == list(range(2, MAX_EVIDENCE + 2))
+
+
+def test_expired_crl_replaces_a_current_one_only_if_that_is_wanted(store: Store) -> None:
+    """Every certificate of its CA would be refused."""
+    store.add_anchors("acme", [parsed(ROOT)])
+    expired = Crl(ROOT.crl(number=2, this_update=NOW - DAY / 2, next_update=NOW - DAY / 4))
+    store.add_crl(Crl(ROOT.crl()), NOW)
+    with pytest.raises(StoreError, match="has expired") as caught:
+        store.add_crl(expired, NOW)
+    assert caught.value.kind is Problem.CRL_EXPIRED
+    assert [stored.crl.number for stored in store.crls()] == [1]
+    store.add_crl(expired, NOW, anyway=True)
+    assert [(stored.crl.number, stored.crl.unusable) for stored in store.crls()] == [(2, "")]
+
+
+def test_crl_is_removed_and_an_older_one_may_come(store: Store) -> None:
+    """The one of that digest alone."""
+    store.add_anchors("acme", [parsed(ROOT)])
+    newer = Crl(ROOT.crl(number=2))
+    store.add_crl(newer, NOW)
+    with pytest.raises(StoreError, match="no CRL that was added"):
+        store.remove_crl(bytes(32))
+    store.remove_crl(newer.sha256)
+    store.add_crl(Crl(ROOT.crl(number=1)), NOW)
+    assert [stored.crl.number for stored in store.crls()] == [1]
+
+
+@pytest.mark.parametrize(
+    ("crl", "why", "hint"),
+    [
+        (crl_with_sha1(ROOT.crl(), ROOT.key), "signature algorithm 1.2.840.10045.4.1", "SHA-256"),  # type: ignore[arg-type]
+        (NO_CRL_SIGN.crl(), "lacks cRLSign", "key usage"),
+        (ROOT.crl(key=ALICE.key), "no known CA called CN=Root has the key that signed", ""),
+    ],
+)
+def test_crl_is_refused_for_the_first_rule_that_it_failed(store: Store, crl: bytes, why: str, hint: str) -> None:
+    """No CA is asked for that would change nothing."""
+    store.add_anchors("acme", [parsed(ROOT), parsed(NO_CRL_SIGN)])
+    with pytest.raises(StoreError) as caught:
+        store.add_crl(Crl(crl), NOW)
+    assert why in str(caught.value)
+    assert hint in caught.value.hint
+    assert (caught.value.kind is Problem.CRL_SIGNER_UNKNOWN) is not bool(hint)

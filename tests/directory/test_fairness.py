@@ -47,7 +47,7 @@ records = st.tuples(st.sampled_from("abcde"), st.sampled_from("xyz"), st.integer
 
 
 @given(st.lists(records, max_size=200))
-def test_queue_is_bounded_and_whoever_stays_below_an_even_share_loses_nothing(put: list[tuple[str, str, int]]) -> None:
+def test_queue_is_bounded_and_an_account_below_an_even_share_loses_nothing(put: list[tuple[str, str, int]]) -> None:
     """By weight, in all and each."""
     bound, each = 60, 20
     queue: FairQueue[tuple[str, str, int]] = FairQueue(bound, each)
@@ -72,7 +72,7 @@ def test_of_many_equal_ones_the_first_give_way() -> None:
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(1, 50), max_size=8), st.integers(0, 200))
 def test_surplus_brings_the_largest_down_to_one_level(sizes: dict[str, int], bound: int) -> None:
-    """The bound is met, and nobody below the level gives anything."""
+    """The bound is met, and no account below the level gives anything."""
     left = dict(sizes)
     for name, given_up in surplus(sizes, bound):
         left[name] -= given_up

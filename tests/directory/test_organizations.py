@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
-from authz.directory import Store
+from authz.directory import Store, organizations, schema
+from authz.directory.limits import check_tokens
 from authz.errors import StoreError
 from authz.model import BindingScope, Enforcement, Organization, TokenSettings
 
@@ -31,7 +35,7 @@ def test_host_of_another_organization_is_refused_and_nothing_is_written(store: S
     assert [one.name for one in store.organizations()] == ["acme"]
 
 
-def test_host_that_is_none_is_refused(store: Store) -> None:
+def test_invalid_host_is_refused(store: Store) -> None:
     """With the way it is written."""
     with pytest.raises(StoreError) as caught:
         store.add_organization(Organization(0, "b", ("a b",)))
@@ -110,3 +114,33 @@ def test_organization_whose_tokens_cross_anothers_can_be_switched_off(store: Sto
     with store.transaction() as connection:
         connection.exec_driver_sql("UPDATE organizations SET token_issuer = 'https://i', token_audience = 'a'")
     assert not store.set_organization(replace(two, token=token, active=False)).active
+
+
+def test_organization_whose_tokens_cross_is_found_by_index(store: Store) -> None:
+    """All combinations of issuer, audience and claim, beside all."""
+    values = itertools.product((None, "a", "b"), (None, "c", "d"), (None, "o"))
+    settings = [TokenSettings(issuer, audience, organization_claim=claim) for issuer, audience, claim in values]
+    acme = store.organization("acme")
+    crossing = 0
+    for other, own in itertools.product(settings, settings):
+        try:
+            check_tokens(own, "acme", other)
+        except StoreError:
+            crossing += 1
+            with store.transaction() as connection:
+                tokens = {
+                    f"token_{name}": getattr(other, name) for name in ("issuer", "audience", "organization_claim")
+                }
+                connection.execute(sa.update(schema.organizations).values(**tokens))
+                with pytest.raises(StoreError, match="acme"):
+                    organizations._check_tie(connection, replace(acme, name="other", token=own))
+    assert crossing > 50
+
+
+def test_organizations_that_cannot_cross_are_not_read(store: Store) -> None:
+    """Neither those without tokens, nor those that a claim ties to the issuer of all."""
+    query = sa.select(schema.organizations).where(organizations._may_cross(TokenSettings("i", "a")))
+    text = str(query.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}))
+    with store.transaction() as connection:
+        plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")]
+    assert not [step for step in plan if step.startswith("SCAN")], plan

@@ -192,16 +192,16 @@ async def test_restored_amid_a_reading_tags_no_row_of_before_with_the_state_afte
     scene.shell(f".backup {scene.copy}", "UPDATE users SET enforcement = 'off'")
     await scene.polled()
     await scene.passes("nobody")
-    whole = session._row
+    whole = session.read_rows
     restored: list[RowKey] = []
 
-    def restore_and_read(connection: sa.Connection, key: RowKey) -> object:
+    def restore_and_read(connection: sa.Connection, keys: list[RowKey], wanted: set[int]) -> object:
         if not restored:
             scene.shell(f".restore {scene.copy}", "UPDATE users SET active = 0 WHERE name = 'bob'")
-            restored.append(key)
-        return whole(connection, key)
+            restored.extend(keys)
+        return whole(connection, keys, wanted)
 
-    monkeypatch.setattr(session, "_row", restore_and_read)
+    monkeypatch.setattr(session, "read_rows", restore_and_read)
     assert await scene.reader.load(UserKey(scene.acme.id, "alice"))
     await scene.polled()
     assert restored

@@ -23,7 +23,7 @@ def parsed(minted: Minted) -> Certificate:
 
 
 @pytest.mark.parametrize("name", ["", " a", "a\n", "x" * 256])
-def test_name_that_is_none_is_refused(store: Store, name: str) -> None:
+def test_invalid_name_is_refused(store: Store, name: str) -> None:
     """For organizations and users alike."""
     with pytest.raises(StoreError):
         store.add_organization(Organization(0, name, ()))
@@ -48,7 +48,7 @@ def test_unknown_organization_is_an_error_that_names_it(store: Store, verb: str)
 
 
 def test_removal_takes_everything_of_it(store: Store) -> None:
-    """An organization with its users, anchors and registrations; a user with his registrations."""
+    """An organization with its users, anchors and registrations; a user with its registrations."""
     store.add_anchors("acme", [parsed(ROOT)])
     store.register("acme", "alice", parsed(ALICE), now=NOW)
     store.remove_user("acme", "alice")

@@ -80,7 +80,7 @@ def test_answer_at_another_path_may_be_another_applications(cast: Cast, status: 
 
 
 def test_nothing_is_proven_where_an_honest_client_is_refused(cast: Cast) -> None:
-    """A proxy that lets nobody in has held nothing back."""
+    """A proxy that serves no client has proven nothing."""
     found = verdicts(cast, REFUSED, REFUSED)
     assert set(found.values()) == {Verdict.NOT_PROVEN}
     assert CONTROL in found
@@ -156,7 +156,7 @@ def test_socket_that_all_may_open_is_a_way_round(tmp_path: Path) -> None:
 
 
 def test_port_that_is_closed_is_held() -> None:
-    """From here; from elsewhere is for whoever asks from there."""
+    """From here; another machine has to ask for itself."""
     assert application("http://127.0.0.1:1/").verdict is Verdict.HELD
     assert service("127.0.0.1:1").verdict is Verdict.HELD
 

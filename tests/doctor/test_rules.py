@@ -1,4 +1,4 @@
-"""Each rule finds its fault in the shipped configuration, and what it says mends it; as shipped there is none."""
+"""Each rule finds its fault in the shipped configuration, and what it says mends it; as shipped there is no fault."""
 
 from __future__ import annotations
 

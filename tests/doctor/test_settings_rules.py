@@ -86,14 +86,6 @@ def test_value_for_none_that_the_proxy_never_sends_is_named(proxy: str) -> None:
     assert f"{proxy}-settings-form" in rules_of(text, name, ours)
 
 
-@pytest.mark.parametrize(("prefix", "agrees"), [("sha256=", True), ("", False)])
-def test_envoys_statement_may_be_read_as_a_digest_with_its_prefix(prefix: str, agrees: bool) -> None:
-    """Without a prefix Envoy would leave the header out where no certificate was shown."""
-    listener = replace(ENVOY_OURS.listeners[0], statement_form="sha256", statement_prefix=prefix)
-    found = rules_of(ENVOY, "envoy.yaml", replace(ENVOY_OURS, listeners=(listener,)))
-    assert found == (set() if agrees else {"envoy-settings-statement"})
-
-
 def test_host_that_the_proxy_sends_in_its_header_is_agreed() -> None:
     """Of either proxy."""
     listener = replace(NGINX_OURS.listeners[0], host_header="x-original-url")

@@ -45,7 +45,7 @@ def test_fact_without_a_header_of_its_own_is_the_requests() -> None:
         ((b"x-forwarded-host", b""),),
     ],
 )
-def test_host_that_did_not_arrive_exactly_once_is_none(headers: tuple[tuple[bytes, bytes], ...]) -> None:
+def test_host_that_did_not_arrive_exactly_once_is_no_host(headers: tuple[tuple[bytes, bytes], ...]) -> None:
     """Missing, repeated, in a twin or empty; never that of the question itself."""
     assert read(FORWARDED, *headers)[0] == ""
 

@@ -169,7 +169,7 @@ def test_escaped_pem_is_read_as_it_is_once_unescaped(changes: list[tuple[int, by
     assert read(pem.escaped_certificates) == read(lambda escaped: pem.certificates(pem.unescape(escaped)))
 
 
-def test_escape_that_two_lines_make_together_is_none() -> None:
+def test_escape_that_two_lines_make_together_is_invalid() -> None:
     """A per cent sign at the end of a line, and its digits at the start of the next."""
     at = ESCAPED.index(b"%0A", 40)
     with pytest.raises(Refused):
@@ -203,7 +203,7 @@ def test_escaped_lines_may_end_unescaped() -> None:
 
 
 def test_padding_may_be_escaped_or_not() -> None:
-    """Also one of two signs; nobody writes it, and it says the same."""
+    """Also one of two signs; it is never written so, and it says the same."""
     der = b"\x30\x02ab"
     for padding in (b"%3D%3D", b"%3D=", b"=%3D", b"=="):
         text = b"-----BEGIN%20CERTIFICATE-----%0AMAJhYg" + padding + b"%0A-----END%20CERTIFICATE-----%0A"

@@ -17,7 +17,7 @@ def request(*headers: tuple[bytes, bytes]) -> CheckRequest:
     return CheckRequest("", "a", ((b"host", b"a"), (b"user-agent", b"x"), *headers))
 
 
-def test_header_absent_is_none() -> None:
+def test_header_absent_gives_nothing() -> None:
     """Silence is silence; what it means is decided elsewhere."""
     assert select(request(), RULES) is None
 

@@ -257,7 +257,7 @@ def test_escapes_are_read_from_the_left(parts: list[bytes]) -> None:
 
 
 def test_certificate_of_many_names_is_read() -> None:
-    """Each is a pair, of which there may be as many as nobody has."""
+    """Each is a pair, of which there may be more than there are users."""
     names = b";DNS=a.test" * (xfcc.MAX_PAIRS - 1)
     most = f'Cert="{escaped(ALICE)}"'.encode() + names
     assert xfcc.decode(most, RULES)[0].leaf == ALICE.der

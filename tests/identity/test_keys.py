@@ -90,7 +90,7 @@ async def test_set_is_read_once_and_again_when_it_is_old(ring: Ring, file: Path)
 
 
 async def test_unknown_key_reads_again_at_most_once_in_a_cool_down(ring: Ring, file: Path) -> None:
-    """Random kids cost one reading, whoever sends how many."""
+    """Random kids cost one reading, however many are sent."""
     assert await ring.find(str(file)) == 1
     ring.seconds += 31
     assert [await ring.find(str(file), f"x{number}") for number in range(50)] == [Reason.TOKEN_KEY_UNKNOWN] * 50
@@ -307,10 +307,10 @@ async def test_name_of_a_key_weighs_what_it_takes(ring: Ring, tmp_path: Path) ->
     assert ring.keys._size > 800_000
 
 
-async def test_file_that_hangs_has_one_thread_and_holds_up_nobody(
+async def test_file_that_hangs_has_one_thread_and_holds_up_no_check(
     ring: Ring, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: list[str]
 ) -> None:
-    """A pipe that nobody writes to is opened for ever; forty of them are more than any pool has threads."""
+    """A pipe without a writer is opened for ever; forty of them are more than any pool has threads."""
     monkeypatch.setattr(keys, "FETCH_SECONDS", 0.05)
     pipes = [tmp_path / f"pipe {number}" for number in range(40)]
     for one in pipes:
@@ -394,7 +394,7 @@ async def huge(_request: web.Request) -> web.StreamResponse:
 
 
 async def encoded(_request: web.Request) -> web.StreamResponse:
-    """A content encoding nobody asked for."""
+    """A content encoding that was not asked for."""
     return web.Response(body=GOOD, headers={"content-encoding": "gzip"})
 
 
@@ -408,7 +408,7 @@ async def hang(_request: web.Request) -> web.StreamResponse:
 async def test_misbehaving_issuer_yields_no_key(
     ring: Ring, issuer: Issuer, answer: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each is told to the operator, and none is trusted."""
+    """Each is reported to the operator, and none is trusted."""
     monkeypatch.setattr("authz.identity.keys.FETCH_SECONDS", 0.2)
     issuer.answer = answer
     assert await ring.find(issuer.url) is Reason.TOKEN_KEYS_UNAVAILABLE

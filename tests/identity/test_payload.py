@@ -106,7 +106,7 @@ def test_status_of_jwt_authn_says_why_there_is_no_payload(message: str, reason: 
 @pytest.mark.parametrize(
     "status", [b"", b"-", b"[]", b'{"message":', b"\xff", b"[" * 9_000, b'{"message":"' + b"x" * 9_000]
 )
-def test_status_that_cannot_be_read_is_none(status: bytes) -> None:
+def test_status_that_cannot_be_read_is_no_status(status: bytes) -> None:
     """It is for the operator: a missing payload refuses in any case."""
     assert outcome(STATUS, (b"x-status", status)) is MISSING
 

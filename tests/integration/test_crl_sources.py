@@ -64,7 +64,7 @@ class Publisher:
         return self.body
 
     def stop(self) -> None:
-        """Answer nobody any more."""
+        """Answer no request any more."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -87,7 +87,7 @@ def published(folder: Path, more: str = "", *, ceiling: str = f"{INTERVAL}s") ->
 
 
 def test_certificate_revoked_by_a_published_crl_is_refused_on_an_open_connection(tmp_path: Path, dial: Dial) -> None:
-    """Within the bound, and from then on; nobody touched the service."""
+    """Within the bound, and from then on; the service was not touched."""
     with published(tmp_path) as (stage, publisher):
         connection = dial(stage, "alice")
         assert connection.get(headers=bearer(stage, "alice")).status == 200
@@ -192,7 +192,7 @@ AWAY = {
 
 
 def test_server_that_is_away_for_longer_than_next_update(tmp_path: Path, dial: Dial) -> None:
-    """Refused, or let pass as the operator says, and told; a revoked certificate never passes."""
+    """Refused, or let pass as the operator says, and reported; a revoked certificate never passes."""
     with contextlib.ExitStack() as stack:
         # All are started before any is waited for.
         stages = [stack.enter_context(published(tmp_path / str(at), settings)) for at, settings in enumerate(AWAY)]

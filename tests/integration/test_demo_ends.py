@@ -70,8 +70,8 @@ def demo(envoy: None, tmp_path: Path) -> Iterator[Demo]:
 
 @pytest.mark.parametrize("words", [STARTING, STANDING])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_demo_that_is_told_to_end_leaves_nothing(demo: Demo, number: signal.Signals, words: str) -> None:
-    """Neither while it starts nor while it stands, and told twice it does not end sooner than it is done."""
+def test_demo_that_is_ordered_to_end_leaves_nothing(demo: Demo, number: signal.Signals, words: str) -> None:
+    """Neither while it starts nor while it stands, and a second signal does not end it sooner than it is done."""
     demo.until_it_says(words)
     assert demo.left()
     for _ in range(3):
@@ -83,7 +83,7 @@ def test_demo_that_is_told_to_end_leaves_nothing(demo: Demo, number: signal.Sign
 
 
 def test_demo_that_is_killed_ends_its_processes_and_the_next_removes_its_keys(demo: Demo, tmp_path: Path) -> None:
-    """The kernel tells them; the folder, which nobody holds any more, is removed and told, one that is held is not."""
+    """The kernel signals them; the folder that no process holds any more is removed and reported, one in use is not."""
     demo.until_it_says(STANDING)
     assert len(demo.group) >= 5
     demo.process.kill()

@@ -103,7 +103,7 @@ def test_every_rule_that_says_seen_is() -> None:
 
 
 @pytest.mark.parametrize("rule", SERVED)
-def test_nobody_is_served(lab: Lab, rule: str) -> None:
+def test_no_request_is_served(lab: Lab, rule: str) -> None:
     """The application answers a client that has nothing; mended, or as shipped, it hears of no such request."""
     assert lab.served(lambda: lab.nobody(rule, SERVED[rule]))
     twin = f"{rule}, mended"
@@ -122,7 +122,7 @@ def test_header_of_the_client_arrives(lab: Lab, rule: str) -> None:
 
 @pytest.mark.parametrize("rule", REFUSED)
 def test_right_certificate_is_refused(lab: Lab, rule: str) -> None:
-    """Nobody can be let in; mended, alice is."""
+    """No client can be let in; mended, alice is."""
     assert lab.user(rule).status == 403
     assert lab.user(f"{rule}, mended").status == 200
 
@@ -204,13 +204,13 @@ def test_path_passes_the_rule_that_it_means(lab: Lab) -> None:
 
 
 def test_identity_header_removed_late_is_the_services_own(lab: Lab) -> None:
-    """The application sees nobody."""
+    """The application sees no user."""
     assert "x-authz-user" not in lab.user("envoy-identity-removed-late").seen
     assert lab.user("shipped").seen["x-authz-user"] == "alice"
 
 
 def test_client_writes_the_payload_of_a_token(lab: Lab) -> None:
-    """And is olga, who needs no certificate; mended, or as shipped, it is nobody."""
+    """And is olga, who needs no certificate; mended, or as shipped, the client is no user."""
     rule, spoof = "envoy-payload-from-client", ("x-authz-payload", lab.stage.token("olga").split(".")[1])
     answer = lab.nobody(rule, "/", spoof)
     assert (answer.status, lab.stage.reason(answer)) == (200, "")
@@ -236,7 +236,7 @@ def test_header_that_the_service_goes_by_is_the_clients(lab: Lab) -> None:
 
 
 def test_certificate_header_of_the_client_is_the_word(lab: Lab) -> None:
-    """Bob shows his certificate and writes alice's; as shipped the service is handed his own."""
+    """Bob shows one certificate and writes alice's; as shipped the service is handed the one shown."""
     spoof = ("x-forwarded-client-cert", alices_header(lab.stage))
     for rule, believed in (("envoy-certificate-forwarded", True), ("shipped, stranger asked", False)):
         (asked,) = lab.asked(lambda rule=rule: lab.user(rule, "bob", spoof))
@@ -274,7 +274,7 @@ def test_untrusted_certificate_arrives(lab: Lab) -> None:
     assert lab.user("shipped", certificate="self-signed").alert
 
 
-def test_empty_crl_revokes_nobody(lab: Lab) -> None:
+def test_empty_crl_revokes_no_certificate(lab: Lab) -> None:
     """Envoy lets a revoked certificate pass; only the service refuses it."""
     answer = lab.user("envoy-crl-empty", certificate="revoked")
     assert (answer.status, lab.stage.reason(answer)) == (403, "certificate_revoked")

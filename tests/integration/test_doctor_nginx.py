@@ -39,7 +39,7 @@ SERVED = {
     "nginx-service-cleartext": "/",
     "nginx-service-unverified": "/",
 }
-"""Where nobody, without token and certificate, is served."""
+"""Where anonymous, without token and certificate, is served."""
 
 ARRIVES = {
     "nginx-headers-not-inherited": ("x-authz-user", "root"),
@@ -111,7 +111,7 @@ class Lab:
         was = "server unix:/run/authz/nginx.sock max_fails=0;"
         return text.replace(was, f"server 127.0.0.1:{port};  # was unix:/run/authz/nginx.sock")
 
-    def nobody(self, nginx: Nginx, path: str = "/", *headers: tuple[str, str]) -> ClientResponse:
+    def anonymous(self, nginx: Nginx, path: str = "/", *headers: tuple[str, str]) -> ClientResponse:
         """Without token and certificate."""
         return ask(nginx.port, self.context(None), HOST, headers, path)
 
@@ -168,12 +168,12 @@ def test_every_rule_that_says_seen_is() -> None:
 
 
 @pytest.mark.parametrize("rule", SERVED)
-def test_nobody_is_served(lab: Lab, rule: str) -> None:
+def test_no_request_is_served(lab: Lab, rule: str) -> None:
     """The application answers a client that has nothing; mended it hears of no such request."""
     with lab.nginx(rule) as nginx:
-        assert lab.served(lambda: lab.nobody(nginx, SERVED[rule]))
+        assert lab.served(lambda: lab.anonymous(nginx, SERVED[rule]))
     with lab.nginx("shipped" if "-service-" in rule else rule, mend=True) as nginx:
-        assert not lab.served(lambda: lab.nobody(nginx, SERVED[rule]))
+        assert not lab.served(lambda: lab.anonymous(nginx, SERVED[rule]))
 
 
 @pytest.mark.parametrize("rule", ARRIVES)
@@ -188,14 +188,14 @@ def test_header_of_the_client_arrives(lab: Lab, rule: str) -> None:
 
 @pytest.mark.parametrize("rule", REFUSED)
 def test_right_certificate_is_refused(lab: Lab, rule: str) -> None:
-    """Nobody can be let in; mended alice is."""
+    """No client can be let in; mended alice is."""
     with lab.nginx(rule) as nginx:
         assert lab.user(nginx).status == REFUSED[rule]
     with lab.nginx(rule, mend=True) as nginx:
         assert lab.user(nginx).status == 200
 
 
-def test_other_server_asks_nobody(lab: Lab) -> None:
+def test_other_server_asks_no_source(lab: Lab) -> None:
     """At another port here; a Host would do at the same one."""
     with lab.nginx("nginx-server-unchecked"):
         answer = ask(lab.extra_port, lab.context(None), HOST, [("x-authz-user", "root")])
@@ -203,11 +203,11 @@ def test_other_server_asks_nobody(lab: Lab) -> None:
 
 
 def test_return_is_answered_before_the_check(lab: Lab) -> None:
-    """To nobody."""
+    """To no client."""
     with lab.nginx("nginx-return-before-check") as nginx:
-        assert lab.nobody(nginx).body == b"open"
+        assert lab.anonymous(nginx).body == b"open"
     with lab.nginx("nginx-return-before-check", mend=True) as nginx:
-        assert lab.nobody(nginx).status == 401
+        assert lab.anonymous(nginx).status == 401
 
 
 def test_refusal_of_the_application_is_answered_as_the_services(lab: Lab) -> None:
@@ -238,12 +238,12 @@ def test_subrequest_is_not_asked_about(lab: Lab) -> None:
             assert lab.user(nginx).body == page
 
 
-def test_cached_verdict_lets_nobody_in(lab: Lab) -> None:
+def test_cached_verdict_lets_no_request_in(lab: Lab) -> None:
     """After alice was."""
     for mend in (False, True):
         with lab.nginx("nginx-verdict-cached", mend=mend) as nginx:
             assert lab.user(nginx).status == 200
-            assert (lab.nobody(nginx).status == 200) is not mend
+            assert (lab.anonymous(nginx).status == 200) is not mend
 
 
 def test_cached_answer_is_another_users(lab: Lab) -> None:
@@ -270,7 +270,7 @@ def test_application_names_what_is_served(lab: Lab) -> None:
 
 
 def test_variables_that_are_not_inherited_are_empty(lab: Lab) -> None:
-    """The application sees nobody."""
+    """The application sees no user."""
     for mend in (False, True):
         with lab.nginx("nginx-variables-not-inherited", mend=mend) as nginx:
             assert lab.user(nginx).seen.get("x-authz-user") == ("alice" if mend else None)
@@ -291,7 +291,7 @@ def test_headers_of_the_client_reach_the_service(lab: Lab) -> None:
     """All that nginx does not set."""
     for mend in (False, True):
         with lab.nginx("nginx-check-headers-passed", mend=mend, stranger=True) as nginx:
-            lab.nobody(nginx, "/", ("client-cert", "mine"))
+            lab.anonymous(nginx, "/", ("client-cert", "mine"))
             assert (("client-cert", "mine") in lab.stranger.asked[-1]) is not mend
 
 

@@ -184,7 +184,7 @@ def test_early_data_of_nginx_is_named(nginx_prepared: NginxStage, beside: Beside
 
 
 def test_nginx_that_does_not_ask_is_named(nginx_prepared: NginxStage, beside: Beside) -> None:
-    """Whatever is shown; it resumes no session, so that there is none to take up."""
+    """Whatever is shown; it resumes no session, so that there is no session to take up."""
     weak = beside(nginx_prepared, {"auth_request /_authz;": "auth_request off;"})
     assert ways_round(nginx_prepared, weak.nginx.port) >= UNASKED - {"a revoked one's session resumed"}
 

@@ -35,7 +35,7 @@ def status(stage: Stage, dial: Dial) -> int:
 
 
 def test_service_stopped_is_503_and_recovers(restored_stage: Stage, dial: Dial) -> None:
-    """Nobody passes while nobody decides; a new service takes the socket over."""
+    """No request passes while no service decides; a new service takes the socket over."""
     before = restored_stage.application.requests
     with stopped(restored_stage):
         assert status(restored_stage, dial) == 503
@@ -44,7 +44,7 @@ def test_service_stopped_is_503_and_recovers(restored_stage: Stage, dial: Dial) 
 
 
 def test_service_killed_leaves_a_socket_that_the_next_takes_over(restored_stage: Stage, dial: Dial) -> None:
-    """A socket file nobody answers at is no obstacle."""
+    """A socket file without a listener is no obstacle."""
     process = restored_stage.service.process
     assert process is not None
     process.kill()
@@ -122,7 +122,7 @@ def ailing(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
 
 @pytest.mark.parametrize("how", list(ANSWERS))
 def test_service_that_crashes_within_a_check_is_503(stage: Stage, ailing: tuple[SecondEnvoy, Ailing], how: str) -> None:
-    """Whatever is not wholly an answer is none, and the application never hears of the request."""
+    """Whatever is not wholly an answer is invalid, and the application never hears of the request."""
     proxy, server = ailing
     server.answer, server.open_end = ANSWERS[how], how == "drips"
     context = client_context(stage.world.folder / "roots.pem", stage.world.folder / "alice.pem")
@@ -156,7 +156,7 @@ def test_check_that_was_not_decided_is_asked_again_and_a_refusal_is_not(
 def test_each_try_may_take_longer_than_the_service_lets_a_check_wait(
     stage: Stage, ailing: tuple[SecondEnvoy, Ailing]
 ) -> None:
-    """Or a check that waits for a CRL at first sight were cut off; Envoy says what it gives, to whoever is asked."""
+    """Or a check that waits for a CRL at first sight were cut off; Envoy states it to whichever service it asks."""
     proxy, server = ailing
     server.answer, server.open_end = FORBIDDEN, False
     context = client_context(stage.world.folder / "roots.pem", stage.world.folder / "alice.pem")
@@ -198,7 +198,7 @@ def test_second_service_at_one_socket_refuses_to_start(stage: Stage, tmp_path: P
 
 
 def test_socket_is_closed_to_everybody_else(stage: Stage) -> None:
-    """Whoever can connect can claim any certificate: owner and group, nobody else."""
+    """A process that can connect can claim any certificate: owner and group, no other user."""
     assert stage.world.socket.stat().st_mode & 0o777 == 0o660
 
 

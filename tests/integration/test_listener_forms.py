@@ -23,8 +23,8 @@ FINGERPRINT, VERIFY, SHA256SUM, FLAG = "envoy-fingerprint", "nginx-verify", "sha
 DOORS = {
     "envoy": ("xfcc", "x-forwarded-client-cert", FINGERPRINT),
     "envoy-json": ("xfcc-json", "x-forwarded-client-cert", FINGERPRINT),
-    "rfc9440": ("rfc9440", "client-cert", FINGERPRINT),
-    "caddy": ("rfc9440", "client-cert", FINGERPRINT),
+    "rfc9440": ("rfc9440", "client-cert", SHA256SUM),
+    "caddy": ("rfc9440", "client-cert", SHA256SUM),
     "nginx": ("escaped-pem", "x-ssl-client-cert", VERIFY),
     "traefik": ("base64-der", "x-forwarded-tls-client-cert", "none"),
     "custom": ("escaped-pem", "x-of-our-own", VERIFY),
@@ -36,10 +36,10 @@ DOORS = {
 SPELLED = {"haproxy": "", "apache": "(null)"}
 """What those write without a certificate that always send the header."""
 
-MORE = {FLAG: ', presented = ["SUCCESS"], none = ["NONE"]'}
+MORE = {FLAG: ', presented = ["SUCCESS"], none = ["NONE"]', SHA256SUM: ', none = ["none"]'}
 """Settings of a statement."""
 
-NONE = {FINGERPRINT: "sha256=", VERIFY: "NONE", SHA256SUM: "", FLAG: "NONE"}
+NONE = {FINGERPRINT: "sha256=", VERIFY: "NONE", SHA256SUM: "none", FLAG: "NONE"}
 """The statements that no certificate was shown."""
 
 

@@ -74,7 +74,7 @@ def requested(
     return ask(stage.proxy.port, context, HOST, [*bearer(stage, user), *headers], path)
 
 
-def told(stage: ClusterStage, answer: ClientResponse) -> tuple[int, str | None]:
+def outcome(stage: ClusterStage, answer: ClientResponse) -> tuple[int, str | None]:
     """The status, and the reason in the service's log."""
     decision_id = answer.headers.get("x-authz-decision-id") or answer.seen["x-authz-decision-id"]
     return answer.status, stage.service.decision(decision_id).get("reason")  # type: ignore[return-value]
@@ -109,7 +109,7 @@ def alices(stage: ClusterStage) -> str:
 def test_certificate_header_of_a_client_is_not_believed(
     stage: GatewayStage, certificate: str | None, statement: str | None
 ) -> None:
-    """Alice's certificate without her key, whatever he states besides."""
+    """Alice's certificate without her key, whatever it states besides."""
     spoofs = [("x-forwarded-client-cert", alices(stage))]
     spoofs += [] if statement is None else [("x-authz-peer", statement)]
     expected = {
@@ -117,7 +117,7 @@ def test_certificate_header_of_a_client_is_not_believed(
         "stranger": "certificate_not_registered",
         "bob": "certificate_of_another_user",
     }
-    assert told(stage, requested(stage, "alice", certificate, *spoofs)) == (403, expected[certificate])
+    assert outcome(stage, requested(stage, "alice", certificate, *spoofs)) == (403, expected[certificate])
     assert requested(stage, "alice", "alice", *spoofs).status == 200
 
 
@@ -166,7 +166,7 @@ def test_name_of_a_client_forges_nothing(stage: GatewayStage, gateway: str, what
     if what == "an element":  # it comes last, and is not the one that the gateway states
         reason = "proxy_statement_contradicts"
     expected = reason if gateway.startswith("istio") else "certificate_not_registered"
-    assert told(stage, requested(stage, "alice", "mallory")) == (403, expected)
+    assert outcome(stage, requested(stage, "alice", "mallory")) == (403, expected)
 
 
 def test_configuration_validates(stage: GatewayStage) -> None:
@@ -177,7 +177,7 @@ def test_configuration_validates(stage: GatewayStage) -> None:
 
 
 @pytest.mark.parametrize("gateway", GIVEN_UP)
-def test_service_that_is_down_lets_nobody_in(cluster: GatewayStage, beside: Beside, gateway: str) -> None:
+def test_service_that_is_down_lets_no_request_in(cluster: GatewayStage, beside: Beside, gateway: str) -> None:
     """503 where the manifest can say so; the application is not reached, and all is well afterwards."""
     made = beside(cluster, gateway)
     assert requested(made, "alice", "alice").status == 200
@@ -190,7 +190,7 @@ def test_service_that_is_down_lets_nobody_in(cluster: GatewayStage, beside: Besi
 
 
 @pytest.mark.parametrize("gateway", GIVEN_UP)
-def test_proxy_of_another_name_lets_nobody_in(cluster: GatewayStage, beside: Beside, gateway: str) -> None:
+def test_proxy_of_another_name_lets_no_request_in(cluster: GatewayStage, beside: Beside, gateway: str) -> None:
     """Of the same CA: the service turns it away."""
     made = beside(cluster, gateway, own="stranger")
     before, said = made.application.requests, len(made.service.log)
@@ -215,7 +215,7 @@ def test_gateway_with_another_mode_is_refused(cluster: GatewayStage, beside: Bes
     before = made.application.requests
     for certificate in (None, "bob"):
         answer = requested(made, "alice", certificate, ("x-forwarded-client-cert", alices(made)))
-        status, reason = told(made, answer)
+        status, reason = outcome(made, answer)
         assert status == 403
         assert reason in {"header_elements_unexpected", "proxy_statement_contradicts", "certificate_required"}
     assert made.application.requests == before
@@ -234,8 +234,8 @@ def test_header_left_out_of_the_list_refuses(
 ) -> None:
     """A certificate that the gateway does not pass on is not taken for none, nor believed without its word."""
     made = beside(cluster, gateway, changes={"checks": {"allowed_headers": matchers(sent)}})
-    assert told(made, requested(made, "alice", "alice")) == (403, reason)
-    assert told(made, requested(made, "olga", "revoked"))[0] == 403
+    assert outcome(made, requested(made, "alice", "alice")) == (403, reason)
+    assert outcome(made, requested(made, "olga", "revoked"))[0] == 403
 
 
 SANITIZED = proxy_headers("With a sidecar of its own")
@@ -260,13 +260,13 @@ def not_renamed(envoy: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def test_own_sidecar_as_documented_decides_alike(own_sidecar: OwnSidecarStage) -> None:
     """The client's certificate comes under the other name; the header that the sidecar would write is gone."""
     made = own_sidecar
-    assert told(made, requested(made, "alice", "alice")) == (200, None)
-    assert told(made, requested(made, "alice", "bob")) == (403, "certificate_of_another_user")
-    assert told(made, requested(made, "alice", None)) == (403, "certificate_required")
-    assert told(made, requested(made, "olga", None)) == (200, None)
+    assert outcome(made, requested(made, "alice", "alice")) == (200, None)
+    assert outcome(made, requested(made, "alice", "bob")) == (403, "certificate_of_another_user")
+    assert outcome(made, requested(made, "alice", None)) == (403, "certificate_required")
+    assert outcome(made, requested(made, "olga", None)) == (200, None)
     for name in ("x-authz-client-cert", "x-forwarded-client-cert"):
         answer = requested(made, "alice", None, (name, alices(made)))
-        assert told(made, answer) == (403, "certificate_required")
+        assert outcome(made, answer) == (403, "certificate_required")
 
 
 @pytest.mark.parametrize("mode", ["APPEND_FORWARD", "SANITIZE_SET"])
@@ -275,8 +275,8 @@ def test_own_sidecar_without_the_annotation_refuses_everybody(
 ) -> None:
     """Its own element arrives beside the other header."""
     made = beside(own_sidecar, {"forwardedClientCert": mode})
-    assert told(made, requested(made, "alice", "alice")) == (403, "header_unexpected")
-    assert told(made, requested(made, "olga", None)) == (403, "header_unexpected")
+    assert outcome(made, requested(made, "alice", "alice")) == (403, "header_unexpected")
+    assert outcome(made, requested(made, "olga", None)) == (403, "header_unexpected")
 
 
 TRAP = {
@@ -289,13 +289,13 @@ REFUSED = {"header_without_certificate", "header_elements_unexpected", "proxy_st
 
 
 @pytest.mark.parametrize("headers", TRAP.values(), ids=list(TRAP))
-def test_own_sidecar_that_replaces_the_header_lets_nobody_in(
+def test_own_sidecar_that_replaces_the_header_lets_no_request_in(
     not_renamed: OwnSidecarStage, beside: Beside, headers: dict[str, object]
 ) -> None:
     """istio/istio#56219: the gateway's certificate in the place of the client's, or behind it, or nothing."""
     made = beside(not_renamed, headers)
     before = made.application.requests
-    status, reason = told(made, requested(made, "alice", "alice"))
+    status, reason = outcome(made, requested(made, "alice", "alice"))
     assert status == 403
     assert reason in REFUSED
     assert made.application.requests == before
@@ -323,10 +323,10 @@ def test_clients_element_is_judged_behind_the_gateways(
     chain: ChainStage, user: str, certificate: str | None, expected: tuple[int, str | None]
 ) -> None:
     """By the chain of Istio's own defaults, and the annotation."""
-    assert told(chain, requested(chain, user, certificate)) == expected
+    assert outcome(chain, requested(chain, user, certificate)) == expected
     if certificate != "alice":
         spoof = ("x-forwarded-client-cert", alices(chain))
-        assert told(chain, requested(chain, user, certificate, spoof)) == expected
+        assert outcome(chain, requested(chain, user, certificate, spoof)) == expected
 
 
 @pytest.mark.parametrize("gateways", [False, True])
@@ -342,11 +342,11 @@ def test_workload_that_calls_the_sidecar_is_refused(chain: ChainStage, gateways:
     headers = [*bearer(chain, "alice"), ("x-forwarded-client-cert", spoof)]
     before = chain.application.requests
     answer = ask(chain.sidecar.port, context, HOST, headers)
-    assert told(chain, answer) == (403, "header_elements_unexpected" if gateways else "hop_not_trusted")
+    assert outcome(chain, answer) == (403, "header_elements_unexpected" if gateways else "hop_not_trusted")
     assert chain.application.requests == before
 
 
 def test_sidecar_without_the_certificate_in_its_element_is_refused(chain: ChainStage, beside: Beside) -> None:
     """Istio's default says who called in words only."""
     made = beside(chain, {"forwardedClientCert": "APPEND_FORWARD"})
-    assert told(made, requested(made, "alice", "alice")) == (403, "header_without_certificate")
+    assert outcome(made, requested(made, "alice", "alice")) == (403, "header_without_certificate")

@@ -58,7 +58,7 @@ def opened(nginx_stage: NginxStage) -> Iterator[NginxStage]:
 
 @pytest.mark.parametrize("what", OPENED)
 def test_way_round_the_check_is_one_where_it_is_written_in(opened: NginxStage, dial: Dial, what: str) -> None:
-    """Nobody, without token and certificate, is served, and the service never hears of it."""
+    """A client without token and certificate is served, and the service never hears of it."""
     before = len(opened.service.log)
     assert dial(opened, None).get(OPENED[what][1]).status == 200
     if what == "error_page":  # asked, refused, and served all the same
@@ -69,7 +69,7 @@ def test_way_round_the_check_is_one_where_it_is_written_in(opened: NginxStage, d
 
 @pytest.mark.parametrize("what", OPENED)
 def test_way_round_the_check_is_closed_as_shipped(nginx_stage: NginxStage, dial: Dial, what: str) -> None:
-    """By the same path, nobody gets past the check, and a certificate of somebody else does not help."""
+    """By the same path, no request gets past the check, and another user's certificate does not help."""
     before = nginx_stage.application.requests
     path = OPENED[what][1]
     assert dial(nginx_stage, None).get(path).status == 401

@@ -92,7 +92,7 @@ def test_resumed_session_is_still_checked(
         assert_denied_within_the_bound(stage, resumed)
 
 
-def test_session_of_nobody_stays_nobodys(nginx_stage: NginxStage, beside: Beside, dial: Dial) -> None:
+def test_session_without_a_user_stays_without(nginx_stage: NginxStage, beside: Beside, dial: Dial) -> None:
     """Resumed without a certificate: none."""
     stage = beside(nginx_stage, RESUMING)
     context = context_of(stage, "alice", ssl.TLSVersion.TLSv1_3)
@@ -118,7 +118,7 @@ def test_registration_retired_open_connection_is_denied_within_the_bound(
 def test_certificate_revoked_open_connection_is_denied_within_the_bound(
     restored_nginx_stage: NginxStage, dial: Dial
 ) -> None:
-    """A newly published CRL bites on a connection that was opened before, and nginx is not told."""
+    """A newly published CRL bites on a connection that was opened before, and nginx learns nothing of it."""
     connection = dial(restored_nginx_stage, "alice")
     assert connection.get(headers=bearer(restored_nginx_stage, "alice")).status == 200
     with revoked(restored_nginx_stage):
@@ -136,7 +136,7 @@ def test_certificate_request_has_an_empty_ca_list(nginx_stage: NginxStage, opens
 
 
 def test_certificate_request_is_not_sent_at_the_ordinary_listener(nginx_stage: NginxStage, openssl: str) -> None:
-    """Nobody is asked there."""
+    """No service is asked there."""
     command = [openssl, "s_client", "-connect", f"127.0.0.1:{nginx_stage.proxy.ordinary_port}", "-tls1_2", "-msg"]
     done = subprocess.run(command, input="", capture_output=True, text=True, check=False, timeout=30)
     assert "ServerHello" in done.stdout
@@ -329,14 +329,14 @@ def test_refusal_tells_the_client_the_public_code_only(
 
 
 def test_applications_own_refusal_is_the_applications(nginx_stage: NginxStage, dial: Dial) -> None:
-    """A path nobody serves is told by whom it belongs to."""
+    """A path that nothing serves is answered by the proxy or service that it belongs to."""
     answer = dial(nginx_stage, "alice").get(method="DELETE", headers=bearer(nginx_stage, "alice"))
     assert answer.status == 501
     assert b"MUTUAL" not in answer.body
 
 
 def test_service_stopped_is_500_and_recovers(restored_nginx_stage: NginxStage, dial: Dial) -> None:
-    """Nobody passes while nobody decides; the new service takes the socket over, and nginx is not touched."""
+    """No request passes while no service decides; the new service takes the socket over, and nginx is not touched."""
     stage = restored_nginx_stage
     assert dial(stage, "alice").get(headers=bearer(stage, "alice")).status == 200
     with stopped(stage):
@@ -364,7 +364,7 @@ def test_shipped_configuration_validates_without_a_warning(nginx_stage: NginxSta
 
 
 def test_cleartext_is_no_way_in(nginx_stage: NginxStage) -> None:
-    """The ports speak TLS; a request without it is told so, and nobody is asked."""
+    """The ports speak TLS; a request without it gets an answer that says so, and the service is not asked."""
     before = nginx_stage.application.requests
     for port in (nginx_stage.proxy.port, nginx_stage.proxy.ordinary_port):
         with socket.create_connection(("127.0.0.1", port), 15) as plain:

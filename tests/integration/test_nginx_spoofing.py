@@ -35,7 +35,7 @@ def alices_headers(stage: NginxStage) -> dict[str, str]:
 def test_certificate_header_of_the_client_is_not_believed(
     nginx_stage: NginxStage, dial: Dial, name: str, certificate: str | None, statement: str | None
 ) -> None:
-    """Alice's certificate in a header, without her key, is nobody's; whatever the client states in nginx's place."""
+    """Alice's certificate in a header, without her key, is no proof; whatever the client states in nginx's place."""
     spoofs = [(name, alices_headers(nginx_stage)[name])]
     spoofs += [] if statement is None else [("x-authz-peer", statement), ("ssl-client-verify", statement)]
     answer = dial(nginx_stage, certificate).get(headers=[*bearer(nginx_stage, "alice"), *spoofs])
@@ -47,7 +47,7 @@ def test_certificate_header_of_the_client_is_not_believed(
 def test_spoofed_header_beside_the_own_certificate_is_replaced(
     nginx_stage: NginxStage, dial: Dial, copies: int
 ) -> None:
-    """Bob stays bob, however many of alice's headers he sends."""
+    """Bob stays bob, however many of alice's headers come with the request."""
     spoofs = [("x-ssl-client-cert", alices_headers(nginx_stage)["x-ssl-client-cert"]), ("x-authz-peer", "NONE")]
     for user, status in (("alice", 403), ("bob", 200)):
         answer = dial(nginx_stage, "bob").get(headers=[*bearer(nginx_stage, user), *(spoofs * copies)])
@@ -170,7 +170,7 @@ def test_trace_is_not_served(nginx_stage: NginxStage, dial: Dial) -> None:
 def test_host_spelled_otherwise_is_the_same_organization_and_the_same_for_the_application(
     nginx_stage: NginxStage, dial: Dial
 ) -> None:
-    """Case, port and a trailing dot name nobody else, and the application hears one spelling."""
+    """Case, port and a trailing dot name no other host, and the application hears one spelling."""
     for host in (HOST.upper(), f"{HOST}:8443", f"{HOST}."):
         connection: Connection = dial(nginx_stage, "alice")
         connection._host = host

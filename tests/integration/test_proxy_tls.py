@@ -157,7 +157,7 @@ def test_allowed_proxy_asks_and_the_certificate_decides(scene: Scene, through: s
 
 
 @pytest.mark.parametrize(("certificate", "told"), [("stranger", "no allowed name"), ("foreign", "verify failed")])
-def test_proxy_that_is_not_allowed_lets_nobody_in(scene: Scene, certificate: str, told: str) -> None:
+def test_proxy_that_is_not_allowed_lets_no_request_in(scene: Scene, certificate: str, told: str) -> None:
     """The application is not reached, the client gets the proxy's own failure, the operator reads why."""
     with shown(scene, certificate):
         for through, unasked in UNASKED.items():
@@ -169,7 +169,7 @@ def test_proxy_that_is_not_allowed_lets_nobody_in(scene: Scene, certificate: str
 
 
 def test_service_that_is_another_is_not_asked(scene: Scene) -> None:
-    """Whoever took its address decides nothing: not by the mesh's CA alone, the name must be the service's."""
+    """A process that took its address decides nothing: not by the mesh's CA alone, the name must be the service's."""
     assert [scene.ask(through).status for through in UNASKED] == [200, 200]
     before, said = scene.application.requests, len(scene.refusals())
     with served(scene, server(MESH, "other.internal.example")):
@@ -180,7 +180,7 @@ def test_service_that_is_another_is_not_asked(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("through", UNASKED)
-def test_certificates_renewed_on_both_sides_interrupt_nobody(scene: Scene, through: str) -> None:
+def test_certificates_renewed_on_both_sides_interrupt_no_client(scene: Scene, through: str) -> None:
     """The service reads its own anew, Envoy through its watched file, nginx on reload."""
     assert scene.ask(through).status == 200
     said = len(scene.refusals())
@@ -194,7 +194,7 @@ def test_certificates_renewed_on_both_sides_interrupt_nobody(scene: Scene, throu
 
 @pytest.mark.parametrize("through", UNASKED)
 def test_ca_that_is_removed_ends_the_connections_it_let_in(scene: Scene, through: str) -> None:
-    """Those that the proxy keeps open, and the sessions it would resume; one that is added beside disturbs nobody."""
+    """Those that the proxy keeps open, and the sessions it would resume; one that is added beside disturbs none."""
     said = len(scene.refusals())
     write(scene.tls, "client-ca", MESH, FOREIGN)
     assert [scene.ask(through).status for _ in range(5)] == [200] * 5

@@ -10,24 +10,24 @@ import time
 import pytest
 from support.clients import Dial, bearer
 from support.requirements import need
-from support.worker_processes import WORKERS, children, events, until
+from support.worker_processes import WORKERS, children, events, rounds, until
 
 from authz.demo import Stage
 
 pytestmark = pytest.mark.envoy
 
-ROUNDS = 20
 IN_A_ROW = 8 * WORKERS
 """Answers of new connections that are alike: one of each worker is among them."""
 
 
 def test_what_a_restore_took_back_passes_no_worker(crew: Stage, dial: Dial) -> None:
-    """Twenty times at random moments, with a change at once, so that the number is the one of before.
+    """Several times at random moments, with a change at once, so that the number is the one of before.
 
     Alice is required, and was off for a while: then bob's certificate passed with her token. Each worker says that it
     read everything anew.
     """
     need("sqlite3", found=shutil.which("sqlite3") is not None)
+    times = rounds(4)
     copy = crew.world.folder / "copy.db"
     moments = random.Random(14)
 
@@ -40,7 +40,7 @@ def test_what_a_restore_took_back_passes_no_worker(crew: Stage, dial: Dial) -> N
         return all(dial(crew, "bob").get(headers=bearer(crew, "alice")).status == status for _ in range(IN_A_ROW))
 
     until(lambda: all_say(403))
-    for _ in range(ROUNDS):
+    for _ in range(times):
         shell(f".backup {copy}", "UPDATE users SET enforcement = 'off' WHERE name = 'alice'")
         until(lambda: all_say(200))
         time.sleep(moments.random() / 5)
@@ -48,5 +48,5 @@ def test_what_a_restore_took_back_passes_no_worker(crew: Stage, dial: Dial) -> N
         until(lambda: all_say(403))
         assert all_say(403)
     processes = len(children(crew))
-    until(lambda: sum("everything is read again" in line for line in crew.service.log) >= ROUNDS * processes)
+    until(lambda: sum("everything is read again" in line for line in crew.service.log) >= times * processes)
     assert events(crew, "ready") == 1

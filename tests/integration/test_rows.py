@@ -80,7 +80,7 @@ def test_demo_once_prints_a_table(demos: dict[str, tuple[str, str]]) -> None:
     assert len(re.findall(r"^ok  ", demos["table"][0], re.MULTILINE)) == len(ROWS)
 
 
-def test_row_that_differs_is_told_apart(stage: Stage) -> None:
+def test_row_that_differs_is_distinguished(stage: Stage) -> None:
     """The check can fail: another status, another reason and a header that arrived are all noticed."""
     answer, reason = stage.ask(ROWS[0])
     assert not ROWS[1].holds(answer, reason)

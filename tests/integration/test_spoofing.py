@@ -32,7 +32,7 @@ def alices_header(stage: Stage) -> str:
 def test_certificate_header_of_the_client_is_not_believed(
     stage: Stage, dial: Dial, name: str, certificate: str | None
 ) -> None:
-    """Alice's certificate in a header, without her key, is nobody's."""
+    """Alice's certificate in a header, without her key, is no proof."""
     connection = dial(stage, certificate)
     answer = connection.get(headers=[*bearer(stage, "alice"), (name, alices_header(stage))])
     assert answer.status == 403
@@ -40,7 +40,7 @@ def test_certificate_header_of_the_client_is_not_believed(
 
 @pytest.mark.parametrize("copies", [1, 2])
 def test_spoofed_xfcc_beside_the_own_certificate_is_replaced(stage: Stage, dial: Dial, copies: int) -> None:
-    """Bob stays bob, however many of alice's headers he sends."""
+    """Bob stays bob, however many of alice's headers come with the request."""
     spoofs = [("x-forwarded-client-cert", alices_header(stage))] * copies
     assert dial(stage, "bob").get(headers=[*bearer(stage, "alice"), *spoofs]).status == 403
     assert dial(stage, "bob").get(headers=[*bearer(stage, "bob"), *spoofs]).status == 200
@@ -82,24 +82,24 @@ def test_certificate_or_host_stated_by_the_client_does_not_reach_the_application
     assert "spoofed" not in answer.body.decode()
 
 
-def test_token_in_the_query_names_nobody(stage: Stage, dial: Dial) -> None:
+def test_token_in_the_query_names_no_user(stage: Stage, dial: Dial) -> None:
     """A token has one place; URLs are written down everywhere."""
     assert dial(stage, None).get(f"/?access_token={stage.token('olga')}").status == 401
 
 
-def test_parameter_of_the_application_refuses_nobody(stage: Stage, dial: Dial) -> None:
+def test_parameter_of_the_application_refuses_no_request(stage: Stage, dial: Dial) -> None:
     """What the query holds is the application's, by whatever name."""
     for value in ("opaque", stage.token("alice")):
         assert dial(stage, None).get(f"/?access_token={value}", headers=bearer(stage, "olga")).status == 200
 
 
 def test_payload_of_the_client_is_not_an_identity(stage: Stage, dial: Dial) -> None:
-    """A payload header without a verified token names nobody."""
+    """A payload header without a verified token names no user."""
     payload = stage.token("olga").split(".")[1]
     assert dial(stage, None).get(headers=[("x-authz-payload", payload)]).status == 401
 
 
-def test_token_with_a_forged_signature_names_nobody(stage: Stage, dial: Dial) -> None:
+def test_token_with_a_forged_signature_names_no_user(stage: Stage, dial: Dial) -> None:
     """The proxy hands no payload over, and the service refuses."""
     head, payload, signature = stage.token("olga").split(".")
     forged = f"{head}.{payload}.{signature[::-1]}"
@@ -146,7 +146,7 @@ def test_path_of_the_client_changes_no_decision(stage: Stage, dial: Dial, path: 
 
 
 def test_host_spelled_otherwise_is_the_same_organization(stage: Stage, dial: Dial) -> None:
-    """Case, port and a trailing dot name nobody else."""
+    """Case, port and a trailing dot name no other host."""
     for host in (HOST.upper(), f"{HOST}:8443", f"{HOST}."):
         connection: Connection = dial(stage, "alice")
         connection._host = host

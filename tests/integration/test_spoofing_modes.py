@@ -1,4 +1,4 @@
-"""The matrix of what a client's own certificate header comes to, by how Envoy is told to treat it.
+"""The matrix of what a client's own certificate header comes to, by how Envoy is configured to treat it.
 
 `deploy/envoy.yaml` says SANITIZE_SET. In the other modes the client's header arrives, in front of Envoy's or instead
 of it: a mistake of the operator's that must cost a refusal, never a false identity. Envoy asks for a certificate and

@@ -1,4 +1,4 @@
-"""An edge gateway and a sidecar: the client's element is found, and nobody but the gateway can hand one over."""
+"""An edge gateway and a sidecar: the client's element is found, and only the gateway can hand one over."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def element(mesh: MeshStage, name: str) -> str:
     return present(leaf.public_bytes(Encoding.DER), [one.public_bytes(Encoding.DER) for one in others]).decode()
 
 
-def told(mesh: MeshStage, answer: ClientResponse) -> tuple[int, str | None]:
+def outcome(mesh: MeshStage, answer: ClientResponse) -> tuple[int, str | None]:
     """The status, and the reason in the service's log; each answer must be one that the service gave."""
     decision_id = answer.headers.get("x-authz-decision-id") or answer.seen["x-authz-decision-id"]
     line = mesh.service.decision(decision_id)
@@ -100,9 +100,9 @@ def xfcc(values: tuple[str, ...]) -> list[tuple[str, str]]:
 def test_clients_element_is_judged_behind_the_gateways(
     mesh: MeshStage, user: str, certificate: str | None, expected: tuple[int, str | None]
 ) -> None:
-    """As if there were one proxy; the gateway's certificate is nobody's, and goes no further."""
+    """As if there were one proxy; the gateway's certificate is no user's, and goes no further."""
     answer = at_gateway(mesh, certificate, user)
-    assert told(mesh, answer) == expected
+    assert outcome(mesh, answer) == expected
     assert "x-forwarded-client-cert" not in answer.seen
     assert answer.seen.get("x-authz-user") == (user if expected[0] == 200 else None)
 
@@ -116,12 +116,12 @@ def test_clients_own_element_does_not_pass_the_gateway(
 ) -> None:
     """Alice's certificate without her key, alone or with the gateway's behind it."""
     for spoof in (element(mesh, "alice"), f"{element(mesh, 'alice')},{element(mesh, 'gateway')}"):
-        assert told(mesh, at_gateway(mesh, certificate, "alice", *[spoof] * copies)) == (403, reason)
+        assert outcome(mesh, at_gateway(mesh, certificate, "alice", *[spoof] * copies)) == (403, reason)
 
 
 def test_clients_own_element_harms_no_good_client(mesh: MeshStage) -> None:
     """It is replaced, not refused."""
-    assert told(mesh, at_gateway(mesh, "alice", "alice", element(mesh, "bob"))) == (200, None)
+    assert outcome(mesh, at_gateway(mesh, "alice", "alice", element(mesh, "bob"))) == (200, None)
 
 
 def test_client_cannot_make_the_hops_lose_its_certificate(mesh: MeshStage) -> None:
@@ -130,7 +130,7 @@ def test_client_cannot_make_the_hops_lose_its_certificate(mesh: MeshStage) -> No
     context = client_context(folder / "roots.pem", folder / "revoked.pem")
     for named in ("x-forwarded-client-cert", "x-authz-peer"):
         headers = [*bearer(mesh, "olga"), ("connection", f"close, {named}")]
-        assert told(mesh, ask(mesh.gateway.port, context, HOST, headers)) == (403, "certificate_revoked")
+        assert outcome(mesh, ask(mesh.gateway.port, context, HOST, headers)) == (403, "certificate_revoked")
 
 
 def test_identity_header_of_the_client_does_not_pass_the_sidecar(mesh: MeshStage) -> None:
@@ -173,13 +173,13 @@ def test_workload_that_calls_the_sidecar_with_the_victims_element_is_refused(mes
     workload = mesh.workload("reports", "reports.mesh.example.test")
     before = mesh.application.requests
     answer = at_sidecar(mesh, workload, *[one.format(**places) for one in values])
-    assert told(mesh, answer) == (403, reason)
+    assert outcome(mesh, answer) == (403, reason)
     assert mesh.application.requests == before
 
 
 def test_gateways_key_is_what_the_refusals_hang_on(mesh: MeshStage) -> None:
     """The same request with the gateway's own key is allowed: the cases above fail for no other cause."""
-    assert told(mesh, at_sidecar(mesh, mesh.world.folder / "gateway.pem", element(mesh, "alice"))) == (200, None)
+    assert outcome(mesh, at_sidecar(mesh, mesh.world.folder / "gateway.pem", element(mesh, "alice"))) == (200, None)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_gateways_key_is_what_the_refusals_hang_on(mesh: MeshStage) -> None:
 def test_name_that_resembles_the_gateways_is_refused(mesh: MeshStage, name: str) -> None:
     """Compared exactly."""
     workload = mesh.workload("resembling", name)
-    assert told(mesh, at_sidecar(mesh, workload, element(mesh, "alice"))) == (403, "hop_not_trusted")
+    assert outcome(mesh, at_sidecar(mesh, workload, element(mesh, "alice"))) == (403, "hop_not_trusted")
 
 
 def test_caller_without_a_certificate_of_the_mesh_does_not_reach_the_sidecar(mesh: MeshStage) -> None:
@@ -204,7 +204,7 @@ def test_listener_without_certificates_is_no_way_round_the_gateway(mesh: MeshSta
     both = f"{element(mesh, 'alice')},{element(mesh, 'gateway')}"
     for spoof in (element(mesh, "alice"), both):
         answer = at_sidecar(mesh, None, spoof, port=mesh.sidecar_ordinary)
-        assert told(mesh, answer) == (403, "header_elements_unexpected")
+        assert outcome(mesh, answer) == (403, "header_elements_unexpected")
 
 
 def test_each_documented_change_is_one_of_the_shipped_file() -> None:
@@ -219,8 +219,8 @@ def test_impostor_that_the_sidecar_lets_in_is_refused_by_the_service(changed: Ca
     unverified = "trusted_ca: {filename: /etc/envoy/tls/mesh-ca.pem}"
     mesh = changed(at_sidecar={unverified: "trust_chain_verification: ACCEPT_UNTRUSTED"})
     impostor = mesh.workload("impostor", GATEWAY, issuer=Authority.root("Mesh CA"))
-    assert told(mesh, at_sidecar(mesh, impostor, element(mesh, "alice"))) == (403, "hop_not_trusted")
-    assert told(mesh, at_gateway(mesh, "alice", "alice")) == (200, None)
+    assert outcome(mesh, at_sidecar(mesh, impostor, element(mesh, "alice"))) == (403, "hop_not_trusted")
+    assert outcome(mesh, at_gateway(mesh, "alice", "alice")) == (200, None)
 
 
 INJECTIONS = {
@@ -259,14 +259,14 @@ def test_name_of_a_client_forges_nothing_through_a_careless_gateway(careless: Me
     """In a certificate that the client's own CA issued."""
     uri, reason = injected(careless, what, "alice")
     careless.client("mallory", uri)
-    assert told(careless, at_gateway(careless, "mallory", "alice")) == (403, reason)
+    assert outcome(careless, at_gateway(careless, "mallory", "alice")) == (403, reason)
 
 
 @pytest.mark.parametrize("what", INJECTIONS)
 def test_name_of_a_client_does_not_leave_the_gateway_as_documented(mesh: MeshStage, what: str) -> None:
     """Without uri the name is inside the certificate, and nowhere else."""
     mesh.client("mallory", injected(mesh, what, "alice")[0])
-    assert told(mesh, at_gateway(mesh, "mallory", "alice")) == (403, "certificate_not_registered")
+    assert outcome(mesh, at_gateway(mesh, "mallory", "alice")) == (403, "certificate_not_registered")
 
 
 @pytest.mark.parametrize("values", [[], ["{alice}"]])
@@ -275,30 +275,30 @@ def test_name_of_a_workload_forges_no_gateway(careless: MeshStage, values: list[
     uri = f"spiffe://x,{element(careless, 'gateway')}"
     workload = careless.workload("forger", x509.UniformResourceIdentifier(uri))
     answer = at_sidecar(careless, workload, *[one.format(alice=element(careless, "alice")) for one in values])
-    assert told(careless, answer) == (403, "proxy_statement_contradicts")
+    assert outcome(careless, answer) == (403, "proxy_statement_contradicts")
 
 
 def test_gateway_that_appends_is_refused_with_a_spoof(changed: Callable[..., MeshStage]) -> None:
     """The spoofed element comes first, and is one too many; honest clients pass."""
     mesh = changed(at_gateway={SETS: "forward_client_cert_details: APPEND_FORWARD"})
     spoofed = at_gateway(mesh, "bob", "alice", element(mesh, "alice"))
-    assert told(mesh, spoofed) == (403, "header_elements_unexpected")
-    assert told(mesh, at_gateway(mesh, None, "alice", element(mesh, "alice"))) == (403, "certificate_required")
-    assert told(mesh, at_gateway(mesh, "alice", "alice")) == (200, None)
+    assert outcome(mesh, spoofed) == (403, "header_elements_unexpected")
+    assert outcome(mesh, at_gateway(mesh, None, "alice", element(mesh, "alice"))) == (403, "certificate_required")
+    assert outcome(mesh, at_gateway(mesh, "alice", "alice")) == (200, None)
 
 
 def test_gateway_that_removes_the_header_makes_no_certificate(changed: Callable[..., MeshStage]) -> None:
-    """Who needs one is refused; who needs none passes even with a revoked one, which nobody behind can know."""
+    """Who needs one is refused; who needs none passes even with a revoked one, which nothing behind can know."""
     mesh = changed(at_gateway={SETS: "forward_client_cert_details: SANITIZE"})
-    assert told(mesh, at_gateway(mesh, "alice", "alice")) == (403, "certificate_required")
-    assert told(mesh, at_gateway(mesh, None, "olga")) == (200, None)
-    assert told(mesh, at_gateway(mesh, "revoked", "olga")) == (200, None)
+    assert outcome(mesh, at_gateway(mesh, "alice", "alice")) == (403, "certificate_required")
+    assert outcome(mesh, at_gateway(mesh, None, "olga")) == (200, None)
+    assert outcome(mesh, at_gateway(mesh, "revoked", "olga")) == (200, None)
 
 
 def test_gateway_that_only_forwards_is_believed(changed: Callable[..., MeshStage]) -> None:
     """The limit of what can be checked from behind, as the documentation states it."""
     mesh = changed(at_gateway={SETS: "forward_client_cert_details: FORWARD_ONLY"})
-    assert told(mesh, at_gateway(mesh, "bob", "alice", element(mesh, "alice"))) == (200, None)
+    assert outcome(mesh, at_gateway(mesh, "bob", "alice", element(mesh, "alice"))) == (200, None)
 
 
 JSON = {URIS: "set_current_client_cert_details: {cert: true, chain: true, uri: true, format: JSON}"}
@@ -316,18 +316,18 @@ def mesh_in_json(envoy: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def test_json_form_has_the_same_outcomes(mesh_in_json: MeshStage) -> None:
     """Envoy splices its own element into the array it received, and names forge nothing there."""
     mesh = mesh_in_json
-    assert told(mesh, at_gateway(mesh, "alice", "alice", element(mesh, "bob"))) == (200, None)
-    assert told(mesh, at_gateway(mesh, "bob", "alice")) == (403, "certificate_of_another_user")
-    assert told(mesh, at_gateway(mesh, None, "alice")) == (403, "certificate_required")
+    assert outcome(mesh, at_gateway(mesh, "alice", "alice", element(mesh, "bob"))) == (200, None)
+    assert outcome(mesh, at_gateway(mesh, "bob", "alice")) == (403, "certificate_of_another_user")
+    assert outcome(mesh, at_gateway(mesh, None, "alice")) == (403, "certificate_required")
     cert = (mesh.world.folder / "alice.pem").read_text().partition("-----END CERTIFICATE-----\n")
     victim = json.dumps([{"cert": "".join(cert[:2])}])
     mesh.client("mallory", f'spiffe://x"}},{victim[1:-1]}')
-    assert told(mesh, at_gateway(mesh, "mallory", "alice")) == (403, "certificate_not_registered")
+    assert outcome(mesh, at_gateway(mesh, "mallory", "alice")) == (403, "certificate_not_registered")
     workload = mesh.workload("reports", "reports.mesh.example.test")
     spoofs = {victim: "hop_not_trusted", element(mesh, "alice"): "header_malformed", "[]": "header_malformed"}
     for spoof, reason in spoofs.items():
-        assert told(mesh, at_sidecar(mesh, workload, spoof)) == (403, reason)
-    assert told(mesh, at_sidecar(mesh, mesh.world.folder / "gateway.pem", victim)) == (200, None)
+        assert outcome(mesh, at_sidecar(mesh, workload, spoof)) == (403, reason)
+    assert outcome(mesh, at_sidecar(mesh, mesh.world.folder / "gateway.pem", victim)) == (200, None)
 
 
 @pytest.fixture
@@ -355,10 +355,10 @@ def test_gateway_that_is_revoked_hands_nothing_over(with_crls: MeshStage) -> Non
     pem = (mesh.world.folder / "gateway.pem").read_bytes()
     gateway = Minted(x509.load_pem_x509_certificate(pem), mesh.mesh.key)
     clients = ((None, "olga"), ("alice", "alice"))
-    assert [told(mesh, at_gateway(mesh, *one)) for one in clients] == [(200, None)] * 2
+    assert [outcome(mesh, at_gateway(mesh, *one)) for one in clients] == [(200, None)] * 2
     publish(mesh, 2, gateway)
     refused = (403, "hop_not_trusted")
-    until(lambda: told(mesh, at_gateway(mesh, *clients[0])) == refused)
-    assert [told(mesh, at_gateway(mesh, *one)) for one in clients] == [refused] * 2
+    until(lambda: outcome(mesh, at_gateway(mesh, *clients[0])) == refused)
+    assert [outcome(mesh, at_gateway(mesh, *one)) for one in clients] == [refused] * 2
     publish(mesh, 3)
-    until(lambda: told(mesh, at_gateway(mesh, *clients[0])) == (200, None))
+    until(lambda: outcome(mesh, at_gateway(mesh, *clients[0])) == (200, None))

@@ -1,4 +1,4 @@
-"""Which of two refusals is told: the one that brings its reader furthest."""
+"""Which of two refusals is reported: the one that brings its reader furthest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from authz.reasons import Gate, Reason
         (Reason.ISSUER_UNKNOWN, Reason.HEADER_MALFORMED),
     ],
 )
-def test_more_useful_reason_is_told(better: Reason, worse: Reason) -> None:
+def test_more_useful_reason_is_reported(better: Reason, worse: Reason) -> None:
     """In whatever order they are met."""
     one, other = Refused(better), Refused(worse)
     assert most_specific(one, other) is one
@@ -35,7 +35,7 @@ def test_first_refusal_is_the_most_useful_so_far() -> None:
     assert most_specific(None, one) is one
 
 
-def test_of_equal_reasons_the_longer_path_is_told_then_the_first_met() -> None:
+def test_of_equal_reasons_the_longer_path_is_reported_then_the_first_met() -> None:
     """It came closer to an anchor."""
     short = Refused(Reason.CERTIFICATE_EXPIRED, path=(b"a", b"b"))
     long = Refused(Reason.CERTIFICATE_EXPIRED, path=(b"a", b"b", b"c"))

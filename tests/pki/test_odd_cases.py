@@ -6,15 +6,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from support.certificates import NOW, Authority, Minted, new_key, san
 from support.mutants import Node
+from support.odd_encodings import UMLAUT
 from support.raw_der import extensions_of, handmade, raw_name, sequence, spki_of, tlv, with_unused_bit
 from support.tampered import Change, of_serial, of_version_1, pss_key, reissued, signed_again
 
@@ -105,6 +108,32 @@ def points(count: int) -> list[tuple[x509.ExtensionType, bool]]:
     return [(x509.CRLDistributionPoints([x509.DistributionPoint(names, None, None, None)]), False)]
 
 
+def raw(oid: str, value: str, *, critical: bool = False) -> tuple[x509.ExtensionType, bool]:
+    """An extension in bytes of one's choice."""
+    return x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), bytes.fromhex(value)), critical
+
+
+def with_extension(oid: str, value: str, *, critical: bool = False, expected: Reason | None = None) -> Case:
+    """A leaf with such an extension, in the place of what it has of that kind."""
+    kinds = [x509.SubjectAlternativeName, x509.AuthorityKeyIdentifier]
+    leaf = CA.leaf(extensions=[raw(oid, value, critical=critical)], without=kinds)
+    return Case(leaf) if expected is None else refused(leaf, expected)
+
+
+def of_names(value: str) -> dict[str, object]:
+    """What a leaf is made of to have these bytes as its alternative names."""
+    return {"extensions": [raw("2.5.29.17", value)], "without": [x509.SubjectAlternativeName]}
+
+
+def named(text: str) -> x509.Name:
+    """A name of one common name."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+TELETEX_SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Caf\u00e9", _type=_ASN1Type.T61String)])
+BAD_ADDRESS = "300787050102030405"
+OTHER_QUALIFIER = "300e300c06022a033006300406022a05"
+
 MAILED = x509.Name([x509.NameAttribute(NameOID.EMAIL_ADDRESS, "a@b.test")])
 MAIL, DNS = x509.RFC822Name, x509.DNSName
 UTF8_MAIL = x509.OtherName(x509.ObjectIdentifier("1.3.6.1.5.5.7.8.9"), b"\x0c\x09\xc3\xa9@b.test")
@@ -125,7 +154,17 @@ CASES: dict[str, list[Case]] = {
     "TeletexString in a name": [
         Case(odd(subject=raw_name(b"alice", 0x14))),
         Case(odd(issuer=raw_name(b"ca", 0x14))),
-        refused(odd(subject=raw_name(b"Caf\xe9", 0x14)), R.CERTIFICATE_MALFORMED),
+        Case(odd(subject=raw_name(b"Caf\xe9", 0x14))),
+        *(
+            refused_below(
+                R.NAME_CONSTRAINT_VIOLATED,
+                ROOT.intermediate(
+                    "Narrow", extensions=[(x509.NameConstraints(None, [x509.DirectoryName(base)]), True)]
+                ),
+                x509.DirectoryName(TELETEX_SUBJECT),
+            )
+            for base in (named("Caf\u00e9"), named("Caf\u00c3\u00a9"))
+        ),
     ],
     "an attribute of a name that is no character string": [
         Case(odd(subject=raw_name(b"\0alice", 0x03))),
@@ -198,17 +237,52 @@ CASES: dict[str, list[Case]] = {
         refused(reissued(CA.leaf(key=RSA_CA.key), CA, pss_key()), R.ALGORITHM_NOT_ALLOWED),
     ],
     "RSASSA-PSS with a long salt": [below(RSA_CA, rsa_padding=padding.PSS(padding.MGF1(SHA256()), 222))],
-    "`critical FALSE` written out, a PrintableString with `@` or `_`, ECDSA with NULL, times in another form": [
+    "an encoding that is not DER and has one reading": [
+        Case(odd(extensions=tlv(0xA3, sequence(sequence(tlv(0x06, EKU), tlv(0x01, b"\0"), tlv(0x04, FOR_CLIENTS)))))),
+        Case(odd(subject=raw_name(b"a@b.test", 0x13))),
+        Case(odd(subject=raw_name(b"a_b", 0x13))),
+        Case(odd(inner=ECDSA_NULL, outer=ECDSA_NULL)),
+        refused(odd(inner=ECDSA_NULL), R.CERTIFICATE_MALFORMED),
+    ],
+    "times in another form": [
         refused(one, R.CERTIFICATE_MALFORMED)
         for one in (
-            odd(extensions=tlv(0xA3, sequence(sequence(tlv(0x06, EKU), tlv(0x01, b"\0"), tlv(0x04, FOR_CLIENTS))))),
-            odd(subject=raw_name(b"a@b.test", 0x13)),
-            odd(subject=raw_name(b"a_b", 0x13)),
-            odd(inner=ECDSA_NULL, outer=ECDSA_NULL),
             signed_again(CA.leaf().der, CA, until(0x17, b"4912312359Z")),
             signed_again(CA.leaf().der, CA, until(0x17, b"491231235959+0000")),
             signed_again(CA.leaf().der, CA, until(0x18, b"20491231235959.5Z")),
         )
+    ],
+    "an extension that no rule asks for": [
+        with_extension("1.3.6.1.5.5.7.1.24", "3003020104"),
+        with_extension("2.5.29.9", "ff", critical=True),
+        with_extension("2.5.29.18", "ff"),
+        with_extension("1.3.6.1.5.5.7.1.24", "3003020104", critical=True, expected=R.CRITICAL_EXTENSION_UNKNOWN),
+    ],
+    "alternative names that cannot be read": [
+        with_extension("2.5.29.17", BAD_ADDRESS),
+        with_extension("2.5.29.17", BAD_ADDRESS, critical=True, expected=R.CERTIFICATE_MALFORMED),
+        below(constrained(DNS("b.test")), **of_names(BAD_ADDRESS)),
+        refused_below(
+            R.NAME_CONSTRAINT_VIOLATED,
+            constrained(x509.IPAddress(ip_network("10.0.0.0/8"))),
+            **of_names(BAD_ADDRESS),
+        ),
+        refused_below(R.NAME_CONSTRAINT_VIOLATED, constrained(DNS("b.test")), **of_names("ff")),
+    ],
+    "a key identifier, or points of fresher CRLs, that cannot be read": [
+        case
+        for oid in ("2.5.29.14", "2.5.29.35", "2.5.29.46")
+        for case in (
+            with_extension(oid, "ff"),
+            with_extension(oid, "ff", critical=True, expected=R.CERTIFICATE_MALFORMED),
+        )
+    ],
+    "a certificate policy with a qualifier that cannot be read": [
+        with_extension("2.5.29.32", UMLAUT.hex()),
+        with_extension("2.5.29.32", UMLAUT.hex(), critical=True),
+        with_extension("2.5.29.32", "300a300806022a0330023000"),
+        with_extension("2.5.29.32", OTHER_QUALIFIER),
+        with_extension("2.5.29.32", OTHER_QUALIFIER, critical=True, expected=R.CRITICAL_EXTENSION_UNKNOWN),
     ],
     "GeneralizedTime for a date before 2050": [
         Case(signed_again(CA.leaf().der, CA, until(0x18, b"20491231235959Z"))),
@@ -233,7 +307,7 @@ CASES: dict[str, list[Case]] = {
     "a certificate of the pool that cannot be read": [
         Case(CA.leaf(), pool=[b"", CA]),
         refused(CA.leaf(), R.CERTIFICATE_MALFORMED, pool=[b"0"]),
-        Case(CA.leaf(), pool=[odd(subject=raw_name(b"\xe9", 0x14)), CA]),
+        Case(CA.leaf(), pool=[odd(subject=raw_name(b"\xe9")), CA]),
     ],
 }
 

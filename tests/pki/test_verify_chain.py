@@ -36,7 +36,7 @@ def test_crls_empty_are_unknown_not_good() -> None:
     assert verify_chain(ALICE.der, pool=[CA.der], anchors=[ROOT.der], at=NOW, check_revocation=False).revocation == ()
 
 
-def test_anchors_empty_trust_nobody() -> None:
+def test_anchors_empty_trust_no_certificate() -> None:
     """Emptiness fails."""
     with pytest.raises(Refused) as caught:
         verify_chain(ALICE.der, pool=[CA.der], anchors=[], at=NOW, check_revocation=False)
@@ -69,8 +69,8 @@ def test_octets_that_are_no_certificate_are_malformed(der: bytes) -> None:
 
 
 @pytest.mark.parametrize("der", [b"", b"x", ALICE.der[:-1]])
-def test_octets_in_the_pool_that_are_no_certificate_harm_nobody(der: bytes) -> None:
-    """A stranger like any other; what is wrong with the way there is told before it."""
+def test_bytes_in_the_pool_that_are_no_certificate_do_no_harm(der: bytes) -> None:
+    """A stranger like any other; what is wrong with the way there is reported before it."""
     pool = [der, CA.der, der + b"\x00"]
     assert verify_chain(ALICE.der, pool=pool, anchors=[ROOT.der], at=NOW, check_revocation=False).leaf.der == ALICE.der
     with pytest.raises(Refused) as caught:

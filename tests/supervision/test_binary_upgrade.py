@@ -51,14 +51,14 @@ def replace_all(crew: Crew) -> None:
 
 
 def lose_manager(crew: Crew) -> None:
-    """Nobody keeps the CRLs that would be handed over."""
+    """No process keeps the CRLs that would be handed over."""
     crew.able = False
     crew.manager.kill(signal.SIGKILL)
 
 
 @pytest.mark.parametrize("harm", [start_and_wait, replace_all, lose_manager])
 def test_service_that_is_not_whole_is_handed_over_only_when_it_is(crew: Crew, leaps: list[float], harm: Harm) -> None:
-    """Whoever would be handed over as ready and is not would never be replaced."""
+    """A child handed over as ready that is not would never be replaced."""
     harm(crew)
     crew.turn()
     tried(crew)
@@ -76,7 +76,7 @@ def unlink(crew: Crew) -> None:
 
 
 def tell_to_end(crew: Crew) -> None:
-    """A worker was told to end."""
+    """A worker was ordered to end."""
     crew.workers[0].stopping_since = crew.now
 
 
@@ -92,7 +92,7 @@ def want_more(crew: Crew) -> None:
 
 
 def send_a_signal(crew: Crew) -> None:
-    """A signal came that nobody acted on."""
+    """A signal came, and nothing acted on it."""
     crew.tell(signal.SIGHUP)
 
 
@@ -122,7 +122,7 @@ def test_trial_that_hangs_is_killed_and_this_version_stays(crew: Crew, monkeypat
 
 
 def test_service_that_ends_takes_its_trial_with_it(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody would wait for it."""
+    """Nothing would wait for it."""
     monkeypatch.setattr(binary_upgrade, "own_command", lambda: ["sh", "-c", "exec sleep 600"])
     crew.tell(signal.SIGUSR2)
     crew.turn()

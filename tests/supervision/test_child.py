@@ -33,7 +33,7 @@ class Idle:
         return {}
 
 
-async def test_lost_link_that_cannot_be_told_at_once_is_told_later(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lost_link_that_cannot_be_reported_at_once_is_later(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     """The supervisor is behind; a worker that stayed without a link would answer nothing for ever."""
     monkeypatch.setattr(child, "HEARTBEAT_SECONDS", 0.0)
     ours, theirs = ends
@@ -53,6 +53,6 @@ async def test_lost_link_that_cannot_be_told_at_once_is_told_later(ends: Ends, m
 
 
 def heard(end: socket) -> Iterator[dict[str, Any]]:
-    """What was told since."""
+    """What arrived since."""
     while (told := receive(end)) is not None:
         yield told.content

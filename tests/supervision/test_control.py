@@ -51,7 +51,7 @@ def test_other_end_that_is_behind_is_not_waited_for(ends: Ends) -> None:
 
 
 def test_descriptor_that_is_lost_on_the_way_takes_no_message_with_it(ends: Ends) -> None:
-    """Whoever may open nothing more hears that there was something."""
+    """A process that may open nothing more learns that there was something."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert send(ends[0], ends[0].fileno(), {"link": True})
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
@@ -63,7 +63,7 @@ def test_descriptor_that_is_lost_on_the_way_takes_no_message_with_it(ends: Ends)
 
 
 def test_message_that_is_cut_short_ends_the_conversation_and_keeps_no_descriptor(ends: Ends) -> None:
-    """Half of what was told is nothing."""
+    """Half of a message is nothing."""
     ends[0].setsockopt(SOL_SOCKET, SO_SNDBUF, 4 * MAX_BYTES)
     reading, writing = os.pipe()
     os.set_blocking(reading, False)

@@ -45,7 +45,7 @@ def test_image_whose_descriptor_was_lost_is_not_kept(crew: Crew) -> None:
     os.fstat(kept)
 
 
-def test_descriptor_that_nobody_asked_for_is_closed(crew: Crew) -> None:
+def test_descriptor_that_was_not_asked_for_is_closed(crew: Crew) -> None:
     """As another version may send it."""
     before = opened()
     tell_of(crew, {"something": "new"}, 0)

@@ -14,7 +14,7 @@ from authz.supervision.control import send
 
 
 def test_worker_that_lost_its_link_is_given_another(crew: Crew) -> None:
-    """Both ends of it, and nobody else is bothered."""
+    """Both ends of it, and no other child is disturbed."""
     worker, other = crew.workers
     before = {one: len(crew.links[one]) for one in crew.processes}
     send(crew.ends[worker], None, {"unlinked": True})
@@ -44,7 +44,7 @@ def test_worker_whose_links_are_lost_again_and_again_is_no_busy_loop(crew: Crew)
 
 
 def test_next_crl_manager_is_linked_with_every_worker(crew: Crew) -> None:
-    """The ends of those before lead to nobody."""
+    """The ends of those before lead to no process."""
     before, workers = crew.manager, crew.workers
     before.kill(signal.SIGKILL)
     crew.turn()
@@ -77,7 +77,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1]))
 """
 
 
-def test_child_that_is_told_to_end_before_it_listens_ends() -> None:
+def test_child_that_is_ordered_to_end_before_it_listens_ends() -> None:
     """What the supervisor's own handler would do with the signal, in the child, is nothing."""
     done = subprocess.run([sys.executable, "-c", STARTS], capture_output=True, text=True, check=False, timeout=60)
     assert (done.stdout, done.stderr) == (f"{-signal.SIGTERM}\n", "")

@@ -118,7 +118,7 @@ def test_worker_of_settings_that_were_given_up_is_replaced_however_long_it_takes
 
 
 def test_socket_that_only_those_before_have_is_there_until_all_are_replaced(crew: Crew) -> None:
-    """Nobody who connects to it meets nobody."""
+    """Every client that connects to it is answered."""
     begin(crew, "second")
     assert sockets(crew) == {"first.sock", "second.sock"}
     crew.until(lambda: crew.said.endswith("reloaded"), 60)

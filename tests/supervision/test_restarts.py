@@ -24,7 +24,7 @@ def test_deaths_in_a_row_are_made_up_for_ever_later() -> None:
 
 @pytest.mark.parametrize("processes", [1, 4])
 def test_several_processes_have_as_many_deaths_free(processes: int) -> None:
-    """Whoever kills each in turn finds all of them again."""
+    """An operator who kills each in turn finds all of them again."""
     restarts = Restarts()
     delays = [restarts.died(1.0, processes) for _ in range(2 * processes + 1)]
     assert delays == [0.0] * (2 * processes) + [0.1]

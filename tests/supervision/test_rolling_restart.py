@@ -94,7 +94,7 @@ def test_worker_too_many_ends_without_a_successor(kinship: Kinship) -> None:
 
 
 def test_replacement_that_dies_leaves_the_old_one(kinship: Kinship) -> None:
-    """Whoever asked for it decides what follows."""
+    """The caller decides what follows."""
     _, first, _ = kinship.children
     roll = rolling(kinship)
     roll.step(1.0, 2)
@@ -107,7 +107,7 @@ def test_replacement_that_dies_leaves_the_old_one(kinship: Kinship) -> None:
 
 
 def test_replacement_that_cannot_be_started_now_is_tried_later(kinship: Kinship) -> None:
-    """Nobody ends for one that is not there."""
+    """No process ends for one that is not there."""
     _, first, _ = kinship.children
     answers = [None, kinship.born(ready=False)]
     roll = RollingRestart(cast("ProcessTable", kinship), lambda _now: answers.pop(0), lambda *_: None)

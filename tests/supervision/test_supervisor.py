@@ -6,7 +6,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import resource
 import signal
 import socket
 import sqlite3
@@ -16,18 +15,14 @@ import threading
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from support.big_crl import big_crl, serials
 from support.certificates import Authority
 from support.proxy_tls import MESH, server, write
-from support.served import PATIENCE, Served, end
-from support.worker_processes import Direct
+from support.served import PATIENCE, Served, end, opened_files
 
 from authz.app.config import parse_settings
-from authz.demo.world import World
-from authz.directory import Store
 from authz.supervision.supervisor import Supervisor
 from authz.telemetry import Telemetry
 
@@ -63,7 +58,7 @@ def test_process_that_is_killed_is_started_again(served: Served, which: int) -> 
 
 
 def test_worker_that_hangs_is_killed_and_replaced(served: Served) -> None:
-    """It was told nothing and tells nothing; the others answer meanwhile."""
+    """It was sent nothing and sends nothing; the others answer meanwhile."""
     victim = served.children[-1]
     os.kill(victim, signal.SIGSTOP)
     served.until(lambda: victim not in served.children)
@@ -71,8 +66,8 @@ def test_worker_that_hangs_is_killed_and_replaced(served: Served) -> None:
     assert any("hangs" in str(one.get("message")) for one in served.lines)
 
 
-def test_service_that_was_paused_as_a_whole_kills_nobody(served: Served) -> None:
-    """Who was away himself knows nothing of the others."""
+def test_service_that_was_paused_as_a_whole_kills_no_process(served: Served) -> None:
+    """A supervisor that was away itself knows nothing of the others."""
     assert served.process is not None
     everybody = [*served.children, served.process.pid]
     for one in everybody:
@@ -88,7 +83,7 @@ def test_service_that_was_paused_as_a_whole_kills_nobody(served: Served) -> None
 
 
 def test_children_end_when_the_supervisor_is_killed(served: Served) -> None:
-    """Nobody would restart them, nor tell them anything."""
+    """Nothing would restart them, nor send them anything."""
     assert served.process is not None
     children = served.children
     served.process.kill()
@@ -99,7 +94,7 @@ def test_children_end_when_the_supervisor_is_killed(served: Served) -> None:
 
 
 def alive(process: int) -> bool:
-    """Whether a process runs: one that ended and is nobody's to bury does not."""
+    """Whether a process runs: one that ended and has no parent to reap it does not."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -170,7 +165,7 @@ def test_listener_beyond_loopback_is_not_left_without_tls_by_renewing(apart: Ser
 
 
 def test_listener_taken_out_and_put_back_while_all_are_replaced_answers(served: Served) -> None:
-    """Its socket is still there, and nobody else's."""
+    """Its socket is still there, and no other process's."""
     second = served.folder / "second.sock"
     more = f'[[listener]]\nname = "second"\naddress = "unix:{second}"\n'
     served.write(2, more)
@@ -213,10 +208,10 @@ def test_second_change_whose_crl_manager_cannot_start_goes_back_to_before_the_fi
 
 
 def test_upgrade_without_a_crl_manager_waits_for_the_next(served: Served) -> None:
-    """Whoever has the folder meanwhile keeps it from starting; then everybody is handed over, and replaced."""
+    """The holder of the folder keeps it from starting meanwhile; then all are handed over, and replaced."""
     assert served.process is not None
     before, folder = served.children, served.folder / "authz.crls"
-    manager = next(one for one in before if "authz.crls" in opened(one))
+    manager = next(one for one in before if "authz.crls" in opened_files(one))
     with (folder / ".lock").open("ab") as lock:
         waiting = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX))
         waiting.start()
@@ -297,7 +292,7 @@ def test_version_that_does_not_start_is_not_changed_to(served: Served) -> None:
     assert served.check() == 403
 
 
-def test_start_that_fails_is_told_once_and_leaves_nothing(apart: Served) -> None:
+def test_start_that_fails_is_reported_once_and_leaves_nothing(apart: Served) -> None:
     """A directory that is no database."""
     (apart.folder / "authz.db").write_bytes(b"nonsense" * 1000)
     done = subprocess.run(apart.command, capture_output=True, text=True, check=False, timeout=60)
@@ -331,7 +326,7 @@ def test_crash_loop_ends_the_service_with_the_reason(served: Served) -> None:
     with (served.folder / "authz.crls" / ".lock").open("ab") as lock:
         waiting = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX))
         waiting.start()
-        manager = next(one for one in served.children if "authz.crls" in opened(one))
+        manager = next(one for one in served.children if "authz.crls" in opened_files(one))
         os.kill(manager, signal.SIGKILL)
         waiting.join()
         assert served.process.wait(PATIENCE) == 1
@@ -339,48 +334,6 @@ def test_crash_loop_ends_the_service_with_the_reason(served: Served) -> None:
     assert "crl-manager started 10 times and never was ready" in said
     assert "authz.crls" in said.rpartition("never was ready")[2]
     assert not served.socket.exists()
-
-
-def test_worker_that_may_open_nothing_more_answers_no_old_truth_and_comes_back(apart: Served) -> None:
-    """The link to the next manager is lost on the way, again and again; when it may open more again, all is well."""
-    world = World(apart.folder).build()
-    apart.socket = world.socket
-    apart.write(1)
-    alice = Direct(SimpleNamespace(world=world, token=world.token))  # type: ignore[arg-type]
-    try:
-        apart.start()
-        alice.open(1)
-        (ask,) = alice
-        assert ask() == 200
-        manager, worker = sorted(apart.children, key=lambda one: "authz.crls" not in opened(one))
-        soft, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
-        resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, hard))
-        os.kill(manager, signal.SIGKILL)
-        revoke(world, "alice")
-        apart.until(lambda: ask() == 503)
-        assert {ask() for _ in range(50)} == {503}
-        resource.prlimit(worker, resource.RLIMIT_NOFILE, (soft, hard))
-        apart.until(lambda: ask() == 403)
-        assert worker in apart.children
-    finally:
-        alice.close()
-        end(apart)
-
-
-def revoke(world: World, client: str) -> None:
-    """Her CA publishes it."""
-    store = Store(world.database)
-    store.add_crl(world.crl("issuing", "revoked", client, number=2), world.mint.now)
-    store.close()
-
-
-def opened(process: int) -> str:
-    """The files that a process has open."""
-    targets = []
-    for descriptor in Path(f"/proc/{process}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            targets.append(str(descriptor.readlink()))
-    return " ".join(targets)
 
 
 def test_check_of_the_settings_says_whether_the_service_would_start(apart: Served) -> None:
@@ -410,25 +363,6 @@ def test_option_wins_over_the_setting(apart: Served) -> None:
         end(apart)
 
 
-def test_worker_with_too_much_memory_is_replaced(apart: Served) -> None:
-    """By one that begins with little, before it ends; the bound is far below what any worker has."""
-    apart.write(2)
-    text = apart.config.read_text().replace("[limits]", "[limits]\nworker_memory = 128")
-    apart.config.write_text(text)
-    try:
-        apart.start()
-        assert apart.check() == 403
-        assert served_bound(apart.children[-1]) == 256 << 20
-    finally:
-        end(apart)
-
-
-def served_bound(process: int) -> int:
-    """The octets that a process may allocate."""
-    (line,) = (one for one in Path(f"/proc/{process}/limits").read_text().splitlines() if "data size" in one)
-    return int(line.split()[3])
-
-
 def test_counters_are_summed_and_outlive_their_process(served: Served) -> None:
     """A worker that died takes no count with it, and leaves no gauge."""
     for _ in range(40):
@@ -452,7 +386,7 @@ def images(process: int) -> set[int]:
 
 
 def test_index_of_a_large_crl_outlives_the_crl_manager(served: Served) -> None:
-    """And is not made again by the next: the supervisor has it, and whoever comes after takes it from there."""
+    """And is not made again by the next: the supervisor has it, and the next takes it from there."""
     assert served.process is not None
     now = datetime.now(UTC)
     ca = Authority.root("CA", not_before=now - timedelta(days=1), not_after=now + timedelta(days=9))
@@ -477,16 +411,8 @@ def test_index_of_a_large_crl_outlives_the_crl_manager(served: Served) -> None:
         assert images(supervisor) == made
 
 
-def test_each_workers_own_counter_says_who_answered(served: Served) -> None:
-    """Both of them, over many connections."""
-    for _ in range(400):
-        served.check()
-    served.until(lambda: sum(served.metric("authz_worker_checks_total").values()) == 400)
-    assert min(served.metric("authz_worker_checks_total").values()) > 0
-
-
 def test_child_that_the_system_does_not_give_is_tried_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No memory, no descriptor, no process: whoever is there goes on, and the log says what is lacking."""
+    """No memory, no descriptor, no process: the children that are there go on, and the log says what is lacking."""
     log = BytesIO()
     settings = parse_settings({"database": f"sqlite:///{tmp_path}/authz.db"}, origin="test")
     made = Supervisor(settings, lambda: settings, Telemetry(log))

@@ -124,7 +124,7 @@ def tenants(tmp_path: Path) -> Iterator[Tenants]:
 
 
 def test_neighbour_that_names_a_point_behind_many_slow_ones_delays_it_not(tenants: Tenants) -> None:
-    """It is asked in the turns of whoever needs it, though the other was first."""
+    """It is asked in the turns of the organization that needs it, though the other was first."""
     known = tenants.world.authorities["twin"]
     with silent() as slow, silent() as slow_too, tenants.serving(HOST) as acme:
         for number in range(63):

@@ -72,7 +72,7 @@ def test_child_that_is_silent_is_killed(crew: Crew) -> None:
     assert others in crew.processes
 
 
-def test_supervisor_that_was_away_itself_kills_nobody(crew: Crew) -> None:
+def test_supervisor_that_was_away_itself_kills_no_process(crew: Crew) -> None:
     """Who did not listen heard nothing."""
     before = list(crew.processes)
     crew.silent.update(before)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cryptography import x509
-
 from authz.errors import Refused
 from authz.pki.cache.extensions import get_extensions, put_extensions
 from authz.pki.x509.certificate import Certificate
@@ -21,12 +19,16 @@ def field_of(der: bytes) -> bytes:
 
 
 def said(der: bytes) -> Said | None:
-    """What the library reads; None where it refuses."""
+    """What is read without recalling anything; None where it is refused."""
     try:
-        found = read_extensions(x509.load_der_x509_certificate(der), field_of(der))
-    except (Refused, ValueError):
+        return _shared(_read(der))
+    except Refused:
         return None
-    return _shared(found)
+
+
+def _read(der: bytes) -> Extensions:
+    certificate = Certificate.parse(der)
+    return read_extensions(certificate._layout.extensions, v3=certificate.v3)
 
 
 def recall(der: bytes, known: dict[bytes, Extensions]) -> Said | None:
@@ -39,7 +41,7 @@ def recall(der: bytes, known: dict[bytes, Extensions]) -> Said | None:
 
 
 def _shared(found: Extensions) -> Said:
-    own = {"names", "subject_key_id", "recalled", "points", "like_tags"}
+    own = {"names", "unread_kinds", "subject_key_id", "recalled", "points", "like_tags"}
     return {key: value for key, value in vars(found).items() if key not in own}
 
 
@@ -50,11 +52,9 @@ def compare(ders: Iterable[bytes]) -> int:
     for der in ders:
         try:
             some: dict[bytes, Extensions] = {}
-            put_extensions(
-                field_of(der), read_extensions(x509.load_der_x509_certificate(der), field_of(der)), None, some
-            )
+            put_extensions(field_of(der), _read(der), None, some)
             known.update(some)
-        except (Refused, ValueError):
+        except Refused:
             continue
     hits = 0
     for der in ders:

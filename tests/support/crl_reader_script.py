@@ -20,6 +20,7 @@ from authz.crls.disk_store import CrlDiskStore
 from authz.crls.indexing.client import index_crl
 from authz.crls.store import CrlRegistry
 from authz.pki import Crl
+from support.kept_crls import read_kept
 from support.process_kill import tell
 
 
@@ -40,7 +41,7 @@ async def main(folder: Path, ca: Path, deadly: str, how: str) -> None:
         return [ca.read_bytes()]
 
     registry = CrlRegistry(CrlDiskStore(folder), index, lambda warning: tell(f"warning {warning}"))
-    await registry.load(authorities, datetime.now(UTC))
+    await read_kept(registry, authorities, datetime.now(UTC))
     for one in registry:
         tell(f"held {one.crl.sha256.hex()}")
 

@@ -15,6 +15,7 @@ from authz.app.config import IdentitySettings, ListenerSettings, Settings, TlsSe
 from authz.cli import app
 from authz.doctor.findings import SEEN, Rule
 from authz.doctor.rules import ENVOY_RULES, NGINX_RULES
+from authz.pki.x509.tolerated import TOLERATED
 from authz.reasons import Gate, Reason
 
 ROOT = Path(__file__).parents[2]
@@ -141,6 +142,14 @@ def with_reasons(readme: str) -> str:
     return re.sub(marks, lambda found: found[1] + reasons_short() + "\n" + found[2], readme, flags=re.DOTALL)
 
 
+def with_encodings(page: str) -> str:
+    """docs/validation.md with its table of tolerated encodings."""
+    rows = ["| encoding | clause | read by | signed by |", "|---|---|---|---|"]
+    rows += ["| " + " | ".join(row) + " |" for row in TOLERATED]
+    marks = r"(<!-- encodings: begin -->\n).*?(<!-- encodings: end -->)"
+    return re.sub(marks, lambda found: found[1] + "\n".join(rows) + "\n" + found[2], page, flags=re.DOTALL)
+
+
 PAGES = {
     "docs/reasons.md": reasons_page,
     "docs/configuration.md": settings_page,
@@ -153,3 +162,5 @@ if __name__ == "__main__":
         (ROOT / page).write_text(make(), encoding="utf-8")
     readme = ROOT / "README.md"
     readme.write_text(with_reasons(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    validation = ROOT / "docs" / "validation.md"
+    validation.write_text(with_encodings(validation.read_text(encoding="utf-8")), encoding="utf-8")

@@ -114,6 +114,8 @@ def noticed(held: bytes) -> bytes:
 
 EXTENSIONS = numbered(lambda arc: sequence(oid(arc), tlv(0x04, b"")))
 
+UNCRITICAL = numbered(lambda arc: sequence(oid(arc), bytes.fromhex("010100"), tlv(0x04, b"")))
+
 KINDS = (
     Kind("unknown extension", "2a03", lambda size: b"x" * size),
     Kind("unknown extensions", "extensions", lambda size: tlv(0xA3, EXTENSIONS(size))),
@@ -121,6 +123,10 @@ KINDS = (
     Kind("public key", "spki", rsa_key),
     Kind("RDNs", "subject", listed(RDN)),
     Kind("RDN of many", "subject", listed(ATTRIBUTE, wrap=lambda held: sequence(tlv(0x31, held)))),
+    Kind("RDNs of letters beyond PrintableString", "subject", listed(tlv(0x31, sequence(CN, tlv(0x13, b"@"))))),
+    Kind("RDNs in another order", "subject", listed(tlv(0x31, sequence(CN, tlv(0x0C, b"b")), ATTRIBUTE))),
+    Kind("RDNs of TeletexString", "subject", listed(tlv(0x31, sequence(CN, tlv(0x14, b"\xe9"))))),
+    Kind("extensions of critical FALSE", "extensions", lambda size: tlv(0xA3, UNCRITICAL(size))),
     Kind("attribute that is no text", "subject", lambda size: raw_name(b"\0" * size, 0x03)),
     Kind("plain text", "subject", text("aB ")),
     Kind("umlauts", "subject", text("\u00c4")),

@@ -72,3 +72,11 @@ def with_unused_bit(signed: Iterable[bytes]) -> bytes:
     _, _, tbs_end = der.signed_part(found)
     count = der.content(found, der.after(found, tbs_end))
     return found[:count] + b"\1" + found[count + 1 :]
+
+
+def crl_with_sha1(data: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A CRL that `key` signed with ECDSA and SHA-256, signed with SHA-1 instead (RFC 3279 section 2.2.3)."""
+    sha1 = sequence(bytes.fromhex("06072a8648ce3d0401"))
+    _, start, end = der.signed_part(data)
+    tbs = sequence(data[start:end].replace(ECDSA_SHA256, sha1, 1))
+    return sequence(tbs, sha1, tlv(0x03, b"\0", key.sign(tbs, ec.ECDSA(hashes.SHA1()))))  # noqa: S303 - on purpose

@@ -119,3 +119,12 @@ def end(served: Served) -> None:
                 os.kill(one, signal.SIGCONT)
         served.process.kill()
         served.process.wait()
+
+
+def opened_files(process: int) -> str:
+    """The files that a process has open."""
+    targets = []
+    for descriptor in Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            targets.append(str(descriptor.readlink()))
+    return " ".join(targets)

@@ -8,6 +8,7 @@ from io import BytesIO
 
 from support.certificates import NOW
 from support.decision_world import CrlStates
+from support.metrics_text import metrics_of
 
 from authz.model import CrlSourceKind, CrlSourceState, FetchedCrl
 from authz.telemetry import MAX_SERIES, Telemetry
@@ -46,7 +47,7 @@ def test_crls_and_their_sources_are_measured_when_collected() -> None:
     states.answering = [fetched, replace(fetched, name="f" * 64, next_update=None)]
     states.outcomes[CrlSourceKind.URL, "reset"] = 2
     states.sources = [CrlSourceState("http://crl.example.test/ca.crl", CrlSourceKind.URL, failures=2)]
-    metrics = telemetry.metrics().decode()
+    metrics = metrics_of(telemetry).decode()
     labels = '{crl="0123456789abcdef",issuer="CN=CA",source="http://crl.example.test/ca.crl"}'
     for line in (
         f"authz_crl_next_update_seconds{labels} -60.0",
@@ -67,4 +68,4 @@ def test_crls_that_are_measured_are_bounded() -> None:
     states.answering = [replace(crl, name=str(number)) for number in range(MAX_SERIES + 9)]
     telemetry = Telemetry(BytesIO())
     telemetry.watch(states, Stopped())
-    assert telemetry.metrics().count(b"authz_crl_entries{") == MAX_SERIES
+    assert metrics_of(telemetry).count(b"authz_crl_entries{") == MAX_SERIES

@@ -10,12 +10,14 @@ from io import BytesIO
 import pytest
 from support.certificates import Minted
 from support.decision_world import ALICE, BOB, CA, REVOKED, Says, decide, request, standard_view
+from support.metrics_text import metrics_of
 
 from authz.decision import Decision, Deny, Evidence
 from authz.model import CheckRequest
 from authz.pki import RevocationMode
 from authz.reasons import Reason
 from authz.telemetry import Telemetry
+from authz.text import MAX_REPORT
 from authz.view import Listener
 
 DAY = timedelta(days=1)
@@ -29,7 +31,7 @@ def logged(decision: Decision, check: CheckRequest | None = None) -> tuple[dict[
     output = BytesIO()
     telemetry = Telemetry(output)
     telemetry.decided(check or request(), DOOR, decision, 0.000_021)
-    return json.loads(output.getvalue()), telemetry.metrics().decode()
+    return json.loads(output.getvalue()), metrics_of(telemetry).decode()
 
 
 def test_allowed_check_is_logged_with_what_was_proven() -> None:
@@ -87,7 +89,7 @@ def test_allowed_requests_can_be_left_out_of_the_log() -> None:
     assert output.getvalue() == b""
     telemetry.decided(request(), DOOR, decide(request()), 0)
     assert json.loads(output.getvalue())["reason"] == "certificate_required"
-    assert b'outcome="allow"' in telemetry.metrics()
+    assert b'outcome="allow"' in metrics_of(telemetry)
 
 
 def test_labels_are_bounded() -> None:
@@ -96,7 +98,7 @@ def test_labels_are_bounded() -> None:
     for number in range(200):
         check = CheckRequest(str(number), f"h{number}.test", ())
         telemetry.decided(check, DOOR, decide(check, f"u{number}"), 0)
-    series = [one for one in telemetry.metrics().splitlines() if one.startswith(b"authz_decisions_total")]
+    series = [one for one in metrics_of(telemetry).splitlines() if one.startswith(b"authz_decisions_total")]
     assert len(series) == 1
 
 
@@ -106,7 +108,7 @@ def test_log_that_cannot_be_written_is_counted_and_decides_nothing() -> None:
     output.close()
     telemetry = Telemetry(output)
     telemetry.decided(request(), DOOR, decide(request()), 0)
-    assert b"authz_log_unwritten_total 1.0" in telemetry.metrics()
+    assert b"authz_log_unwritten_total 1.0" in metrics_of(telemetry)
 
 
 @pytest.mark.parametrize(
@@ -136,3 +138,9 @@ def test_time_of_a_line_has_one_form() -> None:
     """Milliseconds, always."""
     line, _ = logged(decide(request(ALICE, CA)))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", str(line["time"]))
+
+
+def test_report_about_crls_is_logged_whole() -> None:
+    """It takes a path that verified, and is bounded too."""
+    line, _ = logged(Deny(Reason.REVOCATION_UNKNOWN, "r" * 9_000, Evidence()), CheckRequest("id", "h", ()))
+    assert len(str(line["detail"])) == MAX_REPORT

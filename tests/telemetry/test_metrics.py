@@ -6,6 +6,7 @@ from io import BytesIO
 
 import pytest
 from support.decision_world import ALICE, CA, REVOKED, Says, decide, request
+from support.metrics_text import metrics_of
 
 from authz.telemetry import Telemetry
 from authz.view import Listener
@@ -30,8 +31,8 @@ def test_counts_that_cannot_be_written_wait_for_the_next_time(monkeypatch: pytes
         patched.setattr(telemetry._metrics.decisions, "labels", full)
         for _ in range(3):
             telemetry.count()
-    metrics = telemetry.metrics().decode()
+    metrics = metrics_of(telemetry).decode()
     assert 'authz_decisions_total{listener="envoy",outcome="allow",reason=""} 1.0' in metrics
     assert 'authz_decisions_total{listener="envoy",outcome="deny",reason="certificate_revoked"} 1.0' in metrics
     assert 'authz_check_seconds_count{outcome="deny"} 1.0' in metrics
-    assert telemetry.metrics().decode() == metrics
+    assert metrics_of(telemetry).decode() == metrics

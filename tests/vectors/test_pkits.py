@@ -46,7 +46,7 @@ def crl(name: str) -> Crl:
 
 @cache
 def small_form(name: str) -> Crl | None:
-    """The CRL by its image, without its DER; none is made when nobody's key signed it."""
+    """The CRL by its image, without its DER; none is made when no known key signed it."""
     try:
         return open_image(b"".join(make_image((PKITS_DATA / "crls" / f"{name}.crl").read_bytes(), keys(), bytes(32))))
     except Refused:
@@ -148,7 +148,7 @@ def test_pkits_tests_are_all_there() -> None:
     assert sorted(one["number"] for one in PKITS["tests"] if one["number"] in DSA) == sorted(DSA)
 
 
-def test_pkits_crls_have_images_but_for_those_that_nobody_signed() -> None:
+def test_pkits_crls_have_images_but_for_those_that_no_known_key_signed() -> None:
     """So that none is missing from the test above by mistake."""
     names = {name for one in PKITS["tests"] for name in one["crls"]}
     assert sorted(name for name in names if small_form(name) is None) == WITHOUT_IMAGE

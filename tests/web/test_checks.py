@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from support.decision_world import ALICE, CA, Says, decide, request, standard_view
+from support.metrics_text import metrics_of
 from support.registered import METHODS
 
 from authz.decision import Allow, Decision, Evidence
@@ -108,7 +109,7 @@ async def test_identity_headers_are_there_when_there_is_nothing_to_say(wire: Wir
 
 
 async def test_denied_check_is_a_problem_with_the_public_code(wire: Wire) -> None:
-    """The reason is not told."""
+    """The client does not learn the reason."""
     status, headers, body = await wire.ask()
     problem = json.loads(body)
     assert (status, problem["status"], problem["code"]) == (403, 403, "MUTUAL_AUTHENTICATION_FAILED")
@@ -142,7 +143,7 @@ async def test_path_that_is_no_endpoint_is_refused(wire: Wire, path: str) -> Non
         ("envoy", "request_malformed", headers["x-authz-decision-id"])
     ]
     assert "prefix" in str(wire.log[0]["detail"])
-    assert b"authz_requests_rejected_total 1.0" in wire.telemetry.metrics()
+    assert b"authz_requests_rejected_total 1.0" in metrics_of(wire.telemetry)
 
 
 @pytest.mark.parametrize("method", [*METHODS, "CCM_POST", "RPC_IN_DATA", "get", "head", "Connect", "!", "M" * 5000])
@@ -244,7 +245,7 @@ async def test_client_request_is_read_from_its_headers(tmp_path: Path) -> None:
     wire = Wire(tmp_path)
     names = ClientRequestHeaders("x-forwarded-host", None, "x-forwarded-method", "x-forwarded-uri")
     listener = Listener("traefik", (Says("alice"),), client_request=names)
-    server = Server(Checks(wire.check, listener, Endpoints(), rejected=wire.telemetry.rejected), wire.telemetry)
+    server = Server(Checks(wire.check, listener, Endpoints(), refuse=wire.refuse), wire.telemetry)
     listening = await asyncio.get_running_loop().create_unix_server(server, wire.path)
     forwarded = {"x_forwarded_host": "acme.example.test", "x_forwarded_method": "PUT", "x_forwarded_uri": "/a"}
     status, *_ = await wire.ask("/v1/auth", host="authz.internal", x_forwarded_client_cert=HEADER, **forwarded)
@@ -257,7 +258,7 @@ async def test_client_request_is_read_from_its_headers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hosts", ["", "host: a\r\nhost: b\r\n"])
 async def test_host_missing_or_repeated_is_refused(wire: Wire, hosts: str) -> None:
-    """No host is nobody's, and two are nobody's either."""
+    """No host names no organization, and neither do two."""
     answer = await wire.raw(f"GET /v1/check/ HTTP/1.1\r\n{hosts}connection: close\r\n\r\n".encode())
     assert answer.split(b" ", 2)[1] == b"403"
 
@@ -298,7 +299,7 @@ async def test_request_that_cannot_be_read_is_refused_and_not_repeated(wire: Wir
     assert (line["listener"], line["reason"]) == ("envoy", "request_malformed")
     assert line["detail"]
     assert line["decision_id"] in answer.decode()
-    assert b"authz_requests_rejected_total 1.0" in wire.telemetry.metrics()
+    assert b"authz_requests_rejected_total 1.0" in metrics_of(wire.telemetry)
 
 
 async def test_adapter_that_fails_answers_503(wire: Wire) -> None:

@@ -125,7 +125,7 @@ class Whole:
         handler = Checks(self.service.check, listener, Endpoints(), refuse=self.service.refuse)
         return Server(handler, handler.unread)
 
-    def told(self) -> list[dict[str, str]]:
+    def reported(self) -> list[dict[str, str]]:
         """The lines logged since this was asked last."""
         lines = self.output.getvalue().splitlines()
         self.output.seek(0)
@@ -221,13 +221,13 @@ KINDS: dict[str, tuple[str, int, Callable[[random.Random], Lines], Reason]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_mutated_request_is_refused_with_a_reason_or_the_genuine_users(whole: Whole, kind: str) -> None:
-    """Whatever is in it, it is answered, told in the log, and kept; nothing fails inside."""
+    """Whatever is in it, it is answered, reported in the log, and kept; nothing fails inside."""
     listener, rounds, make, usual = KINDS[kind]
     drawn, client = random.Random(11), Client(whole.folder / listener)
     seen: set[str] = set()
     for _ in range(rounds // BATCH):
         statuses = [await answered(client, make(drawn)) for _ in range(BATCH)]
-        seen |= reasons_told(whole.told(), statuses)
+        seen |= reasons_reported(whole.reported(), statuses)
         await whole.history.flush()
     client.close()
     assert {"", usual.value} <= seen
@@ -245,7 +245,7 @@ async def answered(client: Client, lines: Lines) -> int:
     return status
 
 
-def reasons_told(lines: list[dict[str, str]], statuses: list[int]) -> set[str]:
+def reasons_reported(lines: list[dict[str, str]], statuses: list[int]) -> set[str]:
     """The reasons in the log, empty for an allowed request: one line a request, in order, and no error."""
     seen = set()
     for line, status in zip(lines, statuses, strict=True):

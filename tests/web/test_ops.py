@@ -7,6 +7,7 @@ from io import BytesIO
 
 import aiohttp
 import pytest
+from support.metrics_text import metrics_of
 
 from authz.telemetry import Telemetry
 from authz.web.ops import Ops
@@ -28,7 +29,7 @@ from authz.web.server import Server
 async def test_ops_answer_as_orchestrators_expect(method: str, path: str, ready: bool, status: int) -> None:
     """Healthy is alive; ready is confirmed."""
     telemetry = Telemetry(BytesIO())
-    ops = Ops(telemetry.metrics, lambda: ready, telemetry.warn)
+    ops = Ops(lambda: metrics_of(telemetry), lambda: ready, telemetry.warn)
     server = Server(ops, ops.unread)
     listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]

@@ -54,7 +54,7 @@ def test_socket_on_which_somebody_answers_is_not_taken(address: str) -> None:
         listen(address)
 
 
-def test_socket_nobody_answers_at_is_taken_over(address: str, path: Path) -> None:
+def test_socket_without_a_listener_is_taken_over(address: str, path: Path) -> None:
     """What a killed service left behind."""
     listen(address).close()
     assert path.exists()
@@ -104,7 +104,7 @@ def test_loopback_is_listened_at(loopback: str) -> None:
     "address", ["0.0.0.0:9000", "192.0.2.1:80", "[::]:80", "localhost:80", "x", "127.0.0.1:x", ":80", "127.0.0.1:99999"]
 )
 def test_address_beyond_loopback_or_none_is_refused(address: str) -> None:
-    """Whoever connects there could claim any certificate."""
+    """A process that connects there could claim any certificate."""
     with pytest.raises(ConfigError) as caught:
         listen(address)
     assert caught.value.hint

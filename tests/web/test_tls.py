@@ -102,7 +102,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("one", [proxy(), proxy(DNS), proxy("other.example", x509.UniformResourceIdentifier(PROXY))])
 async def test_proxy_with_an_allowed_name_is_let_in(scene: Scene, one: Minted, version: ssl.TLSVersion) -> None:
-    """By DNS or URI name; Envoy speaks TLS 1.2 unless it is told otherwise."""
+    """By DNS or URI name; Envoy speaks TLS 1.2 unless it is configured otherwise."""
     write(scene.folder, "proxy", one)
     assert await scene.ask("proxy", version) == "200"
     assert (scene.reached, scene.refused) == (1, [])
@@ -139,7 +139,7 @@ async def test_proxy_that_is_not_allowed_asks_nothing(
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_proxy_without_a_certificate_asks_nothing(scene: Scene, version: ssl.TLSVersion) -> None:
-    """Whoever reaches the port."""
+    """Whichever client reaches the port."""
     assert await scene.ask(None, version) == ""
     assert (scene.reached, len(scene.refused)) == (0, 1)
     assert "did not return a certificate" in scene.refused[0]
@@ -147,7 +147,7 @@ async def test_proxy_without_a_certificate_asks_nothing(scene: Scene, version: s
 
 @pytest.mark.parametrize("sent", [HTTP, b"\x16\x03\x01\xff\xff" + bytes(64), b""])
 async def test_connection_that_is_no_tls_is_ended(scene: Scene, sent: bytes) -> None:
-    """Plain HTTP, a record that is none, silence: within the bound."""
+    """Plain HTTP, a malformed record, silence: within the bound."""
     reader, writer = await asyncio.open_connection("127.0.0.1", scene.port)
     writer.write(sent)
     with contextlib.suppress(OSError):
@@ -275,7 +275,7 @@ async def asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> s
 
 
 async def test_open_connection_ends_with_the_ca_that_let_it_in(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is added, or a certificate of the service's that is renewed, disturbs nobody."""
+    """One that is added, or a certificate of the service's that is renewed, disturbs no connection."""
     monkeypatch.setattr("authz.web.tls.RELOAD_SECONDS", 0)
     reader, writer = await scene.connect("proxy")
     write(scene.folder, "ca", MESH, FOREIGN)
@@ -350,7 +350,7 @@ async def test_exchanged_ca_lets_in_the_new_proxies_only(scene: Scene) -> None:
 
 
 async def test_files_that_cannot_be_used_leave_the_last_good_ones(scene: Scene) -> None:
-    """A renewal that goes wrong is told once, and ends nothing; one that comes right is taken."""
+    """A renewal that goes wrong is reported once, and ends nothing; one that comes right is taken."""
     before = await scene.served()
     (scene.folder / "server.key").write_text("not a key")
     assert [await scene.served() for _ in range(2)] == [before, before]
@@ -372,7 +372,7 @@ async def test_key_of_another_certificate_leaves_the_last_good_ones(scene: Scene
 
 
 async def test_files_that_are_gone_leave_the_last_good_ones(scene: Scene) -> None:
-    """A mount that went away, told once."""
+    """A mount that went away, reported once."""
     before = await scene.served()
     (scene.folder / "ca.pem").unlink()
     assert [await scene.served() for _ in range(2)] == [before, before]
@@ -393,7 +393,7 @@ def test_files_that_cannot_be_used_at_the_start_refuse(tmp_path: Path, name: str
 
 
 def test_encrypted_key_refuses_and_does_not_ask_at_the_terminal(tmp_path: Path) -> None:
-    """A service has nobody to ask."""
+    """A service has no operator at a terminal."""
     made = Scene(tmp_path)
     key = Authority.root("K").key
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))

@@ -21,6 +21,7 @@ from authz.crls.acceptance import SignedCrl
 from authz.crls.sources import CrlSource
 from authz.ipc import PeerClosed
 from authz.model import CrlSourceKind
+from authz.pki.crl.crl import EXPIRED_WHEN_IT_CAME
 from authz.pki.x509 import der
 from authz.pki.x509.distinguished_name import Name
 
@@ -121,34 +122,43 @@ def unpacked(data: bytes | memoryview) -> list[bytes]:
 class CrlManifest:
     """Which CRLs count: `signers` maps the SHA-256 of each to that of the key that signed it, as in `CrlStore`.
 
-    `refused` are the sources whose last answer was refused, with no more of each than `modes_of` looks at.
+    `refused` are the sources whose last answer was refused, with no more of each than `modes_of` looks at, `expired`
+    the CRLs that had expired when they came, and are evidence alone.
     """
 
     signers: dict[bytes, bytes]
     refused: tuple[CrlSource, ...]
+    expired: frozenset[bytes] = frozenset()
 
     @classmethod
     def of(cls, crls: Iterable[SignedCrl], refused: Iterable[CrlSource]) -> CrlManifest:
         """What counts now."""
-        return cls({signed.crl.sha256: signed.signer for signed in crls}, tuple(refused))
+        held = {signed.crl.sha256: signed for signed in crls}
+        expired = frozenset(sha256 for sha256, signed in held.items() if signed.crl.unusable == EXPIRED_WHEN_IT_CAME)
+        return cls({sha256: signed.signer for sha256, signed in held.items()}, tuple(refused), expired)
 
     def to_bytes(self) -> bytes:
-        """In a form of its own: two pieces for each CRL, and five for each refused source."""
+        """In a form of its own: two pieces for each CRL, five for each refused source, and one for each expired CRL.
+
+        The last are left out where there are none: an earlier version does not know them.
+        """
         crls = [piece for pair in self.signers.items() for piece in pair]
         refused = []
         for source in self.refused:
             names = _written(source.issuer), _written(source.claimed)
             organizations = b"".join(map(ORGANIZATION.pack, source.authorities))
             refused += [source.location.encode(), source.kind.encode(), *names, organizations]
-        return b"".join(packed([b"".join(packed(crls)), b"".join(packed(refused))]))
+        lists = [crls, refused, [*self.expired]] if self.expired else [crls, refused]
+        return b"".join(packed([b"".join(packed(pieces)) for pieces in lists]))
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview) -> CrlManifest:
         """What `to_bytes` made. Raises `ValueError` for anything else."""
-        crls, refused = map(unpacked, unpacked(data))
+        crls, refused, *rest = map(unpacked, unpacked(data))
+        expired = frozenset(sha256 for pieces in rest for sha256 in pieces)
         signers = dict(zip(crls[::2], crls[1::2], strict=True))
         rows = zip(*(refused[at::5] for at in range(5)), strict=True)
-        return cls(signers, tuple(_source(*row) for row in rows))
+        return cls(signers, tuple(_source(*row) for row in rows), expired)
 
 
 def _source(location: bytes, kind: bytes, issuer: bytes, claimed: bytes, organizations: bytes) -> CrlSource:

@@ -201,8 +201,11 @@ class Subscriber:
         """What counts from now on. Raises `IndexingError`."""
         if not manifest.signers.keys() <= self._crls.keys():
             raise IndexingError("a CRL is listed that did not come")
-        if self._store is None or manifest.signers != self._manifest.signers:
+        before = self._manifest.signers, self._manifest.expired
+        if self._store is None or (manifest.signers, manifest.expired) != before:
             self._crls = {sha256: self._crls[sha256] for sha256 in manifest.signers}
+            for sha256, crl in self._crls.items():
+                crl.mark_expired(when_it_came=sha256 in manifest.expired)
             self._store = CrlStore(self._crls.values(), manifest.signers)
         self._manifest = manifest
         self._started.set()

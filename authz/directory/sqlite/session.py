@@ -9,76 +9,39 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import sqlalchemy as sa
 
-from authz.directory import rows
-from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey, owner_of
-from authz.directory.queries import hosts_of, registrations_of
-from authz.directory.schema import (
-    anchors,
-    crls,
-    directory_changes,
-    directory_state,
-    hosts,
-    intermediates,
-    organizations,
-    users,
-)
+from authz.directory.keys import ChangedKey, RowKey
+from authz.directory.prepared import prepared
+from authz.directory.row_log import State, changes
+from authz.directory.row_queries import read_rows
+from authz.directory.schema import anchors, crls, directory_state, intermediates, organizations
 from authz.directory.sqlite.change_watcher import READ_ERRORS, WatchedConnection
 from authz.errors import Refused
 from authz.model import CrlRow
-from authz.pki import SERVICE_POLICY, Certificate, ValidationPolicy, service_policy
 from authz.reasons import Reason
-
-Revisions = tuple[int, int]
-"""An organization's revision, and that of its trust."""
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """A state of the whole directory, and the revisions at which its parts changed last; -1 before anything was read.
-
-    `revision` and `lineage` name the state together: no other ever has both.
-    """
-
-    revision: int = -1
-    organizations: int = -1
-    trust: int = -1
-    crls: int = -1
-    lineage: bytes = b""
 
 
 @dataclass(slots=True)
 class Reading:
     """What one transaction saw.
 
-    `anew` says that everything known before is void: the file was replaced, or what was
-    known is no ancestor of this state. `changed` has the revisions of organizations that changed since the state known
-    before, and of those whose rows were asked for. A row that is not there is None, or an empty tuple;
-    anchors that cannot be read are the refusal. `failed` has the rows that make no sense: they refuse
-    the checks that ask for them, and no others.
+    `changed` has the keys of the rows that changed since the state known before; None if everything known before is
+    void: the file was replaced, or the log does not lead from that state to this one. `found` has the rows that were
+    asked for, and others that the same checks will want. `failed` has the rows that make no sense: they refuse the
+    checks that ask for them, and no others.
     """
 
     state: State
-    anew: bool = False
-    changed: dict[int, Revisions] = field(default_factory=dict)
+    changed: Collection[ChangedKey] | None = ()
     found: dict[RowKey, object] = field(default_factory=dict)
     failed: dict[RowKey, Refused] = field(default_factory=dict)
 
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """An organization's anchors and intermediates, read but for what they need of the loop, and its policy."""
-
-    policy: ValidationPolicy
-    anchors: tuple[Certificate, ...]
-    intermediates: tuple[Certificate, ...]
-
-
-ROW_ERRORS = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, *READ_ERRORS)
-"""What a row of any values raises as it is read: SQLite keeps text among numbers, and bytes that are not UTF-8."""
+    @property
+    def anew(self) -> bool:
+        """Whether everything known before is void."""
+        return self.changed is None
 
 
 class Session:
@@ -92,15 +55,17 @@ class Session:
         self._seen: tuple[tuple[int, int], State] | None = None
         self._settled = True
 
-    def read(self, known: State, keys: Collection[RowKey] = ()) -> Reading:
-        """The state, what changed since `known`, and the rows of `keys`."""
+    def read(self, known: State, keys: Collection[RowKey] = (), wanted: Collection[int] = ()) -> Reading:
+        """The state, what changed since `known`, and the rows of `keys`; for `wanted` see `read_rows`."""
         with self._connected() as connection:
             version = self._connection.version(connection)
             if not keys and self._seen == (version, known):
                 self._settled = True
                 return Reading(known)
             with connection.begin():
-                reading = self._read(connection, known, keys)
+                reading = self._read(connection, known)
+                if keys:
+                    reading.found, reading.failed = read_rows(connection, keys, wanted)
         self._settle(reading, poll=not keys)
         # Asked for before the transaction: what was committed in between makes another version.
         self._seen = version, reading.state
@@ -115,31 +80,23 @@ class Session:
             self._settled = not reading.anew
         self._connection.replaced = self._connection.written = False
 
-    def _read(self, connection: sa.Connection, known: State, keys: Collection[RowKey]) -> Reading:
-        state = _state(connection)
+    def _read(self, connection: sa.Connection, known: State) -> Reading:
+        state = State(*prepared(_STATE, connection.dialect).rows(connection)[0])
         torn = self._connection.written and not self._settled
-        anew = self._connection.replaced or torn or not _descends(connection, state, known)
-        reading = Reading(state, anew=anew)
-        if state.revision > known.revision and not reading.anew:
-            since = sa.func.max(organizations.c.revision, organizations.c.trust_revision) > known.revision
-            reading.changed = {row.id: (row.revision, row.trust_revision) for row in _revisions(connection, since)}
-        for key in keys:
-            owner = owner_of(key)
-            if owner and owner not in reading.changed:
-                reading.changed[owner] = _owner(connection, owner)
-            try:
-                reading.found[key] = _row(connection, key)
-            except ROW_ERRORS as error:
-                detail = f"a row makes no sense: {type(error).__name__}"
-                reading.failed[key] = Refused(Reason.DIRECTORY_UNAVAILABLE, detail)
-        return reading
+        if self._connection.replaced or torn:
+            return Reading(state, None)
+        if state == known:
+            return Reading(state)
+        # Keys are logged as bytes of the database's encoding.
+        utf8 = connection.exec_driver_sql("PRAGMA encoding").scalar() == "UTF-8"
+        return Reading(state, changes(connection, known, state) if utf8 else None)
 
     def crls(self, known: State) -> tuple[Reading, list[CrlRow]]:
         """Every CRL, the smallest first, and the state in which they were listed, as `read` gives it."""
         size = sa.func.length(crls.c.der).label("size")
         query = sa.select(crls.c.sha256, crls.c.signer, size, crls.c.signer_key).order_by(size)
         with self._transaction() as connection:
-            reading = self._read(connection, known, ())
+            reading = self._read(connection, known)
             listing = [CrlRow(*row[:3], row.signer_key or b"") for row in connection.execute(query)]
         self._settle(reading, poll=False)
         return reading, listing
@@ -181,71 +138,10 @@ class Session:
             raise Refused(Reason.DIRECTORY_UNAVAILABLE, type(error).__name__) from error
 
 
-def _state(connection: sa.Connection) -> State:
-    row = connection.execute(_STATE).one()
-    return State(row.revision, row.organizations_revision, row.trust_revision, row.crls_revision, row.lineage)
-
-
-def _descends(connection: sa.Connection, state: State, known: State) -> bool:
-    """Whether `state` is what `known` became: only then do numbers above its own say all that changed since."""
-    if known == State() or (state.revision, state.lineage) == (known.revision, known.lineage):
-        return True
-    was = {"revision": known.revision, "lineage": known.lineage}
-    return state.revision > known.revision and connection.execute(_WAS, was).first() is not None
-
-
-def _revisions(connection: sa.Connection, which: sa.ColumnElement[bool]) -> sa.CursorResult[Any]:
-    return connection.execute(_REVISIONS.where(which))
-
-
-def _owner(connection: sa.Connection, owner: int) -> Revisions:
-    row = connection.execute(_OWNER, {"owner": owner}).first()
-    return (-1, -1) if row is None else (row.revision, row.trust_revision)
-
-
-def _row(connection: sa.Connection, key: RowKey) -> object:
-    match key:
-        case HostKey():
-            row = connection.execute(_HOST, {"host": key.host}).first()
-            return None if row is None else rows.organization(row, list(connection.execute(hosts_of(row.id))))
-        case UserKey():
-            row = connection.execute(_USER, {"owner": key.organization, "name": key.name}).first()
-            return None if row is None else rows.user(row)
-        case RegistrationsKey():
-            matches = connection.execute(registrations_of(key.organization, key.sha256))
-            return tuple(map(rows.registration, matches))
-        case TrustKey():
-            return _trust(connection, key.organization)
-
-
-def _trust(connection: sa.Connection, owner: int) -> Trust | Refused:
-    """Anchors that cannot be read deny their organization, and no other; so do settings that make no sense."""
-    row = connection.execute(_ORGANIZATION, {"owner": owner}).first()
-    policy = SERVICE_POLICY if row is None else service_policy(rows.path_settings(row))
-    read = []
-    try:
-        for table in (anchors, intermediates):
-            usable = (table.c.organization_id == owner) | table.c.organization_id.is_(None)
-            ders = connection.execute(sa.select(table.c.der).where(usable).order_by(table.c.id)).scalars()
-            read.append(tuple([_read(der) for der in ders]))
-    except Refused as refusal:
-        return Refused(Reason.TRUST_ANCHORS_UNUSABLE, refusal.detail, certificate=refusal.certificate)
-    return Trust(policy, *read)
-
-
-def _read(der: bytes) -> Certificate:
-    """A certificate whose name was read as well, so that the event loop need not."""
-    certificate = Certificate.parse(der)
-    certificate.subject  # noqa: B018 - kept once it is read
-    return certificate
-
-
-_STATE = sa.select(directory_state)
-_WAS = sa.select(directory_changes.c.id).where(
-    directory_changes.c.revision == sa.bindparam("revision"), directory_changes.c.lineage == sa.bindparam("lineage")
+_STATE = sa.select(
+    directory_state.c.revision,
+    directory_state.c.organizations_revision,
+    directory_state.c.trust_revision,
+    directory_state.c.crls_revision,
+    directory_state.c.lineage,
 )
-_REVISIONS = sa.select(organizations.c.id, organizations.c.revision, organizations.c.trust_revision)
-_OWNER = _REVISIONS.where(organizations.c.id == sa.bindparam("owner"))
-_ORGANIZATION = sa.select(organizations).where(organizations.c.id == sa.bindparam("owner"))
-_HOST = sa.select(organizations).join(hosts).where(hosts.c.host == sa.bindparam("host"))
-_USER = sa.select(users).where(users.c.organization_id == sa.bindparam("owner"), users.c.name == sa.bindparam("name"))

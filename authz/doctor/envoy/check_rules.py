@@ -52,8 +52,8 @@ def _fraction(value: Node) -> float:
 def _runtime(model: EnvoyModel, key: str) -> Iterator[Node]:
     for layer in model.snapshot.bootstrap.at("layered_runtime.layers").items:
         static = layer.at("static_layer")
-        if key and (found := static.field(key) or static.at(key)):
-            yield found
+        if key and (settings := static.field(key) or static.at(key)):
+            yield settings
 
 
 def _shadow(model: EnvoyModel) -> Iterator[Hit]:

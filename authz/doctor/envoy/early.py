@@ -16,8 +16,8 @@ def remove_early(hcm: Hcm, *headers: str | Node) -> tuple[Edit, ...]:
     """The edit after which these headers, by name or by pattern, are gone before the check."""
     mutations = [_mutation(header) for header in headers]
     for extension in hcm.early.items:
-        if held := extension.at("typed_config.mutations"):
-            return tuple(edit for mutation in mutations for edit in held.append(mutation))
+        if existing := extension.at("typed_config.mutations"):
+            return tuple(edit for mutation in mutations for edit in existing.append(mutation))
     extension_value = {"name": f"envoy.http.{_PACKAGE}", "typed_config": {"@type": _TYPE, "mutations": mutations}}
     return hcm.node.put("early_header_mutation_extensions", [extension_value])
 

@@ -99,10 +99,10 @@ def _removed_late(model: EnvoyModel) -> Iterator[Hit]:
         names = identity_headers(model, hcm)
         for route in hcm.routes:
             for level in route.levels:
-                held = level.at("request_headers_to_remove")
-                for header in held.items:
+                removals = level.at("request_headers_to_remove")
+                for header in removals.items:
                     if header.text.lower() in names:
-                        kept = [each.text for each in held.items if each.text.lower() not in names]
+                        kept = [each.text for each in removals.items if each.text.lower() not in names]
                         what = f"{header.text} is removed after the check: the service's own is lost"
                         yield hit(header, what, "remove it early", level.put("request_headers_to_remove", kept))
 
@@ -194,8 +194,8 @@ def _told(hcm: Hcm) -> set[str]:
 
 def _certificate_headers(model: EnvoyModel) -> Iterator[Hit]:
     for hcm in model.checked:
-        told = KNOWN_HEADERS - {"x-forwarded-client-cert"} | _told(hcm)
-        passed = [name for name in sorted(told) if not hcm.removed(name)]
+        readable = KNOWN_HEADERS - {"x-forwarded-client-cert"} | _told(hcm)
+        passed = [name for name in sorted(readable) if not hcm.removed(name)]
         if passed:
             what = f"certificate headers reach the application as the client wrote them: {', '.join(passed)}"
             mend = remove_early(hcm, *passed)

@@ -122,7 +122,7 @@ class EnvoyModel:
         """The clusters that somebody asks before, and every address of theirs."""
         names = {route.cluster.text for hcm in self.checked for route in hcm.routes}
         asked = {service_cluster(hcm.check) for hcm in self.checked if hcm.check}
-        return frozenset({one for name in names - asked for one in (name, *self.addresses(name))})
+        return frozenset({place for name in names - asked for place in (name, *self.addresses(name))})
 
     def is_guarded(self, cluster: str) -> bool:
         """Whether it is one of them, by its name or by where it leads."""

@@ -140,11 +140,11 @@ def _route_configurations(snapshot: Snapshot, config: Node) -> Iterator[Node]:
 
 
 def _by_name(snapshot: Snapshot, node: Node, name: str) -> Iterator[Node]:
-    found = snapshot.routes.get(name)
-    if found is None:
+    configuration = snapshot.routes.get(name)
+    if configuration is None:
         from_elsewhere(snapshot, node, f"the route configuration {name}")
     else:
-        yield found
+        yield configuration
 
 
 def _scoped(snapshot: Snapshot, node: Node) -> Iterator[Node]:

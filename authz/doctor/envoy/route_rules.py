@@ -34,9 +34,9 @@ def overrides(hcm: Hcm, route: Route) -> Iterator[Node]:
 
 def _switched_off(hcm: Hcm, route: Route) -> Node:
     """What switches the check off for a route: the nearest level of each of the two ways decides."""
-    found = list(overrides(hcm, route))
-    wrapped = [node for node in found if node.type == "FilterConfig"]
-    plain = [node.at("config") if node.type == "FilterConfig" else node for node in found]
+    nodes = list(overrides(hcm, route))
+    wrapped = [node for node in nodes if node.type == "FilterConfig"]
+    plain = [node.at("config") if node.type == "FilterConfig" else node for node in nodes]
     for nodes in (wrapped, [node for node in plain if node]):
         if nodes and nodes[0].unwrapped().at("disabled").flag():
             return nodes[0].unwrapped()

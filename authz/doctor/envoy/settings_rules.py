@@ -25,7 +25,7 @@ def _asked(model: EnvoyModel, check: HttpFilter) -> list[OurListener]:
     if model.ours is None:
         return []
     addresses = model.addresses(service_cluster(check))
-    return [one for one in model.ours.listeners if any(map(one.at, addresses))]
+    return [listener for listener in model.ours.listeners if any(map(listener.at, addresses))]
 
 
 def _met(model: EnvoyModel) -> Iterator[tuple[Hcm, HttpFilter, OurListener]]:
@@ -38,7 +38,7 @@ def _address(model: EnvoyModel) -> Iterator[Hit]:
     for _, check in checks(model):
         addresses = model.addresses(service_cluster(check))
         if model.ours is not None and addresses and not _asked(model, check):
-            where = ", ".join(one.address for one in model.ours.listeners)
+            where = ", ".join(listener.address for listener in model.ours.listeners)
             what = f"Envoy asks at {', '.join(addresses)}; the service listens at {where}"
             cluster = model.snapshot.clusters[service_cluster(check)]
             yield hit(cluster, what, f"ask where {model.ours.file} says, or change it there")
@@ -82,7 +82,9 @@ def _reaches(check: HttpFilter, header: str) -> bool:
         return False
     older = check.config.at("http_service.authorization_request.allowed_headers.patterns").items
     allowed = (*check.config.at("allowed_headers.patterns").items, *older)
-    return header == "authorization" or any(matches(one, header) for one in allowed) or bool(_added(check, header))
+    return (
+        header == "authorization" or any(matches(pattern, header) for pattern in allowed) or bool(_added(check, header))
+    )
 
 
 def _added(check: HttpFilter, header: str) -> Node:
@@ -97,8 +99,7 @@ def _statement(model: EnvoyModel) -> Iterator[Hit]:
         if listener.statement_form == "none" or not check.config.at("http_service"):
             continue
         added = _added(check, listener.statement_header)
-        hashed = listener.statement_form == "sha256" and listener.statement_prefix == "sha256="
-        if not (hashed or listener.statement_form == "envoy-fingerprint") or added.at("value").text != _FINGERPRINT:
+        if listener.statement_form != "envoy-fingerprint" or added.at("value").text != _FINGERPRINT:
             what = f"listener {listener.name} wants {listener.statement_header} as {listener.statement_form}"
             value = {"key": listener.statement_header, "value": _FINGERPRINT}
             yield hit(added or check.node, what, "state whether a certificate was shown", _add(check, added, value))
@@ -164,8 +165,8 @@ def _names(model: EnvoyModel) -> Iterator[Hit]:
             inline = chain.at("inline_string").text
             names = names_in(inline.encode()) if inline else names_in_file(chain.at("filename").text)
             if names is not None and names.isdisjoint(listener.names):
-                held, wanted = ", ".join(sorted(names)) or "no name", ", ".join(listener.names)
-                what = f"Envoy's certificate is for {held}, listener {listener.name} lets {wanted} in"
+                shown_names, wanted = ", ".join(sorted(names)) or "no name", ", ".join(listener.names)
+                what = f"Envoy's certificate is for {shown_names}, listener {listener.name} lets {wanted} in"
                 yield hit(chain, what, "show one with that name, or add the name there")
 
 
@@ -203,7 +204,7 @@ def _seconds(text: str) -> float:
 
 def _hosts(model: EnvoyModel) -> Iterator[Hit]:
     for hcm, _, _ in _met(model):
-        domains = {one.text for route in hcm.routes for one in route.levels[-2].at("domains").items}
+        domains = {domain.text for route in hcm.routes for domain in route.levels[-2].at("domains").items}
         for host in model.ours.hosts if model.ours else ():
             if domains and not any(_served(host, domain) for domain in domains):
                 yield hit(

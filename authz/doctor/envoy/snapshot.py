@@ -189,10 +189,10 @@ def _take_scoped(made: Snapshot, section: Node) -> None:
 def _follow(made: Snapshot) -> None:
     """Name what the bootstrap takes from elsewhere and was not given."""
     dynamic = made.bootstrap.at("dynamic_resources")
-    for name, found in (("lds_config", made.listeners), ("cds_config", made.clusters)):
+    for name, known in (("lds_config", made.listeners), ("cds_config", made.clusters)):
         config = dynamic.at(name)
         if config and not made.dumped and not _given(made, config):
-            made.unknown(config, f"{name}: {'more ' if found else ''}resources that come from elsewhere: {_ADVICE}")
+            made.unknown(config, f"{name}: {'more ' if known else ''}resources that come from elsewhere: {_ADVICE}")
     for layer in made.bootstrap.at("layered_runtime.layers").items:
         if layer.at("rtds_layer") or layer.at("disk_layer"):
             made.unknown(layer, "runtime values that come from elsewhere may switch a filter off")

@@ -16,7 +16,7 @@ _REFUSED: Final = frozenset({"401", "403", "500"})
 
 def _open(model: NginxModel, location: Location) -> bool:
     """Whether a location hands on to an application that is guarded elsewhere, and checks nothing."""
-    asked = any(location is one for one in model.checks)
+    asked = any(location is check for check in model.checks)
     return not location.guard and not asked and not model.applications.isdisjoint(model.places(location))
 
 
@@ -50,7 +50,7 @@ def _target(directive: Directive) -> str:
 
 
 def _asks_somewhere(location: Location) -> bool:
-    return any(one.guard for one in (location.server.top, *location.server.locations))
+    return any(place.guard for place in (location.server.top, *location.server.locations))
 
 
 def _where(location: Location) -> str:
@@ -58,7 +58,7 @@ def _where(location: Location) -> str:
 
 
 def _ask(model: NginxModel, location: Location) -> tuple[Edit, ...]:
-    asked = f"auth_request {next((one.guard for one in model.guarded), '/_authz')};"
+    asked = f"auth_request {next((location.guard for location in model.guarded), '/_authz')};"
     own = location.directive.inside("auth_request")
     if own:
         return own[0].replaced(asked)
@@ -79,7 +79,7 @@ def _path_open(model: NginxModel) -> Iterator[Hit]:
 
 
 def _no_check(model: NginxModel) -> Iterator[Hit]:
-    if any(one.guard for one in model.locations):
+    if any(location.guard for location in model.locations):
         return
     for location in model.locations:
         if location.passes and location.reachable:

@@ -24,25 +24,25 @@ _CERTIFICATE: Final = "$ssl_client_escaped_cert"
 
 def _answers(model: NginxModel) -> dict[str, str]:
     """The variables that hold a header of the service's answer, with that header's name."""
-    found = {}
+    variables = {}
     for root in model.roots:
         for each in root.walk():
             if each.name == "auth_request_set" and len(each.args) > 1 and each.args[1].startswith(_UPSTREAM):
-                found[each.arg] = each.args[1].removeprefix(_UPSTREAM).replace("_", "-")
-    return found
+                variables[each.arg] = each.args[1].removeprefix(_UPSTREAM).replace("_", "-")
+    return variables
 
 
 def identity_headers(model: NginxModel) -> dict[str, str]:
     """The headers by which an application knows who asks, each with the variable that holds it, as far as one does."""
     answers = _answers(model)
-    found = dict.fromkeys(name.lower() for name in model.identity)
+    headers = dict.fromkeys(name.lower() for name in model.identity)
     if model.asks_ours:
-        found |= dict.fromkeys(IDENTITY_HEADERS)
+        headers |= dict.fromkeys(IDENTITY_HEADERS)
     for setter in _setters(model):
         for variable in answers:
             if variable in setter.args[1:]:
-                found[header_of(setter)] = variable
-    return {name: variable or _variable(answers, name) for name, variable in found.items()}
+                headers[header_of(setter)] = variable
+    return {name: variable or _variable(answers, name) for name, variable in headers.items()}
 
 
 def _variable(answers: dict[str, str], header: str) -> str:
@@ -98,13 +98,13 @@ def _from_client(model: NginxModel) -> Iterator[Hit]:
 
 def _variables(model: NginxModel) -> dict[str, str]:
     """What maps and `set` make variables of, by name; several origins stand side by side."""
-    found: dict[str, str] = {}
+    origins: dict[str, str] = {}
     for root in model.roots:
         for each in root.walk():
             if len(each.args) > 1 and each.name in {"set", "map", "geo", "split_clients"}:
                 variable, origin = each.args[:2] if each.name == "set" else each.args[1::-1]
-                found[variable] = f"{found.get(variable, '')} {origin}"
-    return found
+                origins[variable] = f"{origins.get(variable, '')} {origin}"
+    return origins
 
 
 def _source(variables: dict[str, str], value: str) -> str:
@@ -122,10 +122,10 @@ def _unset_variables(model: NginxModel) -> Iterator[Hit]:
     names = identity_headers(model)
     for location in model.guarded:
         own = location.array("auth_request_set")
-        held = {each.arg for each in own}
+        assigned = {each.arg for each in own}
         for name in names:
             value = location.sends(name)
-            if value in answers and value not in held:
+            if value in answers and value not in assigned:
                 line = f"auth_request_set {value} {_UPSTREAM}{answers[value].replace('-', '_')};"
                 what = f"{value} is not set here, and empty: auth_request_set is inherited all or none"
                 place = own[0] if own else location.setters[name]
@@ -137,7 +137,7 @@ def _host(model: NginxModel) -> Iterator[Hit]:
         check = location.server.find(location.guard)
         if check is None or not check.passes or not location.passes:
             continue
-        judged, seen = (one.sends("host") or "$proxy_host" for one in (check, location))
+        judged, seen = (setting.sends("host") or "$proxy_host" for setting in (check, location))
         if judged != seen:
             what = f"the service judges {judged}, the application sees {seen}"
             yield hit(_place(location, "host"), what, "hand the same Host to both", _set_host(location, judged))
@@ -149,10 +149,10 @@ def _place(location: Location, name: str) -> Directive:
 
 def _set_host(location: Location, value: str) -> tuple[Edit, ...]:
     value = "$host" if value == "$proxy_host" else value
-    held = location.setters.get("host")
+    setter = location.setters.get("host")
     line = f"{location.setter} Host {value};"
-    if held is not None:
-        return held.replaced(line)
+    if setter is not None:
+        return setter.replaced(line)
     first = next(iter(location.setters.values()), location.passes)
     return first.preceded(line) if first else ()
 
@@ -197,8 +197,8 @@ def takes_certificates(model: NginxModel) -> bool:
 def _no_certificate(model: NginxModel) -> Iterator[Hit]:
     for check in model.checks:
         words = " ".join(map(check.sends, check.setters))
-        told = "$ssl_client_" in words and not model.asks_ours
-        if check.passes and takes_certificates(model) and not told and not _SENT.search(words):
+        verified = "$ssl_client_" in words and not model.asks_ours
+        if check.passes and takes_certificates(model) and not verified and not _SENT.search(words):
             mend = _first(check).preceded(f"proxy_set_header X-SSL-Client-Cert {_CERTIFICATE};")
             yield hit(check.passes, "the service is sent no certificate", "hand the certificate over", mend)
 

@@ -42,16 +42,16 @@ class Location:
 
     def scalar(self, name: str) -> Directive | None:
         """The setting that holds here."""
-        return next((found[0] for level in self.levels if (found := level.inside(name))), None)
+        return next((settings[0] for level in self.levels if (settings := level.inside(name))), None)
 
     def value(self, name: str, default: str = "") -> str:
         """Its first argument."""
-        found = self.scalar(name)
-        return default if found is None else found.arg
+        setting = self.scalar(name)
+        return default if setting is None else setting.arg
 
     def array(self, *names: str) -> tuple[Directive, ...]:
         """The settings that hold here: those of the nearest level that has one."""
-        return next((found for level in self.levels if (found := level.inside(*names))), ())
+        return next((settings for level in self.levels if (settings := level.inside(*names))), ())
 
     @property
     def guard(self) -> str:
@@ -64,7 +64,7 @@ class Location:
         """The directive by which it hands requests on; an `if` has its location's."""
         nested = self.directive.name != "location"
         levels = self.levels[:2] if nested else self.levels[:1]
-        return next((found[0] for level in levels if (found := level.inside(*PASSES))), None)
+        return next((passes[0] for level in levels if (passes := level.inside(*PASSES))), None)
 
     @property
     def reachable(self) -> bool:
@@ -99,8 +99,8 @@ class Location:
 
     def sends(self, header: str) -> str:
         """What a header is set to; empty if it is removed or not set."""
-        held = self.setters.get(header)
-        return " ".join(held.args[1:]) if held else ""
+        setter = self.setters.get(header)
+        return " ".join(setter.args[1:]) if setter else ""
 
 
 def header_of(setter: Directive) -> str:
@@ -144,16 +144,20 @@ class ServerBlock:
         return self._found[uri]
 
     def _find(self, uri: str) -> Location | None:
-        own = [one for one in self.locations if one.directive.name == "location"]
+        own = [location for location in self.locations if location.directive.name == "location"]
         if uri.startswith("@"):
-            return next((one for one in own if one.path == uri), None)
+            return next((location for location in own if location.path == uri), None)
         path = uri.split("?", maxsplit=1)[0]
-        exact = [one for one in own if one.exact and one.path == path]
-        prefixes = [one for one in own if not one.named and _is_prefix(one) and path.startswith(one.path)]
-        longest = max(prefixes, key=lambda one: len(one.path), default=None)
+        exact = [location for location in own if location.exact and location.path == path]
+        prefixes = [
+            location
+            for location in own
+            if not location.named and _is_prefix(location) and path.startswith(location.path)
+        ]
+        longest = max(prefixes, key=lambda location: len(location.path), default=None)
         if exact or (longest and longest.directive.arg == "^~"):
             return exact[0] if exact else longest
-        return next((one for one in own if _matches(one, path)), longest)
+        return next((location for location in own if _matches(location, path)), longest)
 
 
 def _is_prefix(location: Location) -> bool:
@@ -187,23 +191,25 @@ class NginxModel:
     @cached_property
     def guarded(self) -> list[Location]:
         """Those that ask, and hand requests on; the place where they ask is not among them."""
-        asked = {id(one) for one in self.checks}
-        return [one for one in self.locations if one.guard and one.passes and id(one) not in asked]
+        asked = {id(location) for location in self.checks}
+        return [
+            location for location in self.locations if location.guard and location.passes and id(location) not in asked
+        ]
 
     @cached_property
     def checks(self) -> list[Location]:
         """Where nginx asks the service."""
-        found = {}
+        checks = {}
         for location in [*self.locations, *(server.top for server in self.servers)]:
             target = location.server.find(location.guard) if location.guard else None
             if target is not None:
-                found[id(target)] = target
-        return list(found.values())
+                checks[id(target)] = target
+        return list(checks.values())
 
     @cached_property
     def applications(self) -> frozenset[str]:
         """Where the guarded ones lead."""
-        return frozenset(place for one in self.guarded for place in self.places(one))
+        return frozenset(place for location in self.guarded for place in self.places(location))
 
     def places(self, location: Location) -> frozenset[str]:
         """Where a location leads: the upstream's name, and the addresses."""

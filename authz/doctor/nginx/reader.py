@@ -54,17 +54,17 @@ class Directive:
 
     def replaced(self, text: str) -> tuple[Edit, ...]:
         """The edit after which `text` stands in its place; none if it is not found where it should be."""
-        found = self._found()
-        return (Edit(self.source, *found.span(), text),) if found else ()
+        match = self._found()
+        return (Edit(self.source, *match.span(), text),) if match else ()
 
     def preceded(self, text: str) -> tuple[Edit, ...]:
         """The edit after which `text` stands before it, in a line of its own if it has one."""
-        found = self._found()
-        if found is None:
+        match = self._found()
+        if match is None:
             return ()
         line = self.source.lines[self.line - 1]
         alone = line[: len(line) - len(line.lstrip())] if line.lstrip().startswith(self.name) else None
-        return (Edit(self.source, found.start(), found.start(), f"{text} " if alone is None else f"{text}\n{alone}"),)
+        return (Edit(self.source, match.start(), match.start(), f"{text} " if alone is None else f"{text}\n{alone}"),)
 
     def _found(self) -> re.Match[str] | None:
         words = (re.escape(self.name), *(rf"[\"']?{_quoted(arg)}[\"']?" for arg in self.args))
@@ -149,10 +149,10 @@ class _Reader:
     def _named(self, pattern: str) -> list[str]:
         """The files that an include means: of the dump, of those given, or on disk."""
         full = str(self._root / pattern)
-        held = [name for name in self._files if fnmatch(name, full) or fnmatch(name, pattern)]
-        held = held or [name for name in self._files if fnmatch(PurePath(name).name, PurePath(pattern).name)]
-        if held or self._from_dump:
-            return sorted(held)
+        matches = [name for name in self._files if fnmatch(name, full) or fnmatch(name, pattern)]
+        matches = matches or [name for name in self._files if fnmatch(PurePath(name).name, PurePath(pattern).name)]
+        if matches or self._from_dump:
+            return sorted(matches)
         # Not Path.glob: a pattern is absolute as often as not.
         return [name for name in sorted(glob(full)) if Path(name).is_file()]  # noqa: PTH207
 
@@ -168,8 +168,8 @@ def glob_like(pattern: str) -> bool:
 def read_source(name: str) -> ConfigFile:
     """A file's text. Raises `Unreadable`."""
     try:
-        with Path(name).open("rb") as held:
-            data = held.read(MAX_FILE + 1)
+        with Path(name).open("rb") as file:
+            data = file.read(MAX_FILE + 1)
         if len(data) > MAX_FILE:
             raise Unreadable(f"{name}: more than {MAX_FILE} bytes")
         return ConfigFile(name, data.decode("utf-8-sig"))
@@ -184,12 +184,12 @@ MAX_FILE: Final = 64 * 1024 * 1024
 
 def _parsed(source: ConfigFile) -> list[dict[str, Any]]:
     """What crossplane makes of one text; it reads files only."""
-    with tempfile.NamedTemporaryFile("w", suffix=".conf", encoding="utf-8") as held:
-        held.write(source.text)
-        held.flush()
-        payload = crossplane.parse(held.name, single=True, check_ctx=False, check_args=False)
+    with tempfile.NamedTemporaryFile("w", suffix=".conf", encoding="utf-8") as file:
+        file.write(source.text)
+        file.flush()
+        payload = crossplane.parse(file.name, single=True, check_ctx=False, check_args=False)
     for error in payload["errors"]:
-        raise Unreadable(f"{source.name}:{error['line']}: {str(error['error']).replace(held.name, source.name)}")
+        raise Unreadable(f"{source.name}:{error['line']}: {str(error['error']).replace(file.name, source.name)}")
     parsed: list[dict[str, Any]] = payload["config"][0]["parsed"]
     return parsed
 

@@ -18,7 +18,7 @@ def _asked(model: NginxModel, check: Location) -> list[OurListener]:
     """The service's listeners at which this location asks."""
     if model.ours is None:
         return []
-    return [one for one in model.ours.listeners if any(map(one.at, model.places(check)))]
+    return [listener for listener in model.ours.listeners if any(map(listener.at, model.places(check)))]
 
 
 def _met(model: NginxModel) -> Iterator[tuple[Location, OurListener]]:
@@ -30,7 +30,7 @@ def _met(model: NginxModel) -> Iterator[tuple[Location, OurListener]]:
 def _address(model: NginxModel) -> Iterator[Hit]:
     for check in model.checks:
         if model.ours and check.passes and model.places(check) and not _asked(model, check):
-            where = ", ".join(one.address for one in model.ours.listeners)
+            where = ", ".join(listener.address for listener in model.ours.listeners)
             what = f"nginx asks at {', '.join(sorted(model.places(check)))}; the service listens at {where}"
             yield hit(check.passes, what, f"ask where {model.ours.file} says, or change it there")
 
@@ -60,10 +60,10 @@ _HOST: Final = re.compile(r"\$(host|http_host)\b")
 
 
 def _sent(check: Location, header: str, value: str, what: str) -> Hit:
-    held = check.setters.get(header)
-    first = held or next(iter(check.setters.values()), check.passes or check.directive)
+    setter = check.setters.get(header)
+    first = setter or next(iter(check.setters.values()), check.passes or check.directive)
     line = f"proxy_set_header {header} {value};"
-    return hit(first, what, "send what the listener reads", held.replaced(line) if held else first.preceded(line))
+    return hit(first, what, "send what the listener reads", setter.replaced(line) if setter else first.preceded(line))
 
 
 def _statement(model: NginxModel) -> Iterator[Hit]:
@@ -91,8 +91,8 @@ def _user_from_client(model: NginxModel) -> Iterator[Hit]:
     for check, listener in _met(model):
         passed = check.value("proxy_pass_request_headers", "on") != "off"
         for header in listener.identity_headers:
-            held = check.sends(header)
-            if header not in listener.token_headers and ("$http_" in held or (passed and header not in check.setters)):
+            value = check.sends(header)
+            if header not in listener.token_headers and ("$http_" in value or (passed and header not in check.setters)):
                 what = f"the service believes {header}, which is the client's own"
                 yield hit(
                     check.setters.get(header) or check.directive, what, 'identity = [{kind = "token"}] in the settings'
@@ -128,8 +128,8 @@ def _names(model: NginxModel) -> Iterator[Hit]:
         shown = check.scalar("proxy_ssl_certificate") if listener.tls else None
         names = None if shown is None else names_in_file(shown.arg)
         if shown is not None and names is not None and names.isdisjoint(listener.names):
-            held, wanted = ", ".join(sorted(names)) or "no name", ", ".join(listener.names)
-            what = f"nginx's certificate is for {held}, listener {listener.name} lets {wanted} in"
+            shown_names, wanted = ", ".join(sorted(names)) or "no name", ", ".join(listener.names)
+            what = f"nginx's certificate is for {shown_names}, listener {listener.name} lets {wanted} in"
             yield hit(shown, what, "show one with that name, or add the name there")
 
 
@@ -145,13 +145,13 @@ _UNITS: Final = {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3_600}
 
 
 def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+)(ms|s|m|h|)", text)
-    return int(found[1]) * _UNITS[found[2]] if found else 0
+    duration = re.fullmatch(r"(\d+)(ms|s|m|h|)", text)
+    return int(duration[1]) * _UNITS[duration[2]] if duration else 0
 
 
 def _hosts(model: NginxModel) -> Iterator[Hit]:
-    names = {name for one in model.guarded for name in one.server.names}
-    places = [one.server.directive for one in model.guarded]
+    names = {name for location in model.guarded for name in location.server.names}
+    places = [location.server.directive for location in model.guarded]
     for host in model.ours.hosts if model.ours and places and not names & {"_", ""} else ():
         if not any(_named(host, name) for name in names):
             yield hit(places[0], f"no server that asks is named {host}", "add it to server_name")

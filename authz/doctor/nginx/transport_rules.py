@@ -13,7 +13,7 @@ from authz.doctor.nginx.reader import Directive
 
 
 def _guarded_servers(model: NginxModel) -> Iterator[ServerBlock]:
-    seen: dict[int, ServerBlock] = {id(one.server): one.server for one in model.guarded}
+    seen: dict[int, ServerBlock] = {id(location.server): location.server for location in model.guarded}
     yield from seen.values()
 
 

@@ -53,7 +53,7 @@ def canary_cast(folder: Path) -> Cast:
         json.loads((folder / CANARY_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise Unreadable(f"{folder} holds no canary: authz doctor prepare makes one") from error
-    bad = {name: held for name in BAD if (held := shown(folder, name)) is not None}
+    bad = {name: certificate for name in BAD if (certificate := shown(folder, name)) is not None}
     tokens = {name: _text(folder / f"{name}.token") for name in ("good", "off")}
     return Cast(
         tokens["good"], tokens["off"], shown(folder, "good"), shown(folder, "other"), shown(folder, "large"), bad

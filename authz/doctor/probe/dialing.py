@@ -127,9 +127,9 @@ class Response:
             if name == "x-authz-decision-id" and value:
                 return value
         with contextlib.suppress(ValueError):
-            held = json.loads(self.body)
-            if isinstance(held, dict):
-                return str(held.get("decision_id") or "")
+            body = json.loads(self.body)
+            if isinstance(body, dict):
+                return str(body.get("decision_id") or "")
         return ""
 
 

@@ -78,13 +78,13 @@ def forged_probes(cast: Cast) -> Iterator[Probe]:
     forged = tuple(forged_headers(cast.good.der).items()) if cast.good is not None else ()
     names = ", ".join(name for name, _ in forged)
     token, certificate = _both(cast.token, cast.good), "a forged certificate header"
-    yield _with(token, certificate, lambda both: [Question(token=both[0], headers=(one,)) for one in forged])
+    yield _with(token, certificate, lambda both: [Question(token=both[0], headers=(header,)) for header in forged])
     beside = f"{certificate} beside one's own"
     owns = _both(cast.other, cast.token)
-    yield _with(owns, beside, lambda both: [Question(*both, (one,)) for one in forged])
+    yield _with(owns, beside, lambda both: [Question(*both, (header,)) for header in forged])
     many = f"{certificate} in other cases, several times, with underscores"
     yield _with(token, many, lambda both: [Question(token=both[0], headers=each) for each in _twisted(forged)])
-    yield _with(cast.payload, "a forged payload", lambda held: [Question(headers=(("x-authz-payload", held),))])
+    yield _with(cast.payload, "a forged payload", lambda payload: [Question(headers=(("x-authz-payload", payload),))])
     revoked = _both(cast.bad.get("revoked"), cast.off_token)
     yield _with(revoked, "a forged statement", lambda both: [Question(*both, (("x-authz-peer", "NONE"),))])
     named = (("connection", f"{names}, x-authz-peer"),)
@@ -178,8 +178,8 @@ def _unnamed(cast: Cast, name: str) -> Probe:
     )
 
 
-def _both(one: First | None, other: Second | None) -> tuple[First, Second] | None:
-    return None if one is None or other is None else (one, other)
+def _both(first: First | None, second: Second | None) -> tuple[First, Second] | None:
+    return None if first is None or second is None else (first, second)
 
 
 def _with(

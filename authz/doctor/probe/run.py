@@ -51,7 +51,7 @@ def run_probes(dialer: Dialer, cast: Cast, lookup: Lookup) -> list[Result]:
     control = dialer.ask(Question(cast.good, cast.token)) if cast.good is not None else Response(ended="no certificate")
     reasons: dict[str, str] = {}
     asked = [_ask(dialer, probe, lookup, reasons) for probe in probes(cast, dialer.target)]
-    ids = {each for one in asked for each in one.ids} | ({control.decision_id} - {""})
+    ids = {each for entry in asked for each in entry.ids} | ({control.decision_id} - {""})
     reasons.update(lookup(ids - reasons.keys()))
     judge = _Judge(control, reasons)
     return [judge.control(), *map(judge.result, asked)]
@@ -127,8 +127,8 @@ _OF_PROXIES: Final = frozenset({400, 414, 421, 426, 431, 505})
 
 
 def _words(question: Question) -> str:
-    told = [f"GET {question.target or ''}".strip()]
-    told += [f"{name}: {value if len(value) < 40 else value[:37] + '...'}" for name, value in question.headers]
+    words = [f"GET {question.target or ''}".strip()]
+    words += [f"{name}: {value if len(value) < 40 else value[:37] + '...'}" for name, value in question.headers]
     if question.hosts is not None:
-        told.append(f"hosts {', '.join(question.hosts) or 'none'}")
-    return ", ".join(told)
+        words.append(f"hosts {', '.join(question.hosts) or 'none'}")
+    return ", ".join(words)

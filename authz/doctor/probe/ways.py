@@ -113,10 +113,10 @@ def early_data(dialer: Dialer) -> Result:
     words = ["openssl", "s_client", "-connect", f"{host}:{port}", "-servername", target.host, "-tls1_3", "-ign_eof"]
     # Tickets come after the handshake; an answer comes after them.
     said = _run(words, f"GET {target.path} HTTP/1.1\r\nHost: {target.host}\r\nConnection: close\r\n\r\n")
-    found = [int(size) for size in _EARLY.findall(said)]
-    if any(found):
-        return Result(what, Verdict.WAY_ROUND, f"sessions allow {max(found)} bytes of it")
-    if found:
+    sizes = [int(size) for size in _EARLY.findall(said)]
+    if any(sizes):
+        return Result(what, Verdict.WAY_ROUND, f"sessions allow {max(sizes)} bytes of it")
+    if sizes:
         return Result(what, Verdict.HELD, "sessions allow none")
     if "Cipher is" in said and "TLSv1.3" in said:
         return Result(what, Verdict.HELD, "the proxy hands out no session")

@@ -115,6 +115,7 @@ def put_extensions(field: bytes, extensions: Extensions, points: Points | None, 
     like = known[shared] = Extensions()
     vars(like).update(vars(extensions))
     like.recalled, like.names, like.subject_key_id, like.points = True, (), None, points
+    like.unread_kinds = frozenset()
     like.like_tags = tags(shared)
     if len(known) > MAX_LISTS:
         del known[next(iter(known))]

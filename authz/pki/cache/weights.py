@@ -55,7 +55,7 @@ def extensions_weight(extensions: Extensions) -> int:
         len(extensions.extended_key_usage or ()) + len(extensions.policies or ()) + 3 * len(extensions.mappings)
     )
     weight = IDENTIFIER_BYTES * (identifiers + len(extensions.unknown_critical))
-    for names in (extensions.names, extensions.permitted, extensions.excluded):
+    for names in (extensions.names, extensions.issuer_names, extensions.permitted, extensions.excluded):
         weight += _names_weight(names)
     for point in (*extensions.distribution_points, *extensions.freshest_crl):
         weight += POINT_BYTES + _names_weight(point.full_name or ()) + _names_weight(point.crl_issuer or ())

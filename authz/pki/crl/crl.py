@@ -11,10 +11,9 @@ issuer in a CRL that is not indirect.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Protocol
-
-from cryptography import x509
+from typing import Final, Protocol
 
 from authz.errors import Refused
 from authz.pki.crl.entries import RevokedCertificates
@@ -22,8 +21,15 @@ from authz.pki.crl.header import CrlHeader, CrlLayout
 from authz.pki.crl.index import CrlIndex, IndirectIndex, SerialIndex
 from authz.pki.x509.algorithms import AnySigned, Signed
 from authz.pki.x509.der import integer
-from authz.pki.x509.extensions import PARSE_ERRORS
+from authz.pki.x509.library import load_crl
 from authz.reasons import Reason
+
+EXPIRED_WHEN_IT_CAME: Final = "a nextUpdate that had passed when it came"
+"""`unusable` of a CRL that may not take the place of one that is current."""
+
+
+MAX_EVIDENCE: Final = 16
+"""CRLs of one issuer, key and scope that are held as evidence alone; of more, the oldest goes."""
 
 
 class Ranked(Protocol):
@@ -58,7 +64,7 @@ class Crl(CrlHeader):
 
     `der` is None for a CRL whose entries stay in a file and whose index another process made
     (`authz.pki.crl.image`). `unusable` covers the entries, too: with an unknown critical extension in one
-    of them the CRL proves no certificate good.
+    of them the CRL proves no certificate good. Such a CRL supersedes and replaces none.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -69,18 +75,17 @@ class Crl(CrlHeader):
         self.index: CrlIndex
         try:
             layout = CrlLayout.of(data)
-            parsed = x509.load_der_x509_crl(data)
+            parsed = load_crl(data)
             self._unused_bits = layout.unused_bits
             self._tbs = memoryview(data)[layout.tbs : layout.tbs_end]
-            super().__init__(parsed, v1=layout.v1)
-            self.index = self._read_entries(data, parsed, layout)
-            # Parsed again: the first object keeps all that it made of the extensions, 60 times their bytes.
-            self._parsed = x509.load_der_x509_crl(data)
-        except PARSE_ERRORS as error:
+            super().__init__(data, parsed, layout)
+            self.index = self._read_entries(data, layout)
+            self._parsed = parsed
+        except ValueError as error:
             raise Refused(Reason.CRL_MALFORMED, str(error)) from error
 
-    def _read_entries(self, data: bytes, parsed: x509.CertificateRevocationList, layout: CrlLayout) -> CrlIndex:
-        revoked = RevokedCertificates(data, parsed, self, layout)
+    def _read_entries(self, data: bytes, layout: CrlLayout) -> CrlIndex:
+        revoked = RevokedCertificates(data, self, layout)
         entries = ((issuer, integer(serial), reason) for issuer, serial, reason in revoked)
         index = IndirectIndex(entries) if self.indirect else SerialIndex(self.issuer, (entry[1:] for entry in entries))
         self.unusable = revoked.unusable
@@ -97,22 +102,39 @@ class Crl(CrlHeader):
         return Signed(self._parsed, self._unused_bits, self._tbs)
 
     def supersedes(self, other: Crl) -> bool:
-        """Whether this CRL is newer than `other` of the same issuer, key and scope; see `is_newer`."""
-        return is_newer(self, other)
+        """Whether this CRL is usable, and newer than `other` of the same issuer, key and scope; see `is_newer`."""
+        return not self.unusable and is_newer(self, other)
+
+    def mark_expired(self, *, when_it_came: bool) -> None:
+        """Whether the CRL had expired when it came, and is held as evidence alone; any other `unusable` stays."""
+        if self.unusable in ("", EXPIRED_WHEN_IT_CAME):
+            self.unusable = EXPIRED_WHEN_IT_CAME if when_it_came else ""
 
     def replaces(self, other: Crl) -> bool:
         """Whether this CRL makes `other`, of the same issuer, key and scope, redundant.
 
         A newer delta replaces an older one only if its base is no later: certificates revoked between the two
-        bases are in the older one alone. A complete CRL replaces the deltas that end with it or before.
+        bases are in the older one alone. A complete CRL replaces the deltas that end with it or before. One that is
+        not usable is replaced by a complete one alone, which shows what the CA says now.
         """
+        if other.unusable:
+            return not self.is_delta and self.supersedes(other)
         if self.base_number is not None:
             return other.base_number is not None and self.base_number <= other.base_number and self.supersedes(other)
         if not other.is_delta:
             return self.supersedes(other)
-        if self.number is None or other.number is None:
+        if self.unusable or self.number is None or other.number is None:
             return False
         return other.number <= self.number and other.this_update <= self.this_update
 
     def __repr__(self) -> str:
         return f"Crl({self.sha256.hex()})"
+
+
+def puts_out(new: Crl, peers: Iterable[Crl], now: datetime) -> bool:
+    """Whether `new` has expired and would replace a current one among `peers`, all of one issuer, key and scope."""
+    return _has_expired(new, now) and any(new.replaces(peer) and not _has_expired(peer, now) for peer in peers)
+
+
+def _has_expired(crl: Crl, now: datetime) -> bool:
+    return crl.next_update is not None and crl.next_update < now

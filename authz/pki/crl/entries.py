@@ -8,10 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cryptography import x509
-
 from authz.pki.crl.bounds import check_certificate_issuer
-from authz.pki.x509 import der
+from authz.pki.x509 import der, library, tolerated
 from authz.pki.x509.distribution_points import directory_names
 
 if TYPE_CHECKING:
@@ -48,12 +46,12 @@ _IGNORED: Final = frozenset(
 class EntryExtensions:
     """The values of one entry's extensions.
 
-    `names_issuer`: a certificateIssuer is among them. `unknown` is the dotted identifier of a critical
-    extension that is not processed here, empty without one.
+    `issuer` is the value of a certificateIssuer, in DER, None without one. `unknown` is the dotted identifier of a
+    critical extension that is not processed here, empty without one.
     """
 
     reason: int | None = None
-    names_issuer: bool = False
+    issuer: bytes | None = None
     unknown: str = ""
 
 
@@ -97,10 +95,8 @@ class ExtensionReader:
 def read_extensions(block: bytes) -> EntryExtensions:
     """One block of entry extensions. Raises `ValueError`, also for an extension that is repeated."""
     seen: set[str] = set()
-    reason, unknown = None, ""
+    reason, issuer, unknown = None, None, ""
     start, end = der.only(block, der.SEQUENCE)
-    if start == end:
-        raise ValueError("an empty sequence of entry extensions")
     for tag, a, b in der.elements(block, start, end):
         if tag != der.SEQUENCE:
             raise ValueError("an entry extension that is no sequence")
@@ -112,19 +108,20 @@ def read_extensions(block: bytes) -> EntryExtensions:
             reason = _reason(value)
         elif oid == _CERTIFICATE_ISSUER:
             check_certificate_issuer(value)
+            issuer = value
         elif critical and oid not in _IGNORED:
             unknown = oid
-    return EntryExtensions(reason, _CERTIFICATE_ISSUER in seen, unknown)
+    return EntryExtensions(reason, issuer, unknown)
 
 
 def _extension(block: bytes, at: int, end: int) -> tuple[str, bool, bytes]:
     """Extension ::= SEQUENCE { extnID, critical BOOLEAN DEFAULT FALSE, extnValue OCTET STRING } (section 4.1)."""
     parts = [(tag, block[a:b]) for tag, a, b in der.elements(block, at, end)]
     tags = tuple(tag for tag, _ in parts)
-    # X.690 section 11.1 writes TRUE as FF, section 11.5 leaves a default out.
-    critical = tags == (der.OID, der.BOOLEAN, der.OCTET_STRING) and parts[1][1] == b"\xff"
-    if not critical and tags != (der.OID, der.OCTET_STRING):
+    stated = tags == (der.OID, der.BOOLEAN, der.OCTET_STRING)
+    if not stated and tags != (der.OID, der.OCTET_STRING):
         raise ValueError("an entry extension that is not well-formed")
+    critical = stated and tolerated.boolean(parts[1][1])
     return der.oid(parts[0][1]), critical, parts[-1][1]
 
 
@@ -137,14 +134,11 @@ def _reason(value: bytes) -> int:
 class RevokedCertificates:
     """The entries of one CRL, to be iterated over once; only then `unusable` (see `CrlHeader`) covers them, too.
 
-    Iterating raises `ValueError`, or what the parser raises, for a CRL that is not well-formed.
+    Iterating raises `ValueError` for a CRL that is not well-formed.
     """
 
-    def __init__(
-        self, data: bytes, parsed: x509.CertificateRevocationList, header: CrlHeader, layout: CrlLayout
-    ) -> None:
+    def __init__(self, data: bytes, header: CrlHeader, layout: CrlLayout) -> None:
         self._data = data
-        self._parsed = parsed
         self._header = header
         self._span = layout.start, layout.end
         self.unusable = header.unusable
@@ -162,7 +156,7 @@ class RevokedCertificates:
             self._header.require_version_2()
             extensions = reader.read(start, stop)
             self._check_critical(extensions)
-            if extensions.names_issuer:
+            if extensions.issuer is not None:
                 raise ValueError("an entry names a certificate issuer, but the CRL is not indirect")
             yield issuer, serial, extensions.reason
 
@@ -170,14 +164,14 @@ class RevokedCertificates:
         """5.3.3: an entry without a certificate issuer has that of the entry before it, the first the CRL's own."""
         reader, issuer = ExtensionReader(self._data), self._header.issuer
         issuers: dict[bytes, Name] = {}
-        for (serial, start, stop), parsed in zip(raw_entries(self._data, *self._span), self._parsed, strict=True):
+        for serial, start, stop in raw_entries(self._data, *self._span):
             extensions = reader.read(start, stop)
             self._check_critical(extensions)
-            if extensions.names_issuer:
-                block = self._data[start:stop]
-                issuer = issuers.get(block) or _certificate_issuer(parsed)
+            if extensions.issuer is not None:
+                stated = extensions.issuer
+                issuer = issuers.get(stated) or _certificate_issuer(stated)
                 if len(issuers) < MAX_ISSUERS:
-                    issuers[block] = issuer
+                    issuers[stated] = issuer
             yield issuer, serial, extensions.reason
 
     def _check_critical(self, extensions: EntryExtensions) -> None:
@@ -186,9 +180,8 @@ class RevokedCertificates:
             self.unusable = f"critical extension {extensions.unknown} of an entry"
 
 
-def _certificate_issuer(entry: x509.RevokedCertificate) -> Name:
-    value = entry.extensions.get_extension_for_class(x509.CertificateIssuer).value
-    names = directory_names(value)
+def _certificate_issuer(value: bytes) -> Name:
+    names = directory_names(library.read_general_names(value))
     if len(names) != 1:
         raise ValueError("a certificate issuer that is not one directory name")
     return names[0]

@@ -12,20 +12,28 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from cryptography import x509
 
 from authz.pki.crl.bounds import check_extensions, check_issuer, check_size, memory_of
-from authz.pki.x509 import der
+from authz.pki.x509 import der, library, tolerated
 from authz.pki.x509.distinguished_name import Name
-from authz.pki.x509.distribution_points import ALL_REASONS, Names, comparable, reasons_of
+from authz.pki.x509.distribution_points import ALL_REASONS, Names, comparable, reasons_of, scope_of
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-# Extensions of a CRL that decide nothing here, critical or not: the signature proves what an authority
-# key identifier (5.2.1) hints at, an alternative name of the issuer (5.2.2) is just another name of it, and
-# the distribution points of deltas (5.2.6) matter to the code that fetches them.
-_IGNORED: Final = (x509.AuthorityKeyIdentifier, x509.IssuerAlternativeName, x509.FreshestCRL)
+# Extensions of a CRL, by the content of their OIDs.
+_NUMBER: Final = bytes.fromhex("551d14")
+_DELTA_INDICATOR: Final = bytes.fromhex("551d1b")
+_ISSUING_POINT: Final = bytes.fromhex("551d1c")
 
-MAX_NUMBER_BITS: Final = 20 * 8
-"""RFC 5280 section 5.2.3: a CRL number has at most 20 octets."""
+# Those that decide nothing here, critical or not, and stay unread: the signature proves what an authority key
+# identifier (5.2.1) hints at, an alternative name of the issuer (5.2.2) is just another name of it, and the
+# distribution points of deltas (5.2.6) matter to the code that fetches them.
+_IGNORED: Final = frozenset(map(bytes.fromhex, ("551d23", "551d12", "551d2e")))
+
+_NO_SCOPE: Final = bytes.fromhex("3000")
+"""An issuing distribution point that restricts nothing, once its FALSEs are left out."""
+
+MAX_NUMBER: Final = 128
+"""Bytes of a CRL number, six times what RFC 5280 section 5.2.3 allows: Python writes no more than 4,300 digits."""
 
 MAX_FIELDS: Final = 7
 """Fields of a TBSCertList (section 5.1)."""
@@ -41,6 +49,7 @@ class CrlLayout(NamedTuple):
 
     The signed part is from `tbs` to `tbs_end`, its content begins at `fields`. The element `revokedCertificates`
     begins at `revoked`, its entries are from `start` to `end`; without it all three are equal. `v1`: of version 1.
+    The DER of its issuer's name is at `issuer`, the content of crlExtensions, empty without any, at `extensions`.
     `unused_bits` of the signature: zero, if it is valid.
     """
 
@@ -52,6 +61,8 @@ class CrlLayout(NamedTuple):
     end: int
     tbs_end: int
     unused_bits: int
+    issuer: slice
+    extensions: slice
 
     @classmethod
     def of(cls, data: bytes) -> CrlLayout:
@@ -71,9 +82,13 @@ class CrlLayout(NamedTuple):
         revoked, start, end = _entries(fields, optional)
         check_size(data, end - start)
         check_issuer(*fields[optional - 2][1:])
+        extensions = slice(0)
         if fields[-1][0] == _EXTENSIONS:
             check_extensions(data, *fields[-1][1:])
-        return cls(v1, tbs, at, revoked, start, end, tbs_end, data[signature])
+            extensions = slice(*fields[-1][1:])
+        # The issuer follows the algorithm of the signature.
+        issuer = slice(fields[optional - 3][2], fields[optional - 2][2])
+        return cls(v1, tbs, at, revoked, start, end, tbs_end, data[signature], issuer, extensions)
 
 
 def _entries(fields: list[der.Element], optional: int) -> tuple[int, int, int]:
@@ -134,46 +149,61 @@ class IssuingPointFlags(NamedTuple):
 class CrlHeader:
     """Issuer, dates, numbers and scope of one CRL.
 
-    `scope` is the DER of its issuing distribution point, empty without one; `names` and `reasons` (bits) are
-    of that point. `base_number` is set for a delta CRL. `unusable` is why the CRL cannot prove a certificate
-    good (an unknown critical extension), empty if it can.
+    `scope` is that of its issuing distribution point (`scope_of`), empty without one; `names` and `reasons` (bits) are
+    of that point. `base_number` is set for a delta CRL. `unusable` is what keeps the CRL from ever proving a
+    certificate good ("no nextUpdate", an unknown critical extension), empty if it can.
     """
 
-    def __init__(self, parsed: x509.CertificateRevocationList, *, v1: bool) -> None:
-        """Raises what the parser raises, and `ValueError`."""
-        self.issuer = Name(parsed.issuer)
-        self.this_update: datetime = parsed.last_update_utc
-        self.next_update: datetime | None = parsed.next_update_utc
+    def __init__(self, data: bytes, parsed: x509.CertificateRevocationList, layout: CrlLayout) -> None:
+        """The header of the CRL `data`, which the parser accepted. Raises `ValueError`."""
+        self.issuer = Name.read(data[layout.issuer])
+        self.this_update, self.next_update = library.call(_dates, parsed)
         self.number: int | None = None
         self.base_number: int | None = None
         self.idp: IssuingPointFlags | None = None
         self.scope = b""
         self.names: Names = frozenset()
         self.reasons = ALL_REASONS
-        self.unusable = ""
-        self.v1 = v1
-        for extension in parsed.extensions:
+        self.unusable = self._unusable_dates()
+        self.v1 = layout.v1
+        seen = set()
+        field = data[layout.extensions]
+        for oid, critical, start, end in der.extension_list(field, 0):
             self.require_version_2()
-            self._read_extension(extension)
+            if oid in seen:
+                raise ValueError(f"the extension {der.oid(oid)} appears twice")
+            seen.add(oid)
+            self._read_extension(oid, field[start:end], critical=critical)
+
+    def _unusable_dates(self) -> str:
+        if self.next_update is None:  # 5.1.2.5 requires it
+            return "no nextUpdate"
+        return "a nextUpdate before its thisUpdate" if self.next_update < self.this_update else ""
 
     def require_version_2(self) -> None:
         """5.1.2.1: extensions, of the CRL or of an entry, need version 2. Raises `ValueError`."""
         if self.v1:
             raise ValueError("extensions in a CRL of version 1")
 
-    def _read_extension(self, extension: x509.Extension[x509.ExtensionType]) -> None:
-        value = extension.value
-        if isinstance(value, x509.CRLNumber):
-            self.number = _number(value.crl_number)
-        elif isinstance(value, x509.DeltaCRLIndicator):
-            self.base_number = _number(value.crl_number)
-        elif isinstance(value, x509.IssuingDistributionPoint):
-            self.idp, self.scope = IssuingPointFlags.of(value), value.public_bytes()
-            self.names = comparable(value.full_name, value.relative_name, (self.issuer,))
-            self.reasons = reasons_of(value.only_some_reasons)
-        elif extension.critical and not isinstance(value, _IGNORED):
+    def _read_extension(self, oid: bytes, value: bytes, *, critical: bool) -> None:
+        if oid == _NUMBER:
+            self.number = _number(value)
+        elif oid == _DELTA_INDICATOR:
+            self.base_number = _number(value)
+        elif oid == _ISSUING_POINT:
+            self._read_scope(tolerated.issuing_point(value))
+        elif critical and oid not in _IGNORED:
             # 5.2: a CRL with a critical extension that cannot be processed must not be used.
-            self.unusable = f"critical extension {extension.oid.dotted_string}"
+            self.unusable = f"critical extension {der.oid(oid)}"
+
+    def _read_scope(self, scope: bytes) -> None:
+        if scope == _NO_SCOPE:
+            return
+        value = library.read_crl_extension(_ISSUING_POINT, scope)
+        assert isinstance(value, x509.IssuingDistributionPoint)  # noqa: S101 - of this OID
+        self.idp, self.scope = IssuingPointFlags.of(value), scope_of(value)
+        self.names = comparable(value.full_name, value.relative_name, (self.issuer,))
+        self.reasons = reasons_of(value.only_some_reasons)
 
     @property
     def memory(self) -> int:
@@ -191,8 +221,14 @@ class CrlHeader:
         return self.idp is not None and self.idp.indirect_crl
 
 
-def _number(value: int) -> int:
-    """5.2.3: not negative, at most 20 octets."""
-    if value < 0 or value.bit_length() > MAX_NUMBER_BITS:
+def _dates(parsed: x509.CertificateRevocationList) -> tuple[datetime, datetime | None]:
+    return parsed.last_update_utc, parsed.next_update_utc
+
+
+def _number(value: bytes) -> int:
+    """5.2.3: not negative; one of more than 20 bytes is read, as it orders CRLs all the same."""
+    start, end = der.only(value, der.INTEGER)
+    number = der.integer(value[start:end])
+    if number < 0 or end - start > MAX_NUMBER:
         raise ValueError("a CRL number that is negative or too long")
-    return value
+    return number

@@ -14,7 +14,6 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from authz.errors import Refused
@@ -26,7 +25,7 @@ from authz.pki.crl.hashed_index import HashedIndex
 from authz.pki.crl.header import CrlHeader, CrlLayout, without_entries
 from authz.pki.x509 import der
 from authz.pki.x509.algorithms import AnySigned, Signed, SignedDigest, read_key, restricted, verify_signature
-from authz.pki.x509.extensions import PARSE_ERRORS
+from authz.pki.x509.library import call, load_crl
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -99,12 +98,11 @@ class HashedCrl(Crl):
         try:
             layout = CrlLayout.of(header.emptied_crl)
             self._unused_bits = layout.unused_bits
-            CrlHeader.__init__(self, x509.load_der_x509_crl(header.emptied_crl), v1=layout.v1)
-            # As in `Crl`: the first object keeps all that it made of the extensions.
-            self._parsed = x509.load_der_x509_crl(header.emptied_crl)
-        except PARSE_ERRORS as error:
+            self._parsed = load_crl(header.emptied_crl)
+            CrlHeader.__init__(self, header.emptied_crl, self._parsed, layout)
+        except ValueError as error:
             raise ValueError(f"the header of an image without a CRL: {error}") from error
-        self.unusable = header.unusable
+        self.unusable = header.unusable or self.unusable
 
     @property
     def signed(self) -> AnySigned:
@@ -126,15 +124,15 @@ def make_image(data: bytes, candidates: Iterable[bytes], key: bytes) -> list[byt
     """
     try:
         layout = CrlLayout.of(data)
-        parsed = x509.load_der_x509_crl(data)
-        header = CrlHeader(parsed, v1=layout.v1)
+        parsed = load_crl(data)
+        header = CrlHeader(data, parsed, layout)
         unused = layout.unused_bits
         signed = Signed(parsed, unused, memoryview(data)[layout.tbs : layout.tbs_end])
         digest = signed.digest()
         keys = verified_under(SignedDigest(parsed, unused, digest, ()) if digest else signed, candidates)
-        revoked = RevokedCertificates(data, parsed, header, layout)
+        revoked = RevokedCertificates(data, header, layout)
         index = hashed_index.build(revoked, key, delta=header.is_delta)
-    except PARSE_ERRORS as error:
+    except ValueError as error:
         raise Refused(Reason.CRL_MALFORMED, str(error)) from error
     sha256 = hashlib.sha256(data).digest()
     emptied = without_entries(data, layout)
@@ -168,9 +166,9 @@ def verified_under(signed: AnySigned, candidates: Iterable[bytes]) -> frozenset[
 def _verifies(signed: AnySigned, spki_der: bytes) -> bool:
     """A key outside the tables, or that cannot be read, verifies no signature."""
     try:
-        key = load_der_public_key(spki_der)
+        key = call(load_der_public_key, spki_der)
         read_key(spki_der)
         verify_signature(restricted(cast("PublicKey", key), spki_der), signed)  # of the kinds that `read_key` knows
-    except (Refused, *PARSE_ERRORS):
+    except (Refused, ValueError):
         return False
     return True

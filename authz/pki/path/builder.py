@@ -156,7 +156,9 @@ class _PathBuilder:
         verified = self._extend((leaf,), 0)
         if verified is not None:
             return verified
-        raise self.failure or _no_issuer((leaf,))
+        failure = self.failure or _no_issuer((leaf,))
+        # Of a signer's path, whose refusal is not reported, nothing is explained.
+        raise failure if self.checker is None or self.anchor is not None else self.checker.explained(failure)
 
     def _extend(self, path: tuple[Certificate, ...], cas_below: int) -> VerifiedPath | None:
         """Try every issuer of the last certificate of `path`; None when none of them leads to a good path."""

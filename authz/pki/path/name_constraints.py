@@ -8,6 +8,7 @@ that kind appears.
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from authz.errors import Refused
@@ -65,7 +66,11 @@ class NameConstraints:
         bases = len(self._excluded) + sum(map(len, self._permitted))
         # If these are too many already, the subject is not read.
         stated = len(certificate.alternative_names)
-        budget.spend_names(stated * bases)
+        unread = certificate.unread_kinds
+        budget.spend_names((stated + len(unread)) * bases)
+        if unread and any(base.kind[0] in unread for base in chain(self._excluded, *self._permitted)):
+            detail = "alternative names under constraints that cannot be read"
+            raise Refused(Reason.NAME_CONSTRAINT_VIOLATED, detail, certificate=certificate.der)
         names = certificate.constrained_names
         budget.spend_names((len(names) - stated) * bases)
         for name in names:

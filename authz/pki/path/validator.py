@@ -75,12 +75,20 @@ def check_leaf(leaf: Certificate, policy: ValidationPolicy) -> None:
         return
     if purposes is None:
         if policy.require_extended_key_usage:
-            raise _refusal(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, "the leaf has no extended key usage", leaf)
+            raise _not_a_client(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, "the leaf has no extended key usage", leaf)
     elif purpose not in purposes and (policy.require_extended_key_usage or ANY_EXTENDED_KEY_USAGE not in purposes):
-        raise _refusal(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, f"the leaf is not good for {purpose}", leaf)
+        raise _not_a_client(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, f"the leaf is not good for {purpose}", leaf)
     # 4.2.1.12: the key usage must be consistent with the purpose.
     if policy.key_usage and extensions.key_usage is not None and extensions.key_usage.isdisjoint(policy.key_usage):
-        raise _refusal(Reason.KEY_USAGE_NOT_ALLOWED, f"the leaf's key is not for {', '.join(policy.key_usage)}", leaf)
+        raise _not_a_client(
+            Reason.KEY_USAGE_NOT_ALLOWED, f"the leaf's key is not for {', '.join(policy.key_usage)}", leaf
+        )
+
+
+def _not_a_client(reason: Reason, detail: str, leaf: Certificate) -> Refused:
+    if leaf.extensions.ca:
+        detail += "; it is a CA's: was the chain sent upside down? The leaf comes first"
+    return _refusal(reason, detail, leaf)
 
 
 def check_first(leaf: Certificate, at: datetime, policy: ValidationPolicy, *, stored: bool = False) -> None:

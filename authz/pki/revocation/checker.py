@@ -32,6 +32,7 @@ from authz.pki.cache.plans import plans_of, put_plan
 from authz.pki.failure_ranking import most_specific
 from authz.pki.revocation.crl_scope import applicable_crls, plan_of
 from authz.pki.revocation.crl_signers import CrlSigners, PathPosition
+from authz.pki.revocation.failed_rules import failed_rules
 from authz.pki.revocation.mode import HARD_FAIL, Exemption
 from authz.pki.x509.algorithms import DEFAULT_ALGORITHMS
 from authz.pki.x509.distribution_points import ALL_REASONS
@@ -93,6 +94,7 @@ class RevocationChecker:
         self._proving: set[bytes] = set()
         self.beside = False
         """Whether a CRL by a key beside the path was in scope."""
+        self._unknown: list[PathPosition] = []
         self.plans: list[RevocationPlan] = []
         """The plans of the path that was checked last, from the leaf on."""
 
@@ -118,11 +120,22 @@ class RevocationChecker:
             except Refused as refusal:
                 if refusal.reason is Reason.BUDGET_EXCEEDED or (height == 1 and _is_revoked(refusal)):
                     raise
+                if refusal.reason is Reason.REVOCATION_UNKNOWN:
+                    self._unknown.append(position)
                 failure = most_specific(failure, refusal)
         if failure is not None:
             raise failure
         self.plans = plans
         return tuple(proofs)
+
+    def explained(self, refusal: Refused) -> Refused:
+        """A refusal that `check` raised, with what each CRL failed, if that is revocation_unknown; else itself."""
+        for position in self._unknown:
+            path = (position.certificate.der, *(certificate.der for certificate in position.above))
+            if refusal.reason is Reason.REVOCATION_UNKNOWN and refusal.path[-len(path) :] == path:
+                why = failed_rules(position, self.crls, self._signers, self._validation)
+                return Refused(refusal.reason, why, certificate=refusal.certificate, path=refusal.path)
+        return refusal
 
     def _plan(self, position: PathPosition, above: tuple[bytes, ...]) -> RevocationPlan:
         """Steps 1 to 3, once for a store; but anew while a signer is being proven, which may sign for itself.
@@ -160,7 +173,7 @@ def check_status(certificate: Certificate, applicable: Iterable[ApplicableCrls],
 
     Raises `Refused` (certificate_revoked, revocation_unknown).
     """
-    at, policy, _, crls_held, mode_of = validation
+    at, policy, _, _, mode_of = validation
     algorithms = policy.algorithms
     mode = HARD_FAIL if mode_of is None else mode_of(certificate)
     due = at - mode.grace if mode.grace else at
@@ -187,7 +200,8 @@ def check_status(certificate: Certificate, applicable: Iterable[ApplicableCrls],
         return NotRevoked(_SEAL, certificate, used if len(used) == 1 else tuple(dict.fromkeys(used)), exemption)
     if mode.soft and last_known is None and not unusable:
         return NotRevoked(_SEAL, certificate, used, Exemption.SOFT_FAIL)
-    raise last_known or _unknown(certificate, why, crls_held or ())
+    why = why or f"no CRL of {certificate.issuer.text} is applicable"
+    raise last_known or Refused(Reason.REVOCATION_UNKNOWN, why, certificate=certificate.der)
 
 
 def _narrowed(crls: Iterable[Crl], algorithms: AlgorithmRules) -> str:
@@ -200,12 +214,6 @@ def _narrowed(crls: Iterable[Crl], algorithms: AlgorithmRules) -> str:
         if crl.signed.oid not in algorithms.signatures:
             return f"the CRL of {crl.issuer.text} is signed with {crl.signed.oid}"
     return ""
-
-
-def _unknown(certificate: Certificate, why: str, crls: Iterable[Crl]) -> Refused:
-    number = sum(crl.issuer == certificate.issuer for crl in crls)
-    why = why or f"no CRL of {certificate.issuer.text} speaks for it ({number} of that name held)"
-    return Refused(Reason.REVOCATION_UNKNOWN, why, certificate=certificate.der)
 
 
 def _any_late(crls: Iterable[Crl], at: datetime) -> bool:

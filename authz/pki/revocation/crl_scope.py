@@ -90,19 +90,21 @@ def applicable_crls(crls: Iterable[Crl], certificate: Certificate, point: Point)
     """Those of `crls`, all of one key, that are applicable to the certificate, by scope."""
     scopes: dict[bytes, list[Crl]] = {}
     for crl in crls:
-        if _is_applicable(crl, certificate):
+        if not scope_failure(crl, certificate):
             scopes.setdefault(crl.scope, []).append(crl)
     return (ApplicableCrls.of(point.reasons, same_scope) for same_scope in scopes.values())
 
 
-def _is_applicable(crl: Crl, certificate: Certificate) -> bool:
-    """6.3.3 (b), except the names, by which the CRL was found."""
+def scope_failure(crl: Crl, certificate: Certificate) -> str:
+    """6.3.3 (b), except the names, by which the CRL was found: what keeps it from being applicable; empty if it is."""
     idp = crl.idp
     if crl.issuer != certificate.issuer and (idp is None or not idp.indirect_crl):  # (b) (1)
-        return False
+        return f"is of {crl.issuer.text}, and not indirect"
     if idp is None:
-        return True
+        return ""
     ca = certificate.extensions.ca
-    if (idp.only_contains_user_certs and ca) or (idp.only_contains_ca_certs and not ca):  # (b) (2) (ii) and (iii)
-        return False
-    return not idp.only_contains_attribute_certs  # (b) (2) (iv)
+    if idp.only_contains_user_certs and ca:  # (b) (2) (ii)
+        return "is for users' certificates alone, and this is a CA's"
+    if idp.only_contains_ca_certs and not ca:  # (b) (2) (iii)
+        return "is for CA certificates alone"
+    return "is for attribute certificates alone" if idp.only_contains_attribute_certs else ""  # (b) (2) (iv)

@@ -82,6 +82,19 @@ class CrlSigners:
                 self._budget.spend_step()
                 yield certificate
 
+    def known(self, name: Name, position: PathPosition) -> list[Certificate]:
+        """Every certificate of that name on the path or known, whether it may sign CRLs or not: one for each key.
+
+        One that cannot be read is left out.
+        """
+        above = (certificate for certificate in position.above if certificate.subject == name)
+        signers = filter(_is_readable, (*above, *self._named(name)))
+        return list({signer.spki_sha256: signer for signer in signers}.values())
+
+    def verifying(self, crl: Crl, signers: Iterable[Certificate]) -> list[Certificate]:
+        """6.3.3 (g): those of `signers` under whose key the signature of `crl` verifies."""
+        return [signer for signer in signers if self._verifies(crl, signer)]
+
     def signed(self, signer: Certificate, crls: Iterable[Crl]) -> list[Crl]:
         """6.3.3 (g): those of `crls` that this key signed."""
         return [crl for crl in crls if self._verifies(crl, signer)]
@@ -156,11 +169,15 @@ def _is_crl_signer(certificate: Certificate) -> bool:
     6.3.3 (f) lets a certificate without key usage pass; section 4.2.1.3 has every CA put it into those
     of CRL signers, so that here only a CA may go without.
     """
+    if not _is_readable(certificate):
+        return False
+    usage = certificate.extensions.key_usage
+    return certificate.extensions.ca if usage is None else "cRLSign" in usage
+
+
+def _is_readable(certificate: Certificate) -> bool:
     try:
-        usage = certificate.extensions.key_usage
-        return bool(certificate.spki_sha256 and certificate.key_cost) and (
-            certificate.extensions.ca if usage is None else "cRLSign" in usage
-        )
+        return bool(certificate.extensions and certificate.spki_sha256 and certificate.key_cost)
     except Refused:
         return False
 
@@ -179,13 +196,22 @@ def may_sign_crls(certificate: Certificate) -> bool:
 def signer_of(crl: Crl, candidates: Iterable[Certificate]) -> Certificate:
     """The certificate among `candidates` whose key signed `crl`: its subject is the CRL's issuer, and it may sign CRLs.
 
-    Proves nothing about the signer itself. Raises `Refused` (revocation_unknown) when no candidate is the signer.
+    Proves nothing about the signer itself. Raises `Refused` for the first rule that all fail: algorithm_not_allowed,
+    revocation_unknown (no candidate has that name), signature_invalid, key_usage_not_allowed.
     """
-    for certificate in candidates:
+    signed, issuer = crl.signed, crl.issuer.text
+    named = [certificate for certificate in candidates if certificate.subject == crl.issuer]
+    if not named:
+        raise Refused(Reason.REVOCATION_UNKNOWN, f"no known CA is called {issuer}, as the issuer of the CRL is")
+    failure = Refused(Reason.SIGNATURE_INVALID, f"no known CA called {issuer} has the key that signed the CRL")
+    for certificate in named:
         try:
-            if certificate.subject == crl.issuer and may_sign_crls(certificate):
-                verify_signature(certificate.public_key, crl.signed)
+            verify_signature(certificate.public_key, signed)
+            if may_sign_crls(certificate):
                 return certificate
+            failure = Refused(
+                Reason.KEY_USAGE_NOT_ALLOWED, f"the key usage of {issuer}, which signed it, lacks cRLSign"
+            )
         except Refused:
             continue
-    raise Refused(Reason.REVOCATION_UNKNOWN, f"no known CA signed the CRL of {crl.issuer.text}")
+    raise failure

@@ -23,19 +23,30 @@ MAX_REMEMBERED: Final = 16 * 1024 * 1024
 class CrlsByIssuer:
     """The CRLs of one issuer name, by key and by the names of their distribution point."""
 
-    __slots__ = ("_named", "_nameless")
+    __slots__ = ("_by_key", "_named", "_nameless", "_size")
 
     def __init__(self) -> None:
+        self._size = 0
+        self._by_key: dict[bytes | None, list[Crl]] = {}
         self._nameless: dict[bytes | None, tuple[Crl, ...]] = {}
         self._named: dict[tuple[object, bytes | None], tuple[Crl, ...]] = {}
 
     def add(self, crl: Crl, signer_spki_sha256: bytes | None) -> None:
         """Add a CRL while the store is made; `signer_spki_sha256` None: any key may have signed it."""
+        self._size += 1
+        self._by_key.setdefault(signer_spki_sha256, []).append(crl)
         if not crl.names:
             self._nameless[signer_spki_sha256] = (*self._nameless.get(signer_spki_sha256, ()), crl)
         for name in crl.names:
             key = (name, signer_spki_sha256)
             self._named[key] = (*self._named.get(key, ()), crl)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def signed_by(self, keys: Iterable[bytes]) -> list[Crl]:
+        """The CRLs that one of these keys may have signed, whatever they are for."""
+        return [crl for key in {None, *keys} for crl in self._by_key.get(key, ())]
 
     def all(self, names: Iterable[object]) -> set[Crl]:
         """The CRLs of any key for a distribution point that has one of `names`."""

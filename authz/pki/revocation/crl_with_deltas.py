@@ -2,6 +2,9 @@
 
 Listing and removing are deliberately not treated alike. An entry of a delta counts as soon as the delta is newer than
 the complete CRL; a removal counts only where section 5.2.4 lets the two be combined.
+
+A CRL that can never prove a certificate good (`CrlHeader.unusable`) supersedes none, but it is evidence: what it lists
+is revoked until a newer CRL that is complete and usable no longer lists it.
 """
 
 from __future__ import annotations
@@ -33,10 +36,14 @@ class StatusAnswer(NamedTuple):
 
 @dataclass(slots=True)
 class CrlSet:
-    """CRLs of one issuer, key and scope, none of them from the future, their signatures verified."""
+    """CRLs of one issuer, key and scope, none of them from the future, their signatures verified.
+
+    `complete` and `deltas` are usable; `evidence` are those that are not, without what a complete one supersedes.
+    """
 
     complete: Sequence[Crl]
     deltas: Sequence[Crl]
+    evidence: Sequence[Crl] = ()
     not_listed: StatusAnswer | None = None
     """The answer of one complete CRL without deltas while it is current and does not list the certificate."""
 
@@ -44,22 +51,37 @@ class CrlSet:
     def of(cls, crls: Iterable[Crl]) -> CrlSet:
         """The set of `crls`; of complete CRLs those that no other supersedes."""
         crls = tuple(crls)
-        if len(crls) == 1 and not crls[0].is_delta:
-            return cls(crls, (), StatusAnswer(crls, None, stale=False, problem=_unusable(crls)))
-        return cls(current(crl for crl in crls if not crl.is_delta), [crl for crl in crls if crl.is_delta])
+        usable = [crl for crl in crls if not crl.unusable]
+        complete = current(crl for crl in usable if not crl.is_delta)
+        deltas = [crl for crl in usable if crl.is_delta]
+        evidence = [crl for crl in crls if crl.unusable and not any(other.supersedes(crl) for other in complete)]
+        alone = len(complete) == 1 and not deltas and not evidence
+        return cls(
+            complete, deltas, evidence, StatusAnswer((*complete,), None, stale=False, problem="") if alone else None
+        )
 
     def ask(self, certificate: Certificate, at: datetime) -> StatusAnswer:
         """6.3.3 (i) to (l), apart from the reasons."""
         if self.not_listed is None:
-            return self._ask_all(certificate, at) if self.complete else self._ask_deltas(certificate, at)
+            answer = self._ask_all(certificate, at) if self.complete else self._ask_deltas(certificate, at)
+            return self._weighed(answer, certificate) if self.evidence else answer
         crl = self.complete[0]
         entry = crl.index.find(certificate.serial, certificate.issuer)
         in_time = crl.next_update is not None and crl.next_update >= at
         if entry is None and in_time:
             return self.not_listed
         listed = None if entry is None else (crl, entry)
-        problem = _overdue(crl, at) or self.not_listed.problem
-        return StatusAnswer((crl,), listed, stale=entry is not None and not in_time, problem=problem)
+        return StatusAnswer((crl,), listed, stale=entry is not None and not in_time, problem=_overdue(crl, at))
+
+    def _weighed(self, answer: StatusAnswer, certificate: Certificate) -> StatusAnswer:
+        """What the others answered, with what stands in the evidence: neither it nor its age can be made up for."""
+        asked = (*answer.crls, *self.evidence) if answer.problem else answer.crls
+        problem = answer.problem if self.complete else _unusable(self.evidence)
+        for crl in self.evidence:
+            entry = crl.index.find(certificate.serial, certificate.issuer)
+            if entry is not None and not (crl.is_delta and entry.removes):
+                return StatusAnswer(asked, (crl, entry), stale=False, problem=problem)
+        return StatusAnswer(asked, answer.listed, answer.stale, problem)
 
     def _ask_all(self, certificate: Certificate, at: datetime) -> StatusAnswer:
         """Where number and date disagree about which complete CRL is the newest, all of them must agree."""
@@ -70,7 +92,7 @@ class CrlSet:
             deltas = _newer_deltas(complete, self.deltas, at) if self.deltas else ()
             asked += (complete, *deltas)
             overdue = _overdue(complete, at)
-            problem = problem or overdue or _unusable((complete, *deltas))
+            problem = problem or overdue
             listing = _listing(complete, deltas, certificate, at)
             if listing is not None and stale:
                 listed, stale = listing, bool(overdue and _overdue(listing[0], at))
@@ -78,7 +100,7 @@ class CrlSet:
 
     def _ask_deltas(self, certificate: Certificate, at: datetime) -> StatusAnswer:
         """Deltas without a complete CRL prove no certificate good, but their entries count."""
-        problem = "a delta CRL is held, and no complete one of its scope"
+        problem = "a delta CRL is held, and no complete one of its scope" if self.deltas else "no CRL has begun"
         for delta in current(self.deltas):
             entry = delta.index.find(certificate.serial, certificate.issuer)
             if entry is not None and not entry.removes:
@@ -133,14 +155,17 @@ def _combines(delta: Crl, complete: Crl, at: datetime) -> bool:
     return in_order and delta.this_update >= complete.this_update
 
 
-def _overdue(crl: Crl, at: datetime) -> str:
+def lateness(crl: Crl, at: datetime) -> str:
     """Why the CRL is not in time at `at`; empty if it is. Section 5.1.2.5 requires nextUpdate."""
     if crl.next_update is None:
-        return f"the CRL of {crl.issuer.text} has no nextUpdate"
-    if crl.next_update < at:
-        return f"the CRL of {crl.issuer.text} expired on {crl.next_update:%Y-%m-%d %H:%M:%SZ}"
-    return ""
+        return "has no nextUpdate"
+    return f"expired on {crl.next_update:%Y-%m-%d %H:%M:%SZ}" if crl.next_update < at else ""
+
+
+def _overdue(crl: Crl, at: datetime) -> str:
+    late = lateness(crl, at)
+    return late and f"the CRL of {crl.issuer.text} {late}"
 
 
 def _unusable(crls: Iterable[Crl]) -> str:
-    return next((f"the CRL of {crl.issuer.text} has a {crl.unusable}" for crl in crls if crl.unusable), "")
+    return next((f"the CRL of {crl.issuer.text} has {crl.unusable}" for crl in crls), "")

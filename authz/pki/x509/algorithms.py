@@ -103,6 +103,7 @@ class Key(NamedTuple):
 # depends on its size).
 _KEYS: Final = {
     bytes.fromhex("300d06092a864886f70d0101010500"): Key("rsa", 0, 1),  # RFC 3279 section 2.3.1: with NULL
+    bytes.fromhex("300b06092a864886f70d010101"): Key("rsa", 0, 1),  # without it, tolerated
     bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107"): Key("secp256r1", 0, 1),  # RFC 5480 section 2.1.1.1
     bytes.fromhex("301006072a8648ce3d020106052b81040022"): Key("secp384r1", 0, 8),
     bytes.fromhex("301006072a8648ce3d020106052b81040023"): Key("secp521r1", 0, 8),

@@ -14,8 +14,9 @@ from authz.pki.x509 import der as asn1
 from authz.pki.x509.algorithms import Key, Signed, read_key, restricted
 from authz.pki.x509.distinguished_name import Name
 from authz.pki.x509.distribution_points import Points, points_of
-from authz.pki.x509.extensions import PARSE_ERRORS, Extensions, check_counts, counted, read_extensions
+from authz.pki.x509.extensions import Extensions, check_counts, counted, read_extensions
 from authz.pki.x509.general_names import Comparable, comparable_names, names_of
+from authz.pki.x509.library import load_certificate, parser_error
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ class _late(Generic[T]):  # noqa: N801 - used like @cached_property
             value = self.read(certificate)
         except Refused as refusal:
             raise Refused(refusal.reason, refusal.detail, certificate=certificate.der) from refusal
-        except PARSE_ERRORS as error:
-            raise Refused(Reason.CERTIFICATE_MALFORMED, str(error), certificate=certificate.der) from error
+        except BaseException as error:
+            detail = str(parser_error(error))
+            raise Refused(Reason.CERTIFICATE_MALFORMED, detail, certificate=certificate.der) from error
         # Not a data descriptor: from now on Python finds the instance's own attribute first.
         setattr(certificate, self.name, value)
         return value
@@ -95,8 +97,8 @@ class Certificate:
         `issuers` has the names of issuers that were read before, by their DER.
         """
         try:
-            parsed = x509.load_der_x509_certificate(der)
-        except PARSE_ERRORS as error:
+            parsed = load_certificate(der)
+        except ValueError as error:
             raise Refused(Reason.CERTIFICATE_MALFORMED, str(error), certificate=der) from error
         return cls(der, parsed, issuers)
 
@@ -109,12 +111,12 @@ class Certificate:
             known = self._issuers.get(self._layout.issuer)
             if known is not None and self.extensions.recalled:
                 self._read_with(known)
-        except (Refused, *PARSE_ERRORS):
-            return
+        except BaseException as error:  # noqa: BLE001 - likewise
+            parser_error(error)
 
     def _read_with(self, issuer: KnownIssuer) -> None:
         """Set the attributes that would otherwise be read later, one by one."""
-        layout, parsed, subject = self._layout, self.x509, Name.read(self._layout.subject)
+        layout, parsed, subject = self._layout, self._parsed or self.x509, Name.read(self._layout.subject)
         signed = Signed(parsed, layout.unused_bits, layout.tbs)
         vars(self).update(
             issuer=issuer.name,
@@ -135,8 +137,8 @@ class Certificate:
 
     @property
     def x509(self) -> x509.Certificate:
-        """The library's object of the certificate, parsed again after `let_go`."""
-        return self._parsed or x509.load_der_x509_certificate(self.der)
+        """The library's object of the certificate, parsed again after `let_go`; its DER may be another spelling."""
+        return self._parsed or load_certificate(self.der)
 
     def let_go(self) -> None:
         """Drop what takes several times the memory of the values read from it, and can be read again."""
@@ -169,7 +171,7 @@ class Certificate:
 
     def _read_extensions(self) -> Extensions:
         check_counts(self._counted)  # before the library makes objects of the elements
-        return read_extensions(self.x509, self.der[self._layout.after_key])
+        return read_extensions(self.der[self._layout.after_key], v3=self.v3)
 
     @_late
     def _counted(self) -> dict[bytes, int]:
@@ -190,6 +192,11 @@ class Certificate:
     def alternative_names(self) -> tuple[GeneralName, ...]:
         """The subject alternative names, which are read only if name constraints apply to them."""
         return self.own_extensions.names
+
+    @property
+    def unread_kinds(self) -> frozenset[type[GeneralName]]:
+        """The kinds of alternative names that it may have besides, in an extension that cannot be read."""
+        return self.own_extensions.unread_kinds
 
     @_late
     def key(self) -> Key:
@@ -275,7 +282,7 @@ class Certificate:
     def crl_points(self) -> Points:
         """The distribution points of CRLs that apply to it, the implied one last."""
         extensions = self.extensions
-        points = extensions.points or points_of(extensions.distribution_points, self.issuer)
+        points = extensions.points or points_of(extensions.distribution_points, self.issuer, extensions.issuer_names)
         if extensions.recalled:
             extensions.points = points
         return points

@@ -135,14 +135,22 @@ def extensions(field: bytes) -> Iterator[Extension]:
     at, end = 0, len(field)
     while at < end and field[at] != EXTENSIONS:
         at = after(field, at)
+    return extension_list(field, content(field, at) if at < end else end)
+
+
+def extension_list(field: bytes, at: int) -> Iterator[Extension]:
+    """The extensions in the SEQUENCE at offset `at`, with which `field` ends, if it is not at its end already."""
+    end = len(field)
     if at < end:
-        at = content(field, content(field, at))
+        at = content(field, at)
     while at < end:
         oid, stop = content(field, at), after(field, at)
         critical = value = after(field, oid)
         if field[critical] == BOOLEAN:
             value = after(field, critical)
-        yield field[content(field, oid) : critical], critical != value, content(field, value), stop
+        # FALSE that is written out is not DER, and tolerated (`authz.pki.x509.tolerated`).
+        stated = critical != value and field[value - 1] != 0
+        yield field[content(field, oid) : critical], stated, content(field, value), stop
         at = stop
 
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Final, Self
 from cryptography import x509
 
 from authz.pki.x509 import der
+from authz.pki.x509.tolerated import TELETEX_STRING, teletex
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 # RFC 5280 section 7.1 compares PrintableString and UTF8String by stringprep; the other character
 # strings, which section 4.1.2.4 keeps for old certificates, are folded likewise, so that the path
@@ -28,13 +29,14 @@ _CHARACTER_STRINGS: Final = {
     0x0C: "utf-8",  # UTF8String
     0x12: "ascii",  # NumericString
     0x13: "ascii",  # PrintableString
-    # TeletexString: implementations disagree on its letters; it is read as UTF-8, as the library does.
-    0x14: "utf-8",
+    TELETEX_STRING: "",  # implementations disagree on its letters: see `tolerated.text`
     0x16: "ascii",  # IA5String
     0x1A: "ascii",  # VisibleString
     0x1C: "utf-32-be",  # UniversalString
     0x1E: "utf-16-be",  # BMPString
 }
+
+_LATIN: Final = {**_CHARACTER_STRINGS, TELETEX_STRING: "latin-1"}
 
 EMAIL_ADDRESS: Final = "1.2.840.113549.1.9.1"
 COMMON_NAME: Final = "2.5.4.3"
@@ -171,6 +173,13 @@ class Name(bytes):
         """Whether this name lies in the subtree of `base` (RFC 5280 section 4.2.1.10, directoryName)."""
         return self.startswith(base)
 
+    @cached_property
+    def readings(self) -> tuple[bytes, ...]:
+        """The name, and if it holds a TeletexString also as it is compared with all of these in latin-1."""
+        if not any(bytes([TELETEX_STRING]) in rdn for rdn in self.rdns):
+            return (self,)
+        return self, b"".join([_rdn(rdn, _LATIN) for rdn in self.rdns])
+
     def extended(self, relative: x509.RelativeDistinguishedName) -> Name:
         """This name with one more RDN below it (a name relative to a CRL issuer, section 4.2.1.13)."""
         return Name._of(self.rdns + Name(x509.Name([relative])).rdns)
@@ -204,18 +213,18 @@ def _elements(data: bytes) -> list[bytes]:
     return parts
 
 
-def _rdn(rdn: bytes) -> bytes:
+def _rdn(rdn: bytes, encodings: Mapping[int, str] = _CHARACTER_STRINGS) -> bytes:
     """RelativeDistinguishedName ::= SET OF AttributeTypeAndValue, compared in any order."""
     at = der.content(rdn, 0)
     if at == len(rdn):  # SET SIZE (1..MAX), which the parser does not check
         raise ValueError("a relative distinguished name without attributes")
     if der.after(rdn, at) == len(rdn):
-        only = _attribute(rdn, at)
+        only = _attribute(rdn, at, encodings)
         return _MEASURES.pack(len(only) + 4, len(only)) + only
-    return _measured(b"".join(sorted([_measured(_attribute(attribute, 0)) for attribute in _elements(rdn)])))
+    return _measured(b"".join(sorted([_measured(_attribute(attribute, 0, encodings)) for attribute in _elements(rdn)])))
 
 
-def _attribute(data: bytes, at: int) -> bytes:
+def _attribute(data: bytes, at: int, encodings: Mapping[int, str]) -> bytes:
     """AttributeTypeAndValue ::= SEQUENCE { type, value }, at offset `at`, as it is compared.
 
     Character strings are all of one kind; any other value keeps its tag. They begin with a zero where other
@@ -223,10 +232,11 @@ def _attribute(data: bytes, at: int) -> bytes:
     """
     at = der.content(data, at)
     value = der.after(data, at)
-    encoding = _CHARACTER_STRINGS.get(data[value])
+    encoding = encodings.get(data[value])
     if encoding is None:
         return data[at:]
-    text = data[der.content(data, value) :].decode(encoding)
+    content = data[der.content(data, value) :]
+    text = content.decode(encoding) if encoding else teletex(content)
     return b"\0" + data[at:value] + prepare(text).encode("utf-8", "surrogatepass")
 
 
@@ -247,7 +257,10 @@ def _type_and_value(attribute: bytes) -> tuple[str, bytes]:
 def _text(value: bytes) -> str:
     """A character string unchanged, any other value as its DER in hex (RFC 4514 section 2.4)."""
     encoding = _CHARACTER_STRINGS.get(value[0])
-    return f"#{value.hex()}" if encoding is None else value[der.content(value, 0) :].decode(encoding)
+    if encoding is None:
+        return f"#{value.hex()}"
+    content = value[der.content(value, 0) :]
+    return content.decode(encoding) if encoding else teletex(content)
 
 
 def _written(attribute: bytes) -> str:

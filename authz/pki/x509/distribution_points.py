@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -10,13 +11,15 @@ from cryptography import x509
 
 from authz.errors import Refused
 from authz.pki.x509.distinguished_name import Name
+from authz.pki.x509.uri import normalized
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
 Names = frozenset[object]
-"""Names of a distribution point, comparable: a `Name` for a directory name, the library's object for any other."""
+"""Names of a distribution point, comparable: a `Name` for a directory name, the library's object for any other, of a
+URI with its one spelling."""
 
 # The bits of ReasonFlags (RFC 5280 section 4.2.1.13), but for bit 0, which stands for no reason.
 _REASON_BITS: Final = {
@@ -71,16 +74,21 @@ def _size(name: object) -> int:
     return name.size if isinstance(name, Name) else len(repr(name))
 
 
-def points_of(stated: Iterable[x509.DistributionPoint], issuer: Name) -> Points:
+def points_of(
+    stated: Iterable[x509.DistributionPoint], issuer: Name, alternative: Sequence[x509.GeneralName] = ()
+) -> Points:
     """The points of a certificate of `issuer`: the stated ones, then the implied one.
 
-    6.3.3, last paragraph: CRLs that the issuer publishes under its own name apply to every certificate.
-    Raises `Refused` (budget_exceeded).
+    6.3.3, last paragraph: CRLs that the issuer publishes under its own name, or one of its `alternative` names in the
+    certificate, apply to every certificate. An alternative name that cannot be compared, or is beyond the bound,
+    matches nothing. Raises `Refused` (budget_exceeded).
     """
     stated = tuple(stated)
-    if sum(len(point.full_name or ()) + len(point.crl_issuer or ()) for point in stated) > MAX_POINT_NAMES:
+    room = MAX_POINT_NAMES - sum(len(point.full_name or ()) + len(point.crl_issuer or ()) for point in stated)
+    if room < 0:
         raise Refused(Reason.BUDGET_EXCEEDED, f"more than {MAX_POINT_NAMES} names of distribution points")
-    implied = Point(frozenset({issuer}), (issuer,), ALL_REASONS)
+    names = _readable(alternative[:room]) if alternative else ()
+    implied = Point(frozenset((issuer, *names)), (issuer,), ALL_REASONS)
     return Points((*(_point(point, issuer) for point in stated), implied))
 
 
@@ -104,7 +112,40 @@ def comparable(
     """The names of a distribution point; a relative name is appended to those of its issuers (4.2.1.13)."""
     if relative is not None:
         return frozenset(issuer.extended(relative) for issuer in issuers)
-    return frozenset(Name(name.value) if isinstance(name, x509.DirectoryName) else name for name in full or ())
+    return frozenset(map(_comparable, full or ()))
+
+
+def _readable(names: Iterable[x509.GeneralName]) -> Iterator[object]:
+    for name in names:
+        with suppress(ValueError):
+            yield _comparable(name)
+
+
+def _comparable(name: x509.GeneralName) -> object:
+    return Name(name.value) if isinstance(name, x509.DirectoryName) else _in_one_spelling(name)
+
+
+def _in_one_spelling(name: x509.GeneralName) -> x509.GeneralName:
+    if not isinstance(name, x509.UniformResourceIdentifier):
+        return name
+    uri = normalized(name.value)
+    return name if uri == name.value else x509.UniformResourceIdentifier(uri)
+
+
+def scope_of(point: x509.IssuingDistributionPoint) -> bytes:
+    """The DER of an issuing distribution point, its URIs in one spelling: CRLs of one scope are ordered by it."""
+    names = None if point.full_name is None else list(map(_in_one_spelling, point.full_name))
+    if names == point.full_name:
+        return point.public_bytes()
+    return x509.IssuingDistributionPoint(
+        names,
+        None,
+        point.only_contains_user_certs,
+        point.only_contains_ca_certs,
+        point.only_some_reasons,
+        point.indirect_crl,
+        point.only_contains_attribute_certs,
+    ).public_bytes()
 
 
 def reasons_of(stated: Iterable[x509.ReasonFlags] | None) -> int:

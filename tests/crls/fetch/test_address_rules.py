@@ -177,7 +177,7 @@ def test_no_list_allows_every_host() -> None:
 
 @pytest.mark.parametrize("pattern", ["", "*", "*.", "http://crl.example.com", "a.*.example", "*.*.example", "crl:80"])
 def test_pattern_that_is_no_host_is_an_error_of_the_operator(pattern: str) -> None:
-    """Told at the start, not met as a list that never fits."""
+    """Reported at the start, not met as a list that never fits."""
     with pytest.raises(ConfigError) as error:
         HostRules((pattern,))
     assert pattern in str(error.value)

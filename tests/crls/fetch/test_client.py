@@ -133,7 +133,7 @@ async def test_crl_is_fetched(name: str, tmp_path: Path) -> None:
 
 
 async def flood(writer: asyncio.StreamWriter) -> None:
-    """200 MB that nobody waits for."""
+    """200 MB that nothing waits for."""
     writer.write(OK + b"\r\n")
     for _ in range(200):
         writer.write(bytes(1024 * 1024))
@@ -263,7 +263,7 @@ async def test_look_up_that_hangs_is_given_up(tmp_path: Path) -> None:
     assert await failure(fetcher(HASTY, resolve=never), f"http://{NAME}/", tmp_path) is K.TIMEOUT
 
 
-async def test_port_nobody_listens_at_is_no_connection(tmp_path: Path) -> None:
+async def test_port_without_a_listener_is_no_connection(tmp_path: Path) -> None:
     """The server is down."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -387,7 +387,7 @@ async def test_address_of_our_own_network_is_refused(url: str, tmp_path: Path) -
 
 
 async def test_odd_spelling_is_refused_where_its_address_is_allowed(tmp_path: Path) -> None:
-    """Nobody knows what another program would read."""
+    """Programs differ in what they read."""
     assert await failure(fetcher(), "http://0x7f.1/", tmp_path) is K.ADDRESS_NOT_ALLOWED
 
 
@@ -436,7 +436,7 @@ async def test_second_address_serves_when_the_first_does_not(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("answer", [socket.gaierror(socket.EAI_NONAME, "Name or service not known"), OSError(), []])
-async def test_name_without_an_address_is_told(answer: list[str] | OSError, tmp_path: Path) -> None:
+async def test_name_without_an_address_is_reported(answer: list[str] | OSError, tmp_path: Path) -> None:
     """The DNS says so, or says nothing."""
     assert await failure(fetcher(resolve=resolves(answer)), f"http://{NAME}/", tmp_path) is K.DNS
 
@@ -468,7 +468,7 @@ async def test_host_on_the_list_is_fetched_from(tmp_path: Path) -> None:
     ("url", "kind"),
     [("ldap:///CN=CA", K.SCHEME), ("file:///etc/passwd", K.SCHEME), ("http://u:p@1.1.1.1/", K.URL), ("x", K.URL)],
 )
-async def test_url_that_is_not_fetched_is_told(url: str, kind: FailureKind, tmp_path: Path) -> None:
+async def test_url_that_is_not_fetched_is_reported(url: str, kind: FailureKind, tmp_path: Path) -> None:
     """See `test_url.py`."""
     assert await failure(fetcher(), url, tmp_path) is kind
 
@@ -488,7 +488,7 @@ async def test_https_by_the_given_ca_is_fetched(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("trusted", [True, False])
 async def test_https_that_is_not_trusted_is_refused(trusted: bool, tmp_path: Path) -> None:
-    """Of a CA that nobody knows; of one that is known, for another name."""
+    """Of an unknown CA; of one that is known, for another name."""
     ca, path = ca_file(tmp_path)
     folder = tmp_path / "into"
     folder.mkdir()
@@ -527,7 +527,7 @@ def test_ca_file_that_cannot_be_read_is_an_error_of_the_operator(content: str | 
 # Our own disk.
 
 
-async def test_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+async def test_folder_that_is_not_there_is_reported(tmp_path: Path) -> None:
     """Not the server's fault."""
     async with crl_server() as server:
         with pytest.raises(FetchFailed) as error:
@@ -537,7 +537,7 @@ async def test_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [len(CRL), CAP], ids=["whole", "cap"])
-async def test_full_disk_is_told(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_full_disk_is_reported(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the last octets, or in the middle; and nothing is left of what was written."""
 
     def full(*_: object) -> None:
@@ -653,14 +653,14 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 
 @pytest.mark.usefixtures("answer")
-async def test_addresses_are_told_once_each_in_order() -> None:
+async def test_addresses_are_reported_once_each_in_order() -> None:
     """Of both families."""
     assert await system_resolve("crl.example.test", 80) == ["192.0.2.1", "2001:db8::1"]
 
 
 @pytest.mark.usefixtures("answer")
 @pytest.mark.parametrize("name", ["none.test", "odd.test"])
-async def test_name_that_nobody_knows_is_an_error_of_the_system(name: str) -> None:
+async def test_unknown_name_is_an_error_of_the_system(name: str) -> None:
     """Also one that cannot even be asked for."""
     with pytest.raises(OSError, match=r"not known|too long"):
         await system_resolve(name, 80)
@@ -685,7 +685,7 @@ def test_names_whose_servers_are_silent_keep_no_other_name_waiting(
 
 
 async def test_look_up_that_is_given_up_ends_in_silence(answer: threading.Event) -> None:
-    """Its thread is told of nothing, and tells nobody."""
+    """Its thread receives nothing, and reports nothing."""
     given_up = asyncio.create_task(system_resolve("silent.test", 80))
     await asyncio.sleep(0)
     [thread] = [one for one in threading.enumerate() if one.name == "look-up of a name"]

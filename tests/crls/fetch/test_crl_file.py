@@ -26,7 +26,7 @@ def pem(data: bytes, *, width: int = 64, newline: str = "\n") -> str:
 
 
 def made(folder: Path, data: bytes | str) -> bytes:
-    """What the file holds afterwards; what is told of it is checked."""
+    """What the file holds afterwards; what is reported of it is checked."""
     path = folder / "body"
     path.write_bytes(data.encode() if isinstance(data, str) else data)
     size, sha256 = into_der(path)

@@ -111,7 +111,7 @@ async def test_image_serves_any_number_of_users(large: Path) -> None:
 
 
 async def test_image_of_a_huge_crl_costs_at_most_twelve_octets_an_entry(tmp_path: Path) -> None:
-    """All that stays of it in memory, whoever uses it."""
+    """All that stays of it in memory, however many use it."""
     listed = serials(100_000)
     path = written(tmp_path, big_crl(CA, listed, NOW - timedelta(days=1), NOW + timedelta(days=6)))
     image = await make_sealed_image(path, KEYS)
@@ -186,7 +186,7 @@ async def test_file_larger_than_any_crl_is_refused(tmp_path: Path) -> None:
 
 
 async def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    """A named pipe, which nobody writes into, does not keep anybody waiting."""
+    """A named pipe, without a writer, keeps nothing waiting."""
     os.mkfifo(tmp_path / "pipe")
     for one in (tmp_path, tmp_path / "pipe"):
         with pytest.raises(Refused) as caught:
@@ -240,7 +240,7 @@ def process(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
 async def test_process_that_gives_no_image_is_an_error(
     large: Path, monkeypatch: pytest.MonkeyPatch, code: str, expected: str
 ) -> None:
-    """Never an index, and the operator is told what became of it."""
+    """Never an index, and the operator learns what became of it."""
     process(monkeypatch, code)
     left = []
     for _ in range(2):
@@ -269,7 +269,7 @@ async def test_process_that_takes_too_long_is_given_up(large: Path, monkeypatch:
         await index_crl(large, KEYS, seconds=0.2)
 
 
-async def test_process_ends_when_nobody_wants_its_answer(
+async def test_process_ends_when_its_answer_is_not_wanted(
     large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A task that is cancelled leaves none behind."""

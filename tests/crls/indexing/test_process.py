@@ -56,7 +56,7 @@ def test_answer_about_a_crl_that_is_refused_is_its_reason(pair: tuple[socket.soc
 
 
 def test_images_of_one_crl_have_keys_of_their_own(pair: tuple[socket.socket, socket.socket]) -> None:
-    """So that nobody can know which certificates collide."""
+    """So that it cannot be known which certificates collide."""
     ours, theirs = pair
     found = []
     for _ in range(2):
@@ -109,7 +109,7 @@ def test_limits_bound_cpu_by_the_length_of_the_crl() -> None:
 
 
 def test_limits_that_are_narrower_already_stay() -> None:
-    """Whoever runs the service may have set some."""
+    """The operator may have set some."""
     narrow = "resource.setrlimit(resource.RLIMIT_CPU, (3, 4)); limit(0); print(resource.getrlimit(resource.RLIMIT_CPU))"
     assert run(narrow).stdout == "(3, 3)\n"
 

@@ -1,4 +1,4 @@
-"""Memory that nobody can change any more."""
+"""Memory that cannot be changed any more."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def large(tmp_path: Path) -> Path:
 
 
 async def test_large_crl_is_the_same_on_the_other_side(large: Path) -> None:
-    """Whoever opens the descriptor finds the same CRL, and what it lists."""
+    """A process that opens the descriptor finds the same CRL, and what it lists."""
     shelf = SharedImages()
     crl = await shelf.index(large, keys())
     opened = open_sealed(shelf.descriptor(crl))
@@ -98,7 +98,7 @@ async def test_file_that_changed_is_indexed_anew(large: Path) -> None:
 
 
 async def test_image_goes_with_the_last_crl_made_of_it(large: Path) -> None:
-    """Whoever kept it is told, and nothing stays open."""
+    """Its holder is notified, and nothing stays open."""
     dropped: list[bytes] = []
     gc.collect()
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a number is enough
@@ -114,7 +114,7 @@ async def test_image_goes_with_the_last_crl_made_of_it(large: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - likewise
 
 
-async def test_image_nobody_asked_for_is_given_back(large: Path) -> None:
+async def test_image_that_was_not_asked_for_is_given_back(large: Path) -> None:
     """A CRL that was replaced while there was no keeper."""
     dropped: list[bytes] = []
     image = seal([b"of a CRL that is gone"])
@@ -127,7 +127,7 @@ async def test_image_nobody_asked_for_is_given_back(large: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"AUTHZCR1nonsense", b"no CRL at all", CA.der])
 def test_memory_that_holds_no_crl_is_refused(content: bytes) -> None:
-    """What was handed over is looked at, whoever handed it over."""
+    """What was handed over is looked at, whichever process handed it over."""
     descriptor = seal([content])
     with pytest.raises(IndexingError):
         open_sealed(descriptor)

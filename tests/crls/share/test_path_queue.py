@@ -25,7 +25,7 @@ async def desk() -> AsyncIterator[PathQueue]:
 
 
 async def test_organizations_take_turns(desk: PathQueue) -> None:
-    """Whoever has many paths, from however many workers, delays another's by one."""
+    """An organization with many paths, from however many workers, delays another's by one."""
     read: list[int] = []
     done = asyncio.Event()
     for organization in [EVIL] * 40 + [ACME, GLOBEX]:

@@ -50,7 +50,7 @@ async def test_message_without_octets_is_one(ends: Ends) -> None:
     assert (await ends[1].receive()).number == 2**63
 
 
-async def test_whoever_waits_is_woken(ends: Ends) -> None:
+async def test_each_waiter_is_woken(ends: Ends) -> None:
     """By a message that comes later."""
     waiting = asyncio.create_task(ends[1].receive())
     await asyncio.sleep(0)
@@ -58,7 +58,7 @@ async def test_whoever_waits_is_woken(ends: Ends) -> None:
     assert (await waiting).number == 1
 
 
-async def test_other_end_that_is_behind_is_told_and_waited_for(ends: Ends) -> None:
+async def test_other_end_that_is_behind_is_reported_and_waited_for(ends: Ends) -> None:
     """`try_to_send` says so, `send` waits for room."""
     sent = 0
     while ends[0].try_to_send(MessageKind.PATH_SEEN, sent):
@@ -70,7 +70,7 @@ async def test_other_end_that_is_behind_is_told_and_waited_for(ends: Ends) -> No
 
 
 async def test_end_of_the_other_end_is_heard_and_felt(ends: Ends) -> None:
-    """By whoever listens, and by whoever speaks."""
+    """By the end that reads, and by the end that writes."""
     ends[0].close()
     with pytest.raises(PeerClosed):
         await ends[1].receive()
@@ -110,6 +110,16 @@ def test_list_comes_back_as_it_was() -> None:
     assert found.signers == {held.crl.sha256: held.signer}
     for one, other in zip(found.refused, sources, strict=True):
         assert looked_at(one) == looked_at(other)
+
+
+def test_expired_crls_come_back_as_evidence() -> None:
+    """And leave what an earlier version reads as it was where there are none."""
+    held = SignedCrl(Crl(crl()), spki(CA))
+    before = CrlManifest.of([held], []).to_bytes()
+    held.crl.mark_expired(when_it_came=True)
+    manifest = CrlManifest.of([held], [])
+    assert CrlManifest.from_bytes(manifest.to_bytes()) == manifest
+    assert (manifest.expired, len(manifest.to_bytes()) - len(before)) == ({held.crl.sha256}, 4 + 4 + 32)
 
 
 def looked_at(one: CrlSource) -> tuple[object, ...]:

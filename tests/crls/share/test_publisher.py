@@ -32,7 +32,7 @@ async def test_crl_that_replaces_another_does_so_for_the_follower(two: Pair) -> 
 
 
 async def test_points_of_a_path_that_verified_at_the_subscriber_are_asked_in_time(two: Pair) -> None:
-    """Once told, they are the keeper's to refresh."""
+    """Once reported, they are the keeper's to refresh."""
     two.scene.rows.added.append((crl(), CA))
     two.scene.refresher.directory_read(2)
     await two.scene.until(lambda: len(two.held()) == 2)
@@ -44,7 +44,7 @@ async def test_points_of_a_path_that_verified_at_the_subscriber_are_asked_in_tim
         assert len(two.scene.refresher.sources) == 1
 
 
-async def test_flood_of_paths_silences_nobody(two: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_flood_of_paths_silences_no_organization(two: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many wait: the others' word comes in between, and a question beyond the bound is settled at once."""
     monkeypatch.setattr("authz.crls.share.path_queue.MAX_QUEUED_EACH", 20_000)
     read, told = 0, set[int]()
@@ -70,7 +70,7 @@ async def test_flood_of_paths_silences_nobody(two: Pair, monkeypatch: pytest.Mon
 async def test_defect_in_reading_a_path_ends_that_workers_line_alone(
     two: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told, and the worker is given another line."""
+    """It is reported, and the worker is given another line."""
     monkeypatch.setattr(two.scene.refresher, "path_seen", lambda *_: 1 / 0)
     two.subscriber._send(MessageKind.PATH_SEEN, 7, (CA.der,))
     await two.scene.until(lambda: any("ZeroDivisionError" in one for one in two.warnings))
@@ -86,8 +86,8 @@ async def test_subscriber_that_goes_is_forgotten(two: Pair) -> None:
     assert two.warnings == []
 
 
-async def test_nonsense_from_a_subscriber_is_told_and_passed_over(scene: World) -> None:
-    """A path that is none, a certificate that is none, a kind that nobody knows."""
+async def test_nonsense_from_a_subscriber_is_reported_and_passed_over(scene: World) -> None:
+    """A path that is invalid, a certificate that is invalid, an unknown kind."""
     two = Pair(scene)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     two.publisher.attach(ours)

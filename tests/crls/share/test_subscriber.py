@@ -6,10 +6,11 @@ import asyncio
 import os
 import resource
 import socket
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from support.certificates import Authority
+from support.certificates import NOW, Authority
 from support.crl_pair import Pair
 from support.crl_server import says
 from support.crl_world import ACME, CA, GOOD, ROOT, World, crl, leaf, serving, sha256, world
@@ -44,7 +45,7 @@ async def test_subscriber_that_hears_nothing_answers_nothing(two: Pair) -> None:
     assert len(two.subscriber.crls()) == 1
 
 
-async def test_subscriber_that_nobody_linked_answers_nothing(scene: World) -> None:
+async def test_subscriber_without_a_link_answers_nothing(scene: World) -> None:
     """Nor does it take silence for an empty list."""
     with pytest.raises(Refused) as refused:
         Pair(scene).subscriber.crls()
@@ -78,8 +79,27 @@ async def test_crl_never_seen_is_fetched_while_a_check_of_the_subscriber_waits(t
         assert len(server.requests) == 1
 
 
+async def test_crl_that_had_expired_when_it_came_is_evidence_for_the_subscriber_too(two: Pair) -> None:
+    """What it lists is revoked, and the others pass by the one before it."""
+    async with serving(b"") as server:
+        alice, bob = leaf("alice", server.url), leaf("bob", server.url)
+        server.answer = says(body=crl())
+        assert (await two.check(alice), await two.check(bob)) == (GOOD, GOOD)
+        expired = crl(CA, bob, number=2, hours=1, next_update=NOW - timedelta(minutes=1))
+        server.answer = says(body=expired)
+        two.scene.time.pass_by(minutes=15)
+        await two.scene.outcome(server.url, "unusable")
+        await two.scene.until(lambda: len(two.subscriber.crls()) == 3)
+        assert (await two.check(alice), await two.check(bob)) == (GOOD, REVOKED)
+        server.answer = says(body=crl(number=3, hours=0.5))
+        two.scene.time.pass_by(minutes=15)
+        await two.scene.outcome(server.url, "accepted")
+        await two.scene.until(lambda: len(two.subscriber.crls()) == 2)
+        assert (await two.check(alice), await two.check(bob)) == (GOOD, GOOD)
+
+
 async def test_checks_of_one_path_ask_once(two: Pair) -> None:
-    """And nobody asks again within a second."""
+    """And it is not asked again within a second."""
     async with serving(b"") as server:
         server.answer = says(status="404 Not Found")
         alice = leaf("alice", server.url)
@@ -95,7 +115,7 @@ async def test_checks_of_one_path_ask_once(two: Pair) -> None:
         assert len(server.requests) == 1
 
 
-async def test_path_without_points_asks_nobody(two: Pair) -> None:
+async def test_path_without_points_asks_no_source(two: Pair) -> None:
     """There is nothing to wait for."""
     assert await two.check(CA.leaf("alice")) == UNKNOWN
     assert two.scene.refresher.sources == []
@@ -113,7 +133,7 @@ async def test_subscriber_keeps_what_it_has_until_the_next_publisher_lists(two: 
     assert two.failures == []
 
 
-async def test_question_that_nobody_will_answer_is_refused(two: Pair) -> None:
+async def test_question_that_will_not_be_answered_is_refused(two: Pair) -> None:
     """At once when the keeper is gone, and when it goes meanwhile."""
     key = PathKey(ACME.id, (leaf("alice", "http://127.0.0.1:9/").der, CA.der, ROOT.der))
     asking = asyncio.create_task(two.subscriber.load(key))

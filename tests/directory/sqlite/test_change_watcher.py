@@ -41,7 +41,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 def test_version_is_another_once_somebody_committed(scene: Scene) -> None:
-    """And the same as long as nobody has."""
+    """And the same as long as no process has."""
     before = scene.version()
     assert scene.version() == before
     scene.store.add_organization(ACME)
@@ -72,7 +72,7 @@ def test_connection_is_kept_until_something_fails(scene: Scene) -> None:
 
 
 def test_replaced_file_is_noticed_and_read(scene: Scene, tmp_path: Path) -> None:
-    """Also when nobody commits to it."""
+    """Also when nothing commits to it."""
     before = scene.version()
     assert not scene.pinned.replaced
     other = Scene(tmp_path / "b.db")

@@ -1,4 +1,4 @@
-"""The schema: made by whoever comes first, numbered by triggers, matching the tables in the code."""
+"""The schema: made by the first process that comes, numbered by triggers, matching the tables in the code."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def schema_of(file: Path) -> list[tuple[str]]:
 
 
 def test_new_database_is_its_owners_alone(file: Path) -> None:
-    """Nobody else reads who must show which certificate."""
+    """No other user reads who must show which certificate."""
     assert file.stat().st_mode & 0o077 == 0
 
 

@@ -50,7 +50,7 @@ def transactions() -> Iterator[list[sa.Connection]]:
 def test_state_is_read_again_only_once_somebody_committed(
     url: str, store: Store, transactions: list[sa.Connection]
 ) -> None:
-    """Whoever asks from an older state, or for rows, is answered from the database all the same."""
+    """A reader that asks from an older state, or for rows, is answered from the database all the same."""
     session = Session(url)
     first = session.read(State()).state
     transactions.clear()

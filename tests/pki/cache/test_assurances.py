@@ -47,7 +47,7 @@ def test_tenant_with_plans_only_has_no_assurance() -> None:
 
 
 def test_crl_without_an_end_assures_nothing() -> None:
-    """Nobody knows how long it holds."""
+    """Nothing says how long it holds."""
     crl = Crl(ROOT.crl())
     assert Assurance.of(CHAIN, (), [ApplicableCrls.of(ALL_REASONS, [crl])], (), NOW) is not None
     crl.next_update = None

@@ -59,7 +59,7 @@ def test_weight_is_that_of_all_entries_and_tenants() -> None:
     assert whole.weight == len(whole) == len(whole.tenants) == 0
 
 
-def test_bound_holds_and_the_oldest_that_nobody_used_goes_first() -> None:
+def test_bound_holds_and_the_oldest_unused_goes_first() -> None:
     """What is asked for stays, however much else comes."""
     whole = SharedCache(TENANT_BYTES + 10 * EACH)
     cache = made(whole, "o")
@@ -110,7 +110,7 @@ def test_flood_of_one_tenant_leaves_the_others_everything() -> None:
 
 
 def test_tenants_that_all_want_room_get_alike() -> None:
-    """Whoever came first gives up what is above its share."""
+    """The first tenant gives up what is above its share."""
     whole = SharedCache(10 * (TENANT_BYTES + 100 * EACH))
     caches = [made(whole, owner) for owner in range(10)]
     for cache in caches:
@@ -234,7 +234,7 @@ def test_cache_that_gave_most_away_gives_its_dictionary_away_too() -> None:
 
 
 def test_classes_of_weight_are_in_order_and_few() -> None:
-    """Eight to each doubling: whoever gives holds nearly as much as any."""
+    """Eight to each doubling: a tenant that gives holds nearly as much as any."""
     levels = [shared._level(weight) for weight in range(100_000)]
     assert levels == sorted(levels)
     assert levels[-1] < 8 * 17

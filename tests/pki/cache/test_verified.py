@@ -125,7 +125,7 @@ def test_large_certificate_is_not_remembered_but_its_signature_is() -> None:
     """In DER, or once it was read; one that cannot be read is not either."""
     noise = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), bytes(MAX_DER))
     purposes = x509.ExtendedKeyUsage([x509.ObjectIdentifier(f"1.2.{number}") for number in range(600)])
-    odd = handmade(ROOT.key, subject=raw_name(b"\xe9", 0x14), issuer=name("Root").public_bytes())  # type: ignore[arg-type]
+    odd = handmade(ROOT.key, subject=raw_name(b"\xe9"), issuer=name("Root").public_bytes())  # type: ignore[arg-type]
     large = parsed(*(ROOT.leaf(extensions=[(one, False)]) for one in (noise, purposes)), odd)
     assert len(large[0].der) > MAX_DER > len(large[1].der)
     verified = VerifiedCache()

@@ -18,7 +18,7 @@ from support.certificates import NOW, Authority, entry, name, new_key, tlv
 from support.raw_der import with_unused_bit
 
 from authz.errors import Refused
-from authz.pki.crl.crl import Crl
+from authz.pki.crl.crl import EXPIRED_WHEN_IT_CAME, Crl, puts_out
 from authz.pki.crl.index import RevokedEntry
 from authz.pki.x509.algorithms import verify_signature
 from authz.pki.x509.distinguished_name import Name
@@ -104,7 +104,7 @@ def test_crl_lists_its_entries() -> None:
 
 
 def test_crl_without_entries_is_empty() -> None:
-    """A CRL may list nobody."""
+    """A CRL may list no certificate."""
     assert len(Crl(CA.crl()).index) == 0
 
 
@@ -123,7 +123,7 @@ def test_signed_part_verifies_as_it_was_signed(kind: str) -> None:
 
 
 def test_signature_with_unused_bits_does_not_verify() -> None:
-    """Nobody signed their number: whoever changed it would have another CRL that verifies."""
+    """No signature covers their number: a changed number would make another CRL that verifies."""
     changed = Crl(with_unused_bit(CA.crl(5) for _ in range(99)))
     with pytest.raises(Refused) as refusal:
         verify_signature(CA.certificate.public_key(), changed.signed)
@@ -150,14 +150,14 @@ def test_scope_is_the_issuing_distribution_point() -> None:
 
 
 def test_scope_relative_to_the_issuer_is_made_full() -> None:
-    """A name relative to the CRL issuer hangs from his."""
+    """A name relative to the CRL issuer hangs from the issuer's."""
     relative = x509.RelativeDistinguishedName([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shard")])
     point = x509.IssuingDistributionPoint(None, relative, False, False, None, False, False)
     crl = Crl(CA.crl(extensions=[(point, True)]))
     assert crl.names == {Name(x509.Name([*name("CA").rdns, relative]))}
 
 
-def test_delta_is_told_by_its_indicator() -> None:
+def test_delta_is_reported_by_its_indicator() -> None:
     """A delta CRL says which complete one it starts from."""
     crl = Crl(CA.crl(number=9, extensions=[(x509.DeltaCRLIndicator(4), True)]))
     assert (crl.is_delta, crl.base_number, crl.number) == (True, 4, 9)
@@ -186,7 +186,7 @@ def test_indirect_crl_keeps_the_reasons() -> None:
     ],
 )
 def test_indirect_crl_with_an_unclear_certificate_issuer_refuses(names: list[x509.GeneralName]) -> None:
-    """An entry belongs to exactly one directory name, or nobody knows to whom."""
+    """An entry belongs to exactly one directory name, or its owner is unknown."""
     listed = entry(1, extensions=[(x509.CertificateIssuer(names), True)])
     with malformed():
         Crl(CA.crl(listed, extensions=[idp(indirect=True)]))
@@ -202,14 +202,14 @@ def test_certificate_issuer_in_a_direct_crl_refuses() -> None:
 def test_unknown_critical_extension_of_an_entry_leaves_it_listed(
     extensions: Extensions,
 ) -> None:
-    """Such an entry lists its certificate; the CRL as a whole can prove nobody good."""
+    """Such an entry lists its certificate; the CRL as a whole can prove no certificate good."""
     crl = Crl(CA.crl(entry(5, extensions=[(UNKNOWN, True)]), extensions=extensions))
     assert crl.index.find(5, ISSUER) == RevokedEntry()
     assert crl.unusable == "critical extension 1.2.3.4 of an entry"
 
 
 def test_unknown_critical_extension_makes_the_crl_unusable() -> None:
-    """A CRL with a critical extension that is unknown can prove nobody good."""
+    """A CRL with a critical extension that is unknown can prove no certificate good."""
     assert Crl(CA.crl(extensions=[(UNKNOWN, True)])).unusable == "critical extension 1.2.3.4"
 
 
@@ -235,9 +235,9 @@ def test_extension_given_twice_refuses() -> None:
         Crl(edited(number, "0603551d1b", "0603551d14"))
 
 
-@pytest.mark.parametrize("crl", [edited(CA.crl(number=0x12), "0403020112", "0403020192"), CA.crl(number=2**160)])
+@pytest.mark.parametrize("crl", [edited(CA.crl(number=0x12), "0403020112", "0403020192"), CA.crl(number=2**1024)])
 def test_number_out_of_range_refuses(crl: bytes) -> None:
-    """A CRL number is not negative and has at most 20 octets (RFC 5280 section 5.2.3)."""
+    """A CRL number is not negative (RFC 5280 section 5.2.3), and can be shown in decimals."""
     with malformed():
         Crl(crl)
 
@@ -271,7 +271,7 @@ def test_version_1_with_an_extension_in_an_entry_refuses() -> None:
 
 
 @pytest.mark.parametrize("version", ["00", "02"])
-def test_version_that_is_none_refuses(version: str) -> None:
+def test_unknown_version_is_refused(version: str) -> None:
     """There are versions 1 and 2 only."""
     with malformed():
         Crl(edited(CA.crl(), "020101", "0201" + version))
@@ -283,7 +283,7 @@ def test_algorithms_that_differ_refuse() -> None:
         Crl(edited(CA.crl(), "2a8648ce3d040302", "2a8648ce3d040303"))
 
 
-def test_missing_next_update_is_told_apart() -> None:
+def test_missing_next_update_is_distinguished() -> None:
     """A CRL without nextUpdate can be read; that it is of no use is for the check to say."""
     assert Crl(rebuilt(CA.crl(), lambda fields: [*fields[:4], *fields[5:]])).next_update is None
 
@@ -386,3 +386,40 @@ def test_crl_says_what_it_takes() -> None:
     none, many = Crl(CA.crl()), Crl(CA.crl(*range(2**64, 2**64 + 100)))
     assert (none.shared, many.shared) == (len(none.der or b""), len(many.der or b""))
     assert many.memory - none.memory > 100 * 200 + many.shared - none.shared
+
+
+def test_unusable_crl_supersedes_and_replaces_none() -> None:
+    """And only a newer complete and usable CRL replaces it."""
+    odd: Extensions = [(UNKNOWN, True)]
+    delta: Extensions = [(x509.DeltaCRLIndicator(1), True)]
+    old, new = of_kind(1, -1, None), Crl(CA.crl(number=2, this_update=NOW, extensions=odd))
+    assert not new.supersedes(old)
+    assert not new.replaces(old)
+    assert not new.replaces(of_kind(2, -1, 1))
+    last = NOW + timedelta(hours=1)
+    assert Crl(CA.crl(number=3, this_update=last)).replaces(new)
+    assert not Crl(CA.crl(number=3, this_update=last, extensions=delta)).replaces(new)
+    assert not Crl(CA.crl(number=3, this_update=last, extensions=odd)).replaces(new)
+    assert not old.replaces(new)
+
+
+def test_crl_that_had_expired_when_it_came_is_marked() -> None:
+    """What it cannot be used for by itself stays."""
+    good, odd = Crl(CA.crl()), Crl(CA.crl(extensions=[(UNKNOWN, True)]))
+    for crl in (good, odd):
+        crl.mark_expired(when_it_came=True)
+    assert (good.unusable, odd.unusable) == (EXPIRED_WHEN_IT_CAME, "critical extension 1.2.3.4")
+    for crl in (good, odd):
+        crl.mark_expired(when_it_came=False)
+    assert (good.unusable, odd.unusable) == ("", "critical extension 1.2.3.4")
+
+
+def test_expired_crl_puts_out_the_current_ones_that_it_would_replace() -> None:
+    """Not those that have expired themselves, or that it does not replace."""
+    now = NOW + timedelta(days=1)
+    until = {"next_update": now - timedelta(hours=1)}
+    new, stale = Crl(CA.crl(number=2, this_update=NOW, **until)), Crl(CA.crl(**until))
+    assert puts_out(new, [stale, of_kind(1, -1, None)], now)
+    assert not puts_out(new, [stale], now)
+    assert not puts_out(new, [of_kind(3, 0, None)], now)
+    assert not puts_out(of_kind(2, 0, None), [of_kind(1, -1, None)], now)

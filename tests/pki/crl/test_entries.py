@@ -93,7 +93,7 @@ def code_of(parsed: x509.RevokedCertificate) -> int | None:
 
 
 def test_entries_are_those_between_the_offsets() -> None:
-    """The walk begins and ends where it is told to."""
+    """The walk begins and ends where it is set to."""
     one = tlv(der.SEQUENCE, tlv(der.INTEGER, b"\x05") + DATE)
     assert len(list(raw_entries(b"--" + one * 3, 2, 2 + 2 * len(one)))) == 2
 
@@ -117,7 +117,7 @@ def test_entry_with_an_odd_serial_is_read(serial: bytes) -> None:
         pytest.param(tlv(der.SEQUENCE, tlv(der.INTEGER, b"\x05") + DATE)[:-1], id="cut off"),
     ],
 )
-def test_entry_that_is_none_refuses(data: bytes) -> None:
+def test_malformed_entry_is_refused(data: bytes) -> None:
     """Whatever does not begin with a serial number and a date is refused."""
     with pytest.raises(ValueError, match=r"entry|DER"):
         list(raw_entries(data, 0, len(data)))
@@ -128,7 +128,10 @@ def test_entry_that_is_none_refuses(data: bytes) -> None:
     [
         (block(reason(1)), EntryExtensions(reason=1)),
         (block(reason(7)), EntryExtensions(reason=7)),
-        (block(extension(ISSUER, tlv(der.SEQUENCE, b""), CRITICAL)), EntryExtensions(names_issuer=True)),
+        (block(), NO_EXTENSIONS),
+        (block(extension(PRIVATE, b"", bytes.fromhex("010100"))), NO_EXTENSIONS),
+        (block(extension(PRIVATE, b"", bytes.fromhex("010101"))), EntryExtensions(unknown="1.2.3.4")),
+        (block(extension(ISSUER, tlv(der.SEQUENCE, b""), CRITICAL)), EntryExtensions(issuer=tlv(der.SEQUENCE, b""))),
         (block(extension(INVALIDITY, b"", CRITICAL), reason(3)), EntryExtensions(reason=3)),
         (block(extension(HOLD_INSTRUCTION, b"", CRITICAL)), NO_EXTENSIONS),
         (block(extension(PRIVATE, b"")), NO_EXTENSIONS),
@@ -143,12 +146,11 @@ def test_extensions_say_what_they_say(raw: bytes, expected: EntryExtensions) -> 
 @pytest.mark.parametrize(
     "raw",
     [
-        pytest.param(block(), id="empty"),
         pytest.param(block(reason(1), reason(8)), id="twice"),
         pytest.param(block(tlv(der.SET, b"")), id="no sequence"),
         pytest.param(block(tlv(der.SEQUENCE, tlv(der.OID, REASON))), id="no value"),
-        pytest.param(block(extension(PRIVATE, b"", bytes.fromhex("010100"))), id="default written out"),
-        pytest.param(block(extension(PRIVATE, b"", bytes.fromhex("010101"))), id="true that is not FF"),
+        pytest.param(block(extension(PRIVATE, b"", bytes.fromhex("010102"))), id="neither true nor false"),
+        pytest.param(block(extension(PRIVATE, b"", bytes.fromhex("0102ffff"))), id="true of two bytes"),
         pytest.param(block(extension(REASON, b"")), id="no reason in it"),
         pytest.param(block(extension(REASON, tlv(der.ENUMERATED, b""))), id="empty reason"),
         pytest.param(block(extension(REASON, tlv(der.INTEGER, b"\x01"))), id="an integer for a reason"),
@@ -192,10 +194,10 @@ def test_date_of_an_entry_decides_nothing() -> None:
 
 def revoked(data: bytes, *, v1: bool = False) -> RevokedCertificates:
     """The entries of a CRL in DER."""
-    parsed, layout = x509.load_der_x509_crl(data), CrlLayout.of(data)
-    header = CrlHeader(parsed, v1=layout.v1)
+    layout = CrlLayout.of(data)
+    header = CrlHeader(data, x509.load_der_x509_crl(data), layout)
     header.v1 = v1
-    return RevokedCertificates(data, parsed, header, layout)
+    return RevokedCertificates(data, header, layout)
 
 
 def test_direct_entries_are_of_the_crl_issuer() -> None:
@@ -242,7 +244,7 @@ def test_entry_with_extensions_in_version_1_refuses() -> None:
 def test_entry_with_an_unknown_critical_extension_counts(
     extensions: list[tuple[x509.ExtensionType, bool]],
 ) -> None:
-    """The CRL proves nobody good, and what it lists is listed (RFC 5280 section 5.3)."""
+    """The CRL proves no certificate good, and what it lists is listed (RFC 5280 section 5.3)."""
     certificates = revoked(NAMED_CA.crl(entry(5, extensions=[(UNKNOWN, True)]), 6, extensions=extensions))
     assert len(list(certificates)) == 2
     assert certificates.unusable == "critical extension 1.2.3.4 of an entry"

@@ -113,7 +113,7 @@ def test_listing_of_another_with_the_same_hash_refuses() -> None:
 
 
 @pytest.mark.usefixtures("colliding")
-def test_removal_of_another_with_the_same_hash_removes_nobody() -> None:
+def test_removal_of_another_with_the_same_hash_removes_no_certificate() -> None:
     """A removal is compared octet by octet, so that a collision never makes a certificate good."""
     found = index((HERE, 5, 8), (HERE, 6, 8))
     expected = ["removed", "removed", "missing"]
@@ -176,7 +176,7 @@ def test_index_with_more_parts_than_it_needs_is_an_error() -> None:
         HashedIndex(bytes(header) + SAMPLE[HEADER:])
 
 
-def test_index_without_entries_lists_nobody() -> None:
+def test_index_without_entries_lists_no_certificate() -> None:
     """A CRL may be empty."""
     assert (len(index()), index().find(5, HERE)) == (0, None)
 

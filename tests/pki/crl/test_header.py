@@ -24,7 +24,7 @@ POINT = x509.IssuingDistributionPoint(
 
 def head(data: bytes) -> CrlHeader:
     """The head of a CRL in DER."""
-    return CrlHeader(x509.load_der_x509_crl(data), v1=CrlLayout.of(data).v1)
+    return CrlHeader(data, x509.load_der_x509_crl(data), CrlLayout.of(data))
 
 
 def fields(data: bytes) -> list[bytes]:
@@ -54,7 +54,7 @@ def test_head_says_what_the_issuer_wrote() -> None:
 
 
 def test_head_of_a_delta_has_a_base() -> None:
-    """Of a delta CRL the base is told."""
+    """Of a delta CRL the base is there, too."""
     found = head(CA.crl(number=9, extensions=[(x509.DeltaCRLIndicator(4), True)]))
     assert (found.is_delta, found.base_number) == (True, 4)
 
@@ -67,16 +67,65 @@ def test_head_tells_its_scope() -> None:
 
 
 @pytest.mark.parametrize(("critical", "why"), [(True, "critical extension 1.2.3.4"), (False, "")])
-def test_head_with_an_unknown_extension_proves_nobody_good(critical: bool, why: str) -> None:
+def test_head_with_an_unknown_extension_proves_no_certificate_good(critical: bool, why: str) -> None:
     """If it is critical (RFC 5280 section 5.2)."""
     assert head(CA.crl(extensions=[(UNKNOWN, critical)])).unusable == why
 
 
-def test_head_with_a_number_of_more_than_20_octets_refuses() -> None:
-    """RFC 5280 section 5.2.3."""
-    number = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.20"), tlv(2, b"\x01" + bytes(20)))
-    with pytest.raises(ValueError, match="number"):
-        head(CA.crl(number=None, extensions=[(number, False)]))
+def test_head_with_impossible_dates_proves_no_certificate_good() -> None:
+    """Without nextUpdate, and with one that no moment between the two dates can be before."""
+    data = CA.crl()
+    this_update, next_update = fields(data)[3:5]
+    assert this_update[1] == next_update[1]
+    backwards = data.replace(this_update + next_update, next_update + this_update)
+    assert head(backwards).unusable == "a nextUpdate before its thisUpdate"
+    layout = CrlLayout.of(data)
+    kept = fields(data)
+    del kept[4]
+    without = tlv(0x30, tlv(0x30, b"".join(kept)) + data[layout.tbs_end :])
+    assert (head(without).next_update, head(without).unusable) == (None, "no nextUpdate")
+
+
+def number(content: bytes) -> bytes:
+    """A CRL with this content of its number."""
+    stated = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.20"), tlv(2, content))
+    return CA.crl(number=None, extensions=[(stated, False)])
+
+
+def test_number_of_more_than_20_bytes_is_read() -> None:
+    """RFC 5280 section 5.2.3 asks issuers not to write one; up to what can be shown in decimals."""
+    assert head(number(b"\x01" + bytes(20))).number == 2**160
+    for content in (b"\x01" + bytes(128), b"\xff", b""):
+        with pytest.raises(ValueError, match=r"number|shortest"):
+            head(number(content))
+
+
+def scope(value: str) -> CrlHeader:
+    """The header of a CRL with this issuing distribution point."""
+    stated = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.28"), bytes.fromhex(value))
+    return head(CA.crl(extensions=[(stated, True)]))
+
+
+def test_false_in_an_issuing_distribution_point_says_nothing() -> None:
+    """The scope is what it is without it, so that a newer CRL that leaves it out supersedes; TRUE as 01 is TRUE."""
+    plain, written = scope("3003 8101ff"), scope("3009 8101ff 820100 850100".replace("8101ff", "810101"))
+    assert plain.scope == written.scope == bytes.fromhex("30038101ff")
+    assert written.idp == plain.idp
+    assert scope("3003 820100").scope == scope("3000").scope == b""
+
+
+def test_extension_twice_refuses() -> None:
+    """RFC 5280 section 5.2."""
+    number = CA.crl(number=0x11, extensions=[(x509.DeltaCRLIndicator(0x12), False)])
+    with pytest.raises(ValueError, match="twice"):
+        head(number.replace(bytes.fromhex("0603551d1b"), bytes.fromhex("0603551d14")))
+
+
+@pytest.mark.parametrize("value", ["3003810102", "30068101ff8101ff", "30068201ff8101ff", "30048101ff00", "3003a00100"])
+def test_issuing_distribution_point_with_two_readings_refuses(value: str) -> None:
+    """TRUE that is neither, fields twice or in another order, data behind the end."""
+    with pytest.raises(ValueError):  # noqa: PT011 - in the parser's words
+        scope(value)
 
 
 def test_head_of_version_1_has_no_extensions() -> None:
@@ -103,7 +152,7 @@ def test_layout_tells_unused_bits_of_the_signature() -> None:
 
 
 def test_layout_without_entries_is_empty() -> None:
-    """Where nobody is listed, there is nothing to walk through."""
+    """Where no certificate is listed, there is nothing to walk through."""
     layout = CrlLayout.of(CA.crl())
     assert layout.revoked == layout.start == layout.end == layout.tbs_end
 
@@ -149,7 +198,7 @@ CRLS = [
 
 @pytest.mark.parametrize("data", CRLS)
 def test_crl_without_its_entries_says_the_same(data: bytes) -> None:
-    """Its head is the head of the whole, and nobody is listed."""
+    """Its head is the head of the whole, and no certificate is listed."""
     smaller = without_entries(data, CrlLayout.of(data))
     assert vars(head(smaller)).keys() == vars(head(data)).keys()
     assert [one for one in vars(head(data)) if vars(head(smaller))[one] != vars(head(data))[one]] == []
@@ -159,7 +208,7 @@ def test_crl_without_its_entries_says_the_same(data: bytes) -> None:
 
 
 def test_issuer_with_lengths_that_lead_astray_is_refused() -> None:
-    """Nobody has verified or parsed it yet, and whoever serves it chose its octets."""
+    """It is neither verified nor parsed yet, and its server chose its bytes."""
     data = CA.crl()
     at = data.index(b"\x06\x03\x55\x04\x03")  # the attribute's type, id-at-commonName
     with pytest.raises(ValueError, match="not where it should be"):

@@ -123,13 +123,13 @@ def test_signature_in_pss_verifies() -> None:
 
 
 @pytest.mark.parametrize("signers", [[Authority.root("CA")], [Authority.root("CA", key=new_key("rsa1024"))]])
-def test_crl_that_nobody_known_signed_is_refused(signers: Sequence[Minted]) -> None:
+def test_crl_that_no_known_key_signed_is_refused(signers: Sequence[Minted]) -> None:
     """Before anything is made of its entries."""
     assert refusal(CA.crl(5), *signers) is Reason.SIGNATURE_INVALID
 
 
 def test_crl_whose_signature_has_unused_bits_is_refused() -> None:
-    """Nobody signed their number; and an image that had been made all the same would prove nothing."""
+    """No signature covers their number; and an image that had been made all the same would prove nothing."""
     changed = with_unused_bit(CA.crl(5) for _ in range(99))
     assert refusal(changed, CA) is Reason.SIGNATURE_INVALID
     header, index = pieces()

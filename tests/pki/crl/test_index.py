@@ -35,7 +35,7 @@ def test_index_of_another_issuer_finds_nothing(index: CrlIndex) -> None:
 
 @pytest.mark.parametrize("index", indexes((5, None)))
 def test_index_compares_issuers_as_names(index: CrlIndex) -> None:
-    """An issuer is found however his name is written (RFC 5280 section 7.1)."""
+    """An issuer is found however its name is written (RFC 5280 section 7.1)."""
     spelled = Name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, " hERE ")]))
     assert index.find(5, spelled) == RevokedEntry()
 

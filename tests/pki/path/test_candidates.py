@@ -36,7 +36,7 @@ def test_known_certificates_come_before_presented_ones() -> None:
     assert pool(ca).certificates(LEAF.subject) == []
 
 
-def test_anchor_is_told_apart() -> None:
+def test_anchor_is_distinguished() -> None:
     """It ends a path."""
     (root,) = parsed(ROOT)
     ((found, anchor),) = pool().named(root.subject)
@@ -66,10 +66,10 @@ def test_weight_of_all_is_bounded_before_a_name_is_read() -> None:
     assert ["subject" in vars(one) for one in again] == [True, False]
 
 
-def test_stranger_that_cannot_be_read_is_kept_to_be_told() -> None:
+def test_stranger_that_cannot_be_read_is_kept_to_be_reported() -> None:
     """The first of them."""
     odd = [
-        Certificate.parse(handmade(CA.key, issuer=raw_name(b"x"), subject=raw_name(text, 0x14)))  # type: ignore[arg-type]
+        Certificate.parse(handmade(CA.key, issuer=raw_name(b"x"), subject=raw_name(text)))  # type: ignore[arg-type]
         for text in (b"\xe9", b"\xe8")
     ]
     found = pool(*odd, *parsed(CA))

@@ -43,6 +43,32 @@ def named(issuer: Authority, *names: str | x509.GeneralName, subject: str | x509
 
 
 @pytest.mark.parametrize(
+    ("names", "base", "expected"),
+    [
+        ("300787050102030405", DNS("a.test"), None),
+        ("300a8203612e7487050102030405", DNS("a.test"), OUT),
+        ("ff", DNS("a.test"), OUT),
+        ("3002a300", DNS("a.test"), OUT),
+        ("3003a00130", MAIL("a.test"), OUT),
+        ("3003a00130", DNS("a.test"), None),
+    ],
+)
+@pytest.mark.parametrize("permitted", [True, False])
+def test_names_that_cannot_be_read_count_against_constraints_of_their_kinds(
+    names: str,
+    base: x509.GeneralName,
+    expected: Reason | None,
+    permitted: bool,
+) -> None:
+    """Of every kind, where kinds cannot be distinguished; permitted or excluded."""
+    ca = constrained([base], []) if permitted else constrained([], [base])
+    unread = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), bytes.fromhex(names))
+    leaf = ca.leaf("x y", extensions=[(unread, False)], without=[x509.SubjectAlternativeName])
+    assert parsed(leaf)[0].san_names == frozenset()
+    assert reason(leaf, ca, anchors=[ROOT]) is expected
+
+
+@pytest.mark.parametrize(
     ("permitted", "excluded", "names", "subject", "expected"),
     [
         ([DNS("a.test")], [], ["a.test"], "x", None),

@@ -1,4 +1,4 @@
-"""Anchors and intermediates by name; nobody is trusted by nothing."""
+"""Anchors and intermediates by name; without anchors nothing is trusted."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_purpose_of_the_leaf_must_be_client_authentication(purpose: x509.ObjectI
 
 
 def test_trust_anchor_as_leaf_is_self_signed() -> None:
-    """A registered root is nobody's proof."""
+    """A registered root is no proof."""
     root = Authority.root(extensions=[(usage("digital_signature", "key_cert_sign"), True)])
     assert outcome(root, anchors=[root], policy=ValidationPolicy(extended_key_usage=None)) is R.CERTIFICATE_SELF_SIGNED
 
@@ -157,7 +157,7 @@ def test_key_usage_of_the_leaf_is_as_the_policy_asks() -> None:
 
 
 def test_extended_key_usage_may_be_absent_unless_it_is_required() -> None:
-    """For a library user absence means any; for the service it means that nobody said so."""
+    """For a library user absence means any; for the service it means that the issuer did not say so."""
     leaf = ROOT.leaf(without=[x509.ExtendedKeyUsage])
     assert reason(leaf, anchors=[ROOT]) is None
     assert reason(leaf, anchors=[ROOT], policy=SERVICE_POLICY) is R.EXTENDED_KEY_USAGE_NOT_ALLOWED
@@ -184,7 +184,7 @@ def test_policy_limits_the_path_length(limit: int | None, expected: Reason | Non
 
 
 def test_anchor_of_version_1_is_a_ca_by_the_operators_word() -> None:
-    """Nothing in it could say so; as an intermediate it is none."""
+    """Nothing in it could say so; as an intermediate it is invalid."""
     key = new_key()
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     old = handmade(key, issuer=raw_name(b"Old"), subject=raw_name(b"Old"), version=b"")
@@ -219,3 +219,11 @@ def test_nothing_is_asked_of_extensions_without_a_say() -> None:
     attributes = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.9"), b"0\0")
     leaf = ROOT.leaf(extensions=[(alternative, True), (attributes, True)])
     assert reason(leaf, anchors=[ROOT]) is None
+
+
+@pytest.mark.parametrize("leaf", [CA, ROOT])
+def test_chain_sent_upside_down_is_reported_as_such(leaf: Minted) -> None:
+    """The first certificate is the leaf, and a CA's is seldom a client's."""
+    refused = refusal(leaf, ALICE, CA, anchors=[ROOT], policy=SERVICE_POLICY)
+    assert refused.reason is Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED
+    assert refused.detail.endswith("The leaf comes first")

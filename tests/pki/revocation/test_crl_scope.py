@@ -186,12 +186,12 @@ def test_indirect_crl_of_a_ca_on_the_path_needs_no_other_path() -> None:
 
 
 def test_indirect_crl_of_a_revoked_agent_is_silent() -> None:
-    """Whoever issues it has a status of his own."""
+    """Its issuer has a status of its own."""
     assert check(DELEGATED, [ROOT.crl(AGENT), AGENT.crl(extensions=INDIRECT)], pool=[CA, AGENT]) is UNKNOWN
 
 
 def test_indirect_crl_of_an_agent_below_another_anchor_is_silent() -> None:
-    """His path leads to the anchor of the certificate's own path (RFC 5280 section 6.3.3 (f))."""
+    """Its path leads to the anchor of the certificate's own path (RFC 5280 section 6.3.3 (f))."""
     other = Authority.root("Other root")
     stranger = other.intermediate("Agent", extensions=CRL_SIGNER)
     trust = TrustStore([Certificate.parse(ROOT.der), Certificate.parse(other.der)])
@@ -205,8 +205,8 @@ def test_cas_own_crl_that_lists_is_heard_beside_the_agents() -> None:
     assert check(DELEGATED, crls, pool=[CA, AGENT]) is REVOKED
 
 
-def test_agent_named_by_no_directory_name_is_nobody() -> None:
-    """A cRLIssuer that cannot be compared delegates to nobody; the CA's own CRL for all still counts."""
+def test_agent_named_by_no_directory_name_is_no_delegate() -> None:
+    """A cRLIssuer that cannot be compared delegates to no issuer; the CA's own CRL for all still counts."""
     point = x509.DistributionPoint([ONE], None, None, [TWO])
     leaf = CA.leaf(extensions=points(point))
     assert check(leaf, [ROOT.crl(), CA.crl(extensions=idp(ONE))]) is UNKNOWN
@@ -230,3 +230,11 @@ def test_voice_has_the_reasons_of_point_and_crl_in_common() -> None:
     assert ApplicableCrls.of(ALL_REASONS, [crl]).reasons == crl.reasons
     assert ApplicableCrls.of(crl.reasons, [Crl(CA.crl())]).reasons == crl.reasons
     assert ApplicableCrls.of(ALL_REASONS & ~crl.reasons, [crl]).reasons == 0
+
+
+def test_crls_of_one_point_are_ordered_however_its_uri_is_spelled() -> None:
+    """The newer one lists the leaf, and has expired: the older one does not answer for it."""
+    spelled = x509.UniformResourceIdentifier("HTTP://crl.EXAMPLE.test/1")
+    dates = {"this_update": NOW - timedelta(hours=9), "next_update": NOW - timedelta(hours=1)}
+    newer = CA.crl(SHARD, number=2, extensions=idp(spelled), **dates)
+    assert check(SHARD, [ROOT.crl(), CA.crl(extensions=idp(ONE)), newer]) is REVOKED

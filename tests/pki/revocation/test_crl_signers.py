@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from support.certificates import NOW, Authority, Minted, entry, name, new_key, usage
 from support.outcomes import parsed
+from support.raw_der import crl_with_sha1
 from support.revocation_world import (
     CA,
     CRL_SIGNER,
@@ -63,7 +64,7 @@ def test_other_key_of_the_ca_needs_a_status_of_its_own(listed: tuple[str, ...], 
 
 
 def test_signer_whose_certificate_expired_does_not_speak() -> None:
-    """His path is verified now, like any other."""
+    """Its path is verified now, like any other."""
     signer = ROOT.intermediate("CA", extensions=CRL_SIGNER, not_after=NOW - timedelta(days=1))
     assert check(LEAF, [ROOT.crl(), signer.crl()], pool=[CA, signer]) is UNKNOWN
 
@@ -110,7 +111,7 @@ def test_sibling_of_the_same_name_below_another_ca_never_speaks() -> None:
 
 
 def test_twin_below_another_anchor_never_speaks() -> None:
-    """A CA of the same name below another anchor is nobody on this path."""
+    """A CA of the same name below another anchor is a stranger on this path."""
     other_root = Authority.root("Other root")
     twin = other_root.intermediate("CA")
     trust = TrustStore([Certificate.parse(ROOT.der), Certificate.parse(other_root.der)])
@@ -147,7 +148,7 @@ def test_signer_beside_the_path_must_be_one(options: dict[str, object], expected
     assert check(LEAF, [ROOT.crl(), signer.crl()], pool=[CA, signer]) == expected
 
 
-def test_stranger_that_cannot_be_read_harms_nobody() -> None:
+def test_stranger_that_cannot_be_read_does_no_harm() -> None:
     """A certificate of the CA's name that a client adds, and that is malformed, is passed over."""
     twice: Extensions = [(x509.UnrecognizedExtension(x509.ObjectIdentifier(f"1.2.3.{n}"), b""), False) for n in (4, 5)]
     good = ROOT.intermediate("CA", extensions=twice)
@@ -189,8 +190,8 @@ def without_root(*crls: bytes) -> list[bytes]:
     return [ROOT.crl(extensions=idp(only="cas")), *crls]
 
 
-def test_agent_that_judges_himself_by_his_cas_leave_speaks() -> None:
-    """His CA named him as the issuer of the CRL for his own certificate."""
+def test_agent_that_judges_itself_by_its_cas_leave_speaks() -> None:
+    """Its CA named it as the issuer of the CRL for its own certificate."""
     one = agent("One", judged_by="One")
     assert check(judged("One"), without_root(one.crl(extensions=EVERYBODY)), pool=[CA, one]) == GOOD
     himself = entry(one.certificate.serial_number, issuer=name("Root"))
@@ -198,14 +199,14 @@ def test_agent_that_judges_himself_by_his_cas_leave_speaks() -> None:
 
 
 def test_key_of_the_ca_that_names_itself_as_crl_issuer_is_silent() -> None:
-    """A CA's own name delegates to nobody, so no key of the CA vouches for itself."""
+    """A CA's own name delegates to no issuer, so no key of the CA vouches for itself."""
     signer = CA.intermediate("CA", extensions=[*CRL_SIGNER, *points(at(by="CA"))])
     crls = [ROOT.crl(), signer.crl(extensions=EVERYBODY)]
     assert check(LEAF, crls, pool=[CA, signer]) is UNKNOWN
 
 
-def test_agent_that_judges_himself_without_leave_is_silent() -> None:
-    """A signer whose status hangs on a CRL that he signed, and that nobody let him, proves nothing."""
+def test_agent_that_judges_itself_without_leave_is_silent() -> None:
+    """A signer whose status hangs on a CRL that it signed, and that its CA did not delegate to it, proves nothing."""
     signer = ROOT.intermediate("Root", extensions=CRL_SIGNER, key=new_key())
     assert check(ROOT.leaf("bob"), [signer.crl()], pool=[signer]) is UNKNOWN
 
@@ -217,7 +218,7 @@ def test_leaf_that_names_itself_as_crl_issuer_is_not_judged_by_itself() -> None:
 
 
 def test_agents_that_judge_each_other_are_silent() -> None:
-    """A circle proves nobody."""
+    """A circle proves nothing."""
     one, two = agent("One", judged_by="Two"), agent("Two", judged_by="One")
     crls = without_root(one.crl(extensions=EVERYBODY), two.crl(extensions=EVERYBODY))
     assert check(judged("One"), crls, pool=[CA, one, two]) is UNKNOWN
@@ -238,7 +239,7 @@ def test_signer_is_proven_once_in_a_check() -> None:
     assert asked == [ca]
 
 
-def test_budget_that_runs_out_while_a_signer_is_proven_is_told() -> None:
+def test_budget_that_runs_out_while_a_signer_is_proven_is_reported() -> None:
     """It is not taken for a signer without a path."""
     signer = ROOT.intermediate("CA", extensions=CRL_SIGNER)
     crls = [ROOT.crl(), signer.crl()]
@@ -290,15 +291,21 @@ def test_signer_is_found_whatever_the_key_identifiers_say() -> None:
 
 
 def no_signer(data: bytes, *candidates: Certificate) -> Reason:
-    """Why nobody among the candidates is the signer."""
+    """Why none of the candidates is the signer."""
     with pytest.raises(Refused) as refusal:
         signer_of(Crl(data), candidates)
     return refusal.value.reason
 
 
 def test_signer_unknown_refuses() -> None:
-    """A CRL that no known key signed is refused, and so is one when nobody is known."""
-    assert no_signer(CA.crl(), *parsed(TWIN)) == no_signer(CA.crl()) == Reason.REVOCATION_UNKNOWN
+    """No CA of its name is known, or none of that name has its key."""
+    assert no_signer(CA.crl()) is Reason.REVOCATION_UNKNOWN
+    assert no_signer(CA.crl(), *parsed(TWIN)) is Reason.SIGNATURE_INVALID
+
+
+def test_crl_with_an_algorithm_that_is_not_accepted_has_no_signer() -> None:
+    """That is reported, and no CA is asked for that would change nothing."""
+    assert no_signer(crl_with_sha1(CA.crl(), CA.key), *parsed(CA)) is Reason.ALGORITHM_NOT_ALLOWED  # type: ignore[arg-type]
 
 
 def test_signer_of_another_name_refuses() -> None:
@@ -309,12 +316,12 @@ def test_signer_of_another_name_refuses() -> None:
 def test_signer_that_may_not_sign_crls_refuses() -> None:
     """The right key without cRLSign in its key usage may not speak."""
     ca = Authority.root("CA", extensions=[(usage("key_cert_sign"), True)])
-    assert no_signer(ca.crl(), *parsed(ca)) is Reason.REVOCATION_UNKNOWN
+    assert no_signer(ca.crl(), *parsed(ca)) is Reason.KEY_USAGE_NOT_ALLOWED
 
 
-def test_signer_with_a_weak_key_is_none() -> None:
+def test_signer_with_a_weak_key_is_passed_over() -> None:
     """A candidate that cannot be used does not end the search; a brainpool one, which a policy may accept, is found."""
     weak, other = (Authority.root("CA", key=new_key(kind)) for kind in ("rsa1024", "bp256"))
     assert signer_of(CRL, parsed(weak, CA)) == parsed(CA)[0]
-    assert no_signer(weak.crl(), *parsed(weak)) is Reason.REVOCATION_UNKNOWN
+    assert no_signer(weak.crl(), *parsed(weak)) is Reason.SIGNATURE_INVALID
     assert signer_of(Crl(other.crl()), parsed(other)) == parsed(other)[0]

@@ -77,9 +77,19 @@ def test_store_holds_the_same_crl_once() -> None:
     assert (len(store), [crl.der for crl in store]) == (1, [data])
 
 
-def test_store_finds_all_crls_of_a_point_whoever_signed_them() -> None:
+def test_store_finds_all_crls_of_a_point_whichever_key_signed_them() -> None:
     """So that a check sees whether some other key's might speak."""
     crls = [crl(), crl(ONE), crl(TWO), crl(authority=TWIN)]
     shelf = CrlStore(crls, {crls[3].sha256: b"other"}).under(ISSUER)
     assert shelf is not None
     assert shelf.all([ONE]) == {crls[0], crls[1], crls[3]}
+
+
+def test_crls_of_a_name_are_counted_and_found_by_key() -> None:
+    """Whatever they are for; those without a known key may be of any."""
+    mine, theirs, unknown = crl(ONE, TWO), crl(authority=TWIN), crl(number=3)
+    keys = {mine.sha256: parsed(CA).spki_sha256, theirs.sha256: parsed(TWIN).spki_sha256}
+    by_issuer = CrlStore([mine, theirs, unknown], keys).under(ISSUER)
+    assert by_issuer is not None
+    assert len(by_issuer) == 3
+    assert set(by_issuer.signed_by([parsed(CA).spki_sha256])) == {mine, unknown}

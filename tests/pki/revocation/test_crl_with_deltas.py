@@ -82,7 +82,7 @@ def test_complete_crl_without_the_certificate_proves_it_good() -> None:
 
 
 def test_complete_crl_with_the_certificate_revokes_it() -> None:
-    """The entry is told with the CRL it is in."""
+    """The entry is reported with the CRL it is in."""
     crl = complete(REVOKED)
     listed = ask(crl).listed
     assert listed is not None
@@ -126,7 +126,7 @@ def test_number_and_date_that_disagree_need_all_to_be_current() -> None:
 
 
 def test_expired_crl_that_lists_says_what_was_known_last() -> None:
-    """Its entry is told, but not as what is known now."""
+    """Its entry is reported, but not as what is known now."""
     answer = ask(complete(REVOKED, until=-1))
     assert (answer.listed is not None, answer.stale, bool(answer.problem)) == (True, True, True)
 
@@ -143,7 +143,7 @@ def test_next_update_is_the_last_moment() -> None:
 
 
 def test_missing_next_update_proves_nothing() -> None:
-    """Without nextUpdate nobody knows how long the CRL holds (RFC 5280 section 5.1.2.5 requires it)."""
+    """Without nextUpdate it is unknown how long the CRL holds (RFC 5280 section 5.1.2.5 requires it)."""
     crl = complete()
     crl.next_update = None
     assert ask(crl).problem
@@ -160,7 +160,7 @@ def test_delta_that_lists_revokes() -> None:
     assert revoked(complete(), delta(REVOKED))
 
 
-def test_delta_that_lists_nobody_leaves_the_certificate_good() -> None:
+def test_delta_that_lists_no_certificate_leaves_the_certificate_good() -> None:
     """Both CRLs are named as asked."""
     crls = (complete(), delta())
     assert ask(*crls) == StatusAnswer(crls, None, stale=False, problem="")
@@ -257,9 +257,43 @@ def test_listing_in_expired_crls_alone_is_what_was_known_last() -> None:
     assert ask(complete(until=-1), delta(REVOKED, until=-0.5)).stale
 
 
-def test_delta_with_an_unknown_critical_extension_leaves_the_answer_open() -> None:
-    """It may say what cannot be understood here."""
-    assert ask(complete(), delta(unknown=True)).problem
+def test_unusable_crl_is_no_successor() -> None:
+    """The complete CRL before it goes on proving the others good."""
+    assert good(complete(), complete(number=4, issued=-2, unknown=True))
+    assert good(complete(), delta(unknown=True))
+
+
+@pytest.mark.parametrize("more", [{}, {"until": -1}])
+def test_unusable_crl_is_evidence(more: dict[str, float]) -> None:
+    """What it lists is revoked, though it has expired, and whatever older CRL does not list it."""
+    evidence = complete(REVOKED, number=5, issued=-2, unknown=True, **more)
+    assert revoked(complete(), evidence)
+    assert revoked(complete(number=4, issued=-2.5), evidence)
+    assert revoked(complete(), delta(REVOKED, unknown=True, **more))
+
+
+def test_evidence_ends_with_a_newer_complete_and_usable_crl() -> None:
+    """Neither a delta nor another unusable CRL takes it back, and no removal in one that is unusable."""
+    evidence = complete(HELD, number=4, issued=-2, unknown=True)
+    assert good(complete(), evidence, complete(number=5, issued=-1))
+    assert revoked(complete(), evidence, delta(REMOVED, number=5))
+    assert revoked(complete(), evidence, complete(number=5, issued=-1, unknown=True))
+    assert revoked(complete(HELD), delta(REMOVED, unknown=True))
+    assert good(complete(), delta(REMOVED, unknown=True))
+
+
+def test_evidence_that_disagrees_about_its_order_counts() -> None:
+    """Newer by its number alone, or by its date alone, it is not superseded."""
+    assert revoked(complete(), complete(REVOKED, number=4, issued=-4, unknown=True))
+    assert revoked(complete(), complete(REVOKED, number=2, issued=-2, unknown=True))
+
+
+def test_evidence_without_a_usable_complete_crl_leaves_the_answer_open() -> None:
+    """And is among the CRLs asked, so that soft-fail does not take it for missing."""
+    evidence = complete(unknown=True)
+    assert evidence in ask(evidence).crls
+    assert "critical extension" in ask(evidence, delta()).problem
+    assert evidence in ask(complete(number=2, issued=-5, until=-1), evidence).crls
 
 
 @pytest.mark.parametrize("crls", [[], [delta()]])

@@ -1,4 +1,4 @@
-"""What an operator lets pass where revocation is unknown, and what he never does."""
+"""What an operator lets pass where revocation is unknown, and what it never does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def exempted(crls: list[bytes], mode: RevocationMode) -> list[Exemption | None]:
 
 
 def judged(crls: list[bytes], mode: RevocationMode) -> str:
-    """The reason that was told, or "good"."""
+    """The reason that was reported, or "good"."""
     return check(LEAF, crls, mode_of=lambda _: mode)
 
 
@@ -39,7 +39,7 @@ def test_expired_crl_counts_for_as_long_as_the_grace(grace: timedelta, expected:
     assert judged([ROOT.crl(), CA.crl(**EXPIRED)], RevocationMode(grace=grace)) == expected
 
 
-def test_grace_is_told_of_those_who_needed_it() -> None:
+def test_grace_is_reported_for_those_who_needed_it() -> None:
     """And not of a certificate whose CRL is current."""
     assert exempted([ROOT.crl(), CA.crl(**EXPIRED)], GRACE) == [Exemption.GRACE, None]
     assert exempted([ROOT.crl(), CA.crl()], GRACE) == [None, None]
@@ -54,7 +54,7 @@ def test_path_tells_what_was_let_pass() -> None:
 
 @pytest.mark.parametrize("crls", [[ROOT.crl()], [], [ROOT.crl(), CA.crl(**EXPIRED)]])
 def test_missing_or_stale_crl_passes_softly(crls: list[bytes]) -> None:
-    """And it is told."""
+    """And it is reported."""
     assert exempted(crls, SOFT)[0] is Exemption.SOFT_FAIL
 
 
@@ -73,7 +73,7 @@ def test_listed_certificate_never_passes(mode: RevocationMode) -> None:
 
 @pytest.mark.parametrize("mode", [GRACE, SOFT])
 def test_crl_that_cannot_be_used_is_no_missing_one(mode: RevocationMode) -> None:
-    """With a critical extension that is unknown it speaks, and says what nobody understands."""
+    """With a critical extension that is unknown it speaks, and says what cannot be understood."""
     assert judged([ROOT.crl(), CA.crl(extensions=UNREADABLE)], mode) == UNKNOWN
 
 

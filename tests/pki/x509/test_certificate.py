@@ -81,7 +81,7 @@ def test_octets_that_are_no_certificate_are_malformed(der: bytes) -> None:
 
 @pytest.mark.parametrize("version", ["a003020101", "a003020100", "a003020103"])
 def test_version_that_cannot_be_is_malformed(version: str) -> None:
-    """Version 1 is told by absence, version 2 is not in use, there is no version 4."""
+    """Version 1 is expressed by absence, version 2 is not in use, there is no version 4."""
     with pytest.raises(Refused) as caught:
         Certificate.parse(handmade(KEY, issuer=NAME, subject=NAME, version=bytes.fromhex(version)))
     assert caught.value.reason is MALFORMED
@@ -102,17 +102,24 @@ def test_serial_number_is_taken_as_it_stands(serial: bytes, value: int) -> None:
 
 
 def test_name_that_is_too_long_is_taken_as_it_stands() -> None:
-    """The upper bounds of X.520 are for whoever issues."""
+    """The upper bounds of X.520 are for issuers."""
     long = Certificate.parse(handmade(KEY, issuer=NAME, subject=raw_name(b"x" * 1000)))
     assert long.subject.common_names() == ["x" * 1000]
 
 
 @pytest.mark.parametrize("attribute", ["subject", "issuer"])
 def test_name_with_letters_its_type_does_not_have_is_malformed(attribute: str) -> None:
-    """A TeletexString of old letters: nobody agrees on which they are."""
-    odd, plain = raw_name(b"Caf\xe9", 0x14), NAME
+    """Bytes that are no UTF-8."""
+    odd, plain = raw_name(b"Caf\xe9"), NAME
     names = {"issuer": plain, "subject": plain, attribute: odd}
     assert late(handmade(KEY, **names), attribute) is MALFORMED  # type: ignore[arg-type]
+
+
+def test_alternative_names_that_cannot_be_read_have_kinds() -> None:
+    """None in others."""
+    unread = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), bytes.fromhex("300787050102030405"))
+    leaf = ROOT.leaf(extensions=[(unread, False)], without=[x509.SubjectAlternativeName])
+    assert [one.unread_kinds for one in parsed(leaf, LEAF)] == [{x509.IPAddress}, frozenset()]
 
 
 def test_algorithms_that_differ_inside_and_outside_are_malformed() -> None:
@@ -124,7 +131,7 @@ def test_algorithms_that_differ_inside_and_outside_are_malformed() -> None:
 
 
 def test_signature_with_unused_bits_does_not_verify() -> None:
-    """Nobody signed their number: it would verify as another certificate, for the library hands out the same octets."""
+    """No signature covers their number: it would verify as another certificate, with the same bytes in the library."""
     changed = Certificate.parse(with_unused_bit(ROOT.leaf().der for _ in range(99)))
     with pytest.raises(Refused) as caught:
         verify_signature(ROOT.certificate.public_key(), changed.signed)  # type: ignore[arg-type]
@@ -154,7 +161,7 @@ def test_names_that_constraints_apply_to_are_read_once() -> None:
     assert [[name.text for name in names] for names in (one.permitted, one.excluded)] == [["a.test"], ["b.test"]]
 
 
-def test_dns_and_uri_names_are_told() -> None:
+def test_dns_and_uri_names_are_reported() -> None:
     """As gateways are named."""
     names = san("a.test", x509.UniformResourceIdentifier("spiffe://a.test/b"), x509.RFC822Name("a@a.test"))
     assert parsed(ROOT.leaf(extensions=[(names, False)]))[0].san_names == {"a.test", "spiffe://a.test/b"}
@@ -254,14 +261,14 @@ def test_certificate_of_another_kind_is_not_read_ahead(other: Minted) -> None:
     assert not vars(one).keys() & READ_AHEAD - {"issuer"}
 
 
-def test_what_cannot_be_read_ahead_is_told_when_it_is_asked_for() -> None:
+def test_what_cannot_be_read_ahead_is_reported_when_it_is_asked_for() -> None:
     """As without a known issuer."""
     issuers: Cache[bytes, KnownIssuer] = Cache(alone())
     parsed(LEAF)[0].introduce_issuer(issuers)
     field = parsed(LEAF)[0]._layout.extensions
     for odd in (
-        handmade(KEY, issuer=NAME, subject=raw_name(b"\xe9", 0x14), extensions=field),
-        handmade(KEY, issuer=NAME, subject=raw_name(b"\xe9", 0x14), inner=bytes.fromhex("300a06082a8648ce3d040303")),
+        handmade(KEY, issuer=NAME, subject=raw_name(b"\xe9"), extensions=field),
+        handmade(KEY, issuer=NAME, subject=raw_name(b"\xe9"), inner=bytes.fromhex("300a06082a8648ce3d040303")),
     ):
         one = Certificate.parse(odd, issuers)
         one.read_ahead()

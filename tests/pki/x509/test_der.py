@@ -55,7 +55,7 @@ def test_element_not_in_der_refuses(data: str) -> None:
 
 
 @given(st.lists(st.sampled_from([0, 1, 0x7F, 0x80, 0xFF, 0x100, 0x10000]), max_size=7))
-def test_row_of_elements_is_told_apart(sizes: list[int]) -> None:
+def test_row_of_elements_is_distinguished(sizes: list[int]) -> None:
     """Where each begins and the last ends, whatever the form of its length."""
     parts = [tlv(4, bytes(size)) for size in sizes]
     ends = [1 + sum(map(len, parts[:count])) for count in range(len(parts) + 1)]

@@ -261,10 +261,10 @@ def test_long_name_keeps_its_lengths() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "tag"), [(b"\xff", 0x0C), (b"\xe9", 0x14), (b"\x80", 0x13), (b"a", 0x1E), (b"a", 0x1C)]
+    ("text", "tag"), [(b"\xff", 0x0C), (b"\xe9", 0x16), (b"\x80", 0x13), (b"a", 0x1E), (b"a", 0x1C)]
 )
 def test_value_that_its_type_cannot_hold_is_an_error(text: bytes, tag: int) -> None:
-    """A TeletexString of old letters too: nobody agrees on which they are."""
+    """Of all character strings but TeletexString."""
     with pytest.raises(ValueError, match="codec"):
         Name.read(raw_name(text, tag))
 
@@ -272,6 +272,16 @@ def test_value_that_its_type_cannot_hold_is_an_error(text: bytes, tag: int) -> N
 def test_teletex_string_of_plain_letters_is_read() -> None:
     """As UTF-8, of which they are part."""
     assert Name.read(raw_name(b"Acme", 0x14)) == made(common("acme"))
+    for letters in ("Caf\u00e9".encode(), b"Caf\xe9"):
+        assert Name.read(raw_name(letters, 0x14)) == made(common("caf\u00e9"))
+        assert Name.read(raw_name(letters, 0x14)).text == "CN=Caf\u00e9"
+
+
+def test_teletex_string_has_two_readings() -> None:
+    """Other names have one, that by which they are compared."""
+    teletex = Name.read(raw_name("\u00e9".encode(), 0x14))
+    assert teletex.readings == (made(common("\u00e9")), made(common("\u00c3\u00a9")))
+    assert made(common("\u00e9")).readings == (made(common("\u00e9")),)
 
 
 def test_text_is_rfc4514() -> None:
@@ -292,7 +302,7 @@ def test_text_is_rfc4514() -> None:
     ],
 )
 def test_text_is_escaped_as_rfc4514_says(value: str, text: str) -> None:
-    """Section 2.4; control characters are for whoever shows it."""
+    """Section 2.4; control characters are for whatever displays it."""
     assert made(common(value)).text == text
 
 

@@ -18,6 +18,7 @@ from authz.pki.x509.distribution_points import (
     directory_names,
     points_of,
     reasons_of,
+    scope_of,
 )
 from authz.reasons import Reason
 
@@ -123,3 +124,28 @@ def test_points_with_long_names_are_not_small() -> None:
     assert not points_of([stated(full=[URI]) for _ in range(100)], CA).small
     blank = x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "x" + " " * MAX_CACHED)]))
     assert not points_of([stated(full=[blank])], CA).small  # though it is compared as one letter
+
+
+def test_uris_are_compared_in_one_spelling() -> None:
+    """RFC 5280 section 7.4."""
+    spelled = x509.UniformResourceIdentifier("HTTP://CRL.example.test:80/./%31")
+    assert points_of([stated(full=[spelled])], CA) == points_of([stated(full=[URI])], CA)
+
+
+def test_implied_point_has_the_issuers_alternative_names() -> None:
+    """RFC 5280 section 6.3.3, last paragraph. What cannot be compared, or is beyond the bound, matches nothing."""
+    names = frozenset({CA, URI, DELEGATE})
+    odd = x509.DirectoryName(name("e" + "\u0301" * 31))
+    assert points_of((), CA, [URI, odd, *DIRECTORY]) == (Point(names, (CA,), ALL_REASONS),)
+    uris = [x509.UniformResourceIdentifier(f"http://crl.example.test/{number}") for number in range(MAX_POINT_NAMES)]
+    assert len(points_of([stated(full=[URI])], CA, uris)[-1].names) == MAX_POINT_NAMES
+
+
+@pytest.mark.parametrize("flags", [(True, False, None, False, False), (False, False, KEY_COMPROMISE, True, False)])
+def test_scope_does_not_depend_on_how_a_uri_is_spelled(flags: tuple[bool, bool, None, bool, bool]) -> None:
+    """An older CRL would answer for a newer one of another spelling; a scope in one spelling is its own DER."""
+    spelled = x509.UniformResourceIdentifier("HTTP://crl.Example.test/%31")
+    stated_point, other = (x509.IssuingDistributionPoint([uri, *DIRECTORY], None, *flags) for uri in (URI, spelled))
+    assert scope_of(stated_point) == scope_of(other) == stated_point.public_bytes()
+    relative = x509.IssuingDistributionPoint(None, RELATIVE, *flags)
+    assert scope_of(relative) == relative.public_bytes()

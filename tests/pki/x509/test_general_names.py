@@ -126,7 +126,7 @@ def test_name_that_is_not_what_its_kind_says_is_an_error(kind: type[x509.General
     [(DNS, "*.a.test"), (DNS, "."), (DNS, "a b"), (MAIL, "@host.test"), (MAIL, "a b"), (URI, "https://a.test/")],
 )
 def test_subtree_that_is_not_well_formed_is_an_error(kind: type[x509.GeneralName], value: str) -> None:
-    """What it means cannot be told."""
+    """What it means cannot be known."""
     with pytest.raises(ValueError, match="not well-formed"):
         KINDS[kind].subtree(value)
 

@@ -1,0 +1,88 @@
+"""The log of changes: what became of the directory since a state that a reader knows.
+
+The log has at least one row for every revision, and keeps the newest without a gap; triggers write it. So a reader
+that finds its own state there, and each revision after it, knows every row that changed since. In all other cases it
+knows nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from authz.directory.keys import ChangedKey, CrlKey, HostKey, OrganizationKey, RegistrationsKey, TrustKey, UserKey
+from authz.directory.prepared import prepared
+from authz.directory.schema import directory_changes
+
+MAX_CHANGES: Final = 10_000
+"""Rows of the log that one reading takes, some 15 ms; after more, to drop everything is cheaper."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state of the whole directory, and the revisions at which its parts changed last; -1 before anything was read.
+
+    `revision` and `lineage` name the state together: no other ever has both.
+    """
+
+    revision: int = -1
+    organizations: int = -1
+    trust: int = -1
+    crls: int = -1
+    lineage: bytes = b""
+
+
+def changes(connection: sa.Connection, known: State, state: State) -> set[ChangedKey] | None:
+    """The keys of all rows that changed from `known` to `state`; None if the log does not say so."""
+    if known == State() or _name(known) == _name(state):
+        return set()
+    try:
+        logged = prepared(_SINCE, connection.dialect).rows(connection, revision=known.revision)
+        if len(logged) > MAX_CHANGES or not _complete(logged, known, state):
+            return None
+        return {
+            _KINDS[row.kind](row.organization_id or 0, bytes(row.key or b""))
+            for row in logged
+            if row.revision > known.revision
+        }
+    except (LookupError, TypeError, ValueError):
+        # A kind of a later version, or a log that was written by hand.
+        return None
+
+
+def _complete(logged: Sequence[Any], known: State, state: State) -> bool:
+    """Whether the log leads from `known` to `state`, without a gap."""
+    if not logged or (tuple(logged[0][:2]), tuple(logged[-1][:2])) != (_name(known), _name(state)):
+        return False
+    return all(after.revision - before.revision in {0, 1} for before, after in pairwise(logged))
+
+
+def _name(state: State) -> tuple[int, bytes]:
+    return state.revision, state.lineage
+
+
+def _text(key: bytes) -> str:
+    """No check asks for a name that is not UTF-8."""
+    return key.decode(errors="replace")
+
+
+_KINDS: Final[dict[str, Callable[[int, bytes], ChangedKey]]] = {
+    "organization": lambda owner, _: OrganizationKey(owner),
+    "host": lambda _, key: HostKey(_text(key)),
+    "user": lambda owner, key: UserKey(owner, _text(key)),
+    "leaf": RegistrationsKey,
+    "trust": lambda owner, _: TrustKey(owner),
+    "crl": lambda _, key: CrlKey(key),
+}
+
+_LOG: Final = directory_changes.c
+_SINCE: Final = (
+    sa.select(_LOG.revision, _LOG.lineage, _LOG.organization_id, _LOG.kind, _LOG.key)
+    .where(_LOG.revision >= sa.bindparam("revision"))
+    .order_by(_LOG.revision, _LOG.id)
+    .limit(MAX_CHANGES + 1)
+)

@@ -1,0 +1,67 @@
+"""Rows read together: each as if it had been read alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from support.certificates import NOW, Authority
+
+from authz.directory import Store
+from authz.directory.keys import HostKey, RegistrationsKey, TrustKey, UserKey
+from authz.directory.row_queries import NEWEST_LEAVES, Trust, read_rows
+from authz.model import Organization
+from authz.pki import Certificate
+
+ROOT = Authority.root()
+LEAVES = [Certificate.parse(ROOT.leaf(f"leaf {number}").der) for number in range(NEWEST_LEAVES + 2)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 32, 33, 70])
+def test_so_many_keys_are_answered_each(store: Store, count: int) -> None:
+    """In statements of 32 at most, filled up; what is not there is None."""
+    for number in range(0, count, 2):
+        store.add_user("acme", f"u{number}")
+    keys = [UserKey(1, f"u{number}") for number in range(count)]
+    with store.transaction() as connection:
+        found, failed = read_rows(connection, keys)
+    users = [found[key] for key in keys]
+    assert [user and user.name for user in users] == [None if n % 2 else f"u{n}" for n in range(count)]  # type: ignore[attr-defined]
+    assert failed == {}
+
+
+def test_user_brings_all_registrations_of_the_newest_leaves(store: Store) -> None:
+    """Also those of other users: a leaf's registrations are known whole or not at all."""
+    store.add_user("acme", "bob")
+    for leaf in LEAVES:
+        store.register("acme", "alice", leaf, now=NOW)
+    with store.transaction() as connection:
+        connection.execute(sa.text("UPDATE registrations SET sha256 = :s WHERE id = 1"), {"s": LEAVES[-1].sha256})
+        connection.execute(sa.text("UPDATE registrations SET user_id = 2 WHERE id = 1"))
+        found, _ = read_rows(connection, [UserKey(1, "alice")])
+    brought = {key.sha256: rows for key, rows in found.items() if isinstance(key, RegistrationsKey)}
+    assert set(brought) == {leaf.sha256 for leaf in LEAVES[-NEWEST_LEAVES:]}
+    assert [row.user_id for row in brought[LEAVES[-1].sha256]] == [2, 1]  # type: ignore[attr-defined]
+
+
+def test_trust_of_each_organization_is_its_own_and_the_shared(store: Store) -> None:
+    """Read in one statement, also beyond 32 of them."""
+    store.add_anchors(None, [Certificate.parse(ROOT.der)])
+    own = Certificate.parse(Authority.root("own").der)
+    store.add_anchors("acme", [own])
+    keys = [TrustKey(owner) for owner in range(1, 41)]
+    with store.transaction() as connection:
+        found, _ = read_rows(connection, keys)
+    counts = [len(trust.anchors) for trust in found.values() if isinstance(trust, Trust)]
+    assert counts == [2] + [1] * 39
+
+
+def test_host_is_found_by_every_key_that_asks_for_it(store: Store, tmp_path: Path) -> None:
+    """A host that was known, and the same one asked for anew; its organization lists no hosts."""
+    keys = [HostKey("acme.example.test"), HostKey("acme.example.test", 1), HostKey("unknown.test")]
+    with store.transaction() as connection:
+        found, _ = read_rows(connection, keys)
+    acme = found[keys[0]]
+    assert isinstance(acme, Organization)
+    assert (acme, acme.hosts, found[keys[2]]) == (found[keys[1]], (), None)
