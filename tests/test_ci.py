@@ -12,7 +12,7 @@ import pytest
 import yaml
 from support.generate_docs import ROOT
 
-ALWAYS = {"ENVOY", "CURL", "OPENSSL", "SQLITE3", "NGINX", "NODE", "PATCH", "CLONE"}
+ALWAYS = {"ENVOY", "CURL", "OPENSSL", "SQLITE3", "NGINX", "HAPROXY", "APACHE", "CADDY", "NODE", "PATCH", "CLONE"}
 """Debian has them, and PyPI."""
 
 Plan = Callable[[], set[str]]
