@@ -90,7 +90,7 @@ class BearerToken:
         except ValueError as error:
             raise Refused(Reason.TOKEN_MALFORMED, f"the token's signature: {error}") from error
         for key in candidates:
-            self._keys.budget.spend(organization.id, algorithm)
+            self._keys.budget.spend(organization.id, key.seconds)
             if _VERIFIERS[algorithm].verify(message, key.key, signature):
                 return key
         return None

@@ -366,8 +366,8 @@ async def test_audience_may_be_in_a_claim_of_ones_choice(scene: Scene) -> None:
 
 async def test_token_remembered_is_verified_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when the keys were read again, as long as its own is among them."""
-    verified: list[str] = []
-    monkeypatch.setattr(scene.keys.budget, "spend", lambda _, algorithm: verified.append(algorithm))
+    verified: list[float] = []
+    monkeypatch.setattr(scene.keys.budget, "spend", lambda _, seconds: verified.append(seconds))
     for keys in (SET["keys"], SET["keys"], [jwk(new_key("p256"), "new"), *SET["keys"]], [jwk(EC, "ec", alg="ES256")]):
         scene.file.write_text(json.dumps({"keys": keys}))
         assert await scene.ask(GOOD) == ALICE
