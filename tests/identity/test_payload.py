@@ -113,7 +113,7 @@ def test_status_of_the_provider_that_knows_the_issuer_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    "status", [b"", b"-", b"{}", b"[]", b'{"message":', b"\xff", b"[" * 9_000, b'{"message":"' + b"x" * 9_000]
+    "status", [b"", b"-", b"{}", b"[]", b'{"message":', b"\xff", b"[" * 9_000, b'{"message":"' + b"x" * 9_000 + b'"}']
 )
 def test_status_that_cannot_be_read_is_none(status: bytes) -> None:
     """It is for the operator: a missing payload refuses in any case."""
