@@ -319,6 +319,16 @@ async def test_token_that_no_key_verifies_reads_the_set_again_once_in_a_cool_dow
     assert loaded == []
 
 
+async def test_forged_token_that_names_its_key_makes_nothing_be_read(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key of that name is there, and did not sign it; also after the cool-down."""
+    assert await scene.ask(GOOD) == ALICE
+    scene.seconds += 31
+    monkeypatch.setattr(scene.keys, "load", pytest.fail)
+    assert await scene.ask(token(new_key("p256"))) is INVALID
+
+
 async def test_flood_of_new_tokens_is_refused_and_tokens_seen_before_are_not(scene: Scene) -> None:
     """Nor is another organization felt, or the key set read."""
     assert await scene.ask(GOOD) == ALICE
