@@ -39,8 +39,9 @@ def upgrade(
     before = version_of(path)
     if before is None and not make:
         raise StoreError(f"there is no directory at {path}", hint="make one: authz db init; or set AUTHZ_DATABASE")
-    if before != VERSION:
+    if before is None or before < VERSION:
         migrate(url)
+    check_directory(url)
     _emit(url, before, as_json=as_json)
 
 

@@ -46,13 +46,14 @@ def identity_from_claims(
 class ReadClaims:
     """Parsed claims, with the identity that they have for one organization, whose settings are applied once.
 
-    Every check compares the times again. An organization that was changed is another object.
+    Every check compares the times again. Claims that no settings can name are not kept. An organization that was
+    changed is another object.
     """
 
     __slots__ = ("_claims", "_expiry", "_identity", "_organization", "_starts", "_typ")
 
     def __init__(self, claims: Mapping[str, Any], typ: str | None = None) -> None:
-        self._claims = claims
+        self._claims = {name: value for name, value in claims.items() if name in _CHECKED or _may_be_set(value)}
         self._typ = typ
         self._organization: Organization | None = None
         self._expiry = 0.0
@@ -78,6 +79,15 @@ class ReadClaims:
         self._expiry = _time(self._claims, "exp") or 0.0
         self._identity, self._organization = identity, organization
         return identity
+
+
+_CHECKED: Final = frozenset({"iss", "aud", "exp", "nbf", "iat", "cnf", "events"})
+"""The claims that are checked whatever the settings."""
+
+
+def _may_be_set(value: object) -> bool:
+    """Whether settings can name a claim with this value; objects, of roles or permissions, may be most of a token."""
+    return not isinstance(value, dict | list) or _audiences(value) is value
 
 
 def _check_tie(claims: Mapping[str, Any], organization: Organization, settings: TokenSettings) -> None:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from authz.identity.strict_json import read_object
+from authz.identity.verification_budget import verification_seconds
 from authz.pki.x509.algorithms import MAX_EXPONENT_BITS, MAX_RSA_BITS, MIN_RSA_BITS
 from authz.text import shown
 
@@ -54,7 +55,8 @@ _EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
 class SigningKey:
     """A public key with the algorithms that it may verify; `number` is never given to another key.
 
-    `source` is the SHA-256 of the JWK: a set that is read again keeps the keys that did not change.
+    `source` is the SHA-256 of the JWK: a set that is read again keeps the keys that did not change. `seconds` is the
+    time that one verification takes.
     """
 
     key: PublicKey
@@ -62,6 +64,7 @@ class SigningKey:
     kid: str | None
     source: bytes
     number: int
+    seconds: float
 
 
 class ListedKey(NamedTuple):
@@ -129,7 +132,9 @@ def _signing_key(jwk: dict[str, Any], known: dict[bytes, SigningKey]) -> Signing
         raise ValueError("a private key")
     source = hashlib.sha256(repr([jwk.get(name) for name in _TEXTS]).encode()).digest()
     if source not in known:
-        known[source] = SigningKey(_public_key(jwk), algorithms, jwk.get("kid"), source, next(_numbers))
+        key = _public_key(jwk)
+        seconds = verification_seconds(key)
+        known[source] = SigningKey(key, algorithms, jwk.get("kid"), source, next(_numbers), seconds)
     return known[source]
 
 

@@ -69,11 +69,18 @@ class PayloadHeader:
     def _why_missing(self, check: CheckRequest) -> Refused | None:
         """The refusal for what the proxy says about the token, if it says anything."""
         with suppress(Refused, ValueError):
-            status = single_value(check, self.status_header or self.header)[:MAX_STATUS]
-            message = str(read_object(status).get("message"))
-            reasons = [reason for start, reason in _REASONS if message.startswith(start)]
-            return Refused((*reasons, Reason.TOKEN_NOT_VERIFIED)[0], f"jwt_authn: {message}")
+            status = read_object(single_value(check, self.status_header or self.header)[:MAX_STATUS])
+            # One provider's status, or the metadata of the filter: a status for each provider.
+            statuses = [each for each in (status, *status.values()) if isinstance(each, dict) and "message" in each]
+            refusals = [_refusal(str(each["message"])) for each in statuses]
+            # Each provider refuses the tokens of another's issuer.
+            return min(refusals, key=lambda refusal: refusal.reason is Reason.IDENTITY_OF_ANOTHER_ORGANIZATION)
         return None
+
+
+def _refusal(message: str) -> Refused:
+    reasons = [reason for start, reason in _REASONS if message.startswith(start)]
+    return Refused((*reasons, Reason.TOKEN_NOT_VERIFIED)[0], f"jwt_authn: {message}")
 
 
 _REASONS: Final = (

@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 MAX_TOKEN: Final = 16 * 1024
 """Bytes of a token: twice what servers allow for all of a client's headers by default."""
 
+USUAL_HEADER: Final = 512
+"""Bytes of a token's header that are read whatever they hold."""
+
+MAX_VALUES: Final = 100
+"""Values in a larger one, such as certificates in x5c: unbounded, they cost four times what a verification does."""
+
 AUTHORIZATION: Final = "authorization"
 
 _VERIFIERS: Final[dict[str, Any]] = get_default_algorithms()
@@ -90,7 +96,7 @@ class BearerToken:
         except ValueError as error:
             raise Refused(Reason.TOKEN_MALFORMED, f"the token's signature: {error}") from error
         for key in candidates:
-            self._keys.budget.spend(organization.id, algorithm)
+            self._keys.budget.spend(organization.id, key.seconds)
             if _VERIFIERS[algorithm].verify(message, key.key, signature):
                 return key
         return None
@@ -132,7 +138,10 @@ def _header(token: bytes) -> tuple[str | None, str, str | None]:
     try:
         if len(parts) != 3 or any(b"=" in part for part in parts):
             raise ValueError("not three parts")  # noqa: TRY301 - reported like all errors of the parser
-        header = read_object(decode_base64url(parts[0]))
+        data = decode_base64url(parts[0])
+        if len(data) > USUAL_HEADER and sum(map(data.count, b",[{")) > MAX_VALUES:
+            raise ValueError("too many members")  # noqa: TRY301
+        header = read_object(data)
     except ValueError as error:
         raise Refused(Reason.TOKEN_MALFORMED, f"the token's header: {error}") from error
     kid, algorithm, typ = header.get("kid"), header.get("alg"), header.get("typ")

@@ -63,6 +63,8 @@ def outcome(claims: dict[str, object], settings: TokenSettings = BY_ISSUER) -> R
         ({"exp": float("nan")}, MALFORMED),
         ({"exp": 10**400}, MALFORMED),
         ({"exp": -1}, MALFORMED),
+        ({"nbf": None}, MALFORMED),
+        ({"iat": None}, MALFORMED),
         ({"nbf": AT + LEEWAY}, "alice"),
         ({"nbf": AT + LEEWAY + 1}, Reason.TOKEN_NOT_YET_VALID),
         ({"iat": AT + LEEWAY + 1}, Reason.TOKEN_NOT_YET_VALID),

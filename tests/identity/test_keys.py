@@ -214,9 +214,12 @@ async def test_key_that_is_being_read_is_waited_for_by_every_check(ring: Ring, i
     assert issuer.asked == 1 + held
 
 
-async def test_key_that_is_held_serves_while_the_issuer_hangs(ring: Ring, issuer: Issuer) -> None:
+async def test_key_that_is_held_serves_while_the_issuer_hangs(
+    ring: Ring, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A check does not spend all its time on a newer set: the last good one is good for an hour."""
     assert await ring.find(issuer.url) == 1
+    monkeypatch.setattr(keys, "PATIENCE_SECONDS", 0.1)
     ring.seconds += 301
     issuer.answer = hang
     assert await asyncio.gather(*(settled(ring, issuer.url) for _ in range(3))) == [1, 1, 1]

@@ -103,8 +103,17 @@ def test_status_of_jwt_authn_says_why_there_is_no_payload(message: str, reason: 
     assert outcome(PAYLOAD, status) is MISSING
 
 
+def test_status_of_the_provider_that_knows_the_issuer_counts() -> None:
+    """The others refuse the token for its issuer, before and behind it; an object without a message is no status."""
+    foreign, expired = {"message": "Jwt issuer is not configured"}, {"message": "Jwt is expired"}
+    for statuses in ({"a": foreign, "b": expired}, {"b": expired, "a": foreign}, {"claims": {}, "b": expired, "n": 1}):
+        assert outcome(STATUS, (b"x-status", json.dumps(statuses).encode())) is Reason.TOKEN_EXPIRED
+    status = json.dumps({"a": foreign, "b": foreign}).encode()
+    assert outcome(STATUS, (b"x-status", status)) is Reason.IDENTITY_OF_ANOTHER_ORGANIZATION
+
+
 @pytest.mark.parametrize(
-    "status", [b"", b"-", b"[]", b'{"message":', b"\xff", b"[" * 9_000, b'{"message":"' + b"x" * 9_000]
+    "status", [b"", b"-", b"{}", b"[]", b'{"message":', b"\xff", b"[" * 9_000, b'{"message":"' + b"x" * 9_000 + b'"}']
 )
 def test_status_that_cannot_be_read_is_no_status(status: bytes) -> None:
     """It is for the operator: a missing payload refuses in any case."""

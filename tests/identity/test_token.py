@@ -179,6 +179,9 @@ HEAD, BODY, SIGNATURE = GOOD.split(".")
         ([token(header={"typ": ["at+jwt"]})], MALFORMED),
         ([token(header={"typ": "logout+jwt"}, events={})], Reason.TOKEN_TYPE_NOT_ALLOWED),
         ([token(header={"crit": ["x"], "x": 1})], MALFORMED),
+        ([token(header={"x": [{}] * 999})], MALFORMED),
+        ([token(header={"x": [[]] * 999})], MALFORMED),
+        ([token(header={"x5c": ["A" * 1_600] * 5, **{f"x{number}": "" for number in range(20)}})], ALICE),
         ([token(iss="evil")], Reason.IDENTITY_OF_ANOTHER_ORGANIZATION),
         ([token(exp=NOW - timedelta(minutes=5))], Reason.TOKEN_EXPIRED),
         ([token(nbf=NOW + timedelta(minutes=5))], Reason.TOKEN_NOT_YET_VALID),
@@ -316,6 +319,16 @@ async def test_token_that_no_key_verifies_reads_the_set_again_once_in_a_cool_dow
     assert loaded == []
 
 
+async def test_forged_token_that_names_its_key_makes_nothing_be_read(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key of that name is there, and did not sign it; also after the cool-down."""
+    assert await scene.ask(GOOD) == ALICE
+    scene.seconds += 31
+    monkeypatch.setattr(scene.keys, "load", pytest.fail)
+    assert await scene.ask(token(new_key("p256"))) is INVALID
+
+
 async def test_flood_of_new_tokens_is_refused_and_tokens_seen_before_are_not(scene: Scene) -> None:
     """Nor is another organization felt, or the key set read."""
     assert await scene.ask(GOOD) == ALICE
@@ -366,8 +379,8 @@ async def test_audience_may_be_in_a_claim_of_ones_choice(scene: Scene) -> None:
 
 async def test_token_remembered_is_verified_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when the keys were read again, as long as its own is among them."""
-    verified: list[str] = []
-    monkeypatch.setattr(scene.keys.budget, "spend", lambda _, algorithm: verified.append(algorithm))
+    verified: list[float] = []
+    monkeypatch.setattr(scene.keys.budget, "spend", lambda _, seconds: verified.append(seconds))
     for keys in (SET["keys"], SET["keys"], [jwk(new_key("p256"), "new"), *SET["keys"]], [jwk(EC, "ec", alg="ES256")]):
         scene.file.write_text(json.dumps({"keys": keys}))
         assert await scene.ask(GOOD) == ALICE

@@ -198,6 +198,26 @@ def test_status_of_jwt_authn_has_the_reason_of_a_token_verified_here(tokens: Run
         assert asked(stage, ports[proxy], HOST, ("authorization", f"Bearer {written}")) is expected
 
 
+def test_each_of_two_providers_hands_its_status_over(tokens: Running, tmp_path: Path) -> None:
+    """Under a key of its own; what Envoy has no status for, with two, is a missing token."""
+    stage, _ = tokens
+
+    def change(config: Any) -> None:
+        tokens = connection_manager(config)["http_filters"][2]["typed_config"]
+        other = {"issuer": "https://other", "failed_status_in_metadata": "failed-other"}
+        tokens["providers"]["other"] = tokens["providers"]["organization"] | other
+        tokens["rules"][0]["requires"]["requires_any"]["requirements"].insert(1, {"provider_name": "other"})
+
+    claims = {"aud": AUDIENCE, "org": "acme", "sub": "olga", "exp": 5}
+    envoy = SecondEnvoy(stage, tmp_path, change=change)
+    with running(envoy):
+        for issuer, reason in ((ISSUER, Reason.TOKEN_EXPIRED), ("https://other", Reason.TOKEN_EXPIRED), ("x", FOREIGN)):
+            header = {"alg": "ES256", "kid": "demo"}
+            written = signed(stage.world.mint._token_key, "ES256", header, {"iss": issuer, **claims})
+            assert asked(stage, envoy.port, HOST, ("authorization", f"Bearer {written}")) is reason
+        assert asked(stage, envoy.port, HOST) is Reason.IDENTITY_MISSING
+
+
 def test_status_that_a_client_writes_counts_nothing(tokens: Running) -> None:
     """Envoy removes it, and the copy of the token that its filter reads."""
     stage, ports = tokens
@@ -212,3 +232,21 @@ def test_token_in_a_named_header(tokens: Running) -> None:
     assert (
         asked(stage, ports["named"], HOST, ("authorization", f"Bearer {stage.token('olga')}")) is Reason.TOKEN_MISSING
     )
+
+
+@pytest.mark.parametrize("proxy", ["nginx", "jwt_authn"])
+def test_token_of_ten_kilobytes_is_not_a_missing_one(tokens: Running, proxy: str) -> None:
+    """Issuers write all groups of a user into it; Envoy's header_to_metadata drops a value of 8 KB."""
+    stage, ports = tokens
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "org": "acme", "sub": "olga", "exp": 9_999_999_999, "groups": "g" * 7_500}
+    written = signed(stage.world.mint._token_key, "ES256", {"alg": "ES256", "kid": "demo"}, claims)
+    assert asked(stage, ports[proxy], HOST, ("authorization", f"Bearer {written}")) is None
+
+
+@pytest.mark.parametrize("other", ["Bearer {good}", "bearer {good}", "Basic x", "x"])
+def test_two_headers_with_tokens_name_no_user(tokens: Running, other: str) -> None:
+    """In either order: Envoy joins them."""
+    stage, ports = tokens
+    both = [("authorization", value.format(good=stage.token("olga"))) for value in ("Bearer {good}", other)]
+    for headers in (both, both[::-1]):
+        assert asked(stage, ports["jwt_authn"], HOST, *headers) in {Reason.TOKEN_MALFORMED, Reason.TOKEN_MISSING}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ def database_file(url: str) -> Path:
     return Path(str(_sqlite(url).database))
 
 
+_FOLDER = "create it first, or call as a user that may enter it"
+
+
 def _sqlite(url: str) -> URL:
     hint = "write it as sqlite:///relative/path or sqlite:////absolute/path"
     try:
@@ -45,8 +49,8 @@ def _sqlite(url: str) -> URL:
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise ConfigError(f"not a SQLite database file: {parsed.render_as_string()}", hint=hint)
     folder = Path(parsed.database).parent
-    if not folder.is_dir():
-        raise ConfigError(f"the folder of the database is missing: {folder}", hint="create it first")
+    if not os.path.isdir(folder):  # noqa: PTH112 - that of `Path` raises where it may not look
+        raise ConfigError(f"the folder of the database is missing, or closed to this user: {folder}", hint=_FOLDER)
     return parsed.set(drivername="sqlite")
 
 

@@ -32,26 +32,32 @@ def check_directory(url: str) -> None:
 
 def version_of(path: Path) -> str | None:
     """The version of the directory in a file; None where no file is, or an empty one. Raises `StoreError`."""
-    if not path.exists() or path.stat().st_size == 0:
-        return None
     try:
+        if path.stat().st_size == 0:
+            return None
         with closing(
             sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
         ) as connection:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    except sqlite3.Error as error:
+    except FileNotFoundError:
+        return None
+    except (sqlite3.Error, OSError) as error:
         raise explained(path, error) from error
-    return None if row is None else str(row[0])
+    if row is None:
+        raise explained(path, "no such table: alembic_version, or an empty one")
+    return str(row[0])
 
 
-def explained(path: Path, error: BaseException) -> StoreError:
-    """What an error of SQLite means for the directory in a file, and what to do about it."""
+def explained(path: Path, error: BaseException | str) -> StoreError:
+    """What an error of SQLite or the system means for the directory in a file, and what to do about it."""
     text = str(error)
     for part, problem, hint in _PROBLEMS:
         if part in text:
             return StoreError(problem.format(path=path), hint=hint)
     return StoreError(f"the directory {path} cannot be used: {text}", hint="nothing was changed")
 
+
+_ACCESS: Final = "call as a user that may read it and write its folder"
 
 _PROBLEMS: Final = (
     (
@@ -64,7 +70,8 @@ _PROBLEMS: Final = (
         "{path} can be read, but not written",
         "call as the user that owns it, and let that user write its folder; nothing was changed",
     ),
-    ("unable to open", "{path} cannot be opened", "call as a user that may read it and write its folder"),
+    ("unable to open", "{path} cannot be opened", _ACCESS),
+    ("Permission denied", "{path} cannot be opened", _ACCESS),
     ("not a database", "{path} is no SQLite database", "set AUTHZ_DATABASE to the directory's file"),
     ("malformed", "{path} is damaged", "restore a backup: docs/upgrade.md"),
     ("no such table: alembic_version", "{path} is a database, but no directory of authz", "set AUTHZ_DATABASE"),

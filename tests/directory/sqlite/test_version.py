@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from alembic.script import ScriptDirectory
@@ -68,12 +71,23 @@ def test_directory_that_is_not_there_is_not_made(tmp_path: Path, content: bytes 
 
 def test_file_that_is_no_directory_is_refused(tmp_path: Path) -> None:
     """Neither what is no database nor somebody else's database is taken or changed."""
-    text, other = tmp_path / "text.db", tmp_path / "other.db"
+    text, other, empty = (tmp_path / name for name in ("text.db", "other.db", "empty.db"))
     text.write_bytes(b"not a database at all" * 50)
     with closing(sqlite3.connect(other)) as connection, connection:
         connection.execute("CREATE TABLE t (id INTEGER)")
+    with closing(sqlite3.connect(empty)) as connection, connection:
+        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR)")
     assert "is no SQLite database" in refusal(text)
     assert "no directory of authz" in refusal(other)
+    assert "no directory of authz" in refusal(empty)
+
+
+def test_file_that_may_not_be_looked_at_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is closed to the user: a supervisor that reloads its settings must not end by it."""
+    error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+    monkeypatch.setattr(Path, "stat", Mock(side_effect=error))
+    with pytest.raises(StoreError, match="cannot be opened"):
+        version_of(file)
 
 
 def test_lock_of_another_writer_does_not_hold_a_reader_up(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
