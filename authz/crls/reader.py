@@ -125,7 +125,7 @@ def _issuer_among(start: bytes, size: int, known: Iterable[Certificate]) -> Name
 
 def _signed(crl: Crl, authorities: Iterable[Certificate]) -> tuple[SignedCrl, bytes]:
     signer = signer_of(crl, authorities)
-    return SignedCrl(crl, signer.spki_sha256), signer.spki_der
+    return SignedCrl(crl, signer.plain_spki_sha256), signer.plain_spki
 
 
 def _readable(authorities: Iterable[bytes]) -> list[Certificate]:

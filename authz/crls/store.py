@@ -22,6 +22,7 @@ from authz.crls.tombstones import FORGET_AFTER, Tombstone, Tombstones
 from authz.errors import IndexingError, Refused
 from authz.model import FetchedCrl
 from authz.pki import Crl, CrlStore
+from authz.pki.x509.algorithms import plain_spki
 from authz.pki.x509.distinguished_name import Name
 
 MAX_GIVEN: Final = 32
@@ -341,7 +342,7 @@ class CrlRegistry:
             raise FetchFailed(FailureKind.INDEXING, f"the copy kept of it cannot be read: {error}") from error
         del self._unread[name]
         origin = await asyncio.to_thread(self._disk.origin, name) or FetchRecord("", None, None, crl.this_update)
-        signed = SignedCrl(crl, hashlib.sha256(key).digest())
+        signed = SignedCrl(crl, hashlib.sha256(plain_spki(key)).digest())
         self._hold(HeldCrl(name, signed, replace(origin, signer=key), size))
 
     async def _verified(self, kept: DiskCopy, authorities: Authorities) -> tuple[SignedCrl, bytes]:
@@ -357,7 +358,7 @@ class CrlRegistry:
                 return await read_crl(kept.path, await authorities(), self._index)
             except FetchFailed as failure:
                 raise (failure if failure.kind in _OURS else refusal) from None
-        return SignedCrl(crl, hashlib.sha256(signer).digest()), signer
+        return SignedCrl(crl, hashlib.sha256(plain_spki(signer)).digest()), signer
 
     # -- what comes --------------------------------------------------------------------------------------
 

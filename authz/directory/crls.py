@@ -35,7 +35,9 @@ def add_crl(connection: sa.Connection, crl: Crl, now: datetime) -> StoredCrl:
         hint = "compare the clocks of CA and service, or add it later"
         raise StoreError(f"this CRL begins on {crl.this_update:%Y-%m-%d %H:%M:%SZ}", hint=hint)
     signer = _signer(crl, _known_cas(connection))
-    for row in connection.execute(sa.select(crls).where(crls.c.signer == signer.spki_sha256)):
+    # An earlier version filed them under the key as its certificate states it.
+    keys = signer.plain_spki_sha256, signer.spki_sha256
+    for row in connection.execute(sa.select(crls).where(crls.c.signer.in_(keys))):
         former = Crl(row.der)
         if (former.issuer, former.scope) != (crl.issuer, crl.scope):
             continue
@@ -43,9 +45,9 @@ def add_crl(connection: sa.Connection, crl: Crl, now: datetime) -> StoredCrl:
             check_order(crl, former)
         if crl.replaces(former):
             connection.execute(sa.delete(crls).where(crls.c.id == row.id))
-    values = {"sha256": crl.sha256, "signer": signer.spki_sha256, "der": crl.der, "added_at": now}
-    connection.execute(sa.insert(crls).values(**values, signer_key=signer.spki_der))
-    return StoredCrl(crl, signer.spki_sha256, now)
+    values = {"sha256": crl.sha256, "signer": signer.plain_spki_sha256, "der": crl.der, "added_at": now}
+    connection.execute(sa.insert(crls).values(**values, signer_key=signer.plain_spki))
+    return StoredCrl(crl, signer.plain_spki_sha256, now)
 
 
 def remove_crls(connection: sa.Connection, signer: bytes) -> None:

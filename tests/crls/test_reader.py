@@ -11,12 +11,13 @@ from support.big_crl import big_crl
 from support.certificates import NOW, Authority, tlv
 from support.crl_world import CA, ROOT
 from support.hostile_crls import MARKS, attribute, extension, signed
+from support.tampered import compressed_point, reissued
 
 from authz.crls import reader as reading
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.indexing.client import index_crl
 from authz.crls.reader import LANE_BYTES, Lanes, issuer_in, read_crl
-from authz.pki import Crl
+from authz.pki import Certificate, Crl
 from authz.pki.crl.bounds import MAX_NAME
 from authz.pki.x509.distinguished_name import Name
 
@@ -115,3 +116,13 @@ async def test_small_crl_does_not_wait_behind_large_ones(tmp_path: Path) -> None
     go.set()
     await asyncio.gather(*tasks)
     assert max(most) <= 2
+
+
+async def test_key_of_a_crl_is_filed_in_one_form(tmp_path: Path) -> None:
+    """In whichever form the CA that is asked first states it: another tenant's may be."""
+    path, other = tmp_path / "crl", reissued(CA, ROOT, compressed_point)
+    path.write_bytes(signed(CA))
+    own = Certificate.parse(CA.der)
+    for authorities in ([other.der, CA.der], [CA.der, other.der], [other.der]):
+        crl, key = await read_crl(path, authorities, index_crl)
+        assert (crl.signer, key) == (own.spki_sha256, own.spki_der)

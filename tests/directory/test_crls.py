@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 from cryptography.x509 import DeltaCRLIndicator
 from support.certificates import NOW, Authority, Minted, new_key
-from support.tampered import sha1_signed
+from support.tampered import compressed_point, reissued, sha1_signed
 
 from authz.directory import Store
+from authz.directory.schema import crls
 from authz.errors import Problem, StoreError
 from authz.pki import Certificate, Crl
 
@@ -97,3 +99,16 @@ def test_crl_of_a_ca_known_from_a_registration_is_kept(store: Store) -> None:
     store.register("acme", "alice", parsed(ALICE), [parsed(CA)], now=NOW)
     store.add_crl(Crl(CA.crl()), NOW)
     assert len(store.crl_store()) == 1
+
+
+def test_form_in_which_another_organization_states_a_key_makes_no_other_place(store: Store) -> None:
+    """One CRL replaces the other, and an earlier version's, whichever certificate names its signer first."""
+    store.add_intermediates("acme", [parsed(reissued(CA, ROOT, compressed_point))])
+    stated = store.add_crl(Crl(CA.crl(number=1)), NOW)
+    with store.transaction() as connection:
+        key = store.intermediates("acme")[0].certificate.spki_sha256
+        connection.execute(sa.update(crls).values(signer=key))
+    store.add_intermediates("acme", [parsed(CA)])
+    newer = store.add_crl(Crl(CA.crl(number=2, this_update=NOW)), NOW)
+    assert newer.signer == stated.signer == parsed(CA).spki_sha256
+    assert [row.crl.number for row in store.crls()] == [2]

@@ -158,7 +158,7 @@ def _is_crl_signer(certificate: Certificate) -> bool:
     """
     try:
         usage = certificate.extensions.key_usage
-        return bool(certificate.spki_sha256 and certificate.key_cost) and (
+        return bool(certificate.key_cost and certificate.plain_spki_sha256) and (
             certificate.extensions.ca if usage is None else "cRLSign" in usage
         )
     except Refused:
