@@ -188,7 +188,8 @@ class CrlRegistry:
     def _let_go(self, name: str) -> None:
         gone = self._copies.pop(name, None)
         if gone is not None:
-            del self._digests[gone.crl.sha256]
+            if self._digests.get(gone.crl.sha256) is gone:  # the same CRL may be held under another name by now
+                del self._digests[gone.crl.sha256]
             self._signers[gone.signer] -= 1
             if not self._signers[gone.signer]:
                 del self._signers[gone.signer]

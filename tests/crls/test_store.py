@@ -123,6 +123,8 @@ async def test_copy_that_an_earlier_version_filed_under_a_compressed_key_is_repl
     await scene.take(OLD, replace(ORIGIN, signer=stated))
     await scene.restart()
     assert [(copy.crl.sha256, copy.signer) for copy in scene.registry] == [(*sha256(OLD), spki(CA))]
+    await scene.take(OLD)
+    assert [scene.registry.stored(one) for one in sha256(OLD)] == list(scene.registry)
     assert await scene.take(NEW) == (True, "")
     assert (scene.held(), scene.file().read_bytes(), scene.warnings) == (sha256(NEW), NEW, [])
     scene.keep.close()
