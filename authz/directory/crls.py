@@ -34,7 +34,8 @@ def add_crl(connection: sa.Connection, crl: Crl, now: datetime) -> StoredCrl:
         # It would replace the one that holds now, and say nothing itself.
         hint = "compare the clocks of CA and service, or add it later"
         raise StoreError(f"this CRL begins on {crl.this_update:%Y-%m-%d %H:%M:%SZ}", hint=hint)
-    signer = _signer(crl, _known_cas(connection))
+    signers = set(connection.execute(sa.select(crls.c.signer)).scalars())
+    signer = _signer(crl, _known_cas(connection), signers)
     # An earlier version filed them under the key as its certificate states it.
     keys = signer.plain_spki_sha256, signer.spki_sha256
     for row in connection.execute(sa.select(crls).where(crls.c.signer.in_(keys))):
@@ -63,9 +64,9 @@ def _known_cas(connection: sa.Connection) -> list[Certificate]:
     return list(map(rows.certificate, ders))
 
 
-def _signer(crl: Crl, known: list[Certificate]) -> Certificate:
+def _signer(crl: Crl, known: list[Certificate], signers: set[bytes]) -> Certificate:
     try:
-        return signer_of(crl, known)
+        return signer_of(crl, known, signers)
     except Refused as refusal:
         raise StoreError(refusal.detail, kind=Problem.CRL_SIGNER_UNKNOWN) from refusal
 

@@ -9,6 +9,7 @@ by the CA that certified the issuer's own. Two CAs that share a name below diffe
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.errors import Refused
@@ -176,16 +177,22 @@ def may_sign_crls(certificate: Certificate) -> bool:
     return usage is None or "cRLSign" in usage
 
 
-def signer_of(crl: Crl, candidates: Iterable[Certificate]) -> Certificate:
+def signer_of(crl: Crl, candidates: Iterable[Certificate], signers: Container[bytes] = ()) -> Certificate:
     """The certificate among `candidates` whose key signed `crl`: its subject is the CRL's issuer, and it may sign CRLs.
 
+    `signers` are the keys (`Certificate.plain_spki_sha256`) of other CRLs: one of them before any other key. From an
+    ECDSA signature anybody computes another key that verifies it (SEC 1 section 4.1.6), and a CA can certify that under
+    any name, but it verifies no second CRL.
     Proves nothing about the signer itself. Raises `Refused` (revocation_unknown) when no candidate is the signer.
     """
+    other: Certificate | None = None
     for certificate in candidates:
-        try:
+        with suppress(Refused):
             if certificate.subject == crl.issuer and may_sign_crls(certificate):
                 verify_signature(certificate.public_key, crl.signed)
-                return certificate
-        except Refused:
-            continue
-    raise Refused(Reason.REVOCATION_UNKNOWN, f"no known CA signed the CRL of {crl.issuer.text}")
+                if not signers or certificate.plain_spki_sha256 in signers:
+                    return certificate
+                other = other or certificate
+    if other is None:
+        raise Refused(Reason.REVOCATION_UNKNOWN, f"no known CA signed the CRL of {crl.issuer.text}")
+    return other
