@@ -53,5 +53,5 @@ def remove_canary(store: Store) -> None:
     if not is_left_over(store):
         return
     for anchor in store.anchors(CANARY):
-        store.remove_crls(anchor.certificate.spki_sha256)
+        store.remove_crls(anchor.certificate.plain_spki_sha256)
     store.remove_organization(CANARY)

@@ -24,7 +24,7 @@ MAX_DELTAS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class SignedCrl:
-    """A CRL, and the key that signed it (`Certificate.spki_sha256`)."""
+    """A CRL, and the key that signed it (`Certificate.plain_spki_sha256`)."""
 
     crl: Crl
     signer: bytes

@@ -58,11 +58,14 @@ _REFUSALS: Final = {
 }
 
 
-async def read_crl(path: Path, authorities: Collection[bytes], index: Index) -> tuple[SignedCrl, bytes]:
+async def read_crl(
+    path: Path, authorities: Collection[bytes], index: Index, signers: Collection[bytes] = ()
+) -> tuple[SignedCrl, bytes]:
     """The CRL in the DER file `path`, and the key that signed it (SubjectPublicKeyInfo, DER).
 
     `authorities` are certificates in DER: one of them has the name of the CRL's issuer, may sign CRLs, and did
-    sign this one. Raises `FetchFailed` (malformed, signer_unknown, algorithm, indexing, storage).
+    sign this one. `signers` are as in `signer_of`.
+    Raises `FetchFailed` (malformed, signer_unknown, algorithm, indexing, storage).
     """
     try:
         size = (await asyncio.to_thread(path.stat)).st_size
@@ -71,7 +74,7 @@ async def read_crl(path: Path, authorities: Collection[bytes], index: Index) -> 
             crl = await asyncio.to_thread(read_small, path)
         else:
             crl = await index(path, [certificate.spki_der for certificate in candidates])
-        return await asyncio.to_thread(_signed, crl, candidates)
+        return await asyncio.to_thread(_signed, crl, candidates, signers)
     except Refused as refusal:
         kind = _REFUSALS.get(refusal.reason, FailureKind.MALFORMED)
         raise FetchFailed(kind, refusal.detail or refusal.reason.sentence) from refusal
@@ -124,9 +127,9 @@ def _issuer_among(start: bytes, size: int, known: Iterable[Certificate]) -> Name
     return next(alike, None) or issuer_of(start, size)
 
 
-def _signed(crl: Crl, authorities: Iterable[Certificate]) -> tuple[SignedCrl, bytes]:
-    signer = signer_of(crl, authorities)
-    return SignedCrl(crl, signer.spki_sha256), signer.spki_der
+def _signed(crl: Crl, authorities: Iterable[Certificate], signers: Collection[bytes]) -> tuple[SignedCrl, bytes]:
+    signer = signer_of(crl, authorities, signers)
+    return SignedCrl(crl, signer.plain_spki_sha256), signer.plain_spki
 
 
 def _readable(authorities: Iterable[bytes]) -> list[Certificate]:

@@ -175,14 +175,15 @@ class RefreshAttempts:
         """Raises `FetchFailed`, or `Refused` when the directory cannot say which CAs are known."""
         source.validators = None
         source.claimed = await asyncio.to_thread(issuer_in, path)
+        signers = self._registry.signers
         named = [der for authorities in source.authorities.values() for der in authorities.values()]
         try:
-            signed, key = await read_crl(path, named or await self._authorities(), index)
+            signed, key = await read_crl(path, named or await self._authorities(), index, signers)
         except FetchFailed as failure:
             if failure.kind is not FailureKind.SIGNER_UNKNOWN or not named:
                 raise
             # The signer of an indirect CRL has a certificate that stands on no path that leads to it.
-            signed, key = await read_crl(path, await self._authorities(), index)
+            signed, key = await read_crl(path, await self._authorities(), index, signers)
         now = self._clock.now()
         changed, problem = await self._registry.accept(path, signed, replace(origin, signer=key), now)
         source.issuer, source.claimed = signed.crl.issuer, None

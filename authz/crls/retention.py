@@ -94,11 +94,8 @@ class Retention:
         self._sightings.note(
             organization, (source.location for source in named if source and organization in source.organizations), now
         )
-        self._sightings.note(
-            organization,
-            (certificate.spki_sha256.hex() for certificate in path[1:] if certificate.spki_sha256 in signers),
-            now,
-        )
+        keys = [certificate.plain_spki_sha256 for certificate in path[1:]]
+        self._sightings.note(organization, (key.hex() for key in keys if key in signers), now)
 
     def delivered(self, source: CrlSource, now: datetime) -> None:
         """What the source gave is held now: its signer may have been met before, by the paths that led there."""
@@ -174,5 +171,5 @@ def _keys(authorities: Iterable[bytes]) -> frozenset[bytes]:
     keys = set()
     for der in authorities:
         with contextlib.suppress(Refused):
-            keys.add(Certificate.parse(der).spki_sha256)
+            keys.add(Certificate.parse(der).plain_spki_sha256)
     return frozenset(keys)

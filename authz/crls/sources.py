@@ -165,7 +165,7 @@ class CrlSources:
 
         What is beyond the bounds is left out.
         """
-        authorities = {certificate.spki_sha256: certificate.der for certificate in path[1:]}
+        authorities = {certificate.plain_spki_sha256: certificate.der for certificate in path[1:]}
         return [
             source
             for url in urls_of(path)

@@ -32,6 +32,7 @@ from authz.crls.tombstones import FORGET_AFTER, Tombstone, Tombstones
 from authz.errors import IndexingError, Refused
 from authz.model import FetchedCrl
 from authz.pki import Crl, CrlStore
+from authz.pki.x509.algorithms import plain_spki
 from authz.pki.x509.distinguished_name import Name
 
 MAX_GIVEN: Final = 32
@@ -198,7 +199,8 @@ class CrlRegistry:
     def _let_go(self, name: str) -> None:
         gone = self._copies.pop(name, None)
         if gone is not None:
-            del self._digests[gone.crl.sha256]
+            if self._digests.get(gone.crl.sha256) is gone:  # the same CRL may be held under another name by now
+                del self._digests[gone.crl.sha256]
             self._signers[gone.signer] -= 1
             if not self._signers[gone.signer]:
                 del self._signers[gone.signer]
@@ -350,7 +352,7 @@ class CrlRegistry:
         del self._unread[name]
         crl.mark_expired(when_it_came=is_evidence(name))
         origin = await asyncio.to_thread(self._disk.origin, name) or FetchRecord("", None, None, crl.this_update)
-        signed = SignedCrl(crl, hashlib.sha256(key).digest())
+        signed = SignedCrl(crl, hashlib.sha256(plain_spki(key)).digest())
         self._hold(HeldCrl(name, signed, replace(origin, signer=key), size))
 
     async def _verified(self, kept: DiskCopy, authorities: Authorities) -> tuple[SignedCrl, bytes]:
@@ -366,7 +368,7 @@ class CrlRegistry:
                 return await read_crl(kept.path, await authorities(), self._index)
             except FetchFailed as failure:
                 raise (failure if failure.kind in _OURS else refusal) from None
-        return SignedCrl(crl, hashlib.sha256(signer).digest()), signer
+        return SignedCrl(crl, hashlib.sha256(plain_spki(signer)).digest()), signer
 
     # -- what comes --------------------------------------------------------------------------------------
 

@@ -40,7 +40,8 @@ def add_crl(
         # It would replace the one that holds now, and say nothing itself.
         hint = "compare the clocks of CA and service, or add it later"
         raise StoreError(f"this CRL begins on {crl.this_update:%Y-%m-%d %H:%M:%SZ}", hint=hint)
-    signer = _signer(crl, known)
+    signers = set(connection.execute(sa.select(crls.c.signer)).scalars())
+    signer = _signer(crl, known, signers)
     place = _same_place(connection, crl, signer)
     for former in place.values():
         if former.sha256 == crl.sha256 or (former.is_delta == crl.is_delta and not former.unusable):
@@ -52,14 +53,16 @@ def add_crl(
     for row, former in place.items():
         if row in evidence or crl.replaces(former):
             connection.execute(sa.delete(crls).where(crls.c.id == row))
-    values = {"sha256": crl.sha256, "signer": signer.spki_sha256, "der": crl.der, "added_at": now}
-    connection.execute(sa.insert(crls).values(**values, signer_key=signer.spki_der))
-    return StoredCrl(crl, signer.spki_sha256, now)
+    values = {"sha256": crl.sha256, "signer": signer.plain_spki_sha256, "der": crl.der, "added_at": now}
+    connection.execute(sa.insert(crls).values(**values, signer_key=signer.plain_spki))
+    return StoredCrl(crl, signer.plain_spki_sha256, now)
 
 
 def _same_place(connection: sa.Connection, crl: Crl, signer: Certificate) -> dict[int, Crl]:
     """The CRLs of the same issuer, key and scope, by the id of their row, in the order added."""
-    signed = connection.execute(sa.select(crls).where(crls.c.signer == signer.spki_sha256).order_by(crls.c.id))
+    # An earlier version filed them under the key as its certificate states it.
+    keys = signer.plain_spki_sha256, signer.spki_sha256
+    signed = connection.execute(sa.select(crls).where(crls.c.signer.in_(keys)).order_by(crls.c.id))
     formers = {row.id: Crl(row.der) for row in signed}
     return {row: former for row, former in formers.items() if (former.issuer, former.scope) == (crl.issuer, crl.scope)}
 
@@ -83,9 +86,9 @@ def known_cas(connection: sa.Connection) -> list[Certificate]:
     return list(map(rows.certificate, ders))
 
 
-def _signer(crl: Crl, known: list[Certificate]) -> Certificate:
+def _signer(crl: Crl, known: list[Certificate], signers: set[bytes]) -> Certificate:
     try:
-        return signer_of(crl, known)
+        return signer_of(crl, known, signers)
     except Refused as refusal:
         hint = _HINTS.get(refusal.reason, "")
         kind = None if hint else Problem.CRL_SIGNER_UNKNOWN

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from authz.errors import Refused, StoreError
 from authz.model import (
+    DEFAULT_PATHS,
     Algorithm,
     BindingScope,
     Enforcement,
@@ -53,7 +54,8 @@ def path_settings(row: Row) -> PathSettings:
     """What an organization's paths must satisfy. Raises `ValueError` for an algorithm unknown to this version."""
     values = {name: getattr(row, f"path_{name}") for name in PATH_SETTINGS}
     algorithms = tuple(map(Algorithm, values["algorithms"].split()))
-    return PathSettings(**values | {"algorithms": algorithms, "policies": tuple(values["policies"].split())})
+    settings = PathSettings(**values | {"algorithms": algorithms, "policies": tuple(values["policies"].split())})
+    return DEFAULT_PATHS if settings == DEFAULT_PATHS else settings
 
 
 def path_columns(settings: PathSettings) -> dict[str, object]:

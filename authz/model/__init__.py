@@ -11,6 +11,7 @@ from authz.model.history import Outcome, RecordedDecision
 from authz.model.listener import CertificateForm, ClientRequestHeaders, HeaderRules, IndicatorForm
 from authz.model.request import Binding, CheckRequest, Identity, PresentedChain, fold
 from authz.model.tenancy import (
+    DEFAULT_PATHS,
     Algorithm,
     BindingScope,
     Enforcement,
@@ -23,8 +24,8 @@ from authz.model.tenancy import (
 )
 
 __all__ = [
-    "Algorithm", "Binding", "BindingScope", "CertificateForm", "CheckRequest", "ClientRequestHeaders", "CrlRow",
-    "CrlSourceKind", "CrlSourceState", "Enforcement", "FetchedCrl", "HeaderRules", "Identity", "IndicatorForm",
-    "Organization", "Outcome", "PathSettings", "PresentedChain", "RecordedDecision", "Registration",
+    "DEFAULT_PATHS", "Algorithm", "Binding", "BindingScope", "CertificateForm", "CheckRequest", "ClientRequestHeaders",
+    "CrlRow", "CrlSourceKind", "CrlSourceState", "Enforcement", "FetchedCrl", "HeaderRules", "Identity",
+    "IndicatorForm", "Organization", "Outcome", "PathSettings", "PresentedChain", "RecordedDecision", "Registration",
     "RegistrationState", "TokenSettings", "User", "fold",
 ]  # fmt: skip

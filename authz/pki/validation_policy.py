@@ -7,7 +7,7 @@ from typing import Final
 
 from cryptography.x509 import ObjectIdentifier
 
-from authz.model import Algorithm, PathSettings
+from authz.model import DEFAULT_PATHS, Algorithm, PathSettings
 from authz.pki.x509.algorithms import (
     DEFAULT_ALGORITHMS,
     DEFAULT_KEYS,
@@ -86,7 +86,7 @@ def service_policy(settings: PathSettings) -> ValidationPolicy:
 
     Raises `ValueError` for settings under which no certificate, or any, would do.
     """
-    if settings == PathSettings():
+    if settings == DEFAULT_PATHS:
         return SERVICE_POLICY
     if settings.purpose == ANY_EXTENDED_KEY_USAGE:
         raise ValueError("anyExtendedKeyUsage is no purpose that a leaf can name")

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 from support.big_crl import big_crl
 from support.certificates import NOW, Authority, tlv
-from support.crl_world import CA, ROOT
+from support.crl_world import CA, ROOT, crl
 from support.hostile_crls import MARKS, attribute, extension, signed
+from support.other_keys import other_key
+from support.tampered import compressed_point, reissued, with_key
 
 from authz.crls import reader as reading
 from authz.crls.failures import FailureKind, FetchFailed
 from authz.crls.indexing.client import index_crl
 from authz.crls.reader import LANE_BYTES, Lanes, issuer_in, read_crl
-from authz.pki import Crl
+from authz.pki import Certificate, Crl
 from authz.pki.crl.bounds import MAX_NAME
 from authz.pki.x509.distinguished_name import Name
 
@@ -115,3 +117,25 @@ async def test_small_crl_does_not_wait_behind_large_ones(tmp_path: Path) -> None
     go.set()
     await asyncio.gather(*tasks)
     assert max(most) <= 2
+
+
+async def test_key_of_a_crl_is_filed_in_one_form(tmp_path: Path) -> None:
+    """In whichever form the CA that is asked first states it: another tenant's may be."""
+    path, other = tmp_path / "crl", reissued(CA, ROOT, compressed_point)
+    path.write_bytes(signed(CA))
+    own = Certificate.parse(CA.der)
+    for authorities in ([other.der, CA.der], [CA.der, other.der], [other.der]):
+        read, key = await read_crl(path, authorities, index_crl)
+        assert (read.signer, key) == (own.spki_sha256, own.spki_der)
+
+
+async def test_key_that_signed_other_crls_is_the_signer_before_one_computed_from_this(tmp_path: Path) -> None:
+    """Whichever certificate comes first."""
+    path, data, own = tmp_path / "crl", crl(), Certificate.parse(CA.der)
+    path.write_bytes(data)
+    signature = Crl(data).signed
+    forged = reissued(CA, ROOT, with_key(other_key(signature.signature, signature.tbs, CA.key.public_key())))
+    for authorities in ([forged.der, CA.der], [CA.der, forged.der]):
+        read, _ = await read_crl(path, authorities, index_crl, {own.plain_spki_sha256})
+        assert read.signer == own.plain_spki_sha256
+    assert (await read_crl(path, [forged.der], index_crl, {own.plain_spki_sha256}))[0].signer != own.plain_spki_sha256

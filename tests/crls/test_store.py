@@ -19,6 +19,7 @@ from cryptography import x509
 from support.certificates import NOW, Authority
 from support.crl_world import CA, ROOT, crl, sha256, spki
 from support.kept_crls import read_kept
+from support.tampered import compressed_point, reissued
 
 from authz.crls.acceptance import SignedCrl
 from authz.crls.disk_store import CrlDiskStore, DiskCopy, DiskStoreFailed, FetchRecord
@@ -115,6 +116,20 @@ async def test_older_crl_leaves_everything_as_it_was(scene: Scene) -> None:
     with pytest.raises(FetchFailed) as caught:
         await scene.take(OLD)
     assert (caught.value.kind, scene.held(), scene.file().read_bytes()) == (FailureKind.OLDER, sha256(NEW), NEW)
+
+
+async def test_copy_that_an_earlier_version_filed_under_a_compressed_key_is_replaced(tmp_path: Path) -> None:
+    """It is held for the key, in whichever form that is stated."""
+    scene = Scene(tmp_path)
+    stated = Certificate.parse(reissued(CA, ROOT, compressed_point).der).spki_der
+    await scene.take(OLD, replace(ORIGIN, signer=stated))
+    await scene.restart()
+    assert [(copy.crl.sha256, copy.signer) for copy in scene.registry] == [(*sha256(OLD), spki(CA))]
+    await scene.take(OLD)
+    assert [scene.registry.stored(one) for one in sha256(OLD)] == list(scene.registry)
+    assert await scene.take(NEW) == (True, "")
+    assert (scene.held(), scene.file().read_bytes(), scene.warnings) == (sha256(NEW), NEW, [])
+    scene.keep.close()
 
 
 async def test_same_crl_from_elsewhere_changes_nothing_but_where_it_came_from(scene: Scene) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 from cryptography.x509 import DeltaCRLIndicator, ObjectIdentifier, UnrecognizedExtension
 from support.certificates import NOW, Authority, Minted, new_key, usage
+from support.other_keys import other_key
 from support.raw_der import crl_with_sha1
-from support.tampered import sha1_signed
+from support.tampered import compressed_point, reissued, sha1_signed, with_key
 
 from authz.directory import Store
+from authz.directory.schema import crls
 from authz.errors import Problem, StoreError
 from authz.pki import Certificate, Crl
 from authz.pki.crl.crl import MAX_EVIDENCE
+from authz.pki.x509.algorithms import verify_signature
 
 ROOT = Authority.root()
 CA = ROOT.intermediate()
@@ -170,3 +174,28 @@ def test_crl_is_refused_for_the_first_rule_that_it_failed(store: Store, crl: byt
     assert why in str(caught.value)
     assert hint in caught.value.hint
     assert (caught.value.kind is Problem.CRL_SIGNER_UNKNOWN) is not bool(hint)
+
+
+def test_form_in_which_another_organization_states_a_key_makes_no_other_place(store: Store) -> None:
+    """One CRL replaces the other, and an earlier version's, whichever certificate names its signer first."""
+    store.add_intermediates("acme", [parsed(reissued(CA, ROOT, compressed_point))])
+    stated = store.add_crl(Crl(CA.crl(number=1)), NOW)
+    with store.transaction() as connection:
+        key = store.intermediates("acme")[0].certificate.spki_sha256
+        connection.execute(sa.update(crls).values(signer=key))
+    store.add_intermediates("acme", [parsed(CA)])
+    newer = store.add_crl(Crl(CA.crl(number=2, this_update=NOW)), NOW)
+    assert newer.signer == stated.signer == parsed(CA).spki_sha256
+    assert [row.crl.number for row in store.crls()] == [2]
+
+
+def test_key_that_another_organization_computed_from_a_crl_takes_it_from_nobody(store: Store) -> None:
+    """It verifies this one CRL, and the CA's own key signed others."""
+    store.add_intermediates("acme", [parsed(CA)])
+    first = store.add_crl(Crl(CA.crl(number=1)), NOW)
+    for number in range(2, 8):
+        crl = Crl(CA.crl(number=number, this_update=NOW))
+        forged = other_key(crl.signed.signature, crl.signed.tbs, CA.key.public_key())
+        (ca,) = store.add_intermediates("acme", [parsed(reissued(CA, ROOT, with_key(forged)))])
+        verify_signature(ca.public_key, crl.signed)
+        assert store.add_crl(crl, NOW).signer == first.signer

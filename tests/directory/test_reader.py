@@ -20,7 +20,7 @@ from authz.directory.row_log import State
 from authz.directory.sqlite.session import Reading
 from authz.directory.waiting_rows import MAX_BATCH, MAX_WAITING_EACH
 from authz.errors import NotLoaded, Refused
-from authz.model import Algorithm, Enforcement, Organization, PathSettings, User
+from authz.model import DEFAULT_PATHS, Algorithm, Enforcement, Organization, PathSettings, User
 from authz.pki import SERVICE_POLICY, Certificate, Crl, CrlStore, ModeOf, RevocationMode, service_policy
 from authz.reasons import Reason
 
@@ -273,6 +273,7 @@ async def test_policy_is_a_part_of_the_trust_and_no_other_organization_reads_its
     assert other is not None
     before, neighbours = [await scene.loaded(lambda who=who: scene.reader.trust(who)) for who in (acme, other)]
     assert before.policy is SERVICE_POLICY
+    assert acme.path is DEFAULT_PATHS, "each row in memory would weigh more"
     settings = PathSettings((Algorithm.BRAINPOOL_P256R1,), policies=("1.2.3", "1.2.4"), inhibit_any_policy=True)
     scene.store.set_organization(replace(scene.store.organization("acme"), path=settings))
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from support.certificates import Minted, tlv
 from support.mutants import Node, forest
@@ -52,6 +54,22 @@ def pss_key(parameters: bytes = b"") -> Change:
 
     def change(signed: Node) -> None:
         signed.children[6].children[0] = forest(tlv(0x30, bytes.fromhex("06092a864886f70d01010a") + parameters))[0]
+
+    return change
+
+
+def compressed_point(signed: Node) -> None:
+    """A certificate whose key on a curve is given by one coordinate (SEC 1 section 2.3.3)."""
+    key = load_der_public_key(signed.children[6].encoded())
+    point = key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    signed.children[6].children[1].content = b"\0" + point
+
+
+def with_key(key: PublicKeyTypes) -> Change:
+    """A certificate of another key, whose private half need not be known."""
+
+    def change(signed: Node) -> None:
+        signed.children[6] = forest(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))[0]
 
     return change
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
+from authz.model import DEFAULT_PATHS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -84,12 +86,14 @@ def _names_weight(names: Iterable[x509.GeneralName]) -> int:
 def weigh(value: object, limit: int = sys.maxsize) -> int:
     """What a plain value takes, with all it is made of: texts, numbers, containers and data classes of such.
 
-    Nothing is added up beyond `limit`.
+    Nothing is added up beyond `limit`, nor for `DEFAULT_PATHS`, which all share.
     """
     weight = 0
     todo = [value]
     while todo and weight <= limit:
         part = todo.pop()
+        if part is DEFAULT_PATHS:
+            continue
         weight += sys.getsizeof(part) + 16
         if isinstance(part, dict):
             todo += [*part, *part.values()]

@@ -161,7 +161,9 @@ class RevocationChecker:
         """The applicable CRLs of signers that are not on the path but have one of their own (step 3)."""
         for point, name, by_issuer, keys in candidates:
             for signer in self._signers.beside_path(name, keys):
-                crls = self._signers.signed(signer, by_issuer.find(point.names, signer.spki_sha256))
+                crls = self._signers.signed(
+                    signer, by_issuer.find(point.names, signer.plain_spki_sha256, signer.spki_sha256)
+                )
                 applicable = list(applicable_crls(crls, position.certificate, point))
                 self.beside = self.beside or bool(applicable)
                 if applicable and self._signers.is_authorized(signer, name, position):

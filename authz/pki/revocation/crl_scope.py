@@ -77,7 +77,7 @@ def plan_of(position: PathPosition, store: CrlStore, signers: CrlSigners, budget
             on_path = signers.on_path(name, position)
             signed: set[Crl] = set()
             for signer in on_path:
-                crls = signers.signed(signer, by_issuer.find(point.names, signer.spki_sha256))
+                crls = signers.signed(signer, by_issuer.find(point.names, signer.plain_spki_sha256, signer.spki_sha256))
                 signed.update(crls)
                 applicable += applicable_crls(crls, position.certificate, point)
             if not signed.issuperset(by_issuer.all(point.names)):

@@ -9,6 +9,7 @@ by the CA that certified the issuer's own. Two CAs that share a name below diffe
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.errors import Refused
@@ -177,7 +178,7 @@ def _is_crl_signer(certificate: Certificate) -> bool:
 
 def _is_readable(certificate: Certificate) -> bool:
     try:
-        return bool(certificate.extensions and certificate.spki_sha256 and certificate.key_cost)
+        return bool(certificate.extensions and certificate.plain_spki_sha256 and certificate.key_cost)
     except Refused:
         return False
 
@@ -193,9 +194,12 @@ def may_sign_crls(certificate: Certificate) -> bool:
     return usage is None or "cRLSign" in usage
 
 
-def signer_of(crl: Crl, candidates: Iterable[Certificate]) -> Certificate:
+def signer_of(crl: Crl, candidates: Iterable[Certificate], signers: Container[bytes] = ()) -> Certificate:
     """The certificate among `candidates` whose key signed `crl`: its subject is the CRL's issuer, and it may sign CRLs.
 
+    `signers` are the keys (`Certificate.plain_spki_sha256`) of other CRLs: one of them before any other key. From an
+    ECDSA signature anybody computes another key that verifies it (SEC 1 section 4.1.6), and a CA can certify that under
+    any name, but it verifies no second CRL.
     Proves nothing about the signer itself. Raises `Refused` for the first rule that all fail: algorithm_not_allowed,
     revocation_unknown (no candidate has that name), signature_invalid, key_usage_not_allowed.
     """
@@ -204,14 +208,17 @@ def signer_of(crl: Crl, candidates: Iterable[Certificate]) -> Certificate:
     if not named:
         raise Refused(Reason.REVOCATION_UNKNOWN, f"no known CA is called {issuer}, as the issuer of the CRL is")
     failure = Refused(Reason.SIGNATURE_INVALID, f"no known CA called {issuer} has the key that signed the CRL")
+    other: Certificate | None = None
     for certificate in named:
-        try:
+        with suppress(Refused):
             verify_signature(certificate.public_key, signed)
-            if may_sign_crls(certificate):
+            if not may_sign_crls(certificate):
+                detail = f"the key usage of {issuer}, which signed it, lacks cRLSign"
+                failure = Refused(Reason.KEY_USAGE_NOT_ALLOWED, detail)
+            elif not signers or certificate.plain_spki_sha256 in signers:
                 return certificate
-            failure = Refused(
-                Reason.KEY_USAGE_NOT_ALLOWED, f"the key usage of {issuer}, which signed it, lacks cRLSign"
-            )
-        except Refused:
-            continue
-    raise failure
+            else:
+                other = other or certificate
+    if other is None:
+        raise failure
+    return other

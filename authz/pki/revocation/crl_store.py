@@ -6,6 +6,7 @@ CRLs of other keys, so that CAs of two tenants with the same name do not even co
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from authz.pki.cache.shared import SharedCache
@@ -54,22 +55,21 @@ class CrlsByIssuer:
         named = (crls for (name, _), crls in self._named.items() if name in wanted)
         return {crl for crls in (*self._nameless.values(), *named) for crl in crls}
 
-    def find(self, names: Iterable[object], spki_sha256: bytes) -> tuple[Crl, ...]:
-        """The CRLs that the key may have signed, for a distribution point that has one of `names`.
+    def find(self, names: Iterable[object], *keys: bytes) -> tuple[Crl, ...]:
+        """The CRLs that one of the keys may have signed, for a distribution point that has one of `names`.
 
         Those without a name of their own are for every point (RFC 5280 section 6.3.3 (b) (2) (i)).
         """
-        nameless = self._nameless.get(spki_sha256, ()) + self._nameless.get(None, ())
-        if not self._named:
-            return nameless
-        keys = [(name, signer) for name in names for signer in (spki_sha256, None)]
-        return tuple(dict.fromkeys((*nameless, *(crl for key in keys for crl in self._named.get(key, ())))))
+        signers = *keys, None
+        nameless = [crl for signer in signers for crl in self._nameless.get(signer, ())]
+        places = product(names, signers) if self._named else ()
+        return tuple(dict.fromkeys((*nameless, *(crl for place in places for crl in self._named.get(place, ())))))
 
 
 class CrlStore:
     """CRLs, complete and delta, by the name of their issuer.
 
-    `signers` maps the SHA-256 of a CRL to the key (`Certificate.spki_sha256`) that is said to have signed it.
+    `signers` maps the SHA-256 of a CRL to the key (`Certificate.plain_spki_sha256`) that is said to have signed it.
     It narrows what is looked at and proves nothing: a wrong key makes the CRL useless, never trusted.
     `memory` is the room of `authz.pki.cache.plans` and `.assurances`. It belongs to the store because what stands in
     it is undone by any other CRL, and holds CRLs, which must not outlive the store.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from heapq import nlargest
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
@@ -49,7 +50,8 @@ def failed_rules(position: PathPosition, store: CrlStore, signers: CrlSigners, v
             if by_issuer is None:
                 continue
             known = signers.known(name, position)
-            own = by_issuer.signed_by(signer.spki_sha256 for signer in known)
+            keys = ((signer.plain_spki_sha256, signer.spki_sha256) for signer in known)
+            own = by_issuer.signed_by(chain.from_iterable(keys))
             strangers += len(by_issuer) - len(own)
             newest = nlargest(MAX_EXAMINED, own, key=lambda crl: crl.this_update)
             failures += ((*_failure(crl, own, known, position, signers, validation), crl) for crl in newest)

@@ -21,7 +21,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from authz.errors import Refused
 from authz.pki.x509 import der
@@ -447,6 +447,14 @@ def restricted(key: PublicKey, spki_der: bytes) -> PublicKey:
     if algorithm in _KEYS:
         return key
     return cast("PublicKey", PssKey(cast("rsa.RSAPublicKey", key), *_pss_terms(algorithm)))
+
+
+def plain_spki(spki_der: bytes) -> bytes:
+    """The key of a SubjectPublicKeyInfo in one form: its point not compressed, an RSA key for any scheme.
+
+    CRLs are filed under it: another CA can certify a CA's key in another form.
+    """
+    return load_der_public_key(spki_der).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _check_point(kind: str, point: bytes) -> None:

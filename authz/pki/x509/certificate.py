@@ -11,7 +11,7 @@ from cryptography import x509
 from authz.errors import Refused
 from authz.pki.cache.extensions import KnownIssuer, get_extensions, put_extensions
 from authz.pki.x509 import der as asn1
-from authz.pki.x509.algorithms import Key, Signed, read_key, restricted
+from authz.pki.x509.algorithms import Key, Signed, plain_spki, read_key, restricted
 from authz.pki.x509.distinguished_name import Name
 from authz.pki.x509.distribution_points import Points, points_of
 from authz.pki.x509.extensions import Extensions, check_counts, counted, read_extensions
@@ -227,6 +227,16 @@ class Certificate:
     def spki_der(self) -> bytes:
         """The SubjectPublicKeyInfo, in DER. Raises `Refused` (certificate_malformed)."""
         return self._layout.spki
+
+    @property
+    def plain_spki(self) -> bytes:
+        """The key in the one form of `algorithms.plain_spki`."""
+        return plain_spki(self._layout.spki)
+
+    @_late
+    def plain_spki_sha256(self) -> bytes:
+        """SHA-256 of `plain_spki`, under which the CRLs that the key signed are filed."""
+        return hashlib.sha256(self.plain_spki).digest()
 
     @_late
     def signed(self) -> Signed:

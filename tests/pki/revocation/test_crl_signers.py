@@ -7,6 +7,9 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from support.certificates import NOW, Authority, Minted, entry, name, new_key, usage
 from support.outcomes import parsed
 from support.raw_der import crl_with_sha1
@@ -26,10 +29,23 @@ from support.revocation_world import (
     idp,
     points,
 )
+from support.tampered import Change, compressed_point, pss_key, reissued
 
 from authz.errors import Refused
-from authz.pki import Budget, Certificate, Crl, TrustAnchor, TrustStore, VerifiedCache
+from authz.pki import (
+    AlgorithmRules,
+    Budget,
+    Certificate,
+    Crl,
+    CrlStore,
+    TrustAnchor,
+    TrustStore,
+    ValidationPolicy,
+    VerifiedCache,
+    verify_path,
+)
 from authz.pki.revocation.crl_signers import MAX_NESTING, CrlSigners, PathPosition, may_sign_crls, signer_of
+from authz.pki.x509.algorithms import KEYS
 from authz.reasons import Reason
 
 # -- Signers beside the path ----------------------------------------------------------------------------
@@ -325,3 +341,22 @@ def test_signer_with_a_weak_key_is_passed_over() -> None:
     assert signer_of(CRL, parsed(weak, CA)) == parsed(CA)[0]
     assert no_signer(weak.crl(), *parsed(weak)) is Reason.SIGNATURE_INVALID
     assert signer_of(Crl(other.crl()), parsed(other)) == parsed(other)[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "change"), [(new_key(), compressed_point), (new_key("rsa2048"), pss_key())], ids=["compressed", "PSS"]
+)
+def test_crl_filed_under_another_form_of_its_signers_key_is_found(
+    key: CertificateIssuerPrivateKeyTypes, change: Change
+) -> None:
+    """Another tenant's CA can certify the name and the key in the other form: the CRL is one for both."""
+    ca = ROOT.intermediate("CA", key=key)
+    other = reissued(ca, ROOT, change)
+    pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32) if isinstance(key, rsa.RSAPrivateKey) else None
+    leaf, crl = ca.leaf(rsa_padding=pss), Crl(ca.crl(rsa_padding=pss))
+    wide = ValidationPolicy(algorithms=AlgorithmRules(keys=KEYS))
+    trust = TrustStore(parsed(ROOT), policy=wide)
+    for known, used in ((ca, other), (other, ca), (ca, ca), (other, other)):
+        filed = {crl.sha256: signer_of(crl, parsed(known)).plain_spki_sha256}
+        store = CrlStore([Crl(ROOT.crl()), crl], filed)
+        assert verify_path(parsed(leaf)[0], parsed(used), trust, store, NOW, wide).revocation
