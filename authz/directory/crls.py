@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Final
@@ -42,7 +43,7 @@ def add_crl(
         raise StoreError(f"this CRL begins on {crl.this_update:%Y-%m-%d %H:%M:%SZ}", hint=hint)
     signers = set(connection.execute(sa.select(crls.c.signer)).scalars())
     signer = _signer(crl, known, signers)
-    place = _same_place(connection, crl, signer)
+    place = _same_place(connection, crl, _forms(signer, known))
     for former in place.values():
         if former.sha256 == crl.sha256 or (former.is_delta == crl.is_delta and not former.unusable):
             check_order(crl, former)
@@ -58,13 +59,21 @@ def add_crl(
     return StoredCrl(crl, signer.plain_spki_sha256, now)
 
 
-def _same_place(connection: sa.Connection, crl: Crl, signer: Certificate) -> dict[int, Crl]:
+def _same_place(connection: sa.Connection, crl: Crl, keys: set[bytes]) -> dict[int, Crl]:
     """The CRLs of the same issuer, key and scope, by the id of their row, in the order added."""
-    # An earlier version filed them under the key as its certificate states it.
-    keys = signer.plain_spki_sha256, signer.spki_sha256
     signed = connection.execute(sa.select(crls).where(crls.c.signer.in_(keys)).order_by(crls.c.id))
     formers = {row.id: Crl(row.der) for row in signed}
     return {row: former for row, former in formers.items() if (former.issuer, former.scope) == (crl.issuer, crl.scope)}
+
+
+def _forms(signer: Certificate, known: list[Certificate]) -> set[bytes]:
+    """The digests of a signer's key in each form that is known: an earlier version filed CRLs under any of them."""
+    forms = {signer.plain_spki_sha256}
+    for ca in known:
+        with suppress(Refused):
+            if ca.subject == signer.subject and ca.plain_spki_sha256 == signer.plain_spki_sha256:
+                forms.add(ca.spki_sha256)
+    return forms
 
 
 def remove_crl(connection: sa.Connection, sha256: bytes) -> None:

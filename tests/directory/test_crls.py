@@ -189,7 +189,7 @@ def test_form_in_which_another_organization_states_a_key_makes_no_other_place(st
     assert [row.crl.number for row in store.crls()] == [2]
 
 
-def test_key_that_another_organization_computed_from_a_crl_takes_it_from_nobody(store: Store) -> None:
+def test_key_that_another_organization_computed_from_a_crl_does_not_take_it_from_the_ca(store: Store) -> None:
     """It verifies this one CRL, and the CA's own key signed others."""
     store.add_intermediates("acme", [parsed(CA)])
     first = store.add_crl(Crl(CA.crl(number=1)), NOW)
