@@ -86,8 +86,11 @@ class CrlLayout(NamedTuple):
         if fields[-1][0] == _EXTENSIONS:
             check_extensions(data, *fields[-1][1:])
             extensions = slice(*fields[-1][1:])
-        # The issuer follows the algorithm of the signature.
+        # The algorithm of the signature follows the version, and the issuer the algorithm.
         issuer = slice(fields[optional - 3][2], fields[optional - 2][2])
+        # 5.1.1.2: the library compares the two only as they are rewritten (`authz.pki.x509.tolerated`).
+        if data[at if v1 else fields[0][2] : issuer.start] != data[tbs_end:algorithm_end]:
+            raise ValueError("the signature algorithms inside and outside differ")
         return cls(v1, tbs, at, revoked, start, end, tbs_end, data[signature], issuer, extensions)
 
 
