@@ -45,7 +45,7 @@ def add_crl(
     for former in place.values():
         if former.sha256 == crl.sha256 or (former.is_delta == crl.is_delta and not former.unusable):
             check_order(crl, former)
-    if not anyway and puts_out(crl, place.values(), now):
+    if not anyway and (puts_out(crl, place.values(), now) or _puts_out_fetched(connection, crl, signer, now)):
         message = "this CRL has expired, and the one that it would replace has not"
         raise StoreError(message, kind=Problem.CRL_EXPIRED, issuer=crl.issuer.text)
     evidence = [row for row, former in place.items() if former.unusable and crl.unusable][: 1 - MAX_EVIDENCE]
@@ -62,6 +62,17 @@ def _same_place(connection: sa.Connection, crl: Crl, signer: Certificate) -> dic
     signed = connection.execute(sa.select(crls).where(crls.c.signer == signer.spki_sha256).order_by(crls.c.id))
     formers = {row.id: Crl(row.der) for row in signed}
     return {row: former for row, former in formers.items() if (former.issuer, former.scope) == (crl.issuer, crl.scope)}
+
+
+def _puts_out_fetched(connection: sa.Connection, crl: Crl, signer: Certificate, now: datetime) -> bool:
+    """Whether `crl` has expired and would answer for a current one that the service fetched, if of the same scope."""
+    if crl.unusable or crl.next_update is None or crl.next_update >= now:
+        return False
+    fetched = fetched_crls.c
+    of_its_key = (fetched.issuer == crl.issuer.text) & (fetched.signer == signer.spki_sha256)
+    older = (fetched.delta == crl.is_delta) & (fetched.this_update <= crl.this_update)
+    current = sa.select(fetched.name).where(of_its_key & older & (fetched.next_update >= now))
+    return connection.execute(current).first() is not None
 
 
 def remove_crl(connection: sa.Connection, sha256: bytes) -> None:
