@@ -258,7 +258,9 @@ def _names(data: bytes, at: int, end: int, depth: int) -> list[bytes]:
 
 def _string(tag: int, content: bytes) -> bytes:
     if tag == TELETEX_STRING:
-        content = teletex(content).encode()
+        text = teletex(content).encode()
+        # What is no UTF-8 has one reading; as a TeletexString it would have another one, of the bytes written here.
+        tag, content = tag if text == content else der.UTF8_STRING, text
     elif tag == _PRINTABLE_STRING and not _PRINTABLE.match(content) and re.fullmatch(rb"[ -~]*", content):
         tag = der.UTF8_STRING
     return der.tlv(tag, content)
