@@ -43,11 +43,12 @@ def add_crl(
         raise StoreError(f"this CRL begins on {crl.this_update:%Y-%m-%d %H:%M:%SZ}", hint=hint)
     signers = set(connection.execute(sa.select(crls.c.signer)).scalars())
     signer = _signer(crl, known, signers)
-    place = _same_place(connection, crl, _forms(signer, known))
+    keys = _forms(signer, known)
+    place = _same_place(connection, crl, keys)
     for former in place.values():
         if former.sha256 == crl.sha256 or (former.is_delta == crl.is_delta and not former.unusable):
             check_order(crl, former)
-    if not anyway and puts_out(crl, place.values(), now):
+    if not anyway and (puts_out(crl, place.values(), now) or _puts_out_fetched(connection, crl, keys, now)):
         message = "this CRL has expired, and the one that it would replace has not"
         raise StoreError(message, kind=Problem.CRL_EXPIRED, issuer=crl.issuer.text)
     evidence = [row for row, former in place.items() if former.unusable and crl.unusable][: 1 - MAX_EVIDENCE]
@@ -74,6 +75,17 @@ def _forms(signer: Certificate, known: list[Certificate]) -> set[bytes]:
             if ca.subject == signer.subject and ca.plain_spki_sha256 == signer.plain_spki_sha256:
                 forms.add(ca.spki_sha256)
     return forms
+
+
+def _puts_out_fetched(connection: sa.Connection, crl: Crl, keys: set[bytes], now: datetime) -> bool:
+    """Whether `crl` has expired and would answer for a current one that the service fetched, if of the same scope."""
+    if crl.unusable or crl.next_update is None or crl.next_update >= now:
+        return False
+    fetched = fetched_crls.c
+    of_its_key = (fetched.issuer == crl.issuer.text) & fetched.signer.in_(keys)
+    older = (fetched.delta == crl.is_delta) & (fetched.this_update <= crl.this_update)
+    current = sa.select(fetched.name).where(of_its_key & older & (fetched.next_update >= now))
+    return connection.execute(current).first() is not None
 
 
 def remove_crl(connection: sa.Connection, sha256: bytes) -> None:

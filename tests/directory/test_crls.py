@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -12,9 +14,10 @@ from support.other_keys import other_key
 from support.raw_der import crl_with_sha1
 from support.tampered import compressed_point, reissued, sha1_signed, with_key
 
-from authz.directory import Store
+from authz.directory import CrlStatusTables, Store
 from authz.directory.schema import crls
 from authz.errors import Problem, StoreError
+from authz.model import FetchedCrl
 from authz.pki import Certificate, Crl
 from authz.pki.crl.crl import MAX_EVIDENCE
 from authz.pki.x509.algorithms import verify_signature
@@ -144,6 +147,26 @@ def test_expired_crl_replaces_a_current_one_only_if_that_is_wanted(store: Store)
     assert [stored.crl.number for stored in store.crls()] == [1]
     store.add_crl(expired, NOW, anyway=True)
     assert [(stored.crl.number, stored.crl.unusable) for stored in store.crls()] == [(2, "")]
+
+
+async def test_expired_crl_answers_for_a_fetched_one_only_if_that_is_wanted(tmp_path: Path, store: Store) -> None:
+    """Checks look at both; one that was fetched of another key, or later, or has expired too, is not put out."""
+    store.add_anchors("acme", [parsed(ROOT)])
+    expired = Crl(ROOT.crl(number=2, this_update=NOW - DAY / 2, next_update=NOW - DAY / 4))
+    fetched = FetchedCrl(
+        "a" * 64, "u", b"1", parsed(ROOT).spki_sha256, "CN=Root", "1", False, 0, NOW - DAY, NOW + DAY, NOW
+    )
+    ledger = CrlStatusTables(f"sqlite:///{tmp_path / 'a.db'}", warn=print)
+    await ledger.write([], [fetched])
+    with pytest.raises(StoreError, match="has expired") as caught:
+        store.add_crl(expired, NOW)
+    assert caught.value.kind is Problem.CRL_EXPIRED
+    store.add_crl(expired, NOW, anyway=True)
+    for other in ({"signer": b"k"}, {"issuer": "CN=Other"}, {"this_update": NOW}, {"next_update": NOW - DAY / 4}):
+        store.remove_crl(expired.sha256)
+        await ledger.write([], [replace(fetched, **other)])
+        store.add_crl(expired, NOW)
+    await ledger.close()
 
 
 def test_crl_is_removed_and_an_older_one_may_come(store: Store) -> None:

@@ -44,13 +44,15 @@ def of_attributes(*attributes: bytes) -> bytes:
     return sequence(tlv(0x31, *(raw_name(text)[4:] for text in attributes)))
 
 
-def crl(*extensions: bytes, entry: bytes = b"", algorithm: bytes = ECDSA_SHA256, issuer: bytes = CA) -> bytes:
-    """A CRL of serial number 5."""
+def crl(
+    *extensions: bytes, entry: bytes = b"", algorithm: bytes = ECDSA_SHA256, outer: bytes = b"", issuer: bytes = CA
+) -> bytes:
+    """A CRL of serial number 5, with `algorithm` inside, and outside if there is no `outer`."""
     dates = tlv(0x17, b"260101000000Z"), tlv(0x17, b"300101000000Z")
     entries = sequence(sequence(tlv(2, b"\5"), dates[0], entry))
     listed = tlv(0xA0, sequence(*extensions)) if extensions else b""
     tbs = sequence(tlv(2, b"\1"), algorithm, issuer, *dates, entries, listed)
-    return sequence(tbs, algorithm, tlv(3, b"\0", KEY.sign(tbs, ec.ECDSA(hashes.SHA256()))))
+    return sequence(tbs, outer or algorithm, tlv(3, b"\0", KEY.sign(tbs, ec.ECDSA(hashes.SHA256()))))
 
 
 TELETEX = raw_name(b"Caf\xe9", 0x14)

@@ -13,7 +13,7 @@ from authz.pki.x509 import der
 from authz.pki.x509.distinguished_name import Name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 MAX_HEADER: Final = 64 * 1024
 """Bytes of a CRL outside `revokedCertificates`: CRLs in use have a few hundred, 1,000 with an RSA signature."""
@@ -22,7 +22,7 @@ MAX_NAME: Final = 4 * 1024
 """Bytes of a CRL's issuer, of one name of a distribution point, and of all names of an entry's certificate issuer."""
 
 MAX_NAMES: Final = 200
-"""Names in all extensions of a CRL together, its distribution points included: CRLs in use have one to four."""
+"""Names of a CRL's issuing distribution point: CRLs in use have one to four."""
 
 MAX_EXTENSIONS: Final = 64
 """Extensions of a CRL: RFC 5280 section 5.2 knows seven."""
@@ -36,9 +36,10 @@ NAME_MEMORY: Final = 640
 RDN_MEMORY: Final = 72
 """Bytes of overhead of each RDN of a name."""
 
-_NAME_OF_POINT: Final = 0xA0  # distributionPoint [0] (sections 4.2.1.13 and 5.2.5)
-_CRL_ISSUER: Final = 0xA2  # cRLIssuer [2] (section 4.2.1.13)
-_AUTHORITY_CERT_ISSUER: Final = 0xA1  # authorityCertIssuer [1] (section 4.2.1.1)
+ISSUING_POINT: Final = bytes.fromhex("551d1c")
+"""The content of the identifier of an issuing distribution point (RFC 5280 section 5.2.5)."""
+
+_NAME_OF_POINT: Final = 0xA0  # its distributionPoint [0]
 
 
 def check_size(data: bytes, entries: int) -> None:
@@ -54,7 +55,10 @@ def check_issuer(start: int, end: int) -> None:
 
 
 def check_extensions(data: bytes, start: int, end: int) -> None:
-    """Raises `ValueError` if `crlExtensions`, the content between the offsets, hold too many names or too long ones."""
+    """Raises `ValueError` if `crlExtensions`, the content between the offsets, hold too many names or too long ones.
+
+    Only an issuing distribution point counts: names in the others are not read (`CrlHeader`).
+    """
     names = 0
     stated = der.elements(data, *der.only(data, der.SEQUENCE, start, end))
     for number, (_, first, last) in enumerate(stated):
@@ -62,8 +66,7 @@ def check_extensions(data: bytes, start: int, end: int) -> None:
         if len(parts) < 2 or number == MAX_EXTENSIONS:
             raise ValueError(f"an extension without a value, or more than {MAX_EXTENSIONS} of them")
         _, at, to = parts[0]
-        names_in = _NAMES_IN.get(data[at:to])
-        for _, begin, stop in names_in(data, *parts[-1][1:]) if names_in else ():
+        for _, begin, stop in _issuing_point(data, *parts[-1][1:]) if data[at:to] == ISSUING_POINT else ():
             names += 1
             if names > MAX_NAMES:
                 raise ValueError(f"more than {MAX_NAMES} names in a CRL's extensions")
@@ -79,43 +82,11 @@ def check_certificate_issuer(value: bytes) -> None:
         raise ValueError(f"a certificate issuer of more than {MAX_ENTRY_NAMES} names in an entry")
 
 
-def _points(data: bytes, start: int, end: int) -> Iterator[der.Element]:
-    """CRLDistributionPoints ::= SEQUENCE OF DistributionPoint."""
-    for _, first, last in der.elements(data, *der.only(data, der.SEQUENCE, start, end)):
-        yield from _point(data, first, last)
-
-
 def _issuing_point(data: bytes, start: int, end: int) -> Iterator[der.Element]:
-    return _point(data, *der.only(data, der.SEQUENCE, start, end))
-
-
-def _point(data: bytes, start: int, end: int) -> Iterator[der.Element]:
-    """The full names, or the attributes of the relative name, and the issuers of its CRLs."""
-    for tag, first, last in der.elements(data, start, end):
+    """The full names, or the attributes of the relative name."""
+    for tag, first, last in der.elements(data, *der.only(data, der.SEQUENCE, start, end)):
         if tag == _NAME_OF_POINT:
             yield from der.elements(data, *der.element(data, first, last)[1:])
-        elif tag == _CRL_ISSUER:
-            yield from der.elements(data, first, last)
-
-
-def _key_identifier(data: bytes, start: int, end: int) -> Iterator[der.Element]:
-    for tag, first, last in der.elements(data, *der.only(data, der.SEQUENCE, start, end)):
-        if tag == _AUTHORITY_CERT_ISSUER:
-            yield from der.elements(data, first, last)
-
-
-def _sequence(data: bytes, start: int, end: int) -> Iterator[der.Element]:
-    """The names, or the elements that hold one name each."""
-    return der.elements(data, *der.only(data, der.SEQUENCE, start, end))
-
-
-_NAMES_IN: Final[dict[bytes, Callable[[bytes, int, int], Iterator[der.Element]]]] = {
-    bytes.fromhex("551d1c"): _issuing_point,  # issuingDistributionPoint (section 5.2.5)
-    bytes.fromhex("551d2e"): _points,  # freshestCRL (5.2.6)
-    bytes.fromhex("551d23"): _key_identifier,  # authorityKeyIdentifier (5.2.1)
-    bytes.fromhex("551d12"): _sequence,  # issuerAltName (5.2.2)
-    bytes.fromhex("2b06010505070101"): _sequence,  # authorityInfoAccess (5.2.7)
-}
 
 
 def memory_of(name: object) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography import x509
 
-from authz.pki.crl.bounds import check_extensions, check_issuer, check_size, memory_of
+from authz.pki.crl.bounds import ISSUING_POINT, check_extensions, check_issuer, check_size, memory_of
 from authz.pki.x509 import der, library, tolerated
 from authz.pki.x509.distinguished_name import Name
 from authz.pki.x509.distribution_points import ALL_REASONS, Names, comparable, reasons_of, scope_of
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 # Extensions of a CRL, by the content of their OIDs.
 _NUMBER: Final = bytes.fromhex("551d14")
 _DELTA_INDICATOR: Final = bytes.fromhex("551d1b")
-_ISSUING_POINT: Final = bytes.fromhex("551d1c")
 
 # Those that decide nothing here, critical or not, and stay unread: the signature proves what an authority key
 # identifier (5.2.1) hints at, an alternative name of the issuer (5.2.2) is just another name of it, and the
@@ -86,8 +85,11 @@ class CrlLayout(NamedTuple):
         if fields[-1][0] == _EXTENSIONS:
             check_extensions(data, *fields[-1][1:])
             extensions = slice(*fields[-1][1:])
-        # The issuer follows the algorithm of the signature.
+        # The algorithm of the signature follows the version, and the issuer the algorithm.
         issuer = slice(fields[optional - 3][2], fields[optional - 2][2])
+        # 5.1.1.2: the library compares the two only as they are rewritten (`authz.pki.x509.tolerated`).
+        if data[at if v1 else fields[0][2] : issuer.start] != data[tbs_end:algorithm_end]:
+            raise ValueError("the signature algorithms inside and outside differ")
         return cls(v1, tbs, at, revoked, start, end, tbs_end, data[signature], issuer, extensions)
 
 
@@ -190,7 +192,7 @@ class CrlHeader:
             self.number = _number(value)
         elif oid == _DELTA_INDICATOR:
             self.base_number = _number(value)
-        elif oid == _ISSUING_POINT:
+        elif oid == ISSUING_POINT:
             self._read_scope(tolerated.issuing_point(value))
         elif critical and oid not in _IGNORED:
             # 5.2: a CRL with a critical extension that cannot be processed must not be used.
@@ -199,7 +201,7 @@ class CrlHeader:
     def _read_scope(self, scope: bytes) -> None:
         if scope == _NO_SCOPE:
             return
-        value = library.read_crl_extension(_ISSUING_POINT, scope)
+        value = library.read_crl_extension(ISSUING_POINT, scope)
         assert isinstance(value, x509.IssuingDistributionPoint)  # noqa: S101 - of this OID
         self.idp, self.scope = IssuingPointFlags.of(value), scope_of(value)
         self.names = comparable(value.full_name, value.relative_name, (self.issuer,))

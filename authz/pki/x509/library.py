@@ -28,8 +28,11 @@ class ParserError(ValueError):
 
 
 def parser_error(error: BaseException) -> ParserError:
-    """What the parser raised, as one kind of error; raises anything else again (an interrupt, the end of a task)."""
-    if not isinstance(error, Exception) and type(error).__module__ != _PANIC:
+    """What the parser raised, as one kind of error; raises anything else again (an interrupt, the end of a task).
+
+    And a lack of memory, which says nothing of the bytes: a good CRL would be put aside as malformed.
+    """
+    if isinstance(error, MemoryError) or (not isinstance(error, Exception) and type(error).__module__ != _PANIC):
         raise error
     return ParserError(str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
 

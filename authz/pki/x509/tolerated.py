@@ -8,7 +8,7 @@ the bytes as they stand, they are the identity of a certificate or CRL, and the 
 from __future__ import annotations
 
 import re
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Final, NamedTuple
 
 from authz.pki.x509 import der
@@ -160,8 +160,11 @@ def value(data: bytes) -> bytes:
 
 def issuing_point(data: bytes) -> bytes:
     """The value of an issuing distribution point (RFC 5280 section 5.2.5). Raises `ValueError`."""
-    parts = [part for part in map(_flag, _parts(value(data))) if part]
-    return der.tlv(der.SEQUENCE, *parts)
+    parts = _parts(value(data))
+    # A FALSE that is left out must not hide that its field stands there twice, or in another order.
+    if any(one[0] & 0x1F >= other[0] & 0x1F for one, other in pairwise(parts)):
+        raise ValueError("an issuing distribution point with a field twice, or out of order")
+    return der.tlv(der.SEQUENCE, *map(_flag, parts))
 
 
 def boolean(content: bytes) -> bool:
@@ -255,7 +258,9 @@ def _names(data: bytes, at: int, end: int, depth: int) -> list[bytes]:
 
 def _string(tag: int, content: bytes) -> bytes:
     if tag == TELETEX_STRING:
-        content = teletex(content).encode()
+        text = teletex(content).encode()
+        # What is no UTF-8 has one reading; as a TeletexString it would have another one, of the bytes written here.
+        tag, content = tag if text == content else der.UTF8_STRING, text
     elif tag == _PRINTABLE_STRING and not _PRINTABLE.match(content) and re.fullmatch(rb"[ -~]*", content):
         tag = der.UTF8_STRING
     return der.tlv(tag, content)

@@ -21,6 +21,9 @@ _URI: Final = re.compile(
 _NORMALIZED: Final = re.compile(r"(?:https?|ldap|ftp)://[a-z0-9.-]+/(?:[^%?#/.]|/(?!\.)|(?<!/)\.)*+")
 """The form in use, which nothing changes: no port, no capital in the host, nothing escaped, no segment of dots."""
 
+_MALFORMED: Final = re.compile(r"%(?![0-9A-Fa-f]{2})|[^!-~]")
+"""What no URI holds (RFC 3986 section 2), though the library reads it: a lower case beyond ASCII would be a guess."""
+
 _UNRESERVED: Final = frozenset(f"{ascii_letters}{digits}._~-")
 _ESCAPES: Final = {
     first + second: character
@@ -36,7 +39,7 @@ def normalized(uri: str) -> str:
     """The URI in the one spelling that all equivalent ones have, in time linear in its length."""
     if _NORMALIZED.fullmatch(uri):
         return uri
-    match = _URI.fullmatch(uri)
+    match = None if _MALFORMED.search(uri) else _URI.fullmatch(uri)
     if match is None:
         return uri
     scheme, user, host, port, path, rest = (part or "" for part in match.groups())
@@ -50,7 +53,7 @@ def normalized(uri: str) -> str:
 def _decoded(text: str) -> str:
     """Percent-encoded letters as they are, and what stays encoded in capitals."""
     first, *rest = text.split("%")
-    return first + "".join([(_ESCAPES.get(part[:2]) or f"%{part[:2]}") + part[2:] for part in rest])
+    return first + "".join([_ESCAPES[part[:2]] + part[2:] for part in rest])
 
 
 def _without_dots(path: str) -> str:

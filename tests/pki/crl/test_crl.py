@@ -278,7 +278,7 @@ def test_unknown_version_is_refused(version: str) -> None:
 
 
 def test_algorithms_that_differ_refuse() -> None:
-    """The algorithm inside the signed part is the one outside (RFC 5280 section 5.1.1.2); the library sees to it."""
+    """The algorithm inside the signed part is the one outside (RFC 5280 section 5.1.1.2)."""
     with malformed():
         Crl(edited(CA.crl(), "2a8648ce3d040302", "2a8648ce3d040303"))
 

@@ -31,9 +31,9 @@ def test_whatever_the_parser_raises_is_one_error(error: BaseException) -> None:
         call(raising, error)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1), asyncio.CancelledError()])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1), asyncio.CancelledError(), MemoryError()])
 def test_what_is_not_the_parsers_is_raised_again(error: BaseException) -> None:
-    """An interrupt ends the process, not the certificate."""
+    """An interrupt ends the process, not the certificate; and where there is no memory, no bytes are at fault."""
     with pytest.raises(type(error)):
         parser_error(error)
 

@@ -16,6 +16,7 @@ from support.odd_encodings import (
     KEY,
     NO_CA,
     ONE,
+    SCOPE,
     TRUE,
     certificate,
     crl,
@@ -26,8 +27,9 @@ from support.raw_der import ECDSA_SHA256, handmade, raw_name, sequence, tlv
 
 from authz.errors import Refused
 from authz.pki import Certificate, Crl
-from authz.pki.x509 import tolerated
+from authz.pki.x509 import library, tolerated
 from authz.pki.x509.algorithms import verify_signature
+from authz.pki.x509.distinguished_name import Name
 from authz.pki.x509.extensions import Extensions
 from authz.pki.x509.tolerated import MAX_DEPTH
 from authz.reasons import Reason
@@ -116,6 +118,10 @@ def test_what_has_two_readings_is_malformed(name: str) -> None:
     assert caught.value.reason is Reason.CERTIFICATE_MALFORMED
 
 
+DISORDERED = "8101008101ff", "8101ff810100", "8401008401ff", "810100810100", "8201008101ff"
+"""Fields of an issuing distribution point that are there twice, or in another order, one of them FALSE."""
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -125,6 +131,9 @@ def test_what_has_two_readings_is_malformed(name: str) -> None:
         crl(entry=sequence(extension(b"\x2a\3", b"", FALSE)) + sequence()),
         crl(extension(b"\x2a\3", b"", ONE), extension(b"\x2a\3", b"")),
         crl(algorithm=bytes.fromhex("300d06082a8648ce3d040302050100")),
+        crl(outer=ECDSA_NULL),
+        crl(algorithm=ECDSA_NULL, outer=ECDSA_SHA256),
+        *(crl(extension(SCOPE, bytes.fromhex(f"3006{flags}"), TRUE)) for flags in DISORDERED),
         sequence(sequence(), sequence(), tlv(3, b"\0")),
         b"",
     ],
@@ -184,8 +193,8 @@ def test_what_is_built_like_neither_is_not_rewritten(rewrite: Callable[[bytes], 
 
 def test_issuing_point_keeps_its_other_fields() -> None:
     """Reasons, and names in another spelling."""
-    assert tolerated.issuing_point(bytes.fromhex("300783020780820100")) == bytes.fromhex("300483020780")
-    assert tolerated.names(raw_name(b"\xe9", 0x14)) == raw_name("\u00e9".encode(), 0x14)
+    assert tolerated.issuing_point(bytes.fromhex("300782010083020780")) == bytes.fromhex("300483020780")
+    assert tolerated.names(raw_name(b"\xe9", 0x14)) == raw_name("\u00e9".encode())
 
 
 def test_certificate_without_extensions_is_rewritten() -> None:
@@ -218,6 +227,13 @@ def test_no_more_is_rewritten_than_certificates_in_use_have() -> None:
 def test_teletex_string_is_utf8_where_that_is_valid() -> None:
     """Else latin-1 (RFC 5280 section 4.1.2.4)."""
     assert tolerated.teletex(b"Caf\xe9") == tolerated.teletex("Caf\u00e9".encode()) == "Caf\u00e9"
+
+
+def test_teletex_strings_of_an_extension_keep_the_readings_that_they_have() -> None:
+    """Though the library reads them as they are rewritten: what is UTF-8 has two, what is not has one."""
+    mixed = sequence(*(raw_name(text, 0x14)[2:] for text in (b"\xe9", "\u00e9".encode())))
+    (read,) = library.read_general_names(sequence(tlv(0xA4, mixed)))
+    assert Name(read.value).readings == Name.read(mixed).readings
 
 
 @pytest.mark.parametrize(("content", "expected"), [(b"\0", False), (b"\1", True), (b"\xff", True)])
