@@ -65,9 +65,13 @@ RowKey = HostKey | UserKey | RegistrationsKey | TrustKey
 
 
 class OrganizationKey(NamedTuple):
-    """What all hosts of an organization have in common: no check asks for it, but it changes."""
+    """What all hosts of an organization have in common: no check asks for it, but it changes.
+
+    `row` makes it another tuple than the `TrustKey` of the organization.
+    """
 
     organization: int
+    row: None = None
 
 
 class CrlKey(NamedTuple):

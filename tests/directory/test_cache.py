@@ -168,6 +168,16 @@ def test_trust_stores_have_a_room_of_their_own() -> None:
     assert cache.get("trust", 29, 1) is not MISSING
 
 
+def test_organization_of_number_0_has_no_unknown_hosts() -> None:
+    """A number that a shell can give."""
+    cache = RowCache(SharedCache())
+    cache.put("hosts", "a", 1, Organization(0, "zero", ("a",)))
+    cache.put("hosts", "unknown", 1, None)
+    assert cache.get("hosts", "unknown", 1) is None
+    cache.drop(OrganizationKey(0))
+    assert cache.get("hosts", "a", 1) is MISSING
+
+
 @pytest.mark.parametrize("rounds", [1, 5])
 def test_row_put_again_is_counted_once(rounds: int) -> None:
     """A new revision replaces the old."""
