@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from typing import Final
 from weakref import WeakValueDictionary
 
-from authz.directory.keys import ChangedKey, CrlKey, HostKey, OrganizationKey, TrustKey
+from authz.directory.keys import ChangedKey, CrlKey, HostKey, OrganizationKey, TrustKey, UsersKey
 from authz.errors import Refused
 from authz.model import Organization
 from authz.pki import TrustStore
@@ -157,12 +157,11 @@ class RowCache:
                     entry.value = CachedRow(STALE, entry.value.value)
             case CrlKey():
                 pass
-            case TrustKey(0):
-                if "trust" in self._rows:
-                    self._rows["trust"].clear()
             case _:
                 rows = self._rows.get("trust" if isinstance(key, TrustKey) else key.organization)
-                if rows is not None:
+                if rows is not None and (isinstance(key, UsersKey) or key == TrustKey(0)):
+                    rows.clear()
+                elif rows is not None:
                     rows.remove(key)
 
     def _entries(self, key: Hashable, *owners: str) -> list[Entry[CachedRow]]:

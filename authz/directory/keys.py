@@ -74,13 +74,20 @@ class OrganizationKey(NamedTuple):
     row: None = None
 
 
+class UsersKey(NamedTuple):
+    """All users and registrations of an organization, of which too many changed to name each."""
+
+    organization: int
+    rows: tuple[()] = ()
+
+
 class CrlKey(NamedTuple):
     """A CRL, which no check asks for as a row either."""
 
     sha256: bytes
 
 
-ChangedKey = RowKey | OrganizationKey | CrlKey
+ChangedKey = RowKey | OrganizationKey | UsersKey | CrlKey
 """What a change can be of; `TrustKey(0)` for the certificates that all organizations share."""
 
 

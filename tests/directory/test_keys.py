@@ -11,6 +11,7 @@ from authz.directory.keys import (
     RowKey,
     TrustKey,
     UserKey,
+    UsersKey,
     owner_of,
 )
 
@@ -33,5 +34,5 @@ def test_checks_of_unknown_hosts_wait_together_and_apart_from_every_organization
 
 def test_keys_of_different_kinds_are_never_equal() -> None:
     """They are tuples: an organization's number must not stand for a host, nor its anchors for the organization."""
-    changed: list[ChangedKey] = [*OWN, OrganizationKey(7), CrlKey(b"s" * 32)]
+    changed: list[ChangedKey] = [*OWN, OrganizationKey(7), UsersKey(7), CrlKey(b"s" * 32)]
     assert len(set(changed)) == len(changed)
