@@ -46,6 +46,16 @@ def test_user_brings_all_registrations_of_the_newest_leaves(store: Store) -> Non
     assert [row.user_id for row in brought[LEAVES[-1].sha256]] == [2, 1]  # type: ignore[attr-defined]
 
 
+def test_registration_of_another_kind_is_no_leaf(store: Store) -> None:
+    """The log names it by another column, so that its SHA-256 would be kept when it changes."""
+    store.register("acme", "alice", LEAVES[0], now=NOW)
+    key = RegistrationsKey(1, LEAVES[0].sha256)
+    with store.transaction() as connection:
+        assert read_rows(connection, [key])[0][key]
+        connection.exec_driver_sql("UPDATE registrations SET kind = 'key'")
+        assert read_rows(connection, [key])[0][key] == ()
+
+
 def test_leaf_that_many_share_is_read_when_it_is_asked_for(store: Store) -> None:
     """And not with each of the users: of ten thousand that takes 300 ms, and every organization waits."""
     for number in range(NEWEST_LEAVES + 1):
