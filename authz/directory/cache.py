@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from typing import Final
 from weakref import WeakValueDictionary
 
-from authz.directory.keys import ChangedKey, CrlKey, HostKey, OrganizationKey, TrustKey
+from authz.directory.keys import ChangedKey, CrlKey, HostKey, OrganizationKey, TrustKey, UsersKey
 from authz.errors import Refused
 from authz.model import Organization
 from authz.pki import TrustStore
@@ -87,7 +87,7 @@ class RowCache:
             "trust": trust,
         }
         self._rows: dict[Hashable, OwnerRows] = {}
-        self._organizations: WeakValueDictionary[int, CachedRow] = WeakValueDictionary()
+        self._organizations: WeakValueDictionary[int | None, CachedRow] = WeakValueDictionary()
         self._sweep_at = MIN_SWEEP
         self._recent: deque[dict[tuple[Hashable, Hashable], CachedRow]] = deque(maxlen=RECENT)
 
@@ -134,8 +134,8 @@ class RowCache:
             self._recent[0][owner, key] = row
 
     def _shared(self, line: int, organization: object) -> CachedRow:
-        """The row of all hosts of an organization; that of 0, which is the number of none, of all unknown hosts."""
-        number = organization.id if isinstance(organization, Organization) else 0
+        """The row of all hosts of an organization; that of None of all unknown hosts."""
+        number = organization.id if isinstance(organization, Organization) else None
         row = self._organizations.get(number)
         if row is None or row.line != line:
             row = self._organizations[number] = CachedRow(line, organization)
@@ -147,7 +147,7 @@ class RowCache:
         match key:
             case OrganizationKey():
                 # An unknown host may be one of an organization that came.
-                for number in (key.organization, 0):
+                for number in (key.organization, None):
                     if (row := self._organizations.pop(number, None)) is not None:
                         row.line = STALE
                 # What its paths must satisfy is in its row, and counts with its anchors.
@@ -157,12 +157,11 @@ class RowCache:
                     entry.value = CachedRow(STALE, entry.value.value)
             case CrlKey():
                 pass
-            case TrustKey(0):
-                if "trust" in self._rows:
-                    self._rows["trust"].clear()
             case _:
                 rows = self._rows.get("trust" if isinstance(key, TrustKey) else key.organization)
-                if rows is not None:
+                if rows is not None and (isinstance(key, UsersKey) or key == TrustKey(0)):
+                    rows.clear()
+                elif rows is not None:
                     rows.remove(key)
 
     def _entries(self, key: Hashable, *owners: str) -> list[Entry[CachedRow]]:

@@ -65,9 +65,20 @@ RowKey = HostKey | UserKey | RegistrationsKey | TrustKey
 
 
 class OrganizationKey(NamedTuple):
-    """What all hosts of an organization have in common: no check asks for it, but it changes."""
+    """What all hosts of an organization have in common: no check asks for it, but it changes.
+
+    `row` makes it another tuple than the `TrustKey` of the organization.
+    """
 
     organization: int
+    row: None = None
+
+
+class UsersKey(NamedTuple):
+    """All users and registrations of an organization, of which too many changed to name each."""
+
+    organization: int
+    rows: tuple[()] = ()
 
 
 class CrlKey(NamedTuple):
@@ -76,7 +87,7 @@ class CrlKey(NamedTuple):
     sha256: bytes
 
 
-ChangedKey = RowKey | OrganizationKey | CrlKey
+ChangedKey = RowKey | OrganizationKey | UsersKey | CrlKey
 """What a change can be of; `TrustKey(0)` for the certificates that all organizations share."""
 
 

@@ -14,12 +14,23 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from authz.directory.keys import ChangedKey, CrlKey, HostKey, OrganizationKey, RegistrationsKey, TrustKey, UserKey
+from authz.directory.keys import (
+    ChangedKey,
+    CrlKey,
+    HostKey,
+    OrganizationKey,
+    RegistrationsKey,
+    TrustKey,
+    UserKey,
+    UsersKey,
+)
 from authz.directory.prepared import prepared
 from authz.directory.schema import directory_changes
 
 MAX_CHANGES: Final = 10_000
-"""Rows of the log that one reading takes, some 15 ms; after more, to drop everything is cheaper."""
+"""Keys that one reading takes, some 15 ms. Of more, an organization's users and registrations are one; of so many
+again, to drop everything is cheaper.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +53,9 @@ def changes(connection: sa.Connection, known: State, state: State) -> set[Change
         return set()
     try:
         logged = prepared(_SINCE, connection.dialect).rows(connection, revision=known.revision)
-        if len(logged) > MAX_CHANGES or not _complete(logged, known, state):
+        if len(logged) > MAX_CHANGES:
+            logged = _by_organization(connection, known, state)
+        elif not _complete(logged, known, state):
             return None
         return {
             _KINDS[row.kind](row.organization_id or 0, bytes(row.key or b""))
@@ -61,6 +74,21 @@ def _complete(logged: Sequence[Any], known: State, state: State) -> bool:
     return all(after.revision - before.revision in {0, 1} for before, after in pairwise(logged))
 
 
+def _by_organization(connection: sa.Connection, known: State, state: State) -> list[Any]:
+    """The same rows, but for users and registrations their organizations, so that a large one's import is its own.
+
+    Raises `LookupError` if the log does not lead from `known` to `state`, or of too many.
+    """
+    span = {"revision": known.revision, "last": state.revision}
+    whole = prepared(_WHOLE, connection.dialect).rows(connection, **span)[0]
+    if tuple(whole) != (state.revision - known.revision + 1, known.lineage, state.lineage):
+        raise LookupError
+    logged = prepared(_BY_ORGANIZATION, connection.dialect).rows(connection, revision=known.revision)
+    if len(logged) > MAX_CHANGES:
+        raise LookupError
+    return logged
+
+
 def _name(state: State) -> tuple[int, bytes]:
     return state.revision, state.lineage
 
@@ -75,6 +103,7 @@ _KINDS: Final[dict[str, Callable[[int, bytes], ChangedKey]]] = {
     "host": lambda _, key: HostKey(_text(key)),
     "user": lambda owner, key: UserKey(owner, _text(key)),
     "leaf": RegistrationsKey,
+    "users": lambda owner, _: UsersKey(owner),
     "trust": lambda owner, _: TrustKey(owner),
     "crl": lambda _, key: CrlKey(key),
 }
@@ -84,5 +113,22 @@ _SINCE: Final = (
     sa.select(_LOG.revision, _LOG.lineage, _LOG.organization_id, _LOG.kind, _LOG.key)
     .where(_LOG.revision >= sa.bindparam("revision"))
     .order_by(_LOG.revision, _LOG.id)
+    .limit(MAX_CHANGES + 1)
+)
+_WHOLE: Final = sa.select(
+    sa.func.count(sa.distinct(_LOG.revision)).label("revisions"),
+    sa.func.min(sa.case((_LOG.revision == sa.bindparam("revision"), _LOG.lineage))).label("first"),
+    sa.func.max(sa.case((_LOG.revision == sa.bindparam("last"), _LOG.lineage))).label("last"),
+).where(_LOG.revision >= sa.bindparam("revision"))
+_OF_USERS: Final = (_LOG.kind == "user") | (_LOG.kind == "leaf")
+_BY_ORGANIZATION: Final = (
+    sa.select(
+        sa.func.max(_LOG.revision).label("revision"),
+        _LOG.organization_id,
+        sa.case((_OF_USERS, "users"), else_=_LOG.kind).label("kind"),
+        sa.case((_OF_USERS, sa.null()), else_=_LOG.key).label("key"),
+    )
+    .where(_LOG.revision > sa.bindparam("revision"))
+    .group_by(sa.text("2, 3, 4"))
     .limit(MAX_CHANGES + 1)
 )

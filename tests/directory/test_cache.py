@@ -9,7 +9,7 @@ from support.certificates import Authority
 from support.outcomes import parsed
 
 from authz.directory.cache import HOSTS_PART, MIN_SWEEP, MISSING, RECENT, TRUST_PART, RowCache, tenants_memory
-from authz.directory.keys import CrlKey, HostKey, OrganizationKey, RegistrationsKey, TrustKey, UserKey
+from authz.directory.keys import CrlKey, HostKey, OrganizationKey, RegistrationsKey, TrustKey, UserKey, UsersKey
 from authz.errors import Refused
 from authz.model import Enforcement, Organization, Registration, User
 from authz.pki import TrustStore, VerifiedCache
@@ -166,6 +166,26 @@ def test_trust_stores_have_a_room_of_their_own() -> None:
     assert cache.get("trust", 0, 1) is not MISSING
     assert cache.get("trust", 1, 1) is MISSING
     assert cache.get("trust", 29, 1) is not MISSING
+
+
+def test_all_users_of_an_organization_are_dropped_together() -> None:
+    """And no other's, nor its trust."""
+    cache = RowCache(SharedCache())
+    keys = [(1, UserKey(1, "a")), (1, RegistrationsKey(1, b"a")), (2, UserKey(2, "a")), ("trust", TrustKey(1))]
+    for owner, key in keys:
+        cache.put(owner, key, 1, "v")
+    cache.drop(UsersKey(1))
+    assert [cache.get(owner, key, 1) is MISSING for owner, key in keys] == [True, True, False, False]
+
+
+def test_organization_of_number_0_has_no_unknown_hosts() -> None:
+    """A number that a shell can give."""
+    cache = RowCache(SharedCache())
+    cache.put("hosts", "a", 1, Organization(0, "zero", ("a",)))
+    cache.put("hosts", "unknown", 1, None)
+    assert cache.get("hosts", "unknown", 1) is None
+    cache.drop(OrganizationKey(0))
+    assert cache.get("hosts", "a", 1) is MISSING
 
 
 @pytest.mark.parametrize("rounds", [1, 5])

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey, owner_of
+from authz.directory.keys import (
+    ChangedKey,
+    CrlKey,
+    HostKey,
+    OrganizationKey,
+    RegistrationsKey,
+    RowKey,
+    TrustKey,
+    UserKey,
+    UsersKey,
+    owner_of,
+)
 
 OWN: list[RowKey] = [HostKey("a.test", 7), UserKey(7, "a.test"), RegistrationsKey(7, b"s" * 32), TrustKey(7)]
 
@@ -22,5 +33,6 @@ def test_checks_of_unknown_hosts_wait_together_and_apart_from_every_organization
 
 
 def test_keys_of_different_kinds_are_never_equal() -> None:
-    """They are tuples: an organization's number must not stand for a host."""
-    assert len(set(OWN)) == len(OWN)
+    """They are tuples: an organization's number must not stand for a host, nor its anchors for the organization."""
+    changed: list[ChangedKey] = [*OWN, OrganizationKey(7), UsersKey(7), CrlKey(b"s" * 32)]
+    assert len(set(changed)) == len(changed)

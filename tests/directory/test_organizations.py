@@ -42,6 +42,19 @@ def test_invalid_host_is_refused(store: Store) -> None:
     assert caught.value.hint
 
 
+def test_host_that_stays_is_not_written(store: Store) -> None:
+    """Of an organization with ten thousand, readers drop it alone when it is switched off."""
+    acme = store.organization("acme")
+    store.set_organization(replace(acme, hosts=(*acme.hosts, "new.test")))
+    logged = sa.select(schema.directory_changes.c.kind, schema.directory_changes.c.key)
+    with store.transaction() as connection:
+        before = connection.execute(logged).all()
+    store.set_organization(replace(acme, hosts=(*acme.hosts, "other.test"), active=False))
+    with store.transaction() as connection:
+        after = connection.execute(logged).all()[len(before) :]
+    assert after == [("organization", None), ("host", b"new.test"), ("host", b"other.test")]
+
+
 def test_hosts_given_replace_the_ones_held(store: Store) -> None:
     """And free the old."""
     store.set_organization(replace(store.organization("acme"), hosts=("new.test",)))

@@ -18,6 +18,7 @@ from authz.directory.keys import (
     RegistrationsKey,
     TrustKey,
     UserKey,
+    UsersKey,
 )
 from authz.directory.row_log import State
 from authz.directory.sqlite.engine import open_engine
@@ -63,7 +64,11 @@ CHANGES: list[tuple[str, set[ChangedKey]]] = [
     ("REPLACE INTO hosts VALUES ('h1', 2)", {HostKey("h1")}),
     ("INSERT INTO hosts VALUES (NULL, 1)", {HostKey("")}),
     ("UPDATE organizations SET active = 0 WHERE id = 1", {OrganizationKey(1)}),
+    ("DELETE FROM anchors WHERE id = 1; UPDATE organizations SET active = 0 WHERE id = 1",
+     {TrustKey(1), OrganizationKey(1)}),
     ("UPDATE organizations SET token_type = 'x', revision = revision + 1 WHERE id = 1", {OrganizationKey(1)}),
+    ("UPDATE organizations SET active = 0, revision = (SELECT revision FROM directory_state)", ORGANIZATIONS),
+    ("UPDATE organizations SET active = 0, trust_revision = (SELECT revision + 1 FROM directory_state)", ORGANIZATIONS),
     (f"REPLACE INTO {ORGANIZATION} VALUES (3, 'o1', 1, 'user', 'off', 'sub')",
      {OrganizationKey(1), OrganizationKey(3)}),
     (f"REPLACE INTO {ORGANIZATION} VALUES (1, 'o2', 1, 'user', 'off', 'sub')", ORGANIZATIONS),
@@ -154,12 +159,35 @@ def test_log_that_does_not_say_all_says_nothing(scene: Scene, words: tuple[str, 
     assert scene.changed() is None
 
 
-def test_more_changes_than_are_read_are_read_anew(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A poll takes no longer than for so many."""
+def test_more_changes_than_are_read_are_those_of_their_organizations(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import of ten thousand users leaves what is remembered of its neighbours."""
     monkeypatch.setattr(row_log, "MAX_CHANGES", 3)
     scene.shell("UPDATE users SET active = 0 WHERE id = 1")
     assert scene.changed() == {UserKey(1, "u1")}
-    scene.shell("UPDATE users SET active = 1", "UPDATE users SET active = 0")
+    scene.shell("UPDATE users SET active = 1 WHERE id = 1", "UPDATE registrations SET retired_at = 1 WHERE id = 1")
+    scene.shell("UPDATE users SET active = 0 WHERE id = 1", "DELETE FROM hosts WHERE host = 'h2'")
+    assert scene.changed() == {UsersKey(1), HostKey("h2")}
+    scene.shell("DELETE FROM users", "UPDATE organizations SET active = 0")
+    assert scene.changed() is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "UPDATE directory_state SET revision = revision + 1"),
+        ("", "UPDATE directory_state SET lineage = x'00'"),
+        ("", "DELETE FROM directory_changes WHERE id = (SELECT max(id) - 2 FROM directory_changes)"),
+        ("UPDATE directory_changes SET lineage = x'00'", ""),
+    ],
+)
+def test_log_of_many_changes_that_does_not_say_all_says_nothing(
+    scene: Scene, before: str, after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of few."""
+    monkeypatch.setattr(row_log, "MAX_CHANGES", 3)
+    scene.shell(before, *["UPDATE users SET active = 0 WHERE id = 1"] * 6, after)
     assert scene.changed() is None
 
 

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from support.certificates import Authority
 
-from authz.directory import DirectoryReader, Store
+from authz.directory import DirectoryReader
 from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey
 from authz.directory.row_log import State
+from authz.directory.sqlite.migrate import migrate
 from authz.directory.sqlite.session import Session
 from authz.errors import NotLoaded, Refused
 from authz.model import Organization
@@ -55,12 +56,16 @@ EDITS = (
     "UPDATE organizations SET token_type = 't{n}', revision = revision + {bit} WHERE id = {n}",
     "UPDATE organizations SET active = 1 - active, trust_revision = trust_revision + 1",
     "UPDATE organizations SET active = 1 - active, revision = (SELECT revision + {bit} FROM directory_state)",
+    "UPDATE organizations SET id = 0 WHERE id = {n}",
+    "UPDATE organizations SET path_{setting}",
+    "UPDATE organizations SET token_audience_claim = 't{n}' WHERE id = {n}",
     "DELETE FROM organizations WHERE id = {n}",
     "INSERT {or} INTO hosts VALUES ('{host}', {n})",
     "INSERT {or} INTO hosts (rowid, host, organization_id) VALUES ({n}, '{host}', {n})",
     "UPDATE {or} hosts SET rowid = {n} WHERE host = '{host}'",
     "UPDATE {or} hosts SET host = '{host}' WHERE organization_id = {n}",
     "UPDATE hosts SET organization_id = {n} WHERE rowid = {n}",
+    "UPDATE hosts SET organization_id = 0 WHERE host = '{host}'",
     "DELETE FROM hosts WHERE host = '{host}'",
     f"INSERT {{or}} INTO {REGISTRATION} VALUES ({{n}}, {{n}}, {{n}}, x'0{{n}}', x'', x'', '{{bit}}', 0)",
     "UPDATE {or} registrations SET id = {n}, sha256 = x'0{n}' WHERE id = {n}",
@@ -78,6 +83,7 @@ EDITS = (
     "PRAGMA wal_checkpoint(TRUNCATE)",
 )
 WORDS = {
+    "setting": ("min_rsa_bits = {n}072", "explicit_policy = {bit}", "policies = '1.2.{n}'", "purpose = '1.3.{n}'"),
     "or": ("OR REPLACE", "OR REPLACE", "OR IGNORE", ""),
     "bit": ("0", "1"),
     "host": HOSTS,
@@ -132,7 +138,7 @@ def template() -> Path:
     folder = tempfile.TemporaryDirectory()
     atexit.register(folder.cleanup)
     path = Path(folder.name, "a.db")
-    Store(f"sqlite:///{path}").close()
+    migrate(f"sqlite:///{path}")
     return path
 
 
@@ -214,7 +220,7 @@ class DirectoryMachine(RuleBasedStateMachine):
             if (known := self.known(key)) is not None:
                 assert known == (seen(fresh.found.get(key)),), key
         self.read([key for key in KEYS if self.known(key) is None])
-        for key in fresh.found:
+        for key in filter(fresh.found.__contains__, KEYS):
             assert self.known(key) == (seen(fresh.found[key]),), key
 
     def known(self, key: RowKey) -> tuple[object] | None:
@@ -229,7 +235,7 @@ class DirectoryMachine(RuleBasedStateMachine):
                 case RegistrationsKey():
                     return (self.reader.registrations(owner, key.sha256),)
                 case TrustKey():
-                    return (frozenset(self.reader.trust(owner).known),)
+                    return ((frozenset((trust := self.reader.trust(owner)).known), trust.policy),)
         except NotLoaded:
             return None
         except Refused as refusal:
@@ -246,7 +252,7 @@ def seen(value: object) -> object:
     """A row as `DirectoryMachine.known` gives it."""
     if hasattr(value, "anchors"):
         ders = frozenset(one.der for one in (*value.anchors, *value.intermediates))
-        return ders if value.anchors else "trust_anchors_missing"
+        return (ders, value.policy) if value.anchors else "trust_anchors_missing"
     return value.reason if isinstance(value, Refused) else value
 
 

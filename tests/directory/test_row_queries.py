@@ -15,6 +15,7 @@ from authz.model import Organization
 from authz.pki import Certificate
 
 ROOT = Authority.root()
+COLUMNS = "(organization_id, user_id, sha256, der, chain, label, created_at)"
 LEAVES = [Certificate.parse(ROOT.leaf(f"leaf {number}").der) for number in range(NEWEST_LEAVES + 2)]
 
 
@@ -43,6 +44,40 @@ def test_user_brings_all_registrations_of_the_newest_leaves(store: Store) -> Non
     brought = {key.sha256: rows for key, rows in found.items() if isinstance(key, RegistrationsKey)}
     assert set(brought) == {leaf.sha256 for leaf in LEAVES[-NEWEST_LEAVES:]}
     assert [row.user_id for row in brought[LEAVES[-1].sha256]] == [2, 1]  # type: ignore[attr-defined]
+
+
+def test_registration_of_another_kind_is_no_leaf(store: Store) -> None:
+    """The log names it by another column, so that its SHA-256 would be kept when it changes."""
+    store.register("acme", "alice", LEAVES[0], now=NOW)
+    key = RegistrationsKey(1, LEAVES[0].sha256)
+    with store.transaction() as connection:
+        assert read_rows(connection, [key])[0][key]
+        connection.exec_driver_sql("UPDATE registrations SET kind = 'key'")
+        assert read_rows(connection, [key])[0][key] == ()
+
+
+def test_leaf_that_many_share_is_read_when_it_is_asked_for(store: Store) -> None:
+    """And not with each of the users: of ten thousand that takes 300 ms, and every organization waits."""
+    for number in range(NEWEST_LEAVES + 1):
+        store.add_user("acme", f"u{number}")
+        store.register("acme", f"u{number}", LEAVES[0], now=NOW)
+    store.register("acme", "u0", LEAVES[1], now=NOW)
+    with store.transaction() as connection:
+        found, _ = read_rows(connection, [UserKey(1, "u0"), UserKey(1, "u1")])
+    assert [key.sha256 for key in found if isinstance(key, RegistrationsKey)] == [LEAVES[1].sha256]
+
+
+def test_user_with_a_thousand_registrations_costs_the_others_of_a_reading_nothing(store: Store) -> None:
+    """Only the newest of each are looked at."""
+    steps: list[None] = []
+    with store.transaction() as connection:
+        connection.exec_driver_sql("INSERT INTO users VALUES (2, 1, 'bob', 'required', 1)")
+        for number in range(1_000):
+            values = f"VALUES (1, 2, CAST('{number}' AS BLOB), x'', x'', '', 0)"
+            connection.exec_driver_sql(f"INSERT INTO registrations {COLUMNS} {values}")
+        connection.connection.driver_connection.set_progress_handler(lambda: steps.append(None), 100)  # type: ignore[union-attr]
+        read_rows(connection, [UserKey(1, "alice"), UserKey(1, "bob")])
+    assert len(steps) < 30
 
 
 def test_trust_of_each_organization_is_its_own_and_the_shared(store: Store) -> None:

@@ -78,11 +78,16 @@ NUMBERED = (
     Numbered("crls", "'crl'", "NULL", "{row}.sha256", state="crls_revision", unique=()),
 )
 
-# The log itself sets the revisions of organizations, to `CURRENT`: the services of versions before read them.
+# The log itself sets the revisions of organizations, to `CURRENT`: the services of versions before read them. A
+# statement that sets that number by hand may change other columns, too.
 BY_HAND = (
     "(NEW.revision, NEW.trust_revision) IS (OLD.revision, OLD.trust_revision) "
-    f"OR max(NEW.revision, NEW.trust_revision) <> {CURRENT}"
+    f"OR max(NEW.revision, NEW.trust_revision) <> {CURRENT} OR {{others}}"
 )
+OTHERS = """
+    SELECT group_concat('NEW.' || name || ' IS NOT OLD.' || name, ' OR ') FROM pragma_table_info('organizations')
+    WHERE name NOT IN ('revision', 'trust_revision')
+"""
 ANEW = f"UPDATE organizations SET revision = {CURRENT}, trust_revision = {CURRENT} WHERE id = NEW.id"  # noqa: S608 - our names
 
 PATH = (
@@ -117,12 +122,13 @@ def upgrade() -> None:
     named = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'number\\_%' ESCAPE '\\'"
     for name in op.get_bind().execute(sa.text(named)).scalars().all():
         op.execute(sa.text(f"DROP TRIGGER {name}"))
+    others = op.get_bind().execute(sa.text(OTHERS)).scalar_one()
     for numbered in NUMBERED:
-        for statement in _triggers(numbered):
+        for statement in _triggers(numbered, BY_HAND.format(others=others)):
             op.execute(sa.text(statement))
 
 
-def _triggers(numbered: Numbered) -> list[str]:
+def _triggers(numbered: Numbered, by_hand: str) -> list[str]:
     table, organizations = numbered.table, numbered.table == "organizations"
     triggers = [
         _trigger(f"number_{table}_insert AFTER INSERT", numbered, ("NEW",), ANEW if organizations else ""),
@@ -132,7 +138,7 @@ def _triggers(numbered: Numbered) -> list[str]:
             numbered,
             ("OLD", "NEW"),
             MOVED if organizations else "",
-            when=BY_HAND if organizations else "",
+            when=by_hand if organizations else "",
         ),
     ]
     if numbered.unique:
