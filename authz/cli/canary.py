@@ -8,12 +8,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.admin.canary import CANARY, CanaryOrganization, add_canary, is_left_over, remove_canary
 from authz.demo.mint import Mint, Party, write_secret
 from authz.directory import Store
 from authz.doctor.probe.cast import BAD, CANARY_FILE
+from authz.doctor.probe.dialing import Shown
 from authz.errors import ConfigError, StoreError
 from authz.model import Enforcement, TokenSettings
 from authz.pki import Certificate, Crl
@@ -77,6 +81,30 @@ def remove(store: Store, folder: Path) -> None:
     remove_canary(store)
     if folder.is_dir():
         _remove_files(folder)
+
+
+def impostors(own: Shown, folder: Path) -> dict[str, Shown]:
+    """Certificates that say what a real user's says, which neither that user's CA nor any other signed.
+
+    Raises `OSError` or `ValueError` for a file without a certificate.
+    """
+    real = x509.load_der_x509_certificate(own.der)
+    stranger = ec.generate_private_key(ec.SECP256R1())
+    made = {"foreign": (real.issuer, stranger), "self-signed": (real.subject, None)}
+    for name, (issuer, signer) in made.items():
+        _impostor(real, issuer, signer).write(folder, name)
+    return {name: Shown(folder / f"{name}.pem", folder / f"{name}.key") for name in made}
+
+
+def _impostor(real: x509.Certificate, issuer: x509.Name, signer: ec.EllipticCurvePrivateKey | None) -> Party:
+    key = ec.generate_private_key(ec.SECP256R1())
+    valid = real.not_valid_before_utc, real.not_valid_after_utc
+    builder = x509.CertificateBuilder(issuer, real.subject, key.public_key(), real.serial_number, *valid)
+    for extension in real.extensions:
+        # Those that identify keys name the real ones.
+        if not isinstance(extension.value, x509.SubjectKeyIdentifier | x509.AuthorityKeyIdentifier):
+            builder = builder.add_extension(extension.value, extension.critical)
+    return Party(builder.sign(signer or key, hashes.SHA256()), key)
 
 
 def _remove_files(folder: Path) -> None:

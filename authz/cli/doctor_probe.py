@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Final
 
 import typer
 
 from authz.cli.advice import advice
-from authz.cli.canary import CanaryPlan, prepare, remove
+from authz.cli.canary import CanaryPlan, impostors, prepare, remove
 from authz.cli.options import AsJson, open_store, settings_of
 from authz.cli.output import emit, emit_one, fail, hint, say
 from authz.clock import SystemClock
@@ -132,8 +133,8 @@ def probe(
     try:
         target = _target(url, connect, roots)
         dialer = Dialer(target)
-        cast = _cast(canary, token, off_token, (cert, key))
-        with _echoing(echo), _history(context) as lookup:
+        with TemporaryDirectory() as folder, _echoing(echo), _history(context) as lookup:
+            cast = _cast(canary, token, off_token, (cert, key), Path(folder))
             results = _results(dialer, cast, lookup, application or [], service or [])
     except (Unreadable, ConfigError, OSError, ValueError, ProbesUsedUp) as error:
         fail(str(error) or type(error).__name__, advice(error) if isinstance(error, AdvisedError) else "")
@@ -171,7 +172,7 @@ def _target(url: str, connect: str | None, roots: Path | None) -> Endpoint:
 
 
 def _cast(
-    canary: Path | None, token: Path | None, off_token: Path | None, own: tuple[Path | None, Path | None]
+    canary: Path | None, token: Path | None, off_token: Path | None, own: tuple[Path | None, Path | None], folder: Path
 ) -> Cast:
     cast = Cast() if canary is None else canary_cast(canary)
     if token is not None:
@@ -183,7 +184,10 @@ def _cast(
         raise Unreadable("--cert and --key go together")
     if canary is not None and cert is not None:
         raise Unreadable("give --canary, or a real user's --cert, --key and --token at the host of the user")
-    return cast if cert is None or key is None else replace(cast, good=Shown(cert, key))
+    if cert is None or key is None:
+        return cast
+    good = Shown(cert, key)
+    return replace(cast, good=good, bad=impostors(good, folder))
 
 
 def _text(path: Path) -> str:

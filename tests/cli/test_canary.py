@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from support.command_world import CANARY_HOST, authz, prepare_canary
 
 from authz.admin.canary import CANARY
 from authz.cli import canary as making
-from authz.cli.canary import CanaryPlan, prepare
+from authz.cli.canary import CanaryPlan, impostors, prepare
 from authz.directory import Store
+from authz.doctor.probe.dialing import Shown
 from authz.errors import ConfigError
 from authz.model import Enforcement
 
@@ -97,3 +99,20 @@ def test_second_canary_and_existing_folder_are_refused() -> None:
         with pytest.raises(ConfigError, match="cannot be made"):
             prepare(store, CanaryPlan(CANARY_HOST, folder))
     assert (folder / "good.key").exists()
+
+
+def test_impostors_say_what_the_real_certificate_says() -> None:
+    """Names, serial number, dates and uses; the keys and the signatures are others."""
+    folder = prepare_canary()
+    own = Shown(folder / "good.pem", folder / "good.key")
+    real = x509.load_der_x509_certificate(own.der)
+    made = {name: x509.load_der_x509_certificate(each.der) for name, each in impostors(own, Path()).items()}
+    assert made["foreign"].issuer == real.issuer
+    assert made["self-signed"].issuer == real.subject
+    for each in made.values():
+        assert (each.subject, each.serial_number) == (real.subject, real.serial_number)
+        assert each.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        assert each.public_key() != real.public_key()
+    root = x509.load_pem_x509_certificate((folder / "root.pem").read_bytes())
+    with pytest.raises(InvalidSignature):
+        made["foreign"].verify_directly_issued_by(root)

@@ -21,7 +21,7 @@ from authz.demo.mint import AUDIENCE, ISSUER
 from authz.demo.processes import running
 from authz.demo.world import ORGANIZATION_CLAIM
 from authz.doctor.ours import IDENTITY_HEADERS
-from authz.doctor.probe.cast import canary_cast
+from authz.doctor.probe.cast import Cast, canary_cast
 from authz.doctor.probe.dialing import Dialer, Endpoint
 from authz.doctor.probe.run import Verdict, run_probes
 from authz.doctor.probe.ways import HTTP2, early_data, http2
@@ -114,15 +114,20 @@ def nginx_prepared(nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield made
 
 
-def ways_round(stage: Stage, port: int) -> set[str]:
-    """What gets through at a port, by the probes themselves."""
+def dialed(stage: Stage, port: int) -> tuple[Dialer, Cast]:
+    """Who asks at a port, as the canary."""
     world = stage.world.folder
     cast = canary_cast(world / "canary")
     if cast.token is None:
         cast = replace(cast, token=(world / "good.token").read_text(), off_token=(world / "off.token").read_text())
     target = Endpoint(HOST, port, address=("127.0.0.1", port), roots=world / "roots.pem")
-    dialer = Dialer(target, a_second=10_000)
-    results = [*run_probes(dialer, cast, lambda _ids: {}), early_data(dialer)]
+    return Dialer(target, a_second=10_000), cast
+
+
+def ways_round(stage: Stage, port: int) -> set[str]:
+    """What gets through at a port, by the probes themselves."""
+    dialer, cast = dialed(stage, port)
+    results = [*run_probes(dialer, cast, lambda _ids: {}), early_data(dialer, cast)]
     results.append(http2(dialer, cast, lambda _ids: {}))
     return {each.probe for each in results if each.verdict is Verdict.WAY_ROUND}
 
@@ -170,17 +175,56 @@ def test_envoy_that_does_not_heed_the_answer_is_named(stage: Stage, tmp_path: Pa
 
 def test_nginx_with_a_header_line_of_its_own_is_named(nginx_prepared: NginxStage, beside: Beside) -> None:
     """A location that sets one header has lost those that remove the others."""
-    own = "            # No path after the name, so that the application gets the path as the client wrote it.\n"
-    weak = beside(nginx_prepared, {own: "            proxy_set_header Host $host;\n"})
+    weak = beside(nginx_prepared, {OWN_PATH: "            proxy_set_header Host $host;\n"})
     found = ways_round(nginx_prepared, weak.nginx.port)
     assert found >= {f"{name} arrives" for name in ("x-authz-user", "x-authz-peer", "forwarded", "client-cert")}
     assert not found & UNASKED
 
 
-def test_early_data_of_nginx_is_named(nginx_prepared: NginxStage, beside: Beside, openssl: str) -> None:
-    """Where sessions allow it."""
-    weak = {"ssl_early_data off;": "ssl_early_data on;", "ssl_session_tickets off;": "ssl_session_tickets on;"}
-    assert ways_round(nginx_prepared, beside(nginx_prepared, weak).nginx.port) >= {"early data"}
+EARLY = {"ssl_early_data off;": "ssl_early_data on;"}
+SESSIONS = {"ssl_session_tickets off;": "ssl_session_tickets on;"}
+OWN_PATH = "            # No path after the name, so that the application gets the path as the client wrote it.\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "detail"),
+    [
+        pytest.param(EARLY | SESSIONS, Verdict.WAY_ROUND, "before the handshake ended: 200", id="on"),
+        pytest.param(SESSIONS, Verdict.HELD, "sessions allow none", id="off"),
+        pytest.param(EARLY, Verdict.NOT_PROVEN, "before the handshake ended: no", id="not-resumed"),
+        pytest.param(
+            EARLY | SESSIONS | {OWN_PATH: "            if ($ssl_early_data) { return 425; }\n"},
+            Verdict.HELD,
+            "before the handshake ended: 425",
+            id="too-early",
+        ),
+    ],
+)
+def test_early_data_is_really_sent(
+    nginx_prepared: NginxStage, beside: Beside, openssl: str, changes: dict[str, str], verdict: Verdict, detail: str
+) -> None:
+    """A good client's request is served before the handshake ended, unless it is answered 425."""
+    result = early_data(*dialed(nginx_prepared, beside(nginx_prepared, changes).nginx.port))
+    assert (result.verdict, detail in result.detail) == (verdict, True), result.detail
+
+
+def test_early_data_without_a_good_client_is_not_proven(
+    nginx_prepared: NginxStage, beside: Beside, openssl: str
+) -> None:
+    """Sessions allow it, and what is refused shows nothing of what would be served."""
+    dialer, _ = dialed(nginx_prepared, beside(nginx_prepared, EARLY | SESSIONS).nginx.port)
+    result = early_data(dialer, Cast())
+    assert (result.verdict, "sessions allow 16384 bytes" in result.detail) == (Verdict.NOT_PROVEN, True)
+
+
+LOGIN = {
+    "error_page 401 403 @refused;": "error_page 401 403 =302 https://login.example/;",
+}
+
+
+def test_redirect_to_the_login_is_no_way_round(nginx_prepared: NginxStage, beside: Beside, curl: str) -> None:
+    """The canary's application is an echo, which redirects to nowhere."""
+    assert not ways_round(nginx_prepared, beside(nginx_prepared, LOGIN).nginx.port)
 
 
 def test_nginx_that_does_not_ask_is_named(nginx_prepared: NginxStage, beside: Beside) -> None:
@@ -198,14 +242,16 @@ def test_canary_that_the_proxy_does_not_know_proves_nothing(stage: Stage, tmp_pa
     assert done.code == 1
     assert not verdicts["way round"]
     assert verdicts["not proven"].keys() >= {"one's own certificate", "a certificate revoked", "x-authz-user arrives"}
-    assert verdicts["held"].keys() == {"early data"}
+    assert not verdicts["held"]
 
 
 def test_real_user_stands_in_for_the_canary(stage: Stage, tmp_path: Path) -> None:
-    """What needs more than one's own certificate is not proven; ports that answer alone are named."""
+    """What needs another of that CA's certificates is not proven; ports that answer alone are named."""
     world = stage.world.folder
     (tmp_path / "token").write_text(stage.token("alice"), encoding="ascii")
-    own = ("--cert", str(world / "alice.pem"), "--key", str(world / "alice.key"), "--token", str(tmp_path / "token"))
+    (tmp_path / "off-token").write_text(stage.token("olga"), encoding="ascii")
+    off = ("--off-token", str(tmp_path / "off-token"), "--token", str(tmp_path / "token"))
+    own = (*off, "--cert", str(world / "alice.pem"), "--key", str(world / "alice.key"))
     ports = ("--application", f"http://127.0.0.1:{stage.application.port}/", "--service", f"unix:{stage.world.socket}")
     place = ("--roots", str(world / "roots.pem"), "--connect", f"127.0.0.1:{stage.envoy.port}")
     done = authz(*where(stage), "doctor", "probe", "https://acme.example.test/", *own, *ports, *place, "--json")
@@ -216,4 +262,6 @@ def test_real_user_stands_in_for_the_canary(stage: Stage, tmp_path: Path) -> Non
     ]
     assert verdicts["a certificate revoked"] == verdicts["another's certificate"] == "not proven"
     assert verdicts["no certificate"] == verdicts["a forged certificate header"] == "held"
+    for name in ("foreign", "self-signed"):
+        assert verdicts[f"a certificate {name}"] == verdicts[f"a certificate {name} in place of one's own"] == "held"
     assert verdicts[f"the service's own port (unix:{stage.world.socket})"] == "held"

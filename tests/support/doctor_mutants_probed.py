@@ -100,13 +100,12 @@ def envoy_rows(folder: Path) -> list[Row]:
     with ThreadPoolExecutor(2) as pool:
         taken = list(pool.map(lambda mutant: _envoy_takes(stage, folder, mutant), mutants))
     kept = [mutant for mutant, good in zip(mutants, taken, strict=True) if good]
-    ports = free_ports(len(kept))
-    envoy = _Many(stage, folder, kept, ports)
+    envoy = _Many(stage, folder, kept)
     with running(stage.application, stage.service, envoy):
         usual = _shown(stage, envoy, envoy.port)
-        shown = [_shown(stage, envoy, port) - usual for port in ports]
+        shown = [_shown(stage, envoy, port) - usual for port in envoy.ports]
         stage.service.stop()
-        for found, port in zip(shown, ports, strict=True):
+        for found, port in zip(shown, envoy.ports, strict=True):
             if CRASHES not in found:
                 found.update(Probes(stage, port).down())
     refused = [Row("envoy", mutant.what, None, set()) for mutant, good in zip(mutants, taken, strict=True) if not good]
@@ -146,10 +145,14 @@ def _envoy_takes(stage: Stage, folder: Path, mutant: Mutant) -> bool:
 class _Many(Envoy):
     """One Envoy with the first listener of each mutant."""
 
-    def __init__(self, stage: Stage, folder: Path, mutants: list[Mutant], ports: list[int]) -> None:
+    def __init__(self, stage: Stage, folder: Path, mutants: list[Mutant]) -> None:
         super().__init__(folder, stage.world.socket, application=stage.application.port)
-        config = yaml.safe_load(self._config.read_text(encoding="utf-8"))
-        for number, (mutant, port) in enumerate(zip(mutants, ports, strict=True)):
+        text = self._config.read_text(encoding="utf-8")
+        config = yaml.safe_load(text)
+        # Those of its own listeners are free until it starts, and so may be among them.
+        free = [port for port in free_ports(len(mutants) + 10) if str(port) not in text]
+        self.ports = free[: len(mutants)]
+        for number, (mutant, port) in enumerate(zip(mutants, self.ports, strict=True)):
             made = yaml.safe_load(_text(stage, mutant.config))["static_resources"]
             listener, cluster = made["listeners"][0], made["clusters"][0]
             listener["name"] = f"mutant-{number}"

@@ -27,6 +27,11 @@ def reached(answer: Response) -> bool:
     return 200 <= answer.status < 400
 
 
+def is_redirect(status: int) -> bool:
+    """Whether it leads elsewhere, as an application or a proxy's way to the login does, and an echo never."""
+    return 300 <= status < 400
+
+
 @dataclass(frozen=True)
 class Probe:
     """Questions to each of which `bad` must not hold; `missing` says what is missing to ask with.

@@ -9,7 +9,7 @@ from typing import Final
 
 from authz.doctor.probe.cast import Cast
 from authz.doctor.probe.dialing import UNDECIDED, Dialer, Question, Response
-from authz.doctor.probe.probes import Probe, probes, reached
+from authz.doctor.probe.probes import Probe, is_redirect, probes, reached
 
 CONTROL: Final = "one's own certificate"
 """The probe that must get through: without it no refusal proves anything."""
@@ -88,8 +88,9 @@ class _Judge:
         """A way round is one whatever else holds; nothing else is proven unless all of it is."""
         probe, both = asked.probe, list(zip(asked.probe.questions, asked.answers, strict=True))
         for question, answer in both:
-            if probe.bad(answer):
-                return Result(probe.what, Verdict.WAY_ROUND, f"{_words(question)}: {answer.status}")
+            if probe.bad(answer) and not (self._echo and is_redirect(answer.status)):
+                leads = ", to a login page perhaps: let an echo answer (--echo)" if is_redirect(answer.status) else ""
+                return Result(probe.what, Verdict.WAY_ROUND, f"{_words(question)}: {answer.status}{leads}")
         missing = probe.missing or next((why for each in both if (why := self._unproven(probe, *each))), "")
         if missing:
             return Result(probe.what, Verdict.NOT_PROVEN, missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import re
@@ -10,19 +11,28 @@ import socket
 import ssl
 import stat
 import subprocess
+import tempfile
+import threading
 import urllib.parse
 from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from authz.doctor.probe.cast import Cast
-from authz.doctor.probe.dialing import ANSWER_SECONDS, Dialer, Shown
+from authz.doctor.probe.dialing import ANSWER_SECONDS, Dialer, Question, Shown
+from authz.doctor.probe.probes import is_redirect
 from authz.doctor.probe.run import Lookup, Result, Verdict
 
 _PROGRAM_SECONDS: Final = 15
 """How long curl or openssl may take."""
 
+EARLY_DATA: Final = "early data"
+
+_APPLICATION_DATA: Final = 23
+
 _EARLY: Final = re.compile(r"Max Early Data: (\d+)")
+_STATUS: Final = re.compile(r"HTTP/1\.[01] (\d{3})")
 
 
 def other_ways(
@@ -30,7 +40,7 @@ def other_ways(
 ) -> Iterator[Result]:
     """What the other ways show."""
     yield http2(dialer, cast, lookup)
-    yield early_data(dialer)
+    yield early_data(dialer, cast)
     yield from map(application, applications)
     yield from map(service, services)
 
@@ -51,7 +61,8 @@ def http2(dialer: Dialer, cast: Cast, lookup: Lookup) -> Result:
     if not honest.served:
         return Result(HTTP2, Verdict.NOT_PROVEN, f"an honest client of curl gets {honest.status}")
     shown = (None,) if cast.other is None else (None, cast.other)
-    return _http2([_curl(dialer, cast.token, each) for each in shown], lookup)
+    echo = dialer.ask(Question(cast.good, cast.token)).received is not None
+    return _http2([_curl(dialer, cast.token, each) for each in shown], lookup, echo=echo)
 
 
 class _Curled(NamedTuple):
@@ -66,14 +77,16 @@ class _Curled(NamedTuple):
         return self.version == "2" and 200 <= self.status < 400
 
 
-def _http2(dishonest: list[_Curled], lookup: Lookup) -> Result:
+def _http2(dishonest: list[_Curled], lookup: Lookup, *, echo: bool) -> Result:
     for each in dishonest:
-        if each.served:
+        if each.served and not (echo and is_redirect(each.status)):
             return Result(HTTP2, Verdict.WAY_ROUND, f"GET: {each.status}")
     reasons = lookup({each.decision_id for each in dishonest} - {""})
-    if any(each.decision_id not in reasons for each in dishonest):
+    asked = [each for each in dishonest if each.decision_id or not (echo and each.status)]
+    if any(each.decision_id not in reasons for each in asked):
         return Result(HTTP2, Verdict.NOT_PROVEN, "refused, and no such decision in the history")
-    return Result(HTTP2, Verdict.HELD, f"refused: {', '.join(sorted(set(reasons.values())))}")
+    words = sorted({reasons.get(each.decision_id, f"the proxy: {each.status}") for each in dishonest})
+    return Result(HTTP2, Verdict.HELD, f"refused: {', '.join(words)}")
 
 
 def _curl(dialer: Dialer, token: str, shows: Shown | None) -> _Curled:
@@ -92,7 +105,7 @@ def _curl(dialer: Dialer, token: str, shows: Shown | None) -> _Curled:
     lines = [f"{name} = {_quoted(str(value))}" for name, value in options]
     words = ["curl", "-q", "--silent", "--http2", "--output", os.devnull, "--max-time", str(int(ANSWER_SECONDS))]
     shape = "%{http_version} %{http_code} %header{x-authz-decision-id}"
-    done = _run([*words, "--write-out", shape, "--config", "-"], "\n".join(lines))
+    done = _run([*words, "--write-out", shape, "--config", "-"], "\n".join(lines).encode())
     version, status, decision_id = (*done.split(" "), "", "", "")[:3]
     return _Curled(version, int(status) if status.isdecimal() else 0, decision_id)
 
@@ -102,31 +115,93 @@ def _quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def early_data(dialer: Dialer) -> Result:
-    """Whether sessions allow early data, which can be replayed (RFC 8446 section 8), by openssl's tickets."""
-    what = "early data"
+def early_data(dialer: Dialer, cast: Cast) -> Result:
+    """Whether requests are served as early data, which can be replayed (RFC 8446 section 8), by openssl.
+
+    Python cannot send it. An application that answers 425 wants the request again after the handshake (RFC 8470).
+    """
     if shutil.which("openssl") is None:
-        return Result(what, Verdict.NOT_PROVEN, "there is no openssl, and Python cannot send it")
+        return Result(EARLY_DATA, Verdict.NOT_PROVEN, "there is no openssl, and Python cannot send it")
+    request = dialer.request(Question(cast.good, cast.token, (("connection", "close"),)))
+    with tempfile.TemporaryDirectory() as folder:
+        session, early = Path(folder, "session"), Path(folder, "request")
+        early.write_bytes(request)
+        # Tickets come after the handshake; an answer comes after them.
+        said = _s_client(dialer, cast.good, request, "-sess_out", str(session))
+        if "TLSv1.3" not in said or not _STATUS.search(said):
+            return Result(EARLY_DATA, Verdict.NOT_PROVEN, "no answer over TLS 1.3")
+        if not session.exists():
+            return Result(EARLY_DATA, Verdict.HELD, "no session is given out")
+        # Not from what it said: there the answer may stand in the middle of any line.
+        size = _EARLY.search(_run(["openssl", "sess_id", "-noout", "-text", "-in", str(session)], b""))
+        if size is None or int(size[1]) == 0:
+            return Result(EARLY_DATA, Verdict.NOT_PROVEN if size is None else Verdict.HELD, "sessions allow none")
+        with _withholding(dialer.target.place) as port:
+            words = ("-connect", f"127.0.0.1:{port}", "-sess_in", str(session), "-early_data", str(early))
+            return _early_data(_s_client(dialer, cast.good, b"", *words), int(size[1]))
+
+
+def _early_data(said: str, size: int) -> Result:
+    """What a request shows whose handshake has not ended."""
+    found = _STATUS.search(said) if "Early data was accepted" in said else None
+    status = 0 if found is None else int(found[1])
+    words = f"sessions allow {size} bytes of it; answered before the handshake ended: {status or 'no'}"
+    if 200 <= status < 400:
+        return Result(EARLY_DATA, Verdict.WAY_ROUND, words)
+    return Result(EARLY_DATA, Verdict.HELD if status == HTTPStatus.TOO_EARLY else Verdict.NOT_PROVEN, words)
+
+
+@contextlib.contextmanager
+def _withholding(place: tuple[str, int]) -> Iterator[int]:
+    """A port that leads to the proxy without the end of the handshake: one who replays early data cannot write that."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(ANSWER_SECONDS)
+        threading.Thread(target=_relay, args=(listening, place), daemon=True).start()
+        yield listening.getsockname()[1]
+
+
+def _relay(listening: socket.socket, place: tuple[str, int]) -> None:
+    with (
+        contextlib.suppress(OSError),
+        listening.accept()[0] as client,
+        socket.create_connection(place, ANSWER_SECONDS) as proxy,
+    ):
+        client.settimeout(ANSWER_SECONDS)
+        proxy.sendall(_first_flight(client))
+        with contextlib.suppress(TimeoutError):
+            while data := proxy.recv(65_536):
+                client.sendall(data)
+        # What is closed with something unread is reset, and the answer lost.
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(65_536):
+            pass
+
+
+def _first_flight(client: socket.socket) -> bytes:
+    """TLS records up to the first of early data (RFC 8446 section 5.1)."""
+    with client.makefile("rb") as stream:
+        flight = b""
+        while head := stream.read(5):
+            flight += head + stream.read(int.from_bytes(head[3:], "big"))
+            if head[0] == _APPLICATION_DATA:
+                break
+        return flight
+
+
+def _s_client(dialer: Dialer, shows: Shown | None, text: bytes, *options: str) -> str:
     dialer.take()
     target = dialer.target
     host, port = target.place
-    words = ["openssl", "s_client", "-connect", f"{host}:{port}", "-servername", target.host, "-tls1_3", "-ign_eof"]
-    # Tickets come after the handshake; an answer comes after them.
-    said = _run(words, f"GET {target.path} HTTP/1.1\r\nHost: {target.host}\r\nConnection: close\r\n\r\n")
-    sizes = [int(size) for size in _EARLY.findall(said)]
-    if any(sizes):
-        return Result(what, Verdict.WAY_ROUND, f"sessions allow {max(sizes)} bytes of it")
-    if sizes:
-        return Result(what, Verdict.HELD, "sessions allow none")
-    if "Cipher is" in said and "TLSv1.3" in said:
-        return Result(what, Verdict.HELD, "the proxy hands out no session")
-    return Result(what, Verdict.NOT_PROVEN, "no handshake of TLS 1.3")
+    words = ["openssl", "s_client", "-connect", f"{host}:{port}", "-servername", target.server_name or target.host]
+    if shows is not None:
+        words += ["-cert", str(shows.certificate), "-cert_chain", str(shows.certificate), "-key", str(shows.key)]
+    return _run([*words, "-tls1_3", "-ign_eof", *options], text)
 
 
-def _run(words: list[str], text: str) -> str:
+def _run(words: list[str], text: bytes) -> str:
     try:
         done = subprocess.run(  # noqa: S603 - programs that we found, and no word that a stranger chose
-            words, input=text.encode(), capture_output=True, timeout=_PROGRAM_SECONDS, check=False
+            words, input=text, capture_output=True, timeout=_PROGRAM_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
