@@ -54,7 +54,7 @@ def test_names_in_certificates_cannot_draw_on_the_terminal(acme: Run) -> None:
 def test_list_goes_on_behind_the_row_that_its_hint_names(acme: Run, verb: tuple[str, ...]) -> None:
     """Page by page it prints what the whole list does, and the last page names no other."""
     acme("org", "add", "it's")
-    acme("user", "add", "acme", "-x y")
+    acme("user", "add", "acme", "--", "-x y")
     acme("cert", "add", "acme", write("again.pem", CA.leaf("again", **LIFE).pem), "--user", "alice")
     every, paged, further = acme(*verb, "--json").data, [], list[str]()
     while True:
