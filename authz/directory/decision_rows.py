@@ -93,7 +93,9 @@ def list_decisions(connection: sa.Connection, wanted: Filter) -> Iterator[Record
     query = _wanted(wanted)
     if wanted.after is not None:
         last = _one(connection, wanted.after)
-        query = query.where(sa.tuple_(decisions.c.at, decisions.c.id) < sa.tuple_(last.at, last.id))
+        place = decisions.c.at, decisions.c.id
+        types = [column.type for column in place]
+        query = query.where(sa.tuple_(*place) < sa.tuple_(last.at, last.id, types=types))
     return map(_recorded, connection.execute(query))
 
 
