@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Final
 
 from authz.directory import Store
+from authz.directory.queries import find
+from authz.directory.schema import organizations
 from authz.model import Enforcement, Organization, TokenSettings
 from authz.pki import Certificate, Crl
 
@@ -30,7 +32,8 @@ class CanaryOrganization:
 
 def is_left_over(store: Store) -> bool:
     """Whether there is a canary. Raises `StoreError`."""
-    return any(organization.name == CANARY for organization in store.organizations())
+    with store.reading() as connection:
+        return find(connection, organizations, name=CANARY) is not None
 
 
 def add_canary(store: Store, canary: CanaryOrganization, now: datetime) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
+
+import sqlalchemy as sa
 
 from authz.directory import Store
-from authz.directory.crls import StoredCrl
-from authz.directory.registrations import StoredRegistration
+from authz.directory.crls import StoredCrl, known_cas, list_crls, list_fetched_crls
+from authz.directory.registrations import StoredRegistration, list_registrations
 from authz.errors import Refused
 from authz.pki import Certificate, Crl
 from authz.pki.revocation.failed_rules import listed_names
@@ -38,25 +41,30 @@ class RemovedCrl:
 def add_crl(store: Store, crl: Crl, now: datetime, *, anyway: bool = False) -> AddedCrl:
     """Keep a CRL that a known CA signed, in place of the one it supersedes; an expired one only if `anyway`."""
     stored = store.add_crl(crl, now, anyway=anyway)
-    rows = store.registrations()
-    known = [*(row.leaf for row in rows), *store.known_cas()]
-    unmet = "" if not crl.names or any(_meets(certificate, crl) for certificate in known) else listed_names(crl.names)
-    return AddedCrl(stored, _listed(crl, rows), crl.next_update is None or crl.next_update < now, unmet)
+    with store.reading() as connection:
+        listed, unmet = _listed(connection, crl), _unmet(connection, crl)
+    return AddedCrl(stored, listed, crl.next_update is None or crl.next_update < now, unmet)
 
 
 def remove_crl(store: Store, sha256: bytes) -> RemovedCrl:
     """Remove a CRL that was added."""
-    crls = {stored.crl.sha256: stored for stored in store.crls()}
-    store.remove_crl(sha256)
-    removed = crls.pop(sha256)
+    removed = store.remove_crl(sha256)
     issuer = removed.crl.issuer
-    left = sum(stored.crl.issuer == issuer for stored in crls.values())
-    left += sum(fetched.issuer == issuer.text and fetched.sha256 != sha256 for fetched in store.fetched_crls())
-    return RemovedCrl(removed, _listed(removed.crl, store.registrations()), left)
+    with store.reading() as connection:
+        left = sum(stored.crl.issuer == issuer for stored in list_crls(connection))
+        left += sum(crl.issuer == issuer.text and crl.sha256 != sha256 for crl in list_fetched_crls(connection))
+        return RemovedCrl(removed, _listed(connection, removed.crl), left)
 
 
-def _listed(crl: Crl, rows: list[StoredRegistration]) -> list[StoredRegistration]:
+def _listed(connection: sa.Connection, crl: Crl) -> list[StoredRegistration]:
+    rows = list_registrations(connection)
     return [row for row in rows if crl.index.find(row.leaf.serial, row.leaf.issuer) is not None]
+
+
+def _unmet(connection: sa.Connection, crl: Crl) -> str:
+    """The names of the CRL's distribution point, if no certificate that is known names one of them."""
+    known = chain((row.leaf for row in list_registrations(connection)), known_cas(connection)) if crl.names else ()
+    return "" if not crl.names or any(_meets(certificate, crl) for certificate in known) else listed_names(crl.names)
 
 
 def _meets(certificate: Certificate, crl: Crl) -> bool:

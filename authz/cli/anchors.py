@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from authz.admin import authorities
-from authz.cli.options import Anyway, AsJson, open_store
-from authz.cli.output import emit, emit_one, fail, hint, say
+from authz.cli.options import AfterId, Anyway, AsJson, Limit, open_store
+from authz.cli.output import emit, emit_one, emit_page, fail, hint, say
 from authz.cli.pem_file import read_certificates
-from authz.cli.rows import SHARED, authority_row
+from authz.cli.rows import SHARED, authority_row, listed_authority_row
 from authz.clock import SystemClock
-from authz.directory.authorities import StoredCertificate
+from authz.directory.authorities import ANCHORS, INTERMEDIATES, StoredCertificate
 from authz.envoy_sds import replace_file, request_level_secret, sds_secret
 from authz.pki import Certificate
 
@@ -81,21 +81,33 @@ def _emit_added(organization: str | None, cas: list[Certificate], new: list[Cert
 
 
 @anchor_app.command("list", epilog="Example: authz anchor list acme")
-def list_anchors(context: typer.Context, organization: Owner = None, as_json: AsJson = False) -> None:
-    """List trust anchors."""
-    with open_store(context) as store:
-        anchors = store.anchors(organization)
-    emit(list(map(authority_row, anchors)), as_json=as_json)
-    if not anchors:
+def list_anchors(
+    context: typer.Context,
+    organization: Owner = None,
+    limit: Limit = None,
+    after: AfterId = None,
+    as_json: AsJson = False,
+) -> None:
+    """List trust anchors, in the order added."""
+    with open_store(context) as store, store.reading() as connection:
+        anchors = map(listed_authority_row, ANCHORS.list(connection, organization, after))
+        listed = emit_page(anchors, "id", limit, as_json=as_json)
+    if not listed and after is None:
         hint("no certificate verifies without one: authz anchor add ORGANIZATION roots.pem")
 
 
 @intermediate_app.command("list", epilog="Example: authz intermediate list acme")
-def list_intermediates(context: typer.Context, organization: Owner = None, as_json: AsJson = False) -> None:
-    """List known intermediates."""
-    with open_store(context) as store:
-        intermediates = store.intermediates(organization)
-    emit(list(map(authority_row, intermediates)), as_json=as_json)
+def list_intermediates(
+    context: typer.Context,
+    organization: Owner = None,
+    limit: Limit = None,
+    after: AfterId = None,
+    as_json: AsJson = False,
+) -> None:
+    """List known intermediates, in the order added."""
+    with open_store(context) as store, store.reading() as connection:
+        intermediates = map(listed_authority_row, INTERMEDIATES.list(connection, organization, after))
+        emit_page(intermediates, "id", limit, as_json=as_json)
 
 
 @anchor_app.command("remove", epilog="Example: authz anchor remove acme 3f2a… (list shows the SHA-256)")

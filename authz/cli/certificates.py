@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from authz.admin import registrations
-from authz.cli.options import AsJson, InFile, OrganizationName, moment, open_store
-from authz.cli.output import emit, emit_one, hint, say
+from authz.cli.options import AfterId, AsJson, InFile, Limit, OrganizationName, moment, open_store
+from authz.cli.output import emit_one, emit_page, hint, say
 from authz.cli.pem_file import read_certificates
 from authz.cli.rows import registration_row
 from authz.clock import SystemClock
+from authz.directory.registrations import list_registrations
 
 app = typer.Typer(help="Registered certificates of users.", no_args_is_help=True)
 
@@ -52,14 +53,16 @@ def list_(
     context: typer.Context,
     organization: Annotated[str | None, typer.Argument(metavar="ORGANIZATION", help="All if absent.")] = None,
     user: Annotated[str | None, typer.Option("--user", help="Of one user only.")] = None,
+    limit: Limit = None,
+    after: AfterId = None,
     as_json: AsJson = False,
 ) -> None:
-    """List registered certificates."""
+    """List registered certificates, the oldest first."""
     now = SystemClock().now()
-    with open_store(context) as store:
-        every = store.registrations(organization, user)
-    emit([registration_row(stored, now) for stored in every], as_json=as_json)
-    if not every:
+    with open_store(context) as store, store.reading() as connection:
+        every = list_registrations(connection, organization, user, after)
+        listed = emit_page((registration_row(stored, now) for stored in every), "id", limit, as_json=as_json)
+    if not listed and after is None:
         hint("register one: authz cert add ORGANIZATION chain.pem --user USER")
 
 

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Annotated, Final
 
 import typer
+from sqlalchemy import Connection
 
 from authz.admin.crls import add_crl, remove_crl, request_fetch
 from authz.admin.forecast import forecasts
 from authz.app.crls import CrlSnapshot
-from authz.cli.options import Anyway, AsJson, InFile, open_store, settings_of
-from authz.cli.output import emit, emit_one, hint, say
+from authz.cli.options import Anyway, AsJson, InFile, Limit, open_store, settings_of
+from authz.cli.output import emit, emit_one, emit_page, hint, say
 from authz.cli.pem_file import read_crl
 from authz.cli.rows import Row, crl_details, crl_row, crl_source_row, fetched_crl_row, fetched_details, listed_crl_row
 from authz.clock import SystemClock
+from authz.directory.crls import find_crls, get_crl, list_crl_sources, list_crls, list_fetched_crls
 from authz.directory.registrations import StoredRegistration
 from authz.errors import Problem, StoreError
 
 POLL_SECONDS: Final = 0.2
 """How often `refresh` looks whether the service has tried."""
+
+MAX_DIGITS: Final = 19
+"""More than the id of a row can have."""
 
 Beginning = Annotated[str, typer.Argument(metavar="SHA256", help="As list shows it; its beginning is enough.")]
 
@@ -67,15 +73,17 @@ def remove(context: typer.Context, sha256: Beginning, as_json: AsJson = False) -
     An older one can be added in its place. A CRL that the service fetched goes with its source, not by this command.
     """
     with open_store(context) as store:
-        fetched = {crl.sha256: crl.location for crl in store.fetched_crls()}
-        added = {stored.crl.sha256 for stored in store.crls()}
-        wanted = [digest for digest in {*fetched, *added} if digest.hex().startswith(sha256.lower())]
-        if len(wanted) != 1 or not sha256:
-            raise _ambiguous(len(wanted))
-        if wanted[0] not in added:
-            message = f"this CRL was not added: the service fetched it from {fetched[wanted[0]]}"
-            raise StoreError(message, hint="have its CA publish a newer one there, or ask that source no more")
-        removed = remove_crl(store, wanted[0])
+        with store.reading() as connection:
+            digest = _wanted(connection, sha256)
+            fetched = list_fetched_crls(connection, digest)
+        try:
+            removed = remove_crl(store, digest)
+        except StoreError as error:
+            if error.kind is not Problem.CRL_UNKNOWN or not fetched:
+                raise
+            message = f"this CRL was not added: the service fetched it from {fetched[0].location}"
+            hint_ = "have its CA publish a newer one there, or ask that source no more"
+            raise StoreError(message, hint=hint_) from error
     emit_one(crl_row(removed.stored), as_json=as_json)
     for listed in removed.listed:
         say(f"it listed the certificate of {_whose(listed)}, which passes now unless another CRL lists it")
@@ -87,29 +95,61 @@ def remove(context: typer.Context, sha256: Beginning, as_json: AsJson = False) -
         hint("add its current CRL: authz crl add FILE")
 
 
-def _ambiguous(number: int) -> StoreError:
-    return StoreError(f"{number} CRLs have a SHA-256 that begins so", kind=Problem.CRL_UNKNOWN)
+def _wanted(connection: Connection, beginning: str) -> bytes:
+    """The SHA-256 of the one CRL for which it begins so. Raises `StoreError`."""
+    digests = find_crls(connection, beginning)
+    if len(digests) != 1 or not beginning:
+        raise StoreError(f"{len(digests)} CRLs have a SHA-256 that begins so", kind=Problem.CRL_UNKNOWN)
+    return digests.pop()
 
 
 @app.command(
     "list",
     epilog="Example: authz crl list. The running service reports sources, with their last failure.",
 )
-def list_(context: typer.Context, as_json: AsJson = False) -> None:
+def list_(
+    context: typer.Context,
+    limit: Limit = None,
+    after: Annotated[str | None, typer.Option("--after", metavar="ID", help="Only those behind this one.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """List every CRL with where it came from, and the sources that have given none."""
-    now = SystemClock().now()
-    with open_store(context) as store:
-        added, fetched, sources = store.crls(), store.fetched_crls(), store.crl_sources()
-    states = {source.location: source for source in sources}
-    rows = [listed_crl_row(stored, now) for stored in added]
-    rows += [fetched_crl_row(crl, states.pop(crl.location, None), now) for crl in fetched]
-    giving = {crl.location for crl in fetched}
-    rows += [crl_source_row(source) for source in sources if source.location not in giving]
-    emit(rows, as_json=as_json)
-    if not rows:
+    expired = False
+
+    def noticed(row: Row) -> Row:
+        nonlocal expired
+        expired = expired or row["left"] == "expired"
+        return row
+
+    with open_store(context) as store, store.reading() as connection:
+        rows = map(noticed, _rows(connection, after, SystemClock().now()))
+        listed = emit_page(rows, "id", limit, as_json=as_json)
+    if not listed and after is None:
         hint("no certificate passes without one for each CA on its path: authz crl add FILE, or the setting crl.urls")
-    if any(row["next_update"] is not None and row["left"] == "expired" for row in rows):
+    if expired:
         hint("what is expired refuses its issuer's certificates: authz crl refresh, or authz crl add FILE")
+
+
+def _rows(connection: Connection, after: str | None, now: datetime) -> Iterator[Row]:
+    """CRLs added, by number; those from sources, by the name of their file; and sources without one, by location."""
+    rest = _rows_of_sources(connection, now)
+    if after is None or (after.isdecimal() and len(after) < MAX_DIGITS):
+        for stored in list_crls(connection, None if after is None else int(after)):
+            yield {"id": stored.id, **listed_crl_row(stored, now)}
+    elif all(row["id"] != after for row in rest):
+        raise StoreError(f"nothing in the list has the id {after}", kind=Problem.CRL_UNKNOWN)
+    yield from rest
+
+
+def _rows_of_sources(connection: Connection, now: datetime) -> Iterator[Row]:
+    fetched, sources = list_fetched_crls(connection), list_crl_sources(connection)
+    states = {source.location: source for source in sources}
+    for crl in fetched:
+        yield {"id": crl.name, **fetched_crl_row(crl, states.pop(crl.location, None), now)}
+    giving = {crl.location for crl in fetched}
+    for source in sources:
+        if source.location not in giving:
+            yield {"id": source.location, **crl_source_row(source)}
 
 
 @app.command("show", epilog="Example: authz crl show 3f2a (as the SHA-256 begins that list shows)")
@@ -120,16 +160,15 @@ def show(
 ) -> None:
     """Show one CRL."""
     now = SystemClock().now()
-    with open_store(context) as store:
-        states = {source.location: source for source in store.crl_sources()}
-        rows: list[Row] = [{**listed_crl_row(stored, now), **crl_details(stored)} for stored in store.crls()]
-        for crl in store.fetched_crls():
+    with open_store(context) as store, store.reading() as connection:
+        digest = _wanted(connection, sha256)
+        if fetched := list_fetched_crls(connection, digest):
+            crl, states = fetched[-1], {source.location: source for source in list_crl_sources(connection)}
             source = states.get(crl.location)
-            rows.append({**fetched_crl_row(crl, source, now), **fetched_details(crl, source)})
-    wanted = [row for row in rows if row["sha256"].hex().startswith(sha256.lower())]  # type: ignore[attr-defined]
-    if len({row["sha256"] for row in wanted}) != 1:
-        raise _ambiguous(len({row["sha256"] for row in wanted}))
-    emit_one(wanted[-1], as_json=as_json)
+            emit_one({**fetched_crl_row(crl, source, now), **fetched_details(crl, source)}, as_json=as_json)
+        else:
+            stored = get_crl(connection, digest)
+            emit_one({**listed_crl_row(stored, now), **crl_details(stored)}, as_json=as_json)
 
 
 @app.command("refresh", epilog="Example: authz crl refresh 'CN=Issuing CA'")

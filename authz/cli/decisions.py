@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from authz.cli.options import AsJson, moment, open_store
-from authz.cli.output import emit, emit_one, hint
+from authz.cli.options import AsJson, Limit, moment, open_store
+from authz.cli.output import emit_one, emit_page, hint
 from authz.cli.rows import decision_details, decision_row
-from authz.directory.decision_rows import Filter
+from authz.directory.decision_rows import Filter, list_decisions
 from authz.model import Outcome
 from authz.reasons import Reason
 
@@ -36,18 +36,19 @@ def list_(
     since: Annotated[
         datetime | None, typer.Option("--since", parser=moment, metavar="TIME", help="Not before this moment.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="At most so many.")] = 50,
+    limit: Limit = None,
+    after: Annotated[
+        str | None, typer.Option("--after", metavar="ID", help="Only those behind this one; its beginning is enough.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List decisions, the newest first."""
     value = None if reason is None else reason.value
-    wanted = Filter(organization, user, outcome, value, certificate, since, limit)
-    with open_store(context) as store:
-        decisions = store.decisions(wanted)
-    emit(list(map(decision_row, decisions)), as_json=as_json)
-    if len(decisions) == limit:
-        hint("there may be more: raise --limit, or narrow it down")
-    if not decisions:
+    wanted = Filter(organization, user, outcome, value, certificate, since, after)
+    with open_store(context) as store, store.reading() as connection:
+        decisions = map(decision_row, list_decisions(connection, wanted))
+        listed = emit_page(decisions, "id", limit, as_json=as_json)
+    if not listed and after is None:
         hint("allowed requests are not kept; a refused one is here within two seconds")
 
 

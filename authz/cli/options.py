@@ -6,15 +6,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from authz.app.config import Settings, load_settings
 from authz.directory import Store
 
+MAX_ID: Final = 2**63 - 1
+"""The largest id that a row can have."""
+
 Anyway = Annotated[bool, typer.Option("--anyway", help="Do it in spite of what is warned of.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, help="At most so many; if absent 100 in a table, and all as JSON.")
+]
+AfterId = Annotated[
+    int | None, typer.Option("--after", min=0, max=MAX_ID, metavar="ID", help="Only those behind this one.")
+]
+AfterName = Annotated[str | None, typer.Option("--after", metavar="NAME", help="Only those behind this one.")]
 OrganizationName = Annotated[str, typer.Argument(metavar="ORGANIZATION", help="The organization's name.")]
 UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's name, as it stands in the user's tokens.")]
 InFile = Annotated[Path, typer.Argument(metavar="FILE", help="PEM or DER.")]

@@ -21,9 +21,10 @@ from authz.admin.organizations import (
     token_gaps,
 )
 from authz.cli.advice import PATH_GAPS, TOKEN_GAPS
-from authz.cli.options import AsJson, OrganizationName, open_store
-from authz.cli.output import emit, emit_one, hint, say
+from authz.cli.options import AfterName, AsJson, Limit, OrganizationName, open_store
+from authz.cli.output import emit_one, emit_page, hint, say
 from authz.cli.rows import organization_row, organization_summary
+from authz.directory.organizations import list_organizations
 from authz.identity.keys import READING_ERRORS, cause_of, listed_keys
 from authz.model import Algorithm, BindingScope, Enforcement, TokenSettings
 
@@ -161,12 +162,14 @@ def _usage() -> Iterator[None]:
 
 
 @app.command("list", epilog="Example: authz org list --json")
-def list_(context: typer.Context, as_json: AsJson = False) -> None:
-    """List every organization."""
-    with open_store(context) as store:
-        organizations = store.organizations()
-    emit(list(map(organization_row if as_json else organization_summary, organizations)), as_json=as_json)
-    if not organizations:
+def list_(context: typer.Context, limit: Limit = None, after: AfterName = None, as_json: AsJson = False) -> None:
+    """List every organization, by name."""
+    with open_store(context) as store, store.reading() as connection:
+        organizations = map(
+            organization_row if as_json else organization_summary, list_organizations(connection, after)
+        )
+        listed = emit_page(organizations, "name", limit, as_json=as_json)
+    if not listed and after is None:
         hint("add one: authz org add NAME --host HOST")
 
 

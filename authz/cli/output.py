@@ -10,9 +10,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
+from textwrap import indent
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
@@ -21,14 +25,38 @@ from rich.text import Text
 from authz.cli.rows import Row
 from authz.text import MAX_SHOWN, shown
 
+TABLE_ROWS: Final = 100
+"""Rows that a list prints as a table where no limit is given, and those of one table."""
 
-def emit(rows: Sequence[Row], *, as_json: bool) -> None:
-    """Print rows as a table of their keys, or as a JSON array."""
+
+def emit(rows: Iterable[Row], *, as_json: bool) -> None:
+    """Print rows as they come: as a JSON array, or as tables of their keys, of at most `TABLE_ROWS` rows each."""
     if as_json:
-        _write_json([_plain(row) for row in rows])
+        _stream_json(rows)
         return
-    if rows:
-        _console().print(_table(rows))
+    rest = iter(rows)
+    while batch := list(islice(rest, TABLE_ROWS)):
+        _console().print(_table(batch))
+
+
+def emit_page(rows: Iterable[Row], key: str, limit: int | None, *, as_json: bool) -> bool:
+    """Print the first rows, and how to go on behind the last one, by its `key`. Returns whether there were any.
+
+    At most `limit`; if that is None a table of `TABLE_ROWS`, or everything as JSON.
+    """
+    last: Row = {}
+
+    def page() -> Iterator[Row]:
+        nonlocal last
+        for row in islice(rest, limit):
+            last = row
+            yield row
+
+    rest, limit = iter(rows), limit or (None if as_json else TABLE_ROWS)
+    emit(page(), as_json=as_json)
+    if next(rest, None) is not None:
+        hint(f"there are more: the same command with --after={shlex.quote(str(last[key]))}")
+    return bool(last)
 
 
 def emit_one(row: Row, *, as_json: bool) -> None:
@@ -99,6 +127,15 @@ def _write_json(value: object) -> None:
     # ASCII only: whatever a name holds, the terminal sees it escaped and a program reads it whole.
     json.dump(value, sys.stdout, indent=2)
     sys.stdout.write("\n")
+
+
+def _stream_json(rows: Iterable[Row]) -> None:
+    """The array that `_write_json` would write of all rows, while no more than one is in memory."""
+    begin, end = "[\n", "[]\n"
+    for row in rows:
+        sys.stdout.write(begin + indent(json.dumps(_plain(row), indent=2), "  "))
+        begin, end = ",\n", "\n]\n"
+    sys.stdout.write(end)
 
 
 def _table(rows: Sequence[Row]) -> Table:

@@ -48,6 +48,11 @@ def authority_row(stored: StoredCertificate) -> Row:
     return {"organization": stored.organization or SHARED, **certificate}
 
 
+def listed_authority_row(stored: StoredCertificate) -> Row:
+    """An anchor or intermediate in a list."""
+    return {"id": stored.id, **authority_row(stored)}
+
+
 def registration_row(stored: StoredRegistration, now: datetime) -> Row:
     """A registered certificate."""
     registration = stored.registration

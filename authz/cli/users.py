@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from authz.admin.users import add_user, change_user, remove_user
-from authz.cli.options import AsJson, OrganizationName, UserName, open_store
-from authz.cli.output import emit, emit_one, hint, say
+from authz.cli.options import AfterName, AsJson, Limit, OrganizationName, UserName, open_store
+from authz.cli.output import emit_one, emit_page, hint, say
 from authz.cli.rows import user_row
+from authz.directory.users import list_users
 from authz.model import Enforcement
 
 app = typer.Typer(help="Users, and what is demanded of their certificates.", no_args_is_help=True)
@@ -52,12 +53,18 @@ def set_(
 
 
 @app.command("list", epilog="Example: authz user list acme")
-def list_(context: typer.Context, organization: OrganizationName, as_json: AsJson = False) -> None:
-    """List the users of an organization."""
-    with open_store(context) as store:
-        users = store.users(organization)
-    emit([user_row(organization, user) for user in users], as_json=as_json)
-    if not users:
+def list_(
+    context: typer.Context,
+    organization: OrganizationName,
+    limit: Limit = None,
+    after: AfterName = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the users of an organization, by name."""
+    with open_store(context) as store, store.reading() as connection:
+        users = (user_row(organization, user) for user in list_users(connection, organization, after))
+        listed = emit_page(users, "user", limit, as_json=as_json)
+    if not listed and after is None:
         hint(f"add one: authz user add {organization} NAME")
 
 

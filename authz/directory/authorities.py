@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from authz.directory import schema
 from authz.directory.organizations import require_organization
-from authz.directory.queries import find
+from authz.directory.queries import behind, find
 from authz.directory.rows import certificate
 from authz.directory.schema import organizations
 from authz.errors import Problem, StoreError
@@ -18,10 +18,11 @@ from authz.pki import Certificate
 
 @dataclass(frozen=True, slots=True)
 class StoredCertificate:
-    """An anchor or intermediate; `organization` None is shared by all."""
+    """An anchor or intermediate; `organization` None is shared by all, and `id` None not stored yet."""
 
     organization: str | None
     certificate: Certificate
+    id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +44,17 @@ class Authorities:
                 new.append(ca)
         return new
 
-    def list(self, connection: sa.Connection, organization: str | None = None) -> list[StoredCertificate]:
-        """Those of one organization and the shared ones; all there are for None."""
+    def list(
+        self, connection: sa.Connection, organization: str | None = None, after: int | None = None
+    ) -> Iterator[StoredCertificate]:
+        """Those of one organization and the shared ones, all there are for None; those behind the id `after`."""
         table = self.table
-        query = sa.select(table.c.der, organizations.c.name).outerjoin(organizations).order_by(table.c.id)
+        query = sa.select(table.c.id, table.c.der, organizations.c.name).outerjoin(organizations)
         if organization is not None:
             owner = _owner(connection, organization)
             query = query.where((table.c.organization_id == owner) | table.c.organization_id.is_(None))
-        return [StoredCertificate(row.name, certificate(row.der)) for row in connection.execute(query)]
+        every = connection.execute(behind(query, table.c.id, after))
+        return (StoredCertificate(row.name, certificate(row.der), row.id) for row in every)
 
     def remove(self, connection: sa.Connection, organization: str | None, sha256: bytes) -> None:
         """Remove one from an organization, or for None from those shared by all."""

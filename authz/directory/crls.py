@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from authz.directory import rows
 from authz.directory.limits import check_order
+from authz.directory.queries import behind, find, inserted_key
 from authz.directory.schema import anchors, crl_sources, crls, fetched_crls, intermediates, registrations
 from authz.errors import Problem, Refused, StoreError
 from authz.model import CrlSourceKind, CrlSourceState, FetchedCrl
@@ -21,11 +23,12 @@ from authz.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class StoredCrl:
-    """A CRL, the SHA-256 of the key that signed it, and when it was added."""
+    """A CRL, the SHA-256 of the key that signed it, when it was added, and the id of its row."""
 
     crl: Crl
     signer: bytes
     added_at: datetime
+    id: int
 
 
 def add_crl(
@@ -56,8 +59,8 @@ def add_crl(
         if row in evidence or crl.replaces(former):
             connection.execute(sa.delete(crls).where(crls.c.id == row))
     values = {"sha256": crl.sha256, "signer": signer.plain_spki_sha256, "der": crl.der, "added_at": now}
-    connection.execute(sa.insert(crls).values(**values, signer_key=signer.plain_spki))
-    return StoredCrl(crl, signer.plain_spki_sha256, now)
+    added = connection.execute(sa.insert(crls).values(**values, signer_key=signer.plain_spki))
+    return StoredCrl(crl, signer.plain_spki_sha256, now, inserted_key(added))
 
 
 def _same_place(connection: sa.Connection, crl: Crl, keys: set[bytes]) -> dict[int, Crl]:
@@ -88,10 +91,35 @@ def _puts_out_fetched(connection: sa.Connection, crl: Crl, keys: set[bytes], now
     return connection.execute(current).first() is not None
 
 
-def remove_crl(connection: sa.Connection, sha256: bytes) -> None:
-    """Remove one CRL that was added. What it lists is not refused any more, unless another CRL lists it."""
-    if not connection.execute(sa.delete(crls).where(crls.c.sha256 == sha256)).rowcount:
+def list_crls(connection: sa.Connection, after: int | None = None) -> Iterator[StoredCrl]:
+    """The CRLs that were added, in that order; those behind the id `after`."""
+    return map(_stored, connection.execute(behind(sa.select(crls), crls.c.id, after)))
+
+
+def get_crl(connection: sa.Connection, sha256: bytes) -> StoredCrl:
+    """One CRL that was added."""
+    row = find(connection, crls, sha256=sha256)
+    if row is None:
         raise StoreError(f"no CRL that was added has the SHA-256 {sha256.hex()}", kind=Problem.CRL_UNKNOWN)
+    return _stored(row)
+
+
+def _stored(row: sa.Row[Any]) -> StoredCrl:
+    return StoredCrl(Crl(row.der), row.signer, row.added_at, row.id)
+
+
+def find_crls(connection: sa.Connection, beginning: str) -> set[bytes]:
+    """The SHA-256 of each CRL, added or fetched, for which its hexadecimal form begins so."""
+    digests = sa.union(sa.select(crls.c.sha256), sa.select(fetched_crls.c.sha256)).subquery().c.sha256
+    query = sa.select(digests).where(sa.func.lower(sa.func.hex(digests)).startswith(beginning.lower(), autoescape=True))
+    return set(connection.execute(query).scalars())
+
+
+def remove_crl(connection: sa.Connection, sha256: bytes) -> StoredCrl:
+    """Remove one CRL that was added. What it lists is not refused any more, unless another CRL lists it."""
+    removed = get_crl(connection, sha256)
+    connection.execute(sa.delete(crls).where(crls.c.sha256 == sha256))
+    return removed
 
 
 def remove_crls(connection: sa.Connection, signer: bytes) -> None:
@@ -130,10 +158,12 @@ def list_crl_sources(connection: sa.Connection) -> list[CrlSourceState]:
     return [replace(state, kind=CrlSourceKind(state.kind)) for state in states]
 
 
-def list_fetched_crls(connection: sa.Connection) -> list[FetchedCrl]:
-    """The CRLs that the service holds from sources, by issuer."""
-    every = connection.execute(sa.select(fetched_crls).order_by(fetched_crls.c.issuer, fetched_crls.c.name))
-    return [FetchedCrl(**row._asdict()) for row in every]
+def list_fetched_crls(connection: sa.Connection, sha256: bytes | None = None) -> list[FetchedCrl]:
+    """The CRLs that the service holds from sources, by issuer; those of that SHA-256."""
+    query = sa.select(fetched_crls).order_by(fetched_crls.c.issuer, fetched_crls.c.name)
+    if sha256 is not None:
+        query = query.where(fetched_crls.c.sha256 == sha256)
+    return [FetchedCrl(**row._asdict()) for row in connection.execute(query)]
 
 
 def ask_crl_sources(connection: sa.Connection, wanted: str | None, now: datetime) -> list[str]:

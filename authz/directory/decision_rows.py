@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -73,7 +73,10 @@ def unpack(data: bytes) -> tuple[tuple[bytes, bytes], ...]:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which decisions are wanted; None asks for all. `certificate` is the beginning of a SHA-256, hexadecimal."""
+    """Which decisions are wanted; None asks for all.
+
+    `certificate` is the beginning of a SHA-256, hexadecimal; `after` that of an id: only what stands behind it.
+    """
 
     organization: str | None = None
     user: str | None = None
@@ -81,12 +84,19 @@ class Filter:
     reason: str | None = None
     certificate: str | None = None
     since: datetime | None = None
-    limit: int = 50
+    after: str | None = None
+    limit: int | None = None
 
 
-def list_decisions(connection: sa.Connection, wanted: Filter) -> list[RecordedDecision]:
-    """The newest decisions that a filter lets through, the newest first, without their headers."""
-    return list(map(_recorded, connection.execute(_wanted(wanted))))
+def list_decisions(connection: sa.Connection, wanted: Filter) -> Iterator[RecordedDecision]:
+    """The decisions that a filter lets through, the newest first, without their headers."""
+    query = _wanted(wanted)
+    if wanted.after is not None:
+        last = _one(connection, wanted.after)
+        place = decisions.c.at, decisions.c.id
+        types = [column.type for column in place]
+        query = query.where(sa.tuple_(*place) < sa.tuple_(last.at, last.id, types=types))
+    return map(_recorded, connection.execute(query))
 
 
 def _wanted(wanted: Filter) -> sa.Select[Any]:
@@ -105,13 +115,17 @@ def _wanted(wanted: Filter) -> sa.Select[Any]:
 
 def get_decision(connection: sa.Connection, beginning: str) -> RecordedDecision:
     """The one decision whose id begins so, with its headers. Raises `StoreError` if there are none or several."""
+    return _recorded(_one(connection, beginning))
+
+
+def _one(connection: sa.Connection, beginning: str) -> sa.Row[Any]:
     query = sa.select(decisions, presentations.c.headers).outerjoin(presentations)
     query = query.where(decisions.c.decision_id.startswith(beginning, autoescape=True)).limit(2)
     rows = connection.execute(query).all()
     if len(rows) != 1:
         count = "more than one decision has" if rows else "no decision of the history has"
         raise StoreError(f"{count} an id that begins with {beginning}", kind=Problem.DECISION_UNKNOWN)
-    return _recorded(rows[0])
+    return rows[0]
 
 
 def _recorded(row: sa.Row[Any]) -> RecordedDecision:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from authz.directory import rows
 from authz.directory.limits import check_name, check_tokens, stored_host
-from authz.directory.queries import find, hosts_of, inserted_key, organization_by_host
+from authz.directory.queries import behind, find, hosts_of, inserted_key, organization_by_host
 from authz.directory.schema import hosts, organizations
 from authz.errors import Problem, StoreError
 from authz.model import Organization, TokenSettings
@@ -52,19 +52,19 @@ def _set_hosts(connection: sa.Connection, organization: Organization, wanted: It
     return replace(organization, hosts=tuple(names))
 
 
-def list_organizations(connection: sa.Connection) -> list[Organization]:
-    """Every organization, by name."""
-    every = connection.execute(sa.select(organizations).order_by(organizations.c.name)).all()
-    return [_organization(connection, row) for row in every]
+def list_organizations(connection: sa.Connection, after: str | None = None) -> Iterator[Organization]:
+    """Every organization, by name; those behind the name `after`."""
+    # A canonical host has no blank.
+    named = sa.select(sa.func.aggregate_strings(hosts.c.host, " ")).where(hosts.c.organization_id == organizations.c.id)
+    query = sa.select(organizations, named.scalar_subquery().label("hosts"))
+    every = connection.execute(behind(query, organizations.c.name, after))
+    return (rows.organization(row, (row.hosts or "").split()) for row in every)
 
 
 def get_organization(connection: sa.Connection, name: str) -> Organization:
     """The organization of that name."""
-    return _organization(connection, require_organization(connection, name))
-
-
-def _organization(connection: sa.Connection, row: sa.Row[Any]) -> Organization:
-    return rows.organization(row, list(connection.execute(hosts_of(row.id))))
+    row = require_organization(connection, name)
+    return rows.organization(row, (host.host for host in connection.execute(hosts_of(row.id))))
 
 
 def require_organization(connection: sa.Connection, name: str) -> sa.Row[Any]:

@@ -23,6 +23,11 @@ def find(connection: sa.Connection, table: sa.Table, **wanted: object) -> sa.Row
     return connection.execute(sa.select(table).where(*(table.c[key] == value for key, value in wanted.items()))).first()
 
 
+def behind(query: sa.Select[Any], column: sa.ColumnElement[Any], after: object) -> sa.Select[Any]:
+    """The rows of a list in the order of a column whose values differ: those behind `after`, or for None all."""
+    return (query if after is None else query.where(column > after)).order_by(column)
+
+
 def hosts_of(organization_id: int) -> sa.Select[tuple[str]]:
     """The hosts of one organization."""
     return sa.select(hosts.c.host).where(hosts.c.organization_id == organization_id)
@@ -40,10 +45,10 @@ def registrations_of(organization_id: int, sha256: bytes) -> sa.Select[Any]:
 
 
 def named_registrations(**wanted: object) -> sa.Select[Any]:
-    """Registrations with the names of their organization and user, the oldest first; narrowed by what is given."""
+    """Registrations with the names of their organization and user, narrowed by what is given."""
     columns = {"id": registrations.c.id, "organization": organizations.c.name, "user": users.c.name}
     columns["sha256"] = registrations.c.sha256
     query = sa.select(registrations, organizations.c.name.label("organization"), users.c.name.label("user_name"))
     query = query.join(organizations, organizations.c.id == registrations.c.organization_id)
-    query = query.join(users, users.c.id == registrations.c.user_id).order_by(registrations.c.id)
+    query = query.join(users, users.c.id == registrations.c.user_id)
     return query.where(*(columns[key] == value for key, value in wanted.items()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from authz.directory import rows
 from authz.directory.limits import check_registration, overlaps
 from authz.directory.organizations import require_organization
-from authz.directory.queries import inserted_key, named_registrations, registrations_of
+from authz.directory.queries import behind, inserted_key, named_registrations, registrations_of
 from authz.directory.schema import registrations
 from authz.directory.users import require_user
 from authz.errors import Problem, StoreError
@@ -68,14 +68,14 @@ def register(
 
 
 def list_registrations(
-    connection: sa.Connection, organization: str | None = None, user: str | None = None
-) -> list[StoredRegistration]:
-    """Every registration, or those of one organization or user."""
+    connection: sa.Connection, organization: str | None = None, user: str | None = None, after: int | None = None
+) -> Iterator[StoredRegistration]:
+    """Every registration, or those of one organization or user, the oldest first; those behind the id `after`."""
     wanted = {"organization": organization, "user": user}
     if organization is not None:
         require_organization(connection, organization)
     query = named_registrations(**{key: value for key, value in wanted.items() if value is not None})
-    return list(map(_stored, connection.execute(query)))
+    return map(_stored, connection.execute(behind(query, registrations.c.id, after)))
 
 
 def get_registration(connection: sa.Connection, key: int) -> StoredRegistration:

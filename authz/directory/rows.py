@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
@@ -31,12 +32,12 @@ PATH_SETTINGS = tuple(field.name for field in fields(PathSettings))
 """Each has a column `path_…`."""
 
 
-def organization(row: Row, host_rows: list[Row]) -> Organization:
+def organization(row: Row, hosts: Iterable[str]) -> Organization:
     """An organization with its hosts, in alphabetical order."""
     return Organization(
         id=row.id,
         name=row.name,
-        hosts=tuple(sorted(host_row.host for host_row in host_rows)),
+        hosts=tuple(sorted(hosts)),
         active=row.active,
         binding_scope=BindingScope(row.binding_scope),
         default_enforcement=Enforcement(row.default_enforcement),

@@ -46,6 +46,16 @@ def _query(function: Callable[Concatenate[sa.Connection, P], T]) -> Callable[Con
     return query
 
 
+def _list(function: Callable[Concatenate[sa.Connection, P], Iterator[T]]) -> Callable[Concatenate[Store, P], list[T]]:
+    """The method that lists all that `function` yields. Where they may be many, call `function` within `reading`."""
+
+    @wraps(function)
+    def listed(connection: sa.Connection, /, *args: P.args, **kwargs: P.kwargs) -> list[T]:
+        return list(function(connection, *args, **kwargs))
+
+    return _query(listed)
+
+
 class Store:
     """The directory for writers. What only reads holds no writer up.
 
@@ -91,58 +101,51 @@ class Store:
     set_organization = _verb(organizations.set_organization)
     organization = _query(organizations.get_organization)
     remove_organization = _verb(organizations.remove_organization)
-    organizations = _query(organizations.list_organizations)
+    organizations = _list(organizations.list_organizations)
 
     add_anchors = _verb(ANCHORS.add)
-    anchors = _query(ANCHORS.list)
+    anchors = _list(ANCHORS.list)
     remove_anchor = _verb(ANCHORS.remove)
     add_intermediates = _verb(INTERMEDIATES.add)
-    intermediates = _query(INTERMEDIATES.list)
+    intermediates = _list(INTERMEDIATES.list)
     remove_intermediate = _verb(INTERMEDIATES.remove)
 
     add_user = _verb(users.add_user)
     set_user = _verb(users.set_user)
     user = _query(users.get_user)
     remove_user = _verb(users.remove_user)
-    users = _query(users.list_users)
+    users = _list(users.list_users)
 
     register = _verb(registrations.register)
     registration = _query(registrations.get_registration)
     registered_elsewhere = _query(registrations.registered_elsewhere)
     retire = _verb(registrations.retire)
-    registrations = _query(registrations.list_registrations)
+    registrations = _list(registrations.list_registrations)
 
     remove_crl = _verb(crls.remove_crl)
     remove_crls = _verb(crls.remove_crls)
-    known_cas = _query(crls.known_cas)
     crl_sources = _query(crls.list_crl_sources)
     fetched_crls = _query(crls.list_fetched_crls)
     ask_crl_sources = _verb(crls.ask_crl_sources)
 
-    decisions = _query(decision_rows.list_decisions)
+    decisions = _list(decision_rows.list_decisions)
     decision = _query(decision_rows.get_decision)
-
-    # CRLs may be large: they are read when the lock is given back. CAs may be many: they are read before it is taken.
 
     def add_crl(self, crl: Crl, now: datetime, *, anyway: bool = False) -> StoredCrl:
         """See `authz.directory.crls.add_crl`."""
+        # CAs may be many: they are read before the lock is taken.
         with self.reading() as connection:
             known = crls.known_cas(connection)
         with self.transaction() as connection:
             return crls.add_crl(connection, crl, known, now, anyway=anyway)
 
-    def crls(self) -> list[StoredCrl]:
-        """Every CRL, in the order added."""
-        with self.reading() as connection:
-            every = connection.execute(sa.select(crls_table).order_by(crls_table.c.id)).all()
-        return [StoredCrl(Crl(row.der), row.signer, row.added_at) for row in every]
-
     def crl_store(self) -> CrlStore:
         """All CRLs, as the validator wants them; one that cannot be read is left out, as the service does."""
-        with self.reading() as connection:
-            ders = connection.execute(sa.select(crls_table.c.der)).scalars().all()
         readable = []
-        for der in ders:
-            with contextlib.suppress(Refused):
-                readable.append(Crl(der))
+        with self.reading() as connection:
+            for der in connection.execute(sa.select(crls_table.c.der)).scalars():
+                with contextlib.suppress(Refused):
+                    readable.append(Crl(der))
         return CrlStore(readable)
+
+    crls = _list(crls.list_crls)

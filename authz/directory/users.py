@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 from authz.directory import rows
 from authz.directory.limits import check_name
 from authz.directory.organizations import require_organization
-from authz.directory.queries import find, inserted_key
+from authz.directory.queries import behind, find, inserted_key
 from authz.directory.schema import users
 from authz.errors import Problem, StoreError
 from authz.model import Enforcement, User
@@ -32,11 +33,11 @@ def set_user(connection: sa.Connection, user: User) -> None:
     connection.execute(sa.update(users).where(users.c.id == user.id).values(**values))
 
 
-def list_users(connection: sa.Connection, organization: str) -> list[User]:
-    """Every user of an organization, by name."""
+def list_users(connection: sa.Connection, organization: str, after: str | None = None) -> Iterator[User]:
+    """The users of an organization, by name; those behind the name `after`."""
     owner = require_organization(connection, organization)
-    query = sa.select(users).where(users.c.organization_id == owner.id).order_by(users.c.name)
-    return list(map(rows.user, connection.execute(query)))
+    query = sa.select(users).where(users.c.organization_id == owner.id)
+    return map(rows.user, connection.execute(behind(query, users.c.name, after)))
 
 
 def get_user(connection: sa.Connection, organization: str, name: str) -> User:

@@ -6,11 +6,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 from support.certificates import NOW
 
-from authz.directory.decision_rows import WEIGHT_BYTES, account_of, kind_of, pack, unpack, weight_of
+from authz.directory import Store
+from authz.directory.decision_rows import WEIGHT_BYTES, Filter, account_of, kind_of, pack, row_of, unpack, weight_of
+from authz.directory.schema import decisions
 from authz.model import Outcome, RecordedDecision
 
 STRANGERS = RecordedDecision(
@@ -57,3 +60,17 @@ def test_weight_counts_bytes_and_not_characters() -> None:
     assert weight_of(STRANGERS) == 1
     assert weight_of(replace(STRANGERS, target="é" * (WEIGHT_BYTES // 2))) == 2
     assert weight_of(replace(STRANGERS, headers=((b"n", b"v" * (2 * WEIGHT_BYTES)),))) == 3
+
+
+def test_list_goes_on_behind_a_decision(store: Store) -> None:
+    """Of two at one moment, too; the newest first."""
+    with store.transaction() as connection:
+        for name in "abc":
+            connection.execute(
+                sa.insert(decisions).values(**row_of(replace(STRANGERS, decision_id=name)) | {"kind": None})
+            )
+    assert [[each.decision_id for each in store.decisions(Filter(after=after))] for after in (None, "c", "a")] == [
+        ["c", "b", "a"],
+        ["b", "a"],
+        [],
+    ]

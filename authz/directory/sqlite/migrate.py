@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
 
 from authz.directory.sqlite.engine import database_file, open_engine
 from authz.directory.sqlite.version import explained, version_of
@@ -30,6 +29,7 @@ def migrate(url: str) -> None:
 
     Raises `ConfigError` for the URL, `StoreError` when the file cannot be used or is of a later version.
     """
+    alembic = _alembic()
     path = database_file(url)
     if not path.exists():
         _create(path)
@@ -45,11 +45,16 @@ def migrate(url: str) -> None:
                 _upgrade(connection)
     except sa.exc.DatabaseError as error:
         raise explained(path, error.orig or error) from error
-    except CommandError as error:
+    except alembic.util.CommandError as error:
         problem = f"{path} is a directory of another version of authz: {error}"
         raise StoreError(problem, hint="install that version, or restore a backup (docs/upgrade.md)") from error
     finally:
         engine.dispose()
+
+
+def _alembic() -> Any:
+    """The library: 9 MiB of memory that no other verb needs, and no service."""
+    return importlib.import_module("alembic.config")
 
 
 def _create(path: Path) -> None:
@@ -61,10 +66,11 @@ def _create(path: Path) -> None:
 
 
 def _upgrade(connection: sa.Connection, target: str = "head") -> None:
-    config = Config()
+    alembic = _alembic()
+    config = alembic.Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
-    command.upgrade(config, target)
+    alembic.command.upgrade(config, target)
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
     if broken:
         raise StoreError(
