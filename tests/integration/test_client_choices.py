@@ -30,7 +30,8 @@ OWN = {400, 403, 404, 405, 408, 411, 413, 417, 421, 426, 431, 501}
 
 def pass_all_on(config: Any) -> None:
     """Send every header of the client to the service."""
-    check = connection_manager(config)["http_filters"][1]["typed_config"]
+    filters = connection_manager(config)["http_filters"]
+    check = next(each["typed_config"] for each in filters if each["name"] == "envoy.filters.http.ext_authz")
     check["allowed_headers"] = {"patterns": [{"safe_regex": {"regex": ".*"}}]}
     del check["disallowed_headers"]
 

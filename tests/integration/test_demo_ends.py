@@ -57,9 +57,9 @@ class Demo:
 
 
 @pytest.fixture
-def demo(envoy: None, tmp_path: Path) -> Iterator[Demo]:
-    """One that was started."""
-    made = tmp_path / "made"
+def demo(envoy: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """One that was started; a socket's path has 107 bytes at most, and the test's own folder has a long name."""
+    made = tmp_path_factory.mktemp("d") / "made"
     made.mkdir()
     demo = Demo(made)
     yield demo

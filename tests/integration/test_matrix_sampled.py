@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from support.certificates import Authority, Minted, chain_pem
+from support.directory import new_store
 from support.matrix_oracle import CERTIFICATES, ENFORCEMENTS, FORMS, HOSTS, REGISTRATIONS, SCOPES, Cell, oracle
 
 from authz.demo import service_settings
@@ -147,7 +148,7 @@ class Theatre:
         (self.folder / "jwks.json").write_text(self.mint.jwks())
 
     def _fill(self) -> None:
-        store = Store(self.database)
+        store = new_store(self.database)
         token = TokenSettings(ISSUER, AUDIENCE, organization_claim="org")
         for tenant, root in (("acme", ROOT), ("evil", EVIL_ROOT)):
             for scope in SCOPES:

@@ -329,9 +329,10 @@ def test_refusal_tells_the_client_the_public_code_only(
 
 
 def test_applications_own_refusal_is_the_applications(nginx_stage: NginxStage, dial: Dial) -> None:
-    """A path that nothing serves is answered by the proxy or service that it belongs to."""
-    answer = dial(nginx_stage, "alice").get(method="DELETE", headers=bearer(nginx_stage, "alice"))
-    assert answer.status == 501
+    """It reads at most a hundred headers of a request, and says so itself."""
+    many = [(f"x-{number}", "a") for number in range(110)]
+    answer = dial(nginx_stage, "alice").get(headers=[*bearer(nginx_stage, "alice"), *many])
+    assert answer.status == 431
     assert b"MUTUAL" not in answer.body
 
 
