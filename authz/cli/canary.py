@@ -21,6 +21,7 @@ from authz.doctor.probe.dialing import Shown
 from authz.errors import ConfigError, StoreError
 from authz.model import Enforcement, TokenSettings
 from authz.pki import Certificate, Crl
+from authz.pki.x509.library import load_certificate
 
 LIFE: Final = timedelta(hours=1)
 """How long its certificates, tokens and registrations hold."""
@@ -88,7 +89,7 @@ def impostors(own: Shown, folder: Path) -> dict[str, Shown]:
 
     Raises `OSError` or `ValueError` for a file without a certificate.
     """
-    real = x509.load_der_x509_certificate(own.der)
+    real = load_certificate(own.der)
     stranger = ec.generate_private_key(ec.SECP256R1())
     made = {"foreign": (real.issuer, stranger), "self-signed": (real.subject, None)}
     for name, (issuer, signer) in made.items():

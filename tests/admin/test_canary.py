@@ -50,7 +50,7 @@ def held(store: Store) -> set[object]:
 def test_canary_is_added_and_removed_without_a_trace(store: Store, canary: CanaryOrganization) -> None:
     """What others have stays."""
     before = held(store)
-    add_canary(store, canary, NOW)
+    add_canary(store, canary, datetime.now(UTC))
     assert is_left_over(store)
     assert [each.registration.valid_until for each in store.registrations(CANARY)] == [canary.until]
     remove_canary(store)
@@ -62,22 +62,22 @@ def test_canary_that_cannot_be_added_wholly_is_not_added(store: Store, canary: C
     """Here a leaf is of a user who is not there."""
     stray = replace(canary, leaves=dict.fromkeys(canary.leaves, "stranger"))
     with pytest.raises(StoreError):
-        add_canary(store, stray, NOW)
+        add_canary(store, stray, datetime.now(UTC))
     assert not is_left_over(store)
 
 
 def test_second_canary_leaves_the_first_as_it_is(store: Store, canary: CanaryOrganization) -> None:
     """It is refused before anything is added, and nothing is undone."""
-    add_canary(store, canary, NOW)
+    add_canary(store, canary, datetime.now(UTC))
     with pytest.raises(StoreError) as caught:
-        add_canary(store, canary, NOW)
+        add_canary(store, canary, datetime.now(UTC))
     assert caught.value.kind is Problem.ORGANIZATION_EXISTS
     assert len(store.registrations(CANARY)) == 1
 
 
 def test_failing_removal_is_reported(store: Store, canary: CanaryOrganization, monkeypatch: pytest.MonkeyPatch) -> None:
     """A canary that is still there must not be taken for removed."""
-    add_canary(store, canary, NOW)
+    add_canary(store, canary, datetime.now(UTC))
 
     def refuse(_name: str) -> None:
         raise StoreError("the directory cannot be used")

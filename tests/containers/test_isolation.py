@@ -97,10 +97,14 @@ except OSError as error:
 def without_a_shell(docker: None, containers: ComposeStage) -> Iterator[str]:
     """The image by itself, as `docker run` starts it, without any shell in it."""
     hidden = [f"--volume=/dev/null:/usr/bin/{one}:ro" for one in ("sh", "dash", "bash")]
-    places = ["--tmpfs=/tmp", "--volume=/run/authz", "--volume=/var/lib/authz"]
-    container = run("docker", "run", "--detach", "--read-only", *places, *hidden, "mtls-authz").strip()
+    directory = f"{containers.project}_alone"
+    places = ["--tmpfs=/tmp", "--volume=/run/authz", f"--volume={directory}:/var/lib/authz"]
+    alone = ["--read-only", *places, *hidden, "mtls-authz"]
+    run("docker", "run", "--rm", *alone, "db", "upgrade", "--create")
+    container = run("docker", "run", "--detach", *alone).strip()
     yield container
     run("docker", "rm", "--force", "--volumes", container)
+    run("docker", "volume", "rm", directory)
 
 
 def test_image_needs_no_shell(without_a_shell: str) -> None:

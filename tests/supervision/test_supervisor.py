@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +24,7 @@ from support.proxy_tls import MESH, server, write
 from support.served import PATIENCE, Served, end, opened_files
 
 from authz.app.config import parse_settings
+from authz.directory.sqlite.version import VERSION
 from authz.supervision.supervisor import Supervisor
 from authz.telemetry import Telemetry
 
@@ -257,15 +259,16 @@ def test_upgrade_with_an_address_that_is_taken_is_not_done(served: Served) -> No
     assert served.check() == 403
 
 
-def test_upgrade_migrates_the_directory(served: Served) -> None:
-    """The version that is installed by then may have another schema; here it is one step ahead."""
-    with sqlite3.connect(served.folder / "authz.db") as database:
-        database.execute("ALTER TABLE decisions RENAME COLUMN listener TO door")
-        database.execute("UPDATE alembic_version SET version_num = '0006'")
-    served.tell(signal.SIGUSR2)
-    served.until(lambda: "reloaded" in served.events)
-    with sqlite3.connect(served.folder / "authz.db") as database:
-        assert database.execute("SELECT count(listener) FROM decisions").fetchone() is not None
+def test_upgrade_needs_a_directory_of_its_version(served: Served) -> None:
+    """Until `authz db upgrade` has migrated it, the version that runs stays, and answers."""
+    with closing(sqlite3.connect(served.folder / "authz.db")) as database:
+        for version, event in (("0006", "warning"), (VERSION, "reloaded")):
+            database.execute("UPDATE alembic_version SET version_num = ?", (version,))
+            database.commit()
+            served.tell(signal.SIGUSR2)
+            served.until(lambda event=event: event in served.events)
+            assert served.check() == 403
+    assert any("authz db upgrade" in line for line in served.log.read_text().splitlines())
 
 
 def test_upgrade_keeps_the_process_and_the_socket_and_replaces_the_rest(served: Served) -> None:
