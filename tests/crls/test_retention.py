@@ -361,6 +361,8 @@ async def test_point_of_a_removed_organization_is_no_source_after_any_restart(sc
         )
         scene.rows.change(ACME.id, cas=[ROOT, CA])
         await gone(scene, evil.url)
+        # Whose the copy is now is written in a thread; a start before that would not know the point yet.
+        await scene.until(lambda: any(acme.url in file.read_text() for file in scene.folder.glob("*.json")))
         asked = len(evil.requests)
         for _ in range(2):
             await scene.stop()
