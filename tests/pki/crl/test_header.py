@@ -234,3 +234,11 @@ def test_issuer_that_ends_beyond_the_beginning_is_refused() -> None:
     data = CA.crl()
     with pytest.raises(ValueError, match="does not end"):
         issuer_of(data[:30], len(data))
+
+
+def test_head_whose_signature_algorithms_differ_refuses() -> None:
+    """RFC 5280 section 5.1.1.2, byte for byte; the outer one is not signed."""
+    data, algorithm = CA.crl(), bytes.fromhex("06082a8648ce3d040302")
+    inside, _, outside = data.rpartition(algorithm)
+    with pytest.raises(ValueError, match="inside and outside differ"):
+        CrlLayout.of(inside + algorithm[:-1] + b"\x03" + outside)

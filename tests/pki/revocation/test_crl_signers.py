@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from support.certificates import NOW, Authority, Minted, entry, name, new_key, usage
+from support.other_keys import other_key
 from support.outcomes import parsed
 from support.raw_der import crl_with_sha1
 from support.revocation_world import (
@@ -29,7 +30,7 @@ from support.revocation_world import (
     idp,
     points,
 )
-from support.tampered import Change, compressed_point, pss_key, reissued
+from support.tampered import Change, compressed_point, pss_key, reissued, with_key
 
 from authz.errors import Refused
 from authz.pki import (
@@ -360,3 +361,14 @@ def test_crl_filed_under_another_form_of_its_signers_key_is_found(
         filed = {crl.sha256: signer_of(crl, parsed(known)).plain_spki_sha256}
         store = CrlStore([Crl(ROOT.crl()), crl], filed)
         assert verify_path(parsed(leaf)[0], parsed(used), trust, store, NOW, wide).revocation
+
+
+def test_key_that_signed_other_crls_comes_before_one_that_signed_none() -> None:
+    """And one that signed none is taken if no other is there."""
+    (known,), (other,) = parsed(CA), parsed(reissued(CA, ROOT, compressed_point))
+    assert signer_of(CRL, [other, known], {known.plain_spki_sha256}) == other
+    assert signer_of(CRL, [other, known], {bytes(32)}) == other
+    forged = with_key(other_key(CRL.signed.signature, CRL.signed.tbs, CA.key.public_key()))  # type: ignore[arg-type]
+    (computed,) = parsed(reissued(CA, ROOT, forged))
+    assert signer_of(CRL, [computed, known], {known.plain_spki_sha256}) == known
+    assert signer_of(CRL, [computed, known], {bytes(32)}) == computed

@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from hypothesis import given
 from hypothesis import strategies as st
 from support.certificates import Authority, new_key
@@ -20,7 +20,7 @@ from authz.errors import Refused
 from authz.pki.crl.crl import Crl
 from authz.pki.validation_policy import ValidationPolicy
 from authz.pki.x509 import der
-from authz.pki.x509.algorithms import AlgorithmRules, Key, Signed, SignedDigest, read_key, verify_signature
+from authz.pki.x509.algorithms import AlgorithmRules, Key, Signed, SignedDigest, plain_spki, read_key, verify_signature
 from authz.reasons import Reason
 
 RSA = new_key("rsa2048")
@@ -362,3 +362,12 @@ def test_crl_verifies_under_no_weak_key_and_with_no_sha1() -> None:
         with pytest.raises(Refused) as caught:
             Crl(sha1_signed(ca.crl(), ca)).signed  # noqa: B018 - read for what it raises
         assert caught.value.reason is NOT_ALLOWED
+
+
+def test_key_has_one_plain_form() -> None:
+    """Whether its point is compressed."""
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    compressed = key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    algorithm = bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107")
+    stated = der.tlv(der.SEQUENCE, algorithm, der.tlv(der.BIT_STRING, b"\0" + compressed))
+    assert plain_spki(stated) == key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != stated

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from support.certificates import Authority, Minted, san
 from support.outcomes import parsed
 from support.raw_der import extensions_of, handmade, raw_name, sequence, tlv, with_unused_bit
+from support.tampered import compressed_point, reissued
 
 from authz.errors import Refused
 from authz.pki.cache import Cache, alone
@@ -311,3 +312,13 @@ def test_weight_is_that_of_extensions_and_names() -> None:
     assert flagged.weight == 5 + len(NAME) // 2
     flagged.let_go()
     assert flagged.weight == 5 + len(NAME) // 2
+
+
+def test_key_of_a_ca_has_one_plain_form() -> None:
+    """Under which its CRLs are filed, whatever form another CA certified it in."""
+    root = Authority.root()
+    ca = root.intermediate()
+    plain, other = (Certificate.parse(each.der) for each in (ca, reissued(ca, root, compressed_point)))
+    assert plain.spki_sha256 != other.spki_sha256
+    assert plain.plain_spki_sha256 == other.plain_spki_sha256 == plain.spki_sha256
+    assert plain.plain_spki == other.plain_spki

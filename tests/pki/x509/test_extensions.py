@@ -316,3 +316,10 @@ def test_mapping_of_a_long_identifier_is_read_when_asked_for() -> None:
     with pytest.raises(Refused) as caught:
         read(raw("2.5.29.33", sequence(sequence(tlv(6, b"\x80\1"), tlv(6, b"\x2a"))).hex()))
     assert caught.value.reason is Reason.CERTIFICATE_MALFORMED
+
+
+def test_issuer_alternative_names_are_read() -> None:
+    """They are names of the implied distribution point (RFC 5280 section 6.3.3)."""
+    names = [x509.DNSName("ca.example.test")]
+    assert read((x509.IssuerAlternativeName(names), False)).issuer_names == tuple(names)
+    assert read(raw("2.5.29.18", "ff", critical=False)).issuer_names == ()
