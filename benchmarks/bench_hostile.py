@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import json
 import lzma
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -212,24 +213,27 @@ def held(name: str, measure: Callable[[], tuple[float, str]], bound: float) -> b
 class Cost:
     """Verifications that a check of the most expensive of these bags takes, and what comes of it.
 
-    Bags and verification are timed in turns; of each the least counts, also over the measurements that are repeated.
+    Each check is compared with verifications timed just before and after it, so that a machine that changes its pace
+    changes no ratio; of several the median counts, and of measurements that are repeated the least.
     """
 
     def __init__(self, bags: list[Bag], budget: Callable[[], Budget]) -> None:
         """Nothing is measured yet."""
         self._bags, self._budget = bags, budget
-        self._checks = [(float("inf"), "")] * len(bags)
-        self._verification = float("inf")
+        self._least = [(float("inf"), "")] * len(bags)
 
     def __call__(self) -> tuple[float, str]:
         """The cost, of all that was measured until now."""
+        self._least = [min(least, self._ratio(bag)) for least, bag in zip(self._least, self._bags, strict=True)]
+        return max(self._least)
+
+    def _ratio(self, bag: Bag) -> tuple[float, str]:
+        ratios = []
         for _ in range(ROUNDS):
-            self._verification = min(self._verification, verification(40))
-            self._checks = [
-                min(least, outcome(bag, self._budget())) for least, bag in zip(self._checks, self._bags, strict=True)
-            ]
-        seconds, reason = max(self._checks)
-        return seconds / self._verification, reason
+            before = verification(15)
+            seconds, reason = outcome(bag, self._budget())
+            ratios.append((2 * seconds / (before + verification(15)), reason))
+        return statistics.median_low(ratios)
 
 
 class Growth:
