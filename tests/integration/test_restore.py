@@ -27,7 +27,7 @@ def test_what_a_restore_took_back_passes_no_worker(crew: Stage, dial: Dial) -> N
     read everything anew.
     """
     need("sqlite3", found=shutil.which("sqlite3") is not None)
-    times = rounds(4)
+    times = rounds(20)
     copy = crew.world.folder / "copy.db"
     moments = random.Random(14)
 

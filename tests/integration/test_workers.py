@@ -46,7 +46,7 @@ def renew(stage: Stage, number: signal.Signals) -> None:
 def test_whatever_happens_to_the_processes_every_answer_is_right(crew: Stage) -> None:
     """Each worker and the keeper killed, all replaced, a new version: no good request is refused, no bad one passes."""
     with Steady(crew) as steady:
-        for _ in range(rounds(3)):
+        for _ in range(rounds(20)):
             for victim in children(crew)[:]:
                 kill(crew, victim)
             renew(crew, signal.SIGHUP)
@@ -63,7 +63,7 @@ def test_change_holds_for_every_worker_within_the_bound(crew: Stage) -> None:
     registration, number = 1, 1
     try:
         connect_to_everybody(crew, direct)
-        for one in range(rounds(10)):
+        for one in range(rounds(50)):
             settle(direct, 200)
             if one % 2:
                 store.retire(registration, crew.world.mint.now)
