@@ -23,11 +23,12 @@ RUN /opt/build/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --
 FROM ${BASE_IMAGE}
 COPY --from=build /opt/authz /opt/authz
 # A new volume takes owner and mode from here, so that no process has to be root.
-RUN ["python3", "-c", "import os\nfor path in ('/var/lib/authz', '/run/authz', '/run/authz/envoy', '/run/authz/nginx', '/demo/client', '/demo/crls', '/demo/envoy', '/demo/nginx'):\n    os.makedirs(path, exist_ok=True)\n    os.chown(path, 10001, 10001)\n    os.chmod(path, 0o750)"]
+RUN ["python3", "-c", "import os\nfor path in ('/var/lib/authz', '/run/authz', '/run/authz/envoy', '/run/authz/nginx', '/demo/client', '/demo/crls', '/demo/envoy', '/demo/nginx', '/demo/keys', '/demo/postgres', '/demo/owner', '/demo/operator', '/demo/checks', '/demo/database'):\n    os.makedirs(path, exist_ok=True)\n    os.chown(path, 10001, 10001)\n    os.chmod(path, 0o750)"]
 ENV PATH=/opt/authz/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 AUTHZ_DATABASE=sqlite:////var/lib/authz/authz.db
 USER 10001:10001
-# The operators' listener is the container's own loopback.
+# On the container's own loopback, whatever becomes of the operators' listener.
+ENV AUTHZ_OPS__HEALTH_PROBE_ADDRESS=127.0.0.1:9902
 HEALTHCHECK --interval=2s --timeout=5s --retries=30 \
-    CMD ["python", "-ISc", "import urllib.request as u; u.urlopen('http://127.0.0.1:9901/readyz', timeout=4)"]
+    CMD ["python", "-ISc", "import urllib.request as u; u.urlopen('http://127.0.0.1:9902/readyz', timeout=4)"]
 ENTRYPOINT ["authz"]
 CMD ["serve"]

@@ -1,5 +1,7 @@
 # `make run` sets up everything and runs the demonstration; `make help` lists the other targets.
 PYTHON ?= python3
+# More than cores, for the longest tests wait for the processes that they start.
+PROCESSES ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -11,10 +13,10 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' authz/__init__.py)
 # that another one requires with an extra, and refuses it.
 PIP_LOCKED := -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-emit-options --allow-unsafe
-# These start processes: `make quick` leaves them out, and single tests with the marker `slow`.
-SLOW := clone containers crls/indexing crls/test_killed.py integration supervision test_architecture.py app/test_systemd.py
+# These start processes or run long: `make quick` leaves them out, and single tests with the marker `slow`.
+SLOW := clone containers crls/indexing crls/test_killed.py directory/postgresql integration monitoring supervision test_architecture.py app/test_systemd.py vectors
 
-.PHONY: help run test quick clone coverage lint format bench hostile fuzz soak mutants dist lock clean
+.PHONY: help man run test quick clone coverage lint format bench hostile fuzz soak mutants dist lock clean
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -30,11 +32,11 @@ $(INSTALLED): requirements.lock pyproject.toml
 run: $(INSTALLED) ## set up .venv and run the demonstration: a real Envoy, real TLS clients, SQLite
 	$(BIN)/authz demo $(DEMO)
 
-test: $(INSTALLED) ## the whole test suite, but for `make clone`, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/clone $(PYTEST)
+test: $(INSTALLED) ## the whole test suite, but for `make clone`, in three processes
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --ignore tests/clone $(PYTEST)
 
-quick: $(INSTALLED) ## the fast tests, which start no process, on every core: less than a minute
-	$(BIN)/python -m pytest -n auto -m "not fuzz and not slow" $(SLOW:%=--ignore tests/%) $(PYTEST)
+quick: $(INSTALLED) ## the quick tests, which start no process, on every core: about a minute on two
+	$(BIN)/python -m pytest -n auto -m "not fuzz and not slow" --hypothesis-profile quick $(SLOW:%=--ignore tests/%) $(PYTEST)
 
 clone: $(INSTALLED) ## clone the last commit elsewhere, and run, test, build and install it there
 	$(BIN)/python -m pytest tests/clone $(PYTEST)
@@ -61,10 +63,13 @@ fuzz: $(INSTALLED) ## the mutation and differential tests at length
 	FUZZ=100 $(BIN)/python -m pytest -m fuzz $(PYTEST)
 
 soak: $(INSTALLED) ## kill, replace and restore again and again, while requests are answered
-	ROUNDS=50 $(BIN)/python -m pytest tests/integration/test_workers.py tests/integration/test_restore.py $(PYTEST)
+	ROUNDS=50 $(BIN)/python -m pytest tests/integration/test_workers.py tests/integration/test_restore.py tests/integration/test_postgresql_replicas.py $(PYTEST)
 
 mutants: $(INSTALLED) ## the shipped configurations, each line taken out or turned: what probes show, lint must name
 	PYTHONPATH=.:tests:tests/integration $(BIN)/python -m support.doctor_mutants_probed $(MUTANTS)
+
+man: $(INSTALLED) ## write a man page for each verb to dist/man; read one: man dist/man/authz-cert-add.1
+	PYTHONPATH=. $(BIN)/python tests/support/generate_man.py dist/man
 
 $(DIST)/.installed: requirements-dist.lock
 	$(PYTHON) -m venv $(DIST)
@@ -84,12 +89,12 @@ dist: $(DIST)/.installed ## wheel, sdist and SBOM in dist/, checked, and the dem
 lock: ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet pip-tools
-	$(COMPILE) --upgrade --extra demo --extra dev --extra doctor --output-file requirements.lock pyproject.toml
+	$(COMPILE) --upgrade --extra demo --extra dev --extra doctor --extra postgresql --output-file requirements.lock pyproject.toml
 	# For the image, at the same versions: what runs, and what builds the wheel.
-	$(COMPILE) --constraint requirements.lock --output-file requirements-service.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --extra postgresql --output-file requirements-service.lock pyproject.toml
 	$(COMPILE) --constraint requirements.lock --build-deps-for wheel --only-build-deps --output-file requirements-build.lock pyproject.toml
 	# For a release.
-	$(COMPILE) --constraint requirements.lock --extra dist --output-file requirements-dist.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --extra postgresql --extra dist --output-file requirements-dist.lock pyproject.toml
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) $(DIST) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/manifest_models/node_modules

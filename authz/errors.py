@@ -53,7 +53,9 @@ class NotLoaded(AuthzError):
 class Problem(StrEnum):
     """What a caller words its own advice for, beside the sentence of the error: see `AdvisedError`."""
 
+    ANCHOR_NOT_NAMED = auto()
     ANCHOR_NOT_SELF_SIGNED = auto()
+    AUDIT_ENTRY_UNKNOWN = auto()
     CERTIFICATE_REGISTERED = auto()
     CERTIFICATE_UNKNOWN = auto()
     CRL_EXPIRED = auto()
@@ -61,8 +63,12 @@ class Problem(StrEnum):
     CRL_SOURCE_UNKNOWN = auto()
     CRL_UNKNOWN = auto()
     DECISION_UNKNOWN = auto()
+    DIRECTORY_CHANGED = auto()
     IS_A_CA = auto()
+    IS_A_CRL = auto()
     IS_NO_CA = auto()
+    KIND_NOT_ALLOWED = auto()
+    NAME_NOT_CLEAR = auto()
     ORGANIZATION_EXISTS = auto()
     ORGANIZATION_UNKNOWN = auto()
     PERIOD_IS_EMPTY = auto()

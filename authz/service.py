@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
-from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from authz.decision import Decision, Deny, Evidence, evaluate
@@ -16,11 +15,16 @@ from authz.ports import Clock, Directory, Observer, Source
 from authz.reasons import Reason
 from authz.view import Listener
 
-LOADS_EACH = 16
-"""Concurrent row loads of one queue: a flood from one tenant delays the others by milliseconds at most."""
+LOADS_EACH = 32
+"""Concurrent row loads of one queue, as many as the directory reads together: a flood from one tenant delays the others
+by milliseconds at most.
+"""
 
 UNPROVEN = 4
 """Of the free places a tenant's requests whose token is not verified yet take less than one part in so many."""
+
+Accounts = tuple[tuple[Hashable, bool], ...]
+"""What a check that waits counts for: its tenant, and its tenant's requests whose token is not verified yet (False)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class ServiceLimits:
     """Bounds on the work of one service.
 
     `concurrent_checks` counts checks that wait for a row; one more is answered with 503 at once. One tenant may take
-    as many of these places as it leaves free (see `Service._place`). `loads` bounds the rows that one check may ask
+    as many of these places as it leaves free (`Service._take_place`). `loads` bounds the rows that one check may ask
     for: organization, user, registrations, anchors, CRLs and keys once each, and again if the directory changes
     meanwhile. `seconds` bounds the waiting, below the 400 ms that the shipped proxy configurations allow one attempt.
     """
@@ -48,11 +52,27 @@ class TenantQueue:
 
 
 def queue_key(key: Hashable) -> Hashable:
-    """The key of the queue that checks wait in for `key`: its `queue` (as a rule, its organization's), else its type.
+    """The key of the queue that checks wait in for `key`: its own `queue`, its organization's for rows, or its type.
 
-    Hosts, of which anybody can send unknown ones, share the queue of their type.
+    Unknown hosts, of which anybody can send any number, share the queue of their type.
     """
-    return getattr(key, "queue", None) or type(key)
+    organization = getattr(key, "organization", 0)
+    return getattr(key, "queue", None) or (("rows", organization) if organization else type(key))
+
+
+def decide(check: CheckRequest, listener: Listener, directory: Directory, clock: Clock) -> Decision | NotLoaded:
+    """The decision from the rows at hand, or the row that is missing; caches a header whose path verified.
+
+    Raises `Refused` if the directory cannot be used, and what only a defect raises.
+    """
+    view, evidence = directory.view(), Evidence()
+    try:
+        return evaluate(check, listener, view, clock.now(), evidence)
+    except NotLoaded as missing:
+        return missing
+    finally:
+        if evidence.decoded is not None and evidence.organization is not None:
+            view.decode_cache(evidence.organization).put(*evidence.decoded)
 
 
 class Service:
@@ -72,35 +92,49 @@ class Service:
         self._sources = (directory, *sources)
         self._limits = limits or ServiceLimits()
         self._waiting = 0
-        self._waiting_of: Counter[tuple[Hashable, bool]] = Counter()
+        self._waiting_of: dict[tuple[Hashable, bool], int] = {}
         self._queues: dict[Hashable, TenantQueue] = {}
 
     async def check(self, check: CheckRequest, listener: Listener) -> Decision:
         """The decision about `check` at `listener`. Raises nothing but cancellation: an internal failure denies."""
         started = self._clock.monotonic()
         try:
-            outcome = self._evaluate(check, listener)
+            outcome = decide(check, listener, self._directory, self._clock)
             decision = await self._wait(check, listener, outcome.key) if isinstance(outcome, NotLoaded) else outcome
-        except Refused as refusal:
-            decision = Deny(refusal.reason, refusal.detail, Evidence())
-        except Exception as error:  # noqa: BLE001 - fail closed: the one place that catches everything, and denies
-            decision = self._failed(check, listener, error)
-        seconds = self._clock.monotonic() - started
-        for observer in self._observers:
-            observer.decided(check, listener, decision, seconds)
-        return decision
+        except Exception as error:  # noqa: BLE001 - fail closed: here and below everything is caught, and denies
+            decision = self._denial(check, listener, error)
+        return self._observed(check, listener, decision, self._clock.monotonic() - started)
+
+    def check_at_once(self, check: CheckRequest, listener: Listener) -> Decision | None:
+        """The decision from the rows at hand, as `check` makes it; None, unobserved, if one is missing."""
+        started = self._clock.monotonic()
+        try:
+            outcome = decide(check, listener, self._directory, self._clock)
+            if isinstance(outcome, NotLoaded):
+                return None
+            decision: Decision = outcome
+        except Exception as error:  # noqa: BLE001 - fail closed, as above
+            decision = self._denial(check, listener, error)
+        return self._observed(check, listener, decision, self._clock.monotonic() - started)
 
     def refuse(self, check: CheckRequest, listener: Listener, why: str | BaseException | None) -> Decision:
         """Refuse a request that no gate can decide about: `why` it is malformed, or the error that prevents it."""
         if isinstance(why, str):
             decision = Deny(Reason.REQUEST_MALFORMED, why, Evidence())
         else:
-            decision = self._failed(check, listener, why or RuntimeError())
+            decision = self._denial(check, listener, why or RuntimeError())
+        return self._observed(check, listener, decision, 0.0)
+
+    def _observed(self, check: CheckRequest, listener: Listener, decision: Decision, seconds: float) -> Decision:
+        """The decision, made in `seconds`, after every observer received it."""
         for observer in self._observers:
-            observer.decided(check, listener, decision, 0.0)
+            observer.decided(check, listener, decision, seconds)
         return decision
 
-    def _failed(self, check: CheckRequest, listener: Listener, error: BaseException) -> Deny:
+    def _denial(self, check: CheckRequest, listener: Listener, error: BaseException) -> Deny:
+        """The denial for an error that no gate raised: a refusal's own reason, or an internal failure."""
+        if isinstance(error, Refused):
+            return Deny(error.reason, error.detail, Evidence())
         for observer in self._observers:
             observer.failed(check, listener, error)
         return Deny(Reason.INTERNAL_ERROR, type(error).__name__, Evidence())
@@ -113,13 +147,6 @@ class Service:
         except TimeoutError:
             raise Refused(Reason.DIRECTORY_UNAVAILABLE, f"no answer within {self._limits.seconds} s") from None
 
-    def _evaluate(self, check: CheckRequest, listener: Listener) -> Decision | NotLoaded:
-        """The decision from the rows at hand, or the row that is missing."""
-        try:
-            return evaluate(check, listener, self._directory.view(), self._clock.now())
-        except NotLoaded as missing:
-            return missing
-
     async def _load_and_decide(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision:
         for _ in range(self._limits.loads):
             outcome = await self._loaded(check, listener, key)
@@ -130,25 +157,52 @@ class Service:
 
     async def _loaded(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision | NotLoaded:
         """The outcome of the check after `key` was loaded in a slot of its queue."""
-        with self._place(self._tenant_of(check, key), key), self._queue(key) as queue:
+        accounts = self._take_place(self._tenant_of(check, key), key)
+        name = queue_key(key)
+        queue = self._queues.get(name) or self._queues.setdefault(name, TenantQueue())
+        queue.checks += 1
+        try:
             if key in queue.loading:
                 # Checks that want one row share its loading, and take no slot.
                 await self._load(key)
-                return self._evaluate(check, listener)
-            waits = queue.slots.locked()
-            async with self._slot(queue):
-                if waits:
-                    # A check ahead may have loaded it; the row that is missing now may belong to another queue.
-                    outcome = self._evaluate(check, listener)
-                    if not isinstance(outcome, NotLoaded) or queue_key(outcome.key) != queue_key(key):
-                        return outcome
-                    key = outcome.key
-                queue.loading.add(key)
-                try:
-                    await self._load(key)
-                finally:
-                    queue.loading.discard(key)
-        return self._evaluate(check, listener)
+            elif (outcome := await self._load_in_slot(check, listener, key, queue)) is not None:
+                return outcome
+        finally:
+            queue.checks -= 1
+            if not queue.checks:
+                del self._queues[name]
+            self._leave_place(accounts)
+        return decide(check, listener, self._directory, self._clock)
+
+    async def _load_in_slot(
+        self, check: CheckRequest, listener: Listener, key: Hashable, queue: TenantQueue
+    ) -> Decision | NotLoaded | None:
+        """Load `key` in a slot of the queue; the outcome if the check need not wait for it any more."""
+        waits = queue.slots.locked()
+        await (self._turn(queue) if waits else queue.slots.acquire())
+        try:
+            if waits:
+                # A check ahead may have loaded it; the row that is missing now may belong to another queue.
+                outcome = decide(check, listener, self._directory, self._clock)
+                if not isinstance(outcome, NotLoaded) or queue_key(outcome.key) != queue_key(key):
+                    return outcome
+                key = outcome.key
+            queue.loading.add(key)
+            try:
+                await self._load(key)
+            finally:
+                queue.loading.discard(key)
+        finally:
+            queue.slots.release()
+        return None
+
+    async def _turn(self, queue: TenantQueue) -> None:
+        """Wait for a slot, and take it. Raises `Refused` (overloaded) after half of the time that a check has."""
+        try:
+            async with asyncio.timeout(self._limits.seconds / 2):
+                await queue.slots.acquire()
+        except TimeoutError:
+            raise Refused(Reason.OVERLOADED, "too many rows like this are being loaded") from None
 
     def _tenant_of(self, check: CheckRequest, key: Hashable) -> Hashable:
         """The tenant that a check waiting for `key` counts for: its organization, or `key`'s type before that."""
@@ -159,55 +213,30 @@ class Service:
                 tenant = 0 if organization is None else organization.id
         return tenant or type(key)
 
-    @contextlib.contextmanager
-    def _place(self, tenant: Hashable, key: Hashable) -> Iterator[None]:
-        """A place among the checks that wait for `key`. Raises `Refused` (overloaded).
+    def _take_place(self, tenant: Hashable, key: Hashable) -> Accounts:
+        """A place among the checks that wait for `key`, and what it counts for. Raises `Refused` (overloaded).
 
         A tenant gets another place only while it has fewer than are free, whatever it waits for (dynamic thresholds,
         Choudhury and Hahne 1998): one that floods takes half of all, n that flood leave 1/(n + 1) to all others. Of
         a tenant's places requests whose token is not verified yet, which anybody can send, take fewer than half.
         """
-        free, accounts = self._limits.concurrent_checks - self._waiting, [(tenant, True)]
-        if not getattr(key, "proven", True):
-            accounts.append((tenant, False))
-        if any(self._waiting_of[account] * (1 if account[1] else UNPROVEN) >= free for account in accounts):
-            raise Refused(Reason.OVERLOADED, f"{self._waiting} checks wait already, too many of them this tenant's")
+        free, taken = self._limits.concurrent_checks - self._waiting, self._waiting_of
+        accounts: Accounts = ((tenant, True),) if getattr(key, "proven", True) else ((tenant, True), (tenant, False))
+        for account in accounts:
+            if taken.get(account, 0) * (1 if account[1] else UNPROVEN) >= free:
+                detail = f"{self._waiting} checks wait already, too many of them this tenant's"
+                raise Refused(Reason.OVERLOADED, detail)
         self._waiting += 1
-        self._waiting_of.update(accounts)
-        try:
-            yield
-        finally:
-            self._waiting -= 1
-            self._waiting_of.subtract(accounts)
-            for account in accounts:
-                if not self._waiting_of[account]:
-                    del self._waiting_of[account]
+        for account in accounts:
+            taken[account] = taken.get(account, 0) + 1
+        return accounts
 
-    @contextlib.contextmanager
-    def _queue(self, key: Hashable) -> Iterator[TenantQueue]:
-        """The queue for `key`, which is kept while checks are in it."""
-        name = queue_key(key)
-        queue = self._queues.setdefault(name, TenantQueue())
-        queue.checks += 1
-        try:
-            yield queue
-        finally:
-            queue.checks -= 1
-            if not queue.checks:
-                del self._queues[name]
-
-    @contextlib.asynccontextmanager
-    async def _slot(self, queue: TenantQueue) -> AsyncIterator[None]:
-        """A slot for loading a row. Raises `Refused` (overloaded) after half of the time that a check has."""
-        try:
-            async with asyncio.timeout(self._limits.seconds / 2):
-                await queue.slots.acquire()
-        except TimeoutError:
-            raise Refused(Reason.OVERLOADED, "too many rows like this are being loaded") from None
-        try:
-            yield
-        finally:
-            queue.slots.release()
+    def _leave_place(self, accounts: Accounts) -> None:
+        self._waiting -= 1
+        for account in accounts:
+            self._waiting_of[account] -= 1
+            if not self._waiting_of[account]:
+                del self._waiting_of[account]
 
     async def _load(self, key: Hashable) -> None:
         for source in self._sources:

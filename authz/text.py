@@ -28,3 +28,13 @@ def header_value(text: str) -> str:
     if text.isascii() and text.isprintable() and "%" not in text:
         return text
     return quote(text, safe=_HEADER_SAFE)
+
+
+def key_id(spki_sha256: bytes) -> str:
+    """The beginning of a key's SHA-256, in hexadecimal: it distinguishes two CAs of one name."""
+    return spki_sha256[:8].hex()
+
+
+def media_type(typ: str) -> str:
+    """A `typ` in comparable form: without "application/" (RFC 7515 section 4.1.9), in lower case (RFC 2045, 5.1)."""
+    return typ.lower().removeprefix("application/") if typ.isascii() else typ

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from authz.headers.decode_cache import DecodeCache
-    from authz.model import CheckRequest, ClientRequestHeaders, Identity, Organization, Registration, User
+    from authz.model import CheckRequest, ClientRequestHeaders, Identity, LeafKeys, Organization, Registration, User
     from authz.pki import CrlStore, ModeOf, TrustStore
 
 
@@ -46,6 +46,13 @@ class View(Protocol):
 
     def registrations(self, organization: Organization, sha256: bytes) -> tuple[Registration, ...]:
         """Every registration of the leaf in the organization, of any user and in any state."""
+        ...
+
+    def renewals(self, organization: Organization, keys: LeafKeys) -> tuple[Registration, ...]:
+        """Every registration in the organization that has one of the keys, of any kind and user and in any state.
+
+        With `der`, where a certificate is stored.
+        """
         ...
 
     def trust(self, organization: Organization) -> TrustStore:

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -28,20 +29,23 @@ import uvloop
 from aiohttp import web
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from machine import Steal
 from support.certificates import NOW
 from support.decision_world import ALICE, CA, MemoryView, Says, request, standard_view
+from support.directory import DirectoryStore
 
 from authz.app.config import Settings
 from authz.app.crls import CrlSnapshot
 from authz.clock import SystemClock
-from authz.decision import Allow, Decision, evaluate
-from authz.directory import DirectoryReader, Store
+from authz.decision import Allow
+from authz.directory import DirectoryReader
 from authz.directory.sqlite.migrate import migrate
 from authz.directory.waiting_rows import MAX_BATCH
-from authz.identity import UserNameHeader
+from authz.identity.header import UserNameHeader
 from authz.model import CheckRequest, Enforcement, Organization, Registration
 from authz.pki import CrlStore
-from authz.service import Service
+from authz.pki.cache import SharedCache
+from authz.service import Service, decide
 from authz.supervision.worker import settle
 from authz.telemetry import Telemetry
 from authz.view import Listener
@@ -76,6 +80,7 @@ def core() -> None:
     of new leaves, each for another leaf, where it has to be fetched again as it has to be inside a check.
     """
     view = standard_view()
+    directory, clock = _Held(view), _Clock()
     known = request(ALICE, CA)
     key, algorithm = CA.key.public_key(), ec.ECDSA(hashes.SHA256())
     leaves = [CA.leaf(f"new{number}") for number in range(ROUNDS * LEAVES)]
@@ -84,7 +89,7 @@ def core() -> None:
     view.registrations = lambda _organization, sha256: registered.get(sha256, ())  # type: ignore[method-assign, assignment]
     signed = [(one.certificate.signature, one.certificate.tbs_certificate_bytes) for one in leaves]
     news = [request(one, CA) for one in leaves]
-    assert isinstance(evaluate(known, DOOR, view, NOW), Allow)
+    assert isinstance(decide(known, DOOR, directory, clock), Allow)
     settle()
 
     def verify(at: int) -> None:
@@ -93,11 +98,11 @@ def core() -> None:
     repeated, warm, turns, cold = [], [], [], []
     for part in range(ROUNDS):
         repeated.append(microseconds(lambda: verify(0), 500))
-        warm.append(microseconds(lambda: evaluate(known, DOOR, view, NOW), 2_000))
+        warm.append(microseconds(lambda: decide(known, DOOR, directory, clock), 2_000))
         used = [0.0, 0.0]
         for at in range(part * LEAVES, (part + 1) * LEAVES):
             used[0] += microseconds(lambda: verify(at - 7), 1)  # noqa: B023 - called at once
-            used[1] += microseconds(lambda: evaluate(news[at], DOOR, view, NOW), 1)  # noqa: B023
+            used[1] += microseconds(lambda: decide(news[at], DOOR, directory, clock), 1)  # noqa: B023
         turns.append(used[0] / LEAVES)
         cold.append(used[1] / LEAVES)
     alone, beside = statistics.median(repeated), statistics.median(turns)
@@ -108,7 +113,7 @@ def core() -> None:
 
 
 class _Clock:
-    def now(self) -> object:
+    def now(self) -> datetime:
         return NOW
 
     monotonic = staticmethod(time.monotonic)
@@ -134,14 +139,17 @@ async def _null(_request: web.BaseRequest) -> web.StreamResponse:
 async def _serve(path: str, pipe: multiprocessing.connection.Connection, *, real: bool) -> None:
     with Path("/dev/null").open("wb") as sink:  # noqa: ASYNC230 - once, before anything is served
         telemetry = Telemetry(sink)
-        service = Service(_Held(standard_view()), _Clock(), telemetry)  # type: ignore[arg-type]
+        service = Service(_Held(standard_view()), _Clock(), telemetry)
 
-        async def check(asked: CheckRequest, listener: Listener) -> Decision:
-            return await service.check(asked, listener)
-
-        handler = Checks(check, DOOR, Endpoints(), refuse=service.refuse)
-        server = Server(handler, handler.unread) if real else web.Server(_null, max_field_size=262_144)
-        listening = await asyncio.get_running_loop().create_unix_server(server, path)
+        loop = asyncio.get_running_loop()
+        telemetry.write_in_batches(loop.call_later, SharedCache())
+        at_once = service.check_at_once
+        handler = Checks(service.check, DOOR, Endpoints(), refuse=service.refuse, check_at_once=at_once)
+        if real:
+            server: web.Server = Server(handler, handler.unread, handler.at_once)
+        else:
+            server = web.Server(_null, max_field_size=262_144)
+        listening = await loop.create_unix_server(server, path)
         pipe.send("ready")
         while listening.is_serving():
             await asyncio.to_thread(pipe.recv)
@@ -231,7 +239,7 @@ def look_ups() -> None:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/authz.db"
         migrate(url)
-        store = Store(url)
+        store = DirectoryStore(url)
         store.add_organization(Organization(0, "acme", ("acme.example.test",)))
         for name in users:
             store.add_user("acme", name, Enforcement.OFF)
@@ -240,6 +248,8 @@ def look_ups() -> None:
 
 
 if __name__ == "__main__":
+    steal = Steal()
     core()
     service()
     look_ups()
+    print(steal)

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -128,7 +128,8 @@ def _timed(action: Callable[[], None]) -> float:
 
 async def serve(ends: list[socket.socket]) -> None:
     """The keeper, longer than all the others."""
-    feed = Publisher(Keeper(), descriptor_of=lambda _: -1, current=time.monotonic_ns, warn=lambda _: None)
+    keeper: Any = Keeper()
+    feed = Publisher(keeper, descriptor_of=lambda _: -1, current=time.monotonic_ns, warn=lambda _: None)
     for one in ends:
         feed.attach(one)
     await asyncio.sleep(SECONDS + 1)

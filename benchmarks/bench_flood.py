@@ -26,9 +26,9 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 from support.certificates import Authority, Minted
+from support.directory import DirectoryStore
 
 from authz.demo.processes import ServiceProcess
-from authz.directory import Store
 from authz.headers import present
 from authz.model import Organization, TokenSettings
 from authz.pki import Certificate, Crl
@@ -50,7 +50,7 @@ class Tenant:
         self.ca = self.root.intermediate("CA", **LIFE)
         self.alice = self.ca.leaf("alice", **LIFE)
 
-    def fill(self, store: Store, keys: Path) -> None:
+    def fill(self, store: DirectoryStore, keys: Path) -> None:
         """Put it into the directory."""
         token = TokenSettings(issuer="https://i", audience=self.name, keys=str(keys))
         store.add_organization(Organization(0, self.name, (self.host,), token=token))
@@ -173,7 +173,7 @@ def service(folder: Path, tenants: list[Tenant]) -> ServiceProcess:
     """The service over a directory with the tenants, a listener for payloads and one for tokens."""
     keys = folder / "keys.json"
     keys.write_text(json.dumps({"keys": [{**json.loads(ECAlgorithm.to_jwk(KEY.public_key())), "kid": "known"}]}))
-    store = Store(f"sqlite:///{folder / 'authz.db'}")
+    store = DirectoryStore(f"sqlite:///{folder / 'authz.db'}")
     for one in tenants:
         one.fill(store, keys)
     store.close()

@@ -21,15 +21,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from support.certificates import NOW, Authority
 from support.decision_world import request
+from support.directory import DirectoryStore
 
 from authz.app.config import Settings
 from authz.app.crls import CrlSnapshot
 from authz.clock import SystemClock
 from authz.decision import Allow
-from authz.directory import DirectoryReader, Store
+from authz.directory import DirectoryReader
 from authz.directory.cache import tenants_memory
 from authz.directory.sqlite.migrate import migrate
-from authz.identity import UserNameHeader
+from authz.identity.header import UserNameHeader
 from authz.model import CheckRequest, Enforcement, Organization
 from authz.pki import Certificate, Crl, CrlStore
 from authz.pki.cache import SharedCache
@@ -112,7 +113,7 @@ async def main_() -> int:
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         settings = Settings(database=f"sqlite:///{folder}/authz.db")
         migrate(settings.database)
-        store = Store(settings.database)
+        store = DirectoryStore(settings.database)
         roots = [Authority.root(f"Root {number}") for number in range(TENANTS)]
         for number, root in enumerate(roots):
             name = f"t{number}"

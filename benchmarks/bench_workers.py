@@ -30,6 +30,7 @@ from urllib.parse import quote
 import uvloop
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
+from support.directory import DirectoryStore
 
 from authz.app.config import load_settings
 from authz.app.crls import RefreshedCrls
@@ -39,7 +40,6 @@ from authz.clock import SystemClock
 from authz.demo.mint import HOST, Party
 from authz.demo.processes import free_port
 from authz.demo.world import World
-from authz.directory import Store
 from authz.supervision.metrics import usage
 from authz.telemetry import Telemetry
 
@@ -279,7 +279,7 @@ async def to_one(world: World, service: Service, worker: int) -> list[Connection
 
 async def publish(world: World, until: float, numbers: Iterator[int]) -> None:
     """A CRL every two seconds, as long as it goes."""
-    store = Store(world.database)
+    store = DirectoryStore(world.database)
     while time.monotonic() < until:
         store.add_crl(world.crl("issuing", "revoked", number=next(numbers)), world.mint.now)
         await asyncio.sleep(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -31,8 +32,20 @@ for number, handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
 
-# No test depends on elapsed time.
+# What is collected stays to the end: the garbage collector need not look through it while it is made, nor later.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on, only what the tests make is looked through."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+# No test depends on elapsed time. `make quick` draws few examples.
 settings.register_profile("without deadline", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=10)
 settings.load_profile("without deadline")
 
 LONGEST_IN_AN_ID = 40
@@ -46,8 +59,13 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
     return None if printable and len(val) <= LONGEST_IN_AN_ID else argname
 
 
-FIRST = ("containers", "integration", "supervision", "crls")
-"""The folders with the longest tests: begun last, they would leave the other process without work."""
+FIRST = ("containers", "integration", "supervision", "crls", "test_memory.py", "test_matrix.py", "vectors", "doctor")
+"""The folders and files with the longest tests: begun last, they would leave the other processes without work."""
+
+LAST = "test_workers.py"
+"""Kills and starts every process again and again, and lets no good request be refused. Beside other tests that start
+processes, two cores leave a worker without its turn for 2 seconds, after which it must refuse: so it runs behind all.
+"""
 
 
 class FilesApart(LoadFileScheduling):  # type: ignore[misc]
@@ -64,7 +82,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileS
     return FilesApart(config, log) if config.getoption("dist") == "loadfile" else None
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first; else as they stand."""
+    """The longest first; else as they stand. A test of PostgreSQL starts its server, and is slow."""
+    for item in items:
+        if hasattr(item, "callspec") and "postgresql" in item.callspec.params.values():
+            item.add_marker(pytest.mark.slow)
     place = {folder: number for number, folder in enumerate(FIRST)}
-    items.sort(key=lambda item: place.get(item.path.relative_to(Path(__file__).parent).parts[0], len(FIRST)))
+
+    def order(item: pytest.Item) -> int:
+        if item.path.name == LAST:
+            return len(FIRST) + 1
+        return place.get(item.path.relative_to(Path(__file__).parent).parts[0], len(FIRST))
+
+    items.sort(key=order)

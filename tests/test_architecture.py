@@ -21,7 +21,7 @@ PACKAGE = ROOT / "authz"
 LEVELS = {
     "reasons": 0, "errors": 0, "model": 0, "text": 0,
     "headers": 1, "pki": 1, "binding": 1, "host": 1,
-    "decision": 2, "view": 2,
+    "decision": 2, "view": 2, "row_parts": 2,
     "service": 3, "ports": 3,
     "web": 4, "directory": 4, "identity": 4, "crls": 4, "telemetry": 4, "clock": 4, "blocking_calls": 4, "ipc": 4,
     "admin": 4,
@@ -75,7 +75,7 @@ def imports(tree: ast.AST, *, typing_too: bool = False) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", sorted(modules()))
+@pytest.mark.parametrize("module", sorted(names_of_modules()))
 def test_imports_go_down_only(module: str) -> None:
     """A room imports its own level's or a lower one's, an adapter no other adapter, and only level 5 imports `admin`.
 
@@ -138,8 +138,12 @@ def test_core_is_pure(module: str) -> None:
         assert not (isinstance(node, ast.Attribute) and node.attr in {"now", "utcnow", "today"})
 
 
-def test_only_the_service_and_the_parser_s_callers_catch_everything() -> None:
-    """One in `service.check`, and those that make a refusal of whatever the parser raises, panics among it."""
+def test_only_the_service_the_server_and_the_parser_s_callers_catch_everything() -> None:
+    """Two in the service, which deny; those that make a refusal of whatever the parser raises, panics among it.
+
+    And the server's, which does for what is answered at once what aiohttp does for its handlers: 503; and the reading
+    thread's, which raises where the result is awaited.
+    """
     wide = []
     for name, tree in modules().items():
         for node in ast.walk(tree):
@@ -148,7 +152,46 @@ def test_only_the_service_and_the_parser_s_callers_catch_everything() -> None:
                 reraises = any(isinstance(one, ast.Raise) and one.exc is None for one in node.body)
                 if kind in {"", "Exception", "BaseException"} and not reraises:
                     wide.append(name)
-    assert set(wide) == {"authz.service", "authz.pki.x509.library", "authz.pki.x509.certificate"}
+    service = {"authz.service", "authz.web.server", "authz.directory.working_thread"}
+    assert set(wide) == {*service, "authz.pki.x509.library", "authz.pki.x509.certificate"}
+
+
+SERVED_BY = {"web", "app", "supervision", "telemetry", "crls", "identity", "service", "decision"}
+
+
+@pytest.mark.parametrize("module", sorted(name for name in modules() if room(name) in SERVED_BY))
+def test_no_process_of_the_service_can_change_what_is_registered(module: str) -> None:
+    """It imports neither `admin`, nor a function that writes, nor the store: whatever it is made to do, it reads."""
+    for node in ast.walk(modules()[module]):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+        assert not (isinstance(node, ast.ImportFrom) and room(node.module or "") == "admin"), ast.unparse(node)
+        if isinstance(node, ast.ImportFrom) and room(node.module or "") == "directory":
+            assert not {"Store", *writing_functions()} & set(names), ast.unparse(node)
+
+
+def writing_functions() -> set[str]:
+    """The functions of `directory` that change what `admin` changes, by the statements in them, and those for many."""
+    writing = {"append", "bulk"}
+    for name in ("organizations", "users", "registrations", "authorities", "crls", "bulk", "audit"):
+        for node in modules()[f"authz.directory.{name}"].body:
+            statement = re.search(r"\bsa\.(insert|update|delete)\(", ast.unparse(node))
+            if isinstance(node, ast.FunctionDef) and statement and not node.name.startswith("_"):
+                writing.add(node.name)
+    return writing
+
+
+def test_only_admin_uses_the_functions_that_write() -> None:
+    """Each change has an actor and an entry in the audit log, whatever it comes through."""
+    assert {"add_user", "set_user", "register", "retire", "set_registration", "prune"} <= writing_functions()
+    for name, tree in modules().items():
+        if room(name) in {"admin", "directory"}:
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and room(node.module or "") == "directory":
+                assert not writing_functions() & {alias.name for alias in node.names}, name
+            assert not (isinstance(node, ast.Attribute) and node.attr in {"transaction", "change"}), name
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "store":
+                assert node.attr not in writing_functions() | {"add_anchors", "add_intermediates"}, node.attr
 
 
 CHANGES = {"register", "retire", "transaction"}

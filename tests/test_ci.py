@@ -12,7 +12,8 @@ import pytest
 import yaml
 from support.generate_docs import ROOT
 
-ALWAYS = {"ENVOY", "CURL", "OPENSSL", "SQLITE3", "NGINX", "HAPROXY", "APACHE", "CADDY", "NODE", "PATCH", "CLONE"}
+ALWAYS = {"ENVOY", "CURL", "OPENSSL", "SQLITE3", "POSTGRESQL", "NGINX", "HAPROXY", "APACHE", "CADDY", "NODE", "PATCH"}
+ALWAYS |= {"PROMTOOL", "AMTOOL", "RSYSLOG", "GROFF", "CLONE"}
 """Debian has them, and PyPI."""
 
 Plan = Callable[[], set[str]]

@@ -31,7 +31,7 @@ from support.decision_world import (
 from authz.decision import Allow, Deny, evaluate
 from authz.errors import NotLoaded
 from authz.headers import escaped_pem
-from authz.identity import PayloadHeader
+from authz.identity.payload import PayloadHeader
 from authz.model import (
     BindingScope,
     CertificateForm,
@@ -423,17 +423,6 @@ def test_gateway_that_a_crl_lists_hands_nothing_over(
 def test_second_element_without_hops_is_refused() -> None:
     """Exactly one, unless gateways are named."""
     assert reported(decide(chained((ALICE, CA), (ALICE, CA)))) == R.HEADER_ELEMENTS_UNEXPECTED
-
-
-def test_header_is_remembered_only_once_its_path_verified() -> None:
-    """Strangers fill nothing."""
-    view = standard_view()
-    for chain in ((FOREIGN,), (REVOKED, CA)):
-        decide(request(*chain), "olga", view=view)
-    assert len(view.memo) == 0
-    decide(request(ALICE, CA), view=view)
-    assert len(view.memo) == 1
-    assert isinstance(decide(request(ALICE, CA), view=view), Allow)
 
 
 def test_remembered_path_is_checked_again_at_every_time() -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from support.certificates import Authority, chain_pem
 from support.command_world import Run, authz
-from support.decision_world import ALICE, CA, CrlStates, Says, decide, request
+from support.decision_world import ALICE, CA, CrlStates, Reported, Says, decide, request
 from support.generate_docs import PAGES, ROOT, with_encodings, with_reasons
 from support.metrics_text import metrics_of
 from support.operator_files import write_files
@@ -24,7 +26,7 @@ from authz.clock import SystemClock
 from authz.headers import READABLE
 from authz.model import IndicatorForm
 from authz.supervision.metrics import ProcessMetrics
-from authz.telemetry import Telemetry, decision_fields
+from authz.telemetry import Telemetry
 from authz.view import Listener
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -91,6 +93,7 @@ def test_target_that_a_page_names_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_every_name_that_the_guide_gives_is_in_the_code() -> None:
     """Classes, constants, tests and functions, as whole words."""
     names = re.findall(r"`(_?[A-Z][A-Za-z_]{4,}|test_\w+|down_revision)`", CONTRIBUTING)
@@ -120,6 +123,7 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return authz
 
 
+@pytest.mark.slow
 def test_readme_session_works(typed: Run, tmp_path: Path) -> None:
     """Every `authz` line of the session, in order, on an operator's files; tests/clone has the service run."""
     write_files(tmp_path)
@@ -154,6 +158,7 @@ def test_every_form_of_certificate_header_and_statement_is_documented() -> None:
     assert set(re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE)) - {"form"} == {*READABLE, *IndicatorForm}
 
 
+@pytest.mark.slow
 def test_nginx_page_says_what_the_operator_types(typed: Run, tmp_path: Path) -> None:
     """The `authz` lines of docs/nginx.md, on a directory that has the organization."""
     page = (ROOT / "docs" / "nginx.md").read_text(encoding="utf-8").replace("/etc/nginx/tls/", "")
@@ -198,6 +203,7 @@ def test_metrics_of_the_documentation_are_the_ones_exported() -> None:
     documented = set(re.findall(r"^\| `(authz_\w+)`", page, re.MULTILINE))
     telemetry = Telemetry()
     telemetry.watch(CrlStates(), SystemClock())
+    telemetry.watch_directory(Reported(), CrlStates(), dict, SystemClock())
     telemetry.registry.register(ProcessMetrics())
     exported = re.findall(rb"^# TYPE (authz_\w+) ", metrics_of(telemetry), re.MULTILINE)
     assert documented == {one.decode() for one in exported if not one.endswith(b"_created")}
@@ -210,9 +216,11 @@ def test_log_fields_of_the_documentation_are_the_ones_written() -> None:
         name for row in re.findall(r"^\| (`[a-z_`, ]+) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
     listener = Listener("d", (Says("alice"),))
+    trace = (b"traceparent", b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01")
     for chain in ((ALICE, CA), ()):
-        check = request(*chain)
-        assert set(decision_fields(check, listener, decide(check))) <= documented
+        check, output = request(*chain, headers=(trace,)), BytesIO()
+        Telemetry(output).decided(check, listener, decide(check), 0)
+        assert set(json.loads(output.getvalue())) <= documented
 
 
 def test_library_example_works() -> None:

@@ -15,9 +15,11 @@ from support.certificates import Authority
 from support.manifests import (
     DEPLOY,
     FOLDERS,
+    KUBERNETES,
     LEFT_OUT,
     MISSPELLED,
     Object,
+    admitted,
     changed,
     figures,
     objects,
@@ -30,8 +32,8 @@ from support.proxy_tls import server, write
 from authz.app.config import Settings, load_settings
 from authz.app.listeners import listener_of
 from authz.clock import SystemClock
-from authz.crls import FetchLimits
 from authz.crls.disk_store import MAX_ASIDE_BYTES
+from authz.crls.fetch.client import FetchLimits
 from authz.crls.fetch.transfer_quota import GROWTH
 from authz.errors import ConfigError
 from authz.headers import KNOWN_HEADERS
@@ -39,7 +41,6 @@ from authz.supervision.worker import DATA_FACTOR
 from authz.web.answer import IDENTITY_HEADERS
 from authz.web.tls import ReloadingContext, TlsFiles
 
-KUBERNETES = "1.37"
 CORE_OBJECTS = objects(core=True)
 
 
@@ -200,7 +201,7 @@ def test_probes_ask_the_operators_page_and_time_to_stop_suffices(settings: Setti
     for probe, page in (("startupProbe", "healthz"), ("livenessProbe", "healthz"), ("readinessProbe", "readyz")):
         program, flag, code = container[probe]["exec"]["command"]
         assert (program, flag) == ("python", "-ISc")
-        assert f"http://{settings.ops.address}/{page}'" in code
+        assert f"http://{settings.ops.health_probe_address}/{page}'" in code
         compile(code, probe, "exec")
     sleep = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod["terminationGracePeriodSeconds"] > sleep + settings.limits.stop_seconds
@@ -226,25 +227,6 @@ def test_worker_is_replaced_before_the_kernel_ends_it(settings: Settings) -> Non
     assert limits.workers * limits.worker_memory + fixed <= limit
     assert (limits.workers + DATA_FACTOR - 1) * limits.worker_memory + fixed <= limit
     assert Settings().limits.worker_memory + fixed > limit
-
-
-def admitted(policies: Sequence[Object], namespace: str, labels: Mapping[str, str]) -> bool:
-    """Whether a pod may connect to one that `policies` select, as Kubernetes reads them."""
-    return any(
-        _is(peer, one["metadata"]["namespace"], namespace, labels)
-        for one in policies
-        for rule in one["spec"].get("ingress", [])
-        for peer in rule.get("from", [{"namespaceSelector": {}}])
-    )
-
-
-def _is(peer: Mapping[str, Any], own: str, namespace: str, labels: Mapping[str, str]) -> bool:
-    """A selector that is absent: the policy's own namespace, every pod of it; one that is empty: all."""
-    if "ipBlock" in peer:
-        return True
-    wanted = peer.get("namespaceSelector", {"matchLabels": {"kubernetes.io/metadata.name": own}}).get("matchLabels", {})
-    pods = peer.get("podSelector", {}).get("matchLabels", {})
-    return wanted.items() <= {"kubernetes.io/metadata.name": namespace}.items() and pods.items() <= labels.items()
 
 
 ENVOY_GATEWAYS = {

@@ -43,8 +43,10 @@ from support.decision_world import (
 from support.matrix_oracle import CERTIFICATES, ENFORCEMENTS, FORMS, REGISTRATIONS, SCOPES, Cell, cells, oracle
 
 from authz.decision import Allow
-from authz.identity import BearerToken, JwksCache, PayloadHeader, UserNameHeader
-from authz.identity.keys import JwksKey
+from authz.identity.header import UserNameHeader
+from authz.identity.keys import JwksCache, JwksKey
+from authz.identity.payload import PayloadHeader
+from authz.identity.token import BearerToken
 from authz.identity.verification_budget import VerificationBudget
 from authz.model import (
     BindingScope,
@@ -116,9 +118,6 @@ DOORS = {
 }
 
 Headers = tuple[tuple[bytes, bytes], ...]
-
-MARKS = {"observe": pytest.mark.slow, "off": pytest.mark.slow}
-"""What `make quick` leaves out: the enforcement that refuses most is enough for it."""
 
 
 def thumbprint(digest: bytes) -> str:
@@ -241,7 +240,8 @@ def build(cell: Cell) -> tuple[CheckRequest, MemoryView, Listener]:
     return CheckRequest("id", host, headers), view, DOORS[cell.form]
 
 
-@pytest.mark.parametrize("enforcement", [pytest.param(word, marks=MARKS.get(word, ())) for word in ENFORCEMENTS])
+@pytest.mark.slow
+@pytest.mark.parametrize("enforcement", ENFORCEMENTS)
 @pytest.mark.parametrize("certificate", list(CERTIFICATES))
 def test_matrix_agrees_with_the_oracle(enforcement: str, certificate: str) -> None:
     """Registration x identity x header x host x scope: 13,888 cells for each enforcement and certificate."""

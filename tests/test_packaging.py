@@ -50,6 +50,7 @@ def test_second_build_elsewhere_and_later_is_the_same(built: Path, tmp_path: Pat
     assert again == {one.name: one.read_bytes() for one in built.iterdir()}
 
 
+@pytest.mark.slow
 def test_wheel_has_the_program_and_nothing_of_the_tests(built: Path) -> None:
     """Each module, the proxies' configurations, the command; and what it needs is what pyproject.toml says."""
     with zipfile.ZipFile(built / f"mtls_authz-{__version__}-py3-none-any.whl") as wheel:

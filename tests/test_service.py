@@ -10,12 +10,14 @@ from itertools import count
 
 import pytest
 from support.certificates import NOW
-from support.decision_world import ACME, ALICE, CA, MemoryView, Says, request, standard_view
+from support.decision_world import ACME, ALICE, CA, EVIL_ALICE, REVOKED, MemoryView, Says, request, standard_view
 
-from authz.crls import PointsKey
+from authz import decision
+from authz.crls.load_keys import PointsKey
 from authz.decision import Allow, Decision, Deny
 from authz.directory.reader import HostKey, RegistrationsKey, TrustKey, UserKey
 from authz.errors import NotLoaded, Refused
+from authz.headers import decode
 from authz.identity.keys import JwksKey
 from authz.model import CheckRequest, Organization, User
 from authz.reasons import Reason
@@ -23,6 +25,7 @@ from authz.service import LOADS_EACH, Service, ServiceLimits, queue_key
 from authz.view import Listener
 
 DOOR = Listener("test", (Says("alice"),))
+OLGA = Listener("test", (Says("olga"),))
 CHECK = request(ALICE, CA)
 
 
@@ -106,6 +109,69 @@ async def test_check_loads_what_is_missing_and_starts_again() -> None:
     directory = Directory(missing(HOST, USER))
     assert isinstance(await service(directory)[0].check(CHECK, DOOR), Allow)
     assert directory.loaded == [HOST, USER]
+
+
+async def test_header_is_cached_only_once_its_path_verified() -> None:
+    """Strangers fill nothing, and what is cached is no verdict."""
+    directory = Directory(standard_view())
+    checked = service(directory)[0]
+    for chain in ((EVIL_ALICE,), (REVOKED, CA)):
+        assert isinstance(await checked.check(request(*chain), OLGA), Deny)
+    assert len(directory.held.memo) == 0
+    assert isinstance(await checked.check(CHECK, DOOR), Allow)
+    assert len(directory.held.memo) == 1
+    assert isinstance(await checked.check(CHECK, OLGA), Allow)
+    directory.held.registered = []
+    assert isinstance(await checked.check(CHECK, DOOR), Deny)
+
+
+async def test_header_is_decoded_once_where_a_row_is_missing_behind_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is with every new leaf, whose registrations are not at hand."""
+    decoded: list[object] = []
+    monkeypatch.setattr(decision, "decode", lambda *rules: decoded.append(rules) or decode(*rules))
+    directory = Directory(missing("registrations"))
+    assert isinstance(await service(directory)[0].check(CHECK, DOOR), Allow)
+    assert directory.loaded == ["registrations"]
+    assert len(decoded) == 1
+
+
+async def test_check_at_once_decides_as_check_does_and_is_observed_once() -> None:
+    """Allowed or refused; without a row it returns None, unobserved, and loads nothing."""
+    directory = Directory(standard_view())
+    checked, observer = service(directory)
+    for asked in (CHECK, request(), request(ALICE)):
+        at_once, waited = checked.check_at_once(asked, DOOR), await checked.check(asked, DOOR)
+        assert at_once is not None
+        assert at_once[:2] == waited[:2]
+    assert len(observer.decisions) == 6
+    directory.held.missing = {USER}
+    assert checked.check_at_once(CHECK, DOOR) is None
+    assert (len(observer.decisions), directory.loaded) == (6, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("S3CRET"), Reason.INTERNAL_ERROR),
+        (Refused(Reason.DIRECTORY_UNAVAILABLE, "not confirmed"), Reason.DIRECTORY_UNAVAILABLE),
+    ],
+)
+async def test_check_at_once_denies_whatever_fails(
+    error: Exception, reason: Reason, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception allows nothing; an internal one is reported, and denied without its message."""
+    directory = Directory(standard_view())
+    checked, observer = service(directory)
+
+    def fail() -> MemoryView:
+        raise error
+
+    monkeypatch.setattr(directory, "view", fail)
+    decision = checked.check_at_once(CHECK, DOOR)
+    assert isinstance(decision, Deny)
+    assert (decision.reason, "S3CRET" in decision.detail) == (reason, False)
+    assert observer.decisions == [decision]
+    assert observer.errors == ([error] if reason is Reason.INTERNAL_ERROR else [])
 
 
 async def test_row_that_never_comes_ends_in_a_denial() -> None:
@@ -348,6 +414,7 @@ async def test_tenant_takes_half_of_the_places_whatever_it_waits_for() -> None:
     assert checked._waiting == 0
 
 
+@pytest.mark.slow
 async def test_tenants_that_flood_in_turns_leave_places_for_others() -> None:
     """Each alike: of many of them none takes what the last one needs."""
     checked = crowd(1024)

@@ -8,20 +8,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
+from typing import TYPE_CHECKING
 
+from authz import pki
+from authz.admin.audited_store import AuditedStore
+from authz.admin.described import described_ca
 from authz.admin.public_roots import PUBLIC_ROOTS, SOURCE
 from authz.directory import Store
+from authz.directory.authorities import ANCHORS, INTERMEDIATES, Authorities
 from authz.errors import ConfigError, Problem, Refused
-from authz.pki import AlgorithmRules, Certificate, service_policy
-from authz.pki.path.validator import signature_refusal
-from authz.pki.x509.algorithms import DEFAULT_ALGORITHMS
 from authz.reasons import Reason
 
-remove_anchor, remove_intermediate = Store.remove_anchor, Store.remove_intermediate
+if TYPE_CHECKING:
+    from authz.pki import AlgorithmRules, Certificate
 
 
 def add_anchors(
-    store: Store, organization: str | None, certificates: Sequence[Certificate], source: object, *, anyway: bool = False
+    store: AuditedStore,
+    organization: str | None,
+    certificates: Sequence[Certificate],
+    source: object,
+    *,
+    anyway: bool = False,
 ) -> list[Certificate]:
     """Trust the CA certificates of a source, which errors name; returns those that were new.
 
@@ -32,19 +40,41 @@ def add_anchors(
         if not (anyway or is_self_signed(ca)):
             message = f"{ca.subject.text} in {source} is not self-signed, and as an anchor it is never revoked"
             raise ConfigError(message, kind=Problem.ANCHOR_NOT_SELF_SIGNED)
-    return store.add_anchors(organization, cas)
+    return _add(store, ANCHORS, organization, cas)
 
 
 def add_intermediates(
-    store: Store, organization: str | None, certificates: Sequence[Certificate], source: object
+    store: AuditedStore, organization: str | None, certificates: Sequence[Certificate], source: object
 ) -> list[Certificate]:
     """Know the CA certificates of a source, which errors name; returns those that were new."""
-    return store.add_intermediates(organization, _usable_cas(store, organization, certificates, source))
+    return _add(store, INTERMEDIATES, organization, _usable_cas(store, organization, certificates, source))
+
+
+def _add(
+    store: AuditedStore, authorities: Authorities, organization: str | None, cas: Sequence[Certificate]
+) -> list[Certificate]:
+    with store.change() as change:
+        new = authorities.add(change.connection, organization, cas)
+        for ca in new:
+            change.record("add", thing(authorities, ca.sha256), organization, after=described_ca(ca))
+    return new
+
+
+def remove(store: AuditedStore, authorities: Authorities, organization: str | None, sha256: bytes) -> None:
+    """Trust or know a CA no longer, in an organization, or for None the one that was shared."""
+    with store.change() as change:
+        removed = authorities.remove(change.connection, organization, sha256)
+        change.record("remove", thing(authorities, sha256), organization, before=described_ca(removed))
+
+
+def thing(authorities: Authorities, sha256: bytes) -> str:
+    """What the audit log calls a CA certificate: `anchor 3f2a…`, `intermediate 3f2a…`."""
+    return f"{authorities.table.name.removesuffix('s')} {sha256.hex()}"
 
 
 def is_self_signed(certificate: Certificate) -> bool:
     """Whether the certificate's own key signed it; with an algorithm that is not accepted, its names alone decide."""
-    refusal = signature_refusal(certificate, certificate) if certificate.self_issued else None
+    refusal = pki.signature_refusal(certificate, certificate) if certificate.self_issued else None
     return certificate.self_issued and (refusal is None or refusal.reason is Reason.ALGORITHM_NOT_ALLOWED)
 
 
@@ -78,9 +108,9 @@ def _usable_cas(
 ) -> Sequence[Certificate]:
     """The certificates, each of which can be a CA, with a key that the organization accepts; any one, for None."""
     owners = store.organizations() if organization is None else [store.organization(organization)]
-    accepted = [service_policy(owner.path).algorithms for owner in owners]
+    accepted = [pki.service_policy(owner.path).algorithms for owner in owners]
     if organization is None:
-        accepted.append(DEFAULT_ALGORITHMS)
+        accepted.append(pki.DEFAULT_ALGORITHMS)
     for certificate in certificates:
         if certificate.v3 and not certificate.extensions.ca:
             message = f"{source} holds the certificate of {certificate.subject.text}, which is no CA"

@@ -8,9 +8,16 @@ from itertools import chain
 
 import sqlalchemy as sa
 
-from authz.directory import Store
-from authz.directory.crls import StoredCrl, known_cas, list_crls, list_fetched_crls
-from authz.directory.registrations import StoredRegistration, list_registrations
+from authz.admin.audited_store import AuditedStore
+from authz.admin.described import described_crl
+from authz.directory import crls
+from authz.directory.crls import StoredCrl, known_cas, list_fetched_crls
+from authz.directory.registrations import (
+    StoredRegistration,
+    leaves_of,
+    list_registrations,
+    listed_registrations,
+)
 from authz.errors import Refused
 from authz.pki import Certificate, Crl
 from authz.pki.revocation.failed_rules import listed_names
@@ -38,33 +45,40 @@ class RemovedCrl:
     left: int
 
 
-def add_crl(store: Store, crl: Crl, now: datetime, *, anyway: bool = False) -> AddedCrl:
+def add_crl(store: AuditedStore, crl: Crl, now: datetime, *, anyway: bool = False) -> AddedCrl:
     """Keep a CRL that a known CA signed, in place of the one it supersedes; an expired one only if `anyway`."""
-    stored = store.add_crl(crl, now, anyway=anyway)
+    # CAs may be many: they are read before the lock is taken.
     with store.reading() as connection:
-        listed, unmet = _listed(connection, crl), _unmet(connection, crl)
+        known = known_cas(connection)
+    with store.change() as change:
+        stored = crls.add_crl(change.connection, crl, known, now, anyway=anyway)
+        change.record("add", f"crl {crl.sha256.hex()}", after=described_crl(stored))
+    with store.reading() as connection:
+        listed, unmet = listed_registrations(connection, crl), _unmet(connection, crl)
     return AddedCrl(stored, listed, crl.next_update is None or crl.next_update < now, unmet)
 
 
-def remove_crl(store: Store, sha256: bytes) -> RemovedCrl:
+def remove_crl(store: AuditedStore, sha256: bytes) -> RemovedCrl:
     """Remove a CRL that was added."""
-    removed = store.remove_crl(sha256)
+    with store.change() as change:
+        removed = crls.remove_crl(change.connection, sha256)
+        change.record("remove", f"crl {sha256.hex()}", before=described_crl(removed))
     issuer = removed.crl.issuer
     with store.reading() as connection:
-        left = sum(stored.crl.issuer == issuer for stored in list_crls(connection))
+        left = len(store.crl_store().under(issuer) or ())
         left += sum(crl.issuer == issuer.text and crl.sha256 != sha256 for crl in list_fetched_crls(connection))
-        return RemovedCrl(removed, _listed(connection, removed.crl), left)
-
-
-def _listed(connection: sa.Connection, crl: Crl) -> list[StoredRegistration]:
-    rows = list_registrations(connection)
-    return [row for row in rows if crl.index.find(row.leaf.serial, row.leaf.issuer) is not None]
+        return RemovedCrl(removed, listed_registrations(connection, removed.crl), left)
 
 
 def _unmet(connection: sa.Connection, crl: Crl) -> str:
     """The names of the CRL's distribution point, if no certificate that is known names one of them."""
-    known = chain((row.leaf for row in list_registrations(connection)), known_cas(connection)) if crl.names else ()
-    return "" if not crl.names or any(_meets(certificate, crl) for certificate in known) else listed_names(crl.names)
+    if not crl.names:
+        return ""
+    # Only an indirect CRL speaks for certificates of another issuer (RFC 5280 section 6.3.3 (b) (1)).
+    every = (row.leaf for row in list_registrations(connection) if row.leaf is not None)
+    leaves = every if crl.indirect else leaves_of(connection, crl.issuer)
+    met = any(_meets(certificate, crl) for certificate in chain(leaves, known_cas(connection)))
+    return "" if met else listed_names(crl.names)
 
 
 def _meets(certificate: Certificate, crl: Crl) -> bool:
@@ -76,6 +90,9 @@ def _meets(certificate: Certificate, crl: Crl) -> bool:
     return any(not point.names.isdisjoint(crl.names) for point in points)
 
 
-def request_fetch(store: Store, wanted: str | None, now: datetime) -> list[str]:
+def request_fetch(store: AuditedStore, wanted: str | None, now: datetime) -> list[str]:
     """Have the running service fetch: from a location, for an issuer, or for None everything. Returns the locations."""
-    return store.ask_crl_sources(wanted, now)
+    with store.change() as change:
+        locations = crls.ask_crl_sources(change.connection, wanted, now)
+        change.record("request", "crl sources", after={"wanted": wanted, "locations": len(locations)})
+    return locations

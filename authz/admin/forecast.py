@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+import sqlalchemy as sa
+
 from authz.directory import Store
-from authz.directory.registrations import StoredRegistration
+from authz.directory.authorities import ANCHORS, INTERMEDIATES
+from authz.directory.organizations import list_organizations
+from authz.directory.registrations import StoredRegistration, list_registrations
 from authz.errors import Refused
-from authz.model import Organization
+from authz.model import Organization, RegistrationKind
 from authz.pki import (
     HARD_FAIL,
     Budget,
@@ -41,21 +45,39 @@ class Forecast(NamedTuple):
 
 def forecasts(store: Store, crls: CrlView, now: datetime) -> Iterator[Forecast]:
     """One for each registration that has not ended by itself. Raises `StoreError`."""
-    for organization in store.organizations():
-        anchors = [anchor.certificate for anchor in store.anchors(organization.name)]
-        known = [intermediate.certificate for intermediate in store.intermediates(organization.name)]
-        try:
-            trust: TrustStore | Refused = TrustStore(anchors, known, policy=service_policy(organization.path))
-        except Refused as refusal:
-            trust = refusal
-        for stored in store.registrations(organization.name):
-            end = _end_of_registration(stored)
-            if end > now:
-                at, because = _end_of_path(stored, organization, trust, crls, now)
-                if end < at:
-                    at, because = end, "its registration ends"
-                subject = stored.leaf.subject.text
-                yield Forecast(at, stored.organization, stored.user, stored.registration.id, subject, because)
+    with store.reading() as connection:
+        for organization in list_organizations(connection):
+            trust = _trust(connection, organization)
+            for stored in list_registrations(connection, organization.name):
+                yield from _forecast(stored, organization, trust, crls, now)
+
+
+def _forecast(
+    stored: StoredRegistration, organization: Organization, trust: TrustStore | Refused, crls: CrlView, now: datetime
+) -> Iterator[Forecast]:
+    """That of one registration; nothing of one that has ended, or never ends: a key and a name outlive certificates."""
+    leaf = stored.leaf if stored.registration.kind is RegistrationKind.CERTIFICATE else None
+    end = _end_of_registration(stored)
+    if end <= now or (leaf is None and end == NEVER):
+        return
+    at, because = end, "its registration ends"
+    if leaf is not None:
+        chain = [Certificate.parse(der) for der in stored.registration.chain]
+        first = _end_of_path(leaf, chain, organization, trust, crls, now)
+        at, because = first if first[0] <= end else (at, because)
+    subject = (stored.registration.identity or "") if leaf is None else leaf.subject.text
+    yield Forecast(at, stored.organization, stored.user, stored.registration.id, subject, because)
+
+
+def _trust(connection: sa.Connection, organization: Organization) -> TrustStore | Refused:
+    anchors, known = (
+        [stored.certificate for stored in table.list(connection, organization.name)]
+        for table in (ANCHORS, INTERMEDIATES)
+    )
+    try:
+        return TrustStore(anchors, known, policy=service_policy(organization.path))
+    except Refused as refusal:
+        return refusal
 
 
 def _end_of_registration(stored: StoredRegistration) -> datetime:
@@ -64,7 +86,12 @@ def _end_of_registration(stored: StoredRegistration) -> datetime:
 
 
 def _end_of_path(
-    stored: StoredRegistration, organization: Organization, trust: TrustStore | Refused, crls: CrlView, now: datetime
+    leaf: Certificate,
+    chain: list[Certificate],
+    organization: Organization,
+    trust: TrustStore | Refused,
+    crls: CrlView,
+    now: datetime,
 ) -> tuple[datetime, str]:
     """The first moment after which no path verifies, and what ends then; now, if none does at all.
 
@@ -72,13 +99,12 @@ def _end_of_path(
     path is verified again, at that moment. What can end is finite, and `at` moves on each time.
     """
     mode_of = crls.mode_of(organization)
-    chain = [Certificate.parse(der) for der in stored.registration.chain]
     at, end, because = now, now, ""
     while end < NEVER:
         try:
             if isinstance(trust, Refused):
                 raise trust
-            path = verify_path(stored.leaf, chain, trust, crls.crls(), at, trust.policy, Budget.service(), mode_of)
+            path = verify_path(leaf, chain, trust, crls.crls(), at, trust.policy, Budget.service(), mode_of)
         except Refused as refusal:
             return end, because or str(refusal)
         end, because = min(limit for limit in _ends(path, mode_of) if limit[0] >= at)

@@ -6,16 +6,25 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum, auto
-from typing import Final
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
 
-from authz.directory import Store
-from authz.directory.organizations import get_organization, set_organization
-from authz.directory.organizations import remove_organization as remove_row
-from authz.identity.claims import media_type
-from authz.identity.keys import check_location
-from authz.model import Algorithm, BindingScope, Enforcement, Organization, PathSettings, TokenSettings
-from authz.pki import service_policy
-from authz.pki.x509.algorithms import MIN_RSA_BITS
+from authz import pki
+from authz.admin.audited_store import AuditedStore
+from authz.admin.described import described_organization
+from authz.directory import organizations
+from authz.model import (
+    DEFAULT_PATHS,
+    Algorithm,
+    BindingScope,
+    Enforcement,
+    Organization,
+    PathSettings,
+    RegistrationKind,
+    TokenSettings,
+)
+from authz.text import media_type
 
 _is_type: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}").fullmatch
 """RFC 6838 section 4.2."""
@@ -59,7 +68,7 @@ class TokenChange:
             audience=_changed(token.audience, self.audience),
             user_claim=self.user_claim or token.user_claim,
             organization_claim=_changed(token.organization_claim, self.organization_claim),
-            keys=_location(_changed(token.keys, self.keys)),
+            keys=token.keys if self.keys is None else _location(self.keys or None),
             type=_token_type(_changed(token.type, self.type)),
             audience_claim=self.audience_claim or token.audience_claim,
         )
@@ -83,10 +92,13 @@ class PathChange:
         lists = {name: tuple(dict.fromkeys(filter(None, given[name] or ()))) for name in ("algorithms", "policies")}
         changed = {name: lists.get(name, value) for name, value in given.items() if value is not None}
         settings = replace(path, **changed | ({"purpose": PathSettings().purpose} if self.purpose == "" else {}))
+        if settings == path:
+            return path
         try:
-            service_policy(settings)
+            pki.service_policy(settings)
         except ValueError as error:
-            raise InvalidSettingError(str(error)) from None
+            message = str(error).replace("initial_policy_set", "a policy").replace("extended_key_usage", "the purpose")
+            raise InvalidSettingError(message) from None
         return settings
 
 
@@ -100,6 +112,7 @@ class OrganizationChange:
     enforcement: Enforcement | None = None
     token: TokenChange = TokenChange()
     path: PathChange = PathChange()
+    binding_kinds: Sequence[RegistrationKind] | None = None
 
     def of(self, organization: Organization) -> Organization:
         """The organization with this change. Raises `InvalidSettingError` for a value that cannot be."""
@@ -111,14 +124,20 @@ class OrganizationChange:
             default_enforcement=self.enforcement or organization.default_enforcement,
             token=self.token.of(organization.token),
             path=self.path.of(organization.path),
+            binding_kinds=self._kinds_of(organization),
         )
+
+    def _kinds_of(self, organization: Organization) -> tuple[RegistrationKind, ...]:
+        """In their one order, each once."""
+        given = organization.binding_kinds if self.binding_kinds is None else self.binding_kinds
+        return tuple(kind for kind in RegistrationKind if kind in given)
 
 
 def path_gaps(path: PathSettings) -> Iterator[PathGap]:
     """What of the settings for paths does less than one may think."""
     if path.policies and not path.explicit_policy:
         yield PathGap.POLICIES_NOT_REQUIRED
-    if Algorithm.SHA1 in path.algorithms or path.min_rsa_bits < MIN_RSA_BITS:
+    if Algorithm.SHA1 in path.algorithms or path.min_rsa_bits < DEFAULT_PATHS.min_rsa_bits:
         yield PathGap.ONLY_IN_STORED
 
 
@@ -127,12 +146,31 @@ def _changed(present: str | None, given: str | None) -> str | None:
 
 
 def _location(keys: str | None) -> str | None:
-    if keys is not None and "://" in keys:
+    """A key set's file or URL; of a file it is known now whether the service can use it."""
+    if keys is None:
+        return None
+    if "://" in keys:
         try:
-            check_location(keys)
+            _reader().check_location(keys)
         except ValueError as error:
             raise InvalidSettingError(str(error)) from None
+        return keys
+    if not Path(keys).is_absolute():
+        raise InvalidSettingError(f"{keys} is no absolute path, and the service may run in another folder")
+    problem = problem_of_key_set(keys)
+    if problem:
+        raise InvalidSettingError(f"the key set {keys} cannot be used: {problem}")
     return keys
+
+
+def problem_of_key_set(location: str) -> str:
+    """Why the key set at a file or URL verifies no token at this moment; empty if it does."""
+    return str(_reader().problem_of(location))
+
+
+def _reader() -> Any:
+    """The module that reads key sets: it takes a client of HTTP, which no other change needs."""
+    return import_module("authz.identity.keys")
 
 
 def _token_type(given: str | None) -> str | None:
@@ -142,22 +180,35 @@ def _token_type(given: str | None) -> str | None:
     return canonical
 
 
-def add_organization(store: Store, name: str, settings: OrganizationChange) -> Organization:
+def add_organization(store: AuditedStore, name: str, settings: OrganizationChange) -> Organization:
     """Add an organization. Raises `InvalidSettingError` and `StoreError`."""
-    return store.add_organization(settings.of(Organization(0, name, ())))
+    wanted = settings.of(Organization(0, name, ()))
+    with store.change() as change:
+        added = organizations.add_organization(change.connection, wanted)
+        change.record("add", "organization", name, after=described_organization(added))
+    return added
 
 
-def change_organization(store: Store, name: str, change: OrganizationChange) -> Organization:
+def change_organization(store: AuditedStore, name: str, settings: OrganizationChange) -> Organization:
     """Change an organization. Raises `InvalidSettingError` and `StoreError`."""
-    with store.transaction() as connection:
-        return set_organization(connection, change.of(get_organization(connection, name)))
+    with store.change() as change:
+        former = organizations.get_organization(change.connection, name)
+        wanted = settings.of(former)
+        if wanted == former:
+            return former
+        changed = organizations.set_organization(change.connection, wanted)
+        before, after = described_organization(former), described_organization(changed)
+        change.record("change", "organization", name, before=before, after=after)
+    return changed
 
 
-def remove_organization(store: Store, name: str) -> Organization:
+def remove_organization(store: AuditedStore, name: str) -> Organization:
     """Remove an organization with everything of it; returns what it was. Raises `StoreError`."""
-    with store.transaction() as connection:
-        organization = get_organization(connection, name)
-        remove_row(connection, name)
+    with store.change() as change:
+        organization = organizations.get_organization(change.connection, name)
+        holdings = organizations.holdings(change.connection, organization.id)
+        organizations.remove_organization(change.connection, name)
+        change.record("remove", "organization", name, before={**described_organization(organization), **holdings})
     return organization
 
 

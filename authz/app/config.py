@@ -5,18 +5,22 @@ from __future__ import annotations
 import re
 import stat
 import tomllib
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network
+from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, TypeGuard, get_args
 
 from cryptography import x509
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from authz.app.variables import DEFAULT_DATABASE, PREFIX, setting_of, variables
 from authz.errors import ConfigError
 from authz.headers import READABLE, WITH_ELEMENTS
-from authz.model import CertificateForm, ClientRequestHeaders, IndicatorForm
+from authz.model import CertificateForm, ClientRequestHeaders, IndicatorForm, KeptAllowed
 
 HeaderText = Annotated[str, Field(pattern=r"^(|[!-~]|[!-~][ -~]{0,126}[!-~])$")]
 """A header's value: printable ASCII, without blanks at its ends, where servers drop them."""
@@ -181,12 +185,20 @@ class TrustedProxySettings(_Section):
 
 
 class TlsSettings(_Section):
-    """Mutual TLS with the proxy, for a listener at a TCP address; files are reloaded when they change."""
+    """Mutual TLS with proxies, or operators' clients, at a TCP address; files are reloaded when they change."""
 
     certificate: Path = Field(description="PEM file of the service's certificate, its chain behind it.")
     key: Path = Field(description="PEM file of its key.")
-    client_ca: Path = Field(description="PEM file of the CAs that the proxy's certificate must verify to.")
-    names: tuple[str, ...] = Field(min_length=1, description="DNS or URI names of the proxies, compared exactly.")
+    client_ca: Path = Field(description="PEM file of the CAs that the client's certificate must verify to.")
+    names: tuple[str, ...] = Field(
+        min_length=1, description="DNS or URI names of the clients (proxies, or Prometheus), compared exactly."
+    )
+
+
+def _one_transport(section: ListenerSettings | OpsSettings) -> None:
+    """No setting without effect. Raises `ValueError`."""
+    if section.tls is not None and (section.address.startswith("unix:") or section.unsafe_plaintext):
+        raise ValueError("tls needs a TCP address, and excludes unsafe_plaintext")
 
 
 def _mode(value: object) -> int:
@@ -291,16 +303,35 @@ class ListenerSettings(_Section):
 
     @model_validator(mode="after")
     def _reached(self) -> ListenerSettings:
-        """One transport, and no setting without effect."""
-        if self.tls is not None and (self.address.startswith("unix:") or self.unsafe_plaintext):
-            raise ValueError("tls needs a TCP address, and excludes unsafe_plaintext")
+        """One transport."""
+        _one_transport(self)
         return self
 
 
 class OpsSettings(_Section):
-    """The operators' listener."""
+    """The operators' listeners."""
 
-    address: str = Field("127.0.0.1:9901", description="Where /healthz, /readyz and /metrics are; loopback only.")
+    address: str = Field(
+        "127.0.0.1:9901",
+        description="Where /healthz, /readyz and /metrics are: unix:/path, 127.0.0.1:port; with tls any IP:port.",
+    )
+    unsafe_plaintext: bool = Field(
+        False,
+        description="Listen beyond loopback without tls: every client that connects reads the names of organizations "
+        "and of sources of CRLs.",
+    )
+    tls: TlsSettings | None = Field(None, description="Mutual TLS with those who may read; none if absent.")
+    health_probe_address: str | None = Field(
+        None,
+        description="Where /healthz and /readyz are besides, in plain text, for probes, which show no certificate: "
+        "unix:/path or 127.0.0.1:port.",
+    )
+
+    @model_validator(mode="after")
+    def _reached(self) -> OpsSettings:
+        """One transport."""
+        _one_transport(self)
+        return self
 
 
 class LimitSettings(_Section):
@@ -343,6 +374,10 @@ class HistorySettings(_Section):
         20_000, ge=0, le=1_000_000, description="Decisions kept; one above 4 KB counts as several. 0 keeps none."
     )
     days: int = Field(30, ge=1, le=3650, description="Days after which a decision is deleted.")
+    allowed: KeptAllowed = Field(
+        KeptAllowed.NONE,
+        description="Allowed requests that are kept as well: `none`; `first-per-day`, of each user; or `all`.",
+    )
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -358,6 +393,17 @@ def _duration(value: object) -> object:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+def _network(value: object) -> object:
+    """A network is written as "10.1.0.0/16" or "fd00::/8"."""
+    try:
+        return ip_network(str(value))
+    except ValueError as error:
+        raise ValueError(f'{error}; a network is written as "10.1.0.0/16" or "fd00::/8"') from error
+
+
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 
 
 class ModeSettings(_Section):
@@ -382,13 +428,16 @@ class ModeSettings(_Section):
 class CrlSettings(_Section):
     """Where CRLs come from besides `authz crl add`, and how certificates are judged while one is missing."""
 
-    folder: Path | None = Field(None, description="Where the last good CRLs are kept; beside the database if absent.")
+    folder: Path | None = Field(
+        None,
+        description="Where the last good CRLs are kept; beside SQLite's file if absent, and needed with PostgreSQL.",
+    )
     files: tuple[Path, ...] = Field((), description="Files and folders of CRLs, in DER or PEM; a change is noticed.")
     urls: tuple[str, ...] = Field((), description="URLs of CRLs, fetched from the start.")
     distribution_points: bool = Field(True, description="Whether those of verified paths are asked for CRLs.")
     distribution_points_each: int = Field(64, ge=1, le=10_000, description="Those of one organization, at most.")
     hosts: tuple[str, ...] = Field((), description="Hosts that CRLs may come from: a name, or *.name; all if absent.")
-    networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+    networks: tuple[Network, ...] = Field(
         (), description="Networks that are allowed though they are not public: 127.0.0.0/8, 10.1.0.0/16."
     )
     ca_file: Path | None = Field(None, description="PEM file of the CAs of https servers; the system's if absent.")
@@ -416,12 +465,16 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         extra="forbid",
         frozen=True,
-        env_prefix="AUTHZ_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         nested_model_default_partial_update=True,
     )
 
-    database: str = Field("sqlite:///authz.db", description="The directory: sqlite:///relative or sqlite:////absolute.")
+    database: str = Field(
+        DEFAULT_DATABASE,
+        description="The directory: sqlite:///relative, sqlite:////absolute, or postgresql://user@host/database.",
+        repr=False,
+    )
     listener: tuple[ListenerSettings, ...] = Field(
         (ListenerSettings(),), min_length=1, description="The listeners, one for each proxy in front."
     )
@@ -469,7 +522,53 @@ def with_workers(settings: Settings, workers: int | None) -> Settings:
 
 def load_settings(path: Path | None = None) -> Settings:
     """The settings of a TOML file (none: defaults), with `AUTHZ_…` variables over them. Raises `ConfigError`."""
+    unknown = [name for name in variables() if not _is_variable(setting_of(name))]
+    if unknown:
+        names = (name.replace(".", "__") for name in _dotted(Settings))
+        nearest = _nearest(setting_of(unknown[0]), filter(_is_variable, names))
+        advice = f"; {PREFIX}{nearest.upper()} does" if nearest else ""
+        raise ConfigError(f"the variable {unknown[0]} names no setting{advice}", hint=_HINT)
     return parse_settings({} if path is None else _read(path), origin=str(path or "environment"))
+
+
+_HINT: Final = "see docs/configuration.md for every setting"
+
+
+def _is_variable(name: str) -> bool:
+    """Whether a setting, with two underscores behind its section, can be set by a variable: of lists only the whole."""
+    section: Any = Settings
+    for part in name.split("__"):
+        if not _is_section(section) or part not in section.model_fields:
+            return False
+        annotation = section.model_fields[part].annotation
+        section = (
+            next(filter(_is_section, get_args(annotation)), annotation) if _is_optional(annotation) else annotation
+        )
+    return True
+
+
+def _is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _is_optional(annotation: Any) -> bool:
+    return type(None) in get_args(annotation)
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    """The one of `names` that is most like `name`; empty where none is like it."""
+    return next(iter(get_close_matches(name, list(names), n=1, cutoff=0.75)), "")
+
+
+def _dotted(annotation: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """The names of all settings below, without the indices of lists."""
+    if _is_section(annotation):
+        for name, field in annotation.model_fields.items():
+            yield ".".join((*path, name))
+            yield from _dotted(field.annotation, (*path, name))
+    else:
+        for inner in get_args(annotation):
+            yield from _dotted(inner, path)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -486,5 +585,38 @@ def parse_settings(values: dict[str, Any], *, origin: str) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
-        raise ConfigError(f"{origin}: {problems}", hint="see docs/configuration.md for every setting") from error
+        problems = "; ".join(map(_problem, _mistakes(error.errors())))
+        raise ConfigError(f"{origin}: {problems}", hint=_HINT) from error
+    except SettingsError as error:
+        # The library quotes the name of the field, which its error does not have by itself.
+        variable = PREFIX + str(error).split('"')[1].upper()
+        raise ConfigError(f"{variable} is not JSON, as the value of a list or a section is", hint=_HINT) from error
+
+
+def _mistakes(errors: list[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """The errors, without those that a list is too short because what is in it is wrong."""
+    places = [error["loc"] for error in errors]
+    for error in errors:
+        here = error["loc"]
+        inside = any(len(place) > len(here) and place[: len(here)] == here for place in places)
+        if error["type"] != "too_short" or not inside:
+            yield error
+
+
+_IN_TOML: Final = {
+    "tuple_type": "a list is wanted, in brackets",
+    "model_type": "a section with settings is wanted",
+    "union_tag_not_found": "kind is missing",
+}
+"""What the library says of Python's types."""
+
+
+def _problem(problem: ErrorDetails) -> str:
+    """One mistake in one sentence: where it stands, and what is wrong there."""
+    place = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        setting = ".".join(str(part) for part in problem["loc"] if not isinstance(part, int))
+        nearest = _nearest(setting, _dotted(Settings))
+        return f"{place} is no setting" + (f"; {nearest} is one" if nearest else "")
+    message = _IN_TOML.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+    return f"{place}: {message}" if place else message

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Hashable
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -11,27 +12,20 @@ from cryptography import x509
 
 from authz.app.config import ModeSettings, Settings
 from authz.app.listeners import gateway_anchors
-from authz.crls import (
-    AddressRules,
-    CrlDiskStore,
-    CrlRules,
-    Fetcher,
-    FetchLimits,
-    HostRules,
-    ModeRule,
-    Refresher,
-    Schedule,
-)
-from authz.crls.disk_store import is_evidence
+from authz.crls.disk_store import CrlDiskStore, is_evidence
+from authz.crls.fetch.address_rules import AddressRules, HostRules
+from authz.crls.fetch.client import Fetcher, FetchLimits
 from authz.crls.indexing.client import index_crl
-from authz.crls.reader import Index
-from authz.crls.rules import modes_of
+from authz.crls.reader import Index, issuer_in
+from authz.crls.refresher import Refresher
+from authz.crls.rules import CrlRules, ModeRule, modes_of
+from authz.crls.schedule import Schedule
 from authz.crls.share.subscriber import Subscriber
 from authz.directory import CrlStatusTables, DirectoryReader
-from authz.directory.sqlite.engine import database_file
+from authz.directory.databases import database_of
 from authz.errors import ConfigError, Refused
 from authz.model import Organization
-from authz.pki import Crl, CrlStore, ModeOf, RevocationMode
+from authz.pki import Crl, CrlStore, LazyCrlStore, ModeOf, RevocationMode
 from authz.pki.x509.distinguished_name import Name
 from authz.ports import Clock, CrlView, Observer, Source
 from authz.telemetry import Telemetry
@@ -42,7 +36,12 @@ JITTER = 0.2
 
 def folder_of(settings: Settings) -> Path:
     """Where the last good copies are kept. Raises `ConfigError`."""
-    return settings.crl.folder or database_file(settings.database).with_suffix(".crls")
+    if settings.crl.folder is not None:
+        return settings.crl.folder
+    database = database_of(settings.database)
+    if database.file is None:
+        raise ConfigError("crl.folder is not set", hint="name a folder of this machine: the directory is no file on it")
+    return database.file.with_suffix(".crls")
 
 
 CRLS_OF_MEMORY = 4
@@ -161,8 +160,8 @@ class _WithGateways:
 
     @property
     def revision(self) -> Hashable:
-        """Another one after each change of the directory."""
-        return self._directory.revision
+        """Another one after each change of an organization or its CAs: a change of a user reads none of them."""
+        return self._directory.tenants_revision
 
     async def authorities(self) -> list[bytes]:
         """All of them, in DER. Raises `Refused` (directory_unavailable)."""
@@ -190,12 +189,22 @@ class SubscribedCrls:
 
 
 class CrlSnapshot:
-    """Implements `authz.ports.CrlView` for the command: CRLs as they are held now, and nothing is asked for."""
+    """Implements `authz.ports.CrlView` for the command: CRLs as they are held now, and nothing is asked for.
+
+    Those of `directory` and the copies that the service kept are read when their issuer is asked for.
+    """
 
     def __init__(self, settings: Settings, directory: CrlStore) -> None:
         self._rules = rules_of(settings)
-        kept = list(map(_read, sorted(folder_of(settings).glob("*.crl"))))
-        self._store = CrlStore([*directory, *(crl for crl in kept if crl is not None)])
+        kept: dict[Name | None, list[Path]] = defaultdict(list)
+        for path in sorted(folder_of(settings).glob("*.crl")):
+            kept[issuer_in(path)].append(path)
+
+        def read(issuer: Name) -> list[Crl]:
+            return [*(directory.under(issuer) or ()), *_read(kept[issuer])]
+
+        unnamed = _read(kept.pop(None, []))
+        self._store = LazyCrlStore({*directory.issuers, *(name for name in kept if name is not None)}, read, unnamed)
 
     def crls(self) -> CrlStore:
         """See the protocol."""
@@ -212,15 +221,16 @@ class CrlSnapshot:
         """See the protocol."""
 
 
-def _read(path: Path) -> Crl | None:
-    """A copy that cannot be read is as good as none; the service sets it aside."""
-    try:
-        crl = Crl(path.read_bytes())
-    except Refused:
-        return None
-    except OSError as error:
-        raise ConfigError(
-            f"the CRLs kept by the service cannot be read: {error.strerror}", hint="use the account of the service"
-        ) from error
-    crl.mark_expired(when_it_came=is_evidence(path.stem))
-    return crl
+def _read(paths: Iterable[Path]) -> Iterator[Crl]:
+    """A copy that cannot be read is as good as none; the service sets it aside. Raises `ConfigError`."""
+    for path in paths:
+        try:
+            crl = Crl(path.read_bytes())
+        except Refused:
+            continue
+        except OSError as error:
+            raise ConfigError(
+                f"the CRLs kept by the service cannot be read: {error.strerror}", hint="use the account of the service"
+            ) from error
+        crl.mark_expired(when_it_came=is_evidence(path.stem))
+        yield crl

@@ -11,6 +11,7 @@ from functools import partial
 from authz.app.config import (
     IdentitySettings,
     ListenerSettings,
+    OpsSettings,
     PayloadSettings,
     Settings,
     TlsSettings,
@@ -20,14 +21,17 @@ from authz.app.config import (
 from authz.app.systemd import inherited_sockets
 from authz.clock import SystemClock
 from authz.errors import ConfigError, Refused
-from authz.identity import BearerToken, JwksCache, PayloadHeader, UserNameHeader
+from authz.identity.header import UserNameHeader
+from authz.identity.keys import JwksCache
+from authz.identity.payload import PayloadHeader
+from authz.identity.token import BearerToken
 from authz.model import HeaderRules, IndicatorForm
 from authz.pki import Certificate, TrustStore, VerifiedCache
 from authz.pki.cache import SharedCache
 from authz.pki.x509.library import pem_blocks
 from authz.telemetry import Telemetry
 from authz.view import IdentitySource, Listener, TrustedProxy
-from authz.web.sockets import BACKLOG, adjust, check_reach, listen, remove, socket_inode
+from authz.web.sockets import adjust, check_reach, listen, remove, socket_inode
 from authz.web.tls import ReloadingContext, TlsFiles
 
 GATEWAY_CACHE_BYTES = 1024 * 1024
@@ -35,6 +39,15 @@ GATEWAY_CACHE_BYTES = 1024 * 1024
 
 OPS = "ops"
 """The name of the operators' listener among the sockets; no listener of proxies has it."""
+
+HEALTH_PROBES = "ops.health_probes"
+"""That of the listener for health probes; no name of a listener has a dot."""
+
+OPERATORS = (OPS, HEALTH_PROBES)
+"""The listeners that the CRL manager answers; workers answer all others."""
+
+OPERATORS_BACKLOG = 128
+"""Connections that may wait there: at the pace at which they are accepted, a second's."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -81,10 +94,10 @@ class Sockets(Mapping[str, ListeningSocket]):
         there = {opened.address: opened for sockets in (reusable or Sockets({}), self) for opened in sockets.values()}
         with contextlib.ExitStack() as undo:
             updated = {}
-            for name, address, listener in _wanted(settings):
+            for name, address, section in _wanted(settings):
                 opened = there.pop(address, None)
                 if opened is None:
-                    opened = _open(address, listener)
+                    opened = _open(address, section)
                     undo.callback(_close, opened)
                 updated[name] = opened
             # Last, because a failure above must leave everything as it was.
@@ -112,13 +125,13 @@ class Sockets(Mapping[str, ListeningSocket]):
 
 def check_listeners(settings: Settings) -> None:
     """Whether each listener may have its address, also where its socket is open. Raises `ConfigError`."""
-    for _, address, listener in _wanted(settings):
-        check_reach(address, anywhere=_may_be_anywhere(listener))
+    for _, address, section in _wanted(settings):
+        check_reach(address, anywhere=_may_be_anywhere(section))
 
 
-def _may_be_anywhere(listener: ListenerSettings | None) -> bool:
-    """Whether other machines may connect: never to the operators' listener, in plain text only if set unsafely."""
-    return listener is not None and (listener.tls is not None or listener.unsafe_plaintext)
+def _may_be_anywhere(section: ListenerSettings | OpsSettings | None) -> bool:
+    """Whether other machines may connect: never to the probes' listener, in plain text only if set unsafely."""
+    return section is not None and (section.tls is not None or section.unsafe_plaintext)
 
 
 def _close(opened: ListeningSocket) -> None:
@@ -126,23 +139,25 @@ def _close(opened: ListeningSocket) -> None:
     opened.socket.close()
 
 
-def _wanted(settings: Settings) -> Iterator[tuple[str, str, ListenerSettings | None]]:
-    yield OPS, settings.ops.address, None
+def _wanted(settings: Settings) -> Iterator[tuple[str, str, ListenerSettings | OpsSettings | None]]:
+    yield OPS, settings.ops.address, settings.ops
+    if settings.ops.health_probe_address is not None:
+        yield HEALTH_PROBES, settings.ops.health_probe_address, None
     for listener in settings.listener:
         yield listener.name, listener.address, listener
 
 
-def _open(address: str, listener: ListenerSettings | None) -> ListeningSocket:
-    if listener is None:
-        opened = listen(address)
-    else:
+def _open(address: str, section: ListenerSettings | OpsSettings | None) -> ListeningSocket:
+    if isinstance(section, ListenerSettings):
         opened = listen(
             address,
-            mode=listener.socket_mode,
-            group=listener.socket_group,
-            backlog=listener.backlog,
-            anywhere=_may_be_anywhere(listener),
+            mode=section.socket_mode,
+            group=section.socket_group,
+            backlog=section.backlog,
+            anywhere=_may_be_anywhere(section),
         )
+    else:
+        opened = listen(address, backlog=OPERATORS_BACKLOG, anywhere=_may_be_anywhere(section))
     return ListeningSocket(address, opened, socket_inode(address))
 
 
@@ -159,11 +174,6 @@ def _handed_over(settings: Settings) -> dict[str, ListeningSocket]:
     return {name: ListeningSocket(addresses[name], opened) for name, opened in inherited.items()}
 
 
-def backlog_of(listener: ListenerSettings | None) -> int:
-    """Connections that may wait to be accepted."""
-    return BACKLOG if listener is None else listener.backlog
-
-
 def tls_of(listener: str, settings: TlsSettings | None, telemetry: Telemetry) -> ReloadingContext | None:
     """Mutual TLS with the proxies of a listener, if it has any. Raises `ConfigError`."""
     if settings is None:
@@ -177,6 +187,11 @@ def tls_of(listener: str, settings: TlsSettings | None, telemetry: Telemetry) ->
 
 def warn_of_weakness(settings: Settings, warn: Callable[[str], None]) -> None:
     """Warn of every listener that serves other machines in plain text, or has no statement of its proxy."""
+    if settings.ops.unsafe_plaintext:
+        warn(
+            f"ops.unsafe_plaintext: every client of {settings.ops.address} reads the names of organizations and of "
+            "sources of CRLs"
+        )
     for listener in settings.listener:
         if listener.unsafe_plaintext:
             warn(f"unsafe_plaintext: every client of {listener.address} can claim any certificate of any user")

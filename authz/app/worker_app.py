@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from authz.app.config import Settings
 from authz.app.crls import CrlProvider
-from authz.app.listeners import Sockets, backlog_of, listener_of, tls_of
+from authz.app.listeners import Sockets, listener_of, tls_of
 from authz.clock import SystemClock
-from authz.directory import DirectoryReader, History, HistoryLimits
+from authz.directory import DirectoryReader, History, HistoryLimits, LastSeen
 from authz.directory.cache import tenants_memory
+from authz.directory.databases import database_of
 from authz.errors import Refused, StoreError
-from authz.identity import JwksCache
+from authz.identity.keys import JwksCache
 from authz.pki.cache import SharedCache
 from authz.ports import Observer
 from authz.service import Service, ServiceLimits
@@ -33,8 +35,9 @@ class WorkerApp:
         self._clock = SystemClock()
         self._sockets = sockets
         self._crls = crls
+        self.keys = JwksCache(monotonic=self._clock.monotonic, warn=telemetry.warn)
         self._directory: DirectoryReader | None = None
-        self._history: History | None = None
+        self._written: list[History | LastSeen] = []
         self._listeners = Listeners()
         self._stopping = False
         self.failed_by: Callable[[BaseException], None] = lambda _: None
@@ -59,32 +62,43 @@ class WorkerApp:
             await directory.start()
             await crls.start(directory)
         except Refused as refusal:
-            raise StoreError(f"the directory cannot be read: {refusal.detail}", hint=settings.database) from refusal
+            database = database_of(settings.database).name
+            raise StoreError(f"the directory cannot be read: {refusal.detail}", hint=database) from refusal
         limits = ServiceLimits(settings.limits.concurrent_checks, seconds=settings.limits.check_seconds)
-        keys = JwksCache(monotonic=self._clock.monotonic, warn=warn)
-        observers: tuple[Observer, ...] = (self.telemetry, crls.view, *self._keep_history())
-        service = Service(directory, self._clock, *observers, sources=(keys, crls.view), limits=limits)
-        await self._listen(service, keys, memory)
+        self._keep()
+        self.telemetry.write_in_batches(asyncio.get_running_loop().call_later, memory)
+        observers: tuple[Observer, ...] = (self.telemetry, crls.view, *self._written)
+        service = Service(directory, self._clock, *observers, sources=(self.keys, crls.view), limits=limits)
+        await self._listen(service, memory)
 
-    def _keep_history(self) -> tuple[History, ...]:
-        settings = self._settings.history
+    def _keep(self) -> None:
+        """Begin to write what is kept of decisions, unless the settings say that nothing is."""
+        settings, telemetry, database = self._settings.history, self.telemetry, self._settings.database
         if not settings.rows:
-            return ()
-        limits = HistoryLimits(settings.rows, settings.days)
-        telemetry = self.telemetry
-        history = History(self._settings.database, self._clock, limits, lost=telemetry.lost, warn=telemetry.warn)
-        history.start()
-        self._history = history
-        return (history,)
+            return
+        limits = HistoryLimits(settings.rows, settings.days, settings.allowed)
+        history = History(database, self._clock, limits, lost=telemetry.lost, warn=telemetry.warn)
+        self._written = [history, LastSeen(database, self._clock, lost=telemetry.lost, warn=telemetry.warn)]
+        for written in self._written:
+            written.start()
 
-    async def _listen(self, service: Service, keys: JwksCache, memory: SharedCache) -> None:
+    async def _listen(self, service: Service, memory: SharedCache) -> None:
         for settings in self._settings.listener:
             endpoints = Endpoints(settings.prefix, settings.fixed_path, settings.auth_request_path)
-            listener = listener_of(settings, keys, memory)
-            handler = Checks(service.check, listener, endpoints, refuse=service.refuse)
+            listener = listener_of(settings, self.keys, memory)
+            handler = Checks(
+                service.check,
+                listener,
+                endpoints,
+                refuse=service.refuse,
+                check_at_once=service.check_at_once,
+                memory=memory,
+            )
             tls = tls_of(settings.name, settings.tls, self.telemetry)
-            opened = self._sockets[settings.name].socket
-            await self._listeners.serve(opened, handler, handler.unread, backlog=backlog_of(settings), tls=tls)
+            opened, backlog = self._sockets[settings.name].socket, settings.backlog
+            await self._listeners.serve(
+                opened, handler, handler.unread, backlog=backlog, tls=tls, at_once=handler.at_once
+            )
 
     @property
     def ready(self) -> bool:
@@ -98,9 +112,11 @@ class WorkerApp:
         self._stopping = True
         # When all workers end, no process may be left listening, so that connections fail at once.
         self._sockets.forget()
+        self.telemetry.flush()
         await self._listeners.close(self._settings.limits.stop_seconds)
-        if self._history is not None:
-            await self._history.close()
+        self.telemetry.flush()
+        # At once: each may wait for a database server that does not answer.
+        await asyncio.gather(*(written.close() for written in self._written))
         await self._crls.close()
         if self._directory is not None:
             await self._directory.close()

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+import re
 import ssl
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from sqlalchemy import Connection
 
 from authz.admin import authorities
-from authz.cli.options import AfterId, Anyway, AsJson, Limit, open_store
-from authz.cli.output import emit, emit_one, emit_page, fail, hint, say
+from authz.cli.options import AfterId, Anyway, AsJson, Limit, open_store, sha256_text
+from authz.cli.output import Row, emit, emit_one, emit_page, fail, hint, say
 from authz.cli.pem_file import read_certificates
 from authz.cli.rows import SHARED, authority_row, listed_authority_row
 from authz.clock import SystemClock
-from authz.directory.authorities import ANCHORS, INTERMEDIATES, StoredCertificate
+from authz.directory import Store
+from authz.directory.authorities import ANCHORS, INTERMEDIATES, Authorities, StoredCertificate
 from authz.envoy_sds import replace_file, request_level_secret, sds_secret
-from authz.pki import Certificate
 
-anchor_app = typer.Typer(help="Trust anchors: the CAs an organization trusts.", no_args_is_help=True)
-intermediate_app = typer.Typer(help="Intermediates: CAs that are known, and still must verify.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from authz.admin.dependents import Dependent
+    from authz.pki import Certificate
+
+anchor_app = typer.Typer(no_args_is_help=True)
+intermediate_app = typer.Typer(no_args_is_help=True)
 
 Shared = Annotated[bool, typer.Option("--shared", help="For every organization, instead of one.")]
 Arguments = Annotated[
     list[str], typer.Argument(metavar="ORGANIZATION FILE", help="With --shared the file alone, PEM or DER.")
 ]
-Sha256 = Annotated[list[str], typer.Argument(metavar="ORGANIZATION SHA256", help="With --shared the SHA-256 alone.")]
+Sha256 = Annotated[
+    list[str],
+    typer.Argument(metavar="ORGANIZATION SHA256", help="With --shared the SHA-256 alone; its beginning is enough."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list the users who depend on it.")]
 Owner = Annotated[str | None, typer.Argument(metavar="ORGANIZATION", help="Its own and the shared; all if absent.")]
 
 
@@ -80,65 +93,111 @@ def _emit_added(organization: str | None, cas: list[Certificate], new: list[Cert
     say(f"{len(new)} of {len(cas)} are new")
 
 
-@anchor_app.command("list", epilog="Example: authz anchor list acme")
-def list_anchors(
-    context: typer.Context,
-    organization: Owner = None,
-    limit: Limit = None,
-    after: AfterId = None,
-    as_json: AsJson = False,
+def _list_command(table: Authorities, if_empty: str = "") -> Callable[..., None]:
+    def list_(
+        context: typer.Context,
+        organization: Owner = None,
+        limit: Limit = None,
+        after: AfterId = None,
+        as_json: AsJson = False,
+    ) -> None:
+        with open_store(context) as store, store.reading() as connection:
+            rows = map(listed_authority_row, table.list(connection, organization, after))
+            listed = emit_page(rows, "id", limit, as_json=as_json)
+        if if_empty and not listed and after is None:
+            hint(if_empty)
+
+    return list_
+
+
+anchor_app.command("list", help="List trust anchors, in the order added.", epilog="Example: authz anchor list acme")(
+    _list_command(ANCHORS, "no certificate verifies without one: authz anchor add ORGANIZATION roots.pem")
+)
+intermediate_app.command(
+    "list", help="List known intermediates, in the order added.", epilog="Example: authz intermediate list acme"
+)(_list_command(INTERMEDIATES))
+
+
+def _dependents_command(table: Authorities) -> Callable[..., None]:
+    def dependents_(context: typer.Context, arguments: Sha256, shared: Shared = False, as_json: AsJson = False) -> None:
+        organization, beginning = _split(arguments, shared=shared, second="SHA256")
+        with open_store(context) as store:
+            digest = _digest(store, table, organization, beginning)
+            emit_dependents(store, _of_ca(organization, digest), as_json=as_json)
+
+    return dependents_
+
+
+def _remove_command(table: Authorities, then: str = "") -> Callable[..., None]:
+    def remove_(
+        context: typer.Context,
+        arguments: Sha256,
+        shared: Shared = False,
+        dry_run: DryRun = False,
+        as_json: AsJson = False,
+    ) -> None:
+        organization, beginning = _split(arguments, shared=shared, second="SHA256")
+        with open_store(context) as store:
+            digest = _digest(store, table, organization, beginning)
+            if dry_run:
+                emit_dependents(store, _of_ca(organization, digest), as_json=as_json)
+                return
+            authorities.remove(store, table, organization, digest)
+        emit_one({"removed": digest, "organization": organization or SHARED}, as_json=as_json)
+        if then:
+            hint(then)
+
+    return remove_
+
+
+for _app, _table, _name in ((anchor_app, ANCHORS, "anchor"), (intermediate_app, INTERMEDIATES, "intermediate")):
+    _app.command(
+        "dependents",
+        help="List the users whose active registrations, or what they presented lately, lead to it.",
+        epilog=f"Example: authz {_name} dependents acme 3f2a (then: authz {_name} remove acme 3f2a)",
+    )(_dependents_command(_table))
+
+anchor_app.command(
+    "remove",
+    help="Trust a CA no longer; every certificate below it is refused from the next second on.",
+    epilog="Example: authz anchor remove acme 3f2a (as the SHA-256 begins that list shows)",
+)(_remove_command(ANCHORS, "export Envoy's bundle again: authz anchor export --sds FILE"))
+intermediate_app.command(
+    "remove",
+    help="Know an intermediate no longer.",
+    epilog="Example: authz intermediate remove acme 3f2a (as the SHA-256 begins that list shows)",
+)(_remove_command(INTERMEDIATES))
+
+
+def _of_ca(organization: str | None, digest: bytes) -> Callable[[Connection, datetime], Iterator[Dependent]]:
+    return lambda connection, now: import_module("authz.admin.dependents").dependents(
+        connection, organization, digest, now
+    )
+
+
+def emit_dependents(
+    store: Store, listed: Callable[[Connection, datetime], Iterator[Dependent]], *, as_json: bool
 ) -> None:
-    """List trust anchors, in the order added."""
-    with open_store(context) as store, store.reading() as connection:
-        anchors = map(listed_authority_row, ANCHORS.list(connection, organization, after))
-        listed = emit_page(anchors, "id", limit, as_json=as_json)
-    if not listed and after is None:
-        hint("no certificate verifies without one: authz anchor add ORGANIZATION roots.pem")
+    """Print the users that `listed` yields, each as a row, and how many of them stop."""
+    counts = [0, 0]
+
+    def rows() -> Iterator[Row]:
+        with store.reading() as connection:
+            for dependent in listed(connection, SystemClock().now()):
+                counts[dependent.stops] += 1
+                yield {**dependent._asdict(), "stops": dependent.stops}
+
+    emit(rows(), as_json=as_json)
+    elsewhere, stop = counts
+    say(f"users who depend on it: {elsewhere + stop}; with another way: {elsewhere}; without one: {stop}")
 
 
-@intermediate_app.command("list", epilog="Example: authz intermediate list acme")
-def list_intermediates(
-    context: typer.Context,
-    organization: Owner = None,
-    limit: Limit = None,
-    after: AfterId = None,
-    as_json: AsJson = False,
-) -> None:
-    """List known intermediates, in the order added."""
-    with open_store(context) as store, store.reading() as connection:
-        intermediates = map(listed_authority_row, INTERMEDIATES.list(connection, organization, after))
-        emit_page(intermediates, "id", limit, as_json=as_json)
-
-
-@anchor_app.command("remove", epilog="Example: authz anchor remove acme 3f2a… (list shows the SHA-256)")
-def remove_anchor(context: typer.Context, arguments: Sha256, shared: Shared = False, as_json: AsJson = False) -> None:
-    """Trust a CA no longer; every certificate below it is refused from the next second on."""
-    organization, digest = _split(arguments, shared=shared, second="SHA256")
-    with open_store(context) as store:
-        authorities.remove_anchor(store, organization, _digest(digest))
-    emit_one({"removed": digest.lower(), "organization": organization or SHARED}, as_json=as_json)
-    hint("export Envoy's bundle again: authz anchor export --sds FILE")
-
-
-@intermediate_app.command("remove", epilog="Example: authz intermediate remove acme 3f2a… (list shows the SHA-256)")
-def remove_intermediate(
-    context: typer.Context, arguments: Sha256, shared: Shared = False, as_json: AsJson = False
-) -> None:
-    """Know an intermediate no longer."""
-    organization, digest = _split(arguments, shared=shared, second="SHA256")
-    with open_store(context) as store:
-        authorities.remove_intermediate(store, organization, _digest(digest))
-    emit_one({"removed": digest.lower(), "organization": organization or SHARED}, as_json=as_json)
-
-
-def _digest(text: str) -> bytes:
-    try:
-        digest = bytes.fromhex(text)
-    except ValueError:
-        digest = b""
-    if len(digest) != 32:
-        raise typer.BadParameter("a SHA-256 is 64 hexadecimal digits; list shows it")
-    return digest
+def _digest(store: Store, ca_table: Authorities, organization: str | None, beginning: str) -> bytes:
+    beginning = sha256_text(beginning)
+    if not re.fullmatch("[0-9a-fA-F]{1,64}", beginning):
+        raise typer.BadParameter("a SHA-256 begins with up to 64 hexadecimal digits; list shows it")
+    with store.reading() as connection:
+        return ca_table.digest(connection, organization, beginning)
 
 
 @anchor_app.command("export", epilog="Example: authz anchor export --sds /etc/envoy/tls/client-ca.yaml")

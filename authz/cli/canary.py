@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from authz.admin.audited_store import AuditedStore
 from authz.admin.canary import CANARY, CanaryOrganization, add_canary, is_left_over, remove_canary
 from authz.demo.mint import Mint, Party, write_secret
-from authz.directory import Store
-from authz.doctor.probe.cast import BAD, CANARY_FILE
+from authz.doctor.probe.clients import BAD, CANARY_FILE
 from authz.doctor.probe.dialing import Shown
 from authz.errors import ConfigError, StoreError
 from authz.model import Enforcement, TokenSettings
@@ -59,7 +59,7 @@ class CanaryPlan:
         return self.token.issuer is None
 
 
-def prepare(store: Store, plan: CanaryPlan) -> dict[str, object]:
+def prepare(store: AuditedStore, plan: CanaryPlan) -> dict[str, object]:
     """Make the canary: wholly, or not at all. Raises `ConfigError` or `StoreError`."""
     if is_left_over(store):
         raise StoreError(f"there is a canary {CANARY} already", hint="authz doctor prepare --remove")
@@ -74,7 +74,7 @@ def prepare(store: Store, plan: CanaryPlan) -> dict[str, object]:
         raise
 
 
-def remove(store: Store, folder: Path) -> None:
+def remove(store: AuditedStore, folder: Path) -> None:
     """Remove the organization with all that is its own, and the files; what was removed before is no error.
 
     Raises `ConfigError` for a folder that holds something else.
@@ -122,7 +122,7 @@ def _remove_files(folder: Path) -> None:
 class _Making:
     """One canary being made."""
 
-    def __init__(self, store: Store, plan: CanaryPlan) -> None:
+    def __init__(self, store: AuditedStore, plan: CanaryPlan) -> None:
         self._store, self._plan, self._folder = store, plan, plan.folder
         self._mint = Mint(LIFE)
         self._root = self._mint.authority("Doctor canary root")

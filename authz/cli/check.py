@@ -14,16 +14,17 @@ import typer
 from authz.admin.registrations import split_leaf
 from authz.app.crls import CrlSnapshot
 from authz.app.listeners import listener_of
-from authz.cli.options import AsJson, moment, open_store, settings_of
-from authz.cli.output import emit, emit_one, hint, say
+from authz.cli.moments import moment
+from authz.cli.options import AsJson, open_store, settings_of
+from authz.cli.output import Row, emit, emit_one, hint, say
 from authz.cli.pem_file import read_certificates
-from authz.cli.rows import Row
+from authz.cli.replay import headers_were_kept, obstacle_to_replay
 from authz.clock import SystemClock
 from authz.decision import Decision, Deny, Evidence, evaluate
 from authz.directory import DirectoryReader
 from authz.errors import ConfigError, NotLoaded, Refused, StoreError
 from authz.headers import present
-from authz.model import CheckRequest, Identity, Organization, Outcome
+from authz.model import CheckRequest, HeaderRules, Identity, Organization, Outcome, RecordedDecision
 from authz.pki import Certificate, VerifiedPath
 from authz.reasons import Gate, Reason
 from authz.view import Listener
@@ -64,35 +65,25 @@ def check(
         return
     if host is None or user is None:
         raise typer.BadParameter("give HOST and USER, or --replay ID")
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    if cert is not None:
-        leaf, chain = split_leaf(read_certificates(cert), cert)
-        headers = ((b"x-forwarded-client-cert", present(leaf.der, [ca.der for ca in chain])),)
-    request = CheckRequest("offline", host, headers)
-    listener = Listener("offline", (_Said(user),))
-    decision = _decide(context, request, listener, when)
+    leaf, chain = (None, []) if cert is None else split_leaf(read_certificates(cert), cert)
+    decision = decided_offline(context, host, user, leaf, [ca.der for ca in chain], when)
     emit(list(gates(decision)), as_json=as_json)
-    _tell(decision)
+    _tell(context, decision)
+
+
+def decided_offline(
+    context: typer.Context, host: str, user: str, leaf: Certificate | None, chain: list[bytes], at: datetime
+) -> Decision:
+    """What the service decides of a user's request with a leaf and the CAs (DER) above it, or with no certificate."""
+    headers = () if leaf is None else ((b"x-forwarded-client-cert", present(leaf.der, chain)),)
+    return _decide(context, CheckRequest("offline", host, headers), Listener("offline", (_Said(user),)), at)
 
 
 def _replay(context: typer.Context, beginning: str, when: datetime, *, as_json: bool) -> None:
-    """Decide what the history holds again: with the listener as it is configured now, at `when`."""
-    settings = settings_of(context)
+    """Decide what the history holds again, and compare."""
     with open_store(context) as store:
         record = store.decision(beginning)
-    if record.headers is None:
-        raise StoreError(
-            "the certificate header of this request was too large to be kept",
-            hint="ask for the client's chain, and decide with 'authz check HOST USER --cert FILE'",
-        )
-    configured = next((setting for setting in settings.listener if setting.name == record.listener), None)
-    if configured is None:
-        raise ConfigError(
-            f"there is no listener {record.listener} any more", hint="give the service's settings by --config"
-        )
-    listener = replace(listener_of(configured), identity=(_Said(record.user or None, record.confirmation),))
-    request = CheckRequest(record.decision_id, record.host, record.headers, record.method, record.target)
-    decision = _decide(context, request, listener, when)
+    decision = replayed(context, record, when)
     then, now = (str(record.outcome), record.reason), _outcome(decision)
     different = _different(then, now)
     if as_json:
@@ -102,7 +93,28 @@ def _replay(context: typer.Context, beginning: str, when: datetime, *, as_json: 
         emit(list(gates(decision)), as_json=False)
     say(f"on {record.at:%Y-%m-%d %H:%M:%SZ}: {_words(then)}; now: {_words(now)}")
     say(_COMPARED[different])
-    _tell(decision)
+    _tell(context, decision)
+
+
+def replayed(context: typer.Context, record: RecordedDecision, at: datetime) -> Decision:
+    """Decide what the history holds again: with the listener as it is configured now, at `at`.
+
+    Raises `StoreError` for a request of which too little was kept, `ConfigError` if its listener is gone.
+    """
+    obstacle = obstacle_to_replay(record)
+    if obstacle:
+        raise StoreError(obstacle, hint="decide with what is known: authz check HOST USER --cert FILE")
+    configured = next((setting for setting in settings_of(context).listener if setting.name == record.listener), None)
+    if configured is None:
+        raise ConfigError(
+            f"there is no listener {record.listener} any more", hint="give the service's settings by --config"
+        )
+    listener = replace(listener_of(configured), identity=(_Said(record.user or None, record.confirmation),))
+    if not headers_were_kept(record):
+        # They passed their gate, and a gate behind it refused.
+        listener = replace(listener, header=HeaderRules())
+    request = CheckRequest(record.decision_id, record.host, record.headers or (), record.method, record.target)
+    return _decide(context, request, listener, at)
 
 
 _COMPARED = {
@@ -138,9 +150,14 @@ def _words(outcome: tuple[str, str]) -> str:
     return f"{outcome[0]} ({outcome[1]})" if outcome[1] else outcome[0]
 
 
-def _tell(decision: Decision) -> None:
+def _tell(context: typer.Context, decision: Decision) -> None:
+    binding = decision.evidence.binding
+    registration = None if binding is None else binding.registration or binding.nearest
     if isinstance(decision, Deny):
         say(f"denied: {decision.reason.value}{': ' + decision.detail if decision.detail else ''}")
+        if registration is not None:
+            with open_store(context) as store:
+                say(f"registration {registration.id} is of {store.registration(registration.id).user}")
         hint(decision.reason.sentence)
         raise typer.Exit(1)
     say("allowed")
@@ -150,7 +167,7 @@ def _decide(context: typer.Context, request: CheckRequest, listener: Listener, a
     settings = settings_of(context)
     with open_store(context) as store:
         crls = CrlSnapshot(settings, store.crl_store())
-    return asyncio.run(_decide_with(settings.database, crls, request, listener, at))
+        return asyncio.run(_decide_with(settings.database, crls, request, listener, at))
 
 
 async def _decide_with(
@@ -174,9 +191,9 @@ def gates(decision: Decision) -> Iterator[Row]:
     seen = list(_seen(evidence))
     refused = decision.reason.gate if isinstance(decision, Deny) else None
     for gate, what in seen:
-        yield {"gate": gate, "outcome": "refused" if gate is refused else "passed", "saw": what}
+        yield {"gate": gate, "outcome": "denied" if gate is refused else "passed", "saw": what}
     if isinstance(decision, Deny) and refused not in {gate for gate, _ in seen}:
-        yield {"gate": refused, "outcome": "refused", "saw": _culprit(decision)}
+        yield {"gate": refused, "outcome": "denied", "saw": _culprit(decision)}
 
 
 def _culprit(decision: Deny) -> str:
@@ -223,6 +240,7 @@ def _certificate(certificate: Certificate) -> str:
 def _binding(evidence: Evidence) -> str:
     binding = evidence.binding
     if binding is None or binding.registration is None:
-        return str(binding)
-    label = f" ({binding.registration.label})" if binding.registration.label else ""
-    return f"registration {binding.registration.id}{label} is active"
+        return "" if binding is None else f"{binding}: {binding.detail}"
+    registration = binding.registration
+    label = f" ({registration.label})" if registration.label else ""
+    return f"registration {registration.id}{label} of kind {registration.kind} is active"

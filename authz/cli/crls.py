@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from importlib import import_module
 from typing import Annotated, Final
 
 import typer
@@ -12,13 +13,12 @@ from sqlalchemy import Connection
 
 from authz.admin.crls import add_crl, remove_crl, request_fetch
 from authz.admin.forecast import forecasts
-from authz.app.crls import CrlSnapshot
-from authz.cli.options import Anyway, AsJson, InFile, Limit, open_store, settings_of
-from authz.cli.output import emit, emit_one, emit_page, hint, say
+from authz.cli.options import Anyway, AsJson, InFile, Limit, open_store, settings_of, sha256_text
+from authz.cli.output import Row, emit, emit_one, emit_page, hint, say
 from authz.cli.pem_file import read_crl
-from authz.cli.rows import Row, crl_details, crl_row, crl_source_row, fetched_crl_row, fetched_details, listed_crl_row
+from authz.cli.rows import crl_details, crl_row, crl_source_row, fetched_crl_row, fetched_details, listed_crl_row
 from authz.clock import SystemClock
-from authz.directory.crls import find_crls, get_crl, list_crl_sources, list_crls, list_fetched_crls
+from authz.directory.crls import find_crl, get_crl, list_crl_sources, list_crls, list_fetched_crls
 from authz.directory.registrations import StoredRegistration
 from authz.errors import Problem, StoreError
 
@@ -28,9 +28,11 @@ POLL_SECONDS: Final = 0.2
 MAX_DIGITS: Final = 19
 """More than the id of a row can have."""
 
-Beginning = Annotated[str, typer.Argument(metavar="SHA256", help="As list shows it; its beginning is enough.")]
+Beginning = Annotated[
+    str, typer.Argument(parser=sha256_text, metavar="SHA256", help="As list shows it; its beginning is enough.")
+]
 
-app = typer.Typer(help="Certificate revocation lists.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("add", epilog="Example: authz crl add issuing.crl (holds within a second, on open connections too)")
@@ -74,7 +76,7 @@ def remove(context: typer.Context, sha256: Beginning, as_json: AsJson = False) -
     """
     with open_store(context) as store:
         with store.reading() as connection:
-            digest = _wanted(connection, sha256)
+            digest = find_crl(connection, sha256)
             fetched = list_fetched_crls(connection, digest)
         try:
             removed = remove_crl(store, digest)
@@ -93,14 +95,6 @@ def remove(context: typer.Context, sha256: Beginning, as_json: AsJson = False) -
     else:
         say(f"no other CRL of {issuer} is held: its certificates are refused")
         hint("add its current CRL: authz crl add FILE")
-
-
-def _wanted(connection: Connection, beginning: str) -> bytes:
-    """The SHA-256 of the one CRL for which it begins so. Raises `StoreError`."""
-    digests = find_crls(connection, beginning)
-    if len(digests) != 1 or not beginning:
-        raise StoreError(f"{len(digests)} CRLs have a SHA-256 that begins so", kind=Problem.CRL_UNKNOWN)
-    return digests.pop()
 
 
 @app.command(
@@ -161,7 +155,7 @@ def show(
     """Show one CRL."""
     now = SystemClock().now()
     with open_store(context) as store, store.reading() as connection:
-        digest = _wanted(connection, sha256)
+        digest = find_crl(connection, sha256)
         if fetched := list_fetched_crls(connection, digest):
             crl, states = fetched[-1], {source.location: source for source in list_crl_sources(connection)}
             source = states.get(crl.location)
@@ -169,6 +163,19 @@ def show(
         else:
             stored = get_crl(connection, digest)
             emit_one({**listed_crl_row(stored, now), **crl_details(stored)}, as_json=as_json)
+
+
+@app.command("dependents", epilog="Example: authz crl dependents 3f2a (who stops if no newer one comes)")
+def dependents_(context: typer.Context, sha256: Beginning, as_json: AsJson = False) -> None:
+    """List the users below the CA that signed it: without a CRL of that CA, what it issued is of unknown status."""
+    with open_store(context) as store:
+        with store.reading() as connection:
+            digest = find_crl(connection, sha256)
+            fetched = list_fetched_crls(connection, digest)
+            signer = fetched[-1].signer if fetched else get_crl(connection, digest).signer
+        listed = import_module("authz.admin.dependents").crl_dependents
+        anchors = import_module("authz.cli.anchors")
+        anchors.emit_dependents(store, lambda connection, now: listed(connection, signer, now), as_json=as_json)
 
 
 @app.command("refresh", epilog="Example: authz crl refresh 'CN=Issuing CA'")
@@ -206,13 +213,16 @@ def refresh(
 @app.command("forecast", epilog="Example: authz crl forecast --days 7")
 def forecast(
     context: typer.Context,
-    days: Annotated[int | None, typer.Option("--days", min=0, help="Only what stops within so many days.")] = None,
+    days: Annotated[
+        int | None, typer.Option("--days", min=0, max=36_500, help="Only what stops within so many days.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say which registered certificates stop working when, if no CRL is refreshed: the first first."""
     settings, now = settings_of(context), SystemClock().now()
     with open_store(context) as store:
-        crls = CrlSnapshot(settings, store.crl_store())
+        # The service's own way to its CRLs, with a client of HTTP: no other verb here needs it.
+        crls = import_module("authz.app.crls").CrlSnapshot(settings, store.crl_store())
         rows = sorted(forecasts(store, crls, now), key=lambda row: (row.at, row.organization, row.user))
     if days is not None:
         rows = [row for row in rows if row.at <= now + timedelta(days=days)]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from authz.cli.options import AsJson, settings_of
-from authz.cli.output import emit_one, hint
-from authz.directory.sqlite.engine import database_file
-from authz.directory.sqlite.migrate import create, migrate
-from authz.directory.sqlite.version import VERSION, check_directory, version_of
-from authz.errors import StoreError
+from authz.cli.output import emit, emit_one, hint, say
+from authz.directory.database import VERSION, Database
+from authz.directory.databases import database_of
 
 app = typer.Typer(help="The directory itself: make it, bring it up to date.", no_args_is_help=True)
 
@@ -19,10 +17,10 @@ app = typer.Typer(help="The directory itself: make it, bring it up to date.", no
 @app.command("init", epilog="Example: authz db init")
 def init(context: typer.Context, as_json: AsJson = False) -> None:
     """Make the directory that `database` names; one that is there is left as it is."""
-    url = settings_of(context).database
-    made = create(url)
-    check_directory(url)
-    _emit(url, None if made else VERSION, as_json=as_json)
+    database = database_of(settings_of(context).database)
+    made = database.create()
+    database.check()
+    _emit(database, None if made else VERSION, as_json=as_json)
     if made:
         hint("begin: authz org add acme --host api.example.com")
 
@@ -33,18 +31,40 @@ def upgrade(
     make: Annotated[bool, typer.Option("--create", help="Make the directory if it does not exist.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring the directory to the version of this program, wholly or not at all. Services that run go on reading it."""
-    url = settings_of(context).database
-    path = database_file(url)
-    before = version_of(path)
+    """Bring the directory to the version of this program. Services that run go on reading it.
+
+    The schema changes wholly or not at all. What is registered is then read in steps: if that is interrupted, the next
+    call goes on.
+    """
+    database = database_of(settings_of(context).database)
+    before = database.version()
     if before is None and not make:
-        raise StoreError(f"there is no directory at {path}", hint="make one: authz db init; or set AUTHZ_DATABASE")
-    if before is None or before < VERSION:
-        migrate(url)
-    check_directory(url)
-    _emit(url, before, as_json=as_json)
+        raise database.missing()
+    if before is None or before.number < VERSION or (before.number == VERSION and database.unread()):
+        database.migrate(_report)
+    database.check()
+    _emit(database, None if before is None else before.number, as_json=as_json)
 
 
-def _emit(url: str, before: str | None, *, as_json: bool) -> None:
+def _report(read: int) -> None:
+    if read % _REPORTED == 0:
+        say(f"{read} registrations read")
+
+
+_REPORTED: Final = 20_000
+
+
+@app.command("grants", epilog="Example: authz db grants (idempotent, as the owner of the tables; PostgreSQL alone)")
+def grants(context: typer.Context, as_json: AsJson = False) -> None:
+    """Make the roles of PostgreSQL, and give each what it may do: reading for services, writing for this command."""
+    database = database_of(settings_of(context).database)
+    database.check()
+    roles = database.grant()
+    emit([{"role": role} for role in roles], as_json=as_json)
+    hint(f"make a user of each: CREATE ROLE ... LOGIN IN ROLE {roles[0]}")
+
+
+def _emit(database: Database, before: str | None, *, as_json: bool) -> None:
     """Print where the directory is, its version, and the one it had: none if it was made now."""
-    emit_one({"directory": database_file(url).absolute(), "version": VERSION, "before": before}, as_json=as_json)
+    where = database.name if database.file is None else database.file.absolute()
+    emit_one({"directory": where, "version": VERSION, "before": before}, as_json=as_json)

@@ -26,16 +26,15 @@ from authz.cli.health import Subject, Trouble, troubles
 from authz.cli.options import AsJson, open_store, settings_of
 from authz.cli.output import emit, emit_one, fail, hint, say
 from authz.clock import SystemClock
-from authz.directory.sqlite.engine import database_file
 from authz.doctor.findings import Finding, Report, Unreadable
-from authz.doctor.ours import OurListener, Ours
+from authz.doctor.service_settings import OurListener, Ours
 from authz.errors import AdvisedError, ConfigError, StoreError
 from authz.text import shown
 
 UNREADABLE = 2
 """The exit code of what could not be read."""
 
-app = typer.Typer(help="Is the service well? And can its proxy be got round?")
+app = typer.Typer()
 
 Files = Annotated[
     list[Path] | None,
@@ -83,9 +82,6 @@ def health(context: typer.Context, bundle: Bundle = None, as_json: AsJson = Fals
 
 def _troubles(context: typer.Context, bundle: Path | None) -> list[Trouble]:
     settings = settings_of(context)
-    database = database_file(settings.database)
-    if not database.exists():
-        raise ConfigError(f"there is no directory at {database}", hint="authz org add makes it")
     with open_store(context) as store:
         return list(troubles(Subject(settings, store, SystemClock().now(), bundle)))
 

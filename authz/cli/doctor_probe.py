@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import ssl
 import time
 import urllib.parse
@@ -24,13 +25,13 @@ from authz.cli.output import emit, emit_one, fail, hint, say
 from authz.clock import SystemClock
 from authz.demo.processes import Application, running
 from authz.directory import Store
+from authz.directory.databases import database_of
 from authz.directory.decision_rows import Filter
-from authz.directory.sqlite.engine import database_file
 from authz.doctor.findings import UNREADABLE, Unreadable
-from authz.doctor.probe.cast import Cast, canary_cast
+from authz.doctor.probe.clients import Clients, canary_clients
 from authz.doctor.probe.dialing import Dialer, Endpoint, ProbesUsedUp, Shown
+from authz.doctor.probe.other_protocols import other_ways, plain_http
 from authz.doctor.probe.run import Lookup, Result, Verdict, run_probes
-from authz.doctor.probe.ways import other_ways, plain_http
 from authz.errors import AdvisedError, ConfigError
 from authz.model import Outcome, TokenSettings
 
@@ -110,7 +111,8 @@ def prepare_command(
         token = TokenSettings(issuer, audience, user_claim, organization_claim, keys)
         made = prepare(store, CanaryPlan(host, folder, token, user, off_user))
     emit_one(made, as_json=as_json)
-    hint(f"authz doctor probe https://{host}/ --canary {folder}, then: authz doctor prepare {folder} --remove")
+    where = shlex.quote(str(folder))
+    hint(f"authz doctor probe https://{host}/ --canary {where}, then: authz doctor prepare {where} --remove")
     hint("a proxy that verifies certificates itself needs the canary's CA meanwhile: authz anchor export")
 
 
@@ -134,8 +136,8 @@ def probe(
         target = _target(url, connect, roots)
         dialer = Dialer(target)
         with TemporaryDirectory() as folder, _echoing(echo), _history(context) as lookup:
-            cast = _cast(canary, token, off_token, (cert, key), Path(folder))
-            results = _results(dialer, cast, lookup, application or [], service or [])
+            clients = _clients(canary, token, off_token, (cert, key), Path(folder))
+            results = _results(dialer, clients, lookup, application or [], service or [])
     except (Unreadable, ConfigError, OSError, ValueError, ProbesUsedUp) as error:
         fail(str(error) or type(error).__name__, advice(error) if isinstance(error, AdvisedError) else "")
         raise typer.Exit(UNREADABLE) from None
@@ -143,7 +145,9 @@ def probe(
     raise typer.Exit(0 if all(each.verdict is Verdict.HELD for each in results) else 1)
 
 
-def _results(dialer: Dialer, cast: Cast, lookup: Lookup, applications: list[str], services: list[str]) -> list[Result]:
+def _results(
+    dialer: Dialer, clients: Clients, lookup: Lookup, applications: list[str], services: list[str]
+) -> list[Result]:
     """The worst first. Raises `Unreadable` if there is no proxy."""
     try:
         speaks = dialer.speaks_tls()
@@ -153,7 +157,7 @@ def _results(dialer: Dialer, cast: Cast, lookup: Lookup, applications: list[str]
         if plain_http(dialer):
             return [Result("no TLS", Verdict.WAY_ROUND, "the port answers in plain HTTP")]
         raise Unreadable(f"nothing speaks TLS at {dialer.target.place[0]}:{dialer.target.place[1]}")
-    results = [*run_probes(dialer, cast, lookup), *other_ways(dialer, cast, lookup, applications, services)]
+    results = [*run_probes(dialer, clients, lookup), *other_ways(dialer, clients, lookup, applications, services)]
     order = list(Verdict)
     return sorted(results, key=lambda each: order.index(each.verdict))
 
@@ -171,23 +175,23 @@ def _target(url: str, connect: str | None, roots: Path | None) -> Endpoint:
     return Endpoint(parts.hostname, parts.port or 443, parts.path or "/", place, roots=roots)
 
 
-def _cast(
+def _clients(
     canary: Path | None, token: Path | None, off_token: Path | None, own: tuple[Path | None, Path | None], folder: Path
-) -> Cast:
-    cast = Cast() if canary is None else canary_cast(canary)
+) -> Clients:
+    clients = Clients() if canary is None else canary_clients(canary)
     if token is not None:
-        cast = replace(cast, token=_text(token))
+        clients = replace(clients, token=_text(token))
     if off_token is not None:
-        cast = replace(cast, off_token=_text(off_token))
+        clients = replace(clients, off_token=_text(off_token))
     cert, key = own
     if (cert is None) != (key is None):
         raise Unreadable("--cert and --key go together")
     if canary is not None and cert is not None:
         raise Unreadable("give --canary, or a real user's --cert, --key and --token at the host of the user")
     if cert is None or key is None:
-        return cast
+        return clients
     good = Shown(cert, key)
-    return replace(cast, good=good, bad=impostors(good, folder))
+    return replace(clients, good=good, bad=impostors(good, folder))
 
 
 def _text(path: Path) -> str:
@@ -209,7 +213,8 @@ def _echoing(port: int | None) -> Iterator[None]:
 @contextlib.contextmanager
 def _history(context: typer.Context) -> Iterator[Lookup]:
     """Looks decisions up, if there is a directory here: without one no refusal is known to be the service's."""
-    if not database_file(settings_of(context).database).exists():
+    file = database_of(settings_of(context).database).file
+    if file is not None and not file.exists():
         say("there is no directory here (--config, AUTHZ_DATABASE): no refusal is known to be the service's")
         yield lambda _ids: {}
         return

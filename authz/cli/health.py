@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from shlex import quote
 from typing import Final, NamedTuple
 
 from cryptography import __version__ as cryptography_version
@@ -22,7 +23,11 @@ from authz.app.config import Settings
 from authz.app.crls import CrlSnapshot
 from authz.cli.pem_file import read_certificates
 from authz.directory import Store
-from authz.directory.sqlite.engine import database_file
+from authz.directory.crls import list_crls
+from authz.directory.databases import database_of
+from authz.directory.organizations import list_organizations
+from authz.directory.queries import find
+from authz.directory.schema import anchors, organizations
 from authz.errors import ConfigError, Refused
 from authz.pki import Certificate
 from authz.pki.x509.library import pem_blocks
@@ -78,19 +83,22 @@ def _clock(subject: Subject) -> Iterator[Trouble]:
     if not clock_synchronized():
         yield Trouble("clock", "warning", "the kernel's clock is not synchronized", "run chrony or systemd-timesyncd")
     ahead = subject.now + AHEAD
-    for stored in subject.store.crls():
-        if stored.crl.this_update > ahead:
-            what = (
-                f"the CRL of {stored.crl.issuer.text} is of {stored.crl.this_update:%Y-%m-%d %H:%M}Z, which is to come"
-            )
-            yield Trouble("clock", "warning", what, "set this machine's clock, or the CA's")
-    written = datetime.fromtimestamp(database_file(subject.settings.database).stat().st_mtime, subject.now.tzinfo)
-    if written > ahead:
+    with subject.store.reading() as connection:
+        for crl in (stored.crl for stored in list_crls(connection)):
+            if crl.this_update > ahead:
+                what = f"the CRL of {crl.issuer.text} is of {crl.this_update:%Y-%m-%d %H:%M}Z, which is to come"
+                yield Trouble("clock", "warning", what, "set this machine's clock, or the CA's")
+    file = database_of(subject.settings.database).file
+    if file is not None and datetime.fromtimestamp(file.stat().st_mtime, subject.now.tzinfo) > ahead:
         yield Trouble("clock", "fatal", "the directory was written in the future: the clock went back", "set the clock")
 
 
 def _rights(subject: Subject) -> Iterator[Trouble]:
-    yield from _open_to(database_file(subject.settings.database), 0o007, "the directory")
+    file = database_of(subject.settings.database).file
+    if file is not None:
+        yield from _open_to(file, 0o007, "the directory")
+    if subject.settings.ops.tls is not None:
+        yield from _open_to(subject.settings.ops.tls.key, 0o077, "the key of the operators' listener")
     for listener in subject.settings.listener:
         if listener.tls is not None:
             yield from _open_to(listener.tls.key, 0o077, f"the key of listener {listener.name}")
@@ -104,6 +112,16 @@ def _open_to(path: Path, others: int, what: str) -> Iterator[Trouble]:
         yield Trouble("rights", "fatal", f"{what} ({path}) is open to others: {mode}", f"chmod o= {path}")
 
 
+def _operators(subject: Subject) -> Iterator[Trouble]:
+    ops = subject.settings.ops
+    if ops.unsafe_plaintext:
+        what = f"every client of {ops.address} reads the names of organizations and of sources of CRLs"
+        yield Trouble("operators", "warning", what, "give ops.tls a certificate, and the names of those who may read")
+    if ops.tls is not None and ops.health_probe_address is None:
+        what = "probes have no listener: an orchestrator's show no certificate"
+        yield Trouble("operators", "warning", what, "set ops.health_probe_address, to 127.0.0.1:9902 for instance")
+
+
 def _versions(_subject: Subject) -> Iterator[Trouble]:
     installed = tuple(int(part) for part in cryptography_version.split(".")[:3] if part.isdecimal())
     if installed < OLDEST_CRYPTOGRAPHY:
@@ -112,19 +130,20 @@ def _versions(_subject: Subject) -> Iterator[Trouble]:
 
 
 def _directory(subject: Subject) -> Iterator[Trouble]:
-    organizations = subject.store.organizations()
-    if not organizations:
-        yield Trouble("directory", "warning", "there is no organization", "authz org add NAME --host HOST")
-    shared = any(anchor.organization is None for anchor in subject.store.anchors())
     if is_left_over(subject.store):
         what = f"the canary {CANARY} is left over"
         yield Trouble("directory", "warning", what, "authz doctor prepare FOLDER --remove")
-    for organization in organizations:
-        if not organization.hosts:
-            yield Trouble("directory", "warning", f"{organization.name} has no host", "authz org set NAME --host HOST")
-        if not shared and not subject.store.anchors(organization.name):
-            what = f"{organization.name} has no trust anchor: no certificate verifies"
-            yield Trouble("directory", "warning", what, f"authz anchor add {organization.name} roots.pem")
+    with subject.store.reading() as connection:
+        if find(connection, organizations) is None:
+            yield Trouble("directory", "warning", "there is no organization", "authz org add NAME --host HOST")
+        shared = find(connection, anchors, organization_id=None)
+        for organization in list_organizations(connection):
+            name = organization.name
+            if not organization.hosts:
+                yield Trouble("directory", "warning", f"{name} has no host", f"authz org set {quote(name)} --host HOST")
+            if shared is None and find(connection, anchors, organization_id=organization.id) is None:
+                what = f"{name} has no trust anchor: no certificate verifies"
+                yield Trouble("directory", "warning", what, f"authz anchor add {quote(name)} roots.pem")
 
 
 def _revocation(subject: Subject) -> Iterator[Trouble]:
@@ -173,6 +192,7 @@ def _anchors_in(path: Path) -> dict[bytes, str]:
 CHECKS: Final[tuple[Callable[[Subject], Iterator[Trouble]], ...]] = (
     _clock,
     _rights,
+    _operators,
     _versions,
     _directory,
     _revocation,

@@ -1,17 +1,20 @@
-"""What every verb shares: the settings, the directory, and how moments are written."""
+"""What every verb shares: the settings, the directory, and the names of what is changed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from authz.app.config import Settings, load_settings
-from authz.directory import Store
+from authz.admin.audited_store import AuditedStore
+from authz.app.variables import database_of_environment
+
+if TYPE_CHECKING:
+    from authz.app.config import Settings
 
 MAX_ID: Final = 2**63 - 1
 """The largest id that a row can have."""
@@ -19,7 +22,8 @@ MAX_ID: Final = 2**63 - 1
 Anyway = Annotated[bool, typer.Option("--anyway", help="Do it in spite of what is warned of.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Limit = Annotated[
-    int | None, typer.Option("--limit", min=1, help="At most so many; if absent 100 in a table, and all as JSON.")
+    int | None,
+    typer.Option("--limit", min=1, max=MAX_ID, help="At most so many; if absent 100 in a table, and all as JSON."),
 ]
 AfterId = Annotated[
     int | None, typer.Option("--after", min=0, max=MAX_ID, metavar="ID", help="Only those behind this one.")
@@ -30,24 +34,27 @@ UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's name, 
 InFile = Annotated[Path, typer.Argument(metavar="FILE", help="PEM or DER.")]
 
 
-def moment(text: str) -> datetime:
-    """A moment as ISO 8601; without an offset it is UTC. For Typer's `parser`."""
-    try:
-        value = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text} is not a moment such as 2026-12-31T23:59:59Z") from None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+def sha256_text(text: str) -> str:
+    """A SHA-256 in hexadecimal, or its beginning, without the colons that `openssl x509 -fingerprint` writes."""
+    return text.replace(":", "")
 
 
 def settings_of(context: typer.Context) -> Settings:
     """The settings of this call. Raises `ConfigError`."""
-    return load_settings(context.obj)
+    load: Callable[[Path | None], Settings] = import_module("authz.app.config").load_settings
+    return load(context.obj)
+
+
+def database_of(context: typer.Context) -> str:
+    """The URL of the directory of this call; the settings are read only where they say more. Raises `ConfigError`."""
+    url = database_of_environment() if context.obj is None else None
+    return settings_of(context).database if url is None else url
 
 
 @contextmanager
-def open_store(context: typer.Context) -> Iterator[Store]:
-    """The directory of this call. Raises `ConfigError` or `StoreError`."""
-    store = Store(settings_of(context).database)
+def open_store(context: typer.Context) -> Iterator[AuditedStore]:
+    """The directory of this call, in the name of the user who calls. Raises `ConfigError` or `StoreError`."""
+    store = AuditedStore(database_of(context))
     try:
         yield store
     finally:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from importlib import import_module
+from shlex import quote
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -13,28 +15,37 @@ from authz.admin.organizations import (
     InvalidSettingError,
     OrganizationChange,
     PathChange,
+    PathGap,
     TokenChange,
+    TokenGap,
     add_organization,
     change_organization,
     path_gaps,
+    problem_of_key_set,
     remove_organization,
     token_gaps,
 )
-from authz.cli.advice import PATH_GAPS, TOKEN_GAPS
 from authz.cli.options import AfterName, AsJson, Limit, OrganizationName, open_store
 from authz.cli.output import emit_one, emit_page, hint, say
 from authz.cli.rows import organization_row, organization_summary
 from authz.directory.organizations import list_organizations
-from authz.identity.keys import READING_ERRORS, cause_of, listed_keys
-from authz.model import Algorithm, BindingScope, Enforcement, TokenSettings
+from authz.model import Algorithm, BindingScope, Enforcement, RegistrationKind, TokenSettings
 
-app = typer.Typer(help="Organizations: tenants with hosts of their own.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 Hosts = Annotated[list[str] | None, typer.Option("--host", help="A host of the organization; may be repeated.")]
 Scope = Annotated[
     BindingScope | None,
     typer.Option(
         "--binding-scope", help="Whose registered certificate counts: the user's, or any user's of the organization."
+    ),
+]
+Kinds = Annotated[
+    str | None,
+    typer.Option(
+        "--binding-kinds",
+        metavar="KIND,…",
+        help="What a registration may name: certificate, key, identity; see docs/registrations.md.",
     ),
 ]
 Default = Annotated[Enforcement | None, typer.Option("--enforcement", help="What new users get.")]
@@ -47,7 +58,10 @@ UserClaim = Annotated[str | None, typer.Option("--user-claim", help="The claim w
 OrganizationClaim = Annotated[
     str | None, typer.Option("--organization-claim", help="A claim that must equal the organization's name.")
 ]
-Keys = Annotated[str | None, typer.Option("--keys", help="The issuer's key set (JWKS): a file or an https URL.")]
+Keys = Annotated[
+    str | None,
+    typer.Option("--keys", help="The issuer's key set (JWKS): a file by its absolute path, or an https URL."),
+]
 TokenType = Annotated[
     str | None,
     typer.Option("--token-type", help="What typ of its tokens must say: at+jwt; the service must verify them itself."),
@@ -89,6 +103,7 @@ def add(
     name: OrganizationName,
     host: Hosts = None,
     binding_scope: Scope = None,
+    binding_kinds: Kinds = None,
     enforcement: Default = None,
     issuer: Issuer = None,
     audience: Audience = None,
@@ -101,14 +116,14 @@ def add(
 ) -> None:
     """Add an organization."""
     tokens = TokenChange(issuer, audience, user_claim, organization_claim, keys, token_type, audience_claim)
-    settings = OrganizationChange(host, None, binding_scope, enforcement, tokens)
+    settings = OrganizationChange(host, None, binding_scope, enforcement, tokens, binding_kinds=_kinds(binding_kinds))
     with _usage(), open_store(context) as store:
         added = add_organization(store, name, settings)
     emit_one(organization_row(added), as_json=as_json)
     if not added.hosts:
-        hint(f"no request reaches it yet: authz org set {name} --host HOST")
-    _advise(added.token)
-    hint(f"trust its CA: authz anchor add {name} roots.pem")
+        hint(f"no request reaches it yet: authz org set {quote(name)} --host HOST")
+    _advise(added.token, keys)
+    hint(f"trust its CA: authz anchor add {quote(name)} roots.pem")
 
 
 @app.command("set", epilog="Example: authz org set acme --binding-scope organization")
@@ -117,6 +132,7 @@ def set_(
     name: OrganizationName,
     host: Hosts = None,
     binding_scope: Scope = None,
+    binding_kinds: Kinds = None,
     enforcement: Default = None,
     issuer: Issuer = None,
     audience: Audience = None,
@@ -138,18 +154,47 @@ def set_(
     """Change what is given of an organization; hosts, algorithms and policies given replace the ones it has."""
     tokens = TokenChange(issuer, audience, user_claim, organization_claim, keys, token_type, audience_claim)
     path = PathChange(algorithm, min_rsa_bits, policy, explicit_policy, inhibit_mapping, inhibit_any_policy, purpose)
-    change = OrganizationChange(host, active, binding_scope, enforcement, tokens, path)
+    change = OrganizationChange(host, active, binding_scope, enforcement, tokens, path, _kinds(binding_kinds))
     with _usage(), open_store(context) as store:
         changed = change_organization(store, name, change)
     emit_one(organization_row(changed), as_json=as_json)
-    _advise(changed.token)
+    _advise(changed.token, keys)
     for gap in path_gaps(changed.path):
         hint(PATH_GAPS[gap])
 
 
-def _advise(token: TokenSettings) -> None:
+def _kinds(text: str | None) -> list[RegistrationKind] | None:
+    if text is None:
+        return None
+    try:
+        return [RegistrationKind(word.strip()) for word in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"kinds are {', '.join(RegistrationKind)}, with commas between them") from None
+
+
+def _advise(token: TokenSettings, keys: str | None) -> None:
+    """Print what of the settings for tokens lets no user in, or too many; `keys` is the key set that was just given."""
     for gap in token_gaps(token):
         hint(TOKEN_GAPS[gap])
+    if keys and "://" in keys:
+        problem = problem_of_key_set(keys)
+        if problem:
+            say(f"the key set cannot be used now: {problem}")
+            hint("this machine may not reach it, and the service may: the service's log says when it cannot read it")
+
+
+TOKEN_GAPS: Final = {
+    TokenGap.KEYS_WITHOUT_ISSUER_OR_AUDIENCE: "tokens that the service verifies need --issuer and --audience "
+    "beside --keys",
+    TokenGap.TYPE_WITHOUT_KEYS: "a typ is seen only where the service verifies the token itself: give --keys, too",
+    TokenGap.CLAIM_WITHOUT_ISSUER: "any issuer of tokens that the proxy takes can name its users: give --issuer, too",
+}
+
+PATH_GAPS: Final = {
+    PathGap.POLICIES_NOT_REQUIRED: "these policies count only where a CA requires one: give --explicit-policy, too",
+    PathGap.ONLY_IN_STORED: "SHA-1 and RSA below 2048 bits count only in certificates stored with 'authz anchor add' "
+    "or 'authz intermediate add', never in one that a client brings, nor in a CRL",
+}
 
 
 @contextmanager
@@ -185,10 +230,11 @@ def _key_set(location: str | None) -> dict[str, object]:
     """What the key set lists at this moment: for each key, whether it verifies tokens, and if not, why."""
     if location is None:
         return {}
+    reader: Any = import_module("authz.identity.keys")
     try:
-        listed = asyncio.run(listed_keys(location))
-    except READING_ERRORS as error:
-        return {"key_set": f"cannot be read: {cause_of(error)}"}
+        listed = asyncio.run(reader.listed_keys(location))
+    except reader.READING_ERRORS as error:
+        return {"key_set": f"cannot be read: {reader.cause_of(error)}"}
     return {"key_set": [f"{entry.label}: {entry.cause or 'used'}" for entry in listed]}
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from authz.cli.output import Row
+from authz.cli.replay import can_be_replayed
 from authz.directory.authorities import StoredCertificate
 from authz.directory.crls import StoredCrl
+from authz.directory.last_seen_rows import SeenLeaf
 from authz.directory.registrations import StoredRegistration
 from authz.directory.rows import PATH_SETTINGS
 from authz.model import CrlSourceState, FetchedCrl, Organization, RecordedDecision, User
 from authz.reasons import Reason
-
-Row = Mapping[str, object]
+from authz.text import key_id
 
 SHARED = "(shared)"
 """Stands where the name of an organization would."""
@@ -30,7 +31,7 @@ def organization_row(organization: Organization) -> Row:
 def organization_summary(organization: Organization) -> Row:
     """An organization without the settings of its paths, for a line of a table."""
     return {
-        **_pick(organization, "name", "hosts", "active", "binding_scope"),
+        **_pick(organization, "name", "hosts", "active", "binding_scope", "binding_kinds"),
         "enforcement": organization.default_enforcement,
         **_pick(organization.token, "issuer", "audience", "audience_claim", "user_claim", "organization_claim", "keys"),
         "token_type": organization.token.type,
@@ -44,8 +45,9 @@ def user_row(organization: str, user: User) -> Row:
 
 def authority_row(stored: StoredCertificate) -> Row:
     """An anchor or intermediate."""
-    certificate = {"subject": stored.certificate.subject.text, **_pick(stored.certificate, "not_after", "sha256")}
-    return {"organization": stored.organization or SHARED, **certificate}
+    ca = stored.certificate
+    names = {"organization": stored.organization or SHARED, "subject": ca.subject.text}
+    return {**names, "key": key_id(ca.plain_spki_sha256), **_pick(ca, "not_after", "sha256")}
 
 
 def listed_authority_row(stored: StoredCertificate) -> Row:
@@ -59,20 +61,38 @@ def registration_row(stored: StoredRegistration, now: datetime) -> Row:
     return {
         "id": registration.id,
         **_pick(stored, "organization", "user"),
+        "kind": registration.kind,
         "label": registration.label,
         "state": registration.state(now),
         "from": registration.valid_from,
         "until": registration.retired_at or registration.valid_until,
-        "subject": stored.leaf.subject.text,
-        **_pick(stored.leaf, "not_after", "sha256"),
+        "subject": "" if stored.leaf is None else stored.leaf.subject.text,
+        "not_after": None if stored.leaf is None else stored.leaf.not_after,
+        "sha256": registration.sha256,
+        "name": registration.identity,
+        "anchor": registration.anchor_sha256,
+    }
+
+
+def seen_row(seen: SeenLeaf) -> Row:
+    """A certificate that a user presented."""
+    return {
+        "last_seen": seen.last_seen,
+        "first_seen": seen.first_seen,
+        "listener": seen.listener,
+        "matched": seen.matched,
+        "refused_by": seen.refused_by,
+        "refusals": seen.refusals,
+        **_pick(seen, "not_after", "sha256"),
     }
 
 
 def crl_row(stored: StoredCrl) -> Row:
     """A CRL that was added."""
     crl = stored.crl
-    number = {"issuer": crl.issuer.text, "number": crl.number, "entries": len(crl.index)}
-    return {**number, **_pick(crl, "this_update", "next_update", "sha256")}
+    signer = {"issuer": crl.issuer.text, "signed_by": key_id(stored.signer)}
+    number = {"number": crl.number, "entries": len(crl.index)}
+    return {**signer, **number, **_pick(crl, "this_update", "next_update", "sha256")}
 
 
 def listed_crl_row(stored: StoredCrl, now: datetime) -> Row:
@@ -86,6 +106,7 @@ def fetched_crl_row(fetched: FetchedCrl, source: CrlSourceState | None, now: dat
     """A CRL from a source, in the list of all."""
     return {
         "issuer": fetched.issuer,
+        "signed_by": key_id(fetched.signer),
         "number": None if fetched.number is None else int(fetched.number),
         **_pick(fetched, "entries", "this_update", "next_update", "sha256"),
         "source": fetched.location,
@@ -96,7 +117,7 @@ def fetched_crl_row(fetched: FetchedCrl, source: CrlSourceState | None, now: dat
 
 def crl_source_row(source: CrlSourceState) -> Row:
     """A source in the list of CRLs: what it gave last, or why it gave nothing."""
-    nothing = dict.fromkeys(("issuer", "number", "entries", "this_update", "next_update", "sha256"))
+    nothing = dict.fromkeys(("issuer", "signed_by", "number", "entries", "this_update", "next_update", "sha256"))
     problem = f"{source.outcome}: {source.detail}" if source.failures else source.outcome or "not tried yet"
     return {**nothing, "source": source.location, "age": "", "left": "", "problem": problem}
 
@@ -144,5 +165,5 @@ def decision_details(decision: RecordedDecision) -> Row:
         **_pick(decision, "organization_id", "subject"),
         "means": sentences.get(decision.reason, ""),
         **_pick(decision, "listener", "host", "method", "target"),
-        "can_be_replayed": decision.headers is not None,
+        "can_be_replayed": can_be_replayed(decision),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from authz.crls.sources import urls_of
@@ -66,7 +67,7 @@ class ReportedPaths:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._since = monotonic()
-        self._leaves: set[tuple[int, bytes]] = set()
+        self._quick: set[tuple[object, ...]] = set()
         self._paths: set[bytes] = set()
 
     def unknown_in(self, decision: Decision) -> tuple[Organization, VerifiedPath] | None:
@@ -76,7 +77,7 @@ class ReportedPaths:
             return None
         if self._monotonic() - self._since >= REPORT_AGAIN_SECONDS:
             self.clear()
-        if (organization.id, path.leaf.sha256) in self._leaves:
+        if _quick_key(organization, path) in self._quick:
             return None
         if _digest(organization, path) in self._paths:
             self._leave_out(organization, path)
@@ -91,18 +92,30 @@ class ReportedPaths:
         self._leave_out(organization, path)
 
     def _leave_out(self, organization: Organization, path: VerifiedPath) -> None:
-        """A leaf that names points is looked up faster by itself; for others that is not worth 180 bytes each."""
-        if not urls_of(path.certificates):
+        """The quick key is found faster than the digest; a leaf whose points are not asked is not worth 180 bytes."""
+        key = _quick_key(organization, path)
+        if key[1] is not None and not urls_of(path.certificates):
             return
-        if len(self._leaves) >= MAX_REPORTED:
-            self._leaves.clear()
-        self._leaves.add((organization.id, path.leaf.sha256))
+        if len(self._quick) >= MAX_REPORTED:
+            self._quick.clear()
+        self._quick.add(key)
 
     def clear(self) -> None:
         """None is known any more."""
         self._since = self._monotonic()
-        self._leaves.clear()
+        self._quick.clear()
         self._paths.clear()
+
+
+def _quick_key(organization: Organization, path: VerifiedPath) -> tuple[object, ...]:
+    """What fixes the digest: the leaf, or the CAs alone where the leaf names no points."""
+    leaf, *cas = path.certificates
+    if leaf.extensions.distribution_points or leaf.extensions.freshest_crl:
+        return organization.id, leaf.sha256
+    return organization.id, None, *map(_sha256, cas)
+
+
+_sha256: Final = attrgetter("sha256")
 
 
 def _digest(organization: Organization, path: VerifiedPath) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -127,7 +127,7 @@ def _issuer_among(start: bytes, size: int, known: Iterable[Certificate]) -> Name
     return next(alike, None) or issuer_of(start, size)
 
 
-def _signed(crl: Crl, authorities: Iterable[Certificate], signers: Collection[bytes]) -> tuple[SignedCrl, bytes]:
+def _signed(crl: Crl, authorities: Sequence[Certificate], signers: Collection[bytes]) -> tuple[SignedCrl, bytes]:
     signer = signer_of(crl, authorities, signers)
     return SignedCrl(crl, signer.plain_spki_sha256), signer.plain_spki
 

@@ -29,7 +29,7 @@ class Tenants(Protocol):
 
     @property
     def revision(self) -> Hashable:
-        """Another one after each change."""
+        """Another one after each change of an organization, anchor or intermediate."""
         ...
 
     async def authorities(self) -> list[bytes]:

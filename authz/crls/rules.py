@@ -53,11 +53,12 @@ class CrlRules:
     schedule: Schedule = DEFAULT_SCHEDULE
     mode: RevocationMode = HARD_FAIL
     exceptions: tuple[ModeRule, ...] = field(default=())
+    hard: bool = field(init=False)
+    """Whether every certificate's revocation must be known (hard-fail), without exception."""
 
-    @property
-    def hard(self) -> bool:
-        """Whether every certificate's revocation must be known (hard-fail), without exception."""
-        return self.mode == HARD_FAIL and all(rule.mode == HARD_FAIL for rule in self.exceptions)
+    def __post_init__(self) -> None:
+        hard = self.mode == HARD_FAIL and all(rule.mode == HARD_FAIL for rule in self.exceptions)
+        object.__setattr__(self, "hard", hard)
 
     @property
     def longest_grace(self) -> timedelta:

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from authz.demo.application import Application
+from authz.demo.cleanup import ended_once, scratch
 from authz.demo.client import ClientResponse, ask, client_context
-from authz.demo.ending import ended_once, scratch
 from authz.demo.mint import HOST
 from authz.demo.processes import Envoy, ServiceProcess, free_port, running
 from authz.demo.rows import ROWS, Row

@@ -17,7 +17,8 @@ from authz.demo.mint import HOST, write_secret
 from authz.demo.processes import placed, shipped
 from authz.demo.rows import ROWS
 from authz.demo.world import World, published_name
-from authz.directory.sqlite.engine import database_file
+from authz.directory.databases import database_of
+from authz.directory.store import Store
 from authz.envoy_sds import sds_secret
 from authz.errors import ConfigError
 
@@ -37,14 +38,25 @@ AGAIN: Final = "docker compose down --volumes"
 def fill(folder: Path, database: str) -> str:
     """Make everything below `folder` and in the empty directory `database`, unless it exists; return the lines to try.
 
-    Raises `ConfigError` when there is another directory, or the certificates have expired.
+    A directory that does not exist is made. Raises `ConfigError` when there is another one, or the certificates have
+    expired.
     """
     script = folder / "client" / "try.txt"
+    name, filled = _state(database)
+    if script.exists() and filled:
+        refuse_expired(script.with_name("alice.pem"))
+        return script.read_text(encoding="ascii")
     if script.exists():
-        return _lines_again(script)
-    if database_file(database).exists():
-        raise ConfigError(f"there already is a directory: {database}", hint=f"name another one, or {AGAIN}")
-    world = World(_made(folder, "client", 0o700), directory=database, publisher=PUBLISHER, token_life=LIFE).build()
+        raise ConfigError(f"the certificates are those of another directory, {name} is empty", hint=AGAIN)
+    if filled:
+        raise ConfigError(f"there already is a directory: {name}", hint=f"name another one, or {AGAIN}")
+    world = World(
+        _made(folder, "client", 0o700),
+        directory=database,
+        key_file=_made(folder, "keys", 0o755) / "jwks.json",
+        publisher=PUBLISHER,
+        token_life=LIFE,
+    ).build()
     for crl, der in world.crls(until=world.mint.now + LIFE).items():
         (_made(folder, "crls", 0o755) / published_name(crl)).write_bytes(der)
     _write_tokens(world)
@@ -71,17 +83,29 @@ def lines_to_try() -> str:
         "# alice, without one: 403",
         f"{known} {nginx}",
         "# her certificate is retired, and a second later: 403",
-        "docker compose exec authz-1 authz cert retire 1",
+        "docker compose run --rm operator cert retire 1",
         f"{known} {hers} {envoy}",
     )
     return "".join(f"{line}\n" for line in lines)
 
 
-def _lines_again(script: Path) -> str:
-    certificate = x509.load_pem_x509_certificate(script.with_name("alice.pem").read_bytes())
+def refuse_expired(path: Path) -> None:
+    """Raise `ConfigError` if a certificate of the demonstration ends within a day."""
+    certificate = x509.load_pem_x509_certificate(path.read_bytes())
     if certificate.not_valid_after_utc < datetime.now(UTC) + timedelta(days=1):
         raise ConfigError("the demonstration's certificates have expired", hint=AGAIN)
-    return script.read_text(encoding="ascii")
+
+
+def _state(database: str) -> tuple[str, bool]:
+    """The directory's name, and whether it has an organization."""
+    stored = database_of(database)
+    if stored.version() is None:
+        return stored.name, False
+    store = Store(database)
+    try:
+        return stored.name, bool(store.organizations())
+    finally:
+        store.close()
 
 
 def _made(folder: Path, name: str, mode: int) -> Path:

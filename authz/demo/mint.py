@@ -101,16 +101,16 @@ class Mint:
         chain = () if issuer is None else issuer.chain
         return Party(self._sign(name, key, issuer, extensions, life), key, chain)
 
-    def server(self, issuer: Party) -> Party:
-        """The proxy's certificate, for the demonstration's hosts."""
+    def server(self, issuer: Party, *hosts: str) -> Party:
+        """A server's certificate, for these hosts; without any, the proxy's, for the demonstration's hosts."""
         key = ec.generate_private_key(ec.SECP256R1())
-        hosts = (HOST, NEIGHBOUR_HOST, POOL_HOST, "unknown.example.test", "localhost")
+        hosts = hosts or (HOST, NEIGHBOUR_HOST, POOL_HOST, "unknown.example.test", "localhost")
         names = [x509.DNSName(host) for host in hosts]
         extensions: list[tuple[x509.ExtensionType, bool]] = [
             (x509.SubjectAlternativeName(names), False),
             (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
         ]
-        return Party(self._sign(HOST, key, issuer, extensions, timedelta(days=30)), key, issuer.chain)
+        return Party(self._sign(hosts[0], key, issuer, extensions, timedelta(days=30)), key, issuer.chain)
 
     def crl(self, issuer: Party, *revoked: Party, number: int = 1, until: datetime | None = None) -> bytes:
         """A CRL of `issuer` in DER, valid `until` then, by default for a week."""

@@ -8,12 +8,16 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from authz.admin.audited_store import AuditedStore, local_actor
+from authz.admin.authorities import add_anchors, add_intermediates
+from authz.admin.crls import add_crl
+from authz.admin.organizations import OrganizationChange, TokenChange, add_organization
+from authz.admin.registrations import NewRegistration, register, retire
+from authz.admin.users import add_user
 from authz.demo.mint import AUDIENCE, HOST, ISSUER, NEIGHBOUR_HOST, POOL_HOST, Mint, Party, thumbprint
-from authz.directory import Store
-from authz.directory.sqlite.engine import database_file
-from authz.directory.sqlite.migrate import migrate
+from authz.directory.databases import database_of
 from authz.envoy_sds import replace_file, request_level_secret, sds_secret
-from authz.model import BindingScope, Enforcement, Organization, TokenSettings
+from authz.model import BindingScope, Enforcement
 from authz.pki import Certificate, Crl
 
 ORGANIZATION = "acme"
@@ -34,13 +38,15 @@ ORGANIZATION_CLAIM = "org"
 class World:
     """Everything in `folder`: certificates by name, CAs by name, the directory's URL.
 
-    `directory` is that URL if it is not in the folder. With `publisher`, the URL of a server, every certificate names
-    the URL of its CRL there, and the directory holds no CRL; without, the directory holds them all.
+    `directory` is that URL, and `key_file` the token issuer's key set, if they are not in the folder. With `publisher`,
+    the URL of a server, every certificate names the URL of its CRL there, and the directory holds no CRL; without, the
+    directory holds them all.
     """
 
     folder: Path
     request_level: bool = False
     directory: str | None = None
+    key_file: Path | None = None
     publisher: str | None = None
     token_life: timedelta = timedelta(hours=12)
     mint: Mint = field(default_factory=Mint)
@@ -54,8 +60,8 @@ class World:
 
     @property
     def keys(self) -> Path:
-        """The token issuer's key set, beside the directory."""
-        return database_file(self.database).with_name("jwks.json")
+        """The file of the token issuer's key set."""
+        return self.key_file or self.folder / "jwks.json"
 
     @property
     def socket(self) -> Path:
@@ -127,38 +133,40 @@ class World:
         return {name: self._crl(name, *parties, number=1, until=until) for name, parties in revoked.items()}
 
     def _fill(self) -> None:
-        migrate(self.database)
-        store = Store(self.database)
+        database_of(self.database).create()
+        store = AuditedStore(self.database, local_actor("demo"))
         try:
-            token = TokenSettings(
+            token = TokenChange(
                 issuer=ISSUER, audience=AUDIENCE, organization_claim=ORGANIZATION_CLAIM, keys=str(self.keys)
             )
             for name, host, anchor in ((ORGANIZATION, HOST, "root"), (NEIGHBOUR, NEIGHBOUR_HOST, "twin root")):
-                store.add_organization(Organization(0, name, (host,), token=token))
-                store.add_anchors(name, [_certificate(self.authorities[anchor])])
-            pool = Organization(0, POOL, (POOL_HOST,), token=token, binding_scope=BindingScope.ORGANIZATION)
-            store.add_organization(pool)
-            store.add_anchors(None, [_certificate(self.authorities["shared root"])])
-            cas = [_certificate(self.authorities[name]) for name in ("issuing", "withdrawn CA")]
-            store.add_intermediates(ORGANIZATION, cas)
-            store.add_intermediates(NEIGHBOUR, [_certificate(self.authorities["twin"])])
+                add_organization(store, name, OrganizationChange([host], token=token))
+                add_anchors(store, name, self._cas(anchor), anchor)
+            pool = OrganizationChange([POOL_HOST], token=token, binding_scope=BindingScope.ORGANIZATION)
+            add_organization(store, POOL, pool)
+            add_anchors(store, None, self._cas("shared root"), "shared root")
+            add_intermediates(store, ORGANIZATION, self._cas("issuing", "withdrawn CA"), "issuing")
+            add_intermediates(store, NEIGHBOUR, self._cas("twin"), "twin")
             if self.publisher is None:
                 for crl in self.crls().values():
-                    store.add_crl(Crl(crl), self.mint.now)
+                    add_crl(store, Crl(crl), self.mint.now)
             self._users(store)
         finally:
             store.close()
 
-    def _users(self, store: Store) -> None:
+    def _cas(self, *names: str) -> list[Certificate]:
+        return [_certificate(self.authorities[name]) for name in names]
+
+    def _users(self, store: AuditedStore) -> None:
         for name, enforcement in (
             ("alice", Enforcement.REQUIRED),
             ("bob", Enforcement.REQUIRED),
             ("olga", Enforcement.OFF),
             ("oscar", Enforcement.OBSERVE),
         ):
-            store.add_user(ORGANIZATION, name, enforcement)
+            add_user(store, ORGANIZATION, name, enforcement)
         for organization, name in ((NEIGHBOUR, "alice"), (POOL, "carol"), (POOL, "dave")):
-            store.add_user(organization, name, Enforcement.REQUIRED)
+            add_user(store, organization, name, Enforcement.REQUIRED)
         now = self.mint.now
         self.register(store, "alice", "alice", label="laptop")
         self.register(store, "bob", "bob")
@@ -166,18 +174,21 @@ class World:
         self.register(store, "dave", "partner", organization=POOL)
         for name in ("expired", "revoked", "withdrawn"):
             self.register(store, "alice", name)
-        store.retire(self.register(store, "alice", "retired"), now)
-        leaf = _certificate(self.clients["scheduled"])
-        store.register(ORGANIZATION, "alice", leaf, valid_from=now + timedelta(days=1), now=now)
+        retire(store, self.register(store, "alice", "retired"), now)
+        leaf = [_certificate(self.clients["scheduled"])]
+        later = now + timedelta(days=1)
+        register(store, NewRegistration(ORGANIZATION, "alice", leaf, "scheduled", valid_from=later), now)
 
     def register(
-        self, store: Store, user: str, client: str, *, organization: str = ORGANIZATION, label: str = ""
+        self, store: AuditedStore, user: str, client: str, *, organization: str = ORGANIZATION, label: str = ""
     ) -> int:
         """Register a client's certificate with its chain; return the registration's id."""
         party = self.clients[client]
+        leaf = _certificate(party)
         chain = [Certificate.parse(certificate.public_bytes(Encoding.DER)) for certificate in party.chain]
-        added = store.register(organization, user, _certificate(party), chain, label=label, now=self.mint.now)
-        return added.registration.id
+        new = NewRegistration(organization, user, [leaf, *chain], client, label)
+        # One that has expired was registered while it was valid.
+        return register(store, new, min(self.mint.now, leaf.not_after)).registration.registration.id
 
     def token(self, user: str, kind: str = "") -> str:
         """A token for a user of the demonstration's organization, or one of another `kind`: see `authz.demo.rows`."""

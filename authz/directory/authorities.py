@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from authz.directory import schema
 from authz.directory.organizations import require_organization
-from authz.directory.queries import behind, find
+from authz.directory.queries import begins, behind, find, only
 from authz.directory.rows import certificate
 from authz.directory.schema import organizations
 from authz.errors import Problem, StoreError
-from authz.pki import Certificate
+
+if TYPE_CHECKING:
+    from authz.pki import Certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +51,51 @@ class Authorities:
         self, connection: sa.Connection, organization: str | None = None, after: int | None = None
     ) -> Iterator[StoredCertificate]:
         """Those of one organization and the shared ones, all there are for None; those behind the id `after`."""
-        table = self.table
-        query = sa.select(table.c.id, table.c.der, organizations.c.name).outerjoin(organizations)
-        if organization is not None:
-            owner = _owner(connection, organization)
-            query = query.where((table.c.organization_id == owner) | table.c.organization_id.is_(None))
-        every = connection.execute(behind(query, table.c.id, after))
-        return (StoredCertificate(row.name, certificate(row.der), row.id) for row in every)
+        owner = _owner(connection, organization)
+        every = connection.execute(self._all(after) if organization is None else self._usable(owner, after))
+        names = {owner: organization, None: None}
+        return (
+            StoredCertificate(
+                row.name if organization is None else names[row.organization_id], certificate(row.der), row.id
+            )
+            for row in every
+        )
 
-    def remove(self, connection: sa.Connection, organization: str | None, sha256: bytes) -> None:
-        """Remove one from an organization, or for None from those shared by all."""
+    def _all(self, after: int | None) -> sa.Select[Any]:
+        columns = self.table.c.id, self.table.c.der, organizations.c.name
+        return behind(sa.select(*columns).outerjoin(organizations), self.table.c.id, after)
+
+    def _usable(self, owner: int | None, after: int | None) -> sa.CompoundSelect[Any]:
+        """An organization's own and the shared: two lists in one order, which are merged, and not sorted."""
+        columns = self.table.c
+        query = sa.select(columns.id, columns.der, columns.organization_id)
+        query = query if after is None else query.where(columns.id > after)
+        own, shared = query.where(columns.organization_id == owner), query.where(columns.organization_id.is_(None))
+        return sa.union_all(own, shared).order_by("id")
+
+    def digest(self, connection: sa.Connection, organization: str | None, beginning: str) -> bytes:
+        """The SHA-256 that begins so, of one of an organization's, or for None of those shared by all."""
+        owner = self.table.c.organization_id.is_not_distinct_from(_owner(connection, organization))
+        query = sa.select(self.table.c.sha256).where(owner, begins(self.table.c.sha256, beginning))
+        where = "shared certificate" if organization is None else f"certificate of {organization}"
+        return only(connection.execute(query).scalars().all(), where, beginning, Problem.CERTIFICATE_UNKNOWN)
+
+    def remove(self, connection: sa.Connection, organization: str | None, sha256: bytes) -> Certificate:
+        """Remove one from an organization, or for None from those shared by all; returns it."""
         row = find(connection, self.table, organization_id=_owner(connection, organization), sha256=sha256)
         if row is None:
             where = "shared by all" if organization is None else f"of {organization}"
             message = f"no certificate {where} has the SHA-256 {sha256.hex()}"
             raise StoreError(message, kind=Problem.CERTIFICATE_UNKNOWN)
         connection.execute(sa.delete(self.table).where(self.table.c.id == row.id))
+        return certificate(row.der)
+
+
+def known_authorities(connection: sa.Connection) -> list[bytes]:
+    """Every anchor, then every intermediate, of any organization, in DER: each once, what was stored first before."""
+    tables = (ANCHORS.table, INTERMEDIATES.table)
+    queries = [sa.select(table.c.der).order_by(table.c.id) for table in tables]
+    return list(dict.fromkeys(der for query in queries for der in connection.execute(query).scalars()))
 
 
 def _owner(connection: sa.Connection, organization: str | None) -> int | None:

@@ -13,6 +13,7 @@ from authz.model import Organization
 from authz.pki import TrustStore
 from authz.pki.cache import CERTIFICATE_BYTES, Cache, SharedCache, weigh
 from authz.pki.cache.shared import Entry
+from authz.pki.path.trust_store import MAX_NARROWED
 from authz.pki.revocation.crl_store import MAX_REMEMBERED
 
 MISSING: Final = object()
@@ -31,6 +32,9 @@ ROW_BYTES: Final = 192
 
 TRUST_BYTES: Final = 8_192
 """A trust store without its certificates, and its tenant where nothing else is remembered of it."""
+
+NARROWED_BYTES: Final = 400
+"""A certificate of it in a store of one of its anchors (`TrustStore.only`), which shares all but its tables."""
 
 DER_FACTOR: Final = 12
 """Bytes that each byte of an operator's own certificate takes once it is read: three times what usual ones take."""
@@ -174,7 +178,8 @@ class RowCache:
 
 def _weight(value: object) -> int:
     if isinstance(value, TrustStore):
-        return TRUST_BYTES + sum(CERTIFICATE_BYTES + DER_FACTOR * len(der) for der in value.known)
+        narrowed = NARROWED_BYTES * (min(len(value.anchors), MAX_NARROWED) if len(value.anchors) > 1 else 0)
+        return TRUST_BYTES + sum(CERTIFICATE_BYTES + narrowed + DER_FACTOR * len(der) for der in value.known)
     if isinstance(value, Refused):
         return TRUST_BYTES + len(value.certificate or b"")
     return weigh(value)

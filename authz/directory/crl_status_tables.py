@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
+from authz.directory.database import READ_ERRORS, insert_of
+from authz.directory.databases import database_of
+from authz.directory.interrupted import CLOSE_SECONDS, WRITE_SECONDS, interrupted_after, interrupted_every
 from authz.directory.schema import crl_sources, fetched_crls
-from authz.directory.sqlite.change_watcher import READ_ERRORS, WatchedConnection
-from authz.directory.sqlite.engine import open_engine
 from authz.model import CrlSourceState, FetchedCrl
 
 T = TypeVar("T")
@@ -27,11 +28,11 @@ class CrlStatusTables:
     """
 
     def __init__(self, url: str, *, warn: Callable[[str], None]) -> None:
-        self._writer = open_engine(url)
-        self._reader = WatchedConnection(url)
+        self._database = database_of(url)
+        self._engine = self._database.open_reporter()
+        self._reader = self._database.watch()
+        self._replica = random.getrandbits(31)
         self._thread = ThreadPoolExecutor(1, "crl ledger")
-        self._seen: tuple[int, int] | None = None
-        self._last: list[str] = []
         self._sources: dict[str, CrlSourceState] | None = None
         self._crls: dict[str, FetchedCrl] | None = None
         self._warn = warn
@@ -43,9 +44,10 @@ class CrlStatusTables:
         if self._closed:
             return
         self._closed = True
-        await self._in_thread(self._reader.close, None)
+        with interrupted_every(CLOSE_SECONDS, self._database.interrupt):
+            await self._in_thread(self._reader.close, None)
         self._thread.shutdown(wait=False)
-        self._writer.dispose()
+        self._engine.dispose()
 
     async def write(self, sources: Collection[CrlSourceState], crls: Collection[FetchedCrl]) -> None:
         """See the protocol."""
@@ -56,7 +58,8 @@ class CrlStatusTables:
         return await self._in_thread(self._asked, [])
 
     async def _in_thread(self, action: Callable[[], T], otherwise: T) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, action, otherwise)
+        result = asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, action, otherwise)
+        return await interrupted_after(WRITE_SECONDS, self._database.interrupt, result)
 
     def _guarded(self, action: Callable[[], T], otherwise: T) -> T:
         try:
@@ -72,36 +75,44 @@ class CrlStatusTables:
     def _write(self, sources: Collection[CrlSourceState], crls: Collection[FetchedCrl]) -> None:
         """Only what is not as it was written last: there may be thousands of sources, of which one was tried."""
         now = {source.location: source for source in sources}, {crl.name: crl for crl in crls}
-        with self._writer.begin() as connection:
-            _bring(connection, crl_sources.c.location, now[0], self._sources)
-            _bring(connection, fetched_crls.c.name, now[1], self._crls)
+        with self._engine.begin() as connection:
+            if self._database.join(connection, self._replica):
+                # Others took this replica for one that had ended.
+                self._sources = self._crls = None
+            working = {self._replica, *self._database.replicas(connection)}
+            for table in (crl_sources, fetched_crls):
+                connection.execute(sa.delete(table).where(table.c.replica.not_in(working)))
+            _bring(connection, self._replica, crl_sources.c.location, now[0], self._sources)
+            _bring(connection, self._replica, fetched_crls.c.name, now[1], self._crls)
         self._sources, self._crls = now
 
     def _asked(self) -> list[str]:
-        with self._reader.connected() as connection:
-            version = self._reader.version(connection)
-            if version != self._seen:
-                with connection.begin():
-                    self._last = list(connection.execute(_ASKED).scalars())
-                self._seen = version
-        return self._last
+        with self._reader.connected() as connection, connection.begin():
+            return list(connection.execute(_ASKED, {"replica": self._replica}).scalars())
 
 
 _LATER = crl_sources.c.tried_at.is_(None) | (crl_sources.c.asked_at > crl_sources.c.tried_at)
-_ASKED = sa.select(crl_sources.c.location).where(crl_sources.c.asked_at.is_not(None) & _LATER)
-_ASKED = _ASKED.order_by(crl_sources.c.location)
+_ASKED = (
+    sa.select(crl_sources.c.location)
+    .where(crl_sources.c.replica == sa.bindparam("replica"), crl_sources.c.asked_at.is_not(None), _LATER)
+    .order_by(crl_sources.c.location)
+)
 
 
-def _bring(connection: sa.Connection, key: sa.Column[str], now: dict[str, S], before: dict[str, S] | None) -> None:
-    """Make the table of `key` say what there is now; what another run of the service wrote is not known, and goes."""
+def _bring(
+    connection: sa.Connection, replica: int, key: sa.Column[str], now: dict[str, S], before: dict[str, S] | None
+) -> None:
+    """Make the replica's rows in the table of `key` say what there is now."""
+    table = key.table
+    own = sa.delete(table).where(table.c.replica == replica)
     if before is None:
-        connection.execute(sa.delete(key.table))
+        connection.execute(own)
         before = {}
     gone = before.keys() - now.keys()
     if gone:
-        connection.execute(sa.delete(key.table).where(key.in_(gone)))
-    rows = [asdict(state) for name, state in now.items() if before.get(name) != state]
+        connection.execute(own.where(key.in_(gone)))
+    rows = [{"replica": replica, **asdict(state)} for name, state in now.items() if before.get(name) != state]
     if rows:
-        statement = insert(key.table).values({name: sa.bindparam(name) for name in rows[0]})
+        statement = insert_of(connection)(table).values({name: sa.bindparam(name) for name in rows[0]})
         values = {name: statement.excluded[name] for name in rows[0]}
-        connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=values), rows)
+        connection.execute(statement.on_conflict_do_update(index_elements=[table.c.replica, key], set_=values), rows)

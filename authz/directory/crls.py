@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from authz import pki
 from authz.directory import rows
+from authz.directory.authorities import known_authorities
 from authz.directory.limits import check_order
-from authz.directory.queries import behind, find, inserted_key
-from authz.directory.schema import anchors, crl_sources, crls, fetched_crls, intermediates, registrations
+from authz.directory.queries import begins, behind, distinct, find, inserted_key, only
+from authz.directory.schema import crl_sources, crls, fetched_crls, registrations
 from authz.errors import Problem, Refused, StoreError
 from authz.model import CrlSourceKind, CrlSourceState, FetchedCrl
-from authz.pki import Certificate, Crl, signer_of
-from authz.pki.crl.crl import MAX_EVIDENCE, puts_out
 from authz.reasons import Reason
+
+if TYPE_CHECKING:
+    from authz.pki import Certificate, Crl
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,43 +47,66 @@ def add_crl(
         # It would replace the one that holds now, and say nothing itself.
         hint = "compare the clocks of CA and service, or add it later"
         raise StoreError(f"this CRL begins on {crl.this_update:%Y-%m-%d %H:%M:%SZ}", hint=hint)
-    signers = set(connection.execute(sa.select(crls.c.signer)).scalars())
-    signer = _signer(crl, known, signers)
+    signer = _signer(crl, known, _signers(connection, crl))
     keys = _forms(signer, known)
-    place = _same_place(connection, crl, keys)
+    place = _same_place(crl, signed_by(connection, keys))
     for former in place.values():
         if former.sha256 == crl.sha256 or (former.is_delta == crl.is_delta and not former.unusable):
             check_order(crl, former)
-    if not anyway and (puts_out(crl, place.values(), now) or _puts_out_fetched(connection, crl, keys, now)):
+    if not anyway and (pki.puts_out(crl, place.values(), now) or _puts_out_fetched(connection, crl, keys, now)):
         message = "this CRL has expired, and the one that it would replace has not"
         raise StoreError(message, kind=Problem.CRL_EXPIRED, issuer=crl.issuer.text)
-    evidence = [row for row, former in place.items() if former.unusable and crl.unusable][: 1 - MAX_EVIDENCE]
+    evidence = [row for row, former in place.items() if former.unusable and crl.unusable][: 1 - pki.MAX_EVIDENCE]
     for row, former in place.items():
         if row in evidence or crl.replaces(former):
             connection.execute(sa.delete(crls).where(crls.c.id == row))
     values = {"sha256": crl.sha256, "signer": signer.plain_spki_sha256, "der": crl.der, "added_at": now}
-    added = connection.execute(sa.insert(crls).values(**values, signer_key=signer.plain_spki))
+    issuer = pki.written_issuer(crl.der or b"", len(crl.der or b""))
+    added = connection.execute(sa.insert(crls).values(**values, signer_key=signer.plain_spki, issuer=issuer))
     return StoredCrl(crl, signer.plain_spki_sha256, now, inserted_key(added))
 
 
-def _same_place(connection: sa.Connection, crl: Crl, keys: set[bytes]) -> dict[int, Crl]:
-    """The CRLs of the same issuer, key and scope, by the id of their row, in the order added."""
+def in_its_place(
+    connection: sa.Connection, crl: Crl, known: list[Certificate], signed: Callable[[frozenset[bytes]], dict[int, Crl]]
+) -> dict[int, Crl]:
+    """The CRLs of the same issuer, key and scope, by the id of their row; nothing where no `known` CA signed it.
+
+    `signed` is `signed_by`, or its results of before.
+    """
+    try:
+        signer = pki.signer_of(crl, known, _signers(connection, crl))
+    except Refused:
+        return {}
+    return _same_place(crl, signed(_forms(signer, known)))
+
+
+def _signers(connection: sa.Connection, crl: Crl) -> set[bytes]:
+    """The keys of all other CRLs; see `signer_of`."""
+    return set(connection.execute(sa.select(crls.c.signer).where(crls.c.sha256 != crl.sha256)).scalars())
+
+
+def signed_by(connection: sa.Connection, keys: frozenset[bytes]) -> dict[int, Crl]:
+    """The CRLs that one of the keys signed, by the id of their row, in the order added."""
     signed = connection.execute(sa.select(crls).where(crls.c.signer.in_(keys)).order_by(crls.c.id))
-    formers = {row.id: Crl(row.der) for row in signed}
-    return {row: former for row, former in formers.items() if (former.issuer, former.scope) == (crl.issuer, crl.scope)}
+    return {row.id: pki.Crl(row.der) for row in signed}
 
 
-def _forms(signer: Certificate, known: list[Certificate]) -> set[bytes]:
+def _same_place(crl: Crl, signed: dict[int, Crl]) -> dict[int, Crl]:
+    """Of the CRLs of a key those of the same issuer and scope."""
+    return {row: former for row, former in signed.items() if (former.issuer, former.scope) == (crl.issuer, crl.scope)}
+
+
+def _forms(signer: Certificate, known: list[Certificate]) -> frozenset[bytes]:
     """The digests of a signer's key in each form that is known: an earlier version filed CRLs under any of them."""
     forms = {signer.plain_spki_sha256}
     for ca in known:
         with suppress(Refused):
             if ca.subject == signer.subject and ca.plain_spki_sha256 == signer.plain_spki_sha256:
                 forms.add(ca.spki_sha256)
-    return forms
+    return frozenset(forms)
 
 
-def _puts_out_fetched(connection: sa.Connection, crl: Crl, keys: set[bytes], now: datetime) -> bool:
+def _puts_out_fetched(connection: sa.Connection, crl: Crl, keys: frozenset[bytes], now: datetime) -> bool:
     """Whether `crl` has expired and would answer for a current one that the service fetched, if of the same scope."""
     if crl.unusable or crl.next_update is None or crl.next_update >= now:
         return False
@@ -105,14 +131,27 @@ def get_crl(connection: sa.Connection, sha256: bytes) -> StoredCrl:
 
 
 def _stored(row: sa.Row[Any]) -> StoredCrl:
-    return StoredCrl(Crl(row.der), row.signer, row.added_at, row.id)
+    return StoredCrl(pki.Crl(row.der), row.signer, row.added_at, row.id)
 
 
-def find_crls(connection: sa.Connection, beginning: str) -> set[bytes]:
-    """The SHA-256 of each CRL, added or fetched, for which its hexadecimal form begins so."""
+def readable_crls(connection: sa.Connection, issuers: Sequence[bytes] | None) -> list[Crl]:
+    """The CRLs of issuers (DER), or for None those whose issuer no version wrote down; but for unreadable ones."""
+    issuer = crls.c.issuer
+    query = sa.select(crls.c.der).where(issuer.is_(None) if issuers is None else issuer.in_(issuers))
+    return list(_read(connection.execute(query.order_by(crls.c.id)).scalars()))
+
+
+def _read(ders: Iterable[bytes]) -> Iterator[Crl]:
+    for der in ders:
+        with suppress(Refused):
+            yield pki.Crl(der)
+
+
+def find_crl(connection: sa.Connection, beginning: str) -> bytes:
+    """The SHA-256 of the one CRL, added or fetched, for which its hexadecimal form begins so."""
     digests = sa.union(sa.select(crls.c.sha256), sa.select(fetched_crls.c.sha256)).subquery().c.sha256
-    query = sa.select(digests).where(sa.func.lower(sa.func.hex(digests)).startswith(beginning.lower(), autoescape=True))
-    return set(connection.execute(query).scalars())
+    wanted = set(connection.execute(sa.select(digests).where(begins(digests, beginning))).scalars())
+    return only(wanted, "CRL", beginning, Problem.CRL_UNKNOWN)
 
 
 def remove_crl(connection: sa.Connection, sha256: bytes) -> StoredCrl:
@@ -128,16 +167,17 @@ def remove_crls(connection: sa.Connection, signer: bytes) -> None:
 
 
 def known_cas(connection: sa.Connection) -> list[Certificate]:
-    """Every CA certificate the directory holds, of any organization."""
-    ders = {row.der for table in (anchors, intermediates) for row in connection.execute(sa.select(table.c.der))}
-    for row in connection.execute(sa.select(registrations.c.chain).distinct()):
-        ders.update(rows.split_chain(row.chain))
-    return list(map(rows.certificate, ders))
+    """Every CA certificate that the directory holds, of any organization; what was stored first comes first."""
+    ders = known_authorities(connection)
+    one = sa.select(registrations.c.chain).where(registrations.c.chain_sha256 == sa.bindparam("chain_sha256")).limit(1)
+    for chain_sha256 in distinct(connection, registrations.c.chain_sha256):
+        ders += rows.split_chain(connection.execute(one, {"chain_sha256": chain_sha256}).scalar_one())
+    return list(map(rows.certificate, dict.fromkeys(ders)))
 
 
 def _signer(crl: Crl, known: list[Certificate], signers: set[bytes]) -> Certificate:
     try:
-        return signer_of(crl, known, signers)
+        return pki.signer_of(crl, known, signers)
     except Refused as refusal:
         hint = _HINTS.get(refusal.reason, "")
         kind = None if hint else Problem.CRL_SIGNER_UNKNOWN
@@ -151,19 +191,24 @@ _HINTS: Final = {
 
 
 def list_crl_sources(connection: sa.Connection) -> list[CrlSourceState]:
-    """The state of every source, by location."""
-    names = [field.name for field in fields(CrlSourceState)]
-    every = connection.execute(sa.select(crl_sources).order_by(crl_sources.c.location))
-    states = [CrlSourceState(**{name: getattr(row, name) for name in names}) for row in every]
-    return [replace(state, kind=CrlSourceKind(state.kind)) for state in states]
+    """The state of every source, by location: of several replicas, that with most failures, or that tried it first."""
+    columns = [crl_sources.c[field.name] for field in fields(CrlSourceState)]
+    worst = crl_sources.c.failures, crl_sources.c.tried_at.desc().nulls_last()
+    every = connection.execute(sa.select(*columns).order_by(crl_sources.c.location, *worst))
+    states = {row.location: CrlSourceState(**row._asdict()) for row in every}
+    return [replace(state, kind=CrlSourceKind(state.kind)) for state in states.values()]
 
 
 def list_fetched_crls(connection: sa.Connection, sha256: bytes | None = None) -> list[FetchedCrl]:
-    """The CRLs that the service holds from sources, by issuer; those of that SHA-256."""
-    query = sa.select(fetched_crls).order_by(fetched_crls.c.issuer, fetched_crls.c.name)
+    """The CRLs that the service holds from sources, by issuer; those of that SHA-256.
+
+    Where several replicas hold different ones under one name, the oldest.
+    """
+    columns = [fetched_crls.c[field.name] for field in fields(FetchedCrl)]
+    query = sa.select(*columns).order_by(fetched_crls.c.issuer, fetched_crls.c.name, fetched_crls.c.this_update.desc())
     if sha256 is not None:
         query = query.where(fetched_crls.c.sha256 == sha256)
-    return [FetchedCrl(**row._asdict()) for row in connection.execute(query)]
+    return list({row.name: FetchedCrl(**row._asdict()) for row in connection.execute(query)}.values())
 
 
 def ask_crl_sources(connection: sa.Connection, wanted: str | None, now: datetime) -> list[str]:
@@ -172,7 +217,7 @@ def ask_crl_sources(connection: sa.Connection, wanted: str | None, now: datetime
     Returns their locations.
     """
     location = crl_sources.c.location
-    query = sa.select(location).order_by(location)
+    query = sa.select(location).distinct().order_by(location)
     if wanted is not None:
         of_issuer = sa.select(fetched_crls.c.location).where(fetched_crls.c.issuer == wanted)
         query = query.where((location == wanted) | location.in_(of_issuer))

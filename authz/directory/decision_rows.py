@@ -10,11 +10,13 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from authz.directory.queries import MAX_CANDIDATES, begins
 from authz.directory.schema import decisions, organizations, presentations
 from authz.errors import Problem, StoreError
 from authz.model import Outcome, RecordedDecision
 
 _LENGTHS: Final = struct.Struct(">HI")
+_LAST: Final = chr(0x10FFFF)
 _COLUMNS: Final = (
     "decision_id", "at", "listener", "outcome", "reason", "detail", "host", "method", "target",
     "organization", "confirmation", "certificate", "subject", "organization_id", "proven", "repeats", "first_at",
@@ -32,7 +34,12 @@ def row_of(decision: RecordedDecision) -> dict[str, Any]:
 
 
 def account_of(decision: RecordedDecision) -> str:
-    """Whose part of the organization's room it takes: the user's, or before the user is known, the reason's."""
+    """Whose part of the organization's room it takes: the user's, or before the user is known, the reason's.
+
+    All allowed ones have one part, so that they drive out no refusal of another.
+    """
+    if decision.outcome is Outcome.ALLOWED:
+        return ""
     return decision.user if decision.proven else decision.reason
 
 
@@ -76,6 +83,7 @@ class Filter:
     """Which decisions are wanted; None asks for all.
 
     `certificate` is the beginning of a SHA-256, hexadecimal; `after` that of an id: only what stands behind it.
+    `refused` leaves out what any enforcement allows.
     """
 
     organization: str | None = None
@@ -86,6 +94,7 @@ class Filter:
     since: datetime | None = None
     after: str | None = None
     limit: int | None = None
+    refused: bool = False
 
 
 def list_decisions(connection: sa.Connection, wanted: Filter) -> Iterator[RecordedDecision]:
@@ -108,8 +117,10 @@ def _wanted(wanted: Filter) -> sa.Select[Any]:
     for column, value in (("user_name", wanted.user), ("outcome", wanted.outcome), ("reason", wanted.reason)):
         if value is not None:
             query = query.where(decisions.c[column] == value)
+    if wanted.refused:
+        query = query.where(decisions.c.outcome != Outcome.ALLOWED)
     if wanted.certificate is not None:
-        query = query.where(sa.func.lower(sa.func.hex(decisions.c.certificate)).startswith(wanted.certificate.lower()))
+        query = query.where(begins(decisions.c.certificate, wanted.certificate))
     return query if wanted.since is None else query.where(decisions.c.at >= wanted.since)
 
 
@@ -120,11 +131,18 @@ def get_decision(connection: sa.Connection, beginning: str) -> RecordedDecision:
 
 def _one(connection: sa.Connection, beginning: str) -> sa.Row[Any]:
     query = sa.select(decisions, presentations.c.headers).outerjoin(presentations)
-    query = query.where(decisions.c.decision_id.startswith(beginning, autoescape=True)).limit(2)
+    # As a range: LIKE compares without case, and reads the whole table for it.
+    here = decisions.c.decision_id
+    query = query.where(here >= beginning, here < f"{beginning}{_LAST}").limit(MAX_CANDIDATES + 1)
     rows = connection.execute(query).all()
-    if len(rows) != 1:
-        count = "more than one decision has" if rows else "no decision of the history has"
-        raise StoreError(f"{count} an id that begins with {beginning}", kind=Problem.DECISION_UNKNOWN)
+    if not rows:
+        message = f"no decision of the history has an id that begins with {beginning}"
+        raise StoreError(message, kind=Problem.DECISION_UNKNOWN)
+    if len(rows) > 1:
+        listed = ", ".join(row.decision_id for row in rows[:MAX_CANDIDATES])
+        more = ", …" if len(rows) > MAX_CANDIDATES else ""
+        message = f"more than one decision has an id that begins with {beginning!r}: {listed}{more}"
+        raise StoreError(message, hint="give more digits of the one that is meant")
     return rows[0]
 
 

@@ -1,4 +1,6 @@
-"""The history of decisions: what was refused, and what `observe` let pass; written beside the checks, never by them.
+"""The history of decisions: what was refused, what `observe` let pass, and if wanted what was allowed.
+
+It is written beside the checks, never by them.
 
 A check leaves its record in a queue and goes on. A task of its own writes what has gathered, in a thread,
 in one transaction; what finds the queue full, or the directory unable to take it, is counted as lost.
@@ -10,24 +12,26 @@ organization its users (or reasons): a flood of refusals drives out nothing but 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
+from operator import itemgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from authz.decision import Allow, Decision, Deny
+from authz.directory.allowed_requests import AllowedRequests
+from authz.directory.background_writer import BackgroundWriter
+from authz.directory.database import insert_of
 from authz.directory.decision_rows import kind_of, pack, row_of, weight_of
 from authz.directory.fairness import FairQueue, surplus
 from authz.directory.schema import decisions, organizations, presentations
-from authz.directory.sqlite.engine import open_engine
 from authz.errors import Refused
 from authz.headers import replayable_headers
-from authz.model import CheckRequest, Outcome, RecordedDecision
+from authz.model import CheckRequest, KeptAllowed, Outcome, RecordedDecision
 from authz.ports import Clock
 from authz.reasons import Gate
 from authz.text import MAX_SHOWN, shown
@@ -60,17 +64,15 @@ MAX_USER: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class HistoryLimits:
-    """How many decisions are kept, in all, and for how many days."""
+    """How many decisions are kept, in all, and for how many days; and which of those that were allowed."""
 
     rows: int = 20_000
     days: int = 30
+    allowed: KeptAllowed = KeptAllowed.NONE
 
 
-class History:
-    """Implements `authz.ports.Observer`: keeps decisions in the directory at `url`.
-
-    `lost` is called with the number of records dropped, `warn` with why they could not be written.
-    """
+class History(BackgroundWriter):
+    """Implements `authz.ports.Observer`: keeps decisions in the directory at `url`; see `BackgroundWriter`."""
 
     def __init__(
         self,
@@ -81,26 +83,25 @@ class History:
         lost: Callable[[int], None],
         warn: Callable[[str], None],
     ) -> None:
-        self._engine = open_engine(url)
-        self._clock = clock
+        super().__init__(url, clock, what="the history", seconds=FLUSH_SECONDS, lost=lost, warn=warn)
         self._limits = limits
-        self._lost = lost
-        self._warn = warn
-        self._failing = False
         strangers, each_stranger = MAX_QUEUED // STRANGERS, MAX_QUEUED_EACH // STRANGERS
         self._strangers: FairQueue[RecordedDecision] = FairQueue(strangers, each_stranger)
         self._users: FairQueue[RecordedDecision] = FairQueue(MAX_QUEUED - strangers, MAX_QUEUED_EACH - each_stranger)
+        kept = limits.allowed
+        first_only = kept is KeptAllowed.FIRST_PER_DAY
+        self._allowed = None if kept is KeptAllowed.NONE else AllowedRequests(clock, first_only=first_only)
         self._repeats: dict[tuple[int | None, str, str], int] = {}
         self._written = 0
         self._prune_at = clock.now()
-        self._task: asyncio.Task[None] | None = None
-        self._writing = asyncio.Lock()
 
     # -- beside the check ----------------------------------------------------------------------------
 
     def decided(self, check: CheckRequest, listener: Listener, decision: Decision, seconds: float) -> None:  # noqa: ARG002
         """Queue what the history keeps of a decision; see `authz.ports.Observer`."""
         if isinstance(decision, Allow) and (decision.binding is None or decision.binding.refusal is None):
+            if self._allowed is not None:
+                self._allowed.note(check, listener, decision)
             return
         if not isinstance(decision, Allow) and decision.reason.status == 503:
             return  # not decided, and nothing about the request
@@ -127,55 +128,56 @@ class History:
         like = record.organization_id, record.listener, record.reason
         return record if kind_of(record) is None else replace(record, repeats=self._repeats.pop(like, 1))
 
-    def failed(self, check: CheckRequest, listener: Listener, error: BaseException) -> None:
-        """Nothing: a failure inside is no decision about the request."""
-
     # -- beside the loop -----------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Begin to write what is queued."""
-        self._task = asyncio.create_task(self._run(), name="history")
-
-    async def close(self) -> None:
-        """Write what is left, and give the database back."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        await self.flush()
-        self._engine.dispose()
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            # A cancelled task must not leave a batch half accounted for.
-            await asyncio.shield(self.flush())
-
     async def flush(self) -> None:
-        """Write everything that is queued now; what cannot be written is lost, and counted."""
+        """Write everything that is queued now; see `BackgroundWriter`."""
         async with self._writing:
             batch = [self._counted(record) for record in self._strangers.drain()] + self._users.drain()
+            batch += self._taken()
             if not batch:
                 return
-            try:
-                await asyncio.to_thread(self._write, batch)
-                self._failing = False
-            except (sa.exc.SQLAlchemyError, OSError, ValueError) as error:
+            if await self._attempt(lambda: self._write(batch)):
                 self._lost(sum(record.repeats for record in batch))
-                if not self._failing:
-                    self._warn(f"the history cannot be written: {getattr(error, 'orig', None) or error}")
-                self._failing = True
+                if self._allowed is not None:
+                    self._allowed.forget_users()
+
+    def _taken(self) -> list[RecordedDecision]:
+        """The allowed requests that were noted."""
+        notes, lost = ([], 0) if self._allowed is None else self._allowed.take()
+        if lost:
+            self._lost(lost)
+        return [_recorded(*note) for note in notes]
 
     def _write(self, batch: Sequence[RecordedDecision]) -> None:
         """One transaction: add the headers that are new and the decisions, delete what is too old or too much."""
         with self._engine.begin() as connection:
-            living = _of_the_living(connection, batch)
+            living = self._new(connection, _of_the_living(connection, batch))
             _write_headers(connection, living)
-            rows = [_row(record) for record in living]
-            for statement, counted in ((_ADD, False), (_COUNT, True)):
-                chosen = [row for row in rows if (row["kind"] is not None) is counted]
+            rows = [self._row_of(record) for record in living]
+            for statement, counted in zip(_inserts(insert_of(connection)), (False, True), strict=True):
+                # In one order, so that no two replicas wait for each other.
+                chosen = [row for row in rows if (row["kind"] is not None and row["proven"] is False) is counted]
                 if chosen:
-                    connection.execute(statement, chosen)
+                    connection.execute(statement, sorted(chosen, key=lambda row: row["kind"] or ""))
             self._prune(connection, len(living))
+
+    def _new(self, connection: sa.Connection, batch: Sequence[RecordedDecision]) -> list[RecordedDecision]:
+        """But for allowed requests whose row another process wrote: their headers would be of no row, and stay."""
+        kinds = {kind for record in batch if (kind := self._first_of_day(record)) is not None}
+        query = sa.select(decisions.c.kind).where(decisions.c.kind.in_(kinds))
+        known = set(connection.execute(query).scalars()) if kinds else set()
+        return [record for record in batch if self._first_of_day(record) not in known]
+
+    def _row_of(self, record: RecordedDecision) -> dict[str, Any]:
+        row = _row(record)
+        return row | {"kind": self._first_of_day(record) or row["kind"]}
+
+    def _first_of_day(self, record: RecordedDecision) -> str | None:
+        """The kind of an allowed request of which a user has one a day; that of none without an identity is like it."""
+        if record.outcome is not Outcome.ALLOWED or self._allowed is None or not self._allowed.first_only:
+            return None
+        return f"{record.at:%Y-%m-%d} {record.organization_id} {record.outcome} {record.user}"
 
     def _prune(self, connection: sa.Connection, written: int) -> None:
         """Down to the bounds, where a hundredth of them was written since the last time, or a minute has passed."""
@@ -183,8 +185,14 @@ class History:
         self._written += written
         if self._written * 100 < self._limits.rows and now < self._prune_at:
             return
+        if not self._database.may_prune(connection):
+            return
         self._written, self._prune_at = 0, now + PRUNE_EVERY
-        connection.execute(sa.delete(decisions).where(decisions.c.at < now - timedelta(days=self._limits.days)))
+        # One of an organization that went while this was written, by another than the one that removed it.
+        owner = decisions.c.organization_id
+        gone = owner.is_not(None) & owner.not_in(sa.select(organizations.c.id))
+        old = decisions.c.at < now - timedelta(days=self._limits.days)
+        connection.execute(sa.delete(decisions).where(old | gone))
         strangers = -(-self._limits.rows // STRANGERS)
         for proven, bound in ((False, strangers), (True, self._limits.rows - strangers)):
             for organization, account, excess in _too_much(connection, proven=proven, bound=bound):
@@ -204,7 +212,8 @@ def _write_headers(connection: sa.Connection, batch: Sequence[RecordedDecision])
     packed = {pack(record.headers) for record in batch if record.headers is not None}
     if packed:
         new = [{"sha256": hashlib.sha256(headers).digest(), "headers": headers} for headers in packed]
-        connection.execute(insert(presentations).on_conflict_do_nothing(), new)
+        statement = insert_of(connection)(presentations).on_conflict_do_nothing()
+        connection.execute(statement, sorted(new, key=itemgetter("sha256")))
 
 
 def _row(record: RecordedDecision) -> dict[str, Any]:
@@ -224,14 +233,20 @@ def _too_much(connection: sa.Connection, *, proven: bool, bound: int) -> Iterato
 
 
 _HEADERS = sa.select(presentations.c.id).where(presentations.c.sha256 == sa.bindparam("presentation"))
-_INSERT = insert(decisions).values(presentation_id=_HEADERS.scalar_subquery())
-_ADD = _INSERT.on_conflict_do_nothing()
-_SUMMED = {"repeats": decisions.c.repeats + _INSERT.excluded.repeats}
 _KEPT = {"id", "first_at", "kind"}
-_COUNT = _INSERT.on_conflict_do_update(
-    index_elements=[decisions.c.kind],
-    set_={column.name: _INSERT.excluded[column.name] for column in decisions.c if column.name not in _KEPT} | _SUMMED,
-)
+
+
+@cache
+def _inserts(insert: Callable[[sa.Table], Any]) -> tuple[sa.Insert, sa.Insert]:
+    """Of decisions that each have a row, and of those that share one, which counts them."""
+    statement = insert(decisions).values(presentation_id=_HEADERS.scalar_subquery())
+    new = statement.excluded
+    values = {column.name: new[column.name] for column in decisions.c if column.name not in _KEPT}
+    values["repeats"] = decisions.c.repeats + new.repeats
+    shared = statement.on_conflict_do_update(index_elements=[decisions.c.kind], set_=values)
+    return statement.on_conflict_do_nothing(), shared
+
+
 _NEWEST = sa.func.max(decisions.c.id)
 _SIZES = (
     sa.select(decisions.c.organization_id, decisions.c.account, sa.func.sum(decisions.c.weight).label("weight"))
@@ -264,7 +279,9 @@ def _recorded(check: CheckRequest, listener: Listener, decision: Decision, at: d
     headers = replayable_headers(check, listener.header) if _can_be_replayed(decision) else ()
     small = sum(len(name) + len(value) for name, value in headers) <= MAX_HEADER_BYTES
     if isinstance(decision, Allow):
-        outcome, reason, detail, limit = Outcome.OBSERVED, str(decision.binding), "", 0
+        outcome, reason, detail, limit = Outcome.ALLOWED, "", "", MAX_SHOWN
+        if decision.binding is not None and decision.binding.refusal is not None:
+            outcome, reason, detail = Outcome.OBSERVED, str(decision.binding), decision.binding.detail
     else:
         outcome, reason, detail = Outcome.DENIED, decision.reason.value, decision.detail
         limit = decision.detail_limit

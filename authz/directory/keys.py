@@ -1,14 +1,15 @@
 """What a check may find missing, as keys: `NotLoaded` carries one, the reader loads it.
 
 Tuples, for each check makes several. Those of different kinds hold values of different kinds, so that no
-two of them are equal. The `queue` of a key names the checks that wait together for rows like it
-(`authz.service.queue_key`): an organization's checks, or all that ask for hosts.
+two of them are equal. Checks of one `organization` wait together (`authz.service.queue_key`), and so do those of
+unknown hosts, which have 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import NamedTuple
+
+from authz.model import LeafKeys
 
 
 class HostKey(NamedTuple):
@@ -20,22 +21,12 @@ class HostKey(NamedTuple):
     host: str
     organization: int = 0
 
-    @property
-    def queue(self) -> Hashable:
-        """The organization's, or that of all unknown hosts."""
-        return ("rows", self.organization) if self.organization else HostKey
-
 
 class UserKey(NamedTuple):
     """A user by organization and name."""
 
     organization: int
     name: str
-
-    @property
-    def queue(self) -> Hashable:
-        """The organization's."""
-        return "rows", self.organization
 
 
 class RegistrationsKey(NamedTuple):
@@ -44,10 +35,31 @@ class RegistrationsKey(NamedTuple):
     organization: int
     sha256: bytes
 
-    @property
-    def queue(self) -> Hashable:
-        """The organization's."""
-        return "rows", self.organization
+
+class RegistrationsByKey(NamedTuple):
+    """The registrations of an organization by another property than the leaf: `tbs`, `key` or `identity`.
+
+    `value` is the SHA-256 of the tbsCertificate or of the SubjectPublicKeyInfo, or the typed name in UTF-8. Its three
+    members make it another tuple than a `RegistrationsKey`.
+    """
+
+    organization: int
+    kind: str
+    value: bytes
+
+
+class RenewalsKey(NamedTuple):
+    """All registrations that a leaf which is not registered itself may match: they are read in one batch."""
+
+    organization: int
+    keys: tuple[RegistrationsByKey, ...]
+
+    @classmethod
+    def of(cls, organization: int, leaf: LeafKeys) -> RenewalsKey:
+        """Those of a leaf."""
+        values = [("tbs", leaf.tbs_sha256), ("key", leaf.spki_sha256)]
+        values += [("identity", identity.encode()) for identity in leaf.identities]
+        return cls(organization, tuple(RegistrationsByKey(organization, kind, value) for kind, value in values))
 
 
 class TrustKey(NamedTuple):
@@ -55,13 +67,8 @@ class TrustKey(NamedTuple):
 
     organization: int
 
-    @property
-    def queue(self) -> Hashable:
-        """The organization's."""
-        return "rows", self.organization
 
-
-RowKey = HostKey | UserKey | RegistrationsKey | TrustKey
+RowKey = HostKey | UserKey | RegistrationsKey | RegistrationsByKey | RenewalsKey | TrustKey
 
 
 class OrganizationKey(NamedTuple):
@@ -89,8 +96,3 @@ class CrlKey(NamedTuple):
 
 ChangedKey = RowKey | OrganizationKey | UsersKey | CrlKey
 """What a change can be of; `TrustKey(0)` for the certificates that all organizations share."""
-
-
-def owner_of(key: RowKey) -> int:
-    """The organization whose row a key asks for; 0, which is the number of none, for a host that is not known."""
-    return key.organization

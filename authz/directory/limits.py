@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from authz import pki
 from authz.errors import Problem, Refused, StoreError
 from authz.host import canonical_host
 from authz.model import Registration, TokenSettings
-from authz.pki import Certificate, Crl
-from authz.pki.crl.crl import is_newer
+
+if TYPE_CHECKING:
+    from authz.pki import Certificate, Crl
 
 MAX_CHAIN = 10
 """Certificates of one registration, the leaf included: the model's own limit."""
@@ -23,13 +28,22 @@ def stored_host(raw: str) -> str:
     try:
         return canonical_host(raw)
     except Refused as refusal:
-        raise StoreError(str(refusal.detail), hint="write a host as api.example.com") from refusal
+        problem = f"{raw} is a URL, not a host name" if "://" in raw else str(refusal.detail)
+        raise StoreError(problem, hint=f"write it as {_host_in(raw)}") from refusal
+
+
+def _host_in(raw: str) -> str:
+    """The host of what was given as a URL, or an example."""
+    with suppress(Refused, ValueError):
+        return canonical_host(urlsplit(raw).netloc)
+    return "api.example.com"
 
 
 def check_name(kind: str, name: str) -> None:
     """Raises `StoreError` unless `name` can name a user or an organization, as identity headers can carry it."""
     if not name or len(name.encode("utf-8", "replace")) > 255 or not name.isprintable() or name != name.strip():
-        raise StoreError(f"not a name for a {kind}", hint="1 to 255 octets, printable, no space at its ends")
+        problem = f"{name!r} cannot name {'an' if kind == 'organization' else 'a'} {kind}"
+        raise StoreError(problem, hint="a name has 1 to 255 bytes, all printable, and no space at its ends")
 
 
 def check_tokens(own: TokenSettings, neighbour: str, neighbours: TokenSettings) -> None:
@@ -93,6 +107,6 @@ def check_order(new: Crl, former: Crl) -> None:
     """Raises `StoreError` unless `new` is newer than `former` in number and date; neither may go back."""
     if new.sha256 == former.sha256:
         raise StoreError("this very CRL is held already", hint="nothing was changed")
-    if not is_newer(new, former):
+    if not pki.is_newer(new, former):
         present = f"the CRL held is number {former.number} of {former.this_update:%Y-%m-%d %H:%M:%SZ}"
         raise StoreError(f"{present}, and this one is not newer in both", hint="fetch the current CRL from its CA")

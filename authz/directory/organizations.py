@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from authz.directory import rows
 from authz.directory.limits import check_name, check_tokens, stored_host
 from authz.directory.queries import behind, find, hosts_of, inserted_key, organization_by_host
-from authz.directory.schema import hosts, organizations
+from authz.directory.schema import anchors, hosts, intermediates, organizations, registrations, users
 from authz.errors import Problem, StoreError
 from authz.model import Organization, TokenSettings
 
@@ -58,13 +58,21 @@ def list_organizations(connection: sa.Connection, after: str | None = None) -> I
     named = sa.select(sa.func.aggregate_strings(hosts.c.host, " ")).where(hosts.c.organization_id == organizations.c.id)
     query = sa.select(organizations, named.scalar_subquery().label("hosts"))
     every = connection.execute(behind(query, organizations.c.name, after))
-    return (rows.organization(row, (row.hosts or "").split()) for row in every)
+    return (_organization(row, (row.hosts or "").split()) for row in every)
 
 
 def get_organization(connection: sa.Connection, name: str) -> Organization:
     """The organization of that name."""
     row = require_organization(connection, name)
-    return rows.organization(row, (host.host for host in connection.execute(hosts_of(row.id))))
+    return _organization(row, (host.host for host in connection.execute(hosts_of(row.id))))
+
+
+def _organization(row: sa.Row[Any], hosts: Iterable[str]) -> Organization:
+    try:
+        return rows.organization(row, hosts)
+    except ValueError as error:
+        hint = "its requests are refused; another program or a later version wrote it, and can write it again"
+        raise StoreError(f"the row of the organization {row.name} makes no sense: {error}", hint=hint) from error
 
 
 def require_organization(connection: sa.Connection, name: str) -> sa.Row[Any]:
@@ -79,6 +87,15 @@ def remove_organization(connection: sa.Connection, name: str) -> None:
     """Remove an organization with its hosts, users, anchors, registrations and decisions."""
     row = require_organization(connection, name)
     connection.execute(sa.delete(organizations).where(organizations.c.id == row.id))
+
+
+def holdings(connection: sa.Connection, organization_id: int) -> dict[str, int]:
+    """How many anchors, intermediates, users and registrations an organization has, by the name of their table."""
+    count = sa.select(sa.func.count())
+    return {
+        str(table.name): connection.execute(count.where(table.c.organization_id == organization_id)).scalar_one()
+        for table in (anchors, intermediates, users, registrations)
+    }
 
 
 def _check_tie(connection: sa.Connection, organization: Organization) -> None:
@@ -111,4 +128,5 @@ def _columns(organization: Organization) -> dict[str, object]:
     """An organization as its row holds it, but for its key and its revisions."""
     token = {f"token_{name}": getattr(organization.token, name) for name in rows.TOKEN_SETTINGS}
     names = ("name", "active", "binding_scope", "default_enforcement")
-    return {name: getattr(organization, name) for name in names} | token | rows.path_columns(organization.path)
+    kinds = {"binding_kinds": " ".join(organization.binding_kinds)}
+    return {name: getattr(organization, name) for name in names} | kinds | token | rows.path_columns(organization.path)

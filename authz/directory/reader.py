@@ -10,18 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Hashable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Final
 
+from authz.directory.audit import Checkpoint
 from authz.directory.cache import MISSING, RowCache
-from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey
+from authz.directory.interrupted import interrupted_after
+from authz.directory.keys import HostKey, RegistrationsKey, RenewalsKey, RowKey, TrustKey, UserKey
 from authz.directory.row_log import State
 from authz.directory.row_queries import Trust
-from authz.directory.sqlite.session import Reading, Session
+from authz.directory.session import Reading, Session
 from authz.directory.waiting_rows import WaitingRows
+from authz.directory.working_thread import WorkingThread
 from authz.errors import NotLoaded, Refused
 from authz.headers import DecodeCache
-from authz.model import CrlRow, Organization, Registration, User
+from authz.model import CrlRow, LeafKeys, Organization, Registration, User
 from authz.pki import CrlStore, ModeOf, TrustStore, VerifiedCache
 from authz.pki.cache import SharedCache
 from authz.ports import CrlView
@@ -33,7 +35,10 @@ POLL_SECONDS: Final = 0.2
 CONFIRMED_SECONDS: Final = 2.0
 """How old the last confirmation of the revision may be before checks are answered 503."""
 
-T = TypeVar("T")
+READ_SECONDS: Final = CONFIRMED_SECONDS
+"""How long one reading may take: what is read later confirms nothing. Then another connection is made, perhaps to
+another server.
+"""
 
 
 class DirectoryReader:
@@ -54,7 +59,7 @@ class DirectoryReader:
         memory: SharedCache | None = None,
     ) -> None:
         self._session = Session(url)
-        self._thread = ThreadPoolExecutor(1, "directory")
+        self._thread = WorkingThread("directory")
         self._monotonic = monotonic
         self._warn = warn
         self._state = State()
@@ -96,8 +101,10 @@ class DirectoryReader:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._in_thread(self._session.close)
-        self._thread.shutdown()
+        # A reading that waits for a server would be waited for.
+        self._session.interrupt()
+        await self._thread.call(self._session.close)
+        self._thread.close()
 
     @property
     def confirmed(self) -> bool:
@@ -114,10 +121,17 @@ class DirectoryReader:
         """The revision known now."""
         return self._state.revision
 
+    @property
+    def tenants_revision(self) -> Hashable:
+        """Another one after each change of an organization, anchor or intermediate, and where all was read anew."""
+        return self._line, self._state.organizations, self._state.trust
+
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             self._memory.age()
+            with contextlib.suppress(Refused, NotLoaded):
+                self._crls.crls().memory.age()
             with contextlib.suppress(Refused):
                 await self._read(())
 
@@ -146,6 +160,15 @@ class DirectoryReader:
         """See `authz.view.View`."""
         key = RegistrationsKey(organization.id, sha256)
         return self._row(organization.id, key)  # type: ignore[return-value]
+
+    def renewals(self, organization: Organization, keys: LeafKeys) -> tuple[Registration, ...]:
+        """See `authz.view.View`."""
+        wanted = RenewalsKey.of(organization.id, keys)
+        rows = [self._cache.get(organization.id, key, self._line) for key in wanted.keys]
+        if any(row is MISSING for row in rows):
+            raise NotLoaded(wanted)
+        by_id = {registration.id: registration for row in rows for registration in row}  # type: ignore[attr-defined]
+        return tuple(by_id.values())
 
     def _row(self, owner: int, key: RowKey) -> object:
         row = self._cache.get(owner, key, self._line)
@@ -197,8 +220,8 @@ class DirectoryReader:
                     failed = await self._read(batch)
                 except Refused as refusal:
                     failed = dict.fromkeys(batch, refusal)
-                for key, future in batch.items():
-                    self._waiting.settle(key, future, failed.get(key))
+                for key in batch:
+                    self._waiting.settle(key, failed.get(key))
 
     async def _read(self, keys: Collection[RowKey]) -> dict[RowKey, Refused]:
         """One transaction, taken over; the rows that failed. Raises `Refused` (directory_unavailable)."""
@@ -206,7 +229,8 @@ class DirectoryReader:
             started = self._monotonic()
             known, owners = self._state, {key.organization for key in keys if isinstance(key, UserKey)}
             wanted = {owner for owner in owners if not self._cache.has("trust", TrustKey(owner), self._line)}
-            reading = await self._in_thread(lambda: self._session.read(known, keys, wanted))
+            result = self._thread.call(lambda: self._session.read(known, keys, wanted))
+            reading = await interrupted_after(READ_SECONDS, self._session.interrupt, result)
             self._take(reading)
             self._confirmed = started
         return reading.failed
@@ -214,7 +238,7 @@ class DirectoryReader:
     def _take(self, reading: Reading) -> None:
         if reading.changed is None:
             self._warn(
-                "the directory is not what was read before, changed: its file was replaced or restored, or the log of "
+                "the directory is not what was read before, changed: it was replaced or restored, or the log of "
                 "its changes does not reach back so far; everything is read again"
             )
             self._line += 1
@@ -246,9 +270,6 @@ class DirectoryReader:
         self._warn(f"organization {owner}: {value}")
         return value if isinstance(value, Refused) else Refused(Reason.TRUST_ANCHORS_UNUSABLE)
 
-    async def _in_thread(self, action: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, action)
-
     # -- for the CRLs --------------------------------------------------------------------------------
 
     async def listed(self) -> list[CrlRow]:
@@ -260,21 +281,25 @@ class DirectoryReader:
         """
         async with self._reading:
             known = self._state
-            reading, listed = await self._in_thread(lambda: self._session.crls(known))
+            reading, listed = await self._thread.call(lambda: self._session.crls(known))
             self._take(reading)
         return listed
 
     async def der(self, sha256: bytes) -> bytes | None:
         """One CRL; None if it went meanwhile. Raises `Refused` (directory_unavailable)."""
-        return await self._in_thread(lambda: self._session.crl(sha256))
+        return await self._thread.call(lambda: self._session.crl(sha256))
 
     async def authorities(self) -> list[bytes]:
         """Every organization's anchors and intermediates, in DER. Raises `Refused` (directory_unavailable)."""
-        return await self._in_thread(self._session.authorities)
+        return await self._thread.call(self._session.authorities)
+
+    async def audit_checkpoint(self) -> Checkpoint | None:
+        """The state of the audit log; None before its first entry. Raises `Refused` (directory_unavailable)."""
+        return await self._thread.call(self._session.audit_checkpoint)
 
     async def active(self) -> tuple[Hashable, Collection[int]]:
         """Something that changes with organizations and their trust, and the organizations that are active.
 
         Raises `Refused` (directory_unavailable).
         """
-        return await self._in_thread(self._session.active)
+        return await self._thread.call(self._session.active)

@@ -2,13 +2,14 @@
 
 The log has at least one row for every revision, and keeps the newest without a gap; triggers write it. So a reader
 that finds its own state there, and each revision after it, knows every row that changed since. In all other cases it
-knows nothing.
+knows nothing. Whole revisions are missed; that somebody deleted one of several rows of a revision by hand is not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, Final
 
@@ -19,13 +20,14 @@ from authz.directory.keys import (
     CrlKey,
     HostKey,
     OrganizationKey,
+    RegistrationsByKey,
     RegistrationsKey,
     TrustKey,
     UserKey,
     UsersKey,
 )
 from authz.directory.prepared import prepared
-from authz.directory.schema import directory_changes
+from authz.directory.schema import directory_changes, directory_state
 
 MAX_CHANGES: Final = 10_000
 """Keys that one reading takes, some 15 ms. Of more, an organization's users and registrations are one; of so many
@@ -45,6 +47,11 @@ class State:
     trust: int = -1
     crls: int = -1
     lineage: bytes = b""
+
+
+def read_state(connection: sa.Connection) -> State:
+    """The state that a transaction sees."""
+    return State(*connection.execute(STATE).one())
 
 
 def changes(connection: sa.Connection, known: State, state: State) -> set[ChangedKey] | None:
@@ -98,16 +105,28 @@ def _text(key: bytes) -> str:
     return key.decode(errors="replace")
 
 
+def _registrations_by(kind: str, owner: int, key: bytes) -> RegistrationsByKey:
+    return RegistrationsByKey(owner, kind, key)
+
+
 _KINDS: Final[dict[str, Callable[[int, bytes], ChangedKey]]] = {
     "organization": lambda owner, _: OrganizationKey(owner),
     "host": lambda _, key: HostKey(_text(key)),
     "user": lambda owner, key: UserKey(owner, _text(key)),
-    "leaf": RegistrationsKey,
+    "certificate": RegistrationsKey,
+    **{kind: partial(_registrations_by, kind) for kind in ("tbs", "key", "identity")},
     "users": lambda owner, _: UsersKey(owner),
     "trust": lambda owner, _: TrustKey(owner),
     "crl": lambda _, key: CrlKey(key),
 }
 
+STATE: Final = sa.select(
+    directory_state.c.revision,
+    directory_state.c.organizations_revision,
+    directory_state.c.trust_revision,
+    directory_state.c.crls_revision,
+    directory_state.c.lineage,
+)
 _LOG: Final = directory_changes.c
 _SINCE: Final = (
     sa.select(_LOG.revision, _LOG.lineage, _LOG.organization_id, _LOG.kind, _LOG.key)
@@ -115,12 +134,21 @@ _SINCE: Final = (
     .order_by(_LOG.revision, _LOG.id)
     .limit(MAX_CHANGES + 1)
 )
+
+
+def _lineage(revision: str) -> sa.Label[bytes]:
+    """That of the revision bound so: the rows of a revision share one."""
+    other = directory_changes.alias()
+    query = sa.select(other.c.lineage).where(other.c.revision == sa.bindparam(revision)).limit(1)
+    return query.scalar_subquery().label(f"lineage_of_{revision}")
+
+
 _WHOLE: Final = sa.select(
     sa.func.count(sa.distinct(_LOG.revision)).label("revisions"),
-    sa.func.min(sa.case((_LOG.revision == sa.bindparam("revision"), _LOG.lineage))).label("first"),
-    sa.func.max(sa.case((_LOG.revision == sa.bindparam("last"), _LOG.lineage))).label("last"),
+    _lineage("revision"),
+    _lineage("last"),
 ).where(_LOG.revision >= sa.bindparam("revision"))
-_OF_USERS: Final = (_LOG.kind == "user") | (_LOG.kind == "leaf")
+_OF_USERS: Final = sa.or_(*(_LOG.kind == kind for kind in ("user", "certificate", "tbs", "key", "identity")))
 _BY_ORGANIZATION: Final = (
     sa.select(
         sa.func.max(_LOG.revision).label("revision"),

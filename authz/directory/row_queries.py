@@ -5,25 +5,27 @@ A row of one kind costs some 3 us in a statement with others, and 60 in one of i
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
 from authz.directory import rows
-from authz.directory.keys import HostKey, RegistrationsKey, RowKey, TrustKey, UserKey
-from authz.directory.prepared import many
+from authz.directory.database import READ_ERRORS
+from authz.directory.keys import HostKey, RegistrationsByKey, RegistrationsKey, RenewalsKey, RowKey, TrustKey, UserKey
+from authz.directory.prepared import Many, many
 from authz.directory.schema import anchors, hosts, intermediates, organizations, registrations, users
-from authz.directory.sqlite.change_watcher import READ_ERRORS
 from authz.errors import Refused
-from authz.model import Enforcement, Registration, User
+from authz.model import Enforcement, Registration, RegistrationKind, User
 from authz.pki import SERVICE_POLICY, Certificate, ValidationPolicy, service_policy
 from authz.reasons import Reason
 
 NEWEST_LEAVES: Final = 4
 """Of a user's leaves those whose registrations are read along with the user."""
 
-ROW_ERRORS: Final = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, *READ_ERRORS)
+ROW_ERRORS: Final = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError)
 """What a row of any values raises as it is read: SQLite keeps text among numbers, and bytes that are not UTF-8."""
 
 Found = dict[RowKey, object]
@@ -47,16 +49,31 @@ def read_rows(
     With a user come the registrations of the user's newest leaves and, if `wanted` names it, the organization's trust.
     A row that is not there is None, or an empty tuple; anchors that cannot be read are the refusal.
     """
-    reading = _Reading(connection)
-    reading.read(_read_hosts, [key for key in keys if isinstance(key, HostKey)])
-    reading.read(_read_users, [key for key in keys if isinstance(key, UserKey)])
-    bound = [user for user in reading.found.values() if isinstance(user, User) and user.enforcement is not _OFF]
-    leaves = [key for key in keys if isinstance(key, RegistrationsKey)] + _newest_leaves(connection, bound)
+    reading, asked = _Reading(connection), _by_kind(keys)
+    reading.read(_read_hosts, asked[HostKey])
+    reading.read(_read_users, asked[UserKey])
+    leaves, trusts = asked[RegistrationsKey], asked[TrustKey]
+    known = (reading.found.get(key) for key in asked[UserKey])
+    if bound := [user for user in known if isinstance(user, User) and user.enforcement is not _OFF]:
+        leaves += _newest_leaves(connection, bound)
+        trusts += [TrustKey(user.organization_id) for user in bound if user.organization_id in wanted]
     reading.read(_read_registrations, list(dict.fromkeys(leaves)))
-    trusts = [key for key in keys if isinstance(key, TrustKey)]
-    trusts += [TrustKey(user.organization_id) for user in bound if user.organization_id in wanted]
+    if asked[RenewalsKey]:
+        _read_all_renewals(reading, asked[RenewalsKey])
     reading.read(_read_trust, list(dict.fromkeys(trusts)))
     return reading.found, reading.failed
+
+
+def _by_kind(keys: Collection[RowKey]) -> dict[type, list[Any]]:
+    asked: dict[type, list[Any]] = defaultdict(list)
+    for key in keys:
+        asked[type(key)].append(key)
+    return asked
+
+
+def _row_errors(connection: sa.Connection) -> tuple[type[Exception], ...]:
+    """Those that say something of a row: PostgreSQL's own say that its transaction is over."""
+    return (*ROW_ERRORS, *READ_ERRORS) if connection.dialect.name == "sqlite" else ROW_ERRORS
 
 
 class _Reading:
@@ -69,10 +86,11 @@ class _Reading:
 
     def read(self, read: Callable[[sa.Connection, list[K]], dict[K, Any]], keys: list[K]) -> None:
         """All in one statement; if that fails, each alone, so that a row which makes no sense fails no other."""
+        if not keys:
+            return
         try:
-            if keys:
-                self.found.update(read(self._connection, keys).items())
-        except ROW_ERRORS as error:
+            self.found.update(read(self._connection, keys).items())
+        except _row_errors(self._connection) as error:
             if len(keys) > 1:
                 for key in keys:
                     self.read(read, [key])
@@ -101,11 +119,34 @@ def _read_registrations(
     return {key: tuple(registrations.values()) for key, registrations in by_key.items()}
 
 
+def _read_renewals(
+    column: str, query: Many, connection: sa.Connection, keys: list[RegistrationsByKey]
+) -> dict[RegistrationsByKey, tuple[Registration, ...]]:
+    by_value: dict[tuple[int, object], dict[int, Registration]] = {}
+    wanted = {(key.organization, key.value.decode() if column == "identity" else key.value): key for key in keys}
+    for row in many(query, connection, list(wanted)):
+        by_value.setdefault((row.organization_id, getattr(row, column)), {})[row.id] = rows.registration(row)
+    return {key: tuple(by_value.get(value, {}).values()) for value, key in wanted.items()}
+
+
+def _read_all_renewals(reading: _Reading, renewals: list[RenewalsKey]) -> None:
+    """Those of one kind in one statement; a key that fails fails all that ask for it."""
+    by_kind: dict[str, dict[RegistrationsByKey, None]] = {kind: {} for kind in _RENEWALS}
+    for key in (key for renewal in renewals for key in renewal.keys):
+        by_kind[key.kind][key] = None
+    for kind, read in _RENEWALS.items():
+        reading.read(read, list(by_kind[kind]))
+    for renewal in renewals:
+        for key in renewal.keys:
+            if key in reading.failed:
+                reading.failed[renewal] = reading.failed[key]
+
+
 def _newest_leaves(connection: sa.Connection, bound: list[User]) -> list[RegistrationsKey]:
     owners = {user.id: user.organization_id for user in bound}
     try:
         leaves = many(_leaves, connection, [(number,) for number in owners])
-    except ROW_ERRORS:
+    except _row_errors(connection):
         return []
     return [RegistrationsKey(owners[row.user_id], row.sha256) for row in leaves]
 
@@ -165,10 +206,20 @@ def _users(count: int) -> sa.Select[Any]:
 
 
 def _registrations(count: int) -> sa.Select[Any]:
-    columns = (column for column in registrations.c if column.name != "der")
-    wanted = _one_of(count, registrations.c.organization_id, registrations.c.sha256)
     # The log names those of other kinds by another column.
-    return sa.select(*columns).where(wanted, registrations.c.kind == "leaf").order_by(registrations.c.id)
+    certificates = registrations.c.kind == RegistrationKind.CERTIFICATE
+    return _registrations_by("sha256", count).where(certificates)
+
+
+def _registrations_by(name: str, count: int, *more: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    columns = (registrations.c[column] for column in rows.REGISTRATION)
+    wanted = _one_of(count, registrations.c.organization_id, registrations.c[name])
+    return sa.select(*columns, *more).where(wanted).order_by(registrations.c.id)
+
+
+def _renewals(name: str, count: int) -> sa.Select[Any]:
+    """With the certificates, of which a CRL may say that their key is compromised."""
+    return _registrations_by(name, count, registrations.c.der)
 
 
 def _leaves(count: int) -> sa.Select[Any]:
@@ -203,4 +254,8 @@ def _certificates(table: sa.Table, count: int) -> sa.Select[Any]:
     return sa.select(table.c.id, table.c.organization_id, table.c.der).where(usable).order_by(table.c.id)
 
 
+_RENEWALS: Final = {
+    kind: partial(_read_renewals, column, partial(_renewals, column))
+    for kind, column in (("tbs", "tbs_sha256"), ("key", "spki_sha256"), ("identity", "identity"))
+}
 _OFF: Final = Enforcement.OFF

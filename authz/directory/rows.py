@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from authz import pki
 from authz.errors import Refused, StoreError
 from authz.model import (
     DEFAULT_PATHS,
@@ -17,16 +18,22 @@ from authz.model import (
     Organization,
     PathSettings,
     Registration,
+    RegistrationKind,
     TokenSettings,
     User,
 )
-from authz.pki import Certificate
 from authz.pki.x509 import der
+
+if TYPE_CHECKING:
+    from authz.pki import Certificate
 
 Row = sa.Row[Any]
 
 TOKEN_SETTINGS = tuple(field.name for field in fields(TokenSettings))
 """Each has a column `token_…`."""
+
+REGISTRATION = tuple(field.name for field in fields(Registration) if field.name != "der")
+"""Each is a column, and all that a check reads."""
 
 PATH_SETTINGS = tuple(field.name for field in fields(PathSettings))
 """Each has a column `path_…`."""
@@ -43,6 +50,7 @@ def organization(row: Row, hosts: Iterable[str]) -> Organization:
         default_enforcement=Enforcement(row.default_enforcement),
         token=token_settings(row),
         path=path_settings(row),
+        binding_kinds=tuple(map(RegistrationKind, row.binding_kinds.split())),
     )
 
 
@@ -78,10 +86,16 @@ def registration(row: Row) -> Registration:
         user_id=row.user_id,
         sha256=row.sha256,
         label=row.label,
-        chain=split_chain(row.chain),
+        chain=split_chain(row.chain or b""),
         valid_from=row.valid_from,
         valid_until=row.valid_until,
         retired_at=row.retired_at,
+        kind=RegistrationKind(row.kind),
+        tbs_sha256=row.tbs_sha256,
+        spki_sha256=row.spki_sha256,
+        identity=row.identity,
+        anchor_sha256=row.anchor_sha256,
+        der=getattr(row, "der", None) or b"",
     )
 
 
@@ -99,6 +113,6 @@ def split_chain(data: bytes) -> tuple[bytes, ...]:
 def certificate(encoded: bytes) -> Certificate:
     """A certificate from the DER in a row. Raises `StoreError` if it cannot be read."""
     try:
-        return Certificate.parse(encoded)
+        return pki.Certificate.parse(encoded)
     except Refused as refusal:
         raise StoreError(f"a stored certificate cannot be read: {refusal.detail}", hint="remove it") from refusal

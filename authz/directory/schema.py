@@ -12,13 +12,16 @@ random bytes, others with each change. `directory_changes` has what changed with
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from authz.model import BindingScope, CrlSourceKind, Enforcement, Outcome, PathSettings
+from authz.model import BindingScope, CrlSourceKind, Enforcement, Outcome, PathSettings, RegistrationKind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy.engine import Dialect
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,14 +53,18 @@ metadata = sa.MetaData(
 )
 
 
-def _one_of(column: str, values: type[BindingScope | CrlSourceKind | Enforcement | Outcome]) -> sa.CheckConstraint:
+def _one_of(column: str, values: Iterable[str]) -> sa.CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return sa.CheckConstraint(f"{column} IN ({listed})", name=column)
 
 
+_NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+"""Of rows and revisions: SQLite gives keys to `INTEGER` columns alone, and PostgreSQL's have 32 bits."""
+
+
 def _organization(*, nullable: bool = False) -> sa.Column[int]:
     return sa.Column(
-        "organization_id", sa.Integer, sa.ForeignKey("organizations.id", ondelete="CASCADE"), nullable=nullable
+        "organization_id", _NUMBER, sa.ForeignKey("organizations.id", ondelete="CASCADE"), nullable=nullable
     )
 
 
@@ -65,40 +72,49 @@ def _texts(*names: str, nullable: bool = False) -> list[sa.Column[str]]:
     return [sa.Column(name, sa.String, nullable=nullable) for name in names]
 
 
+def _bytes(*names: str, nullable: bool = False) -> list[sa.Column[bytes]]:
+    return [sa.Column(name, sa.LargeBinary, nullable=nullable) for name in names]
+
+
 def _revision(name: str = "revision") -> sa.Column[int]:
-    return sa.Column(name, sa.Integer, nullable=False, server_default="0")
+    return sa.Column(name, _NUMBER, nullable=False, server_default="0")
 
 
 directory_state = sa.Table(
     "directory_state",
     metadata,
-    sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1", name="one_row"), primary_key=True),
+    sa.Column("id", _NUMBER, sa.CheckConstraint("id = 1", name="one_row"), primary_key=True),
     _revision(),
     _revision("organizations_revision"),
     _revision("trust_revision"),
     _revision("crls_revision"),
     sa.Column("lineage", sa.LargeBinary, nullable=False, server_default=sa.text("x''")),
+    # `authz db upgrade` has yet to read the leaves of registrations behind this id; NULL if it has read all.
+    sa.Column("unread_after", _NUMBER),
 )
 
 directory_changes = sa.Table(
     "directory_changes",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("revision", sa.Integer, nullable=False, index=True),
+    sa.Column("id", _NUMBER, primary_key=True),
+    sa.Column("revision", _NUMBER, nullable=False, index=True),
     sa.Column("lineage", sa.LargeBinary, nullable=False),
     sa.Column("at", Moment, nullable=False),
     # No foreign key: what is logged of an organization stays when it goes.
-    sa.Column("organization_id", sa.Integer),
+    sa.Column("organization_id", _NUMBER),
     sa.Column("kind", sa.String),
     sa.Column("key", sa.LargeBinary),
 )
+
+BINDING_KINDS = [" ".join(kinds) for count in (1, 2, 3) for kinds in combinations(RegistrationKind, count)]
+"""Every set of kinds of registrations that an organization may allow, each in one spelling."""
 
 _POLICY_FLAGS = "explicit_policy", "inhibit_mapping", "inhibit_any_policy"
 
 organizations = sa.Table(
     "organizations",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", _NUMBER, primary_key=True),
     sa.Column("name", sa.String, nullable=False, unique=True),
     sa.Column("active", sa.Boolean, nullable=False),
     sa.Column("binding_scope", sa.String, _one_of("binding_scope", BindingScope), nullable=False),
@@ -109,8 +125,15 @@ organizations = sa.Table(
     sa.Column("path_algorithms", sa.String, nullable=False, server_default="default"),
     sa.Column("path_min_rsa_bits", sa.Integer, nullable=False, server_default="2048"),
     sa.Column("path_policies", sa.String, nullable=False, server_default=""),
-    *(sa.Column(f"path_{name}", sa.Boolean, nullable=False, server_default="0") for name in _POLICY_FLAGS),
+    *(sa.Column(f"path_{name}", sa.Boolean, nullable=False, server_default=sa.false()) for name in _POLICY_FLAGS),
     sa.Column("path_purpose", sa.String, nullable=False, server_default=PathSettings().purpose),
+    sa.Column(
+        "binding_kinds",
+        sa.String,
+        _one_of("binding_kinds", BINDING_KINDS),
+        nullable=False,
+        server_default=RegistrationKind.CERTIFICATE,
+    ),
     _revision(),
     _revision("trust_revision"),
     sa.Index("ix_organizations_tokens", "token_issuer", "token_organization_claim", "token_audience"),
@@ -130,11 +153,12 @@ def _certificates(name: str) -> sa.Table:
     return sa.Table(
         name,
         metadata,
-        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("id", _NUMBER, primary_key=True),
         _organization(nullable=True),
         sa.Column("sha256", sa.LargeBinary, nullable=False),
         sa.Column("der", sa.LargeBinary, nullable=False),
         sa.UniqueConstraint("organization_id", "sha256"),
+        sa.Index(None, "organization_id", "id"),
         sqlite_autoincrement=True,
     )
 
@@ -145,7 +169,7 @@ intermediates = _certificates("intermediates")
 users = sa.Table(
     "users",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", _NUMBER, primary_key=True),
     _organization(),
     sa.Column("name", sa.String, nullable=False),
     sa.Column("enforcement", sa.String, _one_of("enforcement", Enforcement), nullable=False),
@@ -154,53 +178,115 @@ users = sa.Table(
     sqlite_autoincrement=True,
 )
 
+_REGISTERED = """CASE kind
+    WHEN 'certificate' THEN sha256 IS NOT NULL AND der IS NOT NULL AND chain IS NOT NULL
+    WHEN 'key' THEN spki_sha256 IS NOT NULL
+    ELSE identity IS NOT NULL AND anchor_sha256 IS NOT NULL END"""
+
 registrations = sa.Table(
     "registrations",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", _NUMBER, primary_key=True),
     _organization(),
-    sa.Column("user_id", sa.Integer, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
-    sa.Column("sha256", sa.LargeBinary, nullable=False),
-    sa.Column("der", sa.LargeBinary, nullable=False),
-    sa.Column("chain", sa.LargeBinary, nullable=False),
+    sa.Column("user_id", _NUMBER, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("kind", sa.String, _one_of("kind", RegistrationKind), nullable=False, server_default="certificate"),
     sa.Column("label", sa.String, sa.CheckConstraint("length(label) <= 64", name="label"), nullable=False),
     *(sa.Column(name, Moment) for name in ("valid_from", "valid_until", "retired_at")),
     sa.Column("created_at", Moment, nullable=False),
-    # What is registered: a leaf (`sha256`), a key (`spki_sha256`), or a name below an anchor ("dns:client.example").
-    sa.Column(
-        "kind",
-        sa.String,
-        sa.CheckConstraint("kind IN ('leaf', 'key', 'identity')", name="kind"),
-        nullable=False,
-        server_default="leaf",
-    ),
-    sa.Column("spki_sha256", sa.LargeBinary),
-    sa.Column("identity", sa.String),
-    sa.Column("anchor_sha256", sa.LargeBinary),
-    # Of the leaf, for reports.
+    # What is registered: a certificate (`sha256`), a key (`spki_sha256`), or a typed name ("dns:client.example") below
+    # an anchor. A certificate has its key here as well, and `tbs_sha256`: its signed part in another DER is no other
+    # certificate.
+    *_texts("identity", nullable=True),
+    *_bytes("sha256", "tbs_sha256", "spki_sha256", "anchor_sha256", nullable=True),
+    # By which the different chains are found; NULL if `chain` is empty.
+    *_bytes("chain_sha256", nullable=True),
+    # Of a certificate, see `authz.directory.leaf_columns`; NULL if it cannot be read.
+    *_bytes("authority_key_id", nullable=True),
     sa.Column("not_after", Moment),
-    *(sa.Column(name, sa.LargeBinary) for name in ("issuer", "authority_key_id")),
+    *_bytes("serial", "issuer", "der", "chain", nullable=True),
+    sa.CheckConstraint(_REGISTERED, name="what"),
+    sa.Index(None, "organization_id", "id"),
     sa.Index(None, "organization_id", "sha256"),
     sa.Index(None, "sha256"),
+    sa.Index(None, "organization_id", "tbs_sha256"),
+    sa.Index(None, "organization_id", "spki_sha256"),
+    sa.Index(None, "organization_id", "identity", sqlite_where=sa.text("identity IS NOT NULL")),
+    # What ends is read from this alone.
+    sa.Index(
+        "ix_registrations_organization_id_not_after",
+        *("organization_id", "not_after", "user_id", "sha256", "kind", "valid_until", "retired_at"),
+    ),
+    sa.Index(None, "organization_id", "valid_until", sqlite_where=sa.text("valid_until IS NOT NULL")),
+    sa.Index(None, "organization_id", "retired_at", sqlite_where=sa.text("retired_at IS NOT NULL")),
+    sa.Index(None, "issuer", "serial"),
+    sa.Index(None, "chain_sha256", sqlite_where=sa.text("chain_sha256 IS NOT NULL")),
+    sa.Index(
+        "uq_registrations_key", "organization_id", "spki_sha256", "user_id",
+        unique=True, sqlite_where=sa.text("kind = 'key' AND retired_at IS NULL"),
+    ),
+    sa.Index(
+        "uq_registrations_identity", "organization_id", "anchor_sha256", "identity",
+        unique=True, sqlite_where=sa.text("kind = 'identity' AND retired_at IS NULL"),
+    ),
+    sqlite_autoincrement=True,
+)  # fmt: skip
+
+last_seen = sa.Table(
+    "last_seen",
+    metadata,
+    _organization(),
+    sa.Column("user_id", _NUMBER, sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("sha256", sa.LargeBinary, primary_key=True, index=True),
+    *(sa.Column(name, Moment, nullable=False) for name in ("first_seen", "last_seen", "not_after")),
+    # `path` is the SHA-256 of each CA's certificate, one behind the other, from the leaf's issuer to the anchor.
+    *_bytes("issuer", "spki_sha256", "anchor_sha256", "path"),
+    *_texts("listener"),
+    # The kind of the registration that matched; or the reason for which `required` would refuse it, and how often.
+    *(sa.Column(name, sa.String, nullable=False, server_default="") for name in ("matched", "refused_by")),
+    sa.Column("refusals", sa.Integer, nullable=False, server_default="0"),
+    sa.Index(None, "organization_id", "last_seen"),
+    sa.Index(None, "path", "user_id"),
+    sa.Index(None, "organization_id", "not_after"),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", _NUMBER, primary_key=True),
+    sa.Column("at", Moment, nullable=False, index=True),
+    *_texts("actor", "via", "action", "object"),
+    # By name and without a foreign key: what was done to an organization stays when it goes.
+    sa.Column("organization", sa.String, index=True),
+    *_texts("before", "after", "apply_id", nullable=True),
+    *(sa.Column(name, _NUMBER, nullable=False) for name in ("revision_before", "revision_after")),
+    *_bytes("previous", "hash"),
     sqlite_autoincrement=True,
 )
 
 crls = sa.Table(
     "crls",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", _NUMBER, primary_key=True),
     sa.Column("sha256", sa.LargeBinary, nullable=False, unique=True),
-    sa.Column("signer", sa.LargeBinary, nullable=False),
+    sa.Column("signer", sa.LargeBinary, nullable=False, index=True),
     sa.Column("der", sa.LargeBinary, nullable=False),
     sa.Column("added_at", Moment, nullable=False),
     # The SubjectPublicKeyInfo whose SHA-256 is `signer`; nothing for CRLs that an earlier version added.
     sa.Column("signer_key", sa.LargeBinary),
+    sa.Column("issuer", sa.LargeBinary, index=True),
     sqlite_autoincrement=True,
 )
+
+
+def _replica() -> sa.Column[int]:
+    """The service that wrote the row: several share a directory of PostgreSQL, and of SQLite there is one, 0."""
+    return sa.Column("replica", sa.Integer, primary_key=True, autoincrement=False, server_default="0")
+
 
 crl_sources = sa.Table(
     "crl_sources",
     metadata,
+    _replica(),
     sa.Column("location", sa.String, primary_key=True),
     sa.Column("kind", sa.String, _one_of("kind", CrlSourceKind), nullable=False),
     *(sa.Column(name, Moment) for name in ("tried_at", "accepted_at", "next_at")),
@@ -212,6 +298,7 @@ crl_sources = sa.Table(
 fetched_crls = sa.Table(
     "fetched_crls",
     metadata,
+    _replica(),
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("location", sa.String, nullable=False),
     sa.Column("sha256", sa.LargeBinary, nullable=False),
@@ -228,7 +315,7 @@ fetched_crls = sa.Table(
 presentations = sa.Table(
     "presentations",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", _NUMBER, primary_key=True),
     sa.Column("sha256", sa.LargeBinary, nullable=False, unique=True),
     sa.Column("headers", sa.LargeBinary, nullable=False),
     sqlite_autoincrement=True,
@@ -237,7 +324,7 @@ presentations = sa.Table(
 decisions = sa.Table(
     "decisions",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", _NUMBER, primary_key=True),
     sa.Column("decision_id", sa.String, nullable=False, unique=True),
     sa.Column("at", Moment, nullable=False, index=True),
     sa.Column("listener", sa.String, nullable=False),
@@ -246,16 +333,17 @@ decisions = sa.Table(
     sa.Column("confirmation", sa.LargeBinary),
     sa.Column("certificate", sa.LargeBinary),
     sa.Column("subject", sa.String, nullable=False),
-    sa.Column("presentation_id", sa.Integer, sa.ForeignKey("presentations.id"), index=True),
+    sa.Column("presentation_id", _NUMBER, sa.ForeignKey("presentations.id"), index=True),
     # No foreign key: what was queued of an organization that goes must not fail what is written with it.
-    sa.Column("organization_id", sa.Integer),
-    sa.Column("proven", sa.Boolean, nullable=False, server_default="0"),
+    sa.Column("organization_id", _NUMBER),
+    sa.Column("proven", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("account", sa.String, nullable=False, server_default=""),
     sa.Column("weight", sa.Integer, nullable=False, server_default="1"),
     sa.Column("repeats", sa.Integer, nullable=False, server_default="1"),
     sa.Column("first_at", Moment),
     sa.Column("kind", sa.String, unique=True),
     sa.Index(None, "organization_id", "at"),
+    sa.Index(None, "user_name", "at"),
     sa.Index(None, "proven", "organization_id", "account", "id", "weight"),
     sqlite_autoincrement=True,
 )

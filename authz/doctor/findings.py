@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,10 +12,8 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Final, Generic, TypeVar
 
-CLEAN: Final = 0
-FINDINGS: Final = 1
 UNREADABLE: Final = 2
-"""Exit codes."""
+"""The exit code where something could not be read; 0 is clean, 1 is not."""
 
 SEEN: Final = "seen"
 """The proof of a rule whose fault the tests show with the real proxy."""
@@ -93,7 +92,7 @@ Model = TypeVar("Model")
 
 @dataclass(frozen=True)
 class Rule(Generic[Model]):
-    """A row of the table: what is wrong, why it matters, by what source, and how the tests show it.
+    """What is wrong, why it matters, by what source, and how the tests show it.
 
     `proof` is `SEEN`, or says why the real proxy cannot show it in a test.
     """
@@ -105,6 +104,18 @@ class Rule(Generic[Model]):
     source: str
     check: Callable[[Model], Iterator[Hit]]
     proof: str = SEEN
+
+
+def rule(
+    id_: str, severity: Severity, source: str, *, proof: str = SEEN
+) -> Callable[[Callable[[Model], Iterator[Hit]]], Rule[Model]]:
+    """Make a rule of the function that checks it; its docstring says what is wrong, and below, why it matters."""
+
+    def made(check: Callable[[Model], Iterator[Hit]]) -> Rule[Model]:
+        what, _, why = inspect.cleandoc(check.__doc__ or "").partition("\n\n")
+        return Rule(id_, severity, what.removesuffix("."), " ".join(why.split("\n")), source, check, proof)
+
+    return made
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from authz.doctor.envoy.snapshot import config_dump, snapshot_of
 from authz.doctor.findings import ORDER, ConfigFile, Finding, NotUnderstood, Report, Unreadable, findings_of
 from authz.doctor.nginx.model import read_model as read_nginx
 from authz.doctor.nginx.reader import is_nginx, read_directives, read_source
-from authz.doctor.ours import Ours
 from authz.doctor.rules import ENVOY_RULES, NGINX_RULES
+from authz.doctor.service_settings import Ours
 
 __all__ = ["Report", "Unreadable", "lint"]
 

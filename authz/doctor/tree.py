@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import yaml
@@ -229,5 +230,6 @@ def _bare(quoted: re.Match[str]) -> str:
     return quoted[0] if quoted[1].lower() in _TRUE | _FALSE | {"null"} else quoted[1]
 
 
+@lru_cache(1_024)
 def _camel(name: str) -> str:
     return re.sub(r"_([a-z])", lambda match: match[1].upper(), name)

@@ -30,7 +30,8 @@ class DecodeCache:
     def put(self, selected: Selected, decoded: tuple[PresentedChain, ...]) -> None:
         """Cache it once its path was verified, not before: unauthenticated clients must not fill the cache."""
         weight = CHAIN_BYTES + len(selected.value) + len(selected.chain or b"")
-        weight += sum(CHAIN_BYTES + _weight((chain.leaf, *chain.intermediates)) for chain in decoded)
+        for chain in decoded:
+            weight += CHAIN_BYTES + _weight((chain.leaf, *chain.intermediates))
         self._decoded.put(selected, decoded, weight)
         for chain in decoded:
             text, chain.encoded_intermediates = chain.encoded_intermediates, None
@@ -42,4 +43,4 @@ class DecodeCache:
 
 
 def _weight(ders: tuple[bytes, ...]) -> int:
-    return sum(DER_BYTES + len(der) for der in ders)
+    return DER_BYTES * len(ders) + sum(map(len, ders))

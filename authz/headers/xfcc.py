@@ -25,7 +25,7 @@ from authz.headers.element import MAX_ELEMENTS, presented
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from authz.model import HeaderRules, PresentedChain
     from authz.pki.cache import Cache
@@ -161,7 +161,7 @@ def _format_pair(key: str, value: bytes) -> bytes:
     return name + b'="' + escaped + b'"'
 
 
-def present(leaf: bytes, intermediates: tuple[bytes, ...] | list[bytes]) -> bytes:
+def present(leaf: bytes, intermediates: Sequence[bytes]) -> bytes:
     """The value that Envoy makes of a chain (DER), as if a client had presented it, for offline decisions."""
     digest = hashlib.sha256(leaf).hexdigest().encode("ascii")
     texts = [pem.escape(pem.write(ders)) for ders in ((leaf,), (leaf, *intermediates))]
@@ -194,10 +194,9 @@ def _decode(element: Element, rules: HeaderRules, cache: Cache[bytes, tuple[byte
         return presented(first, () if chain is None else pem.escaped_certificates(chain), rules, digest=digest)
     # Envoy repeats the leaf at the head of the chain: it need not be decoded twice.
     text = chain[len(leaf) :]
-    intermediates = cache.get(text) if cache is not None else None
-    if intermediates is None and text:
-        intermediates = pem.escaped_certificates(text)
+    known = cache.get(text) if cache is not None else None
+    intermediates = pem.escaped_certificates(text) if known is None and text else known
     presented_chain = presented(first, (first, *(intermediates or ())), rules, digest=digest)
-    if presented_chain.intermediates == intermediates:
+    if known is None and presented_chain.intermediates == intermediates:
         presented_chain.encoded_intermediates = text
     return presented_chain

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
@@ -12,6 +12,7 @@ from authz.identity.single_header import is_name
 from authz.model import Identity, Organization, TokenSettings
 from authz.pki.cache import weigh
 from authz.reasons import Reason
+from authz.text import media_type
 
 LEEWAY: Final = 30
 """Seconds by which the clocks of issuer and service may differ; RFC 7519 section 4.1.4 allows "a few minutes"."""
@@ -43,16 +44,25 @@ def identity_from_claims(
     return Identity(user, _confirmation(claims))
 
 
+class Signature(NamedTuple):
+    """The `kid` and `alg` of a token, and the number of the key that verified it, which is that key's for ever."""
+
+    kid: str | None
+    algorithm: str
+    key: int
+
+
 class ReadClaims:
     """Parsed claims, with the identity that they have for one organization, whose settings are applied once.
 
     Every check compares the times again. Claims that no settings can name are not kept. An organization that was
-    changed is another object.
+    changed is another object. `signature` is that of the token that they were verified in here, if they were.
     """
 
-    __slots__ = ("_claims", "_expiry", "_identity", "_organization", "_starts", "_typ")
+    __slots__ = ("_claims", "_expiry", "_identity", "_organization", "_starts", "_typ", "signature")
 
-    def __init__(self, claims: Mapping[str, Any], typ: str | None = None) -> None:
+    def __init__(self, claims: Mapping[str, Any], typ: str | None = None, signature: Signature | None = None) -> None:
+        self.signature = signature
         self._claims = {name: value for name, value in claims.items() if name in _CHECKED or _may_be_set(value)}
         self._typ = typ
         self._organization: Organization | None = None
@@ -63,7 +73,7 @@ class ReadClaims:
     @property
     def weight(self) -> int:
         """Bytes that they take in memory."""
-        return 512 + weigh(self._claims, MAX_CLAIMS)
+        return 512 + weigh((self._claims, self._typ, self.signature), MAX_CLAIMS)
 
     def identity(self, organization: Organization, now: datetime) -> Identity:
         """As `identity_from_claims`."""
@@ -135,11 +145,6 @@ def _check_type(claims: Mapping[str, Any], typ: str | None, settings: TokenSetti
         raise Refused(Reason.TOKEN_TYPE_NOT_ALLOWED, "the claim events is that of a security event")
     if settings.type is not None and media_type(typ or "") != settings.type:
         raise Refused(Reason.TOKEN_TYPE_NOT_ALLOWED, f"typ is {typ or 'not known'}, {settings.type} is required")
-
-
-def media_type(typ: str) -> str:
-    """A `typ` in comparable form: without "application/" (RFC 7515 section 4.1.9), in lower case (RFC 2045, 5.1)."""
-    return typ.lower().removeprefix("application/") if typ.isascii() else typ
 
 
 def _check_times(claims: Mapping[str, Any], now: float) -> None:

@@ -92,6 +92,7 @@ class JwksCache:
         self._size = 0
         self._readings: dict[str, asyncio.Future[bytes]] = {}
         self._flights: dict[str, asyncio.Task[None]] = {}
+        self._failing: set[str] = set()
         self.budget = VerificationBudget(monotonic)
 
     def find(self, location: str, kid: str | None, algorithm: str) -> tuple[SigningKey, ...]:
@@ -117,6 +118,12 @@ class JwksCache:
         if len(candidates) > MAX_CANDIDATES:
             raise Refused(Reason.TOKEN_KEY_AMBIGUOUS, f"{len(candidates)} keys may be that of the token")
         return candidates
+
+    @property
+    def failing(self) -> dict[str, float]:
+        """The sets that cannot be read, by location: for how many seconds the last good copy of each is usable."""
+        now = self._monotonic()
+        return {location: max(0.0, self._sets[location].good + KEEP_SECONDS - now) for location in self._failing}
 
     def read_again(self, location: str) -> None:
         """Raise `NotLoaded` if the set may have another key by now, for a token that no candidate verifies."""
@@ -159,7 +166,9 @@ class JwksCache:
             chosen = choose_keys(read_key_set(data, _every(key_set.chosen)))
         except READING_ERRORS as error:
             self._warn(f"the key set at {location} cannot be read: {cause_of(error)}")
+            self._failing.add(location)
             return
+        self._failing.discard(location)
         self._hold(key_set, chosen)
         key_set.good = self._monotonic()
         self._make_room()
@@ -195,6 +204,7 @@ class JwksCache:
             if not key_set.expired(now):
                 return
             self._hold(key_set, {})
+            self._failing.discard(location)
             del self._sets[location]
 
     def _make_room(self) -> None:
@@ -221,7 +231,9 @@ READING_ERRORS: Final = (OSError, ValueError, TimeoutError, aiohttp.ClientError)
 
 def cause_of(error: Exception) -> str:
     """Why a key set cannot be read, for the operator."""
-    words = isinstance(error, ValueError | FileNotFoundError | PermissionError) and not isinstance(error, UnicodeError)
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return str(error.strerror)
+    words = isinstance(error, ValueError) and not isinstance(error, UnicodeError)
     return shown(str(error), 500) if words else type(error).__name__
 
 
@@ -229,6 +241,15 @@ async def listed_keys(location: str) -> list[ListedKey]:
     """What the key set at a file or URL lists at this moment. Raises one of `READING_ERRORS`."""
     async with asyncio.timeout(FETCH_SECONDS):
         return read_key_set(await (_fetch(location) if "://" in location else _thread_reading(location)))
+
+
+def problem_of(location: str) -> str:
+    """Why the key set at a file or URL verifies no token at this moment; empty if it does. Runs a loop of its own."""
+    try:
+        choose_keys(asyncio.run(listed_keys(location)))
+    except READING_ERRORS as error:
+        return cause_of(error)
+    return ""
 
 
 def _thread_reading(location: str) -> asyncio.Future[bytes]:

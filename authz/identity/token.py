@@ -7,13 +7,13 @@ was verified before.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from jwt.algorithms import get_default_algorithms
 
 from authz.errors import Refused
 from authz.identity.base64url import decode_base64url
-from authz.identity.claims import ReadClaims
+from authz.identity.claims import ReadClaims, Signature
 from authz.identity.claims_cache import ClaimsCache
 from authz.identity.key_set import ALGORITHMS
 from authz.identity.keys import JwksCache
@@ -44,13 +44,6 @@ _VERIFIERS: Final[dict[str, Any]] = get_default_algorithms()
 _VERIFIERS.update(dict.fromkeys(("Ed25519", "Ed448"), _VERIFIERS["EdDSA"]))
 
 
-class VerifiedToken(NamedTuple):
-    """A token by its SHA-256, and the number of the key that verified its signature, which is that key's for ever."""
-
-    digest: bytes
-    key: int
-
-
 class BearerToken:
     """The identity of the token in a header, verified with the organization's own keys."""
 
@@ -68,22 +61,25 @@ class BearerToken:
         """
         token = _token(single_value(check, self._header, Reason.TOKEN_MISSING), self._header)
         location = _keys_of(organization)
+        # In a tuple, unlike a payload, which may be cached here, too.
+        digest = (hashlib.sha256(token).digest(),)
+        known = self._cache.get(organization.id, digest)
+        if known is not None and known.signature is not None:
+            kid, algorithm, number = known.signature
+            for key in self._keys.find(location, kid, algorithm):
+                if key.number == number:
+                    return known.identity(organization, now)
         kid, algorithm, typ = _header(token)
         candidates = self._keys.find(location, kid, algorithm)
-        digest = hashlib.sha256(token).digest()
-        for key in candidates:
-            claims = self._cache.get(organization.id, VerifiedToken(digest, key.number))
-            if claims is not None:
-                return claims.identity(organization, now)
         signer = self._signer(token, candidates, algorithm, organization)
         if signer is None:
             if kid is None or candidates[0].kid != kid:
                 self._keys.read_again(location)
             raise Refused(Reason.TOKEN_SIGNATURE_INVALID, f"the token does not verify with {len(candidates)} keys")
-        claims = ReadClaims(_claims(token), typ)
+        claims = ReadClaims(_claims(token), typ, Signature(kid, algorithm, signer.number))
         identity = claims.identity(organization, now)
         # Only now is it known to be the organization's own: keys may be shared, other tokens must not fill its cache.
-        self._cache.put(organization.id, VerifiedToken(digest, signer.number), claims)
+        self._cache.put(organization.id, digest, claims)
         return identity
 
     def _signer(

@@ -7,10 +7,12 @@ A certificate's identity is the SHA-256 of its DER (32 bytes), never a name.
 from __future__ import annotations
 
 from authz.model.crl_status import CrlRow, CrlSourceKind, CrlSourceState, FetchedCrl
-from authz.model.history import Outcome, RecordedDecision
+from authz.model.directory_report import DirectoryReport, Expiring, key_set_id
+from authz.model.history import KeptAllowed, Outcome, RecordedDecision
 from authz.model.listener import CertificateForm, ClientRequestHeaders, HeaderRules, IndicatorForm
-from authz.model.request import Binding, CheckRequest, Identity, PresentedChain, fold
+from authz.model.request import Binding, CheckRequest, Identity, LeafKeys, PresentedChain, fold
 from authz.model.tenancy import (
+    DEFAULT_KINDS,
     DEFAULT_PATHS,
     Algorithm,
     BindingScope,
@@ -18,14 +20,16 @@ from authz.model.tenancy import (
     Organization,
     PathSettings,
     Registration,
+    RegistrationKind,
     RegistrationState,
     TokenSettings,
     User,
 )
 
 __all__ = [
-    "DEFAULT_PATHS", "Algorithm", "Binding", "BindingScope", "CertificateForm", "CheckRequest", "ClientRequestHeaders",
-    "CrlRow", "CrlSourceKind", "CrlSourceState", "Enforcement", "FetchedCrl", "HeaderRules", "Identity",
-    "IndicatorForm", "Organization", "Outcome", "PathSettings", "PresentedChain", "RecordedDecision", "Registration",
-    "RegistrationState", "TokenSettings", "User", "fold",
+    "DEFAULT_KINDS", "DEFAULT_PATHS", "Algorithm", "Binding", "BindingScope", "CertificateForm", "CheckRequest",
+    "ClientRequestHeaders", "CrlRow", "CrlSourceKind", "CrlSourceState", "DirectoryReport", "Enforcement", "Expiring",
+    "FetchedCrl", "HeaderRules", "Identity", "IndicatorForm", "KeptAllowed", "LeafKeys", "Organization", "Outcome",
+    "PathSettings", "PresentedChain", "RecordedDecision", "Registration", "RegistrationKind", "RegistrationState",
+    "TokenSettings", "User", "fold", "key_set_id",
 ]  # fmt: skip

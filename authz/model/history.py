@@ -11,10 +11,22 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """Why a decision is kept: it denied, or `observe` allowed a request that `required` would have denied."""
+    """Why a decision is kept: it denied, or `observe` allowed a request that `required` would have denied.
+
+    Allowed requests are kept only if the settings say so.
+    """
 
     DENIED = "denied"
     OBSERVED = "observed"
+    ALLOWED = "allowed"
+
+
+class KeptAllowed(StrEnum):
+    """Which allowed requests the history keeps."""
+
+    NONE = "none"
+    FIRST_PER_DAY = "first-per-day"
+    ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)

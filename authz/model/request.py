@@ -82,14 +82,28 @@ class Identity(NamedTuple):
     confirmation: bytes | None = None
 
 
+class LeafKeys(NamedTuple):
+    """By what a leaf's registrations are found, besides its own SHA-256: see `Registration`.
+
+    `identities` are at most one name of each type.
+    """
+
+    tbs_sha256: bytes
+    spki_sha256: bytes
+    identities: tuple[str, ...]
+
+
 class Binding(NamedTuple):
     """The result of the binding gate: the active registration, or the reason for which `required` would refuse.
 
-    Exactly one of the two is set.
+    Exactly one of the two is set. With a refusal, `nearest` is the registration that nearly matched, if any did, and
+    `detail` is for the operator: whose it is, its state, what it lacks.
     """
 
     registration: Registration | None = None
     refusal: Reason | None = None
+    nearest: Registration | None = None
+    detail: str = ""
 
     def __str__(self) -> str:
         """`bound`, or the reason: the text in `x-authz-binding`, log and history."""

@@ -25,12 +25,27 @@ class BindingScope(StrEnum):
     ORGANIZATION = "organization"
 
 
+class RegistrationKind(StrEnum):
+    """What a registration names: a certificate, a key, or a name below an anchor."""
+
+    CERTIFICATE = "certificate"
+    """One certificate, by the SHA-256 of its DER."""
+    KEY = "key"
+    """Every certificate of one key, by the SHA-256 of its SubjectPublicKeyInfo."""
+    IDENTITY = "identity"
+    """Every certificate with one subject alternative name whose path ends in one anchor."""
+
+
 class RegistrationState(StrEnum):
     """The state of a registration at one moment."""
 
     SCHEDULED = "scheduled"
     ACTIVE = "active"
     RETIRED = "retired"
+
+
+DEFAULT_KINDS: Final = (RegistrationKind.CERTIFICATE,)
+"""The kinds of registrations that count in an organization which says nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +119,7 @@ class Organization:
     default_enforcement: Enforcement = Enforcement.REQUIRED
     token: TokenSettings = field(default_factory=TokenSettings)
     path: PathSettings = DEFAULT_PATHS
+    binding_kinds: tuple[RegistrationKind, ...] = DEFAULT_KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,21 +135,30 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """One certificate registered for one user, from `valid_from` (inclusive) until `valid_until` (exclusive).
+    """What is registered for one user, from `valid_from` (inclusive) until `valid_until` (exclusive).
 
-    `sha256` is that of the leaf's DER; `chain` holds the intermediates stored with it (DER), which
-    complete the path for proxies that forward the leaf alone. At `retired_at` it ends for good.
+    `sha256` is that of the leaf's DER, None where no certificate was stored; `chain` holds the intermediates stored
+    with it (DER), which complete the path for proxies that forward the leaf alone. At `retired_at` it ends for good.
+    `tbs_sha256` is that of the leaf's tbsCertificate, `spki_sha256` that of its SubjectPublicKeyInfo. `identity` is a
+    name with its type (`authz.pki.x509.identities`), `anchor_sha256` that of the anchor below which it counts.
+    `der` is the leaf, where it was read.
     """
 
     id: int
     organization_id: int
     user_id: int
-    sha256: bytes
+    sha256: bytes | None
     label: str = ""
     chain: tuple[bytes, ...] = ()
     valid_from: datetime | None = None
     valid_until: datetime | None = None
     retired_at: datetime | None = None
+    kind: RegistrationKind = RegistrationKind.CERTIFICATE
+    tbs_sha256: bytes | None = None
+    spki_sha256: bytes | None = None
+    identity: str | None = None
+    anchor_sha256: bytes | None = None
+    der: bytes = b""
 
     def state(self, at: datetime) -> RegistrationState:
         """The state at `at`: retired from `retired_at` on, and from `valid_until` on."""

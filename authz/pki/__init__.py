@@ -6,32 +6,38 @@ Pure: everything, the time included, is an argument. `verify_chain` is the entry
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from authz.errors import Refused
-from authz.pki.budget import Budget
-from authz.pki.cache.issuer_chains import CertificateSource
-from authz.pki.cache.verified import VerifiedCache
-from authz.pki.crl.crl import Crl
-from authz.pki.failure_ranking import most_specific
-from authz.pki.path.builder import VerifiedPath, verify_path
-from authz.pki.path.trust_store import TrustStore
-from authz.pki.revocation.checker import NotRevoked
-from authz.pki.revocation.crl_signers import signer_of
-from authz.pki.revocation.crl_store import CrlStore
-from authz.pki.revocation.mode import HARD_FAIL, Exemption, ModeOf, RevocationMode
-from authz.pki.validation_policy import DEFAULT_POLICY, SERVICE_POLICY, ValidationPolicy, service_policy
-from authz.pki.x509.algorithms import AlgorithmRules
-from authz.pki.x509.certificate import Certificate
-from authz.pki.x509.trust_anchor import TrustAnchor
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
+    from authz.pki.budget import Budget
+    from authz.pki.cache.issuer_chains import CertificateSource
+    from authz.pki.cache.verified import VerifiedCache
+    from authz.pki.chain import verify_chain
+    from authz.pki.context import Validation
+    from authz.pki.crl.crl import MAX_EVIDENCE, Crl, is_newer, puts_out
+    from authz.pki.crl.header import written_issuer
+    from authz.pki.path.builder import VerifiedPath, verify_path
+    from authz.pki.path.compromise import compromised_by
+    from authz.pki.path.trust_store import TrustStore
+    from authz.pki.path.validator import signature_refusal
+    from authz.pki.revocation.checker import NotRevoked
+    from authz.pki.revocation.crl_signers import signer_of
+    from authz.pki.revocation.crl_store import CrlStore, LazyCrlStore
+    from authz.pki.revocation.mode import HARD_FAIL, Exemption, ModeOf, RevocationMode
+    from authz.pki.validation_policy import DEFAULT_POLICY, SERVICE_POLICY, ValidationPolicy, service_policy
+    from authz.pki.x509.algorithms import DEFAULT_ALGORITHMS, AlgorithmRules
+    from authz.pki.x509.certificate import Certificate
+    from authz.pki.x509.distinguished_name import Name
+    from authz.pki.x509.identities import IDENTITY_TYPES, identities_of
+    from authz.pki.x509.trust_anchor import TrustAnchor
 
 __all__ = [
+    "DEFAULT_ALGORITHMS",
     "DEFAULT_POLICY",
     "HARD_FAIL",
+    "IDENTITY_TYPES",
+    "MAX_EVIDENCE",
     "SERVICE_POLICY",
     "AlgorithmRules",
     "Budget",
@@ -40,64 +46,69 @@ __all__ = [
     "Crl",
     "CrlStore",
     "Exemption",
+    "LazyCrlStore",
     "ModeOf",
+    "Name",
     "NotRevoked",
     "RevocationMode",
     "TrustAnchor",
     "TrustStore",
+    "Validation",
     "ValidationPolicy",
     "VerifiedCache",
     "VerifiedPath",
+    "compromised_by",
+    "identities_of",
+    "is_newer",
+    "puts_out",
     "service_policy",
+    "signature_refusal",
     "signer_of",
     "verify_chain",
     "verify_path",
+    "written_issuer",
 ]
 
+_HOMES: Final = {
+    "DEFAULT_ALGORITHMS": "x509.algorithms",
+    "DEFAULT_POLICY": "validation_policy",
+    "HARD_FAIL": "revocation.mode",
+    "IDENTITY_TYPES": "x509.identities",
+    "MAX_EVIDENCE": "crl.crl",
+    "SERVICE_POLICY": "validation_policy",
+    "AlgorithmRules": "x509.algorithms",
+    "Budget": "budget",
+    "Certificate": "x509.certificate",
+    "CertificateSource": "cache.issuer_chains",
+    "Crl": "crl.crl",
+    "CrlStore": "revocation.crl_store",
+    "Exemption": "revocation.mode",
+    "LazyCrlStore": "revocation.crl_store",
+    "ModeOf": "revocation.mode",
+    "Name": "x509.distinguished_name",
+    "NotRevoked": "revocation.checker",
+    "RevocationMode": "revocation.mode",
+    "TrustAnchor": "x509.trust_anchor",
+    "TrustStore": "path.trust_store",
+    "Validation": "context",
+    "ValidationPolicy": "validation_policy",
+    "VerifiedCache": "cache.verified",
+    "VerifiedPath": "path.builder",
+    "compromised_by": "path.compromise",
+    "identities_of": "x509.identities",
+    "is_newer": "crl.crl",
+    "puts_out": "crl.crl",
+    "service_policy": "validation_policy",
+    "signature_refusal": "path.validator",
+    "signer_of": "revocation.crl_signers",
+    "verify_chain": "chain",
+    "verify_path": "path.builder",
+    "written_issuer": "crl.header",
+}
 
-def verify_chain(
-    leaf: bytes,
-    *,
-    pool: Iterable[bytes] = (),
-    anchors: Iterable[bytes],
-    crls: Iterable[bytes] = (),
-    at: datetime,
-    policy: ValidationPolicy = DEFAULT_POLICY,
-    check_revocation: bool = True,
-) -> VerifiedPath:
-    """The proof that `leaf` verifies to one of `anchors` at `at`, with every certificate known not to be revoked.
 
-    All certificates and CRLs are DER; `pool` holds untrusted certificates in any order, `at` is
-    aware. With `check_revocation` False no CRL is asked, and nothing is said about revocation.
-
-    Raises `authz.errors.Refused`: the most specific reason, the certificate it is about, the path it was
-    met on. A certificate of `pool` that cannot be read is passed over, an anchor or a CRL that cannot be read refuses.
-    Nothing is verified about host names, and nothing about whose certificate it is.
-    """
-    trust = TrustStore([Certificate.parse(anchor) for anchor in anchors])
-    store = CrlStore([Crl(crl) for crl in crls]) if check_revocation else None
-    budget = Budget()
-    intermediates, unreadable = _read(pool, leaf, budget)
-    try:
-        return verify_path(Certificate.parse(leaf), intermediates, trust, store, at, policy, budget)
-    except Refused as refusal:
-        if unreadable is not None and most_specific(unreadable, refusal) is unreadable:
-            raise unreadable from refusal
-        raise
-
-
-def _read(pool: Iterable[bytes], leaf: bytes, budget: Budget) -> tuple[list[Certificate], Refused | None]:
-    """The certificates of `pool`, and the refusal of the first that is malformed.
-
-    Raises `Refused` (too_many_certificates).
-    """
-    ders = dict.fromkeys(pool)
-    budget.take_certificates(len(ders), len(leaf) + sum(map(len, ders)))
-    certificates: list[Certificate] = []
-    unreadable = None
-    for der in ders:
-        try:
-            certificates.append(Certificate.parse(der))
-        except Refused as refusal:
-            unreadable = unreadable or refusal
-    return certificates, unreadable
+def __getattr__(name: str) -> Any:
+    """What is named here is imported when it is asked for (PEP 562): to read a row of the directory needs no engine."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"authz.pki.{_HOMES[name]}"), name)

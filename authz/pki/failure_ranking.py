@@ -41,6 +41,13 @@ _LAST: Final = -len(MOST_SPECIFIC_FIRST)
 
 def most_specific(known: Refused | None, new: Refused) -> Refused:
     """The refusal of the two that is reported; of equals the longer path's, then `known`."""
-    if known is None:
-        return new
-    return max(known, new, key=lambda refusal: (_RANK.get(refusal.reason, _LAST), len(refusal.path)))
+    return new if known is None or outranks(new, len(new.path), known) else known
+
+
+def outranks(new: Refused, length: int, known: Refused) -> bool:
+    """Whether `new`, met on a path of `length` certificates, is reported instead of `known`."""
+    return _rank(new, length) > _rank(known, len(known.path))
+
+
+def _rank(refusal: Refused, length: int) -> tuple[int, int]:
+    return _RANK.get(refusal.reason, _LAST), length

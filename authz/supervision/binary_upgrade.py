@@ -129,6 +129,11 @@ def own_command() -> list[str]:
     return [sys.executable, *sys.orig_argv[1:]]
 
 
+def is_trial() -> bool:
+    """Whether the running version tries this one: it holds the sockets."""
+    return VERSION_VARIABLE in os.environ
+
+
 def check_version() -> None:
     """Whether this version could take over from the one that tries it. Raises `ConfigError`."""
     if os.environ.get(VERSION_VARIABLE, str(VERSION)) != str(VERSION):

@@ -18,6 +18,9 @@ from authz.ipc import PeerClosed
 MAX_BYTES: Final = 64 * 1024
 """Bytes of a message: the status of a few hundred processes."""
 
+MAX_KEY_SETS: Final = 100
+"""Key sets that cannot be read in one message, those that become unusable first: a few KB of it."""
+
 control_pair = ipc.pair
 
 

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import socket
+import sys
 from typing import Any
 
+from authz.app.audit_checkpoints import log_checkpoints
 from authz.app.config import Settings
 from authz.app.crls import RefreshedCrls
-from authz.app.listeners import OPS, Sockets, backlog_of
+from authz.app.directory_reports import DirectoryReports
+from authz.app.listeners import HEALTH_PROBES, OPS, Sockets, tls_of
 from authz.clock import SystemClock
 from authz.crls.indexing.shared_images import SharedImages
 from authz.crls.share.publisher import Publisher
 from authz.directory import DirectoryReader
+from authz.directory.databases import database_of
 from authz.errors import Refused, StoreError
+from authz.ports import Clock
 from authz.supervision.child import Child
 from authz.supervision.control import ControlMessage
 from authz.supervision.metrics import ProcessMetrics, exposition
-from authz.telemetry import Telemetry
-from authz.web.listeners import Listeners
-from authz.web.ops import Ops
+from authz.telemetry import DescriptorOutput, Telemetry
+from authz.web.ops import KeptRendering, health_pages, operators_pages
+from authz.web.ops_server import PAUSE_SECONDS, OpsServer
 
 
 class CrlManager:
@@ -40,10 +46,23 @@ class CrlManager:
         self._directory = DirectoryReader(settings.database, view, monotonic=clock.monotonic, warn=telemetry.warn)
         self._directory.failed_by = child.fail
         self._feed = Publisher(view, descriptor_of=self._shelf.descriptor, current=self._current, warn=telemetry.warn)
-        self._listeners = Listeners()
         self._processes = ProcessMetrics()
+        self._reports = DirectoryReports(settings, clock, warn=telemetry.warn)
+        telemetry.watch_directory(self._reports, view, lambda: self._processes.key_sets, clock)
+        self._servers = self._operators_servers(clock)
         self._started = False
         self._early: list[socket.socket] = []
+        self._checkpoints: asyncio.Task[None] | None = None
+
+    def _operators_servers(self, clock: Clock) -> dict[str, OpsServer]:
+        """The servers of the operators' listeners, by the names of their sockets. Raises `ConfigError`."""
+        ops, warn = self._settings.ops, self._telemetry.warn
+        pages = operators_pages(lambda: self.ready, KeptRendering(self._metrics, clock.monotonic))
+        pause = 0.0 if ops.tls is None and not ops.unsafe_plaintext else PAUSE_SECONDS
+        servers = {OPS: OpsServer(pages, warn, tls=tls_of(OPS, ops.tls, self._telemetry), pause=pause)}
+        if ops.health_probe_address is not None:
+            servers[HEALTH_PROBES] = OpsServer(health_pages(lambda: self.ready), warn)
+        return servers
 
     def _current(self) -> int | None:
         """The moment up to which the directory's CRLs were taken over, in ns of the monotonic clock."""
@@ -57,11 +76,13 @@ class CrlManager:
             await self._directory.start()
             await self._crls.start(self._directory)
         except Refused as refusal:
-            database = self._settings.database
+            database = database_of(self._settings.database).name
             raise StoreError(f"the directory cannot be read: {refusal.detail}", hint=database) from refusal
-        ops = Ops(self._metrics, lambda: self.ready, self._telemetry.warn)
-        await self._listeners.serve(self._sockets[OPS].socket, ops, ops.unread, backlog=backlog_of(None))
+        self._reports.start()
+        for name, server in self._servers.items():
+            server.start(self._sockets[name].socket)
         self._started = True
+        self._checkpoints = asyncio.create_task(log_checkpoints(self._directory, self._telemetry.say), name="audit")
         for link in self._early:
             self._feed.attach(link)
         gc.collect()
@@ -69,7 +90,11 @@ class CrlManager:
 
     async def stop(self) -> None:
         """See the protocol."""
-        await self._listeners.close(1.0)
+        if self._checkpoints is not None:
+            self._checkpoints.cancel()
+        for server in self._servers.values():
+            await server.close()
+        await self._reports.close()
         await self._feed.close()
         await self._crls.close()
         await self._directory.close()
@@ -89,6 +114,7 @@ class CrlManager:
     def heartbeat(self) -> dict[str, Any]:
         """See the protocol."""
         self._telemetry.confirm(self._directory.confirmed)
+        self._telemetry.flush()
         return {"process": os.getpid()}
 
     @property
@@ -103,5 +129,5 @@ class CrlManager:
 async def manage_crls(settings: Settings, sockets: Sockets, control: socket.socket, images: dict[bytes, int]) -> int:
     """Keep the CRLs fresh until the supervisor ends it; return the exit code."""
     child = Child(control)
-    telemetry = Telemetry(log_decisions=False)
+    telemetry = Telemetry(DescriptorOutput(sys.stdout.fileno()), log_decisions=False)
     return await child.live(lambda: CrlManager(settings, sockets, telemetry, child, images))

@@ -63,8 +63,16 @@ class ProcessMetrics(Collector):
         self._status: dict[str, Any] = {}
 
     def update(self, status: dict[str, Any]) -> None:
-        """Take the supervisor's report: `processes` by slot (`pid`, `ready`, `checks`), `restarts`, `answering`."""
+        """Take the supervisor's report.
+
+        It has `restarts`, `answering`, `key_sets`, and `processes` by slot (`pid`, `ready`, `checks`).
+        """
         self._status = status
+
+    @property
+    def key_sets(self) -> dict[str, float]:
+        """The key sets that a worker cannot read, by `key_set_id`: how many seconds they are still usable."""
+        return dict(self._status.get("key_sets", {}))
 
     @property
     def answering(self) -> bool:

@@ -10,13 +10,14 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import itemgetter
 from typing import Final
 
 from authz.ipc import PeerClosed
 from authz.supervision.child import leave_signals_to_supervisor
-from authz.supervision.control import ControlMessage, control_pair, receive, send
+from authz.supervision.control import MAX_KEY_SETS, ControlMessage, control_pair, receive, send
 
 CRASHED: Final = 70
 """The exit code of a child that failed by a defect of ours (EX_SOFTWARE)."""
@@ -37,7 +38,8 @@ class ChildProcess:
     """One child. `slot` is its name in metrics; moments are seconds of the monotonic clock.
 
     `generation` numbers the settings it was started with; `failure` is what kept it from starting, and a hint;
-    `linked` is whether it has a link to the present CRL manager, which it was given at `linked_at`.
+    `linked` is whether it has a link to the present CRL manager, which it was given at `linked_at`; `key_sets` has the
+    key sets that it cannot read, each with the seconds for which its last good copy is usable.
     """
 
     role: Role
@@ -50,6 +52,7 @@ class ChildProcess:
     ready_since: float | None = None
     stopping_since: float | None = None
     checks: int | None = None
+    key_sets: dict[str, float] = field(default_factory=dict)
     failure: tuple[str, str] = ("", "")
     linked: bool = False
     linked_at: float = -math.inf
@@ -102,6 +105,14 @@ class ProcessTable:
     def workers(self) -> list[ChildProcess]:
         """The workers that were not asked to end."""
         return [child for child in self.of(Role.WORKER) if child.stopping_since is None]
+
+    @property
+    def key_sets(self) -> dict[str, float]:
+        """The key sets that a child cannot read, those first whose last good copy in any child is unusable first."""
+        reported = [item for child in self for item in child.key_sets.items()]
+        # The last one of a key stands: the one with the least time.
+        first = dict(sorted(reported, key=itemgetter(1), reverse=True))
+        return dict(sorted(first.items(), key=itemgetter(1))[:MAX_KEY_SETS])
 
     def spawn(self, role: Role, generation: int, now: float, work: Callable[[str, socket.socket], int]) -> ChildProcess:
         """Fork a child that does `work` (given its slot, its end of the control) and exits with what that returns.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from authz.app.config import Settings
 from authz.app.listeners import Sockets
-from authz.directory.sqlite.version import check_directory
+from authz.directory.databases import database_of
 from authz.errors import ConfigError, StoreError
 from authz.supervision.binary_upgrade import OF_ANOTHER_VERSION, InheritedState
 from authz.supervision.config_check import check
@@ -64,7 +64,7 @@ class Reload:
         self.current = replace(self.current, sockets=state.sockets)
         try:
             self.current = replace(self.current, sockets=state.sockets.updated(settings))
-            check_directory(settings.database)
+            database_of(settings.database).check()
         except (ConfigError, StoreError) as error:
             # The version before tried this, and it succeeded.
             self._telemetry.warn(f"the processes of the version before stay: {error}")

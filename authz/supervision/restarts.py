@@ -22,12 +22,15 @@ MAX_FAILED_STARTS: Final = 10
 class Restarts:
     """The deaths in a row of processes of one role, and the starts in a row after which none became ready.
 
-    `hopeless` is whether there were so many failed starts that trying again is of no use.
+    `hopeless` is whether there were so many failed starts that trying again is of no use, `next_at` the moment of the
+    next start, and `total` how many deaths there were in all.
     """
 
     deaths: int = 0
     failed_starts: int = 0
     hopeless: bool = False
+    next_at: float = 0.0
+    total: int = 0
 
     def died(self, ready_for: float | None, processes: int = 1) -> float:
         """Seconds until the next start; `ready_for` is how long the process was ready, None if never.
@@ -38,5 +41,6 @@ class Restarts:
         self.hopeless = self.failed_starts >= MAX_FAILED_STARTS * processes
         steady = ready_for is not None and ready_for >= STEADY_SECONDS
         self.deaths = 0 if steady else self.deaths + 1
+        self.total += 1
         beyond = self.deaths - IMMEDIATE_RESTARTS * processes
         return 0.0 if beyond <= 0 else min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** (beyond - 1))

@@ -14,8 +14,9 @@ import selectors
 import shutil
 import signal
 import socket
+import sys
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +24,7 @@ from typing import Any, Final
 import uvloop
 
 from authz.app.config import Settings
-from authz.app.listeners import OPS, warn_of_weakness
+from authz.app.listeners import OPERATORS, warn_of_weakness
 from authz.app.systemd import notify
 from authz.errors import ConfigError
 from authz.supervision.binary_upgrade import BinaryUpgrade, InheritedState, take_inherited_state, unblock_signals
@@ -36,7 +37,7 @@ from authz.supervision.reload import Reload
 from authz.supervision.restarts import LONGEST_DELAY, Restarts
 from authz.supervision.watchdog import Watchdog
 from authz.supervision.worker import answer_checks, bound_memory
-from authz.telemetry import Telemetry
+from authz.telemetry import DescriptorOutput, Telemetry
 
 TURN_SECONDS: Final = 0.25
 """How often the supervisor looks at its children when no event wakes it."""
@@ -65,8 +66,6 @@ class Supervisor:
         self._images = InheritedImages()
         self._folder: Path | None = None
         self._restarts = {role: Restarts() for role in Role}
-        self._next_start = dict.fromkeys(Role, 0.0)
-        self._died: Counter[str] = Counter({role.value: 0 for role in Role})
         self._announced = False
         self._ending = False
         self._error: ConfigError | None = None
@@ -172,6 +171,7 @@ class Supervisor:
         self._watchdog.kill_overdue(now, self._settings.limits.stop_seconds)
         self._announce()
         self._report_status()
+        self._telemetry.flush()
         if not self._ending:
             self.upgrade.step(now, self._folder)
 
@@ -199,8 +199,10 @@ class Supervisor:
             | ({} if child.checks is None else {"checks": child.checks})
             for child in self.processes
         }
+        restarts = {role.value: self._restarts[role].total for role in Role}
         answering = not self._ending and any(child.serving for child in self.processes.workers)
-        status = {"processes": processes, "restarts": dict(self._died), "answering": answering}
+        status = {"processes": processes, "restarts": restarts, "answering": answering}
+        status["key_sets"] = self.processes.key_sets
         if status != self._status and manager is not None and send(manager.control, None, status):
             self._status = status
 
@@ -208,14 +210,14 @@ class Supervisor:
 
     def _start(self, role: Role, now: float) -> ChildProcess | None:
         """One more child; None before its time, or where the system cannot fork."""
-        if now < self._next_start[role]:
+        if now < self._restarts[role].next_at:
             return None
         work = self._work if role is Role.WORKER else self._manage_crls
         try:
             return self.processes.spawn(role, self.reload.current.number, now, work)
         except OSError as error:
             self._telemetry.warn(f"a {role} cannot be started: {error}")
-            self._next_start[role] = now + LONGEST_DELAY
+            self._restarts[role].next_at = now + LONGEST_DELAY
             return None
 
     def _start_worker(self, now: float) -> ChildProcess | None:
@@ -226,7 +228,8 @@ class Supervisor:
         self._become(slot)
         self._images.close()
         sockets = self.reload.current.sockets
-        sockets[OPS].socket.close()
+        for name in sockets.keys() & OPERATORS:
+            sockets[name].socket.close()
         bound_memory(self._settings.limits.worker_memory)
         return uvloop.run(answer_checks(self._settings, sockets, control))
 
@@ -235,7 +238,7 @@ class Supervisor:
         self._become(slot)
         sockets = self.reload.current.sockets
         for name, opened in sockets.items():
-            if name != OPS:
+            if name not in OPERATORS:
                 opened.socket.close()
         return uvloop.run(manage_crls(self._settings, sockets, control, self._images))
 
@@ -258,6 +261,7 @@ class Supervisor:
             child.failure = content["error"], content.get("hint", "")
         elif "ready" in content:
             child.checks = content.get("checks")
+            child.key_sets = content.get("key_sets", {})
             if content["ready"] and child.ready_since is None:
                 child.ready_since = child.heard_at
 
@@ -273,12 +277,11 @@ class Supervisor:
     def _on_unexpected_exit(self, child: ChildProcess, code: int, now: float) -> None:
         failure, hint = child.failure
         cause = failure or (f"signal {-code}" if code < 0 else f"exit code {code}")
-        self._died[child.role.value] += 1
         self._telemetry.warn(f"{child.slot} (process {child.pid}) ended: {cause}")
         restarts = self._restarts[child.role]
         ready_for = None if child.ready_since is None else now - child.ready_since
         processes = self._settings.limits.workers if child.role is Role.WORKER else 1
-        self._next_start[child.role] = now + restarts.died(ready_for, processes)
+        restarts.next_at = now + restarts.died(ready_for, processes)
         if failure and not self._announced:
             self._give_up(failure, hint, now)
         elif self.reload.is_to_blame(child):
@@ -322,7 +325,7 @@ class Supervisor:
 def serve(settings: Settings, load: Callable[[], Settings]) -> None:
     """Run the service until asked to stop. Raises `ConfigError` or `StoreError`."""
     _raise_open_files()
-    Supervisor(settings, load).run()
+    Supervisor(settings, load, Telemetry(DescriptorOutput(sys.stdout.fileno()))).run()
 
 
 def _raise_open_files() -> None:

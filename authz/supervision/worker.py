@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import resource
 import socket
+import sys
+from operator import itemgetter
 from typing import Any, Final
 
 from authz.app.config import Settings
@@ -12,9 +14,10 @@ from authz.app.crls import SubscribedCrls
 from authz.app.listeners import Sockets
 from authz.app.worker_app import WorkerApp
 from authz.clock import SystemClock
+from authz.model import key_set_id
 from authz.supervision.child import Child
-from authz.supervision.control import ControlMessage
-from authz.telemetry import Telemetry
+from authz.supervision.control import MAX_KEY_SETS, ControlMessage
+from authz.telemetry import DescriptorOutput, Telemetry
 
 DATA_FACTOR: Final = 2
 """The memory that a worker may allocate at most, in multiples of that at which it is replaced."""
@@ -66,7 +69,11 @@ class Worker:
         """See the protocol."""
         self._telemetry.confirm(self._app.ready)
         self._telemetry.count()
-        return {"checks": self._telemetry.checks}
+        failing = sorted(self._app.keys.failing.items(), key=itemgetter(1))[:MAX_KEY_SETS]
+        return {
+            "checks": self._telemetry.checks,
+            "key_sets": {key_set_id(location): round(seconds) for location, seconds in failing},
+        }
 
 
 def bound_memory(mebibytes: int) -> None:
@@ -80,5 +87,5 @@ def bound_memory(mebibytes: int) -> None:
 async def answer_checks(settings: Settings, sockets: Sockets, control: socket.socket) -> int:
     """Answer checks until the supervisor ends it; return the exit code."""
     child = Child(control)
-    telemetry = Telemetry(log_decisions=settings.log.decisions)
+    telemetry = Telemetry(DescriptorOutput(sys.stdout.fileno()), log_decisions=settings.log.decisions)
     return await child.live(lambda: Worker(settings, sockets, telemetry, child))

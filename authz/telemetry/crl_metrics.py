@@ -12,12 +12,12 @@ from prometheus_client.registry import Collector
 
 from authz.model import CrlSourceKind, CrlSourceState, FetchedCrl
 from authz.ports import Clock
-from authz.text import shown
+from authz.text import key_id, shown
 
 MAX_SERIES: Final = 1_000
 """CRLs that have metrics of their own; `authz crl list` shows all."""
 
-_OF_CRLS: Final = ("issuer", "source", "crl")
+_OF_CRLS: Final = ("issuer", "signed_by", "source", "crl")
 
 
 class WatchedCrls(Protocol):
@@ -55,7 +55,7 @@ class CrlMetrics(Collector):
         age = GaugeMetricFamily("authz_crl_age_seconds", "Since thisUpdate.", labels=_OF_CRLS)
         entries = GaugeMetricFamily("authz_crl_entries", "Certificates listed.", labels=_OF_CRLS)
         for crl in self._crls.answering[:MAX_SERIES]:
-            labels = (shown(crl.issuer), shown(crl.location, 256), crl.name[:16])
+            labels = (shown(crl.issuer), key_id(crl.signer), shown(crl.location, 256), crl.name[:16])
             if crl.next_update is not None:
                 left.add_metric(labels, (crl.next_update - now).total_seconds())
             age.add_metric(labels, (now - crl.this_update).total_seconds())

@@ -63,7 +63,7 @@ class Metrics:
         self.rejected = counter("authz_requests_rejected", "Requests that could not be read at all.")
         self.proxies = counter("authz_proxies_refused", "Connections whose TLS handshake failed.", ("listener",))
         self.failures = counter("authz_failures", "Checks that failed inside.")
-        self.unwritten = counter("authz_log_unwritten", "Log lines that could not be written.")
+        self.log_lines_lost = counter("authz_log_lines_lost", "Log lines that could not be written.")
         self.lost = counter("authz_history_lost", "Decisions that the history could not keep.")
         lookups = counter("authz_revocation_checks", "Paths whose revocation was looked up.", ("result",))
         self._revocation = {result: lookups.labels(result) for result in _RESULTS}

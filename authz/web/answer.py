@@ -7,6 +7,7 @@ The reason of a refusal is for the operator: the client gets the public code and
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import orjson
@@ -15,17 +16,14 @@ from authz.decision import Allow, Decision
 from authz.reasons import Reason
 from authz.text import header_value
 
-IDENTITY_HEADERS: Final = (
-    "x-authz-organization",
-    "x-authz-user",
-    "x-authz-certificate",
-    "x-authz-binding",
-    "x-authz-decision-id",
-)
-"""What an allowed request carries to the application."""
-
 COMPLETED_BY: Final = "x-authz-completed-by"
 """Where the CAs of the path came from, for the proxy's own log: no application decides by it."""
+
+_OF_ROWS: Final = ("x-authz-organization", "x-authz-user", "x-authz-certificate")
+_OF_CHECK: Final = ("x-authz-binding", "x-authz-decision-id", COMPLETED_BY)
+
+IDENTITY_HEADERS: Final = (*_OF_ROWS, *_OF_CHECK[:-1])
+"""What an allowed request carries to the application."""
 
 PUBLIC_CODE: Final = "MUTUAL_AUTHENTICATION_FAILED"
 """The code of every refusal, whatever its reason: the model's own."""
@@ -48,16 +46,37 @@ def answer_to(decision: Decision, decision_id: str) -> Answer:
     """The answer to a proxy."""
     if not isinstance(decision, Allow):
         return refusal(decision.reason, decision_id)
-    organization, user, certificate, binding, evidence = decision
-    headers = {
-        "x-authz-organization": header_value(organization.name),
-        "x-authz-user": header_value(user.name),
-        "x-authz-certificate": "" if certificate is None else certificate.hex(),
-        "x-authz-binding": "" if binding is None else str(binding),
-        "x-authz-decision-id": decision_id,
-        COMPLETED_BY: evidence.completed_by,
-    }
-    return Answer(200, headers)
+    values = (*_values_of_rows(decision), *_values_of_check(decision, decision_id))
+    return Answer(200, dict(zip((*_OF_ROWS, *_OF_CHECK), values, strict=True)))
+
+
+def lines_of_rows(decision: Allow) -> str:
+    """The first header lines of an allowed answer: they are the same as long as rows and leaf are."""
+    return _LINES_OF_ROWS % _values_of_rows(decision)
+
+
+def lines_of_check(decision: Allow, decision_id: str) -> str:
+    """The other header lines of an allowed answer."""
+    return _LINES_OF_CHECK % _values_of_check(decision, decision_id)
+
+
+def header_lines(headers: Iterable[tuple[str, str]]) -> str:
+    """Headers as they are sent."""
+    return "".join([f"{name}: {value}\r\n" for name, value in headers])
+
+
+_LINES_OF_ROWS: Final = header_lines((name, "%s") for name in _OF_ROWS)
+_LINES_OF_CHECK: Final = header_lines((name, "%s") for name in _OF_CHECK)
+
+
+def _values_of_rows(decision: Allow) -> tuple[str, str, str]:
+    organization, user, certificate, _, _ = decision
+    return header_value(organization.name), header_value(user.name), "" if certificate is None else certificate.hex()
+
+
+def _values_of_check(decision: Allow, decision_id: str) -> tuple[str, str, str]:
+    _, _, _, binding, evidence = decision
+    return "" if binding is None else str(binding), decision_id, evidence.completed_by
 
 
 def refusal(reason: Reason, decision_id: str) -> Answer:

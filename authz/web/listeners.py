@@ -7,7 +7,7 @@ import socket
 import sys
 from typing import Any, Final
 
-from authz.web.server import Handler, Server, Unread
+from authz.web.server import AtOnce, Handler, Server, Unread
 from authz.web.tls import HANDSHAKE_SECONDS, ReloadingContext
 
 _KEEP_THE_FILE: Final[dict[str, Any]] = {} if sys.version_info < (3, 13) else {"cleanup_socket": False}
@@ -28,10 +28,14 @@ class Listeners:
         *,
         backlog: int,
         tls: ReloadingContext | None = None,
+        at_once: AtOnce | None = None,
     ) -> asyncio.Server:
         """Answer on a listening socket, which several processes may share."""
         loop = asyncio.get_running_loop()
-        server = Server(handler if tls is None else tls.guarded(handler), unread)
+        if tls is None:
+            server = Server(handler, unread, at_once)
+        else:
+            server = Server(tls.guarded(handler), unread, at_once, tls.allows)
         # The loop closes this descriptor; the socket's owner keeps its own.
         duplicate = opened.dup()
         # Event loops listen once more, and would make the backlog 100.

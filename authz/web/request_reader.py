@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from aiohttp import StreamReader
 from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http import HttpRequestParser, HttpVersion11
+from aiohttp.http import HttpRequestParser, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError
 from aiohttp.http_parser import RawRequestMessagePy
 from aiohttp.streams import EMPTY_PAYLOAD
@@ -41,6 +41,8 @@ _BODY: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 Messages = Sequence[tuple[Any, StreamReader]]
 
+_NONE: Final[tuple[Messages, bool, bytes]] = (), False, b""
+
 
 class _Method(str):
     """A method with lower-case letters, which aiohttp would take for HEAD or CONNECT (RFC 9110 section 9.1)."""
@@ -58,10 +60,19 @@ class RequestReader:
     The connection is closed after a request that announces a body: a proxy may pass on the client's Content-Length
     without the body, and would lose the next request in it. `_head` is what was read of a head that began where a read
     began; after a body, or several requests in one read, it stays None, and no head is read again.
+
+    `answered` is called with each request that a read ended with, alone and without a body: what it returns True for is
+    done, and not returned.
     """
 
-    def __init__(self, protocol: BaseProtocol, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        protocol: BaseProtocol,
+        loop: asyncio.AbstractEventLoop,
+        answered: Callable[[RawRequestMessage], bool] = lambda _: False,
+    ) -> None:
         self._protocol = protocol
+        self._answered = answered
         self._loop = loop
         self._head: bytes | None = b""
         self._parser = HttpRequestParser(
@@ -88,6 +99,9 @@ class RequestReader:
         whole = len(messages) == 1 and messages[0][1] is EMPTY_PAYLOAD and not upgraded and data.endswith(_END)
         if whole and self._head is not None:
             self._head = b""
+            if self._answered(messages[0][0]):
+                self.message_consumed()
+                return _NONE
             return messages, False, b""
         return self._incomplete(messages, data, upgraded=upgraded), False, b""
 

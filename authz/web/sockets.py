@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import grp
 import ipaddress
 import os
@@ -10,6 +11,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from authz.errors import ConfigError
 
@@ -31,8 +33,17 @@ def listen(
         with _closed_on_error(opened):
             opened.listen(backlog)
     except OSError as error:
-        raise ConfigError(f"cannot listen at {address}: {error.strerror or error}") from error
+        hint = _HINTS.get(error.errno or 0, "")
+        raise ConfigError(f"cannot listen at {address}: {error.strerror or error}", hint=hint) from error
     return opened
+
+
+_HINTS: Final = {
+    errno.EADDRINUSE: "stop the process that listens there, or choose another address; ss -ltnp names it",
+    errno.EADDRNOTAVAIL: "choose an address of this machine",
+    errno.EACCES: "choose a port above 1023, or a folder that the service may write",
+    errno.ENOENT: "make the socket's folder, and let the service write it",
+}
 
 
 def _unix(path: Path, mode: int, group: str | None) -> socket.socket:
@@ -119,8 +130,9 @@ def _parsed(address: str, *, anywhere: bool) -> tuple[ipaddress.IPv4Address | ip
         raise ConfigError(f"not an address: {address}", hint="write unix:/path, 127.0.0.1:port or [::1]:port")
     if not ip.is_loopback and not anywhere:
         raise ConfigError(
-            f"{address} is not loopback, and every client there can claim any certificate",
-            hint="listen on a Unix socket or on 127.0.0.1, or give a listener its [listener.tls] (docs/listeners.md)",
+            f"{address} is not loopback: every client there can claim any certificate, or read the operators' pages",
+            hint="listen on a Unix socket or on 127.0.0.1, or with tls: [listener.tls] (docs/listeners.md), [ops.tls] "
+            "(docs/operations.md)",
         )
     return ip, number
 

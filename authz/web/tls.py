@@ -13,6 +13,7 @@ of TLS 1.2 by their ID, and verifies nothing then: the chain that verified the l
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import sys
 import time
@@ -137,15 +138,24 @@ class ReloadingContext(ssl.SSLContext):
         async def answer(request: web.BaseRequest) -> web.StreamResponse:
             transport = request.transport
             if transport is not None:
-                problem = self._problem(transport.get_extra_info("ssl_object"))
-                if not problem:
+                if self.admits(transport.get_extra_info("ssl_object")):
                     return await handler(request)
-                self._refused(problem)
                 transport.abort()
             # It is not sent: both Envoy and nginx ask again, on a new connection.
             return web.Response(status=503)
 
         return answer
+
+    def admits(self, proxy: object) -> bool:
+        """Whether the proxy at the other end of a connection may still ask; that it may not is reported."""
+        problem = self._problem(proxy)
+        if problem:
+            self._refused(problem)
+        return not problem
+
+    def allows(self, connection: asyncio.BaseTransport) -> bool:
+        """Whether the proxy of a connection is still one that may ask."""
+        return not self._problem(connection.get_extra_info("ssl_object"))
 
     def _problem(self, proxy: object) -> str:
         """Why the proxy at the other end of a connection may no longer ask, empty while it may."""

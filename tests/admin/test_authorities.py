@@ -6,7 +6,7 @@ import base64
 import hashlib
 from collections.abc import Callable
 from datetime import timedelta
-from importlib.metadata import version
+from importlib.metadata import files, version
 from pathlib import Path
 
 import pytest
@@ -22,12 +22,12 @@ from authz.admin.authorities import (
     anchor_warnings,
     intermediate_warnings,
     is_self_signed,
-    remove_anchor,
-    remove_intermediate,
+    remove,
 )
 from authz.admin.organizations import OrganizationChange, PathChange, add_organization, change_organization
 from authz.admin.public_roots import PUBLIC_ROOTS, SOURCE
 from authz.directory import Store
+from authz.directory.authorities import ANCHORS, INTERMEDIATES
 from authz.errors import ConfigError, Problem, Refused
 from authz.model import Algorithm
 from authz.pki import Certificate
@@ -79,8 +79,8 @@ def test_ca_is_added_once_and_removed(store: Store) -> None:
     """What was new is returned."""
     assert add_anchors(store, None, parsed(ROOT), "a") == parsed(ROOT)
     assert add_anchors(store, None, parsed(ROOT), "a") == []
-    remove_anchor(store, None, ROOT.sha256)
-    remove_intermediate(store, "acme", CA.sha256)
+    remove(store, ANCHORS, None, ROOT.sha256)
+    remove(store, INTERMEDIATES, "acme", CA.sha256)
     assert (len(store.anchors()), store.intermediates()) == (1, [])
 
 
@@ -140,8 +140,12 @@ def test_public_roots_are_those_of_their_source() -> None:
     assert base64.b64decode("C5+lpZ7tcVwmwQIMcRtPbsQtWLABXhQzejna0wHFr8M=").hex() in PUBLIC_ROOTS
     certifi = pytest.importorskip("certifi")
     if f"certifi {version('certifi')}" == SOURCE:
-        roots = x509.load_pem_x509_certificates(Path(certifi.where()).read_bytes())
-        assert {spki_sha256(root) for root in roots} == PUBLIC_ROOTS
+        pem = Path(certifi.where()).read_bytes()
+        roots = {spki_sha256(root) for root in x509.load_pem_x509_certificates(pem)}
+        assert roots >= PUBLIC_ROOTS
+        # Where all traffic is inspected, the inspector's own CA is often written into the file.
+        [recorded] = [file for file in files("certifi") or () if file.name == "cacert.pem"]
+        assert len(pem) != recorded.size or roots == PUBLIC_ROOTS
 
 
 def spki_sha256(root: x509.Certificate) -> str:

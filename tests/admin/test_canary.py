@@ -79,10 +79,10 @@ def test_failing_removal_is_reported(store: Store, canary: CanaryOrganization, m
     """A canary that is still there must not be taken for removed."""
     add_canary(store, canary, datetime.now(UTC))
 
-    def refuse(_name: str) -> None:
+    def refuse(*_: object) -> None:
         raise StoreError("the directory cannot be used")
 
-    monkeypatch.setattr(store, "remove_organization", refuse)
+    monkeypatch.setattr("authz.directory.organizations.remove_organization", refuse)
     with pytest.raises(StoreError, match="cannot be used"):
         remove_canary(store)
     assert is_left_over(store)

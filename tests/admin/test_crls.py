@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 from support.certificates import Minted
-from support.command_world import ALICE, BOB, CA, CRL_LIFE, LIFE, NOW
+from support.command_world import ALICE, BOB, CA, CRL_LIFE, LIFE, NOW, ROOT
 from support.revocation_world import ONE, TWO, at, idp, points
 
 from authz.admin.crls import add_crl, remove_crl, request_fetch
 from authz.directory import Store
-from authz.errors import Problem, StoreError
+from authz.errors import Problem, Refused, StoreError
 from authz.pki import Certificate, Crl
 
 
@@ -23,6 +23,18 @@ def test_crl_that_lists_registered_certificates_names_their_registrations(store:
     added = add_crl(store, crl, NOW)
     assert [listed.leaf.der for listed in added.listed] == [BOB.der]
     assert (added.stored.crl, added.outdated) == (crl, False)
+
+
+def test_ca_of_another_tenant_whose_name_cannot_be_read_stops_no_crl(store: Store) -> None:
+    """It came with a registration, and nothing is looked at but where it stands."""
+    odd = ROOT.intermediate("Odd", **LIFE)
+    name = odd.certificate.subject.public_bytes()
+    spoiled = Certificate.parse(odd.der.replace(name, name.replace(b"Odd", b"\xff\xff\xff")))
+    with pytest.raises(Refused):
+        spoiled.subject  # noqa: B018 - raises
+    store.register("acme", "alice", Certificate.parse(ALICE.der), [spoiled], now=NOW)
+    crl = Crl(CA.crl(**NEWER))
+    assert add_crl(store, crl, NOW).stored.crl == crl
 
 
 @pytest.mark.parametrize("next_update", [NOW - timedelta(seconds=1), NOW + timedelta(hours=1)])

@@ -36,9 +36,9 @@ def test_change_leaves_what_it_does_not_name(store: Store) -> None:
 
 def test_empty_text_takes_a_token_setting_away(store: Store) -> None:
     """But for the claims with the user's name and the audience, which there must be."""
-    settings = TokenChange("https://i", "a", "email", "org", "keys.json", "application/AT+jwt", "azp")
+    settings = TokenChange("https://i", "a", "email", "org", "https://127.0.0.1/keys", "application/AT+jwt", "azp")
     added = add_organization(store, "b", OrganizationChange(hosts=["b.test"], token=settings))
-    assert added.token == TokenSettings("https://i", "a", "email", "org", "keys.json", "at+jwt", "azp")
+    assert added.token == TokenSettings("https://i", "a", "email", "org", "https://127.0.0.1/keys", "at+jwt", "azp")
     changed = change_organization(store, "b", OrganizationChange(token=TokenChange("", "", "", "", "", "", "")))
     assert changed.token == TokenSettings(user_claim="email", audience_claim="azp")
     assert changed.hosts == ("b.test",)

@@ -10,9 +10,17 @@ from support.certificates import Authority, Minted
 from support.command_world import ALICE, BOB, CA, CRL_LIFE, LIFE, NOW, ROOT
 
 from authz.admin.organizations import OrganizationChange, PathChange, change_organization
-from authz.admin.registrations import NewRegistration, register, retire, split_leaf
+from authz.admin.registrations import (
+    NewRegistration,
+    change_registration,
+    register,
+    register_all,
+    reinstate,
+    retire,
+    split_leaf,
+)
 from authz.directory import Store
-from authz.errors import ConfigError
+from authz.errors import ConfigError, StoreError
 from authz.model import Organization, RegistrationState
 from authz.pki import Certificate, Crl
 from authz.reasons import Reason
@@ -91,3 +99,46 @@ def test_registration_is_retired_for_good(store: Store) -> None:
     """From the moment given on."""
     key = register(store, new(ALICE), NOW).registration.registration.id
     assert retire(store, key, NOW).registration.state(NOW) is RegistrationState.RETIRED
+
+
+def test_several_are_registered_or_none(store: Store) -> None:
+    """One that cannot be keeps the others out, also where only the directory can say so."""
+    for second in (new(CA), replace(new(BOB, CA), user="nobody"), replace(new(BOB, CA), label="x" * 65)):
+        with pytest.raises((ConfigError, StoreError)):
+            register_all(store, [new(ALICE, CA), second], NOW)
+        assert store.registrations() == []
+    added = register_all(store, [new(ALICE, CA), new(BOB, CA), new(ALICE, CA)], NOW)
+    assert [each.new for each in added] == [True, True, False]
+    assert added[0].registration == added[2].registration
+    assert [each.problem for each in added] == [None, None, None]
+
+
+def test_same_registration_with_other_words_is_refused(store: Store) -> None:
+    """What is there is not changed by adding it."""
+    register(store, new(ALICE, CA), NOW)
+    for other in ({"label": "phone"}, {"valid_until": NOW + timedelta(days=9)}, {"valid_from": NOW}):
+        with pytest.raises(StoreError, match="registered already, as 1"):
+            register(store, replace(new(ALICE, CA), **other), NOW)  # type: ignore[arg-type]
+
+
+def test_what_is_changed_of_a_registration_is_said_to_fail_where_it_does(store: Store) -> None:
+    """As for one that is added; the other settings stay."""
+    key = register(store, new(ALICE, CA), NOW).registration.registration.id
+    store.add_crl(Crl(CA.crl(ALICE, number=2, **{**CRL_LIFE, "this_update": NOW})), NOW)
+    changed = change_registration(store, key, {"valid_until": NOW + timedelta(days=9)}, NOW)
+    assert changed.problem is not None
+    assert changed.problem.reason is Reason.CERTIFICATE_REVOKED
+    registration = changed.registration.registration
+    assert (registration.label, registration.valid_until) == ("laptop", NOW + timedelta(days=9))
+
+
+def test_registration_is_reinstated_for_its_user_alone(store: Store) -> None:
+    """Unless another of the same leaf counts for the user meanwhile."""
+    first = register(store, new(ALICE, CA), NOW).registration.registration.id
+    retire(store, first, NOW)
+    assert reinstate(store, first, NOW).registration.registration.state(NOW) is RegistrationState.ACTIVE
+    retire(store, first, NOW)
+    register(store, new(ALICE, CA), NOW)
+    with pytest.raises(StoreError, match="registered already, as 2"):
+        reinstate(store, first, NOW)
+    assert store.registration(first).registration.state(NOW) is RegistrationState.RETIRED

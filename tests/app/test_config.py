@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from support.certificates import Authority
 
 from authz.app.config import load_settings, parse_settings
 from authz.app.listeners import listener_of
+from authz.app.variables import passed_over
 from authz.errors import ConfigError
-from authz.identity import BearerToken, JwksCache
+from authz.identity.keys import JwksCache
+from authz.identity.token import BearerToken
 from authz.model import ClientRequestHeaders, IndicatorForm
 
 TLS = {"certificate": "a.pem", "key": "a.key", "client_ca": "ca.pem", "names": ["gateway.test"]}
@@ -279,3 +282,82 @@ def test_header_of_an_identity_source_is_of_ones_choice(kind: str, setting: str,
     for wrong in ("X-Mine", "x_mine", ""):
         with pytest.raises(ConfigError, match=setting):
             parse(listener=[{"identity": [{"kind": kind, setting: wrong}]}])
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("AUTHZ_OPS_ADDRESS", "AUTHZ_OPS__ADDRESS"),
+        ("AUTHZ_DATABSE", "AUTHZ_DATABASE"),
+        ("AUTHZ_LIMITS__WORKER", "AUTHZ_LIMITS__WORKERS"),
+        ("AUTHZ_CRL_GRACE", "AUTHZ_CRL__GRACE"),
+        ("authz_databse", "AUTHZ_DATABASE"),
+        ("AUTHZ_DATABASE__URL", "AUTHZ_DATABASE"),
+        ("AUTHZ_LISTENER__0__NAME", ""),
+        ("AUTHZ_ZZZ", ""),
+        ("AUTHZ_", ""),
+        ("AUTHZ_HISTORY__DAY", "AUTHZ_HISTORY__DAYS"),
+    ],
+)
+def test_variable_that_names_no_setting_is_refused(
+    variable: str, nearest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the nearest setting, written as a variable, where one is like it."""
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(ConfigError, match=f"variable {variable} names no setting") as caught:
+        load_settings()
+    assert str(caught.value).endswith(f"; {nearest} does" if nearest else "names no setting")
+
+
+def test_variables_that_kubernetes_makes_of_services_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a Service called authz, and of one called authz-ops; what is a setting is read all the same."""
+    monkeypatch.setenv("AUTHZ_DATABASE", "sqlite:///kept.db")
+    names = [
+        f"AUTHZ_{service}{name}"
+        for service in ("", "OPS_")
+        for name in (
+            "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_METRICS", "PORT", "PORT_9901_TCP", "PORT_9901_TCP_PROTO",
+            "PORT_9901_TCP_PORT", "PORT_9901_TCP_ADDR",
+        )
+    ]  # fmt: skip
+    for name in names:
+        monkeypatch.setenv(name, "tcp://10.0.0.1:9901")
+    assert load_settings().database == "sqlite:///kept.db"
+    assert sorted(passed_over()) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"databse": "x"}, "test: databse is no setting; database is one"),
+        ({"crl": {"url": []}}, "test: crl.url is no setting; crl.urls is one"),
+        ({"listener": [{"adress": "x"}]}, "test: listener.0.adress is no setting; listener.address is one"),
+        ({"zzzz": 1}, "test: zzzz is no setting"),
+        ({"listener": [{"name": "A"}]}, "test: listener.0.name: String should match"),
+        ({"listener": [{"identity": [{}]}]}, "test: listener.0.identity.0: kind is missing"),
+        ({"listener": {}}, "test: listener: a list is wanted"),
+        ({"limits": []}, "test: limits: a section with settings is wanted"),
+        ({"crl": {"networks": ["x"]}}, "test: crl.networks.0: 'x' does not appear to be"),
+        ({"crl": {"networks": ["10.0.0.1/8"]}}, "test: crl.networks.0: 10.0.0.1/8 has host bits set"),
+        ({"limits": {"workers": 0}}, "test: limits.workers: Input should be greater than or equal to 1"),
+        ({"crl": {"first_fetch_wait_seconds": 30}}, "test: crl.first_fetch_wait_seconds must be below"),
+    ],
+)
+def test_mistake_is_one_sentence(values: dict[str, Any], message: str) -> None:
+    """Where it stands, and what is wrong there; nothing of the library's own words about itself."""
+    with pytest.raises(ConfigError) as caught:
+        parse(**values)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+    assert not re.search(r"Value error|\bTuple\b|function|lax", str(caught.value))
+
+
+@pytest.mark.parametrize("value", ["not json", "[", '{"name": 1}', "[1]", "\x01"])
+def test_variable_of_a_list_that_is_no_json_is_one_sentence(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No traceback, and one line."""
+    monkeypatch.setenv("AUTHZ_LISTENER", value)
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    assert "listener" in str(caught.value).lower()
+    assert "source" not in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 from support.certificates import Authority
+from support.directory import new_store
 
 from authz.app.config import Settings, parse_settings
 from authz.app.crls import CrlSnapshot, RefreshedCrls, folder_of, rules_of
 from authz.clock import SystemClock
 from authz.directory import DirectoryReader
-from authz.directory.sqlite.migrate import migrate
 from authz.errors import ConfigError
 from authz.model import Organization
-from authz.pki import HARD_FAIL, Certificate, CrlStore, RevocationMode
+from authz.pki import HARD_FAIL, Certificate, Crl, CrlStore, RevocationMode
 from authz.pki.x509.distinguished_name import Name
 from authz.telemetry import Telemetry
 
@@ -46,6 +46,16 @@ def test_copies_stand_beside_the_database_unless_set_otherwise(tmp_path: Path) -
     database = f"sqlite:///{tmp_path / 'a.db'}"
     assert folder_of(Settings(database=database)) == tmp_path / "a.crls"
     assert folder_of(settings(folder="/var/lib/authz/crls")) == Path("/var/lib/authz/crls")
+
+
+def test_folder_is_named_where_the_directory_is_no_file() -> None:
+    """Copies are each machine's own, and the directory is not on it."""
+    made = Settings(database="postgresql://localhost/a")
+    with pytest.raises(ConfigError, match=r"crl\.folder") as caught:
+        folder_of(made)
+    assert "folder" in caught.value.hint
+    named = made.model_copy(update={"crl": settings(folder="/crls").crl})
+    assert folder_of(named) == Path("/crls")
 
 
 def test_exception_is_for_the_name_however_it_is_written() -> None:
@@ -130,7 +140,7 @@ async def test_crl_of_the_gateways_ca_is_kept(tmp_path: Path) -> None:
         "crl": {"files": [str(file)]},
     }
     made = parse_settings(values, origin="test")
-    migrate(made.database)
+    new_store(made.database).close()
     kept = RefreshedCrls(made, SystemClock(), Telemetry(BytesIO()))
     directory = DirectoryReader(made.database, kept.view, monotonic=time.monotonic, warn=print)
     await directory.start()
@@ -142,3 +152,27 @@ async def test_crl_of_the_gateways_ca_is_kept(tmp_path: Path) -> None:
     finally:
         await kept.close()
         await directory.close()
+
+
+def test_command_reads_the_copies_of_an_issuer_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the others the beginning, where the name is; one that names none is read and passed over."""
+    made = parse_settings({"database": f"sqlite:///{tmp_path / 'a.db'}"}, origin="test")
+    folder, roots = folder_of(made), [Authority.root(f"root {number}") for number in range(2)]
+    folder.mkdir()
+    for number, root in enumerate(roots):
+        (folder / f"{number}.crl").write_bytes(root.crl())
+    (folder / "none.crl").write_bytes(b"no CRL")
+    read, read_bytes = [], Path.read_bytes
+
+    def noting(path: Path) -> bytes:
+        read.append(path.name)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", noting)
+    crls = CrlSnapshot(made, CrlStore([Crl(roots[1].crl())])).crls()
+    assert read == ["none.crl"]
+    assert len(crls.under(Crl(roots[0].crl()).issuer) or ()) == 1
+    assert read == ["none.crl", "0.crl"]
+    assert len(crls.under(Crl(roots[1].crl()).issuer) or ()) == 2

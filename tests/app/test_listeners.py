@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from authz.app.config import Settings, parse_settings
-from authz.app.listeners import Sockets, warn_of_weakness
+from authz.app.listeners import HEALTH_PROBES, OPERATORS, Sockets, check_listeners, warn_of_weakness
 from authz.errors import ConfigError
 
 
@@ -58,3 +58,65 @@ def test_plaintext_beyond_loopback_is_warned_of(tmp_path: Path) -> None:
     warn_of_weakness(parse_settings({"listener": listeners}, origin="test"), warnings.append)
     (warning,) = warnings
     assert "every client of 0.0.0.0:0 can claim any certificate" in warning
+
+
+def ops(**section: object) -> Settings:
+    """Settings with this section `ops`."""
+    return parse_settings({"listener": [{"address": "127.0.0.1:0"}], "ops": section}, origin="test")
+
+
+TLS = {"certificate": "server.pem", "key": "server.key", "client_ca": "ca.pem", "names": ["prometheus.example.test"]}
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "192.0.2.1:9901"])
+def test_operators_pages_stay_on_loopback_unless_clients_are_authenticated(address: str) -> None:
+    """They name organizations: others may connect with TLS and names, or where the setting says it is unsafe."""
+    with pytest.raises(ConfigError, match="read the operators' pages"):
+        check_listeners(ops(address=address))
+    check_listeners(ops(address=address, tls=TLS))
+    check_listeners(ops(address=address, unsafe_plaintext=True))
+
+
+@pytest.mark.parametrize("section", [{"tls": TLS}, {"unsafe_plaintext": True}, {}])
+def test_health_probes_stay_on_loopback_whatever_the_pages_do(section: dict[str, object]) -> None:
+    """They show no certificate, so that no other machine may ask."""
+    with pytest.raises(ConfigError, match=r"0\.0\.0\.0:9902 is not loopback"):
+        check_listeners(ops(health_probe_address="0.0.0.0:9902", **section))
+
+
+def test_operators_listeners_have_sockets_of_their_own(tmp_path: Path) -> None:
+    """Under names that no listener of proxies can have; the file of a Unix socket is closed to other accounts."""
+    probes = tmp_path / "probes.sock"
+    sockets = Sockets.open(ops(address="127.0.0.1:0", health_probe_address=f"unix:{probes}"))
+    assert set(sockets) == {"envoy", *OPERATORS}
+    assert probes.stat().st_mode & 0o777 == 0o660
+    sockets.close()
+    assert not probes.exists()
+    with pytest.raises(ConfigError):
+        parse_settings({"listener": [{"name": HEALTH_PROBES}]}, origin="test")
+
+
+def test_operators_pages_in_plain_text_beyond_loopback_are_warned_of() -> None:
+    """At every start, with what they say."""
+    warnings: list[str] = []
+    warn_of_weakness(ops(address="0.0.0.0:9901", unsafe_plaintext=True), warnings.append)
+    assert warnings == [
+        "ops.unsafe_plaintext: every client of 0.0.0.0:9901 reads the names of organizations and of sources of CRLs"
+    ]
+    warn_of_weakness(ops(address="0.0.0.0:9901", tls=TLS), warnings.append)
+    assert len(warnings) == 1
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"address": "127.0.0.1:0", "tls": TLS, "unsafe_plaintext": True},
+        {"address": "unix:/run/authz/ops.sock", "tls": TLS},
+        {"address": "127.0.0.1:0", "tls": TLS | {"names": []}},
+        {"address": "127.0.0.1:0", "tls": {"certificate": "server.pem", "key": "server.key", "client_ca": "ca.pem"}},
+    ],
+)
+def test_settings_of_the_operators_listener_that_contradict_are_refused(section: dict[str, object]) -> None:
+    """One transport; and TLS without names would let every certificate of the CA read."""
+    with pytest.raises(ConfigError):
+        ops(**section)

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 import uvloop
 from support.decision_world import Says
+from support.directory import new_store
 from support.proxy_tls import MESH, PROXY, client, proxy, server, write
 
 from authz.app.config import Settings, parse_settings
@@ -21,7 +22,6 @@ from authz.app.listeners import Sockets
 from authz.app.worker_app import WorkerApp
 from authz.clock import SystemClock
 from authz.decision import Decision, Deny, Evidence
-from authz.directory.sqlite.migrate import migrate
 from authz.errors import ConfigError, StoreError
 from authz.model import CheckRequest
 from authz.reasons import Reason
@@ -49,7 +49,7 @@ def worker(settings: Settings) -> WorkerApp:
     telemetry = Telemetry(BytesIO())
     sockets = Sockets.open(settings)
     try:
-        migrate(settings.database)
+        new_store(settings.database).close()
         return WorkerApp(settings, telemetry, sockets, RefreshedCrls(settings, SystemClock(), telemetry))
     except BaseException:
         sockets.close()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
-from authz.admin.organizations import TokenGap
-from authz.cli.advice import PROBLEMS, TOKEN_GAPS, advice
+from authz.cli.advice import PROBLEMS, advice
 from authz.errors import ConfigError, Problem, StoreError
 
 
 @pytest.mark.parametrize("kind", list(Problem))
 def test_problem_has_advice_in_words_of_the_command(kind: Problem) -> None:
     """With the names that the error is about."""
-    words = advice(StoreError("no", kind=kind, organization="{acme}", user="alice", id=7, issuer="CN=CA"))
+    words = advice(
+        StoreError("no", kind=kind, organization="{acme}", user="alice", id=7, issuer="CN=CA", kinds="key", file="x")
+    )
     assert words
     assert ("{acme}" in words) is ("{organization}" in PROBLEMS[kind])
 
@@ -23,6 +26,7 @@ def test_advice_that_holds_for_every_caller_is_printed_as_it_is() -> None:
     assert advice(ConfigError("no")) == ""
 
 
-def test_gap_of_token_settings_has_advice() -> None:
-    """Every one."""
-    assert set(TOKEN_GAPS) == set(TokenGap)
+def test_advice_can_be_pasted_whatever_the_name() -> None:
+    """A name is one word of the line that a shell reads."""
+    words = advice(StoreError("no", kind=Problem.USER_UNKNOWN, organization="a b", user="it's; rm -rf /"))
+    assert shlex.split(words.partition("'authz ")[2].rpartition("'")[0])[2:4] == ["a b", "it's; rm -rf /"]

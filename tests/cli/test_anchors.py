@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import ssl
+from collections import Counter
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from support.certificates import Authority, chain_pem, new_key
-from support.command_world import ALICE, BOB, LIFE, ROOT, Run, write
+from support.command_world import ALICE, BOB, CA, LIFE, ROOT, Run, write
 from support.odd_encodings import LEAVES, respelled
 
 
+@pytest.mark.slow
 def test_anchor_export_writes_what_envoy_watches(acme: Run) -> None:
     """The bundle on stdout or in a file, and the secret; each replaced in one step."""
     assert acme("anchor", "export").out == ROOT.pem
@@ -40,6 +42,7 @@ def test_anchor_export_of_nothing_is_refused(run: Run) -> None:
         (Authority.root("Other", key=new_key("rsa1024"), **LIFE).pem, "rsa"),
     ],
 )
+@pytest.mark.slow
 def test_ca_file_that_is_wrong_leaves_nothing_half_written(acme: Run, kind: str, content: str, said: str) -> None:
     """Not even the good certificate in it."""
     before = acme(kind, "list", "--json").data
@@ -84,3 +87,44 @@ def test_anchor_that_is_no_der_is_exported_as_it_stands(acme: Run) -> None:
         assert acme(verb, "add", "acme", write("odd.pem", pem), *options).code == 0
         assert sha256(odd).hexdigest() in acme(verb, "list", "acme", "--json").out
     assert acme("anchor", "export").out == ROOT.pem + pem
+
+
+def test_ca_is_removed_by_the_beginning_of_its_digest(acme: Run) -> None:
+    """The one of the organization that is named, with openssl's colons too; the whole digest is printed."""
+    done = acme("anchor", "remove", "acme", ROOT.sha256.hex()[:6].upper(), "--json")
+    assert done.data["removed"] == ROOT.sha256.hex()  # type: ignore[index, call-overload]
+    done = acme("anchor", "remove", "acme", ROOT.sha256.hex()[:6])
+    assert (done.code, "no certificate of acme has" in done.err) == (1, True)
+    assert acme("intermediate", "remove", "acme", CA.sha256.hex(":").upper()).code == 0
+
+
+def test_beginning_of_several_digests_removes_none(acme: Run) -> None:
+    """Each is listed whole, at most five of them."""
+    cas = [Authority.root(f"R{number}", **LIFE) for number in range(33)]
+    assert acme("anchor", "add", "acme", write("many.pem", chain_pem(*cas))).code == 0
+    (digit, number), *_ = Counter(ca.sha256.hex()[0] for ca in [ROOT, *cas]).most_common()
+    assert number > 1
+    done = acme("anchor", "remove", "acme", digit)
+    assert (done.code, f"{number} SHA-256 begin with {digit}: {digit}" in done.err) == (1, True)
+    assert done.err.count(", ") == min(number, 6) - 1
+    assert len(acme("anchor", "list", "acme", "--json").data) == 34  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("beginning", ["", "zz", "0x3f", "f" * 65, "3f 2a", "\u0663", "3f2a…", "sha256:3f"])
+def test_what_begins_no_digest_is_wrong_usage(acme: Run, beginning: str) -> None:
+    """The message says what one is."""
+    done = acme("anchor", "remove", "acme", beginning)
+    assert (done.code, "64 hexadecimal digits" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("verb", [("dependents",), ("remove", "--dry-run")], ids=["dependents", "dry run"])
+@pytest.mark.parametrize(("kind", "ca"), [("anchor", ROOT), ("intermediate", CA)], ids=["anchor", "intermediate"])
+def test_users_who_depend_on_a_ca_are_listed_and_it_stays(
+    acme: Run, verb: tuple[str, ...], kind: str, ca: Authority
+) -> None:
+    """With the registration that leads to it, and whether the user stops without it."""
+    done = acme(kind, *verb, "acme", ca.sha256.hex(), "--json")
+    [row] = done.data  # type: ignore[misc, attr-defined]
+    assert (row["user"], row["registration"], row["stops"]) == ("alice", 1, True)
+    assert done.err == "users who depend on it: 1; with another way: 0; without one: 1\n"
+    assert len(acme(kind, "list", "acme", "--json").data) == 1  # type: ignore[arg-type]

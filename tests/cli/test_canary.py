@@ -10,11 +10,11 @@ import pytest
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from support.command_world import CANARY_HOST, authz, prepare_canary
+from support.directory import DirectoryStore
 
 from authz.admin.canary import CANARY
 from authz.cli import canary as making
 from authz.cli.canary import CanaryPlan, impostors, prepare
-from authz.directory import Store
 from authz.doctor.probe.dialing import Shown
 from authz.errors import ConfigError
 from authz.model import Enforcement
@@ -30,7 +30,7 @@ def test_canary_ends_after_an_hour() -> None:
     for path in folder.glob("*.pem"):
         for each in x509.load_pem_x509_certificates(path.read_bytes()):
             assert each.not_valid_after_utc <= latest, path
-    with closing(Store(DATABASE)) as store:
+    with closing(DirectoryStore(DATABASE)) as store:
         held = store.registrations(CANARY)
         assert len(held) == 4
         assert all(until is not None and until <= latest for until in (each.registration.valid_until for each in held))
@@ -51,7 +51,7 @@ def test_keys_and_tokens_are_for_their_owner_alone() -> None:
 def test_no_anchor_is_shared() -> None:
     """The canary's CA speaks for the canary only, and its other users need no exemption elsewhere."""
     prepare_canary()
-    with closing(Store(DATABASE)) as store:
+    with closing(DirectoryStore(DATABASE)) as store:
         assert {each.organization for each in store.anchors()} == {CANARY}
         users = {each.name: each.enforcement for each in store.users(CANARY)}
     required = Enforcement.REQUIRED
@@ -63,7 +63,7 @@ def test_remove_leaves_nothing() -> None:
     prepare_canary()
     for _ in range(2):
         assert authz("doctor", "prepare", "canary", "--remove").code == 0
-    with closing(Store(DATABASE)) as store:
+    with closing(DirectoryStore(DATABASE)) as store:
         assert (store.organizations(), store.anchors(), store.crls(), store.registrations()) == ([], [], [], [])
     assert not Path("canary").exists()
 
@@ -85,7 +85,7 @@ def test_canary_is_made_wholly_or_not_at_all() -> None:
     authz("org", "add", "acme", "--host", CANARY_HOST)
     assert authz("doctor", "prepare", "canary", "--host", CANARY_HOST).code == 1
     assert not Path("canary").exists()
-    with closing(Store(DATABASE)) as store:
+    with closing(DirectoryStore(DATABASE)) as store:
         assert [each.name for each in store.organizations()] == ["acme"]
 
 
@@ -94,7 +94,7 @@ def test_second_canary_and_existing_folder_are_refused() -> None:
     folder = prepare_canary()
     assert authz("doctor", "prepare", "other", "--host", "other.example").code == 1
     assert not Path("other").exists()
-    with closing(Store(DATABASE)) as store:
+    with closing(DirectoryStore(DATABASE)) as store:
         store.remove_organization(CANARY)
         with pytest.raises(ConfigError, match="cannot be made"):
             prepare(store, CanaryPlan(CANARY_HOST, folder))

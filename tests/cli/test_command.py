@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from support.command_world import CA, HOST, ROOT, Run
 from typer.core import TyperGroup
-from typer.main import get_command
 
-from authz.cli import app
+from authz.cli import VERBS, load
 
 
 def test_remove_takes_things_away(acme: Run) -> None:
@@ -40,7 +39,12 @@ def test_remove_takes_things_away(acme: Run) -> None:
         ("anchor", "remove", "acme", "zz"),
         ("user", "add", "acme", "x", "--enforcement", "maybe"),
         ("cert", "retire", "x"),
-        ("check", "h", "u", "--at", "yesterday"),
+        ("check", "h", "u", "--at", "someday"),
+        ("cert", "retire", "7", "--at", "2h"),
+        ("user", "list", "acme", "--limit", str(2**63)),
+        ("audit", "list", "--after", str(2**63)),
+        ("audit", "show", str(2**63)),
+        ("crl", "forecast", "--days", "999999999"),
     ],
 )
 def test_words_that_are_wrong_exit_two(run: Run, arguments: tuple[str, ...]) -> None:
@@ -61,7 +65,7 @@ def test_words_that_are_wrong_exit_two(run: Run, arguments: tuple[str, ...]) -> 
         ("cert", "add", "acme", "missing.pem", "--user", "alice"),
         ("org", "add", "acme"),
         ("user", "add", "acme", "alice"),
-        ("cert", "add", "acme", "alice.pem", "--user", "alice"),
+        ("cert", "add", "acme", "alice.pem", "--user", "alice", "--label", "phone"),
         ("cert", "add", "acme", "alice.pem", "--user", ""),
         ("org", "add", "other", "--host", HOST),
         ("org", "set", "acme", "--host", "not a host"),
@@ -87,16 +91,20 @@ def test_version_and_help_are_reported(run: Run) -> None:
 
 def verbs() -> list[tuple[str, ...]]:
     """Every verb there is."""
-    root = get_command(app)
-    assert isinstance(root, TyperGroup)
     found: list[tuple[str, ...]] = []
-    for name, command in root.commands.items():
+    for name, command in ((name, load(name)) for name in VERBS):
         found += [(name, verb) for verb in command.commands] if isinstance(command, TyperGroup) else [(name,)]
     return found
 
 
 # What runs until it is stopped prints nothing but its log, which is JSON already.
 RUNNING = {("serve",)}
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_verb_is_listed_as_its_own_help_begins(name: str) -> None:
+    """The list is written without its module, so the two are compared here."""
+    assert load(name).get_short_help_str(200) == VERBS[name].summary
 
 
 @pytest.mark.parametrize("verb", sorted(set(verbs()) - RUNNING), ids=" ".join)
@@ -125,7 +133,9 @@ CHANGES = [
     ("anchor", "export", "--sds", "sds.yaml", "--request-level"),
     ("anchor", "remove", "acme", ROOT.sha256.hex()),
     ("intermediate", "remove", "acme", CA.sha256.hex()),
+    ("cert", "set", "1", "--label", "phone"),
     ("cert", "retire", "1"),
+    ("cert", "reinstate", "1"),
     ("user", "add", "acme", "bob"),
     ("user", "remove", "acme", "alice"),
     ("org", "remove", "acme"),
@@ -157,3 +167,55 @@ def test_shell_completes_words(typed: str, offered: str) -> None:
     command = [Path(sys.executable).parent / "authz"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert offered in done.stdout.split(), done.stderr
+
+
+SERVICE = ("aiohttp", "authz.crls", "authz.supervision", "authz.web", "jwt", "prometheus_client", "structlog", "uvloop")
+DIRECTORY = (
+    "alembic", "authz.admin.plan", "authz.app.config", "authz.decision", "authz.directory.reader", "pydantic", "rich",
+    "sqlalchemy.orm", "yaml",
+)  # fmt: skip
+ENGINE = ("authz.pki.path.builder", "authz.pki.revocation.checker")
+CERTIFICATES = ("cryptography", *ENGINE)
+LIBRARIES = ("authz.directory", "authz.pki", "cryptography", "pydantic", "sqlalchemy")
+
+
+@pytest.mark.parametrize(
+    ("words", "modules"),
+    [
+        ("--version", (*SERVICE, *DIRECTORY, *LIBRARIES)),
+        ("--help", (*SERVICE, *DIRECTORY, *LIBRARIES)),
+        ("org list", (*SERVICE, *DIRECTORY, *CERTIFICATES)),
+        ("org show acme", (*SERVICE, *DIRECTORY, *CERTIFICATES)),
+        ("org add new --enforcement observe", (*SERVICE, *DIRECTORY, *CERTIFICATES)),
+        ("org set acme --host api.acme.example", (*SERVICE, *DIRECTORY, *CERTIFICATES)),
+        ("user list acme --limit 5", (*SERVICE, *DIRECTORY, *CERTIFICATES)),
+        ("user add acme new --enforcement required", (*SERVICE, *DIRECTORY, *CERTIFICATES)),
+        ("user set acme alice --off", (*SERVICE, *DIRECTORY, *CERTIFICATES)),
+        ("user show acme alice --json", (*SERVICE, *DIRECTORY, *ENGINE)),
+        ("cert add acme alice.pem --user alice", (*SERVICE, *DIRECTORY)),
+        ("cert list --json", (*SERVICE, *DIRECTORY, *ENGINE)),
+        ("cert show 1", (*SERVICE, *DIRECTORY, *ENGINE)),
+        ("cert set 1 --until 2040-01-01", (*SERVICE, *DIRECTORY)),
+        ("cert retire 1 --json", (*SERVICE, *DIRECTORY)),
+        ("anchor add acme root.pem", (*SERVICE, *DIRECTORY)),
+        ("anchor list", (*SERVICE, *DIRECTORY, *ENGINE)),
+        ("crl list --json", (*SERVICE, *DIRECTORY)),
+        ("decisions list --json", (*SERVICE, *DIRECTORY)),
+        ("db upgrade --json", (*SERVICE, "alembic", "rich")),
+        ("crl forecast --json", ("alembic", "authz.supervision", "uvloop")),
+        ("check api.acme.test alice --json", ("alembic", "authz.supervision", "uvloop")),
+    ],
+)
+@pytest.mark.slow
+def test_verb_imports_nothing_that_it_does_without(acme: Run, words: str, modules: tuple[str, ...]) -> None:
+    """A start takes as long as its imports."""
+    program = (
+        "import atexit, sys; atexit.register(lambda: print('\\n'.join(sys.modules), file=sys.stderr)); "
+        "from authz.cli import main; main()"
+    )
+    command = [sys.executable, "-c", program, *words.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    imported = done.stderr.splitlines()
+    assert "authz.cli" in imported
+    assert done.returncode < 2
+    assert [name for name in modules if name in imported] == []

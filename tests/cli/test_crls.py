@@ -12,17 +12,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from support.certificates import Authority, chain_pem
 from support.command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROOT, Run, write
+from support.directory import DirectoryStore
 from support.raw_der import crl_with_sha1
 
-from authz.crls import CrlDiskStore, FetchRecord, copy_name
-from authz.directory import CrlStatusTables, Store
+from authz.admin.crls import request_fetch
+from authz.crls.disk_store import CrlDiskStore, FetchRecord, copy_name
+from authz.directory import CrlStatusTables
 from authz.model import CrlSourceKind, CrlSourceState, FetchedCrl
 from authz.pki import Certificate, Crl
 
 URL = "http://crl.example.test/ca.crl"
 SOURCE = CrlSourceState(URL, CrlSourceKind.POINT, NOW, NOW, NOW, 0, "accepted")
 SHA256 = bytes(range(32))
-CRL = FetchedCrl("a" * 64, URL, SHA256, b"k" * 32, "CN=CA", "7", False, 3, NOW, NOW + timedelta(hours=5), NOW)
+SIGNER = b"k" * 32
+CRL = FetchedCrl("a" * 64, URL, SHA256, SIGNER, "CN=CA", "7", False, 3, NOW, NOW + timedelta(hours=5), NOW)
 
 
 def served(*sources: CrlSourceState, crls: tuple[FetchedCrl, ...] = (CRL,)) -> None:
@@ -70,15 +73,28 @@ def test_crl_older_is_refused_and_the_newer_stays(acme: Run) -> None:
 
 
 def test_crl_show_takes_the_beginning_of_a_digest(acme: Run) -> None:
-    """As list prints it."""
+    """As list prints it, and as openssl does."""
     digest = acme("crl", "list", "--json").data[0]["sha256"]  # type: ignore[index]
-    assert acme("crl", "show", digest[:12], "--json").data["sha256"] == digest  # type: ignore[index, call-overload]
+    for beginning in (digest[:12], bytes.fromhex(digest).hex(":").upper()):
+        assert acme("crl", "show", beginning, "--json").data["sha256"] == digest  # type: ignore[index, call-overload]
     assert acme("crl", "show", "zz").code == 1
 
 
 def pem_of(crl: bytes) -> str:
     """A CRL as CAs publish it, too."""
     return x509.load_der_x509_crl(crl).public_bytes(Encoding.PEM).decode()
+
+
+def test_users_who_depend_on_a_crl_are_listed(acme: Run) -> None:
+    """Those below the CA that signed it, also where the service fetched it."""
+    [digest] = [row["sha256"] for row in rows(acme, "list") if row["issuer"] == "CN=CA"]
+    done = acme("crl", "dependents", str(digest), "--json")
+    [row] = done.data  # type: ignore[misc, attr-defined]
+    assert (row["user"], row["stops"]) == ("alice", True)
+    assert done.err == "users who depend on it: 1; with another way: 0; without one: 1\n"
+    served(SOURCE, crls=(replace(CRL, signer=Certificate.parse(CA.der).plain_spki_sha256),))
+    assert acme("crl", "dependents", SHA256.hex(), "--json").data == done.data
+    assert acme("crl", "dependents", "ff" * 32).code == 1
 
 
 def test_crl_in_pem_is_taken_with_text_before_it(acme: Run) -> None:
@@ -167,14 +183,13 @@ def test_refresh_without_a_service_says_so(acme: Run) -> None:
 def test_refresh_tells_what_came_of_it(acme: Run, monkeypatch: pytest.MonkeyPatch, failures: int, code: int) -> None:
     """The service tries what it is asked to."""
     served(SOURCE)
-    asked = Store.ask_crl_sources
 
-    def ask(store: Store, wanted: str | None, now: datetime) -> list[str]:
-        found = asked(store, wanted, now)
+    def ask(store: DirectoryStore, wanted: str | None, now: datetime) -> list[str]:
+        found = request_fetch(store, wanted, now)
         served(replace(SOURCE, tried_at=now, failures=failures, outcome="older" if failures else "unchanged"))
         return found
 
-    monkeypatch.setattr(Store, "ask_crl_sources", ask)
+    monkeypatch.setattr("authz.cli.crls.request_fetch", ask)
     done = acme("crl", "refresh", "--json")
     assert done.code == code
     assert done.data[0]["source"] == URL  # type: ignore[index]
@@ -193,6 +208,7 @@ def test_forecast_names_what_stops_a_certificate_first(acme: Run) -> None:
     assert rows(acme, "forecast", "--days", "0") == []
 
 
+@pytest.mark.slow
 def test_forecast_knows_registrations_that_end_and_certificates_that_do_not_work(acme: Run) -> None:
     """The first first; one that is over is left out."""
     soon = f"{datetime.now(UTC) + timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}"
@@ -228,7 +244,7 @@ def test_forecast_counts_the_path_that_lasts_longest(acme: Run) -> None:
 
 def test_forecast_of_an_organization_without_anchors_says_so(acme: Run) -> None:
     """Nothing of it works."""
-    store = Store("sqlite:///test.db")
+    store = DirectoryStore("sqlite:///test.db")
     [anchor] = store.anchors("acme")
     store.remove_anchor("acme", anchor.certificate.sha256)
     store.close()
@@ -265,6 +281,7 @@ UNREADABLE = [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x
 NEWER = {**CRL_LIFE, "this_update": NOW - timedelta(minutes=9), "number": 2}
 
 
+@pytest.mark.slow
 def test_crl_that_proves_no_certificate_good_refuses_what_it_lists_alone(acme: Run) -> None:
     """Bob's certificate is refused, and alice's passes; removed again, it changes nothing any more."""
     acme("user", "add", "acme", "bob")
@@ -287,6 +304,7 @@ def checked(acme: Run, user: str) -> int:
     return acme("check", HOST, user, "--cert", f"{user}.pem").code
 
 
+@pytest.mark.slow
 def test_crl_that_has_expired_replaces_a_current_one_only_anyway(acme: Run) -> None:
     """All certificates of its CA are refused then, until it is removed and the current one added again."""
     expired = CA.crl(**{**NEWER, "next_update": NOW - timedelta(minutes=1)})
@@ -329,3 +347,29 @@ def test_crl_with_sha1_is_refused_as_such(acme: Run) -> None:
     done = acme("crl", "add", write("sha1.crl", crl_with_sha1(CA.crl(**NEWER), CA.key)))  # type: ignore[arg-type]
     assert "signature algorithm 1.2.840.10045.4.1" in done.err
     assert "anchor add" not in done.err
+
+
+def test_crls_of_two_cas_of_one_name_differ_by_key(acme: Run) -> None:
+    """By the key that signed each, which the lists of CAs have, too."""
+    other = Authority.root("Root", **LIFE)
+    acme("org", "add", "other")
+    acme("anchor", "add", "other", write("other.pem", other.pem))
+    assert acme("crl", "add", write("other.crl", other.crl(**CRL_LIFE))).code == 0
+    signers = {row["signed_by"] for row in rows(acme, "list") if row["issuer"] == "CN=Root"}
+    anchors = acme("anchor", "list", "--json").data
+    assert signers == {row["key"] for row in anchors}  # type: ignore[attr-defined]
+    assert len(signers) == 2
+    served(SOURCE)
+    assert rows(acme, "list")[-1]["signed_by"] == SIGNER.hex()[:16]
+
+
+def test_beginning_that_no_digest_or_several_have_removes_none(acme: Run) -> None:
+    """The candidates are listed."""
+    digests = [str(row["sha256"]) for row in rows(acme, "list")]
+    served(SOURCE, crls=(CRL, replace(CRL, name="b" * 64, sha256=bytes([0, 255]) * 16)))
+    for beginning, said in (("", "no SHA-256 begins"), ("zz", "no SHA-256 begins"), ("f" * 64, "no CRL has")):
+        done = acme("crl", "remove", beginning)
+        assert (done.code, said in done.err, "hint:" in done.err) == (1, True, True)
+    done = acme("crl", "show", "00")
+    assert (done.code, SHA256.hex() in done.err, "00ff" * 16 in done.err) == (1, True, True)
+    assert [str(row["sha256"]) for row in rows(acme, "list")][:2] == digests

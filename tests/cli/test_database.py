@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 from support.command_world import Run
+from support.postgresql import NUMBERS, server
 
+from authz.directory.database import VERSION
+from authz.directory.postgresql.grants import ROLES
 from authz.directory.sqlite.engine import open_engine
 from authz.directory.sqlite.migrate import _upgrade
-from authz.directory.sqlite.version import VERSION, version_of
+from authz.directory.sqlite.version import version_of
 
 FILE = Path("new.db")
 
@@ -55,6 +58,17 @@ def test_upgrade_brings_an_earlier_version_up_to_date_once(run: Run) -> None:
     assert run("org", "list").code == 0
 
 
+@pytest.mark.slow
+def test_upgrade_that_was_interrupted_is_finished(run: Run) -> None:
+    """By the next call, and then nothing is to be done."""
+    run("db", "init")
+    with closing(sqlite3.connect(FILE)) as connection, connection:
+        connection.execute("UPDATE directory_state SET unread_after = 0")
+    assert "authz db upgrade" in run("org", "list").err
+    assert run("db", "upgrade").code == 0
+    assert run("org", "list").code == 0
+
+
 @pytest.mark.parametrize("version", ["9999", "1a2b3c", None], ids=["later", "another-program", "empty"])
 def test_file_of_another_version_is_not_changed(run: Run, version: str | None) -> None:
     """Not even how it is journaled: another program that uses Alembic may own it."""
@@ -74,3 +88,27 @@ def test_other_verbs_make_no_directory(run: Run) -> None:
         done = run(*words)
         assert (done.code, "authz db init" in done.err) == (1, True), words
     assert not FILE.exists()
+
+
+@pytest.mark.slow
+def test_directory_of_postgresql_is_made_and_its_roles(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same verbs; no line has the password, and no file is looked for."""
+    name = f"made{next(NUMBERS)}"
+    server().psql(f"CREATE DATABASE {name}")
+    monkeypatch.setenv("AUTHZ_DATABASE", server().url(name, "owner:secret"))
+    monkeypatch.setenv("AUTHZ_CRL__FOLDER", "crls")
+    missing = run("org", "list")
+    assert (missing.code, "authz db init" in missing.err) == (1, True)
+    made = run("db", "init", "--json")
+    assert made.data["version"] == VERSION  # type: ignore[index, call-overload]
+    assert [row["role"] for row in run("db", "grants", "--json").data] == list(ROLES)  # type: ignore[attr-defined]
+    done = [made, missing, run("db", "upgrade"), run("org", "add", "acme", "--host", "h.test"), run("doctor")]
+    assert [one.code for one in done] == [0, 1, 0, 0, 1]
+    assert "secret" not in "".join(one.out + one.err for one in done)
+
+
+def test_roles_are_postgresqls(run: Run) -> None:
+    """A file has a mode."""
+    run("db", "init")
+    done = run("db", "grants")
+    assert (done.code, "no roles" in done.err) == (1, True)

@@ -11,32 +11,19 @@ import pytest
 from support.certificates import Minted, chain_pem
 from support.command_world import ALICE, BOB, CA, CRL_LIFE, HOST, NOW, Run, write
 from support.decision_world import Says
-from support.directory import new_store
+from support.recorded import Anonymous, decide_and_keep
 
-from authz.app.config import ListenerSettings, Settings
-from authz.app.crls import CrlSnapshot
+from authz.app.config import ListenerSettings
 from authz.app.listeners import listener_of
 from authz.clock import SystemClock
-from authz.decision import evaluate
-from authz.directory import DirectoryReader, History, HistoryLimits
-from authz.errors import NotLoaded, Refused
+from authz.decision import Deny, Evidence
+from authz.directory import History, HistoryLimits
 from authz.headers import present
-from authz.model import CheckRequest, Identity, Organization
+from authz.model import CheckRequest
 from authz.reasons import Reason
 from authz.view import IdentitySource, Listener
 
 ID = "5e7fa3" + "0" * 26
-
-
-class Anonymous:
-    """An identity source without an identity."""
-
-    def __init__(self, reason: Reason = Reason.IDENTITY_MISSING) -> None:
-        self._reason = reason
-
-    def identify(self, check: CheckRequest, organization: Organization, now: object) -> Identity:
-        """Refuse."""
-        raise Refused(self._reason)
 
 
 def ask(
@@ -50,26 +37,9 @@ def ask(
             (b"x-authz-peer", b"sha256=" + chain[0].sha256.hex().encode()),
         ]
     check = CheckRequest(ID, host, tuple(headers), "GET", "/orders")
-    asyncio.run(_ask(check, replace(listener_of(ListenerSettings(name=listener)), identity=(who or Says("alice"),))))
-
-
-async def _ask(check: CheckRequest, listener: Listener) -> None:
-    clock, url = SystemClock(), "sqlite:///test.db"
-    store = new_store(url)
-    crls = CrlSnapshot(Settings(database=url), store.crl_store())
-    store.close()
-    reader = DirectoryReader(url, crls, monotonic=clock.monotonic, warn=print)
-    history = History(url, clock, HistoryLimits(), lost=print, warn=print)
-    await reader.start()
-    while True:
-        try:
-            decision = evaluate(check, listener, reader.view(), clock.now())
-            break
-        except NotLoaded as missing:
-            await reader.load(missing.key)
-    history.decided(check, listener, decision, 0.0)
-    await history.close()
-    await reader.close()
+    asyncio.run(
+        decide_and_keep(check, replace(listener_of(ListenerSettings(name=listener)), identity=(who or Says("alice"),)))
+    )
 
 
 def test_refused_request_is_listed_and_shown(acme: Run) -> None:
@@ -122,6 +92,7 @@ def test_replay_while_nothing_changed_says_so(acme: Run) -> None:
     assert BOB.sha256.hex() in done.out
 
 
+@pytest.mark.slow
 def test_replay_shows_what_is_different_now(acme: Run) -> None:
     """The certificate was registered meanwhile."""
     ask(BOB, CA)
@@ -144,6 +115,7 @@ def test_replay_finds_another_reason(acme: Run) -> None:
     assert "denied (certificate_not_registered); now: denied (certificate_revoked)" in done.err
 
 
+@pytest.mark.slow
 def test_replay_of_an_observed_request_tells_allowed_from_observed(acme: Run) -> None:
     """Allowed all the same; what `required` would have said is no longer so."""
     acme("user", "add", "acme", "oscar", "--enforcement", "observe")
@@ -183,6 +155,43 @@ def test_replay_of_an_unknown_host_that_is_known_now_is_different(acme: Run) -> 
     assert acme("check", "--replay", ID, "--json").data["different"] is True  # type: ignore[index, call-overload]
 
 
+STRICT = """
+[[listener]]
+[listener.certificate]
+form = "rfc9440"
+header = "client-cert"
+none = ["absent"]
+[listener.client_cert_indicator]
+form = "none"
+"""
+
+
+@pytest.mark.parametrize("host", [HOST, "new.example.test"])
+def test_replay_without_kept_headers_does_not_miss_them(acme: Run, host: str) -> None:
+    """They passed their gate, and a gate behind it refused: a listener that demands them refuses no replay."""
+    ask(who=Anonymous(Reason.TOKEN_EXPIRED), host=host)
+    write("authz.toml", STRICT)
+    done = acme("--config", "authz.toml", "check", "--replay", ID, "--json")
+    assert done.data["now"]["reason"] in {"identity_missing", "organization_unknown"}  # type: ignore[index, call-overload]
+    assert done.data["different"] is (None if host == HOST else False)  # type: ignore[index, call-overload]
+
+
+def test_decision_of_what_was_no_request_cannot_be_replayed(acme: Run) -> None:
+    """It says so, and offers no replay."""
+    decision = Deny(Reason.REQUEST_MALFORMED, "no HTTP", Evidence())
+    asyncio.run(_keep(CheckRequest(ID, "", ()), listener_of(ListenerSettings(name="envoy")), decision))
+    shown = acme("decisions", "show", ID, "--json")
+    assert (shown.data["can_be_replayed"], "--replay" in shown.err) == (False, False)  # type: ignore[index, call-overload]
+    done = acme("check", "--replay", ID)
+    assert (done.code, "could not be read" in done.err) == (1, True)
+
+
+async def _keep(check: CheckRequest, listener: Listener, decision: Deny) -> None:
+    history = History("sqlite:///test.db", SystemClock(), HistoryLimits(), lost=print, warn=print)
+    history.decided(check, listener, decision, 0.0)
+    await history.close()
+
+
 def test_replay_of_octets_that_are_no_certificate_shows_their_digest(acme: Run) -> None:
     """The certificate that was refused need not be one that can be read."""
     der = bytearray(BOB.der)
@@ -190,7 +199,7 @@ def test_replay_of_octets_that_are_no_certificate_shows_their_digest(acme: Run) 
     digest = hashlib.sha256(der).hexdigest()
     headers = ((b"x-forwarded-client-cert", present(bytes(der), [])), (b"x-authz-peer", b"sha256=" + digest.encode()))
     listener = replace(listener_of(ListenerSettings(name="envoy")), identity=(Says("alice"),))
-    asyncio.run(_ask(CheckRequest(ID, HOST, headers), listener))
+    asyncio.run(decide_and_keep(CheckRequest(ID, HOST, headers), listener))
     done = acme("check", "--replay", ID, "--json")
     assert done.code == 1
     assert done.data["then"] == done.data["now"] | {"at": done.data["then"]["at"]}  # type: ignore[index, call-overload, operator]

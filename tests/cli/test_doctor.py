@@ -113,10 +113,9 @@ def test_doctor_says_how_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_service_does_without_the_extra() -> None:
-    """Its lock has neither parser."""
+    """Its lock lacks the parser of nginx's configuration; that of YAML reads documents, too."""
     lock = (DEPLOY.parent / "requirements-service.lock").read_text().lower()
     assert "crossplane" not in lock
-    assert "pyyaml" not in lock
 
 
 def test_what_a_file_holds_does_not_draw_on_the_terminal() -> None:

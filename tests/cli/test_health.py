@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import ssl
 import time
 from datetime import datetime, timedelta
@@ -20,11 +22,26 @@ OTHER = Authority.root("Other", **LIFE)
 
 
 @pytest.fixture(autouse=True)
-def _well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, well_folder: Path) -> None:
     """An organization whose one user's certificate works; the machine's clock is not what is tried."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AUTHZ_DATABASE", "sqlite:///authz.db")
     monkeypatch.setattr(health, "clock_synchronized", lambda: True)
+    shutil.copytree(well_folder, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="module")
+def well_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with such a directory, and the files that it was made of."""
+    folder = tmp_path_factory.mktemp("well")
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patched:
+        patched.setenv("AUTHZ_DATABASE", "sqlite:///authz.db")
+        fill()
+    return folder
+
+
+def fill() -> None:
+    """Set the organization up."""
     for words in (
         ("db", "init"),
         ("org", "add", "acme", "--host", HOST),
@@ -46,6 +63,7 @@ def found(*words: str) -> dict[str, str]:
     return {row["check"]: row["what"] for row in done.data}
 
 
+@pytest.mark.slow
 def test_well_service_exits_0() -> None:
     """And says so."""
     done = authz("doctor")
@@ -76,6 +94,7 @@ def test_crl_of_later_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "is to come" in authz("doctor").out
 
 
+@pytest.mark.slow
 def test_rights_of_others_are_found() -> None:
     """To the directory, a key, a socket."""
     Path("authz.db").chmod(0o644)
@@ -97,12 +116,34 @@ def test_rights_of_others_are_found() -> None:
     assert "authz.sock" in done.out
 
 
+def ops(section: str) -> str:
+    """What is found with this section `ops`."""
+    return authz("--config", write("authz.toml", f"[ops]\n{section}"), "doctor").out
+
+
+def test_operators_pages_in_plain_text_are_found() -> None:
+    """Beyond loopback they tell every client the names of tenants."""
+    assert "every client of 0.0.0.0:9901 reads" in ops('address = "0.0.0.0:9901"\nunsafe_plaintext = true\n')
+
+
+@pytest.mark.slow
+def test_operators_listener_with_tls_is_judged_by_its_key_and_its_probes() -> None:
+    """The key's rights; and an orchestrator must be able to ask without a certificate."""
+    tls = '[ops.tls]\ncertificate = "c"\nkey = "ops.key"\nclient_ca = "ca"\nnames = ["prometheus.test"]\n'
+    Path("ops.key").touch(mode=0o600)
+    assert ops(f'health_probe_address = "127.0.0.1:0"\n{tls}') == ""
+    assert "probes have no listener" in ops(tls)
+    Path("ops.key").chmod(0o640)
+    assert "the key of the operators' listener (ops.key) is open to others" in ops(tls)
+
+
 def test_old_cryptography_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """By its version."""
     monkeypatch.setattr(health, "cryptography_version", "49.0.0")
     assert "cryptography 49.0.0" in found()["versions"]
 
 
+@pytest.mark.slow
 def test_organization_without_anchor_is_found() -> None:
     """Nothing verifies there; a shared anchor is one."""
     assert authz("org", "add", "empty", "--host", "empty.test").code == 0
@@ -124,6 +165,7 @@ def test_public_root_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "CN=Root is a public root" in found()["anchors"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [str, sds_secret])
 def test_bundle_of_the_proxy_is_compared(form: object) -> None:
     """As PEM and as a secret: what it lacks, and what it has besides."""
@@ -135,6 +177,7 @@ def test_bundle_of_the_proxy_is_compared(form: object) -> None:
     assert "the proxy trusts CN=Other" in both.out
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_exits_2() -> None:
     """A bundle without anchors, settings that are none, a directory that is not there: it is not made."""
     for text in (request_level_secret(), "{}", "{", "no PEM"):

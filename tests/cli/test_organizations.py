@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from support.command_world import HOST, Run, write
+
+from authz.admin.organizations import PathGap, TokenGap
+from authz.cli.organizations import PATH_GAPS, TOKEN_GAPS
+
+KEY = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kid": "a"}
 
 
 def test_set_changes_what_is_given_only(acme: Run) -> None:
@@ -26,14 +34,15 @@ def test_set_changes_what_is_given_only(acme: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--keys", "jwks.json", "--issuer", "https://id"), "--issuer and --audience beside --keys"),
+        (("--keys", "{keys}", "--issuer", "https://id"), "--issuer and --audience beside --keys"),
         (("--organization-claim", "org"), "give --issuer, too"),
-        (("--keys", "jwks.json", "--issuer", "https://id", "--audience", "a", "--organization-claim", "org"), ""),
+        (("--keys", "{keys}", "--issuer", "https://id", "--audience", "a", "--organization-claim", "org"), ""),
     ],
 )
 def test_token_settings_that_are_not_whole_are_reported(acme: Run, options: tuple[str, ...], said: str) -> None:
     """When they are set, not when the first user is refused."""
-    err = acme("org", "set", "acme", *options).err
+    keys = Path(write("jwks.json", json.dumps({"keys": [KEY]}))).absolute()
+    err = acme("org", "set", "acme", *(option.format(keys=keys) for option in options)).err
     assert said in err
     assert ("hint:" in err) is bool(said)
 
@@ -61,9 +70,9 @@ def test_show_has_each_key_of_the_key_set_with_the_cause_if_it_is_not_used(
     acme: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And why the set itself cannot be read, by more than the kind of the error."""
-    key = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kid": "a"}
-    keys = [key, {**key, "kid": "b", "use": "enc"}, {"kty": "oct", "kid": "\x1b[2Jc"}]
-    acme("org", "set", "acme", "--keys", write("jwks.json", json.dumps({"keys": keys})))
+    keys = [KEY, {**KEY, "kid": "b", "use": "enc"}, {"kty": "oct", "kid": "\x1b[2Jc"}]
+    location = Path(write("jwks.json", json.dumps({"keys": keys}))).absolute()
+    assert acme("org", "set", "acme", "--keys", str(location)).code == 0
     shown = acme("org", "show", "acme", "--json").data["key_set"]  # type: ignore[index, call-overload]
     assert shown == [
         "a OKP Ed25519: used",
@@ -72,17 +81,50 @@ def test_show_has_each_key_of_the_key_set_with_the_cause_if_it_is_not_used(
     ]
     assert "use is enc" in acme("org", "show", "acme").out
     monkeypatch.setattr("authz.identity.keys.FETCH_SECONDS", 0.1)
+    for name, cause in unusable_key_sets().items():
+        location.unlink(missing_ok=True)
+        if Path(name).exists():
+            Path(name).rename(location)
+        if cause:
+            assert cause in str(acme("org", "show", "acme", "--json").data["key_set"])  # type: ignore[index, call-overload]
+
+
+def unusable_key_sets() -> dict[str, str]:
+    """Files in the current folder, each with why it cannot be read; no reason where it can, and has no usable key."""
     os.mkfifo("pipe.json")
     write("text.json", "{")
     write("object.json", '{"keys": 1}')
-    for path, cause in (
-        ("text.json", "Expecting property name"),
-        ("object.json", "no list of keys"),
-        ("missing.json", "No such file"),
-        ("pipe.json", "TimeoutError"),
-    ):
-        acme("org", "set", "acme", "--keys", path)
-        assert cause in str(acme("org", "show", "acme", "--json").data["key_set"])  # type: ignore[index, call-overload]
+    write("empty.json", '{"keys": []}')
+    causes = ("Expecting property name", "no list of keys", "No such file", "TimeoutError", "")
+    return dict(zip(("text.json", "object.json", "missing.json", "pipe.json", "empty.json"), causes, strict=True))
+
+
+@pytest.mark.slow
+def test_key_set_that_cannot_be_used_is_not_taken(acme: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cause is in the message, and the settings stay; what is there already holds no other change up."""
+    monkeypatch.setattr("authz.identity.keys.FETCH_SECONDS", 0.1)
+    for name, cause in unusable_key_sets().items():
+        done = acme("org", "set", "acme", "--keys", str(Path(name).absolute()))
+        assert (done.code, cause in done.err, name in done.err) == (2, True, True)
+    assert acme("org", "show", "acme", "--json").data["keys"] is None  # type: ignore[index, call-overload]
+    write("jwks.json", json.dumps({"keys": [KEY]}))
+    assert "no absolute path" in acme("org", "set", "acme", "--keys", "jwks.json").err
+    assert acme("org", "set", "acme", "--keys", str(Path("jwks.json").absolute())).code == 0
+    Path("jwks.json").unlink()
+    assert acme("org", "set", "acme", "--off").code == 0
+
+
+def test_key_set_that_this_machine_cannot_fetch_is_taken_with_a_remark(acme: Run) -> None:
+    """The service may reach what the operator's machine does not; plain http is refused."""
+    done = acme("org", "set", "acme", "--keys", "http://127.0.0.1:1/keys")
+    assert (done.code, "cannot be used now" in done.err) == (0, True)
+    assert acme("org", "set", "acme", "--keys", "http://id.test/keys").code == 2
+
+
+def test_gap_of_settings_has_advice() -> None:
+    """Every one."""
+    assert set(TOKEN_GAPS) == set(TokenGap)
+    assert set(PATH_GAPS) == set(PathGap)
 
 
 def test_policy_of_paths_is_set_shown_and_taken_back(acme: Run) -> None:
@@ -103,3 +145,15 @@ def test_policy_of_paths_is_set_shown_and_taken_back(acme: Run) -> None:
         assert acme("org", "set", "acme", *wrong).code == 2
     back = ("--algorithm", "default", "--policy", "", "--purpose", "", "--no-inhibit-mapping")
     assert acme("org", "set", "acme", *back, "--json").data["purpose"] == "1.3.6.1.5.5.7.3.2"  # type: ignore[index, call-overload]
+
+
+@pytest.mark.parametrize("change", ["path_algorithms = 'rot13'", "path_algorithms = x'ff'"])
+@pytest.mark.parametrize("verb", [("list",), ("list", "--json"), ("show", "acme"), ("set", "acme", "--off")])
+def test_row_that_makes_no_sense_is_reported_in_a_sentence(acme: Run, change: str, verb: tuple[str, ...]) -> None:
+    """Whatever wrote it: it names the organization, and is no traceback."""
+    with closing(sqlite3.connect("test.db")) as connection, connection:
+        connection.execute(f"UPDATE organizations SET {change}")
+    done = acme("org", *verb)
+    assert done.code == 1
+    assert "the row of the organization acme makes no sense" in done.err
+    assert "Traceback" not in done.err

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import tracemalloc
 from pathlib import Path
 
 import pytest
-from support.command_world import CA, LIFE, Run, write
+from support.command_world import CA, LIFE, NOW, Run, write
 
-from authz.cli.output import emit, emit_page
+from authz.cli.output import emit, emit_one, emit_page
+from authz.model import Expiring
 
 LISTS = [
     ("org", "list"),
@@ -39,6 +41,12 @@ def test_show_prints_one_thing(acme: Run, verb: tuple[str, ...]) -> None:
     assert isinstance(acme(*verb, "--json").data, dict)
 
 
+def test_one_thing_is_a_line_for_each_key(capsys: pytest.CaptureFixture[str]) -> None:
+    """In their order, the values below each other, and no markup in a text counts."""
+    emit_one({"not_after": "[red]2026\n", "user": "alice"}, as_json=False)
+    assert capsys.readouterr().out == "not after  [red]2026\\u000a\nuser       alice\n"
+
+
 def test_names_in_certificates_cannot_draw_on_the_terminal(acme: Run) -> None:
     """Controls and markup of a hostile subject are shown, not obeyed."""
     hostile = CA.leaf("x\x1b[31m[red]y\u202e", **LIFE)
@@ -50,6 +58,7 @@ def test_names_in_certificates_cannot_draw_on_the_terminal(acme: Run) -> None:
     assert "[red]" in acme("cert", "list").out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", [("org", "list"), ("user", "list", "acme"), ("cert", "list"), ("crl", "list")])
 def test_list_goes_on_behind_the_row_that_its_hint_names(acme: Run, verb: tuple[str, ...]) -> None:
     """Page by page it prints what the whole list does, and the last page names no other."""
@@ -67,6 +76,7 @@ def test_list_goes_on_behind_the_row_that_its_hint_names(acme: Run, verb: tuple[
     assert len(paged) == 2
 
 
+@pytest.mark.slow
 def test_rows_are_written_as_they_come(capsys: pytest.CaptureFixture[str]) -> None:
     """As one valid array, of none, too; with none of them kept."""
     emit([], as_json=True)
@@ -77,3 +87,15 @@ def test_rows_are_written_as_they_come(capsys: pytest.CaptureFixture[str]) -> No
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < 1_000_000
+
+
+def test_rows_are_written_as_the_library_writes_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """Letter for letter, whatever their values are."""
+    plain = {"text": '\u00fc\n\u2028"', "none": None, "yes": True, "count": 1, "share": 0.5, "\u00fc": [], "no": {}}
+    nested = {"list": [1, ["a", {}], {"x": [1]}], "object": {"a": {"b": []}}}
+    for rows in ([], [{}], [plain], [{}, plain, nested]):
+        emit(iter(rows), as_json=True)
+        assert capsys.readouterr().out == json.dumps(rows, indent=2) + "\n"
+    emit([{"digest": b"\xab", "moment": NOW, "kind": Expiring.CRL, "pair": ("a", 1)}], as_json=True)
+    written = {"digest": "ab", "moment": NOW.isoformat(), "kind": "crl", "pair": ["a", 1]}
+    assert capsys.readouterr().out == json.dumps([written], indent=2) + "\n"

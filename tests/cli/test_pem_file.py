@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    pkcs7,
     pkcs12,
 )
 from support.certificates import chain_pem
@@ -123,3 +126,63 @@ def test_private_key_beside_a_crl_is_noticed(tmp_path: Path) -> None:
     crl = CA.crl(**CRL_LIFE)
     path.write_bytes(crl)
     assert read_crl(path).der == crl
+
+
+def p7b(encoding: Encoding) -> bytes:
+    """Alice's certificate as Windows exports it."""
+    return pkcs7.serialize_certificates([ALICE.certificate], encoding)
+
+
+CONTAINERS = {
+    "PKCS#12": (KEYS["PKCS#12"], "is a PKCS#12 file", "openssl pkcs12 -in "),
+    "JKS": (KEYS["JKS"], "is a Java key store", "keytool -exportcert -rfc -keystore "),
+    "PKCS#7": (pkcs7.serialize_certificates([ALICE.certificate], Encoding.DER), "is a PKCS#7 file", "openssl pkcs7 "),
+    "PKCS#7, PEM": (
+        pkcs7.serialize_certificates([ALICE.certificate], Encoding.PEM),
+        "is a PKCS#7 file",
+        "openssl pkcs7 ",
+    ),
+}
+
+
+@pytest.mark.parametrize("read", [read_certificates, read_crl])
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_container_is_called_by_its_name(tmp_path: Path, kind: str, read: Callable[[Path], object]) -> None:
+    """The hint is the line that takes the certificates out of it, whatever the file is called."""
+    data, name, command = CONTAINERS[kind]
+    path = tmp_path / "it's; rm -rf"
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match=name) as caught:
+        read(path)
+    words = shlex.split(caught.value.hint.partition("out: ")[2])
+    assert caught.value.hint.partition("out: ")[2].startswith(command)
+    assert str(path) in words
+
+
+def test_hint_takes_certificates_out_of_pkcs12(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line works as it is pasted, but for the password."""
+    need("openssl", found=shutil.which("openssl") is not None)
+    monkeypatch.chdir(tmp_path)
+    Path("alice.p12").write_bytes(KEYS["PKCS#12"])
+    with pytest.raises(ConfigError) as caught:
+        read_certificates(Path("alice.p12"))
+    line = caught.value.hint.partition("out: ")[2]
+    subprocess.run([*shlex.split(line), "-passin", "pass:password"], capture_output=True, check=True)
+    assert [each.der for each in read_certificates(Path("certificates.pem"))] == [ALICE.der]
+
+
+@pytest.mark.parametrize("url", ["https://api.acme.test", "HTTP://ca.test/root.pem", "https://ca.test/a b"])
+def test_url_is_called_by_its_name(url: str) -> None:
+    """Files are read; what a URL gives is its publisher's to confirm."""
+    with pytest.raises(ConfigError, match="is a URL") as caught:
+        read_certificates(Path(url))
+    assert url.partition("://")[2] in str(caught.value)
+    assert shlex.split(caught.value.hint)[-1].partition("://")[2] == url.partition("://")[2]
+
+
+def test_text_that_is_no_certificate_is_neither_pem_nor_der(tmp_path: Path) -> None:
+    """In words of its own, not of the parser."""
+    path = tmp_path / "x"
+    path.write_text("hello")
+    with pytest.raises(ConfigError, match="neither PEM nor DER"):
+        read_certificates(path)

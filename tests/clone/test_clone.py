@@ -60,14 +60,23 @@ def test_demonstration_runs(clone: Path) -> None:
     assert f"{len(ROWS)} of {len(ROWS)} as expected" in run(clone, "make", "run", "DEMO=--once")
 
 
-def test_quick_tests_pass_and_skip_nothing_but_limbo(clone: Path) -> None:
-    """PKITS and everything else are there; the cases of x509-limbo are 2 MB that are not."""
+def test_quick_tests_pass_and_skip_nothing(clone: Path) -> None:
+    """Whatever they need is there."""
     said = run(clone, "make", "quick")
+    assert skipped(said) == []
+    passed = re.search(r"(\d+) passed in", said)
+    assert passed is not None, said[-3_000:]
+    assert int(passed[1]) > 6_000
+
+
+def test_vectors_pass_but_limbos(clone: Path) -> None:
+    """All of PKITS is there; the cases of x509-limbo are 2 MB that are not."""
+    said = run(clone, "make", "test", "PYTEST=tests/vectors")
     assert {reason for _, reason in skipped(said)} == {LIMBO}, said[-3_000:]
     passed = re.search(r"(\d+) passed, (\d+) skipped", said)
     assert passed is not None
-    assert int(passed[1]) > 4_000
-    assert int(passed[2]) == sum(count for count, _ in skipped(said)) == 3
+    assert int(passed[1]) > 700
+    assert int(passed[2]) == sum(count for count, _ in skipped(said)) == 2
 
 
 def skipped(said: str) -> list[tuple[int, str]]:

@@ -13,6 +13,8 @@ from support.compose_stage import ROOT, ComposeStage, run
 from support.requirements import docker_found, need
 from testcontainers.compose import DockerCompose
 
+FILES = [str(ROOT / "docker-compose.yml"), str(Path(__file__).with_name("seldom.yml"))]
+
 
 @pytest.fixture(scope="session")
 def docker() -> None:
@@ -20,16 +22,20 @@ def docker() -> None:
     need("docker", found=docker_found())
 
 
-@pytest.fixture(scope="session")
-def containers(docker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStage]:
-    """Everything up and healthy, in a project of its own; taken away at the end."""
+@pytest.fixture(scope="package")
+def containers(
+    request: pytest.FixtureRequest, docker: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ComposeStage]:
+    """Everything up and healthy, in a project of its own; taken away at the end. The parameter is the profile."""
     project = f"authz-test-{os.getpid()}"
     # The ports are the machine's: whoever else runs these tests waits here.
     turn = Path(tempfile.gettempdir()) / "authz-test-containers.lock"
     with turn.open("w") as lock, pytest.MonkeyPatch.context() as at:
         fcntl.flock(lock, fcntl.LOCK_EX)
         at.setenv("COMPOSE_PROJECT_NAME", project)
-        compose = DockerCompose(ROOT, "docker-compose.yml", build=True, wait=True)
+        at.setenv("COMPOSE_FILE", os.pathsep.join(FILES))
+        at.setenv("COMPOSE_PROFILES", getattr(request, "param", ""))
+        compose = DockerCompose(ROOT, FILES, build=True, wait=True)
         try:
             compose.start()
             yield ComposeStage(project, tmp_path_factory.mktemp("client"))

@@ -70,13 +70,13 @@ def started(container: str) -> str:
 def test_renewed(containers: ComposeStage, number: str) -> None:
     """Every process is another, and the proxies find them where the ones before were."""
 
-    def renewed(one: str) -> int:
-        return containers.compose("logs", one).count('"event":"reloaded"')
+    def renewed(container: str) -> int:
+        return run("docker", "logs", container).count('"event":"reloaded"')
 
-    for one in INSTANCES:
-        before = renewed(one)
-        containers.compose("kill", "--signal", number, one)
-        wait_until(lambda one=one, before=before: renewed(one) > before, "all processes are replaced")  # type: ignore[misc]
+    for container in map(containers.container, INSTANCES):
+        before = renewed(container)
+        run("docker", "kill", "--signal", number, container)
+        wait_until(lambda at=container, before=before: renewed(at) > before, "all processes are replaced")  # type: ignore[misc]
         assert allowed(containers)
     # Connections of the proxies may have stayed; these are new.
     for one in FRONTS:
@@ -174,7 +174,8 @@ class Load:
     def _ask(self, front: Front, certificate: str, expected: int) -> None:
         headers = self._stage.headers("alice")
         connection = self._stage.connection(front, certificate)
-        while not self._stop.is_set():
+        # Without a pause they would take the time of what they are there to watch.
+        while not self._stop.wait(0.01):
             try:
                 answer = connection.get(headers=headers)
             except OSError as error:
@@ -186,6 +187,11 @@ class Load:
                 decision = answer.headers.get("x-authz-decision-id")
                 self.wrong.append(f"{front.name} {certificate} {answer.status} {decision}")
         connection.close()
+
+    def go_on(self) -> None:
+        """Wait for more answers: an instance that has begun gets some of them, and has read its rows when they come."""
+        enough = self.right + 200
+        wait_until(lambda: self.right > enough or self.wrong, "the load goes on")
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -208,5 +214,6 @@ def test_one_after_the_other_under_load(containers: ComposeStage, how: list[str]
         for one in INSTANCES:
             containers.compose(*how, one)
             containers.up(one)
+            load.go_on()
     assert load.wrong == []
     assert load.right > 100

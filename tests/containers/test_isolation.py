@@ -55,7 +55,7 @@ def test_application_is_not_reached_from_another_network(containers: ComposeStag
     assert containers.python("application", "import socket; print(socket.gethostbyname('application'))")
 
 
-@pytest.mark.parametrize("port", ["9901", "8080", "443"])
+@pytest.mark.parametrize("port", ["9901", "9902", "8080", "443"])
 def test_service_is_at_no_address(containers: ComposeStage, port: str) -> None:
     """Its sockets are its listeners; what operators read is its own loopback's."""
     code = CONNECT.replace("sys.argv[1]", "'authz-1'").replace("sys.argv[2]", port)
@@ -117,7 +117,7 @@ def test_image_needs_no_shell(without_a_shell: str) -> None:
 
 def test_proxies_are_all_that_is_published(containers: ComposeStage) -> None:
     """By their ports, and by no other."""
-    for service in ("mint", *INSTANCES, "crls", "application"):
+    for service in ("migrate", "mint", *INSTANCES, "crls", "application"):
         assert run("docker", "port", containers.container(service)) == ""
     for front in FRONTS:
         published = run("docker", "port", containers.container(front.name))

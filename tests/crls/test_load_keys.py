@@ -76,7 +76,22 @@ def test_one_leaf_is_reported_for_all_with_its_cas_and_points(url: str) -> None:
     assert noted.unknown_in(decision(1, b"leaf 2", "http://y/")) is not None
     assert noted.unknown_in(decision(1, b"leaf 3", url, ca=b"another")) is not None
     assert noted.unknown_in(decision(2, b"another", url)) is not None
-    assert len(noted._leaves) == 2 * url.startswith("http")
+    assert len(noted._quick) == 2 * url.startswith("http")
+
+
+def test_leaf_without_points_is_known_by_its_cas() -> None:
+    """However many leaves they issue: one entry for all, and another CA, or another organization, is news."""
+    noted = ReportedPaths(Seconds())
+    silent = [decision(1, leaf) for leaf in (b"a", b"b", b"c")]
+    for each in silent:
+        each.evidence.path.leaf.extensions.distribution_points = ()
+    noted.add(silent[0].evidence.organization, silent[0].evidence.path)
+    assert [noted.unknown_in(each) for each in silent] == [None] * 3
+    assert len(noted._quick) == 1
+    assert noted.unknown_in(decision(1, b"a")) is not None
+    for other in (decision(2, b"a"), decision(1, b"a", ca=b"another")):
+        other.evidence.path.leaf.extensions.distribution_points = ()
+        assert noted.unknown_in(other) is not None
 
 
 def test_path_is_reported_again_every_hour() -> None:
@@ -100,4 +115,4 @@ def test_noted_paths_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert known == [b"c"]
     for leaf in (b"d", b"e"):
         assert noted.unknown_in(decision(1, leaf, "http://63/")) is None
-    assert len(noted._leaves) <= 2
+    assert len(noted._quick) <= 2

@@ -24,7 +24,10 @@ CA = Authority.root("CA")
 KEY = Certificate.parse(CA.der).spki_der
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
-pytestmark = pytest.mark.skipif(not BOOT.exists(), reason="marks name the start of the machine")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not BOOT.exists(), reason="marks name the start of the machine"),
+]
 
 
 class DiskCopy:

@@ -33,6 +33,7 @@ async def outcome(path: Path, data: bytes, *authorities: Authority) -> str:
     return "read"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 40_000])
 @pytest.mark.parametrize(
     ("issuer", "expected"),

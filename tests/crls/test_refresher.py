@@ -13,7 +13,8 @@ from support.certificates import NOW, Authority
 from support.crl_server import hangs, says
 from support.crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, points, serving, spki, world
 
-from authz.crls import CrlRules, CrlsKey, PointsKey
+from authz.crls.load_keys import CrlsKey, PointsKey
+from authz.crls.rules import CrlRules
 from authz.errors import NotLoaded, Refused
 from authz.model import CrlSourceKind
 from authz.pki import Certificate, TrustStore
@@ -65,6 +66,7 @@ async def test_point_that_fails_is_remembered_and_no_check_waits_again(scene: Wo
         assert await scene.check(alice) == GOOD
 
 
+@pytest.mark.slow
 async def test_point_that_is_too_slow_denies_in_time_and_serves_later(tmp_path: Path) -> None:
     """The first check waits for its share, the next not at all; what comes in the end counts."""
     async with world(tmp_path, rules=CrlRules(first_fetch_wait=0.05)) as scene, serving(b"") as server:
@@ -271,6 +273,7 @@ async def test_file_that_is_not_there_is_reported_and_read_when_it_comes(tmp_pat
         await scene.outcome(file, "accepted")
 
 
+@pytest.mark.slow
 async def test_large_crl_is_indexed_elsewhere_and_answers(scene: World) -> None:
     """From a source, from the directory, and after a restart."""
     many = range(1, 4_000)

@@ -13,7 +13,7 @@ from support.certificates import NOW
 from support.crl_server import hangs, says
 from support.crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, points, serving, world
 
-from authz.crls import CrlRules
+from authz.crls.rules import CrlRules
 from authz.crls.sightings import MET_FOR
 from authz.errors import Refused
 from authz.pki import Certificate, Crl, TrustStore
@@ -313,6 +313,7 @@ async def test_older_crl_is_refused_though_its_organization_was_off_meanwhile(sc
         assert await scene.check(revoked) == Reason.CERTIFICATE_REVOKED
 
 
+@pytest.mark.slow
 async def test_start_waits_for_no_copy_that_takes_long_to_read(scene: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its neighbour's answers, its own is unknown and cannot go back, and then it answers too."""
     async with serving(b"") as evil, serving(crl(next_update=LONG)) as acme:

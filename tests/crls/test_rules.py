@@ -10,7 +10,7 @@ from support.certificates import NOW, Authority
 from support.crl_server import says
 from support.crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, serving, world
 
-from authz.crls import CrlRules, ModeRule
+from authz.crls.rules import CrlRules, ModeRule
 from authz.pki import Exemption, RevocationMode
 from authz.pki.x509.distinguished_name import Name
 from authz.reasons import Reason
@@ -120,6 +120,7 @@ async def test_crl_refused_from_a_point_is_refused_for_its_organizations_other_c
         assert await scene.check(PLAIN) == GOOD
 
 
+@pytest.mark.slow
 async def test_first_crl_of_a_named_source_that_is_refused_is_refused_for_its_issuer(tmp_path: Path) -> None:
     """It was never accepted, so that nothing but its own name says whose it was meant to be."""
     many = range(1, 4_000)

@@ -6,6 +6,7 @@ import pytest
 from support.certificates import Authority, Minted
 
 from authz.directory import Store
+from authz.directory.authorities import known_authorities
 from authz.errors import StoreError
 from authz.pki import Certificate
 
@@ -37,3 +38,13 @@ def test_intermediates_are_kept_apart_from_anchors(store: Store) -> None:
     assert [one.certificate.der for one in store.intermediates("acme")] == [CA.der]
     store.remove_intermediate("acme", CA.sha256)
     assert store.intermediates() == []
+
+
+def test_known_authorities_come_in_the_order_in_which_they_were_stored(store: Store) -> None:
+    """Of all organizations, anchors first, and each once: of two keys that verify one CRL the first stored counts."""
+    cas = [parsed(ROOT.intermediate()) for _ in range(4)]
+    store.add_intermediates(None, cas)
+    store.add_intermediates("acme", [*reversed(cas), parsed(CA)])
+    store.add_anchors("acme", [parsed(ROOT)])
+    with store.reading() as connection:
+        assert known_authorities(connection) == [ROOT.der, *(ca.der for ca in cas), CA.der]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from support.certificates import NOW
-from support.directory import new_store
+from support.directory import execute, new_store
 
 from authz.directory import CrlStatusTables
 from authz.errors import StoreError
@@ -25,21 +23,21 @@ CRL = FetchedCrl("a" * 64, URL, b"1", b"2", "CN=CA", str(2**150), False, 3, NOW,
 class Scene:
     """A directory, its ledger and what was warned of."""
 
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / "a.db"
-        self.store = new_store(f"sqlite:///{self.file}")
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.store = new_store(url)
         self.warnings: list[str] = []
         self.ledger = self.another()
 
     def another(self) -> CrlStatusTables:
         """The ledger of another run."""
-        return CrlStatusTables(f"sqlite:///{self.file}", warn=self.warnings.append)
+        return CrlStatusTables(self.url, warn=self.warnings.append)
 
 
 @pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+async def scene(url: str) -> AsyncIterator[Scene]:
     """An empty one."""
-    made = Scene(tmp_path)
+    made = Scene(url)
     yield made
     await made.ledger.close()
     made.store.close()
@@ -54,7 +52,10 @@ async def test_operator_sees_what_the_service_wrote_last(scene: Scene) -> None:
     await scene.ledger.write([changed], [])
     assert scene.store.crl_sources() == [changed]
     assert scene.store.fetched_crls() == []
-    await scene.another().write([OTHER], [CRL])
+    await scene.ledger.close()
+    another = scene.another()
+    await another.write([OTHER], [CRL])
+    await another.close()
     assert scene.store.crl_sources() == [OTHER]
 
 
@@ -80,15 +81,12 @@ async def test_issuer_asks_for_the_sources_of_its_crls(scene: Scene) -> None:
 
 async def test_directory_that_cannot_be_used_is_reported_once_until_it_can(scene: Scene) -> None:
     """Checks go on meanwhile."""
-    with sqlite3.connect(scene.file) as connection:
-        connection.execute("ALTER TABLE crl_sources RENAME TO away")
+    execute(scene.url, "ALTER TABLE crl_sources RENAME TO away")
     for _ in range(2):
         await scene.ledger.write([SOURCE], [])
         assert await scene.ledger.asked() == []
     assert len(scene.warnings) == 1
-    with sqlite3.connect(scene.file) as connection:
-        connection.execute("ALTER TABLE away RENAME TO crl_sources")
-    connection.close()
+    execute(scene.url, "ALTER TABLE away RENAME TO crl_sources")
     await scene.ledger.write([SOURCE], [])
     assert scene.store.crl_sources() == [SOURCE]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -149,14 +148,14 @@ def test_expired_crl_replaces_a_current_one_only_if_that_is_wanted(store: Store)
     assert [(stored.crl.number, stored.crl.unusable) for stored in store.crls()] == [(2, "")]
 
 
-async def test_expired_crl_answers_for_a_fetched_one_only_if_that_is_wanted(tmp_path: Path, store: Store) -> None:
+async def test_expired_crl_answers_for_a_fetched_one_only_if_that_is_wanted(url: str, store: Store) -> None:
     """Checks look at both; one that was fetched of another key, or later, or has expired too, is not put out."""
     store.add_anchors("acme", [parsed(ROOT)])
     expired = Crl(ROOT.crl(number=2, this_update=NOW - DAY / 2, next_update=NOW - DAY / 4))
     fetched = FetchedCrl(
         "a" * 64, "u", b"1", parsed(ROOT).spki_sha256, "CN=Root", "1", False, 0, NOW - DAY, NOW + DAY, NOW
     )
-    ledger = CrlStatusTables(f"sqlite:///{tmp_path / 'a.db'}", warn=print)
+    ledger = CrlStatusTables(url, warn=print)
     await ledger.write([], [fetched])
     with pytest.raises(StoreError, match="has expired") as caught:
         store.add_crl(expired, NOW)
@@ -212,6 +211,7 @@ def test_form_in_which_another_organization_states_a_key_makes_no_other_place(st
     assert [row.crl.number for row in store.crls()] == [2]
 
 
+@pytest.mark.slow
 def test_key_that_another_organization_computed_from_a_crl_does_not_take_it_from_the_ca(store: Store) -> None:
     """It verifies this one CRL, and the CA's own key signed others."""
     store.add_intermediates("acme", [parsed(CA)])
@@ -222,3 +222,14 @@ def test_key_that_another_organization_computed_from_a_crl_does_not_take_it_from
         (ca,) = store.add_intermediates("acme", [parsed(reissued(CA, ROOT, with_key(forged)))])
         verify_signature(ca.public_key, crl.signed)
         assert store.add_crl(crl, NOW).signer == first.signer
+
+
+def test_first_crl_of_a_ca_is_filed_under_the_key_that_was_stored_first(store: Store) -> None:
+    """Not under one that another organization computed from it: the CA's users would be refused until the next CRL."""
+    for number in range(4):
+        ca = ROOT.intermediate(f"CA {number}")
+        store.add_intermediates("acme", [parsed(ca)])
+        crl = Crl(ca.crl())
+        forged = other_key(crl.signed.signature, crl.signed.tbs, ca.key.public_key())  # type: ignore[arg-type]
+        store.add_intermediates("acme", [parsed(reissued(ca, ROOT, with_key(forged)))])
+        assert store.add_crl(crl, NOW).signer == parsed(ca).plain_spki_sha256

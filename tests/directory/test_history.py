@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+import sqlalchemy as sa
 from support.certificates import NOW, Minted
-from support.decision_world import ACME, ALICE, BOB, CA, EVIL, decide, request
-from support.directory import new_store
+from support.decision_world import ACME, ALICE, BOB, CA, EVIL, ROOT, decide, request
+from support.directory import SQLITE_ALONE, content, execute, new_store
 
 from authz.decision import Decision, Deny, Evidence
 from authz.directory import History, HistoryLimits
+from authz.directory.allowed_requests import MAX_WAITING
 from authz.directory.decision_rows import WEIGHT_BYTES, Filter, pack, weight_of
 from authz.directory.history import MAX_HEADER_BYTES, MAX_QUEUED, MAX_QUEUED_EACH, STRANGERS
+from authz.directory.schema import presentations
 from authz.errors import StoreError
-from authz.model import CheckRequest, Enforcement, Identity, Organization, Outcome, RecordedDecision, User
+from authz.model import CheckRequest, Enforcement, Identity, KeptAllowed, Organization, Outcome, RecordedDecision, User
 from authz.reasons import Reason
 from authz.view import Listener
 
@@ -45,8 +48,10 @@ class Clock:
 class Scene:
     """A history over a new directory, and what it reported."""
 
-    def __init__(self, folder: Path, limits: HistoryLimits | None = None) -> None:
-        self.url = f"sqlite:///{folder / 'a.db'}"
+    made: ClassVar[list[Scene]] = []
+
+    def __init__(self, url: str, limits: HistoryLimits | None = None) -> None:
+        self.url = url
         self.store = new_store(self.url)
         self.store.add_organization(ACME)
         self.clock = Clock()
@@ -56,6 +61,7 @@ class Scene:
             self.url, self.clock, limits or HistoryLimits(), lost=self.lost.append, warn=self.warnings.append
         )
         self._number = 0
+        self.made.append(self)
 
     def decide(self, decision: Decision, check: CheckRequest | None = None) -> None:
         """Tell the history of one decision, each with an id of its own."""
@@ -71,9 +77,19 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Scene:
+def scene(url: str) -> Scene:
     """A history without limits that matter."""
-    return Scene(tmp_path)
+    return Scene(url)
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """No connection of a test outlives it."""
+    yield
+    for made in Scene.made:
+        made.store.close()
+        made.history._engine.dispose()
+    Scene.made.clear()
 
 
 def denied(reason: Reason = Reason.USER_UNKNOWN, **seen: object) -> Deny:
@@ -91,7 +107,8 @@ async def test_refused_request_is_kept_with_what_it_takes_to_decide_it_again(sce
     assert (one.organization, one.user, one.certificate, one.subject) == ("acme", "alice", BOB.sha256, "CN=bob")
     assert (one.at, one.listener, one.host) == (NOW, "envoy", "acme.example.test")
     assert full.headers == request(BOB, CA).headers
-    assert b"secret" not in Path(scene.url.removeprefix("sqlite:///")).read_bytes()
+    assert b"certificate_of_another_user" in content(scene.url)
+    assert b"secret" not in content(scene.url)
 
 
 async def test_request_that_cannot_be_read_is_kept_under_its_id(scene: Scene) -> None:
@@ -174,12 +191,14 @@ async def test_query_is_not_kept(scene: Scene, target: str, kept: str) -> None:
     assert one.target == kept
 
 
-async def test_same_headers_are_kept_once(scene: Scene, tmp_path: Path) -> None:
+async def test_same_headers_are_kept_once(scene: Scene) -> None:
     """A client that tries again and again does not fill the disk with its chain."""
+    empty = len(content(scene.url))
     for _ in range(300):
         scene.decide(misuse("alice"), request(BOB, CA))
     assert len(await scene.held()) == 300
-    assert (tmp_path / "a.db").stat().st_size < 300 * 1_000
+    assert len(content(scene.url)) - empty < 300 * 700
+    assert execute(scene.url, "SELECT count(*) FROM presentations") == [(1,)]
 
 
 async def test_flood_of_one_organization_leaves_room_for_others(scene: Scene) -> None:
@@ -216,10 +235,11 @@ def unproven(reason: Reason, user: str = "") -> Deny:
     return denied(reason, organization=ACME, identity=Identity(user) if user else None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flushes", [1, 50])
-async def test_strangers_do_not_drive_out_an_organizations_misuses(tmp_path: Path, flushes: int) -> None:
+async def test_strangers_do_not_drive_out_an_organizations_misuses(url: str, flushes: int) -> None:
     """Whatever they are refused for: one row a reason, with a count and the last time."""
-    scene = Scene(tmp_path, HistoryLimits(rows=100))
+    scene = Scene(url, HistoryLimits(rows=100))
     for number in range(20):
         scene.decide(misuse(f"u{number}"))
     reasons = (Reason.IDENTITY_MISSING, Reason.TOKEN_EXPIRED, Reason.HEADER_UNEXPECTED)
@@ -252,10 +272,11 @@ async def test_repeats_of_another_day_listener_or_organization_are_another_row(s
     assert [one.repeats for one in await scene.held()] == [1] * 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victims", [1, 8])
-async def test_user_who_floods_drives_out_no_other_users_refusals(tmp_path: Path, victims: int) -> None:
+async def test_user_who_floods_drives_out_no_other_users_refusals(url: str, victims: int) -> None:
     """Neither in the queue nor in the rows."""
-    scene = Scene(tmp_path, HistoryLimits(rows=100))
+    scene = Scene(url, HistoryLimits(rows=100))
     for number in range(victims):
         scene.decide(misuse(f"u{number}"))
     for _ in range(5):
@@ -268,9 +289,9 @@ async def test_user_who_floods_drives_out_no_other_users_refusals(tmp_path: Path
     assert len(counts) == victims
 
 
-async def test_organization_with_many_users_drives_out_no_others_rows(tmp_path: Path) -> None:
+async def test_organization_with_many_users_drives_out_no_others_rows(url: str) -> None:
     """Neither those of its users nor those of strangers; nor do requests for unknown hosts."""
-    scene = Scene(tmp_path, HistoryLimits(rows=100))
+    scene = Scene(url, HistoryLimits(rows=100))
     big = scene.store.add_organization(replace(EVIL, name="big", hosts=()))
     for one in (misuse("alice"), misuse("bob"), unproven(Reason.TOKEN_EXPIRED)):
         scene.decide(one)
@@ -284,9 +305,9 @@ async def test_organization_with_many_users_drives_out_no_others_rows(tmp_path: 
     assert [one.repeats for one in held if one.organization == ""] == [600]
 
 
-async def test_names_that_no_user_has_stay_in_the_strangers_tenth(tmp_path: Path) -> None:
+async def test_names_that_no_user_has_stay_in_the_strangers_tenth(url: str) -> None:
     """Each name is one row there, and drives out no other reason's."""
-    scene = Scene(tmp_path, HistoryLimits(rows=100))
+    scene = Scene(url, HistoryLimits(rows=100))
     scene.decide(misuse("alice"))
     scene.decide(unproven(Reason.TOKEN_EXPIRED))
     for number in range(1_000):
@@ -295,9 +316,9 @@ async def test_names_that_no_user_has_stay_in_the_strangers_tenth(tmp_path: Path
     assert counts == {"certificate_expired": 1, "token_expired": 1, "user_unknown": 9}
 
 
-async def test_large_decisions_count_as_several(tmp_path: Path) -> None:
+async def test_large_decisions_count_as_several(url: str) -> None:
     """So that the bound is one of bytes, for the file, an organization and a user."""
-    scene = Scene(tmp_path, HistoryLimits(rows=100))
+    scene = Scene(url, HistoryLimits(rows=100))
     scene.decide(misuse("alice"))
     for number in range(100):
         header = (b"x-forwarded-client-cert", b"%03d" % number + b"x" * (MAX_HEADER_BYTES - 30))
@@ -319,9 +340,9 @@ async def test_largest_row_is_bounded(scene: Scene) -> None:
     assert weight_of(scene.store.decision(one.decision_id)) <= 6
 
 
-async def test_rows_are_bounded_and_the_largest_gives_up_its_oldest(tmp_path: Path) -> None:
+async def test_rows_are_bounded_and_the_largest_gives_up_its_oldest(url: str) -> None:
     """Who has few rows keeps them."""
-    scene = Scene(tmp_path, HistoryLimits(rows=10))
+    scene = Scene(url, HistoryLimits(rows=10))
     scene.decide(denied())
     flood = decide(request(BOB, CA))
     for _ in range(50):
@@ -349,19 +370,18 @@ async def test_organization_takes_its_decisions_with_it(scene: Scene) -> None:
     assert one.organization_id == again.id
 
 
-async def test_organization_that_plain_sql_removes_takes_its_decisions_too(scene: Scene, tmp_path: Path) -> None:
-    """Foreign keys are off there."""
+async def test_organization_that_plain_sql_removes_takes_its_decisions_too(scene: Scene) -> None:
+    """Foreign keys are off in SQLite's shell."""
     scene.decide(misuse("alice"))
     await scene.history.flush()
-    with sqlite3.connect(tmp_path / "a.db") as connection:
-        connection.execute("DELETE FROM organizations")
-    connection.close()
+    off = ["PRAGMA foreign_keys = OFF"] if scene.url.startswith("sqlite:") else []
+    execute(scene.url, *off, "DELETE FROM organizations")
     assert await scene.held() == []
 
 
-async def test_old_rows_are_forgotten_with_their_headers(tmp_path: Path) -> None:
+async def test_old_rows_are_forgotten_with_their_headers(url: str) -> None:
     """Nothing is kept for ever."""
-    scene = Scene(tmp_path, HistoryLimits(days=7))
+    scene = Scene(url, HistoryLimits(days=7))
     scene.decide(denied(), request(BOB, CA))
     await scene.history.flush()
     scene.clock.at += timedelta(days=8)
@@ -371,6 +391,7 @@ async def test_old_rows_are_forgotten_with_their_headers(tmp_path: Path) -> None
         assert connection.exec_driver_sql("SELECT count(*) FROM presentations").scalar_one() == 1
 
 
+@SQLITE_ALONE
 async def test_directory_that_cannot_be_written_costs_records_and_no_check(scene: Scene, tmp_path: Path) -> None:
     """They are counted, the operator gets one warning, and it goes on when the directory is back."""
     path = tmp_path / "a.db"
@@ -386,6 +407,18 @@ async def test_directory_that_cannot_be_written_costs_records_and_no_check(scene
     assert len(await scene.held()) == 1
 
 
+async def test_table_that_cannot_be_written_costs_records_and_no_check(scene: Scene) -> None:
+    """Likewise; and what was lost takes nothing that comes later with it."""
+    execute(scene.url, "ALTER TABLE decisions RENAME TO away")
+    for _ in range(2):
+        scene.decide(denied())
+        await scene.history.flush()
+    assert (scene.lost, len(scene.warnings)) == ([1, 1], 1)
+    execute(scene.url, "ALTER TABLE away RENAME TO decisions")
+    scene.decide(denied())
+    assert len(await scene.held()) == 1
+
+
 async def test_closing_writes_what_is_left(scene: Scene) -> None:
     """A service that stops in order loses nothing."""
     scene.history.start()
@@ -395,6 +428,7 @@ async def test_closing_writes_what_is_left(scene: Scene) -> None:
     assert len(await scene.held()) == 1
 
 
+@pytest.mark.slow
 async def test_started_history_writes_by_itself(scene: Scene) -> None:
     """Within a moment."""
     scene.history.start()
@@ -438,3 +472,68 @@ async def test_decision_is_found_by_the_beginning_of_its_id(scene: Scene) -> Non
     for wrong in ("a", "ad", "%", "a_"):
         with pytest.raises(StoreError):
             scene.store.decision(wrong)
+
+
+@pytest.mark.parametrize(("allowed", "rows"), [("none", 0), ("first-per-day", 1), ("all", 3)])
+async def test_allowed_requests_are_kept_only_if_that_is_wanted(url: str, allowed: str, rows: int) -> None:
+    """All of them, or the first of each user on a day, whichever process has it."""
+    scene = Scene(url)
+    for number in range(3):
+        limits = HistoryLimits(allowed=KeptAllowed(allowed))
+        process = History(url, scene.clock, limits, lost=scene.lost.append, warn=scene.warnings.append)
+        check = CheckRequest(f"{number:032x}", "acme.example.test", request(ALICE, CA).headers)
+        process.decided(check, DOOR, decide(check), 0.0)
+        await process.close()
+    kept = await scene.held()
+    assert (len(kept), scene.lost, scene.warnings) == (rows, [], [])
+    for record in kept[-1:]:
+        assert (record.decision_id, record.outcome, record.user) == (f"{0:032x}", Outcome.ALLOWED, "alice")
+        assert (record.reason, record.certificate, record.repeats) == ("", ALICE.sha256, 1)
+
+
+async def test_first_request_of_a_day_that_could_not_be_written_is_not_the_last(url: str) -> None:
+    """The next one of the same user takes its place."""
+    scene = Scene(url, HistoryLimits(allowed=KeptAllowed.FIRST_PER_DAY))
+    execute(url, "ALTER TABLE decisions RENAME TO away")
+    scene.decide(decide(request(ALICE, CA)), request(ALICE, CA))
+    await scene.history.flush()
+    execute(url, "ALTER TABLE away RENAME TO decisions")
+    scene.decide(decide(request(ALICE, CA)), request(ALICE, CA))
+    assert [record.outcome for record in await scene.held()] == [Outcome.ALLOWED]
+    assert scene.lost == [1]
+
+
+async def test_headers_of_a_request_that_another_process_has_are_not_kept(url: str) -> None:
+    """They would be of no row, and nothing would bound them."""
+    scene = Scene(url)
+    for chain in ((ALICE, CA), (ALICE, CA, ROOT)):
+        limits = HistoryLimits(allowed=KeptAllowed.FIRST_PER_DAY)
+        process = History(url, scene.clock, limits, lost=scene.lost.append, warn=scene.warnings.append)
+        process.decided(request(*chain), DOOR, decide(request(*chain)), 0.0)
+        await process.close()
+    with scene.store.reading() as connection:
+        assert len(connection.execute(sa.select(presentations.c.id)).all()) == 1
+
+
+@pytest.mark.slow
+async def test_flood_of_allowed_requests_drives_out_no_refusal(url: str) -> None:
+    """They share one part of their organization's room, and those lost in front of it are counted."""
+    scene = Scene(url, HistoryLimits(rows=100, allowed=KeptAllowed.ALL))
+    refused, allowed = request(BOB, CA), request(ALICE, CA)
+    for _ in range(20):
+        scene.decide(decide(refused), refused)
+    for _ in range(2 * MAX_WAITING):
+        scene.decide(decide(allowed), allowed)
+    kept = Counter(record.outcome for record in await scene.held())
+    assert (kept[Outcome.DENIED], kept[Outcome.ALLOWED]) == (20, 70)
+    assert sum(scene.lost) == 2 * MAX_WAITING - MAX_WAITING // 2
+
+
+async def test_last_refusals_leave_out_what_was_allowed(url: str) -> None:
+    """As an operator asks for them."""
+    scene = Scene(url, HistoryLimits(allowed=KeptAllowed.ALL))
+    for leaf in (ALICE, BOB):
+        check = request(leaf, CA)
+        scene.decide(decide(check), check)
+    assert [record.outcome for record in await scene.held(refused=True)] == [Outcome.DENIED]
+    assert len(await scene.held()) == 2

@@ -12,24 +12,24 @@ from authz.directory.keys import (
     TrustKey,
     UserKey,
     UsersKey,
-    owner_of,
 )
+from authz.service import queue_key
 
 OWN: list[RowKey] = [HostKey("a.test", 7), UserKey(7, "a.test"), RegistrationsKey(7, b"s" * 32), TrustKey(7)]
 
 
 def test_checks_of_one_organization_wait_together_whatever_the_row() -> None:
     """And apart from another's."""
-    assert {key.queue for key in OWN} == {TrustKey(7).queue}
-    assert TrustKey(8).queue != TrustKey(7).queue
-    assert {owner_of(key) for key in OWN} == {7}
+    assert {queue_key(key) for key in OWN} == {queue_key(TrustKey(7))}
+    assert queue_key(TrustKey(8)) != queue_key(TrustKey(7))
+    assert {key.organization for key in OWN} == {7}
 
 
 def test_checks_of_unknown_hosts_wait_together_and_apart_from_every_organization() -> None:
     """Strangers can make up as many as they like."""
-    assert HostKey("a.test").queue == HostKey("b.test").queue
-    assert HostKey("a.test").queue not in {key.queue for key in OWN}
-    assert owner_of(HostKey("a.test")) == 0
+    assert queue_key(HostKey("a.test")) == queue_key(HostKey("b.test"))
+    assert queue_key(HostKey("a.test")) not in {queue_key(key) for key in OWN}
+    assert HostKey("a.test").organization == 0
 
 
 def test_keys_of_different_kinds_are_never_equal() -> None:

@@ -32,6 +32,10 @@ def test_host_is_stored_in_one_spelling() -> None:
     assert stored_host("API.Acme.Test.") == "api.acme.test"
     with pytest.raises(StoreError):
         stored_host("a b")
+    for url in ("https://API.acme.test/v1", "http://api.acme.test:8080"):
+        with pytest.raises(StoreError) as refused:
+            stored_host(url)
+        assert refused.value.hint == "write it as api.acme.test"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
+from support.directory import SQLITE_ALONE
 
 from authz.directory import Store, organizations, schema
 from authz.directory.limits import check_tokens
@@ -46,7 +47,8 @@ def test_host_that_stays_is_not_written(store: Store) -> None:
     """Of an organization with ten thousand, readers drop it alone when it is switched off."""
     acme = store.organization("acme")
     store.set_organization(replace(acme, hosts=(*acme.hosts, "new.test")))
-    logged = sa.select(schema.directory_changes.c.kind, schema.directory_changes.c.key)
+    changes = schema.directory_changes.c
+    logged = sa.select(changes.kind, changes.key).order_by(changes.id)
     with store.transaction() as connection:
         before = connection.execute(logged).all()
     store.set_organization(replace(acme, hosts=(*acme.hosts, "other.test"), active=False))
@@ -129,6 +131,7 @@ def test_organization_whose_tokens_cross_anothers_can_be_switched_off(store: Sto
     assert not store.set_organization(replace(two, token=token, active=False)).active
 
 
+@pytest.mark.slow
 def test_organization_whose_tokens_cross_is_found_by_index(store: Store) -> None:
     """All combinations of issuer, audience and claim, beside all."""
     values = itertools.product((None, "a", "b"), (None, "c", "d"), (None, "o"))
@@ -150,6 +153,7 @@ def test_organization_whose_tokens_cross_is_found_by_index(store: Store) -> None
     assert crossing > 50
 
 
+@SQLITE_ALONE
 def test_organizations_that_cannot_cross_are_not_read(store: Store) -> None:
     """Neither those without tokens, nor those that a claim ties to the issuer of all."""
     query = sa.select(schema.organizations).where(organizations._may_cross(TokenSettings("i", "a")))

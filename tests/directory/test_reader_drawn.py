@@ -158,6 +158,7 @@ def copy(connection: sqlite3.Connection, path: Path) -> None:
         connection.backup(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 async def test_reader_answers_what_the_file_has_whatever_was_done_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int

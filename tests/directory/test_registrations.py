@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from support.certificates import NOW, Authority, Minted
 
 from authz.directory import Store
+from authz.directory.registrations import find_registration, set_registration
 from authz.errors import StoreError
 from authz.model import Organization, RegistrationState
 from authz.pki import Certificate
@@ -94,3 +95,50 @@ def test_retirement_is_one_transaction(store: Store) -> None:
     sa.event.listen(store._engine, "begin", begun.append)
     assert store.retire(key, NOW).registration.retired_at == NOW
     assert len(begun) == 1
+
+
+def test_change_meets_the_limits_of_a_new_registration(store: Store) -> None:
+    """Label, period, and that two of one leaf never count for one user at one time."""
+    key = store.register("acme", "alice", parsed(ALICE), valid_until=NOW + DAY, now=NOW).registration.id
+    store.register("acme", "alice", parsed(ALICE), valid_from=NOW + DAY, now=NOW)
+    for changed in (
+        {"label": "x" * 65},
+        {"valid_from": NOW + DAY},
+        {"valid_until": None},
+        {"valid_until": NOW + 2 * DAY},
+    ):
+        with pytest.raises(StoreError), store.transaction() as connection:
+            set_registration(connection, key, changed, NOW)
+    with store.transaction() as connection:
+        stored = set_registration(connection, key, {"label": "phone", "valid_until": NOW + DAY / 2}, NOW)
+    assert stored == store.registration(key)
+    assert (stored.registration.label, stored.registration.valid_until) == ("phone", NOW + DAY / 2)
+
+
+def test_registration_that_is_not_there_is_not_changed(store: Store) -> None:
+    """Nor is any other."""
+    with pytest.raises(StoreError, match="there is no registration 9"), store.transaction() as connection:
+        set_registration(connection, 9, {"label": "phone"}, NOW)
+
+
+def test_retired_registration_may_be_changed_beside_another(store: Store) -> None:
+    """It counts at no time."""
+    key = store.register("acme", "alice", parsed(ALICE), now=NOW).registration.id
+    store.retire(key, NOW)
+    store.register("acme", "alice", parsed(ALICE), now=NOW)
+    with store.transaction() as connection:
+        assert set_registration(connection, key, {"label": "old"}, NOW).registration.label == "old"
+
+
+def test_registration_is_found_by_its_leaf_unless_there_are_several(store: Store) -> None:
+    """Those are listed with their users."""
+    store.register("acme", "alice", parsed(ALICE), now=NOW)
+    beginning = ALICE.sha256.hex()[:20]
+    with store.reading() as connection:
+        assert find_registration(connection, beginning).registration.id == 1
+        with pytest.raises(StoreError, match="no registered certificate"):
+            find_registration(connection, "0" * 64)
+    store.add_user("acme", "bob")
+    store.register("acme", "bob", parsed(ALICE), now=NOW)
+    with store.reading() as connection, pytest.raises(StoreError, match=r"1 \(alice of acme\), 2 \(bob of acme\)"):
+        find_registration(connection, beginning)

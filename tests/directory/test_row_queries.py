@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from support.certificates import NOW, Authority
+from support.directory import SQLITE_ALONE
 
 from authz.directory import Store
-from authz.directory.keys import HostKey, RegistrationsKey, TrustKey, UserKey
+from authz.directory.keys import HostKey, RegistrationsByKey, RegistrationsKey, RenewalsKey, TrustKey, UserKey
 from authz.directory.row_queries import NEWEST_LEAVES, Trust, read_rows
-from authz.model import Organization
+from authz.directory.schema import registrations
+from authz.model import LeafKeys, Organization, RegistrationKind
 from authz.pki import Certificate
 
 ROOT = Authority.root()
@@ -20,6 +22,7 @@ LEAVES = [Certificate.parse(ROOT.leaf(f"leaf {number}").der) for number in range
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 32, 33, 70])
+@pytest.mark.slow
 def test_so_many_keys_are_answered_each(store: Store, count: int) -> None:
     """In statements of 32 at most, filled up; what is not there is None."""
     for number in range(0, count, 2):
@@ -52,7 +55,7 @@ def test_registration_of_another_kind_is_no_leaf(store: Store) -> None:
     key = RegistrationsKey(1, LEAVES[0].sha256)
     with store.transaction() as connection:
         assert read_rows(connection, [key])[0][key]
-        connection.exec_driver_sql("UPDATE registrations SET kind = 'key'")
+        connection.exec_driver_sql("UPDATE registrations SET kind = 'key'")  # `spki_sha256` is there
         assert read_rows(connection, [key])[0][key] == ()
 
 
@@ -67,6 +70,8 @@ def test_leaf_that_many_share_is_read_when_it_is_asked_for(store: Store) -> None
     assert [key.sha256 for key in found if isinstance(key, RegistrationsKey)] == [LEAVES[1].sha256]
 
 
+@pytest.mark.slow
+@SQLITE_ALONE
 def test_user_with_a_thousand_registrations_costs_the_others_of_a_reading_nothing(store: Store) -> None:
     """Only the newest of each are looked at."""
     steps: list[None] = []
@@ -100,3 +105,49 @@ def test_host_is_found_by_every_key_that_asks_for_it(store: Store, tmp_path: Pat
     acme = found[keys[0]]
     assert isinstance(acme, Organization)
     assert (acme, acme.hosts, found[keys[2]]) == (found[keys[1]], (), None)
+
+
+def renewals(leaf: Certificate, *identities: str) -> RenewalsKey:
+    """What a leaf asks for that is not registered itself."""
+    return RenewalsKey.of(1, LeafKeys(leaf.tbs_sha256, leaf.spki_sha256, identities))
+
+
+def test_registrations_of_a_leafs_keys_are_read_in_one_batch_with_their_certificates(store: Store) -> None:
+    """Of each key all, of whatever kind and user; of a key without any, none."""
+    leaf = LEAVES[0]
+    store.register("acme", "alice", leaf, now=NOW)
+    key = renewals(leaf, "uri:spiffe://acme/alice", "dns:älice")
+    with store.transaction() as connection:
+        for identity in ("uri:spiffe://acme/alice", "uri:spiffe://acme/Alice"):
+            named = {"kind": "identity", "identity": identity, "anchor_sha256": b"\0", "label": "", "created_at": NOW}
+            connection.execute(sa.insert(registrations).values(organization_id=1, user_id=1, **named))
+        found, failed = read_rows(connection, [key])
+    assert failed == {}
+    tbs, spki, uri, dns = (found[each] for each in key.keys)
+    assert [(row.kind, row.der) for row in tbs] == [(RegistrationKind.CERTIFICATE, leaf.der)]  # type: ignore[attr-defined]
+    assert spki == tbs
+    assert [(row.kind, row.identity) for row in uri] == [("identity", "uri:spiffe://acme/alice")]  # type: ignore[attr-defined]
+    assert dns == ()
+
+
+def test_row_that_makes_no_sense_fails_the_leafs_that_ask_for_it(store: Store) -> None:
+    """And no other."""
+    for leaf in LEAVES[:2]:
+        store.register("acme", "alice", leaf, now=NOW)
+    with store.transaction() as connection:
+        connection.execute(sa.update(registrations).where(registrations.c.id == 1).values(chain=b"\1"))
+        _, failed = read_rows(connection, [renewals(LEAVES[0]), renewals(LEAVES[1])])
+    assert renewals(LEAVES[0]) in failed
+    assert renewals(LEAVES[1]) not in failed
+
+
+def test_leaf_of_another_organization_is_not_read(store: Store) -> None:
+    """Whatever it has in common."""
+    store.add_organization(Organization(0, "other", ("other.example.test",)))
+    store.add_user("other", "alice")
+    store.register("other", "alice", LEAVES[0], now=NOW)
+    key = renewals(LEAVES[0])
+    with store.transaction() as connection:
+        found, _ = read_rows(connection, [key])
+    assert [found[each] for each in key.keys] == [(), ()]
+    assert isinstance(key.keys[0], RegistrationsByKey)

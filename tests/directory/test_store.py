@@ -10,7 +10,7 @@ from authz.directory import Store
 from authz.directory.users import add_user
 from authz.errors import Problem, StoreError
 from authz.model import Organization
-from authz.pki import Certificate
+from authz.pki import Certificate, Crl
 
 ROOT = Authority.root()
 CA = ROOT.intermediate()
@@ -75,3 +75,19 @@ def test_error_of_the_database_becomes_one_of_the_store(store: Store, error: typ
 def test_verbs_have_the_names_and_sentences_of_their_functions(store: Store) -> None:
     """Help and tracebacks show them."""
     assert (store.add_user.__name__, store.add_user.__doc__) == ("add_user", add_user.__doc__)
+
+
+def test_crl_is_read_when_its_issuer_is_asked_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ten thousand CAs' CRLs those of one path; a row that names no issuer is read at once."""
+    roots = [Authority.root(f"root {number}") for number in range(3)]
+    store.add_anchors("acme", [Certificate.parse(root.der) for root in roots])
+    for root in roots:
+        store.add_crl(Crl(root.crl()), NOW)
+    with store.transaction() as connection:
+        connection.exec_driver_sql("UPDATE crls SET issuer = NULL WHERE id = 3")
+    read: list[bytes] = []
+    monkeypatch.setattr("authz.pki.Crl", lambda der: read.append(der) or Crl(der))  # type: ignore[func-returns-value]
+    crls = store.crl_store()
+    assert [crl.der for crl in crls.under(Crl(roots[1].crl()).issuer) or ()] == read[1:]
+    assert [Crl(der).issuer.text for der in read] == ["CN=root 2", "CN=root 1"]
+    assert len(crls) == len(read) == 3

@@ -27,8 +27,8 @@ async def test_batch_takes_of_each_organization_in_turn() -> None:
     batch = rows.next_batch()
     assert (len(batch), UserKey(2, "alice") in batch) == (MAX_BATCH, True)
     while batch:
-        for key, future in batch.items():
-            rows.settle(key, future, None)
+        for key in batch:
+            rows.settle(key, None)
         batch = rows.next_batch()
     await asyncio.gather(*tasks)
 
@@ -37,11 +37,11 @@ async def test_checks_that_wait_for_one_row_share_it_and_its_refusal() -> None:
     """Each gets an error of its own, for a traceback is added to it; then nothing waits."""
     rows = WaitingRows()
     tasks = await waiting(rows, UserKey(1, "a"), UserKey(1, "a"))
-    [(key, future)] = rows.next_batch().items()
-    rows.settle(key, future, Refused(Reason.DIRECTORY_UNAVAILABLE, "away"))
+    [key] = rows.next_batch()
+    rows.settle(key, Refused(Reason.DIRECTORY_UNAVAILABLE, "away"))
     errors = await asyncio.gather(*tasks, return_exceptions=True)
     assert [str(error) for error in errors] == ["directory_unavailable: away"] * 2
-    assert rows.next_batch() == {}
+    assert rows.next_batch() == []
 
 
 async def test_rows_beyond_the_bound_of_an_organization_are_refused() -> None:

@@ -436,6 +436,7 @@ def test_second_bootstrap_is_named() -> None:
     )
 
 
+@pytest.mark.slow
 def test_value_of_another_kind_is_no_error() -> None:
     """Envoy refuses it; lint says something or nothing, but says it."""
     shipped = yaml.safe_load(ENVOY)
@@ -446,6 +447,7 @@ def test_value_of_another_kind_is_no_error() -> None:
         rules_of(dumped(config), ours=ENVOY_OURS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["", " x", " $x", " ~ ("])
 def test_directive_with_other_words_is_no_error(words: str) -> None:
     """Nor is it one of nginx's."""

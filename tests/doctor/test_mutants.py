@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import pytest
 from support.doctor_mutants import Mutant, envoy_mutants, nginx_mutants
-from support.doctor_mutants_table import read_page
+from support.doctor_mutants_table import PAGE, read_page
 
 ROWS = read_page()
 
@@ -23,6 +24,16 @@ def test_way_round_that_a_probe_showed_is_named() -> None:
     assert not [what for what, shown, named in ROWS if shown not in {"", "the proxy ends"} and not named]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("proxy", ["envoy", "nginx"])
+def test_table_counts_the_mutants_of_today(proxy: str) -> None:
+    """Or the shipped configuration has changed since `make mutants`."""
+    counted = re.search(rf"^## {proxy}\n\n(\d+) mutants", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert counted is not None
+    assert int(counted[1]) == sum(each.proxy == proxy for each in mutants().values())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("proxy", ["envoy", "nginx"])
 def test_lint_names_what_the_table_says(proxy: str) -> None:
     """Of each mutant in it."""

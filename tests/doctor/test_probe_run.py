@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from authz.doctor.probe.cast import Cast
+from authz.doctor.probe.clients import Clients
 from authz.doctor.probe.dialing import (
     MOST_QUESTIONS,
     TRIES,
@@ -19,9 +19,9 @@ from authz.doctor.probe.dialing import (
     Response,
     Shown,
 )
+from authz.doctor.probe.other_protocols import application, service
 from authz.doctor.probe.probes import probes
 from authz.doctor.probe.run import CONTROL, Verdict, run_probes
-from authz.doctor.probe.ways import application, service
 
 TARGET = Endpoint("a.example", 443)
 ECHO = Response(200, (), json.dumps({"headers": [["host", "a.example"]]}).encode())
@@ -44,12 +44,12 @@ class Canned(Dialer):
 
 
 @pytest.fixture
-def cast(tmp_path: Path) -> Cast:
+def clients(tmp_path: Path) -> Clients:
     """Somebody with a certificate and a token, another one, and a revoked one."""
     (tmp_path / "a.pem").write_text(PEM)
     (tmp_path / "b.pem").write_text(PEM)
     good, bad = Shown(tmp_path / "a.pem", tmp_path / "a.key"), Shown(tmp_path / "b.pem", tmp_path / "b.key")
-    return Cast("a.b.c", "d.e.f", good, bad, bad, {"revoked": bad})
+    return Clients("a.b.c", "d.e.f", good, bad, bad, {"revoked": bad})
 
 
 def known(ids: Iterable[str]) -> Mapping[str, str]:
@@ -58,83 +58,83 @@ def known(ids: Iterable[str]) -> Mapping[str, str]:
 
 
 def verdicts(
-    cast: Cast, honest: Response, other: Response, lookup: Callable[[Iterable[str]], Mapping[str, str]] = known
+    clients: Clients, honest: Response, other: Response, lookup: Callable[[Iterable[str]], Mapping[str, str]] = known
 ) -> dict[str, Verdict]:
     """By probe, where the one with the good certificate and nothing else gets one answer, and all others another."""
-    plain = Question(cast.good, cast.token)
-    found = run_probes(Canned(lambda question: honest if question == plain else other), cast, lookup)
+    plain = Question(clients.good, clients.token)
+    found = run_probes(Canned(lambda question: honest if question == plain else other), clients, lookup)
     return {each.probe: each.verdict for each in found}
 
 
-def test_refusal_that_the_history_has_is_held(cast: Cast) -> None:
+def test_refusal_that_the_history_has_is_held(clients: Clients) -> None:
     """It is ours."""
-    assert verdicts(cast, ECHO, REFUSED)["no certificate"] is Verdict.HELD
+    assert verdicts(clients, ECHO, REFUSED)["no certificate"] is Verdict.HELD
 
 
-def test_refusal_that_the_history_lacks_is_not_proven(cast: Cast) -> None:
+def test_refusal_that_the_history_lacks_is_not_proven(clients: Clients) -> None:
     """Anybody can make up an id."""
-    assert verdicts(cast, ECHO, REFUSED, lambda _ids: {})["no certificate"] is Verdict.NOT_PROVEN
+    assert verdicts(clients, ECHO, REFUSED, lambda _ids: {})["no certificate"] is Verdict.NOT_PROVEN
 
 
-def test_refusal_without_an_id_may_be_the_applications(cast: Cast) -> None:
+def test_refusal_without_an_id_may_be_the_applications(clients: Clients) -> None:
     """Unless an echo is the application: it refuses nothing."""
-    assert verdicts(cast, PLAIN, Response(403))["no certificate"] is Verdict.NOT_PROVEN
-    assert verdicts(cast, ECHO, Response(403))["no certificate"] is Verdict.HELD
+    assert verdicts(clients, PLAIN, Response(403))["no certificate"] is Verdict.NOT_PROVEN
+    assert verdicts(clients, ECHO, Response(403))["no certificate"] is Verdict.HELD
 
 
 @pytest.mark.parametrize(("status", "verdict"), [(404, Verdict.NOT_PROVEN), (400, Verdict.HELD), (421, Verdict.HELD)])
-def test_answer_at_another_path_may_be_another_applications(cast: Cast, status: int, verdict: Verdict) -> None:
+def test_answer_at_another_path_may_be_another_applications(clients: Clients, status: int, verdict: Verdict) -> None:
     """An echo at the path that was named does not answer for every path; what only proxies say is theirs."""
-    found = verdicts(cast, ECHO, Response(status))
+    found = verdicts(clients, ECHO, Response(status))
     assert (found["an odd path"], found["no certificate"]) == (verdict, Verdict.HELD)
 
 
-def test_nothing_is_proven_where_an_honest_client_is_refused(cast: Cast) -> None:
+def test_nothing_is_proven_where_an_honest_client_is_refused(clients: Clients) -> None:
     """A proxy that serves no client has proven nothing."""
-    found = verdicts(cast, REFUSED, REFUSED)
+    found = verdicts(clients, REFUSED, REFUSED)
     assert set(found.values()) == {Verdict.NOT_PROVEN}
     assert CONTROL in found
 
 
-def test_way_round_is_one_whatever_else_holds(cast: Cast) -> None:
+def test_way_round_is_one_whatever_else_holds(clients: Clients) -> None:
     """Also where an honest client is refused, and whatever the history says."""
     for success in (PLAIN, ECHO, Response(204), REDIRECT):
-        assert verdicts(cast, REFUSED, success, lambda _ids: {})["no certificate"] is Verdict.WAY_ROUND
+        assert verdicts(clients, REFUSED, success, lambda _ids: {})["no certificate"] is Verdict.WAY_ROUND
 
 
-def test_redirect_is_a_way_round_unless_an_echo_is_the_application(cast: Cast) -> None:
+def test_redirect_is_a_way_round_unless_an_echo_is_the_application(clients: Clients) -> None:
     """Applications redirect strangers; an echo does not, so that it is the proxy's way to a login page."""
-    assert verdicts(cast, PLAIN, REDIRECT)["no certificate"] is Verdict.WAY_ROUND
-    found = verdicts(cast, ECHO, REDIRECT)
+    assert verdicts(clients, PLAIN, REDIRECT)["no certificate"] is Verdict.WAY_ROUND
+    found = verdicts(clients, ECHO, REDIRECT)
     assert (found["no certificate"], found["an odd path"]) == (Verdict.HELD, Verdict.NOT_PROVEN)
 
 
-def test_headers_that_no_echo_shows_are_not_proven(cast: Cast) -> None:
+def test_headers_that_no_echo_shows_are_not_proven(clients: Clients) -> None:
     """The application's own answer does not say what reached it."""
-    found = verdicts(cast, PLAIN, PLAIN)
+    found = verdicts(clients, PLAIN, PLAIN)
     assert found["x-authz-user arrives"] is Verdict.NOT_PROVEN
-    assert verdicts(cast, ECHO, ECHO)["x-authz-user arrives"] is Verdict.HELD
+    assert verdicts(clients, ECHO, ECHO)["x-authz-user arrives"] is Verdict.HELD
 
 
 @pytest.mark.parametrize("ended", ["no answer in time", "ConnectionRefusedError"])
-def test_silence_is_no_refusal(cast: Cast, ended: str) -> None:
+def test_silence_is_no_refusal(clients: Clients, ended: str) -> None:
     """The proxy may not have been there."""
-    assert verdicts(cast, ECHO, Response(ended=ended))["no certificate"] is Verdict.NOT_PROVEN
+    assert verdicts(clients, ECHO, Response(ended=ended))["no certificate"] is Verdict.NOT_PROVEN
 
 
-def test_undecided_is_no_refusal(cast: Cast) -> None:
+def test_undecided_is_no_refusal(clients: Clients) -> None:
     """A busy service has answered nothing, and the next one may be let through."""
-    assert verdicts(cast, ECHO, Response(503))["no certificate"] is Verdict.NOT_PROVEN
+    assert verdicts(clients, ECHO, Response(503))["no certificate"] is Verdict.NOT_PROVEN
 
 
-def test_alert_is_the_proxys_refusal(cast: Cast) -> None:
+def test_alert_is_the_proxys_refusal(clients: Clients) -> None:
     """Nothing of the request went further."""
-    assert verdicts(cast, ECHO, Response(ended="tlsv1 alert unknown ca"))["another's certificate"] is Verdict.HELD
+    assert verdicts(clients, ECHO, Response(ended="tlsv1 alert unknown ca"))["another's certificate"] is Verdict.HELD
 
 
 def test_nothing_to_show_proves_nothing() -> None:
     """Every probe that needs a certificate or a token is listed, as not proven."""
-    found = verdicts(Cast(), REFUSED, REFUSED)
+    found = verdicts(Clients(), REFUSED, REFUSED)
     assert Verdict.WAY_ROUND not in found.values()
     assert found["a certificate revoked"] is found["no certificate"] is Verdict.NOT_PROVEN
 
@@ -150,17 +150,17 @@ def test_questions_are_bounded_in_number_and_rate() -> None:
     assert slept == [0.05] * 3
 
 
-def test_all_probes_together_stay_within_the_bound(cast: Cast) -> None:
+def test_all_probes_together_stay_within_the_bound(clients: Clients) -> None:
     """Also where a proxy resets each connection without a good certificate, so that it is tried again."""
-    questions = [question for probe in probes(cast, TARGET) for question in probe.questions]
+    questions = [question for probe in probes(clients, TARGET) for question in probe.questions]
     other_ways = 20
-    assert sum(1 if each.shows == cast.good else TRIES for each in questions) + other_ways < MOST_QUESTIONS
+    assert sum(1 if each.shows == clients.good else TRIES for each in questions) + other_ways < MOST_QUESTIONS
     assert len(questions) < 250
 
 
-def test_questions_go_nowhere_else(cast: Cast) -> None:
+def test_questions_go_nowhere_else(clients: Clients) -> None:
     """Every target is the path that was named, or one that exists nowhere."""
-    targets = {question.target for probe in probes(cast, TARGET) for question in probe.questions}
+    targets = {question.target for probe in probes(clients, TARGET) for question in probe.questions}
     assert targets == {None, "/x/..;/y", "//x", "/%2e%2e/x", "http://a.example/"}
 
 

@@ -11,8 +11,8 @@ from support.requirements import need
 
 from authz.doctor.findings import SEEN, ConfigFile, Report, Severity
 from authz.doctor.lint import lint_sources
-from authz.doctor.ours import IDENTITY_HEADERS
 from authz.doctor.rules import RULES
+from authz.doctor.service_settings import IDENTITY_HEADERS
 from authz.envoy_sds import request_level_secret, sds_secret
 from authz.web import answer
 
@@ -41,6 +41,7 @@ def test_ids_are_one_of_a_kind() -> None:
 
 
 @pytest.mark.parametrize("rule", sorted(FAULTS))
+@pytest.mark.slow
 def test_fault_is_found_where_it_stands(rule: str) -> None:
     """By its rule, at a line of the file, with the reason and what to do."""
     name, text = FAULTS[rule]
@@ -54,6 +55,7 @@ def test_fault_is_found_where_it_stands(rule: str) -> None:
         assert finding.mend
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", sorted(set(FAULTS) - WORDS))
 def test_fault_is_mended_by_what_is_said(rule: str) -> None:
     """The diff is one that `patch` takes; after it the rule finds nothing, and no other finds more than before."""

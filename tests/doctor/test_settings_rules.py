@@ -10,8 +10,8 @@ import pytest
 from support import proxy_tls
 from support.doctor_faults import ENVOY, ENVOY_OURS, NGINX, changed, rules_of
 
-from authz.doctor.ours import OurListener, Ours
 from authz.doctor.rules import RULES
+from authz.doctor.service_settings import OurListener, Ours
 
 UPSTREAM_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 NGINX_OURS = replace(

@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from authz.identity.claims import MAX_CLAIMS, ReadClaims
+from authz.identity.claims import MAX_CLAIMS, ReadClaims, Signature
 from authz.identity.claims_cache import ClaimsCache
 from authz.identity.strict_json import read_object
 from authz.pki.cache import SharedCache
@@ -84,3 +84,8 @@ def test_permissions_are_not_remembered_and_do_not_hinder() -> None:
     claims = {"sub": "alice", "realm": {"roles": ["a"] * 400}, "permissions": [{"id": 1} for _ in range(400)]}
     memo.put(1, b"token", ReadClaims(claims))
     assert memo.get(1, b"token") is not None
+
+
+def test_what_a_token_says_of_its_key_is_weighed() -> None:
+    """A kid may be as long as a token."""
+    assert ReadClaims({}, "t" * 1_000, Signature("k" * 5_000, "ES256", 1)).weight > ReadClaims({}).weight + 6_000

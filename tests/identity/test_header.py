@@ -6,7 +6,7 @@ import pytest
 from support.certificates import NOW
 
 from authz.errors import Refused
-from authz.identity import UserNameHeader
+from authz.identity.header import UserNameHeader
 from authz.model import CheckRequest, Identity, Organization
 from authz.reasons import Reason
 

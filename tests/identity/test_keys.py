@@ -20,8 +20,8 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from support.certificates import new_key
 
 from authz.errors import NotLoaded, Refused
-from authz.identity import JwksCache, keys
-from authz.identity.keys import JwksKey, check_location
+from authz.identity import keys
+from authz.identity.keys import JwksCache, JwksKey, check_location
 from authz.reasons import Reason
 
 EC = json.loads(ECAlgorithm.to_jwk(new_key("p256").public_key()))  # type: ignore[arg-type]
@@ -116,6 +116,27 @@ async def test_set_that_cannot_be_read_keeps_the_last_good_for_an_hour(ring: Rin
     assert ring.warnings
     ring.seconds += 3_600
     assert await ring.find(str(file)) is Reason.TOKEN_KEYS_UNAVAILABLE
+
+
+async def test_set_that_cannot_be_read_has_the_time_for_which_its_last_copy_is_usable(ring: Ring, file: Path) -> None:
+    """Until it can be read again; 0 for one that never could, until it is forgotten."""
+    other = file.with_name("other.json")
+    other.write_bytes(GOOD)
+    assert [await ring.find(str(path)) for path in (file, other)] == [1, 2]
+    assert ring.keys.failing == {}
+    file.unlink()
+    ring.seconds += 1_000
+    assert [await ring.find(str(path)) for path in (file, other)] == [1, 3]
+    assert ring.keys.failing == {str(file): 2_600}
+    file.write_bytes(GOOD)
+    ring.seconds += 31
+    assert await ring.find(str(file), "b") is Reason.TOKEN_KEY_UNKNOWN
+    assert ring.keys.failing == {}
+    assert await ring.find("/no/such/file") is Reason.TOKEN_KEYS_UNAVAILABLE
+    assert ring.keys.failing == {"/no/such/file": 0}
+    ring.seconds += 4_000
+    assert await ring.find(str(other)) == 5
+    assert ring.keys.failing == {}
 
 
 async def test_set_that_never_was_is_unavailable_and_not_asked_for_again(ring: Ring) -> None:
@@ -255,6 +276,7 @@ def key_set(path: Path, count: int) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 async def test_there_are_as_many_sets_as_organizations(ring: Ring, tmp_path: Path, read: list[str]) -> None:
     """Each is read once, and serves, however many are in use in turns."""
     locations = [key_set(tmp_path / f"{number}", 1) for number in range(2_500)]
@@ -283,6 +305,7 @@ async def test_small_sets_stay_whatever_large_ones_there_are(
     assert 220 * keys.KEY_BYTES < ring.keys._size <= 255 * keys.KEY_BYTES
 
 
+@pytest.mark.slow
 async def test_failure_is_remembered_whatever_else_is_read(ring: Ring, tmp_path: Path, read: list[str]) -> None:
     """A tenant that asks in vain does so once in a cool-down, and its neighbours' sets do not change that."""
     locations = [key_set(tmp_path / f"{number}", 1) for number in range(1_100)]
@@ -333,6 +356,7 @@ async def test_file_that_hangs_has_one_thread_and_holds_up_no_check(
     assert await ring.find(str(pipes[0])) == 2
 
 
+@pytest.mark.slow
 async def test_silent_name_servers_of_one_issuer_hold_up_no_other(ring: Ring, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each name is looked up in a thread of its own: the one of the good issuer comes to a connection."""
     monkeypatch.setattr(keys, "FETCH_SECONDS", 1.0)

@@ -14,7 +14,8 @@ import pytest
 from support.certificates import NOW
 
 from authz.errors import Refused
-from authz.identity import PayloadHeader, payload
+from authz.identity import payload
+from authz.identity.payload import PayloadHeader
 from authz.identity.strict_json import read_object
 from authz.model import CheckRequest, Identity, Organization, TokenSettings
 from authz.reasons import Gate, Reason

@@ -20,7 +20,8 @@ from support.certificates import NOW, new_key
 from support.tokens import signed
 
 from authz.errors import NotLoaded, Refused
-from authz.identity import BearerToken, JwksCache
+from authz.identity.keys import JwksCache
+from authz.identity.token import BearerToken
 from authz.model import CheckRequest, Identity, Organization, TokenSettings
 from authz.pki.cache import SharedCache
 from authz.pki.cache.shared import TENANT_BYTES

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.nginx_stage import Beside, NginxStage, nginx_binary
+from support.replicas import Replicas
 from support.requirements import need
 from support.worker_processes import WORKERS
 
@@ -37,11 +38,29 @@ def envoy() -> None:
     need("envoy", found=_envoy_found())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def crew(envoy: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The demonstration's world with four workers."""
     made = Stage(tmp_path_factory.mktemp("crew"), settings=f"\n[limits]\nworkers = {WORKERS}\n")
     with running(made.application, made.service, made.envoy):
+        yield made
+
+
+@pytest.fixture(scope="module")
+def replicas(envoy: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
+    """Two replicas of two workers over one PostgreSQL, for tests that put it right again."""
+    yield from _replicas(tmp_path_factory.mktemp("replicas"))
+
+
+@pytest.fixture
+def replicas_to_fail_over(envoy: None, tmp_path: Path) -> Iterator[Replicas]:
+    """Such replicas for one test."""
+    yield from _replicas(tmp_path)
+
+
+def _replicas(folder: Path) -> Iterator[Replicas]:
+    made = Replicas(folder)
+    with made.running():
         yield made
 
 
@@ -53,7 +72,7 @@ def nginx() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def nginx_stage(nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NginxStage]:
     """The demonstration's world behind nginx; tests that change it use `restored_nginx_stage`."""
     made = NginxStage(tmp_path_factory.mktemp("nginx"))
@@ -61,7 +80,7 @@ def nginx_stage(nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def restored_nginx_stage(nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NginxStage]:
     """Another such world, for tests that change it and put it right again."""
     made = NginxStage(tmp_path_factory.mktemp("restored-nginx"))
@@ -118,19 +137,19 @@ def models() -> Path:
     return MODELS
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The demonstration's world, running; tests that change it use `restored_stage`."""
     yield from _running(tmp_path_factory.mktemp("stage"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def restored_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Another such world, for tests that change it and put it right again."""
     yield from _running(tmp_path_factory.mktemp("restored"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def request_level_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The same world behind an Envoy that refuses no certificate."""
     yield from _running(tmp_path_factory.mktemp("request-level"), request_level=True)

@@ -20,11 +20,11 @@ from authz.demo import Stage
 from authz.demo.mint import AUDIENCE, ISSUER
 from authz.demo.processes import running
 from authz.demo.world import ORGANIZATION_CLAIM
-from authz.doctor.ours import IDENTITY_HEADERS
-from authz.doctor.probe.cast import Cast, canary_cast
+from authz.doctor.probe.clients import Clients, canary_clients
 from authz.doctor.probe.dialing import Dialer, Endpoint
+from authz.doctor.probe.other_protocols import HTTP2, early_data, http2
 from authz.doctor.probe.run import Verdict, run_probes
-from authz.doctor.probe.ways import HTTP2, early_data, http2
+from authz.doctor.service_settings import IDENTITY_HEADERS
 from authz.envoy_sds import replace_file, sds_secret
 
 HOST = "unknown.example.test"
@@ -114,21 +114,23 @@ def nginx_prepared(nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield made
 
 
-def dialed(stage: Stage, port: int) -> tuple[Dialer, Cast]:
+def dialed(stage: Stage, port: int) -> tuple[Dialer, Clients]:
     """Who asks at a port, as the canary."""
     world = stage.world.folder
-    cast = canary_cast(world / "canary")
-    if cast.token is None:
-        cast = replace(cast, token=(world / "good.token").read_text(), off_token=(world / "off.token").read_text())
+    clients = canary_clients(world / "canary")
+    if clients.token is None:
+        clients = replace(
+            clients, token=(world / "good.token").read_text(), off_token=(world / "off.token").read_text()
+        )
     target = Endpoint(HOST, port, address=("127.0.0.1", port), roots=world / "roots.pem")
-    return Dialer(target, a_second=10_000), cast
+    return Dialer(target, a_second=10_000), clients
 
 
 def ways_round(stage: Stage, port: int) -> set[str]:
     """What gets through at a port, by the probes themselves."""
-    dialer, cast = dialed(stage, port)
-    results = [*run_probes(dialer, cast, lambda _ids: {}), early_data(dialer, cast)]
-    results.append(http2(dialer, cast, lambda _ids: {}))
+    dialer, clients = dialed(stage, port)
+    results = [*run_probes(dialer, clients, lambda _ids: {}), early_data(dialer, clients)]
+    results.append(http2(dialer, clients, lambda _ids: {}))
     return {each.probe for each in results if each.verdict is Verdict.WAY_ROUND}
 
 
@@ -213,7 +215,7 @@ def test_early_data_without_a_good_client_is_not_proven(
 ) -> None:
     """Sessions allow it, and what is refused shows nothing of what would be served."""
     dialer, _ = dialed(nginx_prepared, beside(nginx_prepared, EARLY | SESSIONS).nginx.port)
-    result = early_data(dialer, Cast())
+    result = early_data(dialer, Clients())
     assert (result.verdict, "sessions allow 16384 bytes" in result.detail) == (Verdict.NOT_PROVEN, True)
 
 

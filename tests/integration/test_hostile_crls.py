@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.certificates import tlv
 from support.clients import Dial, bearer, family
+from support.directory import DirectoryStore
 from support.hostile_crls import (
     DELTA,
     HEADS,
@@ -36,7 +37,6 @@ from authz.demo.client import Connection, client_context
 from authz.demo.mint import NEIGHBOUR_HOST, Party
 from authz.demo.processes import running
 from authz.demo.world import NEIGHBOUR
-from authz.directory import Store
 from authz.model import Enforcement
 
 pytestmark = [pytest.mark.envoy, pytest.mark.usefixtures("envoy")]
@@ -189,7 +189,7 @@ def show(stage: Stage, dial: Dial, name: str, ca: Party, *urls: str) -> None:
     user = name.replace(" ", "-")
     stage.world.clients[user] = stage.world.mint.client(user, ca, crls=urls)
     stage.world.clients[user].write(stage.world.folder, user)
-    store = Store(stage.world.database)
+    store = DirectoryStore(stage.world.database)
     store.add_user("acme", user, Enforcement.OFF)
     store.close()
     for _ in range(50):
@@ -202,13 +202,13 @@ def show(stage: Stage, dial: Dial, name: str, ca: Party, *urls: str) -> None:
 def wait_for_outcomes(stage: Stage, expected: dict[str, str]) -> None:
     """Until every source was tried."""
     found: dict[str, str] = {}
-    for _ in range(900):
-        store = Store(stage.world.database)
-        found = {one.location: one.outcome for one in store.crl_sources() if one.location in expected and one.outcome}
-        store.close()
-        if found.keys() == expected.keys():
-            break
-        time.sleep(0.1)
+    with contextlib.closing(DirectoryStore(stage.world.database)) as store:
+        for _ in range(360):
+            tried = [source for source in store.crl_sources() if source.outcome]
+            found = {source.location: source.outcome for source in tried if source.location in expected}
+            if found.keys() == expected.keys():
+                break
+            time.sleep(0.25)
     assert {one: "accepted" if got == "unchanged" else got for one, got in found.items()} == expected
 
 

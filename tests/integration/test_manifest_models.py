@@ -1,4 +1,4 @@
-"""Every object of Istio's, Envoy Gateway's and the Gateway API's kinds, judged by their schemas and their types."""
+"""Every object of the kinds of Istio, the gateways and the Prometheus operator, judged by their schemas and types."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.manifests import LEFT_OUT, MISSPELLED, Object, changed, objects
+import yaml
+from support.manifests import DEPLOY, LEFT_OUT, MISSPELLED, Object, changed, objects
 
 pytestmark = pytest.mark.node
 
@@ -26,17 +27,26 @@ def problems(models: Path, documents: Sequence[Object]) -> list[list[str]]:
     return list(found)
 
 
-def test_object_fits_its_kind(models: Path) -> None:
+SOUND = objects(core=False)
+
+
+@pytest.fixture(scope="module")
+def judged(models: Path) -> dict[str, list[str]]:
+    """What is wrong with each object of this file, by its name: all at once, for the types are read for seconds."""
+    every = SOUND | {name: changed(*one) for name, one in BROKEN.items()} | {"monitor": POD_MONITOR} | BROKEN_MONITORS
+    assert len(every) == len(SOUND) + len(BROKEN) + 1 + len(BROKEN_MONITORS)
+    return dict(zip(every, problems(models, list(every.values())), strict=True))
+
+
+def test_object_fits_its_kind(judged: dict[str, list[str]]) -> None:
     """No value that a schema refuses, no property that the kind does not have."""
-    found = objects(core=False)
-    wrong = dict(zip(found, problems(models, list(found.values())), strict=True))
-    assert {name: each for name, each in wrong.items() if each} == {}
-    assert len(found) >= 20
+    assert {name: judged[name] for name in SOUND if judged[name]} == {}
+    assert len(SOUND) >= 20
 
 
 def named(*parts: str) -> dict[str, Any]:
     """The first object whose name holds all of these."""
-    return dict(next(one for name, one in objects(core=False).items() if all(part in name for part in parts)))
+    return dict(next(one for name, one in SOUND.items() if all(part in name for part in parts)))
 
 
 SPEC = "spec"
@@ -77,11 +87,30 @@ BROKEN: dict[str, tuple[dict[str, Any], Sequence[str | int], object]] = {
 }
 
 
-def test_broken_object_is_refused(models: Path) -> None:
+def test_broken_object_is_refused(judged: dict[str, list[str]]) -> None:
     """Each by a problem of its own; the judge that finds nothing wrong above can find something."""
-    broken = [changed(*one) for one in BROKEN.values()]
-    found = dict(zip(BROKEN, problems(models, broken), strict=True))
-    assert [what for what, each in found.items() if not each] == []
+    assert [what for what in BROKEN if not judged[what]] == []
+
+
+OF_MONITORING = yaml.safe_load_all(
+    (DEPLOY / "prometheus" / "kubernetes" / "pod-monitor.yaml").read_text(encoding="utf-8")
+)
+POD_MONITOR = next(one for one in OF_MONITORING if one["kind"] == "PodMonitor")
+ENDPOINT = (SPEC, "podMetricsEndpoints", 0)
+
+
+BROKEN_MONITORS = {
+    "misspelled lock": changed(POD_MONITOR, (*ENDPOINT, "tlsConfig", "serverName"), MISSPELLED),
+    "another scheme": changed(POD_MONITOR, (*ENDPOINT, "scheme"), "tls"),
+    "secret without its key": changed(POD_MONITOR, (*ENDPOINT, "tlsConfig", "keySecret", "key"), LEFT_OUT),
+    "another selector": changed(POD_MONITOR, (SPEC, "namespaceSelector"), "authz"),
+}
+
+
+def test_pod_monitor_fits_its_kind(judged: dict[str, list[str]]) -> None:
+    """And one with a misspelled lock, another scheme or a secret without its key does not."""
+    assert judged["monitor"] == []
+    assert all(judged[what] for what in BROKEN_MONITORS)
 
 
 def test_lock_names_no_host_of_a_registry(models: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from support.certificates import Authority, Minted, chain_pem, new_key, san
 from support.clients import Dial, bearer, paused, retired, revoked, stopped
+from support.directory import DirectoryStore
 from support.nginx_stage import Beside, NginxStage
 from support.tampered import pss_key, reissued
 from test_connections import VERSIONS, assert_denied_within_the_bound, context_of
@@ -22,7 +23,6 @@ from authz.admin.organizations import OrganizationChange, PathChange, change_org
 from authz.demo.client import ClientResponse
 from authz.demo.mint import HOST
 from authz.demo.world import ORGANIZATION
-from authz.directory import Store
 from authz.envoy_sds import replace_file
 from authz.model import Algorithm
 from authz.pki import Certificate, Crl
@@ -40,12 +40,12 @@ CRL_LIFE = {"this_update": NOW - timedelta(hours=1), "next_update": NOW + timede
 
 
 @pytest.fixture
-def open_store() -> Iterator[Callable[[NginxStage], Store]]:
+def open_store() -> Iterator[Callable[[NginxStage], DirectoryStore]]:
     """Opens the directory of a stage, as the operator's command does."""
-    opened: list[Store] = []
+    opened: list[DirectoryStore] = []
 
-    def of(stage: NginxStage) -> Store:
-        opened.append(Store(stage.world.database))
+    def of(stage: NginxStage) -> DirectoryStore:
+        opened.append(DirectoryStore(stage.world.database))
         return opened[-1]
 
     yield of
@@ -143,7 +143,7 @@ def test_certificate_request_is_not_sent_at_the_ordinary_listener(nginx_stage: N
     assert "CertificateRequest" not in done.stdout
 
 
-def registered(stage: NginxStage, store: Store, root: Authority, chain: list[Minted], *, stored: int) -> None:
+def registered(stage: NginxStage, store: DirectoryStore, root: Authority, chain: list[Minted], *, stored: int) -> None:
     """Alice's client shows `chain`; `stored` of its intermediates are stored with her certificate, the others known."""
     folder = stage.world.folder
     (folder / "minted.pem").write_text(chain_pem(*chain))
@@ -159,7 +159,7 @@ def registered(stage: NginxStage, store: Store, root: Authority, chain: list[Min
 
 @pytest.mark.parametrize("names", [100, 300, 1_000])
 def test_certificate_with_many_names_is_allowed(
-    restored_nginx_stage: NginxStage, open_store: Callable[[NginxStage], Store], dial: Dial, names: int
+    restored_nginx_stage: NginxStage, open_store: Callable[[NginxStage], DirectoryStore], dial: Dial, names: int
 ) -> None:
     """Its header is larger than servers like: 19 KB for 300 names."""
     stage = restored_nginx_stage
@@ -187,7 +187,7 @@ def test_certificate_beyond_the_limit_is_refused_with_a_reason(restored_nginx_st
 @pytest.mark.parametrize("trusted", [True, False], ids=["nginx_knows_the_root", "nginx_does_not"])
 def test_long_chain_is_completed_and_the_answer_says_from_where(
     restored_nginx_stage: NginxStage,
-    open_store: Callable[[NginxStage], Store],
+    open_store: Callable[[NginxStage], DirectoryStore],
     dial: Dial,
     stored: int,
     told: str,
@@ -239,7 +239,7 @@ class BrainpoolClient:
 def test_certificate_on_a_brainpool_curve_is_allowed_until_its_organization_refuses_it(
     restored_nginx_stage: NginxStage,
     beside: Beside,
-    open_store: Callable[[NginxStage], Store],
+    open_store: Callable[[NginxStage], DirectoryStore],
     curl: str,
     kind: str,
 ) -> None:
@@ -261,7 +261,7 @@ def test_certificate_on_a_brainpool_curve_is_allowed_until_its_organization_refu
 @VERSIONS
 def test_certificate_with_a_key_for_pss_is_allowed_where_its_organization_accepts_it(
     restored_nginx_stage: NginxStage,
-    open_store: Callable[[NginxStage], Store],
+    open_store: Callable[[NginxStage], DirectoryStore],
     dial: Dial,
     openssl: str,
     version: ssl.TLSVersion,

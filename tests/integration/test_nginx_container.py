@@ -79,7 +79,7 @@ def image() -> str:
     return IMAGE
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def nginx_stage(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerStage]:
     """The demonstration's world behind it; tests that change it use `restored_nginx_stage`."""
     made = ContainerStage(tmp_path_factory.mktemp("nginx-container"))
@@ -87,7 +87,7 @@ def nginx_stage(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def restored_nginx_stage(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerStage]:
     """Another such world, for tests that change it and put it right again."""
     made = ContainerStage(tmp_path_factory.mktemp("restored-nginx-container"))

@@ -17,7 +17,7 @@ from support.nginx_stage import Beside, NginxStage
 
 from authz.demo.client import Connection, client_context
 from authz.demo.mint import HOST, NEIGHBOUR_HOST
-from authz.doctor.probe.forms import forged_headers
+from authz.doctor.probe.probes import forged_headers
 from authz.headers import KNOWN_HEADERS
 from authz.web.answer import COMPLETED_BY, IDENTITY_HEADERS
 

@@ -19,7 +19,7 @@ from support.nginx_stage import Nginx, NginxStage, placed
 
 from authz.demo import Stage
 from authz.demo.processes import ServiceProcess, free_port, running
-from authz.doctor.probe.forms import forged_headers
+from authz.doctor.probe.probes import forged_headers
 from authz.headers import KNOWN_HEADERS
 from authz.web.answer import IDENTITY_HEADERS
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 from support.cluster_stage import GatewayStage
+from support.directory import DirectoryStore
 from support.mesh_translation import upstream
 from test_mesh_gateways import requested
 
 from authz.demo.processes import ServiceProcess, free_port, running
-from authz.directory import Store
 
 pytestmark = pytest.mark.envoy
 BOUND = 30.0
@@ -29,7 +29,8 @@ class Pair(GatewayStage):
         port, place = free_port(), folder / "second"
         place.mkdir()
         text = re.sub(rf"\b{self.service_port}\b", str(port), first).replace(f"{folder}/crls", f"{place}/crls")
-        text = re.sub(r'(\[ops\]\naddress = "127.0.0.1:)\d+', rf"\g<1>{free_port()}", text)
+        for name in ("address", "health_probe_address"):
+            text = re.sub(rf'(?m)^({name} = "127.0.0.1:)(?!{port}")\d+', rf"\g<1>{free_port()}", text)
         self.second = ServiceProcess(place, text)
         config = yaml.safe_load(self.proxy._config.read_text(encoding="utf-8"))
         (cluster,) = (one for one in config["static_resources"]["clusters"] if one["name"] == "authz")
@@ -61,7 +62,7 @@ def test_change_of_the_directory_reaches_both(pair: Pair) -> None:
     """A retired certificate is refused by either, and both go on writing their histories to one file."""
     until_both_decide(pair, "alice", 200)
     until_both_decide(pair, "bob", 403)
-    store = Store(pair.world.database)
+    store = DirectoryStore(pair.world.database)
     try:
         store.retire(1, pair.world.mint.now)
     finally:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from support.certificates import new_key
+from support.directory import DirectoryStore
 from support.nginx_stage import NginxStage, documented_settings
 from support.second_envoy import SecondEnvoy, connection_manager
 from support.tokens import signed
@@ -21,7 +22,6 @@ from authz.demo.client import ask, client_context
 from authz.demo.mint import AUDIENCE, HOST, ISSUER
 from authz.demo.processes import Application, Envoy, ServiceProcess, running
 from authz.demo.world import World
-from authz.directory import Store
 from authz.model import Enforcement, Organization, TokenSettings
 from authz.reasons import Reason
 
@@ -91,7 +91,7 @@ class TokenStage(NginxStage):
 
     def __init__(self, folder: Path) -> None:
         self.world = World(folder).build()
-        with contextlib.closing(Store(self.world.database)) as store:
+        with contextlib.closing(DirectoryStore(self.world.database)) as store:
             for row in ROWS:
                 keys = folder / f"{row.what}.json"
                 keys.write_text(json.dumps({"keys": row.keys}))

@@ -9,6 +9,7 @@ import ts from "typescript";
 const PACKAGES = {
   "gateway.envoyproxy.io": "envoy-gateway",
   "gateway.networking.k8s.io": "gateway-api",
+  "monitoring.coreos.com": "prometheus-operator",
   "networking.istio.io": "istio",
   "security.istio.io": "istio",
 };

@@ -165,6 +165,20 @@ CASES: dict[str, list[Case]] = {
             )
             for base in (named("Caf\u00e9"), named("Caf\u00c3\u00a9"))
         ),
+        *(
+            refused_below(
+                R.NAME_CONSTRAINT_VIOLATED,
+                constrained(x509.DirectoryName(base)),
+                x509.DirectoryName(TELETEX_SUBJECT),
+                subject=base,
+            )
+            for base in (named("Caf\u00e9"), named("Caf\u00c3\u00a9"))
+        ),
+        below(
+            constrained(x509.DirectoryName(TELETEX_SUBJECT)),
+            x509.DirectoryName(TELETEX_SUBJECT),
+            subject=TELETEX_SUBJECT,
+        ),
     ],
     "an attribute of a name that is no character string": [
         Case(odd(subject=raw_name(b"\0alice", 0x03))),

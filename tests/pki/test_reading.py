@@ -75,6 +75,7 @@ def vectors() -> Iterator[bytes]:
             yield data
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_vectors_of_the_library_are_read_alike() -> None:
     """PKITS, and what its authors collected."""
@@ -83,6 +84,7 @@ def test_vectors_of_the_library_are_read_alike() -> None:
     assert refused < 20
 
 
+@pytest.mark.slow
 @pytest.mark.limbo
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_limbo_is_read_alike() -> None:

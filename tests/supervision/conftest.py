@@ -22,6 +22,24 @@ def served(tmp_path: Path) -> Iterator[Served]:
     end(made)
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Two workers, ready, for the tests of a module."""
+    made = Served(tmp_path_factory.mktemp("served"))
+    made.start()
+    yield made
+    end(made)
+
+
+@pytest.fixture
+def left_whole(running: Served) -> Iterator[Served]:
+    """The same two workers for each test that leaves them ready; its log begins with the test."""
+    running.forget_log()
+    yield running
+    running.write(2)
+    assert len(running.children) == 3
+
+
 @pytest.fixture
 def crew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Crew]:
     """Two workers and a CRL manager, ready; the clock is the test's."""

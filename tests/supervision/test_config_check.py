@@ -41,6 +41,9 @@ def test_check_makes_no_directory(tmp_path: Path) -> None:
         ({"listener": [{"trusted_proxies": [{"anchors": "/no", "names": ["x"]}]}]}, "anchors in /no cannot be read"),
         ({"listener": [{"address": "0.0.0.0:1"}]}, "not loopback"),
         ({"crl": {"ca_file": "/no.pem"}}, "/no.pem"),
+        ({"ops": {"address": "0.0.0.0:1"}}, "read the operators' pages"),
+        ({"ops": {"health_probe_address": "0.0.0.0:1", "unsafe_plaintext": True}}, "not loopback"),
+        ({"ops": {"tls": {"certificate": "/no", "key": "/no", "client_ca": "/no", "names": ["x"]}}}, "TLS files"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(tmp_path: Path, values: dict[str, object], problem: str) -> None:

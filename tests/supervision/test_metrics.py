@@ -14,6 +14,7 @@ def test_processes_without_a_report_have_no_series_and_do_not_answer() -> None:
     """Before the supervisor's first report nothing is known, and the service is not ready."""
     metrics = ProcessMetrics()
     assert not metrics.answering
+    assert metrics.key_sets == {}
     assert [sample for family in metrics.collect() for sample in family.samples] == []
 
 
@@ -26,13 +27,14 @@ def test_process_that_ended_is_listed_without_its_usage() -> None:
         "worker-0": {"pid": os.getpid(), "ready": True, "checks": 7},
         "worker-1": {"pid": ended.pid, "ready": False},
     }
-    metrics.update({"processes": processes, "restarts": {"worker": 2}, "answering": True})
+    metrics.update({"processes": processes, "restarts": {"worker": 2}, "answering": True, "key_sets": {"k": 60}})
     samples = {
         (sample.name, *sample.labels.values()): sample.value
         for family in metrics.collect()
         for sample in family.samples
     }
     assert metrics.answering
+    assert metrics.key_sets == {"k": 60}
     assert samples["authz_process_restarts_total", "worker"] == 2
     assert (samples["authz_process_ready", "worker-0"], samples["authz_process_ready", "worker-1"]) == (1, 0)
     assert samples["authz_worker_checks_total", "worker-0"] == 7

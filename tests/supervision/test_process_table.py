@@ -10,7 +10,7 @@ import sys
 
 from support.clocked_supervisor import Crew
 
-from authz.supervision.control import send
+from authz.supervision.control import MAX_KEY_SETS, send
 
 
 def test_worker_that_lost_its_link_is_given_another(crew: Crew) -> None:
@@ -94,3 +94,16 @@ def test_worker_whose_link_did_not_leave_is_linked_later(crew: Crew) -> None:
     crew.turns(2)
     assert worker.linked
     assert connected(crew.links[crew.manager][-1], crew.links[worker][-1])
+
+
+def test_key_sets_that_workers_cannot_read_are_those_unusable_first_and_bounded(crew: Crew) -> None:
+    """Each with the least time that any worker has; a worker that reads it again takes it back."""
+    one, other = crew.workers
+    one.key_sets, other.key_sets = {"a": 60, "b": 0}, {"a": 30, "c": 90}
+    assert list(crew.processes.key_sets.items()) == [("b", 0), ("a", 30), ("c", 90)]
+    one.key_sets = {str(number): number for number in range(3 * MAX_KEY_SETS)}
+    assert len(crew.processes.key_sets) == MAX_KEY_SETS
+    assert "299" not in crew.processes.key_sets
+    # Their next heartbeats name none.
+    crew.turns(2)
+    assert crew.processes.key_sets == {}

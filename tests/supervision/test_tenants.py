@@ -16,11 +16,11 @@ from urllib.parse import quote
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+from support.directory import DirectoryStore
 from support.served import PATIENCE, Served, end
 
 from authz.demo.mint import HOST, NEIGHBOUR_HOST, Party
 from authz.demo.world import NEIGHBOUR, World
-from authz.directory import Store
 from authz.model import Enforcement
 
 CRL = '[crl]\nnetworks = ["127.0.0.0/8"]\nfirst_fetch_wait_seconds = 0.28\n'
@@ -49,7 +49,7 @@ class Tenants:
             NEIGHBOUR_HOST: mint.authority("Evil", known["twin root"]),
         }
         self.users = {HOST: self.world.token("olga"), NEIGHBOUR_HOST: self.world.token("mallory", "globex")}
-        with closing(Store(self.world.database)) as store:
+        with closing(DirectoryStore(self.world.database)) as store:
             store.add_user(NEIGHBOUR, "mallory", Enforcement.OFF)
 
     def check(self, host: str, url: str, known: Party | None = None) -> int:
@@ -143,7 +143,7 @@ def test_nothing_of_an_organization_outlives_it(tenants: Tenants) -> None:
         for host, server in ((NEIGHBOUR_HOST, evil), (HOST, acme)):
             served.until(lambda host=host, server=server: tenants.check(host, server.url) == 200)  # type: ignore[misc]
         served.until(lambda: tenants.listed("fetched_crls", "issuer") == {"CN=Fresh", "CN=Evil"})
-        with closing(Store(tenants.world.database)) as store:
+        with closing(DirectoryStore(tenants.world.database)) as store:
             store.remove_organization(NEIGHBOUR)
         served.until(lambda: tenants.listed(*location) == {acme.url})
         assert len(list(served.folder.glob("authz.crls/*.crl"))) == 1

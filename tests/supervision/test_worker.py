@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.directory import DirectoryStore
 from support.served import Served, end, opened_files
 from support.worker_processes import Direct
 
 from authz.demo.world import World
-from authz.directory import Store
 
 
 @pytest.fixture
@@ -22,16 +24,27 @@ def apart(tmp_path: Path) -> Served:
     return Served(tmp_path)
 
 
-def test_worker_that_may_open_nothing_more_answers_no_old_truth_and_comes_back(apart: Served) -> None:
-    """The link to the next manager is lost on the way, again and again; when it may open more again, all is well."""
-    world = World(apart.folder).build()
-    apart.socket = world.socket
-    apart.write(1)
+@contextlib.contextmanager
+def one_worker(service: Served) -> Iterator[tuple[World, Callable[[], int]]]:
+    """A service of one worker, and asks it as alice. A check waits for its first rows however busy the machine is."""
+    world = World(service.folder).build()
+    service.socket = world.socket
+    service.write(1)
+    service.config.write_text(service.config.read_text().replace("[limits]", "[limits]\ncheck_seconds = 20"))
     alice = Direct(SimpleNamespace(world=world, token=world.token))  # type: ignore[arg-type]
     try:
-        apart.start()
+        service.start()
         alice.open(1)
         (ask,) = alice
+        yield world, ask
+    finally:
+        alice.close()
+        end(service)
+
+
+def test_worker_that_may_open_nothing_more_answers_no_old_truth_and_comes_back(apart: Served) -> None:
+    """The link to the next manager is lost on the way, again and again; when it may open more again, all is well."""
+    with one_worker(apart) as (world, ask):
         assert ask() == 200
         manager, worker = sorted(apart.children, key=lambda one: "authz.crls" not in opened_files(one))
         soft, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
@@ -43,16 +56,39 @@ def test_worker_that_may_open_nothing_more_answers_no_old_truth_and_comes_back(a
         resource.prlimit(worker, resource.RLIMIT_NOFILE, (soft, hard))
         apart.until(lambda: ask() == 403)
         assert worker in apart.children
-    finally:
-        alice.close()
-        end(apart)
 
 
 def revoke(world: World, client: str) -> None:
     """Her CA publishes it."""
-    store = Store(world.database)
+    store = DirectoryStore(world.database)
     store.add_crl(world.crl("issuing", "revoked", client, number=2), world.mint.now)
     store.close()
+
+
+def test_worker_that_is_killed_has_logged_each_refusal_and_every_line_before_it(apart: Served) -> None:
+    """It loses no more than lines of allowed requests that it answered since, and writes none out of order."""
+    with one_worker(apart) as (_, ask):
+        answers = [ask() for _ in range(40)]
+        assert apart.check() == 403
+        answers += [ask() for _ in range(20)]
+        (worker,) = (child for child in apart.children if "authz.crls" not in opened_files(child))
+        os.kill(worker, signal.SIGKILL)
+        apart.until(lambda: worker not in apart.children)
+        outcomes = [line["outcome"] for line in apart.lines if line["event"] == "decision"]
+    assert answers == [200] * 60
+    assert outcomes[:41] == ["allow"] * 40 + ["deny"]
+    assert outcomes[41:] == ["allow"] * (len(outcomes) - 41)
+    assert len(outcomes) <= 61
+
+
+def test_worker_that_is_asked_to_end_has_logged_all_that_it_answered(apart: Served) -> None:
+    """By the supervisor, which does so for new settings, a new version, or too much memory."""
+    with one_worker(apart) as (_, ask):
+        answers = [ask() for _ in range(30)]
+        assert apart.stop() == 0
+        outcomes = [line["outcome"] for line in apart.lines if line["event"] == "decision"]
+    assert answers == [200] * 30
+    assert outcomes == ["allow"] * 30
 
 
 def test_worker_with_too_much_memory_is_replaced(apart: Served) -> None:

@@ -41,7 +41,7 @@ def recall(der: bytes, known: dict[bytes, Extensions]) -> Said | None:
 
 
 def _shared(found: Extensions) -> Said:
-    own = {"names", "unread_kinds", "subject_key_id", "recalled", "points", "like_tags"}
+    own = {"names", "unread_kinds", "subject_key_id", "recalled", "points", "like_tags", "weight"}
     return {key: value for key, value in vars(found).items() if key not in own}
 
 

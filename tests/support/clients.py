@@ -16,7 +16,7 @@ from authz.demo import Stage
 from authz.demo.client import Connection, ask, client_context
 from authz.demo.mint import HOST
 from authz.demo.processes import START_SECONDS
-from authz.directory import Store
+from support.directory import DirectoryStore
 
 CRL_NUMBERS = itertools.count(2)
 """The first CRL of every world has number 1."""
@@ -39,7 +39,7 @@ def family(process: int) -> list[int]:
 @contextlib.contextmanager
 def retired(stage: Stage, name: str = "alice") -> Iterator[None]:
     """Somebody's certificate is retired, and registered again afterwards."""
-    with contextlib.closing(Store(stage.world.database)) as store:
+    with contextlib.closing(DirectoryStore(stage.world.database)) as store:
         shown = stage.world.clients[name].certificate.fingerprint(SHA256())
         for one in store.registrations("acme", name):
             if one.registration.sha256 == shown and one.registration.retired_at is None:
@@ -52,7 +52,7 @@ def retired(stage: Stage, name: str = "alice") -> Iterator[None]:
 @contextlib.contextmanager
 def revoked(stage: Stage, name: str = "alice") -> Iterator[None]:
     """Somebody's certificate is revoked, and a CRL without it published afterwards."""
-    with contextlib.closing(Store(stage.world.database)) as store:
+    with contextlib.closing(DirectoryStore(stage.world.database)) as store:
         store.add_crl(stage.world.crl("issuing", "revoked", name, number=next(CRL_NUMBERS)), stage.world.mint.now)
         yield
         store.add_crl(stage.world.crl("issuing", "revoked", number=next(CRL_NUMBERS)), stage.world.mint.now)

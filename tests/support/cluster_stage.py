@@ -97,7 +97,9 @@ class ClusterStage(Stage):
         text = re.sub(
             r'^address = "[\d.]+:\d+"', f'address = "127.0.0.1:{self.service_port}"', text, flags=re.MULTILINE
         )
-        whole = f'database = "{self.world.database}"\n{text}\n[ops]\naddress = "127.0.0.1:{free_port()}"\n'
+        text = text.replace('[ops]\nhealth_probe_address = "127.0.0.1:9902"\n', "")
+        ops = f'[ops]\naddress = "127.0.0.1:{free_port()}"\nhealth_probe_address = "127.0.0.1:{free_port()}"'
+        whole = f'database = "{self.world.database}"\n{text}\n{ops}\n'
         self.service = ServiceProcess(folder, whole)
         self._tokens = {}
 

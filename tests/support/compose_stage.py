@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from authz.demo.client import ClientResponse, Connection, ask, client_context
-from authz.demo.fill import INSTANCES
+from authz.demo.fill import INSTANCES, lines_to_try
 from authz.demo.mint import HOST
 from authz.demo.rows import ROWS, Row
 from support.nginx_stage import at_nginx
@@ -78,6 +81,25 @@ class ComposeStage:
         """What a piece of Python prints in a service's container."""
         return self.compose("exec", "--no-TTY", service, "python", "-c", code, check=check)
 
+    def operator(self, *words: str) -> str:
+        """What a command prints that an operator gives."""
+        return self.compose("run", "--rm", "operator", *words)
+
+    def try_lines(self, folder: Path) -> int:
+        """Do in a folder what the README shows, until each line gives the status that stands above it; how many do."""
+        environment = {**os.environ, "COMPOSE_FILE": str(ROOT / "docker-compose.yml")}
+        expected, asked = "", 0
+        for line in lines_to_try().splitlines():
+            if line.startswith("#"):
+                expected = (re.findall(r": (\d{3})$", line) or [""])[0]
+            elif line.startswith("curl "):
+                command = [*shlex.split(line), "--silent", "--output", os.devnull, "--write-out", "%{http_code}"]
+                wait_until(lambda c=command, e=expected: run(*c, cwd=folder) == e, f"{expected} to {line}")  # type: ignore[misc]
+                asked += 1
+            else:
+                run(*shlex.split(line), cwd=folder, env=environment)
+        return asked
+
     def up(self, *instances: str) -> None:
         """The instances of the service, all if none is named, run and are healthy."""
         self.compose("up", "--detach", "--wait", "--no-deps", *(instances or INSTANCES))
@@ -116,9 +138,9 @@ class ComposeStage:
         context = client_context(self.client / "roots.pem", self.client / f"{certificate}.pem")
         return Connection(front.port, context, HOST)
 
-    def decisions(self) -> dict[str, dict[str, object]]:
-        """What every instance logged of its decisions, by their ids."""
-        lines = self.compose("logs", "--no-color", "--no-log-prefix", *INSTANCES).splitlines()
+    def decisions(self, *instances: str) -> dict[str, dict[str, object]]:
+        """What the instances, all if none is named, logged of their decisions, by their ids."""
+        lines = self.compose("logs", "--no-color", "--no-log-prefix", *(instances or INSTANCES)).splitlines()
         events = [json.loads(line) for line in lines if '"decision_id"' in line]
         return {event["decision_id"]: event for event in events}
 

@@ -98,7 +98,7 @@ class Delta(Feature):
     )  # fmt: skip
 
     def prepare(self, scene: Scenario) -> None:
-        """Say that there are deltas; without it OpenSSL looks for none."""
+        """Say that there are deltas, as the complete CRL does; without it the other validators look for none."""
         add(scene.leaf, (FRESHEST, False))
 
     def crls(self, scene: Scenario) -> list[bytes]:
@@ -106,7 +106,7 @@ class Delta(Feature):
         broken = scene.broken
         hold = entry(scene.user.certificate.serial_number, reason=x509.ReasonFlags.certificate_hold)
         on_hold = () if broken in NOT_ON_HOLD else (hold,)
-        complete = scene.speak(*on_hold, number=5, this_update=NOW - DAY)
+        complete = scene.speak(*on_hold, number=5, this_update=NOW - DAY, extensions=[(FRESHEST, False)])
         if broken == "delta missing":
             return [complete]
         return [complete, scene.speak(self._listed(scene, hold), **self._delta(broken))]

@@ -11,8 +11,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from authz.clock import SystemClock
-from authz.crls import AddressRules, CrlDiskStore, CrlRules, Fetcher, Refresher, Schedule
+from authz.crls.disk_store import CrlDiskStore
+from authz.crls.fetch.address_rules import AddressRules
+from authz.crls.fetch.client import Fetcher
 from authz.crls.indexing.client import index_crl
+from authz.crls.refresher import Refresher
+from authz.crls.rules import CrlRules
+from authz.crls.schedule import Schedule
 from authz.model import CrlRow
 from support.process_kill import serve, tell
 

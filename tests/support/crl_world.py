@@ -13,8 +13,13 @@ from pathlib import Path
 
 from cryptography import x509
 
-from authz.crls import AddressRules, CrlDiskStore, CrlRules, Fetcher, FetchLimits, Refresher, Schedule
+from authz.crls.disk_store import CrlDiskStore
+from authz.crls.fetch.address_rules import AddressRules
+from authz.crls.fetch.client import Fetcher, FetchLimits
 from authz.crls.indexing.client import index_crl
+from authz.crls.refresher import Refresher
+from authz.crls.rules import CrlRules
+from authz.crls.schedule import Schedule
 from authz.decision import Allow, Decision, Evidence
 from authz.errors import NotLoaded, Refused
 from authz.model import CheckRequest, CrlRow, CrlSourceState, Enforcement, FetchedCrl, Organization, User

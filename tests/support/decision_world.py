@@ -16,10 +16,12 @@ from authz.model import (
     CheckRequest,
     CrlSourceKind,
     CrlSourceState,
+    DirectoryReport,
     Enforcement,
     FetchedCrl,
     HeaderRules,
     Identity,
+    LeafKeys,
     Organization,
     Registration,
     User,
@@ -92,7 +94,18 @@ class MemoryView:
 
     def registrations(self, organization: Organization, sha256: bytes) -> tuple[Registration, ...]:
         """See the protocol."""
+        self._load("registrations")
         return tuple(one for one in self.registered if one.sha256 == sha256)
+
+    def renewals(self, organization: Organization, keys: LeafKeys) -> tuple[Registration, ...]:
+        """See the protocol; of every organization, as a careless database would."""
+        self._load("renewals")
+        wanted = {keys.tbs_sha256, keys.spki_sha256, *keys.identities}
+        return tuple(
+            registration
+            for registration in self.registered
+            if wanted & {registration.tbs_sha256, registration.spki_sha256, registration.identity}
+        )
 
     def trust(self, organization: Organization) -> TrustStore:
         """See the protocol."""
@@ -129,6 +142,13 @@ class CrlStates:
     sources: list[CrlSourceState] = field(default_factory=list)
     answering: list[FetchedCrl] = field(default_factory=list)
     outcomes: Counter[tuple[CrlSourceKind, str]] = field(default_factory=Counter)
+
+
+@dataclass
+class Reported:
+    """A directory whose report the telemetry takes."""
+
+    report: DirectoryReport = field(default_factory=DirectoryReport)
 
 
 def standard_view() -> MemoryView:

@@ -9,7 +9,7 @@ from typing import Final
 
 from authz.doctor.findings import ConfigFile
 from authz.doctor.lint import lint_sources
-from authz.doctor.ours import OurListener, Ours
+from authz.doctor.service_settings import OurListener, Ours
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 ENVOY: Final = (DEPLOY / "envoy.yaml").read_text(encoding="utf-8")

@@ -21,8 +21,9 @@ import yaml
 from authz.demo import Stage
 from authz.demo.mint import HOST, NEIGHBOUR_HOST
 from authz.demo.processes import Envoy, envoy_binary, free_ports, running
-from authz.doctor.probe.cast import BAD, Cast
+from authz.doctor.probe.clients import BAD, Clients
 from authz.doctor.probe.dialing import Dialer, Endpoint, Question, Response, Shown
+from authz.doctor.probe.other_protocols import plain_http
 from authz.doctor.probe.probes import (
     Probe,
     arriving_probes,
@@ -31,7 +32,6 @@ from authz.doctor.probe.probes import (
     host_probes,
     identity_probes,
 )
-from authz.doctor.probe.ways import plain_http
 from authz.errors import ConfigError
 from support.doctor_faults import NGINX
 from support.doctor_mutants import Mutant, envoy_mutants, nginx_mutants
@@ -52,7 +52,7 @@ class Probes:
         held = {name: Shown(folder / f"{name}.pem", folder / f"{name}.key") for name in ("alice", "bob", *BAD)}
         bad = {name: held[name] for name in BAD}
         tokens = stage.token("alice"), stage.token("olga")
-        self._cast = Cast(*tokens, held["alice"], held["bob"], bad=bad, other_host=NEIGHBOUR_HOST)
+        self._clients = Clients(*tokens, held["alice"], held["bob"], bad=bad, other_host=NEIGHBOUR_HOST)
         target = Endpoint(HOST, port, address=("127.0.0.1", port), server_name="localhost", roots=folder / "roots.pem")
         self._dialer = Dialer(target, a_second=UNHURRIED, most=sys.maxsize)
 
@@ -69,18 +69,18 @@ class Probes:
                 yield probe.what
 
     def _honest(self) -> Response:
-        return self._dialer.ask(Question(self._cast.good, self._cast.token))
+        return self._dialer.ask(Question(self._clients.good, self._clients.token))
 
     def _way_round(self, probe: Probe, question: Question) -> bool:
         answer = self._dialer.ask(question)
         return answer.received is not None and probe.bad(answer)
 
     def _probes(self) -> Iterator[Probe]:
-        yield from identity_probes(self._cast)
-        yield from certificate_probes(self._cast)
-        yield from forged_probes(self._cast)
-        yield from host_probes(self._cast, self._dialer.target)
-        yield from arriving_probes(self._cast)
+        yield from identity_probes(self._clients)
+        yield from certificate_probes(self._clients)
+        yield from forged_probes(self._clients)
+        yield from host_probes(self._clients, self._dialer.target)
+        yield from arriving_probes(self._clients)
 
     def speaks_tls(self) -> bool:
         """Whether it ends a handshake."""

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from authz.demo.processes import START_SECONDS, ServiceProcess, free_port, stop_process, tied
 from authz.demo.world import World
-from authz.directory import Store
 from authz.errors import ConfigError
+from support.directory import DirectoryStore
 from support.documented import blocks
 from support.nginx_stage import Nginx, NginxStage, documented_settings, placed
 
@@ -151,7 +151,7 @@ class EdgeStage(NginxStage):
 
 def registered_for_all(world: World) -> World:
     """The world, in which alice's certificate is registered for the users whose enforcement is observe and off too."""
-    with contextlib.closing(Store(world.database)) as store:
+    with contextlib.closing(DirectoryStore(world.database)) as store:
         for user in ("oscar", "olga"):
             world.register(store, user, "alice")
     return world

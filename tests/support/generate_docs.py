@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,9 @@ import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from authz.admin.documents import json_schema
 from authz.app.config import IdentitySettings, ListenerSettings, Settings, TlsSettings, TrustedProxySettings
-from authz.cli import app
+from authz.cli import app, load
 from authz.doctor.findings import SEEN, Rule
 from authz.doctor.rules import ENVOY_RULES, NGINX_RULES
 from authz.pki.x509.tolerated import TOLERATED
@@ -48,7 +50,9 @@ def settings_page() -> str:
         "# Configuration",
         "",
         "A TOML file (`authz --config authz.toml`), and over it variables: `AUTHZ_DATABASE`, `AUTHZ_OPS__ADDRESS`",
-        "and so on, two underscores between section and setting. Unknown settings are errors.",
+        "and so on, two underscores between section and setting; a list or a whole section is JSON. Unknown settings",
+        "and variables are errors, which name the nearest one. The variables that Kubernetes makes of a Service's name",
+        "(`AUTHZ_SERVICE_HOST`, `AUTHZ_PORT_…`) are passed over; the log names them.",
         "Made from `authz/app/config.py`.",
         "",
         "```toml",
@@ -69,7 +73,7 @@ def settings_page() -> str:
     for model in get_args(get_args(IdentitySettings)[0]):
         kind = get_args(model.model_fields["kind"].annotation)[0]
         lines += _table(f"`[[listener.identity]]`, kind `{kind}`", model)
-    lines += _table("`[listener.tls]`", TlsSettings)
+    lines += _table("`[listener.tls]` and `[ops.tls]`", TlsSettings)
     lines += _table("`[[listener.trusted_proxies]]`", TrustedProxySettings)
     for name, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -121,7 +125,13 @@ def _rule_row(rule: Rule[Any]) -> str:
 
 def command_page() -> str:
     """docs/command.md."""
-    lines = ["# The command", "", "Every verb's own help.", ""]
+    lines = [
+        "# The command",
+        "",
+        "Every verb's own help. `authz --install-completion` has your shell complete verbs, options and their values;",
+        "`make man` writes the same as man pages to `dist/man`.",
+        "",
+    ]
     for path, text in _helps(typer.main.get_command(app), ("authz",)):
         lines += [f"## {' '.join(path)}", "", "```text", text, "```", ""]
     return "\n".join(lines)
@@ -133,7 +143,7 @@ def _helps(command: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, 
     context.terminal_width = 100
     yield path, "\n".join(line.rstrip() for line in command.get_help(context).splitlines())  # type: ignore[attr-defined]
     for name, child in getattr(command, "commands", {}).items():
-        yield from _helps(child, (*path, name))
+        yield from _helps(load(name) if path == ("authz",) else child, (*path, name))
 
 
 def with_reasons(readme: str) -> str:
@@ -150,11 +160,17 @@ def with_encodings(page: str) -> str:
     return re.sub(marks, lambda found: found[1] + "\n".join(rows) + "\n" + found[2], page, flags=re.DOTALL)
 
 
+def schema_file() -> str:
+    """deploy/directory.schema.json."""
+    return json.dumps(json_schema(), indent=2) + "\n"
+
+
 PAGES = {
     "docs/reasons.md": reasons_page,
     "docs/configuration.md": settings_page,
     "docs/command.md": command_page,
     "docs/doctor.md": doctor_page,
+    "deploy/directory.schema.json": schema_file,
 }
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def _report(path: Path) -> bool:
     module = path.relative_to(PACKAGE).with_suffix("").as_posix()
     test = ROOT / "tests" / "pki" / path.relative_to(PACKAGE).with_name(f"test_{path.name}")
     if path.stem == "__init__":
-        test = ROOT / "tests" / "pki" / "test_verify_chain.py"
+        test = ROOT / "tests" / "pki" / "test_chain.py"
     missing = uncovered(module, test) if test.exists() else ["it has no test file"]
     sys.stdout.write(f"{module:24} {'covered' if not missing else 'MISSING ' + ' '.join(missing)}\n")
     return bool(missing)

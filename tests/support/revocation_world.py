@@ -34,6 +34,11 @@ ONE, TWO = (x509.UniformResourceIdentifier(f"http://crl.example.test/{number}") 
 CRL_SIGNER: Extensions = [(usage("crl_sign"), True), (x509.BasicConstraints(ca=False, path_length=None), True)]
 
 
+def forged(crl: bytes) -> bytes:
+    """The CRL with another signature, which does not verify."""
+    return crl[:-1] + bytes([crl[-1] ^ 1])
+
+
 def prove(
     leaf: Minted,
     crls: Iterable[bytes],

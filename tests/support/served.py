@@ -31,6 +31,7 @@ class Served:
         new_store(f"sqlite:///{folder}/authz.db").close()
         self.log = folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
+        self._seen = 0
 
     def write(self, workers: int, more: str = "") -> None:
         """Write the settings."""
@@ -65,9 +66,16 @@ class Served:
 
     @property
     def lines(self) -> list[dict[str, object]]:
-        """What it logged."""
+        """What it logged since `forget_log`."""
+        return self._lines()[self._seen :]
+
+    def _lines(self) -> list[dict[str, object]]:
         text = self.log.read_text().splitlines() if self.log.exists() else []
         return [json.loads(line) for line in text if line.startswith("{") and line.endswith("}")]
+
+    def forget_log(self) -> None:
+        """Have what it logged so far concern no test that follows."""
+        self._seen = len(self._lines())
 
     @property
     def events(self) -> list[object]:
@@ -83,7 +91,7 @@ class Served:
 
     def get(self, path: str) -> tuple[int, str]:
         """An answer of the operators' listener."""
-        address = [one["address"] for one in self.lines if one.get("listener") == "ops"][-1]
+        address = [one["address"] for one in self._lines() if one.get("listener") == "ops"][-1]
         connection = http.client.HTTPConnection(str(address), timeout=PATIENCE)
         with contextlib.closing(connection):
             connection.request("GET", path)

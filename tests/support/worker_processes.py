@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -24,6 +24,9 @@ from support.clients import bearer
 
 WORKERS = 4
 
+BOUND = 1.0
+"""Seconds from a change to the last request it does not hold for: the published bound."""
+
 PATIENCE = 60.0
 """Seconds until something that must happen is taken for not happening; a busy machine is not a failure."""
 
@@ -35,12 +38,16 @@ def children(stage: Stage) -> list[int]:
     return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
-def until(true: Callable[[], bool]) -> None:
-    """Wait for something that happens in other processes."""
+def until(true: Callable[[], bool], pause: float = 0.01) -> None:
+    """Wait for something that happens in other processes, and look for it every `pause` seconds."""
     deadline = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < deadline, "it does not happen"
-        time.sleep(0.01)
+        time.sleep(pause)
+
+
+METRICS_PAUSE = 0.1
+"""Seconds between two looks at the metrics: to make them costs the CRL manager more than the checks meanwhile."""
 
 
 def events(stage: Stage, name: str) -> int:
@@ -67,6 +74,8 @@ def metric(stage: Stage, name: str) -> dict[str, float]:
 
 def all_ready(stage: Stage, workers: int) -> bool:
     """Whether keeper and workers do their work, and none besides."""
+    if len(children(stage)) != workers + 1:
+        return False
     try:
         ready = metric(stage, "authz_process_ready")
     except (OSError, http.client.HTTPException):
@@ -126,10 +135,13 @@ class Steady:
 
 
 class Direct:
-    """Connections to the service itself, kept open, past the proxy: each is some worker's."""
+    """Connections to the service itself, kept open, past the proxy: each is some worker's.
 
-    def __init__(self, stage: Stage) -> None:
-        self._octets = self._question(stage)
+    What is asked on them is whether alice may pass, with the certificate of `shown`.
+    """
+
+    def __init__(self, stage: Stage, shown: str = "alice") -> None:
+        self._octets = self._question(stage, shown)
         self._address = str(stage.world.socket)
         self._open: list[socket.socket] = []
 
@@ -142,11 +154,11 @@ class Direct:
             self._open.append(one)
 
     @staticmethod
-    def _question(stage: Stage) -> bytes:
+    def _question(stage: Stage, shown: str) -> bytes:
         """What Envoy asks about alice."""
-        alice = stage.world.clients["alice"]
-        chain = [one.public_bytes(Encoding.PEM).decode() for one in (alice.certificate, *alice.chain)]
-        fingerprint = alice.certificate.fingerprint(alice.certificate.signature_hash_algorithm).hex()
+        party = stage.world.clients[shown]
+        chain = [one.public_bytes(Encoding.PEM).decode() for one in (party.certificate, *party.chain)]
+        fingerprint = party.certificate.fingerprint(party.certificate.signature_hash_algorithm).hex()
         certificate = quote(chain[0], safe="-")
         bag = quote("".join(chain), safe="-")
         payload = stage.token("alice").split(".")[1]
@@ -174,10 +186,45 @@ class Direct:
             body += one.recv(65536)
         return int(head.split()[1])
 
+    def reach_each_worker(self, stage: Stage, workers: int = WORKERS) -> None:
+        """Open connections until each worker has one: a worker that is free accepts."""
+        before = metric(stage, "authz_worker_checks_total")
+        assert len(before) == workers
+
+        def each() -> bool:
+            self.open(workers)
+            for ask in self:
+                ask()
+            time.sleep(1)  # a worker reports how many checks it had every half second
+            return all(metric(stage, "authz_worker_checks_total")[worker] > count for worker, count in before.items())
+
+        until(each)
+
+    def all_say(self, status: int) -> bool:
+        """Whether the answer is the same on every connection."""
+        return {ask() for ask in self} == {status}
+
     def close(self) -> None:
         """Close them."""
         for one in self._open:
             one.close()
+
+
+def last_allowed(asks: Iterable[Callable[[], int]]) -> float:
+    """Seconds from now to the last request that was allowed; all have to be refused in the end."""
+    changed = time.monotonic()
+    found = 0.0
+    refused = 0
+    while refused < 2:
+        answers = []
+        for ask in asks:
+            began = time.monotonic()
+            answers.append(ask())
+            if answers[-1] == 200:
+                found = began - changed
+        refused = refused + 1 if set(answers) == {403} else 0
+        assert time.monotonic() < changed + PATIENCE
+    return found
 
 
 def rounds(default: int) -> int:

@@ -35,7 +35,7 @@ def test_crls_and_their_sources_are_measured_when_collected() -> None:
         name="0123456789abcdef" * 4,
         location="http://crl.example.test/ca.crl",
         sha256=b"",
-        signer=b"",
+        signer=bytes(range(32)),
         issuer="CN=CA",
         number="7",
         delta=False,
@@ -48,7 +48,9 @@ def test_crls_and_their_sources_are_measured_when_collected() -> None:
     states.outcomes[CrlSourceKind.URL, "reset"] = 2
     states.sources = [CrlSourceState("http://crl.example.test/ca.crl", CrlSourceKind.URL, failures=2)]
     metrics = metrics_of(telemetry).decode()
-    labels = '{crl="0123456789abcdef",issuer="CN=CA",source="http://crl.example.test/ca.crl"}'
+    labels = (
+        '{crl="0123456789abcdef",issuer="CN=CA",signed_by="0001020304050607",source="http://crl.example.test/ca.crl"}'
+    )
     for line in (
         f"authz_crl_next_update_seconds{labels} -60.0",
         f"authz_crl_age_seconds{labels} 3600.0",

@@ -14,6 +14,11 @@ from authz.view import Listener
 LISTENER = Listener("envoy", (Says("alice"),))
 
 
+def _of_authz(metrics: bytes) -> list[bytes]:
+    """The lines of our own metrics: those of the process count its CPU, which goes on."""
+    return [line for line in metrics.splitlines() if line.startswith(b"authz_")]
+
+
 def test_counts_that_cannot_be_written_wait_for_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A metrics folder that is full ends no heartbeat, and nothing is counted twice."""
     telemetry = Telemetry(BytesIO(), log_decisions=False)
@@ -35,4 +40,4 @@ def test_counts_that_cannot_be_written_wait_for_the_next_time(monkeypatch: pytes
     assert 'authz_decisions_total{listener="envoy",outcome="allow",reason=""} 1.0' in metrics
     assert 'authz_decisions_total{listener="envoy",outcome="deny",reason="certificate_revoked"} 1.0' in metrics
     assert 'authz_check_seconds_count{outcome="deny"} 1.0' in metrics
-    assert metrics_of(telemetry).decode() == metrics
+    assert _of_authz(metrics_of(telemetry)) == _of_authz(metrics.encode())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.certvalidator_oracle import verdict
 from support.vectors import limbo_cases
 
 from authz.errors import Refused
@@ -25,6 +26,13 @@ CASES = limbo_cases()
 LEDGER: list[dict[str, Any]] = tomllib.loads(Path(__file__).with_name("divergences.toml").read_text(encoding="utf-8"))[
     "rule"
 ]
+
+CERTVALIDATOR: list[dict[str, Any]] = tomllib.loads(
+    Path(__file__).with_name("certvalidator.toml").read_text(encoding="utf-8")
+)["rule"]
+
+HANGS = {f"pathological::pathological-chain-same-subject-{key}-key" for key in ("distinct", "same")}
+"""Cases that pyhanko-certvalidator tries every path of."""
 
 # Cases without a time of their own mean the moment of their minting; it lies within everybody's validity.
 MINTED = "2026-11-22T12:09:01+00:00"
@@ -46,6 +54,11 @@ def policy_of(case: dict[str, Any]) -> ValidationPolicy:
     )
 
 
+def moment_of(case: dict[str, Any]) -> datetime:
+    """When the case is judged."""
+    return datetime.fromisoformat(case["validation_time"] or MINTED)
+
+
 def refusal(case: dict[str, Any]) -> Refused | None:
     """How the case is refused; None when it verifies. CRLs, where there are any, switch revocation on."""
     try:
@@ -54,7 +67,7 @@ def refusal(case: dict[str, Any]) -> Refused | None:
             pool=map(der, case["untrusted_intermediates"]),
             anchors=map(der, case["trusted_certs"]),
             crls=map(der, case["crls"]),
-            at=datetime.fromisoformat(case["validation_time"] or MINTED),
+            at=moment_of(case),
             policy=policy_of(case),
             check_revocation=bool(case["crls"]),
         )
@@ -63,9 +76,28 @@ def refusal(case: dict[str, Any]) -> Refused | None:
     return None
 
 
-def rules_for(case_id: str) -> list[str]:
+def certvalidators(case: dict[str, Any]) -> str | None:
+    """Empty where pyhanko-certvalidator accepts the case, else what it says; None where it has no opinion."""
+    pool, anchors, crls = (map(der, case[part]) for part in ("untrusted_intermediates", "trusted_certs", "crls"))
+    wanted = list(crls) if case["crls"] else None
+    return verdict(der(case["peer_certificate"]), pool, anchors, wanted, moment_of(case), policy_of(case))
+
+
+def rules_for(case_id: str, ledger: list[dict[str, Any]] = LEDGER) -> list[str]:
     """The names of the ledger's rules that cover a case."""
-    return [rule["name"] for rule in LEDGER if any(fnmatchcase(case_id, one) for one in rule["cases"])]
+    return [rule["name"] for rule in ledger if any(fnmatchcase(case_id, one) for one in rule["cases"])]
+
+
+def against_certvalidator(*, bettertls: bool) -> list[tuple[str, str]]:
+    """The cases on which the two differ without a rule of what we do, or agree in spite of one; with what it says."""
+    wrong = []
+    for case in (one for one in CASES if one["id"].startswith("bettertls") is bettertls and one["id"] not in HANGS):
+        theirs = certvalidators(case)
+        we = "accept" if refusal(case) is None else "refuse"
+        differs = theirs is not None and bool(theirs) is (we == "accept")
+        if differs is not bool(rules_for(case["id"], [rule for rule in CERTVALIDATOR if rule["we"] == we])):
+            wrong.append((case["id"], theirs or "accepted"))
+    return wrong
 
 
 def unexpected(*, bettertls: bool) -> list[str]:
@@ -79,11 +111,13 @@ def unexpected(*, bettertls: bool) -> list[str]:
     return wrong
 
 
+@pytest.mark.slow
 def test_bettertls_cases_all_give_the_expected_result() -> None:
     """2,295 cases of path building and name constraints, none of them excused."""
     assert unexpected(bettertls=True) == []
 
 
+@pytest.mark.slow
 def test_limbo_cases_give_the_expected_result_or_a_reasoned_other() -> None:
     """A case that differs has a rule, a case with a rule differs, and no difference is a refusal."""
     assert unexpected(bettertls=False) == []
@@ -101,6 +135,22 @@ def test_ledger_has_at_most_twenty_rules_each_used_and_reasoned() -> None:
 def test_ledger_excuses_nothing_of_bettertls() -> None:
     """Nor could it: its cases are about section 6."""
     assert [one["id"] for one in CASES if one["id"].startswith("bettertls") and rules_for(one["id"])] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bettertls", [False, True])
+def test_verdicts_are_certvalidators_or_reasoned(bettertls: bool) -> None:
+    """Those of pyhanko-certvalidator, either way; what it refuses and we accept is no rule of section 6."""
+    assert against_certvalidator(bettertls=bettertls) == []
+
+
+def test_ledger_of_certvalidator_has_a_clause_for_each_rule_and_three_that_let_us_accept_more() -> None:
+    """Each covers a case, and no case has two."""
+    ids = [one["id"] for one in CASES]
+    assert all(rule["clause"] and rule["reason"] and rule["we"] in {"accept", "refuse"} for rule in CERTVALIDATOR)
+    assert sum(rule["we"] == "accept" for rule in CERTVALIDATOR) == 3
+    assert [p for rule in CERTVALIDATOR for p in rule["cases"] if not any(fnmatchcase(one, p) for one in ids)] == []
+    assert [one for one in ids if len(rules_for(one, CERTVALIDATOR)) > 1] == []
 
 
 def test_cases_are_all_there() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from support.certvalidator_oracle import verdict
 from support.vectors import PKITS_DATA
 
 from authz.errors import Refused
@@ -107,6 +108,7 @@ def test_pkits_own_files_give_the_expected_result(test: dict[str, Any]) -> None:
     assert verifies(test, pool, CrlStore(map(crl, test["crls"]))) is expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("test", PKITS["tests"], ids=lambda test: f"{test['id']}-{test['name'].replace(' ', '_')}")
 def test_pkits_everybodys_files_give_the_expected_result(test: dict[str, Any]) -> None:
     """With every CA certificate and CRL of the suite at hand, the result stays the expected one."""
@@ -114,6 +116,7 @@ def test_pkits_everybodys_files_give_the_expected_result(test: dict[str, Any]) -
     assert verifies(test, *everybody()) is expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("test", PKITS["tests"], ids=lambda test: f"{test['id']}-{test['name'].replace(' ', '_')}")
 def test_pkits_with_crls_by_their_images_gives_the_expected_result(test: dict[str, Any]) -> None:
     """A CRL without its entries says what it said with them: deltas, indirect ones and all."""
@@ -148,7 +151,23 @@ def test_pkits_tests_are_all_there() -> None:
     assert sorted(one["number"] for one in PKITS["tests"] if one["number"] in DSA) == sorted(DSA)
 
 
+@pytest.mark.slow
 def test_pkits_crls_have_images_but_for_those_that_no_known_key_signed() -> None:
     """So that none is missing from the test above by mistake."""
     names = {name for one in PKITS["tests"] for name in one["crls"]}
     assert sorted(name for name in names if small_form(name) is None) == WITHOUT_IMAGE
+
+
+@pytest.mark.slow
+def test_pkits_verdicts_are_certvalidators() -> None:
+    """Those of pyhanko-certvalidator, with the files of each test: it accepts exactly what we do, and no DSA either."""
+    differing = {}
+    for test in PKITS["tests"]:
+        files = (PKITS_DATA / "certs" / f"{name}.crt" for name in (test["end_entity"], *test["intermediates"]))
+        leaf, *pool = (one.read_bytes() for one in files)
+        crls = [(PKITS_DATA / "crls" / f"{name}.crl").read_bytes() for name in test["crls"]]
+        theirs = verdict(leaf, pool, [certificate(test["trust_anchor"]).der], crls, AT, policy_of(test))
+        ours = verifies(test, tuple(readable(test["intermediates"])), CrlStore(map(crl, test["crls"])))
+        if ours is bool(theirs):
+            differing[test["id"]] = theirs or "accepted"
+    assert differing == {}

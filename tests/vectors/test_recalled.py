@@ -23,6 +23,7 @@ def test_certificates_of_pkits_are_recalled_as_the_library_reads_them() -> None:
     assert compare(ders) > 300
 
 
+@pytest.mark.slow
 @pytest.mark.limbo
 def test_certificates_of_limbo_are_recalled_as_the_library_reads_them() -> None:
     """Those of BetterTLS too."""

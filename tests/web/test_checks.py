@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from support.decision_world import ALICE, CA, Says, decide, request, standard_view
 from support.metrics_text import metrics_of
+from support.raw_requests import BODIES, PATHS, UNREADABLE
 from support.registered import METHODS
 
 from authz.decision import Allow, Decision, Evidence
@@ -39,6 +40,10 @@ class Wire:
 
     async def check(self, check: CheckRequest, listener: Listener) -> Decision:
         """Decide by the standard view, unless the test chose."""
+        return self.check_at_once(check, listener)
+
+    def check_at_once(self, check: CheckRequest, listener: Listener) -> Decision:
+        """The same without waiting."""
         self.asked.append(check)
         if self.error is not None:
             raise self.error
@@ -76,13 +81,13 @@ class Wire:
         return [json.loads(line) for line in self.output.getvalue().splitlines()]
 
 
-@pytest.fixture
-async def wire(tmp_path: Path) -> AsyncIterator[Wire]:
-    """A running server."""
+@pytest.fixture(params=["at once", "by aiohttp"])
+async def wire(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Wire]:
+    """A running server, which answers plain requests at once, or leaves all of them to aiohttp."""
     made = Wire(tmp_path)
     listener = Listener("envoy", (Says("alice"),))
-    checks = Checks(made.check, listener, Endpoints(), refuse=made.refuse)
-    server = Server(checks, checks.unread)
+    checks = Checks(made.check, listener, Endpoints(), refuse=made.refuse, check_at_once=made.check_at_once)
+    server = Server(checks, checks.unread, checks.at_once if request.param == "at once" else None)
     listening = await asyncio.get_running_loop().create_unix_server(server, made.path)
     yield made
     listening.close()
@@ -118,16 +123,7 @@ async def test_denied_check_is_a_problem_with_the_public_code(wire: Wire) -> Non
     assert b"certificate_required" not in body
 
 
-@pytest.mark.parametrize(
-    ("path", "target"),
-    [
-        ("/v1/check", ""),
-        ("/v1/check/", "/"),
-        ("/v1/check/a%2Fb/..%2fc//d?q=a%20b", "/a%2Fb/..%2fc//d?q=a%20b"),
-        ("/v1/verify", ""),
-        ("/v1/auth", ""),
-    ],
-)
+@pytest.mark.parametrize(("path", "target"), PATHS)
 async def test_path_behind_the_prefix_is_taken_verbatim(wire: Wire, path: str, target: str) -> None:
     """Never decoded, never normalized."""
     await wire.ask(path, method="POST" if path != "/v1/auth" else "GET")
@@ -155,22 +151,7 @@ async def test_every_method_is_checked(wire: Wire, method: str) -> None:
     assert (b"MUTUAL_AUTHENTICATION_FAILED" in answer) == (method != "HEAD")
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        *(f"content-encoding: {coding}\r\ncontent-length: 4\r\n\r\nabcd" for coding in ("zstd", "br", "gzip", "x")),
-        "content-length: none\r\n\r\n",
-        "content-length: 4\r\ncontent-length: 5\r\n\r\nabcd",
-        "content-length: 99999999999999999999999999\r\n\r\n",
-        "transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-        "transfer-encoding: chunked\r\n\r\nno chunk\r\n",
-        "transfer-encoding: odd\r\ncontent-length: 3\r\n\r\n",
-        "content-type: a\r\ncontent-type: b\r\nuser-agent: a\r\nuser-agent: b\r\n\r\n",
-        "sec-websocket-key1: 1\r\n\r\n",
-        "connection: upgrade\r\nupgrade: websocket\r\n\r\n",
-        "expect: 100-continue\r\ncontent-length: 1000\r\n\r\n",
-    ],
-)
+@pytest.mark.parametrize("fields", BODIES)
 @pytest.mark.parametrize("method", ["POST", "CCM_POST"])
 async def test_body_and_its_headers_decide_nothing(wire: Wire, method: str, fields: str) -> None:
     """Whether it can be decoded, comes, or is announced in an odd way."""
@@ -182,6 +163,7 @@ async def test_body_and_its_headers_decide_nothing(wire: Wire, method: str, fiel
 
 @pytest.mark.parametrize("announced", ["content-length: 7", "content-length: 900", "transfer-encoding: chunked"])
 @pytest.mark.parametrize("method", ["POST", "CCM_POST"])
+@pytest.mark.slow
 async def test_body_never_becomes_a_request(wire: Wire, method: str, announced: str) -> None:
     """Nor does a proxy that announces the client's body, and sends none, lose the next request in it."""
     head = f"{method} /v1/check/ HTTP/1.1\r\nhost: a\r\n{announced}\r\n\r\n".encode()
@@ -199,6 +181,7 @@ async def test_body_never_becomes_a_request(wire: Wire, method: str, announced: 
 
 @pytest.mark.parametrize("method", ["GET", "CCM_POST"])
 @pytest.mark.parametrize("cut", [1, 3, 30, 100, 3000])
+@pytest.mark.slow
 async def test_head_may_come_in_pieces(wire: Wire, method: str, cut: int) -> None:
     """Wherever it is cut, after another request on the same connection."""
     reader, writer = await asyncio.open_unix_connection(wire.path)
@@ -271,24 +254,7 @@ async def test_long_header_is_ours_to_judge(wire: Wire, size: int) -> None:
     assert len(wire.asked[0].values("x-forwarded-client-cert")[0]) == size
 
 
-@pytest.mark.parametrize(
-    "octets",
-    [
-        b"GET /v1/check/ HTTP/1.1\r\nhost: a\r\nx-secret: " + b"S3CRET" * 60_000 + b"\r\n\r\n",
-        b"GET /v1/check/ HTTP/1.1\r\nhost: a\r\nS3CRET\x00: x\r\n\r\n",
-        b"GET /v1/check/ HTTP/1.1\r\nhost: a\r\nx : S3CRET\r\n\r\n",
-        b"GET /S3CRET\x00 HTTP/1.1\r\n\r\n",
-        b"S3CRET\r\n\r\n",
-        b"\x16\x03\x01S3CRET\r\n\r\n",
-        b"CCM_POST /v1/check/ HTTP/1.1\r\nhost: a\r\n x: S3CRET\r\n\r\n",
-        b"CCM_POST /v1/check/ HTTP/1.1\r\nhost: a\nx: S3CRET\r\n\r\n",
-        b"CCM_POST /v1/check/ HTTP/1.1\r\nhost: a\r\nx-secret: " + b"S3CRET" * 60_000 + b"\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03S3CRET",
-        b"\r\n\r\n\0\r\nQUIT\nS3CRET",
-        b"PRI * HTTP/2.0\r\n\r\nS3CRET\r\n\r\n",
-        b"".join([b"GET /v1/check/ HTTP/1.1\r\n", *(b"h%d: S3CRET\r\n" % n for n in range(400)), b"\r\n"]),
-    ],
-)
+@pytest.mark.parametrize("octets", UNREADABLE)
 async def test_request_that_cannot_be_read_is_refused_and_not_repeated(wire: Wire, octets: bytes) -> None:
     """Our answer, our reason, a counter; none of its octets in answer or log."""
     answer = await wire.raw(octets)

@@ -22,10 +22,12 @@ import pytest
 from jwt.algorithms import ECAlgorithm
 from support.certificates import NOW, new_key
 from support.decision_world import ACME, ALICE, CA, MemoryView, request, standard_view
+from support.directory import new_store
 
 from authz.directory import History, HistoryLimits
-from authz.directory.sqlite.migrate import migrate
-from authz.identity import BearerToken, JwksCache, PayloadHeader
+from authz.identity.keys import JwksCache
+from authz.identity.payload import PayloadHeader
+from authz.identity.token import BearerToken
 from authz.identity.verification_budget import VerificationBudget
 from authz.model import CertificateForm, HeaderRules, IndicatorForm, TokenSettings
 from authz.reasons import Reason
@@ -109,7 +111,7 @@ class Whole:
         ring = JwksCache(monotonic=lambda: 0.0, warn=pytest.fail)
         ring.budget = VerificationBudget(itertools.count().__next__)  # new tokens are not what is tried here
         url = f"sqlite:///{folder / 'a.db'}"
-        migrate(url)
+        new_store(url).close()
         self.output = BytesIO()
         self.telemetry = Telemetry(self.output)
         self.history = History(url, Clock(), HistoryLimits(), lost=lambda _: None, warn=pytest.fail)
@@ -122,8 +124,11 @@ class Whole:
 
     def server(self, listener: Listener) -> Server:
         """A listener's."""
-        handler = Checks(self.service.check, listener, Endpoints(), refuse=self.service.refuse)
-        return Server(handler, handler.unread)
+        service = self.service
+        handler = Checks(
+            service.check, listener, Endpoints(), refuse=service.refuse, check_at_once=service.check_at_once
+        )
+        return Server(handler, handler.unread, handler.at_once)
 
     def reported(self) -> list[dict[str, str]]:
         """The lines logged since this was asked last."""

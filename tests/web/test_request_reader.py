@@ -11,25 +11,9 @@ import pytest
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError
+from support.raw_requests import mutated
 
 from authz.web.request_reader import RequestReader
-
-PIECES = (
-    b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\0", b" ", b"\t", b":", b"GET ", b"host: b\r\n", b"\xff", b"\x01",
-    b"transfer-encoding: chunked\r\n", b"content-length: 5\r\n", b"connection: upgrade\r\nupgrade: websocket\r\n",
-)  # fmt: skip
-
-
-def mutated(chance: random.Random) -> bytes:
-    """A head with up to four changes."""
-    method = chance.choice([b"GET", b"CCM_POST", b"head"])
-    head = bytearray(
-        method + b" /v1/check/a?b HTTP/1.1\r\nhost: acme\r\ncontent-length: 0\r\nx-authz-peer: sha256=ab\r\n\r\n"
-    )
-    for _ in range(chance.randint(0, 4)):
-        at = chance.randrange(len(head))
-        head[at : at + chance.randint(0, 3)] = chance.choice([*PIECES, b""])
-    return bytes(head)
 
 
 def read(reader: Any, head: bytes, size: int) -> list[Any]:
@@ -41,6 +25,7 @@ def read(reader: Any, head: bytes, size: int) -> list[Any]:
 
 
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.slow
 async def test_head_of_any_bytes_is_read_alike_or_refused(seed: int) -> None:
     """Whatever aiohttp reads, this reads alike; what this reads beyond that could mean one thing only."""
     chance, loop = random.Random(seed), asyncio.get_running_loop()

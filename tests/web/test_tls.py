@@ -22,7 +22,7 @@ from support.proxy_tls import FOREIGN, MESH, NOW, PROXY, client, proxy, server, 
 from support.requirements import need
 
 from authz.errors import ConfigError
-from authz.web.server import Server
+from authz.web.server import Server, encoded
 from authz.web.tls import ReloadingContext, TlsFiles
 
 DNS = "gateway.mesh.example"
@@ -55,6 +55,11 @@ class Scene:
         self.reached += 1
         return web.Response(text="reached")
 
+    def answer_at_once(self, _request: object) -> bytes:
+        """The same, while it is read."""
+        self.reached += 1
+        return encoded(200, "", b"reached")
+
     async def connect(
         self, name: str | None, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -84,13 +89,14 @@ def _unread(_error: BaseException | None) -> web.Response:
     return web.Response(status=400)
 
 
-@pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    """A server that listens."""
+@pytest.fixture(params=["at once", "by aiohttp"])
+async def scene(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+    """A server that listens, and answers at once, or leaves all to aiohttp."""
     made = Scene(tmp_path)
     write(tmp_path, "proxy", proxy())
     context = made.context()
-    handler = Server(context.guarded(made.answer), _unread)
+    at_once = made.answer_at_once if request.param == "at once" else None
+    handler = Server(context.guarded(made.answer), _unread, at_once, context.allows)
     loop = asyncio.get_running_loop()
     listening = await loop.create_server(handler, "127.0.0.1", 0, ssl=context, ssl_handshake_timeout=0.5)
     made.port = listening.sockets[0].getsockname()[1]
@@ -127,6 +133,7 @@ REFUSED: dict[str, tuple[Minted, str]] = {
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(("one", "told"), REFUSED.values(), ids=list(REFUSED))
+@pytest.mark.slow
 async def test_proxy_that_is_not_allowed_asks_nothing(
     scene: Scene, one: Minted, told: str, version: ssl.TLSVersion
 ) -> None:
@@ -146,6 +153,7 @@ async def test_proxy_without_a_certificate_asks_nothing(scene: Scene, version: s
 
 
 @pytest.mark.parametrize("sent", [HTTP, b"\x16\x03\x01\xff\xff" + bytes(64), b""])
+@pytest.mark.slow
 async def test_connection_that_is_no_tls_is_ended(scene: Scene, sent: bytes) -> None:
     """Plain HTTP, a malformed record, silence: within the bound."""
     reader, writer = await asyncio.open_connection("127.0.0.1", scene.port)
@@ -202,6 +210,7 @@ async def resumable(scene: Scene) -> list[str]:
     return resume
 
 
+@pytest.mark.slow
 async def test_resumed_session_ends_with_the_certificate_that_began_it(scene: Scene, resumable: list[str]) -> None:
     """OpenSSL compares no date when it resumes: the service does, and tells its operator."""
     scene.now = NOW + timedelta(days=31)
@@ -210,6 +219,7 @@ async def test_resumed_session_ends_with_the_certificate_that_began_it(scene: Sc
     assert "expired" in scene.refused[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["another CA", "another CA beside, then alone"])
 async def test_resumed_session_ends_with_the_ca_that_let_it_in(scene: Scene, resumable: list[str], change: str) -> None:
     """A session of before is of no use: the chain is verified anew."""
@@ -222,6 +232,7 @@ async def test_resumed_session_ends_with_the_ca_that_let_it_in(scene: Scene, res
     assert scene.reached == reached
 
 
+@pytest.mark.slow
 async def test_resumed_session_of_a_forgotten_certificate_is_refused_once(
     scene: Scene, resumable: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,8 +114,10 @@ class Fetcher:
         self._hosts = hosts or HostRules()
         self.limits = limits or FetchLimits()
         self._resolve = resolve
+        self._tls: ssl.SSLContext | None = None
         try:
-            self._tls = ssl.create_default_context(cafile=ca_file)
+            if ca_file is not None:
+                self._tls = ssl.create_default_context(cafile=ca_file)
         except OSError as error:
             raise ConfigError(
                 f"the CA certificates in {ca_file} cannot be read: {error.strerror or error}", hint="give a PEM file"
@@ -160,6 +162,12 @@ class Fetcher:
                 self._addresses.check(address)
         return addresses
 
+    def _context(self) -> ssl.SSLContext:
+        """The system's trusted roots take 20 ms to read, and most CRLs come by http: they are read when needed."""
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+        return self._tls
+
     @contextlib.asynccontextmanager
     async def _answer(
         self, url: yarl.URL, addresses: list[str], conditions: dict[str, str]
@@ -167,7 +175,10 @@ class Fetcher:
         """The answer's header, its body still to come. Nothing is kept for the next time: no connection, no cookie."""
         limits = self.limits
         connector = aiohttp.TCPConnector(
-            resolver=_Pinned(addresses), use_dns_cache=False, force_close=True, ssl=self._tls
+            resolver=_Pinned(addresses),
+            use_dns_cache=False,
+            force_close=True,
+            ssl=self._context() if url.scheme == "https" else True,
         )
         async with (
             aiohttp.ClientSession(

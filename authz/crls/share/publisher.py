@@ -11,15 +11,14 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from authz.crls.acceptance import SignedCrl
 from authz.crls.indexing.sealed_memory import map_sealed, seal
+from authz.crls.refresher import Refresher
 from authz.crls.share.path_queue import PathQueue
 from authz.crls.share.protocol import ORGANIZATION, Channel, CrlManifest, Message, MessageKind, unpacked
-from authz.crls.sources import CrlSource
 from authz.errors import IndexingError, Refused
 from authz.ipc import PeerClosed
 from authz.pki import Crl
@@ -31,32 +30,6 @@ _Reading = Callable[[int, list[bytes]], Coroutine[Any, Any, None]]
 """What becomes of an organization's path."""
 
 
-class FreshCrls(Protocol):
-    """What keeps the CRLs fresh: `authz.crls.refresher.Refresher`."""
-
-    @property
-    def held(self) -> Sequence[SignedCrl]:
-        """Every CRL that checks may look at."""
-        ...
-
-    @property
-    def refused(self) -> Collection[CrlSource]:
-        """The sources whose last answer was refused."""
-        ...
-
-    def set_on_change(self, on_change: Callable[[], None]) -> None:
-        """Have `on_change` called whenever `held` or `refused` is another."""
-        ...
-
-    async def fetch_first(self, organization: int, path: Sequence[bytes]) -> None:
-        """Wait for the CRLs of a path, though not for long. Raises `Refused`."""
-        ...
-
-    def path_seen(self, organization: int, path: Sequence[bytes]) -> None:
-        """A path verified. Raises `Refused`."""
-        ...
-
-
 class Publisher:
     """Made inside the event loop of the process that keeps the CRLs; `close` closes every worker's channel.
 
@@ -66,7 +39,7 @@ class Publisher:
 
     def __init__(
         self,
-        crls: FreshCrls,
+        crls: Refresher,
         *,
         descriptor_of: Callable[[Crl], int],
         current: Callable[[], int | None],

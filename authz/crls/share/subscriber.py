@@ -156,7 +156,8 @@ class Subscriber:
             while True:
                 await self._take(await channel.receive())
         except PeerClosed as closed:
-            self._warn(f"the process that keeps the CRLs is out of reach: {closed}")
+            # One that is replaced closes its end, too: within this time the next one's comes, and no check notices.
+            asyncio.get_running_loop().call_later(CURRENT_SECONDS, self._warn_if_alone, str(closed))
             if self._channel is channel:
                 self.lost()
         finally:
@@ -164,6 +165,10 @@ class Subscriber:
                 self._channel = None
             channel.close()
             self._requests.fail(channel)
+
+    def _warn_if_alone(self, why: str) -> None:
+        if self._channel is None:
+            self._warn(f"the process that keeps the CRLs is out of reach: {why}")
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()

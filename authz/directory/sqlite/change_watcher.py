@@ -4,46 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 
-from authz.directory.sqlite.engine import database_file, open_reader
-
-READ_ERRORS: Final = (sa.exc.SQLAlchemyError, sqlite3.Error, OSError)
-"""Everything by which reading a directory fails."""
+from authz.directory.database import ChangeWatcher
+from authz.directory.sqlite.engine import BEGIN, database_file, open_reader
 
 
-class WatchedConnection:
-    """A connection to the database file at `url`. Not thread-safe: every method is called in one and the same thread.
+class WatchedConnection(ChangeWatcher):
+    """A connection to the database file at `url`.
 
-    One that fails is thrown away and made anew. `replaced` is whether the file has become another one, `written`
-    whether anything was written into it past SQLite's log: a checkpoint, or `cp`. Both stay until the reader resets
-    them.
+    `replaced` is whether the file has become another one, `written` whether anything was written into it past SQLite's
+    log: a checkpoint, or `cp`.
     """
 
+    begin = BEGIN
+
     def __init__(self, url: str) -> None:
-        self.replaced = False
-        self.written = False
+        super().__init__()
         self._url = url
-        self._path = database_file(url)
+        self._path = str(database_file(url))
         self._engine: sa.Engine | None = None
         self._connection: sa.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._content: tuple[int, int] | None = None
         self._made = 0
-
-    @contextmanager
-    def connected(self) -> Iterator[sa.Connection]:
-        """The connection, outside any transaction. Raises one of `READ_ERRORS`, also if what is done with it does."""
-        try:
-            yield self._connect()
-        except READ_ERRORS:
-            self.close()
-            raise
 
     def version(self, connection: sa.Connection) -> tuple[int, int]:
         """What the connection sees: another value once another connection has committed, or it was made anew.
@@ -53,6 +39,11 @@ class WatchedConnection:
         """
         driver: Any = connection.connection.driver_connection
         return self._made, int(driver.execute("PRAGMA data_version").fetchone()[0])
+
+    def logs_utf8(self, connection: sa.Connection) -> bool:
+        """See `ChangeWatcher`: keys are logged as bytes of the database's encoding."""
+        driver: Any = connection.connection.driver_connection
+        return bool(driver.execute("PRAGMA encoding").fetchone()[0] == "UTF-8")
 
     def close(self) -> None:
         """Give the connection back."""

@@ -8,26 +8,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from authz.directory.database import Progress
 from authz.directory.sqlite.engine import database_file, open_engine
-from authz.directory.sqlite.version import explained, version_of
+from authz.directory.sqlite.leaf_fill import fill
+from authz.directory.sqlite.version import explained
 from authz.errors import StoreError
 
 
-def create(url: str) -> bool:
-    """Make a directory of this version; False where one is already, of whatever version: it is left as it is.
-
-    Raises as `migrate` does.
-    """
-    if version_of(database_file(url)) is not None:
-        return False
-    migrate(url)
-    return True
-
-
-def migrate(url: str) -> None:
+def migrate(url: str, progress: Progress = lambda _: None) -> None:
     """Create the database or bring it up to date; of several that start at once, one does it and the others wait.
 
-    Raises `ConfigError` for the URL, `StoreError` when the file cannot be used or is of a later version.
+    What was registered before is read afterwards, in steps that can be interrupted: see `leaf_fill.fill`. Raises
+    `ConfigError` for the URL, `StoreError` when the file cannot be used or is of a later version.
     """
     alembic = _alembic()
     path = database_file(url)
@@ -36,11 +28,9 @@ def migrate(url: str) -> None:
     engine = open_engine(url)
     try:
         with engine.connect() as connection:
-            # Outside any transaction: both settings are ignored within one.
-            raw = connection.connection.cursor()
-            raw.execute("PRAGMA journal_mode = WAL")
-            # A table that is rebuilt must not take its children with it; they are checked below.
-            raw.execute("PRAGMA foreign_keys = OFF")
+            # A table that is rebuilt must not take its children with it; they are checked below. Outside any
+            # transaction, as within one the setting is ignored.
+            connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
             with connection.begin():
                 _upgrade(connection)
     except sa.exc.DatabaseError as error:
@@ -50,6 +40,7 @@ def migrate(url: str) -> None:
         raise StoreError(problem, hint="install that version, or restore a backup (docs/upgrade.md)") from error
     finally:
         engine.dispose()
+    fill(url, progress)
 
 
 def _alembic() -> Any:

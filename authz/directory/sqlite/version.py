@@ -1,4 +1,4 @@
-"""Whether a file is a directory of this version, and else the sentence that says what it is and what to do."""
+"""The version of the directory in a file, and the sentences that say what is wrong with it and what to do."""
 
 from __future__ import annotations
 
@@ -7,27 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from authz.directory.sqlite.engine import BUSY_SECONDS, database_file
+from authz.directory.sqlite.engine import BUSY_SECONDS
 from authz.errors import StoreError
-
-VERSION: Final = "0010"
-"""The newest migration's; a test compares the two. Alembic is not asked: importing it takes 0.1 s, at each command."""
-
-UPGRADE: Final = "bring it up to date: authz db upgrade (back it up first: docs/upgrade.md)"
-
-
-def check_directory(url: str) -> None:
-    """Raise `StoreError` unless the file at `url` is a directory of this version, `ConfigError` for the URL."""
-    path = database_file(url)
-    version = version_of(path)
-    if version is None:
-        raise StoreError(f"there is no directory at {path}", hint="make one: authz db init; or set AUTHZ_DATABASE")
-    if version > VERSION:
-        problem = f"{path} is a directory of a later version of authz ({version}; this one reads {VERSION})"
-        raise StoreError(problem, hint="install that version, or restore a backup (docs/upgrade.md)")
-    if version < VERSION:
-        problem = f"{path} is a directory of an earlier version of authz ({version}; this one reads {VERSION})"
-        raise StoreError(problem, hint=UPGRADE)
 
 
 def version_of(path: Path) -> str | None:
@@ -35,10 +16,7 @@ def version_of(path: Path) -> str | None:
     try:
         if path.stat().st_size == 0:
             return None
-        with closing(
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
-        ) as connection:
-            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        row = _first_row(path, "SELECT version_num FROM alembic_version")
     except FileNotFoundError:
         return None
     except (sqlite3.Error, OSError) as error:
@@ -46,6 +24,20 @@ def version_of(path: Path) -> str | None:
     if row is None:
         raise explained(path, "no such table: alembic_version, or an empty one")
     return str(row[0])
+
+
+def has_unread_leaves(path: Path) -> bool:
+    """Whether a directory of this version has registrations that were not read yet. Raises `StoreError`."""
+    try:
+        return _first_row(path, "SELECT unread_after FROM directory_state") not in {(None,), None}
+    except (sqlite3.Error, OSError) as error:
+        raise explained(path, error) from error
+
+
+def _first_row(path: Path, query: str) -> tuple[object, ...] | None:
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as connection:
+        row: tuple[object, ...] | None = connection.execute(query).fetchone()
+    return row
 
 
 def explained(path: Path, error: BaseException | str) -> StoreError:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from authz.doctor.envoy.hits import hit, name_of
 from authz.doctor.envoy.identity_rules import pairs
-from authz.doctor.envoy.model import EnvoyModel, Hcm, HttpFilter, matches, untrusted
-from authz.doctor.findings import Hit, Rule, Severity
+from authz.doctor.envoy.model import EnvoyModel, Hcm, HttpFilter, hit, matches, name_of, untrusted
+from authz.doctor.findings import Hit, Rule, Severity, rule
 from authz.doctor.tree import Node
+
+_CONTEXT: Final = "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext"
 
 XFCC: Final = "x-forwarded-client-cert"
 _MODE: Final = "forward_client_cert_details"
@@ -34,7 +35,13 @@ def _gateways(model: EnvoyModel, hcm: Hcm) -> bool:
     return hcm.tls.at("require_client_certificate").flag() and bool(context) and not untrusted(context)
 
 
+@rule("envoy-certificate-forwarded", Severity.FATAL, "HttpConnectionManager.ForwardClientCertDetails")
 def _forwarded(model: EnvoyModel) -> Iterator[Hit]:
+    """a client's own certificate header is believed.
+
+    FORWARD_ONLY and ALWAYS_FORWARD_ONLY hand it on instead of Envoy's, APPEND_FORWARD before it: a client can show any
+    certificate without its key.
+    """
     for hcm in model.hcms:
         how, node = mode(hcm), hcm.node.at(_MODE)
         if how in {"FORWARD_ONLY", "ALWAYS_FORWARD_ONLY"} or (how == "APPEND_FORWARD" and not _gateways(model, hcm)):
@@ -42,7 +49,12 @@ def _forwarded(model: EnvoyModel) -> Iterator[Hit]:
             yield hit(node, what, "replace it by Envoy's own", hcm.node.put(_MODE, "SANITIZE_SET"))
 
 
+@rule("envoy-certificate-not-handed-over", Severity.FATAL, "HttpConnectionManager.forward_client_cert_details")
 def _missing(model: EnvoyModel) -> Iterator[Hit]:
+    """Envoy hands no certificate over.
+
+    SANITIZE, the default, removes the header and writes none: every client seems to have none.
+    """
     for hcm, check in pairs(model):
         peer = check.config.at("include_peer_certificate").flag()
         if mode(hcm) == "SANITIZE" and takes_certificates(model, check) and not peer:
@@ -52,7 +64,12 @@ def _missing(model: EnvoyModel) -> Iterator[Hit]:
             yield hit(hcm.node.at(_MODE) or hcm.node, "Envoy hands no certificate over", "let it write its own", mend)
 
 
+@rule("envoy-certificate-hash-only", Severity.FATAL, "HttpConnectionManager.SetCurrentClientCertDetails")
 def _without_certificate(model: EnvoyModel) -> Iterator[Hit]:
+    """the certificate header holds no certificate.
+
+    With neither cert nor chain there is a hash, which cannot be validated.
+    """
     for hcm in model.hcms:
         details = hcm.node.at(_DETAILS)
         writes = mode(hcm) in {"SANITIZE_SET", "APPEND_FORWARD"}
@@ -62,7 +79,12 @@ def _without_certificate(model: EnvoyModel) -> Iterator[Hit]:
             yield hit(details or hcm.node, what, "hand over certificate and chain", mend if details else mend[:1])
 
 
+@rule("envoy-certificate-names", Severity.WARNING, "HttpConnectionManager.SetCurrentClientCertDetails uri, dns")
 def _names(model: EnvoyModel) -> Iterator[Hit]:
+    """names of the certificate are written into the header unescaped.
+
+    A certificate with a URI of ;Cert="…", forges pairs and elements of the header.
+    """
     for hcm in model.hcms:
         details = hcm.node.at(_DETAILS)
         if details.at("format").choice("TEXT", "JSON") == "JSON" or details.at("format").text == "2":
@@ -73,7 +95,12 @@ def _names(model: EnvoyModel) -> Iterator[Hit]:
                 yield hit(details.at(name), what, "leave them out", hcm.node.put(f"{_DETAILS}.{name}", False))
 
 
+@rule("envoy-no-certificate-request", Severity.FATAL, f"{_CONTEXT}; RFC 8446 section 4.3.2")
 def _no_request_for_one(model: EnvoyModel) -> Iterator[Hit]:
+    """no listener asks its clients for a certificate.
+
+    Without a validation context Envoy sends no CertificateRequest: no client can show one.
+    """
     certified = [hcm for hcm, check in pairs(model) if takes_certificates(model, check)]
     if any(model.asks_for_certificate(hcm) for hcm in certified):
         return
@@ -86,7 +113,12 @@ def _no_request_for_one(model: EnvoyModel) -> Iterator[Hit]:
         )
 
 
+@rule("envoy-require-ignored", Severity.FATAL, "DownstreamTlsContext.require_client_certificate")
 def _require_ignored(model: EnvoyModel) -> Iterator[Hit]:
+    """require_client_certificate is set and demands nothing.
+
+    Without a validation context, or with ACCEPT_UNTRUSTED, Envoy lets clients without a certificate in.
+    """
     for hcm in model.hcms:
         context, node = model.validation(hcm.tls), hcm.tls.at("require_client_certificate")
         if node.flag() and (untrusted(context) or not model.asks_for_certificate(hcm)):
@@ -98,7 +130,12 @@ def _require_ignored(model: EnvoyModel) -> Iterator[Hit]:
             yield hit(node, what, "name the clients' CAs, and accept no others", mend)
 
 
+@rule("envoy-untrusted-accepted", Severity.INFO, f"{_CONTEXT}.trust_chain_verification")
 def _untrusted(model: EnvoyModel) -> Iterator[Hit]:
+    """Envoy takes certificates that do not verify.
+
+    A self-signed certificate arrives like a good one; only a service that validates again tells them apart.
+    """
     for hcm in model.hcms:
         context = model.validation(hcm.tls)
         if untrusted(context):
@@ -106,14 +143,24 @@ def _untrusted(model: EnvoyModel) -> Iterator[Hit]:
             yield hit(context, what, "right before a service that validates (--request-level), wrong before any other")
 
 
+@rule("envoy-require-unsaid", Severity.WARNING, "DownstreamTlsContext.require_client_certificate; Envoy 1.40 logs it")
 def _require_unsaid(model: EnvoyModel) -> Iterator[Hit]:
+    """require_client_certificate is not written out.
+
+    Envoy warns that the default will change: users who have no certificate would then be locked out.
+    """
     for hcm in model.hcms:
         if model.asks_for_certificate(hcm) and not hcm.tls.at("require_client_certificate"):
             mend = hcm.tls.put("require_client_certificate", False)
             yield hit(hcm.tls, "whether a certificate is demanded is not written out", "write it", mend)
 
 
+@rule("envoy-crl-empty", Severity.FATAL, f"{_CONTEXT}.crl")
 def _empty_crl(model: EnvoyModel) -> Iterator[Hit]:
+    """Envoy's CRL is empty.
+
+    An empty CRL switches revocation off, without a word; revoked certificates verify.
+    """
     for hcm in model.hcms:
         crl = model.validation(hcm.tls).at("crl")
         if crl and _empty(crl):
@@ -128,7 +175,14 @@ def _empty(crl: Node) -> bool:
     return path.is_file() and path.stat().st_size == 0
 
 
+@rule(
+    "envoy-certificate-not-sent", Severity.FATAL, "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz.allowed_headers"
+)
 def _unsent(model: EnvoyModel) -> Iterator[Hit]:
+    """the service is not sent the certificate header.
+
+    An HTTP service gets host, method, path and what allowed_headers names: every client seems to have none.
+    """
     for hcm, check in pairs(model):
         http = check.config.at("http_service")
         if not http or mode(hcm) not in {"SANITIZE_SET", "APPEND_FORWARD"}:
@@ -155,88 +209,7 @@ def _copied(check: HttpFilter) -> bool:
     return any(XFCC in each.at("value").text.lower() or "PEER_CERT%" in each.at("value").text for each in added)
 
 
-_CONTEXT = "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext"
-
 CERTIFICATE_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
-    Rule(
-        "envoy-certificate-forwarded",
-        Severity.FATAL,
-        "a client's own certificate header is believed",
-        "FORWARD_ONLY and ALWAYS_FORWARD_ONLY hand it on instead of Envoy's, APPEND_FORWARD before it: a client can"
-        " show any certificate without its key.",
-        "HttpConnectionManager.ForwardClientCertDetails",
-        _forwarded,
-    ),
-    Rule(
-        "envoy-certificate-not-handed-over",
-        Severity.FATAL,
-        "Envoy hands no certificate over",
-        "SANITIZE, the default, removes the header and writes none: every client seems to have none.",
-        "HttpConnectionManager.forward_client_cert_details",
-        _missing,
-    ),
-    Rule(
-        "envoy-certificate-hash-only",
-        Severity.FATAL,
-        "the certificate header holds no certificate",
-        "With neither cert nor chain there is a hash, which cannot be validated.",
-        "HttpConnectionManager.SetCurrentClientCertDetails",
-        _without_certificate,
-    ),
-    Rule(
-        "envoy-certificate-names",
-        Severity.WARNING,
-        "names of the certificate are written into the header unescaped",
-        'A certificate with a URI of ;Cert="…", forges pairs and elements of the header.',
-        "HttpConnectionManager.SetCurrentClientCertDetails uri, dns",
-        _names,
-    ),
-    Rule(
-        "envoy-certificate-not-sent",
-        Severity.FATAL,
-        "the service is not sent the certificate header",
-        "An HTTP service gets host, method, path and what allowed_headers names: every client seems to have none.",
-        "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz.allowed_headers",
-        _unsent,
-    ),
-    Rule(
-        "envoy-no-certificate-request",
-        Severity.FATAL,
-        "no listener asks its clients for a certificate",
-        "Without a validation context Envoy sends no CertificateRequest: no client can show one.",
-        f"{_CONTEXT}; RFC 8446 section 4.3.2",
-        _no_request_for_one,
-    ),
-    Rule(
-        "envoy-require-ignored",
-        Severity.FATAL,
-        "require_client_certificate is set and demands nothing",
-        "Without a validation context, or with ACCEPT_UNTRUSTED, Envoy lets clients without a certificate in.",
-        "DownstreamTlsContext.require_client_certificate",
-        _require_ignored,
-    ),
-    Rule(
-        "envoy-require-unsaid",
-        Severity.WARNING,
-        "require_client_certificate is not written out",
-        "Envoy warns that the default will change: users who have no certificate would then be locked out.",
-        "DownstreamTlsContext.require_client_certificate; Envoy 1.40 logs it",
-        _require_unsaid,
-    ),
-    Rule(
-        "envoy-untrusted-accepted",
-        Severity.INFO,
-        "Envoy takes certificates that do not verify",
-        "A self-signed certificate arrives like a good one; only a service that validates again tells them apart.",
-        f"{_CONTEXT}.trust_chain_verification",
-        _untrusted,
-    ),
-    Rule(
-        "envoy-crl-empty",
-        Severity.FATAL,
-        "Envoy's CRL is empty",
-        "An empty CRL switches revocation off, without a word; revoked certificates verify.",
-        f"{_CONTEXT}.crl",
-        _empty_crl,
-    ),
-)
+    _forwarded, _missing, _without_certificate, _names, _unsent, _no_request_for_one, _require_ignored,
+    _require_unsaid, _untrusted, _empty_crl,
+)  # fmt: skip

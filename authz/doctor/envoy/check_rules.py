@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from authz.doctor.envoy.hits import hit, name_of
-from authz.doctor.envoy.model import CACHES, CHECK, CODE, EnvoyModel, Hcm, HttpFilter, service_cluster
+from authz.doctor.envoy.model import CACHES, CHECK, CODE, EnvoyModel, Hcm, HttpFilter, hit, name_of, service_cluster
 from authz.doctor.envoy.reading import read_filters
-from authz.doctor.findings import Edit, Hit, Rule, Severity
+from authz.doctor.findings import Edit, Hit, Rule, Severity, rule
 from authz.doctor.tree import Node
+
+_FIELD: Final = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
 
 _DENOMINATORS: Final = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
 
@@ -22,7 +23,13 @@ def checks(model: EnvoyModel) -> Iterator[tuple[Hcm, HttpFilter]]:
                 yield hcm, each
 
 
+@rule("envoy-failure-mode-allow", Severity.FATAL, f"{_FIELD}, failure_mode_allow")
 def _failure_mode(model: EnvoyModel) -> Iterator[Hit]:
+    """ext_authz lets requests pass when the service does not answer.
+
+    A client that brings the service down, or makes one check fail, is let in: a name in a certificate that Envoy cannot
+    put into a header is enough.
+    """
     for _, check in checks(model):
         allow = check.config.at("failure_mode_allow")
         if allow.flag():
@@ -30,7 +37,12 @@ def _failure_mode(model: EnvoyModel) -> Iterator[Hit]:
             yield hit(allow, "a service that does not answer allows", "refuse when there is no answer", mend)
 
 
+@rule("envoy-check-sampled", Severity.FATAL, f"{_FIELD}, filter_enabled")
 def _sampled(model: EnvoyModel) -> Iterator[Hit]:
+    """ext_authz asks about a part of the requests.
+
+    The rest is served unchecked, with whatever identity headers the client wrote.
+    """
     for _, check in checks(model):
         enabled = check.config.at("filter_enabled")
         if not enabled or check.config.at("deny_at_disable.default_value").flag():
@@ -56,7 +68,12 @@ def _runtime(model: EnvoyModel, key: str) -> Iterator[Node]:
             yield settings
 
 
+@rule("envoy-check-shadow", Severity.FATAL, f"{_FIELD}, shadow_mode (Envoy 1.40)")
 def _shadow(model: EnvoyModel) -> Iterator[Hit]:
+    """ext_authz asks, and serves what is refused.
+
+    In shadow mode a refusal is counted and nothing else.
+    """
     for _, check in checks(model):
         shadow = check.config.at("shadow_mode")
         if shadow.flag():
@@ -64,7 +81,12 @@ def _shadow(model: EnvoyModel) -> Iterator[Hit]:
             yield hit(shadow, "what the service refuses is served all the same", "let the refusal count", mend)
 
 
+@rule("envoy-check-off", Severity.FATAL, "HttpFilter, disabled")
 def _disabled(model: EnvoyModel) -> Iterator[Hit]:
+    """ext_authz is switched off in the list of filters.
+
+    A filter with `disabled: true` runs only for routes that switch it on; a route that is added is open.
+    """
     for hcm, check in checks(model):
         if check is hcm.check and check.disabled:
             mend = check.node.put("disabled", False)
@@ -93,12 +115,22 @@ def _composite(model: EnvoyModel) -> Iterator[Hit]:
                 yield hit(each.node, "a matcher decides which requests are asked about", "ask about all of them")
 
 
+@rule("envoy-check-conditional", Severity.FATAL, f"{_FIELD}, filter_enabled_metadata; ExtensionWithMatcher")
 def _conditional_all(model: EnvoyModel) -> Iterator[Hit]:
+    """a matcher or metadata decide whether ext_authz asks.
+
+    Matchers look at what the client wrote, so that the client chooses whether it is asked about.
+    """
     yield from _conditional(model)
     yield from _composite(model)
 
 
+@rule("envoy-cache-before-check", Severity.FATAL, "the order of http_filters; envoy.filters.http.cache of Envoy 1.40")
 def _cache(model: EnvoyModel) -> Iterator[Hit]:
+    """a cache stands before ext_authz.
+
+    It fetches what it lacks by itself, past all filters behind it: no request is checked.
+    """
     for hcm in model.checked:
         for each in hcm.before:
             if each.kind in CACHES and not each.disabled:
@@ -110,7 +142,13 @@ def _cache(model: EnvoyModel) -> Iterator[Hit]:
                 )
 
 
+@rule("envoy-code-before-check", Severity.WARNING, "the order of http_filters")
 def _code(model: EnvoyModel) -> Iterator[Hit]:
+    """code of one's own runs before ext_authz.
+
+    Lua, WebAssembly and external processors may answer by themselves, pick another route, or set the header that the
+    service takes for Envoy's word.
+    """
     for hcm in model.checked:
         for each in hcm.before:
             if each.kind in CODE and not each.disabled:
@@ -118,7 +156,12 @@ def _code(model: EnvoyModel) -> Iterator[Hit]:
                 yield hit(each.node, what, "put it behind the check, or read it with that in mind")
 
 
+@rule("envoy-upgrade-unchecked", Severity.FATAL, "HttpConnectionManager.UpgradeConfig, filters")
 def _upgrade(model: EnvoyModel) -> Iterator[Hit]:
+    """an upgrade has filters of its own, without ext_authz.
+
+    upgrade_configs.filters replaces the whole list: a client that asks for the upgrade is not asked about.
+    """
     for hcm in model.checked:
         for upgrade in hcm.node.at("upgrade_configs").items:
             own = upgrade.at("filters")
@@ -127,7 +170,12 @@ def _upgrade(model: EnvoyModel) -> Iterator[Hit]:
                 yield hit(upgrade, what, "take the list of filters away", upgrade.put("filters", []))
 
 
+@rule("envoy-way-around", Severity.FATAL, "filter_chains, routes and clusters, by name and by address")
 def _around(model: EnvoyModel) -> Iterator[Hit]:
+    """another listener or filter chain leads to the same application without asking.
+
+    The application cannot tell the two apart, and believes the identity headers that a client wrote there.
+    """
     for hcm in model.hcms:
         if hcm.check is not None:
             continue
@@ -144,7 +192,12 @@ def _with_check(model: EnvoyModel, hcm: Hcm) -> tuple[Edit, ...]:
     return hcm.node.at("http_filters").append(check.node.value()) if check else ()
 
 
+@rule("envoy-tunnel-around", Severity.FATAL, "envoy.filters.network.tcp_proxy")
 def _tunnel(model: EnvoyModel) -> Iterator[Hit]:
+    """a TCP proxy leads to the same application.
+
+    Bytes are handed on as they come; requests and headers are not looked at.
+    """
     for tunnel in model.tunnels:
         for cluster in tunnel.clusters:
             if model.is_guarded(cluster.text):
@@ -152,7 +205,16 @@ def _tunnel(model: EnvoyModel) -> Iterator[Hit]:
                 yield hit(cluster, what, "take the filter chain away")
 
 
+@rule(
+    "envoy-no-check",
+    Severity.FATAL,
+    "http_filters; a gateway that replaces the certificate header and shows its own certificate is taken for one",
+)
 def _no_check(model: EnvoyModel) -> Iterator[Hit]:
+    """no request is checked.
+
+    There is no ext_authz in the whole configuration, and what stands behind shows no sign of asking itself.
+    """
     if model.checked or not any(hcm.routes for hcm in model.hcms):
         return
     for hcm in model.hcms:
@@ -180,97 +242,7 @@ def name_unknown_clusters(model: EnvoyModel) -> None:
             model.snapshot.unknown(check.node, f"the check asks at the cluster {name or '-'}, which was not given")
 
 
-_FIELD = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
-
 CHECK_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
-    Rule(
-        "envoy-failure-mode-allow",
-        Severity.FATAL,
-        "ext_authz lets requests pass when the service does not answer",
-        "A client that brings the service down, or makes one check fail, is let in: a name in a certificate"
-        " that Envoy cannot put into a header is enough.",
-        f"{_FIELD}, failure_mode_allow",
-        _failure_mode,
-    ),
-    Rule(
-        "envoy-check-sampled",
-        Severity.FATAL,
-        "ext_authz asks about a part of the requests",
-        "The rest is served unchecked, with whatever identity headers the client wrote.",
-        f"{_FIELD}, filter_enabled",
-        _sampled,
-    ),
-    Rule(
-        "envoy-check-shadow",
-        Severity.FATAL,
-        "ext_authz asks, and serves what is refused",
-        "In shadow mode a refusal is counted and nothing else.",
-        f"{_FIELD}, shadow_mode (Envoy 1.40)",
-        _shadow,
-    ),
-    Rule(
-        "envoy-check-off",
-        Severity.FATAL,
-        "ext_authz is switched off in the list of filters",
-        "A filter with `disabled: true` runs only for routes that switch it on; a route that is added is open.",
-        "HttpFilter, disabled",
-        _disabled,
-    ),
-    Rule(
-        "envoy-check-conditional",
-        Severity.FATAL,
-        "a matcher or metadata decide whether ext_authz asks",
-        "Matchers look at what the client wrote, so that the client chooses whether it is asked about.",
-        f"{_FIELD}, filter_enabled_metadata; ExtensionWithMatcher",
-        _conditional_all,
-    ),
-    Rule(
-        "envoy-cache-before-check",
-        Severity.FATAL,
-        "a cache stands before ext_authz",
-        "It fetches what it lacks by itself, past all filters behind it: no request is checked.",
-        "the order of http_filters; envoy.filters.http.cache of Envoy 1.40",
-        _cache,
-    ),
-    Rule(
-        "envoy-code-before-check",
-        Severity.WARNING,
-        "code of one's own runs before ext_authz",
-        "Lua, WebAssembly and external processors may answer by themselves, pick another route, or set the header that"
-        " the service takes for Envoy's word.",
-        "the order of http_filters",
-        _code,
-    ),
-    Rule(
-        "envoy-upgrade-unchecked",
-        Severity.FATAL,
-        "an upgrade has filters of its own, without ext_authz",
-        "upgrade_configs.filters replaces the whole list: a client that asks for the upgrade is not asked about.",
-        "HttpConnectionManager.UpgradeConfig, filters",
-        _upgrade,
-    ),
-    Rule(
-        "envoy-way-around",
-        Severity.FATAL,
-        "another listener or filter chain leads to the same application without asking",
-        "The application cannot tell the two apart, and believes the identity headers that a client wrote there.",
-        "filter_chains, routes and clusters, by name and by address",
-        _around,
-    ),
-    Rule(
-        "envoy-tunnel-around",
-        Severity.FATAL,
-        "a TCP proxy leads to the same application",
-        "Bytes are handed on as they come; requests and headers are not looked at.",
-        "envoy.filters.network.tcp_proxy",
-        _tunnel,
-    ),
-    Rule(
-        "envoy-no-check",
-        Severity.FATAL,
-        "no request is checked",
-        "There is no ext_authz in the whole configuration, and what stands behind shows no sign of asking itself.",
-        "http_filters; a gateway that replaces the certificate header and shows its own certificate is taken for one",
-        _no_check,
-    ),
-)
+    _failure_mode, _sampled, _shadow, _disabled, _conditional_all, _cache, _code, _upgrade, _around, _tunnel,
+    _no_check,
+)  # fmt: skip

@@ -9,11 +9,15 @@ from typing import Final
 
 from authz.doctor.addresses import canonical, is_local
 from authz.doctor.envoy.snapshot import Snapshot
-from authz.doctor.ours import Ours
+from authz.doctor.findings import Edit, Hit
+from authz.doctor.service_settings import Ours
 from authz.doctor.tree import ABSENT, Node
 
 CHECK: Final = "ext_authz"
 """The extension that asks."""
+
+_EARLY: Final = "early_header_mutation.header_mutation"
+_EARLY_TYPE: Final = f"type.googleapis.com/envoy.extensions.http.{_EARLY}.v3.HeaderMutation"
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,17 @@ class Hcm:
         """Where removals of headers stand, or belong."""
         return self.node.at("early_header_mutation_extensions")
 
+    def remove_early(self, *headers: str | Node) -> tuple[Edit, ...]:
+        """The edit after which a client's headers, by name or by pattern, are gone before any filter runs."""
+        mutations = [_mutation(header) for header in headers]
+        for extension in self.early.items:
+            if existing := extension.at("typed_config.mutations"):
+                return tuple(edit for mutation in mutations for edit in existing.append(mutation))
+        config = {"@type": _EARLY_TYPE, "mutations": mutations}
+        return self.node.put(
+            "early_header_mutation_extensions", [{"name": f"envoy.http.{_EARLY}", "typed_config": config}]
+        )
+
 
 @dataclass(frozen=True)
 class Tunnel:
@@ -148,6 +163,16 @@ class EnvoyModel:
             return True
         holds = ("trusted_ca", "verify_certificate_hash", "verify_certificate_spki", "ca_certificate_provider_instance")
         return any(map(context.at, holds)) or untrusted(context)
+
+
+def hit(node: Node, what: str, mend: str, edits: tuple[Edit, ...] = ()) -> Hit:
+    """A hit at the place of a node."""
+    return Hit(node.source, node.line, what, mend, edits)
+
+
+def name_of(node: Node) -> str:
+    """A listener, cluster or virtual host by its name, or what stands for one."""
+    return node.at("name").text or "without a name"
 
 
 def untrusted(context: Node) -> bool:
@@ -211,6 +236,16 @@ KNOWN_FILTERS: Final = (
     }
 )
 """Filters before the check of which it is known whether they get a request past it."""
+
+
+def _mutation(header: str | Node) -> dict[str, object]:
+    if isinstance(header, str):
+        return {"remove": header}
+    return (
+        {"remove": header.at("exact").text}
+        if header.at("exact")
+        else {"remove_on_match": {"key_matcher": header.value()}}
+    )
 
 
 def _removes(mutation: Node, header: str) -> bool:

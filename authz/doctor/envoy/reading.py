@@ -7,7 +7,7 @@ from typing import Final
 
 from authz.doctor.envoy.model import KNOWN_FILTERS, EnvoyModel, Hcm, HttpFilter, Route, Tunnel, first_check
 from authz.doctor.envoy.snapshot import Snapshot, from_elsewhere
-from authz.doctor.ours import Ours
+from authz.doctor.service_settings import Ours
 from authz.doctor.tree import ABSENT, Node
 
 _CONDITIONAL: Final = frozenset({"ExtensionWithMatcher", "ExtensionWithMatcherPerRoute"})

@@ -7,25 +7,17 @@ from typing import Final
 
 from authz.doctor.envoy.certificate_rules import XFCC, mode
 from authz.doctor.envoy.check_rules import checks
-from authz.doctor.envoy.early import remove_early
-from authz.doctor.envoy.hits import hit
 from authz.doctor.envoy.identity_rules import pairs
-from authz.doctor.envoy.model import EnvoyModel, Hcm, HttpFilter, matches, service_cluster
+from authz.doctor.envoy.model import EnvoyModel, Hcm, HttpFilter, hit, matches, service_cluster
 from authz.doctor.envoy.transport_rules import upstream_tls
-from authz.doctor.findings import Edit, Hit, Rule, Severity
-from authz.doctor.ours import OurListener
+from authz.doctor.findings import Edit, Hit, Rule, Severity, rule
 from authz.doctor.proxy_names import names_in, names_in_file
+from authz.doctor.service_settings import DISAGREEMENT, OurListener, asked_at
 from authz.doctor.tree import ABSENT, Node
-
-_PROVED: Final = "the fault is a disagreement that refuses every request: the service's own tests show each refusal"
 
 
 def _asked(model: EnvoyModel, check: HttpFilter) -> list[OurListener]:
-    """The service's listeners at which this check asks."""
-    if model.ours is None:
-        return []
-    addresses = model.addresses(service_cluster(check))
-    return [listener for listener in model.ours.listeners if any(map(listener.at, addresses))]
+    return asked_at(model.ours, model.addresses(service_cluster(check)))
 
 
 def _met(model: EnvoyModel) -> Iterator[tuple[Hcm, HttpFilter, OurListener]]:
@@ -34,7 +26,12 @@ def _met(model: EnvoyModel) -> Iterator[tuple[Hcm, HttpFilter, OurListener]]:
             yield hcm, check, listener
 
 
+@rule("envoy-settings-address", Severity.FATAL, "[[listener]] address", proof=DISAGREEMENT)
 def _address(model: EnvoyModel) -> Iterator[Hit]:
+    """Envoy asks where the service does not listen.
+
+    No request is allowed, or something else answers there.
+    """
     for _, check in checks(model):
         addresses = model.addresses(service_cluster(check))
         if model.ours is not None and addresses and not _asked(model, check):
@@ -44,7 +41,12 @@ def _address(model: EnvoyModel) -> Iterator[Hit]:
             yield hit(cluster, what, f"ask where {model.ours.file} says, or change it there")
 
 
+@rule("envoy-settings-form", Severity.FATAL, "[listener.certificate]", proof=DISAGREEMENT)
 def _form(model: EnvoyModel) -> Iterator[Hit]:
+    """Envoy hands certificates over in another form or header than the listener takes.
+
+    Every certificate is header_malformed, or missing.
+    """
     for hcm, check, listener in _met(model):
         details = hcm.node.at("set_current_client_cert_details")
         writes = "xfcc-json" if details.at("format").text in {"JSON", "2"} else "xfcc"
@@ -59,16 +61,34 @@ def _form(model: EnvoyModel) -> Iterator[Hit]:
             yield hit(check.node, what, "take none out of [listener.certificate]")
 
 
+@rule(
+    "envoy-settings-request",
+    Severity.FATAL,
+    "[listener.client_request]; ext_authz headers_to_add",
+    proof=DISAGREEMENT,
+)
 def _request_host(model: EnvoyModel) -> Iterator[Hit]:
+    """Envoy does not send the client's host in the header that the listener reads it from.
+
+    Every request is host_malformed; or, where the header is allowed, the client chooses the organization.
+    """
     for _, check, listener in _met(model):
-        added = _added(check, listener.host_header)
-        if listener.host_header != "host" and added.at("value").text != _AUTHORITY:
-            what = f"listener {listener.name} reads the host from {listener.host_header}, which is not Envoy's"
-            value = {"key": listener.host_header, "value": _AUTHORITY}
-            yield hit(added or check.node, what, "send the client's host there", _add(check, added, value))
+        header = listener.host_header
+        if header != "host" and _added(check, header).at("value").text != _AUTHORITY:
+            what = f"listener {listener.name} reads the host from {header}, which is not Envoy's"
+            yield _sent(check, header, _AUTHORITY, what, "send the client's host there")
 
 
 _AUTHORITY: Final = "%REQ(:AUTHORITY)%"
+
+
+def _sent(check: HttpFilter, header: str, value: str, what: str, mend: str) -> Hit:
+    """A hit that is mended by sending the service `header` with that value."""
+    added, path = _added(check, header), "http_service.authorization_request.headers_to_add"
+    if added:
+        return hit(added, what, mend, added.put("value", value))
+    row = {"key": header, "value": value}
+    return hit(check.node, what, mend, check.config.at(path).append(row) or check.config.put(path, [row]))
 
 
 def _allow(check: HttpFilter, header: str) -> tuple[Edit, ...]:
@@ -94,28 +114,35 @@ def _added(check: HttpFilter, header: str) -> Node:
     return ABSENT
 
 
+@rule("envoy-settings-statement", Severity.FATAL, "[listener.client_cert_indicator]", proof=DISAGREEMENT)
 def _statement(model: EnvoyModel) -> Iterator[Hit]:
+    """Envoy does not state whether a certificate was shown, as the listener wants it.
+
+    Every request is refused: proxy_statement_missing or proxy_statement_contradicts.
+    """
     for _, check, listener in _met(model):
-        if listener.statement_form == "none" or not check.config.at("http_service"):
+        form, header = listener.statement_form, listener.statement_header
+        if form == "none" or not check.config.at("http_service"):
             continue
-        added = _added(check, listener.statement_header)
-        if listener.statement_form != "envoy-fingerprint" or added.at("value").text != _FINGERPRINT:
-            what = f"listener {listener.name} wants {listener.statement_header} as {listener.statement_form}"
-            value = {"key": listener.statement_header, "value": _FINGERPRINT}
-            yield hit(added or check.node, what, "state whether a certificate was shown", _add(check, added, value))
+        if form != "envoy-fingerprint" or _added(check, header).at("value").text != _FINGERPRINT:
+            what = f"listener {listener.name} wants {header} as {form}"
+            yield _sent(check, header, _FINGERPRINT, what, "state whether a certificate was shown")
 
 
 _FINGERPRINT: Final = "sha256=%DOWNSTREAM_PEER_FINGERPRINT_256%"
 
 
-def _add(check: HttpFilter, added: Node, value: dict[str, str]) -> tuple[Edit, ...]:
-    if added:
-        return added.put("value", value["value"])
-    path = "http_service.authorization_request.headers_to_add"
-    return check.config.at(path).append(value) or check.config.put(path, [value])
-
-
+@rule(
+    "envoy-settings-user",
+    Severity.FATAL,
+    "[[listener.identity]]; ext_authz allowed_headers, disallowed_headers",
+    proof=DISAGREEMENT,
+)
 def _user(model: EnvoyModel) -> Iterator[Hit]:
+    """what the listener reads the user from does not reach the service.
+
+    Every request is refused: identity_missing or token_missing.
+    """
     for _, check, listener in _met(model):
         for header in listener.identity_headers:
             if not _reaches(check, header):
@@ -123,15 +150,30 @@ def _user(model: EnvoyModel) -> Iterator[Hit]:
                 yield hit(check.node, what, "allow it", _allow(check, header))
 
 
+@rule(
+    "envoy-settings-user-from-client",
+    Severity.FATAL,
+    "[[listener.identity]]; early_header_mutation_extensions",
+    proof="any header that allowed_headers names arrives as the client wrote it: tests/integration/test_spoofing.py",
+)
 def _from_client(model: EnvoyModel) -> Iterator[Hit]:
+    """the header that the listener reads the user from may be the client's own.
+
+    Where no filter replaces it, a client names the user.
+    """
     for hcm, check, listener in _met(model):
         for header in listener.identity_headers:
             if header not in listener.token_headers and _reaches(check, header) and not hcm.removed(header):
                 what = f"the service believes {header}, and a client's own is not removed"
-                yield hit(hcm.early or hcm.node, what, "remove it early", remove_early(hcm, header))
+                yield hit(hcm.early or hcm.node, what, "remove it early", hcm.remove_early(header))
 
 
+@rule("envoy-settings-path", Severity.FATAL, "[[listener]] prefix; ext_authz path_prefix", proof=DISAGREEMENT)
 def _path(model: EnvoyModel) -> Iterator[Hit]:
+    """Envoy asks under another path than the listener's.
+
+    The service answers 404, which refuses.
+    """
     for _, check, listener in _met(model):
         http = check.config.at("http_service")
         prefix = http.at("path_prefix")
@@ -140,7 +182,12 @@ def _path(model: EnvoyModel) -> Iterator[Hit]:
             yield hit(prefix or http, what, "ask there", http.put("path_prefix", listener.prefix))
 
 
+@rule("envoy-settings-transport", Severity.FATAL, "[listener.tls]", proof=DISAGREEMENT)
 def _transport(model: EnvoyModel) -> Iterator[Hit]:
+    """Envoy and the listener do not agree on TLS.
+
+    No connection comes about: every request is refused.
+    """
     for _, check, listener in _met(model):
         cluster = model.snapshot.clusters.get(service_cluster(check), ABSENT)
         common = upstream_tls(cluster).at("common_tls_context")
@@ -157,7 +204,12 @@ def _transport(model: EnvoyModel) -> Iterator[Hit]:
             )
 
 
+@rule("envoy-settings-names", Severity.FATAL, "[listener.tls] names; where the file can be read", proof=DISAGREEMENT)
 def _names(model: EnvoyModel) -> Iterator[Hit]:
+    """Envoy's own certificate has none of the names that the listener lets in.
+
+    Every handshake fails: every request is refused.
+    """
     for _, check, listener in _met(model):
         tls = upstream_tls(model.snapshot.clusters.get(service_cluster(check), ABSENT))
         for shown in tls.at("common_tls_context.tls_certificates").items if listener.tls else ():
@@ -170,7 +222,13 @@ def _names(model: EnvoyModel) -> Iterator[Hit]:
                 yield hit(chain, what, "show one with that name, or add the name there")
 
 
+@rule("envoy-settings-hops", Severity.FATAL, "[[listener.trusted_proxies]]; docs/listeners.md", proof=DISAGREEMENT)
 def _hops(model: EnvoyModel) -> Iterator[Hit]:
+    """Envoy and the listener do not agree on gateways in front.
+
+    Without hops an appended element refuses (header_elements_unexpected); with hops and none appended no gateway proves
+    itself.
+    """
     for hcm, _, listener in _met(model):
         appends = mode(hcm) == "APPEND_FORWARD"
         if appends != bool(listener.hops):
@@ -185,7 +243,17 @@ def _hops(model: EnvoyModel) -> Iterator[Hit]:
             )
 
 
+@rule(
+    "envoy-settings-timeout",
+    Severity.WARNING,
+    "limits.check_seconds; server_uri.timeout, retry_back_off.max_interval",
+    proof=DISAGREEMENT,
+)
 def _timeout(model: EnvoyModel) -> Iterator[Hit]:
+    """Envoy gives up before the service does.
+
+    A check that waits for a CRL is cut off, and its reason is lost.
+    """
     for _, check, _ in _met(model):
         for path in ("server_uri.timeout", "retry_policy.retry_back_off.max_interval"):
             node = check.config.at("http_service").at(path)
@@ -202,7 +270,12 @@ def _seconds(text: str) -> float:
         return 0
 
 
+@rule("envoy-settings-hosts", Severity.WARNING, "the directory's hosts; virtual_hosts.domains", proof=DISAGREEMENT)
 def _hosts(model: EnvoyModel) -> Iterator[Hit]:
+    """an organization's host has no virtual host.
+
+    Its clients get 404.
+    """
     for hcm, _, _ in _met(model):
         domains = {domain.text for route in hcm.routes for domain in route.levels[-2].at("domains").items}
         for host in model.ours.hosts if model.ours else ():
@@ -218,113 +291,6 @@ def _served(host: str, domain: str) -> bool:
 
 
 ENVOY_SETTINGS_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
-    Rule(
-        "envoy-settings-address",
-        Severity.FATAL,
-        "Envoy asks where the service does not listen",
-        "No request is allowed, or something else answers there.",
-        "[[listener]] address",
-        _address,
-        _PROVED,
-    ),
-    Rule(
-        "envoy-settings-form",
-        Severity.FATAL,
-        "Envoy hands certificates over in another form or header than the listener takes",
-        "Every certificate is header_malformed, or missing.",
-        "[listener.certificate]",
-        _form,
-        _PROVED,
-    ),
-    Rule(
-        "envoy-settings-statement",
-        Severity.FATAL,
-        "Envoy does not state whether a certificate was shown, as the listener wants it",
-        "Every request is refused: proxy_statement_missing or proxy_statement_contradicts.",
-        "[listener.client_cert_indicator]",
-        _statement,
-        _PROVED,
-    ),
-    Rule(
-        "envoy-settings-request",
-        Severity.FATAL,
-        "Envoy does not send the client's host in the header that the listener reads it from",
-        "Every request is host_malformed; or, where the header is allowed, the client chooses the organization.",
-        "[listener.client_request]; ext_authz headers_to_add",
-        _request_host,
-        _PROVED,
-    ),
-    Rule(
-        "envoy-settings-user",
-        Severity.FATAL,
-        "what the listener reads the user from does not reach the service",
-        "Every request is refused: identity_missing or token_missing.",
-        "[[listener.identity]]; ext_authz allowed_headers, disallowed_headers",
-        _user,
-        _PROVED,
-    ),
-    Rule(
-        "envoy-settings-user-from-client",
-        Severity.FATAL,
-        "the header that the listener reads the user from may be the client's own",
-        "Where no filter replaces it, a client names the user.",
-        "[[listener.identity]]; early_header_mutation_extensions",
-        _from_client,
-        "any header that allowed_headers names arrives as the client wrote it: tests/integration/test_spoofing.py",
-    ),
-    Rule(
-        "envoy-settings-path",
-        Severity.FATAL,
-        "Envoy asks under another path than the listener's",
-        "The service answers 404, which refuses.",
-        "[[listener]] prefix; ext_authz path_prefix",
-        _path,
-        _PROVED,
-    ),
-    Rule(
-        "envoy-settings-transport",
-        Severity.FATAL,
-        "Envoy and the listener do not agree on TLS",
-        "No connection comes about: every request is refused.",
-        "[listener.tls]",
-        _transport,
-        _PROVED,
-    ),
-    Rule(
-        "envoy-settings-names",
-        Severity.FATAL,
-        "Envoy's own certificate has none of the names that the listener lets in",
-        "Every handshake fails: every request is refused.",
-        "[listener.tls] names; where the file can be read",
-        _names,
-        _PROVED,
-    ),
-    Rule(
-        "envoy-settings-hops",
-        Severity.FATAL,
-        "Envoy and the listener do not agree on gateways in front",
-        "Without hops an appended element refuses (header_elements_unexpected); with hops and none appended no"
-        " gateway proves itself.",
-        "[[listener.trusted_proxies]]; docs/listeners.md",
-        _hops,
-        _PROVED,
-    ),
-    Rule(
-        "envoy-settings-timeout",
-        Severity.WARNING,
-        "Envoy gives up before the service does",
-        "A check that waits for a CRL is cut off, and its reason is lost.",
-        "limits.check_seconds; server_uri.timeout, retry_back_off.max_interval",
-        _timeout,
-        _PROVED,
-    ),
-    Rule(
-        "envoy-settings-hosts",
-        Severity.WARNING,
-        "an organization's host has no virtual host",
-        "Its clients get 404.",
-        "the directory's hosts; virtual_hosts.domains",
-        _hosts,
-        _PROVED,
-    ),
-)
+    _address, _form, _statement, _request_host, _user, _from_client, _path, _transport, _names, _hops, _timeout,
+    _hosts,
+)  # fmt: skip

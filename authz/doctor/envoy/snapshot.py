@@ -144,10 +144,10 @@ def _take_resource(made: Snapshot, node: Node) -> None:
 
 
 _DUMPED: Final = {
-    "ListenersConfigDump": (("static_listeners", "listener"), ("dynamic_listeners", "active_state.listener")),
-    "ClustersConfigDump": (("static_clusters", "cluster"), ("dynamic_active_clusters", "cluster")),
-    "RoutesConfigDump": (("static_route_configs", "route_config"), ("dynamic_route_configs", "route_config")),
-    "SecretsConfigDump": (("static_secrets", "secret"), ("dynamic_active_secrets", "secret")),
+    "ListenersConfigDump": (_listener, {"static_listeners": "listener", "dynamic_listeners": "active_state.listener"}),
+    "ClustersConfigDump": (_cluster, {"static_clusters": "cluster", "dynamic_active_clusters": "cluster"}),
+    "RoutesConfigDump": (_route, {"static_route_configs": "route_config", "dynamic_route_configs": "route_config"}),
+    "SecretsConfigDump": (_secret, {"static_secrets": "secret", "dynamic_active_secrets": "secret"}),
 }
 """Where a section of the dump keeps its resources (envoy.admin.v3)."""
 
@@ -161,23 +161,12 @@ def _take_dump(made: Snapshot, section: Node) -> None:
     elif section.type == "ScopedRoutesConfigDump":
         _take_scoped(made, section)
     elif section.type in _DUMPED:
-        for entries, path in _DUMPED[section.type]:
-            for entry in section.at(entries).items:
-                _take_dumped(made, section.type, entry.at(path))
+        take, paths = _DUMPED[section.type]
+        for entries, path in paths.items():
+            for node in filter(None, (entry.at(path) for entry in section.at(entries).items)):
+                take(made, node)
     elif section.type not in _PASSED_OVER:
         made.unknown(section, f"a section {section.type or 'without a type'} of the dump")
-
-
-def _take_dumped(made: Snapshot, section: str, node: Node) -> None:
-    if not node:
-        return
-    take = {
-        "ListenersConfigDump": _listener,
-        "ClustersConfigDump": _cluster,
-        "RoutesConfigDump": _route,
-        "SecretsConfigDump": _secret,
-    }[section]
-    take(made, node)
 
 
 def _take_scoped(made: Snapshot, section: Node) -> None:

@@ -7,13 +7,17 @@ from typing import Final
 
 from authz.doctor.addresses import is_local
 from authz.doctor.envoy.check_rules import checks
-from authz.doctor.envoy.hits import hit, name_of
-from authz.doctor.envoy.model import EnvoyModel, address_text, endpoints, local, service_cluster
-from authz.doctor.findings import Edit, Hit, Rule, Severity
+from authz.doctor.envoy.model import EnvoyModel, address_text, endpoints, hit, local, name_of, service_cluster
+from authz.doctor.findings import Edit, Hit, Rule, Severity, rule
 from authz.doctor.tree import ABSENT, Node
 
 
+@rule("envoy-listener-cleartext", Severity.FATAL, "filter_chains.transport_socket")
 def _cleartext_listener(model: EnvoyModel) -> Iterator[Hit]:
+    """a listener leads to the application without TLS.
+
+    There is no certificate there, and tokens pass in the clear.
+    """
     for hcm in model.hcms:
         guarded = [route for route in hcm.routes if model.is_guarded(route.cluster.text)]
         if guarded and not hcm.chain.at("transport_socket"):
@@ -40,7 +44,12 @@ def upstream_tls(cluster: Node) -> Node:
     return config.unwrapped() if config.inner_type() == "UpstreamTlsContext" else ABSENT
 
 
+@rule("envoy-service-cleartext", Severity.FATAL, "docs/listeners.md")
 def _service_cleartext(model: EnvoyModel) -> Iterator[Hit]:
+    """the service is asked in clear text beyond this machine.
+
+    A host on the way can answer yes; a host that reaches the port can claim any certificate.
+    """
     for cluster in _services(model):
         if cluster.at("transport_socket_matches"):
             model.snapshot.unknown(cluster, "transport sockets that endpoints' metadata choose")
@@ -79,7 +88,12 @@ def _verified(name: str) -> dict[str, object]:
     return {"trusted_ca": {"filename": "/etc/envoy/tls/authz-ca.pem"}, "match_typed_subject_alt_names": names}
 
 
+@rule("envoy-service-unverified", Severity.FATAL, "UpstreamTlsContext, validation_context")
 def _service_unverified(model: EnvoyModel) -> Iterator[Hit]:
+    """the service's certificate is not verified.
+
+    The host that answers at the address decides: Envoy verifies nothing by default.
+    """
     for cluster in _services(model):
         tls = upstream_tls(cluster)
         context = model.validation(tls)
@@ -96,7 +110,12 @@ def _service_unverified(model: EnvoyModel) -> Iterator[Hit]:
             yield hit(tls, f"{what} is taken for the service's", "name its CA and its name", mend)
 
 
+@rule("envoy-tls-old", Severity.WARNING, "RFC 8996")
 def _old_tls(model: EnvoyModel) -> Iterator[Hit]:
+    """TLS before 1.2 is taken.
+
+    RFC 8996 withdrew it; its handshakes are signed with SHA-1.
+    """
     for hcm in model.hcms:
         common = hcm.tls.at("common_tls_context")
         node = common.at("tls_params.tls_minimum_protocol_version")
@@ -105,7 +124,17 @@ def _old_tls(model: EnvoyModel) -> Iterator[Hit]:
             yield hit(node, f"{node.text} is taken", "begin with TLS 1.2", mend)
 
 
+@rule(
+    "envoy-early-data",
+    Severity.WARNING,
+    "RFC 8470; QuicDownstreamTransport.enable_early_data, true by default",
+    proof="the tests have no client that speaks QUIC",
+)
 def _early_data(model: EnvoyModel) -> Iterator[Hit]:
+    """QUIC takes requests in early data.
+
+    A request that can be replayed is served before the client proved its key.
+    """
     for hcm in model.checked:
         quic = hcm.chain.at("transport_socket.typed_config").unwrapped()
         is_quic = hcm.chain.at("transport_socket.typed_config").inner_type() == "QuicDownstreamTransport"
@@ -114,7 +143,17 @@ def _early_data(model: EnvoyModel) -> Iterator[Hit]:
             yield hit(quic, "requests in early data are taken: they can be replayed", "switch it off", mend)
 
 
+@rule(
+    "envoy-session-keys-kept",
+    Severity.WARNING,
+    "DownstreamTlsContext.session_ticket_keys",
+    proof="the key would have to be stolen first",
+)
 def _ticket_keys(model: EnvoyModel) -> Iterator[Hit]:
+    """sessions are resumed with configured ticket keys.
+
+    A thief of the key resumes every session that it saw; a session outlives restarts of the proxy.
+    """
     for hcm in model.checked:
         for kind in ("session_ticket_keys", "session_ticket_keys_sds_secret_config"):
             if node := hcm.tls.at(kind):
@@ -122,7 +161,12 @@ def _ticket_keys(model: EnvoyModel) -> Iterator[Hit]:
                 yield hit(node, what, "take the keys away, or exchange them often")
 
 
+@rule("envoy-client-address", Severity.WARNING, "HttpConnectionManager.use_remote_address")
 def _client_address(model: EnvoyModel) -> Iterator[Hit]:
+    """the client's address is taken from what the client wrote.
+
+    Logs, rate limits and rules by address go by x-forwarded-for: 8.8.8.8.
+    """
     for hcm in model.checked:
         detects = hcm.node.at("original_ip_detection_extensions")
         hops = hcm.node.at("xff_num_trusted_hops").text not in {"", "0"}
@@ -131,7 +175,12 @@ def _client_address(model: EnvoyModel) -> Iterator[Hit]:
             yield hit(hcm.node, "the client's address is what it wrote into x-forwarded-for", "take the peer's", mend)
 
 
+@rule("envoy-admin-open", Severity.FATAL, "envoy.config.bootstrap.v3.Admin")
 def _admin(model: EnvoyModel) -> Iterator[Hit]:
+    """Envoy's administration can be reached from elsewhere.
+
+    It shows the whole configuration, drains listeners and ends Envoy, without asking who asks.
+    """
     address = model.snapshot.bootstrap.at("admin.address")
     if address and not local(address):
         what = f"Envoy's administration listens at {address_text(address)}"
@@ -140,70 +189,6 @@ def _admin(model: EnvoyModel) -> Iterator[Hit]:
 
 
 TRANSPORT_RULES: Final[tuple[Rule[EnvoyModel], ...]] = (
-    Rule(
-        "envoy-listener-cleartext",
-        Severity.FATAL,
-        "a listener leads to the application without TLS",
-        "There is no certificate there, and tokens pass in the clear.",
-        "filter_chains.transport_socket",
-        _cleartext_listener,
-    ),
-    Rule(
-        "envoy-service-cleartext",
-        Severity.FATAL,
-        "the service is asked in clear text beyond this machine",
-        "A host on the way can answer yes; a host that reaches the port can claim any certificate.",
-        "docs/listeners.md",
-        _service_cleartext,
-    ),
-    Rule(
-        "envoy-service-unverified",
-        Severity.FATAL,
-        "the service's certificate is not verified",
-        "The host that answers at the address decides: Envoy verifies nothing by default.",
-        "UpstreamTlsContext, validation_context",
-        _service_unverified,
-    ),
-    Rule(
-        "envoy-tls-old",
-        Severity.WARNING,
-        "TLS before 1.2 is taken",
-        "RFC 8996 withdrew it; its handshakes are signed with SHA-1.",
-        "RFC 8996",
-        _old_tls,
-    ),
-    Rule(
-        "envoy-early-data",
-        Severity.WARNING,
-        "QUIC takes requests in early data",
-        "A request that can be replayed is served before the client proved its key.",
-        "RFC 8470; QuicDownstreamTransport.enable_early_data, true by default",
-        _early_data,
-        "the tests have no client that speaks QUIC",
-    ),
-    Rule(
-        "envoy-session-keys-kept",
-        Severity.WARNING,
-        "sessions are resumed with configured ticket keys",
-        "A thief of the key resumes every session that it saw; a session outlives restarts of the proxy.",
-        "DownstreamTlsContext.session_ticket_keys",
-        _ticket_keys,
-        "the key would have to be stolen first",
-    ),
-    Rule(
-        "envoy-client-address",
-        Severity.WARNING,
-        "the client's address is taken from what the client wrote",
-        "Logs, rate limits and rules by address go by x-forwarded-for: 8.8.8.8.",
-        "HttpConnectionManager.use_remote_address",
-        _client_address,
-    ),
-    Rule(
-        "envoy-admin-open",
-        Severity.FATAL,
-        "Envoy's administration can be reached from elsewhere",
-        "It shows the whole configuration, drains listeners and ends Envoy, without asking who asks.",
-        "envoy.config.bootstrap.v3.Admin",
-        _admin,
-    ),
-)
+    _cleartext_listener, _service_cleartext, _service_unverified, _old_tls, _early_data, _ticket_keys,
+    _client_address, _admin,
+)  # fmt: skip

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from authz.doctor.findings import Edit, Hit, Rule, Severity
+from authz.doctor.findings import Edit, Hit, Rule, Severity, rule
 from authz.doctor.nginx.model import Location, NginxModel, hit
 from authz.doctor.nginx.reader import Directive
 
@@ -65,20 +65,41 @@ def _ask(model: NginxModel, location: Location) -> tuple[Edit, ...]:
     return location.passes.preceded(asked) if location.passes else ()
 
 
+@rule("nginx-location-unchecked", Severity.FATAL, "ngx_http_auth_request_module; docs/nginx.md")
 def _location_open(model: NginxModel) -> Iterator[Hit]:
+    """a location leads to the application without a check.
+
+    nginx matches the decoded and merged path and hands the raw one on: /open/..;/closed and //open/x are one thing here
+    and another in the application, which gets the identity headers that the client wrote.
+    """
     yield from _opened(model, exact=False, guarded_server=True)
     yield from _led_in(model)
 
 
+@rule("nginx-server-unchecked", Severity.FATAL, "server_name, listen")
 def _server_open(model: NginxModel) -> Iterator[Hit]:
+    """a server leads to the application without a check.
+
+    A client picks the server by its Host.
+    """
     yield from _opened(model, exact=False, guarded_server=False)
 
 
+@rule("nginx-path-unchecked", Severity.WARNING, "location =")
 def _path_open(model: NginxModel) -> Iterator[Hit]:
+    """one path leads to the application without a check.
+
+    For that path the application believes the identity headers that the client wrote.
+    """
     yield from _opened(model, exact=True, guarded_server=True)
 
 
+@rule("nginx-no-check", Severity.FATAL, "ngx_http_auth_request_module")
 def _no_check(model: NginxModel) -> Iterator[Hit]:
+    """no request is checked.
+
+    There is no auth_request in the whole configuration.
+    """
     if any(location.guard for location in model.locations):
         return
     for location in model.locations:
@@ -90,7 +111,12 @@ def _no_check(model: NginxModel) -> Iterator[Hit]:
             )
 
 
+@rule("nginx-satisfy-any", Severity.FATAL, "ngx_http_core_module, satisfy")
 def _satisfy(model: NginxModel) -> Iterator[Hit]:
+    """an address or a password is enough instead of the check.
+
+    With satisfy any, one of the access modules that agrees lets the request in.
+    """
     for location in model.guarded:
         others = location.array("allow", "deny") or location.array("auth_basic", "auth_jwt")
         satisfy = location.scalar("satisfy")
@@ -99,7 +125,12 @@ def _satisfy(model: NginxModel) -> Iterator[Hit]:
             yield hit(satisfy, what, "demand all", satisfy.replaced("satisfy all;"))
 
 
+@rule("nginx-return-before-check", Severity.WARNING, "nginx development guide, phases")
 def _return(model: NginxModel) -> Iterator[Hit]:
+    """an answer is given before the check.
+
+    return runs in the rewrite phase, the check in the access phase.
+    """
     for location in model.guarded:
         for each in location.directive.inside("return"):
             if _serves(each):
@@ -110,7 +141,12 @@ def _serves(directive: Directive) -> bool:
     return not directive.arg.isdecimal() or directive.arg.startswith("2")
 
 
+@rule("nginx-rewrite-around", Severity.FATAL, "ngx_http_rewrite_module")
 def _rewrite(model: NginxModel) -> Iterator[Hit]:
+    """a rewrite leads to a location without a check.
+
+    rewrite runs before the check, and the new location's settings hold.
+    """
     for location in [*model.guarded, *(server.top for server in model.servers)]:
         for each in location.directive.inside("rewrite"):
             if len(each.args) < 2 or each.args[-1] in {"permanent", "redirect", "break"}:
@@ -121,7 +157,12 @@ def _rewrite(model: NginxModel) -> Iterator[Hit]:
                 yield hit(each, what, "ask there too", _ask(model, target))
 
 
+@rule("nginx-error-page-around", Severity.FATAL, "ngx_http_core_module, error_page")
 def _error_page(model: NginxModel) -> Iterator[Hit]:
+    """what the service refuses is served by another location.
+
+    The refusal, or a service that is down, leads to the application.
+    """
     for location in model.guarded:
         for each in location.array("error_page"):
             codes = {code for code in each.args[:-1] if code.isdecimal()}
@@ -132,7 +173,12 @@ def _error_page(model: NginxModel) -> Iterator[Hit]:
                 yield hit(each, what, "serve a page of one's own, or a redirect", each.replaced(""))
 
 
+@rule("nginx-errors-intercepted", Severity.WARNING, "ngx_http_proxy_module, proxy_intercept_errors")
 def _intercept(model: NginxModel) -> Iterator[Hit]:
+    """the application's refusals are answered as the service's.
+
+    proxy_intercept_errors makes no difference between the two.
+    """
     for location in model.guarded:
         setting = location.scalar("proxy_intercept_errors")
         codes = {code for each in location.array("error_page") for code in each.args[:-1]}
@@ -141,7 +187,17 @@ def _intercept(model: NginxModel) -> Iterator[Hit]:
             yield hit(setting, what, "let them pass", setting.replaced("proxy_intercept_errors off;"))
 
 
+@rule(
+    "nginx-code-before-check",
+    Severity.WARNING,
+    "lua-nginx-module, rewrite_by_lua",
+    proof="the Lua module is in neither nginx that the tests have",
+)
 def _code(model: NginxModel) -> Iterator[Hit]:
+    """code of one's own runs before the check.
+
+    Lua in the rewrite phase may answer by itself.
+    """
     for location in model.guarded:
         for level in location.levels:
             for each in level.block or ():
@@ -152,7 +208,12 @@ def _code(model: NginxModel) -> Iterator[Hit]:
 _SUBREQUESTS: Final = ("ssi", "mirror", "slice", "add_before_body", "add_after_body")
 
 
+@rule("nginx-subrequests", Severity.WARNING, "ngx_http_auth_request_module (r != r->main)")
 def _subrequests(model: NginxModel) -> Iterator[Hit]:
+    """nginx makes subrequests, which are not checked.
+
+    auth_request looks at main requests only: what an answer includes is served.
+    """
     for location in model.guarded:
         for name in _SUBREQUESTS:
             setting = location.scalar(name)
@@ -160,7 +221,12 @@ def _subrequests(model: NginxModel) -> Iterator[Hit]:
                 yield hit(setting, f"{setting.text}: makes requests that are not checked", "take it out")
 
 
+@rule("nginx-verdict-cached", Severity.FATAL, "ngx_http_proxy_module, proxy_cache")
 def _verdict_cached(model: NginxModel) -> Iterator[Hit]:
+    """the service's answers are cached.
+
+    A certificate revoked or retired since then, and another user with the same key, are let in.
+    """
     for check in model.checks:
         setting = check.scalar("proxy_cache")
         if setting and setting.arg != "off":
@@ -173,7 +239,12 @@ def _into(location: Location, text: str) -> tuple[Edit, ...]:
     return location.passes.preceded(text) if location.passes else ()
 
 
+@rule("nginx-answers-cached", Severity.WARNING, "ngx_http_proxy_module, proxy_cache_key")
 def _answers_cached(model: NginxModel) -> Iterator[Hit]:
+    """the application's answers are cached for all users.
+
+    The key that nginx uses names no user.
+    """
     for location in model.guarded:
         setting, key = location.scalar("proxy_cache"), location.value("proxy_cache_key")
         if setting and setting.arg != "off" and not any(var in key for var in _answered(location)):
@@ -187,7 +258,12 @@ def _answered(location: Location) -> list[str]:
     return [each.arg for each in location.array("auth_request_set")]
 
 
+@rule("nginx-check-answered-here", Severity.FATAL, "ngx_http_auth_request_module")
 def _always(model: NginxModel) -> Iterator[Hit]:
+    """nginx answers the check itself.
+
+    An answer of 2xx allows: every request is let in.
+    """
     for check in model.checks:
         if not check.passes and check.directive.name == "location":
             answers = check.directive.inside("return") or (check.directive,)
@@ -196,14 +272,24 @@ def _always(model: NginxModel) -> Iterator[Hit]:
                 yield hit(answers[0], what, "pass the check to the service (deploy/nginx.conf)")
 
 
+@rule("nginx-check-reachable", Severity.WARNING, "ngx_http_core_module, internal")
 def _outside(model: NginxModel) -> Iterator[Hit]:
+    """clients can ask the service themselves.
+
+    A client learns what would be decided, with headers of its own.
+    """
     for check in model.checks:
         if check.reachable and check.passes:
             what = f"{check.path}: a client can ask the service itself"
             yield hit(check.directive, what, "make it internal", _into(check, "internal;"))
 
 
+@rule("nginx-accel-redirect", Severity.INFO, "ngx_http_proxy_module, proxy_ignore_headers")
 def _accel(model: NginxModel) -> Iterator[Hit]:
+    """the application may have any location served in its answer's place.
+
+    X-Accel-Redirect leads to internal locations, which are not checked.
+    """
     for location in model.guarded:
         ignored = {word.lower() for each in location.array("proxy_ignore_headers") for word in each.args}
         if location.passes and location.passes.name == "proxy_pass" and "x-accel-redirect" not in ignored:
@@ -212,7 +298,17 @@ def _accel(model: NginxModel) -> Iterator[Hit]:
             yield hit(location.passes, what, "ignore the header, if the application does not use it", mend)
 
 
+@rule(
+    "nginx-stream-around",
+    Severity.FATAL,
+    "ngx_stream_proxy_module",
+    proof="Debian's nginx has the stream module apart, and the tests have it not; the fault is Envoy's tunnel again",
+)
 def _stream(model: NginxModel) -> Iterator[Hit]:
+    """a stream server leads to the same application.
+
+    Bytes are handed on as they come; requests and headers are not looked at.
+    """
     for stream in (root for root in model.roots if root.name == "stream"):
         upstreams = {each.arg: {server.arg for server in each.inside("server")} for each in stream.inside("upstream")}
         for each in stream.walk():
@@ -222,143 +318,6 @@ def _stream(model: NginxModel) -> Iterator[Hit]:
 
 
 CHECK_RULES: Final[tuple[Rule[NginxModel], ...]] = (
-    Rule(
-        "nginx-location-unchecked",
-        Severity.FATAL,
-        "a location leads to the application without a check",
-        "nginx matches the decoded and merged path and hands the raw one on: /open/..;/closed and //open/x are one"
-        " thing here and another in the application, which gets the identity headers that the client wrote.",
-        "ngx_http_auth_request_module; docs/nginx.md",
-        _location_open,
-    ),
-    Rule(
-        "nginx-server-unchecked",
-        Severity.FATAL,
-        "a server leads to the application without a check",
-        "A client picks the server by its Host.",
-        "server_name, listen",
-        _server_open,
-    ),
-    Rule(
-        "nginx-path-unchecked",
-        Severity.WARNING,
-        "one path leads to the application without a check",
-        "For that path the application believes the identity headers that the client wrote.",
-        "location =",
-        _path_open,
-    ),
-    Rule(
-        "nginx-no-check",
-        Severity.FATAL,
-        "no request is checked",
-        "There is no auth_request in the whole configuration.",
-        "ngx_http_auth_request_module",
-        _no_check,
-    ),
-    Rule(
-        "nginx-satisfy-any",
-        Severity.FATAL,
-        "an address or a password is enough instead of the check",
-        "With satisfy any, one of the access modules that agrees lets the request in.",
-        "ngx_http_core_module, satisfy",
-        _satisfy,
-    ),
-    Rule(
-        "nginx-return-before-check",
-        Severity.WARNING,
-        "an answer is given before the check",
-        "return runs in the rewrite phase, the check in the access phase.",
-        "nginx development guide, phases",
-        _return,
-    ),
-    Rule(
-        "nginx-rewrite-around",
-        Severity.FATAL,
-        "a rewrite leads to a location without a check",
-        "rewrite runs before the check, and the new location's settings hold.",
-        "ngx_http_rewrite_module",
-        _rewrite,
-    ),
-    Rule(
-        "nginx-error-page-around",
-        Severity.FATAL,
-        "what the service refuses is served by another location",
-        "The refusal, or a service that is down, leads to the application.",
-        "ngx_http_core_module, error_page",
-        _error_page,
-    ),
-    Rule(
-        "nginx-errors-intercepted",
-        Severity.WARNING,
-        "the application's refusals are answered as the service's",
-        "proxy_intercept_errors makes no difference between the two.",
-        "ngx_http_proxy_module, proxy_intercept_errors",
-        _intercept,
-    ),
-    Rule(
-        "nginx-code-before-check",
-        Severity.WARNING,
-        "code of one's own runs before the check",
-        "Lua in the rewrite phase may answer by itself.",
-        "lua-nginx-module, rewrite_by_lua",
-        _code,
-        "the Lua module is in neither nginx that the tests have",
-    ),
-    Rule(
-        "nginx-subrequests",
-        Severity.WARNING,
-        "nginx makes subrequests, which are not checked",
-        "auth_request looks at main requests only: what an answer includes is served.",
-        "ngx_http_auth_request_module (r != r->main)",
-        _subrequests,
-    ),
-    Rule(
-        "nginx-verdict-cached",
-        Severity.FATAL,
-        "the service's answers are cached",
-        "A certificate revoked or retired since then, and another user with the same key, are let in.",
-        "ngx_http_proxy_module, proxy_cache",
-        _verdict_cached,
-    ),
-    Rule(
-        "nginx-answers-cached",
-        Severity.WARNING,
-        "the application's answers are cached for all users",
-        "The key that nginx uses names no user.",
-        "ngx_http_proxy_module, proxy_cache_key",
-        _answers_cached,
-    ),
-    Rule(
-        "nginx-check-answered-here",
-        Severity.FATAL,
-        "nginx answers the check itself",
-        "An answer of 2xx allows: every request is let in.",
-        "ngx_http_auth_request_module",
-        _always,
-    ),
-    Rule(
-        "nginx-check-reachable",
-        Severity.WARNING,
-        "clients can ask the service themselves",
-        "A client learns what would be decided, with headers of its own.",
-        "ngx_http_core_module, internal",
-        _outside,
-    ),
-    Rule(
-        "nginx-accel-redirect",
-        Severity.INFO,
-        "the application may have any location served in its answer's place",
-        "X-Accel-Redirect leads to internal locations, which are not checked.",
-        "ngx_http_proxy_module, proxy_ignore_headers",
-        _accel,
-    ),
-    Rule(
-        "nginx-stream-around",
-        Severity.FATAL,
-        "a stream server leads to the same application",
-        "Bytes are handed on as they come; requests and headers are not looked at.",
-        "ngx_stream_proxy_module",
-        _stream,
-        "Debian's nginx has the stream module apart, and the tests have it not; the fault is Envoy's tunnel again",
-    ),
-)
+    _location_open, _server_open, _path_open, _no_check, _satisfy, _return, _rewrite, _error_page, _intercept,
+    _code, _subrequests, _verdict_cached, _answers_cached, _always, _outside, _accel, _stream,
+)  # fmt: skip

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from authz.doctor.findings import Edit, Hit, Rule, Severity
+from authz.doctor.findings import Edit, Hit, Rule, Severity, rule
 from authz.doctor.nginx.model import Location, NginxModel, header_of, hit
 from authz.doctor.nginx.reader import Directive
-from authz.doctor.ours import IDENTITY_HEADERS
+from authz.doctor.service_settings import IDENTITY_HEADERS
 from authz.headers import KNOWN_HEADERS
 
 _UPSTREAM: Final = "$upstream_http_"
@@ -55,7 +55,12 @@ def _setters(model: NginxModel) -> Iterator[Directive]:
         yield from (each for each in root.walk() if each.name in kinds and each.args)
 
 
+@rule("nginx-headers-not-inherited", Severity.FATAL, "ngx_http_proxy_module, proxy_set_header")
 def _lost(model: NginxModel) -> Iterator[Hit]:
+    """a level with proxy_set_header of its own has lost those above.
+
+    proxy_set_header is inherited all or none: a client's X-Authz-User reaches the application.
+    """
     names = identity_headers(model)
     for location in model.guarded:
         for name, variable in names.items():
@@ -76,7 +81,12 @@ def _line(location: Location, name: str, variable: str) -> str:
     return f"{location.setter} {header} {variable};"
 
 
+@rule("nginx-identity-not-set", Severity.FATAL, "ngx_http_proxy_module, proxy_set_header")
 def _not_set(model: NginxModel) -> Iterator[Hit]:
+    """an identity header is not replaced.
+
+    The application gets the header that the client wrote.
+    """
     names = identity_headers(model)
     for location in model.guarded:
         for name, variable in names.items():
@@ -86,7 +96,12 @@ def _not_set(model: NginxModel) -> Iterator[Hit]:
                 yield hit(location.passes, f"a client's own {name} reaches the application", "replace it", mend)
 
 
+@rule("nginx-identity-from-client", Severity.FATAL, "ngx_http_core_module, embedded variables")
 def _from_client(model: NginxModel) -> Iterator[Hit]:
+    """an identity header is set to what the client wrote.
+
+    $http_…, $arg_… and $cookie_… are the client's.
+    """
     names, variables = identity_headers(model), _variables(model)
     for location in model.guarded:
         for name, variable in names.items():
@@ -117,7 +132,12 @@ def _source(variables: dict[str, str], value: str) -> str:
     return value
 
 
+@rule("nginx-variables-not-inherited", Severity.FATAL, "ngx_http_auth_request_module, auth_request_set")
 def _unset_variables(model: NginxModel) -> Iterator[Hit]:
+    """a level with auth_request_set of its own has lost those above.
+
+    auth_request_set is inherited all or none: the variables are empty, and the application sees no user.
+    """
     answers = _answers(model)
     names = identity_headers(model)
     for location in model.guarded:
@@ -132,7 +152,12 @@ def _unset_variables(model: NginxModel) -> Iterator[Hit]:
                 yield hit(place, what, "repeat every line here", place.preceded(line))
 
 
+@rule("nginx-host-differs", Severity.FATAL, "ngx_http_core_module, $host")
 def _host(model: NginxModel) -> Iterator[Hit]:
+    """the application sees another Host than the service judged.
+
+    $http_host is what the client wrote, $host may be the request target's: two organizations in one request.
+    """
     for location in model.guarded if model.asks_ours else ():
         check = location.server.find(location.guard)
         if check is None or not check.passes or not location.passes:
@@ -157,14 +182,24 @@ def _set_host(location: Location, value: str) -> tuple[Edit, ...]:
     return first.preceded(line) if first else ()
 
 
+@rule("nginx-check-host", Severity.FATAL, "ngx_http_proxy_module, $proxy_host")
 def _service_host(model: NginxModel) -> Iterator[Hit]:
+    """the service does not receive the client's Host.
+
+    The default is the upstream's name, which is no organization's host.
+    """
     for check in model.checks if model.asks_ours else ():
         if check.passes and not check.sends("host"):
             what = "the service is asked with the upstream's name as Host"
             yield hit(check.passes, what, "hand the client's Host on", _set_host(check, "$host"))
 
 
+@rule("nginx-check-headers-passed", Severity.WARNING, "ngx_http_proxy_module, proxy_pass_request_headers")
 def _passed_in(model: NginxModel) -> Iterator[Hit]:
+    """the client's headers reach the service.
+
+    Where nginx sets none itself, the client's own certificate header, statement or method is taken for nginx's.
+    """
     for check in model.checks:
         setting = check.scalar("proxy_pass_request_headers")
         if check.passes and model.asks_ours and (setting is None or setting.arg != "off"):
@@ -173,7 +208,12 @@ def _passed_in(model: NginxModel) -> Iterator[Hit]:
             yield hit(setting or check.passes, what, "hand over what is named, and nothing else", mend)
 
 
+@rule("nginx-check-body-passed", Severity.WARNING, "ngx_http_proxy_module, proxy_pass_request_body")
 def _body(model: NginxModel) -> Iterator[Hit]:
+    """the client's body is sent with the check.
+
+    The service has no use for it; announced and not sent, it keeps the check waiting until it fails.
+    """
     for check in model.checks:
         setting = check.scalar("proxy_pass_request_body")
         passes = check.passes
@@ -194,7 +234,12 @@ def takes_certificates(model: NginxModel) -> bool:
     )
 
 
+@rule("nginx-certificate-not-sent", Severity.FATAL, "ngx_http_ssl_module, $ssl_client_escaped_cert")
 def _no_certificate(model: NginxModel) -> Iterator[Hit]:
+    """the service is sent no certificate.
+
+    Every client seems to have none.
+    """
     for check in model.checks:
         words = " ".join(map(check.sends, check.setters))
         verified = "$ssl_client_" in words and not model.asks_ours
@@ -207,7 +252,12 @@ def _first(location: Location) -> Directive:
     return next(iter(location.setters.values()), location.passes or location.directive)
 
 
+@rule("nginx-certificate-broken", Severity.FATAL, "ngx_http_ssl_module, $ssl_client_cert, $ssl_client_raw_cert")
 def _broken(model: NginxModel) -> Iterator[Hit]:
+    """the certificate is sent with line ends in it.
+
+    A header cannot hold them: the service is asked in pieces, and refuses.
+    """
     for check in model.checks:
         for name, setter in check.setters.items():
             if _BROKEN.search(check.sends(name)):
@@ -219,7 +269,12 @@ _TOLD: Final = frozenset({"x-authz-payload", "x-authz-peer", "x-authz-completed-
 """What proxies and this service tell each other, and no application is to believe."""
 
 
+@rule("nginx-certificate-headers", Severity.INFO, "RFC 9440 section 4; the names that authz.headers knows")
 def _certificate_headers(model: NginxModel) -> Iterator[Hit]:
+    """certificate headers reach the application as the client wrote them.
+
+    An application that believes one of them believes the client.
+    """
     for location in model.guarded:
         passed = sorted((KNOWN_HEADERS | _TOLD) - set(location.setters))
         if passed and model.asks_ours:
@@ -229,7 +284,12 @@ def _certificate_headers(model: NginxModel) -> Iterator[Hit]:
             yield hit(_place(location, ""), what, "remove them, if the application goes by one", mend)
 
 
+@rule("nginx-forwarded-host", Severity.INFO, "RFC 7239")
 def _forwarded(model: NginxModel) -> Iterator[Hit]:
+    """a client's own X-Forwarded-Host or Forwarded reaches the application.
+
+    The service judged the Host; an application that goes by these may serve another organization.
+    """
     for location in model.guarded:
         for name in ("x-forwarded-host", "forwarded"):
             if model.asks_ours and name not in location.setters:
@@ -238,7 +298,12 @@ def _forwarded(model: NginxModel) -> Iterator[Hit]:
                 yield hit(_place(location, ""), what, "remove it, if the application goes by it", mend)
 
 
+@rule("nginx-underscores", Severity.WARNING, "ngx_http_core_module, underscores_in_headers, ignore_invalid_headers")
 def _underscores(model: NginxModel) -> Iterator[Hit]:
+    """headers with underscores or odd characters are let through.
+
+    Many servers fold _ into -: a client's x_authz_user becomes x-authz-user.
+    """
     for location in model.guarded:
         for name, good in (("underscores_in_headers", "off"), ("ignore_invalid_headers", "on")):
             setting = location.server.top.scalar(name)
@@ -252,108 +317,6 @@ def _underscores(model: NginxModel) -> Iterator[Hit]:
 
 
 HEADER_RULES: Final[tuple[Rule[NginxModel], ...]] = (
-    Rule(
-        "nginx-headers-not-inherited",
-        Severity.FATAL,
-        "a level with proxy_set_header of its own has lost those above",
-        "proxy_set_header is inherited all or none: a client's X-Authz-User reaches the application.",
-        "ngx_http_proxy_module, proxy_set_header",
-        _lost,
-    ),
-    Rule(
-        "nginx-identity-not-set",
-        Severity.FATAL,
-        "an identity header is not replaced",
-        "The application gets the header that the client wrote.",
-        "ngx_http_proxy_module, proxy_set_header",
-        _not_set,
-    ),
-    Rule(
-        "nginx-identity-from-client",
-        Severity.FATAL,
-        "an identity header is set to what the client wrote",
-        "$http_…, $arg_… and $cookie_… are the client's.",
-        "ngx_http_core_module, embedded variables",
-        _from_client,
-    ),
-    Rule(
-        "nginx-variables-not-inherited",
-        Severity.FATAL,
-        "a level with auth_request_set of its own has lost those above",
-        "auth_request_set is inherited all or none: the variables are empty, and the application sees no user.",
-        "ngx_http_auth_request_module, auth_request_set",
-        _unset_variables,
-    ),
-    Rule(
-        "nginx-host-differs",
-        Severity.FATAL,
-        "the application sees another Host than the service judged",
-        "$http_host is what the client wrote, $host may be the request target's: two organizations in one request.",
-        "ngx_http_core_module, $host",
-        _host,
-    ),
-    Rule(
-        "nginx-check-host",
-        Severity.FATAL,
-        "the service does not receive the client's Host",
-        "The default is the upstream's name, which is no organization's host.",
-        "ngx_http_proxy_module, $proxy_host",
-        _service_host,
-    ),
-    Rule(
-        "nginx-check-headers-passed",
-        Severity.WARNING,
-        "the client's headers reach the service",
-        "Where nginx sets none itself, the client's own certificate header, statement or method is taken for nginx's.",
-        "ngx_http_proxy_module, proxy_pass_request_headers",
-        _passed_in,
-    ),
-    Rule(
-        "nginx-check-body-passed",
-        Severity.WARNING,
-        "the client's body is sent with the check",
-        "The service has no use for it; announced and not sent, it keeps the check waiting until it fails.",
-        "ngx_http_proxy_module, proxy_pass_request_body",
-        _body,
-    ),
-    Rule(
-        "nginx-certificate-not-sent",
-        Severity.FATAL,
-        "the service is sent no certificate",
-        "Every client seems to have none.",
-        "ngx_http_ssl_module, $ssl_client_escaped_cert",
-        _no_certificate,
-    ),
-    Rule(
-        "nginx-certificate-broken",
-        Severity.FATAL,
-        "the certificate is sent with line ends in it",
-        "A header cannot hold them: the service is asked in pieces, and refuses.",
-        "ngx_http_ssl_module, $ssl_client_cert, $ssl_client_raw_cert",
-        _broken,
-    ),
-    Rule(
-        "nginx-certificate-headers",
-        Severity.INFO,
-        "certificate headers reach the application as the client wrote them",
-        "An application that believes one of them believes the client.",
-        "RFC 9440 section 4; the names that authz.headers knows",
-        _certificate_headers,
-    ),
-    Rule(
-        "nginx-forwarded-host",
-        Severity.INFO,
-        "a client's own X-Forwarded-Host or Forwarded reaches the application",
-        "The service judged the Host; an application that goes by these may serve another organization.",
-        "RFC 7239",
-        _forwarded,
-    ),
-    Rule(
-        "nginx-underscores",
-        Severity.WARNING,
-        "headers with underscores or odd characters are let through",
-        "Many servers fold _ into -: a client's x_authz_user becomes x-authz-user.",
-        "ngx_http_core_module, underscores_in_headers, ignore_invalid_headers",
-        _underscores,
-    ),
-)
+    _lost, _not_set, _from_client, _unset_variables, _host, _service_host, _passed_in, _body, _no_certificate,
+    _broken, _certificate_headers, _forwarded, _underscores,
+)  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Final
 from authz.doctor.addresses import canonical
 from authz.doctor.findings import Edit, Hit, NotUnderstood
 from authz.doctor.nginx.reader import Directive
-from authz.doctor.ours import Ours
+from authz.doctor.service_settings import Ours
 
 PASSES: Final = ("proxy_pass", "grpc_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass")
 _SETTERS: Final = {

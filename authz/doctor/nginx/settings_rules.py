@@ -6,19 +6,14 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from authz.doctor.findings import Hit, Rule, Severity
+from authz.doctor.findings import Hit, Rule, Severity, rule
 from authz.doctor.nginx.model import Location, NginxModel, hit
-from authz.doctor.ours import OurListener
 from authz.doctor.proxy_names import names_in_file
-
-_PROVED: Final = "the fault is a disagreement that refuses every request: the service's own tests show each refusal"
+from authz.doctor.service_settings import DISAGREEMENT, OurListener, asked_at
 
 
 def _asked(model: NginxModel, check: Location) -> list[OurListener]:
-    """The service's listeners at which this location asks."""
-    if model.ours is None:
-        return []
-    return [listener for listener in model.ours.listeners if any(map(listener.at, model.places(check)))]
+    return asked_at(model.ours, model.places(check))
 
 
 def _met(model: NginxModel) -> Iterator[tuple[Location, OurListener]]:
@@ -27,7 +22,12 @@ def _met(model: NginxModel) -> Iterator[tuple[Location, OurListener]]:
             yield check, listener
 
 
+@rule("nginx-settings-address", Severity.FATAL, "[[listener]] address", proof=DISAGREEMENT)
 def _address(model: NginxModel) -> Iterator[Hit]:
+    """nginx asks where the service does not listen.
+
+    No request is allowed, or something else answers there.
+    """
     for check in model.checks:
         if model.ours and check.passes and model.places(check) and not _asked(model, check):
             where = ", ".join(listener.address for listener in model.ours.listeners)
@@ -35,7 +35,12 @@ def _address(model: NginxModel) -> Iterator[Hit]:
             yield hit(check.passes, what, f"ask where {model.ours.file} says, or change it there")
 
 
+@rule("nginx-settings-form", Severity.FATAL, "[listener.certificate]", proof=DISAGREEMENT)
 def _form(model: NginxModel) -> Iterator[Hit]:
+    """nginx hands certificates over in another form or header than the listener takes.
+
+    Every certificate is header_malformed, or missing.
+    """
     for check, listener in _met(model):
         header, value = listener.certificate_header, check.sends(listener.certificate_header)
         if listener.certificate_form != "escaped-pem" or "$ssl_client_escaped_cert" not in value:
@@ -46,7 +51,12 @@ def _form(model: NginxModel) -> Iterator[Hit]:
             yield hit(check.setters.get(header) or check.directive, what, "take none out of [listener.certificate]")
 
 
+@rule("nginx-settings-request", Severity.FATAL, "[listener.client_request]", proof=DISAGREEMENT)
 def _request_host(model: NginxModel) -> Iterator[Hit]:
+    """nginx does not send the client's host in the header that the listener reads it from.
+
+    Every request is host_malformed; or, where nginx passes headers on, the client chooses the organization.
+    """
     for check, listener in _met(model):
         header, value = listener.host_header, check.sends(listener.host_header)
         if header != "host" and not _HOST.search(value):
@@ -66,7 +76,12 @@ def _sent(check: Location, header: str, value: str, what: str) -> Hit:
     return hit(first, what, "send what the listener reads", setter.replaced(line) if setter else first.preceded(line))
 
 
+@rule("nginx-settings-statement", Severity.FATAL, "[listener.client_cert_indicator]", proof=DISAGREEMENT)
 def _statement(model: NginxModel) -> Iterator[Hit]:
+    """nginx does not state whether a certificate was shown, as the listener wants it.
+
+    Every request is refused: proxy_statement_missing or proxy_statement_contradicts.
+    """
     for check, listener in _met(model):
         header, value = listener.statement_header, check.sends(listener.statement_header)
         if listener.statement_form == "none":
@@ -76,7 +91,12 @@ def _statement(model: NginxModel) -> Iterator[Hit]:
             yield _sent(check, header, "$ssl_client_verify", what)
 
 
+@rule("nginx-settings-user", Severity.FATAL, "[[listener.identity]]", proof=DISAGREEMENT)
 def _user(model: NginxModel) -> Iterator[Hit]:
+    """what the listener reads the user from does not reach the service.
+
+    Every request is refused: identity_missing or token_missing.
+    """
     for check, listener in _met(model):
         passed = check.value("proxy_pass_request_headers", "on") != "off"
         for header in listener.identity_headers:
@@ -87,7 +107,17 @@ def _user(model: NginxModel) -> Iterator[Hit]:
                 yield _sent(check, header, f"$http_{header.replace('-', '_')}", what)
 
 
+@rule(
+    "nginx-settings-user-from-client",
+    Severity.FATAL,
+    "[[listener.identity]]; docs/nginx.md",
+    proof="that client's headers reach the service is shown by nginx-check-headers-passed",
+)
 def _user_from_client(model: NginxModel) -> Iterator[Hit]:
+    """the header that the listener reads the user from is the client's own.
+
+    A client names the user: nginx verifies no token.
+    """
     for check, listener in _met(model):
         passed = check.value("proxy_pass_request_headers", "on") != "off"
         for header in listener.identity_headers:
@@ -99,7 +129,12 @@ def _user_from_client(model: NginxModel) -> Iterator[Hit]:
                 )
 
 
+@rule("nginx-settings-path", Severity.FATAL, "[[listener]] auth_request_path", proof=DISAGREEMENT)
 def _path(model: NginxModel) -> Iterator[Hit]:
+    """nginx asks at another path than the listener's.
+
+    The service answers 404, which nginx makes 500.
+    """
     for check, listener in _met(model):
         passes = check.passes
         path = re.sub(r"^\w+://(unix:[^:]+:?|[^/]*)", "", passes.arg) if passes else ""
@@ -111,7 +146,12 @@ def _path(model: NginxModel) -> Iterator[Hit]:
             yield hit(passes, what, "ask there", passes.replaced(f"proxy_pass {asked};"))
 
 
+@rule("nginx-settings-transport", Severity.FATAL, "[listener.tls]", proof=DISAGREEMENT)
 def _transport(model: NginxModel) -> Iterator[Hit]:
+    """nginx and the listener do not agree on TLS.
+
+    No connection comes about: every request gets 500.
+    """
     for check, listener in _met(model):
         speaks = bool(check.passes and check.passes.arg.startswith("https://"))
         shows = check.scalar("proxy_ssl_certificate") is not None
@@ -123,7 +163,12 @@ def _transport(model: NginxModel) -> Iterator[Hit]:
             yield hit(check.passes or check.directive, f"listener {listener.name} speaks no TLS", "ask with http://")
 
 
+@rule("nginx-settings-names", Severity.FATAL, "[listener.tls] names; where the file can be read", proof=DISAGREEMENT)
 def _names(model: NginxModel) -> Iterator[Hit]:
+    """nginx's own certificate has none of the names that the listener lets in.
+
+    Every handshake fails: every request gets 500.
+    """
     for check, listener in _met(model):
         shown = check.scalar("proxy_ssl_certificate") if listener.tls else None
         names = None if shown is None else names_in_file(shown.arg)
@@ -133,7 +178,12 @@ def _names(model: NginxModel) -> Iterator[Hit]:
             yield hit(shown, what, "show one with that name, or add the name there")
 
 
+@rule("nginx-settings-timeout", Severity.WARNING, "limits.check_seconds; proxy_read_timeout", proof=DISAGREEMENT)
 def _timeout(model: NginxModel) -> Iterator[Hit]:
+    """nginx gives up before the service does.
+
+    A check that waits for a CRL is cut off, and its reason is lost.
+    """
     for check, _ in _met(model):
         setting = check.scalar("proxy_read_timeout")
         if model.ours and setting and _seconds(setting.arg) <= model.ours.check_seconds:
@@ -149,7 +199,12 @@ def _seconds(text: str) -> float:
     return int(duration[1]) * _UNITS[duration[2]] if duration else 0
 
 
+@rule("nginx-settings-hosts", Severity.WARNING, "the directory's hosts; server_name", proof=DISAGREEMENT)
 def _hosts(model: NginxModel) -> Iterator[Hit]:
+    """an organization's host has no server that asks.
+
+    Its clients get another server, or none.
+    """
     names = {name for location in model.guarded for name in location.server.names}
     places = [location.server.directive for location in model.guarded]
     for host in model.ours.hosts if model.ours and places and not names & {"_", ""} else ():
@@ -164,103 +219,6 @@ def _named(host: str, name: str) -> bool:
 
 
 NGINX_SETTINGS_RULES: Final[tuple[Rule[NginxModel], ...]] = (
-    Rule(
-        "nginx-settings-address",
-        Severity.FATAL,
-        "nginx asks where the service does not listen",
-        "No request is allowed, or something else answers there.",
-        "[[listener]] address",
-        _address,
-        _PROVED,
-    ),
-    Rule(
-        "nginx-settings-form",
-        Severity.FATAL,
-        "nginx hands certificates over in another form or header than the listener takes",
-        "Every certificate is header_malformed, or missing.",
-        "[listener.certificate]",
-        _form,
-        _PROVED,
-    ),
-    Rule(
-        "nginx-settings-statement",
-        Severity.FATAL,
-        "nginx does not state whether a certificate was shown, as the listener wants it",
-        "Every request is refused: proxy_statement_missing or proxy_statement_contradicts.",
-        "[listener.client_cert_indicator]",
-        _statement,
-        _PROVED,
-    ),
-    Rule(
-        "nginx-settings-request",
-        Severity.FATAL,
-        "nginx does not send the client's host in the header that the listener reads it from",
-        "Every request is host_malformed; or, where nginx passes headers on, the client chooses the organization.",
-        "[listener.client_request]",
-        _request_host,
-        _PROVED,
-    ),
-    Rule(
-        "nginx-settings-user",
-        Severity.FATAL,
-        "what the listener reads the user from does not reach the service",
-        "Every request is refused: identity_missing or token_missing.",
-        "[[listener.identity]]",
-        _user,
-        _PROVED,
-    ),
-    Rule(
-        "nginx-settings-user-from-client",
-        Severity.FATAL,
-        "the header that the listener reads the user from is the client's own",
-        "A client names the user: nginx verifies no token.",
-        "[[listener.identity]]; docs/nginx.md",
-        _user_from_client,
-        "that client's headers reach the service is shown by nginx-check-headers-passed",
-    ),
-    Rule(
-        "nginx-settings-path",
-        Severity.FATAL,
-        "nginx asks at another path than the listener's",
-        "The service answers 404, which nginx makes 500.",
-        "[[listener]] auth_request_path",
-        _path,
-        _PROVED,
-    ),
-    Rule(
-        "nginx-settings-transport",
-        Severity.FATAL,
-        "nginx and the listener do not agree on TLS",
-        "No connection comes about: every request gets 500.",
-        "[listener.tls]",
-        _transport,
-        _PROVED,
-    ),
-    Rule(
-        "nginx-settings-names",
-        Severity.FATAL,
-        "nginx's own certificate has none of the names that the listener lets in",
-        "Every handshake fails: every request gets 500.",
-        "[listener.tls] names; where the file can be read",
-        _names,
-        _PROVED,
-    ),
-    Rule(
-        "nginx-settings-timeout",
-        Severity.WARNING,
-        "nginx gives up before the service does",
-        "A check that waits for a CRL is cut off, and its reason is lost.",
-        "limits.check_seconds; proxy_read_timeout",
-        _timeout,
-        _PROVED,
-    ),
-    Rule(
-        "nginx-settings-hosts",
-        Severity.WARNING,
-        "an organization's host has no server that asks",
-        "Its clients get another server, or none.",
-        "the directory's hosts; server_name",
-        _hosts,
-        _PROVED,
-    ),
-)
+    _address, _form, _statement, _request_host, _user, _user_from_client, _path, _transport, _names, _timeout,
+    _hosts,
+)  # fmt: skip

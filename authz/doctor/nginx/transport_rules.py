@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from authz.doctor.addresses import is_local
-from authz.doctor.findings import Edit, Hit, Rule, Severity
+from authz.doctor.findings import Edit, Hit, Rule, Severity, rule
 from authz.doctor.nginx.header_rules import takes_certificates
 from authz.doctor.nginx.model import Location, NginxModel, ServerBlock, hit
 from authz.doctor.nginx.reader import Directive
@@ -17,7 +17,12 @@ def _guarded_servers(model: NginxModel) -> Iterator[ServerBlock]:
     yield from seen.values()
 
 
+@rule("nginx-listener-cleartext", Severity.FATAL, "ngx_http_core_module, listen")
 def _cleartext(model: NginxModel) -> Iterator[Hit]:
+    """requests to the application are taken without TLS.
+
+    There is no certificate there, and tokens pass in the clear, whatever is answered.
+    """
     for server in _guarded_servers(model):
         for listen in server.listens:
             if not server.encrypted(listen):
@@ -27,7 +32,12 @@ def _cleartext(model: NginxModel) -> Iterator[Hit]:
             yield hit(server.directive, "without a listen it is port 80, without TLS", "listen with ssl")
 
 
+@rule("nginx-no-certificate-request", Severity.FATAL, "ngx_http_ssl_module, ssl_verify_client")
 def _no_certificate(model: NginxModel) -> Iterator[Hit]:
+    """no client is asked for a certificate.
+
+    ssl_verify_client is off by default: no client can show one.
+    """
     servers = list(_guarded_servers(model))
     if not servers or not takes_certificates(model) or any(_verifies(server) for server in servers):
         return
@@ -46,7 +56,12 @@ def _at_top(server: ServerBlock, value: str) -> tuple[Edit, ...]:
     return first.preceded(f"ssl_verify_client {value};")
 
 
+@rule("nginx-servers-differ", Severity.WARNING, "ngx_http_ssl_module, ssl_verify_client; CVE-2025-23419")
 def _shared_port(model: NginxModel) -> Iterator[Hit]:
+    """servers of one port differ in whether they ask for a certificate.
+
+    The client's SNI chooses whether it is asked, its Host which of them serves.
+    """
     by_port: dict[str, dict[str, Directive]] = {}
     for server in model.servers:
         for listen in server.listens:
@@ -60,7 +75,12 @@ def _shared_port(model: NginxModel) -> Iterator[Hit]:
             yield hit(listen, what, "give each a port, or ask alike")
 
 
+@rule("nginx-session-cache", Severity.WARNING, "ngx_http_ssl_module, ssl_session_cache")
 def _session_cache(model: NginxModel) -> Iterator[Hit]:
+    """sessions are kept in a shared cache.
+
+    It survives a reload: a client that was revoked since then resumes with SUCCESS.
+    """
     for server in _guarded_servers(model):
         setting = server.top.scalar("ssl_session_cache")
         if setting and any(word.startswith("shared") for word in setting.args) and _verifies(server):
@@ -70,7 +90,12 @@ def _session_cache(model: NginxModel) -> Iterator[Hit]:
             )
 
 
+@rule("nginx-session-tickets", Severity.INFO, "ngx_http_ssl_module, ssl_session_tickets")
 def _tickets(model: NginxModel) -> Iterator[Hit]:
+    """sessions are resumed by ticket.
+
+    The certificate of the first handshake is handed over again; the service checks it each time all the same.
+    """
     for server in _guarded_servers(model):
         setting = server.top.scalar("ssl_session_tickets")
         if _verifies(server) and (setting is None or setting.arg != "off"):
@@ -85,7 +110,12 @@ def _tickets(model: NginxModel) -> Iterator[Hit]:
             )
 
 
+@rule("nginx-early-data", Severity.WARNING, "RFC 8470; ngx_http_ssl_module, ssl_early_data")
 def _early_data(model: NginxModel) -> Iterator[Hit]:
+    """requests are taken in early data.
+
+    A request that can be replayed is served before the client proved its key.
+    """
     for server in _guarded_servers(model):
         setting = server.top.scalar("ssl_early_data")
         if setting and setting.arg == "on":
@@ -93,14 +123,29 @@ def _early_data(model: NginxModel) -> Iterator[Hit]:
             yield hit(setting, what, "switch it off", setting.replaced("ssl_early_data off;"))
 
 
+@rule(
+    "nginx-tls-old",
+    Severity.WARNING,
+    "RFC 8996; ngx_http_ssl_module, ssl_protocols",
+    proof="Debian's OpenSSL speaks no TLS 1.1 at its level of security, whatever nginx is configured to",
+)
 def _old_tls(model: NginxModel) -> Iterator[Hit]:
+    """TLS before 1.2 is taken.
+
+    RFC 8996 withdrew it; its handshakes are signed with SHA-1.
+    """
     for server in _guarded_servers(model):
         setting = server.top.scalar("ssl_protocols")
         if setting and {"SSLv2", "SSLv3", "TLSv1", "TLSv1.1"} & set(setting.args):
             yield hit(setting, setting.text, "begin with TLS 1.2", setting.replaced("ssl_protocols TLSv1.2 TLSv1.3;"))
 
 
+@rule("nginx-real-ip", Severity.WARNING, "ngx_http_realip_module, set_real_ip_from")
 def _real_ip(model: NginxModel) -> Iterator[Hit]:
+    """the client's address is taken from a header of any client.
+
+    Logs, limits and allow go by what the client wrote.
+    """
     for server in _guarded_servers(model):
         for setting in server.top.array("set_real_ip_from"):
             if setting.arg in {"0.0.0.0/0", "::/0"} and server.top.scalar("real_ip_header"):
@@ -109,7 +154,12 @@ def _real_ip(model: NginxModel) -> Iterator[Hit]:
                 )
 
 
+@rule("nginx-service-cleartext", Severity.FATAL, "docs/listeners.md")
 def _service_cleartext(model: NginxModel) -> Iterator[Hit]:
+    """the service is asked in clear text beyond this machine.
+
+    A host on the way can answer yes; a host that reaches the port can claim any certificate.
+    """
     for check in model.checks:
         beyond = [place for place in _addresses(model, check) if not is_local(place)]
         if check.passes and beyond and not check.passes.arg.startswith(("https://", "grpcs://")):
@@ -124,7 +174,12 @@ def _addresses(model: NginxModel, location: Location) -> list[str]:
     return sorted(places - set(model.upstreams)) if places else []
 
 
+@rule("nginx-service-unverified", Severity.FATAL, "ngx_http_proxy_module, proxy_ssl_verify")
 def _service_unverified(model: NginxModel) -> Iterator[Hit]:
+    """the service's certificate is not verified.
+
+    The host that answers at the address decides: nginx verifies nothing by default.
+    """
     for check in model.checks:
         verify = check.scalar("proxy_ssl_verify")
         if check.passes and check.passes.arg.startswith("https://") and (verify is None or verify.arg != "on"):
@@ -134,85 +189,6 @@ def _service_unverified(model: NginxModel) -> Iterator[Hit]:
 
 
 TRANSPORT_RULES: Final[tuple[Rule[NginxModel], ...]] = (
-    Rule(
-        "nginx-listener-cleartext",
-        Severity.FATAL,
-        "requests to the application are taken without TLS",
-        "There is no certificate there, and tokens pass in the clear, whatever is answered.",
-        "ngx_http_core_module, listen",
-        _cleartext,
-    ),
-    Rule(
-        "nginx-no-certificate-request",
-        Severity.FATAL,
-        "no client is asked for a certificate",
-        "ssl_verify_client is off by default: no client can show one.",
-        "ngx_http_ssl_module, ssl_verify_client",
-        _no_certificate,
-    ),
-    Rule(
-        "nginx-servers-differ",
-        Severity.WARNING,
-        "servers of one port differ in whether they ask for a certificate",
-        "The client's SNI chooses whether it is asked, its Host which of them serves.",
-        "ngx_http_ssl_module, ssl_verify_client; CVE-2025-23419",
-        _shared_port,
-    ),
-    Rule(
-        "nginx-session-cache",
-        Severity.WARNING,
-        "sessions are kept in a shared cache",
-        "It survives a reload: a client that was revoked since then resumes with SUCCESS.",
-        "ngx_http_ssl_module, ssl_session_cache",
-        _session_cache,
-    ),
-    Rule(
-        "nginx-session-tickets",
-        Severity.INFO,
-        "sessions are resumed by ticket",
-        "The certificate of the first handshake is handed over again; the service checks it each time all the same.",
-        "ngx_http_ssl_module, ssl_session_tickets",
-        _tickets,
-    ),
-    Rule(
-        "nginx-early-data",
-        Severity.WARNING,
-        "requests are taken in early data",
-        "A request that can be replayed is served before the client proved its key.",
-        "RFC 8470; ngx_http_ssl_module, ssl_early_data",
-        _early_data,
-    ),
-    Rule(
-        "nginx-tls-old",
-        Severity.WARNING,
-        "TLS before 1.2 is taken",
-        "RFC 8996 withdrew it; its handshakes are signed with SHA-1.",
-        "RFC 8996; ngx_http_ssl_module, ssl_protocols",
-        _old_tls,
-        "Debian's OpenSSL speaks no TLS 1.1 at its level of security, whatever nginx is configured to",
-    ),
-    Rule(
-        "nginx-real-ip",
-        Severity.WARNING,
-        "the client's address is taken from a header of any client",
-        "Logs, limits and allow go by what the client wrote.",
-        "ngx_http_realip_module, set_real_ip_from",
-        _real_ip,
-    ),
-    Rule(
-        "nginx-service-cleartext",
-        Severity.FATAL,
-        "the service is asked in clear text beyond this machine",
-        "A host on the way can answer yes; a host that reaches the port can claim any certificate.",
-        "docs/listeners.md",
-        _service_cleartext,
-    ),
-    Rule(
-        "nginx-service-unverified",
-        Severity.FATAL,
-        "the service's certificate is not verified",
-        "The host that answers at the address decides: nginx verifies nothing by default.",
-        "ngx_http_proxy_module, proxy_ssl_verify",
-        _service_unverified,
-    ),
-)
+    _cleartext, _no_certificate, _shared_port, _session_cache, _tickets, _early_data, _old_tls, _real_ip,
+    _service_cleartext, _service_unverified,
+)  # fmt: skip

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from authz.doctor.ours import IDENTITY_HEADERS
-from authz.doctor.probe.cast import Cast
+from authz.doctor.probe.clients import Clients
 from authz.doctor.probe.dialing import Endpoint, Headers, Question, Response, Shown
-from authz.doctor.probe.forms import forged_headers
-from authz.headers import KNOWN_HEADERS
+from authz.doctor.service_settings import IDENTITY_HEADERS
+from authz.headers import KNOWN_HEADERS, escaped_pem, rfc9440
+from authz.headers.xfcc import present
 
 First = TypeVar("First")
 Second = TypeVar("Second")
@@ -46,54 +46,66 @@ class Probe:
     echoed: bool = False
 
 
-def probes(cast: Cast, target: Endpoint) -> Iterator[Probe]:
+def probes(clients: Clients, target: Endpoint) -> Iterator[Probe]:
     """Every probe over TLS and HTTP/1."""
-    yield from identity_probes(cast)
-    yield from certificate_probes(cast)
-    yield from forged_probes(cast)
-    yield from host_probes(cast, target)
-    yield from session_probes(cast)
-    yield from version_probes(cast)
-    yield from arriving_probes(cast)
-    yield from more_arriving_probes(cast)
+    yield from identity_probes(clients)
+    yield from certificate_probes(clients)
+    yield from forged_probes(clients)
+    yield from host_probes(clients, target)
+    yield from session_probes(clients)
+    yield from version_probes(clients)
+    yield from arriving_probes(clients)
+    yield from more_arriving_probes(clients)
 
 
-def identity_probes(cast: Cast) -> Iterator[Probe]:
+def identity_probes(clients: Clients) -> Iterator[Probe]:
     """Without a token."""
     yield Probe("no token", (Question(),))
     yield Probe("an odd path", tuple(Question(target=path) for path in ODD_PATHS))
-    yield _with(cast.good, "no token beside a certificate", lambda good: [Question(good)])
+    yield _with(clients.good, "no token beside a certificate", lambda good: [Question(good)])
 
 
-def certificate_probes(cast: Cast) -> Iterator[Probe]:
+def certificate_probes(clients: Clients) -> Iterator[Probe]:
     """Without one's certificate, with another's, and with those that no client may show."""
-    token = cast.token
+    token = clients.token
     yield _with(token, "no certificate", lambda token: [Question(token=token)])
-    yield _with(_both(cast.other, token), "another's certificate", _in)
+    yield _with(_both(clients.other, token), "another's certificate", _in)
     for name in ("revoked", "expired", "foreign", "self-signed"):
-        bad = cast.bad.get(name)
-        yield _with(_both(bad, cast.off_token), f"a certificate {name}", _in)
+        bad = clients.bad.get(name)
+        yield _with(_both(bad, clients.off_token), f"a certificate {name}", _in)
         yield _with(_both(bad, token), f"a certificate {name} in place of one's own", _in)
     large = "a certificate revoked with a large chain"
-    yield _with(_both(cast.large, cast.off_token), large, _in)
+    yield _with(_both(clients.large, clients.off_token), large, _in)
 
 
-def forged_probes(cast: Cast) -> Iterator[Probe]:
+def forged_probes(clients: Clients) -> Iterator[Probe]:
     """Headers in which the client writes what the proxy would."""
-    forged = tuple(forged_headers(cast.good.der).items()) if cast.good is not None else ()
+    forged = tuple(forged_headers(clients.good.der).items()) if clients.good is not None else ()
     names = ", ".join(name for name, _ in forged)
-    token, certificate = _both(cast.token, cast.good), "a forged certificate header"
+    token, certificate = _both(clients.token, clients.good), "a forged certificate header"
     yield _with(token, certificate, lambda both: [Question(token=both[0], headers=(header,)) for header in forged])
     beside = f"{certificate} beside one's own"
-    owns = _both(cast.other, cast.token)
+    owns = _both(clients.other, clients.token)
     yield _with(owns, beside, lambda both: [Question(*both, (header,)) for header in forged])
     many = f"{certificate} in other cases, several times, with underscores"
     yield _with(token, many, lambda both: [Question(token=both[0], headers=each) for each in _twisted(forged)])
-    yield _with(cast.payload, "a forged payload", lambda payload: [Question(headers=(("x-authz-payload", payload),))])
-    revoked = _both(cast.bad.get("revoked"), cast.off_token)
+    yield _with(
+        clients.payload, "a forged payload", lambda payload: [Question(headers=(("x-authz-payload", payload),))]
+    )
+    revoked = _both(clients.bad.get("revoked"), clients.off_token)
     yield _with(revoked, "a forged statement", lambda both: [Question(*both, (("x-authz-peer", "NONE"),))])
     named = (("connection", f"{names}, x-authz-peer"),)
     yield _with(revoked, "Connection naming the headers", lambda both: [Question(*both, named)])
+
+
+def forged_headers(der: bytes) -> dict[str, str]:
+    """A certificate (DER) under every name of a certificate header that is known, in the form that goes with it."""
+    special = {
+        "x-forwarded-client-cert": present(der, []).decode(),
+        "client-cert": rfc9440.format_certificate(der).decode(),
+        "client-cert-chain": rfc9440.format_chain((der,)).decode(),
+    }
+    return dict.fromkeys(sorted(KNOWN_HEADERS), escaped_pem.format((der,)).decode()) | special
 
 
 def _twisted(forged: Headers) -> list[Headers]:
@@ -104,67 +116,67 @@ def _twisted(forged: Headers) -> list[Headers]:
     ]
 
 
-def host_probes(cast: Cast, target: Endpoint) -> Iterator[Probe]:
+def host_probes(clients: Clients, target: Endpoint) -> Iterator[Probe]:
     """One tenant's certificate and token at another's host, and names that disagree."""
     there = f"http://{target.host}{target.path}"
-    own, other = target.host, cast.other_host
+    own, other = target.host, clients.other_host
     yield _with(
-        _both(cast.good, cast.token),
+        _both(clients.good, clients.token),
         "another host",
         lambda both: [Question(*both, target=there, hosts=(other,))],
         lambda answer: reached(answer) and answer.arrived("host") != own,
     )
     twice = [(own, other), (other, own), (f"{own}.", own), ()]
     yield _with(
-        cast.token, "hosts that disagree", lambda token: [Question(token=token, hosts=hosts) for hosts in twice]
+        clients.token, "hosts that disagree", lambda token: [Question(token=token, hosts=hosts) for hosts in twice]
     )
     yield _with(
-        cast.token,
+        clients.token,
         "a server name that is not the host",
         lambda token: [Question(token=token, server_name=other), Question(token=token, hosts=(own.upper(),))],
     )
 
 
-def session_probes(cast: Cast) -> Iterator[Probe]:
+def session_probes(clients: Clients) -> Iterator[Probe]:
     """TLS sessions that were begun with a certificate, and go on without showing it."""
-    other, revoked = _both(cast.other, cast.token), _both(cast.bad.get("revoked"), cast.off_token)
+    other, revoked = _both(clients.other, clients.token), _both(clients.bad.get("revoked"), clients.off_token)
     yield _with(other, "another's session resumed", lambda both: [Question(token=both[1], resumes=both[0])])
     yield _with(revoked, "a revoked one's session resumed", lambda both: [Question(token=both[1], resumes=both[0])])
 
 
-def version_probes(cast: Cast) -> Iterator[Probe]:
-    """HTTP/1.0, with and without a host; HTTP/2 is in `authz.doctor.probe.ways`."""
+def version_probes(clients: Clients) -> Iterator[Probe]:
+    """HTTP/1.0, with and without a host; HTTP/2 is in `authz.doctor.probe.other_protocols`."""
     hosts: tuple[tuple[str, ...] | None, ...] = (None, ())
     yield _with(
-        cast.token,
+        clients.token,
         "HTTP/1.0 without a certificate",
         lambda token: [Question(token=token, version="HTTP/1.0", hosts=each) for each in hosts],
     )
 
 
-def arriving_probes(cast: Cast) -> Iterator[Probe]:
+def arriving_probes(clients: Clients) -> Iterator[Probe]:
     """Headers that would say who asks, beside a good certificate: none may reach the application."""
     names = [f"x-authz-{name}" for name in ("user", "organization", "certificate", "payload", "peer")]
     for name in (*names, "x_authz_user", "x-forwarded-host", *sorted(KNOWN_HEADERS)):
-        yield arriving(cast, name, ((name, FORGED),))
-    yield arriving(cast, "forwarded", (("forwarded", f"host={FORGED}"),))
+        yield arriving(clients, name, ((name, FORGED),))
+    yield arriving(clients, "forwarded", (("forwarded", f"host={FORGED}"),))
 
 
-def more_arriving_probes(cast: Cast) -> Iterator[Probe]:
+def more_arriving_probes(clients: Clients) -> Iterator[Probe]:
     """The same of the other identity headers, in other cases, several times, and named by Connection."""
-    yield arriving(cast, "x-authz-binding", (("x-authz-binding", FORGED),))
-    yield arriving(cast, "x-authz-decision-id", (("x-authz-decision-id", FORGED),))
+    yield arriving(clients, "x-authz-binding", (("x-authz-binding", FORGED),))
+    yield arriving(clients, "x-authz-decision-id", (("x-authz-decision-id", FORGED),))
     for name in IDENTITY_HEADERS:
         twins = (((name.title(), FORGED),), ((name, FORGED), (name, FORGED)), ((name.replace("-", "_"), FORGED),))
-        yield arriving(cast, name, *twins, what=f"{name} in other cases, twice, with underscores")
-        yield _unnamed(cast, name)
+        yield arriving(clients, name, *twins, what=f"{name} in other cases, twice, with underscores")
+        yield _unnamed(clients, name)
 
 
-def arriving(cast: Cast, name: str, *written: Headers, what: str = "") -> Probe:
+def arriving(clients: Clients, name: str, *written: Headers, what: str = "") -> Probe:
     """That what the client writes under a name does not arrive under it, nor under its twin with underscores."""
     twin = name.replace("-", "_")
     return _with(
-        _both(cast.good, cast.token),
+        _both(clients.good, clients.token),
         f"{what or name} arrives",
         lambda both: [Question(*both, headers) for headers in written],
         lambda answer: any(FORGED in answer.arrived(each) for each in (name, twin)),
@@ -172,10 +184,10 @@ def arriving(cast: Cast, name: str, *written: Headers, what: str = "") -> Probe:
     )
 
 
-def _unnamed(cast: Cast, name: str) -> Probe:
+def _unnamed(clients: Clients, name: str) -> Probe:
     """That a client cannot have the proxy's own header taken away: the application would go by another."""
     return _with(
-        _both(cast.good, cast.token),
+        _both(clients.good, clients.token),
         f"{name} is taken away by Connection",
         lambda both: [Question(*both, (("connection", name),))],
         lambda answer: answer.received is not None and name not in dict(answer.received),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from authz.doctor.probe.cast import Cast
+from authz.doctor.probe.clients import Clients
 from authz.doctor.probe.dialing import UNDECIDED, Dialer, Question, Response
 from authz.doctor.probe.probes import Probe, is_redirect, probes, reached
 
@@ -46,11 +46,15 @@ class _Asked:
         return {answer.decision_id for answer in self.answers} - {""}
 
 
-def run_probes(dialer: Dialer, cast: Cast, lookup: Lookup) -> list[Result]:
+def run_probes(dialer: Dialer, clients: Clients, lookup: Lookup) -> list[Result]:
     """Every probe's result. Raises `ProbesUsedUp`, and `ssl.SSLCertVerificationError` for a proxy's bad certificate."""
-    control = dialer.ask(Question(cast.good, cast.token)) if cast.good is not None else Response(ended="no certificate")
+    control = (
+        dialer.ask(Question(clients.good, clients.token))
+        if clients.good is not None
+        else Response(ended="no certificate")
+    )
     reasons: dict[str, str] = {}
-    asked = [_ask(dialer, probe, lookup, reasons) for probe in probes(cast, dialer.target)]
+    asked = [_ask(dialer, probe, lookup, reasons) for probe in probes(clients, dialer.target)]
     ids = {each for entry in asked for each in entry.ids} | ({control.decision_id} - {""})
     reasons.update(lookup(ids - reasons.keys()))
     judge = _Judge(control, reasons)

@@ -35,6 +35,8 @@ the store because its values hold CRLs, which must not outlive the store:
 On other objects, because a look-up would cost more than it saves:
     Certificate.known_issuer_chain   the mark of the issuer chain under which this certificate passed all but dates and
                                      revocation. Undone by another chain.
+    CrlHeader.signed_by              the key under which the CRL's signature verified last, whatever the tenant: of many
+                                     that share a CA, each but the first is saved that verification.
     Extensions.points                the distribution points as they are worked with, shared by leaves with one list.
 
 Bounds: `shared.SharedCache` holds all tenants' caches within one number of bytes (`limits.memory`), as `weights` counts

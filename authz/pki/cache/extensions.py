@@ -1,8 +1,8 @@
 """The extensions of a CA's leaves, remembered by their bytes: they differ in little but key identifier and names.
 
 A list is identified by its bytes without subjectKeyIdentifier and subjectAltName. These are passed over only in the
-plainest form, which no rule refuses. Any other form, and any list that was not on a verified path, is read by
-`authz.pki.x509.extensions`, which alone defines what an extension means.
+plainest form, which no rule refuses. Any other form, and any list that was neither on a verified path nor, for an
+apply, in an operator's documents, is read by `authz.pki.x509.extensions`, which alone defines what an extension means.
 """
 
 from __future__ import annotations
@@ -70,8 +70,13 @@ def shared_part(field: bytes) -> bytes | None:
 
 def _plain(field: bytes, at: int, end: int) -> bool:
     """Whether an OCTET STRING holds GeneralNames that are a few plain strings."""
+    size = end - at - 4
     try:
-        start, end = der.only(field, der.SEQUENCE, *der.only(field, der.OCTET_STRING, at, end))
+        # Shorter than 128 bytes, as most are; else the lengths are read.
+        if 0 < size <= 125 and field[at : at + 4] == bytes((der.OCTET_STRING, size + 2, der.SEQUENCE, size)):
+            start = at + 4
+        else:
+            start, end = der.only(field, der.SEQUENCE, *der.only(field, der.OCTET_STRING, at, end))
         if start == end:
             return False
         while start < end:
@@ -92,7 +97,7 @@ class KnownIssuer(NamedTuple):
     @property
     def weight(self) -> int:
         """What it takes in memory, in bytes."""
-        lists = (600 + len(shared) + extensions_weight(extensions) for shared, extensions in self.extensions.items())
+        lists = (600 + len(shared) + extensions.weight for shared, extensions in self.extensions.items())
         return 600 + name_weight(self.name) + sum(lists)
 
 
@@ -117,5 +122,6 @@ def put_extensions(field: bytes, extensions: Extensions, points: Points | None, 
     like.recalled, like.names, like.subject_key_id, like.points = True, (), None, points
     like.unread_kinds = frozenset()
     like.like_tags = tags(shared)
+    like.weight = extensions_weight(like)
     if len(known) > MAX_LISTS:
         del known[next(iter(known))]

@@ -8,7 +8,8 @@ issuer. Each check looks at the dates and at the leaf itself (`authz.pki.path.fa
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
 
@@ -81,9 +82,14 @@ def issuer_chain_key(leaf: Certificate, presented: Sequence[Certificate], mark: 
     """The key of the chain above `leaf` under the trust store of that mark; a copy of the leaf is no part of it."""
     if leaf.known_issuer_chain is None:
         leaf.read_ahead()
-    der = leaf.der
     try:
         issuer, key_id = leaf.issuer, leaf.extensions.authority_key_id
     except Refused:
         return ()
-    return (mark, issuer, key_id, *[certificate.der for certificate in presented if certificate.der != der])
+    ders = [*map(_der, presented)]
+    if leaf.der in ders:
+        ders = [der for der in ders if der != leaf.der]
+    return (mark, issuer, key_id, *ders)
+
+
+_der: Final = attrgetter("der")

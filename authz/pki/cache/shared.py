@@ -5,7 +5,10 @@
 When the bound is reached, a new entry evicts another one, in this order:
 
 1. of a tenant without a check during the last `IDLE_TICKS`, the one idle longest first;
-2. else of the tenant that holds most, to an eighth: no tenant loses an entry while another holds more by that.
+2. else of the tenant that holds most, to an eighth: no tenant loses an entry while another holds more by that;
+3. but if even that one holds less than a part of `SMALL_PART`, of the tenant idle longest, if it had no check during
+   the last `QUIET_TICKS`. So many are in use then that to level them would leave each without what its next check
+   needs, those in constant use first. Where all are in constant use, in turns, each would find its own evicted.
 
 Of the tenant's caches the heaviest evicts: the oldest entry that was not used since it was last looked at (the clock
 algorithm, second chance). Every step is bounded by a constant, but for `max` over the classes of weight, of which
@@ -33,6 +36,12 @@ SECOND_CHANCES: Final = 8
 
 IDLE_TICKS: Final = 3_000
 """Ticks (see `SharedCache.age`) without a check after which a tenant is idle: ten minutes of 200 ms."""
+
+SMALL_PART: Final = 256
+"""A tenant that holds one part in so many of the bound is small: of 64 MiB that is what four clients of it need."""
+
+QUIET_TICKS: Final = 5
+"""Ticks without a check after which a small tenant gives way to those in constant use: a second."""
 
 DEFAULT_BYTES: Final = 64 * 1024 * 1024
 """Where no bound is set: for callers of the library, and commands."""
@@ -75,12 +84,15 @@ class Cache(Generic[K, V]):
 
     def put(self, key: K, value: V, weight: int) -> None:
         """Set the value of the key; `weight` is what both take, in bytes."""
-        self.remove(key)
+        if key in self.entries:
+            self.remove(key)
         entry = self.entries[key] = Entry(value, weight + ENTRY_BYTES)
         self._most = max(self._most, len(self.entries))
         self.weight += entry.weight
         self.tenant.weigh(entry.weight)
-        self.tenant.whole.make_room(entry)
+        whole = self.tenant.whole
+        if whole.weight > whole.max_bytes:
+            whole.make_room(entry)
 
     def remove(self, key: K) -> None:
         """Remove the key, if it is there."""
@@ -220,6 +232,8 @@ class SharedCache:
             return longest_ago
         members = self._classes[max(self._classes)]
         tenant = next(iter(members))
+        if tenant.weight * SMALL_PART < self.max_bytes and longest_ago.seen < self._tick - QUIET_TICKS:
+            return longest_ago
         members.move_to_end(tenant)
         return tenant
 

@@ -130,7 +130,7 @@ def weight_of(certificate: Certificate) -> int:
     weight = CERTIFICATE_BYTES + TEXTS * len(der) + name_weight(certificate.subject) + name_weight(certificate.issuer)
     if extensions.recalled:
         # Its own names were not read yet.
-        weight += GENERAL_NAME_BYTES * (tags(der) - extensions.like_tags)
+        return weight + GENERAL_NAME_BYTES * (tags(der) - extensions.like_tags) + extensions.weight
     return weight + extensions_weight(extensions)
 
 

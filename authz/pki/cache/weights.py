@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Final
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
 
@@ -51,6 +52,10 @@ POINT_BYTES: Final = 950
 """A distribution point besides its names, as stated and as it is worked with."""
 
 
+_PLAIN: Final = frozenset((str, int, bytes, bool, type(None)))
+_CONTAINERS: Final = (list, tuple, set, frozenset)
+
+
 def extensions_weight(extensions: Extensions) -> int:
     """What extensions take besides the texts in them, of which there are as many bytes as in the DER."""
     identifiers = (
@@ -89,16 +94,24 @@ def weigh(value: object, limit: int = sys.maxsize) -> int:
     Nothing is added up beyond `limit`, nor for `DEFAULT_PATHS`, which all share.
     """
     weight = 0
-    todo = [value]
+    todo: list[Any] = [value]
     while todo and weight <= limit:
         part = todo.pop()
         if part is DEFAULT_PATHS:
             continue
         weight += sys.getsizeof(part) + 16
+        kind: Any = type(part)
+        if kind in _PLAIN:
+            continue
         if isinstance(part, dict):
             todo += [*part, *part.values()]
-        elif isinstance(part, list | tuple | set | frozenset):
+        elif isinstance(part, _CONTAINERS):
             todo += part
-        elif is_dataclass(part):
-            todo += [getattr(part, field.name) for field in fields(part)]
+        elif names := _fields(kind):
+            todo += [getattr(part, name) for name in names]
     return weight
+
+
+@cache
+def _fields(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()

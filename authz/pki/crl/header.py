@@ -153,8 +153,11 @@ class CrlHeader:
 
     `scope` is that of its issuing distribution point (`scope_of`), empty without one; `names` and `reasons` (bits) are
     of that point. `base_number` is set for a delta CRL. `unusable` is what keeps the CRL from ever proving a
-    certificate good ("no nextUpdate", an unknown critical extension), empty if it can.
+    certificate good ("no nextUpdate", an unknown critical extension), empty if it can. `signed_by` is the SHA-256 of
+    the key under which this process verified the signature last.
     """
+
+    signed_by = b""
 
     def __init__(self, data: bytes, parsed: x509.CertificateRevocationList, layout: CrlLayout) -> None:
         """The header of the CRL `data`, which the parser accepted. Raises `ValueError`."""

@@ -109,11 +109,6 @@ class HashedCrl(Crl):
         """The signature and the digest of the bytes signed. Raises `Refused` (algorithm_not_allowed)."""
         return SignedDigest(self._parsed, self._unused_bits, self._header.digest, self._header.keys)
 
-    @property
-    def verified_keys(self) -> frozenset[bytes]:
-        """SHA-256 of each SubjectPublicKeyInfo under which the process that made the image verified the signature."""
-        return self._header.keys
-
 
 def make_image(data: bytes, candidates: Iterable[bytes], key: bytes) -> list[bytes]:
     """The pieces of the image of the CRL `data`, in DER.

@@ -31,7 +31,7 @@ from authz.pki.budget import Budget
 from authz.pki.cache.assurances import Assurance, put_assurance
 from authz.pki.cache.issuer_chains import CertificateSource, IssuerChain, issuer_chain_key
 from authz.pki.context import Validation
-from authz.pki.failure_ranking import most_specific
+from authz.pki.failure_ranking import outranks
 from authz.pki.path.candidates import CandidateIssuers
 from authz.pki.path.fast_path import proofs_below
 from authz.pki.path.validator import (
@@ -186,8 +186,7 @@ class _PathBuilder:
         at, policy, budget = self.validation[:3]
         if anchor is not None:
             check_anchor(anchor, cas_below, policy, at)
-            self._check_signature(path[-1], issuer)
-            return self._complete(path, anchor)
+            return self._complete(path, anchor) if self._is_signed_by(issuer, path) else None
         if len(path) >= budget.depth:
             detail = f"more than {budget.depth} certificates in a row"
             raise Refused(Reason.PATH_LENGTH_EXCEEDED, detail, certificate=issuer.der)
@@ -196,20 +195,23 @@ class _PathBuilder:
         check_certificate(issuer, at, policy, stored=stored)
         check_issuer(issuer, cas_below, policy)
         check_signed(issuer, policy, stored=stored)
-        self._check_signature(path[-1], issuer)
+        if not self._is_signed_by(issuer, path):
+            return None
         return self._extend((*path, issuer), cas_below + (not issuer.self_issued))
 
-    def _check_signature(self, certificate: Certificate, issuer: Certificate) -> None:
-        """6.1.3 (a) (1). What is known of this signature and key is not computed again; the step was paid for."""
+    def _is_signed_by(self, issuer: Certificate, path: tuple[Certificate, ...]) -> bool:
+        """6.1.3 (a) (1) of the last certificate; that it is not is noted. What is known is not computed again."""
+        certificate = path[-1]
         key = (certificate.sha256, issuer.spki_sha256)
         if self.trust.verified.verified(key):
-            return
+            return True
         if key not in self.signatures:
             self.validation.budget.spend_signature(issuer.key_cost)
             self.signatures[key] = signature_refusal(certificate, issuer)
         refusal = self.signatures[key]
         if refusal is not None:
-            raise refusal
+            self._record_failure(refusal, (*path, issuer))
+        return refusal is None
 
     def _complete(self, path: tuple[Certificate, ...], anchor: TrustAnchor) -> VerifiedPath:
         """An anchor is reached: the rules about the whole path, then revocation, then the proof."""
@@ -264,10 +266,10 @@ class _PathBuilder:
     def _record_failure(self, refusal: Refused, path: tuple[Certificate, ...]) -> None:
         """Keep the most specific refusal; one that ends the search is raised."""
         self.backtracked = True
-        refusal_on_path = _on_path(refusal, path)
         if _is_final(refusal, path[0]):
-            raise refusal_on_path from refusal
-        self.failure = most_specific(self.failure, refusal_on_path)
+            raise _on_path(refusal, path) from refusal
+        if self.failure is None or outranks(refusal, len(refusal.path or path), self.failure):
+            self.failure = _on_path(refusal, path)
 
 
 def _on_path(refusal: Refused, path: Sequence[Certificate]) -> Refused:
@@ -354,11 +356,11 @@ def verify_path(
     candidates = CandidateIssuers(presented, leaf, trust, budget)
     builder = _PathBuilder(candidates, trust, validation, signatures, key)
     if crls is not None:
-        builder.checker = _checker(candidates, trust, validation, crls)
+        builder.checker = revocation_checker(candidates, trust, validation, crls)
     return builder.run(leaf)
 
 
-def _checker(
+def revocation_checker(
     candidates: CandidateIssuers, trust: TrustStore, validation: Validation, crls: CrlStore
 ) -> RevocationChecker:
     """The revocation half, able to ask for the path of a CRL's signer (RFC 5280 section 6.3.3 (f))."""

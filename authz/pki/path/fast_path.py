@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from authz.errors import Refused
 from authz.pki.cache.assurances import find_assurance
-from authz.pki.path.validator import check_dates, check_first, signature_refusal
+from authz.pki.path.validator import check_first, signature_refusal
 from authz.pki.revocation.checker import check_status
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def proofs_below(
     try:
         budget.take_certificates(chain.taken, len(leaf.der) + chain.octets, chain.weight)
         if leaf.known_issuer_chain is chain.mark:
-            check_dates(leaf, at)
+            if not leaf.not_before <= at <= leaf.not_after:
+                return None
         else:
             _check_leaf(leaf, chain, verified, validation, signatures)
         if crls is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refused
 from authz.pki.cache.verified import VerifiedCache
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from authz.pki.validation_policy import ValidationPolicy
     from authz.pki.x509.distinguished_name import Name
 
+
+MAX_NARROWED: Final = 8
+"""Stores of one anchor that are kept at once; they have the certificates in common."""
 
 Candidate = tuple[Certificate, TrustAnchor | None]
 """A certificate that may issue another one, and the anchor that it is, if it is one."""
@@ -45,9 +48,11 @@ class TrustStore:
         self.policy = policy
         self.mark = object()
         self._by_subject: dict[Name, list[Candidate]] = {}
+        self._intermediates = tuple(intermediates)
+        self._only: dict[bytes, TrustStore] = {}
         for anchor in self.anchors:
             self._add(anchor.certificate, anchor)
-        for certificate in intermediates:
+        for certificate in self._intermediates:
             if certificate.der not in self.known:
                 self._add(certificate, None)
 
@@ -58,6 +63,19 @@ class TrustStore:
     def named(self, subject: Name) -> Sequence[Candidate]:
         """The certificates of that name, anchors first."""
         return self._by_subject.get(subject, ())
+
+    def only(self, anchor_sha256: bytes) -> TrustStore:
+        """The same with one of its anchors alone, of that SHA-256. Raises `Refused` (trust_anchors_missing).
+
+        Cross-signed certificates lead to several anchors, and a search takes the one that it finds first.
+        """
+        store = self._only.get(anchor_sha256)
+        if store is None:
+            if len(self._only) == MAX_NARROWED:
+                self._only.clear()
+            anchors = [anchor for anchor in self.anchors if anchor.certificate.sha256 == anchor_sha256]
+            store = self._only[anchor_sha256] = TrustStore(anchors, self._intermediates, self.verified, self.policy)
+        return store
 
     def parse(self, der: bytes) -> Certificate:
         """The certificate of that DER: the store's own object, or the cached one, or one read anew.

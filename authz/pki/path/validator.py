@@ -12,7 +12,7 @@ from authz.errors import Refused
 from authz.pki.path.name_constraints import NameConstraints
 from authz.pki.path.policy_graph import check_policies
 from authz.pki.validation_policy import ANY_EXTENDED_KEY_USAGE
-from authz.pki.x509.algorithms import verify_signature
+from authz.pki.x509.algorithms import signature_failure
 from authz.pki.x509.general_names import comparable_names
 from authz.reasons import Reason
 
@@ -180,11 +180,11 @@ def _gather(certificate: Certificate, constraints: NameConstraints) -> None:
 def signature_refusal(certificate: Certificate, issuer: Certificate) -> Refused | None:
     """6.1.3 (a) (1): why the signature of a certificate does not verify under its issuer's key; None if it does."""
     try:
-        verify_signature(issuer.public_key, certificate.signed)
+        failure = signature_failure(issuer.public_key, certificate.signed)
     except Refused as refusal:
         about = refusal.certificate or certificate.der
         return Refused(refusal.reason, refusal.detail, certificate=about)
-    return None
+    return _refusal(Reason.SIGNATURE_INVALID, failure, certificate) if failure else None
 
 
 def _refusal(reason: Reason, detail: str, certificate: Certificate) -> Refused:

@@ -128,6 +128,19 @@ class RevocationChecker:
         self.plans = plans
         return tuple(proofs)
 
+    def listed(self, position: PathPosition) -> Iterator[tuple[Crl, RevokedEntry]]:
+        """The entries that list a certificate in applicable CRLs that have begun, one of each scope.
+
+        CRLs of different scopes may give different reasons.
+        """
+        plan = self._plan(position, tuple(certificate.sha256 for certificate in position.above))
+        at = self._validation.at
+        for same_scope in (*plan.applicable, *self._beside(position, plan.candidates)):
+            crl_set = same_scope.crl_set if same_scope.begins <= at else same_scope.at(at)
+            listed = crl_set.ask(position.certificate, at).listed
+            if listed is not None:
+                yield listed
+
     def explained(self, refusal: Refused) -> Refused:
         """A refusal that `check` raised, with what each CRL failed, if that is revocation_unknown; else itself."""
         for position in self._unknown:

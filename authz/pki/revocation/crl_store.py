@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from authz.pki.cache.shared import SharedCache
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from authz.pki.crl.crl import Crl
     from authz.pki.x509.distinguished_name import Name
@@ -44,6 +44,9 @@ class CrlsByIssuer:
 
     def __len__(self) -> int:
         return self._size
+
+    def __iter__(self) -> Iterator[Crl]:
+        return (crl for crls in self._by_key.values() for crl in crls)
 
     def signed_by(self, keys: Iterable[bytes]) -> list[Crl]:
         """The CRLs that one of these keys may have signed, whatever they are for."""
@@ -78,10 +81,20 @@ class CrlStore:
     def __init__(self, crls: Iterable[Crl] = (), signers: Mapping[bytes, bytes] | None = None) -> None:
         self.memory = SharedCache(MAX_REMEMBERED)
         signers = signers or {}
-        self._crls: dict[bytes, Crl] = {crl.sha256: crl for crl in crls}
+        self._crls: dict[bytes, Crl] = {}
         self._by_issuer: dict[Name, CrlsByIssuer] = {}
-        for crl in self._crls.values():
-            self._by_issuer.setdefault(crl.issuer, CrlsByIssuer()).add(crl, signers.get(crl.sha256))
+        for crl in crls:
+            self._add(crl, signers.get(crl.sha256))
+
+    def _add(self, crl: Crl, signer_spki_sha256: bytes | None = None) -> None:
+        if crl.sha256 not in self._crls:
+            self._crls[crl.sha256] = crl
+            self._by_issuer.setdefault(crl.issuer, CrlsByIssuer()).add(crl, signer_spki_sha256)
+
+    @property
+    def issuers(self) -> Collection[Name]:
+        """The names under which there are CRLs."""
+        return self._by_issuer.keys()
 
     def under(self, issuer: Name) -> CrlsByIssuer | None:
         """The CRLs of that issuer name, or None without any."""
@@ -92,3 +105,42 @@ class CrlStore:
 
     def __len__(self) -> int:
         return len(self._crls)
+
+
+class LazyCrlStore(CrlStore):
+    """A store whose CRLs are read by `read` when their issuer is first asked for; `issuers` are all that have any.
+
+    For one validation among many CRLs: of ten thousand CAs' it reads those of one path. `crls` are in it at once.
+    """
+
+    def __init__(
+        self, issuers: Iterable[Name], read: Callable[[Name], Iterable[Crl]], crls: Iterable[Crl] = ()
+    ) -> None:
+        super().__init__(crls)
+        self._unread = set(issuers)
+        self._read = read
+
+    @property
+    def issuers(self) -> Collection[Name]:
+        """The names under which there are CRLs."""
+        return self._by_issuer.keys() | self._unread
+
+    def under(self, issuer: Name) -> CrlsByIssuer | None:
+        """The CRLs of that issuer name, or None without any."""
+        if issuer in self._unread:
+            self._unread.remove(issuer)
+            for crl in self._read(issuer):
+                self._add(crl)
+        return super().under(issuer)
+
+    def _read_all(self) -> None:
+        for issuer in tuple(self._unread):
+            self.under(issuer)
+
+    def __iter__(self) -> Iterator[Crl]:
+        self._read_all()
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self._read_all()
+        return super().__len__()

@@ -1,6 +1,6 @@
 """What an operator lets pass where RFC 5280 6.3 says "undetermined": an overdue CRL (grace), or no CRL (soft-fail).
 
-Neither is the default, and neither lets a certificate pass that a CRL lists.
+Neither is the default, and neither lets a certificate pass that a CRL lists. `checker.py` decides by it.
 """
 
 from __future__ import annotations

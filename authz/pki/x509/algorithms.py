@@ -217,6 +217,7 @@ _EDWARDS: Final = {"ed25519": 32, "ed448": 57}
 
 # OpenSSL reports a key that it cannot use late, as ValueError or UnsupportedAlgorithm.
 LATE_ERRORS: Final = (ValueError, TypeError, OverflowError, UnsupportedAlgorithm)
+_NOT_VERIFIED: Final = (InvalidSignature, *LATE_ERRORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -496,12 +497,23 @@ def _rsa_bits(bit_string: bytes) -> int:
     return modulus.bit_length()
 
 
+def signature_failure(key: PublicKey, signed: AnySigned) -> str:
+    """Why a signature does not verify under a key that `read_key` accepted; empty if it does.
+
+    Its kind may be another than the key's.
+    """
+    try:
+        signed.verify(key)
+    except _NOT_VERIFIED:
+        return f"the signature does not verify ({signed.oid})"
+    return ""
+
+
 def verify_signature(key: PublicKey, signed: AnySigned) -> None:
     """Verify one signature under a key that `read_key` accepted.
 
     Raises `Refused` (signature_invalid) for a signature that does not verify, or that is of another kind than the key.
     """
-    try:
-        signed.verify(key)
-    except (InvalidSignature, *LATE_ERRORS) as error:
-        raise Refused(Reason.SIGNATURE_INVALID, f"the signature does not verify ({signed.oid})") from error
+    failure = signature_failure(key, signed)
+    if failure:
+        raise Refused(Reason.SIGNATURE_INVALID, failure)

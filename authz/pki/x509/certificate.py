@@ -108,17 +108,23 @@ class Certificate:
         An attribute that cannot be read raises when it is used.
         """
         try:
-            known = self._issuers.get(self._layout.issuer)
-            if known is not None and self.extensions.recalled:
-                self._read_with(known)
+            layout = _layout(self.der)
+            known = self._issuers.get(layout.issuer)
+            extensions = vars(self).get("extensions")
+            if known is not None and extensions is None:
+                extensions = get_extensions(layout.extensions, known.extensions)
+            if known is not None and extensions is not None and extensions.recalled:
+                self._read_with(layout, known, extensions)
         except BaseException as error:  # noqa: BLE001 - likewise
             parser_error(error)
 
-    def _read_with(self, issuer: KnownIssuer) -> None:
+    def _read_with(self, layout: CertificateLayout, issuer: KnownIssuer, extensions: Extensions) -> None:
         """Set the attributes that would otherwise be read later, one by one."""
-        layout, parsed, subject = self._layout, self._parsed or self.x509, Name.read(self._layout.subject)
+        parsed, subject = self._parsed or self.x509, Name.read(layout.subject)
         signed = Signed(parsed, layout.unused_bits, layout.tbs)
         vars(self).update(
+            _layout=layout,
+            extensions=extensions,
             issuer=issuer.name,
             subject=subject,
             key=read_key(layout.spki),
@@ -237,6 +243,16 @@ class Certificate:
     def plain_spki_sha256(self) -> bytes:
         """SHA-256 of `plain_spki`, under which the CRLs that the key signed are filed."""
         return hashlib.sha256(self.plain_spki).digest()
+
+    @_late
+    def tbs_sha256(self) -> bytes:
+        """SHA-256 of the signed part, tbsCertificate: 32 bytes that no other encoding of the signature changes."""
+        return hashlib.sha256(self._layout.tbs).digest()
+
+    @property
+    def issuer_der(self) -> bytes:
+        """The issuer's distinguished name, in DER. Raises `Refused` (certificate_malformed)."""
+        return self._layout.issuer
 
     @_late
     def signed(self) -> Signed:

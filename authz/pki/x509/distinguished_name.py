@@ -81,11 +81,13 @@ _MARK: Final = "\u0301"
 
 def _decompositions() -> dict[int, str]:
     """The decomposition of every character that is or contains a mark, or becomes more than four characters."""
+    characters = [*map(chr, itertools.chain.from_iterable(itertools.starmap(range, _BLOCKS)))]
     decompositions = {}
-    for code in itertools.chain.from_iterable(itertools.starmap(range, _BLOCKS)):
-        decomposed = unicodedata.normalize("NFKD", chr(code))
+    # Every other character is no mark, and its own decomposition.
+    for character in {*filter(unicodedata.decomposition, characters), *filter(unicodedata.combining, characters)}:
+        decomposed = unicodedata.normalize("NFKD", character)
         if len(decomposed) > 4 or any(map(unicodedata.combining, decomposed)):
-            decompositions[code] = decomposed
+            decompositions[ord(character)] = decomposed
     return decompositions
 
 
@@ -170,15 +172,22 @@ class Name(bytes):
         return ",".join("+".join(rdn) for rdn in rdns)
 
     def within(self, base: Name) -> bool:
-        """Whether this name lies in the subtree of `base` (RFC 5280 section 4.2.1.10, directoryName)."""
-        return self.startswith(base)
+        """Whether this name lies in the subtree of `base` (RFC 5280 section 4.2.1.10, directoryName).
+
+        If either holds a TeletexString, under both of its readings (section 4.1.2.4).
+        """
+        return self.startswith(base) and self.latin.startswith(base.latin)
+
+    def may_be_within(self, base: Name) -> bool:
+        """The same under any reading of either."""
+        return any(reading.startswith((base, base.latin)) for reading in (self, self.latin))
 
     @cached_property
-    def readings(self) -> tuple[bytes, ...]:
-        """The name, and if it holds a TeletexString also as it is compared with all of these in latin-1."""
+    def latin(self) -> bytes:
+        """The name as it is compared if every TeletexString is read as latin-1; without one, the name itself."""
         if not any(bytes([TELETEX_STRING]) in rdn for rdn in self.rdns):
-            return (self,)
-        return self, b"".join([_rdn(rdn, _LATIN) for rdn in self.rdns])
+            return self
+        return b"".join([_rdn(rdn, _LATIN) for rdn in self.rdns])
 
     def extended(self, relative: x509.RelativeDistinguishedName) -> Name:
         """This name with one more RDN below it (a name relative to a CRL issuer, section 4.2.1.13)."""
@@ -186,15 +195,8 @@ class Name(bytes):
 
     def email_addresses(self) -> list[str]:
         """The emailAddress attributes (PKCS#9), to which name constraints for e-mail addresses apply as well."""
-        return self._values(EMAIL_ADDRESS)
-
-    def common_names(self) -> list[str]:
-        """The values of commonName, unchanged."""
-        return self._values(COMMON_NAME)
-
-    def _values(self, wanted: str) -> list[str]:
         attributes = [attribute for rdn in self.rdns for attribute in _elements(rdn)]
-        return [_text(value) for oid, value in map(_type_and_value, attributes) if oid == wanted]
+        return [_text(value) for oid, value in map(_type_and_value, attributes) if oid == EMAIL_ADDRESS]
 
     def __repr__(self) -> str:
         return f"Name({self.text!r})"

@@ -17,7 +17,7 @@ from authz.pki.x509 import der, library, tolerated
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from authz.pki.x509.distribution_points import Points
 
@@ -68,7 +68,7 @@ class Extensions:
     required or mapped, `unknown_critical` lists critical extensions that are not processed. `unread_kinds` are those of
     alternative names that could not be read, none of which is in `names`.
     `recalled` extensions are from a cache: certificates of one issuer share them, and the `points` made of them;
-    `like_tags` of their bytes could be the tag of a name (`authz.pki.cache.extensions`).
+    `like_tags` of their bytes could be the tag of a name (`authz.pki.cache.extensions`), and `weight` is theirs.
     """
 
     ca: bool = False
@@ -96,12 +96,16 @@ class Extensions:
 
     recalled: bool = False
     like_tags: int = 0
+    weight: int = 0
     points: Points | None = None
 
     @property
     def mappings(self) -> tuple[tuple[str, str], ...]:
         """The policy mappings, in dotted form only where policies matter: a long one takes 6 us."""
         return tuple((der.oid(issuers), der.oid(other)) for issuers, other in self.mapped)
+
+
+_Reader = Callable[[Extensions, Any], None]
 
 
 def counted(field: bytes) -> dict[bytes, int]:
@@ -290,14 +294,13 @@ def _hint(value: bytes, tag: int, inside: int | None = None) -> bytes | None:
     return contents[0] if len(contents) == 1 else None
 
 
-# RFC 5280 section 4.2.1.6
-def _subject_alternative_name(extensions: Extensions, value: x509.SubjectAlternativeName) -> None:
-    extensions.names = tuple(value)
+def _listed(attribute: str) -> _Reader:
+    """What puts the elements of a list into that attribute."""
 
+    def read(extensions: Extensions, value: Iterable[Any]) -> None:
+        setattr(extensions, attribute, tuple(value))
 
-# RFC 5280 section 4.2.1.7
-def _issuer_alternative_name(extensions: Extensions, value: x509.IssuerAlternativeName) -> None:
-    extensions.issuer_names = tuple(value)
+    return read
 
 
 # RFC 5280 section 4.2.1.10
@@ -363,16 +366,6 @@ def _inhibit_any_policy(extensions: Extensions, value: x509.InhibitAnyPolicy) ->
     extensions.inhibit_any_policy = value.skip_certs
 
 
-# RFC 5280 section 4.2.1.13
-def _distribution_points(extensions: Extensions, value: x509.CRLDistributionPoints) -> None:
-    extensions.distribution_points = tuple(value)
-
-
-# RFC 5280 section 4.2.1.15
-def _freshest_crl(extensions: Extensions, value: x509.FreshestCRL) -> None:
-    extensions.freshest_crl = tuple(value)
-
-
 # RFC 5280 section 4.2.1.5: SEQUENCE SIZE (1..MAX) OF SEQUENCE { issuerDomainPolicy, subjectDomainPolicy }
 def _policy_mappings(extensions: Extensions, data: bytes) -> None:
     pairs = []
@@ -390,17 +383,15 @@ def _policy_mappings(extensions: Extensions, data: bytes) -> None:
     extensions.shapes_policies = True
 
 
-_Reader = Callable[[Extensions, Any], None]
-
 _BY_LIBRARY: Final[dict[bytes, _Reader]] = {
-    ALTERNATIVE_NAMES: _subject_alternative_name,
-    ISSUER_ALTERNATIVE_NAMES: _issuer_alternative_name,
+    ALTERNATIVE_NAMES: _listed("names"),  # section 4.2.1.6
+    ISSUER_ALTERNATIVE_NAMES: _listed("issuer_names"),  # section 4.2.1.7
     NAME_CONSTRAINTS: _name_constraints,
-    DISTRIBUTION_POINTS: _distribution_points,
+    DISTRIBUTION_POINTS: _listed("distribution_points"),  # section 4.2.1.13
     POLICIES: _policies,
     POLICY_CONSTRAINTS: _policy_constraints,
     EXTENDED_KEY_USAGE: _extended_key_usage,
-    FRESHEST_CRL: _freshest_crl,
+    FRESHEST_CRL: _listed("freshest_crl"),  # section 4.2.1.15
     INHIBIT_ANY_POLICY: _inhibit_any_policy,
 }
 _READERS: Final[dict[bytes, _Reader]] = _BY_LIBRARY | {

@@ -175,20 +175,11 @@ def _in_network(address: Any, network: Any) -> bool:
     return address.version == network.version and address in network
 
 
-def _below(name: Name, base: Name) -> bool:
-    return name.within(base)
-
-
-def _may_be_below(name: Name, base: Name) -> bool:
-    """As `_below`, whatever the letters of a TeletexString are."""
-    return any(reading.startswith(base.readings) for reading in name.readings)
-
-
 # Names of other kinds cannot be compared: a constraint of such a kind refuses the path.
 KINDS: Final[dict[type[x509.GeneralName], NameKind]] = {
     x509.DNSName: NameKind(_dns_name, _subtree, dns_permits, dns_excludes),
     x509.RFC822Name: NameKind(_mailbox, _mail_subtree, email_permits, email_excludes),
     x509.UniformResourceIdentifier: NameKind(_uri_host, _subtree, host_permits, host_excludes),
     x509.IPAddress: NameKind(_address, _same, _in_network, _in_network),
-    x509.DirectoryName: NameKind(_same, _same, _below, _may_be_below),
+    x509.DirectoryName: NameKind(_same, _same, Name.within, Name.may_be_within),
 }

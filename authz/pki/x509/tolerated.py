@@ -62,7 +62,8 @@ TOLERATED: Final = (
         "Windows MDM (pyca/cryptography issue 13461), DigiCert (mozilla/tls-observatory issue 271)",
     ),
     Tolerated(
-        "TeletexString, read as UTF-8 where valid, else as latin-1; an excluded subtree is compared under both",
+        "TeletexString, read as UTF-8 where valid, else as latin-1; subtrees are compared under both: a permitted one "
+        "must hold under each, an excluded one under either",
         "RFC 5280 section 4.1.2.4",
         "OpenSSL, nginx, Envoy",
         "European and Latin American authorities (kjur/jsrsasign issue 545)",

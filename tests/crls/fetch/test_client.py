@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import os
 import socket
+import ssl
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -149,7 +150,7 @@ async def endless_chunks(writer: asyncio.StreamWriter) -> None:
 
 
 ZIPPED = gzip.compress(CRL)
-BOMB = gzip.compress(bytes(50 * CAP))
+BOMB = gzip.compress(bytes(50 * CAP), 1)
 BAD: dict[str, tuple[Answer, FailureKind]] = {
     "404": (says(status="404 Not Found"), K.STATUS),
     "500": (says(status="500 Internal Server Error"), K.STATUS),
@@ -239,6 +240,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("name", SLOW)
+@pytest.mark.slow
 async def test_server_that_is_slow_is_given_up(name: str, tmp_path: Path) -> None:
     """In all, or for its silence."""
     answer, limits = SLOW[name]
@@ -270,6 +272,7 @@ async def test_port_without_a_listener_is_no_connection(tmp_path: Path) -> None:
     assert await failure(fetcher(), f"http://127.0.0.1:{port}/", tmp_path) is K.CONNECT
 
 
+@pytest.mark.slow
 async def test_large_body_passes_through_little_memory(tmp_path: Path) -> None:
     """A CRL of a million entries does not stand in the memory of the service."""
     body = tlv(0x30, bytes(32 * CAP))
@@ -496,6 +499,23 @@ async def test_https_that_is_not_trusted_is_refused(trusted: bool, tmp_path: Pat
         made = fetcher(ca_file=path if trusted else None, resolve=resolves(["127.0.0.1"]))
         assert await failure(made, server.named(NAME), folder) is K.TLS
         assert server.requests == []
+
+
+async def test_roots_of_the_system_are_read_once_a_url_needs_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for http; for https once, however many URLs follow."""
+    tls, made, read = server_tls(tmp_path, NAME), fetcher(resolve=resolves(["127.0.0.1"])), []
+    folder = tmp_path / "into"
+    folder.mkdir()
+    make = ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", lambda **given: read.append(given) or make(**given))
+    async with crl_server() as plain, crl_server(tls=tls) as server:
+        assert await fetched(made, plain.url, folder) == CRL
+        assert read == []
+        for _ in range(2):
+            assert await failure(made, server.named(NAME), folder) is K.TLS
+    assert read == [{}]
 
 
 async def test_https_of_a_server_without_tls_is_refused(tmp_path: Path) -> None:

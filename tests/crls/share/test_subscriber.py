@@ -15,9 +15,9 @@ from support.crl_pair import Pair
 from support.crl_server import says
 from support.crl_world import ACME, CA, GOOD, ROOT, World, crl, leaf, serving, sha256, world
 
-from authz.crls import CrlRules, ModeRule
 from authz.crls.indexing.sealed_memory import seal
 from authz.crls.load_keys import PathKey
+from authz.crls.rules import CrlRules, ModeRule
 from authz.crls.share.protocol import Channel, CrlManifest, MessageKind
 from authz.crls.share.subscriber import ASK_AGAIN_SECONDS, CURRENT_SECONDS
 from authz.errors import IndexingError, NotLoaded, Refused
@@ -121,6 +121,7 @@ async def test_path_without_points_asks_no_source(two: Pair) -> None:
     assert two.scene.refresher.sources == []
 
 
+@pytest.mark.slow
 async def test_subscriber_keeps_what_it_has_until_the_next_publisher_lists(two: Pair) -> None:
     """A keeper that is started again within two seconds is not noticed by any check."""
     before = two.held()
@@ -131,6 +132,22 @@ async def test_subscriber_keeps_what_it_has_until_the_next_publisher_lists(two: 
     await two.join()
     assert two.held() == before
     assert two.failures == []
+
+
+@pytest.mark.slow
+async def test_end_of_a_publisher_is_warned_of_only_if_no_other_follows(
+    two: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is replaced closes its end, too, and nothing is to be mended then."""
+    monkeypatch.setattr("authz.crls.share.subscriber.CURRENT_SECONDS", 0.2)
+    await two.publisher.close()
+    two.publisher = two._publisher()
+    await two.join()
+    await asyncio.sleep(0.4)
+    assert two.warnings == []
+    await two.publisher.close()
+    await two.scene.until(lambda: bool(two.warnings))
+    assert "out of reach" in two.warnings[0]
 
 
 async def test_question_that_will_not_be_answered_is_refused(two: Pair) -> None:

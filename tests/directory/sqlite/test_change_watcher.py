@@ -10,7 +10,8 @@ import pytest
 import sqlalchemy as sa
 from support.directory import new_store
 
-from authz.directory.sqlite.change_watcher import READ_ERRORS, WatchedConnection
+from authz.directory.database import READ_ERRORS
+from authz.directory.sqlite.change_watcher import WatchedConnection
 from authz.model import Organization
 
 ACME = Organization(0, "acme", ("acme.example.test",))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from support.directory import make_directory
 
-from authz.directory.schema import metadata
+from authz.directory.schema import BINDING_KINDS, metadata
 from authz.directory.sqlite.engine import open_engine
 from authz.directory.sqlite.migrate import _upgrade, migrate
 from authz.directory.sqlite.migrations.versions import v0004_lineage
@@ -22,7 +25,7 @@ from authz.errors import ConfigError, StoreError
 def file(tmp_path: Path) -> Path:
     """A migrated database."""
     path = tmp_path / "a.db"
-    migrate(f"sqlite:///{path}")
+    make_directory(path)
     return path
 
 
@@ -51,8 +54,10 @@ def schema_of(file: Path) -> list[tuple[str]]:
     return found
 
 
-def test_new_database_is_its_owners_alone(file: Path) -> None:
+def test_new_database_is_its_owners_alone(tmp_path: Path) -> None:
     """No other user reads who must show which certificate."""
+    file = tmp_path / "new.db"
+    migrate(f"sqlite:///{file}")
     assert file.stat().st_mode & 0o077 == 0
 
 
@@ -115,6 +120,7 @@ CHANGES = [
     ("UPDATE organizations SET active = 0 WHERE id = 1", "organizations_revision", None),
     ("UPDATE organizations SET token_type = 'at+jwt' WHERE id = 1", "organizations_revision", None),
     ("UPDATE organizations SET token_audience_claim = 'azp' WHERE id = 1", "organizations_revision", None),
+    ("UPDATE organizations SET binding_kinds = 'certificate key' WHERE id = 1", "organizations_revision", None),
     ("UPDATE organizations SET path_min_rsa_bits = 3072 WHERE id = 1", "organizations_revision", "trust_revision"),
     ("INSERT INTO hosts VALUES ('h', 1)", "organizations_revision", None),
     ("INSERT INTO users (organization_id, name, enforcement, active) VALUES (1, 'u', 'off', 1)", None, "revision"),
@@ -150,7 +156,8 @@ def test_every_change_is_numbered_by_the_database_itself(
     connection.close()
 
 
-@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004", "0005", "0006", "0007"])
+@pytest.mark.slow
+@pytest.mark.parametrize("version", [f"{number:04}" for number in range(1, 11)])
 def test_directory_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path, version: str) -> None:
     """With everything in it, its triggers changed, and its state named."""
     path = of_version(tmp_path / "old.db", version)
@@ -211,6 +218,7 @@ def test_history_of_an_earlier_version_goes_to_the_organization_of_its_name(tmp_
     connection.close()
 
 
+@pytest.mark.slow
 def test_two_copies_brought_up_to_date_are_two_directories(tmp_path: Path) -> None:
     """A backup of an earlier version is not what its file became."""
     states = []
@@ -317,3 +325,131 @@ def test_log_of_states_is_bounded_by_age_and_number(file: Path) -> None:
         connection.execute(change)
         assert connection.execute(count).fetchone()[0] == held
     connection.close()
+
+
+NEW_REGISTRATION = """
+    INSERT INTO registrations (organization_id, user_id, kind, label, created_at, sha256, der, chain, spki_sha256,
+        identity, anchor_sha256) VALUES (1, {user}, '{kind}', '', 0, {values})
+"""
+CERTIFICATE = "x'01', x'', x'', NULL, NULL, NULL"
+KEY = "NULL, NULL, NULL, x'01', NULL, NULL"
+IDENTITY = "NULL, NULL, NULL, NULL, 'dns:a', x'01'"
+
+
+@pytest.fixture
+def acme(file: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a directory with one organization and two users, foreign keys on."""
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(CHANGES[0][0])
+        for name in ("alice", "bob"):
+            columns = "organization_id, name, enforcement, active"
+            connection.execute(f"INSERT INTO users ({columns}) VALUES (1, ?, 'off', 1)", (name,))
+        yield connection
+
+
+def register(connection: sqlite3.Connection, kind: str, values: str, user: int = 1) -> None:
+    """Insert a registration of that kind."""
+    connection.execute(NEW_REGISTRATION.format(kind=kind, values=values, user=user))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("certificate", KEY),
+        ("certificate", "x'01', x'', NULL, NULL, NULL, NULL"),
+        ("certificate", "x'01', NULL, x'', NULL, NULL, NULL"),
+        ("key", CERTIFICATE),
+        ("identity", KEY),
+        ("identity", "NULL, NULL, NULL, NULL, 'dns:a', NULL"),
+        ("leaf", CERTIFICATE),
+    ],
+)
+def test_registration_without_what_its_kind_compares_is_refused(
+    acme: sqlite3.Connection, kind: str, values: str
+) -> None:
+    """A certificate has its digest, DER and chain; a key its digest; an identity its name and anchor."""
+    with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
+        register(acme, kind, values)
+
+
+@pytest.mark.parametrize(("kind", "values", "others"), [("key", KEY, True), ("identity", IDENTITY, False)])
+def test_key_and_identity_are_registered_once_until_they_are_retired(
+    acme: sqlite3.Connection, kind: str, values: str, others: bool
+) -> None:
+    """Of a key each user may have one registration, of a name below an anchor one user."""
+    register(acme, kind, values)
+    with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+        register(acme, kind, values)
+    if others:
+        register(acme, kind, values, user=2)
+    else:
+        with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+            register(acme, kind, values, user=2)
+    acme.execute("UPDATE registrations SET retired_at = 1")
+    register(acme, kind, values, user=2)
+    register(acme, "certificate", CERTIFICATE)
+    register(acme, "certificate", CERTIFICATE)
+
+
+def test_organization_allows_kinds_of_a_closed_list(acme: sqlite3.Connection) -> None:
+    """Certificates alone, unless it says more; each set of kinds has one spelling."""
+    assert acme.execute("SELECT binding_kinds FROM organizations").fetchall() == [("certificate",)]
+    for kinds in BINDING_KINDS:
+        acme.execute("UPDATE organizations SET binding_kinds = ?", (kinds,))
+    for kinds in ("", "certificate,key", "key certificate", "certificate certificate", "leaf"):
+        with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
+            acme.execute("UPDATE organizations SET binding_kinds = ?", (kinds,))
+
+
+def test_what_was_seen_is_kept_once_a_leaf_and_goes_with_its_user(acme: sqlite3.Connection) -> None:
+    """And is no change that a reader hears of."""
+    before = acme.execute("SELECT revision FROM directory_state").fetchone()
+    columns = (
+        "organization_id, user_id, sha256, first_seen, last_seen, not_after, issuer, spki_sha256, anchor_sha256, path, "
+        "listener"
+    )
+    seen = f"INSERT INTO last_seen ({columns}) VALUES (1, ?, x'01', 0, 0, 0, x'', x'', x'', x'', 'a')"
+    acme.execute(seen, (1,))
+    acme.execute(seen, (2,))
+    with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+        acme.execute(seen, (2,))
+    assert acme.execute("SELECT matched, refused_by, refusals FROM last_seen").fetchall() == [("", "", 0)] * 2
+    assert acme.execute("SELECT revision FROM directory_state").fetchone() == before
+    acme.execute("DELETE FROM users WHERE id = 2")
+    assert acme.execute("SELECT user_id FROM last_seen").fetchall() == [(1,)]
+    acme.execute("DELETE FROM organizations")
+    assert acme.execute("SELECT count(*) FROM last_seen").fetchall() == [(0,)]
+
+
+def test_audit_of_an_organization_stays_when_it_goes(acme: sqlite3.Connection) -> None:
+    """It names the organization, and refers to no row."""
+    columns = "at, actor, via, action, object, organization, revision_before, revision_after, previous, hash"
+    acme.execute(f"INSERT INTO audit ({columns}) VALUES (0, 'a', 'command', 'x', 'y', 'z', 0, 1, x'', x'')")
+    acme.execute("DELETE FROM organizations")
+    assert acme.execute("SELECT organization, before FROM audit").fetchall() == [("z", None)]
+
+
+def test_registrations_of_the_version_before_keep_what_they_have(tmp_path: Path) -> None:
+    """A leaf is a certificate from now on; no id that was used is used again, and a running reader reads anew."""
+    path = of_version(tmp_path / "old.db", "0010")
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(CHANGES[0][0])
+        connection.execute("INSERT INTO users VALUES (1, 1, 'u', 'off', 1)")
+        for number in range(1, 4):
+            values = f"VALUES ({number}, 1, 1, x'0{number}', x'0{number}', x'30', 'l', 4)"
+            connection.execute(f"INSERT INTO {REGISTRATION} {values}")
+        connection.execute("UPDATE registrations SET valid_from = 1, valid_until = 2, retired_at = 3 WHERE id = 1")
+        connection.execute("DELETE FROM registrations WHERE id = 3")
+        revision = connection.execute("SELECT revision FROM directory_state").fetchone()[0]
+    migrate(f"sqlite:///{path}")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        columns = "id, kind, sha256, der, chain, label, valid_from, valid_until, retired_at, created_at"
+        assert connection.execute(f"SELECT {columns} FROM registrations ORDER BY id").fetchall() == [
+            (1, "certificate", b"\1", b"\1", b"0", "l", 1, 2, 3, 4),
+            (2, "certificate", b"\2", b"\2", b"0", "l", None, None, None, 4),
+        ]
+        register(connection, "certificate", CERTIFICATE)
+        assert connection.execute("SELECT max(id) FROM registrations").fetchone() == (4,)
+        unnamed = "SELECT count(*) FROM directory_changes WHERE revision > ? AND kind IS NULL"
+        assert connection.execute(unnamed, (revision,)).fetchone() == (1,)

@@ -11,11 +11,12 @@ from unittest.mock import Mock
 
 import pytest
 from alembic.script import ScriptDirectory
-from support.directory import new_store
+from support.directory import DirectoryStore, new_store
 
-from authz.directory import Store
+from authz.directory.database import VERSION
+from authz.directory.databases import database_of
 from authz.directory.sqlite import migrations
-from authz.directory.sqlite.version import VERSION, check_directory, explained, version_of
+from authz.directory.sqlite.version import explained, version_of
 from authz.errors import StoreError
 
 
@@ -30,7 +31,7 @@ def file(tmp_path: Path) -> Path:
 def refusal(path: Path) -> str:
     """The sentence and the hint of the refusal to use a file; it says where the file is."""
     with pytest.raises(StoreError) as caught:
-        Store(f"sqlite:///{path}")
+        DirectoryStore(f"sqlite:///{path}")
     assert str(path) in str(caught.value)
     return f"{caught.value}; {caught.value.hint}"
 
@@ -43,7 +44,7 @@ def test_version_is_the_newest_migrations() -> None:
 def test_directory_of_this_version_is_taken(file: Path) -> None:
     """The check writes nothing."""
     before = file.stat().st_mtime_ns
-    check_directory(f"sqlite:///{file}")
+    database_of(f"sqlite:///{file}").check()
     assert (version_of(file), file.stat().st_mtime_ns) == (VERSION, before)
 
 
@@ -93,7 +94,7 @@ def test_file_that_may_not_be_looked_at_is_refused(file: Path, monkeypatch: pyte
 def test_lock_of_another_writer_does_not_hold_a_reader_up(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The writer has to wait, and then says what it waited for."""
     monkeypatch.setattr("authz.directory.sqlite.engine.BUSY_SECONDS", 0)
-    with closing(sqlite3.connect(file)) as writer, closing(Store(f"sqlite:///{file}")) as store:
+    with closing(sqlite3.connect(file)) as writer, closing(DirectoryStore(f"sqlite:///{file}")) as store:
         writer.execute("BEGIN IMMEDIATE")
         assert store.organizations() == []
         with pytest.raises(StoreError, match="another process has held"):

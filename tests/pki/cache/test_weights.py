@@ -93,6 +93,7 @@ def read(der: bytes, issuers: Cache[bytes, KnownIssuer]) -> Certificate:
     return one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recalled", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_certificate_weighs_what_it_takes_at_most(kind: str, recalled: bool) -> None:

@@ -104,7 +104,7 @@ def test_signature_of_an_image_verifies_under_the_signer_alone(kind: str, digest
         with pytest.raises(Refused) as caught:
             verify_signature(one.certificate.public_key(), crl.signed)
         assert caught.value.reason is Reason.SIGNATURE_INVALID
-    assert crl.verified_keys == {identity(ca)}
+    assert crl._header.keys == {identity(ca)}
 
 
 def identity(minted: Minted) -> bytes:

@@ -335,6 +335,7 @@ def test_140_issuers_of_one_name_end_within_the_budget() -> None:
     assert reason(unmarked, *wrong, anchors=[ROOT], budget=Budget(signatures=60)) is R.BUDGET_EXCEEDED
 
 
+@pytest.mark.slow
 def test_large_keys_cost_what_they_take() -> None:
     """Eight units a signature of 8,192 bits."""
     key = new_key("rsa8192")

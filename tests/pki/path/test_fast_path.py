@@ -114,6 +114,17 @@ def test_dates_are_looked_at_by_every_check(days: int, expected: Reason) -> None
     assert known.reason(ALICE) is None
 
 
+def test_leaf_that_expired_is_known_no_longer() -> None:
+    """Though the CA above it, and all CRLs, live on."""
+    known = Known()
+    leaf = known.trust.parse(CA.leaf("short", not_after=NOW + DAY).der)
+    for _ in range(2):
+        assert verify_path(leaf, parsed(CA), known.trust, known.crls, NOW).leaf is leaf
+    with pytest.raises(Refused) as caught:
+        verify_path(leaf, parsed(CA), known.trust, known.crls, NOW + 2 * DAY)
+    assert caught.value.reason is R.CERTIFICATE_EXPIRED
+
+
 def test_ca_that_expired_ends_what_was_known() -> None:
     """Though the leaf says that it lives on."""
     short = ROOT.intermediate("Short", not_after=NOW + DAY)

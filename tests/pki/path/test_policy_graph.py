@@ -211,6 +211,7 @@ def minted(one: Stated) -> Minted:
     return ROOT.intermediate("Root" if one.self_issued else "CA", extensions=stated)
 
 
+@pytest.mark.slow
 def test_graph_decides_as_the_tree_of_rfc5280_does() -> None:
     """On paths drawn at random, with every input of section 6.1.1; both verdicts are met often."""
     drawn, verdicts = random.Random(9618), Counter[bool]()

@@ -8,7 +8,7 @@ from support.outcomes import parsed
 
 from authz.errors import Refused
 from authz.pki.cache.verified import VerifiedCache
-from authz.pki.path.trust_store import TrustStore
+from authz.pki.path.trust_store import MAX_NARROWED, TrustStore
 from authz.pki.x509.trust_anchor import TrustAnchor
 from authz.reasons import Reason
 
@@ -48,3 +48,19 @@ def test_certificates_of_ours_are_known_and_not_read_again() -> None:
     assert [store.knows(one.der) for one in (root, ca, other)] == [True, True, False]
     assert [store.parse(one.der) is one for one in (root, ca, other)] == [True, True, True]
     assert store.verified is verified
+
+
+def test_store_of_one_anchor_has_the_same_intermediates_and_no_other_anchor() -> None:
+    """It is kept, and remembers into the same cache; of an anchor that is not there, there is no store."""
+    roots = [Authority.root(f"Root {number}") for number in range(MAX_NARROWED + 1)]
+    store = TrustStore(parsed(*roots), parsed(CA))
+    for root in roots:
+        only = store.only(root.sha256)
+        assert [anchor.certificate.der for anchor in only.anchors] == [root.der]
+        assert only.named(parsed(CA)[0].subject) == store.named(parsed(CA)[0].subject)
+        assert only.verified is store.verified
+        assert only.mark is not store.mark
+        assert store.only(root.sha256) is only
+    with pytest.raises(Refused) as caught:
+        store.only(CA.sha256)
+    assert caught.value.reason is Reason.TRUST_ANCHORS_MISSING

@@ -22,6 +22,7 @@ from authz.pki import (
     ValidationPolicy,
     verify_path,
 )
+from authz.pki.path.validator import signature_refusal
 from authz.pki.x509.algorithms import AlgorithmRules
 from authz.reasons import Reason
 
@@ -227,3 +228,15 @@ def test_chain_sent_upside_down_is_reported_as_such(leaf: Minted) -> None:
     refused = refusal(leaf, ALICE, CA, anchors=[ROOT], policy=SERVICE_POLICY)
     assert refused.reason is Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED
     assert refused.detail.endswith("The leaf comes first")
+
+
+def test_signature_under_a_key_that_cannot_be_read_is_refused_for_the_key() -> None:
+    """Of the issuer's certificate, which the refusal is about; one that does not verify is about what was signed."""
+    odd = handmade(ec.generate_private_key(ec.SECP256K1()), issuer=raw_name(b"CA"), subject=raw_name(b"CA"))
+    leaf, ca, other = (Certificate.parse(der) for der in (CA.leaf().der, CA.der, odd))
+    assert signature_refusal(leaf, ca) is None
+    unreadable, invalid = signature_refusal(leaf, other), signature_refusal(ca, ca)
+    assert unreadable is not None
+    assert invalid is not None
+    assert (unreadable.reason, unreadable.certificate) == (Reason.ALGORITHM_NOT_ALLOWED, odd)
+    assert (invalid.reason, invalid.certificate) == (Reason.SIGNATURE_INVALID, CA.der)

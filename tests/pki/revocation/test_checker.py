@@ -27,6 +27,7 @@ from support.revocation_world import (
     Extensions,
     at,
     check,
+    forged,
     idp,
     points,
     prove,
@@ -44,9 +45,14 @@ from authz.pki import (
     NotRevoked,
     RevocationMode,
     TrustStore,
+    Validation,
     ValidationPolicy,
     verify_path,
 )
+from authz.pki.path.builder import revocation_checker
+from authz.pki.path.candidates import CandidateIssuers
+from authz.pki.revocation.crl_signers import PathPosition
+from authz.pki.validation_policy import SERVICE_POLICY
 from authz.pki.x509.algorithms import DEFAULT_ALGORITHMS, DEFAULT_SIGNATURES, SHA1_SIGNATURES, AlgorithmRules
 from authz.reasons import Reason
 
@@ -84,7 +90,7 @@ def test_proof_is_made_by_the_check_alone() -> None:
         pytest.param([ROOT.crl(), CA.crl(), CA.crl(number=2, **AHEAD)], GOOD, None, id="a newer one from the future"),
         pytest.param([ROOT.crl(), CA.crl(issuer=name("Other"))], UNKNOWN, LEAF, id="another issuer name"),
         pytest.param([ROOT.crl(), CA.crl(key=new_key())], UNKNOWN, LEAF, id="another key"),
-        pytest.param([ROOT.crl(), CA.crl()[:-1] + b"\0"], UNKNOWN, LEAF, id="a signature that is not right"),
+        pytest.param([ROOT.crl(), forged(CA.crl())], UNKNOWN, LEAF, id="a signature that is not right"),
         pytest.param([ROOT.crl(), CA.crl(LEAF, number=1), CA.crl(number=2)], GOOD, None, id="a hold lifted"),
         pytest.param([ROOT.crl(), CA.crl(number=1), CA.crl(LEAF, number=2)], REVOKED, LEAF, id="an older one beside"),
     ],
@@ -117,11 +123,11 @@ def test_evidence_counts_for_the_key_that_signed_it_alone() -> None:
     """A neighbour's CA of the same name lists no certificate of this one, and neither does a forged CRL."""
     odd = [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)]
     twin = Authority.root("Elsewhere").intermediate("CA")
-    forged = twin.crl(LEAF, number=2, extensions=odd)
+    foreign = twin.crl(LEAF, number=2, extensions=odd)
     own = CA.crl(LEAF, number=2, this_update=NOW - timedelta(hours=1), extensions=odd)
-    assert check(LEAF, [ROOT.crl(), CA.crl(), forged], pool=[CA, twin]) == GOOD
+    assert check(LEAF, [ROOT.crl(), CA.crl(), foreign], pool=[CA, twin]) == GOOD
     assert check(LEAF, [ROOT.crl(), CA.crl(), own]) is REVOKED
-    assert check(LEAF, [ROOT.crl(), CA.crl(), own[:-1] + b"\0"]) == GOOD
+    assert check(LEAF, [ROOT.crl(), CA.crl(), forged(own)]) == GOOD
 
 
 def test_soft_fail_does_not_take_evidence_for_a_missing_crl() -> None:
@@ -361,3 +367,19 @@ def test_soft_fail_lets_a_late_or_missing_crl_pass_and_says_so() -> None:
         is Exemption.SOFT_FAIL
     )
     assert prove(LEAF, [ROOT.crl(), CA.crl()], mode_of=lambda _: late).revocation[0].exemption is None
+
+
+# -- What lists a certificate, whatever it proves besides ------------------------------------------------
+
+
+def test_each_scope_has_its_own_listing_of_a_certificate() -> None:
+    """Those that have begun; a CRL without the certificate has none."""
+    reasons = x509.ReasonFlags.superseded, x509.ReasonFlags.key_compromise
+    by_reason = [Crl(CA.crl(LEAF, reason=each, extensions=idp(reasons=(each.name,)))) for each in reasons]
+    others = [Crl(CA.crl(5)), Crl(CA.crl(LEAF, reason=reasons[1], extensions=idp(only="users"), **AHEAD))]
+    leaf, ca, root = (Certificate.parse(one.der) for one in (LEAF, CA, ROOT))
+    store, trust = CrlStore([*by_reason, *others]), TrustStore([root])
+    validation = Validation(NOW, SERVICE_POLICY, Budget(), store)
+    checker = revocation_checker(CandidateIssuers([ca], leaf, trust, Budget()), trust, validation, store)
+    listed = list(checker.listed(PathPosition(leaf, (ca, root), trust.anchors[0])))
+    assert {(crl.sha256, entry.reason) for crl, entry in listed} == {(by_reason[0].sha256, 4), (by_reason[1].sha256, 1)}

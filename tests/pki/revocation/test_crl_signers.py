@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from unittest.mock import Mock
 
 import pytest
 from cryptography import x509
@@ -45,6 +46,7 @@ from authz.pki import (
     VerifiedCache,
     verify_path,
 )
+from authz.pki.revocation import crl_signers
 from authz.pki.revocation.crl_signers import MAX_NESTING, CrlSigners, PathPosition, may_sign_crls, signer_of
 from authz.pki.x509.algorithms import KEYS
 from authz.reasons import Reason
@@ -301,6 +303,12 @@ def test_signer_is_the_one_whose_key_verifies() -> None:
     assert signer_of(CRL, parsed(TWIN, CA)) == parsed(CA)[0]
 
 
+def test_ca_whose_name_cannot_be_read_is_passed_over() -> None:
+    """Some tenant has it, and the CRL is another's."""
+    [odd] = parsed(ROOT.intermediate("Odd").der.replace(b"Odd", b"\xff\xff\xff"))
+    assert signer_of(CRL, [odd, *parsed(CA)]) == parsed(CA)[0]
+
+
 def test_signer_is_found_whatever_the_key_identifiers_say() -> None:
     """An authority key identifier is a hint; the signature is the proof."""
     other = x509.AuthorityKeyIdentifier(b"other", None, None)
@@ -372,3 +380,28 @@ def test_key_that_signed_other_crls_comes_before_one_that_signed_none() -> None:
     (computed,) = parsed(reissued(CA, ROOT, forged))
     assert signer_of(CRL, [computed, known], {known.plain_spki_sha256}) == known
     assert signer_of(CRL, [computed, known], {bytes(32)}) == computed
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_key_that_signed_a_certificate_comes_before_one_computed_from_the_crl(first: bool) -> None:
+    """Which signs nothing: so an anchor's first CRL is never filed under it, nor that of a CA above a known one."""
+    for ca, below in ((ROOT, ROOT), (CA, CA.intermediate("Below"))):
+        crl = Crl(ca.crl())
+        forged = with_key(other_key(crl.signed.signature, crl.signed.tbs, ca.key.public_key()))  # type: ignore[arg-type]
+        computed, known, signed = parsed(reissued(ca, ROOT, forged), ca, below)
+        assert signer_of(crl, [computed]) == computed
+        assert signer_of(crl, [computed, known, signed] if first else [signed, known, computed]) == known
+
+
+def test_signature_of_a_crl_is_verified_once_for_all_tenants_and_for_each_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under one, which says nothing of another. Each tenant's budget pays: no decision depends on neighbours."""
+    verify = Mock(side_effect=crl_signers.verify_signature)
+    monkeypatch.setattr(crl_signers, "verify_signature", verify)
+    crl, (ca, twin), budget = Crl(CA.crl()), parsed(CA, TWIN), Budget(signatures=5)
+
+    def signs(signer: Certificate) -> bool:
+        signers = CrlSigners(budget, VerifiedCache(), lambda _: [], lambda *_: (), set())
+        return signers.signed(signer, [crl]) == [crl]
+
+    assert [signs(signer) for signer in (twin, ca, ca, twin, ca)] == [False, True, True, False, True]
+    assert (verify.call_count, budget.signatures) == (3, 0)

@@ -7,7 +7,7 @@ from cryptography import x509
 from support.certificates import Authority, name
 
 from authz.pki.crl.crl import Crl
-from authz.pki.revocation.crl_store import CrlStore
+from authz.pki.revocation.crl_store import CrlStore, LazyCrlStore
 from authz.pki.x509.certificate import Certificate
 from authz.pki.x509.distinguished_name import Name
 
@@ -93,3 +93,33 @@ def test_crls_of_a_name_are_counted_and_found_by_key() -> None:
     assert by_issuer is not None
     assert len(by_issuer) == 3
     assert set(by_issuer.signed_by([parsed(CA).spki_sha256])) == {mine, unknown}
+
+
+def test_lazy_store_reads_the_crls_of_an_issuer_once_it_is_asked_for() -> None:
+    """And those of no other; a name that has none is not read."""
+    mine, other, at_once = crl(), crl(authority=Authority.root("Other")), crl(authority=Authority.root("At once"))
+    asked: list[Name] = []
+
+    def read(issuer: Name) -> list[Crl]:
+        asked.append(issuer)
+        return [one for one in (mine, other) if one.issuer == issuer]
+
+    store = LazyCrlStore([mine.issuer, other.issuer], read, [at_once])
+    assert set(store.issuers) == {mine.issuer, other.issuer, at_once.issuer}
+    assert store.under(Name(name("None"))) is None
+    assert asked == []
+    assert found(store) == found(store) == {mine}
+    assert asked == [ISSUER]
+    assert set(store.under(at_once.issuer) or ()) == {at_once}
+
+
+def test_lazy_store_has_every_crl() -> None:
+    """For listing and for counting."""
+    mine, other = crl(), crl(authority=Authority.root("Other"))
+    for read in (len, lambda store: len(list(store))):
+        store = LazyCrlStore(
+            [mine.issuer, other.issuer], lambda issuer: {mine.issuer: [mine], other.issuer: [other]}[issuer]
+        )
+        assert read(store) == 2
+    assert set(store) == {mine, other}
+    assert set(store.issuers) == {mine.issuer, other.issuer} == set(CrlStore([mine, other]).issuers)

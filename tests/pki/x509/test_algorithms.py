@@ -75,7 +75,7 @@ def test_cost_of_rsa_grows_with_the_square_of_its_size(bits: int, cost: int) -> 
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (spki(dsa.generate_private_key(2048)), NOT_ALLOWED),
+        (spki(dsa.DSAPublicNumbers(5, dsa.DSAParameterNumbers(2**2047 + 1, 2**255 + 1, 2))), NOT_ALLOWED),
         (spki(ec.generate_private_key(ec.SECP256K1())), NOT_ALLOWED),
         (spki(ec.generate_private_key(ec.SECP192R1())), NOT_ALLOWED),
         (spki(ec.generate_private_key(ec.SECP224R1())), NOT_ALLOWED),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -33,6 +34,8 @@ def made(*attributes: x509.NameAttribute[str]) -> Name:
 
 
 ORG = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Acme")
+E_ACUTE = Name.read(raw_name("\u00e9".encode(), 0x14))
+"""A TeletexString of two bytes: one letter in UTF-8, two in latin-1."""
 
 
 @pytest.mark.parametrize(
@@ -90,7 +93,9 @@ def test_text_within_the_bounds_is_prepared_as_defined(text: str) -> None:
         assert prepare(text) == as_defined(text)
 
 
-EVERY = [chr(code) for code in range(0x110000)]
+def every() -> Iterator[str]:
+    """Every character."""
+    return map(chr, range(0x110000))
 
 
 def marks(text: str) -> list[int]:
@@ -102,19 +107,19 @@ def marks(text: str) -> list[int]:
 @pytest.mark.slow
 def test_every_character_is_prepared_as_defined() -> None:
     """Of all there are, those included that stand for many."""
-    assert [one for one in EVERY if prepare(one) != as_defined(one)] == []
+    assert [one for one in every() if prepare(one) != as_defined(one)] == []
 
 
 @pytest.mark.slow
 def test_every_character_with_marks_is_known() -> None:
     """And those that stand for more than four: so that what is not in the table costs nothing to normalize."""
-    found = {one for one in EVERY if any(marks(one)) or len(unicodedata.normalize("NFKD", one)) > 4}
+    found = {one for one in every() if any(marks(one)) or len(unicodedata.normalize("NFKD", one)) > 4}
     assert found == set(map(chr, _DECOMPOSED))
 
 
 def test_no_character_gains_marks_when_folded() -> None:
     """So that marks counted before are no fewer than those counted after."""
-    folded = [(marks(one), marks(one.casefold())) for one in EVERY if one != one.casefold()]
+    folded = [(marks(one), marks(one.casefold())) for one in every() if one != one.casefold()]
     assert all(
         before[0] >= after[0] and before[-1] >= after[-1] and max(before) >= max(after) for before, after in folded
     )
@@ -154,7 +159,7 @@ def test_growth_is_bounded() -> None:
 
 def test_name_is_bounded_in_bytes() -> None:
     """And read to the last."""
-    assert Name.read(raw_name(b"x" * (MAX_NAME - 21))).common_names() == ["x" * (MAX_NAME - 21)]
+    assert Name.read(raw_name(b"x" * (MAX_NAME - 21))).text == "CN=" + "x" * (MAX_NAME - 21)
     assert len(raw_name(b"x" * (MAX_NAME - 21))) == MAX_NAME
     with pytest.raises(ValueError, match="2048 are the limit"):
         Name.read(raw_name(b"x" * (MAX_NAME - 20)))
@@ -175,7 +180,7 @@ def test_parts_of_a_name_are_bounded() -> None:
 @pytest.mark.slow
 def test_prepared_character_holds_nothing_that_is_mapped() -> None:
     """Of all there are: what becomes a space, or nothing, is gone (RFC 4518 section 2.2), though it is mapped once."""
-    assert {part for one in EVERY for part in prepare(one)}.isdisjoint(map(chr, _DELETED_AND_SPACES))
+    assert {part for one in every() for part in prepare(one)}.isdisjoint(map(chr, _DELETED_AND_SPACES))
 
 
 @pytest.mark.parametrize(
@@ -257,7 +262,7 @@ def test_long_name_keeps_its_lengths() -> None:
     """Lengths of several octets are read."""
     long = Name.read(raw_name(b"x" * 300))
     assert long != Name.read(raw_name(b"x" * 301))
-    assert long.common_names() == ["x" * 300]
+    assert long.text == "CN=" + "x" * 300
 
 
 @pytest.mark.parametrize(
@@ -279,9 +284,28 @@ def test_teletex_string_of_plain_letters_is_read() -> None:
 
 def test_teletex_string_has_two_readings() -> None:
     """Other names have one, that by which they are compared."""
-    teletex = Name.read(raw_name("\u00e9".encode(), 0x14))
-    assert teletex.readings == (made(common("\u00e9")), made(common("\u00c3\u00a9")))
-    assert made(common("\u00e9")).readings == (made(common("\u00e9")),)
+    assert (made(common("\u00e9")), made(common("\u00c3\u00a9"))) == (E_ACUTE, E_ACUTE.latin)
+    plain = made(common("\u00e9"))
+    assert plain.latin is plain
+
+
+@pytest.mark.parametrize(
+    ("base", "within"),
+    [
+        (Name.read(raw_name("\u00e9".encode(), 0x14)), True),
+        (Name.read(raw_name("\u00e9".encode())), False),
+        (Name.read(raw_name("\u00c3\u00a9".encode())), False),
+        (Name.read(raw_name(b"\xe9", 0x14)), False),
+        (Name.read(raw_name(b"\xc3\xa9 ", 0x14)), True),
+        (Name.read(sequence()), True),
+    ],
+)
+def test_name_with_a_teletex_string_lies_within_a_base_only_under_both_readings(base: Name, within: bool) -> None:
+    """Of the name and the base alike; under any reading it may lie within each of these (RFC 5280 section 4.1.2.4)."""
+    assert E_ACUTE.within(base) is within
+    assert E_ACUTE.may_be_within(base)
+    # A base of two readings permits only a name that has the same two.
+    assert made(common("\u00e9")).within(E_ACUTE) is False
 
 
 def test_text_is_rfc4514() -> None:
@@ -324,11 +348,10 @@ def test_name_extended_by_an_rdn_lies_below() -> None:
 
 
 def test_values_are_found_by_type() -> None:
-    """E-mail addresses and common names, as they stand."""
+    """E-mail addresses, as they stand."""
     mail = x509.NameAttribute(NameOID.EMAIL_ADDRESS, "A@host.test", T.IA5String)
     name = made(ORG, common("Alice"), mail)
     assert name.email_addresses() == ["A@host.test"]
-    assert name.common_names() == ["Alice"]
 
 
 def test_size_of_a_name_counts_what_it_was_written_in() -> None:

@@ -52,11 +52,24 @@ REGISTRATION_KEY = (
 )
 
 
+class Index(NamedTuple):
+    """A unique index on several columns, of the rows for which `where` holds, `{row}` standing for the row."""
+
+    columns: tuple[str, ...]
+    where: str
+
+    def collides(self, table: str) -> str:
+        """Whether a row of the table and the new one cannot both be there."""
+        alike = (f"{table}.{column} = NEW.{column}" for column in self.columns)
+        return " AND ".join([self.where.format(row="NEW"), self.where.format(row=table), *alike])
+
+
 class Numbered(NamedTuple):
     """How a table's rows are logged, `{row}` standing for the row: its key is what a reader looks it up by.
 
     `state` and `mark` are the columns of the whole and of the organization that have the revision of the last change.
-    `unique` are the columns by which a new row can displace one of another key.
+    `unique` are the columns, and `indexes` the indexes, by which a new row can displace one of another key. `also` are
+    further kinds and keys, each logged where its key is not NULL.
     """
 
     table: str
@@ -66,6 +79,8 @@ class Numbered(NamedTuple):
     state: str | None = None
     mark: str | None = None
     unique: tuple[str, ...] = ("id",)
+    also: tuple[tuple[str, str], ...] = ()
+    indexes: tuple[Index, ...] = ()
 
 
 NUMBERED = (
@@ -124,13 +139,14 @@ def upgrade() -> None:
         op.execute(sa.text(f"DROP TRIGGER {name}"))
     others = op.get_bind().execute(sa.text(OTHERS)).scalar_one()
     for numbered in NUMBERED:
-        for statement in _triggers(numbered, BY_HAND.format(others=others)):
+        for statement in triggers(numbered, BY_HAND.format(others=others)):
             op.execute(sa.text(statement))
 
 
-def _triggers(numbered: Numbered, by_hand: str) -> list[str]:
+def triggers(numbered: Numbered, by_hand: str) -> list[str]:
+    """The statements that make a table's triggers; `by_hand` is when an UPDATE of `organizations` is logged."""
     table, organizations = numbered.table, numbered.table == "organizations"
-    triggers = [
+    made = [
         _trigger(f"number_{table}_insert AFTER INSERT", numbered, ("NEW",), ANEW if organizations else ""),
         _trigger(f"number_{table}_delete AFTER DELETE", numbered, ("OLD",)),
         _trigger(
@@ -142,24 +158,24 @@ def _triggers(numbered: Numbered, by_hand: str) -> list[str]:
         ),
     ]
     if numbered.unique:
-        collides = " OR ".join(f"{table}.{column} = NEW.{column}" for column in numbered.unique)
+        by_column = (f"{table}.{column} = NEW.{column}" for column in numbered.unique)
+        collides = " OR ".join([*by_column, *(index.collides(table) for index in numbered.indexes)])
         changed = " OR ".join(f"NEW.{column} <> OLD.{column}" for column in numbered.unique)
-        triggers += [
+        made += [
             _displacing(f"number_{table}_displaced_by_insert BEFORE INSERT", numbered, f"({collides})"),
             _displacing(
                 f"number_{table}_displaced_by_update BEFORE UPDATE",
                 numbered,
                 f"{table}.rowid <> OLD.rowid AND ({collides})",
-                f"({changed}) AND ",
+                "" if numbered.indexes else f"({changed}) AND ",
             ),
         ]
-    return triggers
+    return made
 
 
 def _trigger(name: str, numbered: Numbered, rows: tuple[str, ...], last: str = "", when: str = "") -> str:
     """Of the rows before and after the change, each is logged; together if both have one key."""
-    logged = " UNION ".join(f"{_row(numbered, row)} WHERE directory_state.id = 1" for row in rows)
-    body = [_bump(numbered), f"{LOG} {logged};"]
+    body = [_bump(numbered), f"{LOG} {' UNION '.join(_logged(numbered, row) for row in rows)};"]
     if numbered.mark:
         owners = ", ".join(f"{row}.organization_id" for row in rows)
         body.append(f"UPDATE organizations SET {numbered.mark} = {CURRENT} WHERE id IN ({owners});")  # noqa: S608 - our names
@@ -170,7 +186,7 @@ def _trigger(name: str, numbered: Numbered, rows: tuple[str, ...], last: str = "
 def _displacing(name: str, numbered: Numbered, collides: str, when: str = "") -> str:
     """`OR REPLACE` fires no DELETE trigger for the row that goes; if the statement fails, nothing of this stays."""
     table = numbered.table
-    body = [_bump(numbered), f"{LOG} {_row(numbered, table)}, {table} WHERE directory_state.id = 1 AND {collides};"]
+    body = [_bump(numbered), f"{LOG} {_logged(numbered, table, f', {table}', f' AND {collides}')};"]
     if numbered.mark:
         owners = f"SELECT organization_id FROM {table} WHERE {collides}"  # noqa: S608 - our names
         body.append(f"UPDATE organizations SET {numbered.mark} = {CURRENT} WHERE id IN ({owners});")  # noqa: S608
@@ -183,7 +199,18 @@ def _bump(numbered: Numbered) -> str:
     return f"UPDATE directory_state SET revision = revision + 1{state} WHERE id = 1;"  # noqa: S608 - our names
 
 
-def _row(numbered: Numbered, row: str) -> str:
+def _logged(numbered: Numbered, row: str, source: str = "", where: str = "") -> str:
+    """A row under each of its keys; `where` says which rows of the table `source` are meant."""
+    where = f"{source} WHERE directory_state.id = 1{where}"
+    return " UNION ".join(
+        [
+            f"{_row(numbered.organization, numbered.kind, numbered.key)}{where}",
+            *(f"{_row(numbered.organization, kind, key)}{where} AND {key} IS NOT NULL" for kind, key in numbered.also),
+        ]
+    ).format(row=row)
+
+
+def _row(organization: str, kind: str, key: str) -> str:
     """Text and bytes alike as bytes: whatever a column holds, a reader can read it."""
-    columns = (f"CAST({numbered.organization} AS INTEGER)", numbered.kind, f"CAST({numbered.key} AS BLOB)")
-    return f"SELECT directory_state.revision, lineage, {NOW}, {', '.join(columns)} FROM directory_state".format(row=row)  # noqa: S608 - our names
+    columns = f"CAST({organization} AS INTEGER), {kind}, CAST({key} AS BLOB)"
+    return f"SELECT directory_state.revision, lineage, {NOW}, {columns} FROM directory_state"  # noqa: S608 - our names

@@ -1,0 +1,151 @@
+"""What a user can pass with, and until when: registrations, and certificates seen lately."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple, Protocol
+
+from authz.admin.ca_lifetimes import NOTHING, Below, CaLifetimes
+from authz.directory.endings import SECOND, Holder, LeafEnd, OwnerRow, RegistrationRow, SightingRow
+from authz.directory.leaf_columns import not_before_in
+from authz.model import BindingScope, Enforcement, RegistrationKind
+
+NEVER: Final = 1 << 62
+"""A moment behind every other."""
+
+ALWAYS: Final = -NEVER
+
+
+class Credential(NamedTuple):
+    """A registration by its number, or a certificate seen lately by its SHA-256: good from `start` until `end`.
+
+    That is by its own dates; `below` is where it stands.
+    """
+
+    name: int | bytes
+    start: int
+    end: int
+    below: Below
+
+
+class Credentials(NamedTuple):
+    """All of one user; without any that `counts`, the user passes whatever ends."""
+
+    counts: bool
+    all: list[Credential]
+    lifetimes: CaLifetimes
+
+    def end(self, name: int | bytes, since: int) -> tuple[bool, int | bytes | None]:
+        """Whether the user stops as what has that name ends, and with what else the user passes from then on."""
+        spare = self._spare(since)
+        ended = any(mine.name == name and mine.end <= since for mine in self.all)
+        return self.counts and ended and spare is None, spare
+
+    def stop_by(self, ended: object, since: int) -> bool:
+        """Whether the user stops by the end of a CA or CRL."""
+        if not self.counts:
+            return False
+        needs, stops = self.lifetimes.needs, self.lifetimes.stops
+        here = [mine.below for mine in self.all if mine.start < since < mine.end]
+        if self._passes(since - 1):
+            return any(stops(below, since, ended) for below in here) and not self._good(since)
+        live = [below for below in here if self.lifetimes.live(below, since, NOTHING)]
+        return bool(live) and all(needs(below, since, ended) for below in live)
+
+    def _spare(self, at: int) -> int | bytes | None:
+        """The last registration made, or what lasts longest of the seen.
+
+        Of a user who has stopped before, by a CA or a CRL, whatever lasts itself: what would be renewed with that hides
+        no other end.
+        """
+        lasting = self._lasting(at)
+        good = self._good(at) if lasting and self._passes(at - 1) else lasting
+        registered = [credential.name for credential in good if isinstance(credential.name, int)]
+        if registered:
+            return max(registered)
+        return max(good, key=lambda credential: credential.end).name if good else None
+
+    def _passes(self, at: int) -> bool:
+        return bool(self._good(at))
+
+    def _good(self, at: int) -> list[Credential]:
+        return [credential for credential in self._lasting(at) if self.lifetimes.live(credential.below, at)]
+
+    def _lasting(self, at: int) -> list[Credential]:
+        return [credential for credential in self.all if credential.start <= at < credential.end]
+
+
+class Places(Protocol):
+    """Where certificates stand."""
+
+    def of_path(self, path: bytes, chain_sha256: bytes | None) -> Below:
+        """That of one that was seen with a path (the SHA-256 of each CA), and is registered with a chain."""
+        ...
+
+    def of_leaf(self, issuer: bytes | None, key_id: bytes | None, chain_sha256: bytes | None) -> Below:
+        """That of one whose path was not seen."""
+        ...
+
+
+def credentials_of(holder: Holder, owner: OwnerRow, lifetimes: CaLifetimes, places: Places) -> Credentials:
+    """Those of one user."""
+    required = holder.enforcement == Enforcement.REQUIRED
+    seen = {sighting.sha256: sighting for sighting in holder.sightings}
+    mine = [
+        credential
+        for registration in holder.registrations
+        if _is_allowed(registration.kind, owner, required=required)
+        for credential in _registered(registration, seen, places)
+    ]
+    if not required:
+        # Whatever the anchor: that is compared by the binding alone.
+        mine = [credential._replace(below=credential.below._replace(anchor=None)) for credential in mine]
+    chains = {registration.sha256: registration.chain_sha256 for registration in holder.registrations}
+    for sighting in holder.sightings:
+        if _serves(sighting.refused_by, owner, required=required):
+            below = places.of_path(sighting.path, chains.get(sighting.sha256))
+            mine.append(Credential(sighting.sha256, ALWAYS, sighting.not_after + SECOND, below))
+    return Credentials(required or bool(seen), mine, lifetimes)
+
+
+def stops_alone(end: LeafEnd, owner: OwnerRow) -> bool | None:
+    """Whether a user stops by an end behind which nothing lasts; None if what else the user has must be looked at."""
+    required = end.enforcement == Enforcement.REQUIRED
+    if end.others:
+        return None
+    if end.registration is None:
+        return _serves(end.refused_by, owner, required=required)
+    return bool(end.counts) and _is_allowed(end.kind, owner, required=required)
+
+
+def _is_allowed(kind: str, owner: OwnerRow, *, required: bool) -> bool:
+    """Whether registrations of that kind count."""
+    return kind in owner.binding_kinds.split() or (kind == RegistrationKind.CERTIFICATE and not required)
+
+
+def _serves(refused_by: str | None, owner: OwnerRow, *, required: bool) -> bool:
+    """Whether what was seen passes whatever is registered of its user."""
+    return not required or (owner.binding_scope == BindingScope.ORGANIZATION and not refused_by)
+
+
+def _registered(registration: RegistrationRow, seen: dict[bytes, SightingRow], places: Places) -> Iterator[Credential]:
+    """The credential that a registration is; none of a certificate that cannot be read."""
+    start = ALWAYS if registration.valid_from is None else registration.valid_from
+    ends = (registration.valid_until, registration.retired_at)
+    end = min((end for end in ends if end is not None), default=NEVER)
+    sighting = seen.get(registration.sha256 or b"")
+    if registration.kind == RegistrationKind.CERTIFICATE:
+        if registration.not_after is None:
+            return
+        end = min(end, registration.not_after + SECOND)
+        if sighting is None:
+            start = max(start, not_before_in(registration.head, registration.issuer or b"") or ALWAYS)
+    yield Credential(registration.id, start, end, _below(registration, sighting, places))
+
+
+def _below(registration: RegistrationRow, sighting: SightingRow | None, places: Places) -> Below:
+    if sighting is not None:
+        below = places.of_path(sighting.path, registration.chain_sha256)
+    else:
+        below = places.of_leaf(registration.issuer, registration.authority_key_id, registration.chain_sha256)
+    return below if registration.anchor_sha256 is None else below._replace(anchor=registration.anchor_sha256)

@@ -1,0 +1,390 @@
+"""What ends when, and who stops by it: registrations, certificates presented, the CAs above them, and CRLs."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Final, NamedTuple, TypeVar
+
+from sqlalchemy import Connection
+
+from authz.admin.ca_lifetimes import (
+    Below,
+    CaLifetimes,
+    CrlEnd,
+    by_digest,
+    is_readable,
+    micros,
+    read_cas,
+    read_name,
+    signer_of_crls,
+)
+from authz.admin.credentials import Credentials, credentials_of, stops_alone
+from authz.admin.key_sets import key_ends
+from authz.directory.authorities import ANCHORS, INTERMEDIATES, StoredCertificate
+from authz.directory.crls import list_crl_sources, list_crls, list_fetched_crls
+from authz.directory.endings import (
+    DIGEST,
+    SECOND,
+    Holder,
+    LeafEnd,
+    OwnerRow,
+    active_users,
+    count_users_of_paths,
+    grouped_path,
+    holders,
+    leaf_ends,
+    owners,
+    paths_in_use,
+    stored_chains,
+    users_of_paths,
+)
+from authz.model import Expiring
+from authz.pki import Certificate, Crl
+
+T = TypeVar("T")
+
+AT_ONCE: Final = 4_000
+"""Users who are looked at together."""
+
+MAX_CHAINS: Final = 10_000
+"""Different chains stored with registrations that are read; the CAs of others are unknown."""
+
+
+class Ending(NamedTuple):
+    """One thing that ends at `at`, None if that is not known.
+
+    `what` names it, `organization` and `user` whose it is, each empty if it is several's. `below` counts the users who
+    were seen with it lately, or have it; `stops` those who are refused from then on. `replacement` is what is there
+    already to take its place, `anchors` the SHA-256 of those in which paths with it end, where they were asked for.
+    """
+
+    at: datetime | None
+    kind: Expiring
+    what: str
+    organization: str
+    user: str
+    below: int
+    stops: int
+    replacement: str = ""
+    anchors: frozenset[bytes] = frozenset()
+
+
+def endings(connection: Connection, now: datetime, until: datetime, *, anchors: bool = True) -> Iterator[Ending]:
+    """What ends from `now` until then: CAs and CRLs, then by organization what belongs to single users."""
+    radar = Radar(connection, now, until)
+    yield from radar.shared_endings()
+    for key in key_ends(connection):
+        if key.at is None or now <= key.at <= until:
+            yield Ending(key.at, Expiring.KEY_SET, key.what, key.organization, "", 0, 0)
+    yield from radar.user_endings(anchors=anchors)
+
+
+def stopping(connection: Connection, now: datetime, until: datetime) -> Iterator[Ending]:
+    """The users who stop, each with what ends: by a CA or CRL, then by an end of their own."""
+    radar = Radar(connection, now, until)
+    yield from radar.stopped_from_above()
+    yield from (ending for ending in radar.user_endings(anchors=False) if ending.stops)
+
+
+class _Thing(NamedTuple):
+    """A CA or CRL that ends: `since` then it is good no more. `name` is what `CaLifetimes` knows it by."""
+
+    at: datetime
+    since: int
+    kind: Expiring
+    what: str
+    owner: str | None
+    name: object
+    digests: frozenset[bytes]
+    replacement: str = ""
+
+
+class Radar:
+    """One state of the directory, seen from `now` until another moment."""
+
+    def __init__(self, connection: Connection, now: datetime, until: datetime) -> None:
+        self._connection = connection
+        self._now, self._until = now, until
+        self._owners = owners(connection)
+        self._paths = paths_in_use(connection)
+        self._stored = _stored_cas(connection)
+        self._brought = by_digest(stored.certificate for _, stored in self._stored)
+        self._chains = {digest: self._read_chain(chain) for digest, chain in stored_chains(connection, MAX_CHAINS)}
+        self._crls = _CrlEnds.read(connection)
+        self._lifetimes: dict[int, CaLifetimes] = {}
+        self._places: dict[object, Below] = {}
+        self._of_owner: defaultdict[str | None, list[tuple[Expiring, Certificate]]] = defaultdict(list)
+        for kind, stored in self._stored:
+            self._of_owner[stored.organization].append((kind, stored.certificate))
+
+    def _read_chain(self, chain: bytes) -> tuple[bytes, ...]:
+        cas = read_cas(chain, self._brought)
+        self._brought |= by_digest(cas)
+        return tuple(by_digest(cas))
+
+    # -- where certificates stand ----------------------------------------------------------------------
+
+    def of_path(self, path: bytes, chain_sha256: bytes | None) -> Below:
+        """See `authz.admin.credentials.Places`."""
+        key = path, chain_sha256
+        if key not in self._places:
+            self._places[key] = self._path_below(grouped_path(path), self._chain(chain_sha256))
+        return self._places[key]
+
+    def _path_below(self, digests: tuple[bytes, ...], chain: tuple[bytes, ...]) -> Below:
+        unknown = [number for number, digest in enumerate(digests) if digest not in self._brought]
+        first = unknown[-1] + 1 if unknown else 0
+        if first == len(digests):
+            return Below(None, None)
+        ca = self._brought[digests[first]]
+        beside = digests[:first] if unknown else digests + chain
+        return Below(ca.subject, ca.subject_key_id, beside, above=bool(unknown))
+
+    def _chain(self, sha256: bytes | None) -> tuple[bytes, ...]:
+        return () if sha256 is None else self._chains.get(sha256, ())
+
+    def of_leaf(self, issuer: bytes | None, key_id: bytes | None, chain_sha256: bytes | None) -> Below:
+        """See `authz.admin.credentials.Places`."""
+        key = issuer, key_id, chain_sha256
+        if key not in self._places:
+            name = None if issuer is None else read_name(issuer)
+            self._places[key] = Below(name, key_id, self._chain(chain_sha256))
+        return self._places[key]
+
+    def _lifetimes_of(self, owner: OwnerRow) -> CaLifetimes:
+        if owner.id not in self._lifetimes:
+            cas = [*self._of_owner[owner.name], *self._of_owner[None]]
+            anchors = [ca for kind, ca in cas if kind is Expiring.ANCHOR]
+            known = [ca for kind, ca in cas if kind is not Expiring.ANCHOR]
+            self._lifetimes[owner.id] = CaLifetimes(anchors, known, self._brought, self._crls.ends)
+        return self._lifetimes[owner.id]
+
+    def _credentials(self, users: Iterable[int]) -> dict[int, tuple[Holder, Credentials]]:
+        known = holders(self._connection, set(users), self._now).items()
+        return {user: (holder, self._credentials_of(holder)) for user, holder in known}
+
+    def _credentials_of(self, holder: Holder) -> Credentials:
+        owner = self._owners[holder.organization]
+        return credentials_of(holder, owner, self._lifetimes_of(owner), self)
+
+    # -- what belongs to single users ------------------------------------------------------------------
+
+    def user_endings(self, *, anchors: bool) -> Iterator[Ending]:
+        """By organization, and in it the first to end first."""
+        ends = leaf_ends(self._connection, self._owners, self._now, self._until, paths=anchors)
+        for some in _batched(ends, AT_ONCE):
+            alone = [stops_alone(end, self._owners[end.organization]) for end in some]
+            known = self._credentials(end.user for end, stops in zip(some, alone, strict=True) if stops is None)
+            for end, stops in zip(some, alone, strict=True):
+                yield self._of_user(end, *((stops, None) if stops is not None else _end_of(end, known[end.user][1])))
+
+    def _of_user(self, end: LeafEnd, stops: bool, spare: int | bytes | None) -> Ending:  # noqa: FBT001
+        digest = "" if end.sha256 is None else f"certificate {end.sha256.hex()}"
+        registered = end.registration is not None
+        return Ending(
+            _moment(end.at),
+            Expiring.REGISTRATION if registered else Expiring.PRESENTED,
+            f"registration {end.registration}: {end.identity or digest}" if registered else digest,
+            self._owners[end.organization].name,
+            end.name,
+            1,
+            int(stops),
+            _spare(spare),
+            frozenset() if end.path is None else frozenset({end.path[-DIGEST:]}),
+        )
+
+    # -- what is above them ----------------------------------------------------------------------------
+
+    def shared_endings(self) -> Iterator[Ending]:
+        """CAs, then CRLs, in the order of time; what has no date at last."""
+        things = [*self._ending_cas(), *self._ending_crls()]
+        stops: Counter[_Thing] = Counter()
+        for thing, _ in self._stopped(things):
+            stops[thing] += 1
+        lines = [self._line(thing, stops[thing]) for thing in things]
+        crls = [line for line in lines if line.kind is Expiring.CRL]
+        cas = [line for line in lines if line.kind is not Expiring.CRL]
+        yield from sorted([*cas, *self._unknown_cas()], key=_first)
+        yield from sorted(crls, key=_first)
+
+    def stopped_from_above(self) -> Iterator[Ending]:
+        """The users who stop by the end of a CA or CRL."""
+        for thing, holder in self._stopped([*self._ending_cas(), *self._ending_crls()]):
+            owner = self._owners[holder.organization].name
+            yield Ending(thing.at, thing.kind, thing.what, owner, holder.name, 1, 1)
+
+    def _stopped(self, things: Sequence[_Thing]) -> Iterator[tuple[_Thing, Holder]]:
+        for owner in self._owners.values():
+            mine = [thing for thing in things if self._concerns(thing, owner)]
+            for some in _batched(active_users(self._connection, owner.id) if mine else (), AT_ONCE):
+                for holder, credentials in self._credentials(some).values():
+                    yield from ((thing, holder) for thing in mine if credentials.stop_by(thing.name, thing.since))
+
+    def _concerns(self, thing: _Thing, owner: OwnerRow) -> bool:
+        return thing.name is not None and thing.owner in {None, owner.name}
+
+    def _line(self, thing: _Thing, stops: int) -> Ending:
+        paths = [path for path in self._paths if thing.digests.intersection(path)]
+        below = users_of_paths(self._connection, paths, self._now)
+        counted = sum(count for owner, count in below.items() if thing.owner in {None, self._owners[owner].name})
+        anchors = frozenset(path[-1] for path in paths)
+        if thing.kind is Expiring.ANCHOR:
+            anchors |= thing.digests
+        return Ending(
+            thing.at, thing.kind, thing.what, thing.owner or "", "", counted, stops, thing.replacement, anchors
+        )
+
+    def _ending_cas(self) -> Iterator[_Thing]:
+        stored = {ca.certificate.sha256 for _, ca in self._stored}
+        with_registrations = [
+            (Expiring.INTERMEDIATE, StoredCertificate(None, ca))
+            for digest, ca in self._brought.items()
+            if digest not in stored
+        ]
+        for kind, known in (*self._stored, *with_registrations):
+            ca = known.certificate
+            if self._now <= ca.not_after <= self._until:
+                successor = self._successor(kind, known)
+                yield _Thing(
+                    ca.not_after,
+                    micros(ca.not_after) + SECOND,
+                    kind,
+                    f"{ca.subject.text}, certificate {ca.sha256.hex()}",
+                    known.organization,
+                    ca.sha256,
+                    frozenset({ca.sha256}),
+                    "" if successor is None else f"certificate {successor.sha256.hex()}",
+                )
+
+    def _successor(self, kind: Expiring, ending: StoredCertificate) -> Certificate | None:
+        """A certificate of the same CA and key that lasts longer, and counts wherever the ending one does."""
+        ca = ending.certificate
+        signer = signer_of_crls(ca)
+        return next(
+            (
+                other.certificate
+                for other_kind, other in self._stored
+                if other_kind is kind
+                and other.organization in {None, ending.organization}
+                and other.certificate.not_after > ca.not_after
+                and other.certificate.subject == ca.subject
+                and _signs(other.certificate, signer)
+            ),
+            None,
+        )
+
+    def _unknown_cas(self) -> Iterator[Ending]:
+        """Those on paths that no one stored: only clients have their certificates."""
+        counts: dict[tuple[tuple[bytes, ...], ...], int] = {}
+        for digest in sorted({digest for path in self._paths for digest in path} - self._brought.keys()):
+            paths = tuple(path for path in self._paths if digest in path)
+            if paths not in counts:
+                counts[paths] = count_users_of_paths(self._connection, paths)
+            what = f"certificate {digest.hex()}, which only clients have"
+            anchors = frozenset(path[-1] for path in paths)
+            yield Ending(None, Expiring.INTERMEDIATE, what, "", "", counts[paths], 0, "", anchors)
+
+    def _ending_crls(self) -> Iterator[_Thing]:
+        for crl in self._crls.all:
+            if self._now <= crl.at <= self._until:
+                signs = [ca for ca in self._brought.values() if _signs(ca, crl.signer)]
+                yield _Thing(
+                    crl.at,
+                    micros(crl.at) + SECOND,
+                    Expiring.CRL,
+                    crl.what,
+                    None,
+                    crl.end,
+                    frozenset(ca.sha256 for ca in signs),
+                    "" if crl.end is not None else "fetched from its distribution point",
+                )
+
+
+class _EndingCrl(NamedTuple):
+    """A CRL that does not come by itself; `end` is None if one of the same key does."""
+
+    at: datetime
+    signer: bytes
+    what: str
+    end: CrlEnd | None
+
+
+@dataclass(frozen=True, slots=True)
+class _CrlEnds:
+    """CRLs that were added, and those fetched whose source fails: any other comes by itself."""
+
+    all: list[_EndingCrl] = field(default_factory=list)
+    ends: dict[bytes, list[CrlEnd]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, connection: Connection) -> _CrlEnds:
+        """Those of the directory."""
+        failing = {source.location: source for source in list_crl_sources(connection) if source.failures}
+        fetched = list_fetched_crls(connection)
+        fresh = {crl.signer for crl in fetched if crl.location not in failing and not crl.delta}
+        ends = cls()
+        for crl in fetched:
+            source = failing.get(crl.location)
+            if source is not None and crl.next_update is not None:
+                what = f"CRL of {crl.issuer} from {crl.location}: {source.outcome}"
+                ends._add(crl.next_update, crl.signer, what, fresh, (not crl.delta, not crl.delta))
+        for stored in list_crls(connection):
+            if stored.crl.next_update is not None:
+                what = f"CRL of {stored.crl.issuer.text}, {stored.crl.sha256.hex()}"
+                ends._add(stored.crl.next_update, stored.signer, what, fresh, _about(stored.crl))
+        return ends
+
+    def _add(self, at: datetime, signer: bytes, what: str, fresh: set[bytes], about: tuple[bool, bool]) -> None:
+        end = None if signer in fresh else CrlEnd(signer, micros(at) + SECOND, *about)
+        self.all.append(_EndingCrl(at, signer, what, end))
+        if end is not None and any(about):
+            self.ends.setdefault(signer, []).append(end)
+
+
+def _about(crl: Crl) -> tuple[bool, bool]:
+    """Whether a CRL is about leaves, and about CAs; a delta is about nothing without its base."""
+    if crl.idp is None:
+        return not crl.is_delta, not crl.is_delta
+    return not (crl.is_delta or crl.idp.only_contains_ca_certs), not (crl.is_delta or crl.idp.only_contains_user_certs)
+
+
+def _stored_cas(connection: Connection) -> list[tuple[Expiring, StoredCertificate]]:
+    anchors = ((Expiring.ANCHOR, stored) for stored in ANCHORS.list(connection))
+    intermediates = ((Expiring.INTERMEDIATE, stored) for stored in INTERMEDIATES.list(connection))
+    return [(kind, stored) for kind, stored in (*anchors, *intermediates) if is_readable(stored.certificate)]
+
+
+def _first(ending: Ending) -> tuple[bool, datetime | None, str]:
+    """The order of lines: what is not known at last."""
+    return ending.at is None, ending.at, ending.what
+
+
+def _batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    rest = iter(values)
+    return iter(lambda: list(islice(rest, size)), [])
+
+
+def _end_of(end: LeafEnd, credentials: Credentials) -> tuple[bool, int | bytes | None]:
+    name = end.sha256 if end.registration is None else end.registration
+    return credentials.end(b"" if name is None else name, end.since)
+
+
+def _moment(at: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=at)
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _spare(spare: int | bytes | None) -> str:
+    if spare is None:
+        return ""
+    return f"registration {spare}" if isinstance(spare, int) else f"certificate {spare.hex()}, presented lately"
+
+
+def _signs(ca: Certificate, signer: bytes) -> bool:
+    return signer != b"" and signer_of_crls(ca) == signer

@@ -1,0 +1,173 @@
+"""Certificates and CRLs of what an operator gives, in PEM or DER, and nothing else in it, above all no private key."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_der_private_key
+
+from authz.errors import ConfigError, Problem, Refused
+from authz.pki import Certificate, Crl
+from authz.pki.cache.extensions import KnownIssuer
+from authz.pki.cache.shared import Cache, SharedCache
+from authz.pki.x509.library import pem_blocks
+
+ISSUERS: Final = Cache[bytes, KnownIssuer](SharedCache(1024 * 1024).tenant(None))
+"""Issuers of which thousands of leaves are read, one behind the other: see `introduce`."""
+
+_LABEL: Final = re.compile(rb"-----BEGIN ([^\r\n-]{1,64})-----")
+_BEFORE: Final = re.compile(rb"(?:^|--)[^\w\n]{0,64}\Z", re.MULTILINE)
+"""What stands before the word that was meant to begin a PEM block, however it is spelled."""
+
+_SECRET: Final = re.compile(
+    rb"BEGIN[^\n]{0,64}PRIVATE|^[^\w\n]{0,64}(?:PUTTY-USER-KEY-FILE|(?:RSA )?PRIVATE-(?:KEY|LINES))\b", re.MULTILINE
+)
+"""A private key in text: PEM under whatever label (OpenSSH, SSH2), PuTTY's, what `openssl pkey -text` writes."""
+
+_JAVA_STORE: Final = re.compile(rb"\xfe\xed\xfe\xed|\xce\xce\xce\xce")
+"""How JKS and JCEKS begin."""
+
+_PKCS12: Final = re.compile(rb"\x30.{1,5}\x02\x01\x03", re.DOTALL)
+"""How PKCS#12 begins (RFC 7292 section 4): a SEQUENCE whose first element is version 3."""
+
+_PKCS7: Final = re.compile(rb"\x30.{1,5}\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02", re.DOTALL)
+"""How PKCS#7 in DER begins (RFC 2315 section 7): a SEQUENCE whose first element is signedData."""
+
+_SEQUENCE: Final = b"\x30"
+"""With what DER begins."""
+
+_FETCH: Final = "fetch it again from its CA, in DER or PEM"
+
+
+def certificates_in(data: bytes, name: str) -> list[Certificate]:
+    """The certificates in PEM, in their order, or the one in DER, of what errors call by that name.
+
+    Raises `ConfigError`, also when anything that is no certificate is in it, above all a private key.
+    """
+    return _certificates(name, data, blocks=_blocks(name, data, b"CERTIFICATE"))
+
+
+def _blocks(name: str, data: bytes, wanted: bytes) -> int:
+    """How many PEM blocks are in `data`, all of the label `wanted`. Raises `ConfigError` for any other."""
+    # As editors and terminals of every kind write it: UTF-16, lines that end with a carriage return.
+    text = data.replace(b"\0", b"").replace(b"\r", b"\n").upper()
+    # A CRL may have megabytes: the words are looked for before what is around them.
+    secret = (b"PRIVATE" in text or b"PUTTY-USER" in text) and _SECRET.search(text)
+    _check_containers(name, data)
+    if secret or _is_private_key(data):
+        raise ConfigError(
+            f"{name} holds a private key",
+            hint="give what is public alone; a key that was passed around should be replaced",
+        )
+    labels = _LABEL.findall(data)
+    hint = f"give {wanted.decode('ascii')} blocks and nothing else"
+    for label in labels:
+        if label == b"PKCS7":
+            raise _pkcs7(name, "")
+        if label != wanted:
+            raise ConfigError(f"{name} holds a {label.decode('latin-1')}", hint=hint)
+    # Nothing of it is quoted: what an odd label hides may be a secret.
+    if data[:1] != _SEQUENCE and _marks(text) != len(labels):
+        raise ConfigError(f"{name} holds a block that does not begin as PEM does", hint=hint)
+    return len(labels)
+
+
+def _check_containers(name: str, data: bytes) -> None:
+    """Raises `ConfigError` for what holds certificates in another container, with the line that takes them out."""
+    quoted = shlex.quote(name)
+    if _PKCS12.match(data):
+        raise ConfigError(
+            f"{name} is a PKCS#12 file, which holds a private key beside its certificates",
+            hint=f"take the certificates out: openssl pkcs12 -in {quoted} -nokeys -out certificates.pem",
+        )
+    if _JAVA_STORE.match(data):
+        raise ConfigError(
+            f"{name} is a Java key store, which holds a private key beside its certificates",
+            hint=f"take a certificate out: keytool -exportcert -rfc -keystore {quoted} -alias ALIAS -file alice.pem",
+        )
+    if _PKCS7.match(data):
+        raise _pkcs7(name, "-inform DER ")
+
+
+def _pkcs7(name: str, form: str) -> ConfigError:
+    command = f"openssl pkcs7 {form}-in {shlex.quote(name)} -print_certs -out certificates.pem"
+    return ConfigError(f"{name} is a PKCS#7 file", hint=f"take the certificates out: {command}")
+
+
+def _marks(text: bytes) -> int:
+    """How many lines or dashes in `text`, in capitals, were meant to begin a PEM block."""
+    starts = (match.start() for match in re.finditer(rb"BEGIN", text))
+    return sum(_BEFORE.search(text, max(0, at - 80), at) is not None for at in starts)
+
+
+def _is_private_key(data: bytes) -> bool:
+    """Whether it is one in DER, encrypted or not (RFC 5958, RFC 8017, RFC 5915)."""
+    if data[:1] != _SEQUENCE:
+        return False
+    try:
+        load_der_private_key(data, None)
+    except TypeError:  # it wants a password
+        return True
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _certificates(name: str, data: bytes, *, blocks: int) -> list[Certificate]:
+    try:
+        if not blocks:
+            if data[:1] != _SEQUENCE:
+                raise ValueError("it is neither PEM nor DER")  # noqa: TRY301 - reported like all that the parser finds
+            return [Certificate.parse(data)]
+        ders = pem_blocks(data, b"CERTIFICATE")
+        if len(ders) != blocks:
+            raise ValueError("a certificate is cut short")  # noqa: TRY301 - reported like all that the parser finds
+        certificates = list(map(_parse, ders))
+    except (ValueError, Refused) as error:
+        if _is_read(Crl, data):
+            raise ConfigError(f"{name} is a CRL", kind=Problem.IS_A_CRL, file=name) from error
+        detail = error.detail if isinstance(error, Refused) else str(error)
+        raise ConfigError(f"{name} cannot be read: {detail}", hint="give certificates in PEM or DER") from error
+    return list(dict.fromkeys(certificates))
+
+
+@lru_cache(64)
+def _parse(der: bytes) -> Certificate:
+    """Thousands of users have the same few CAs beside their certificates: each is read once."""
+    return Certificate.parse(der, ISSUERS)
+
+
+def introduce(leaf: Certificate) -> None:
+    """Let the extensions of its issuer's next leaves be read by what they have in common with its own."""
+    if not leaf.extensions.recalled:
+        leaf.introduce_issuer(ISSUERS)
+
+
+def _is_read(read: Callable[[bytes], object], data: bytes) -> bool:
+    """Whether it is something else in DER, that an operator may have mistaken it for."""
+    try:
+        return data[:1] == _SEQUENCE and bool(read(data))
+    except (ValueError, Refused):
+        return False
+
+
+def crl_in(data: bytes, name: str) -> Crl:
+    """The CRL in PEM or DER, of what was read from what errors call by that name. Raises `ConfigError`."""
+    try:
+        _check_containers(name, data)
+        # A CRL in DER may have megabytes to search, and chance could write a label into it.
+        if data[:1] != _SEQUENCE:
+            if _blocks(name, data, b"X509 CRL") != 1:
+                raise ValueError("not one CRL")  # noqa: TRY301 - reported like all that the parser finds
+            (data,) = pem_blocks(data, b"X509 CRL")
+        return Crl(data)
+    except (ValueError, Refused) as error:
+        if _is_read(Certificate.parse, data):
+            raise ConfigError(f"{name} is a certificate, not a CRL", hint=_FETCH) from error
+        detail = error.detail if isinstance(error, Refused) else str(error)
+        raise ConfigError(f"{name} is not a CRL: {detail}", hint=_FETCH) from error

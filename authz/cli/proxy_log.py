@@ -1,0 +1,62 @@
+"""`authz why --proxy-log`: the handshakes that the proxy itself refused."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from authz.admin.proxy_log import ProxyLog, RefusedHandshake, owners_of, remedy
+from authz.admin.why import status_of
+from authz.cli.options import open_store
+from authz.cli.output import Row, emit, say
+from authz.directory import Store
+from authz.errors import ConfigError
+
+
+def why_handshakes(context: typer.Context, file: Path, user: list[str], *, as_json: bool) -> None:
+    """Print the handshakes in a log, the one refused last at last; with ORGANIZATION USER those of that user's.
+
+    Raises `ConfigError` for a file that cannot be read.
+    """
+    with open_store(context) as store:
+        log = ProxyLog(_certificates_of(store, *user) if user else None)
+        try:
+            _check_kind(file)
+            with file.open("rb") as opened:
+                log.read(opened)
+        except OSError as error:
+            raise ConfigError(f"cannot read {file}: {error.strerror}", hint=_HINT) from error
+        emit([_row(store, handshake) for handshake in log.handshakes()], as_json=as_json)
+    say(
+        f"{sum(each.times for each in log.handshakes())} refused handshakes; "
+        f"{log.forgotten} older ones left out; {log.unreadable} lines that are no access log of deploy/"
+    )
+
+
+_HINT: Final = "name the proxy's access log, or a pipe that it comes through"
+
+
+def _check_kind(file: Path) -> None:
+    """Raises `ConfigError` for a device, which may have no end, or do something when it is opened."""
+    mode = file.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+        raise ConfigError(f"{file} is neither a file nor a pipe", hint=_HINT)
+
+
+def _certificates_of(store: Store, organization: str, user: str) -> set[bytes]:
+    """Those that are registered for a user, or were seen."""
+    with store.reading() as connection:
+        status = status_of(connection, organization, user)
+    registered = (stored.registration.sha256 for stored in status.registrations)
+    return {sha256 for sha256 in registered if sha256 is not None} | {leaf.sha256 for leaf in status.seen}
+
+
+def _row(store: Store, handshake: RefusedHandshake) -> Row:
+    users: list[str] = []
+    if handshake.certificate is not None:
+        with store.reading() as connection:
+            users = list(owners_of(connection, handshake.certificate))
+    return {**handshake._asdict(), "users": users, "do": remedy(handshake)}

@@ -1,0 +1,291 @@
+"""The audit log: who changed what, when, and through what; each entry is chained to the one before by SHA-256.
+
+An entry is written in the transaction of its change. Entries are numbered from 1 without a gap, and each begins at the
+revision at which the one before ended: what changed the directory without an entry leaves a gap between revisions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import orjson
+import sqlalchemy as sa
+
+from authz.directory.bulk import bound, bulk
+from authz.directory.queries import behind
+from authz.directory.schema import audit, directory_state
+from authz.errors import Problem, StoreError
+
+NO_HASH: Final = bytes(32)
+"""What stands before the first entry."""
+
+BEGIN: Final = "begin"
+"""The action of entry 1. It covers all that changed before there was a log, and is never pruned."""
+
+PRUNE: Final = "prune"
+"""The action of an entry that has the number and hash of the last entry that was removed before it."""
+
+Value = dict[str, Any] | bytes | None
+"""How something was described before or after a change: texts, booleans, integers up to 2^53, lists, and objects.
+
+Or the canonical JSON of such an object.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What is recorded of one change: what was done to what; None before it was there, and after it is gone."""
+
+    action: str
+    object: str
+    organization: str | None = None
+    before: Value = None
+    after: Value = None
+
+
+class Author(NamedTuple):
+    """Who changes something, through what, when; `apply_id` is what the entries of one apply have in common."""
+
+    actor: str
+    via: str
+    at: datetime
+    apply_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """An entry as its row has it; `before` and `after` are canonical JSON."""
+
+    id: int
+    at: datetime
+    actor: str
+    via: str
+    action: str
+    object: str
+    organization: str | None
+    before: str | None
+    after: str | None
+    apply_id: str | None
+    revision_before: int
+    revision_after: int
+    previous: bytes
+    hash: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes that the entry takes, about: its texts, two hashes, and 64 for numbers."""
+        texts = (self.actor, self.via, self.action, self.object, self.organization, self.before, self.after)
+        return 128 + sum(len(text.encode()) for text in texts if text)
+
+    @property
+    def expected_hash(self) -> bytes:
+        """SHA-256 of the previous entry's hash and this entry's canonical JSON (RFC 8785)."""
+        value = {name: getattr(self, name) for name in _HASHED}
+        value["at"] = self.at.astimezone(UTC).isoformat(timespec="microseconds")
+        value |= {name: _fragment(getattr(self, name)) for name in ("before", "after")}
+        return hashlib.sha256(self.previous + canonical(value)).digest()
+
+
+_HASHED: Final = (
+    "id", "actor", "via", "action", "object", "organization", "apply_id", "revision_before", "revision_after",
+)  # fmt: skip
+
+
+def canonical(value: object) -> bytes:
+    """Canonical JSON (RFC 8785) of a value without floats, whose keys are ASCII.
+
+    For such a value it is what orjson writes: no blanks, keys in their order, the shortest escapes (section 3.2.2.2).
+    """
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def _fragment(text: str | None) -> object:
+    return None if text is None else orjson.Fragment(text)
+
+
+def _text(value: Value) -> str | None:
+    if value is None or isinstance(value, bytes):
+        return None if value is None else value.decode()
+    return canonical(value).decode()
+
+
+class Head(NamedTuple):
+    """The end of the log: the last entry's number and hash, and the revision that it covers."""
+
+    id: int
+    hash: bytes
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The size and the last hash of a log at some moment; `origin`, the hash of its first entry, says of which log."""
+
+    origin: str
+    size: int
+    head: str
+
+
+class Pruned(NamedTuple):
+    """How many entries were removed, and number and hash of the last of them."""
+
+    removed: int
+    last: int
+    hash: str
+
+
+def revision_for_change(connection: sa.Connection) -> int:
+    """The directory's revision, for a transaction that changes it: no other writer comes between, see `open_writer`."""
+    return int(connection.execute(sa.select(directory_state.c.revision)).scalar_one())
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An entry before its place in the log is known: its typed columns, and its JSON around what is missing."""
+
+    columns: dict[str, Any]
+    json: tuple[bytes, bytes, bytes]
+
+
+def draft(author: Author, change: Audited, dialect: sa.Dialect) -> Draft:
+    """An entry as far as it can be made outside of the transaction of its change."""
+    columns = author._asdict() | {name: getattr(change, name) for name in ("action", "object", "organization")}
+    columns |= {name: _text(getattr(change, name)) for name in ("before", "after")}
+    return Draft(bulk(_INSERT, dialect).typed(columns), _around(columns))
+
+
+def _around(columns: dict[str, Any]) -> tuple[bytes, bytes, bytes]:
+    """The canonical JSON before the number, between number and revisions, and after them: keys are in order."""
+    value = columns | {"at": columns["at"].astimezone(UTC).isoformat(timespec="microseconds")}
+    value |= {name: _fragment(columns[name]) for name in ("before", "after")}
+    first, middle, last = (
+        canonical({name: value[name] for name in names})
+        for names in (("action", "actor", "after", "apply_id", "at", "before"), ("object", "organization"), ("via",))
+    )
+    return first[:-1] + b',"id":', b"," + middle[1:-1] + b',"revision_after":', b"," + last[1:]
+
+
+def append(connection: sa.Connection, drafts: Iterable[Draft], before: int, author: Author) -> None:
+    """Record the changes of this transaction, which began at the revision `before`, in their order.
+
+    The first of them covers all revisions of the transaction.
+    """
+    after = revision_for_change(connection)
+    head, rows = _head(connection), []
+    if head is None:
+        begin = Audited(BEGIN, "audit log", after={"origin": secrets.token_hex(16)})
+        first = draft(author._replace(apply_id=None), begin, connection.dialect)
+        rows.append(_row(first, Head(0, NO_HASH, 0), before))
+        head = Head(1, rows[0]["hash"], before)
+    # What the log did not see is left between the revisions.
+    head = head._replace(revision=before)
+    for entry in drafts:
+        rows.append(_row(entry, head, after))
+        head = Head(rows[-1]["id"], rows[-1]["hash"], after)
+    if rows:
+        statement = bulk(_INSERT, connection.dialect)
+        statement.execute(connection, statement.ordered(rows))
+
+
+_INSERT: Final = sa.insert(audit).values(bound(audit, [column.name for column in audit.c]))
+
+
+def _row(entry: Draft, head: Head, after: int) -> dict[str, Any]:
+    """The row of the entry behind `head`."""
+    first, middle, last = entry.json
+    revisions = b'%d,"revision_before":%d' % (after, head.revision)
+    digest = hashlib.sha256(head.hash + first + b"%d" % (head.id + 1) + middle + revisions + last).digest()
+    return {
+        **entry.columns,
+        "id": head.id + 1,
+        "revision_before": head.revision,
+        "revision_after": after,
+        "previous": head.hash,
+        "hash": digest,
+    }
+
+
+def _head(connection: sa.Connection) -> Head | None:
+    columns = audit.c.id, audit.c.hash, audit.c.revision_after
+    row = connection.execute(sa.select(*columns).order_by(audit.c.id.desc()).limit(1)).first()
+    return None if row is None else Head(*row)
+
+
+def checkpoint(connection: sa.Connection) -> Checkpoint | None:
+    """The state of the log, for where it cannot be changed with the directory; None before the first entry."""
+    head = _head(connection)
+    if head is None:
+        return None
+    origin = connection.execute(sa.select(audit.c.hash).order_by(audit.c.id).limit(1)).scalar_one()
+    return Checkpoint(origin.hex(), head.id, head.hash.hex())
+
+
+def covered(connection: sa.Connection) -> tuple[int, int]:
+    """The revision at which the last entry ended, and the directory's: equal unless something changed without one."""
+    head = _head(connection)
+    revision = int(connection.execute(sa.select(directory_state.c.revision)).scalar_one())
+    return (revision if head is None else head.revision), revision
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which entries are wanted; None asks for all. `object` is the beginning of an object, such as "user alice"."""
+
+    organization: str | None = None
+    actor: str | None = None
+    object: str | None = None
+    apply_id: str | None = None
+    since: datetime | None = None
+    before: int | None = None
+
+
+def list_entries(connection: sa.Connection, wanted: AuditFilter | None = None) -> Iterator[AuditEntry]:
+    """The entries that a filter lets through, the newest first."""
+    wanted = wanted or AuditFilter()
+    query = sa.select(audit).order_by(audit.c.id.desc())
+    for column in ("organization", "actor", "apply_id"):
+        if (value := getattr(wanted, column)) is not None:
+            query = query.where(audit.c[column] == value)
+    if wanted.object is not None:
+        query = query.where(audit.c.object.startswith(wanted.object, autoescape=True))
+    if wanted.since is not None:
+        query = query.where(audit.c.at >= wanted.since)
+    if wanted.before is not None:
+        query = query.where(audit.c.id < wanted.before)
+    return map(_entry, connection.execute(query))
+
+
+def walk(connection: sa.Connection) -> Iterator[AuditEntry]:
+    """Every entry, in the order of its number."""
+    return map(_entry, connection.execute(behind(sa.select(audit), audit.c.id, None)))
+
+
+def get_entry(connection: sa.Connection, number: int) -> AuditEntry:
+    """One entry by its number. Raises `StoreError`."""
+    row = connection.execute(sa.select(audit).where(audit.c.id == number)).first()
+    if row is None:
+        raise StoreError(f"the audit log has no entry {number}", kind=Problem.AUDIT_ENTRY_UNKNOWN)
+    return _entry(row)
+
+
+def _entry(row: sa.Row[Any]) -> AuditEntry:
+    return AuditEntry(**{name: getattr(row, name) for name in AuditEntry.__slots__})
+
+
+def prune(connection: sa.Connection, last: int) -> Pruned | None:
+    """Remove the entries from 2 to `last`; None if there are none.
+
+    The newest stays: its hash is the log's head.
+    """
+    newest = sa.select(sa.func.max(audit.c.id)).scalar_subquery()
+    here = (audit.c.id > 1) & (audit.c.id <= last) & (audit.c.id < newest)
+    row = connection.execute(sa.select(audit.c.id, audit.c.hash).where(here).order_by(audit.c.id.desc())).first()
+    if row is None:
+        return None
+    removed = connection.execute(sa.delete(audit).where(here)).rowcount
+    return Pruned(removed, row.id, row.hash.hex())

@@ -1,0 +1,349 @@
+"""Reads what of the directory ends within a period, whose it is, and what else its users have.
+
+Of registrations and of what was presented every look-up is a range in an index of ends, or of one user's rows: what
+does not end is not read, no certificate is parsed, and no moment is made an object. Moments are microseconds here, as
+the columns have them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+from heapq import merge
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from authz.directory.queries import distinct, distinct_values
+from authz.directory.report import LATELY
+from authz.directory.schema import Moment, last_seen, organizations, registrations, users
+from authz.model import BindingScope, Enforcement, RegistrationKind
+
+DIGEST: Final = 32
+"""Bytes of a SHA-256."""
+
+SECOND: Final = 1_000_000
+"""A certificate is good through the second of its notAfter, and a registration until its own end."""
+
+
+class LeafEnd(NamedTuple):
+    """The end of a registration, or of a certificate that was presented and has no registration that ends with it.
+
+    At `at` it ends, and from `since` on it does not count. `registration` is its number, None for what was presented;
+    `sha256` is None where no certificate is registered, and `kind` is empty where it is one that cannot be read. `path`
+    is the one that it was seen with lately, `refused_by` why `required` would have refused it then. `counts` says
+    whether a certificate is required of the user, or was seen lately, and `others` whether anything else lasts longer.
+    """
+
+    organization: int
+    at: int
+    since: int
+    user: int
+    name: str
+    enforcement: str
+    registration: int | None
+    kind: str
+    identity: str | None
+    sha256: bytes | None
+    path: bytes | None
+    refused_by: str | None
+    counts: bool
+    others: bool
+
+
+class RegistrationRow(NamedTuple):
+    """What is looked at of a registration.
+
+    `head` is the beginning of its certificate, which has notBefore; empty for a user's only one, which has no other.
+    """
+
+    id: int
+    user: int
+    kind: str
+    sha256: bytes | None
+    valid_from: int | None
+    valid_until: int | None
+    retired_at: int | None
+    not_after: int | None
+    issuer: bytes | None
+    authority_key_id: bytes | None
+    chain_sha256: bytes | None
+    anchor_sha256: bytes | None
+    head: bytes = b""
+
+
+class SightingRow(NamedTuple):
+    """What is looked at of a certificate that a user presented lately."""
+
+    user: int
+    sha256: bytes
+    not_after: int
+    path: bytes
+    matched: str
+    refused_by: str
+
+
+class Holder:
+    """An active user with what it has: registrations that have not ended, and certificates seen lately."""
+
+    __slots__ = ("enforcement", "name", "organization", "registrations", "sightings")
+
+    def __init__(self, organization: int, name: str, enforcement: str) -> None:
+        self.organization = organization
+        self.name = name
+        self.enforcement = enforcement
+        self.registrations: list[RegistrationRow] = []
+        self.sightings: list[SightingRow] = []
+
+
+class OwnerRow(NamedTuple):
+    """An active organization."""
+
+    id: int
+    name: str
+    binding_scope: str
+    binding_kinds: str
+
+
+def owners(connection: sa.Connection) -> dict[int, OwnerRow]:
+    """The active organizations, by name."""
+    columns = (organizations.c[name] for name in OwnerRow._fields)
+    query = sa.select(*columns).where(organizations.c.active).order_by(organizations.c.name)
+    return {row.id: OwnerRow(*row) for row in connection.execute(query)}
+
+
+def leaf_ends(
+    connection: sa.Connection, known: Collection[int], now: datetime, until: datetime, *, paths: bool = True
+) -> Iterator[LeafEnd]:
+    """The ends of what active users have in the organizations `known`: in their order, the first to end first.
+
+    Without `paths` those of registrations are left out where they decide nothing: a look-up less for each.
+    """
+    order = {owner: number for number, owner in enumerate(known)}
+    period = {"now": now, "until": until, "lately": now - LATELY, "paths": paths}
+    streams = [_rows(connection, query, period) for query in (*_REGISTRATIONS, _PRESENTED)]
+    ends = ((LeafEnd._make(row) for row in rows if row[0] in order) for rows in streams)
+    return merge(*ends, key=lambda end: (order[end.organization], end.at))
+
+
+def _rows(connection: sa.Connection, query: sa.Select[Any], values: dict[str, Any]) -> Iterator[sa.Row[Any]]:
+    """The rows as they come, some at a time."""
+    for some in connection.execute(query, values).partitions(1_000):
+        yield from some
+
+
+def holders(connection: sa.Connection, wanted: Collection[int], now: datetime) -> dict[int, Holder]:
+    """Those of the users `wanted` who are active, by their ids."""
+    ids = {"ids": sorted(wanted), "now": now, "lately": now - LATELY}
+    known = {row[0]: Holder(*row[1:]) for row in connection.execute(_HOLDERS, ids).all()}
+    for row in connection.execute(_HELD, ids).all():
+        if row[1] in known:
+            known[row[1]].registrations.append(RegistrationRow._make((*row, b"")))
+    for row in connection.execute(_SEEN, ids).all():
+        if row[0] in known:
+            known[row[0]].sightings.append(SightingRow._make(row))
+    _read_heads(connection, known.values())
+    return known
+
+
+def _read_heads(connection: sa.Connection, known: Iterable[Holder]) -> None:
+    several = [holder for holder in known if len(holder.registrations) > 1]
+    if several:
+        ids = {"ids": [row.id for holder in several for row in holder.registrations]}
+        heads = {row[0]: row[1] or b"" for row in connection.execute(_HEADS, ids).all()}
+        for holder in several:
+            holder.registrations = [row._replace(head=heads.get(row.id, b"")) for row in holder.registrations]
+
+
+def active_users(connection: sa.Connection, owner: int) -> Iterator[int]:
+    """The ids of an organization's active users, by name."""
+    query = sa.select(users.c.id).where(users.c.organization_id == owner, users.c.active).order_by(users.c.name)
+    return iter(connection.execute(query).scalars())
+
+
+def stored_chains(connection: sa.Connection, most: int) -> Iterator[tuple[bytes, bytes]]:
+    """The different CAs that came with registrations: the SHA-256 of all, and their DER, one behind the other."""
+    digests, columns = distinct_values(registrations.c.chain_sha256), registrations.c
+    chain = sa.select(columns.chain).where(columns.chain_sha256 == digests.c.value).limit(1).scalar_subquery()
+    for digest, ders in connection.execute(sa.select(digests.c.value, chain).limit(most)):
+        yield digest, bytes(ders)
+
+
+def _plain(column: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+    """A moment as its column has it."""
+    return sa.type_coerce(column, sa.BigInteger)
+
+
+_NOW, _UNTIL, _LATELY = (sa.bindparam(name, type_=Moment) for name in ("now", "until", "lately"))
+_PATHS = sa.bindparam("paths", type_=sa.Boolean)
+_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_IS_CERTIFICATE = registrations.c.kind == RegistrationKind.CERTIFICATE
+_REQUIRED = users.c.enforcement == Enforcement.REQUIRED
+_SHOWN = last_seen.alias("shown")
+_ENDS = (
+    (registrations.c.retired_at, sa.true(), 0),
+    (registrations.c.valid_until, sa.true(), 0),
+    # A key, and a name, outlives the certificate that it was taken from.
+    (registrations.c.not_after, _IS_CERTIFICATE, SECOND),
+)
+
+
+def _of_active(query: sa.Select[Any], table: sa.Table) -> sa.Select[Any]:
+    """With the organization in front, whose index of ends is read in the order of time."""
+    owned = query.select_from(organizations).join(table, table.c.organization_id == organizations.c.id)
+    return owned.join(users, users.c.id == table.c.user_id).where(organizations.c.active, users.c.active)
+
+
+def _other_registration(since: sa.ColumnElement[int], own: sa.ColumnElement[int] | None = None) -> sa.Exists:
+    """Whether the user has another registration that is not over by then."""
+    other = registrations.alias("other")
+    lasts = [column.is_(None) | (_plain(column) > since) for column in (other.c.retired_at, other.c.valid_until)]
+    lasts.append((other.c.kind != RegistrationKind.CERTIFICATE) | (_plain(other.c.not_after) + SECOND > since))
+    query = sa.exists().where(other.c.user_id == users.c.id, *lasts)
+    return query if own is None else query.where(other.c.id != own)
+
+
+def _other_sighting(since: sa.ColumnElement[int]) -> sa.Exists:
+    """Whether the user showed a certificate lately that is good then, and is compared with no registration."""
+    free = sa.not_(_REQUIRED) | (organizations.c.binding_scope == BindingScope.ORGANIZATION)
+    return _shown(free, _plain(_SHOWN.c.not_after) + SECOND > since)
+
+
+def _shown(*conditions: sa.ColumnElement[bool]) -> sa.Exists:
+    """Whether the user showed such a certificate lately."""
+    return sa.exists().where(_SHOWN.c.user_id == users.c.id, *conditions, _SHOWN.c.last_seen >= _LATELY)
+
+
+def _ending_registrations(number: int) -> sa.Select[Any]:
+    """The registrations whose first end is that one."""
+    end, where, after = _ENDS[number]
+    before = [column.is_(None) | sa.not_(which) | (column > end) for column, which, _ in _ENDS[:number]]
+    behind = [column.is_(None) | sa.not_(which) | (column >= end) for column, which, _ in _ENDS[number + 1 :]]
+    columns, since = registrations.c, _plain(end) + after
+    seen = last_seen.c
+    shown = (seen.user_id == columns.user_id) & (seen.sha256 == columns.sha256) & (seen.last_seen >= _LATELY)
+    query = sa.select(
+        columns.organization_id,
+        _plain(end),
+        since,
+        columns.user_id,
+        users.c.name,
+        users.c.enforcement,
+        columns.id,
+        sa.case((_IS_CERTIFICATE & columns.not_after.is_(None), ""), else_=columns.kind),
+        # Of certificates the index has all that is asked for: their rows are not read.
+        sa.null() if where is _IS_CERTIFICATE else columns.identity,
+        columns.sha256,
+        seen.path,
+        seen.refused_by,
+        # A case is left at the first that holds, without another look-up.
+        sa.case((_REQUIRED | seen.path.is_not(None), sa.true()), else_=_shown()),
+        _other_registration(since, columns.id) | _other_sighting(since),
+    )
+    query = _of_active(query, registrations).outerjoin(last_seen, shown & (_PATHS | sa.not_(_REQUIRED)))
+    return query.where(end >= _NOW, end <= _UNTIL, where, *before, *behind).order_by(organizations.c.name, end)
+
+
+_REGISTRATIONS = [_ending_registrations(number) for number in range(len(_ENDS))]
+
+
+def _presented() -> sa.Select[Any]:
+    seen, other = last_seen.c, registrations.c
+    # One that goes at that very moment ends a second before its certificate does.
+    lasts = [column.is_(None) | (column > seen.not_after) for column in (other.valid_until, other.retired_at)]
+    names = "organization_id", "not_after", "user_id", "sha256"
+    own = [other[name] == seen[name] for name in names]
+    registered = sa.exists().where(*own, _IS_CERTIFICATE, *lasts).correlate(last_seen)
+    since = _plain(seen.not_after) + SECOND
+    query = sa.select(
+        seen.organization_id,
+        _plain(seen.not_after),
+        since,
+        seen.user_id,
+        users.c.name,
+        users.c.enforcement,
+        sa.null(),
+        sa.literal(""),
+        sa.null(),
+        seen.sha256,
+        seen.path,
+        seen.refused_by,
+        sa.true(),
+        _other_registration(since) | _other_sighting(since),
+    )
+    query = _of_active(query, last_seen).where(seen.not_after >= _NOW, seen.not_after <= _UNTIL)
+    query = query.where(seen.last_seen >= _LATELY, sa.not_(registered))
+    return query.order_by(organizations.c.name, seen.not_after)
+
+
+_PRESENTED = _presented()
+_HOLDERS = sa.select(users.c.id, users.c.organization_id, users.c.name, users.c.enforcement).where(
+    users.c.id.in_(_IDS), users.c.active
+)
+_HEAD = sa.func.substr(registrations.c.der, 1, sa.func.length(registrations.c.issuer) + 192)
+_OF_REGISTRATION = dict(zip(RegistrationRow._fields, RegistrationRow._fields, strict=True)) | {"user": "user_id"}
+_MOMENTS = {"valid_from", "valid_until", "retired_at", "not_after"}
+_HELD = (
+    sa.select(
+        *(
+            _plain(registrations.c[column]) if column in _MOMENTS else registrations.c[column]
+            for name, column in _OF_REGISTRATION.items()
+            if name != "head"
+        ),
+    )
+    .where(registrations.c.user_id.in_(_IDS))
+    .where(
+        *(column.is_(None) | (column > _NOW) for column in (registrations.c.retired_at, registrations.c.valid_until))
+    )
+    .order_by(registrations.c.id)
+)
+_HEADS = sa.select(registrations.c.id, _HEAD).where(registrations.c.id.in_(_IDS))
+_SEEN = sa.select(
+    last_seen.c.user_id,
+    last_seen.c.sha256,
+    _plain(last_seen.c.not_after),
+    last_seen.c.path,
+    last_seen.c.matched,
+    last_seen.c.refused_by,
+).where(last_seen.c.user_id.in_(_IDS), last_seen.c.last_seen >= _LATELY)
+
+
+def grouped_path(path: bytes) -> tuple[bytes, ...]:
+    """The SHA-256 of each CA of a path, from the leaf's issuer to the anchor."""
+    return tuple(path[at : at + DIGEST] for at in range(0, len(path), DIGEST))
+
+
+def paths_in_use(connection: sa.Connection) -> list[tuple[bytes, ...]]:
+    """The different paths that were seen: the SHA-256 of each CA, from the leaf's issuer to the anchor."""
+    return list(map(grouped_path, distinct(connection, last_seen.c.path)))
+
+
+def count_users_of_paths(connection: sa.Connection, paths: Collection[Sequence[bytes]]) -> int:
+    """The users who were ever seen with one of the paths: an index alone is read."""
+    query = sa.select(sa.func.count(last_seen.c.user_id.distinct()))
+    counted = query.where(last_seen.c.path.in_([b"".join(path) for path in paths]))
+    return connection.execute(counted).scalar_one()
+
+
+def users_of_paths(connection: sa.Connection, paths: Collection[Sequence[bytes]], now: datetime) -> dict[int, int]:
+    """How many users of each active organization were seen lately with one of the paths."""
+    wanted = [b"".join(path) for path in paths]
+    if not wanted:
+        return {}
+    below = defaultdict[int, int](int)
+    for owner, count in connection.execute(_PATH_USERS, {"paths": wanted, "lately": now - LATELY}):
+        below[owner] = count
+    return below
+
+
+def _path_users() -> sa.Select[Any]:
+    paths: sa.BindParameter[Any] = sa.bindparam("paths", expanding=True)
+    query = sa.select(last_seen.c.organization_id, sa.func.count(last_seen.c.user_id.distinct()))
+    query = query.select_from(last_seen).join(users, users.c.id == last_seen.c.user_id)
+    query = query.join(organizations, organizations.c.id == last_seen.c.organization_id)
+    query = query.where(last_seen.c.path.in_(paths), last_seen.c.last_seen >= _LATELY)
+    return query.where(users.c.active, organizations.c.active).group_by(last_seen.c.organization_id)
+
+
+_PATH_USERS = _path_users()

@@ -1,0 +1,40 @@
+"""Waits for a thread that waits for a server, and not for longer than a time: no timeout of the loop ends its wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+WRITE_SECONDS: Final = 10.0
+"""How long one write of what the service reports may wait for a server; SQLite's writers wait 5 s for each other."""
+
+CLOSE_SECONDS: Final = 1.0
+"""The same when the process ends: what cannot be written then is lost, and counted."""
+
+
+async def interrupted_after(seconds: float, interrupt: Callable[[], None], result: Awaitable[T]) -> T:
+    """The result, for which `interrupt` is called if it takes longer: then it comes, or raises, soon."""
+    with interrupted_every(seconds, interrupt):
+        return await result
+
+
+@contextmanager
+def interrupted_every(seconds: float, interrupt: Callable[[], None]) -> Iterator[None]:
+    """Call `interrupt` again and again while the block waits: for a connection that was made anew and hangs, too."""
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
+
+    def again() -> None:
+        nonlocal timer
+        interrupt()
+        timer = loop.call_later(seconds, again)
+
+    timer = loop.call_later(seconds, again)
+    try:
+        yield
+    finally:
+        timer.cancel()

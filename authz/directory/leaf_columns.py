@@ -1,0 +1,77 @@
+"""What look-ups and reports read of a registered certificate, in columns of its row: no report parses every one."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from authz import pki
+from authz.errors import Refused
+
+if TYPE_CHECKING:
+    from authz.pki import Certificate
+    from authz.pki.x509.certificate import KnownIssuers
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def leaf_columns(leaf: Certificate, chain: bytes) -> dict[str, Any]:
+    """The columns of a registration that a leaf and its chain (DER, one certificate behind the other) determine."""
+    return {"sha256": leaf.sha256, "der": leaf.der, "chain": chain, **read_columns(leaf.der, chain)}
+
+
+def read_columns(der: bytes, chain: bytes, issuers: KnownIssuers | None = None) -> dict[str, Any]:
+    """Those that have to be read: all None of a leaf that cannot be, which no check accepts.
+
+    `issuers` are as in `Certificate.parse`, if they are given.
+    """
+    try:
+        read = _read(pki.Certificate.parse(der) if issuers is None else pki.Certificate.parse(der, issuers))
+    except Refused:
+        read = dict.fromkeys(_READ)
+    return {**read, "chain_sha256": hashlib.sha256(chain).digest() if chain else None}
+
+
+def serial_bytes(serial: int) -> bytes:
+    """A serial number as its column has it: the content of its INTEGER (X.690 section 8.3)."""
+    return serial.to_bytes(serial.bit_length() // 8 + 1, "big", signed=True)
+
+
+def serial_number(content: bytes) -> int:
+    """What `serial_bytes` was given."""
+    return int.from_bytes(content, "big", signed=True)
+
+
+_READ = "tbs_sha256", "spki_sha256", "not_after", "issuer", "serial", "authority_key_id"
+
+
+def _read(leaf: Certificate) -> dict[str, Any]:
+    values = (
+        leaf.tbs_sha256,
+        leaf.spki_sha256,
+        leaf.not_after,
+        leaf.issuer_der,
+        serial_bytes(leaf.serial),
+        leaf.extensions.authority_key_id,
+    )
+    return dict(zip(_READ, values, strict=True))
+
+
+def not_before_in(head: bytes, issuer: bytes) -> int | None:
+    """The notBefore of a certificate, in microseconds since 1970, from its beginning in DER; None if it is not there.
+
+    It stands behind the issuer's name (RFC 5280 section 4.1), so that a report reads it without parsing the rest.
+    """
+    at = head.find(issuer) + len(issuer) + 2
+    kind, text = head[at : at + 2], head[at + 2 : at + 17].decode("latin-1")
+    if kind == b"\x17\x0d":
+        text = ("20" if text < "50" else "19") + text
+    elif kind != b"\x18\x0f":
+        return None
+    try:
+        moment = datetime.fromisoformat(f"{text[:8]}T{text[8:14]}+00:00")
+    except ValueError:
+        return None
+    return (moment - _EPOCH) // _MICROSECOND

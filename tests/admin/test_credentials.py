@@ -1,0 +1,142 @@
+"""What a user can pass with, and whether it stops as one of them ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from authz.admin.ca_lifetimes import Below, CaLifetimes
+from authz.admin.credentials import Credentials, credentials_of
+from authz.directory.endings import SECOND, Holder, OwnerRow, RegistrationRow, SightingRow
+from authz.model import BindingScope, Enforcement, RegistrationKind
+
+END = 100 * SECOND
+SINCE = END + SECOND
+ALL = " ".join(RegistrationKind)
+HERE, THERE = b"h" * 32, b"t" * 32
+
+
+class Places:
+    """Two places: what stands `THERE` has no path to an anchor."""
+
+    def of_path(self, path: bytes, chain_sha256: bytes | None) -> Below:
+        """See the protocol."""
+        return Below(None, path)
+
+    def of_leaf(self, issuer: bytes | None, key_id: bytes | None, chain_sha256: bytes | None) -> Below:
+        """See the protocol."""
+        return Below(None, issuer or HERE)
+
+
+class Lifetimes(CaLifetimes):
+    """Of CAs that do not end; the one `HERE` does at `since`, if that is given."""
+
+    def __init__(self, since: int | None = None) -> None:
+        super().__init__((), (), {}, {})
+        self._since = since
+
+    def live(self, below: Below, at: int, ended: object = None) -> bool:
+        """See the original."""
+        if ended is not None:
+            return not (ended == HERE and below.key_id == HERE)
+        return below.key_id == HERE and (self._since is None or at < self._since)
+
+
+def registration(number: int = 1, **columns: object) -> RegistrationRow:
+    """Of a certificate that ends at `END`."""
+    values = dict.fromkeys(RegistrationRow._fields) | {"kind": "certificate", "sha256": b"%032d" % number, "head": b""}
+    return RegistrationRow(**{**values, "id": number, "user": 1, "not_after": END, **columns})  # type: ignore[arg-type]
+
+
+def sighting(sha256: bytes = b"s" * 32, end: int = END, path: bytes = HERE, refused_by: str = "") -> SightingRow:
+    """A certificate seen."""
+    return SightingRow(1, sha256, end, path, "", refused_by)
+
+
+def credentials(
+    *rows: RegistrationRow | SightingRow,
+    enforcement: str = Enforcement.REQUIRED,
+    scope: str = BindingScope.USER,
+    kinds: str = ALL,
+    since: int | None = None,
+) -> Credentials:
+    """What a user has of those."""
+    holder = Holder(1, "alice", enforcement)
+    holder.registrations = [row for row in rows if isinstance(row, RegistrationRow)]
+    holder.sightings = [row for row in rows if isinstance(row, SightingRow)]
+    return credentials_of(holder, OwnerRow(1, "acme", scope, kinds), Lifetimes(since), Places())
+
+
+GOOD = {"not_after": END + 9 * SECOND}
+SPARES = {
+    "lasts longer": (GOOD, True),
+    "begins in time": ({**GOOD, "valid_from": SINCE}, True),
+    "begins too late": ({**GOOD, "valid_from": SINCE + 1}, False),
+    "ends at the same moment": ({**GOOD, "valid_until": SINCE}, False),
+    "will be retired later": ({**GOOD, "retired_at": SINCE + 1}, True),
+    "cannot be read": ({"not_after": None}, False),
+    "is a key": ({"kind": "key"}, True),
+    "is a name": ({"kind": "identity", "sha256": None, "not_after": None}, True),
+    "has no path": ({**GOOD, "issuer": THERE}, False),
+}
+
+
+@pytest.mark.parametrize(("columns", "good"), SPARES.values(), ids=SPARES)
+def test_user_with_another_registration_that_counts_then_does_not_stop(columns: dict[str, object], good: bool) -> None:
+    """It is named; one that does not count right after the end is no help."""
+    mine = credentials(registration(), registration(2, **columns))
+    assert mine.end(1, SINCE) == ((False, 2) if good else (True, None))
+
+
+def test_registration_of_a_kind_that_does_not_count_is_no_help() -> None:
+    """The organization allows certificates alone."""
+    mine = credentials(registration(), registration(2, kind="key"), kinds="certificate")
+    assert mine.end(1, SINCE) == (True, None)
+
+
+def test_registration_over_within_the_second_of_its_certificate_s_end_is_an_end() -> None:
+    """Its line has the moment of the certificate, through whose second it would count."""
+    assert credentials(registration(valid_until=END + SECOND // 2)).end(1, SINCE) == (True, None)
+
+
+def test_certificate_that_is_not_valid_yet_is_no_help() -> None:
+    """Its head says so: behind the issuer's name (RFC 5280 section 4.1)."""
+    later = b"..i0\x1e\x17\x0d700101000150Z"
+    columns = {**GOOD, "issuer": b"i"}
+    mine = credentials(registration(), registration(2, head=later, **columns))
+    assert mine.end(1, SINCE) == (True, None)
+
+
+@pytest.mark.parametrize("enforcement", [Enforcement.OFF, Enforcement.OBSERVE])
+def test_user_of_whom_no_certificate_is_required_stops_only_by_showing_it(enforcement: str) -> None:
+    """An expired certificate is refused whatever the enforcement is; one that is not shown is not missed."""
+    own = registration()
+    assert credentials(own, enforcement=enforcement).end(1, SINCE) == (False, None)
+    seen = sighting(b"%032d" % 1)
+    assert credentials(own, seen, enforcement=enforcement).end(1, SINCE) == (True, None)
+    other = sighting(end=END + 1)
+    assert credentials(own, seen, other, enforcement=enforcement).end(1, SINCE) == (False, b"s" * 32)
+
+
+def test_certificate_that_only_another_user_s_registration_admits_counts_where_that_does() -> None:
+    """Not if it is refused; nor by the user's own registrations alone."""
+    for scope, refused, counts in (("user", "", False), ("organization", "", True), ("organization", "x", False)):
+        mine = credentials(sighting(refused_by=refused), scope=scope)
+        assert mine.end(b"s" * 32, SINCE) == (counts, None)
+
+
+def test_end_of_a_ca_stops_who_has_nothing_elsewhere() -> None:
+    """And not who had stopped before, or whose certificate ends no later."""
+    lasting = registration(**GOOD)
+    assert credentials(lasting, since=SINCE).stop_by(HERE, SINCE)
+    assert not credentials(registration(), since=SINCE).stop_by(HERE, SINCE)
+    assert not credentials(lasting).stop_by(HERE, SINCE)
+    assert not credentials(enforcement=Enforcement.OFF, since=SINCE).stop_by(HERE, SINCE)
+
+
+def test_what_has_ended_before_above_hides_no_other_end() -> None:
+    """It may be renewed: of who has stopped already, each end counts as if nothing else had ended."""
+    mine = credentials(registration(), registration(2, **GOOD), since=END - SECOND)
+    assert mine.end(1, SINCE) == (False, 2)
+    assert credentials(registration(), since=END - SECOND).end(1, SINCE) == (True, None)
+    assert mine.stop_by(HERE, SINCE)
+    assert not mine.stop_by(THERE, SINCE)

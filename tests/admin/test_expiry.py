@@ -1,0 +1,169 @@
+"""What ends when: CAs and CRLs, with the users below them, and what belongs to single users."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from support.certificates import Authority
+from support.command_world import ALICE, CA, NOW, ROOT
+from support.sightings import add_registration, add_sighting
+
+from authz.admin.expiry import Ending, endings, stopping
+from authz.directory import Store
+from authz.directory.schema import crl_sources, fetched_crls
+from authz.model import BindingScope, Enforcement, Expiring, RegistrationKind
+from authz.pki import Certificate
+
+DAY = timedelta(days=1)
+ROOT_END = Certificate.parse(ROOT.der).not_after
+CA_KEY = Certificate.parse(CA.der).plain_spki_sha256
+PATH = CA.sha256 + ROOT.sha256
+SEEN = {"path": PATH, "anchor_sha256": ROOT.sha256, "not_after": NOW + 90 * DAY}
+
+
+def ending(store: Store, kind: Expiring, days: int = 31) -> list[Ending]:
+    """What of that kind ends within so many days."""
+    with store.reading() as connection:
+        return [one for one in endings(connection, NOW, NOW + days * DAY) if one.kind is kind]
+
+
+def show(store: Store, **columns: object) -> None:
+    """Alice, of whom no certificate is required, shows one."""
+    store.set_user(replace(store.user("acme", "alice"), enforcement=Enforcement.OBSERVE))
+    add_sighting(store, "acme", "alice", NOW, **{**SEEN, **columns})
+
+
+def test_ca_ends_with_the_users_below_it(store: Store) -> None:
+    """The anchor and the intermediate each have a line; a CA that ends later has none."""
+    show(store)
+    [anchor], [intermediate] = (ending(store, kind) for kind in (Expiring.ANCHOR, Expiring.INTERMEDIATE))
+    assert (anchor.at, anchor.organization, anchor.below, anchor.stops) == (ROOT_END, "acme", 1, 1)
+    assert (intermediate.below, intermediate.stops, intermediate.anchors) == (1, 1, {ROOT.sha256})
+    assert CA.sha256.hex() in intermediate.what
+    assert ending(store, Expiring.ANCHOR, days=29) == []
+
+
+def test_renewed_certificate_of_the_same_ca_replaces_the_one_that_ends(store: Store) -> None:
+    """With the same name and key, stored for the same organization or for all: no user stops."""
+    show(store)
+    renewed = Authority.root("Root", key=ROOT.key, not_before=NOW - DAY, not_after=NOW + 400 * DAY)
+    store.add_anchors(None, [Certificate.parse(renewed.der)])
+    [anchor] = ending(store, Expiring.ANCHOR)
+    assert (anchor.below, anchor.stops, anchor.replacement) == (1, 0, f"certificate {renewed.sha256.hex()}")
+
+
+def test_ca_whose_key_is_of_an_unknown_kind_is_listed_without_a_replacement(store: Store) -> None:
+    """It came with a registration, and has the name of a CA that all share: it spoils no answer."""
+    life = {"not_before": NOW - DAY}
+    shared, odd = (ROOT.intermediate("Shared", not_after=NOW + days * DAY, **life) for days in (400, 5))
+    key = odd.certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    ec = bytes.fromhex("2a8648ce3d0201")
+    spoiled = Certificate.parse(odd.der.replace(key, key.replace(ec, ec[:-1] + b"\5")))
+    store.add_intermediates(None, [Certificate.parse(shared.der)])
+    store.register("acme", "alice", Certificate.parse(ALICE.der), [spoiled], now=NOW)
+    [line] = [ca for ca in ending(store, Expiring.INTERMEDIATE) if spoiled.sha256.hex() in ca.what]
+    assert line.replacement == ""
+
+
+def test_ca_that_only_clients_have_is_listed_without_a_date(store: Store) -> None:
+    """It is not stored, so only its SHA-256 is known."""
+    digest = b"x" * 32
+    show(store, path=digest + PATH)
+    [unknown] = [one for one in ending(store, Expiring.INTERMEDIATE) if one.at is None]
+    assert (unknown.organization, unknown.below) == ("", 1)
+    assert digest.hex() in unknown.what
+
+
+def test_crl_that_was_added_ends_by_its_next_update(store: Store) -> None:
+    """Every user below its CA stops; unless a source has one of the same CA as well."""
+    show(store)
+    assert [(crl.below, crl.stops) for crl in ending(store, Expiring.CRL)] == [(1, 1), (1, 1)]
+    fetched(store, failures=0)
+    crls = ending(store, Expiring.CRL)
+    assert sorted((crl.stops, crl.replacement) for crl in crls) == [(0, "fetched from its distribution point"), (1, "")]
+
+
+def test_fetched_crl_is_a_line_only_if_its_source_fails(store: Store) -> None:
+    """Any other comes by itself."""
+    fetched(store, failures=3)
+    [line] = [crl for crl in ending(store, Expiring.CRL) if "http" in crl.what]
+    assert line.what == "CRL of CN=CA from http://crls.example.test/ca.crl: timeout"
+
+
+def fetched(store: Store, *, failures: int) -> None:
+    """A CRL of the CA from a distribution point, whose source failed so often since."""
+    location = "http://crls.example.test/ca.crl"
+    crl = {"name": "ca", "location": location, "sha256": b"s" * 32, "signer": CA_KEY}
+    crl |= {"issuer": "CN=CA", "delta": False, "entries": 0, "this_update": NOW, "fetched_at": NOW}
+    source = {"location": location, "kind": "point", "failures": failures, "outcome": "timeout", "detail": ""}
+    with store.transaction() as connection:
+        connection.execute(sa.insert(fetched_crls).values(**crl, next_update=NOW + DAY))
+        connection.execute(sa.insert(crl_sources).values(**source))
+
+
+def test_lines_of_single_users_say_what_is_there_to_replace_it(store: Store) -> None:
+    """A registration by its number, a certificate presented by its SHA-256."""
+    first = add_registration(store, "acme", "alice", NOW, not_after=NOW + DAY)
+    second = add_registration(store, "acme", "alice", NOW, not_after=NOW + 50 * DAY)
+    [line] = ending(store, Expiring.REGISTRATION)
+    assert line.what.startswith(f"registration {first}: certificate ")
+    assert (line.user, line.stops, line.replacement) == ("alice", 0, f"registration {second}")
+    add_sighting(store, "acme", "alice", NOW, not_after=NOW + DAY)
+    [seen] = ending(store, Expiring.PRESENTED)
+    assert seen.replacement == f"registration {second}"
+
+
+def test_user_with_a_certificate_below_another_ca_stops_when_that_ends_as_well(store: Store) -> None:
+    """By the last of both: the CRLs of the first have ended before, by which the user did not stop."""
+    other = Authority.root("Other", not_before=NOW - DAY, not_after=NOW + 5 * DAY)
+    store.add_anchors("acme", [Certificate.parse(other.der)])
+    show(store)
+    show(store, path=other.sha256, anchor_sha256=other.sha256)
+    with store.reading() as connection:
+        named = [(line.kind, line.user) for line in stopping(connection, NOW, NOW + 31 * DAY)]
+    assert named == [(Expiring.ANCHOR, "alice")]
+    assert [line.stops for line in ending(store, Expiring.CRL)] == [0, 0]
+    assert [(line.at == ROOT_END, line.stops) for line in ending(store, Expiring.ANCHOR)] == [(False, 1), (True, 0)]
+
+
+def test_ca_that_came_with_a_registration_alone_has_its_date(store: Store) -> None:
+    """Of a path that was seen: no one need add it."""
+    below = CA.intermediate("Below", not_before=NOW - DAY, not_after=NOW + 5 * DAY)
+    leaf = Certificate.parse(below.leaf("leaf", not_before=NOW - DAY, not_after=NOW + 9 * DAY).der)
+    store.register("acme", "alice", leaf, [Certificate.parse(below.der)], now=NOW)
+    [line] = ending(store, Expiring.INTERMEDIATE, days=7)
+    assert (line.at, line.stops, line.organization) == (Certificate.parse(below.der).not_after, 1, "")
+
+
+def test_end_behind_which_nothing_lasts_is_answered_as_by_all_that_the_user_has(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is required of the user, whatever counts in the organization, and whatever was seen."""
+    ends = {"not_after": NOW + DAY}, {"not_after": NOW + 50 * DAY, "valid_until": NOW + DAY}
+    kinds: dict[str, dict[str, Any]] = {
+        "certificate": {},
+        "key": {"spki_sha256": b"k" * 32},
+        "unreadable": {"kind": "certificate", "not_after": None},
+    }
+    for enforcement, what, dates, seen in product(Enforcement, kinds, ends, (None, "", "refused")):
+        name = f"{enforcement} {what} {len(dates)} seen={seen}"
+        store.add_user("acme", name, enforcement)
+        columns = {"kind": what, **dates, "sha256": name.encode(), **kinds[what]}
+        add_registration(store, "acme", name, NOW, **columns)
+        if seen is not None:
+            add_sighting(store, "acme", name, NOW, sha256=name.encode(), not_after=NOW + DAY, refused_by=seen)
+    acme = store.organization("acme")
+    for scope, counting in product(BindingScope, [("certificate",), ("key",), ("certificate", "key")]):
+        allowed = tuple(RegistrationKind(kind) for kind in counting)
+        store.set_organization(replace(acme, binding_scope=scope, binding_kinds=allowed))
+        quick = ending(store, Expiring.REGISTRATION) + ending(store, Expiring.PRESENTED)
+        with monkeypatch.context() as patched:
+            patched.setattr("authz.admin.expiry.stops_alone", lambda *_: None)
+            assert quick == ending(store, Expiring.REGISTRATION) + ending(store, Expiring.PRESENTED)
+        assert {line.stops for line in quick} == {0, 1}

@@ -1,0 +1,98 @@
+"""Whom `required` would refuse, by what was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from support.certificates import NOW
+from support.directory import DIALECTS, new_store, url_of
+from support.sightings import add_sighting
+
+from authz.admin.rehearsal import Rehearsed, RehearsedUser, known_from, rehearse
+from authz.directory import Store
+from authz.directory.decision_rows import row_of
+from authz.directory.schema import decisions
+from authz.model import Enforcement, Organization, Outcome, RecordedDecision
+
+DAY = timedelta(days=1)
+SINCE = NOW - 14 * DAY
+LATER = {"not_after": NOW + 90 * DAY}
+
+
+@pytest.fixture(params=DIALECTS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """One organization with users of each enforcement."""
+    opened = new_store(url_of(request.param, tmp_path))
+    opened.add_organization(Organization(0, "acme", ("acme.example.test",)))
+    for enforcement in Enforcement:
+        opened.add_user("acme", enforcement.value, enforcement)
+    yield opened
+    opened.close()
+
+
+def record(store: Store, user: str, at: datetime, reason: str = "certificate_required", **more: object) -> None:
+    """A request that observe let pass."""
+    owner = store.organization("acme").id
+    names = {"organization": "acme", "organization_id": owner, "user": user, "listener": "envoy", "proven": True}
+    values = {"outcome": Outcome.OBSERVED, "first_at": at, **names, **more}
+    decision = RecordedDecision(decision_id=f"{user}{reason}{at}", at=at, reason=reason, **values)  # type: ignore[arg-type]
+    with store.transaction() as connection:
+        connection.execute(sa.insert(decisions).values(**row_of(decision)))
+
+
+def rehearsed(store: Store) -> list[RehearsedUser]:
+    """What `required` would do."""
+    with store.reading() as connection:
+        return list(rehearse(connection, "acme", SINCE))
+
+
+def test_user_who_was_never_seen_is_listed_as_such(store: Store) -> None:
+    """Those who are required already are not rehearsed, nor those who are switched off."""
+    assert [(row.user, row.outcome) for row in rehearsed(store)] == [
+        ("observe", Rehearsed.NEVER_SEEN),
+        ("off", Rehearsed.NEVER_SEEN),
+    ]
+
+
+def test_recorded_refusals_are_counted_by_reason(store: Store) -> None:
+    """With the last of each; denials, and what is older, do not count."""
+    record(store, "observe", NOW - 3 * DAY)
+    record(store, "observe", NOW - 2 * DAY)
+    record(store, "observe", NOW - DAY, "certificate_not_registered")
+    record(store, "observe", NOW - 20 * DAY, "certificate_of_another_user")
+    record(store, "observe", NOW - DAY, "certificate_revoked", outcome=Outcome.DENIED)
+    rows = [(row.reason, row.times, row.last_refused) for row in rehearsed(store) if row.outcome is Rehearsed.REFUSED]
+    assert rows == [("certificate_not_registered", 1, NOW - DAY), ("certificate_required", 2, NOW - 2 * DAY)]
+
+
+def test_certificate_that_matched_passes(store: Store) -> None:
+    """Beside a refusal it says when the user had it right for the last time."""
+    add_sighting(store, "acme", "observe", NOW - DAY, matched="certificate", **LATER)
+    [row] = [row for row in rehearsed(store) if row.user == "observe"]
+    assert (row.outcome, row.last_matched) == (Rehearsed.PASSES, NOW - DAY)
+    record(store, "observe", NOW - 2 * DAY)
+    [row] = [row for row in rehearsed(store) if row.user == "observe"]
+    assert (row.outcome, row.last_matched) == (Rehearsed.REFUSED, NOW - DAY)
+
+
+def test_certificate_of_a_user_who_is_off_was_not_compared(store: Store) -> None:
+    """It verified, and no registration was looked for."""
+    add_sighting(store, "acme", "off", NOW - DAY, **LATER)
+    [row] = [row for row in rehearsed(store) if row.user == "off"]
+    assert row.outcome is Rehearsed.NOT_COMPARED
+
+
+def test_records_begin_with_the_first_of_them(store: Store) -> None:
+    """Or where the period begins; without any nothing is known."""
+    with store.reading() as connection:
+        assert known_from(connection, "acme", SINCE) is None
+    record(store, "observe", NOW - 2 * DAY)
+    with store.reading() as connection:
+        assert known_from(connection, "acme", SINCE) == NOW - 2 * DAY
+    add_sighting(store, "acme", "off", NOW - 30 * DAY, **LATER)
+    with store.reading() as connection:
+        assert known_from(connection, "acme", SINCE) == SINCE

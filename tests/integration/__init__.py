@@ -1,0 +1,1 @@
+"""A package, so that its stages end with its last test: ten that wait cost a tenth of a core."""
