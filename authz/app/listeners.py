@@ -31,7 +31,7 @@ from authz.pki.cache import SharedCache
 from authz.pki.x509.library import pem_blocks
 from authz.telemetry import Telemetry
 from authz.view import IdentitySource, Listener, TrustedProxy
-from authz.web.sockets import adjust, check_reach, listen, remove, socket_inode
+from authz.web.sockets import adjust, bind, check_reach, listen, remove, socket_inode
 from authz.web.tls import ReloadingContext, TlsFiles
 
 GATEWAY_CACHE_BYTES = 1024 * 1024
@@ -52,11 +52,19 @@ OPERATORS_BACKLOG = 128
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ListeningSocket:
-    """A listening socket; `inode` is that of the file, if it is this service's to remove."""
+    """A socket to listen on; `inode` is that of the file, if it is this service's to remove."""
 
     address: str
     socket: socket.socket
     inode: int | None = None
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another file lies where its own was; False for a socket whose file is not this service's."""
+        try:
+            return self.inode not in {None, socket_inode(self.address)}
+        except OSError:
+            return False
 
     @property
     def shown(self) -> str:
@@ -108,6 +116,11 @@ class Sockets(Mapping[str, ListeningSocket]):
             undo.pop_all()
         return Sockets(updated)
 
+    @property
+    def lost(self) -> list[str]:
+        """The addresses of Unix sockets whose file is another's now: of two services that start, the later has it."""
+        return [opened.address for opened in self.values() if opened.is_replaced]
+
     def close(self, *kept: Sockets) -> None:
         """Close those that are in none of `kept`, and remove their files."""
         for opened in self._without(kept):
@@ -148,16 +161,13 @@ def _wanted(settings: Settings) -> Iterator[tuple[str, str, ListenerSettings | O
 
 
 def _open(address: str, section: ListenerSettings | OpsSettings | None) -> ListeningSocket:
+    anywhere = _may_be_anywhere(section)
     if isinstance(section, ListenerSettings):
-        opened = listen(
-            address,
-            mode=section.socket_mode,
-            group=section.socket_group,
-            backlog=section.backlog,
-            anywhere=_may_be_anywhere(section),
-        )
+        # The first worker that is ready makes it listen: until then a proxy's connection is refused, and the proxy
+        # asks another instance, where it would wait here for longer than it may.
+        opened = bind(address, mode=section.socket_mode, group=section.socket_group, anywhere=anywhere)
     else:
-        opened = listen(address, backlog=OPERATORS_BACKLOG, anywhere=_may_be_anywhere(section))
+        opened = listen(address, backlog=OPERATORS_BACKLOG, anywhere=anywhere)
     return ListeningSocket(address, opened, socket_inode(address))
 
 

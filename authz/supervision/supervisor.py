@@ -188,6 +188,10 @@ class Supervisor:
         if self._announced or manager is None or not manager.serving or len(serving) < self._settings.limits.workers:
             return
         self._announced = True
+        if lost := self.reload.current.sockets.lost:
+            message = f"another process has taken {', '.join(lost)} while this one started"
+            self._give_up(message, "start one service for an address", self._monotonic())
+            return
         self._telemetry.say("ready", process=os.getpid(), workers=len(serving))
         notify("READY=1")
 

@@ -1,4 +1,4 @@
-"""Listening sockets: a Unix socket that only a group can connect to, loopback, or others where the caller allows it."""
+"""Sockets to listen on: a Unix socket that a group can connect to, loopback, or others if the caller allows it."""
 
 from __future__ import annotations
 
@@ -19,23 +19,33 @@ UNIX = "unix:"
 BACKLOG = 1024
 
 
-def listen(
-    address: str, *, mode: int = 0o660, group: str | None = None, backlog: int = BACKLOG, anywhere: bool = False
-) -> socket.socket:
-    """A listening socket at `unix:/path` or `address:port` (`[::1]:port` for IPv6).
+def listen(address: str, *, backlog: int = BACKLOG, anywhere: bool = False) -> socket.socket:
+    """A socket as by `bind` that listens at once. Raises `ConfigError`."""
+    opened = bind(address, anywhere=anywhere)
+    with _closed_on_error(opened), _explained(address):
+        opened.listen(backlog)
+    return opened
+
+
+def bind(address: str, *, mode: int = 0o660, group: str | None = None, anywhere: bool = False) -> socket.socket:
+    """A socket bound to `unix:/path` or `address:port` (`[::1]:port` for IPv6) that refuses connections as yet.
 
     Every client can claim any certificate, so a Unix socket has `mode` and `group`, and TCP beyond loopback is refused
     unless the caller allows `anywhere`. Raises `ConfigError`.
     """
+    with _explained(address):
+        if address.startswith(UNIX):
+            return _unix(Path(address.removeprefix(UNIX)), mode, group)
+        return _tcp(address, anywhere=anywhere)
+
+
+@contextlib.contextmanager
+def _explained(address: str) -> Iterator[None]:
     try:
-        path = Path(address.removeprefix(UNIX))
-        opened = _unix(path, mode, group) if address.startswith(UNIX) else _tcp(address, anywhere=anywhere)
-        with _closed_on_error(opened):
-            opened.listen(backlog)
+        yield
     except OSError as error:
         hint = _HINTS.get(error.errno or 0, "")
         raise ConfigError(f"cannot listen at {address}: {error.strerror or error}", hint=hint) from error
-    return opened
 
 
 _HINTS: Final = {
@@ -64,14 +74,15 @@ def _unix(path: Path, mode: int, group: str | None) -> socket.socket:
 
 
 def adjust(opened: socket.socket, address: str, mode: int, group: str | None, backlog: int) -> None:
-    """Give a listening socket other rights and another backlog. Raises `ConfigError`."""
+    """Give a socket other rights and, if it listens already, another backlog. Raises `ConfigError`."""
     try:
         if address.startswith(UNIX):
             path = Path(address.removeprefix(UNIX))
             if group is not None:
                 os.chown(path, -1, _group(group))
             path.chmod(mode)
-        opened.listen(backlog)
+        if opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            opened.listen(backlog)
     except OSError as error:
         raise ConfigError(f"the socket at {address} cannot be changed: {error.strerror or error}") from error
 

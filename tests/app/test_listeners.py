@@ -40,6 +40,18 @@ def test_update_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:
     sockets.close()
 
 
+def test_socket_whose_file_another_process_replaced_is_lost(tmp_path: Path) -> None:
+    """Of two services that start at one address; a file that was only removed is no other's."""
+    sockets = Sockets.open(settings(tmp_path, "a", "b"))
+    (tmp_path / "a.sock").unlink()
+    assert sockets.lost == []
+    other = Sockets.open(settings(tmp_path, "a"))
+    assert sockets.lost == [f"unix:{tmp_path}/a.sock"]
+    sockets.close()
+    assert other.lost == []
+    other.close()
+
+
 def test_listener_without_a_statement_is_warned_of() -> None:
     """By its name, with what a client can do about the header."""
     warnings: list[str] = []

@@ -50,6 +50,7 @@ def test_what_a_restore_took_back_passes_no_worker(crew: Stage, dial: Dial) -> N
             shell(f".restore {copy}", "UPDATE users SET active = 0 WHERE name = 'olga'")
             until(lambda: all_say(403))
             assert all_say(403)
-    processes = len(children(crew))
-    until(lambda: sum("everything is read again" in line for line in crew.service.log) >= times * processes)
+    # Each worker has answered by what was taken back; the CRL manager may have looked before and after only.
+    workers = len(children(crew)) - 1
+    until(lambda: sum("everything is read again" in line for line in crew.service.log) >= times * workers)
     assert events(crew, "ready") == 1

@@ -87,6 +87,7 @@ def test_change_holds_for_every_worker_within_the_bound(crew: Stage) -> None:
                 store.add_crl(crew.world.crl("issuing", "revoked", "alice", number=number), crew.world.mint.now)
                 assert last_allowed(direct) < BOUND
                 store.add_crl(crew.world.crl("issuing", "revoked", number=number + 1), crew.world.mint.now)
+        until(lambda: direct.all_say(200))
     finally:
         store.close()
         direct.close()

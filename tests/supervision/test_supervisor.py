@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from support.big_crl import big_crl, serials
 from support.certificates import Authority
+from support.clocked_supervisor import Crew
 from support.proxy_tls import MESH, server, write
 from support.served import PATIENCE, Served, end, opened_files
 
@@ -27,6 +28,7 @@ from authz.app.config import parse_settings
 from authz.directory.database import VERSION
 from authz.supervision.supervisor import Supervisor
 from authz.telemetry import Telemetry
+from authz.web.sockets import bind
 
 
 @pytest.fixture
@@ -322,6 +324,17 @@ def test_crl_manager_that_cannot_start_ends_the_service_with_its_sentence(apart:
     assert done.returncode == 1
     assert "authz.crls" in done.stderr
     assert not apart.socket.exists()
+
+
+def test_service_whose_socket_another_took_while_it_started_ends_with_the_reason(crew: Crew) -> None:
+    """No client would reach it, and all would be well for the service manager."""
+    path = crew.folder / "first.sock"
+    path.unlink()
+    with contextlib.closing(bind(f"unix:{path}")):
+        crew.made._announced = False
+        crew.turn()
+    assert "has taken unix:" in str(crew.made._error)
+    assert path.exists()
 
 
 def test_crash_loop_ends_the_service_with_the_reason(served: Served) -> None:

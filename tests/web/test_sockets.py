@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from authz.errors import ConfigError
-from authz.web.sockets import listen, remove, socket_inode
+from authz.web.sockets import adjust, bind, listen, remove, socket_inode
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_unix_socket_has_mode_and_group(address: str, path: Path) -> None:
     """0660 and the group that was configured."""
-    with closing(listen(address, group=str(os.getgid()))):
+    with closing(bind(address, group=str(os.getgid()))):
         assert path.stat().st_mode & 0o777 == 0o660
         assert path.stat().st_gid == os.getgid()
 
@@ -42,10 +42,21 @@ def test_connections_beyond_the_backlog_wait_outside(address: str, path: Path) -
         assert [one.connect_ex(str(path)) for one in tried] == [0, 0, errno.EAGAIN]
 
 
+def test_bound_socket_refuses_connections_until_it_listens(address: str, path: Path) -> None:
+    """A proxy then asks another instance; other rights do not make it listen, another backlog is taken once it does."""
+    with closing(bind(address)) as opened, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        adjust(opened, address, 0o666, None, 5)
+        assert path.stat().st_mode & 0o777 == 0o666
+        assert client.connect_ex(str(path)) == errno.ECONNREFUSED
+        opened.listen(1)
+        adjust(opened, address, 0o660, None, 5)
+        assert client.connect_ex(str(path)) == 0
+
+
 def test_group_that_does_not_exist_is_refused(address: str) -> None:
     """By name."""
     with pytest.raises(ConfigError, match="no group"):
-        listen(address, group="no-such-group-here")
+        bind(address, group="no-such-group-here")
 
 
 def test_socket_on_which_somebody_answers_is_not_taken(address: str) -> None:
