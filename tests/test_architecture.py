@@ -32,7 +32,7 @@ LEVELS = {
 ADAPTERS = {"web", "directory", "identity", "crls", "doctor"}
 IMPURE = {
     "asyncio", "aiohttp", "sqlite3", "sqlalchemy", "socket", "ssl", "os", "time", "random", "logging",
-    "structlog", "threading", "secrets", "pathlib", "subprocess", "urllib.request", "http.client",
+    "threading", "secrets", "pathlib", "subprocess", "urllib.request", "http.client",
 }  # fmt: skip
 
 

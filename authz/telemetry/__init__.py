@@ -22,8 +22,8 @@ from authz.telemetry.directory_metrics import DirectoryMetrics, WatchedDirectory
 from authz.telemetry.log import (
     Decided,
     innermost_frame,
-    json_logger,
     line_of,
+    line_of_event,
     members_of_rows,
     traceparent,
 )
@@ -57,7 +57,6 @@ class Telemetry:
         self.watched: list[Collector] = []
         self.checks = 0
         self._lines = LineOutput(output or sys.stdout.buffer, self._metrics.log_lines_lost.inc)
-        self._log = json_logger(self._lines)
         self._log_decisions = log_decisions
         self._members = RowParts(SharedCache(), members_of_rows)
         self._allowed: list[Decided] = []
@@ -129,7 +128,7 @@ class Telemetry:
             self._write("warning", "uncounted", error=type(error).__name__)
 
     def _write(self, level: str, event: str, **fields: object) -> None:
-        getattr(self._log, level)(event, **fields)
+        self._lines.write(line_of_event(level, event, fields))
 
     def failed(self, check: CheckRequest, listener: Listener, error: BaseException) -> None:
         """Log where a check failed, without its input; see `authz.ports.Observer`."""

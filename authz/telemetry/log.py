@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import orjson
-import structlog
 
 from authz.decision import Allow, Decision
 from authz.pki import Exemption
-from authz.telemetry.output import LineOutput
 from authz.text import shown
 
 _TRACEPARENT: Final = re.compile(
@@ -23,13 +21,9 @@ _TRACEPARENT: Final = re.compile(
 """W3C Trace Context, section 3.2.2. A later version than 00 may have more behind it (section 4)."""
 
 
-def json_logger(output: LineOutput) -> Any:
-    """A logger of one JSON line for each event."""
-    return structlog.wrap_logger(
-        structlog.BytesLogger(output),  # type: ignore[arg-type] # it writes and flushes, no more
-        processors=[_stamp, structlog.processors.JSONRenderer(serializer=orjson.dumps)],
-        wrapper_class=structlog.BoundLogger,
-    ).bind()
+def line_of_event(level: str, event: str, fields: Mapping[str, object]) -> bytes:
+    """The line of anything but a decision: `fields` are plain values."""
+    return orjson.dumps({"time": _time(time.time_ns()), "level": level, "event": event, **fields}) + b"\n"
 
 
 class Decided(NamedTuple):
@@ -145,10 +139,6 @@ def innermost_frame(error: BaseException) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return "" if trace is None else f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
-
-
-def _stamp(_logger: object, method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-    return {"time": _time(time.time_ns()), "level": method, **event}
 
 
 def _time(at: int) -> str:

@@ -169,7 +169,7 @@ def test_shell_completes_words(typed: str, offered: str) -> None:
     assert offered in done.stdout.split(), done.stderr
 
 
-SERVICE = ("aiohttp", "authz.crls", "authz.supervision", "authz.web", "jwt", "prometheus_client", "structlog", "uvloop")
+SERVICE = ("aiohttp", "authz.crls", "authz.supervision", "authz.web", "jwt", "prometheus_client", "uvloop")
 DIRECTORY = (
     "alembic", "authz.admin.plan", "authz.app.config", "authz.decision", "authz.directory.reader", "pydantic", "rich",
     "sqlalchemy.orm", "yaml",
