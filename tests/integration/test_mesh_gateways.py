@@ -56,6 +56,8 @@ def stage(cluster: GatewayStage, request: pytest.FixtureRequest) -> Iterator[Gat
     """Each gateway as shipped."""
     made = cluster.beside(request.param)
     with running(*made.envoys):
+        # Its first connection to the service: these gateways ask once, and no longer than the time that they are given.
+        until(lambda: requested(made, "alice", "alice").status == 200)
         yield made
 
 
