@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
+from authz.deadline import Deadline
 from authz.decision import Decision, Deny, Evidence, evaluate
 from authz.errors import AuthzError, NotLoaded, Refused
 from authz.host import canonical_host
@@ -142,7 +143,7 @@ class Service:
     async def _wait(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision:
         """Load the rows that are missing, and decide again with a fresh view and time."""
         try:
-            async with asyncio.timeout(self._limits.seconds):
+            with Deadline(self._limits.seconds):
                 return await self._load_and_decide(check, listener, key)
         except TimeoutError:
             raise Refused(Reason.DIRECTORY_UNAVAILABLE, f"no answer within {self._limits.seconds} s") from None
@@ -199,7 +200,7 @@ class Service:
     async def _turn(self, queue: TenantQueue) -> None:
         """Wait for a slot, and take it. Raises `Refused` (overloaded) after half of the time that a check has."""
         try:
-            async with asyncio.timeout(self._limits.seconds / 2):
+            with Deadline(self._limits.seconds / 2):
                 await queue.slots.acquire()
         except TimeoutError:
             raise Refused(Reason.OVERLOADED, "too many rows like this are being loaded") from None
