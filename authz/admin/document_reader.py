@@ -217,12 +217,16 @@ def _yaml_documents(name: str, file: _Bounded) -> Iterator[RawDocument | Documen
         yield DocumentError(Place(name, reader.line), _TOO_LARGE)
 
 
+_VALUES: Final = (yaml.ScalarEvent, yaml.CollectionStartEvent)
+_NONE: Final = frozenset({"", "~", "null"})
+
+
 class _YamlReader:
     """Makes data of the events of libyaml's parser, which are read as they are needed."""
 
     def __init__(self, name: str, file: _Bounded) -> None:
         self._name, self._file = name, file
-        self._events = yaml.parse(file, Loader=Loader)
+        self._events: Iterator[yaml.Event] = iter(Loader(file).get_event, None)
         self._lines: dict[tuple[str | int, ...], int] = {}
         self.line = 1
 
@@ -253,12 +257,12 @@ class _YamlReader:
 
     def _value(self, event: yaml.Event, path: tuple[str | int, ...]) -> Any:
         self._lines[path] = self.line
-        if not isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) or event.anchor is not None:
+        if type(event) is yaml.ScalarEvent and event.anchor is event.tag is None:
+            return None if event.implicit[0] and event.value in _NONE else event.value
+        if not isinstance(event, _VALUES) or event.anchor is not None:
             raise self._error("anchors and aliases are not read", "write the value out")
         if event.tag is not None:
             raise self._error(f"the tag {event.tag} is not read")
-        if isinstance(event, yaml.ScalarEvent):
-            return None if event.implicit[0] and event.value in {"", "~", "null"} else event.value
         if len(path) >= MAX_DEPTH:
             raise self._error("nested too deeply")
         return self._list(path) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(path)

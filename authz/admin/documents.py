@@ -23,8 +23,10 @@ from authz.admin.organizations import OrganizationChange, PathChange, TokenChang
 from authz.admin.pem import certificates_in, crl_in, introduce
 from authz.admin.registrations import MAX_IDENTITY, check_identity, split_leaf
 from authz.directory.audit import canonical
+from authz.directory.leaf_columns import READ, read_values
 from authz.directory.limits import check_name, check_registration, stored_host
-from authz.errors import AdvisedError, ConfigError, Problem
+from authz.directory.schema import microseconds, moment_of
+from authz.errors import AdvisedError, ConfigError, Problem, Refused
 from authz.model import DEFAULT_KINDS, Algorithm, BindingScope, Enforcement, Organization, RegistrationKind
 from authz.pki import Certificate
 
@@ -50,7 +52,7 @@ class Wanted:
     A thing of a kind is identified by its organization (empty: shared by all), its user, and its `name`: for a CA or
     CRL the SHA-256, hexadecimal, for a registration what `registration_name` makes; what does not count is empty.
     `content` is the canonical JSON of what can change of it, `stored` what a new one is stored with: the DER of a CA or
-    CRL, a leaf and its chain (`marshal`).
+    CRL, of a registration what `stored_leaf` makes.
     """
 
     kind: Kind
@@ -264,7 +266,7 @@ class CertificateDocument(_WithCertificate):
         check_registration(chain, self.label, self.begin, self.until)
         ders = b"".join(certificate.der for certificate in chain)
         content = registration_content(self.user, self.label, (self.begin, self.until, self.retired), ders)
-        stored = marshal.dumps((b"" if leaf is None else leaf.der, ders))
+        stored = stored_leaf(leaf, ders)
         digest = b"" if leaf is None else leaf.spki_sha256 if self.registers is RegistrationKind.KEY else leaf.sha256
         anchor = None if self.anchor is None else bytes.fromhex(self.anchor)
         name = registration_name(self.registers, digest, self.name, anchor)
@@ -318,6 +320,34 @@ def registration_content(user: str, label: str, period: tuple[datetime | None, .
     begin, until, retired = map(rfc3339, period)
     dates = {"from": begin, "until": until, "retired": retired}
     return canonical({"user": user, "label": label, "chain": sha256(chain).hexdigest() if chain else "", **dates})
+
+
+class StoredLeaf(NamedTuple):
+    """`Wanted.stored` of a registration, taken apart again: DER, empty without a leaf, and the columns `READ`."""
+
+    leaf: bytes
+    chain: bytes
+    read: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, stored: bytes) -> StoredLeaf:
+        """What `stored_leaf` put together."""
+        leaf, chain, read = marshal.loads(stored)  # noqa: S302 - written by this process, into its own temporary file
+        return cls(leaf, chain, (moment_of(read[0]), *read[1:]) if read else (None,) * len(READ))
+
+
+def stored_leaf(leaf: Certificate | None, chain: bytes) -> bytes:
+    """What a new registration is stored with: its certificates, and what was read of the leaf, once.
+
+    A leaf that cannot be read has no columns, and no check accepts it.
+    """
+    if leaf is None:
+        return marshal.dumps((b"", chain, None))
+    try:
+        not_after, *read = read_values(leaf)
+    except Refused:
+        return marshal.dumps((leaf.der, chain, None))
+    return marshal.dumps((leaf.der, chain, (microseconds(not_after), *read)))
 
 
 def registration_name(kind: RegistrationKind, digest: bytes, identity: str | None, anchor: bytes | None) -> str:

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -108,10 +109,8 @@ def _fragment(text: str | None) -> object:
     return None if text is None else orjson.Fragment(text)
 
 
-def _text(value: Value) -> str | None:
-    if value is None or isinstance(value, bytes):
-        return None if value is None else value.decode()
-    return canonical(value).decode()
+def _json(value: Value) -> bytes | None:
+    return value if value is None or isinstance(value, bytes) else canonical(value)
 
 
 class Head(NamedTuple):
@@ -144,30 +143,51 @@ def revision_for_change(connection: sa.Connection) -> int:
     return int(connection.execute(sa.select(directory_state.c.revision)).scalar_one())
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """An entry before its place in the log is known: its typed columns, and its JSON around what is missing."""
 
     columns: dict[str, Any]
     json: tuple[bytes, bytes, bytes]
 
 
+class _Common(NamedTuple):
+    """What many entries have in common: typed columns, and their canonical JSON around what differs."""
+
+    columns: dict[str, Any]
+    action: bytes
+    apply_id: bytes
+    organization: bytes
+    via: bytes
+
+
 def draft(author: Author, change: Audited, dialect: sa.Dialect) -> Draft:
     """An entry as far as it can be made outside of the transaction of its change."""
-    columns = author._asdict() | {name: getattr(change, name) for name in ("action", "object", "organization")}
-    columns |= {name: _text(getattr(change, name)) for name in ("before", "after")}
-    return Draft(bulk(_INSERT, dialect).typed(columns), _around(columns))
+    common = _common(author, change.action, change.organization, dialect)
+    before, after = _json(change.before), _json(change.after)
+    columns = {
+        **common.columns,
+        "object": change.object,
+        "before": None if before is None else before.decode(),
+        "after": None if after is None else after.decode(),
+    }
+    # The keys are in their order; between these parts stand the number of the entry and its revisions.
+    first = b"%b%b%b%b" % (common.action, after or b"null", common.apply_id, before or b"null")
+    middle = b"%b%b" % (canonical(change.object), common.organization)
+    return Draft(columns, (first + b',"id":', b',"object":' + middle, common.via))
 
 
-def _around(columns: dict[str, Any]) -> tuple[bytes, bytes, bytes]:
-    """The canonical JSON before the number, between number and revisions, and after them: keys are in order."""
-    value = columns | {"at": columns["at"].astimezone(UTC).isoformat(timespec="microseconds")}
-    value |= {name: _fragment(columns[name]) for name in ("before", "after")}
-    first, middle, last = (
-        canonical({name: value[name] for name in names})
-        for names in (("action", "actor", "after", "apply_id", "at", "before"), ("object", "organization"), ("via",))
+@lru_cache(1_024)
+def _common(author: Author, action: str, organization: str | None, dialect: sa.Dialect) -> _Common:
+    columns = {**author._asdict(), "action": action, "organization": organization}
+    at = author.at.astimezone(UTC).isoformat(timespec="microseconds")
+    texts = {name: canonical(value) for name, value in (columns | {"at": at}).items()}
+    return _Common(
+        bulk(_INSERT, dialect).typed(columns),
+        b'{"action":%b,"actor":%b,"after":' % (texts["action"], texts["actor"]),
+        b',"apply_id":%b,"at":%b,"before":' % (texts["apply_id"], texts["at"]),
+        b',"organization":%b,"revision_after":' % texts["organization"],
+        b',"via":%b}' % texts["via"],
     )
-    return first[:-1] + b',"id":', b"," + middle[1:-1] + b',"revision_after":', b"," + last[1:]
 
 
 def append(connection: sa.Connection, drafts: Iterable[Draft], before: int, author: Author) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from authz.directory.leaf_columns import READ
 from authz.directory.schema import organizations, registrations, users
 from authz.errors import StoreError
 
@@ -37,7 +38,7 @@ class BulkStatement:
             for name, type_ in types.items()
             if not isinstance(type_, sa.LargeBinary)
         }
-        self._processors: dict[str, Callable[[Any], Any]] = {key: made for key, made in processors.items() if made}
+        self._processors = [(name, process) for name, process in processors.items() if process]
         self._together = not compiled.positional
         declared = {name: type_.compile(dialect) for name, type_ in types.items()}
         self._sql = _of_arrays(str(compiled), declared) if self._together else str(compiled)
@@ -50,7 +51,8 @@ class BulkStatement:
 
     def typed(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A row, or a part of it, with its values as the driver wants them."""
-        return {**row, **{name: process(row[name]) for name, process in self._processors.items() if name in row}}
+        given = ((name, process, row.get(name)) for name, process in self._processors)
+        return {**row, **{name: process(value) for name, process, value in given if value is not None}}
 
     def ordered(self, rows: Iterable[dict[str, Any]]) -> list[Any]:
         """Typed rows as the driver wants them."""
@@ -108,7 +110,6 @@ _USER: Final = (
     .scalar_subquery()
 )
 _DATES: Final = ("valid_from", "valid_until", "retired_at")
-_READ: Final = ("tbs_sha256", "spki_sha256", "not_after", "issuer", "serial", "authority_key_id")
 
 ADD_USERS: Final = sa.insert(users).values(organization_id=_OWNER, **bound(users, ("name", "enforcement", "active")))
 """Of an `organization`, by its name."""
@@ -117,7 +118,7 @@ ADD_REGISTRATIONS: Final = sa.insert(registrations).values(
     organization_id=_OWNER,
     user_id=_USER,
     **bound(registrations, ("kind", "identity", "anchor_sha256", "sha256", "der", "chain", "chain_sha256", "label")),
-    **bound(registrations, (*_DATES, "created_at", *_READ)),
+    **bound(registrations, (*_DATES, "created_at", *READ)),
 )
 """Of an `organization` and a `user_name`, by their names."""
 

@@ -243,6 +243,15 @@ def test_name_is_not_two_users_at_one_time(plan: Plan, store: AuditedStore, firs
     assert "is registered for" in messages(plan)[0]
 
 
+def test_registration_stands_in_as_many_documents_as_it_has_periods(plan: Plan, store: AuditedStore) -> None:
+    """One that meets any of them is named with it, however many others begin in between."""
+    periods = [f"{LAPTOP}from: {year}-01-01\nuntil: {year + 1}-01-01\n" for year in range(2030, 2060)]
+    long = f"{LAPTOP}from: 2029-06-01\nuntil: 2029-07-01\n", f"{LAPTOP}from: 2059-06-01\n"
+    planned(plan, store, ALICE_USER, *reversed(periods), *long)
+    assert len(messages(plan)) == 1
+    assert messages(plan)[0].endswith(f"certificate {ALICE.sha256.hex()} stands twice, first in -:5")
+
+
 def test_name_is_not_written_twice_without_a_retirement(plan: Plan, store: AuditedStore) -> None:
     """Even for periods that do not meet: the directory stores one of them."""
     planned(plan, store, f"{NAME}user: alice\nuntil: 2020-01-01\n", f"{NAME}user: alice\nfrom: 2021-01-01\n")
