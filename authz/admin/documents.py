@@ -12,10 +12,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 from hashlib import sha256
-from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeVar
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    TypeAdapter,
+    model_validator,
+)
 
 from authz.admin.authorities import is_self_signed
 from authz.admin.described import described_organization, rfc3339
@@ -129,6 +138,11 @@ class _WithCertificate(_Document):
         return certificates_in((self.certificate or "").encode(), "certificate")
 
 
+T = TypeVar("T")
+Values = Annotated[tuple[T, ...], FailFast()]
+"""Of which the first wrong one is an error: each of 300,000 would be an object before any could be left out."""
+
+
 class TokenDocument(_Document):
     """How the organization's tokens are recognized."""
 
@@ -144,9 +158,9 @@ class TokenDocument(_Document):
 class PathDocument(_Document):
     """What the organization's certificates may use, and what their paths must satisfy."""
 
-    algorithms: tuple[Algorithm, ...] = (Algorithm.DEFAULT,)
+    algorithms: Values[Algorithm] = (Algorithm.DEFAULT,)
     min_rsa_bits: int = 2048
-    policies: tuple[str, ...] = ()
+    policies: Values[str] = ()
     explicit_policy: bool = False
     inhibit_mapping: bool = False
     inhibit_any_policy: bool = False
@@ -158,10 +172,10 @@ class OrganizationDocument(_Document):
 
     kind: Literal["Organization"]
     name: OrganizationName
-    hosts: tuple[str, ...] = ()
+    hosts: Values[str] = ()
     active: bool = True
     binding_scope: BindingScope = BindingScope.USER
-    binding_kinds: tuple[RegistrationKind, ...] = DEFAULT_KINDS
+    binding_kinds: Values[RegistrationKind] = DEFAULT_KINDS
     enforcement: Annotated[Enforcement, Field(description="What its users get who have no own.")] = Enforcement.REQUIRED
     token: TokenDocument = TokenDocument()
     path: PathDocument = PathDocument()

@@ -36,6 +36,9 @@ MAX_ERRORS: Final = 1_000
 Progress = Callable[[int], None]
 
 
+MAX_KEYS: Final = 100
+"""Keys of a mapping that are looked at: several times as many as any has."""
+
 WRITTEN: Final = 500
 """Documents that are written into the temporary database together."""
 
@@ -112,6 +115,7 @@ class Plan:
 
     def _take(self, raw: RawDocument, source: DocumentSource) -> None:
         try:
+            _check_keys(raw)
             document = ADAPTER.validate_python(raw.data)
             wanted = document.wanted(lambda name: source.named_file(raw.place, name))
             self._add(wanted, raw.place)
@@ -330,6 +334,14 @@ def name_of(wanted: Wanted) -> str:
         return wanted.name
     kind = wanted.kind.name.lower()
     return f"{kind} {wanted.name or wanted.user}".rstrip()
+
+
+def _check_keys(raw: RawDocument) -> None:
+    """Raise `DocumentError` where keys are so many that the errors of the unknown ones would fill the memory."""
+    inner = (((key,), value) for key, value in raw.data.items() if isinstance(value, dict))
+    for path, mapping in (((), raw.data), *inner):
+        if len(mapping) > MAX_KEYS:
+            raise DocumentError(raw.at(path), f"{len(mapping)} keys, of which at most {MAX_KEYS} can be known")
 
 
 def _at(place: Place, error: AdvisedError) -> AdvisedError:

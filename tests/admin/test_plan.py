@@ -157,8 +157,10 @@ def test_enforcement_that_is_left_out_is_the_organization_s(plan: Plan, store: A
         ((LAPTOP + "from: tomorrow\n",), "from: is not a moment"),
         ((LAPTOP + "from: 2030-01-01\nuntil: 2029-01-01\n",), "would end before it begins"),
         ((LAPTOP + "from: 99999999999999999999\n",), "from: is not a moment"),
+        (("kind: User\n" + "".join(f"k{n}: x\n" for n in range(200)),), "-:1: 201 keys"),
+        (("kind: Organization\ntoken:\n" + "".join(f"  k{n}: x\n" for n in range(200)),), "-:3: 200 keys"),
     ],
-    ids=range(24),
+    ids=range(26),
 )
 def test_what_cannot_be_is_an_error_with_its_place(
     plan: Plan, store: AuditedStore, documents: tuple[str, ...], message: str
@@ -241,6 +243,13 @@ def test_name_is_not_two_users_at_one_time(plan: Plan, store: AuditedStore, firs
     add_user(store, "acme", "bob")
     planned(plan, store, f"{NAME}user: alice\n{first}", f"{NAME}user: bob\n{second}")
     assert "is registered for" in messages(plan)[0]
+
+
+@pytest.mark.parametrize("field", ["binding_kinds: [{}]", "hosts: [{}]", "path: {{policies: [{}]}}"])
+def test_list_of_wrong_values_is_one_error(plan: Plan, store: AuditedStore, field: str) -> None:
+    """At the line of the first."""
+    planned(plan, store, "kind: Organization\nname: x\n" + field.format("\n[],\n" * 3))
+    assert [message.split(": ")[0] for message in messages(plan)] == ["-:4"]
 
 
 def test_registration_stands_in_as_many_documents_as_it_has_periods(plan: Plan, store: AuditedStore) -> None:
