@@ -57,7 +57,7 @@ FIRST_BATCH: Final = 1_000
 LOCK_SECONDS: Final = 0.5
 """How long the lock is to be held for a batch: the next has fewer steps if one took longer, on a slow disk."""
 
-BETWEEN_BATCHES: Final = 0.1
+BETWEEN_BATCHES: Final = 0.15
 """Seconds in which other writers have their turn: those that wait for SQLite look ten times a second."""
 
 TRIES: Final = 10

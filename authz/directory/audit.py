@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from authz.directory.bulk import bound, bulk
 from authz.directory.queries import behind
-from authz.directory.schema import audit, directory_state
+from authz.directory.schema import audit, directory_state, moment_of
 from authz.errors import Problem, StoreError
 
 NO_HASH: Final = bytes(32)
@@ -231,9 +231,9 @@ def _row(entry: Draft, head: Head, after: int) -> dict[str, Any]:
 
 
 def _head(connection: sa.Connection) -> Head | None:
-    columns = audit.c.id, audit.c.hash, audit.c.revision_after
-    row = connection.execute(sa.select(*columns).order_by(audit.c.id.desc()).limit(1)).first()
-    return None if row is None else Head(*row)
+    """The end of the log; of a last entry that was changed by hand as much as makes sense."""
+    row = connection.execute(_stored(connection).order_by(audit.c.id.desc()).limit(1)).first()
+    return None if row is None else Head(row.id, _entry(row).hash, _entry(row).revision_after)
 
 
 def checkpoint(connection: sa.Connection) -> Checkpoint | None:
@@ -241,7 +241,7 @@ def checkpoint(connection: sa.Connection) -> Checkpoint | None:
     head = _head(connection)
     if head is None:
         return None
-    origin = connection.execute(sa.select(audit.c.hash).order_by(audit.c.id).limit(1)).scalar_one()
+    origin = _entry(connection.execute(_stored(connection).order_by(audit.c.id).limit(1)).one()).hash
     return Checkpoint(origin.hex(), head.id, head.hash.hex())
 
 
@@ -267,7 +267,7 @@ class AuditFilter:
 def list_entries(connection: sa.Connection, wanted: AuditFilter | None = None) -> Iterator[AuditEntry]:
     """The entries that a filter lets through, the newest first."""
     wanted = wanted or AuditFilter()
-    query = sa.select(audit).order_by(audit.c.id.desc())
+    query = _stored(connection).order_by(audit.c.id.desc())
     for column in ("organization", "actor", "apply_id"):
         if (value := getattr(wanted, column)) is not None:
             query = query.where(audit.c[column] == value)
@@ -282,19 +282,56 @@ def list_entries(connection: sa.Connection, wanted: AuditFilter | None = None) -
 
 def walk(connection: sa.Connection) -> Iterator[AuditEntry]:
     """Every entry, in the order of its number."""
-    return map(_entry, connection.execute(behind(sa.select(audit), audit.c.id, None)))
+    return map(_entry, connection.execute(behind(_stored(connection), audit.c.id, None)))
 
 
 def get_entry(connection: sa.Connection, number: int) -> AuditEntry:
     """One entry by its number. Raises `StoreError`."""
-    row = connection.execute(sa.select(audit).where(audit.c.id == number)).first()
+    row = connection.execute(_stored(connection).where(audit.c.id == number)).first()
     if row is None:
         raise StoreError(f"the audit log has no entry {number}", kind=Problem.AUDIT_ENTRY_UNKNOWN)
     return _entry(row)
 
 
+def _stored(connection: sa.Connection) -> sa.Select[Any]:
+    """The rows as they are: SQLite holds whatever was written by hand, also texts that are not UTF-8."""
+    columns: list[sa.ColumnElement[Any]] = [sa.type_coerce(audit.c.at, sa.BigInteger).label("at")]
+    for column in audit.c:
+        if connection.dialect.name == "sqlite" and isinstance(column.type, sa.String):
+            columns.append(sa.cast(column, sa.LargeBinary).label(column.name))
+        elif column.name != "at":
+            columns.append(column)
+    return sa.select(*columns)
+
+
+_BLANK: Final = AuditEntry(0, datetime(1970, 1, 1, tzinfo=UTC), "", "", "", "", "", "", "", "", 0, 0, b"", b"")
+
+
 def _entry(row: sa.Row[Any]) -> AuditEntry:
-    return AuditEntry(**{name: getattr(row, name) for name in AuditEntry.__slots__})
+    """An entry; what is of another type than any command writes is blank, and so is the hash of an entry with that."""
+    values: dict[str, Any] = {}
+    sound = True
+    for name in AuditEntry.__slots__:
+        value, blank = getattr(row, name), getattr(_BLANK, name)
+        if name == "at":
+            value = _moment(value)
+        elif isinstance(value, bytes) and isinstance(blank, str):
+            value = value.decode(errors="replace")
+        if isinstance(value, type(blank)) or (value is None and name in _OPTIONAL):
+            values[name] = value
+        else:
+            values[name], sound = blank, False
+    return AuditEntry(**(values if sound else values | {"hash": b""}))
+
+
+def _moment(value: object) -> datetime | None:
+    try:
+        return moment_of(value) if isinstance(value, int) else None
+    except OverflowError:
+        return None
+
+
+_OPTIONAL: Final = frozenset({"organization", "before", "after", "apply_id"})
 
 
 def prune(connection: sa.Connection, last: int) -> Pruned | None:
