@@ -109,7 +109,8 @@ class DocumentSource:
                 with self._opened(path) as file:
                     yield from self._of_file(str(path), file)
             except ConfigError as error:
-                yield error if isinstance(error, DocumentError) else DocumentError(Place(str(path), 1), str(error))
+                place = Place(str(path), 1)
+                yield error if isinstance(error, DocumentError) else DocumentError(place, str(error), error.hint)
 
     def named_file(self, place: Place, name: str) -> bytes:
         """The content of a file that a document names by its path from that document's folder, anywhere below the root.
@@ -133,7 +134,9 @@ class DocumentSource:
             # Without O_NONBLOCK a pipe would be waited for.
             with open(os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise ConfigError(f"{path} is not a regular file")
+                    raise ConfigError(
+                        f"{path} is not a regular file", hint="standard input is read as -: authz apply -"
+                    )
                 yield file
         except (OSError, ValueError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or str(error)

@@ -180,7 +180,7 @@ class Plan:
             self._match(thing)
             progress(count)
         self._pair(now)
-        self._check_users()
+        self._check_users(names)
         self._check_names(now, prune=prune)
         self._pair_crls(connection)
         self._scope()
@@ -216,8 +216,10 @@ class Plan:
                 message = f"there is no organization {name} for this {Kind(kind).name.lower()}"
                 self._error(file, line, message, "write a document for it, or correct its name")
 
-    def _check_users(self) -> None:
+    def _check_users(self, organizations: set[str]) -> None:
         for name, organization, file, line in self._db.execute(_WITHOUT_USER).fetchall():
+            if organization not in organizations:
+                continue  # which is said already
             self._error(file, line, f"{organization} has no user {name}", "write a document for the user")
 
     def _check_names(self, now: datetime, *, prune: bool) -> None:

@@ -119,6 +119,12 @@ def test_canary_is_neither_written_nor_removed(plan: Plan, store: AuditedStore) 
     assert messages(plan) == [f"-:1: {CANARY} is not an organization's name: probes use it"]
 
 
+def test_organization_that_is_missing_is_one_error(plan: Plan, store: AuditedStore) -> None:
+    """That it has no user either follows from it."""
+    planned(plan, store, LAPTOP.replace("acme", "nope"))
+    assert len(messages(plan)) == 1
+
+
 def test_enforcement_that_is_left_out_is_the_organization_s(plan: Plan, store: AuditedStore) -> None:
     """As the documents have it, or the directory."""
     planned(plan, store, ORGANIZATION + "enforcement: observe\n", ALICE_USER, ALICE_USER.replace("alice", "bob"))
