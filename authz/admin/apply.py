@@ -22,10 +22,9 @@ import orjson
 import sqlalchemy as sa
 
 from authz.admin.audited_store import AuditedStore, Change
-from authz.admin.documents import Kind, RegistrationName, moment, retired_content
+from authz.admin.documents import Kind, RegistrationName, StoredLeaf, moment, retired_content
 from authz.admin.organizations import OrganizationChange, PathChange, TokenChange
-from authz.admin.pem import ISSUERS
-from authz.admin.plan import Action, Plan, Step, marshalled, name_of
+from authz.admin.plan import Action, Plan, Step, name_of
 from authz.directory import crls, organizations, schema
 from authz.directory.audit import Audited, draft
 from authz.directory.authorities import ANCHORS, INTERMEDIATES
@@ -40,7 +39,7 @@ from authz.directory.bulk import (
     bulk,
 )
 from authz.directory.keys import ChangedKey, CrlKey, RegistrationsByKey, RegistrationsKey, UserKey
-from authz.directory.leaf_columns import read_columns
+from authz.directory.leaf_columns import READ
 from authz.directory.row_log import State, changes, read_state
 from authz.errors import Problem, StoreError
 from authz.model import Organization
@@ -58,7 +57,7 @@ FIRST_BATCH: Final = 1_000
 LOCK_SECONDS: Final = 0.5
 """How long the lock is to be held for a batch: the next has fewer steps if one took longer, on a slow disk."""
 
-BETWEEN_BATCHES: Final = 0.1
+BETWEEN_BATCHES: Final = 0.15
 """Seconds in which other writers have their turn: those that wait for SQLite look ten times a second."""
 
 TRIES: Final = 10
@@ -253,10 +252,10 @@ def _user_row(step: Step, now: datetime) -> dict[str, Any]:  # noqa: ARG001 - as
 
 def _registration_row(step: Step, now: datetime) -> dict[str, Any]:
     content = orjson.loads(step.wanted.content)
-    leaf, chain = marshalled(step.wanted.stored)
+    leaf, chain, read = StoredLeaf.of(step.wanted.stored)
     name = RegistrationName.of(step.wanted.name)
     return {
-        **(read_columns(leaf, chain, ISSUERS) if step.action is Action.ADD else {}),
+        **dict(zip(READ, read, strict=True)),
         "row": step.row,
         "organization": step.wanted.organization,
         "user_name": step.wanted.user,

@@ -109,7 +109,8 @@ class DocumentSource:
                 with self._opened(path) as file:
                     yield from self._of_file(str(path), file)
             except ConfigError as error:
-                yield error if isinstance(error, DocumentError) else DocumentError(Place(str(path), 1), str(error))
+                place = Place(str(path), 1)
+                yield error if isinstance(error, DocumentError) else DocumentError(place, str(error), error.hint)
 
     def named_file(self, place: Place, name: str) -> bytes:
         """The content of a file that a document names by its path from that document's folder, anywhere below the root.
@@ -133,7 +134,9 @@ class DocumentSource:
             # Without O_NONBLOCK a pipe would be waited for.
             with open(os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise ConfigError(f"{path} is not a regular file")
+                    raise ConfigError(
+                        f"{path} is not a regular file", hint="standard input is read as -: authz apply -"
+                    )
                 yield file
         except (OSError, ValueError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or str(error)
@@ -217,12 +220,16 @@ def _yaml_documents(name: str, file: _Bounded) -> Iterator[RawDocument | Documen
         yield DocumentError(Place(name, reader.line), _TOO_LARGE)
 
 
+_VALUES: Final = (yaml.ScalarEvent, yaml.CollectionStartEvent)
+_NONE: Final = frozenset({"", "~", "null"})
+
+
 class _YamlReader:
     """Makes data of the events of libyaml's parser, which are read as they are needed."""
 
     def __init__(self, name: str, file: _Bounded) -> None:
         self._name, self._file = name, file
-        self._events = yaml.parse(file, Loader=Loader)
+        self._events: Iterator[yaml.Event] = iter(Loader(file).get_event, None)
         self._lines: dict[tuple[str | int, ...], int] = {}
         self.line = 1
 
@@ -253,12 +260,12 @@ class _YamlReader:
 
     def _value(self, event: yaml.Event, path: tuple[str | int, ...]) -> Any:
         self._lines[path] = self.line
-        if not isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) or event.anchor is not None:
+        if type(event) is yaml.ScalarEvent and event.anchor is event.tag is None:
+            return None if event.implicit[0] and event.value in _NONE else event.value
+        if not isinstance(event, _VALUES) or event.anchor is not None:
             raise self._error("anchors and aliases are not read", "write the value out")
         if event.tag is not None:
             raise self._error(f"the tag {event.tag} is not read")
-        if isinstance(event, yaml.ScalarEvent):
-            return None if event.implicit[0] and event.value in {"", "~", "null"} else event.value
         if len(path) >= MAX_DEPTH:
             raise self._error("nested too deeply")
         return self._list(path) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(path)

@@ -12,10 +12,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 from hashlib import sha256
-from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeVar
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    TypeAdapter,
+    model_validator,
+)
 
 from authz.admin.authorities import is_self_signed
 from authz.admin.described import described_organization, rfc3339
@@ -23,8 +32,10 @@ from authz.admin.organizations import OrganizationChange, PathChange, TokenChang
 from authz.admin.pem import certificates_in, crl_in, introduce
 from authz.admin.registrations import MAX_IDENTITY, check_identity, split_leaf
 from authz.directory.audit import canonical
+from authz.directory.leaf_columns import READ, read_values
 from authz.directory.limits import check_name, check_registration, stored_host
-from authz.errors import AdvisedError, ConfigError, Problem
+from authz.directory.schema import microseconds, moment_of
+from authz.errors import AdvisedError, ConfigError, Problem, Refused
 from authz.model import DEFAULT_KINDS, Algorithm, BindingScope, Enforcement, Organization, RegistrationKind
 from authz.pki import Certificate
 
@@ -50,7 +61,7 @@ class Wanted:
     A thing of a kind is identified by its organization (empty: shared by all), its user, and its `name`: for a CA or
     CRL the SHA-256, hexadecimal, for a registration what `registration_name` makes; what does not count is empty.
     `content` is the canonical JSON of what can change of it, `stored` what a new one is stored with: the DER of a CA or
-    CRL, a leaf and its chain (`marshal`).
+    CRL, of a registration what `stored_leaf` makes.
     """
 
     kind: Kind
@@ -127,6 +138,11 @@ class _WithCertificate(_Document):
         return certificates_in((self.certificate or "").encode(), "certificate")
 
 
+T = TypeVar("T")
+Values = Annotated[tuple[T, ...], FailFast()]
+"""Of which the first wrong one is an error: each of 300,000 would be an object before any could be left out."""
+
+
 class TokenDocument(_Document):
     """How the organization's tokens are recognized."""
 
@@ -142,9 +158,9 @@ class TokenDocument(_Document):
 class PathDocument(_Document):
     """What the organization's certificates may use, and what their paths must satisfy."""
 
-    algorithms: tuple[Algorithm, ...] = (Algorithm.DEFAULT,)
+    algorithms: Values[Algorithm] = (Algorithm.DEFAULT,)
     min_rsa_bits: int = 2048
-    policies: tuple[str, ...] = ()
+    policies: Values[str] = ()
     explicit_policy: bool = False
     inhibit_mapping: bool = False
     inhibit_any_policy: bool = False
@@ -156,10 +172,10 @@ class OrganizationDocument(_Document):
 
     kind: Literal["Organization"]
     name: OrganizationName
-    hosts: tuple[str, ...] = ()
+    hosts: Values[str] = ()
     active: bool = True
     binding_scope: BindingScope = BindingScope.USER
-    binding_kinds: tuple[RegistrationKind, ...] = DEFAULT_KINDS
+    binding_kinds: Values[RegistrationKind] = DEFAULT_KINDS
     enforcement: Annotated[Enforcement, Field(description="What its users get who have no own.")] = Enforcement.REQUIRED
     token: TokenDocument = TokenDocument()
     path: PathDocument = PathDocument()
@@ -264,7 +280,7 @@ class CertificateDocument(_WithCertificate):
         check_registration(chain, self.label, self.begin, self.until)
         ders = b"".join(certificate.der for certificate in chain)
         content = registration_content(self.user, self.label, (self.begin, self.until, self.retired), ders)
-        stored = marshal.dumps((b"" if leaf is None else leaf.der, ders))
+        stored = stored_leaf(leaf, ders)
         digest = b"" if leaf is None else leaf.spki_sha256 if self.registers is RegistrationKind.KEY else leaf.sha256
         anchor = None if self.anchor is None else bytes.fromhex(self.anchor)
         name = registration_name(self.registers, digest, self.name, anchor)
@@ -318,6 +334,34 @@ def registration_content(user: str, label: str, period: tuple[datetime | None, .
     begin, until, retired = map(rfc3339, period)
     dates = {"from": begin, "until": until, "retired": retired}
     return canonical({"user": user, "label": label, "chain": sha256(chain).hexdigest() if chain else "", **dates})
+
+
+class StoredLeaf(NamedTuple):
+    """`Wanted.stored` of a registration, taken apart again: DER, empty without a leaf, and the columns `READ`."""
+
+    leaf: bytes
+    chain: bytes
+    read: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, stored: bytes) -> StoredLeaf:
+        """What `stored_leaf` put together."""
+        leaf, chain, read = marshal.loads(stored)  # noqa: S302 - written by this process, into its own temporary file
+        return cls(leaf, chain, (moment_of(read[0]), *read[1:]) if read else (None,) * len(READ))
+
+
+def stored_leaf(leaf: Certificate | None, chain: bytes) -> bytes:
+    """What a new registration is stored with: its certificates, and what was read of the leaf, once.
+
+    A leaf that cannot be read has no columns, and no check accepts it.
+    """
+    if leaf is None:
+        return marshal.dumps((b"", chain, None))
+    try:
+        not_after, *read = read_values(leaf)
+    except Refused:
+        return marshal.dumps((leaf.der, chain, None))
+    return marshal.dumps((leaf.der, chain, (microseconds(not_after), *read)))
 
 
 def registration_name(kind: RegistrationKind, digest: bytes, identity: str | None, anchor: bytes | None) -> str:

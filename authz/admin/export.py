@@ -12,9 +12,8 @@ import orjson
 import sqlalchemy as sa
 
 from authz.admin.authorities import is_self_signed
-from authz.admin.documents import MAX_CRL, Kind, RegistrationName, Wanted
+from authz.admin.documents import MAX_CRL, Kind, RegistrationName, StoredLeaf, Wanted
 from authz.admin.held import held
-from authz.admin.plan import marshalled
 from authz.directory import rows
 from authz.directory.schema import crls
 from authz.model import RegistrationKind
@@ -58,7 +57,7 @@ def _user(wanted: Wanted) -> Value:
 def _certificate(wanted: Wanted) -> Value:
     content = orjson.loads(wanted.content)
     given = {name: content[name] for name in ("label", "from", "until", "retired") if content[name]}
-    leaf, chain = marshalled(wanted.stored)
+    leaf, chain, _ = StoredLeaf.of(wanted.stored)
     named = RegistrationName.of(wanted.name)
     if named.kind is not RegistrationKind.CERTIFICATE:
         given = {"registers": str(named.kind), **given}

@@ -101,7 +101,7 @@ def _certificates(connection: sa.Connection, within: Collection[str] | None, *, 
         period = row.valid_from, row.valid_until, row.retired_at
         kind, chain = RegistrationKind(row.kind), row.chain or b""
         content = registration_content(row.user_name, row.label, period, chain)
-        stored = marshal.dumps((row.der or b"", chain)) if ders else b""
+        stored = marshal.dumps((row.der or b"", chain, None)) if ders else b""
         digest = row.spki_sha256 if kind is RegistrationKind.KEY else row.sha256
         name = registration_name(kind, digest or b"", row.identity, row.anchor_sha256)
         wanted = Wanted(Kind.CERTIFICATE, row.organization, row.user_name, name, content, stored)

@@ -72,7 +72,8 @@ def _blocks(name: str, data: bytes, wanted: bytes) -> int:
         if label != wanted:
             raise ConfigError(f"{name} holds a {label.decode('latin-1')}", hint=hint)
     # Nothing of it is quoted: what an odd label hides may be a secret.
-    if data[:1] != _SEQUENCE and _marks(text) != len(labels):
+    begun = data[:1] == _SEQUENCE or text.count(b"BEGIN") == len(labels) or _marks(text) == len(labels)
+    if not begun:
         raise ConfigError(f"{name} holds a block that does not begin as PEM does", hint=hint)
     return len(labels)
 

@@ -20,6 +20,9 @@ from authz.directory.schema import last_seen, organizations, users
 MAX_LINE: Final = 64 * 1024
 """Bytes of a line; a longer one is no line that the proxies of deploy/ write."""
 
+MAX_OF_PIPE: Final = 1024 * 1024 * 1024
+"""Bytes that are read of a pipe, which may have no end: some three million lines."""
+
 MAX_KEPT: Final = 1_000
 """Different handshakes that are kept, those that came last."""
 
@@ -45,23 +48,29 @@ class RefusedHandshake(NamedTuple):
 class ProxyLog:
     """What a log says of refused handshakes; those of certificates beside `wanted`, if there are any, are left out.
 
-    `unreadable` counts lines that are no access log of deploy/, `forgotten` the handshakes there was no room for.
+    `unreadable` counts lines that are no access log of deploy/, `forgotten` the handshakes there was no room for, and
+    `cut` is whether there was more than was to be read.
     """
 
     def __init__(self, wanted: Collection[bytes] | None = None) -> None:
         self.unreadable = self.forgotten = 0
+        self.cut = False
         self._wanted = wanted
         self._kept: OrderedDict[tuple[str, bytes | None, str], RefusedHandshake] = OrderedDict()
 
-    def read(self, file: IO[bytes]) -> None:
-        """Every line, one at a time."""
+    def read(self, file: IO[bytes], most: int | None = None) -> None:
+        """Every line, one at a time, until `most` bytes were read."""
+        whole, read = True, 0
         while line := file.readline(MAX_LINE):
-            if len(line) == MAX_LINE and not line.endswith(b"\n"):
+            begins, whole = whole, line.endswith(b"\n") or len(line) < MAX_LINE
+            if not whole and begins:
                 self.unreadable += 1
-                while line and not line.endswith(b"\n"):
-                    line = file.readline(MAX_LINE)
-            elif line.strip():
+            elif whole and begins and line.strip():
                 self._line(line)
+            read += len(line)
+            if most is not None and read >= most:
+                self.cut = True
+                return
 
     def handshakes(self) -> list[RefusedHandshake]:
         """The one refused last at last."""

@@ -10,7 +10,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from authz.admin.documents import Kind, Wanted, registration_content
+from authz.admin.documents import Kind, Wanted, registration_content, stored_leaf
 from authz.admin.plan import Action, Step
 from authz.admin.registrations import split_leaf
 from authz.directory.limits import check_registration
@@ -128,7 +128,7 @@ def _added(
     named = label if label is not None else former[0].registration.label if former else ""
     ders = b"".join(ca.der for ca in chain)
     content = registration_content(renewal.user, named, (None, None, None), ders)
-    stored = marshal.dumps((leaf.der, ders))
+    stored = stored_leaf(leaf, ders)
     wanted = Wanted(Kind.CERTIFICATE, organization, renewal.user, leaf.sha256.hex(), content, stored)
     return Step(Action.ADD, wanted, None, None, None)
 
@@ -140,5 +140,5 @@ def _ended(stored: StoredRegistration, end: datetime) -> Step:
     after = registration_content(stored.user, registration.label, (*period, end), chain)
     leaf = b"" if stored.leaf is None else stored.leaf.der
     name = Certificate.fingerprint(leaf).hex()
-    wanted = Wanted(Kind.CERTIFICATE, stored.organization, stored.user, name, after, marshal.dumps((leaf, chain)))
+    wanted = Wanted(Kind.CERTIFICATE, stored.organization, stored.user, name, after, marshal.dumps((leaf, chain, None)))
     return Step(Action.CHANGE, wanted, before, registration.id, None)

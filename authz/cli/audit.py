@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from authz.admin.audit import Unrecorded, listed, parse_checkpoint, prune_audit, verify
+from authz.admin.audit import CHECKPOINT_EVENT, Unrecorded, listed, parse_checkpoint, prune_audit, verify
 from authz.cli.moments import moment
 from authz.cli.options import MAX_ID, AsJson, Limit, open_store
 from authz.cli.output import Row, emit_one, emit_page, fail, hint, say
@@ -19,6 +19,11 @@ from authz.directory.audit import AuditEntry, AuditFilter, get_entry
 from authz.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True)
+
+_HINT = "give a file with the line of the service's log"
+
+MAX_LINE = 64 * 1024
+"""Characters of a line of the service's log that are read together."""
 
 Before = Annotated[
     int | None, typer.Option("--after", min=1, max=MAX_ID, metavar="ID", help="Only those behind this one.")
@@ -118,14 +123,21 @@ def verify_(
 
 
 def _line(text: str) -> str:
-    """The line itself, or the last line of the file that it names."""
+    """The line itself; of the file that it names, which may be a log, the last checkpoint, or else the last line."""
+    last, found, path = "", False, Path(text)
     try:
-        lines = Path(text).read_text(encoding="utf-8").strip().splitlines()
+        if path.exists() and not (path.is_file() or path.is_fifo()):
+            raise ConfigError(f"{text} is neither a file nor a pipe", hint=_HINT)
+        with path.open(encoding="utf-8") as file:
+            while line := file.readline(MAX_LINE):
+                here = CHECKPOINT_EVENT in line
+                if line.strip() and (here or not found):
+                    last, found = line, found or here
     except (OSError, ValueError):
         return text
-    if not lines:
-        raise ConfigError(f"{text} is empty", hint="give a file with the line of the service's log")
-    return lines[-1]
+    if not last:
+        raise ConfigError(f"{text} is empty", hint=_HINT)
+    return last
 
 
 @app.command("prune", epilog="Example: authz audit prune --before 2026-01-01 (keep a backup of it first)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +30,9 @@ from authz.cli.output import Row, emit, emit_one, fail, hint, say
 from authz.clock import SystemClock
 from authz.directory.row_log import State
 from authz.errors import ConfigError
+
+GARBAGE: Final = 50_000
+"""New objects after which Python looks for cycles: a batch makes as many, and no cycles."""
 
 SHOWN: Final = 100
 """Steps and refusals that are printed; as JSON, all are."""
@@ -122,6 +126,7 @@ def _compared(
 
     If anything is wrong with them, all of it is printed, and `code` is the exit code.
     """
+    gc.set_threshold(GARBAGE)
     with closing(Plan()) as plan, closing(_store(context, expect)) as store:
         try:
             with _bar("documents") as advance:

@@ -32,7 +32,8 @@ def read_names(path: Path) -> list[str]:
             data = file.read(MAX_NAMES + 1)
         text = data.decode("utf-8")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {path}: {error}", hint="give a file with a name on each line") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"cannot read {path}: {reason}", hint="give a file with a name on each line") from error
     names = [name for name in text.split("\n") if name]
     if len(data) > MAX_NAMES or not names:
         raise ConfigError(f"{path} is empty, or too large", hint="give a file with a name on each line")

@@ -8,7 +8,7 @@ from typing import Final
 
 import typer
 
-from authz.admin.proxy_log import ProxyLog, RefusedHandshake, owners_of, remedy
+from authz.admin.proxy_log import MAX_OF_PIPE, ProxyLog, RefusedHandshake, owners_of, remedy
 from authz.admin.why import status_of
 from authz.cli.options import open_store
 from authz.cli.output import Row, emit, say
@@ -24,9 +24,9 @@ def why_handshakes(context: typer.Context, file: Path, user: list[str], *, as_js
     with open_store(context) as store:
         log = ProxyLog(_certificates_of(store, *user) if user else None)
         try:
-            _check_kind(file)
+            most = _most_of(file)
             with file.open("rb") as opened:
-                log.read(opened)
+                log.read(opened, most)
         except OSError as error:
             raise ConfigError(f"cannot read {file}: {error.strerror}", hint=_HINT) from error
         emit([_row(store, handshake) for handshake in log.handshakes()], as_json=as_json)
@@ -34,16 +34,19 @@ def why_handshakes(context: typer.Context, file: Path, user: list[str], *, as_js
         f"{sum(each.times for each in log.handshakes())} refused handshakes; "
         f"{log.forgotten} older ones left out; {log.unreadable} lines that are no access log of deploy/"
     )
+    if log.cut:
+        say(f"of a pipe no more than {MAX_OF_PIPE} bytes are read: there may be later ones")
 
 
 _HINT: Final = "name the proxy's access log, or a pipe that it comes through"
 
 
-def _check_kind(file: Path) -> None:
-    """Raises `ConfigError` for a device, which may have no end, or do something when it is opened."""
+def _most_of(file: Path) -> int | None:
+    """How many bytes of it are read; None for all. Raises `ConfigError` for a device: it may do anything."""
     mode = file.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
         raise ConfigError(f"{file} is neither a file nor a pipe", hint=_HINT)
+    return MAX_OF_PIPE if stat.S_ISFIFO(mode) else None
 
 
 def _certificates_of(store: Store, organization: str, user: str) -> set[bytes]:

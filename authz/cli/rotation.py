@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ from authz.cli.output import emit_one, fail, hint, say
 from authz.cli.pem_file import read_certificates
 from authz.clock import SystemClock
 from authz.directory.row_log import read_state
-from authz.errors import ConfigError
+from authz.errors import AdvisedError, ConfigError
 
 SUFFIXES: Final = {".pem", ".crt", ".cer", ".der"}
 
@@ -41,15 +41,19 @@ def rotate(
         raise typer.BadParameter("give USER and FILE, or --from FOLDER")
     now = SystemClock().now()
     end = read_moment(overlap, now, unsigned="+")
-    renewals = _of_folder(folder) if folder is not None else iter([_renewal(str(user), Path(str(file)))])
+    if end < now:
+        raise typer.BadParameter(f"{overlap} is before now: what was good until then is not changed any more")
+    files = _of_folder(folder) if folder is not None else [(str(user), Path(str(file)))]
+    renewals, errors = _read(files)
     with open_store(context) as store:
         with store.reading() as connection:
             state = read_state(connection)
             rotated = rotation(connection, organization, renewals, end, now, label=label)
-        for error in rotated.errors:
+        errors += rotated.errors
+        for error in errors:
             fail(str(error), advice(error))
-        if rotated.errors:
-            say(f"{len(rotated.errors)} errors: nothing was changed")
+        if errors:
+            say(f"{len(errors)} errors: nothing was changed")
             raise typer.Exit(1)
         store.apply_id = secrets.token_hex(8)
         taken: Counter[Action] = Counter()
@@ -61,11 +65,22 @@ def rotate(
         hint("each of them was registered already, and nothing is before it")
 
 
-def _renewal(user: str, file: Path) -> Renewal:
-    return Renewal(user, read_certificates(file), str(file))
+def _read(files: Iterable[tuple[str, Path]]) -> tuple[list[Renewal], list[AdvisedError]]:
+    """The certificates for each user, and what is wrong with files."""
+    read: dict[str, Renewal] = {}
+    errors: list[AdvisedError] = []
+    for user, file in files:
+        try:
+            if user in read:
+                message = f"{read[user].source} and {file} are both for {user}"
+                raise ConfigError(message, hint="leave one file for each user")
+            read[user] = Renewal(user, read_certificates(file), str(file))
+        except AdvisedError as error:
+            errors.append(error)
+    return list(read.values()), errors
 
 
-def _of_folder(folder: Path) -> Iterator[Renewal]:
+def _of_folder(folder: Path) -> list[tuple[str, Path]]:
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
     except OSError as error:
@@ -74,4 +89,4 @@ def _of_folder(folder: Path) -> Iterator[Renewal]:
         ) from error
     if not files:
         raise ConfigError(f"{folder} has no certificates", hint="name each file by its user: alice.pem")
-    return (_renewal(path.stem, path) for path in files)
+    return [(path.stem, path) for path in files]

@@ -66,6 +66,8 @@ def _check(settings: Settings, *, running: bool) -> None:
     if not is_trial():
         rows += [] if running else _sockets(settings)
         rows += _key_sets(settings)
+    if variables := passed_over():
+        rows.append(("environment", f"passed over, for Kubernetes makes them: {', '.join(variables)}"))
     emit([{"checked": name, "found": found} for name, found in rows], as_json=False)
 
 

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -18,7 +19,7 @@ import sqlalchemy as sa
 
 from authz.directory.bulk import bound, bulk
 from authz.directory.queries import behind
-from authz.directory.schema import audit, directory_state
+from authz.directory.schema import audit, directory_state, moment_of
 from authz.errors import Problem, StoreError
 
 NO_HASH: Final = bytes(32)
@@ -108,10 +109,8 @@ def _fragment(text: str | None) -> object:
     return None if text is None else orjson.Fragment(text)
 
 
-def _text(value: Value) -> str | None:
-    if value is None or isinstance(value, bytes):
-        return None if value is None else value.decode()
-    return canonical(value).decode()
+def _json(value: Value) -> bytes | None:
+    return value if value is None or isinstance(value, bytes) else canonical(value)
 
 
 class Head(NamedTuple):
@@ -144,30 +143,51 @@ def revision_for_change(connection: sa.Connection) -> int:
     return int(connection.execute(sa.select(directory_state.c.revision)).scalar_one())
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """An entry before its place in the log is known: its typed columns, and its JSON around what is missing."""
 
     columns: dict[str, Any]
     json: tuple[bytes, bytes, bytes]
 
 
+class _Common(NamedTuple):
+    """What many entries have in common: typed columns, and their canonical JSON around what differs."""
+
+    columns: dict[str, Any]
+    action: bytes
+    apply_id: bytes
+    organization: bytes
+    via: bytes
+
+
 def draft(author: Author, change: Audited, dialect: sa.Dialect) -> Draft:
     """An entry as far as it can be made outside of the transaction of its change."""
-    columns = author._asdict() | {name: getattr(change, name) for name in ("action", "object", "organization")}
-    columns |= {name: _text(getattr(change, name)) for name in ("before", "after")}
-    return Draft(bulk(_INSERT, dialect).typed(columns), _around(columns))
+    common = _common(author, change.action, change.organization, dialect)
+    before, after = _json(change.before), _json(change.after)
+    columns = {
+        **common.columns,
+        "object": change.object,
+        "before": None if before is None else before.decode(),
+        "after": None if after is None else after.decode(),
+    }
+    # The keys are in their order; between these parts stand the number of the entry and its revisions.
+    first = b"%b%b%b%b" % (common.action, after or b"null", common.apply_id, before or b"null")
+    middle = b"%b%b" % (canonical(change.object), common.organization)
+    return Draft(columns, (first + b',"id":', b',"object":' + middle, common.via))
 
 
-def _around(columns: dict[str, Any]) -> tuple[bytes, bytes, bytes]:
-    """The canonical JSON before the number, between number and revisions, and after them: keys are in order."""
-    value = columns | {"at": columns["at"].astimezone(UTC).isoformat(timespec="microseconds")}
-    value |= {name: _fragment(columns[name]) for name in ("before", "after")}
-    first, middle, last = (
-        canonical({name: value[name] for name in names})
-        for names in (("action", "actor", "after", "apply_id", "at", "before"), ("object", "organization"), ("via",))
+@lru_cache(1_024)
+def _common(author: Author, action: str, organization: str | None, dialect: sa.Dialect) -> _Common:
+    columns = {**author._asdict(), "action": action, "organization": organization}
+    at = author.at.astimezone(UTC).isoformat(timespec="microseconds")
+    texts = {name: canonical(value) for name, value in (columns | {"at": at}).items()}
+    return _Common(
+        bulk(_INSERT, dialect).typed(columns),
+        b'{"action":%b,"actor":%b,"after":' % (texts["action"], texts["actor"]),
+        b',"apply_id":%b,"at":%b,"before":' % (texts["apply_id"], texts["at"]),
+        b',"organization":%b,"revision_after":' % texts["organization"],
+        b',"via":%b}' % texts["via"],
     )
-    return first[:-1] + b',"id":', b"," + middle[1:-1] + b',"revision_after":', b"," + last[1:]
 
 
 def append(connection: sa.Connection, drafts: Iterable[Draft], before: int, author: Author) -> None:
@@ -211,9 +231,9 @@ def _row(entry: Draft, head: Head, after: int) -> dict[str, Any]:
 
 
 def _head(connection: sa.Connection) -> Head | None:
-    columns = audit.c.id, audit.c.hash, audit.c.revision_after
-    row = connection.execute(sa.select(*columns).order_by(audit.c.id.desc()).limit(1)).first()
-    return None if row is None else Head(*row)
+    """The end of the log; of a last entry that was changed by hand as much as makes sense."""
+    row = connection.execute(_stored(connection).order_by(audit.c.id.desc()).limit(1)).first()
+    return None if row is None else Head(row.id, _entry(row).hash, _entry(row).revision_after)
 
 
 def checkpoint(connection: sa.Connection) -> Checkpoint | None:
@@ -221,7 +241,7 @@ def checkpoint(connection: sa.Connection) -> Checkpoint | None:
     head = _head(connection)
     if head is None:
         return None
-    origin = connection.execute(sa.select(audit.c.hash).order_by(audit.c.id).limit(1)).scalar_one()
+    origin = _entry(connection.execute(_stored(connection).order_by(audit.c.id).limit(1)).one()).hash
     return Checkpoint(origin.hex(), head.id, head.hash.hex())
 
 
@@ -247,7 +267,7 @@ class AuditFilter:
 def list_entries(connection: sa.Connection, wanted: AuditFilter | None = None) -> Iterator[AuditEntry]:
     """The entries that a filter lets through, the newest first."""
     wanted = wanted or AuditFilter()
-    query = sa.select(audit).order_by(audit.c.id.desc())
+    query = _stored(connection).order_by(audit.c.id.desc())
     for column in ("organization", "actor", "apply_id"):
         if (value := getattr(wanted, column)) is not None:
             query = query.where(audit.c[column] == value)
@@ -262,19 +282,56 @@ def list_entries(connection: sa.Connection, wanted: AuditFilter | None = None) -
 
 def walk(connection: sa.Connection) -> Iterator[AuditEntry]:
     """Every entry, in the order of its number."""
-    return map(_entry, connection.execute(behind(sa.select(audit), audit.c.id, None)))
+    return map(_entry, connection.execute(behind(_stored(connection), audit.c.id, None)))
 
 
 def get_entry(connection: sa.Connection, number: int) -> AuditEntry:
     """One entry by its number. Raises `StoreError`."""
-    row = connection.execute(sa.select(audit).where(audit.c.id == number)).first()
+    row = connection.execute(_stored(connection).where(audit.c.id == number)).first()
     if row is None:
         raise StoreError(f"the audit log has no entry {number}", kind=Problem.AUDIT_ENTRY_UNKNOWN)
     return _entry(row)
 
 
+def _stored(connection: sa.Connection) -> sa.Select[Any]:
+    """The rows as they are: SQLite holds whatever was written by hand, also texts that are not UTF-8."""
+    columns: list[sa.ColumnElement[Any]] = [sa.type_coerce(audit.c.at, sa.BigInteger).label("at")]
+    for column in audit.c:
+        if connection.dialect.name == "sqlite" and isinstance(column.type, sa.String):
+            columns.append(sa.cast(column, sa.LargeBinary).label(column.name))
+        elif column.name != "at":
+            columns.append(column)
+    return sa.select(*columns)
+
+
+_BLANK: Final = AuditEntry(0, datetime(1970, 1, 1, tzinfo=UTC), "", "", "", "", "", "", "", "", 0, 0, b"", b"")
+
+
 def _entry(row: sa.Row[Any]) -> AuditEntry:
-    return AuditEntry(**{name: getattr(row, name) for name in AuditEntry.__slots__})
+    """An entry; what is of another type than any command writes is blank, and so is the hash of an entry with that."""
+    values: dict[str, Any] = {}
+    sound = True
+    for name in AuditEntry.__slots__:
+        value, blank = getattr(row, name), getattr(_BLANK, name)
+        if name == "at":
+            value = _moment(value)
+        elif isinstance(value, bytes) and isinstance(blank, str):
+            value = value.decode(errors="replace")
+        if isinstance(value, type(blank)) or (value is None and name in _OPTIONAL):
+            values[name] = value
+        else:
+            values[name], sound = blank, False
+    return AuditEntry(**(values if sound else values | {"hash": b""}))
+
+
+def _moment(value: object) -> datetime | None:
+    try:
+        return moment_of(value) if isinstance(value, int) else None
+    except OverflowError:
+        return None
+
+
+_OPTIONAL: Final = frozenset({"organization", "before", "after", "apply_id"})
 
 
 def prune(connection: sa.Connection, last: int) -> Pruned | None:

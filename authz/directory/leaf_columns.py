@@ -11,7 +11,6 @@ from authz.errors import Refused
 
 if TYPE_CHECKING:
     from authz.pki import Certificate
-    from authz.pki.x509.certificate import KnownIssuers
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -22,16 +21,13 @@ def leaf_columns(leaf: Certificate, chain: bytes) -> dict[str, Any]:
     return {"sha256": leaf.sha256, "der": leaf.der, "chain": chain, **read_columns(leaf.der, chain)}
 
 
-def read_columns(der: bytes, chain: bytes, issuers: KnownIssuers | None = None) -> dict[str, Any]:
-    """Those that have to be read: all None of a leaf that cannot be, which no check accepts.
-
-    `issuers` are as in `Certificate.parse`, if they are given.
-    """
+def read_columns(der: bytes, chain: bytes) -> dict[str, Any]:
+    """Those that have to be read: all None of a leaf that cannot be, which no check accepts."""
     try:
-        read = _read(pki.Certificate.parse(der) if issuers is None else pki.Certificate.parse(der, issuers))
+        read = read_values(pki.Certificate.parse(der))
     except Refused:
-        read = dict.fromkeys(_READ)
-    return {**read, "chain_sha256": hashlib.sha256(chain).digest() if chain else None}
+        read = (None,) * len(READ)
+    return {**dict(zip(READ, read, strict=True)), "chain_sha256": hashlib.sha256(chain).digest() if chain else None}
 
 
 def serial_bytes(serial: int) -> bytes:
@@ -44,19 +40,19 @@ def serial_number(content: bytes) -> int:
     return int.from_bytes(content, "big", signed=True)
 
 
-_READ = "tbs_sha256", "spki_sha256", "not_after", "issuer", "serial", "authority_key_id"
+READ: Final = ("not_after", "tbs_sha256", "spki_sha256", "issuer", "serial", "authority_key_id")
 
 
-def _read(leaf: Certificate) -> dict[str, Any]:
-    values = (
+def read_values(leaf: Certificate) -> tuple[Any, ...]:
+    """The values of the columns `READ`. Raises `Refused`."""
+    return (
+        leaf.not_after,
         leaf.tbs_sha256,
         leaf.spki_sha256,
-        leaf.not_after,
         leaf.issuer_der,
         serial_bytes(leaf.serial),
         leaf.extensions.authority_key_id,
     )
-    return dict(zip(_READ, values, strict=True))
 
 
 def not_before_in(head: bytes, issuer: bytes) -> int | None:

@@ -25,6 +25,17 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def microseconds(moment: datetime) -> int:
+    """A moment as its column has it: since 1970, in UTC. Raises `TypeError` for a naive one."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment_of(value: int) -> datetime:
+    """What `microseconds` was given, in UTC."""
+    return _EPOCH + timedelta(microseconds=value)
 
 
 class Moment(sa.types.TypeDecorator[datetime]):
@@ -35,11 +46,11 @@ class Moment(sa.types.TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
         """To the database. Raises `TypeError` for a naive moment."""
-        return None if value is None else (value - _EPOCH) // timedelta(microseconds=1)
+        return None if value is None else microseconds(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """From the database."""
-        return None if value is None else _EPOCH + timedelta(microseconds=value)
+        return None if value is None else moment_of(value)
 
 
 metadata = sa.MetaData(

@@ -107,6 +107,25 @@ def test_change_by_hand_is_reported(log: AuditedStore, statement: str, problem: 
     assert any(problem in found for found in verify(log).problems), verify(log).problems
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "at = 'x'", "at = 1 << 62", "actor = x'ff'", "actor = CAST(x'ff' AS TEXT)", "via = 'ü' || x'00'",
+        "previous = 'x'", "hash = 'x'", "revision_before = 'x'", "revision_after = 1.5", "after = CAST(x'ff' AS TEXT)",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("row", [4, 7])
+def test_value_of_another_type_is_reported_and_stops_nothing(log: AuditedStore, change: str, row: int) -> None:
+    """SQLite holds what was written by hand: the rest is still read, and the next change is recorded."""
+    sql(log, f"UPDATE audit SET {change} WHERE id = {row}")
+    problems = [problem for problem in verify(log).problems if f"entry {row} is not as it was written" in problem]
+    assert len(problems) == 1
+    with log.reading() as connection:
+        assert sum(isinstance(each, AuditEntry) for each in listed(connection, AuditFilter())) == 7
+    add_user(log, "acme", "later")
+    assert verify(log).entries == 8
+
+
 def test_entries_that_changed_places_are_reported(log: AuditedStore) -> None:
     """Each has a number that is a part of its hash."""
     for statement in ("UPDATE audit SET id = 99 WHERE id = 4", "UPDATE audit SET id = 4 WHERE id = 5"):

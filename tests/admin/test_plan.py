@@ -119,6 +119,12 @@ def test_canary_is_neither_written_nor_removed(plan: Plan, store: AuditedStore) 
     assert messages(plan) == [f"-:1: {CANARY} is not an organization's name: probes use it"]
 
 
+def test_organization_that_is_missing_is_one_error(plan: Plan, store: AuditedStore) -> None:
+    """That it has no user either follows from it."""
+    planned(plan, store, LAPTOP.replace("acme", "nope"))
+    assert len(messages(plan)) == 1
+
+
 def test_enforcement_that_is_left_out_is_the_organization_s(plan: Plan, store: AuditedStore) -> None:
     """As the documents have it, or the directory."""
     planned(plan, store, ORGANIZATION + "enforcement: observe\n", ALICE_USER, ALICE_USER.replace("alice", "bob"))
@@ -157,8 +163,10 @@ def test_enforcement_that_is_left_out_is_the_organization_s(plan: Plan, store: A
         ((LAPTOP + "from: tomorrow\n",), "from: is not a moment"),
         ((LAPTOP + "from: 2030-01-01\nuntil: 2029-01-01\n",), "would end before it begins"),
         ((LAPTOP + "from: 99999999999999999999\n",), "from: is not a moment"),
+        (("kind: User\n" + "".join(f"k{n}: x\n" for n in range(200)),), "-:1: 201 keys"),
+        (("kind: Organization\ntoken:\n" + "".join(f"  k{n}: x\n" for n in range(200)),), "-:3: 200 keys"),
     ],
-    ids=range(24),
+    ids=range(26),
 )
 def test_what_cannot_be_is_an_error_with_its_place(
     plan: Plan, store: AuditedStore, documents: tuple[str, ...], message: str
@@ -241,6 +249,22 @@ def test_name_is_not_two_users_at_one_time(plan: Plan, store: AuditedStore, firs
     add_user(store, "acme", "bob")
     planned(plan, store, f"{NAME}user: alice\n{first}", f"{NAME}user: bob\n{second}")
     assert "is registered for" in messages(plan)[0]
+
+
+@pytest.mark.parametrize("field", ["binding_kinds: [{}]", "hosts: [{}]", "path: {{policies: [{}]}}"])
+def test_list_of_wrong_values_is_one_error(plan: Plan, store: AuditedStore, field: str) -> None:
+    """At the line of the first."""
+    planned(plan, store, "kind: Organization\nname: x\n" + field.format("\n[],\n" * 3))
+    assert [message.split(": ")[0] for message in messages(plan)] == ["-:4"]
+
+
+def test_registration_stands_in_as_many_documents_as_it_has_periods(plan: Plan, store: AuditedStore) -> None:
+    """One that meets any of them is named with it, however many others begin in between."""
+    periods = [f"{LAPTOP}from: {year}-01-01\nuntil: {year + 1}-01-01\n" for year in range(2030, 2060)]
+    long = f"{LAPTOP}from: 2029-06-01\nuntil: 2029-07-01\n", f"{LAPTOP}from: 2059-06-01\n"
+    planned(plan, store, ALICE_USER, *reversed(periods), *long)
+    assert len(messages(plan)) == 1
+    assert messages(plan)[0].endswith(f"certificate {ALICE.sha256.hex()} stands twice, first in -:5")
 
 
 def test_name_is_not_written_twice_without_a_retirement(plan: Plan, store: AuditedStore) -> None:

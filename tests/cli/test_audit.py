@@ -61,7 +61,8 @@ def test_verify_compares_with_a_checkpoint_on_the_line_or_in_a_file(acme: Run) -
     head = acme("audit", "verify", "--json").data
     line = json.dumps({"event": "audit_checkpoint", **{key: head[key] for key in ("origin", "size", "head")}})  # type: ignore[index, call-overload]
     Path("checkpoint.json").write_text(f"{{}}\n{line}\n", encoding="utf-8")
-    for given in (line, "checkpoint.json"):
+    Path("service.log").write_text(f"{line}\n{{}}\n", encoding="utf-8")
+    for given in (line, "checkpoint.json", "service.log"):
         assert acme("audit", "verify", "--checkpoint", given).code == 0
     sql("UPDATE audit SET actor = 'local:0 root ' WHERE id = 3")
     sql("UPDATE users SET enforcement = 'off'")
@@ -69,7 +70,8 @@ def test_verify_compares_with_a_checkpoint_on_the_line_or_in_a_file(acme: Run) -
     assert done.code == 1
     assert "entry 3 is not as it was written" in done.err
     assert "changed the directory without an entry" in done.err
-    assert acme("audit", "verify", "--checkpoint", "nonsense").code == 1
+    for given in ("nonsense", "/dev/zero", "."):
+        assert acme("audit", "verify", "--checkpoint", given).code == 1
 
 
 def test_list_reports_what_changed_beside_it(acme: Run) -> None:

@@ -203,6 +203,14 @@ def test_certificate_is_named_by_the_beginning_of_its_digest(acme: Run) -> None:
     assert {row["state"] for row in acme("cert", "list", "--json").data} == {"active"}  # type: ignore[attr-defined]
 
 
+def test_eight_digits_may_be_the_beginning_of_a_digest(acme: Run) -> None:
+    """Where no registration has that id; fewer are an id."""
+    leaf = next(leaf for leaf in iter(lambda: CA.leaf("alice", **LIFE), None) if leaf.sha256.hex()[:8].isdigit())
+    acme("cert", "add", "acme", write("digits.pem", chain_pem(leaf, CA)), "--user", "alice")
+    assert acme("cert", "show", leaf.sha256.hex()[:8], "--json").data["id"] == 2  # type: ignore[index, call-overload]
+    assert acme("cert", "show", f"9{leaf.sha256.hex()[:6]}").code == 1
+
+
 @pytest.mark.parametrize(
     ("key", "code"), [("f" * 64, 1), ("f" * 65, 2), ("-1", 2), ("1.0", 2), ("0", 1), ("9" * 18, 1)]
 )

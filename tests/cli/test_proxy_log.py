@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 from support.command_world import ALICE, Run, write
+
+from authz.cli import proxy_log
 
 REFUSED = {"event": "handshake_refused", "reason": "certificate verification error at depth 0: certificate has expired"}
 OWN = {**REFUSED, "subject": "CN=alice", "certificate": ALICE.sha256.hex()}
@@ -73,3 +77,23 @@ def test_log_comes_through_a_pipe_and_lines_that_are_too_long_are_counted(acme: 
     rows: Any = done.data
     assert [row["subject"] for row in rows] == ["CN=alice"]
     assert "2 lines that are no access log" in done.err
+
+
+def test_pipe_without_an_end_is_read_no_further_than_a_bound(acme: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in lines nor within one; it is said."""
+    monkeypatch.setattr(proxy_log, "MAX_OF_PIPE", 100_000)
+    os.mkfifo("pipe")
+    for end in ("x" * 200_000, "{}\n" * 100_000):
+        writer = Thread(target=write_until_closed, args=(json.dumps(OWN) + "\n" + end,))
+        writer.start()
+        done = acme("why", "--proxy-log", "pipe", "--json")
+        writer.join()
+        rows: Any = done.data
+        assert ([row["subject"] for row in rows], "no more than 100000 bytes" in done.err) == (["CN=alice"], True)
+
+
+def write_until_closed(text: str) -> None:
+    """Write into the pipe, again and again, as long as something reads it."""
+    with suppress(BrokenPipeError), Path("pipe").open("w") as pipe:
+        while True:
+            pipe.write(text)

@@ -83,7 +83,15 @@ def test_folder_is_rotated_wholly_or_not_at_all(acme: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["alice"], ["alice", "a.pem", "--from", "x"], ["--from", "missing"], ["--from", "."]]
+    "words",
+    [
+        [],
+        ["alice", "alice.pem", "--overlap=-1d"],
+        ["alice"],
+        ["alice", "a.pem", "--from", "x"],
+        ["--from", "missing"],
+        ["--from", "."],
+    ],
 )
 def test_words_that_do_not_say_what_is_renewed_are_refused(acme: Run, words: list[str]) -> None:
     """With exit code 2 or 1, and nothing changed."""
@@ -92,6 +100,28 @@ def test_words_that_do_not_say_what_is_renewed_are_refused(acme: Run, words: lis
     Path("alice.pem").unlink()
     assert acme("cert", "rotate", "acme", *words).code > 0
     assert len(certificates(acme)) == 1
+
+
+def test_every_file_that_is_wrong_is_named(acme: Run) -> None:
+    """And two for one user, of which either may be the right one."""
+    folder = Path("renewed")
+    folder.mkdir()
+    for name, text in (
+        ("alice.crt", chain_pem(NEW, CA)),
+        ("alice.pem", chain_pem(BOB, CA)),
+        ("bob.pem", ""),
+        ("c.pem", "x"),
+    ):
+        (folder / name).write_text(text)
+    done = acme("cert", "rotate", "acme", "--from", "renewed")
+    assert (done.code, len(certificates(acme))) == (1, 1)
+    for said in (
+        "renewed/alice.crt and renewed/alice.pem are both for alice",
+        "bob.pem is empty",
+        "c.pem cannot be read",
+    ):
+        assert said in done.err
+    assert "3 errors: nothing was changed" in done.err
 
 
 def test_next_rotation_within_the_overlap_renews_the_newest(acme: Run) -> None:

@@ -109,6 +109,8 @@ def test_variables_of_kubernetes_are_one_line_of_the_log(monkeypatch: pytest.Mon
     monkeypatch.setenv("AUTHZ_SERVICE_HOST", "10.0.0.1")
     assert authz("serve").code == 0
     assert said == [("variables_passed_over", {"variables": ["AUTHZ_PORT", "AUTHZ_SERVICE_HOST"]})]
+    done = checked()
+    assert (done.code, "AUTHZ_PORT, AUTHZ_SERVICE_HOST" in done.out) == (0, True)
     monkeypatch.setenv("AUTHZ_OPS_ADDRESS", "127.0.0.1:1")
     done = authz("serve")
     assert (done.code, "AUTHZ_OPS__ADDRESS does" in done.err) == (1, True)

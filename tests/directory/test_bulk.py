@@ -75,3 +75,21 @@ def test_row_that_is_gone_is_an_error_and_nothing_is_stored(store: Store) -> Non
     assert store.user("acme", "alice").enforcement is Enforcement.OBSERVE
     write(store, REMOVE_USERS, alice)
     assert store.users("acme") == []
+
+
+def test_rows_of_several_statements_are_all_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name is data, whatever arrays and parameters look like; of a statement that lacks a row, nothing is stored."""
+    monkeypatch.setattr("authz.directory.bulk.ROWS_EACH", 2)
+    names = ["a", "%s", "{b,NULL}", 'c"\\', "NULL"]
+    write(
+        store, ADD_USERS, *({"organization": "acme", "name": n, "enforcement": "off", "active": n > "a"} for n in names)
+    )
+    added = {user.name: user for user in store.users("acme") if user.name != "alice"}
+    assert {name: user.active for name, user in added.items()} == {name: name > "a" for name in names}
+    changes = [{"row": user.id, "enforcement": "observe", "active": True} for user in added.values()]
+    with pytest.raises(StoreError, match="1 of 6 rows are gone"):
+        write(store, CHANGE_USERS, *changes, {**changes[0], "row": 99})
+    write(store, CHANGE_USERS, *changes)
+    assert {user.enforcement for user in store.users("acme") if user.name in added} == {Enforcement.OBSERVE}
+    write(store, REMOVE_USERS, *changes)
+    assert [user.name for user in store.users("acme")] == ["alice"]

@@ -26,6 +26,8 @@ SESSION: Final = {
     "search_path": "public",
     "lock_timeout": "5s",
     "timezone": "UTC",
+    # Nothing here runs long enough to be worth compiling; that of many rows would be, as the planner guesses.
+    "jit": "off",
 }
 """Settings of every connection; SQLite waits for a lock as long."""
 

@@ -416,7 +416,7 @@ EVENTS: Final = {"INSERT": ("come",), "UPDATE": ("gone", "come"), "DELETE": ("go
 BODY: Final = """
     DECLARE current bigint; added bigint;
     BEGIN
-        IF NOT EXISTS ({rows}) THEN RETURN NULL; END IF;
+        IF NOT EXISTS ({any}) THEN RETURN NULL; END IF;
         UPDATE directory_state SET revision = revision + 1{state} WHERE id = 1 RETURNING revision INTO current;
         INSERT INTO directory_changes (revision, lineage, at, organization_id, kind, key)
             SELECT state.revision, state.lineage, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, changed.*
@@ -462,11 +462,13 @@ def upgrade() -> None:
 def _log(table: LoggedTable, event: str, transitions: tuple[str, ...]) -> None:
     name = f"log_{table.name}_{event.lower()}"
     rows = " UNION ".join(_logged(table, row) for row in transitions)
+    # Whether there are any is cheaper to see before they are sorted.
+    any_ = f"SELECT FROM {transitions[0]}"
     if (table.name, event) == ("organizations", "UPDATE"):
-        rows = ORGANIZATIONS_UPDATED
+        rows = any_ = ORGANIZATIONS_UPDATED
     state = f", {table.state} = revision + 1" if table.state else ""
     trust = TRUST.format(rows=rows) if table.trust else ""
-    _function(f"{name}()", "trigger", BODY.format(rows=rows, state=state, trust=trust))
+    _function(f"{name}()", "trigger", BODY.format(any=any_, rows=rows, state=state, trust=trust))
     tables = {"gone": "OLD TABLE AS gone", "come": "NEW TABLE AS come"}
     referencing = " ".join(tables[row] for row in transitions)
     op.execute(
