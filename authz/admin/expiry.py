@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -28,14 +28,16 @@ from authz.directory.authorities import ANCHORS, INTERMEDIATES, StoredCertificat
 from authz.directory.crls import list_crl_sources, list_crls, list_fetched_crls
 from authz.directory.endings import (
     DIGEST,
+    MAX_KINDS,
     SECOND,
     Holder,
     LeafEnd,
     OwnerRow,
-    active_users,
+    UserKind,
     count_users_of_paths,
     grouped_path,
     holders,
+    kinds_of_users,
     leaf_ends,
     owners,
     paths_in_use,
@@ -202,9 +204,7 @@ class Radar:
     def shared_endings(self) -> Iterator[Ending]:
         """CAs, then CRLs, in the order of time; what has no date at last."""
         things = [*self._ending_cas(), *self._ending_crls()]
-        stops: Counter[_Thing] = Counter()
-        for thing, _ in self._stopped(things):
-            stops[thing] += 1
+        stops = Counter(thing for thing, _ in self._stopped(things))
         lines = [self._line(thing, stops[thing]) for thing in things]
         crls = [line for line in lines if line.kind is Expiring.CRL]
         cas = [line for line in lines if line.kind is not Expiring.CRL]
@@ -213,19 +213,40 @@ class Radar:
 
     def stopped_from_above(self) -> Iterator[Ending]:
         """The users who stop by the end of a CA or CRL."""
-        for thing, holder in self._stopped([*self._ending_cas(), *self._ending_crls()]):
-            owner = self._owners[holder.organization].name
-            yield Ending(thing.at, thing.kind, thing.what, owner, holder.name, 1, 1)
+        for thing, user in self._stopped([*self._ending_cas(), *self._ending_crls()]):
+            owner = self._owners[user.organization].name
+            yield Ending(thing.at, thing.kind, thing.what, owner, user.name, 1, 1)
 
-    def _stopped(self, things: Sequence[_Thing]) -> Iterator[tuple[_Thing, Holder]]:
-        for owner in self._owners.values():
-            mine = [thing for thing in things if self._concerns(thing, owner)]
-            for some in _batched(active_users(self._connection, owner.id) if mine else (), AT_ONCE):
-                for holder, credentials in self._credentials(some).values():
-                    yield from ((thing, holder) for thing in mine if credentials.stop_by(thing.name, thing.since))
+    def _stopped(self, things: Sequence[_Thing]) -> Iterator[tuple[_Thing, UserKind]]:
+        of_owner: defaultdict[str | None, list[_Thing]] = defaultdict(list)
+        for thing in things:
+            if thing.name is not None:
+                of_owner[thing.owner].append(thing)
+        shared = of_owner.pop(None, [])
+        concerned = {owner.id: shared + of_owner.get(owner.name, []) for owner in self._owners.values()}
+        moments = {owner: {thing.since for thing in mine} for owner, mine in concerned.items() if mine}
+        for asked in [moments] if shared else [{owner: some} for owner, some in moments.items()]:
+            users = kinds_of_users(self._connection, self._owners, asked, self._now)
+            yield from self._stopped_of(users, concerned)
 
-    def _concerns(self, thing: _Thing, owner: OwnerRow) -> bool:
-        return thing.name is not None and thing.owner in {None, owner.name}
+    def _stopped_of(
+        self, users: Iterator[UserKind], concerned: Mapping[int, Sequence[_Thing]]
+    ) -> Iterator[tuple[_Thing, UserKind]]:
+        """Of users who are alike one is looked at."""
+        stops: dict[int, list[_Thing]] = {}
+        for some in _batched(users, AT_ONCE):
+            firsts = {user.alike: user.user for user in some if user.alike not in stops}
+            known = self._credentials(firsts.values())
+            for user in some:
+                mine = stops.get(user.alike)
+                if mine is None:
+                    things, held = concerned[user.organization], known[firsts[user.alike]][1]
+                    mine = [thing for thing in things if held.stop_by(thing.name, thing.since)]
+                    stops[user.alike] = mine
+                for thing in mine:
+                    yield thing, user
+            if len(stops) > MAX_KINDS:
+                stops.clear()
 
     def _line(self, thing: _Thing, stops: int) -> Ending:
         paths = [path for path in self._paths if thing.digests.intersection(path)]

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from authz.directory.leaf_columns import READ
 from authz.directory.schema import organizations, registrations, users
 from authz.errors import StoreError
 
@@ -90,7 +91,6 @@ _USER: Final = (
     .scalar_subquery()
 )
 _DATES: Final = ("valid_from", "valid_until", "retired_at")
-_READ: Final = ("tbs_sha256", "spki_sha256", "not_after", "issuer", "serial", "authority_key_id")
 
 ADD_USERS: Final = sa.insert(users).values(organization_id=_OWNER, **bound(users, ("name", "enforcement", "active")))
 """Of an `organization`, by its name."""
@@ -99,7 +99,7 @@ ADD_REGISTRATIONS: Final = sa.insert(registrations).values(
     organization_id=_OWNER,
     user_id=_USER,
     **bound(registrations, ("kind", "identity", "anchor_sha256", "sha256", "der", "chain", "chain_sha256", "label")),
-    **bound(registrations, (*_DATES, "created_at", *_READ)),
+    **bound(registrations, (*_DATES, "created_at", *READ)),
 )
 """Of an `organization` and a `user_name`, by their names."""
 

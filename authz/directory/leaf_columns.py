@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from authz import pki
 from authz.errors import Refused
@@ -13,8 +12,8 @@ if TYPE_CHECKING:
     from authz.pki import Certificate
     from authz.pki.x509.certificate import KnownIssuers
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
+READ = "tbs_sha256", "spki_sha256", "not_before", "not_after", "issuer", "serial", "authority_key_id"
+"""The columns that are read from the DER of a leaf."""
 
 
 def leaf_columns(leaf: Certificate, chain: bytes) -> dict[str, Any]:
@@ -30,7 +29,7 @@ def read_columns(der: bytes, chain: bytes, issuers: KnownIssuers | None = None) 
     try:
         read = _read(pki.Certificate.parse(der) if issuers is None else pki.Certificate.parse(der, issuers))
     except Refused:
-        read = dict.fromkeys(_READ)
+        read = dict.fromkeys(READ)
     return {**read, "chain_sha256": hashlib.sha256(chain).digest() if chain else None}
 
 
@@ -44,34 +43,14 @@ def serial_number(content: bytes) -> int:
     return int.from_bytes(content, "big", signed=True)
 
 
-_READ = "tbs_sha256", "spki_sha256", "not_after", "issuer", "serial", "authority_key_id"
-
-
 def _read(leaf: Certificate) -> dict[str, Any]:
     values = (
         leaf.tbs_sha256,
         leaf.spki_sha256,
+        leaf.not_before,
         leaf.not_after,
         leaf.issuer_der,
         serial_bytes(leaf.serial),
         leaf.extensions.authority_key_id,
     )
-    return dict(zip(_READ, values, strict=True))
-
-
-def not_before_in(head: bytes, issuer: bytes) -> int | None:
-    """The notBefore of a certificate, in microseconds since 1970, from its beginning in DER; None if it is not there.
-
-    It stands behind the issuer's name (RFC 5280 section 4.1), so that a report reads it without parsing the rest.
-    """
-    at = head.find(issuer) + len(issuer) + 2
-    kind, text = head[at : at + 2], head[at + 2 : at + 17].decode("latin-1")
-    if kind == b"\x17\x0d":
-        text = ("20" if text < "50" else "19") + text
-    elif kind != b"\x18\x0f":
-        return None
-    try:
-        moment = datetime.fromisoformat(f"{text[:8]}T{text[8:14]}+00:00")
-    except ValueError:
-        return None
-    return (moment - _EPOCH) // _MICROSECOND
+    return dict(zip(READ, values, strict=True))

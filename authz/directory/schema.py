@@ -202,7 +202,7 @@ registrations = sa.Table(
     *_bytes("chain_sha256", nullable=True),
     # Of a certificate, see `authz.directory.leaf_columns`; NULL if it cannot be read.
     *_bytes("authority_key_id", nullable=True),
-    sa.Column("not_after", Moment),
+    *(sa.Column(name, Moment) for name in ("not_before", "not_after")),
     *_bytes("serial", "issuer", "der", "chain", nullable=True),
     sa.CheckConstraint(_REGISTERED, name="what"),
     sa.Index(None, "organization_id", "id"),

@@ -258,6 +258,7 @@ TABLES: Final = (
         anchor_sha256 BYTEA,
         chain_sha256 BYTEA,
         authority_key_id BYTEA,
+        not_before BIGINT,
         not_after BIGINT,
         serial BYTEA,
         issuer BYTEA,

@@ -44,6 +44,7 @@ REGISTRATIONS = f"""
         anchor_sha256 BLOB,
         chain_sha256 BLOB,
         authority_key_id BLOB,
+        not_before BIGINT,
         not_after BIGINT,
         serial BLOB,
         issuer BLOB,
