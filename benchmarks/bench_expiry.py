@@ -2,7 +2,7 @@
 
 `python benchmarks/bench_expiry.py [DIALECT] [USERS] [ORGANIZATIONS]`: sqlite or postgresql, 100,000 users of one
 organization by default; 1,000,000 of 1 and of 10,000 are the large cases. Nine users of ten have a registration, which
-ends within a year, and half were seen; of two of ten no certificate is required. Each answer goes to /dev/null, as JSON.
+ends within a year, and half were seen; of two of ten no certificate is required. Answers go to /dev/null, as JSON.
 Fails beyond the bounds.
 """
 

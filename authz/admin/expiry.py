@@ -44,6 +44,7 @@ from authz.directory.endings import (
     stored_chains,
     users_of_paths,
 )
+from authz.directory.seen_cas import list_seen_cas
 from authz.model import Expiring
 from authz.pki import Certificate, Crl
 
@@ -116,6 +117,8 @@ class Radar:
         self._stored = _stored_cas(connection)
         self._brought = by_digest(stored.certificate for _, stored in self._stored)
         self._chains = {digest: self._read_chain(chain) for digest, chain in stored_chains(connection, MAX_CHAINS)}
+        for der in list_seen_cas(connection):
+            self._brought |= by_digest(read_cas(der, self._brought))
         self._crls = _CrlEnds.read(connection)
         self._lifetimes: dict[int, CaLifetimes] = {}
         self._places: dict[object, Below] = {}

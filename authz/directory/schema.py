@@ -249,6 +249,15 @@ last_seen = sa.Table(
     sa.Index(None, "organization_id", "not_after"),
 )
 
+seen_cas = sa.Table(
+    "seen_cas",
+    metadata,
+    _organization(),
+    *_bytes("sha256", "der"),
+    sa.Column("last_seen", Moment, nullable=False),
+    sa.PrimaryKeyConstraint("organization_id", "sha256"),
+)
+
 audit = sa.Table(
     "audit",
     metadata,

@@ -17,6 +17,7 @@ from support.sightings import add_registration, add_sighting
 from authz.admin.expiry import Ending, endings, stopping
 from authz.directory import Store
 from authz.directory.schema import crl_sources, fetched_crls
+from authz.directory.seen_cas import keep_seen_cas
 from authz.model import BindingScope, Enforcement, Expiring, RegistrationKind
 from authz.pki import Certificate
 
@@ -78,6 +79,20 @@ def test_ca_that_only_clients_have_is_listed_without_a_date(store: Store) -> Non
     [unknown] = [one for one in ending(store, Expiring.INTERMEDIATE) if one.at is None]
     assert (unknown.organization, unknown.below) == ("", 1)
     assert digest.hex() in unknown.what
+
+
+def test_ca_that_only_clients_send_has_its_date_once_it_was_seen(store: Store) -> None:
+    """The user who showed a certificate below it stops; once a renewed one is stored, the user goes on."""
+    life = {"key": CA.key, "not_before": NOW - DAY}
+    sent = ROOT.intermediate("Sent", **life, not_after=NOW + 5 * DAY)
+    show(store, path=sent.sha256 + ROOT.sha256)
+    with store.transaction() as connection:
+        keep_seen_cas(connection, [(store.organization("acme").id, sent.sha256, sent.der)], NOW)
+    [line] = ending(store, Expiring.INTERMEDIATE, days=7)
+    assert (line.at, line.below, line.stops) == (Certificate.parse(sent.der).not_after, 1, 1)
+    renewed = ROOT.intermediate("Sent", **life, not_after=NOW + 50 * DAY)
+    store.add_intermediates("acme", [Certificate.parse(renewed.der)])
+    assert [line.stops for line in ending(store, Expiring.INTERMEDIATE, days=7)] == [0]
 
 
 def test_crl_that_was_added_ends_by_its_next_update(store: Store) -> None:

@@ -129,6 +129,15 @@ STATEMENTS = (
     "CREATE INDEX ix_last_seen_path_user_id ON last_seen (path, user_id)",
     "CREATE INDEX ix_last_seen_sha256 ON last_seen (sha256)",
     """
+    CREATE TABLE seen_cas (
+        organization_id INTEGER NOT NULL REFERENCES organizations (id) ON DELETE CASCADE,
+        sha256 BLOB NOT NULL,
+        der BLOB NOT NULL,
+        last_seen BIGINT NOT NULL,
+        PRIMARY KEY (organization_id, sha256)
+    )
+    """,
+    """
     CREATE TABLE audit (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         at BIGINT NOT NULL,
