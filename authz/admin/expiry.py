@@ -34,6 +34,7 @@ from authz.directory.endings import (
     LeafEnd,
     OwnerRow,
     UserKind,
+    count_users_by_path,
     count_users_of_paths,
     grouped_path,
     holders,
@@ -111,9 +112,13 @@ class Radar:
 
     def __init__(self, connection: Connection, now: datetime, until: datetime) -> None:
         self._connection = connection
-        self._now, self._until = now, until
+        # Through its last second a certificate is good.
+        self._now, self._until = now.replace(microsecond=0), until
         self._owners = owners(connection)
-        self._paths = paths_in_use(connection)
+        self._paths = defaultdict[bytes, list[tuple[bytes, ...]]](list)
+        for path in paths_in_use(connection):
+            for digest in path:
+                self._paths[digest].append(path)
         self._stored = _stored_cas(connection)
         self._brought = by_digest(stored.certificate for _, stored in self._stored)
         self._chains = {digest: self._read_chain(chain) for digest, chain in stored_chains(connection, MAX_CHAINS)}
@@ -206,7 +211,7 @@ class Radar:
 
     def shared_endings(self) -> Iterator[Ending]:
         """CAs, then CRLs, in the order of time; what has no date at last."""
-        things = [*self._ending_cas(), *self._ending_crls()]
+        things = self._things()
         stops = Counter(thing for thing, _ in self._stopped(things))
         lines = [self._line(thing, stops[thing]) for thing in things]
         crls = [line for line in lines if line.kind is Expiring.CRL]
@@ -216,9 +221,13 @@ class Radar:
 
     def stopped_from_above(self) -> Iterator[Ending]:
         """The users who stop by the end of a CA or CRL."""
-        for thing, user in self._stopped([*self._ending_cas(), *self._ending_crls()]):
+        for thing, user in self._stopped(self._things()):
             owner = self._owners[user.organization].name
             yield Ending(thing.at, thing.kind, thing.what, owner, user.name, 1, 1)
+
+    def _things(self) -> list[_Thing]:
+        """Each once: several services may have fetched one CRL."""
+        return list(dict.fromkeys((*self._ending_cas(), *self._ending_crls())))
 
     def _stopped(self, things: Sequence[_Thing]) -> Iterator[tuple[_Thing, UserKind]]:
         of_owner: defaultdict[str | None, list[_Thing]] = defaultdict(list)
@@ -252,7 +261,7 @@ class Radar:
                 stops.clear()
 
     def _line(self, thing: _Thing, stops: int) -> Ending:
-        paths = [path for path in self._paths if thing.digests.intersection(path)]
+        paths = {path for digest in thing.digests for path in self._paths.get(digest, ())}
         below = users_of_paths(self._connection, paths, self._now)
         counted = sum(count for owner, count in below.items() if thing.owner in {None, self._owners[owner].name})
         anchors = frozenset(path[-1] for path in paths)
@@ -303,14 +312,13 @@ class Radar:
 
     def _unknown_cas(self) -> Iterator[Ending]:
         """Those on paths that no one stored: only clients have their certificates."""
-        counts: dict[tuple[tuple[bytes, ...], ...], int] = {}
-        for digest in sorted({digest for path in self._paths for digest in path} - self._brought.keys()):
-            paths = tuple(path for path in self._paths if digest in path)
-            if paths not in counts:
-                counts[paths] = count_users_of_paths(self._connection, paths)
+        unknown = sorted(self._paths.keys() - self._brought.keys())
+        counts = count_users_by_path(self._connection) if unknown else {}
+        for digest in unknown:
+            paths = self._paths[digest]
+            below = counts[paths[0]] if len(paths) == 1 else count_users_of_paths(self._connection, paths)
             what = f"certificate {digest.hex()}, which only clients have"
-            anchors = frozenset(path[-1] for path in paths)
-            yield Ending(None, Expiring.INTERMEDIATE, what, "", "", counts[paths], 0, "", anchors)
+            yield Ending(None, Expiring.INTERMEDIATE, what, "", "", below, 0, "", frozenset(path[-1] for path in paths))
 
     def _ending_crls(self) -> Iterator[_Thing]:
         for crl in self._crls.all:

@@ -132,7 +132,7 @@ def leaf_ends(
     period = {"now": now, "until": until, "lately": now - LATELY, "paths": paths}
     streams = [_rows(connection, query, period) for query in (*_REGISTRATIONS, _PRESENTED)]
     ends = ((LeafEnd._make(row) for row in rows if row[0] in order) for rows in streams)
-    return merge(*ends, key=lambda end: (order[end.organization], end.at))
+    return merge(*ends, key=lambda end: (order[end.organization], end.at, end.user))
 
 
 def _rows(connection: sa.Connection, query: sa.Select[Any], values: dict[str, Any]) -> Iterator[sa.Row[Any]]:
@@ -285,7 +285,10 @@ def _ending_registrations(number: int) -> sa.Select[Any]:
         _other_registration(since, columns.id) | _other_sighting(since),
     )
     query = _of_active(query, registrations).outerjoin(last_seen, shown & (_PATHS | sa.not_(_REQUIRED)))
-    return query.where(end >= _NOW, end <= _UNTIL, where, *before, *behind).order_by(organizations.c.name, end)
+    # Of the others an index has no user.
+    users_too = [columns.user_id] if where is _IS_CERTIFICATE else []
+    query = query.where(end >= _NOW, end <= _UNTIL, where, *before, *behind)
+    return query.order_by(organizations.c.name, end, *users_too)
 
 
 _REGISTRATIONS = [_ending_registrations(number) for number in range(len(_ENDS))]
@@ -394,6 +397,12 @@ def grouped_path(path: bytes) -> tuple[bytes, ...]:
 def paths_in_use(connection: sa.Connection) -> list[tuple[bytes, ...]]:
     """The different paths that were seen: the SHA-256 of each CA, from the leaf's issuer to the anchor."""
     return list(map(grouped_path, distinct(connection, last_seen.c.path)))
+
+
+def count_users_by_path(connection: sa.Connection) -> dict[tuple[bytes, ...], int]:
+    """The users who were ever seen with each path, by one pass over an index."""
+    query = sa.select(last_seen.c.path, sa.func.count(last_seen.c.user_id.distinct())).group_by(last_seen.c.path)
+    return {grouped_path(row[0]): row[1] for row in connection.execute(query)}
 
 
 def count_users_of_paths(connection: sa.Connection, paths: Collection[Sequence[bytes]]) -> int:

@@ -1,7 +1,7 @@
 """The CAs on verified paths whose certificates only clients send: with them a report knows when such a path ends.
 
-They are of the organization whose user sent them, and so many of each are kept: while one is seen, no later one takes
-its place, so that whoever makes new CAs below an anchor displaces none.
+They are of the organization whose user sent them, and so many of each are kept. While one is seen, no later one takes
+its place: a client that makes new CAs below an anchor displaces none.
 """
 
 from __future__ import annotations

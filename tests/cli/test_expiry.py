@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.command_world import ALICE, CA, NOW, ROOT, Run, write
-from support.sightings import add_sighting
+from support.sightings import add_registration, add_sighting
 
 from authz.directory import Store
 from authz.directory.organizations import get_organization
@@ -57,6 +57,19 @@ def test_name_of_a_ca_that_a_client_sends_draws_on_no_terminal(acme: Run) -> Non
         out = acme("expiry", "--days", "31", *options).out
         assert "[31mred" in out
         assert not any(sign in out for sign in ("\x1b", "\u202e", "\nCN=free"))
+
+
+def test_user_who_stops_by_two_ends_at_one_moment_is_counted_once(acme: Run) -> None:
+    """Each end is a row, for each must be renewed."""
+    store = Store("sqlite:///test.db")
+    for _ in range(2):
+        add_registration(store, "acme", "alice", NOW, not_after=NOW + timedelta(days=400))
+    store.close()
+    done = acme("expiry", "--days", "401", "--json")
+    assert [row["stops"] for row in done.data if row["kind"] == "registration"] == [0, 1, 1]  # type: ignore[attr-defined]
+    assert done.err.endswith("users who stop by an end of their own: 1\n")
+    sums = acme("expiry", "--days", "401", "--by", "organization", "--json").data
+    assert [row["stops"] for row in sums] == [0, 1]  # type: ignore[attr-defined]
 
 
 def test_users_who_stop_are_rows_of_their_own(acme: Run) -> None:
