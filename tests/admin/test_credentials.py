@@ -40,6 +40,10 @@ class Lifetimes(CaLifetimes):
             return not (ended == HERE and below.key_id == HERE)
         return below.key_id == HERE and (self._since is None or at < self._since)
 
+    def stands_above(self, below: Below, ended: object) -> bool:
+        """See the original."""
+        return ended == HERE
+
 
 def registration(number: int = 1, **columns: object) -> RegistrationRow:
     """Of a certificate that ends at `END`."""

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.certificates import Authority
-from support.command_world import ALICE, CA, NOW, ROOT
+from support.command_world import ALICE, CA, CRL_LIFE, NOW, ROOT
 from support.sightings import add_registration, add_sighting
 
 from authz.admin.expiry import Ending, endings, stopping
@@ -220,6 +220,19 @@ def test_delta_crl_stops_no_one(store: Store) -> None:
     store.add_crl(crl, NOW)
     [line] = [line for line in ending(store, Expiring.CRL, days=2) if crl.sha256.hex() in line.what]
     assert line.stops == 0
+
+
+def test_what_ends_at_the_same_moment_stops_those_below_it_alone(store: Store) -> None:
+    """As CRLs of several CAs do that are made together."""
+    other = Authority.root("Other", not_before=NOW - DAY, not_after=ROOT_END)
+    store.add_anchors("acme", [Certificate.parse(other.der)])
+    store.add_crl(Crl(other.crl(**CRL_LIFE)), NOW)
+    show(store)
+    assert [crl.stops for crl in ending(store, Expiring.CRL)] == [1, 0, 1]
+    assert [(other.sha256.hex() in ca.what, ca.stops) for ca in ending(store, Expiring.ANCHOR)] == [
+        (True, 0),
+        (False, 1),
+    ]
 
 
 def test_crl_that_two_services_fetched_counts_its_users_once(store: Store) -> None:
