@@ -54,6 +54,9 @@ T = TypeVar("T")
 AT_ONCE: Final = 4_000
 """Users who are looked at together."""
 
+MAX_LIFETIMES: Final = 500
+"""Organizations of which is remembered until when their CAs lead to an anchor."""
+
 MAX_CHAINS: Final = 10_000
 """Different chains stored with registrations that are read; the CAs of others are unknown."""
 
@@ -125,7 +128,7 @@ class Radar:
         for der in list_seen_cas(connection):
             self._brought |= by_digest(read_cas(der, self._brought))
         self._crls = _CrlEnds.read(connection)
-        self._lifetimes: dict[int, CaLifetimes] = {}
+        self._lifetimes: dict[int | None, CaLifetimes] = {}
         self._places: dict[object, Below] = {}
         self._of_owner: defaultdict[str | None, list[tuple[Expiring, Certificate]]] = defaultdict(list)
         for kind, stored in self._stored:
@@ -166,12 +169,17 @@ class Radar:
         return self._places[key]
 
     def _lifetimes_of(self, owner: OwnerRow) -> CaLifetimes:
-        if owner.id not in self._lifetimes:
-            cas = [*self._of_owner[owner.name], *self._of_owner[None]]
+        """Organizations without CAs of their own share one. Others come one behind the other, and are done with."""
+        own = self._of_owner.get(owner.name, [])
+        key = owner.id if own else None
+        if key not in self._lifetimes:
+            if len(self._lifetimes) > MAX_LIFETIMES:
+                self._lifetimes.clear()
+            cas = [*own, *self._of_owner[None]]
             anchors = [ca for kind, ca in cas if kind is Expiring.ANCHOR]
             known = [ca for kind, ca in cas if kind is not Expiring.ANCHOR]
-            self._lifetimes[owner.id] = CaLifetimes(anchors, known, self._brought, self._crls.ends)
-        return self._lifetimes[owner.id]
+            self._lifetimes[key] = CaLifetimes(anchors, known, self._brought, self._crls.ends)
+        return self._lifetimes[key]
 
     def _credentials(self, users: Iterable[int]) -> dict[int, tuple[Holder, Credentials]]:
         known = holders(self._connection, set(users), self._now).items()
