@@ -373,7 +373,7 @@ def _kinds(*owned: sa.ColumnElement[bool]) -> sa.Select[Any]:
     alike = (
         *(users.c.enforcement, columns.kind, columns.issuer, columns.authority_key_id, columns.chain_sha256),
         # What is yet to begin is rare, and alike to nothing.
-        *(columns.anchor_sha256, seen.path, is_same, sa.case((begins, columns.id))),
+        *(columns.anchor_sha256, seen.path, is_same, free, sa.case((begins, columns.id))),
     )
     query = sa.select(
         *(users.c.organization_id, users.c.name, users.c.id),
@@ -383,7 +383,7 @@ def _kinds(*owned: sa.ColumnElement[bool]) -> sa.Select[Any]:
     )
     has = (columns.user_id == users.c.id) & sa.and_(*lasts)
     query = query.select_from(users.outerjoin(registrations, has).outerjoin(last_seen, shown))
-    return query.where(users.c.active, *owned).order_by(users.c.organization_id, users.c.name)
+    return query.where(users.c.active, *owned).order_by(users.c.organization_id, users.c.name, columns.id)
 
 
 _KINDS = _kinds(), _kinds(users.c.organization_id == sa.bindparam("owner"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from itertools import product
@@ -17,6 +19,7 @@ from support.sightings import add_registration, add_sighting
 
 from authz.admin.expiry import Ending, endings, stopping
 from authz.directory import Store
+from authz.directory.endings import UserKind, kinds_of_users
 from authz.directory.schema import crl_sources, fetched_crls
 from authz.directory.seen_cas import keep_seen_cas
 from authz.model import BindingScope, Enforcement, Expiring, Organization, RegistrationKind
@@ -283,3 +286,37 @@ def test_end_behind_which_nothing_lasts_is_answered_as_by_all_that_the_user_has(
             patched.setattr("authz.admin.expiry.stops_alone", lambda *_: None)
             assert quick == ending(store, Expiring.REGISTRATION) + ending(store, Expiring.PRESENTED)
         assert {line.stops for line in quick} == {0, 1}
+
+
+@pytest.mark.slow
+def test_users_who_are_alike_stop_as_each_would_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is required, registered, seen or refused, in organizations of each scope; two users of each sort."""
+    issuer = Certificate.parse(ALICE.der).issuer_der
+    kinds: tuple[dict[str, Any], ...] = (
+        {"issuer": issuer},
+        {"kind": "key", "spki_sha256": b"k" * 32, "issuer": issuer},
+        {"issuer": Certificate.parse(Authority.root("Stranger").leaf("leaf").der).issuer_der},
+    )
+    dates = {}, {"valid_until": CRL_LIFE["next_update"]}, {"valid_from": NOW + 9 * DAY}, {"not_before": NOW + 9 * DAY}
+    seen: tuple[dict[str, object] | None, ...] = (None, {}, {"refused_by": "refused"}, {"not_after": NOW + DAY / 2})
+    for enforcement, what, date, shown, matches, copy in product(Enforcement, kinds, dates, seen, (0, 1), "ab"):
+        name = f"{enforcement} {kinds.index(what)} {date} {shown} {matches} {copy}"
+        store.add_user("acme", name, enforcement)
+        digest = hashlib.sha256(name.encode()).digest()
+        own = {"spki_sha256": digest} if "kind" in what else {}
+        add_registration(store, "acme", name, NOW, sha256=digest, **({"not_after": NOW + 90 * DAY} | what | date | own))
+        if shown is not None:
+            mine = {"sha256": digest} if matches else {}
+            add_sighting(store, "acme", name, NOW, **(SEEN | shown | mine))
+    for scope in BindingScope:
+        store.set_organization(replace(store.organization("acme"), binding_scope=scope))
+        with store.reading() as connection, monkeypatch.context() as patched:
+            together = list(stopping(connection, NOW, NOW + 31 * DAY))
+            patched.setattr("authz.admin.expiry.kinds_of_users", each_alone)
+            assert together == list(stopping(connection, NOW, NOW + 31 * DAY))
+        assert {line.kind for line in together} >= {Expiring.ANCHOR, Expiring.CRL}
+
+
+def each_alone(*arguments: Any) -> Iterator[UserKind]:
+    """The users, none of them alike to another."""
+    return (user._replace(alike=number) for number, user in enumerate(kinds_of_users(*arguments)))

@@ -225,6 +225,13 @@ def test_certificates_seen_make_a_user_another_where_they_count(store: Store) ->
     store.set_organization(replace(store.organization("acme"), binding_scope=BindingScope.ORGANIZATION))
     found = kinds(store, 5)
     assert len({found[name] for name in "abcd"}) == 4
+    for name, refused_by in (("e", ""), ("f", "refused")):
+        store.add_user("acme", name)
+        add_registration(store, "acme", name, NOW, sha256=name.encode() * 32, not_after=NOW + 99 * DAY)
+        more = {"sha256": name.encode() * 32, "refused_by": refused_by}
+        add_sighting(store, "acme", name, NOW, not_after=NOW + 99 * DAY, **more)
+    found = kinds(store, 5)
+    assert found["e"] != found["f"]
 
 
 def test_different_chains_of_registrations_are_listed_once(store: Store) -> None:
