@@ -14,6 +14,8 @@ from support.sightings import add_registration, add_sighting
 from authz.directory import Store
 from authz.directory.endings import (
     LeafEnd,
+    count_users_by_path,
+    count_users_of_paths,
     holders,
     kinds_of_users,
     leaf_ends,
@@ -140,6 +142,8 @@ def test_users_seen_lately_below_a_ca_are_counted(store: Store) -> None:
         assert users_of_paths(connection, [(CA, ANCHOR)], NOW) == {acme: 2}
         assert users_of_paths(connection, [(CA, ANCHOR), (CA, OTHER)], NOW) == {acme: 2}
         assert users_of_paths(connection, [], NOW) == {}
+        assert count_users_by_path(connection) == {(CA, ANCHOR): 3, (CA, OTHER): 1}
+        assert count_users_of_paths(connection, [(CA, ANCHOR), (CA, OTHER)]) == 3
 
 
 def test_holder_has_what_has_not_ended_and_what_was_seen_lately(store: Store) -> None:
