@@ -85,9 +85,9 @@ def _all(context: typer.Context, lines: Iterator[Ending], now: datetime, until: 
 
 
 def _certificate_rows(lines: Iterator[Ending]) -> Iterator[Row]:
+    columns = "at", "kind", "what", "organization", "user", "below", "stops", "replacement"
     for ending in lines:
-        columns = ("at", "kind", "what", "organization", "user", "below", "stops", "replacement")
-        yield {name: getattr(ending, name) for name in columns}
+        yield dict(zip(columns, ending, strict=False))
 
 
 def _user_rows(lines: Iterator[Ending]) -> Iterator[Row]:
