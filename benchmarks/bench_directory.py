@@ -156,7 +156,7 @@ ORGANIZATION = (
 USER = ("id", "organization_id", "name", "enforcement", "active")
 COLUMNS = [leaf_columns(Certificate.parse(leaf.der), CA.der) for leaf in LEAVES]
 for columns in COLUMNS:
-    columns["not_after"] = int(columns["not_after"].timestamp()) * 1_000_000
+    columns |= {name: int(columns[name].timestamp()) * 1_000_000 for name in ("not_before", "not_after")}
 REGISTRATION = ("organization_id", "user_id", *COLUMNS[0], "label", "created_at")
 
 # Neither forbids anything, and each is another row.

@@ -126,6 +126,7 @@ class CaLifetimes:
         self._moments: dict[tuple[bytes, ...], list[int]] = {}
         self._alive: dict[tuple[object, ...], list[Certificate]] = {}
         self._live: dict[tuple[object, ...], bool] = {}
+        self._above: dict[Below, tuple[list[Certificate], list[Certificate]]] = {}
 
     def live(self, below: Below, at: int, ended: object = None) -> bool:
         """Whether a path leads from there to an anchor at `at`; with `ended`, if that had ended and nothing else."""
@@ -141,7 +142,34 @@ class CaLifetimes:
 
     def stops(self, below: Below, end: int, ended: object) -> bool:
         """Whether no path leads up from there because of what ends at `end`: since then, or by that alone."""
-        return not self.live(below, end) and (self.live(below, end - 1) or self.needs(below, end, ended))
+        if self.live(below, end) or not (self.live(below, end - 1) or self.needs(below, end, ended)):
+            return False
+        # What else ends at that very moment, as CRLs do that are made together, stops no one who is not below it.
+        return self.stands_above(below, ended)
+
+    def stands_above(self, below: Below, ended: object) -> bool:
+        """Whether that is a CA, or the CRL of one, to which a path leads up from there at whatever time."""
+        if below not in self._above:
+            self._above[below] = self._issuers(below)
+        first, every = self._above[below]
+        if not isinstance(ended, CrlEnd):
+            return any(ca.sha256 == ended for ca in every)
+        about = (*(first if ended.leaves else ()), *(every if ended.cas else ()))
+        return any(signer_of_crls(ca) == ended.signer for ca in about)
+
+    def _issuers(self, below: Below) -> tuple[list[Certificate], list[Certificate]]:
+        """The CAs that may have issued what stands there, and all above it, these among them."""
+        beside = [self._brought[digest] for digest in below.beside if digest in self._brought]
+        known = list({ca.sha256: ca for ca in (*self._known, *self._anchors, *beside)}.values())
+        first = [ca for ca in known if is_issuer(ca, below.issuer, below.key_id)]
+        every, seen = list(first), {ca.sha256 for ca in first}
+        for ca in every:
+            above = [other for other in known if other.sha256 not in seen and _issued(ca, other)]
+            seen.update(other.sha256 for other in above)
+            every += above
+        if not below.above:
+            return first, every
+        return [ca for ca in beside if ca.sha256 == below.beside[0]], [*beside, *every]
 
     def _last_change(self, beside: tuple[bytes, ...], at: int) -> int:
         """The last moment up to `at` at which a CA or a CRL begins or ends: since then nothing has changed."""

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from authz.admin.ca_lifetimes import NOTHING, Below, CaLifetimes
-from authz.directory.endings import SECOND, Holder, LeafEnd, OwnerRow, RegistrationRow, SightingRow
-from authz.directory.leaf_columns import not_before_in
+from authz.directory.endings import ALWAYS, NEVER, SECOND, Holder, LeafEnd, OwnerRow, RegistrationRow, SightingRow
 from authz.model import BindingScope, Enforcement, RegistrationKind
-
-NEVER: Final = 1 << 62
-"""A moment behind every other."""
-
-ALWAYS: Final = -NEVER
 
 
 class Credential(NamedTuple):
@@ -139,7 +133,7 @@ def _registered(registration: RegistrationRow, seen: dict[bytes, SightingRow], p
             return
         end = min(end, registration.not_after + SECOND)
         if sighting is None:
-            start = max(start, not_before_in(registration.head, registration.issuer or b"") or ALWAYS)
+            start = max(start, ALWAYS if registration.not_before is None else registration.not_before)
     yield Credential(registration.id, start, end, _below(registration, sighting, places))
 
 

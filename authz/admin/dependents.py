@@ -15,6 +15,7 @@ from authz.directory.endings import paths_in_use
 from authz.directory.organizations import list_organizations
 from authz.directory.report import LATELY
 from authz.directory.schema import Moment, last_seen, registrations, users
+from authz.directory.seen_cas import list_seen_cas
 from authz.model import BindingScope, Enforcement, Organization, RegistrationKind
 from authz.pki import Certificate
 
@@ -59,11 +60,15 @@ def crl_dependents(connection: sa.Connection, signer: bytes, now: datetime) -> I
 
 
 class _Cas(NamedTuple):
-    """The CAs of an organization: `chains` are those that came with registrations, by their `chain_sha256`."""
+    """The CAs of an organization.
+
+    `chains` are those that came with registrations, by their `chain_sha256`; `seen` those that only clients send.
+    """
 
     anchors: list[Certificate]
     intermediates: list[Certificate]
     chains: dict[bytes, list[Certificate]]
+    seen: list[Certificate]
 
     @classmethod
     def of(cls, connection: sa.Connection, organization: Organization) -> _Cas:
@@ -72,12 +77,13 @@ class _Cas(NamedTuple):
             [row.certificate for row in table.list(connection, organization.name) if is_readable(row.certificate)]
             for table in (ANCHORS, INTERMEDIATES)
         ]
-        return cls(stored[0], stored[1], _stored_chains(connection, organization))
+        seen = [ca for der in list_seen_cas(connection, organization.id) for ca in read_cas(der)]
+        return cls(stored[0], stored[1], _stored_chains(connection, organization), seen)
 
     @property
     def every(self) -> list[Certificate]:
         """All of them, some twice."""
-        return [*self.anchors, *self.intermediates, *chain.from_iterable(self.chains.values())]
+        return [*self.anchors, *self.intermediates, *chain.from_iterable(self.chains.values()), *self.seen]
 
     def lasting(self, gone: Collection[bytes], now: datetime) -> _Cas:
         """Those that are valid, without those that are `gone`."""
@@ -86,7 +92,7 @@ class _Cas(NamedTuple):
             return [ca for ca in cas if ca.sha256 not in gone and _is_valid(ca, now)]
 
         chains = {digest: kept(cas) for digest, cas in self.chains.items()}
-        return _Cas(kept(self.anchors), kept(self.intermediates), chains)
+        return _Cas(kept(self.anchors), kept(self.intermediates), chains, kept(self.seen))
 
     def trusted(self, digest: bytes | None) -> list[Certificate]:
         """The CAs below the anchors for a leaf that was registered with these others, for None with none."""

@@ -347,7 +347,7 @@ class StoredLeaf(NamedTuple):
     def of(cls, stored: bytes) -> StoredLeaf:
         """What `stored_leaf` put together."""
         leaf, chain, read = marshal.loads(stored)  # noqa: S302 - written by this process, into its own temporary file
-        return cls(leaf, chain, (moment_of(read[0]), *read[1:]) if read else (None,) * len(READ))
+        return cls(leaf, chain, (*map(moment_of, read[:2]), *read[2:]) if read else (None,) * len(READ))
 
 
 def stored_leaf(leaf: Certificate | None, chain: bytes) -> bytes:
@@ -358,10 +358,10 @@ def stored_leaf(leaf: Certificate | None, chain: bytes) -> bytes:
     if leaf is None:
         return marshal.dumps((b"", chain, None))
     try:
-        not_after, *read = read_values(leaf)
+        not_before, not_after, *read = read_values(leaf)
     except Refused:
         return marshal.dumps((leaf.der, chain, None))
-    return marshal.dumps((leaf.der, chain, (microseconds(not_after), *read)))
+    return marshal.dumps((leaf.der, chain, (microseconds(not_before), microseconds(not_after), *read)))
 
 
 def registration_name(kind: RegistrationKind, digest: bytes, identity: str | None, anchor: bytes | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -28,20 +28,24 @@ from authz.directory.authorities import ANCHORS, INTERMEDIATES, StoredCertificat
 from authz.directory.crls import list_crl_sources, list_crls, list_fetched_crls
 from authz.directory.endings import (
     DIGEST,
+    MAX_KINDS,
     SECOND,
     Holder,
     LeafEnd,
     OwnerRow,
-    active_users,
+    UserKind,
+    count_users_by_path,
     count_users_of_paths,
     grouped_path,
     holders,
+    kinds_of_users,
     leaf_ends,
     owners,
     paths_in_use,
     stored_chains,
     users_of_paths,
 )
+from authz.directory.seen_cas import list_seen_cas
 from authz.model import Expiring
 from authz.pki import Certificate, Crl
 
@@ -49,6 +53,9 @@ T = TypeVar("T")
 
 AT_ONCE: Final = 4_000
 """Users who are looked at together."""
+
+MAX_LIFETIMES: Final = 500
+"""Organizations of which is remembered until when their CAs lead to an anchor."""
 
 MAX_CHAINS: Final = 10_000
 """Different chains stored with registrations that are read; the CAs of others are unknown."""
@@ -108,14 +115,20 @@ class Radar:
 
     def __init__(self, connection: Connection, now: datetime, until: datetime) -> None:
         self._connection = connection
-        self._now, self._until = now, until
+        # Through its last second a certificate is good.
+        self._now, self._until = now.replace(microsecond=0), until
         self._owners = owners(connection)
-        self._paths = paths_in_use(connection)
+        self._paths = defaultdict[bytes, list[tuple[bytes, ...]]](list)
+        for path in paths_in_use(connection):
+            for digest in path:
+                self._paths[digest].append(path)
         self._stored = _stored_cas(connection)
         self._brought = by_digest(stored.certificate for _, stored in self._stored)
         self._chains = {digest: self._read_chain(chain) for digest, chain in stored_chains(connection, MAX_CHAINS)}
+        for der in list_seen_cas(connection):
+            self._brought |= by_digest(read_cas(der, self._brought))
         self._crls = _CrlEnds.read(connection)
-        self._lifetimes: dict[int, CaLifetimes] = {}
+        self._lifetimes: dict[int | None, CaLifetimes] = {}
         self._places: dict[object, Below] = {}
         self._of_owner: defaultdict[str | None, list[tuple[Expiring, Certificate]]] = defaultdict(list)
         for kind, stored in self._stored:
@@ -156,12 +169,17 @@ class Radar:
         return self._places[key]
 
     def _lifetimes_of(self, owner: OwnerRow) -> CaLifetimes:
-        if owner.id not in self._lifetimes:
-            cas = [*self._of_owner[owner.name], *self._of_owner[None]]
+        """Organizations without CAs of their own share one. Others come one behind the other, and are done with."""
+        own = self._of_owner.get(owner.name, [])
+        key = owner.id if own else None
+        if key not in self._lifetimes:
+            if len(self._lifetimes) > MAX_LIFETIMES:
+                self._lifetimes.clear()
+            cas = [*own, *self._of_owner[None]]
             anchors = [ca for kind, ca in cas if kind is Expiring.ANCHOR]
             known = [ca for kind, ca in cas if kind is not Expiring.ANCHOR]
-            self._lifetimes[owner.id] = CaLifetimes(anchors, known, self._brought, self._crls.ends)
-        return self._lifetimes[owner.id]
+            self._lifetimes[key] = CaLifetimes(anchors, known, self._brought, self._crls.ends)
+        return self._lifetimes[key]
 
     def _credentials(self, users: Iterable[int]) -> dict[int, tuple[Holder, Credentials]]:
         known = holders(self._connection, set(users), self._now).items()
@@ -201,10 +219,8 @@ class Radar:
 
     def shared_endings(self) -> Iterator[Ending]:
         """CAs, then CRLs, in the order of time; what has no date at last."""
-        things = [*self._ending_cas(), *self._ending_crls()]
-        stops: Counter[_Thing] = Counter()
-        for thing, _ in self._stopped(things):
-            stops[thing] += 1
+        things = self._things()
+        stops = Counter(thing for thing, _ in self._stopped(things))
         lines = [self._line(thing, stops[thing]) for thing in things]
         crls = [line for line in lines if line.kind is Expiring.CRL]
         cas = [line for line in lines if line.kind is not Expiring.CRL]
@@ -213,22 +229,47 @@ class Radar:
 
     def stopped_from_above(self) -> Iterator[Ending]:
         """The users who stop by the end of a CA or CRL."""
-        for thing, holder in self._stopped([*self._ending_cas(), *self._ending_crls()]):
-            owner = self._owners[holder.organization].name
-            yield Ending(thing.at, thing.kind, thing.what, owner, holder.name, 1, 1)
+        for thing, user in self._stopped(self._things()):
+            owner = self._owners[user.organization].name
+            yield Ending(thing.at, thing.kind, thing.what, owner, user.name, 1, 1)
 
-    def _stopped(self, things: Sequence[_Thing]) -> Iterator[tuple[_Thing, Holder]]:
-        for owner in self._owners.values():
-            mine = [thing for thing in things if self._concerns(thing, owner)]
-            for some in _batched(active_users(self._connection, owner.id) if mine else (), AT_ONCE):
-                for holder, credentials in self._credentials(some).values():
-                    yield from ((thing, holder) for thing in mine if credentials.stop_by(thing.name, thing.since))
+    def _things(self) -> list[_Thing]:
+        """Each once: several services may have fetched one CRL."""
+        return list(dict.fromkeys((*self._ending_cas(), *self._ending_crls())))
 
-    def _concerns(self, thing: _Thing, owner: OwnerRow) -> bool:
-        return thing.name is not None and thing.owner in {None, owner.name}
+    def _stopped(self, things: Sequence[_Thing]) -> Iterator[tuple[_Thing, UserKind]]:
+        of_owner: defaultdict[str | None, list[_Thing]] = defaultdict(list)
+        for thing in things:
+            if thing.name is not None:
+                of_owner[thing.owner].append(thing)
+        shared = of_owner.pop(None, [])
+        concerned = {owner.id: shared + of_owner.get(owner.name, []) for owner in self._owners.values()}
+        moments = {owner: {thing.since for thing in mine} for owner, mine in concerned.items() if mine}
+        for asked in [moments] if shared else [{owner: some} for owner, some in moments.items()]:
+            users = kinds_of_users(self._connection, self._owners, asked, self._now)
+            yield from self._stopped_of(users, concerned)
+
+    def _stopped_of(
+        self, users: Iterator[UserKind], concerned: Mapping[int, Sequence[_Thing]]
+    ) -> Iterator[tuple[_Thing, UserKind]]:
+        """Of users who are alike one is looked at."""
+        stops: dict[int, list[_Thing]] = {}
+        for some in _batched(users, AT_ONCE):
+            firsts = {user.alike: user.user for user in some if user.alike not in stops}
+            known = self._credentials(firsts.values())
+            for user in some:
+                mine = stops.get(user.alike)
+                if mine is None:
+                    things, held = concerned[user.organization], known[firsts[user.alike]][1]
+                    mine = [thing for thing in things if held.stop_by(thing.name, thing.since)]
+                    stops[user.alike] = mine
+                for thing in mine:
+                    yield thing, user
+            if len(stops) > MAX_KINDS:
+                stops.clear()
 
     def _line(self, thing: _Thing, stops: int) -> Ending:
-        paths = [path for path in self._paths if thing.digests.intersection(path)]
+        paths = {path for digest in thing.digests for path in self._paths.get(digest, ())}
         below = users_of_paths(self._connection, paths, self._now)
         counted = sum(count for owner, count in below.items() if thing.owner in {None, self._owners[owner].name})
         anchors = frozenset(path[-1] for path in paths)
@@ -279,14 +320,13 @@ class Radar:
 
     def _unknown_cas(self) -> Iterator[Ending]:
         """Those on paths that no one stored: only clients have their certificates."""
-        counts: dict[tuple[tuple[bytes, ...], ...], int] = {}
-        for digest in sorted({digest for path in self._paths for digest in path} - self._brought.keys()):
-            paths = tuple(path for path in self._paths if digest in path)
-            if paths not in counts:
-                counts[paths] = count_users_of_paths(self._connection, paths)
+        unknown = sorted(self._paths.keys() - self._brought.keys())
+        counts = count_users_by_path(self._connection) if unknown else {}
+        for digest in unknown:
+            paths = self._paths[digest]
+            below = counts[paths[0]] if len(paths) == 1 else count_users_of_paths(self._connection, paths)
             what = f"certificate {digest.hex()}, which only clients have"
-            anchors = frozenset(path[-1] for path in paths)
-            yield Ending(None, Expiring.INTERMEDIATE, what, "", "", counts[paths], 0, "", anchors)
+            yield Ending(None, Expiring.INTERMEDIATE, what, "", "", below, 0, "", frozenset(path[-1] for path in paths))
 
     def _ending_crls(self) -> Iterator[_Thing]:
         for crl in self._crls.all:

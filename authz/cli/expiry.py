@@ -51,17 +51,25 @@ def expiry(
 
 
 class _Counted:
-    """Counts the lines as they pass."""
+    """Counts the lines as they pass, and the users who stop by an end of their own."""
 
     def __init__(self) -> None:
         self.lines = self.stops = 0
+        self._last: tuple[object, ...] = ()
 
     def through(self, lines: Iterator[Ending]) -> Iterator[Ending]:
         """The same."""
         for ending in lines:
             self.lines += ending.at is not None
-            self.stops += ending.stops if ending.user else 0
+            self.stops += self.new(ending)
             yield ending
+
+    def new(self, ending: Ending) -> int:
+        """1 for a user who stops by it, unless the line before was of the same user and moment."""
+        if not (ending.user and ending.stops):
+            return 0
+        last, self._last = self._last, (ending.organization, ending.user, ending.at)
+        return int(last != self._last)
 
 
 def _all(context: typer.Context, lines: Iterator[Ending], now: datetime, until: datetime) -> Iterator[Ending]:
@@ -77,9 +85,9 @@ def _all(context: typer.Context, lines: Iterator[Ending], now: datetime, until: 
 
 
 def _certificate_rows(lines: Iterator[Ending]) -> Iterator[Row]:
+    columns = "at", "kind", "what", "organization", "user", "below", "stops", "replacement"
     for ending in lines:
-        columns = ("at", "kind", "what", "organization", "user", "below", "stops", "replacement")
-        yield {name: getattr(ending, name) for name in columns}
+        yield dict(zip(columns, ending, strict=False))
 
 
 def _user_rows(lines: Iterator[Ending]) -> Iterator[Row]:
@@ -93,7 +101,9 @@ def _sums(column: str, keys: Callable[[Ending], list[str]]) -> Callable[[Iterato
 
     def rows(lines: Iterator[Ending]) -> Iterator[Row]:
         sums: dict[str, dict[str, Any]] = {}
+        counted = _Counted()
         for ending in lines:
+            stops = counted.new(ending)
             for key in keys(ending):
                 row = sums.setdefault(
                     key, {column: key, "first": ending.at, "what": ending.what, "ends": 0, "stops": 0}
@@ -101,7 +111,7 @@ def _sums(column: str, keys: Callable[[Ending], list[str]]) -> Callable[[Iterato
                 if ending.at is not None and (row["first"] is None or ending.at < row["first"]):
                     row |= {"first": ending.at, "what": ending.what}
                 row["ends"] += 1
-                row["stops"] += ending.stops if ending.user else 0
+                row["stops"] += stops
         yield from (sums[key] for key in sorted(sums))
 
     return rows

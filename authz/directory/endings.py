@@ -7,8 +7,10 @@ the columns have them.
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from heapq import merge
 from typing import Any, Final, NamedTuple
@@ -23,8 +25,17 @@ from authz.model import BindingScope, Enforcement, RegistrationKind
 DIGEST: Final = 32
 """Bytes of a SHA-256."""
 
+NEVER: Final = 1 << 62
+"""A moment behind every other."""
+
+ALWAYS: Final = -NEVER
+
 SECOND: Final = 1_000_000
 """A certificate is good through the second of its notAfter, and a registration until its own end."""
+
+
+MAX_KINDS: Final = 10_000
+"""Kinds of users that are recognized: further ones are counted anew."""
 
 
 class LeafEnd(NamedTuple):
@@ -53,10 +64,7 @@ class LeafEnd(NamedTuple):
 
 
 class RegistrationRow(NamedTuple):
-    """What is looked at of a registration.
-
-    `head` is the beginning of its certificate, which has notBefore; empty for a user's only one, which has no other.
-    """
+    """What is looked at of a registration."""
 
     id: int
     user: int
@@ -65,12 +73,12 @@ class RegistrationRow(NamedTuple):
     valid_from: int | None
     valid_until: int | None
     retired_at: int | None
+    not_before: int | None
     not_after: int | None
     issuer: bytes | None
     authority_key_id: bytes | None
     chain_sha256: bytes | None
     anchor_sha256: bytes | None
-    head: bytes = b""
 
 
 class SightingRow(NamedTuple):
@@ -124,7 +132,7 @@ def leaf_ends(
     period = {"now": now, "until": until, "lately": now - LATELY, "paths": paths}
     streams = [_rows(connection, query, period) for query in (*_REGISTRATIONS, _PRESENTED)]
     ends = ((LeafEnd._make(row) for row in rows if row[0] in order) for rows in streams)
-    return merge(*ends, key=lambda end: (order[end.organization], end.at))
+    return merge(*ends, key=lambda end: (order[end.organization], end.at, end.user))
 
 
 def _rows(connection: sa.Connection, query: sa.Select[Any], values: dict[str, Any]) -> Iterator[sa.Row[Any]]:
@@ -139,27 +147,60 @@ def holders(connection: sa.Connection, wanted: Collection[int], now: datetime) -
     known = {row[0]: Holder(*row[1:]) for row in connection.execute(_HOLDERS, ids).all()}
     for row in connection.execute(_HELD, ids).all():
         if row[1] in known:
-            known[row[1]].registrations.append(RegistrationRow._make((*row, b"")))
+            known[row[1]].registrations.append(RegistrationRow._make(row))
     for row in connection.execute(_SEEN, ids).all():
         if row[0] in known:
             known[row[0]].sightings.append(SightingRow._make(row))
-    _read_heads(connection, known.values())
     return known
 
 
-def _read_heads(connection: sa.Connection, known: Iterable[Holder]) -> None:
-    several = [holder for holder in known if len(holder.registrations) > 1]
-    if several:
-        ids = {"ids": [row.id for holder in several for row in holder.registrations]}
-        heads = {row[0]: row[1] or b"" for row in connection.execute(_HEADS, ids).all()}
-        for holder in several:
-            holder.registrations = [row._replace(head=heads.get(row.id, b"")) for row in holder.registrations]
+class UserKind(NamedTuple):
+    """An active user. Another of the same organization whose `alike` is equal has the same, but for names and dates."""
+
+    organization: int
+    name: str
+    user: int
+    alike: int
 
 
-def active_users(connection: sa.Connection, owner: int) -> Iterator[int]:
-    """The ids of an organization's active users, by name."""
-    query = sa.select(users.c.id).where(users.c.organization_id == owner, users.c.active).order_by(users.c.name)
-    return iter(connection.execute(query).scalars())
+def kinds_of_users(
+    connection: sa.Connection, known: Mapping[int, OwnerRow], moments: Mapping[int, Iterable[int]], now: datetime
+) -> Iterator[UserKind]:
+    """The active users of those of the organizations `known` that have `moments`: of one, or else all are read.
+
+    By organization, and in it by name. Where users are alike, every date that counts is on the same side of each
+    moment of their organization.
+    """
+    bounds = {owner: sorted({bound for at in some for bound in (at, at + 1)}) for owner, some in moments.items()}
+    last = max(itertools.chain.from_iterable(bounds.values()), default=0)
+    free = [owner.id for owner in known.values() if owner.binding_scope == BindingScope.ORGANIZATION]
+    values = {"owner": next(iter(moments), None), "now": now, "lately": now - LATELY, "last": last, "free": free}
+    numbers, count = dict[tuple[object, ...], int](), itertools.count()
+    for user, mine in _held(_rows(connection, _KINDS[len(moments) == 1], values), bounds):
+        number = numbers.get(mine)
+        if number is None:
+            if len(numbers) > MAX_KINDS:
+                numbers.clear()
+            number = numbers[mine] = next(count)
+        yield UserKind(user[0], user[1], user[2], number)
+
+
+def _held(rows: Iterable[Any], bounds: Mapping[int, Sequence[int]]) -> Iterator[tuple[Any, tuple[object, ...]]]:
+    """The first row of each user, with what is compared of all: the number of bounds before each date, and the rest."""
+    first: Any = None
+    mine: tuple[object, ...] = ()
+    for row in rows:
+        if first is None or row[2] != first[2]:
+            if mine:
+                yield first, mine
+            first, mine = row, ()
+            own = bounds.get(row[0])
+        if own is not None:
+            mine += (row[0], *row[5:])
+            if row[3] is not None or row[4] is not None:
+                mine += tuple(moment and bisect_right(own, moment) for moment in (row[3], row[4]))
+    if mine:
+        yield first, mine
 
 
 def stored_chains(connection: sa.Connection, most: int) -> Iterator[tuple[bytes, bytes]]:
@@ -176,8 +217,10 @@ def _plain(column: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
 
 
 _NOW, _UNTIL, _LATELY = (sa.bindparam(name, type_=Moment) for name in ("now", "until", "lately"))
+_LAST = sa.bindparam("last", type_=sa.BigInteger)
 _PATHS = sa.bindparam("paths", type_=sa.Boolean)
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_FREE: sa.BindParameter[Any] = sa.bindparam("free", expanding=True)
 _IS_CERTIFICATE = registrations.c.kind == RegistrationKind.CERTIFICATE
 _REQUIRED = users.c.enforcement == Enforcement.REQUIRED
 _SHOWN = last_seen.alias("shown")
@@ -242,7 +285,10 @@ def _ending_registrations(number: int) -> sa.Select[Any]:
         _other_registration(since, columns.id) | _other_sighting(since),
     )
     query = _of_active(query, registrations).outerjoin(last_seen, shown & (_PATHS | sa.not_(_REQUIRED)))
-    return query.where(end >= _NOW, end <= _UNTIL, where, *before, *behind).order_by(organizations.c.name, end)
+    # Of the others an index has no user.
+    users_too = [columns.user_id] if where is _IS_CERTIFICATE else []
+    query = query.where(end >= _NOW, end <= _UNTIL, where, *before, *behind)
+    return query.order_by(organizations.c.name, end, *users_too)
 
 
 _REGISTRATIONS = [_ending_registrations(number) for number in range(len(_ENDS))]
@@ -281,15 +327,13 @@ _PRESENTED = _presented()
 _HOLDERS = sa.select(users.c.id, users.c.organization_id, users.c.name, users.c.enforcement).where(
     users.c.id.in_(_IDS), users.c.active
 )
-_HEAD = sa.func.substr(registrations.c.der, 1, sa.func.length(registrations.c.issuer) + 192)
 _OF_REGISTRATION = dict(zip(RegistrationRow._fields, RegistrationRow._fields, strict=True)) | {"user": "user_id"}
-_MOMENTS = {"valid_from", "valid_until", "retired_at", "not_after"}
+_MOMENTS = {"valid_from", "valid_until", "retired_at", "not_before", "not_after"}
 _HELD = (
     sa.select(
         *(
             _plain(registrations.c[column]) if column in _MOMENTS else registrations.c[column]
-            for name, column in _OF_REGISTRATION.items()
-            if name != "head"
+            for column in _OF_REGISTRATION.values()
         ),
     )
     .where(registrations.c.user_id.in_(_IDS))
@@ -298,7 +342,6 @@ _HELD = (
     )
     .order_by(registrations.c.id)
 )
-_HEADS = sa.select(registrations.c.id, _HEAD).where(registrations.c.id.in_(_IDS))
 _SEEN = sa.select(
     last_seen.c.user_id,
     last_seen.c.sha256,
@@ -309,6 +352,43 @@ _SEEN = sa.select(
 ).where(last_seen.c.user_id.in_(_IDS), last_seen.c.last_seen >= _LATELY)
 
 
+def _least(first: sa.ColumnElement[int], second: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    return sa.case((second < first, second), else_=first)
+
+
+def _kinds(*owned: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Each registration of each user with each certificate seen that may matter beside it: see `kinds_of_users`.
+
+    Outer joins alone, so that rows come in the order of the users' index, and need not be sorted.
+    """
+    columns, seen = registrations.c, last_seen.c
+    never = sa.literal_column(str(NEVER), sa.BigInteger)
+    end = _least(*(sa.func.coalesce(_plain(column), never) for column in (columns.retired_at, columns.valid_until)))
+    end = sa.case((_IS_CERTIFICATE, _least(end, _plain(columns.not_after) + SECOND)), else_=end)
+    begins = (columns.valid_from > _NOW) | (columns.not_before > _NOW)
+    is_same = seen.sha256 == columns.sha256
+    lasts = [column.is_(None) | (column > _NOW) for column in (columns.retired_at, columns.valid_until)]
+    free = sa.not_(_REQUIRED) | (users.c.organization_id.in_(_FREE) & (seen.refused_by == ""))
+    shown = (seen.user_id == users.c.id) & (seen.last_seen >= _LATELY) & (is_same | free)
+    alike = (
+        *(users.c.enforcement, columns.kind, columns.issuer, columns.authority_key_id, columns.chain_sha256),
+        # What is yet to begin is rare, and alike to nothing.
+        *(columns.anchor_sha256, seen.path, is_same, free, sa.case((begins, columns.id))),
+    )
+    query = sa.select(
+        *(users.c.organization_id, users.c.name, users.c.id),
+        *(sa.case((moment <= _LAST, moment)) for moment in (end, _plain(seen.not_after) + SECOND)),
+        # What is only compared need not become an object of Python's.
+        *(sa.type_coerce(column, sa.types.NullType()) for column in alike),
+    )
+    has = (columns.user_id == users.c.id) & sa.and_(*lasts)
+    query = query.select_from(users.outerjoin(registrations, has).outerjoin(last_seen, shown))
+    return query.where(users.c.active, *owned).order_by(users.c.organization_id, users.c.name, columns.id)
+
+
+_KINDS = _kinds(), _kinds(users.c.organization_id == sa.bindparam("owner"))
+
+
 def grouped_path(path: bytes) -> tuple[bytes, ...]:
     """The SHA-256 of each CA of a path, from the leaf's issuer to the anchor."""
     return tuple(path[at : at + DIGEST] for at in range(0, len(path), DIGEST))
@@ -317,6 +397,12 @@ def grouped_path(path: bytes) -> tuple[bytes, ...]:
 def paths_in_use(connection: sa.Connection) -> list[tuple[bytes, ...]]:
     """The different paths that were seen: the SHA-256 of each CA, from the leaf's issuer to the anchor."""
     return list(map(grouped_path, distinct(connection, last_seen.c.path)))
+
+
+def count_users_by_path(connection: sa.Connection) -> dict[tuple[bytes, ...], int]:
+    """The users who were ever seen with each path, by one pass over an index."""
+    query = sa.select(last_seen.c.path, sa.func.count(last_seen.c.user_id.distinct())).group_by(last_seen.c.path)
+    return {grouped_path(row[0]): row[1] for row in connection.execute(query)}
 
 
 def count_users_of_paths(connection: sa.Connection, paths: Collection[Sequence[bytes]]) -> int:

@@ -20,6 +20,7 @@ from authz.decision import Decision, Deny
 from authz.directory.background_writer import BackgroundWriter
 from authz.directory.database import insert_of
 from authz.directory.schema import last_seen, users
+from authz.directory.seen_cas import MAX_DER, keep_seen_cas
 from authz.model import CheckRequest, User
 from authz.pki import VerifiedPath
 from authz.pki.cache import weigh
@@ -73,6 +74,7 @@ class LastSeen(BackgroundWriter):
         self._notes: dict[tuple[int, bytes], Note] = {}
         self._shared: dict[bytes, bytes] = {}
         self._each: Counter[int] = Counter()
+        self._cas: dict[tuple[int, bytes], bytes] = {}
 
     def decided(self, check: CheckRequest, listener: Listener, decision: Decision, seconds: float) -> None:  # noqa: ARG002
         """Note the leaf of a decision; see `authz.ports.Observer`."""
@@ -84,7 +86,7 @@ class LastSeen(BackgroundWriter):
         note = self._notes.get(key)
         if note is None:
             columns = _columns(user, path)
-            if not self._has_room(user.organization_id, columns):
+            if not self._has_room(user.organization_id, columns, path):
                 self._lost(1)
                 return
             note = self._notes[key] = Note(columns, listener.name)
@@ -92,10 +94,12 @@ class LastSeen(BackgroundWriter):
         note.refusals += bool(note.refused_by)
         note.listener = listener.name
 
-    def _has_room(self, owner: int, columns: dict[str, Any]) -> bool:
+    def _has_room(self, owner: int, columns: dict[str, Any], path: VerifiedPath) -> bool:
         """Whether a note fits into what its organization and all may take; then it counts, with what it shares."""
         new = {columns[name] for name in ("issuer", "path")} - self._shared.keys()
-        weight, whole = NOTE_BYTES + 2 * sum(map(weigh, new)), self._each.total()
+        cas = {(owner, ca.sha256): ca.der for ca in path.certificates[1:-1] if len(ca.der) <= MAX_DER}
+        new_cas = [cas[key] for key in cas.keys() - self._cas.keys()]
+        weight, whole = NOTE_BYTES + 2 * sum(map(weigh, (*new, *new_cas))), self._each.total()
         if whole + weight > MAX_BYTES or self._each[owner] + weight > MAX_EACH:
             return False
         self._each[owner] += weight
@@ -103,6 +107,7 @@ class LastSeen(BackgroundWriter):
             self._full.set()
         for name in ("issuer", "path"):
             columns[name] = self._shared.setdefault(columns[name], columns[name])
+        self._cas |= cas
         return True
 
     async def flush(self) -> None:
@@ -110,13 +115,14 @@ class LastSeen(BackgroundWriter):
         async with self._writing:
             # In one order: processes that write the same rows in another wait for each other (PostgreSQL: deadlock).
             notes, self._notes = [note for _, note in sorted(self._notes.items())], {}
+            cas, self._cas = [(*key, der) for key, der in self._cas.items()], {}
             self._each.clear()
             self._shared = {}
             self._full.clear()
             now = self._clock.now()
             for start in range(0, len(notes), AT_ONCE):
                 part = notes[start : start + AT_ONCE]
-                error = await self._attempt(partial(self._write, part, now))
+                error = await self._attempt(partial(self._write, part, cas[start : start + AT_ONCE], now))
                 # A server that does not answer would be waited for again with each part.
                 if isinstance(error, sa.exc.OperationalError):
                     self._lost(len(notes) - start)
@@ -124,11 +130,13 @@ class LastSeen(BackgroundWriter):
                 if error is not None:
                     self._lost(len(part))
 
-    def _write(self, notes: list[Note], now: datetime) -> None:
+    def _write(self, notes: list[Note], cas: list[tuple[int, bytes, bytes]], now: datetime) -> None:
         rows = [note.row(now) for note in notes]
         with self._engine.begin() as connection:
             connection.execute(_seen(insert_of(connection)), rows)
             connection.execute(_FORGET, [{"of_user": user} for user in dict.fromkeys(row["user_id"] for row in rows)])
+            if cas:
+                keep_seen_cas(connection, cas, now)
 
 
 def _outcome(decision: Decision) -> tuple[str, str]:

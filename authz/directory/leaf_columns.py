@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from authz import pki
@@ -12,8 +11,8 @@ from authz.errors import Refused
 if TYPE_CHECKING:
     from authz.pki import Certificate
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
+READ: Final = ("not_before", "not_after", "tbs_sha256", "spki_sha256", "issuer", "serial", "authority_key_id")
+"""The columns that are read from the DER of a leaf."""
 
 
 def leaf_columns(leaf: Certificate, chain: bytes) -> dict[str, Any]:
@@ -40,12 +39,10 @@ def serial_number(content: bytes) -> int:
     return int.from_bytes(content, "big", signed=True)
 
 
-READ: Final = ("not_after", "tbs_sha256", "spki_sha256", "issuer", "serial", "authority_key_id")
-
-
 def read_values(leaf: Certificate) -> tuple[Any, ...]:
     """The values of the columns `READ`. Raises `Refused`."""
     return (
+        leaf.not_before,
         leaf.not_after,
         leaf.tbs_sha256,
         leaf.spki_sha256,
@@ -53,21 +50,3 @@ def read_values(leaf: Certificate) -> tuple[Any, ...]:
         serial_bytes(leaf.serial),
         leaf.extensions.authority_key_id,
     )
-
-
-def not_before_in(head: bytes, issuer: bytes) -> int | None:
-    """The notBefore of a certificate, in microseconds since 1970, from its beginning in DER; None if it is not there.
-
-    It stands behind the issuer's name (RFC 5280 section 4.1), so that a report reads it without parsing the rest.
-    """
-    at = head.find(issuer) + len(issuer) + 2
-    kind, text = head[at : at + 2], head[at + 2 : at + 17].decode("latin-1")
-    if kind == b"\x17\x0d":
-        text = ("20" if text < "50" else "19") + text
-    elif kind != b"\x18\x0f":
-        return None
-    try:
-        moment = datetime.fromisoformat(f"{text[:8]}T{text[8:14]}+00:00")
-    except ValueError:
-        return None
-    return (moment - _EPOCH) // _MICROSECOND

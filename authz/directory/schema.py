@@ -213,7 +213,7 @@ registrations = sa.Table(
     *_bytes("chain_sha256", nullable=True),
     # Of a certificate, see `authz.directory.leaf_columns`; NULL if it cannot be read.
     *_bytes("authority_key_id", nullable=True),
-    sa.Column("not_after", Moment),
+    *(sa.Column(name, Moment) for name in ("not_before", "not_after")),
     *_bytes("serial", "issuer", "der", "chain", nullable=True),
     sa.CheckConstraint(_REGISTERED, name="what"),
     sa.Index(None, "organization_id", "id"),
@@ -258,6 +258,15 @@ last_seen = sa.Table(
     sa.Index(None, "organization_id", "last_seen"),
     sa.Index(None, "path", "user_id"),
     sa.Index(None, "organization_id", "not_after"),
+)
+
+seen_cas = sa.Table(
+    "seen_cas",
+    metadata,
+    _organization(),
+    *_bytes("sha256", "der"),
+    sa.Column("last_seen", Moment, nullable=False),
+    sa.PrimaryKeyConstraint("organization_id", "sha256"),
 )
 
 audit = sa.Table(

@@ -40,10 +40,14 @@ class Lifetimes(CaLifetimes):
             return not (ended == HERE and below.key_id == HERE)
         return below.key_id == HERE and (self._since is None or at < self._since)
 
+    def stands_above(self, below: Below, ended: object) -> bool:
+        """See the original."""
+        return ended == HERE
+
 
 def registration(number: int = 1, **columns: object) -> RegistrationRow:
     """Of a certificate that ends at `END`."""
-    values = dict.fromkeys(RegistrationRow._fields) | {"kind": "certificate", "sha256": b"%032d" % number, "head": b""}
+    values = dict.fromkeys(RegistrationRow._fields) | {"kind": "certificate", "sha256": b"%032d" % number}
     return RegistrationRow(**{**values, "id": number, "user": 1, "not_after": END, **columns})  # type: ignore[arg-type]
 
 
@@ -99,10 +103,8 @@ def test_registration_over_within_the_second_of_its_certificate_s_end_is_an_end(
 
 
 def test_certificate_that_is_not_valid_yet_is_no_help() -> None:
-    """Its head says so: behind the issuer's name (RFC 5280 section 4.1)."""
-    later = b"..i0\x1e\x17\x0d700101000150Z"
-    columns = {**GOOD, "issuer": b"i"}
-    mine = credentials(registration(), registration(2, head=later, **columns))
+    """Its user stops before it begins."""
+    mine = credentials(registration(), registration(2, not_before=SINCE + 1, **GOOD))
     assert mine.end(1, SINCE) == (True, None)
 
 

@@ -18,6 +18,7 @@ from authz.admin.dependents import crl_dependents, dependents
 from authz.directory import Store
 from authz.directory.organizations import get_organization
 from authz.directory.schema import registrations
+from authz.directory.seen_cas import keep_seen_cas
 from authz.model import BindingScope, Enforcement, Organization
 from authz.pki import Certificate
 
@@ -231,3 +232,18 @@ def test_users_below_the_cas_of_a_key_depend_on_its_crls(store: Store) -> None:
     assert users(OTHER_CA) == {}
     register(store, "alice", OTHER_CA.leaf("alice", **LIFE), OTHER_CA)
     assert users(CA) == {"alice": False}
+
+
+def test_ca_that_only_clients_send_is_known_once_it_was_seen(store: Store) -> None:
+    """Users below it depend on its CRLs, and once it has expired it leads nowhere."""
+    observe(store)
+    sent = OTHER.intermediate("Sent", not_before=NOW - DAY, not_after=NOW + DAY)
+    store.add_anchors("acme", [parsed(OTHER)])
+    show(store, sent, OTHER)
+    with store.transaction() as connection:
+        keep_seen_cas(connection, [(get_organization(connection, "acme").id, sent.sha256, sent.der)], NOW)
+        assert [one.user for one in crl_dependents(connection, parsed(sent).plain_spki_sha256, NOW)] == ["alice"]
+    show(store, CA, ROOT)
+    assert found(store, CA) == {"alice": False}
+    with store.reading() as connection:
+        assert [one.stops for one in dependents(connection, "acme", CA.sha256, NOW + 2 * DAY)] == [True]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from itertools import product
@@ -9,16 +11,19 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.certificates import Authority
-from support.command_world import ALICE, CA, NOW, ROOT
+from support.command_world import ALICE, CA, CRL_LIFE, NOW, ROOT
 from support.sightings import add_registration, add_sighting
 
 from authz.admin.expiry import Ending, endings, stopping
 from authz.directory import Store
+from authz.directory.endings import UserKind, kinds_of_users
 from authz.directory.schema import crl_sources, fetched_crls
-from authz.model import BindingScope, Enforcement, Expiring, RegistrationKind
-from authz.pki import Certificate
+from authz.directory.seen_cas import keep_seen_cas
+from authz.model import BindingScope, Enforcement, Expiring, Organization, RegistrationKind
+from authz.pki import Certificate, Crl
 
 DAY = timedelta(days=1)
 ROOT_END = Certificate.parse(ROOT.der).not_after
@@ -80,6 +85,20 @@ def test_ca_that_only_clients_have_is_listed_without_a_date(store: Store) -> Non
     assert digest.hex() in unknown.what
 
 
+def test_ca_that_only_clients_send_has_its_date_once_it_was_seen(store: Store) -> None:
+    """The user who showed a certificate below it stops; once a renewed one is stored, the user goes on."""
+    life = {"key": CA.key, "not_before": NOW - DAY}
+    sent = ROOT.intermediate("Sent", **life, not_after=NOW + 5 * DAY)
+    show(store, path=sent.sha256 + ROOT.sha256)
+    with store.transaction() as connection:
+        keep_seen_cas(connection, [(store.organization("acme").id, sent.sha256, sent.der)], NOW)
+    [line] = ending(store, Expiring.INTERMEDIATE, days=7)
+    assert (line.at, line.below, line.stops) == (Certificate.parse(sent.der).not_after, 1, 1)
+    renewed = ROOT.intermediate("Sent", **life, not_after=NOW + 50 * DAY)
+    store.add_intermediates("acme", [Certificate.parse(renewed.der)])
+    assert [line.stops for line in ending(store, Expiring.INTERMEDIATE, days=7)] == [0]
+
+
 def test_crl_that_was_added_ends_by_its_next_update(store: Store) -> None:
     """Every user below its CA stops; unless a source has one of the same CA as well."""
     show(store)
@@ -132,6 +151,106 @@ def test_user_with_a_certificate_below_another_ca_stops_when_that_ends_as_well(s
     assert [(line.at == ROOT_END, line.stops) for line in ending(store, Expiring.ANCHOR)] == [(False, 1), (True, 0)]
 
 
+def test_what_ends_within_this_second_is_a_line(store: Store) -> None:
+    """A certificate is good through it, and ends then; what ended before is no line."""
+    second = NOW.replace(microsecond=0)
+    for ago in (0, 1):
+        add_registration(store, "acme", "alice", NOW, not_after=second - timedelta(seconds=ago))
+    with store.reading() as connection:
+        lines = list(endings(connection, second + timedelta(milliseconds=700), NOW + DAY))
+    assert [(line.at, line.stops) for line in lines if line.user] == [(second, 1)]
+
+
+def test_user_with_two_registrations_stops_with_the_last_one(store: Store) -> None:
+    """On the same day an hour later, or at the same moment by either."""
+    for hours in (1, 2):
+        add_registration(store, "acme", "alice", NOW, not_after=NOW + timedelta(hours=hours))
+    assert [line.stops for line in ending(store, Expiring.REGISTRATION)] == [0, 1]
+    add_registration(store, "acme", "alice", NOW, not_after=NOW + timedelta(hours=2))
+    assert [line.stops for line in ending(store, Expiring.REGISTRATION)] == [0, 1, 1]
+
+
+def test_registration_that_begins_only_later_is_no_replacement_before(store: Store) -> None:
+    """By its own period, or as its certificate is not valid yet."""
+    add_registration(store, "acme", "alice", NOW, not_after=NOW + DAY)
+    later = {"valid_from": NOW + 3 * DAY}, {"not_before": NOW + 3 * DAY}
+    for columns in later:
+        add_registration(store, "acme", "alice", NOW, not_after=NOW + 90 * DAY, **columns)
+    assert [line.stops for line in ending(store, Expiring.REGISTRATION)] == [1]
+
+
+def test_anchor_of_two_organizations_is_a_line_for_each(store: Store) -> None:
+    """With its own users; one that is switched off has none."""
+    store.add_organization(Organization(0, "other", ("other.example.test",)))
+    store.add_anchors("other", [Certificate.parse(ROOT.der)])
+    store.add_intermediates("other", [Certificate.parse(CA.der)])
+    for name in ("bob", "carol"):
+        store.add_user("other", name, Enforcement.OBSERVE)
+        add_sighting(store, "other", name, NOW, **SEEN)
+    show(store)
+    lines = {(line.organization, line.below, line.stops) for line in ending(store, Expiring.ANCHOR)}
+    assert lines == {("acme", 1, 1), ("other", 2, 2)}
+    store.set_organization(replace(store.organization("other"), active=False))
+    assert ("other", 0, 0) in {(line.organization, line.below, line.stops) for line in ending(store, Expiring.ANCHOR)}
+
+
+def test_user_who_is_switched_off_stops_by_nothing(store: Store) -> None:
+    """By no CA, no CRL and no end of its own."""
+    show(store)
+    add_registration(store, "acme", "alice", NOW, not_after=NOW + DAY)
+    store.set_user(replace(store.user("acme", "alice"), active=False))
+    with store.reading() as connection:
+        assert {line.stops + line.below for line in endings(connection, NOW, NOW + 31 * DAY)} == {0}
+        assert list(stopping(connection, NOW, NOW + 31 * DAY)) == []
+
+
+@pytest.mark.parametrize("enforcement", [Enforcement.OFF, Enforcement.OBSERVE])
+def test_user_of_whom_nothing_is_required_stops_by_a_ca_only_once_seen(store: Store, enforcement: Enforcement) -> None:
+    """Its request without a certificate passes."""
+    leaf = Certificate.parse(ALICE.der)
+    store.register("acme", "alice", leaf, [], now=NOW)
+    store.set_user(replace(store.user("acme", "alice"), enforcement=enforcement))
+    assert [line.stops for line in ending(store, Expiring.ANCHOR)] == [0]
+    add_sighting(store, "acme", "alice", NOW, **{**SEEN, "sha256": leaf.sha256})
+    assert [line.stops for line in ending(store, Expiring.ANCHOR)] == [1]
+
+
+def test_delta_crl_stops_no_one(store: Store) -> None:
+    """Without it, its base says what is revoked."""
+    show(store)
+    delta = [(x509.DeltaCRLIndicator(1), True)]
+    crl = Crl(CA.crl(number=2, extensions=delta, this_update=NOW - DAY, next_update=NOW + DAY))
+    store.add_crl(crl, NOW)
+    [line] = [line for line in ending(store, Expiring.CRL, days=2) if crl.sha256.hex() in line.what]
+    assert line.stops == 0
+
+
+def test_what_ends_at_the_same_moment_stops_those_below_it_alone(store: Store) -> None:
+    """As CRLs of several CAs do that are made together."""
+    other = Authority.root("Other", not_before=NOW - DAY, not_after=ROOT_END)
+    store.add_anchors("acme", [Certificate.parse(other.der)])
+    store.add_crl(Crl(other.crl(**CRL_LIFE)), NOW)
+    show(store)
+    assert [crl.stops for crl in ending(store, Expiring.CRL)] == [1, 0, 1]
+    assert [(other.sha256.hex() in ca.what, ca.stops) for ca in ending(store, Expiring.ANCHOR)] == [
+        (True, 0),
+        (False, 1),
+    ]
+
+
+def test_crl_that_two_services_fetched_counts_its_users_once(store: Store) -> None:
+    """Both sources fail."""
+    show(store)
+    for crl in ending(store, Expiring.CRL):
+        assert crl.stops == 1
+    fetched(store, failures=3)
+    with store.transaction() as connection:
+        for table in (fetched_crls, crl_sources):
+            row = connection.execute(sa.select(table)).mappings().one()
+            connection.execute(sa.insert(table).values({**row, "replica": 1}))
+    assert {crl.stops for crl in ending(store, Expiring.CRL)} <= {0, 1}
+
+
 def test_ca_that_came_with_a_registration_alone_has_its_date(store: Store) -> None:
     """Of a path that was seen: no one need add it."""
     below = CA.intermediate("Below", not_before=NOW - DAY, not_after=NOW + 5 * DAY)
@@ -167,3 +286,37 @@ def test_end_behind_which_nothing_lasts_is_answered_as_by_all_that_the_user_has(
             patched.setattr("authz.admin.expiry.stops_alone", lambda *_: None)
             assert quick == ending(store, Expiring.REGISTRATION) + ending(store, Expiring.PRESENTED)
         assert {line.stops for line in quick} == {0, 1}
+
+
+@pytest.mark.slow
+def test_users_who_are_alike_stop_as_each_would_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is required, registered, seen or refused, in organizations of each scope; two users of each sort."""
+    issuer = Certificate.parse(ALICE.der).issuer_der
+    kinds: tuple[dict[str, Any], ...] = (
+        {"issuer": issuer},
+        {"kind": "key", "spki_sha256": b"k" * 32, "issuer": issuer},
+        {"issuer": Certificate.parse(Authority.root("Stranger").leaf("leaf").der).issuer_der},
+    )
+    dates = {}, {"valid_until": CRL_LIFE["next_update"]}, {"valid_from": NOW + 9 * DAY}, {"not_before": NOW + 9 * DAY}
+    seen: tuple[dict[str, object] | None, ...] = (None, {}, {"refused_by": "refused"}, {"not_after": NOW + DAY / 2})
+    for enforcement, what, date, shown, matches, copy in product(Enforcement, kinds, dates, seen, (0, 1), "ab"):
+        name = f"{enforcement} {kinds.index(what)} {date} {shown} {matches} {copy}"
+        store.add_user("acme", name, enforcement)
+        digest = hashlib.sha256(name.encode()).digest()
+        own = {"spki_sha256": digest} if "kind" in what else {}
+        add_registration(store, "acme", name, NOW, sha256=digest, **({"not_after": NOW + 90 * DAY} | what | date | own))
+        if shown is not None:
+            mine = {"sha256": digest} if matches else {}
+            add_sighting(store, "acme", name, NOW, **(SEEN | shown | mine))
+    for scope in BindingScope:
+        store.set_organization(replace(store.organization("acme"), binding_scope=scope))
+        with store.reading() as connection, monkeypatch.context() as patched:
+            together = list(stopping(connection, NOW, NOW + 31 * DAY))
+            patched.setattr("authz.admin.expiry.kinds_of_users", each_alone)
+            assert together == list(stopping(connection, NOW, NOW + 31 * DAY))
+        assert {line.kind for line in together} >= {Expiring.ANCHOR, Expiring.CRL}
+
+
+def each_alone(*arguments: Any) -> Iterator[UserKind]:
+    """The users, none of them alike to another."""
+    return (user._replace(alike=number) for number, user in enumerate(kinds_of_users(*arguments)))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from support.command_world import ALICE, CA, NOW, ROOT, Run, write
-from support.sightings import add_sighting
+from support.sightings import add_registration, add_sighting
 
 from authz.directory import Store
+from authz.directory.organizations import get_organization
+from authz.directory.seen_cas import keep_seen_cas
 from authz.pki import Certificate
 
 SECOND_LEVEL = {"registration", "anchor", "intermediate", "crl"}
@@ -41,6 +44,32 @@ def test_each_thing_that_ends_is_a_row(acme: Run) -> None:
     assert (alice["organization"], alice["user"], alice["stops"]) == ("acme", "alice", 1)
     assert ALICE.sha256.hex() in alice["what"]
     assert acme("expiry", "--days", "31").err == "5 end within 31 days; users who stop by an end of their own: 1\n"
+
+
+def test_name_of_a_ca_that_a_client_sends_draws_on_no_terminal(acme: Run) -> None:
+    """As a table, and as JSON."""
+    sent = ROOT.intermediate("\x1b[31mred\nCN=\u202efree", not_after=NOW + timedelta(days=5))
+    store = Store("sqlite:///test.db")
+    with store.transaction() as connection:
+        keep_seen_cas(connection, [(get_organization(connection, "acme").id, sent.sha256, sent.der)], NOW)
+    store.close()
+    for options in ((), ("--json",)):
+        out = acme("expiry", "--days", "31", *options).out
+        assert "[31mred" in out
+        assert not any(sign in out for sign in ("\x1b", "\u202e", "\nCN=free"))
+
+
+def test_user_who_stops_by_two_ends_at_one_moment_is_counted_once(acme: Run) -> None:
+    """Each end is a row, for each must be renewed."""
+    store = Store("sqlite:///test.db")
+    for _ in range(2):
+        add_registration(store, "acme", "alice", NOW, not_after=NOW + timedelta(days=400))
+    store.close()
+    done = acme("expiry", "--days", "401", "--json")
+    assert [row["stops"] for row in done.data if row["kind"] == "registration"] == [0, 1, 1]  # type: ignore[attr-defined]
+    assert done.err.endswith("users who stop by an end of their own: 1\n")
+    sums = acme("expiry", "--days", "401", "--by", "organization", "--json").data
+    assert [row["stops"] for row in sums] == [0, 1]  # type: ignore[attr-defined]
 
 
 def test_users_who_stop_are_rows_of_their_own(acme: Run) -> None:

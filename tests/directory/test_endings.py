@@ -14,15 +14,17 @@ from support.sightings import add_registration, add_sighting
 from authz.directory import Store
 from authz.directory.endings import (
     LeafEnd,
-    active_users,
+    count_users_by_path,
+    count_users_of_paths,
     holders,
+    kinds_of_users,
     leaf_ends,
     owners,
     paths_in_use,
     stored_chains,
     users_of_paths,
 )
-from authz.model import Organization, RegistrationKind
+from authz.model import BindingScope, Enforcement, Organization, RegistrationKind
 
 DAY = timedelta(days=1)
 CA, ANCHOR, OTHER = b"c" * 32, b"a" * 32, b"b" * 32
@@ -140,28 +142,100 @@ def test_users_seen_lately_below_a_ca_are_counted(store: Store) -> None:
         assert users_of_paths(connection, [(CA, ANCHOR)], NOW) == {acme: 2}
         assert users_of_paths(connection, [(CA, ANCHOR), (CA, OTHER)], NOW) == {acme: 2}
         assert users_of_paths(connection, [], NOW) == {}
+        assert count_users_by_path(connection) == {(CA, ANCHOR): 3, (CA, OTHER): 1}
+        assert count_users_of_paths(connection, [(CA, ANCHOR), (CA, OTHER)]) == 3
 
 
 def test_holder_has_what_has_not_ended_and_what_was_seen_lately(store: Store) -> None:
-    """Of several with the beginning of each certificate; a user who is switched off is left out."""
-    number = add_registration(store, "acme", "alice", NOW, der=b"d" * 500, issuer=b"i" * 8)
+    """A user who is switched off is left out."""
+    number = add_registration(store, "acme", "alice", NOW)
     add_registration(store, "acme", "alice", NOW, retired_at=NOW)
     add_registration(store, "acme", "alice", NOW, valid_until=NOW)
     add_sighting(store, "acme", "alice", NOW, sha256=b"s" * 32, not_after=END)
     add_sighting(store, "acme", "alice", NOW - 15 * DAY, not_after=END)
     alice = store.user("acme", "alice")
     with store.reading() as connection:
-        [user] = active_users(connection, alice.organization_id)
-        holder = holders(connection, [user], NOW)[alice.id]
+        holder = holders(connection, [alice.id], NOW)[alice.id]
     assert (holder.name, holder.enforcement) == ("alice", "required")
-    assert [(row.id, row.head) for row in holder.registrations] == [(number, b"")]
+    assert [row.id for row in holder.registrations] == [number]
     assert [row.sha256 for row in holder.sightings] == [b"s" * 32]
-    add_registration(store, "acme", "alice", NOW, der=b"e" * 9, issuer=b"i")
-    with store.reading() as connection:
-        assert [row.head for row in holders(connection, [user], NOW)[user].registrations] == [b"d" * 200, b"e" * 9]
     store.set_user(replace(alice, active=False))
     with store.reading() as connection:
-        assert (list(active_users(connection, alice.organization_id)), holders(connection, [user], NOW)) == ([], {})
+        assert holders(connection, [alice.id], NOW) == {}
+
+
+def kinds(store: Store, *days: int) -> dict[str, int]:
+    """Of each user, at moments so many days from now."""
+    with store.reading() as connection:
+        known = owners(connection)
+        moments = [(NOW + day * DAY - EPOCH) // timedelta(microseconds=1) for day in days]
+        [alike, of_one] = [
+            [(user.name, user.alike) for user in kinds_of_users(connection, known, asked, NOW)]
+            for asked in (dict.fromkeys(known, moments), dict.fromkeys([*known, 0], moments))
+        ]
+    assert alike == of_one
+    return dict(alike)
+
+
+def test_users_are_alike_where_their_dates_are_on_the_same_side_of_each_moment(store: Store) -> None:
+    """At the moment itself is a side of its own."""
+    for name, end in {"a": 3, "b": 4, "c": 5, "d": 6, "e": 60, "f": 70}.items():
+        store.add_user("acme", name)
+        add_registration(store, "acme", name, NOW, not_after=NOW + 99 * DAY, valid_until=NOW + end * DAY)
+    found = kinds(store, 5)
+    assert [found[name] for name in "abcdef"] == [0, 0, found["c"], *[found["f"]] * 3]
+    assert len(set(found.values())) == 4
+    found = kinds(store, 5, 65)
+    assert found["d"] == found["e"] != found["f"]
+
+
+OTHERS: dict[str, dict[str, object]] = {
+    "a kind": {"kind": "key", "spki_sha256": b"k" * 32},
+    "an issuer": {"issuer": b"i"},
+    "a key of the issuer": {"authority_key_id": b"k"},
+    "a chain": {"chain_sha256": b"c" * 32},
+    "a beginning": {"valid_from": NOW + DAY},
+    "a beginning of the certificate": {"not_before": NOW + DAY},
+    "an end": {"retired_at": NOW + DAY},
+    "an end before": {"retired_at": NOW},
+}
+
+
+@pytest.mark.parametrize("columns", OTHERS.values(), ids=OTHERS)
+def test_user_is_not_alike_to_one_with_something_else(store: Store, columns: dict[str, object]) -> None:
+    """Nor to one with another registration more, or that showed the certificate."""
+    digests = {name: b"%032d" % number for number, name in enumerate(("one", "same", "other", "two", "shown"))}
+    for name, digest in digests.items():
+        store.add_user("acme", name)
+        own = columns if name == "other" else {}
+        add_registration(store, "acme", name, NOW, **{"sha256": digest, "not_after": NOW + 99 * DAY, **own})
+    add_registration(store, "acme", "two", NOW, not_after=NOW + 99 * DAY)
+    add_sighting(store, "acme", "shown", NOW, sha256=digests["shown"], not_after=NOW + 99 * DAY)
+    found = kinds(store, 5)
+    assert found["one"] == found["same"]
+    assert len({found[name] for name in digests}) == len(digests) - 1
+
+
+def test_certificates_seen_make_a_user_another_where_they_count(store: Store) -> None:
+    """Of whom none is required, or with what is refused to no one of the organization."""
+    for name, enforcement in (("a", "required"), ("b", "required"), ("c", "observe"), ("d", "observe")):
+        store.add_user("acme", name, Enforcement(enforcement))
+        add_registration(store, "acme", name, NOW, not_after=NOW + 99 * DAY)
+        if name in "bd":
+            add_sighting(store, "acme", name, NOW, not_after=NOW + 99 * DAY)
+    found = kinds(store, 5)
+    assert found["a"] == found["b"]
+    assert found["c"] != found["d"]
+    store.set_organization(replace(store.organization("acme"), binding_scope=BindingScope.ORGANIZATION))
+    found = kinds(store, 5)
+    assert len({found[name] for name in "abcd"}) == 4
+    for name, refused_by in (("e", ""), ("f", "refused")):
+        store.add_user("acme", name)
+        add_registration(store, "acme", name, NOW, sha256=name.encode() * 32, not_after=NOW + 99 * DAY)
+        more = {"sha256": name.encode() * 32, "refused_by": refused_by}
+        add_sighting(store, "acme", name, NOW, not_after=NOW + 99 * DAY, **more)
+    found = kinds(store, 5)
+    assert found["e"] != found["f"]
 
 
 def test_different_chains_of_registrations_are_listed_once(store: Store) -> None:
@@ -184,3 +258,6 @@ def test_what_does_not_end_is_not_read(store: Store) -> None:
     assert any("COVERING INDEX ix_registrations_organization_id_not_after" in step for step in steps)
     assert any("path_user_id (path>?)" in step for step in plans(store, paths_in_use))
     assert scanned(plans(store, lambda connection: [holders(connection, [1], NOW)])) == []
+    steps = plans(store, lambda connection: kinds_of_users(connection, {}, {}, NOW))
+    assert "SCAN users USING INDEX sqlite_autoindex_users_1" in steps
+    assert not any("TEMP B-TREE" in step for step in steps)

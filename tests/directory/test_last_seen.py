@@ -11,13 +11,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.certificates import NOW, Minted
+from support.certificates import NOW, Authority, Minted
 from support.decision_world import ACME, ALICE, BOB, CA, REVOKED, ROOT, decide, request, standard_view
 from support.directory import execute, new_store
 
 from authz.directory import LastSeen
 from authz.directory.last_seen import LEAVES_EACH, MAX_EACH, NOTE_BYTES
 from authz.directory.schema import last_seen
+from authz.directory.seen_cas import MAX_DER
 from authz.view import Listener
 
 LISTENER = Listener("envoy", ())
@@ -153,9 +154,37 @@ async def test_user_that_went_meanwhile_leaves_nothing_and_fails_nothing(scene: 
     assert scene.lost == []
 
 
+async def test_ca_that_only_the_client_has_is_kept(scene: Scene) -> None:
+    """Of a verified path, without the anchor; once for however many leaves. One of a refused path is not."""
+    for leaf in (ALICE, BOB, REVOKED):
+        scene.check(leaf)
+    await scene.rows()
+    assert execute(scene.url, "SELECT organization_id, der FROM seen_cas") == [(scene.acme, CA.der)]
+    execute(scene.url, "DELETE FROM seen_cas")
+    scene.check(Authority.root("Stranger").leaf("alice"))
+    await scene.rows()
+    assert execute(scene.url, "SELECT sha256 FROM seen_cas") == []
+
+
+async def test_ca_of_unusual_size_is_not_kept(scene: Scene) -> None:
+    """The sighting is, and what ends with that CA has no date."""
+    decision = decide(request(ALICE, CA), view=standard_view())
+    assert decision.evidence.user is not None
+    leaf, *cas = strangest(1).certificates
+    cas[3].der = bytes(MAX_DER + 1)
+    decision.evidence.user = replace(decision.evidence.user, id=scene.users["alice"], organization_id=scene.acme)
+    decision.evidence.path = SimpleNamespace(certificates=(leaf, *cas))  # type: ignore[assignment]
+    scene.seen.decided(request(), LISTENER, decision, 0.0)
+    [row] = await scene.rows()
+    assert row["path"] == b"".join(ca.sha256 for ca in cas)
+    kept = {digest for (digest,) in execute(scene.url, "SELECT sha256 FROM seen_cas")}
+    assert kept == {ca.sha256 for ca in cas[:-1]} - {cas[3].sha256}
+
+
 def strangest(number: int) -> SimpleNamespace:
     """The path of a leaf whose CA has the longest name that is read, and which shares nothing with any other."""
-    ca = [SimpleNamespace(sha256=number.to_bytes(16) + bytes([place]) * 16) for place in range(10)]
+    digests = [number.to_bytes(16) + bytes([place]) * 16 for place in range(10)]
+    ca = [SimpleNamespace(sha256=digest, der=digest * 24) for digest in digests]
     mark = number.to_bytes(32)
     leaf = SimpleNamespace(sha256=mark, not_after=NOW + MINUTE * number, issuer_der=mark * 64, spki_sha256=mark[::-1])
     return SimpleNamespace(certificates=(leaf, *ca))
@@ -240,7 +269,7 @@ async def test_rows_are_written_in_one_order_whatever_came_first(scene: Scene, m
     """Two processes that write the same rows, each in its own order, would wait for each other."""
     written: list[tuple[int, bytes]] = []
     monkeypatch.setattr(
-        scene.seen, "_write", lambda notes, _: written.extend((n.leaf["user_id"], n.leaf["sha256"]) for n in notes)
+        scene.seen, "_write", lambda notes, *_: written.extend((n.leaf["user_id"], n.leaf["sha256"]) for n in notes)
     )
     leaves = [CA.leaf(f"leaf {number}") for number in range(4)]
     for user, leaf in [("oscar", leaves[0]), ("alice", leaves[1]), ("olga", leaves[2]), ("alice", leaves[3])]:

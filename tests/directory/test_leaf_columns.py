@@ -27,6 +27,7 @@ def test_columns_are_those_of_the_certificate() -> None:
         "chain": CA.der,
         "tbs_sha256": hashlib.sha256(parsed.tbs_certificate_bytes).digest(),
         "spki_sha256": LEAF.spki_sha256,
+        "not_before": parsed.not_valid_before_utc,
         "not_after": parsed.not_valid_after_utc,
         "issuer": parsed.issuer.public_bytes(),
         "serial": serial_bytes(parsed.serial_number),

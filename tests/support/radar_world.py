@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncIterator, Hashable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -113,9 +113,6 @@ def worlds(draw: st.DrawFn) -> World:
     sources = st.tuples(st.sampled_from(["fetched", "added", "failing"]), DAYS)
     crls = {name: draw(sources) for name in ("Root A", "Root B", "CA")}
     people = tuple(Person(f"u{n}", draw(st.sampled_from(Enforcement)), draw(_leaves(n))) for n in range(3))
-    if all(leaf.kind is None for person in people for leaf in person.leaves):
-        # Of a CA that came with no registration, and only clients have, no one knows when it ends (docs/radar.md).
-        others = [replace(ca, stored=True) for ca in others]
     return World((*roots, *others), crls, people)
 
 

@@ -13,7 +13,7 @@ READ: Final = "authz_read"
 WRITE: Final = "authz_write"
 ROLES: Final = (READ, WRITE)
 
-REPORTED: Final = ("decisions", "presentations", "crl_sources", "fetched_crls", "last_seen")
+REPORTED: Final = ("decisions", "presentations", "crl_sources", "fetched_crls", "last_seen", "seen_cas")
 """Tables that the running service writes."""
 
 WRITTEN: Final = ("organizations", "hosts", "users", "registrations", "anchors", "intermediates", "crls")

@@ -44,6 +44,7 @@ REGISTRATIONS = f"""
         anchor_sha256 BLOB,
         chain_sha256 BLOB,
         authority_key_id BLOB,
+        not_before BIGINT,
         not_after BIGINT,
         serial BLOB,
         issuer BLOB,
@@ -127,6 +128,15 @@ STATEMENTS = (
     "CREATE INDEX ix_last_seen_organization_id_not_after ON last_seen (organization_id, not_after)",
     "CREATE INDEX ix_last_seen_path_user_id ON last_seen (path, user_id)",
     "CREATE INDEX ix_last_seen_sha256 ON last_seen (sha256)",
+    """
+    CREATE TABLE seen_cas (
+        organization_id INTEGER NOT NULL REFERENCES organizations (id) ON DELETE CASCADE,
+        sha256 BLOB NOT NULL,
+        der BLOB NOT NULL,
+        last_seen BIGINT NOT NULL,
+        PRIMARY KEY (organization_id, sha256)
+    )
+    """,
     """
     CREATE TABLE audit (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
