@@ -109,7 +109,8 @@ def test_crl_in_pem_is_taken_with_text_before_it(acme: Run) -> None:
     [
         (pem_of(CA.crl(number=2)) + ALICE.key_pem, "private key"),
         (ALICE.pem, "holds a CERTIFICATE"),
-        (pem_of(CA.crl(number=2)) * 2, "not one CRL"),
+        (pem_of(CA.crl(number=2)) * 2, "holds 2 CRLs, not one"),
+        ("<html></html>", "neither PEM nor DER"),
         (pem_of(CA.crl(number=2))[:200], "is not a CRL"),
         (b"\x30\x03\x02\x01\x00", "is not a CRL"),
         (Authority.root("Other", **LIFE).crl(**CRL_LIFE), "no known CA"),

@@ -17,6 +17,7 @@ from authz.pki.revocation.crl_scope import scope_failure
 from authz.pki.revocation.crl_signers import may_sign_crls
 from authz.pki.revocation.crl_with_deltas import lateness
 from authz.pki.x509.distinguished_name import Name
+from authz.pki.x509.library import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -66,7 +67,22 @@ def _report(certificate: Certificate, failures: list[tuple[int, str, Crl]], stra
     if strangers:
         reports.append(f"{strangers} of that name signed by keys that are not known to be its CA's")
     issuer = certificate.issuer.text
-    return f"no CRL of {issuer} shows that it is not revoked: {'; '.join(reports) or 'none is held'}"
+    return f"no CRL of {issuer} shows that it is not revoked: {'; '.join(reports) or _none_held(certificate)}"
+
+
+def _none_held(certificate: Certificate) -> str:
+    """Where the certificate says that its CRL is, as far as anything is fetched from there."""
+    stated = _stated(certificate)
+    if not stated:
+        return "none is held, and the certificate names no distribution point to fetch one from"
+    if any(str(getattr(name, "value", "")).startswith(("http:", "https:")) for name in stated):
+        return f"none is held; the certificate names {listed_names(stated)}"
+    return f"none is held, and none is fetched from {listed_names(stated)}: only from http and https"
+
+
+def _stated(certificate: Certificate) -> list[object]:
+    """The names in the distribution points that the certificate has: the implied one is the last."""
+    return [name for point in certificate.crl_points[:-1] for name in point.names]
 
 
 def _named(crl: Crl) -> str:
@@ -100,7 +116,9 @@ def _algorithm(crl: Crl, validation: Validation) -> str:
     except Refused as refusal:
         return f"has an algorithm that is not accepted: {refusal.detail}"
     accepted = oid in validation.policy.algorithms.signatures
-    return "" if accepted else f"has an algorithm that the organization does not accept: signature algorithm {oid}"
+    return (
+        "" if accepted else f"has an algorithm that the organization does not accept: signature algorithm {named(oid)}"
+    )
 
 
 def _signature(crl: Crl, known: list[Certificate], position: PathPosition, signers: CrlSigners) -> str:
@@ -121,7 +139,7 @@ def _scope(crl: Crl, certificate: Certificate) -> str:
     """6.3.3 (b)."""
     points = [point for point in certificate.crl_points if crl.issuer in point.crl_issuers]
     if crl.names and all(point.names.isdisjoint(crl.names) for point in points):
-        stated = [name for point in certificate.crl_points[:-1] for name in point.names]
+        stated = _stated(certificate)
         meant = f"names {listed_names(stated)}" if stated else "names no distribution point"
         return f"is for the distribution point {listed_names(crl.names)}, and the certificate {meant}"
     return scope_failure(crl, certificate)

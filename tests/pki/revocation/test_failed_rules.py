@@ -68,6 +68,20 @@ def test_first_rule_that_failed_is_reported(crl: bytes, expected: str) -> None:
     assert f"{CRL} {expected}" in why(crl)
 
 
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("", "none is held, and the certificate names no distribution point to fetch one from"),
+        (ONE.value, f"none is held; the certificate names {ONE.value}"),
+        ("ldap:///CN=CA", "none is held, and none is fetched from ldap:///CN=CA: only from http and https"),
+    ],
+)
+def test_what_is_not_held_is_reported_with_its_place(uri: str, expected: str) -> None:
+    """A Windows CA names places of LDAP by default, which are not asked."""
+    place = points(at(x509.UniformResourceIdentifier(uri))) if uri else []
+    assert why(leaf=CA.leaf("placed", extensions=place)) == expected
+
+
 def test_dates_are_reported_as_such() -> None:
     """A complete CRL that begins in a few minutes is no delta."""
     soon = {"this_update": NOW + timedelta(minutes=5)}
@@ -132,7 +146,6 @@ def test_report_begins_with_what_came_furthest_and_is_bounded() -> None:
     found = why(SHA1, *stale)
     assert found.startswith("the CRL 2 of 2026-05-30 12:00:00Z expired")
     assert found.endswith(f"; and {MAX_EXAMINED - MAX_REPORTED} more")
-    assert why() == "none is held"
 
 
 def test_crls_of_strangers_are_counted_and_cost_nothing() -> None:
