@@ -37,7 +37,8 @@ def check_certificate(certificate: Certificate, at: datetime, policy: Validation
     check_dates(certificate, at)
     # 6.1.4 (o) and 6.1.5 (f)
     if certificate.extensions.unknown_critical:
-        detail = f"critical extension {', '.join(map(named, certificate.extensions.unknown_critical))}"
+        first, *others = certificate.extensions.unknown_critical
+        detail = f"critical extension {named(first)}" + (f", and {len(others)} more" if others else "")
         raise _refusal(Reason.CRITICAL_EXTENSION_UNKNOWN, detail, certificate)
     policy.algorithms.check_key(certificate.key, certificate.der, stored=stored)
 
