@@ -161,5 +161,14 @@ def _time(crl: Crl, own: Iterable[Crl], at: datetime) -> str:
         return late
     if crl.is_delta:
         return "is a delta CRL, and no complete one of its scope and key shows it"
-    newer = (other for other in own if other.scope == crl.scope and other.this_update <= at and other.supersedes(crl))
-    return next((f"is older than {_named(other)}" for other in newer if not other.is_delta), "")
+    peers = [other for other in own if other.scope == crl.scope and other.this_update <= at and not other.is_delta]
+    return next(filter(None, (_order(crl, other, at) for other in peers)), "")
+
+
+def _order(crl: Crl, other: Crl, at: datetime) -> str:
+    """Why a CRL does not count beside another complete one of its place: it is older, or may be."""
+    if other.supersedes(crl):
+        return f"is older than {_named(other)}"
+    if other.unusable or other.sha256 == crl.sha256 or crl.supersedes(other) or not lateness(other, at):
+        return ""
+    return f"is neither newer nor older, by number and date, than {_named(other)}, which is not current"

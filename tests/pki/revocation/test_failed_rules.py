@@ -93,6 +93,13 @@ def test_dates_are_reported_as_such() -> None:
     )
 
 
+def test_number_that_went_back_is_reported() -> None:
+    """Beside an expired CRL with a greater number, one that is later does not count."""
+    assert why(CA.crl(number=0), CA.crl(**EXPIRED)).startswith(
+        "the CRL 0 of 2026-05-31 12:00:00Z is neither newer nor older, by number and date, than the CRL 1 of 2026-05-23"
+    )
+
+
 def test_key_usage_without_crl_sign_is_reported() -> None:
     """Of the CA whose key signed the CRL."""
     leaf = NO_CRL_SIGN.leaf()
