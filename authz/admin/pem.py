@@ -30,7 +30,7 @@ _SECRET: Final = re.compile(
 """A private key in text: PEM under whatever label (OpenSSH, SSH2), PuTTY's, what `openssl pkey -text` writes."""
 
 # What else such files are, by how they begin, and what makes them readable. PKCS#12 (RFC 7292 section 4) is a SEQUENCE
-# whose first element is version 3; JKS and JCEKS have numbers of their own, and so has gzip (RFC 1952 section 2.3.1).
+# whose first element is version 3; JKS, JCEKS, gzip (RFC 1952 section 2.3.1) and ZIP have numbers of their own.
 _CONTAINERS: Final = (
     (
         re.compile(rb"\x30.{1,5}\x02\x01\x03", re.DOTALL),
@@ -43,6 +43,14 @@ _CONTAINERS: Final = (
         "take a certificate out: keytool -exportcert -rfc -keystore {} -alias ALIAS -file alice.pem",
     ),
     (re.compile(rb"\x1f\x8b"), "compressed by gzip", "take it out: gunzip -c {} > plain"),
+    (re.compile(rb"PK\x03\x04"), "a ZIP archive", "take its files out, and give each: unzip {}"),
+    # Of "-----BEGIN", and of a SEQUENCE of more than 127 bytes.
+    (re.compile(rb"\s*LS0tLS1CRUdJTi"), "base64 of PEM, as Kubernetes keeps it", "decode it: base64 -d {} > plain"),
+    (
+        re.compile(rb"\s*MI[GHI][A-Za-z0-9+/\r\n]{61}"),
+        "base64 without PEM's first line",
+        "decode it: base64 -di {} > plain",
+    ),
 )
 
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -55,9 +63,7 @@ _SEQUENCE: Final = b"\x30"
 """With what DER begins."""
 
 _FETCH: Final = "fetch it again from its CA, in DER or PEM"
-_REISSUE: Final = (
-    "give certificates in PEM or DER; what docs/validation.md does not list as read must be issued anew by its CA"
-)
+_REISSUE: Final = "copy it again from its source; if that is the same, let its CA issue another: docs/validation.md"
 
 _CRL_LABEL: Final = b"X509 CRL"
 
@@ -94,6 +100,9 @@ def _blocks(name: str, data: bytes, wanted: bytes) -> int:
     if data.startswith(_UTF16):
         line = f"iconv -f UTF-16 -t ASCII {shlex.quote(name)} > plain.pem"
         raise ConfigError(f"{name} is text in UTF-16, as PowerShell writes it", hint=f"write it anew: {line}")
+    if b"-----\\n" in data:
+        line = f'printf %b "$(cat {shlex.quote(name)})" > plain.pem'
+        raise ConfigError(f"{name} has \\n written out in place of its line ends", hint=f"write it anew: {line}")
     # Nothing of it is quoted: what an odd label hides may be a secret.
     if data[:1] != _SEQUENCE and _marks(text) != len(labels):
         raise ConfigError(f"{name} holds a block that does not begin as PEM does", hint=hint)
@@ -168,7 +177,8 @@ def _certificates(name: str, data: bytes, *, blocks: int) -> list[Certificate]:
         if _is_crl(data):
             raise ConfigError(f"{name} is a CRL", kind=Problem.IS_A_CRL, file=name) from error
         detail = error.detail if isinstance(error, Refused) else str(error)
-        raise ConfigError(f"{name} cannot be read: {detail}", hint=_REISSUE) from error
+        hint = _REISSUE if isinstance(error, Refused) else "give certificates in PEM or DER"
+        raise ConfigError(f"{name} cannot be read: {detail}", hint=hint) from error
     return list(dict.fromkeys(certificates))
 
 

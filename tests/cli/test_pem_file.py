@@ -6,7 +6,7 @@ import gzip
 import shlex
 import shutil
 import subprocess
-from base64 import b64encode
+from base64 import b64encode, encodebytes
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,6 +160,9 @@ ODD_FILES = {
     "UTF-16": (read_crl, text_of(CRLS[0], "X509 CRL").encode("utf-16"), "text in UTF-16", "iconv "),
     "UTF-16 of a certificate": (read_certificates, CA.pem.encode("utf-16"), "text in UTF-16", "iconv "),
     "gzip": (read_crl, gzip.compress(CRLS[0]), "compressed by gzip", "gunzip "),
+    "base64 of PEM": (read_certificates, b64encode(CA.pem.encode()), "base64 of PEM", "base64 "),
+    "base64 of DER": (read_crl, encodebytes(CRLS[0]), "base64 without PEM's first line", "base64 "),
+    "line ends of a string": (read_certificates, CA.pem.replace("\n", "\\n"), "written out in place of its", "printf "),
     "OpenSSL's label": (read_certificates, TRUSTED, "holds a TRUSTED CERTIFICATE", "openssl x509 "),
 }
 
