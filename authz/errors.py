@@ -59,6 +59,7 @@ class Problem(StrEnum):
     CERTIFICATE_REGISTERED = auto()
     CERTIFICATE_UNKNOWN = auto()
     CRL_EXPIRED = auto()
+    CRL_NUMBER_WENT_BACK = auto()
     CRL_SIGNER_UNKNOWN = auto()
     CRL_SOURCE_UNKNOWN = auto()
     CRL_UNKNOWN = auto()

@@ -305,13 +305,14 @@ class Reason(StrEnum):
         "algorithm_not_allowed",
         Gate.CERTIFICATE,
         403,
-        "A certificate or CRL is signed with an algorithm, or holds a key, that policy refuses.",
+        "A certificate or CRL is signed with an algorithm, or holds a key, that policy refuses; let its CA issue "
+        "another, or see --algorithm of 'authz org set' for what can be accepted.",
     )
     KEY_SIZE_NOT_ALLOWED = (
         "key_size_not_allowed",
         Gate.CERTIFICATE,
         403,
-        "A key on the path is smaller or larger than policy allows.",
+        "A key on the path is smaller or larger than policy allows; let its CA certify a key of another size.",
     )
     CERTIFICATE_EXPIRED = (
         "certificate_expired",
@@ -341,19 +342,21 @@ class Reason(StrEnum):
         "key_usage_not_allowed",
         Gate.CERTIFICATE,
         403,
-        "The key usage of a certificate on the path forbids what its key was used for.",
+        "The key usage of a certificate on the path forbids what its key was used for; let its CA issue another.",
     )
     EXTENDED_KEY_USAGE_NOT_ALLOWED = (
         "extended_key_usage_not_allowed",
         Gate.CERTIFICATE,
         403,
-        "The extended key usage of a certificate on the path does not include client authentication.",
+        "The extended key usage of a certificate on the path does not include client authentication; let its CA issue "
+        "one for it, or name another purpose with 'authz org set --purpose'.",
     )
     CRITICAL_EXTENSION_UNKNOWN = (
         "critical_extension_unknown",
         Gate.CERTIFICATE,
         403,
-        "A certificate on the path has a critical extension that is not understood here.",
+        "A certificate on the path has a critical extension that is not understood here; let its CA issue one in which "
+        "it is not critical.",
     )
     NAME_CONSTRAINT_VIOLATED = (
         "name_constraint_violated",
@@ -392,7 +395,8 @@ class Reason(StrEnum):
         "revocation_unknown",
         Gate.REVOCATION,
         403,
-        "No usable, current CRL applies to a certificate on the path; 'authz crl list' shows why.",
+        "No usable, current CRL applies to a certificate on the path; 'authz crl list' shows why, and 'authz crl add' "
+        "or the setting crl.urls brings one that no distribution point gives.",
     )
     CRL_MALFORMED = (
         "crl_malformed",

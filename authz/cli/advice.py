@@ -16,6 +16,8 @@ PROBLEMS: Final = {
     Problem.CERTIFICATE_UNKNOWN: "list them with 'authz anchor list' or 'authz intermediate list'",
     Problem.CRL_EXPIRED: "fetch the current CRL from its CA; --anyway replaces the one held, and every certificate of "
     "{issuer} is refused then",
+    Problem.CRL_NUMBER_WENT_BACK: "ask its CA whether a server of it lags behind, or it counts anew: then remove the "
+    "one held with 'authz crl remove {sha256}'",
     Problem.CRL_SIGNER_UNKNOWN: "add its CA first, with 'authz anchor add' or 'authz intermediate add'",
     Problem.CRL_SOURCE_UNKNOWN: "list them with 'authz crl list'",
     Problem.CRL_UNKNOWN: "list them with 'authz crl list'",

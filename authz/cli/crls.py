@@ -55,6 +55,9 @@ def add(context: typer.Context, file: InFile, anyway: Anyway = False, as_json: A
     elif added.outdated:
         say("it is out of date already: its issuer's certificates stay refused")
         hint("fetch the current CRL from its CA")
+    elif crl.is_delta:
+        say("it is a delta CRL: it shows no certificate to be good without the complete CRL of its scope")
+        hint(f"add that one too, if it is not held: number {crl.base_number} or later")
     if added.unmet:
         say(f"no certificate known here names its distribution point, {added.unmet}: it shows none of them to be good")
         hint(

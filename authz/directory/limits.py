@@ -108,5 +108,8 @@ def check_order(new: Crl, former: Crl) -> None:
     if new.sha256 == former.sha256:
         raise StoreError("this very CRL is held already", hint="nothing was changed")
     if not pki.is_newer(new, former):
-        present = f"the CRL held is number {former.number} of {former.this_update:%Y-%m-%d %H:%M:%SZ}"
-        raise StoreError(f"{present}, and this one is not newer in both", hint="fetch the current CRL from its CA")
+        held, this = (f"number {crl.number} of {crl.this_update:%Y-%m-%d %H:%M:%SZ}" for crl in (former, new))
+        message = f"the CRL held is {held}, and this one, {this}, is not newer in both"
+        if new.this_update > former.this_update:
+            raise StoreError(message, kind=Problem.CRL_NUMBER_WENT_BACK, sha256=former.sha256.hex()[:12])
+        raise StoreError(message, hint="fetch the current CRL from its CA")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from authz.errors import Refused
 from authz.headers import base64_der, escaped_pem, rfc9440, xfcc, xfcc_json
 from authz.headers.client_request import read_client_request
 from authz.headers.decode_cache import DecodeCache
@@ -12,6 +13,7 @@ from authz.headers.element import presented
 from authz.headers.indicator import check_indicator
 from authz.headers.selection import KNOWN_HEADERS, Selected, replayable_headers, select
 from authz.model import CertificateForm, HeaderRules, PresentedChain
+from authz.reasons import Reason
 
 __all__ = [
     "KNOWN_HEADERS",
@@ -46,6 +48,32 @@ def decode(selected: Selected, rules: HeaderRules, cache: DecodeCache | None = N
 
     Parts of it may be in `cache`, which is only read: the caller fills it once the path has been verified.
     """
+    try:
+        return _decode(selected, rules, cache)
+    except Refused as refusal:
+        if refusal.reason is not Reason.HEADER_MALFORMED:
+            raise
+        raise Refused(refusal.reason, refusal.detail + _other_form(selected.value, rules.form)) from refusal
+
+
+_BEGINNINGS: Final[dict[CertificateForm, tuple[bytes, ...]]] = {
+    CertificateForm.ESCAPED_PEM: (b"-----BEGIN",),
+    CertificateForm.BASE64_DER: (b"MI",),  # a SEQUENCE of more than 127 bytes
+    CertificateForm.RFC9440: (b":MI",),
+    CertificateForm.XFCC: (b"Hash=", b"By=", b"Cert="),
+    CertificateForm.XFCC_JSON: (b"[{",),
+}
+
+
+def _other_form(value: bytes, own: CertificateForm) -> str:
+    """The form that a malformed value may have, for the one who configured the listener; by its first bytes alone."""
+    for form, beginning in _BEGINNINGS.items():
+        if form is not own and value.startswith(beginning):
+            return f"; it begins like {form}: compare certificate.form"
+    return ""
+
+
+def _decode(selected: Selected, rules: HeaderRules, cache: DecodeCache | None) -> tuple[PresentedChain, ...]:
     if rules.form is CertificateForm.RFC9440:
         return rfc9440.decode(selected.value, selected.chain, rules)
     if rules.form is CertificateForm.XFCC:

@@ -14,7 +14,17 @@ from authz.errors import ConfigError, Problem, StoreError
 def test_problem_has_advice_in_words_of_the_command(kind: Problem) -> None:
     """With the names that the error is about."""
     words = advice(
-        StoreError("no", kind=kind, organization="{acme}", user="alice", id=7, issuer="CN=CA", kinds="key", file="x")
+        StoreError(
+            "no",
+            kind=kind,
+            organization="{acme}",
+            user="alice",
+            id=7,
+            issuer="CN=CA",
+            kinds="key",
+            file="x",
+            sha256="ab",
+        )
     )
     assert words
     assert ("{acme}" in words) is ("{organization}" in PROBLEMS[kind])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -97,6 +98,24 @@ def test_users_who_depend_on_a_crl_are_listed(acme: Run) -> None:
     assert acme("crl", "dependents", "ff" * 32).code == 1
 
 
+def test_crl_whose_number_went_back_is_refused_until_the_one_held_is_removed(acme: Run) -> None:
+    """As of a CA that counts anew, or of a replica of it that lags behind (dogtagpki/pki issue 138)."""
+    anew = write("anew.crl", CA.crl(number=0, **{**CRL_LIFE, "this_update": NOW}))
+    done = acme("crl", "add", anew)
+    assert done.code == 1
+    [line] = re.findall(r"'authz (crl remove [0-9a-f]{12})'", done.err)
+    assert acme(*line.split()).code == 0
+    assert acme("crl", "add", anew).code == 0
+
+
+def test_delta_crl_says_what_it_needs(acme: Run) -> None:
+    """It is taken in either order."""
+    delta = CA.crl(number=3, extensions=[(x509.DeltaCRLIndicator(2), True)], **{**CRL_LIFE, "this_update": NOW})
+    done = acme("crl", "add", write("delta.crl", delta))
+    assert done.code == 0
+    assert "without the complete CRL of its scope\nhint: add that one too, if it is not held: number 2 or" in done.err
+
+
 def test_crl_in_pem_is_taken_with_text_before_it(acme: Run) -> None:
     """As `openssl crl -text` writes it."""
     newer = {**CRL_LIFE, "this_update": NOW}
@@ -109,7 +128,8 @@ def test_crl_in_pem_is_taken_with_text_before_it(acme: Run) -> None:
     [
         (pem_of(CA.crl(number=2)) + ALICE.key_pem, "private key"),
         (ALICE.pem, "holds a CERTIFICATE"),
-        (pem_of(CA.crl(number=2)) * 2, "not one CRL"),
+        (pem_of(CA.crl(number=2)) * 2, "holds 2 CRLs, not one"),
+        ("<html></html>", "neither PEM nor DER"),
         (pem_of(CA.crl(number=2))[:200], "is not a CRL"),
         (b"\x30\x03\x02\x01\x00", "is not a CRL"),
         (Authority.root("Other", **LIFE).crl(**CRL_LIFE), "no known CA"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import shlex
 import shutil
 import subprocess
+from base64 import b64encode, encodebytes
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +145,66 @@ CONTAINERS = {
         "openssl pkcs7 ",
     ),
 }
+
+
+def text_of(der: bytes, label: str) -> str:
+    """PEM under any label."""
+    return f"-----BEGIN {label}-----\n{b64encode(der).decode()}\n-----END {label}-----\n"
+
+
+CRLS = [CA.crl(**CRL_LIFE), ROOT.crl(**CRL_LIFE)]
+TRUSTED = text_of(CA.der, "TRUSTED CERTIFICATE")
+ODD_FILES = {
+    "label of certutil": (read_crl, text_of(CRLS[0], "CERTIFICATE"), "label CERTIFICATE, as certutil", "sed "),
+    "several": (read_crl, "".join(text_of(crl, "X509 CRL") for crl in CRLS), "holds 2 CRLs, not one", "csplit "),
+    "UTF-16": (read_crl, text_of(CRLS[0], "X509 CRL").encode("utf-16"), "text in UTF-16", "iconv "),
+    "UTF-16 of a certificate": (read_certificates, CA.pem.encode("utf-16"), "text in UTF-16", "iconv "),
+    "gzip": (read_crl, gzip.compress(CRLS[0]), "compressed by gzip", "gunzip "),
+    "base64 of PEM": (read_certificates, b64encode(CA.pem.encode()), "base64 of PEM", "base64 "),
+    "base64 of DER": (read_crl, encodebytes(CRLS[0]), "base64 without PEM's first line", "base64 "),
+    "line ends of a string": (read_certificates, CA.pem.replace("\n", "\\n"), "written out in place of its", "printf "),
+    "OpenSSL's label": (read_certificates, TRUSTED, "holds a TRUSTED CERTIFICATE", "openssl x509 "),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_FILES)
+def test_hint_makes_an_odd_file_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """The line works as it is pasted."""
+    read, content, said, command = ODD_FILES[kind]
+    monkeypatch.chdir(tmp_path)
+    path = Path("it's odd")
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ConfigError, match=said) as caught:
+        read(path)
+    line = caught.value.hint.partition(": ")[2]
+    assert line.startswith(command)
+    need(command.strip(), found=shutil.which(command.split()[0]) is not None)
+    subprocess.run(line, shell=True, capture_output=True, check=True)  # noqa: S602 - the line to be tried
+    for made in set(Path().iterdir()) - {path}:
+        read(made)
+
+
+@pytest.mark.parametrize("data", [text_of(CRLS[0], "X509 CRL"), text_of(CRLS[0], "CERTIFICATE")])
+def test_crl_in_the_place_of_a_certificate_is_called_one(tmp_path: Path, data: str) -> None:
+    """Under either label."""
+    path = tmp_path / "x"
+    path.write_text(data)
+    with pytest.raises(ConfigError, match="is a CRL"):
+        read_certificates(path)
+
+
+@pytest.mark.parametrize("form", ["", "-outform DER "])
+def test_hint_takes_the_crl_out_of_pkcs7(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    """Beside a certificate."""
+    need("openssl", found=shutil.which("openssl") is not None)
+    monkeypatch.chdir(tmp_path)
+    Path("ca.pem").write_text(CA.pem)
+    Path("a.crl").write_text(text_of(CRLS[0], "X509 CRL"))
+    subprocess.run(f"openssl crl2pkcs7 -in a.crl -certfile ca.pem {form}-out b", shell=True, check=True)  # noqa: S602
+    with pytest.raises(ConfigError, match="is a PKCS#7 file") as caught:
+        read_crl(Path("b"))
+    subprocess.run(caught.value.hint.partition(": ")[2], shell=True, capture_output=True, check=True)  # noqa: S602
+    assert read_crl(Path("issuing.crl")).der == CRLS[0]
 
 
 @pytest.mark.parametrize("read", [read_certificates, read_crl])

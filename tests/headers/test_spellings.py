@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.certificates import Authority
 
 from authz.errors import Refused
-from authz.headers import base64_der, check_indicator, decode, escaped_pem, present, rfc9440, select
+from authz.headers import Selected, base64_der, check_indicator, decode, escaped_pem, present, rfc9440, select
 from authz.model import CertificateForm, CheckRequest, HeaderRules, IndicatorForm
 from authz.reasons import Reason
 
@@ -185,3 +185,14 @@ def test_haproxys_chain_is_one_value(
     except Refused as refusal:
         found = refusal.reason
     assert found == expected
+
+
+@pytest.mark.parametrize(("own", "other"), [pair for pair in product(FORMS, FORMS) if pair[0] != pair[1]])
+def test_value_of_another_form_is_called_by_it(own: CertificateForm, other: CertificateForm) -> None:
+    """The first mistake that is made with a new proxy."""
+    rules = HeaderRules(certificate_header="x-forwarded-client-cert", form=own)
+    for value, said in ((FORMS[other], f"; it begins like {other}: compare certificate.form"), (b"x y", "")):
+        with pytest.raises(Refused) as caught:
+            decode(Selected(value, None, own), rules)
+        assert caught.value.reason is Reason.HEADER_MALFORMED
+        assert caught.value.detail.partition("; it begins")[1:] == said.partition("; it begins")[1:]

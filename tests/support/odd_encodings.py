@@ -39,6 +39,12 @@ def certificate(*extensions: bytes, subject: bytes = raw_name(b"alice"), **field
     return handmade(KEY, issuer=fields.pop("issuer", CA), subject=subject, extensions=tlv(0xA3, listed), **fields)
 
 
+def subtrees(distance: str = "") -> bytes:
+    """The extension with name constraints: a permitted and an excluded subtree, each with a distance in hexadecimal."""
+    one, two = (sequence(tlv(0x82, text), bytes.fromhex(distance)) for text in (b"a.test", b"b.a.test"))
+    return extension(bytes.fromhex("551d1e"), sequence(tlv(0xA0, one), tlv(0xA1, two)), TRUE)
+
+
 def of_attributes(*attributes: bytes) -> bytes:
     """A name of one RDN, its attributes in this order."""
     return sequence(tlv(0x31, *(raw_name(text)[4:] for text in attributes)))
@@ -62,6 +68,7 @@ CERTIFICATES = {
     "critical 01": (certificate(extension(BASIC, NO_CA, TRUE)), certificate(extension(BASIC, NO_CA, ONE))),
     "cA FALSE": (certificate(extension(BASIC, NO_CA)), certificate(extension(BASIC, CA_FALSE))),
     "cA 01": (certificate(extension(BASIC, IS_CA)), certificate(extension(BASIC, CA_ONE))),
+    "minimum 0": (certificate(subtrees()), certificate(subtrees("800100"))),
     "ECDSA with NULL": (certificate(), certificate(inner=ECDSA_NULL, outer=ECDSA_NULL)),
     WITHOUT_NULL: (certificate(spki=RSA[0]), certificate(spki=RSA[1])),
     "an RDN in another order": (

@@ -256,14 +256,22 @@ def _sane(value: str | None) -> str | None:
     return value
 
 
+_NO_ENCODING: Final = frozenset({"", "identity", "none"})
+"""What servers say of a body as it is (RFC 9110 section 8.4 has nothing said then)."""
+
+
 def _check_header(answer: aiohttp.ClientResponse, limit: int) -> None:
     """Whether a body of this answer is wanted."""
     if 300 <= answer.status < 400 and answer.status != 304:
-        raise FetchFailed(FailureKind.REDIRECT, f"{answer.status} to {answer.headers.get('Location', 'nowhere')}")
+        target = answer.headers.get("Location", "nowhere")
+        raise FetchFailed(
+            FailureKind.REDIRECT, f"{answer.status}, not followed (crl.urls can name its target): {target}"
+        )
     if answer.status != 200:
         raise FetchFailed(FailureKind.STATUS, f"{answer.status} {answer.reason or ''}")
-    if "Content-Encoding" in answer.headers:
-        raise FetchFailed(FailureKind.ENCODING, answer.headers["Content-Encoding"])
+    encoding = answer.headers.get("Content-Encoding", "").strip()
+    if encoding.lower() not in _NO_ENCODING:
+        raise FetchFailed(FailureKind.ENCODING, encoding)
     if (answer.content_length or 0) > limit:
         raise FetchFailed(FailureKind.TOO_LARGE, f"{answer.content_length} bytes, and {limit} are allowed")
 

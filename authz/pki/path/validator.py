@@ -14,6 +14,7 @@ from authz.pki.path.policy_graph import check_policies
 from authz.pki.validation_policy import ANY_EXTENDED_KEY_USAGE
 from authz.pki.x509.algorithms import signature_failure
 from authz.pki.x509.general_names import comparable_names
+from authz.pki.x509.library import named
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def check_certificate(certificate: Certificate, at: datetime, policy: Validation
     check_dates(certificate, at)
     # 6.1.4 (o) and 6.1.5 (f)
     if certificate.extensions.unknown_critical:
-        detail = f"critical extension {', '.join(certificate.extensions.unknown_critical)}"
+        first, *others = certificate.extensions.unknown_critical
+        detail = f"critical extension {named(first)}" + (f", and {len(others)} more" if others else "")
         raise _refusal(Reason.CRITICAL_EXTENSION_UNKNOWN, detail, certificate)
     policy.algorithms.check_key(certificate.key, certificate.der, stored=stored)
 
@@ -77,7 +79,8 @@ def check_leaf(leaf: Certificate, policy: ValidationPolicy) -> None:
         if policy.require_extended_key_usage:
             raise _not_a_client(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, "the leaf has no extended key usage", leaf)
     elif purpose not in purposes and (policy.require_extended_key_usage or ANY_EXTENDED_KEY_USAGE not in purposes):
-        raise _not_a_client(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, f"the leaf is not good for {purpose}", leaf)
+        detail = f"the leaf's extended key usage lacks {named(str(purpose))}"
+        raise _not_a_client(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, detail, leaf)
     # 4.2.1.12: the key usage must be consistent with the purpose.
     if policy.key_usage and extensions.key_usage is not None and extensions.key_usage.isdisjoint(policy.key_usage):
         raise _not_a_client(
@@ -124,7 +127,8 @@ def check_issuer(issuer: Certificate, cas_below: int, policy: ValidationPolicy) 
     # Not in RFC 5280; every implementation in use reads a CA's purposes as a limit on what it issues.
     usages, purpose = extensions.extended_key_usage, policy.extended_key_usage
     if usages is not None and purpose is not None and not usages & {purpose, ANY_EXTENDED_KEY_USAGE}:
-        raise _refusal(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, f"the CA is not good for {purpose}", issuer)
+        detail = f"the CA's extended key usage lacks {named(str(purpose))}"
+        raise _refusal(Reason.EXTENDED_KEY_USAGE_NOT_ALLOWED, detail, issuer)
 
 
 def check_anchor(anchor: TrustAnchor, cas_below: int, policy: ValidationPolicy, at: datetime) -> None:

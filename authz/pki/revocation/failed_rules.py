@@ -17,6 +17,7 @@ from authz.pki.revocation.crl_scope import scope_failure
 from authz.pki.revocation.crl_signers import may_sign_crls
 from authz.pki.revocation.crl_with_deltas import lateness
 from authz.pki.x509.distinguished_name import Name
+from authz.pki.x509.library import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -66,7 +67,22 @@ def _report(certificate: Certificate, failures: list[tuple[int, str, Crl]], stra
     if strangers:
         reports.append(f"{strangers} of that name signed by keys that are not known to be its CA's")
     issuer = certificate.issuer.text
-    return f"no CRL of {issuer} shows that it is not revoked: {'; '.join(reports) or 'none is held'}"
+    return f"no CRL of {issuer} shows that it is not revoked: {'; '.join(reports) or _none_held(certificate)}"
+
+
+def _none_held(certificate: Certificate) -> str:
+    """Where the certificate says that its CRL is, as far as anything is fetched from there."""
+    stated = _stated(certificate)
+    if not stated:
+        return "none is held, and the certificate names no distribution point to fetch one from"
+    if any(str(getattr(name, "value", "")).startswith(("http:", "https:")) for name in stated):
+        return f"none is held; the certificate names {listed_names(stated)}"
+    return f"none is held, and none is fetched from {listed_names(stated)}: only from http and https"
+
+
+def _stated(certificate: Certificate) -> list[object]:
+    """The names in the distribution points that the certificate has: the implied one is the last."""
+    return [name for point in certificate.crl_points[:-1] for name in point.names]
 
 
 def _named(crl: Crl) -> str:
@@ -100,7 +116,9 @@ def _algorithm(crl: Crl, validation: Validation) -> str:
     except Refused as refusal:
         return f"has an algorithm that is not accepted: {refusal.detail}"
     accepted = oid in validation.policy.algorithms.signatures
-    return "" if accepted else f"has an algorithm that the organization does not accept: signature algorithm {oid}"
+    return (
+        "" if accepted else f"has an algorithm that the organization does not accept: signature algorithm {named(oid)}"
+    )
 
 
 def _signature(crl: Crl, known: list[Certificate], position: PathPosition, signers: CrlSigners) -> str:
@@ -121,7 +139,7 @@ def _scope(crl: Crl, certificate: Certificate) -> str:
     """6.3.3 (b)."""
     points = [point for point in certificate.crl_points if crl.issuer in point.crl_issuers]
     if crl.names and all(point.names.isdisjoint(crl.names) for point in points):
-        stated = [name for point in certificate.crl_points[:-1] for name in point.names]
+        stated = _stated(certificate)
         meant = f"names {listed_names(stated)}" if stated else "names no distribution point"
         return f"is for the distribution point {listed_names(crl.names)}, and the certificate {meant}"
     return scope_failure(crl, certificate)
@@ -143,5 +161,14 @@ def _time(crl: Crl, own: Iterable[Crl], at: datetime) -> str:
         return late
     if crl.is_delta:
         return "is a delta CRL, and no complete one of its scope and key shows it"
-    newer = (other for other in own if other.scope == crl.scope and other.this_update <= at and other.supersedes(crl))
-    return next((f"is older than {_named(other)}" for other in newer if not other.is_delta), "")
+    peers = [other for other in own if other.scope == crl.scope and other.this_update <= at and not other.is_delta]
+    return next(filter(None, (_order(crl, other, at) for other in peers)), "")
+
+
+def _order(crl: Crl, other: Crl, at: datetime) -> str:
+    """Why a CRL does not count beside another complete one of its place: it is older, or may be."""
+    if other.supersedes(crl):
+        return f"is older than {_named(other)}"
+    if other.unusable or other.sha256 == crl.sha256 or crl.supersedes(other) or not lateness(other, at):
+        return ""
+    return f"is neither newer nor older, by number and date, than {_named(other)}, which is not current"

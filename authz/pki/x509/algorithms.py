@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from authz.errors import Refused
 from authz.pki.x509 import der
+from authz.pki.x509.library import named
 from authz.reasons import Reason
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ DEFAULT_ALGORITHMS: Final = AlgorithmRules()
 
 
 def _not_allowed(algorithm: str, certificate: bytes | None = None) -> Refused:
-    return Refused(Reason.ALGORITHM_NOT_ALLOWED, f"signature algorithm {algorithm}", certificate=certificate)
+    return Refused(Reason.ALGORITHM_NOT_ALLOWED, f"signature algorithm {named(algorithm)}", certificate=certificate)
 
 
 # The library's kinds of keys are abstract base classes, whose `issubclass` is slow.
@@ -404,7 +405,17 @@ def _pss_terms(algorithm: bytes) -> tuple[str, int]:
         for digest, name in _PSS_DIGESTS.items():
             if algorithm.startswith(digest, start):
                 return name, _salt(algorithm[start + len(digest) : stop])
-    raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"a key of the algorithm {algorithm.hex()}")
+    raise Refused(Reason.ALGORITHM_NOT_ALLOWED, f"a key of the algorithm {_named_algorithm(algorithm, at)}")
+
+
+def _named_algorithm(algorithm: bytes, at: int) -> str:
+    """The identifiers in an AlgorithmIdentifier whose content begins at `at`: of the algorithm, and of a curve."""
+    try:
+        parts = list(der.elements(algorithm, at, len(algorithm)))
+        oids = [named(der.oid(algorithm[start:stop])) for tag, start, stop in parts if tag == der.OID]
+    except ValueError:
+        oids = []
+    return ", ".join(oids) or algorithm.hex()
 
 
 def _salt(field: bytes) -> int:

@@ -181,7 +181,7 @@ def _state(field: bytes, extensions: Extensions, values: dict[bytes, Any], *, v3
 def _parse(values: dict[bytes, Any], critical: set[bytes], extensions: Extensions) -> None:
     """Put the library's objects in the place of DER where it is asked: of all at once, as nearly always none is odd."""
     if NAME_CONSTRAINTS in values:
-        _check_distances(values[NAME_CONSTRAINTS])
+        values[NAME_CONSTRAINTS] = _without_distances(values[NAME_CONSTRAINTS])
     if POLICIES in values:
         values[POLICIES] = _without_qualifiers(extensions, values[POLICIES], critical=POLICIES in critical)
     asked = {oid: value for oid, value in values.items() if oid in _BY_LIBRARY}
@@ -310,15 +310,24 @@ def _name_constraints(extensions: Extensions, value: x509.NameConstraints) -> No
     extensions.constrains_names = True
 
 
-def _check_distances(value: bytes) -> None:
-    """4.2.1.10: minimum is zero and maximum absent, so a GeneralSubtree holds nothing but its base.
+_MINIMUM_ZERO: Final = bytes.fromhex("800100")
 
-    The library ignores both. Raises `Refused` (name_constraint_unsupported) if one of them is present.
+
+def _without_distances(value: bytes) -> bytes:
+    """The value with subtrees of nothing but their base; 4.2.1.10: minimum is zero, its default, and maximum absent.
+
+    The library ignores both. Raises `Refused` (name_constraint_unsupported) for any other.
     """
-    for _, start, end in der.elements(value, *der.only(value, der.SEQUENCE)):
-        for _, base, subtree_end in der.elements(value, start, end):
-            if base < subtree_end and der.element(value, base, subtree_end)[2] != subtree_end:
+    fields = []
+    for field, start, end in der.elements(value, *der.only(value, der.SEQUENCE)):
+        subtrees = []
+        for tag, base, subtree_end in der.elements(value, start, end):
+            stop = der.element(value, base, subtree_end)[2] if base < subtree_end else base
+            if value[stop:subtree_end] not in {b"", _MINIMUM_ZERO}:
                 raise Refused(Reason.NAME_CONSTRAINT_UNSUPPORTED, "a subtree with a minimum or maximum")
+            subtrees.append(der.tlv(tag, value[base:stop]))
+        fields.append(der.tlv(field, *subtrees))
+    return der.tlv(der.SEQUENCE, *fields)
 
 
 _QUALIFIERS: Final = frozenset(map(bytes.fromhex, ("2b06010505070201", "2b06010505070202")))  # CPS, user notice

@@ -7,6 +7,8 @@ nothing costs nothing. Of extensions it reads only those that are asked for.
 from __future__ import annotations
 
 import binascii
+import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from cryptography import x509
@@ -33,7 +35,29 @@ def parser_error(error: BaseException) -> ParserError:
     """
     if isinstance(error, MemoryError) or (not isinstance(error, Exception) and type(error).__module__ != _PANIC):
         raise error
-    return ParserError(str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
+    return ParserError(_plain(str(error)) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
+
+
+_PARSE_ERROR: Final = re.compile(r"error parsing asn1 value: ParseError \{ kind: (\w+).*?(?:, location: \[(.*)\])? \}")
+_FIELD: Final = re.compile(r'::(?!tbs_cert)(\w+)"')
+
+
+def _plain(text: str) -> str:
+    """What the parser says, with the fields that it went through, in place of how Rust writes an enumeration."""
+    match = _PARSE_ERROR.fullmatch(text)
+    if match is None:
+        return text
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", match[1]).lower()
+    fields = ".".join(_FIELD.findall(match[2] or ""))
+    return f"DER: {kind} in {fields}" if fields else f"DER: {kind}"
+
+
+def named(oid: str) -> str:
+    """A dotted object identifier, with the name that the library has for it, if any; any other text as it is."""
+    name = ""
+    with suppress(ParserError):
+        name = call(x509.ObjectIdentifier, oid)._name  # noqa: SLF001 - it has no public name
+    return oid if name in {"", "Unknown OID"} else f"{oid} ({name})"
 
 
 def call(read: Callable[..., T], *arguments: object) -> T:

@@ -26,10 +26,11 @@ class Tolerated(NamedTuple):
 TOLERATED: Final = (
     Tolerated(
         "a default that is written out: `critical FALSE` in a certificate, CRL or entry, `cA FALSE`, FALSE in an "
-        "issuing distribution point",
-        "X.690 section 11.5",
-        "OpenSSL, nginx, Envoy",
-        "endorsement keys of Intel's and AMD's TPMs, Gemalto (pyca/cryptography issues 12665, 10367)",
+        "issuing distribution point, `minimum 0` in a name constraint",
+        "X.690 section 11.5, RFC 5280 section 4.2.1.10",
+        "OpenSSL, nginx, Envoy (`minimum 0`: OpenSSL)",
+        "endorsement keys of Intel's and AMD's TPMs, Gemalto (pyca/cryptography issues 12665, 10367); programs of "
+        "Microsoft (openssl/openssl issue 7039)",
     ),
     Tolerated(
         "TRUE as 01",

@@ -122,6 +122,8 @@ GOOD = {
     "type of a page": says("Content-Type: text/html\r\n"),
     "after a 100": raw(b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: %d\r\n\r\n" % len(CRL) + CRL),
     "with cookies": says("Set-Cookie: a=b\r\nSet-Cookie: \x01=\r\n"),
+    "no encoding, said": says("Content-Encoding: identity\r\n"),
+    "no encoding, said by another word": says("Content-Encoding: None\r\n"),
     "more than it said": raw(OK + b"Content-Length: %d\r\n\r\n" % len(CRL) + CRL + b"HTTP/1.1 200 OK\r\n\r\n"),
 }
 
@@ -181,7 +183,6 @@ BAD: dict[str, tuple[Answer, FailureKind]] = {
     "gzip bomb": (says("Content-Encoding: gzip\r\n", BOMB), K.ENCODING),
     "gzip bomb that does not say so": (says(body=BOMB), K.NOT_A_CRL),
     "deflate": (says("content-encoding: deflate\r\n"), K.ENCODING),
-    "no encoding, said": (says("Content-Encoding: identity\r\n"), K.ENCODING),
     "gzip in transfer": (raw(OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunked(ZIPPED)), K.NOT_A_CRL),
     "200 MB": (flood, K.TOO_LARGE),
     "200 MB, said": (hangs(OK + b"Content-Length: 209715200\r\n\r\n"), K.TOO_LARGE),

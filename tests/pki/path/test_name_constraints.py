@@ -156,6 +156,15 @@ def test_intermediate_outside_the_constraints_is_refused() -> None:
     assert (refused.reason, refused.certificate) == (OUT, lower.der)
 
 
+@pytest.mark.parametrize(("written", "expected"), [("a.test", None), ("b.a.test", OUT), ("c.test", OUT)])
+def test_subtree_with_its_minimum_of_zero_constrains_like_another(written: str, expected: Reason | None) -> None:
+    """The default, which programs of Microsoft write out: permitted and excluded."""
+    permitted, excluded = (sequence(tlv(0x82, text), bytes.fromhex("800100")) for text in (b"a.test", b"b.a.test"))
+    value = sequence(tlv(0xA0, permitted), tlv(0xA1, excluded))
+    odd = ROOT.intermediate(extensions=[(x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.30"), value), True)])
+    assert reason(named(odd, written), odd, anchors=[ROOT]) is expected
+
+
 @pytest.mark.parametrize("distance", [bytes.fromhex("800101"), bytes.fromhex("810101")])
 def test_subtree_with_minimum_or_maximum_is_refused(distance: bytes) -> None:
     """Section 4.2.1.10 has them processed or refused; the library reads past them."""

@@ -13,7 +13,7 @@ from support.raw_der import handmade, raw_name, sequence, tlv
 
 import authz
 from authz.pki.x509 import library
-from authz.pki.x509.library import ParserError, call, load_certificate, load_crl, parser_error, pem_blocks
+from authz.pki.x509.library import ParserError, call, load_certificate, load_crl, named, parser_error, pem_blocks
 
 ROOT = Authority.root()
 PANIC = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
@@ -42,6 +42,23 @@ def test_text_of_a_lookup_error_says_what_it_is() -> None:
     """A number alone says nothing."""
     assert str(parser_error(KeyError(4))) == "KeyError: 4"
     assert str(parser_error(ValueError("bad"))) == "bad"
+
+
+def test_text_of_the_parser_names_the_fields_in_words() -> None:
+    """Not in Rust."""
+    with pytest.raises(ParserError, match=r"^DER: unexpected tag in validity$"):
+        load_certificate(ROOT.crl())
+    with pytest.raises(ParserError, match=r"^DER: extra data$"):
+        load_certificate(ROOT.der + b"\0")
+
+
+@pytest.mark.parametrize(
+    ("oid", "text"),
+    [("1.3.6.1.5.5.7.3.2", "1.3.6.1.5.5.7.3.2 (clientAuth)"), ("1.2.3.4", "1.2.3.4"), ("2.5 odd", "2.5 odd"), ("", "")],
+)
+def test_identifier_is_shown_with_its_name(oid: str, text: str) -> None:
+    """If it has one."""
+    assert named(oid) == text
 
 
 @pytest.mark.parametrize("data", [b"", b"\x30\x00", ROOT.der[:-1], ROOT.der + b"\0", ROOT.crl()])
