@@ -107,7 +107,11 @@ def apply(
             return
         with _bar("changes") as advance:
             total = plan.total(prune=prune)
-            done = take(store, plan, state, _now(), prune=prune, progress=lambda steps: advance(steps, total))
+            try:
+                done = take(store, plan, state, _now(), prune=prune, progress=lambda steps: advance(steps, total))
+            except KeyboardInterrupt:
+                say("interrupted: what was stored until now stays, and the same call goes on from there")
+                raise
     counts = {action.name.lower(): done.counts[action] for action in (Action.ADD, Action.CHANGE, Action.REMOVE)}
     any_done = done.counts.total() > 0
     emit_one({**counts, "apply": done.apply_id if any_done else None}, as_json=as_json)

@@ -9,6 +9,18 @@ import pytest
 from support.command_world import Run, write
 
 from authz.admin import export as exporting
+from authz.cli import declarative
+
+
+def test_interrupt_says_what_was_stored(acme: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that nothing has to be undone."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(declarative, "take", interrupted)
+    done = acme("apply", write("d.yaml", "kind: User\norganization: acme\nname: zed\n"))
+    assert (done.code, "interrupted: what was stored until now stays" in done.err) == (130, True)
 
 
 def test_export_of_a_directory_is_applied_without_a_change(acme: Run) -> None:
