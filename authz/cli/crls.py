@@ -87,7 +87,7 @@ def remove(context: typer.Context, sha256: Beginning, as_json: AsJson = False) -
             if error.kind is not Problem.CRL_UNKNOWN or not fetched:
                 raise
             message = f"this CRL was not added: the service fetched it from {fetched[0].location}"
-            hint_ = "have its CA publish a newer one there, or ask that source no more"
+            hint_ = "have its CA publish a newer one there, or ask that source no more; see docs/revocation.md"
             raise StoreError(message, hint=hint_) from error
     emit_one(crl_row(removed.stored), as_json=as_json)
     for listed in removed.listed:

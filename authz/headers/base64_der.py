@@ -1,13 +1,11 @@
 """Certificates as bare base64 of their DER: Traefik's X-Forwarded-Tls-Client-Cert, Caddy's and Azure's headers.
 
-    header = list / DQUOTE list DQUOTE
-    list = certificate *( "," certificates )   ; the leaf first
+    header = certificate *( "," certificates ) ; the leaf first
     certificate = 1*base64char *2"="           ; RFC 4648 section 4, padded, without line breaks
     certificates = 1*base64char *2"="          ; of one DER certificate, or of several in a row
 
 Traefik 3 writes PEM without delimiters and line ends; Caddy's placeholder for the certificate's DER in base64
-is the same for the leaf alone, as is HAProxy's ssl_c_der, which its format `%{+Q}[ssl_c_der,base64]` puts in quotes.
-Traefik 2 also percent-encoded "+", "/", "=" and ",".
+is the same for the leaf alone, as is HAProxy's ssl_c_der. Traefik 2 also percent-encoded "+", "/", "=" and ",".
 No blank may follow a comma: that is how most servers join two headers, of which one may be the client's. Envoy joins
 without a blank: only a digest as statement tells such a pair from a chain.
 """
@@ -19,9 +17,6 @@ from authz.headers import pem
 
 def parse(value: bytes) -> tuple[bytes, ...]:
     """The certificates (DER) of a header value, in order. Raises `Refused` (header_malformed)."""
-    if len(value) > 1 and value[:1] == value[-1:] == b'"':
-        # Quotes that are left, as in two such headers that were joined, are no base64.
-        value = value[1:-1]
     leaf, *others = pem.unescape_any(value).split(b",")
     return (pem.decode_base64(leaf), *(der for text in others for der in pem.decode_several(text)))
 

@@ -110,6 +110,20 @@ async def test_newer_crl_is_the_only_one_held_and_kept(scene: Scene) -> None:
     assert (scene.held(), len(scene.registry), scene.file().read_bytes()) == (sha256(NEW), 1, NEW)
 
 
+async def test_crl_whose_number_went_back_is_taken_once_the_kept_one_was_deleted(scene: Scene) -> None:
+    """A CA that counts anew: the operator deletes what is kept, while the service is stopped."""
+    anew = crl(number=0, hours=1)
+    with pytest.raises(FetchFailed) as caught:
+        await scene.take(anew)
+    assert caught.value.kind is FailureKind.DISAGREES
+    (held,) = scene.registry
+    for file in scene.keep.folder.glob(f"{held.name}.*"):
+        file.unlink()
+    await scene.restart()
+    assert await scene.take(anew) == (True, "")
+    assert scene.held() == sha256(anew)
+
+
 async def test_older_crl_leaves_everything_as_it_was(scene: Scene) -> None:
     """Neither memory nor disk goes back."""
     await scene.take(NEW)

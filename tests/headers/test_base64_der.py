@@ -56,24 +56,10 @@ def test_certificates_behind_the_leaf_may_be_one_value() -> None:
     assert (chain.leaf, chain.intermediates) == (ALICE.der, (CA.der, ROOT.der))
 
 
-def test_list_may_be_in_quotes() -> None:
-    """As HAProxy's format `%{+Q}[ssl_c_der,base64]` writes it."""
-    (chain,) = decode(Selected(b'"' + TEXT + b"," + b64encode(CA.der) + b'"'), RULES)
-    assert (chain.leaf, chain.intermediates) == (ALICE.der, (CA.der,))
-
-
 @pytest.mark.parametrize(
     "value",
     [
         b"",
-        b'"',
-        b'""',
-        b'"' + TEXT,
-        TEXT + b'"',
-        b'""' + TEXT + b'""',
-        b'"' + TEXT + b'","' + TEXT + b'"',
-        b"%22" + TEXT + b"%22",
-        b'"' + TEXT + b'\\"',
         b",",
         TEXT + b",",
         b"," + TEXT,

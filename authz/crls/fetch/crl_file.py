@@ -86,6 +86,8 @@ def _margins(file: BinaryIO, size: int) -> tuple[int, int]:
 
 
 def _decoded(text: bytes) -> bytes:
+    if b"-" in text:
+        raise NotACrl("PEM: more than one block; each CRL needs a file or URL of its own")
     try:
         return binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error as error:

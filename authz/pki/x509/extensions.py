@@ -318,14 +318,24 @@ def _without_distances(value: bytes) -> bytes:
 
     The library ignores both. Raises `Refused` (name_constraint_unsupported) for any other.
     """
+    written_out = False
+    for _, start, end in der.elements(value, *der.only(value, der.SEQUENCE)):
+        for _, base, subtree_end in der.elements(value, start, end):
+            if base < subtree_end and (stop := der.element(value, base, subtree_end)[2]) != subtree_end:
+                if value[stop:subtree_end] != _MINIMUM_ZERO:
+                    raise Refused(Reason.NAME_CONSTRAINT_UNSUPPORTED, "a subtree with a minimum or maximum")
+                written_out = True
+    return _bases(value) if written_out else value
+
+
+def _bases(value: bytes) -> bytes:
+    """Name constraints that may have the minimum of zero, without it."""
     fields = []
     for field, start, end in der.elements(value, *der.only(value, der.SEQUENCE)):
-        subtrees = []
-        for tag, base, subtree_end in der.elements(value, start, end):
-            stop = der.element(value, base, subtree_end)[2] if base < subtree_end else base
-            if value[stop:subtree_end] not in {b"", _MINIMUM_ZERO}:
-                raise Refused(Reason.NAME_CONSTRAINT_UNSUPPORTED, "a subtree with a minimum or maximum")
-            subtrees.append(der.tlv(tag, value[base:stop]))
+        subtrees = [
+            der.tlv(tag, value[base : der.element(value, base, subtree_end)[2]] if base < subtree_end else b"")
+            for tag, base, subtree_end in der.elements(value, start, end)
+        ]
         fields.append(der.tlv(field, *subtrees))
     return der.tlv(der.SEQUENCE, *fields)
 

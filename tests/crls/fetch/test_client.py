@@ -182,6 +182,8 @@ BAD: dict[str, tuple[Answer, FailureKind]] = {
     "gzip": (says("Content-Encoding: gzip\r\n", ZIPPED), K.ENCODING),
     "gzip bomb": (says("Content-Encoding: gzip\r\n", BOMB), K.ENCODING),
     "gzip bomb that does not say so": (says(body=BOMB), K.NOT_A_CRL),
+    "gzip that says no": (says("Content-Encoding: none\r\n", ZIPPED), K.NOT_A_CRL),
+    "two encodings": (says("Content-Encoding: identity, gzip\r\n", ZIPPED), K.ENCODING),
     "deflate": (says("content-encoding: deflate\r\n"), K.ENCODING),
     "gzip in transfer": (raw(OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunked(ZIPPED)), K.NOT_A_CRL),
     "200 MB": (flood, K.TOO_LARGE),

@@ -136,6 +136,13 @@ def test_padding_at_the_border_of_a_piece_must_be_the_end(tmp_path: Path) -> Non
         made(tmp_path, text)
 
 
+@pytest.mark.parametrize("first", [CRL, CRL + b"x", tlv(0x30, bytes(PIECE))])
+def test_bundle_is_called_one(tmp_path: Path, first: bytes) -> None:
+    """As nginx and HAProxy take it, whatever the padding of its first CRL."""
+    with pytest.raises(NotACrl, match="of its own"):
+        made(tmp_path, pem(first) + pem(CRL))
+
+
 @given(data=st.binary(max_size=300), width=st.integers(1, 80), space=st.sampled_from(["\n", "\r\n", " \n"]))
 def test_every_sequence_survives_pem(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, width: int, space: str
