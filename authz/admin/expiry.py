@@ -246,7 +246,7 @@ class Radar:
         concerned = {owner.id: shared + of_owner.get(owner.name, []) for owner in self._owners.values()}
         moments = {owner: {thing.since for thing in mine} for owner, mine in concerned.items() if mine}
         for asked in [moments] if shared else [{owner: some} for owner, some in moments.items()]:
-            users = kinds_of_users(self._connection, self._owners, asked, self._now)
+            users = kinds_of_users(self._connection, asked, self._now)
             yield from self._stopped_of(users, concerned)
 
     def _stopped_of(

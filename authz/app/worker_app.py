@@ -20,6 +20,7 @@ from authz.service import Service, ServiceLimits
 from authz.telemetry import Telemetry
 from authz.web.checks import Checks, Endpoints
 from authz.web.listeners import Listeners
+from authz.web.sockets import begin
 
 
 class WorkerApp:
@@ -95,9 +96,10 @@ class WorkerApp:
                 memory=memory,
             )
             tls = tls_of(settings.name, settings.tls, self.telemetry)
-            opened, backlog = self._sockets[settings.name].socket, settings.backlog
+            opened, backlog = self._sockets[settings.name], settings.backlog
+            begin(opened.socket, opened.shown, backlog)
             await self._listeners.serve(
-                opened, handler, handler.unread, backlog=backlog, tls=tls, at_once=handler.at_once
+                opened.socket, handler, handler.unread, backlog=backlog, tls=tls, at_once=handler.at_once
             )
 
     @property

@@ -298,7 +298,11 @@ def _stored(connection: sa.Connection) -> sa.Select[Any]:
     columns: list[sa.ColumnElement[Any]] = [sa.type_coerce(audit.c.at, sa.BigInteger).label("at")]
     for column in audit.c:
         if connection.dialect.name == "sqlite" and isinstance(column.type, sa.String):
-            columns.append(sa.cast(column, sa.LargeBinary).label(column.name))
+            # A text as its bytes, and anything else as what no text can be: also the bytes that a text would have.
+            stored = sa.case(
+                (sa.func.typeof(column) == "text", sa.cast(column, sa.LargeBinary)), (column.is_not(None), 0)
+            )
+            columns.append(sa.type_coerce(stored, sa.types.NullType()).label(column.name))
         elif column.name != "at":
             columns.append(column)
     return sa.select(*columns)
@@ -308,7 +312,10 @@ _BLANK: Final = AuditEntry(0, datetime(1970, 1, 1, tzinfo=UTC), "", "", "", "", 
 
 
 def _entry(row: sa.Row[Any]) -> AuditEntry:
-    """An entry; what is of another type than any command writes is blank, and so is the hash of an entry with that."""
+    """An entry; what is of another type than any command writes is blank, and so is the hash of an entry with that.
+
+    Or with a text that is not UTF-8, of which another may be shown.
+    """
     values: dict[str, Any] = {}
     sound = True
     for name in AuditEntry.__slots__:
@@ -316,7 +323,8 @@ def _entry(row: sa.Row[Any]) -> AuditEntry:
         if name == "at":
             value = _moment(value)
         elif isinstance(value, bytes) and isinstance(blank, str):
-            value = value.decode(errors="replace")
+            stored, value = value, value.decode(errors="replace")
+            sound = sound and value.encode() == stored
         if isinstance(value, type(blank)) or (value is None and name in _OPTIONAL):
             values[name] = value
         else:

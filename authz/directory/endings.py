@@ -164,17 +164,16 @@ class UserKind(NamedTuple):
 
 
 def kinds_of_users(
-    connection: sa.Connection, known: Mapping[int, OwnerRow], moments: Mapping[int, Iterable[int]], now: datetime
+    connection: sa.Connection, moments: Mapping[int, Iterable[int]], now: datetime
 ) -> Iterator[UserKind]:
-    """The active users of those of the organizations `known` that have `moments`: of one, or else all are read.
+    """The active users of the organizations that have `moments`: of one, or else all are read.
 
     By organization, and in it by name. Where users are alike, every date that counts is on the same side of each
     moment of their organization.
     """
     bounds = {owner: sorted({bound for at in some for bound in (at, at + 1)}) for owner, some in moments.items()}
     last = max(itertools.chain.from_iterable(bounds.values()), default=0)
-    free = [owner.id for owner in known.values() if owner.binding_scope == BindingScope.ORGANIZATION]
-    values = {"owner": next(iter(moments), None), "now": now, "lately": now - LATELY, "last": last, "free": free}
+    values = {"owner": next(iter(moments), None), "now": now, "lately": now - LATELY, "last": last}
     numbers, count = dict[tuple[object, ...], int](), itertools.count()
     for user, mine in _held(_rows(connection, _KINDS[len(moments) == 1], values), bounds):
         number = numbers.get(mine)
@@ -220,7 +219,7 @@ _NOW, _UNTIL, _LATELY = (sa.bindparam(name, type_=Moment) for name in ("now", "u
 _LAST = sa.bindparam("last", type_=sa.BigInteger)
 _PATHS = sa.bindparam("paths", type_=sa.Boolean)
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
-_FREE: sa.BindParameter[Any] = sa.bindparam("free", expanding=True)
+_FREE = sa.select(organizations.c.id).where(organizations.c.binding_scope == BindingScope.ORGANIZATION)
 _IS_CERTIFICATE = registrations.c.kind == RegistrationKind.CERTIFICATE
 _REQUIRED = users.c.enforcement == Enforcement.REQUIRED
 _SHOWN = last_seen.alias("shown")

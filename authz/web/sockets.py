@@ -22,9 +22,15 @@ BACKLOG = 1024
 def listen(address: str, *, backlog: int = BACKLOG, anywhere: bool = False) -> socket.socket:
     """A socket as by `bind` that listens at once. Raises `ConfigError`."""
     opened = bind(address, anywhere=anywhere)
-    with _closed_on_error(opened), _explained(address):
-        opened.listen(backlog)
+    with _closed_on_error(opened):
+        begin(opened, address, backlog)
     return opened
+
+
+def begin(opened: socket.socket, address: str, backlog: int) -> None:
+    """Make a bound socket listen. Raises `ConfigError`: of two that are bound to one port, the first has it."""
+    with _explained(address):
+        opened.listen(backlog)
 
 
 def bind(address: str, *, mode: int = 0o660, group: str | None = None, anywhere: bool = False) -> socket.socket:
@@ -97,7 +103,7 @@ def _closed_on_error(opened: socket.socket) -> Iterator[None]:
 
 
 def _take_over(path: Path) -> None:
-    """Make way at `path`: a socket on which no process listens is removed, anything else is left and refused."""
+    """Make way at `path`: a socket that no process has is removed, anything else is left and refused."""
     try:
         kind = path.lstat().st_mode
     except FileNotFoundError:
@@ -109,11 +115,26 @@ def _take_over(path: Path) -> None:
         try:
             probe.connect(str(path))
         except (ConnectionRefusedError, FileNotFoundError):
-            path.unlink(missing_ok=True)
-            return
+            if not _is_bound(path):
+                path.unlink(missing_ok=True)
+                return
         except OSError as error:
             raise ConfigError(f"{path} cannot be taken over: {error}") from error
     raise ConfigError(f"another process listens at {path}", hint="stop the other service, or choose another path")
+
+
+_BOUND: Final = [b"00000000", b"0001", b"01"]
+"""Flags, type and state in /proc/net/unix of a stream socket that neither listens nor is connected."""
+
+
+def _is_bound(path: Path) -> bool:
+    """Whether a process of this network namespace is about to listen there: until then it refuses connections."""
+    try:
+        lines = Path("/proc/net/unix").read_bytes().splitlines()
+    except OSError:
+        return False
+    fields = (line.split(None, 7) for line in lines)
+    return any(each[3:6] == _BOUND and each[7:] == [os.fsencode(path)] for each in fields)
 
 
 def _group(name: str) -> int:

@@ -112,6 +112,7 @@ def test_change_by_hand_is_reported(log: AuditedStore, statement: str, problem: 
     [
         "at = 'x'", "at = 1 << 62", "actor = x'ff'", "actor = CAST(x'ff' AS TEXT)", "via = 'ü' || x'00'",
         "previous = 'x'", "hash = 'x'", "revision_before = 'x'", "revision_after = 1.5", "after = CAST(x'ff' AS TEXT)",
+        "actor = CAST(actor AS BLOB)", "after = CAST(after AS BLOB)",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("row", [4, 7])
@@ -124,6 +125,13 @@ def test_value_of_another_type_is_reported_and_stops_nothing(log: AuditedStore, 
         assert sum(isinstance(each, AuditEntry) for each in listed(connection, AuditFilter())) == 7
     add_user(log, "acme", "later")
     assert verify(log).entries == 8
+
+
+def test_byte_that_is_shown_as_the_one_before_it_is_reported(log: AuditedStore) -> None:
+    """What is not UTF-8 is shown as U+FFFD, which a text may have, too."""
+    add_user(log, "acme", "\ufffd")
+    sql(log, "UPDATE audit SET object = CAST(x'7573657220ff' AS TEXT) WHERE id = 8")
+    assert verify(log).problems == ["entry 8 is not as it was written"]
 
 
 def test_entries_that_changed_places_are_reported(log: AuditedStore) -> None:

@@ -170,7 +170,7 @@ def kinds(store: Store, *days: int) -> dict[str, int]:
         known = owners(connection)
         moments = [(NOW + day * DAY - EPOCH) // timedelta(microseconds=1) for day in days]
         [alike, of_one] = [
-            [(user.name, user.alike) for user in kinds_of_users(connection, known, asked, NOW)]
+            [(user.name, user.alike) for user in kinds_of_users(connection, asked, NOW)]
             for asked in (dict.fromkeys(known, moments), dict.fromkeys([*known, 0], moments))
         ]
     assert alike == of_one
@@ -258,6 +258,6 @@ def test_what_does_not_end_is_not_read(store: Store) -> None:
     assert any("COVERING INDEX ix_registrations_organization_id_not_after" in step for step in steps)
     assert any("path_user_id (path>?)" in step for step in plans(store, paths_in_use))
     assert scanned(plans(store, lambda connection: [holders(connection, [1], NOW)])) == []
-    steps = plans(store, lambda connection: kinds_of_users(connection, {}, {}, NOW))
+    steps = plans(store, lambda connection: kinds_of_users(connection, {}, NOW))
     assert "SCAN users USING INDEX sqlite_autoindex_users_1" in steps
     assert not any("TEMP B-TREE" in step for step in steps)

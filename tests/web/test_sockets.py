@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from authz.errors import ConfigError
-from authz.web.sockets import adjust, bind, listen, remove, socket_inode
+from authz.web.sockets import adjust, begin, bind, listen, remove, socket_inode
 
 
 @pytest.fixture
@@ -63,6 +63,24 @@ def test_socket_on_which_somebody_answers_is_not_taken(address: str) -> None:
     """The other keeps it."""
     with closing(listen(address)), pytest.raises(ConfigError, match="another process listens"):
         listen(address)
+
+
+def test_socket_of_a_service_that_starts_is_not_taken(address: str, path: Path) -> None:
+    """It refuses connections until a worker is ready: `serve --check` meanwhile must not take its file away."""
+    with closing(bind(address)):
+        with pytest.raises(ConfigError, match="another process listens"):
+            bind(address)
+        assert path.exists()
+
+
+def test_of_two_sockets_at_one_port_the_first_listens() -> None:
+    """Both may be bound while neither does; the second fails with the reason."""
+    with closing(bind("127.0.0.1:0")) as first:
+        address = "{}:{}".format(*first.getsockname())
+        with closing(bind(address)) as second:
+            begin(first, address, 1)
+            with pytest.raises(ConfigError, match=f"cannot listen at {address}"):
+                begin(second, address, 1)
 
 
 def test_socket_without_a_listener_is_taken_over(address: str, path: Path) -> None:
