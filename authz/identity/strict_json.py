@@ -12,7 +12,7 @@ def read_object(data: bytes) -> dict[str, Any]:
     try:
         parsed = _DECODER.decode(data.decode("utf-8"))
         if b"\\u" in data and _SURROGATE.search(data):
-            # In pairs they are a character; one alone is none (RFC 7493 section 2.1), and nothing can store it.
+            # Two are a character; one alone is not (RFC 7493 section 2.1), and nothing can store it.
             json.dumps(parsed, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise ValueError("half of a character") from None
