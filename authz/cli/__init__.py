@@ -177,9 +177,19 @@ def main() -> None:
     except TyperException as error:
         _fail_usage(error)
         sys.exit(error.exit_code)
+    except UnicodeEncodeError:
+        if all(map(_is_utf8, sys.argv)):
+            raise
+        fail("a word of the command is not UTF-8", "only the path of a file need not be")
+        sys.exit(2)
     finally:
         # The process ends: what it holds is not looked through once more.
         gc.freeze()
+
+
+def _is_utf8(word: str) -> bool:
+    """Whether bytes that are none are not in it: Python has them as halves of characters."""
+    return not any("\udc80" <= character <= "\udcff" for character in word)
 
 
 _LIBRARY: Final = re.compile(r"Value error, |, unable to parse string as an? \w+|\.$")

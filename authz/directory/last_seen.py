@@ -120,12 +120,12 @@ class LastSeen(BackgroundWriter):
             self._shared = {}
             self._full.clear()
             now = self._clock.now()
-            for start in range(0, len(notes), AT_ONCE):
+            for start in range(0, max(len(notes), len(cas)), AT_ONCE):
                 part = notes[start : start + AT_ONCE]
                 error = await self._attempt(partial(self._write, part, cas[start : start + AT_ONCE], now))
                 # A server that does not answer would be waited for again with each part.
                 if isinstance(error, sa.exc.OperationalError):
-                    self._lost(len(notes) - start)
+                    self._lost(len(notes[start:]))
                     return
                 if error is not None:
                     self._lost(len(part))
@@ -133,8 +133,10 @@ class LastSeen(BackgroundWriter):
     def _write(self, notes: list[Note], cas: list[tuple[int, bytes, bytes]], now: datetime) -> None:
         rows = [note.row(now) for note in notes]
         with self._engine.begin() as connection:
-            connection.execute(_seen(insert_of(connection)), rows)
-            connection.execute(_FORGET, [{"of_user": user} for user in dict.fromkeys(row["user_id"] for row in rows)])
+            if rows:
+                connection.execute(_seen(insert_of(connection)), rows)
+                of_users = [{"of_user": user} for user in dict.fromkeys(row["user_id"] for row in rows)]
+                connection.execute(_FORGET, of_users)
             if cas:
                 keep_seen_cas(connection, cas, now)
 

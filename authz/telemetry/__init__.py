@@ -29,7 +29,6 @@ from authz.telemetry.log import (
 )
 from authz.telemetry.metrics import BUCKETS, Metrics, revocation_result
 from authz.telemetry.output import DescriptorOutput, LineOutput, Output
-from authz.text import shown
 from authz.view import Listener
 
 __all__ = ["BUCKETS", "MAX_SERIES", "DescriptorOutput", "Telemetry", "WatchedCrls", "WatchedDirectory"]
@@ -142,7 +141,7 @@ class Telemetry:
     def proxy_refused(self, listener: str, why: str) -> None:
         """Count and log a connection that is no allowed proxy's."""
         self._metrics.proxies.labels(listener).inc()
-        self._write("warning", "proxy_refused", listener=listener, detail=shown(why))
+        self._write("warning", "proxy_refused", listener=listener, detail=why)
 
     def lost(self, decisions: int) -> None:
         """Count decisions that the history could not keep."""
@@ -150,7 +149,7 @@ class Telemetry:
 
     def warn(self, message: str) -> None:
         """Log something that the operator should correct."""
-        self._write("warning", "warning", message=shown(message))
+        self._write("warning", "warning", message=message)
 
     def say(self, event: str, **fields: object) -> None:
         """Log something that the operator may want to know: starts, stops, addresses."""

@@ -22,8 +22,9 @@ _TRACEPARENT: Final = re.compile(
 
 
 def line_of_event(level: str, event: str, fields: Mapping[str, object]) -> bytes:
-    """The line of anything but a decision: `fields` are plain values."""
-    return orjson.dumps({"time": _time(time.time_ns()), "level": level, "event": event, **fields}) + b"\n"
+    """The line of anything but a decision: `fields` are plain values, of which texts may have come from outside."""
+    safe = {name: shown(value) if isinstance(value, str) else value for name, value in fields.items()}
+    return orjson.dumps({"time": _time(time.time_ns()), "level": level, "event": event, **safe}) + b"\n"
 
 
 class Decided(NamedTuple):

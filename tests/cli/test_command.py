@@ -45,6 +45,7 @@ def test_remove_takes_things_away(acme: Run) -> None:
         ("audit", "list", "--after", str(2**63)),
         ("audit", "show", str(2**63)),
         ("crl", "forecast", "--days", "999999999"),
+        ("audit", "list", "--actor", "\udcff"),
     ],
 )
 def test_words_that_are_wrong_exit_two(run: Run, arguments: tuple[str, ...]) -> None:

@@ -168,17 +168,33 @@ async def test_ca_that_only_the_client_has_is_kept(scene: Scene) -> None:
 
 async def test_ca_of_unusual_size_is_not_kept(scene: Scene) -> None:
     """The sighting is, and what ends with that CA has no date."""
-    decision = decide(request(ALICE, CA), view=standard_view())
-    assert decision.evidence.user is not None
     leaf, *cas = strangest(1).certificates
     cas[3].der = bytes(MAX_DER + 1)
-    decision.evidence.user = replace(decision.evidence.user, id=scene.users["alice"], organization_id=scene.acme)
-    decision.evidence.path = SimpleNamespace(certificates=(leaf, *cas))  # type: ignore[assignment]
-    scene.seen.decided(request(), LISTENER, decision, 0.0)
+    show(scene, leaf, cas)
     [row] = await scene.rows()
     assert row["path"] == b"".join(ca.sha256 for ca in cas)
     kept = {digest for (digest,) in execute(scene.url, "SELECT sha256 FROM seen_cas")}
     assert kept == {ca.sha256 for ca in cas[:-1]} - {cas[3].sha256}
+
+
+async def test_cas_beyond_those_of_one_transaction_are_kept_by_the_next(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths have more of them than there are leaves."""
+    monkeypatch.setattr("authz.directory.last_seen.AT_ONCE", 1)
+    leaf, *cas = strangest(1).certificates
+    show(scene, leaf, cas)
+    await scene.rows()
+    assert execute(scene.url, "SELECT count(*) FROM seen_cas") == [(len(cas) - 1,)]
+
+
+def show(scene: Scene, leaf: SimpleNamespace, cas: list[SimpleNamespace]) -> None:
+    """Alice's check with that path."""
+    decision = decide(request(ALICE, CA), view=standard_view())
+    assert decision.evidence.user is not None
+    decision.evidence.user = replace(decision.evidence.user, id=scene.users["alice"], organization_id=scene.acme)
+    decision.evidence.path = SimpleNamespace(certificates=(leaf, *cas))  # type: ignore[assignment]
+    scene.seen.decided(request(), LISTENER, decision, 0.0)
 
 
 def strangest(number: int) -> SimpleNamespace:

@@ -26,6 +26,13 @@ from authz.view import Listener
 DAY = timedelta(days=1)
 
 
+def test_text_that_is_not_utf_8_is_logged_with_escapes() -> None:
+    """An address has one where the variable of the environment had: a line that cannot be written ends the service."""
+    output = BytesIO()
+    Telemetry(output).say("listening", address="unix:/run/\udcff.sock")
+    assert json.loads(output.getvalue())["address"] == r"unix:/run/\udcff.sock"
+
+
 DOOR = Listener("envoy", (Says("alice"),))
 
 
