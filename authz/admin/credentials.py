@@ -94,7 +94,12 @@ def credentials_of(holder: Holder, owner: OwnerRow, lifetimes: CaLifetimes, plac
     if not required:
         # Whatever the anchor: that is compared by the binding alone.
         mine = [credential._replace(below=credential.below._replace(anchor=None)) for credential in mine]
-    chains = {registration.sha256: registration.chain_sha256 for registration in holder.registrations}
+    # The service completes the path of a leaf with what is registered with that leaf itself, not with its key or a name.
+    chains = {
+        registration.sha256: registration.chain_sha256
+        for registration in holder.registrations
+        if registration.kind == RegistrationKind.CERTIFICATE
+    }
     for sighting in holder.sightings:
         if _serves(sighting.refused_by, owner, required=required):
             below = places.of_path(sighting.path, chains.get(sighting.sha256))

@@ -108,6 +108,23 @@ def test_certificate_that_is_not_valid_yet_is_no_help() -> None:
     assert mine.end(1, SINCE) == (True, None)
 
 
+@pytest.mark.parametrize("kind", RegistrationKind)
+def test_chain_that_came_with_a_key_or_a_name_completes_no_path_of_the_certificate_seen(kind: RegistrationKind) -> None:
+    """The service looks for one registered with the leaf; what a renewed certificate comes with, its client sends."""
+    asked = []
+
+    class Asked(Places):
+        def of_path(self, path: bytes, chain_sha256: bytes | None) -> Below:
+            asked.append(chain_sha256)
+            return super().of_path(path, chain_sha256)
+
+    holder = Holder(1, "alice", Enforcement.OFF)
+    holder.registrations = [registration(kind=kind, chain_sha256=b"c" * 32, sha256=b"s" * 32)]
+    holder.sightings = [sighting()]
+    credentials_of(holder, OwnerRow(1, "acme", BindingScope.USER, ALL), Lifetimes(), Asked())
+    assert asked == [b"c" * 32, b"c" * 32 if kind is RegistrationKind.CERTIFICATE else None]
+
+
 @pytest.mark.parametrize("enforcement", [Enforcement.OFF, Enforcement.OBSERVE])
 def test_user_of_whom_no_certificate_is_required_stops_only_by_showing_it(enforcement: str) -> None:
     """An expired certificate is refused whatever the enforcement is; one that is not shown is not missed."""
