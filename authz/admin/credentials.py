@@ -94,7 +94,7 @@ def credentials_of(holder: Holder, owner: OwnerRow, lifetimes: CaLifetimes, plac
     if not required:
         # Whatever the anchor: that is compared by the binding alone.
         mine = [credential._replace(below=credential.below._replace(anchor=None)) for credential in mine]
-    # The service completes the path of a leaf with what is registered with that leaf itself, not with its key or a name.
+    # The service completes the path of a leaf with what was registered with it, not with its key or a name.
     chains = {
         registration.sha256: registration.chain_sha256
         for registration in holder.registrations

@@ -139,7 +139,6 @@ def _envoy_files(world: World) -> dict[str, str]:
     endpoint = "        - endpoint: {address: {pipe: {path: /run/authz/authz.sock}}}\n"
     places = {
         endpoint: "".join(endpoint.replace("authz.sock", f"{instance}/authz.sock") for instance in INSTANCES),
-        _RETRY: f"{_RETRY},gateway-error",
         _BACK_OFF: _BACK_OFF + _ANOTHER_HOST,
         # A name instead of an address.
         "type: STATIC\n    connect_timeout: 1s": "type: STRICT_DNS\n    connect_timeout: 1s",
@@ -149,7 +148,6 @@ def _envoy_files(world: World) -> dict[str, str]:
     return {"envoy.yaml": text, "client-ca.yaml": sds_secret(world.bundle), "jwks.json": world.mint.jwks()}
 
 
-_RETRY: Final = "retry_on: connect-failure,reset,refused-stream"
 _BACK_OFF: Final = "                  retry_back_off: {base_interval: 0.01s, max_interval: 0.4s}\n"
 _ANOTHER_HOST: Final = """\
                   # The other instance is asked when one could not decide: else a retry may go to the same one.
