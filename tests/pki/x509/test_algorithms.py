@@ -371,3 +371,11 @@ def test_key_has_one_plain_form() -> None:
     algorithm = bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107")
     stated = der.tlv(der.SEQUENCE, algorithm, der.tlv(der.BIT_STRING, b"\0" + compressed))
     assert plain_spki(stated) == key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != stated
+
+
+@pytest.mark.parametrize(("identifier", "named"), [(bytes.fromhex("2a0304"), "1.2.3.4"), (b"\x80", "3003060180")])
+def test_key_of_an_unknown_algorithm_is_refused_by_its_name(identifier: bytes, named: str) -> None:
+    """Or by its octets, if it has none that can be read."""
+    with pytest.raises(Refused, match=named) as caught:
+        read_key(sequence(sequence(tlv(0x06, identifier)), tlv(0x03, b"\0")))
+    assert caught.value.reason is Reason.ALGORITHM_NOT_ALLOWED

@@ -64,6 +64,22 @@ def test_key_usage_bits_have_their_names(bit: str) -> None:
     assert {one.lower() for one in found} == {bit.replace("_", "")}
 
 
+def test_subtree_is_read_alike_with_its_minimum_of_zero_written_out() -> None:
+    """The default (RFC 5280 section 4.2.1.10), as programs of Microsoft write it; any other distance is refused."""
+
+    def constraints(distance: str) -> Extensions:
+        base, more = tlv(0x82, b"a.test"), bytes.fromhex(distance)
+        fields = tlv(0xA0, sequence(base, more)), tlv(0xA1, sequence(base, more), sequence(base))
+        return read(raw("2.5.29.30", sequence(*fields).hex()))
+
+    plain, written = constraints(""), constraints("800100")
+    assert len(plain.permitted) == 1
+    assert (written.permitted, written.excluded) == (plain.permitted, plain.excluded)
+    with pytest.raises(Refused) as caught:
+        constraints("800101")
+    assert caught.value.reason is Reason.NAME_CONSTRAINT_UNSUPPORTED
+
+
 def test_purposes_names_and_points_are_read() -> None:
     """As the library has them, dotted where they are identifiers."""
     purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE])
