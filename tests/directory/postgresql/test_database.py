@@ -127,7 +127,7 @@ async def test_history_leaves_a_server_that_hangs(
     made = History(server().url(name), SystemClock(), HistoryLimits(), lost=lost.append, warn=lambda _: None)
     decide(made, "1")
     await made.flush()
-    monkeypatch.setattr(background_writer, "WRITE_SECONDS", 1)
+    monkeypatch.setattr(background_writer, "WRITE_SECONDS", 4)
     stopped(name)
     decide(made, "2")
     async with asyncio.timeout(30):

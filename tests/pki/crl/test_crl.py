@@ -23,6 +23,7 @@ from authz.pki.crl.index import RevokedEntry
 from authz.pki.x509.algorithms import verify_signature
 from authz.pki.x509.distinguished_name import Name
 from authz.pki.x509.distribution_points import ALL_REASONS
+from authz.pki.x509.library import load_crl
 from authz.reasons import Reason
 
 CA = Authority.root("CA")
@@ -313,13 +314,23 @@ def test_mutated_crl_is_read_or_refused(data: bytes, flips: list[tuple[int, int]
         assert outcome(bytes(changed)) in {"read", Reason.CRL_MALFORMED}
 
 
+def test_critical_that_is_one_is_read_as_true() -> None:
+    """A tolerated BOOLEAN, which the library alone does not read."""
+    data = bytearray(SAMPLES[2])
+    at = bytes(data).rindex(bytes.fromhex("0101ff")) + 2
+    data[at] = 1
+    assert outcome(bytes(data)) == "read"
+    assert Crl(bytes(data)).base_number == 4
+
+
 def outcome(data: bytes) -> str:
     """What reading the bytes comes to."""
     try:
         crl = Crl(data)
     except Refused as refusal:
         return refusal.reason
-    return "read" if len(crl.index) <= sum(1 for _ in x509.load_der_x509_crl(data)) else "more entries than there are"
+    # Tolerated encodings, such as a BOOLEAN of one, are no DER for the library itself.
+    return "read" if len(crl.index) <= sum(1 for _ in load_crl(data)) else "more entries than there are"
 
 
 def numbered(number: int | None, days: int) -> Crl:
