@@ -26,7 +26,7 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 from support.certificates import Authority, Minted
-from support.directory import DirectoryStore
+from support.directory import DirectoryStore, new_store
 
 from authz.demo.processes import ServiceProcess
 from authz.headers import present
@@ -173,7 +173,7 @@ def service(folder: Path, tenants: list[Tenant]) -> ServiceProcess:
     """The service over a directory with the tenants, a listener for payloads and one for tokens."""
     keys = folder / "keys.json"
     keys.write_text(json.dumps({"keys": [{**json.loads(ECAlgorithm.to_jwk(KEY.public_key())), "kid": "known"}]}))
-    store = DirectoryStore(f"sqlite:///{folder / 'authz.db'}")
+    store = new_store(f"sqlite:///{folder / 'authz.db'}")
     for one in tenants:
         one.fill(store, keys)
     store.close()
