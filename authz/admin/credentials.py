@@ -94,17 +94,24 @@ def credentials_of(holder: Holder, owner: OwnerRow, lifetimes: CaLifetimes, plac
     if not required:
         # Whatever the anchor: that is compared by the binding alone.
         mine = [credential._replace(below=credential.below._replace(anchor=None)) for credential in mine]
-    # The service completes the path of a leaf with what was registered with it, not with its key or a name.
-    chains = {
-        registration.sha256: registration.chain_sha256
-        for registration in holder.registrations
-        if registration.kind == RegistrationKind.CERTIFICATE
-    }
     for sighting in holder.sightings:
         if _serves(sighting.refused_by, owner, required=required):
-            below = places.of_path(sighting.path, chains.get(sighting.sha256))
+            below = places.of_path(sighting.path, _chain(holder, sighting))
             mine.append(Credential(sighting.sha256, ALWAYS, sighting.not_after + SECOND, below))
     return Credentials(required or bool(seen), mine, lifetimes)
+
+
+def _chain(holder: Holder, sighting: SightingRow) -> bytes | None:
+    """The CAs that the service may have besides those stored: registered with the leaf, or sent by the client.
+
+    With a key or a name the service looks for none: they stand for what the client sends, if it sends any.
+    """
+    chain = None
+    for registration in holder.registrations:
+        certificate = registration.kind == RegistrationKind.CERTIFICATE
+        if registration.sha256 == sighting.sha256 and (certificate or sighting.with_others):
+            chain = registration.chain_sha256
+    return chain
 
 
 def stops_alone(end: LeafEnd, owner: OwnerRow) -> bool | None:

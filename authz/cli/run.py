@@ -21,6 +21,7 @@ from authz.supervision.binary_upgrade import is_trial
 from authz.supervision.config_check import check_sockets, checked
 from authz.supervision.supervisor import serve as run_service
 from authz.telemetry import Telemetry
+from authz.text import shown
 
 Workers = Annotated[
     int | None,
@@ -52,7 +53,7 @@ def serve(
         return
     variables = passed_over()
     if variables:
-        Telemetry().say("variables_passed_over", variables=variables)
+        Telemetry().say("variables_passed_over", variables=list(map(shown, variables)))
     _warn_of_canary(settings)
     run_service(settings, load)
 

@@ -82,7 +82,7 @@ class RegistrationRow(NamedTuple):
 
 
 class SightingRow(NamedTuple):
-    """What is looked at of a certificate that a user presented lately."""
+    """What is looked at of a certificate that a user presented lately, and whether `with_others` beside it."""
 
     user: int
     sha256: bytes
@@ -90,6 +90,7 @@ class SightingRow(NamedTuple):
     path: bytes
     matched: str
     refused_by: str
+    with_others: bool
 
 
 class Holder:
@@ -348,6 +349,7 @@ _SEEN = sa.select(
     last_seen.c.path,
     last_seen.c.matched,
     last_seen.c.refused_by,
+    last_seen.c.with_others,
 ).where(last_seen.c.user_id.in_(_IDS), last_seen.c.last_seen >= _LATELY)
 
 
@@ -372,7 +374,7 @@ def _kinds(*owned: sa.ColumnElement[bool]) -> sa.Select[Any]:
     alike = (
         *(users.c.enforcement, columns.kind, columns.issuer, columns.authority_key_id, columns.chain_sha256),
         # What is yet to begin is rare, and alike to nothing.
-        *(columns.anchor_sha256, seen.path, is_same, free, sa.case((begins, columns.id))),
+        *(columns.anchor_sha256, seen.path, seen.with_others, is_same, free, sa.case((begins, columns.id))),
     )
     query = sa.select(
         *(users.c.organization_id, users.c.name, users.c.id),

@@ -21,7 +21,7 @@ from authz.directory.background_writer import BackgroundWriter
 from authz.directory.database import insert_of
 from authz.directory.schema import last_seen, users
 from authz.directory.seen_cas import MAX_DER, keep_seen_cas
-from authz.model import CheckRequest, User
+from authz.model import CheckRequest, PresentedChain, User
 from authz.pki import VerifiedPath
 from authz.pki.cache import weigh
 from authz.ports import Clock
@@ -85,7 +85,7 @@ class LastSeen(BackgroundWriter):
         key = (user.id, path.certificates[0].sha256)
         note = self._notes.get(key)
         if note is None:
-            columns = _columns(user, path)
+            columns = _columns(user, path, evidence.presented)
             if not self._has_room(user.organization_id, columns, path):
                 self._lost(1)
                 return
@@ -152,7 +152,7 @@ def _outcome(decision: Decision) -> tuple[str, str]:
     return "", "" if refusal is None else refusal.value
 
 
-def _columns(user: User, path: VerifiedPath) -> dict[str, Any]:
+def _columns(user: User, path: VerifiedPath, presented: PresentedChain | None) -> dict[str, Any]:
     leaf, *cas = path.certificates
     return {
         "organization_id": user.organization_id,
@@ -163,13 +163,14 @@ def _columns(user: User, path: VerifiedPath) -> dict[str, Any]:
         "spki_sha256": leaf.spki_sha256,
         "anchor_sha256": cas[-1].sha256,
         "path": b"".join(ca.sha256 for ca in cas),
+        "with_others": presented is not None and bool(presented.intermediates),
     }
 
 
 # A user that went meanwhile leaves nothing.
 _VALUES = sa.select(*(sa.bindparam(column.name, type_=column.type) for column in last_seen.c))
 _LIVING = (users.c.id == sa.bindparam("user_id")) & (users.c.organization_id == sa.bindparam("organization_id"))
-_LAST = ("path", "anchor_sha256", "listener", "matched", "refused_by")
+_LAST = ("path", "anchor_sha256", "listener", "matched", "refused_by", "with_others")
 _MINE = last_seen.c.user_id == sa.bindparam("of_user")
 _NEWEST = sa.select(last_seen.c.sha256).where(_MINE).order_by(last_seen.c.last_seen.desc()).limit(LEAVES_EACH)
 _FORGET = sa.delete(last_seen).where(_MINE, last_seen.c.sha256.not_in(_NEWEST))

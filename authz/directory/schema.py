@@ -255,6 +255,8 @@ last_seen = sa.Table(
     # The kind of the registration that matched; or the reason for which `required` would refuse it, and how often.
     *(sa.Column(name, sa.String, nullable=False, server_default="") for name in ("matched", "refused_by")),
     sa.Column("refusals", sa.Integer, nullable=False, server_default="0"),
+    # Whether the client sent other certificates with it.
+    sa.Column("with_others", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index(None, "organization_id", "last_seen"),
     sa.Index(None, "path", "user_id"),
     sa.Index(None, "organization_id", "not_after"),

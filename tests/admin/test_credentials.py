@@ -51,9 +51,11 @@ def registration(number: int = 1, **columns: object) -> RegistrationRow:
     return RegistrationRow(**{**values, "id": number, "user": 1, "not_after": END, **columns})  # type: ignore[arg-type]
 
 
-def sighting(sha256: bytes = b"s" * 32, end: int = END, path: bytes = HERE, refused_by: str = "") -> SightingRow:
+def sighting(
+    sha256: bytes = b"s" * 32, end: int = END, path: bytes = HERE, refused_by: str = "", *, with_others: bool = False
+) -> SightingRow:
     """A certificate seen."""
-    return SightingRow(1, sha256, end, path, "", refused_by)
+    return SightingRow(1, sha256, end, path, "", refused_by, with_others)
 
 
 def credentials(
@@ -108,9 +110,12 @@ def test_certificate_that_is_not_valid_yet_is_no_help() -> None:
     assert mine.end(1, SINCE) == (True, None)
 
 
+@pytest.mark.parametrize("with_others", [False, True])
 @pytest.mark.parametrize("kind", RegistrationKind)
-def test_chain_that_came_with_a_key_or_a_name_completes_no_path_of_the_certificate_seen(kind: RegistrationKind) -> None:
-    """The service looks for one registered with the leaf; what a renewed certificate comes with, its client sends."""
+def test_chain_that_came_with_a_key_or_a_name_counts_only_for_a_client_that_sends_one(
+    kind: RegistrationKind, *, with_others: bool
+) -> None:
+    """The service looks for one that is registered with the leaf itself."""
     asked = []
 
     class Asked(Places):
@@ -120,9 +125,10 @@ def test_chain_that_came_with_a_key_or_a_name_completes_no_path_of_the_certifica
 
     holder = Holder(1, "alice", Enforcement.OFF)
     holder.registrations = [registration(kind=kind, chain_sha256=b"c" * 32, sha256=b"s" * 32)]
-    holder.sightings = [sighting()]
+    holder.sightings = [sighting(with_others=with_others)]
     credentials_of(holder, OwnerRow(1, "acme", BindingScope.USER, ALL), Lifetimes(), Asked())
-    assert asked == [b"c" * 32, b"c" * 32 if kind is RegistrationKind.CERTIFICATE else None]
+    counts = kind is RegistrationKind.CERTIFICATE or with_others
+    assert asked == [b"c" * 32, b"c" * 32 if counts else None]
 
 
 @pytest.mark.parametrize("enforcement", [Enforcement.OFF, Enforcement.OBSERVE])

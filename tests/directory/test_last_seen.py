@@ -56,12 +56,12 @@ class Scene:
         self.warnings: list[str] = []
         self.seen = LastSeen(url, self.clock, lost=self.lost.append, warn=self.warnings.append)
 
-    def check(self, shown: Minted, user: str = "alice") -> None:
+    def check(self, shown: Minted, user: str = "alice", others: tuple[Minted, ...] = (CA,)) -> None:
         """One check, decided and noted; users have the directory's numbers."""
         view = standard_view()
         view.users = [replace(row, id=self.users[row.name]) for row in view.users if row.organization_id == 1]
         view.registered = [replace(view.registered[0], user_id=self.users["alice"])]
-        check = request(shown, CA)
+        check = request(shown, *others)
         self.seen.decided(check, LISTENER, decide(check, user, view=view), 0.0)
 
     async def rows(self) -> list[dict[str, Any]]:
@@ -107,6 +107,16 @@ async def test_refusal_of_the_binding_is_counted(scene: Scene, user: str, shown:
         scene.check(shown, user)
     [row] = await scene.rows()
     assert (row["matched"], row["refused_by"], row["refusals"]) == ("", refused_by, 3 if refused_by else 0)
+
+
+async def test_whether_others_came_with_a_leaf_is_noted_as_it_was_last(scene: Scene) -> None:
+    """What the client sends besides tells what it can still build a path with."""
+    direct = ROOT.leaf("direct")
+    for others in ((CA,), ()):
+        scene.check(direct, "olga", others)
+        [row] = await scene.rows()
+        assert bool(row["with_others"]) is bool(others)
+        scene.clock.at += MINUTE
 
 
 async def test_what_did_not_verify_and_who_is_unknown_leave_nothing(scene: Scene) -> None:

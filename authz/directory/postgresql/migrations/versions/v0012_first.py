@@ -233,6 +233,7 @@ TABLES: Final = (
         matched {TEXT} NOT NULL DEFAULT '',
         refused_by {TEXT} NOT NULL DEFAULT '',
         refusals INTEGER NOT NULL DEFAULT 0,
+        with_others BOOLEAN NOT NULL DEFAULT false,
         PRIMARY KEY (user_id, sha256)
     )
     """,

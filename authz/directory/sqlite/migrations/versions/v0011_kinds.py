@@ -121,6 +121,7 @@ STATEMENTS = (
         matched VARCHAR NOT NULL DEFAULT '',
         refused_by VARCHAR NOT NULL DEFAULT '',
         refusals INTEGER NOT NULL DEFAULT 0,
+        with_others BOOLEAN NOT NULL DEFAULT 0,
         PRIMARY KEY (user_id, sha256)
     )
     """,
