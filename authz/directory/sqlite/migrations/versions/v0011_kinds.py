@@ -6,7 +6,7 @@ registrations that are there, in transactions of its own. An issuer is a Name in
 
 from __future__ import annotations
 
-from itertools import combinations, product
+from itertools import combinations
 
 import sqlalchemy as sa
 from alembic import op
@@ -165,6 +165,7 @@ REGISTERED = row_log.Numbered(
     "{row}.kind",
     key="CASE {row}.kind WHEN 'certificate' THEN {row}.sha256 WHEN 'key' THEN {row}.spki_sha256 "
     "ELSE {row}.identity END",
+    mark="revision",
     # A leaf in another DER with the same signed part is the same certificate; and what a CRL says of a certificate, it
     # says of its key.
     also=(("'tbs'", "{row}.tbs_sha256"), ("'key'", "{row}.spki_sha256")),
@@ -175,9 +176,7 @@ REGISTERED = row_log.Numbered(
         ),
     ),
 )
-# Only services of versions before 0010 read an organization's revision: users and registrations leave it as it is.
-_OTHERS = tuple(table._replace(mark=None) for table in row_log.NUMBERED if table.table in {"organizations", "users"})
-NUMBERED = (*_OTHERS, REGISTERED)
+NUMBERED = (row_log.NUMBERED[0], REGISTERED)
 
 # The log goes on behind a row of no kind, for which every reader reads everything again.
 ANEW = (
@@ -188,13 +187,12 @@ ANEW = (
 
 
 def upgrade() -> None:
-    """Make the tables, columns and indexes, and the triggers of organizations, users and registrations."""
+    """Make the tables, columns and indexes, and the triggers of the two tables that have new columns."""
     for statement in STATEMENTS:
         op.execute(sa.text(statement))
     connection = op.get_bind()
-    events = ("insert", "update", "delete", "displaced_by_insert", "displaced_by_update")
-    for table, event in product(("organizations", "users"), events):
-        connection.exec_driver_sql(f"DROP TRIGGER number_{table}_{event}")
+    for event in ("insert", "update", "delete", "displaced_by_insert", "displaced_by_update"):
+        connection.exec_driver_sql(f"DROP TRIGGER number_organizations_{event}")
     others = connection.execute(sa.text(row_log.OTHERS)).scalar_one()
     for numbered in NUMBERED:
         for statement in row_log.triggers(numbered, row_log.BY_HAND.format(others=others)):
