@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -27,13 +27,14 @@ from authz.admin.key_sets import key_ends
 from authz.directory.authorities import ANCHORS, INTERMEDIATES, StoredCertificate
 from authz.directory.crls import list_crl_sources, list_crls, list_fetched_crls
 from authz.directory.endings import (
+    AT_ONCE,
     DIGEST,
-    MAX_KINDS,
     SECOND,
+    AlikeUser,
+    Asked,
     Holder,
     LeafEnd,
     OwnerRow,
-    UserKind,
     count_users_by_path,
     count_users_of_paths,
     grouped_path,
@@ -50,9 +51,6 @@ from authz.model import Expiring
 from authz.pki import Certificate, Crl
 
 T = TypeVar("T")
-
-AT_ONCE: Final = 4_000
-"""Users who are looked at together."""
 
 MAX_LIFETIMES: Final = 500
 """Organizations of which is remembered until when their CAs lead to an anchor."""
@@ -220,7 +218,10 @@ class Radar:
     def shared_endings(self) -> Iterator[Ending]:
         """CAs, then CRLs, in the order of time; what has no date at last."""
         things = self._things()
-        stops = Counter(thing for thing, _ in self._stopped(things))
+        stops = Counter[_Thing]()
+        for users in self._stopped(things):
+            for kind, count in Counter(user.kind for user in users).items():
+                stops.update(dict.fromkeys(kind.found, count))
         lines = [self._line(thing, stops[thing]) for thing in things]
         crls = [line for line in lines if line.kind is Expiring.CRL]
         cas = [line for line in lines if line.kind is not Expiring.CRL]
@@ -229,44 +230,39 @@ class Radar:
 
     def stopped_from_above(self) -> Iterator[Ending]:
         """The users who stop by the end of a CA or CRL."""
-        for thing, user in self._stopped(self._things()):
-            owner = self._owners[user.organization].name
-            yield Ending(thing.at, thing.kind, thing.what, owner, user.name, 1, 1)
+        for users in self._stopped(self._things()):
+            for user in users:
+                owner = self._owners[user.organization].name
+                for thing in user.kind.found:
+                    yield Ending(thing.at, thing.kind, thing.what, owner, user.name, 1, 1)
 
     def _things(self) -> list[_Thing]:
         """Each once: several services may have fetched one CRL."""
         return list(dict.fromkeys((*self._ending_cas(), *self._ending_crls())))
 
-    def _stopped(self, things: Sequence[_Thing]) -> Iterator[tuple[_Thing, UserKind]]:
+    def _stopped(self, things: Sequence[_Thing]) -> Iterator[list[AlikeUser]]:
+        """Some users at a time; what each kind stops by is `found` in it."""
         of_owner: defaultdict[str | None, list[_Thing]] = defaultdict(list)
         for thing in things:
             if thing.name is not None:
                 of_owner[thing.owner].append(thing)
         shared = of_owner.pop(None, [])
         concerned = {owner.id: shared + of_owner.get(owner.name, []) for owner in self._owners.values()}
-        moments = {owner: {thing.since for thing in mine} for owner, mine in concerned.items() if mine}
-        for asked in [moments] if shared else [{owner: some} for owner, some in moments.items()]:
-            users = kinds_of_users(self._connection, asked, self._now)
-            yield from self._stopped_of(users, concerned)
+        asked = {owner: self._asked(owner, mine) for owner, mine in concerned.items() if mine}
+        for some in [asked] if shared else [{owner: mine} for owner, mine in asked.items()]:
+            for kinds, users in kinds_of_users(self._connection, some, self._now):
+                known = self._credentials(kind.user for kind in kinds)
+                for kind in kinds:
+                    holder, held = known[kind.user]
+                    mine = concerned[holder.organization]
+                    kind.found = [thing for thing in mine if held.stop_by(thing.name, thing.since)]
+                yield users
 
-    def _stopped_of(
-        self, users: Iterator[UserKind], concerned: Mapping[int, Sequence[_Thing]]
-    ) -> Iterator[tuple[_Thing, UserKind]]:
-        """Of users who are alike one is looked at."""
-        stops: dict[int, list[_Thing]] = {}
-        for some in _batched(users, AT_ONCE):
-            firsts = {user.alike: user.user for user in some if user.alike not in stops}
-            known = self._credentials(firsts.values())
-            for user in some:
-                mine = stops.get(user.alike)
-                if mine is None:
-                    things, held = concerned[user.organization], known[firsts[user.alike]][1]
-                    mine = [thing for thing in things if held.stop_by(thing.name, thing.since)]
-                    stops[user.alike] = mine
-                for thing in mine:
-                    yield thing, user
-            if len(stops) > MAX_KINDS:
-                stops.clear()
+    def _asked(self, owner: int, things: Iterable[_Thing]) -> Asked:
+        """Organizations with the same CAs and settings share their kinds of users."""
+        row = self._owners[owner]
+        alike = owner if self._of_owner.get(row.name) else None, row.binding_scope, row.binding_kinds
+        return Asked(alike, {thing.since for thing in things})
 
     def _line(self, thing: _Thing, stops: int) -> Ending:
         paths = {path for digest in thing.digests for path in self._paths.get(digest, ())}

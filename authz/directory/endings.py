@@ -7,10 +7,9 @@ the columns have them.
 
 from __future__ import annotations
 
-import itertools
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from heapq import merge
 from typing import Any, Final, NamedTuple
@@ -34,8 +33,11 @@ SECOND: Final = 1_000_000
 """A certificate is good through the second of its notAfter, and a registration until its own end."""
 
 
+AT_ONCE: Final = 4_000
+"""Users who are looked at together."""
+
 MAX_KINDS: Final = 10_000
-"""Kinds of users that are recognized: further ones are counted anew."""
+"""Kinds of users that are recognized: further ones are looked at anew."""
 
 
 class LeafEnd(NamedTuple):
@@ -155,52 +157,85 @@ def holders(connection: sa.Connection, wanted: Collection[int], now: datetime) -
     return known
 
 
-class UserKind(NamedTuple):
-    """An active user. Another of the same organization whose `alike` is equal has the same, but for names and dates."""
+class UserKind:
+    """Users who are alike: of `user`, the first of them, the others differ in names and dates. `found` is its reader's.
+
+    Every date of theirs that counts is on the same side of each moment of their organization.
+    """
+
+    __slots__ = ("found", "user")
+
+    def __init__(self, user: int) -> None:
+        self.user = user
+        self.found: Any = None
+
+
+class AlikeUser(NamedTuple):
+    """An active user."""
 
     organization: int
     name: str
-    user: int
-    alike: int
+    kind: UserKind
+
+
+class Asked(NamedTuple):
+    """The moments of an organization; users of others whose `alike` is equal may be alike to its own."""
+
+    alike: Hashable
+    moments: Iterable[int]
 
 
 def kinds_of_users(
-    connection: sa.Connection, moments: Mapping[int, Iterable[int]], now: datetime
-) -> Iterator[UserKind]:
-    """The active users of the organizations that have `moments`: of one, or else all are read.
+    connection: sa.Connection, asked: Mapping[int, Asked], now: datetime
+) -> Iterator[tuple[list[UserKind], list[AlikeUser]]]:
+    """The active users of the organizations `asked`, some at a time, and the kinds that are new with them.
 
-    By organization, and in it by name. Where users are alike, every date that counts is on the same side of each
-    moment of their organization.
+    By organization, and in it by name. Of one organization its own users are read, or else all.
     """
-    bounds = {owner: sorted({bound for at in some for bound in (at, at + 1)}) for owner, some in moments.items()}
-    last = max(itertools.chain.from_iterable(bounds.values()), default=0)
-    values = {"owner": next(iter(moments), None), "now": now, "lately": now - LATELY, "last": last}
-    numbers, count = dict[tuple[object, ...], int](), itertools.count()
-    for user, mine in _held(_rows(connection, _KINDS[len(moments) == 1], values), bounds):
-        number = numbers.get(mine)
-        if number is None:
-            if len(numbers) > MAX_KINDS:
-                numbers.clear()
-            number = numbers[mine] = next(count)
-        yield UserKind(user[0], user[1], user[2], number)
+    bounds = {
+        owner: (own.alike, sorted({bound for at in own.moments for bound in (at, at + 1)}))
+        for owner, own in asked.items()
+    }
+    last = max((bound for _, some in bounds.values() for bound in some), default=0)
+    values = {"owner": next(iter(asked), None), "now": now, "lately": now - LATELY, "last": last}
+    kinds: dict[tuple[object, ...], UserKind] = {}
+    new, users_ = list[UserKind](), list[AlikeUser]()
+    for user, key in _compared(_rows(connection, _KINDS[len(asked) == 1], values), bounds):
+        kind = kinds.get(key)
+        if kind is None:
+            if len(kinds) >= MAX_KINDS:
+                kinds.clear()
+            kind = kinds[key] = UserKind(user[0])
+            new.append(kind)
+        users_.append(AlikeUser(user[2], user[1], kind))
+        if len(users_) == AT_ONCE:
+            yield new, users_
+            new, users_ = [], []
+    if users_:
+        yield new, users_
 
 
-def _held(rows: Iterable[Any], bounds: Mapping[int, Sequence[int]]) -> Iterator[tuple[Any, tuple[object, ...]]]:
+def _compared(
+    rows: Iterable[Any], bounds: Mapping[int, tuple[Hashable, Sequence[int]]]
+) -> Iterator[tuple[Any, tuple[object, ...]]]:
     """The first row of each user, with what is compared of all: the number of bounds before each date, and the rest."""
-    first: Any = None
-    mine: tuple[object, ...] = ()
+    user, first, key = None, None, ()
     for row in rows:
-        if first is None or row[2] != first[2]:
-            if mine:
-                yield first, mine
-            first, mine = row, ()
-            own = bounds.get(row[0])
-        if own is not None:
-            mine += (row[0], *row[5:])
-            if row[3] is not None or row[4] is not None:
-                mine += tuple(moment and bisect_right(own, moment) for moment in (row[3], row[4]))
-    if mine:
-        yield first, mine
+        own = bounds.get(row[2])
+        if own is None:
+            continue
+        if row[3] is None and row[4] is None:
+            mine = own[0], *row[3:]
+        else:
+            mine = own[0], *(moment and bisect_right(own[1], moment) for moment in row[3:5]), *row[5:]
+        if row[0] == user:
+            key += mine
+            continue
+        if first is not None:
+            yield first, key
+        user, first, key = row[0], row, mine
+    if first is not None:
+        yield first, key
 
 
 def stored_chains(connection: sa.Connection, most: int) -> Iterator[tuple[bytes, bytes]]:
@@ -357,28 +392,44 @@ def _least(first: sa.ColumnElement[int], second: sa.ColumnElement[int]) -> sa.Co
     return sa.case((second < first, second), else_=first)
 
 
+def _end_by_last() -> sa.ColumnElement[int]:
+    """When a registration ends, if that is by `_LAST`; of most the certificate alone has an end."""
+    columns = registrations.c
+    never = sa.literal_column(str(NEVER), sa.BigInteger)
+    by_certificate = _plain(columns.not_after) + SECOND
+    by_hand = _least(*(sa.func.coalesce(_plain(column), never) for column in (columns.retired_at, columns.valid_until)))
+    is_certificate = columns.kind == RegistrationKind.CERTIFICATE
+    first = sa.case((is_certificate, _least(by_hand, by_certificate)), else_=by_hand)
+    return sa.case(
+        (
+            columns.retired_at.is_(None) & columns.valid_until.is_(None),
+            sa.case((is_certificate & (by_certificate <= _LAST), by_certificate)),
+        ),
+        (first <= _LAST, first),
+    )
+
+
 def _kinds(*owned: sa.ColumnElement[bool]) -> sa.Select[Any]:
     """Each registration of each user with each certificate seen that may matter beside it: see `kinds_of_users`.
 
     Outer joins alone, so that rows come in the order of the users' index, and need not be sorted.
     """
     columns, seen = registrations.c, last_seen.c
-    never = sa.literal_column(str(NEVER), sa.BigInteger)
-    end = _least(*(sa.func.coalesce(_plain(column), never) for column in (columns.retired_at, columns.valid_until)))
-    end = sa.case((_IS_CERTIFICATE, _least(end, _plain(columns.not_after) + SECOND)), else_=end)
     begins = (columns.valid_from > _NOW) | (columns.not_before > _NOW)
     is_same = seen.sha256 == columns.sha256
     lasts = [column.is_(None) | (column > _NOW) for column in (columns.retired_at, columns.valid_until)]
     free = sa.not_(_REQUIRED) | (users.c.organization_id.in_(_FREE) & (seen.refused_by == ""))
     shown = (seen.user_id == users.c.id) & (seen.last_seen >= _LATELY) & (is_same | free)
+    seen_end = _plain(seen.not_after) + SECOND
     alike = (
         *(users.c.enforcement, columns.kind, columns.issuer, columns.authority_key_id, columns.chain_sha256),
+        *(columns.anchor_sha256, seen.path, seen.with_others, is_same, seen.refused_by),
         # What is yet to begin is rare, and alike to nothing.
-        *(columns.anchor_sha256, seen.path, seen.with_others, is_same, free, sa.case((begins, columns.id))),
+        sa.case((begins, columns.id)),
     )
     query = sa.select(
-        *(users.c.organization_id, users.c.name, users.c.id),
-        *(sa.case((moment <= _LAST, moment)) for moment in (end, _plain(seen.not_after) + SECOND)),
+        *(users.c.id, users.c.name, users.c.organization_id),
+        *(_end_by_last(), sa.case((seen_end <= _LAST, seen_end))),
         # What is only compared need not become an object of Python's.
         *(sa.type_coerce(column, sa.types.NullType()) for column in alike),
     )

@@ -19,7 +19,7 @@ from support.sightings import add_registration, add_sighting
 
 from authz.admin.expiry import Ending, endings, stopping
 from authz.directory import Store
-from authz.directory.endings import UserKind, kinds_of_users
+from authz.directory import endings as reader
 from authz.directory.schema import crl_sources, fetched_crls
 from authz.directory.seen_cas import keep_seen_cas
 from authz.model import BindingScope, Enforcement, Expiring, Organization, RegistrationKind
@@ -30,6 +30,8 @@ ROOT_END = Certificate.parse(ROOT.der).not_after
 CA_KEY = Certificate.parse(CA.der).plain_spki_sha256
 PATH = CA.sha256 + ROOT.sha256
 SEEN = {"path": PATH, "anchor_sha256": ROOT.sha256, "not_after": NOW + 90 * DAY}
+
+COMPARED = reader._compared
 
 
 def ending(store: Store, kind: Expiring, days: int = 31) -> list[Ending]:
@@ -312,11 +314,11 @@ def test_users_who_are_alike_stop_as_each_would_alone(store: Store, monkeypatch:
         store.set_organization(replace(store.organization("acme"), binding_scope=scope))
         with store.reading() as connection, monkeypatch.context() as patched:
             together = list(stopping(connection, NOW, NOW + 31 * DAY))
-            patched.setattr("authz.admin.expiry.kinds_of_users", each_alone)
+            patched.setattr("authz.directory.endings._compared", each_alone)
             assert together == list(stopping(connection, NOW, NOW + 31 * DAY))
         assert {line.kind for line in together} >= {Expiring.ANCHOR, Expiring.CRL}
 
 
-def each_alone(*arguments: Any) -> Iterator[UserKind]:
+def each_alone(*arguments: Any) -> Iterator[tuple[Any, tuple[object, ...]]]:
     """The users, none of them alike to another."""
-    return (user._replace(alike=number) for number, user in enumerate(kinds_of_users(*arguments)))
+    return ((user, (number,)) for number, (user, _) in enumerate(COMPARED(*arguments)))

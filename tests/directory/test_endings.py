@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +14,10 @@ from support.sightings import add_registration, add_sighting
 
 from authz.directory import Store
 from authz.directory.endings import (
+    AlikeUser,
+    Asked,
     LeafEnd,
+    UserKind,
     count_users_by_path,
     count_users_of_paths,
     holders,
@@ -165,16 +169,53 @@ def test_holder_has_what_has_not_ended_and_what_was_seen_lately(store: Store) ->
 
 
 def kinds(store: Store, *days: int) -> dict[str, int]:
-    """Of each user, at moments so many days from now."""
+    """The number of each user's kind, at moments so many days from now."""
+    moments = [(NOW + day * DAY - EPOCH) // timedelta(microseconds=1) for day in days]
     with store.reading() as connection:
         known = owners(connection)
-        moments = [(NOW + day * DAY - EPOCH) // timedelta(microseconds=1) for day in days]
         [alike, of_one] = [
-            [(user.name, user.alike) for user in kinds_of_users(connection, asked, NOW)]
-            for asked in (dict.fromkeys(known, moments), dict.fromkeys([*known, 0], moments))
+            numbered(kinds_of_users(connection, dict.fromkeys(asked, Asked(None, moments)), NOW))
+            for asked in (known, [*known, 0])
         ]
     assert alike == of_one
-    return dict(alike)
+    return alike
+
+
+def numbered(some: Iterable[tuple[list[UserKind], list[AlikeUser]]]) -> dict[str, int]:
+    """By name, in the order in which kinds are new."""
+    numbers = dict[UserKind, int]()
+    names = dict[str, int]()
+    for new, users in some:
+        numbers |= {kind: number for number, kind in enumerate(new, len(numbers))}
+        names |= {user.name: numbers[user.kind] for user in users}
+    return names
+
+
+def test_users_of_organizations_with_the_same_cas_are_alike(store: Store) -> None:
+    """And of those that are not asked for none is there."""
+    for name in ("one", "two", "three", "four"):
+        store.add_organization(Organization(0, name, (f"{name}.example.test",)))
+        store.add_user(name, f"user-{name}")
+        add_registration(store, name, f"user-{name}", NOW, not_after=NOW + 99 * DAY)
+    asked = {store.organization(name).id: Asked(name == "three", [0]) for name in ("one", "two", "three")}
+    with store.reading() as connection:
+        found = numbered(kinds_of_users(connection, asked, NOW))
+    assert found == {"user-one": 0, "user-two": 0, "user-three": 1}
+
+
+def test_users_whose_kinds_are_too_many_are_looked_at_anew(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has its kind; what is read at once is bounded, too."""
+    monkeypatch.setattr("authz.directory.endings.MAX_KINDS", 1)
+    monkeypatch.setattr("authz.directory.endings.AT_ONCE", 2)
+    for number in range(5):
+        store.add_user("acme", f"u{number}")
+        add_registration(store, "acme", f"u{number}", NOW, issuer=b"i%d" % (number % 2))
+    acme = store.organization("acme").id
+    with store.reading() as connection:
+        some = [(len(new), len(users)) for new, users in kinds_of_users(connection, {acme: Asked(None, [0])}, NOW)]
+        found = numbered(kinds_of_users(connection, {acme: Asked(None, [0])}, NOW))
+    assert some == [(2, 2)] * 3
+    assert found == {"alice": 0} | {f"u{number}": number + 1 for number in range(5)}
 
 
 def test_users_are_alike_where_their_dates_are_on_the_same_side_of_each_moment(store: Store) -> None:
