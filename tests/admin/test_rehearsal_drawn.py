@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given
 from support.certificates import NOW
-from support.radar_world import DAY, Scene, World, drawn, worlds
+from support.radar_world import DAY, ORGANIZATIONS, Scene, World, drawn, worlds
 
 from authz.admin.rehearsal import Rehearsed, rehearse
 from authz.decision import Deny
@@ -38,7 +38,8 @@ async def asked(scene: Scene) -> tuple[Reasons, set[str]]:
 def required(scene: Scene) -> tuple[Reasons, set[str]]:
     """What `required` answers."""
     for person in scene.world.people:
-        scene.store.set_user(replace(scene.store.user("acme", person.name), enforcement=Enforcement.REQUIRED))
+        user = scene.store.user(person.organization, person.name)
+        scene.store.set_user(replace(user, enforcement=Enforcement.REQUIRED))
     return asyncio.run(asked(scene))
 
 
@@ -52,7 +53,7 @@ def test_rehearsal_is_what_required_answers(world: World) -> None:
         scene = Scene(replace(world, people=people), folder)
         before, _ = asyncio.run(asked(scene))
         with scene.store.reading() as connection:
-            rehearsed = list(rehearse(connection, "acme", NOW - DAY))
+            rehearsed = [row for name in ORGANIZATIONS for row in rehearse(connection, name, NOW - DAY)]
         after, passed = required(scene)
         scene.store.close()
     for person in people:

@@ -49,7 +49,8 @@ drawn = settings(
 """How many are drawn: 10,000 by `make fuzz`."""
 
 LISTENER = Listener("test", (UserNameHeader("x-user"),))
-HOST = "acme.example.test"
+ORGANIZATIONS = "acme", "beta"
+OWNERS: tuple[tuple[str | None, ...], ...] = ((None,), ("acme",), ORGANIZATIONS)
 KEYS = {name: new_key() for name in ("Root A", "Root B", "CA", *(f"leaf {n}" for n in range(4)))}
 DAYS = st.sampled_from([2, 3, 4, 5, 6, 60])
 LIVES = st.sampled_from([(start, end) for start in (-20, -20, -20, 1, 3, 4) for end in (2, 3, 5, 6, 60) if start < end])
@@ -57,13 +58,14 @@ LIVES = st.sampled_from([(start, end) for start in (-20, -20, -20, 1, 3, 4) for 
 
 @dataclass(frozen=True)
 class Ca:
-    """A CA certificate: whose, by whom, from when until when; `stored`, or carried by clients."""
+    """A CA certificate: whose, by whom, from when until when; whether `stored`, by whom, or carried by clients."""
 
     name: str
     issuer: str
     start: int
     end: int
     stored: bool
+    owners: tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Person:
     """A user with its certificates."""
 
     name: str
+    organization: str
     enforcement: Enforcement
     leaves: tuple[Leaf, ...]
 
@@ -104,15 +107,17 @@ class World:
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     """One of them."""
-    roots = [Ca(name, name, *draw(LIVES), stored=True) for name in ("Root A", "Root B")]
+    owners = st.sampled_from(OWNERS)
+    roots = [Ca(name, name, *draw(LIVES), stored=True, owners=draw(owners)) for name in ("Root A", "Root B")]
     others = [
-        Ca(name, issuer, *draw(LIVES), stored=draw(st.booleans()))
+        Ca(name, issuer, *draw(LIVES), stored=draw(st.booleans()), owners=draw(owners))
         for name, issuer in (("CA", "Root A"), ("CA", "Root A"), ("CA", "Root B"), ("Root A", "Root B"))
         if draw(st.booleans())
     ]
     sources = st.tuples(st.sampled_from(["fetched", "added", "failing"]), DAYS)
     crls = {name: draw(sources) for name in ("Root A", "Root B", "CA")}
-    people = tuple(Person(f"u{n}", draw(st.sampled_from(Enforcement)), draw(_leaves(n))) for n in range(3))
+    sorts = st.tuples(st.sampled_from(ORGANIZATIONS), st.sampled_from(Enforcement))
+    people = tuple(Person(f"u{n}", *draw(sorts), draw(_leaves(n))) for n in range(3))
     return World((*roots, *others), crls, people)
 
 
@@ -211,17 +216,22 @@ class Scene:
         self._fill(self.store)
 
     def _fill(self, store: AuditedStore) -> None:
-        store.add_organization(Organization(0, "acme", (HOST,), binding_kinds=tuple(RegistrationKind)))
+        for name in ORGANIZATIONS:
+            store.add_organization(Organization(0, name, (host_of(name),), binding_kinds=tuple(RegistrationKind)))
         for ca in self.world.cas:
             stored = [Certificate.parse(ca_of(ca).der)]
-            if ca.name == ca.issuer:
-                store.add_anchors("acme", stored)
-            elif ca.stored:
-                store.add_intermediates("acme", stored)
+            for owner in ca.owners:
+                if ca.name == ca.issuer:
+                    store.add_anchors(owner, stored)
+                elif ca.stored:
+                    store.add_intermediates(owner, stored)
         for person in self.world.people:
-            store.add_user("acme", person.name, person.enforcement)
+            store.add_user(person.organization, person.name, person.enforcement)
             for leaf in person.leaves:
                 self._register(store, person, leaf)
+        self._add_crls(store)
+
+    def _add_crls(self, store: AuditedStore) -> None:
         for name, (source, end) in self.world.crls.items():
             if source != "added":
                 self._fetched(store, name, failing=source == "failing", end=end)
@@ -232,13 +242,13 @@ class Scene:
                 self._fetched(store, name, failing=True, end=end)
 
     def _register(self, store: AuditedStore, person: Person, leaf: Leaf) -> None:
-        if leaf.kind is None:
+        if not self._is_registered(person, leaf):
             return
         dates: dict[str, Any] = {name: _moment(getattr(leaf, name)) for name in ("valid_from", "valid_until")}
         anchor = ca_of(next(ca for ca in self.world.cas if ca.name == ca.issuer == leaf.anchor)).sha256
         named: dict[str, Any] = {"identity": f"dns:leaf-{leaf.number}.example.test", "anchor_sha256": anchor}
         added = store.register(
-            "acme",
+            person.organization,
             person.name,
             Certificate.parse(self.minted(leaf).der),
             [Certificate.parse(ca.der) for ca in self.carried],
@@ -249,6 +259,12 @@ class Scene:
         )
         if leaf.retired is not None:
             store.retire(added.registration.id, NOW + leaf.retired * DAY)
+
+    def _is_registered(self, person: Person, leaf: Leaf) -> bool:
+        """A name is not, below an anchor that the organization does not trust."""
+        root = next(ca for ca in self.world.cas if ca.name == ca.issuer == leaf.anchor)
+        trusted = None in root.owners or person.organization in root.owners
+        return leaf.kind is not None and (trusted or leaf.kind is not RegistrationKind.IDENTITY)
 
     def _fetched(self, store: AuditedStore, name: str, *, failing: bool, end: int) -> None:
         location = f"http://crls.test/{name}"
@@ -268,7 +284,7 @@ class Scene:
     async def ask(self, service: Service, person: Person, chain: list[Minted], number: int = 0) -> Decision:
         """What the service answers the user with that, now."""
         headers = request(*chain, headers=((b"x-user", person.name.encode()),)).headers
-        return await service.check(CheckRequest(f"{number:032x}", HOST, headers), LISTENER)
+        return await service.check(CheckRequest(f"{number:032x}", host_of(person.organization), headers), LISTENER)
 
     async def passes(self, service: Service, person: Person, chain: list[Minted]) -> bool:
         """Whether the service lets the user pass with that, now."""
@@ -286,7 +302,7 @@ class Scene:
             minted, at = self.minted(leaf), self.clock.moment
             ends = [_moment(day) for day in (leaf.valid_until, leaf.retired)]
             begun = leaf.valid_from is None or NOW + leaf.valid_from * DAY <= at
-            registered = leaf.kind is not None and begun and all(end is None or at < end for end in ends)
+            registered = self._is_registered(person, leaf) and begun and all(end is None or at < end for end in ends)
             sent = self.carried if leaf.sent else []
             if (person.name, minted.sha256) in seen or (registered and leaf.kind is RegistrationKind.CERTIFICATE):
                 yield [minted, *sent]
@@ -303,7 +319,7 @@ class Scene:
             await seen_by.close()
         with self.store.reading() as connection:
             query = sa.select(last_seen.c.user_id, last_seen.c.sha256)
-            names = {self.store.user("acme", person.name).id: person.name for person in self.world.people}
+            names = {self.store.user(person.organization, person.name).id: person.name for person in self.world.people}
             seen = {(names[row.user_id], row.sha256) for row in connection.execute(query)}
         days = []
         async with self.service() as (service, _, _):
@@ -327,6 +343,11 @@ class Scene:
         yield Service(reader, self.clock, seen_by, history, limits=ServiceLimits(seconds=30)), seen_by, history
         await history.close()
         await reader.close()
+
+
+def host_of(organization: str) -> str:
+    """By which its requests are known."""
+    return f"{organization}.example.test"
 
 
 def _moment(day: int | None) -> datetime | None:
