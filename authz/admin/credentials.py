@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from authz.admin.ca_lifetimes import NOTHING, Below, CaLifetimes
-from authz.directory.endings import ALWAYS, NEVER, SECOND, Holder, LeafEnd, OwnerRow, RegistrationRow, SightingRow
+from authz.directory.endings import (
+    ALWAYS,
+    DIGEST,
+    NEVER,
+    SECOND,
+    Holder,
+    LeafEnd,
+    OwnerRow,
+    RegistrationRow,
+    SharedRow,
+    SightingRow,
+)
 from authz.model import BindingScope, Enforcement, RegistrationKind
 
 
@@ -32,8 +43,14 @@ class Credentials(NamedTuple):
     def end(self, name: int | bytes, since: int) -> tuple[bool, int | bytes | None]:
         """Whether the user stops as what has that name ends, and with what else the user passes from then on."""
         spare = self._spare(since)
-        ended = any(mine.name == name and mine.end <= since for mine in self.all)
+        ends = [mine.end for mine in self.all if mine.name == name]
+        # A certificate seen may have ended before, by a registration of another user.
+        ended = max(ends, default=NEVER) == since if isinstance(name, bytes) else min(ends, default=NEVER) <= since
         return self.counts and ended and spare is None, spare
+
+    def is_end(self, name: bytes, since: int) -> bool:
+        """Whether a certificate seen counts until then, and no longer."""
+        return max((mine.end for mine in self.all if mine.name == name), default=None) == since
 
     def stop_by(self, ended: object, since: int) -> bool:
         """Whether the user stops by the end of a CA or CRL."""
@@ -95,10 +112,52 @@ def credentials_of(holder: Holder, owner: OwnerRow, lifetimes: CaLifetimes, plac
         # Whatever the anchor: that is compared by the binding alone.
         mine = [credential._replace(below=credential.below._replace(anchor=None)) for credential in mine]
     for sighting in holder.sightings:
-        if _serves(sighting.refused_by, owner, required=required):
-            below = places.of_path(sighting.path, _chain(holder, sighting))
-            mine.append(Credential(sighting.sha256, ALWAYS, sighting.not_after + SECOND, below))
+        if not required:
+            periods = [SharedRow(None, None, None, _chain(holder, sighting))]
+        elif owner.binding_scope == BindingScope.ORGANIZATION:
+            periods = _shared(holder, sighting, owner)
+        else:
+            continue
+        mine += (_seen(sighting, period, places) for period in periods)
     return Credentials(required or bool(seen), mine, lifetimes)
+
+
+def _seen(sighting: SightingRow, period: SharedRow, places: Places) -> Credential:
+    """The credential that a certificate seen is in a period of its registration."""
+    start = ALWAYS if period.valid_from is None else period.valid_from
+    end = min(sighting.not_after + SECOND, _end(period))
+    return Credential(sighting.sha256, start, end, places.of_path(sighting.path, period.chain_sha256))
+
+
+def _end(period: SharedRow | RegistrationRow) -> int:
+    """The first that is given."""
+    return min((end for end in (period.valid_until, period.retired_at) if end is not None), default=NEVER)
+
+
+def _shared(holder: Holder, sighting: SightingRow, owner: OwnerRow) -> list[SharedRow]:
+    """When a certificate counts where anybody's registration does: of itself, or of its key if it has none.
+
+    Its names are not known here: one that matched by the name of another user goes on.
+    """
+    kinds = owner.binding_kinds.split()
+    own = holder.shared.get(sighting.sha256, [])
+    if own and RegistrationKind.CERTIFICATE in kinds:
+        return _longest(own)
+    if not own and RegistrationKind.KEY in kinds and sighting.spki_sha256 in holder.shared:
+        chain = _chain(holder, sighting)
+        return [period._replace(chain_sha256=chain) for period in _longest(holder.shared[sighting.spki_sha256])]
+    named = {row.anchor_sha256 for row in holder.registrations if row.kind == RegistrationKind.IDENTITY}
+    is_others = sighting.matched == RegistrationKind.IDENTITY and sighting.path[-DIGEST:] not in named
+    return [SharedRow(None, None, None, _chain(holder, sighting))] if is_others and not sighting.refused_by else []
+
+
+def _longest(periods: Iterable[SharedRow]) -> list[SharedRow]:
+    """Those that no other covers: of thousands of registrations of one certificate few are left."""
+    left = list[SharedRow]()
+    for period in sorted(periods, key=lambda row: (row.valid_from is not None, row.valid_from or 0, -_end(row))):
+        if not left or _end(period) > _end(left[-1]):
+            left.append(period)
+    return left
 
 
 def _chain(holder: Holder, sighting: SightingRow) -> bytes | None:
@@ -117,10 +176,10 @@ def _chain(holder: Holder, sighting: SightingRow) -> bytes | None:
 def stops_alone(end: LeafEnd, owner: OwnerRow) -> bool | None:
     """Whether a user stops by an end behind which nothing lasts; None if what else the user has must be looked at."""
     required = end.enforcement == Enforcement.REQUIRED
-    if end.others:
+    if end.others or (required and owner.binding_scope == BindingScope.ORGANIZATION):
         return None
     if end.registration is None:
-        return _serves(end.refused_by, owner, required=required)
+        return not required
     return bool(end.counts) and _is_allowed(end.kind, owner, required=required)
 
 
@@ -129,16 +188,10 @@ def _is_allowed(kind: str, owner: OwnerRow, *, required: bool) -> bool:
     return kind in owner.binding_kinds.split() or (kind == RegistrationKind.CERTIFICATE and not required)
 
 
-def _serves(refused_by: str | None, owner: OwnerRow, *, required: bool) -> bool:
-    """Whether what was seen passes whatever is registered of its user."""
-    return not required or (owner.binding_scope == BindingScope.ORGANIZATION and not refused_by)
-
-
 def _registered(registration: RegistrationRow, seen: dict[bytes, SightingRow], places: Places) -> Iterator[Credential]:
     """The credential that a registration is; none of a certificate that cannot be read."""
     start = ALWAYS if registration.valid_from is None else registration.valid_from
-    ends = (registration.valid_until, registration.retired_at)
-    end = min((end for end in ends if end is not None), default=NEVER)
+    end = _end(registration)
     sighting = seen.get(registration.sha256 or b"")
     if registration.kind == RegistrationKind.CERTIFICATE:
         if registration.not_after is None:

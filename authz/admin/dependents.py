@@ -207,7 +207,8 @@ def _users(
 
 def _registration(leads: sa.ColumnElement[bool], kinds: Collection[str]) -> sa.ScalarSelect[Any]:
     columns = registrations.c
-    good = (columns.kind != RegistrationKind.CERTIFICATE) | (columns.not_after >= _NOW)
+    begun = columns.not_before.is_(None) | (columns.not_before <= _NOW)
+    good = (columns.kind != RegistrationKind.CERTIFICATE) | ((columns.not_after >= _NOW) & begun)
     query = sa.select(sa.func.max(columns.id)).where(columns.user_id == users.c.id, columns.kind.in_(kinds))
     return query.where(leads, good, *_ACTIVE).correlate(users).scalar_subquery()
 
@@ -226,12 +227,17 @@ def _presented(leads: sa.ColumnElement[bool]) -> sa.ScalarSelect[Any]:
 def _passes(organization: Organization, gone: Collection[bytes]) -> sa.ColumnElement[bool]:
     """Whether a request with what was presented passes: if a registration is required, by what is registered now."""
     seen, mine = last_seen.c, registrations.c
-    matches = sa.case(
-        (mine.kind == RegistrationKind.CERTIFICATE, mine.sha256 == seen.sha256),
-        (mine.kind == RegistrationKind.KEY, mine.spki_sha256 == seen.spki_sha256),
-        else_=(mine.anchor_sha256 == seen.anchor_sha256) & mine.anchor_sha256.not_in(gone),
+    matches = {
+        RegistrationKind.CERTIFICATE: mine.sha256 == seen.sha256,
+        RegistrationKind.KEY: mine.spki_sha256 == seen.spki_sha256,
+        # Of another user's the name is not known here.
+        RegistrationKind.IDENTITY: (mine.anchor_sha256 == seen.anchor_sha256) & mine.anchor_sha256.not_in(gone),
+    }
+    own = mine.user_id == seen.user_id
+    if organization.binding_scope is BindingScope.ORGANIZATION:
+        own = mine.organization_id == seen.organization_id
+    bound = (
+        (seen.matched == kind) & sa.exists().where(own, mine.kind == kind, same, *_ACTIVE)
+        for kind, same in matches.items()
     )
-    bound: sa.ColumnElement[bool] = sa.true()
-    if organization.binding_scope is not BindingScope.ORGANIZATION:
-        bound = sa.exists().where(mine.user_id == users.c.id, mine.kind == seen.matched, matches, *_ACTIVE)
-    return (users.c.enforcement != Enforcement.REQUIRED) | ((seen.refused_by == "") & bound)
+    return (users.c.enforcement != Enforcement.REQUIRED) | ((seen.refused_by == "") & sa.or_(*bound))

@@ -47,7 +47,7 @@ from authz.directory.endings import (
     users_of_paths,
 )
 from authz.directory.seen_cas import list_seen_cas
-from authz.model import Expiring
+from authz.model import BindingScope, Expiring
 from authz.pki import Certificate, Crl
 
 T = TypeVar("T")
@@ -116,6 +116,8 @@ class Radar:
         # Through its last second a certificate is good.
         self._now, self._until = now.replace(microsecond=0), until
         self._owners = owners(connection)
+        shared = BindingScope.ORGANIZATION
+        self._sharing = {owner.id for owner in self._owners.values() if owner.binding_scope == shared}
         self._paths = defaultdict[bytes, list[tuple[bytes, ...]]](list)
         for path in paths_in_use(connection):
             for digest in path:
@@ -180,7 +182,7 @@ class Radar:
         return self._lifetimes[key]
 
     def _credentials(self, users: Iterable[int]) -> dict[int, tuple[Holder, Credentials]]:
-        known = holders(self._connection, set(users), self._now).items()
+        known = holders(self._connection, set(users), self._now, self._sharing).items()
         return {user: (holder, self._credentials_of(holder)) for user, holder in known}
 
     def _credentials_of(self, holder: Holder) -> Credentials:
@@ -196,11 +198,16 @@ class Radar:
             alone = [stops_alone(end, self._owners[end.organization]) for end in some]
             known = self._credentials(end.user for end, stops in zip(some, alone, strict=True) if stops is None)
             for end, stops in zip(some, alone, strict=True):
-                yield self._of_user(end, *((stops, None) if stops is not None else _end_of(end, known[end.user][1])))
+                if stops is not None:
+                    yield self._of_user(end, stops, None)
+                elif _is_end(end, known[end.user][1]):
+                    yield self._of_user(end, *_end_of(end, known[end.user][1]))
 
     def _of_user(self, end: LeafEnd, stops: bool, spare: int | bytes | None) -> Ending:  # noqa: FBT001
         digest = "" if end.sha256 is None else f"certificate {end.sha256.hex()}"
         registered = end.registration is not None
+        if not registered and end.kind:
+            digest += ", by a registration of another user"
         return Ending(
             _moment(end.at),
             Expiring.REGISTRATION if registered else Expiring.PRESENTED,
@@ -402,6 +409,13 @@ def _first(ending: Ending) -> tuple[bool, datetime | None, str]:
 def _batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
     rest = iter(values)
     return iter(lambda: list(islice(rest, size)), [])
+
+
+def _is_end(end: LeafEnd, credentials: Credentials) -> bool:
+    """Whether it ends at all: of several registrations of one certificate the last counts."""
+    if end.registration is not None or not end.kind:
+        return True
+    return credentials.is_end(end.sha256 or b"", end.since)
 
 
 def _end_of(end: LeafEnd, credentials: Credentials) -> tuple[bool, int | bytes | None]:

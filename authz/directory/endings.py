@@ -44,9 +44,10 @@ class LeafEnd(NamedTuple):
     """The end of a registration, or of a certificate that was presented and has no registration that ends with it.
 
     At `at` it ends, and from `since` on it does not count. `registration` is its number, None for what was presented;
-    `sha256` is None where no certificate is registered, and `kind` is empty where it is one that cannot be read. `path`
-    is the one that it was seen with lately, `refused_by` why `required` would have refused it then. `counts` says
-    whether a certificate is required of the user, or was seen lately, and `others` whether anything else lasts longer.
+    `sha256` is None where no certificate is registered, and `kind` is empty where it is one that cannot be read; of
+    what was presented it is that of another user's registration that ends. `path` is the one that it was seen with
+    lately, `refused_by` why `required` would have refused it then. `counts` says whether a certificate is required of
+    the user, or was seen lately, and `others` whether anything else lasts longer.
     """
 
     organization: int
@@ -93,12 +94,26 @@ class SightingRow(NamedTuple):
     matched: str
     refused_by: str
     with_others: bool
+    spki_sha256: bytes
+
+
+class SharedRow(NamedTuple):
+    """A period in which some registration of a certificate or key counts, and the others stored with it."""
+
+    valid_from: int | None
+    valid_until: int | None
+    retired_at: int | None
+    chain_sha256: bytes | None
 
 
 class Holder:
-    """An active user with what it has: registrations that have not ended, and certificates seen lately."""
+    """An active user with what it has: registrations that have not ended, and certificates seen lately.
 
-    __slots__ = ("enforcement", "name", "organization", "registrations", "sightings")
+    `shared` are the registrations of anybody, ended or not, by the SHA-256 of the certificate or key of a sighting:
+    where those of all the organization count.
+    """
+
+    __slots__ = ("enforcement", "name", "organization", "registrations", "shared", "sightings")
 
     def __init__(self, organization: int, name: str, enforcement: str) -> None:
         self.organization = organization
@@ -106,6 +121,7 @@ class Holder:
         self.enforcement = enforcement
         self.registrations: list[RegistrationRow] = []
         self.sightings: list[SightingRow] = []
+        self.shared: dict[bytes, list[SharedRow]] = {}
 
 
 class OwnerRow(NamedTuple):
@@ -125,7 +141,7 @@ def owners(connection: sa.Connection) -> dict[int, OwnerRow]:
 
 
 def leaf_ends(
-    connection: sa.Connection, known: Collection[int], now: datetime, until: datetime, *, paths: bool = True
+    connection: sa.Connection, known: Mapping[int, OwnerRow], now: datetime, until: datetime, *, paths: bool = True
 ) -> Iterator[LeafEnd]:
     """The ends of what active users have in the organizations `known`: in their order, the first to end first.
 
@@ -133,7 +149,8 @@ def leaf_ends(
     """
     order = {owner: number for number, owner in enumerate(known)}
     period = {"now": now, "until": until, "lately": now - LATELY, "paths": paths}
-    streams = [_rows(connection, query, period) for query in (*_REGISTRATIONS, _PRESENTED)]
+    shared = _SHARED_ENDS if any(owner.binding_scope == BindingScope.ORGANIZATION for owner in known.values()) else ()
+    streams = [_rows(connection, query, period) for query in (*_REGISTRATIONS, _PRESENTED, *shared)]
     ends = ((LeafEnd._make(row) for row in rows if row[0] in order) for rows in streams)
     return merge(*ends, key=lambda end: (order[end.organization], end.at, end.user))
 
@@ -144,8 +161,13 @@ def _rows(connection: sa.Connection, query: sa.Select[Any], values: dict[str, An
         yield from some
 
 
-def holders(connection: sa.Connection, wanted: Collection[int], now: datetime) -> dict[int, Holder]:
-    """Those of the users `wanted` who are active, by their ids."""
+def holders(
+    connection: sa.Connection, wanted: Collection[int], now: datetime, sharing: Collection[int] = ()
+) -> dict[int, Holder]:
+    """Those of the users `wanted` who are active, by their ids; registrations count for all in organizations `sharing`.
+
+    Registrations that thousands of users have made of one certificate or key are read once.
+    """
     ids = {"ids": sorted(wanted), "now": now, "lately": now - LATELY}
     known = {row[0]: Holder(*row[1:]) for row in connection.execute(_HOLDERS, ids).all()}
     for row in connection.execute(_HELD, ids).all():
@@ -154,7 +176,22 @@ def holders(connection: sa.Connection, wanted: Collection[int], now: datetime) -
     for row in connection.execute(_SEEN, ids).all():
         if row[0] in known:
             known[row[0]].sightings.append(SightingRow._make(row))
+    for owner in {holder.organization for holder in known.values()}.intersection(sharing):
+        _add_shared(connection, owner, [holder for holder in known.values() if holder.organization == owner])
     return known
+
+
+def _add_shared(connection: sa.Connection, owner: int, some: Collection[Holder]) -> None:
+    """To each holder of the organization what is registered of its sightings."""
+    shared = defaultdict[bytes, list[SharedRow]](list)
+    for query, digest in _SHARED:
+        digests = sorted({getattr(sighting, digest) for holder in some for sighting in holder.sightings})
+        if digests:
+            for row in connection.execute(query, {"owner": owner, "digests": digests}).all():
+                shared[row[0]].append(SharedRow(*row[1:]))
+    for holder in some:
+        mine = {digest for row in holder.sightings for digest in (row.sha256, row.spki_sha256)}
+        holder.shared = {digest: shared[digest] for digest in mine & shared.keys()}
 
 
 class UserKind:
@@ -255,9 +292,10 @@ _NOW, _UNTIL, _LATELY = (sa.bindparam(name, type_=Moment) for name in ("now", "u
 _LAST = sa.bindparam("last", type_=sa.BigInteger)
 _PATHS = sa.bindparam("paths", type_=sa.Boolean)
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
-_FREE = sa.select(organizations.c.id).where(organizations.c.binding_scope == BindingScope.ORGANIZATION)
+_SHARING = sa.select(organizations.c.id).where(organizations.c.binding_scope == BindingScope.ORGANIZATION)
 _IS_CERTIFICATE = registrations.c.kind == RegistrationKind.CERTIFICATE
 _REQUIRED = users.c.enforcement == Enforcement.REQUIRED
+_SHARES = organizations.c.binding_scope == BindingScope.ORGANIZATION
 _SHOWN = last_seen.alias("shown")
 _ENDS = (
     (registrations.c.retired_at, sa.true(), 0),
@@ -284,7 +322,7 @@ def _other_registration(since: sa.ColumnElement[int], own: sa.ColumnElement[int]
 
 def _other_sighting(since: sa.ColumnElement[int]) -> sa.Exists:
     """Whether the user showed a certificate lately that is good then, and is compared with no registration."""
-    free = sa.not_(_REQUIRED) | (organizations.c.binding_scope == BindingScope.ORGANIZATION)
+    free = sa.not_(_REQUIRED) | _SHARES
     return _shown(free, _plain(_SHOWN.c.not_after) + SECOND > since)
 
 
@@ -359,6 +397,56 @@ def _presented() -> sa.Select[Any]:
 
 
 _PRESENTED = _presented()
+
+
+def _shared_ends(number: int, kind: RegistrationKind, digest: str) -> sa.Select[Any]:
+    """The registrations of others' whose first end is that one, by who showed the certificate, or one of the key."""
+    end, other = _ENDS[number][0], _ENDS[1 - number][0]
+    columns, seen = registrations.c, last_seen.c
+    query = sa.select(
+        organizations.c.id,
+        _plain(end),
+        _plain(end),
+        seen.user_id,
+        users.c.name,
+        users.c.enforcement,
+        sa.null(),
+        columns.kind,
+        sa.null(),
+        seen.sha256,
+        seen.path,
+        seen.refused_by,
+        sa.true(),
+        sa.true(),
+    )
+    shown = (seen.organization_id == columns.organization_id) & (seen[digest] == columns[digest])
+    query = query.select_from(organizations).join(registrations, columns.organization_id == organizations.c.id)
+    query = query.join(last_seen, shown & (seen.user_id != columns.user_id)).join(users, users.c.id == seen.user_id)
+    query = query.where(organizations.c.active, _SHARES, users.c.active, _REQUIRED, columns.kind == kind)
+    query = query.where(seen.last_seen >= _LATELY, _plain(end) < _plain(seen.not_after) + SECOND)
+    query = query.where(end >= _NOW, end <= _UNTIL, other.is_(None) | (other >= end if number else other > end))
+    # Once, however many have registered it until then.
+    query = query.group_by(organizations.c.id, users.c.id, seen.user_id, seen.sha256, end, columns.kind)
+    return query.order_by(organizations.c.name, end)
+
+
+_SHARED_DIGESTS = {RegistrationKind.CERTIFICATE: "sha256", RegistrationKind.KEY: "spki_sha256"}
+_SHARED_ENDS = [_shared_ends(number, *shared) for number in (0, 1) for shared in _SHARED_DIGESTS.items()]
+_DIGESTS: sa.BindParameter[Any] = sa.bindparam("digests", expanding=True)
+_SHARED = [
+    (
+        sa.select(
+            registrations.c[digest],
+            *(_plain(registrations.c[name]) for name in ("valid_from", "valid_until", "retired_at")),
+            registrations.c.chain_sha256,
+        )
+        .where(registrations.c.organization_id == sa.bindparam("owner"), registrations.c.kind == kind)
+        .where(registrations.c[digest].in_(_DIGESTS))
+        .distinct(),
+        digest,
+    )
+    for kind, digest in _SHARED_DIGESTS.items()
+]
 _HOLDERS = sa.select(users.c.id, users.c.organization_id, users.c.name, users.c.enforcement).where(
     users.c.id.in_(_IDS), users.c.active
 )
@@ -385,6 +473,7 @@ _SEEN = sa.select(
     last_seen.c.matched,
     last_seen.c.refused_by,
     last_seen.c.with_others,
+    last_seen.c.spki_sha256,
 ).where(last_seen.c.user_id.in_(_IDS), last_seen.c.last_seen >= _LATELY)
 
 
@@ -418,7 +507,12 @@ def _kinds(*owned: sa.ColumnElement[bool]) -> sa.Select[Any]:
     begins = (columns.valid_from > _NOW) | (columns.not_before > _NOW)
     is_same = seen.sha256 == columns.sha256
     lasts = [column.is_(None) | (column > _NOW) for column in (columns.retired_at, columns.valid_until)]
-    free = sa.not_(_REQUIRED) | (users.c.organization_id.in_(_FREE) & (seen.refused_by == ""))
+    shares = users.c.organization_id.in_(_SHARING)
+    free = sa.not_(_REQUIRED) | shares
+    certificate = columns.kind == RegistrationKind.CERTIFICATE
+    # Where others' registrations count, they cannot matter beside an own one without an end.
+    own = [certificate, is_same, columns.valid_until.is_(None), columns.retired_at.is_(None)]
+    alone = _REQUIRED & shares & seen.sha256.is_not(None) & sa.not_(sa.func.coalesce(sa.and_(*own), sa.false()))
     shown = (seen.user_id == users.c.id) & (seen.last_seen >= _LATELY) & (is_same | free)
     seen_end = _plain(seen.not_after) + SECOND
     alike = (
@@ -426,6 +520,7 @@ def _kinds(*owned: sa.ColumnElement[bool]) -> sa.Select[Any]:
         *(columns.anchor_sha256, seen.path, seen.with_others, is_same, seen.refused_by),
         # What is yet to begin is rare, and alike to nothing.
         sa.case((begins, columns.id)),
+        sa.case((alone, users.c.id)),
     )
     query = sa.select(
         *(users.c.id, users.c.name, users.c.organization_id),

@@ -6,13 +6,14 @@ import pytest
 
 from authz.admin.ca_lifetimes import Below, CaLifetimes
 from authz.admin.credentials import Credentials, credentials_of
-from authz.directory.endings import SECOND, Holder, OwnerRow, RegistrationRow, SightingRow
+from authz.directory.endings import SECOND, Holder, OwnerRow, RegistrationRow, SharedRow, SightingRow
 from authz.model import BindingScope, Enforcement, RegistrationKind
 
 END = 100 * SECOND
 SINCE = END + SECOND
 ALL = " ".join(RegistrationKind)
 HERE, THERE = b"h" * 32, b"t" * 32
+SEEN, KEY = b"s" * 32, b"k" * 32
 
 
 class Places:
@@ -52,10 +53,16 @@ def registration(number: int = 1, **columns: object) -> RegistrationRow:
 
 
 def sighting(
-    sha256: bytes = b"s" * 32, end: int = END, path: bytes = HERE, refused_by: str = "", *, with_others: bool = False
+    sha256: bytes = b"s" * 32,
+    end: int = END,
+    path: bytes = HERE,
+    refused_by: str = "",
+    *,
+    matched: str = "",
+    with_others: bool = False,
 ) -> SightingRow:
     """A certificate seen."""
-    return SightingRow(1, sha256, end, path, "", refused_by, with_others)
+    return SightingRow(1, sha256, end, path, matched, refused_by, with_others, b"k" * 32)
 
 
 def credentials(
@@ -64,9 +71,11 @@ def credentials(
     scope: str = BindingScope.USER,
     kinds: str = ALL,
     since: int | None = None,
+    shared: dict[bytes, list[SharedRow]] | None = None,
 ) -> Credentials:
     """What a user has of those."""
     holder = Holder(1, "alice", enforcement)
+    holder.shared = shared or {}
     holder.registrations = [row for row in rows if isinstance(row, RegistrationRow)]
     holder.sightings = [row for row in rows if isinstance(row, SightingRow)]
     return credentials_of(holder, OwnerRow(1, "acme", scope, kinds), Lifetimes(since), Places())
@@ -142,11 +151,48 @@ def test_user_of_whom_no_certificate_is_required_stops_only_by_showing_it(enforc
     assert credentials(own, seen, other, enforcement=enforcement).end(1, SINCE) == (False, b"s" * 32)
 
 
-def test_certificate_that_only_another_user_s_registration_admits_counts_where_that_does() -> None:
-    """Not if it is refused; nor by the user's own registrations alone."""
-    for scope, refused, counts in (("user", "", False), ("organization", "", True), ("organization", "x", False)):
-        mine = credentials(sighting(refused_by=refused), scope=scope)
-        assert mine.end(b"s" * 32, SINCE) == (counts, None)
+def period(start: int | None = None, end: int | None = None, retired: int | None = None) -> SharedRow:
+    """Of a registration of somebody's."""
+    return SharedRow(start, end, retired, None)
+
+
+OTHERS: dict[str, tuple[dict[bytes, list[SharedRow]], int | None]] = {
+    "of nobody": ({}, None),
+    "of the certificate": ({SEEN: [period()]}, SINCE),
+    "of the certificate, until before": ({SEEN: [period(end=END), period(retired=END - 1)]}, END),
+    "of the certificate, from then on": ({SEEN: [period(end=END), period(start=END)]}, SINCE),
+    "of the key": ({KEY: [period(end=END)]}, END),
+    "of the key of a certificate that was taken away": ({SEEN: [period(end=1)], KEY: [period()]}, 1),
+}
+
+
+@pytest.mark.parametrize(("shared", "end"), OTHERS.values(), ids=OTHERS)
+def test_certificate_seen_counts_as_long_as_a_registration_of_the_organization(
+    shared: dict[bytes, list[SharedRow]], end: int | None
+) -> None:
+    """That of any user; not where only the user's own count, nor of a kind that does not count."""
+    mine = credentials(sighting(), scope=BindingScope.ORGANIZATION, shared=shared)
+    assert [mine.is_end(SEEN, moment) for moment in (1, END, SINCE)] == [moment == end for moment in (1, END, SINCE)]
+    assert [mine.end(SEEN, moment)[0] for moment in (1, END, SINCE)] == [moment == end for moment in (1, END, SINCE)]
+    assert credentials(sighting(), shared=shared).all == []
+    assert credentials(sighting(), scope=BindingScope.ORGANIZATION, kinds="identity", shared=shared).all == []
+
+
+def test_certificate_seen_that_matched_by_another_user_s_name_goes_on() -> None:
+    """Not by a name of the user's own, nor where it was refused."""
+    free = BindingScope.ORGANIZATION
+    seen = sighting(matched="identity")
+    assert credentials(seen, scope=free).end(SEEN, SINCE) == (True, None)
+    assert credentials(sighting(matched="identity", refused_by="x"), scope=free).all == []
+    own = registration(kind="identity", anchor_sha256=HERE)
+    assert [credential.name for credential in credentials(own, seen, scope=free).all] == [1]
+
+
+def test_few_of_thousands_of_registrations_of_one_certificate_are_looked_at() -> None:
+    """Those that no other covers."""
+    periods = [period(start, end) for start in range(2, 60) for end in range(60, 80)]
+    mine = credentials(sighting(), scope=BindingScope.ORGANIZATION, shared={SEEN: periods})
+    assert [(credential.start, credential.end) for credential in mine.all] == [(2, 79)]
 
 
 def test_end_of_a_ca_stops_who_has_nothing_elsewhere() -> None:

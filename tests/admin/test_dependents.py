@@ -152,7 +152,7 @@ def test_what_was_presented_elsewhere_and_refused_is_no_other_way(store: Store) 
 
 
 def test_what_was_presented_elsewhere_is_another_way_while_its_registration_counts(store: Store) -> None:
-    """Once that is retired it is refused; where any of the organization's is enough, it goes on."""
+    """Once that is retired it is refused, unless another user's is enough."""
     store.add_anchors("acme", [parsed(OTHER)])
     register(store, "alice", ALICE, CA)
     leaf = OTHER_CA.leaf("alice", **LIFE)
@@ -164,7 +164,20 @@ def test_what_was_presented_elsewhere_is_another_way_while_its_registration_coun
     with store.reading() as connection:
         acme = get_organization(connection, "acme")
     store.set_organization(replace(acme, binding_scope=BindingScope.ORGANIZATION))
+    assert found(store, ROOT) == {"alice": True}
+    store.add_user("acme", "bob")
+    register(store, "bob", leaf)
     assert found(store, ROOT) == {"alice": False}
+    store.set_organization(acme)
+    assert found(store, ROOT) == {"alice": True}
+
+
+def test_certificate_that_is_not_valid_yet_is_no_other_way(store: Store) -> None:
+    """Although it is registered: until then its user is refused."""
+    store.add_anchors("acme", [parsed(OTHER)])
+    register(store, "alice", ALICE, CA)
+    register(store, "alice", OTHER.leaf("alice", not_before=NOW + DAY, not_after=NOW + 9 * DAY))
+    assert found(store, ROOT) == {"alice": True}
 
 
 def test_ca_that_has_expired_is_no_other_way(store: Store) -> None:

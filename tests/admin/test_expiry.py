@@ -172,6 +172,24 @@ def test_user_with_two_registrations_stops_with_the_last_one(store: Store) -> No
     assert [line.stops for line in ending(store, Expiring.REGISTRATION)] == [0, 1, 1]
 
 
+def test_user_stops_with_the_last_registration_of_another_where_that_counts(store: Store) -> None:
+    """Of those that admit the certificate; the line says whose it is that ends."""
+    store.add_user("acme", "bob")
+    digest = add_sighting(store, "acme", "bob", NOW, **SEEN)
+    dates = {"sha256": digest, "not_after": NOW + 90 * DAY}
+    for day in (2, 3):
+        add_registration(store, "acme", "alice", NOW, retired_at=NOW + day * DAY, **dates)
+    assert ending(store, Expiring.PRESENTED) == []
+    store.set_organization(replace(store.organization("acme"), binding_scope=BindingScope.ORGANIZATION))
+    [line] = ending(store, Expiring.PRESENTED)
+    assert (line.at, line.user, line.stops, line.replacement) == (NOW + 3 * DAY, "bob", 1, "")
+    assert line.what == f"certificate {digest.hex()}, by a registration of another user"
+    [first, last] = ending(store, Expiring.REGISTRATION)
+    assert (first.stops, last.stops) == (0, 1)
+    add_registration(store, "acme", "alice", NOW, **dates)
+    assert ending(store, Expiring.PRESENTED) == []
+
+
 def test_registration_that_begins_only_later_is_no_replacement_before(store: Store) -> None:
     """By its own period, or as its certificate is not valid yet."""
     add_registration(store, "acme", "alice", NOW, not_after=NOW + DAY)

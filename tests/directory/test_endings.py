@@ -17,6 +17,7 @@ from authz.directory.endings import (
     AlikeUser,
     Asked,
     LeafEnd,
+    SharedRow,
     UserKind,
     count_users_by_path,
     count_users_of_paths,
@@ -168,6 +169,48 @@ def test_holder_has_what_has_not_ended_and_what_was_seen_lately(store: Store) ->
         assert holders(connection, [alice.id], NOW) == {}
 
 
+def test_registration_of_another_user_ends_what_was_presented_where_anybody_s_counts(store: Store) -> None:
+    """By the certificate or its key; not behind the certificate's own end, nor for who needs none."""
+    for name in ("bob", "carol", "dave"):
+        store.add_user("acme", name)
+    store.set_user(replace(store.user("acme", "dave"), enforcement=Enforcement.OBSERVE))
+    own = {"not_after": NOW + 90 * DAY, "spki_sha256": b"k" * 32}
+    shown = {name: add_sighting(store, "acme", name, NOW, **own) for name in ("bob", "carol", "dave")}
+    add_registration(store, "acme", "alice", NOW, sha256=shown["bob"], retired_at=END, **own)
+    add_registration(store, "acme", "alice", NOW, sha256=shown["dave"], valid_until=END, **own)
+    add_registration(store, "acme", "alice", NOW, kind="key", valid_until=END + DAY, retired_at=END + DAY, **own)
+    acme = store.organization("acme")
+    assert {leaf.name for leaf in ending(store)} == {"alice"}
+    store.set_organization(replace(acme, binding_scope=BindingScope.ORGANIZATION))
+    found = [(leaf.name, leaf.kind, leaf.sha256, moment(leaf.at)) for leaf in ending(store) if leaf.name != "alice"]
+    assert found == [
+        ("bob", "certificate", shown["bob"], END),
+        ("bob", "key", shown["bob"], END + DAY),
+        ("carol", "key", shown["carol"], END + DAY),
+    ]
+
+
+def test_what_is_registered_of_a_sighting_is_read_where_anybody_s_counts(store: Store) -> None:
+    """Of whatever user, ended or not, and once however often; of a key or certificate of the same organization."""
+    store.add_organization(Organization(0, "globex", ("globex.example.test",)))
+    for owner, name in (("acme", "bob"), ("acme", "carol"), ("globex", "zoe")):
+        store.add_user(owner, name)
+    shown = add_sighting(store, "acme", "bob", NOW, not_after=END, spki_sha256=b"k" * 32)
+    for owner, name in (("acme", "alice"), ("acme", "carol"), ("globex", "zoe")):
+        add_registration(store, owner, name, NOW, sha256=shown, retired_at=NOW - DAY, chain_sha256=b"c" * 32)
+    add_registration(store, "acme", "alice", NOW, kind="key", spki_sha256=b"k" * 32, valid_until=END)
+    add_registration(store, "globex", "zoe", NOW, kind="key", spki_sha256=b"k" * 32)
+    bob = store.user("acme", "bob")
+    with store.reading() as connection:
+        shared = holders(connection, [bob.id], NOW, [bob.organization_id])[bob.id].shared
+        assert holders(connection, [bob.id], NOW)[bob.id].shared == {}
+    before, end = ((at - EPOCH) // timedelta(microseconds=1) for at in (NOW - DAY, END))
+    assert shared == {
+        shown: [SharedRow(None, None, before, b"c" * 32)],
+        b"k" * 32: [SharedRow(None, end, None, None)],
+    }
+
+
 def kinds(store: Store, *days: int) -> dict[str, int]:
     """The number of each user's kind, at moments so many days from now."""
     moments = [(NOW + day * DAY - EPOCH) // timedelta(microseconds=1) for day in days]
@@ -270,13 +313,34 @@ def test_certificates_seen_make_a_user_another_where_they_count(store: Store) ->
     store.set_organization(replace(store.organization("acme"), binding_scope=BindingScope.ORGANIZATION))
     found = kinds(store, 5)
     assert len({found[name] for name in "abcd"}) == 4
-    for name, refused_by in (("e", ""), ("f", "refused")):
+    for name, refused_by in (("e", ""), ("f", "refused"), ("g", "")):
         store.add_user("acme", name)
         add_registration(store, "acme", name, NOW, sha256=name.encode() * 32, not_after=NOW + 99 * DAY)
         more = {"sha256": name.encode() * 32, "refused_by": refused_by}
         add_sighting(store, "acme", name, NOW, not_after=NOW + 99 * DAY, **more)
     found = kinds(store, 5)
-    assert found["e"] != found["f"]
+    assert found["e"] == found["g"] != found["f"]
+
+
+def test_user_of_a_certificate_that_others_may_have_registered_is_alike_to_no_one(store: Store) -> None:
+    """Where theirs count: unless it has one of its own without an end."""
+    store.set_organization(replace(store.organization("acme"), binding_scope=BindingScope.ORGANIZATION))
+    for name, columns in {
+        "a": {},
+        "b": {},
+        "c": {"retired_at": NOW + 90 * DAY},
+        "d": {"retired_at": NOW + 90 * DAY},
+    }.items():
+        store.add_user("acme", name)
+        own = {"sha256": name.encode() * 32, "not_after": NOW + 99 * DAY}
+        add_registration(store, "acme", name, NOW, **own, **columns)
+        add_sighting(store, "acme", name, NOW, **own)
+    for name in "ef":
+        store.add_user("acme", name)
+        add_sighting(store, "acme", name, NOW, not_after=NOW + 99 * DAY)
+    found = kinds(store, 5)
+    assert found["a"] == found["b"]
+    assert len({found[name] for name in "bcdef"}) == 5
 
 
 def test_different_chains_of_registrations_are_listed_once(store: Store) -> None:

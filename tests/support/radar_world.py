@@ -25,8 +25,9 @@ from authz.decision import Allow, Decision
 from authz.directory import DirectoryReader, History, HistoryLimits
 from authz.directory.last_seen import LastSeen
 from authz.directory.schema import crl_sources, fetched_crls, last_seen
+from authz.errors import StoreError
 from authz.identity.header import UserNameHeader
-from authz.model import CheckRequest, Enforcement, Organization, RegistrationKind
+from authz.model import BindingScope, CheckRequest, Enforcement, Organization, RegistrationKind
 from authz.pki import Certificate, Crl, CrlStore, ModeOf
 from authz.service import Service, ServiceLimits
 from authz.view import Listener
@@ -52,6 +53,10 @@ LISTENER = Listener("test", (UserNameHeader("x-user"),))
 ORGANIZATIONS = "acme", "beta"
 OWNERS: tuple[tuple[str | None, ...], ...] = ((None,), ("acme",), ORGANIZATIONS)
 KEYS = {name: new_key() for name in ("Root A", "Root B", "CA", *(f"leaf {n}" for n in range(4)))}
+ISSUERS = st.sampled_from(["CA", "CA", "Root A", "Root B"])
+COMMON = 43
+"""The number of a certificate that several users may have."""
+
 DAYS = st.sampled_from([2, 3, 4, 5, 6, 60])
 LIVES = st.sampled_from([(start, end) for start in (-20, -20, -20, 1, 3, 4) for end in (2, 3, 5, 6, 60) if start < end])
 
@@ -97,11 +102,15 @@ class Person:
 
 @dataclass(frozen=True)
 class World:
-    """All that is drawn; `crls` has for each CA's name where its CRL comes from, and when it ends."""
+    """All that is drawn; `crls` has for each CA's name where its CRL comes from, and when it ends.
+
+    `scopes` are those of the organizations.
+    """
 
     cas: tuple[Ca, ...]
     crls: dict[str, tuple[str, int]]
     people: tuple[Person, ...]
+    scopes: tuple[BindingScope, ...]
 
 
 @st.composite
@@ -117,18 +126,22 @@ def worlds(draw: st.DrawFn) -> World:
     sources = st.tuples(st.sampled_from(["fetched", "added", "failing"]), DAYS)
     crls = {name: draw(sources) for name in ("Root A", "Root B", "CA")}
     sorts = st.tuples(st.sampled_from(ORGANIZATIONS), st.sampled_from(Enforcement))
-    people = tuple(Person(f"u{n}", *draw(sorts), draw(_leaves(n))) for n in range(3))
-    return World((*roots, *others), crls, people)
+    common = draw(ISSUERS), *draw(LIVES)
+    people = tuple(Person(f"u{n}", *draw(sorts), draw(_leaves(n, common))) for n in range(3))
+    return World((*roots, *others), crls, people, draw(st.tuples(*[st.sampled_from(BindingScope)] * 2)))
 
 
 @st.composite
-def _leaves(draw: st.DrawFn, person: int) -> tuple[Leaf, ...]:
+def _leaves(draw: st.DrawFn, person: int, common: tuple[str, int, int]) -> tuple[Leaf, ...]:
+    """One or two; the second may be one that several users have."""
     moments = st.none() | st.sampled_from([1, 3, 4, 5])
     return tuple(
         Leaf(
-            10 * person + number,
-            draw(st.sampled_from(["CA", "CA", "Root A", "Root B"])),
-            *draw(LIVES),
+            *(
+                (COMMON, *common)
+                if number and draw(st.booleans())
+                else (10 * person + number, draw(ISSUERS), *draw(LIVES))
+            ),
             draw(st.none() | st.sampled_from(RegistrationKind)),
             draw(moments),
             draw(st.none() | st.sampled_from([6, 7, 20])),
@@ -212,12 +225,14 @@ class Scene:
         self.world, self.clock = world, Clock()
         self.url = f"sqlite:///{Path(folder) / 'a.db'}"
         self.carried = [ca_of(ca) for ca in world.cas if not ca.stored]
+        self.registered = set[tuple[str, Leaf]]()
         self.store = new_store(self.url)
         self._fill(self.store)
 
     def _fill(self, store: AuditedStore) -> None:
-        for name in ORGANIZATIONS:
-            store.add_organization(Organization(0, name, (host_of(name),), binding_kinds=tuple(RegistrationKind)))
+        for name, scope in zip(ORGANIZATIONS, self.world.scopes, strict=True):
+            kinds = tuple(RegistrationKind)
+            store.add_organization(Organization(0, name, (host_of(name),), binding_scope=scope, binding_kinds=kinds))
         for ca in self.world.cas:
             stored = [Certificate.parse(ca_of(ca).der)]
             for owner in ca.owners:
@@ -242,29 +257,22 @@ class Scene:
                 self._fetched(store, name, failing=True, end=end)
 
     def _register(self, store: AuditedStore, person: Person, leaf: Leaf) -> None:
-        if not self._is_registered(person, leaf):
+        named = leaf.kind is RegistrationKind.IDENTITY
+        root = next(ca for ca in self.world.cas if ca.name == ca.issuer == leaf.anchor)
+        if leaf.kind is None or (named and not {None, person.organization}.intersection(root.owners)):
             return
         dates: dict[str, Any] = {name: _moment(getattr(leaf, name)) for name in ("valid_from", "valid_until")}
-        anchor = ca_of(next(ca for ca in self.world.cas if ca.name == ca.issuer == leaf.anchor)).sha256
-        named: dict[str, Any] = {"identity": f"dns:leaf-{leaf.number}.example.test", "anchor_sha256": anchor}
-        added = store.register(
-            person.organization,
-            person.name,
-            Certificate.parse(self.minted(leaf).der),
-            [Certificate.parse(ca.der) for ca in self.carried],
-            kind=leaf.kind,
-            now=NOW,
-            **dates,
-            **(named if leaf.kind is RegistrationKind.IDENTITY else {}),
-        )
-        if leaf.retired is not None:
-            store.retire(added.registration.id, NOW + leaf.retired * DAY)
-
-    def _is_registered(self, person: Person, leaf: Leaf) -> bool:
-        """A name is not, below an anchor that the organization does not trust."""
-        root = next(ca for ca in self.world.cas if ca.name == ca.issuer == leaf.anchor)
-        trusted = None in root.owners or person.organization in root.owners
-        return leaf.kind is not None and (trusted or leaf.kind is not RegistrationKind.IDENTITY)
+        identity = {"identity": f"dns:leaf-{leaf.number}.example.test", "anchor_sha256": ca_of(root).sha256}
+        dates |= identity if named else {}
+        minted, chain = self.minted(leaf), [Certificate.parse(ca.der) for ca in self.carried]
+        # A name is registered once below an anchor: of a certificate that several have, for the first of them.
+        with contextlib.suppress(StoreError):
+            added = store.register(
+                person.organization, person.name, Certificate.parse(minted.der), chain, kind=leaf.kind, now=NOW, **dates
+            )
+            self.registered.add((person.name, leaf))
+            if leaf.retired is not None:
+                store.retire(added.registration.id, NOW + leaf.retired * DAY)
 
     def _fetched(self, store: AuditedStore, name: str, *, failing: bool, end: int) -> None:
         location = f"http://crls.test/{name}"
@@ -302,7 +310,9 @@ class Scene:
             minted, at = self.minted(leaf), self.clock.moment
             ends = [_moment(day) for day in (leaf.valid_until, leaf.retired)]
             begun = leaf.valid_from is None or NOW + leaf.valid_from * DAY <= at
-            registered = self._is_registered(person, leaf) and begun and all(end is None or at < end for end in ends)
+            registered = (
+                (person.name, leaf) in self.registered and begun and all(end is None or at < end for end in ends)
+            )
             sent = self.carried if leaf.sent else []
             if (person.name, minted.sha256) in seen or (registered and leaf.kind is RegistrationKind.CERTIFICATE):
                 yield [minted, *sent]
@@ -311,6 +321,21 @@ class Scene:
 
     async def days(self) -> list[dict[str, bool]]:
         """For each day, who passes."""
+        seen = await self.show()
+        days = []
+        async with self.service() as (service, _, _):
+            for day in range(LAST + 1):
+                self.clock.moment = NOW + day * DAY + HOUR
+                days.append({person.name: await self._goes_on(service, person, seen) for person in self.world.people})
+        return days
+
+    async def passing(self, seen: set[tuple[str, bytes]]) -> dict[str, bool]:
+        """Who passes now."""
+        async with self.service() as (service, _, _):
+            return {person.name: await self._goes_on(service, person, seen) for person in self.world.people}
+
+    async def show(self) -> set[tuple[str, bytes]]:
+        """The clients show what they do; the users' names with the SHA-256 of the certificates that were noted."""
         async with self.service() as (service, seen_by, _):
             for person in self.world.people:
                 for leaf in person.leaves:
@@ -320,13 +345,7 @@ class Scene:
         with self.store.reading() as connection:
             query = sa.select(last_seen.c.user_id, last_seen.c.sha256)
             names = {self.store.user(person.organization, person.name).id: person.name for person in self.world.people}
-            seen = {(names[row.user_id], row.sha256) for row in connection.execute(query)}
-        days = []
-        async with self.service() as (service, _, _):
-            for day in range(LAST + 1):
-                self.clock.moment = NOW + day * DAY + HOUR
-                days.append({person.name: await self._goes_on(service, person, seen) for person in self.world.people})
-        return days
+            return {(names[row.user_id], row.sha256) for row in connection.execute(query)}
 
     async def _goes_on(self, service: Service, person: Person, seen: set[tuple[str, bytes]]) -> bool:
         if person.enforcement is not Enforcement.REQUIRED and not any(name == person.name for name, _ in seen):
