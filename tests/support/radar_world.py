@@ -309,18 +309,26 @@ class Scene:
             if registered and leaf.kind is not RegistrationKind.CERTIFICATE:
                 yield [leaf_of(leaf.number, leaf.issuer, -1, 90), *self.carried]
 
-    async def days(self) -> list[dict[str, bool]]:
-        """For each day, who passes."""
+    async def show(self) -> None:
+        """Have the service see the certificates that users present."""
         async with self.service() as (service, seen_by, _):
             for person in self.world.people:
                 for leaf in person.leaves:
                     if leaf.seen:
                         await self.passes(service, person, [self.minted(leaf), *(self.carried if leaf.sent else [])])
             await seen_by.close()
+
+    def seen(self) -> set[tuple[str, bytes]]:
+        """The users, and SHA-256 of their certificates, that the directory has as seen."""
         with self.store.reading() as connection:
             query = sa.select(last_seen.c.user_id, last_seen.c.sha256)
             names = {self.store.user(person.organization, person.name).id: person.name for person in self.world.people}
-            seen = {(names[row.user_id], row.sha256) for row in connection.execute(query)}
+            return {(names[row.user_id], row.sha256) for row in connection.execute(query)}
+
+    async def days(self) -> list[dict[str, bool]]:
+        """For each day, who passes."""
+        await self.show()
+        seen = self.seen()
         days = []
         async with self.service() as (service, _, _):
             for day in range(LAST + 1):
