@@ -228,13 +228,25 @@ def _presented(leads: sa.ColumnElement[bool]) -> sa.ScalarSelect[Any]:
 
 def _passes(organization: Organization, gone: Collection[bytes]) -> sa.ColumnElement[bool]:
     """Whether a request with what was presented passes: if a registration is required, by what is registered now."""
+    bound = still_registered(organization, _NOT_NAMED | _ANCHOR.not_in(gone))
+    return (users.c.enforcement != Enforcement.REQUIRED) | ((last_seen.c.refused_by == "") & bound)
+
+
+def still_registered(organization: Organization, *conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Whether what a certificate seen last matched is registered, and counts at the parameter `now`."""
     seen, mine = last_seen.c, registrations.c
     matches = sa.case(
         (mine.kind == RegistrationKind.CERTIFICATE, mine.sha256 == seen.sha256),
         (mine.kind == RegistrationKind.KEY, mine.spki_sha256 == seen.spki_sha256),
-        else_=(mine.anchor_sha256 == seen.anchor_sha256) & mine.anchor_sha256.not_in(gone),
+        else_=mine.anchor_sha256 == seen.anchor_sha256,
     )
-    bound: sa.ColumnElement[bool] = sa.true()
+    # By the row of what was seen: the row of the user stands one level too far out to be meant.
+    whose = mine.organization_id == seen.organization_id
     if organization.binding_scope is not BindingScope.ORGANIZATION:
-        bound = sa.exists().where(mine.user_id == users.c.id, mine.kind == seen.matched, matches, *_ACTIVE)
-    return (users.c.enforcement != Enforcement.REQUIRED) | ((seen.refused_by == "") & bound)
+        whose = mine.user_id == seen.user_id
+    counts = mine.kind.in_([kind.value for kind in organization.binding_kinds])
+    return sa.exists().where(whose, counts, mine.kind == seen.matched, matches, *_ACTIVE, *conditions)
+
+
+_ANCHOR = registrations.c.anchor_sha256
+_NOT_NAMED = registrations.c.kind != RegistrationKind.IDENTITY

@@ -152,7 +152,7 @@ def test_what_was_presented_elsewhere_and_refused_is_no_other_way(store: Store) 
 
 
 def test_what_was_presented_elsewhere_is_another_way_while_its_registration_counts(store: Store) -> None:
-    """Once that is retired it is refused; where any of the organization's is enough, it goes on."""
+    """Once that is retired it is refused, though another user has it; unless any of the organization's is enough."""
     store.add_anchors("acme", [parsed(OTHER)])
     register(store, "alice", ALICE, CA)
     leaf = OTHER_CA.leaf("alice", **LIFE)
@@ -160,11 +160,15 @@ def test_what_was_presented_elsewhere_is_another_way_while_its_registration_coun
     show(store, OTHER_CA, OTHER, sha256=leaf.sha256, matched="certificate")
     assert found(store, ROOT) == {"alice": False}
     store.retire(number, NOW)
+    store.add_user("acme", "bob")
+    other = register(store, "bob", leaf)
     assert found(store, ROOT) == {"alice": True}
     with store.reading() as connection:
         acme = get_organization(connection, "acme")
     store.set_organization(replace(acme, binding_scope=BindingScope.ORGANIZATION))
     assert found(store, ROOT) == {"alice": False}
+    store.retire(other, NOW)
+    assert found(store, ROOT) == {"alice": True}
 
 
 def test_ca_that_has_expired_is_no_other_way(store: Store) -> None:
