@@ -125,13 +125,17 @@ def _of_organization(
         if _has_twin(path, known, elsewhere(None, None))
         or (path[-1] in tops and not gone.intersection(path) and _lasts(path, known, now))
     ]
-    # Of a name that was registered without a certificate, it is not known which CA below its anchor issues them.
-    names = [top for top in left.anchors if not gone.intersection(by_digest(reached([top], cas.every)))]
+    # Of a name that was registered without a certificate, or with one of a CA that only clients have, it is not known
+    # which CA below its anchor issues them.
+    issued = registrations.c.issuer.is_not(None)
+    unknown = sa.not_(issued & _issued_by(issuers, lambda _: cas.every))
+    anchors = left.anchors if RegistrationKind.IDENTITY in organization.binding_kinds else []
+    names = [top for top in anchors if not gone.intersection(by_digest(reached([top], cas.every)))]
     anchor = registrations.c.anchor_sha256
     query = _users(
-        _issued_by(issuers, lambda _: below) | anchor.in_(gone),
+        _issued_by(issuers, lambda _: below) | (anchor.in_(gone) & unknown),
         _issued_by(issuers, lambda row: elsewhere(row.chain_sha256, row.anchor_sha256))
-        | (registrations.c.issuer.is_(None) & anchor.in_([top.sha256 for top in names])),
+        | (sa.not_(issued) & anchor.in_([top.sha256 for top in names])),
         _presented(_of_paths(through)),
         _presented(sa.and_(_of_paths(others), _passes(organization, gone))),
         [kind.value for kind in organization.binding_kinds],
