@@ -246,6 +246,11 @@ def verdict(status: UserStatus, denial: Denial | None, now: datetime) -> Remedy:
         return remedy_of(Denial(Reason.ORGANIZATION_INACTIVE, now, organization=owner.name, user=user.name))
     if not user.active:
         return remedy_of(Denial(Reason.USER_INACTIVE, now, organization=owner.name, user=user.name))
+    if not owner.hosts:
+        command = f"authz org set {quote(owner.name)} --host HOST"
+        return Remedy(
+            f"give {owner.name} the host at which its clients ask: without one no request is its own", command
+        )
     return _of_anonymous(status) if denial is None else _of_refused(status, denial)
 
 

@@ -36,6 +36,7 @@ from authz.directory.registrations import StoredRegistration
 from authz.envoy_sds import replace_file
 from authz.errors import ConfigError
 from authz.model import Outcome, RecordedDecision, RegistrationKind
+from authz.pki import Certificate
 from authz.reasons import Reason
 
 MAX_TRIED: Final = 5
@@ -125,7 +126,7 @@ def _unrecorded(context: typer.Context, status: UserStatus, now: datetime) -> tu
     asked = Denial("", now, organization=status.organization.name, user=status.user.name)
     with open_store(context) as store, store.reading() as connection:
         denial = denial_now(connection, asked, decision, now)
-    return _completed(denial, status, now), list(gates(decision))
+    return _completed(context, denial, status, now), list(gates(decision))
 
 
 def _of_decision(context: typer.Context, beginning: str, now: datetime) -> _Answer:
@@ -154,44 +155,45 @@ def _denial(
     """What refuses a recorded request now, and its gates; as it was recorded where it cannot be decided again."""
     with open_store(context) as store, store.reading() as connection:
         asked = replace(recorded_denial(record), organization=organization_of(connection, record))
-    recorded = None if record.outcome is Outcome.ALLOWED else _completed(asked, status, now)
+    recorded = None if record.outcome is Outcome.ALLOWED else asked
     if not can_be_replayed(record):
-        return recorded, []
+        return _completed(context, recorded, status, now), []
     try:
         decision = replayed(context, record, now)
     except ConfigError as error:
         fail(str(error), error.hint)
-        return recorded, []
+        return _completed(context, recorded, status, now), []
     if not record.user and isinstance(decision, Deny) and decision.reason is Reason.IDENTITY_MISSING:
         # It gets as far as its token now, which is not kept.
         return None, list(gates(decision))[:-1]
     with open_store(context) as store, store.reading() as connection:
-        denial = _completed(denial_now(connection, asked, decision, now), status, now)
-    if denial is not None and status is not None:
-        denial = replace(denial, usable=_usable(context, status, denial, now))
+        denial = denial_now(connection, asked, decision, now)
+    denial = _completed(context, denial, status, now)
     if denial is not None and denial.leaf is not None:
         denial = replace(denial, save=f"authz why {record.decision_id} --save presented.pem")
     return denial, list(gates(decision))
 
 
-def _completed(denial: Denial | None, status: UserStatus | None, now: datetime) -> Denial | None:
-    """With what the organization and the user have: which kind can be registered, and what needs no certificate."""
+def _completed(
+    context: typer.Context, denial: Denial | None, status: UserStatus | None, now: datetime
+) -> Denial | None:
+    """With what organization and user have: which kind can be registered, and by which registration the user passes."""
     if denial is None or status is None:
         return denial
     kinds = status.organization.binding_kinds
     kind = RegistrationKind.CERTIFICATE if RegistrationKind.CERTIFICATE in kinds else kinds[0]
-    return replace(denial, kind=kind, usable=renewable(status, now))
+    return replace(denial, kind=kind, usable=_usable(context, status, denial.leaf, now) or renewable(status, now))
 
 
 def _usable(
-    context: typer.Context, status: UserStatus, denial: Denial | None, now: datetime
+    context: typer.Context, status: UserStatus, leaf: Certificate | None, now: datetime
 ) -> StoredRegistration | None:
-    """A registration by which the user would pass now: with its certificate, or with another of its key or name."""
-    for stored in candidates(status, None if denial is None else denial.leaf, now)[:MAX_TRIED]:
+    """A registration by whose certificate, other than the leaf, the user would pass now."""
+    for stored in candidates(status, leaf, now)[:MAX_TRIED]:
         decision = _with_registered(context, status, stored, now)
         if isinstance(decision, Allow) and (decision.binding is None or decision.binding.refusal is None):
             return stored
-    return None if denial is None else denial.usable
+    return None
 
 
 def _with_registered(

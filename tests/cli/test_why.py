@@ -301,3 +301,20 @@ def test_user_with_a_registered_key_is_decided_with_its_certificate(world: World
     seen = answer("acme", "kay")
     assert seen["do"].startswith("nothing: no gate refuses kay")
     assert seen["gates"][-1]["saw"].startswith("registration 10 of kind key")
+
+
+def test_organization_without_hosts_is_reached_by_no_request(world: World) -> None:
+    """Whatever its users have."""
+    assert authz("org", "add", "globex corp").code == 0
+    assert authz("user", "add", "globex corp", "alice").code == 0
+    assert answer("globex corp", "alice")["command"] == "authz org set 'globex corp' --host HOST"
+
+
+def test_refusal_at_a_listener_that_is_gone_names_what_the_user_has(world: World) -> None:
+    """It cannot be decided again, but what is registered can be looked at."""
+    [row] = (row for row in ROWS if row.what == "required user, no certificate")
+    listener = replace(listener_of(ListenerSettings(name="gone")), identity=(says(world, row),))
+    check = CheckRequest(ID, row.host, ((b"x-authz-peer", b"sha256="),), "GET", "/")
+    asyncio.run(decide_and_keep(check, listener, "sqlite:///test.db"))
+    assert answer("acme", "alice")["do"].startswith(PRESENT)
+    assert answer(ID)["do"].startswith(PRESENT)
