@@ -115,24 +115,27 @@ _COMPARED = [reason.value for reason in Reason if reason.gate is Gate.BINDING]
 
 
 def _rehearsed(owner: Organization) -> sa.Select[Any]:
-    # A user who was `required` for a while was refused for what would refuse that user again.
-    by_enforcement = (decisions.c.outcome == Outcome.OBSERVED) | decisions.c.reason.in_(_COMPARED)
+    # A user who was `required` for a while was refused for what would refuse that user again; and one who is off is
+    # allowed without a certificate, where the history keeps that.
+    by_enforcement = (decisions.c.outcome != Outcome.DENIED) | decisions.c.reason.in_(_COMPARED)
+    allowed = decisions.c.outcome == Outcome.ALLOWED
+    reason = sa.case((allowed, Reason.CERTIFICATE_REQUIRED.value), else_=decisions.c.reason).label("reason")
     refused = (
         sa.select(
-            decisions.c.account,
-            decisions.c.reason,
+            decisions.c.user_name,
+            reason,
             by_enforcement.label("by_enforcement"),
             sa.func.sum(decisions.c.repeats).label("times"),
             sa.func.max(decisions.c.at, type_=Moment).label("last_refused"),
         )
         .where(decisions.c.organization_id == _OWNER, decisions.c.proven, decisions.c.at >= _SINCE)
-        .where(decisions.c.outcome != Outcome.ALLOWED)
-        .group_by(decisions.c.account, decisions.c.reason, by_enforcement)
+        .where(sa.not_(allowed) | decisions.c.certificate.is_(None))
+        .group_by(decisions.c.user_name, reason, by_enforcement)
         .subquery()
     )
     matched, good = last_seen.c.matched != "", still_registered(owner)
-    columns = [users.c.name, users.c.enforcement, *(column for column in refused.c if column.name != "account")]
+    columns = [users.c.name, users.c.enforcement, *(column for column in refused.c if column.name != "user_name")]
     seen = [_seen().label("last_seen"), _seen(matched).label("last_matched"), _seen(matched, good).label("last_good")]
-    query = sa.select(*columns, *seen).outerjoin(refused, refused.c.account == users.c.name)
+    query = sa.select(*columns, *seen).outerjoin(refused, refused.c.user_name == users.c.name)
     query = query.where(users.c.organization_id == _OWNER, users.c.active, users.c.enforcement != Enforcement.REQUIRED)
     return query.order_by(users.c.name, refused.c.reason)

@@ -141,6 +141,17 @@ def test_records_begin_with_the_first_of_them(store: Store) -> None:
         assert known_from(connection, "acme", SINCE, NOW - 30 * DAY) == SINCE
 
 
+def test_user_who_is_off_and_came_without_a_certificate_would_be_refused(store: Store) -> None:
+    """Where the history keeps allowed requests; one with a certificate was not compared."""
+    record(store, "off", NOW - 2 * DAY, "", outcome=Outcome.ALLOWED)
+    record(store, "off", NOW - DAY, "", outcome=Outcome.ALLOWED)
+    record(store, "observe", NOW - DAY, "", outcome=Outcome.ALLOWED, certificate=b"c" * 32)
+    assert [(row.user, row.outcome, row.reason, row.times) for row in rehearsed(store)] == [
+        ("observe", Rehearsed.NEVER_SEEN, "", 0),
+        ("off", Rehearsed.REFUSED, "certificate_required", 2),
+    ]
+
+
 def test_what_was_seen_before_the_history_begins_says_nothing_of_refusals(store: Store) -> None:
     """It has no refusal that is older than it keeps them."""
     add_sighting(store, "acme", "off", NOW - 90 * DAY, **LATER)
