@@ -50,8 +50,8 @@ class Reason(StrEnum):
         "request_malformed",
         Gate.REQUEST,
         403,
-        "The request of the proxy is not HTTP that can be read, or breaks a limit of the service; "
-        "compare the proxy's configuration with deploy/.",
+        "The request of the proxy is not HTTP that can be read, or breaks a limit of the service; compare the proxy's "
+        "configuration with deploy/.",
     )
 
     # -- Gate 1: the certificate header ----------------------------------------------------------
@@ -60,15 +60,15 @@ class Reason(StrEnum):
         "header_unexpected",
         Gate.HEADER,
         403,
-        "A certificate header other than the one this listener takes arrived, or an underscore twin of one; "
-        "let the proxy remove it.",
+        "A certificate header other than the one this listener takes arrived, or an underscore twin of one; let the "
+        "proxy remove it.",
     )
     HEADER_AMBIGUOUS = (
         "header_ambiguous",
         Gate.HEADER,
         403,
-        "The certificate header, or a Cert, Chain or Hash in it, arrived more than once; "
-        "let the proxy set it itself and drop what the client sent.",
+        "The certificate header, or a Cert, Chain or Hash in it, arrived more than once; let the proxy set it itself "
+        "and drop what the client sent.",
     )
     HEADER_TOO_LARGE = (
         "header_too_large",
@@ -80,21 +80,22 @@ class Reason(StrEnum):
         "header_malformed",
         Gate.HEADER,
         403,
-        "The certificate header does not follow the grammar of the form this listener takes; a proxy that always sends "
-        "it has a value for no certificate, which certificate.none names.",
+        "The certificate header does not follow the grammar of the form this listener takes; a proxy that always "
+        "sends it has a value for no certificate, which certificate.none names.",
     )
     HEADER_ELEMENTS_UNEXPECTED = (
         "header_elements_unexpected",
         Gate.HEADER,
         403,
-        "The certificate header holds another number of elements than this listener's hops add; "
-        "use SANITIZE_SET, or name the gateways whose hops are to be skipped.",
+        "The certificate header holds another number of elements than this listener's hops add; use SANITIZE_SET, or "
+        "name the gateways whose hops are to be skipped.",
     )
     HEADER_HASH_MISMATCH = (
         "header_hash_mismatch",
         Gate.HEADER,
         403,
-        "Hash in the certificate header is not the SHA-256 of the leaf beside it.",
+        "Hash in the certificate header is not the SHA-256 of the leaf beside it; let the proxy set the header itself "
+        "and drop what the client sent.",
     )
     HEADER_WITHOUT_CERTIFICATE = (
         "header_without_certificate",
@@ -107,20 +108,22 @@ class Reason(StrEnum):
         "hop_not_trusted",
         Gate.HEADER,
         403,
-        "The element that a gateway should have added holds no certificate of a gateway this listener allows.",
+        "The element that a gateway should have added holds no certificate of a gateway this listener allows; compare "
+        "the gateway's with the listener's trusted_proxies.",
     )
     PROXY_STATEMENT_MISSING = (
         "proxy_statement_missing",
         Gate.HEADER,
         403,
-        "The proxy did not indicate whether the client presented a certificate; "
-        "configure the indicator header as deploy/ does.",
+        "The proxy did not indicate whether the client presented a certificate; configure the indicator header as "
+        "deploy/ does.",
     )
     PROXY_STATEMENT_CONTRADICTS = (
         "proxy_statement_contradicts",
         Gate.HEADER,
         403,
-        "The proxy's indication about the client certificate does not agree with the certificate header.",
+        "The proxy's indication about the client certificate does not agree with the certificate header; let the "
+        "proxy set both itself, as deploy/ does.",
     )
 
     # -- Gate 2: the organization ----------------------------------------------------------------
@@ -142,13 +145,14 @@ class Reason(StrEnum):
         "organization_inactive",
         Gate.ORGANIZATION,
         403,
-        "The organization of this host is switched off.",
+        "The organization of this host is switched off; switch it on with 'authz org set NAME --on'.",
     )
     ORGANIZATION_NOT_SERVED = (
         "organization_not_served",
         Gate.ORGANIZATION,
         403,
-        "This listener does not serve the organization of this host.",
+        "This listener does not serve the organization of this host; add it to the listener's organizations, or let "
+        "the client ask at its own listener.",
     )
 
     # -- Gate 3: the user ------------------------------------------------------------------------
@@ -163,25 +167,28 @@ class Reason(StrEnum):
         "identity_ambiguous",
         Gate.USER,
         401,
-        "The identity header arrived more than once, joined, or with an underscore twin.",
+        "The identity header arrived more than once, joined, or with an underscore twin; let the proxy set it itself "
+        "and drop what the client sent.",
     )
     IDENTITY_MALFORMED = (
         "identity_malformed",
         Gate.USER,
         401,
-        "The identity header cannot be read in the form that this listener's identity source names.",
+        "The identity header cannot be read in the form that this listener's identity source names; compare the "
+        "proxy's filter with the listener's identity.",
     )
     IDENTITY_OF_ANOTHER_ORGANIZATION = (
         "identity_of_another_organization",
         Gate.USER,
         401,
-        "The identity was issued for another organization: issuer, audience or organization claim differ.",
+        "The identity was issued for another organization: issuer, audience or organization claim differ; let the "
+        "client obtain a token for this one, or compare 'authz org show'.",
     )
     IDENTITY_SOURCES_DISAGREE = (
         "identity_sources_disagree",
         Gate.USER,
         401,
-        "Two identity sources of this listener name different users.",
+        "Two identity sources of this listener name different users; let the client send the tokens of one.",
     )
     TOKEN_MISSING = (
         "token_missing",
@@ -189,12 +196,18 @@ class Reason(StrEnum):
         401,
         "No token came with the request; send one in the header that the listener names, as a rule Authorization.",
     )
-    TOKEN_MALFORMED = ("token_malformed", Gate.USER, 401, "The bearer token is not a signed JWT in compact form.")
+    TOKEN_MALFORMED = (
+        "token_malformed",
+        Gate.USER,
+        401,
+        "The bearer token is not a signed JWT in compact form; let the issuer give the client one that is.",
+    )
     TOKEN_SIGNATURE_INVALID = (
         "token_signature_invalid",
         Gate.USER,
         401,
-        "The token's signature does not verify with the organization's keys and the algorithms allowed.",
+        "The token's signature does not verify with the organization's keys and the algorithms allowed; compare the "
+        "issuer's keys with those of 'authz org show'.",
     )
     TOKEN_KEY_UNKNOWN = (
         "token_key_unknown",
@@ -227,25 +240,26 @@ class Reason(StrEnum):
         Gate.USER,
         401,
         "The token is no access token of the organization: it reports an event, as a logout token does, or its typ is "
-        "not the one demanded (see 'authz org show'), which the payload of a token cannot prove.",
+        "not the one demanded (see 'authz org show'), which the payload of a token cannot prove; send an access token.",
     )
     TOKEN_BINDING_UNSUPPORTED = (
         "token_binding_unsupported",
         Gate.USER,
         401,
-        "The token is bound (cnf) in a way that cannot be checked here; only x5t#S256 can.",
+        "The token is bound (cnf) in a way that cannot be checked here; let the issuer bind it by x5t#S256, or not at "
+        "all.",
     )
     TOKEN_BOUND_TO_ANOTHER_CERTIFICATE = (
         "token_bound_to_another_certificate",
         Gate.USER,
         403,
-        "The token is bound to a certificate (cnf x5t#S256) that was not presented.",
+        "The token is bound to a certificate (cnf x5t#S256) that was not presented; let the client present that one.",
     )
     TOKEN_NOT_VERIFIED = (
         "token_not_verified",
         Gate.USER,
         401,
-        "The proxy did not verify the token; the detail is its own message.",
+        "The proxy did not verify the token, and the detail is its own message; let the client obtain a new one.",
     )
     USER_UNKNOWN = (
         "user_unknown",
@@ -253,7 +267,12 @@ class Reason(StrEnum):
         403,
         "The organization has no user of this name; add one with 'authz user add ORGANIZATION NAME'.",
     )
-    USER_INACTIVE = ("user_inactive", Gate.USER, 403, "The user is switched off.")
+    USER_INACTIVE = (
+        "user_inactive",
+        Gate.USER,
+        403,
+        "The user is switched off; switch the user on with 'authz user set ORGANIZATION NAME --on'.",
+    )
 
     # -- Gate 4: the certificate and its path (RFC 5280 section 6.1) -------------------------------
 
@@ -261,8 +280,8 @@ class Reason(StrEnum):
         "certificate_malformed",
         Gate.CERTIFICATE,
         403,
-        "A certificate is not well-formed DER X.509, or holds more names or extensions than are read; "
-        "docs/validation.md has the bounds.",
+        "A certificate is not well-formed DER X.509, or holds more names or extensions than are read "
+        "(docs/validation.md has the bounds); let its CA issue another.",
     )
     TOO_MANY_CERTIFICATES = (
         "too_many_certificates",
@@ -286,20 +305,21 @@ class Reason(StrEnum):
         "issuer_unknown",
         Gate.CERTIFICATE,
         403,
-        "No chain of issuers leads from the certificate to a trust anchor of the organization; "
-        "send the intermediates, or add them with 'authz intermediate add'.",
+        "No chain of issuers leads from the certificate to a trust anchor of the organization; send the "
+        "intermediates, or add them with 'authz intermediate add'.",
     )
     CERTIFICATE_SELF_SIGNED = (
         "certificate_self_signed",
         Gate.CERTIFICATE,
         403,
-        "The leaf is signed by its own key; only certificates issued by a CA are accepted.",
+        "The leaf is signed by its own key; let a CA issue one.",
     )
     SIGNATURE_INVALID = (
         "signature_invalid",
         Gate.CERTIFICATE,
         403,
-        "The signature of a certificate does not verify under its issuer's key.",
+        "The signature of a certificate does not verify under its issuer's key, as where another CA of that name "
+        "issued it; add that CA, if it is trusted.",
     )
     ALGORITHM_NOT_ALLOWED = (
         "algorithm_not_allowed",
@@ -330,13 +350,13 @@ class Reason(StrEnum):
         "not_a_ca",
         Gate.CERTIFICATE,
         403,
-        "A certificate that issued another one is not a CA (basic constraints).",
+        "A certificate that issued another one is not a CA (basic constraints); let a CA issue the leaf.",
     )
     PATH_LENGTH_EXCEEDED = (
         "path_length_exceeded",
         Gate.CERTIFICATE,
         403,
-        "More CA certificates follow than a path length constraint allows.",
+        "More CA certificates follow than a path length constraint allows; let a CA nearer to the anchor issue it.",
     )
     KEY_USAGE_NOT_ALLOWED = (
         "key_usage_not_allowed",
@@ -355,26 +375,29 @@ class Reason(StrEnum):
         "critical_extension_unknown",
         Gate.CERTIFICATE,
         403,
-        "A certificate on the path has a critical extension that is not understood here; let its CA issue one in which "
-        "it is not critical.",
+        "A certificate on the path has a critical extension that is not understood here; let its CA issue one in "
+        "which it is not critical.",
     )
     NAME_CONSTRAINT_VIOLATED = (
         "name_constraint_violated",
         Gate.CERTIFICATE,
         403,
-        "A name in a certificate lies outside what the name constraints of a CA above it allow.",
+        "A name in a certificate lies outside what the name constraints of a CA above it allow; let its CA issue one "
+        "with names that they allow.",
     )
     NAME_CONSTRAINT_UNSUPPORTED = (
         "name_constraint_unsupported",
         Gate.CERTIFICATE,
         403,
-        "A name constraint applies to a kind of name that cannot be compared here.",
+        "A name constraint applies to a kind of name that cannot be compared here; let its CA issue a certificate "
+        "without such names, or constraints.",
     )
     POLICY_NOT_ALLOWED = (
         "policy_not_allowed",
         Gate.CERTIFICATE,
         403,
-        "No certificate policy that is acceptable here is valid for the whole path.",
+        "No certificate policy that is acceptable here is valid for the whole path; let the CAs state one, or see "
+        "--policy of 'authz org set'.",
     )
     BUDGET_EXCEEDED = (
         "budget_exceeded",
@@ -389,7 +412,7 @@ class Reason(StrEnum):
         "certificate_revoked",
         Gate.REVOCATION,
         403,
-        "A certificate on the path is listed in a CRL of its issuer.",
+        "A certificate on the path is listed in a CRL of its issuer; let a CA issue a new one.",
     )
     REVOCATION_UNKNOWN = (
         "revocation_unknown",
@@ -411,7 +434,8 @@ class Reason(StrEnum):
         "certificate_required",
         Gate.BINDING,
         403,
-        "The user's enforcement is required, and no client certificate was presented.",
+        "The user's enforcement is required, and no client certificate was presented; let the client present the one "
+        "that is registered.",
     )
     CERTIFICATE_NOT_REGISTERED = (
         "certificate_not_registered",
@@ -423,13 +447,14 @@ class Reason(StrEnum):
         "certificate_of_another_user",
         Gate.BINDING,
         403,
-        "The certificate verifies, but is registered for another user.",
+        "The certificate verifies, but is registered for another user; let the client present the user's own.",
     )
     CERTIFICATE_REGISTRATION_INACTIVE = (
         "certificate_registration_inactive",
         Gate.BINDING,
         403,
-        "The certificate verifies, but its registration is scheduled, has ended or is retired.",
+        "The certificate verifies, but its registration is scheduled, has ended or is retired; present another, or "
+        "see 'authz cert set' and 'authz cert reinstate'.",
     )
 
     # -- Our own failures ----------------------------------------------------------------------------
@@ -438,13 +463,13 @@ class Reason(StrEnum):
         "directory_unavailable",
         Gate.SERVICE,
         503,
-        "The directory could not be read, or its revision could not be confirmed in time.",
+        "The directory could not be read, or its revision could not be confirmed in time; the log has the cause.",
     )
     CRLS_UNAVAILABLE = (
         "crls_unavailable",
         Gate.SERVICE,
         503,
-        "The process that manages the CRLs did not confirm in time that they are current.",
+        "The process that manages the CRLs did not confirm in time that they are current; the log has how it ended.",
     )
     OVERLOADED = (
         "overloaded",

@@ -322,11 +322,12 @@ def reasons_of_the_code() -> frozenset[str]:
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_reason_is_raised_in_the_code_and_named_by_a_test(reason: Reason) -> None:
-    """None is dead, none unproven; each has a status and a sentence."""
+    """None is dead, none unproven; each has a status, and a sentence that says what was found; and what to do."""
     assert reason.name in reasons_of_the_code(), "no code uses it"
     assert not named_by_tests().isdisjoint({reason.name, reason.value}), "no test names it"
     assert reason.status in {401, 403, 503}
     assert reason.sentence.endswith(".")
+    assert "; " in reason.sentence, "it says what to do"
 
 
 def test_reason_is_spelled_one_way() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -94,9 +95,13 @@ class _Cas(NamedTuple):
         chains = {digest: kept(cas) for digest, cas in self.chains.items()}
         return _Cas(kept(self.anchors), kept(self.intermediates), chains, kept(self.seen))
 
-    def trusted(self, digest: bytes | None) -> list[Certificate]:
-        """The CAs below the anchors for a leaf that was registered with these others, for None with none."""
-        return reached(self.anchors, [*self.intermediates, *self.chains.get(digest or b"", ())])
+    def trusted(self, digest: bytes | None, anchor: bytes | None = None) -> list[Certificate]:
+        """The CAs below the anchors for a leaf that was registered with these others, for None with none.
+
+        Below the one of SHA-256 `anchor`, if that is given.
+        """
+        tops = [ca for ca in self.anchors if anchor in {None, ca.sha256}]
+        return reached(tops, [*self.intermediates, *self.chains.get(digest or b"", ())])
 
 
 def _is_valid(ca: Certificate, now: datetime) -> bool:
@@ -111,19 +116,26 @@ def _of_organization(
     below = reached([ca for ca in cas.every if ca.sha256 in gone], cas.every)
     left, known = cas.lasting(gone, now), by_digest(cas.every)
     # What came with one registration is in no other user's bag.
-    elsewhere = {digest: left.trusted(digest) for digest in {None, *cas.chains}}
+    elsewhere = cache(left.trusted)
     paths, tops = paths_in_use(connection), {ca.sha256 for ca in left.anchors}
     through = [path for path in paths if gone.intersection(path)]
     others = [
         path
         for path in paths
-        if _has_twin(path, known, elsewhere[None])
+        if _has_twin(path, known, elsewhere(None, None))
         or (path[-1] in tops and not gone.intersection(path) and _lasts(path, known, now))
     ]
+    # Of a name that was registered without a certificate, or with one of a CA that only clients have, it is not known
+    # which CA below its anchor issues them.
+    issued = registrations.c.issuer.is_not(None)
+    unknown = sa.not_(issued & _issued_by(issuers, lambda _: cas.every))
+    anchors = left.anchors if RegistrationKind.IDENTITY in organization.binding_kinds else []
+    names = [top for top in anchors if not gone.intersection(by_digest(reached([top], cas.every)))]
+    anchor = registrations.c.anchor_sha256
     query = _users(
-        _issued_by(issuers, lambda _: below),
-        _issued_by(issuers, lambda row: elsewhere.get(row.chain_sha256, elsewhere[None])),
-        gone,
+        _issued_by(issuers, lambda _: below) | (anchor.in_(gone) & unknown),
+        _issued_by(issuers, lambda row: elsewhere(row.chain_sha256, row.anchor_sha256))
+        | (sa.not_(issued) & anchor.in_([top.sha256 for top in names])),
         _presented(_of_paths(through)),
         _presented(sa.and_(_of_paths(others), _passes(organization, gone))),
         [kind.value for kind in organization.binding_kinds],
@@ -158,22 +170,20 @@ def _stored_chains(connection: sa.Connection, organization: Organization) -> dic
 def _issued_by(issuers: Sequence[Any], cas: Callable[[Any], Collection[Certificate]]) -> sa.ColumnElement[bool]:
     """Whether a registration's leaf has the name and key identifier of one of its `cas` as its issuer's."""
     matching = [
-        (row.issuer, row.authority_key_id or b"", row.chain_sha256 or b"")
+        (row.issuer, row.authority_key_id or b"", row.chain_sha256 or b"", row.anchor_sha256 or b"")
         for row in issuers
         if any(is_issuer(ca, read_name(row.issuer), row.authority_key_id) for ca in cas(row))
     ]
     columns = registrations.c
-    parts = [
-        columns.issuer,
-        *(sa.func.coalesce(part, b"") for part in (columns.authority_key_id, columns.chain_sha256)),
-    ]
+    others = columns.authority_key_id, columns.chain_sha256, columns.anchor_sha256
+    parts = [columns.issuer, *(sa.func.coalesce(part, b"") for part in others)]
     return sa.tuple_(*parts).in_(matching)
 
 
 _NOW, _LATELY = (sa.bindparam(name, type_=Moment) for name in ("now", "lately"))
 _OWNER: sa.BindParameter[int] = sa.bindparam("owner")
 _ISSUERS = (
-    sa.select(registrations.c.issuer, registrations.c.authority_key_id, registrations.c.chain_sha256)
+    sa.select(*(registrations.c[name] for name in ("issuer", "authority_key_id", "chain_sha256", "anchor_sha256")))
     .where(registrations.c.organization_id == _OWNER, registrations.c.issuer.is_not(None))
     .distinct()
 )
@@ -184,21 +194,17 @@ _ACTIVE = (
 
 
 def _users(
-    below: sa.ColumnElement[bool],
+    here: sa.ColumnElement[bool],
     elsewhere: sa.ColumnElement[bool],
-    gone: Collection[bytes],
     presented: sa.ScalarSelect[Any],
     presented_elsewhere: sa.ScalarSelect[Any],
     kinds: Collection[str],
 ) -> sa.Select[Any]:
     """The active users of whom a registration or a certificate seen lately leads to such a CA, with what each has."""
-    name = registrations.c.kind == RegistrationKind.IDENTITY
-    here = sa.case((name, registrations.c.anchor_sha256.in_(gone)), else_=below)
-    other = sa.case((name, registrations.c.anchor_sha256.not_in(gone)), else_=elsewhere)
     columns = [
         _registration(here, kinds).label("registration"),
         presented.label("presented"),
-        _registration(other, kinds),
+        _registration(elsewhere, kinds),
         presented_elsewhere,
     ]
     query = sa.select(users.c.name, *columns).where(users.c.organization_id == _OWNER, users.c.active)
@@ -207,8 +213,8 @@ def _users(
 
 def _registration(leads: sa.ColumnElement[bool], kinds: Collection[str]) -> sa.ScalarSelect[Any]:
     columns = registrations.c
-    begun = columns.not_before.is_(None) | (columns.not_before <= _NOW)
-    good = (columns.kind != RegistrationKind.CERTIFICATE) | ((columns.not_after >= _NOW) & begun)
+    dated = (columns.not_before <= _NOW) & (columns.not_after >= _NOW)
+    good = (columns.kind != RegistrationKind.CERTIFICATE) | dated
     query = sa.select(sa.func.max(columns.id)).where(columns.user_id == users.c.id, columns.kind.in_(kinds))
     return query.where(leads, good, *_ACTIVE).correlate(users).scalar_subquery()
 
@@ -226,18 +232,25 @@ def _presented(leads: sa.ColumnElement[bool]) -> sa.ScalarSelect[Any]:
 
 def _passes(organization: Organization, gone: Collection[bytes]) -> sa.ColumnElement[bool]:
     """Whether a request with what was presented passes: if a registration is required, by what is registered now."""
+    bound = still_registered(organization, _NOT_NAMED | _ANCHOR.not_in(gone))
+    return (users.c.enforcement != Enforcement.REQUIRED) | ((last_seen.c.refused_by == "") & bound)
+
+
+def still_registered(organization: Organization, *conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Whether what a certificate seen last matched is registered, and counts at the parameter `now`."""
     seen, mine = last_seen.c, registrations.c
-    matches = {
-        RegistrationKind.CERTIFICATE: mine.sha256 == seen.sha256,
-        RegistrationKind.KEY: mine.spki_sha256 == seen.spki_sha256,
-        # Of another user's the name is not known here.
-        RegistrationKind.IDENTITY: (mine.anchor_sha256 == seen.anchor_sha256) & mine.anchor_sha256.not_in(gone),
-    }
-    own = mine.user_id == seen.user_id
-    if organization.binding_scope is BindingScope.ORGANIZATION:
-        own = mine.organization_id == seen.organization_id
-    bound = (
-        (seen.matched == kind) & sa.exists().where(own, mine.kind == kind, same, *_ACTIVE)
-        for kind, same in matches.items()
+    matches = sa.case(
+        (mine.kind == RegistrationKind.CERTIFICATE, mine.sha256 == seen.sha256),
+        (mine.kind == RegistrationKind.KEY, mine.spki_sha256 == seen.spki_sha256),
+        else_=mine.anchor_sha256 == seen.anchor_sha256,
     )
-    return (users.c.enforcement != Enforcement.REQUIRED) | ((seen.refused_by == "") & sa.or_(*bound))
+    # By the row of what was seen: the row of the user stands one level too far out to be meant.
+    whose = mine.organization_id == seen.organization_id
+    if organization.binding_scope is not BindingScope.ORGANIZATION:
+        whose = mine.user_id == seen.user_id
+    counts = mine.kind.in_([kind.value for kind in organization.binding_kinds])
+    return sa.exists().where(whose, counts, mine.kind == seen.matched, matches, *_ACTIVE, *conditions)
+
+
+_ANCHOR = registrations.c.anchor_sha256
+_NOT_NAMED = registrations.c.kind != RegistrationKind.IDENTITY

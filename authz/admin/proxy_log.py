@@ -136,7 +136,16 @@ def _text(logged: dict[str, Any], name: str) -> str:
     return value[:MAX_TEXT] if isinstance(value, str) and value != "-" else ""
 
 
+_OWN: Final = "renew the proxy's own certificate, or give the client its CA: the client refused it"
+
 REMEDIES: Final = (
+    # An alert is the client's.
+    *(
+        (f"alert {words}", _OWN)
+        for words in ("certificate", "bad certificate", "unknown ca", "unsupported certificate")
+    ),
+    ("crl", "give the proxy the current CRL of each CA on the path, or none: the service looks at revocation itself"),
+    ("did not return", "let the client present a certificate, or let the proxy ask for one without requiring it"),
     ("expired", "renew the certificate, or what has expired above it"),
     ("not yet valid", "wait, or compare the clocks of the CA and the proxy"),
     ("revoked", "let the client present a certificate that its CA has not revoked"),
@@ -144,17 +153,20 @@ REMEDIES: Final = (
     ("first certificate", "give the proxy its anchors again, and let the client send its intermediates"),
     ("self", "give the proxy its anchors again, if this is a CA of yours: any other certificate is refused rightly"),
     ("purpose", "let the client present a certificate for clients: this one is for something else"),
+    ("too weak", "let its CA certify a key, or sign with a digest, that the proxy's TLS accepts"),
 )
-"""What to do, by words of the cause."""
+"""What to do, by words of the cause, of which the first that are in it count."""
 
 
 def remedy(handshake: RefusedHandshake) -> str:
     """The one thing to do."""
     cause = handshake.cause.lower()
+    found = next((sentence for words, sentence in REMEDIES if words in cause), None)
+    if found is not None:
+        return found
     if handshake.certificate is None and not handshake.subject and "certificate" not in cause:
         return "compare what the client speaks with what the proxy accepts: no certificate was refused"
-    found = (sentence for words, sentence in REMEDIES if words in cause)
-    return next(found, "compare the certificate with what the proxy's bundle and its TLS accept")
+    return "compare the certificate with what the proxy's bundle and its TLS accept"
 
 
 def owners_of(connection: sa.Connection, certificate: bytes) -> Iterator[str]:

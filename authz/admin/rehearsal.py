@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from authz.directory.organizations import require_organization
+from authz.admin.dependents import still_registered
+from authz.directory.organizations import get_organization, require_organization
 from authz.directory.schema import Moment, decisions, last_seen, users
-from authz.model import Enforcement, Outcome
+from authz.model import Enforcement, Organization, Outcome
+from authz.reasons import Gate, Reason
 
 
 class Rehearsed(StrEnum):
@@ -25,6 +29,10 @@ class Rehearsed(StrEnum):
     """Seen while the user's enforcement was off: no certificate was compared with a registration."""
     NEVER_SEEN = "never seen"
     """Neither a certificate nor a refusal was recorded: no request, or none with a certificate while off."""
+    ENDED = "ended"
+    """A certificate of the user matched, and no registration that counts now does: it is refused the next time."""
+    REFUSED_ALREADY = "refused already"
+    """Nothing but refusals was recorded that no enforcement changes."""
 
 
 class RehearsedUser(NamedTuple):
@@ -43,42 +51,55 @@ class RehearsedUser(NamedTuple):
     last_matched: datetime | None = None
 
 
-def known_from(connection: sa.Connection, organization: str, since: datetime) -> datetime | None:
-    """From when on there are records of an organization, at most since then; None if there are none."""
+def known_from(connection: sa.Connection, organization: str, since: datetime, kept: datetime) -> datetime | None:
+    """From when on there are records of an organization, at most since then; None if there are none.
+
+    The history has nothing from before `kept`: what was seen earlier says nothing of refusals.
+    """
     owner = require_organization(connection, organization).id
-    queries = (
-        sa.select(sa.func.min(decisions.c.at, type_=Moment)).where(decisions.c.organization_id == owner),
-        sa.select(sa.func.min(last_seen.c.first_seen, type_=Moment)).where(last_seen.c.organization_id == owner),
-    )
-    begins = [at for at in (connection.execute(query).scalar() for query in queries) if at is not None]
-    return max(since, min(begins)) if begins else None
+    refused = sa.select(sa.func.min(decisions.c.at, type_=Moment)).where(decisions.c.organization_id == owner)
+    seen = sa.select(sa.func.min(last_seen.c.first_seen, type_=Moment)).where(last_seen.c.organization_id == owner)
+    first_refused, first_seen = (connection.execute(query).scalar() for query in (refused, seen))
+    begins = [first_refused, None if first_seen is None else max(first_seen, kept)]
+    first = min((at for at in begins if at is not None), default=None)
+    return None if first is None else max(since, first)
 
 
-def rehearse(connection: sa.Connection, organization: str, since: datetime) -> Iterator[RehearsedUser]:
+def rehearse(connection: sa.Connection, organization: str, since: datetime, now: datetime) -> Iterator[RehearsedUser]:
     """What `required` would do to each active user who has another enforcement, by name; a row for each reason.
 
     Raises `StoreError`.
     """
-    owner = require_organization(connection, organization).id
-    rows = connection.execute(_REHEARSED, {"owner": owner, "since": since})
-    for row in rows:
-        yield RehearsedUser(
-            row.name,
-            Enforcement(row.enforcement),
-            _outcome(row),
-            row.reason or "",
-            int(row.times or 0),
-            row.last_refused,
-            row.last_matched,
-        )
+    owner = get_organization(connection, organization)
+    rows = connection.execute(_rehearsed(owner), {"owner": owner.id, "since": since, "now": now})
+    for _, of_user in groupby(map(_user, rows), attrgetter("user")):
+        yield from _chosen(list(of_user))
+
+
+def _chosen(rows: list[RehearsedUser]) -> list[RehearsedUser]:
+    """Of a user's rows each refusal to come, or each that is there already, or else one."""
+    for outcome in (Rehearsed.REFUSED, Rehearsed.REFUSED_ALREADY):
+        chosen = [row for row in rows if row.outcome is outcome]
+        if chosen:
+            return chosen
+    return rows[:1]
+
+
+def _user(row: sa.Row[Any]) -> RehearsedUser:
+    outcome = _outcome(row)
+    refused = outcome in {Rehearsed.REFUSED, Rehearsed.REFUSED_ALREADY}
+    reason, times, last = (row.reason, int(row.times), row.last_refused) if refused else ("", 0, None)
+    return RehearsedUser(row.name, Enforcement(row.enforcement), outcome, reason, times, last, row.last_matched)
 
 
 def _outcome(row: sa.Row[Any]) -> Rehearsed:
-    if row.reason is not None:
+    if row.by_enforcement:
         return Rehearsed.REFUSED
     if row.last_matched is not None:
-        return Rehearsed.PASSES
-    return Rehearsed.NEVER_SEEN if row.last_seen is None else Rehearsed.NOT_COMPARED
+        return Rehearsed.ENDED if row.last_good is None else Rehearsed.PASSES
+    if row.last_seen is not None:
+        return Rehearsed.NOT_COMPARED
+    return Rehearsed.NEVER_SEEN if row.reason is None else Rehearsed.REFUSED_ALREADY
 
 
 _OWNER: sa.BindParameter[int] = sa.bindparam("owner")
@@ -90,24 +111,31 @@ def _seen(*conditions: sa.ColumnElement[bool]) -> sa.ScalarSelect[Any]:
     return query.where(last_seen.c.last_seen >= _SINCE, *conditions).correlate(users).scalar_subquery()
 
 
-def _rehearsed() -> sa.Select[Any]:
+_COMPARED = [reason.value for reason in Reason if reason.gate is Gate.BINDING]
+
+
+def _rehearsed(owner: Organization) -> sa.Select[Any]:
+    # A user who was `required` for a while was refused for what would refuse that user again; and one who is off is
+    # allowed without a certificate, where the history keeps that.
+    by_enforcement = (decisions.c.outcome != Outcome.DENIED) | decisions.c.reason.in_(_COMPARED)
+    allowed = decisions.c.outcome == Outcome.ALLOWED
+    reason = sa.case((allowed, Reason.CERTIFICATE_REQUIRED.value), else_=decisions.c.reason).label("reason")
     refused = (
         sa.select(
-            decisions.c.account,
-            decisions.c.reason,
+            decisions.c.user_name,
+            reason,
+            by_enforcement.label("by_enforcement"),
             sa.func.sum(decisions.c.repeats).label("times"),
             sa.func.max(decisions.c.at, type_=Moment).label("last_refused"),
         )
         .where(decisions.c.organization_id == _OWNER, decisions.c.proven, decisions.c.at >= _SINCE)
-        .where(decisions.c.outcome == Outcome.OBSERVED)
-        .group_by(decisions.c.account, decisions.c.reason)
+        .where(sa.not_(allowed) | decisions.c.certificate.is_(None))
+        .group_by(decisions.c.user_name, reason, by_enforcement)
         .subquery()
     )
-    columns = [users.c.name, users.c.enforcement, refused.c.reason, refused.c.times, refused.c.last_refused]
-    seen = [_seen().label("last_seen"), _seen(last_seen.c.matched != "").label("last_matched")]
-    query = sa.select(*columns, *seen).outerjoin(refused, refused.c.account == users.c.name)
+    matched, good = last_seen.c.matched != "", still_registered(owner)
+    columns = [users.c.name, users.c.enforcement, *(column for column in refused.c if column.name != "user_name")]
+    seen = [_seen().label("last_seen"), _seen(matched).label("last_matched"), _seen(matched, good).label("last_good")]
+    query = sa.select(*columns, *seen).outerjoin(refused, refused.c.user_name == users.c.name)
     query = query.where(users.c.organization_id == _OWNER, users.c.active, users.c.enforcement != Enforcement.REQUIRED)
     return query.order_by(users.c.name, refused.c.reason)
-
-
-_REHEARSED = _rehearsed()

@@ -21,8 +21,8 @@ PROBLEMS: Final = {
     Problem.CRL_SIGNER_UNKNOWN: "add its CA first, with 'authz anchor add' or 'authz intermediate add'",
     Problem.CRL_SOURCE_UNKNOWN: "list them with 'authz crl list'",
     Problem.CRL_UNKNOWN: "list them with 'authz crl list'",
-    Problem.DECISION_UNKNOWN: "list them with 'authz decisions list'; those allowed, and those too old, are not kept, "
-    "and of a day's refusals alike, without any identity, only the last",
+    Problem.DECISION_UNKNOWN: "list them with 'authz decisions list'; those allowed, those answered 503 and those "
+    "too old are not kept, and of a day's refusals alike, without any identity, only the last",
     Problem.DIRECTORY_CHANGED: "look what changed with 'authz audit list', and try again; nothing was changed",
     Problem.IS_A_CA: "add it with 'authz intermediate add'; a self-signed root with 'authz anchor add'",
     Problem.IS_A_CRL: "add it with 'authz crl add {file}'",

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import typer
 
 from authz.admin.rehearsal import Rehearsed, known_from, rehearse
-from authz.cli.options import AsJson, OrganizationName, open_store
-from authz.cli.output import Row, emit, say
+from authz.cli.options import AsJson, OrganizationName, open_store, settings_of
+from authz.cli.output import Row, emit, hint, say
 from authz.clock import SystemClock
 
 Wanted = Annotated[Literal["required"], typer.Option("--enforcement", help="The enforcement that is rehearsed.")]
@@ -29,14 +29,15 @@ def rehearse_(
 
     A row for each user whose enforcement is another one, and for each reason. Nothing is changed.
     """
-    since = SystemClock().now() - timedelta(days=days)
+    now, history = SystemClock().now(), settings_of(context).history
+    since = now - timedelta(days=days)
     users: dict[Rehearsed, int] = Counter()
     with open_store(context) as store, store.reading() as connection:
-        begun = known_from(connection, organization, since)
+        begun = known_from(connection, organization, since, now - timedelta(days=history.days))
 
         def rows() -> Iterator[Row]:
             last = None
-            for user in rehearse(connection, organization, since):
+            for user in rehearse(connection, organization, since, now):
                 users[user.outcome] += user.user != last
                 last = user.user
                 yield user._asdict()
@@ -45,3 +46,5 @@ def rehearse_(
     counts = "; ".join(f"{outcome}: {users[outcome]}" for outcome in Rehearsed)
     known = "nothing was recorded" if begun is None else f"recorded since {begun:%Y-%m-%d %H:%M:%SZ}"
     say(f"under {enforcement}: {counts} ({known})")
+    if not history.rows:
+        hint("nothing is recorded: history.rows is 0")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from shlex import quote
 from typing import Final, NamedTuple
 
 from authz.admin.why import Denial, UserStatus, passed_since, recorded_denial
-from authz.model import RegistrationState
+from authz.directory.registrations import StoredRegistration
+from authz.model import RegistrationKind, RegistrationState
 from authz.pki import Certificate
-from authz.reasons import Reason
+from authz.reasons import Gate, Reason
 
 
 class Remedy(NamedTuple):
@@ -22,24 +24,51 @@ class Remedy(NamedTuple):
 
 def remedy_of(denial: Denial) -> Remedy:
     """The one thing to do; for a reason without a rule of its own, what the reason's sentence says."""
-    sentences = {reason.value: reason.sentence for reason in Reason}
-    rule = _RULES.get(denial.reason)
-    if rule is None:
-        return Remedy(sentences.get(denial.reason, f"{denial.reason} is a reason of another version of authz"))
-    return rule(denial)
+    reason = next((reason for reason in Reason if reason == denial.reason), None)
+    if reason is None:
+        return Remedy(f"{denial.reason} is a reason of another version of authz")
+    rule = _RULES.get(reason)
+    if rule is not None:
+        return rule(denial)
+    if reason.gate is Gate.CERTIFICATE:
+        return _present(denial, _stated(reason, f"{_subject(denial)}{denial.detail}"), "")
+    return Remedy(_stated(reason, denial.detail))
+
+
+def _stated(reason: Reason, detail: str) -> str:
+    """The reason's sentence, and what was found."""
+    return f"{reason.sentence.removesuffix('.')} ({detail})" if detail else reason.sentence
+
+
+def _subject(denial: Denial) -> str:
+    """The certificate that was refused, in front of what was found."""
+    culprit = denial.culprit or denial.leaf
+    return "" if culprit is None else f"{culprit.subject.text}, "
 
 
 def _register(denial: Denial, file: str = "chain.pem") -> str:
-    return f"authz cert add {quote(denial.organization)} {file} --user {quote(denial.user)}"
+    kind = "" if denial.kind is RegistrationKind.CERTIFICATE else f" --kind {denial.kind}"
+    return f"authz cert add {quote(denial.organization)} {file} --user {quote(denial.user)}{kind}"
 
 
 def _present(denial: Denial, otherwise: str, command: str) -> Remedy:
     """The certificate that would pass, if the user has one."""
     if denial.usable is None:
         return Remedy(otherwise, command)
-    registration, leaf = denial.usable.registration, denial.usable.leaf
-    subject = "" if leaf is None else f" ({leaf.subject.text}, until {leaf.not_after:%Y-%m-%d})"
-    return Remedy(f"let the client of {denial.user} present what registration {registration.id} names{subject}")
+    registration = denial.usable.registration
+    named = f"what registration {registration.id} names{_named(denial.usable)}"
+    return Remedy(f"let the client of {denial.user} present {named}")
+
+
+def _named(stored: StoredRegistration) -> str:
+    leaf = stored.leaf
+    if stored.registration.identity is not None:
+        return f" (a certificate with the name {stored.registration.identity})"
+    if leaf is None:
+        return ""
+    if stored.registration.kind is RegistrationKind.KEY:
+        return f" (a certificate of the key of {leaf.subject.text})"
+    return f" ({leaf.subject.text}, until {leaf.not_after:%Y-%m-%d})"
 
 
 def _required(denial: Denial) -> Remedy:
@@ -90,14 +119,46 @@ def _expired(denial: Denial) -> Remedy:
         return Remedy(Reason.CERTIFICATE_EXPIRED.sentence)
     ended = f"{culprit.subject.text} expired on {culprit.not_after:%Y-%m-%d %H:%M:%SZ}"
     if denial.leaf is not None and culprit.sha256 != denial.leaf.sha256:
-        add = f"authz intermediate add {quote(denial.organization)} ca.pem"
+        add = f"authz {_table_of(culprit)} add {quote(denial.organization)} ca.pem"
         return Remedy(f"add the successor of the CA: {ended}", add)
     return _present(denial, f"renew it, and register the new certificate: {ended}", _register(denial))
 
 
+def _table_of(ca: Certificate) -> str:
+    return "anchor" if ca.self_issued else "intermediate"
+
+
+def _not_yet_valid(denial: Denial) -> Remedy:
+    wait = f"wait, or compare the clocks of CA and service: {_subject(denial)}{denial.detail}"
+    return _present(denial, wait, "")
+
+
 def _revoked(denial: Denial) -> Remedy:
-    renew = f"let the CA issue a new certificate, and register it: {denial.detail}"
+    culprit, leaf, usable = denial.culprit, denial.leaf, denial.usable
+    if usable is not None and leaf is not None and usable.registration.spki_sha256 == leaf.spki_sha256:
+        denial = replace(denial, usable=None)
+    whose = "the CA"
+    if culprit is not None and leaf is not None and culprit.sha256 != leaf.sha256:
+        whose = f"another CA than {culprit.subject.text}"
+    renew = f"let {whose} issue a new certificate, and register it: {_subject(denial)}{denial.detail}"
     return _present(denial, renew, _register(denial))
+
+
+def _revocation_unknown(denial: Denial) -> Remedy:
+    culprit = denial.culprit
+    if culprit is None:
+        return Remedy(_stated(Reason.REVOCATION_UNKNOWN, denial.detail))
+    get = f"get the current CRL of {culprit.issuer.text}, about {culprit.subject.text}: {denial.detail}"
+    return Remedy(get, "authz crl add ca.crl")
+
+
+def _signature_invalid(denial: Denial) -> Remedy:
+    culprit = denial.culprit or denial.leaf
+    if culprit is None:
+        return Remedy(Reason.SIGNATURE_INVALID.sentence)
+    other = f"{culprit.subject.text} was issued by another {culprit.issuer.text} than those known here, or was changed"
+    add = f"authz {_table_of(culprit)} add {quote(denial.organization)} ca.pem"
+    return _present(denial, f"add that CA, if it is trusted: {other}", add)
 
 
 def _issuer_unknown(denial: Denial) -> Remedy:
@@ -166,7 +227,10 @@ _RULES: Final[dict[str, Callable[[Denial], Remedy]]] = {
     Reason.TOKEN_BOUND_TO_ANOTHER_CERTIFICATE: _bound,
     Reason.ISSUER_UNKNOWN: _issuer_unknown,
     Reason.CERTIFICATE_SELF_SIGNED: _self_signed,
+    Reason.SIGNATURE_INVALID: _signature_invalid,
     Reason.CERTIFICATE_EXPIRED: _expired,
+    Reason.CERTIFICATE_NOT_YET_VALID: _not_yet_valid,
+    Reason.REVOCATION_UNKNOWN: _revocation_unknown,
     Reason.CERTIFICATE_REVOKED: _revoked,
     Reason.CERTIFICATE_REQUIRED: _required,
     Reason.CERTIFICATE_NOT_REGISTERED: _not_registered,
@@ -182,12 +246,29 @@ def verdict(status: UserStatus, denial: Denial | None, now: datetime) -> Remedy:
         return remedy_of(Denial(Reason.ORGANIZATION_INACTIVE, now, organization=owner.name, user=user.name))
     if not user.active:
         return remedy_of(Denial(Reason.USER_INACTIVE, now, organization=owner.name, user=user.name))
-    if denial is not None and not passed_since(status):
-        return remedy_of(denial)
-    if status.anonymous:
-        last = status.anonymous[0]
-        remedy = remedy_of(recorded_denial(last))
+    if not owner.hosts:
+        command = f"authz org set {quote(owner.name)} --host HOST"
         return Remedy(
-            f"nothing refuses {user.name}, but a request without a user was ({last.reason}): {remedy.sentence}"
+            f"give {owner.name} the host at which its clients ask: without one no request is its own", command
         )
-    return Remedy(f"nothing: no gate refuses {user.name}, by what was recorded")
+    return _of_anonymous(status) if denial is None else _of_refused(status, denial)
+
+
+def _of_refused(status: UserStatus, denial: Denial) -> Remedy:
+    """What to do about the last refusal; another request may have passed, or been refused, since then."""
+    remedy, last = remedy_of(denial), next(iter(status.anonymous), None)
+    if passed_since(status):
+        passed = f"{status.user.name} passed since, with a certificate; where a request is refused like the last one"
+        return remedy._replace(sentence=f"{passed}: {remedy.sentence}")
+    if last is None or not status.refusals or last.at <= status.refusals[0].at:
+        return remedy
+    return remedy._replace(sentence=f"{remedy.sentence}; later a request without a user was refused ({last.reason})")
+
+
+def _of_anonymous(status: UserStatus) -> Remedy:
+    name, last = status.user.name, next(iter(status.anonymous), None)
+    if last is None:
+        return Remedy(f"nothing: no gate refuses {name}, by what was recorded; an answer's decision id says more")
+    remedy = remedy_of(recorded_denial(last))
+    refused = f"a request without a user was, on {last.at:%Y-%m-%d %H:%M:%SZ} ({last.reason})"
+    return Remedy(f"nothing refuses {name}, but {refused}: {remedy.sentence}")

@@ -17,8 +17,10 @@ from authz.admin.why import (
     candidates,
     denial_now,
     is_in_directory,
+    organization_of,
     presented_by,
     recorded_denial,
+    renewable,
     status_of,
 )
 from authz.cli.check import decided_offline, gates, replayed
@@ -29,11 +31,13 @@ from authz.cli.remedies import Remedy, remedy_of, verdict
 from authz.cli.replay import can_be_replayed
 from authz.cli.rows import decision_details, decision_row, organization_summary, registration_row, user_row
 from authz.clock import SystemClock
-from authz.decision import Allow, Decision
+from authz.decision import Allow, Decision, Deny
 from authz.directory.registrations import StoredRegistration
 from authz.envoy_sds import replace_file
 from authz.errors import ConfigError
-from authz.model import Outcome, RecordedDecision
+from authz.model import Outcome, RecordedDecision, RegistrationKind
+from authz.pki import Certificate
+from authz.reasons import Reason
 
 MAX_TRIED: Final = 5
 """Registered certificates that are tried, to find one by which the user would pass."""
@@ -116,11 +120,13 @@ def _unrecorded(context: typer.Context, status: UserStatus, now: datetime) -> tu
     registered = candidates(status, None, now)
     best = _usable(context, status, None, now) or next(iter(registered), None)
     decision = _with_registered(context, status, best, now)
-    if decision is None:
+    if decision is None or (best is None and renewable(status, now) is not None):
+        # A certificate of a key or a name that is registered may be anywhere: without one nothing is decided.
         return None, []
     asked = Denial("", now, organization=status.organization.name, user=status.user.name)
     with open_store(context) as store, store.reading() as connection:
-        return denial_now(connection, asked, decision, now), list(gates(decision))
+        denial = denial_now(connection, asked, decision, now)
+    return _completed(context, denial, status, now), list(gates(decision))
 
 
 def _of_decision(context: typer.Context, beginning: str, now: datetime) -> _Answer:
@@ -133,38 +139,59 @@ def _of_decision(context: typer.Context, beginning: str, now: datetime) -> _Answ
     if status is not None:
         sections |= _sections(status, now)
     answer = _Answer(sections | {"gates": rows})
-    allowed = "nothing: it would be allowed now" if rows else "nothing: it was allowed"
-    answer.remedy = Remedy(allowed) if denial is None else remedy_of(denial)
+    answer.remedy = _settled(record, rows) if denial is None else remedy_of(denial)
     return answer
+
+
+def _settled(record: RecordedDecision, rows: list[Row]) -> Remedy:
+    if record.outcome is not Outcome.ALLOWED and not record.user:
+        return Remedy(f"nothing more is known: {record.reason} refuses it no longer, and its token was not kept")
+    return Remedy("nothing: it would be allowed now" if rows else "nothing: it was allowed")
 
 
 def _denial(
     context: typer.Context, record: RecordedDecision, status: UserStatus | None, now: datetime
 ) -> tuple[Denial | None, list[Row]]:
     """What refuses a recorded request now, and its gates; as it was recorded where it cannot be decided again."""
-    recorded = None if record.outcome is Outcome.ALLOWED else recorded_denial(record)
+    with open_store(context) as store, store.reading() as connection:
+        asked = replace(recorded_denial(record), organization=organization_of(connection, record))
+    recorded = None if record.outcome is Outcome.ALLOWED else asked
     if not can_be_replayed(record):
-        return recorded, []
+        return _completed(context, recorded, status, now), []
     try:
         decision = replayed(context, record, now)
     except ConfigError as error:
         fail(str(error), error.hint)
-        return recorded, []
+        return _completed(context, recorded, status, now), []
+    if not record.user and isinstance(decision, Deny) and decision.reason is Reason.IDENTITY_MISSING:
+        # It gets as far as its token now, which is not kept.
+        return None, list(gates(decision))[:-1]
     with open_store(context) as store, store.reading() as connection:
-        denial = denial_now(connection, recorded_denial(record), decision, now)
-    if denial is not None and status is not None:
-        denial = replace(denial, usable=_usable(context, status, denial, now))
+        denial = denial_now(connection, asked, decision, now)
+    denial = _completed(context, denial, status, now)
     if denial is not None and denial.leaf is not None:
         denial = replace(denial, save=f"authz why {record.decision_id} --save presented.pem")
     return denial, list(gates(decision))
 
 
+def _completed(
+    context: typer.Context, denial: Denial | None, status: UserStatus | None, now: datetime
+) -> Denial | None:
+    """With what organization and user have: which kind can be registered, and by which registration the user passes."""
+    if denial is None or status is None:
+        return denial
+    kinds = status.organization.binding_kinds
+    kind = RegistrationKind.CERTIFICATE if RegistrationKind.CERTIFICATE in kinds else kinds[0]
+    return replace(denial, kind=kind, usable=_usable(context, status, denial.leaf, now) or renewable(status, now))
+
+
 def _usable(
-    context: typer.Context, status: UserStatus, denial: Denial | None, now: datetime
+    context: typer.Context, status: UserStatus, leaf: Certificate | None, now: datetime
 ) -> StoredRegistration | None:
-    """A registration by whose certificate the user would pass now."""
-    for stored in candidates(status, None if denial is None else denial.leaf, now)[:MAX_TRIED]:
-        if isinstance(_with_registered(context, status, stored, now), Allow):
+    """A registration by whose certificate, other than the leaf, the user would pass now."""
+    for stored in candidates(status, leaf, now)[:MAX_TRIED]:
+        decision = _with_registered(context, status, stored, now)
+        if isinstance(decision, Allow) and (decision.binding is None or decision.binding.refusal is None):
             return stored
     return None
 

@@ -83,7 +83,7 @@ class Filter:
     """Which decisions are wanted; None asks for all.
 
     `certificate` is the beginning of a SHA-256, hexadecimal; `after` that of an id: only what stands behind it.
-    `refused` leaves out what any enforcement allows.
+    `refused` leaves out what any enforcement allows, `unowned` what was of an organization.
     """
 
     organization: str | None = None
@@ -95,6 +95,7 @@ class Filter:
     after: str | None = None
     limit: int | None = None
     refused: bool = False
+    unowned: bool = False
 
 
 def list_decisions(connection: sa.Connection, wanted: Filter) -> Iterator[RecordedDecision]:
@@ -117,6 +118,8 @@ def _wanted(wanted: Filter) -> sa.Select[Any]:
     for column, value in (("user_name", wanted.user), ("outcome", wanted.outcome), ("reason", wanted.reason)):
         if value is not None:
             query = query.where(decisions.c[column] == value)
+    if wanted.unowned:
+        query = query.where(decisions.c.organization_id.is_(None))
     if wanted.refused:
         query = query.where(decisions.c.outcome != Outcome.ALLOWED)
     if wanted.certificate is not None:

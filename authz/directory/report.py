@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from authz.directory import schema
 from authz.directory.schema import decisions, directory_changes, last_seen, organizations, registrations, users
 from authz.errors import Refused
-from authz.model import DirectoryReport, Expiring, Outcome, key_set_id
+from authz.model import DirectoryReport, Expiring, Outcome, RegistrationKind, key_set_id
 from authz.pki import Certificate
 
 LATELY: Final = timedelta(days=14)
@@ -86,8 +86,8 @@ def _sooner(ends: dict[tuple[Expiring, str], datetime], kind: Expiring, name: st
 def _first_ends(connection: sa.Connection, now: datetime) -> Iterator[tuple[Expiring, str, datetime]]:
     """What will end first of each active organization: certificates and registrations in use, certificates seen."""
     for row in connection.execute(_FIRST_ENDS, {"now": now, "lately": now - LATELY}):
-        columns = row.not_after, row.valid_until, row.presented
-        kinds = Expiring.REGISTRATION, Expiring.REGISTRATION, Expiring.PRESENTED
+        columns = row.not_after, row.valid_until, row.retired_at, row.presented
+        kinds = *[Expiring.REGISTRATION] * 3, Expiring.PRESENTED
         yield from ((kind, row.name, end) for kind, end in zip(kinds, columns, strict=True) if end is not None)
 
 
@@ -104,14 +104,17 @@ def _first(end: sa.Column[datetime], *conditions: sa.ColumnElement[bool]) -> sa.
 
 
 _NOW, _LATELY = (sa.bindparam(name, type_=schema.Moment) for name in ("now", "lately"))
+# A key or a name is registered beyond the certificate that it was registered with.
+_IS_CERTIFICATE = registrations.c.kind == RegistrationKind.CERTIFICATE
 _IN_USE = [
-    column.is_(None) | (column >= _NOW)
-    for column in (registrations.c.retired_at, registrations.c.valid_until, registrations.c.not_after)
+    *(column.is_(None) | (column >= _NOW) for column in (registrations.c.retired_at, registrations.c.valid_until)),
+    sa.not_(_IS_CERTIFICATE) | registrations.c.not_after.is_(None) | (registrations.c.not_after >= _NOW),
 ]
 _FIRST_ENDS = sa.select(
     organizations.c.name,
-    _first(registrations.c.not_after, *_IN_USE).label("not_after"),
+    _first(registrations.c.not_after, _IS_CERTIFICATE, *_IN_USE).label("not_after"),
     _first(registrations.c.valid_until, *_IN_USE).label("valid_until"),
+    _first(registrations.c.retired_at, *_IN_USE).label("retired_at"),
     _first(last_seen.c.not_after, last_seen.c.last_seen >= _LATELY).label("presented"),
 ).where(organizations.c.active)
 

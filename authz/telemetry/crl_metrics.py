@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from prometheus_client import Metric
@@ -16,6 +17,8 @@ from authz.text import key_id, shown
 
 MAX_SERIES: Final = 1_000
 """CRLs that have metrics of their own; `authz crl list` shows all."""
+
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 _OF_CRLS: Final = ("issuer", "signed_by", "source", "crl")
 
@@ -54,7 +57,8 @@ class CrlMetrics(Collector):
         )
         age = GaugeMetricFamily("authz_crl_age_seconds", "Since thisUpdate.", labels=_OF_CRLS)
         entries = GaugeMetricFamily("authz_crl_entries", "Certificates listed.", labels=_OF_CRLS)
-        for crl in self._crls.answering[:MAX_SERIES]:
+        # Those that end first: where CRLs are many, an alert needs these.
+        for crl in sorted(self._crls.answering, key=lambda crl: crl.next_update or _NEVER)[:MAX_SERIES]:
             labels = (shown(crl.issuer), key_id(crl.signer), shown(crl.location, 256), crl.name[:16])
             if crl.next_update is not None:
                 left.add_metric(labels, (crl.next_update - now).total_seconds())

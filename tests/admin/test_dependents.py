@@ -19,7 +19,7 @@ from authz.directory import Store
 from authz.directory.organizations import get_organization
 from authz.directory.schema import registrations
 from authz.directory.seen_cas import keep_seen_cas
-from authz.model import BindingScope, Enforcement, Organization
+from authz.model import BindingScope, Enforcement, Organization, RegistrationKind
 from authz.pki import Certificate
 
 DAY = timedelta(days=1)
@@ -152,7 +152,7 @@ def test_what_was_presented_elsewhere_and_refused_is_no_other_way(store: Store) 
 
 
 def test_what_was_presented_elsewhere_is_another_way_while_its_registration_counts(store: Store) -> None:
-    """Once that is retired it is refused, unless another user's is enough."""
+    """Once that is retired it is refused, though another user has it; unless any of the organization's is enough."""
     store.add_anchors("acme", [parsed(OTHER)])
     register(store, "alice", ALICE, CA)
     leaf = OTHER_CA.leaf("alice", **LIFE)
@@ -160,23 +160,14 @@ def test_what_was_presented_elsewhere_is_another_way_while_its_registration_coun
     show(store, OTHER_CA, OTHER, sha256=leaf.sha256, matched="certificate")
     assert found(store, ROOT) == {"alice": False}
     store.retire(number, NOW)
+    store.add_user("acme", "bob")
+    other = register(store, "bob", leaf)
     assert found(store, ROOT) == {"alice": True}
     with store.reading() as connection:
         acme = get_organization(connection, "acme")
     store.set_organization(replace(acme, binding_scope=BindingScope.ORGANIZATION))
-    assert found(store, ROOT) == {"alice": True}
-    store.add_user("acme", "bob")
-    register(store, "bob", leaf)
     assert found(store, ROOT) == {"alice": False}
-    store.set_organization(acme)
-    assert found(store, ROOT) == {"alice": True}
-
-
-def test_certificate_that_is_not_valid_yet_is_no_other_way(store: Store) -> None:
-    """Although it is registered: until then its user is refused."""
-    store.add_anchors("acme", [parsed(OTHER)])
-    register(store, "alice", ALICE, CA)
-    register(store, "alice", OTHER.leaf("alice", not_before=NOW + DAY, not_after=NOW + 9 * DAY))
+    store.retire(other, NOW)
     assert found(store, ROOT) == {"alice": True}
 
 
@@ -201,6 +192,50 @@ def test_certificates_that_came_with_thousands_of_different_cas_are_no_error(sto
         )
     assert found(store, ROOT) == {}
     register(store, "alice", ALICE, CA)
+    assert found(store, ROOT) == {"alice": True}
+
+
+def register_name(store: Store, anchor: Minted, *certificates: Minted) -> None:
+    """A name of alice below an anchor, with a certificate that has it, or without."""
+    with store.reading() as connection:
+        acme = get_organization(connection, "acme")
+    store.set_organization(replace(acme, binding_kinds=tuple(RegistrationKind)))
+    leaf, *chain = [*map(parsed, certificates)] or [None]
+    named = {"identity": "dns:alice.example.test", "anchor_sha256": anchor.sha256}
+    store.register("acme", "alice", leaf, chain, kind=RegistrationKind.IDENTITY, now=NOW, **named)
+
+
+def test_name_below_an_anchor_that_is_not_trusted_leads_nowhere(store: Store) -> None:
+    """Nor one below an anchor that has expired; with the anchor it is another way."""
+    register(store, "alice", ALICE, CA)
+    register_name(store, OTHER)
+    assert found(store, ROOT) == {"alice": True}
+    store.add_anchors("acme", [parsed(OTHER)])
+    assert found(store, ROOT) == found(store, CA) == {"alice": False}
+    assert found(store, OTHER) == {"alice": False}
+
+
+def test_name_that_was_registered_with_a_certificate_depends_on_its_issuer(store: Store) -> None:
+    """Its renewed certificates come from the same CA, which only the path to the name's own anchor counts for."""
+    register_name(store, ROOT, ALICE)
+    store.add_anchors("acme", [parsed(OTHER)])
+    store.add_intermediates("acme", [parsed(CROSSED)])
+    assert found(store, CA) == found(store, ROOT) == {"alice": True}
+    assert found(store, OTHER) == {"alice": False}
+
+
+def test_name_without_a_certificate_is_no_other_way_than_a_ca_below_its_anchor(store: Store) -> None:
+    """By which of them its certificates are issued is not known."""
+    register(store, "alice", ALICE, CA)
+    register_name(store, ROOT)
+    assert found(store, CA) == {"alice": True}
+
+
+def test_certificate_that_is_not_valid_yet_is_no_other_way(store: Store) -> None:
+    """Its user has nothing else today."""
+    store.add_anchors("acme", [parsed(OTHER)])
+    register(store, "alice", ALICE, CA)
+    register(store, "alice", OTHER.leaf("alice", not_before=NOW + DAY, not_after=NOW + 9 * DAY))
     assert found(store, ROOT) == {"alice": True}
 
 

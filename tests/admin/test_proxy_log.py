@@ -118,6 +118,12 @@ CAUSES = {
     "certificate is not yet valid": "clocks",
     "unsupported certificate purpose": "for clients",
     "something else": "bundle",
+    "CRL has expired": "current CRL",
+    "unable to get certificate CRL": "current CRL",
+    "EE certificate key too weak": "certify a key",
+    "OPENSSL internal:PEER DID NOT RETURN A CERTIFICATE": "without requiring it",
+    "OPENSSL internal:SSLV3 ALERT CERTIFICATE EXPIRED": "the client refused it",
+    "OPENSSL internal:TLSV1 ALERT UNKNOWN CA": "the client refused it",
 }
 
 

@@ -53,7 +53,7 @@ def test_rehearsal_is_what_required_answers(world: World) -> None:
         scene = Scene(replace(world, people=people), folder)
         before, _ = asyncio.run(asked(scene))
         with scene.store.reading() as connection:
-            rehearsed = [row for name in ORGANIZATIONS for row in rehearse(connection, name, NOW - DAY)]
+            rehearsed = [row for name in ORGANIZATIONS for row in rehearse(connection, name, NOW - DAY, NOW)]
         after, passed = required(scene)
         scene.store.close()
     for person in people:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
-from support.command_world import Run, authz
+from support.command_world import NOW, Run, authz
 from support.decision_world import Says
 from support.directory import DirectoryStore
 from support.recorded import Anonymous, decide_and_keep
+from support.sightings import add_sighting
 
 from authz.app.config import ListenerSettings
 from authz.app.listeners import listener_of
@@ -221,3 +223,98 @@ def test_allowed_request_is_explained_as_well(world: World) -> None:
     assert "nothing is different" in authz("check", "--replay", ID).err
     assert authz("user", "set", "acme", "alice", "--off").code == 0
     assert answer(ID)["command"] == "authz user set acme alice --on"
+
+
+def test_refusal_is_named_although_another_certificate_passed_since(world: World) -> None:
+    """Of two clients of a user one may be refused for good."""
+    store = DirectoryStore("sqlite:///test.db")
+    [row] = (row for row in ROWS if row.what == "required user, no certificate")
+    ask(world, row)
+    later = NOW + timedelta(minutes=1)
+    add_sighting(store, "acme", "alice", later, not_after=NOW + timedelta(days=9), matched="certificate")
+    store.close()
+    said = answer("acme", "alice")["do"]
+    assert said.startswith("alice passed since, with a certificate; ")
+    assert PRESENT in said
+
+
+def test_request_for_an_organization_that_is_off_names_it(world: World) -> None:
+    """It is known by the host alone; once it is on, nothing more is known, for the token was not kept."""
+    [row] = (row for row in ROWS if row.what == "required user, right certificate")
+    assert authz("org", "set", "acme", "--off").code == 0
+    ask(world, row)
+    seen = answer(ID)
+    assert (seen["do"], seen["command"]) == ("switch acme on", "authz org set acme --on")
+    assert authz(*seen["command"].split()[1:]).code == 0
+    seen = answer(ID)
+    assert (seen["do"], seen["command"]) == (
+        "nothing more is known: organization_inactive refuses it no longer, and its token was not kept",
+        "",
+    )
+    assert [gate["outcome"] for gate in seen["gates"]] == ["passed"]
+
+
+def test_header_that_is_refused_at_the_hosts_of_an_organization_is_shown_to_its_users(world: World) -> None:
+    """Organization and user were not looked for; another host's is not shown."""
+    for number, host in enumerate(("other.example.test", "no host", HOST)):
+        check = CheckRequest(f"{number:032x}", host, ((b"ssl-client-cert", b"1"),), "GET", "/")
+        listener = replace(listener_of(ListenerSettings(name=f"envoy{number}")), identity=(Says("alice"),))
+        asyncio.run(decide_and_keep(check, listener, "sqlite:///test.db"))
+    seen = answer("acme", "alice")
+    assert [one["reason"] for one in seen["refused_without_a_user"]] == ["header_unexpected"]
+    assert "let the proxy remove it (ssl-client-cert is not this listener's)" in seen["do"]
+
+
+def test_refusal_without_a_user_that_came_later_is_named_beside_the_users_own(world: World) -> None:
+    """An expired token may be what the user complains of."""
+    own, other = (row for row in ROWS if row.what in {"required user, no certificate", "expired token"})
+    ask(world, own)
+    ask(world, other, "6" * 32)
+    assert answer("acme", "alice")["do"].endswith("; later a request without a user was refused (token_expired)")
+
+
+def test_user_with_a_registered_key_or_name_needs_no_other_registration(world: World) -> None:
+    """Without a refusal nothing is known of it; with one, the client presents what is registered."""
+    assert authz("org", "set", "acme", "--binding-kinds", "certificate,key,identity").code == 0
+    anchor = authz("anchor", "list", "acme", "--json").data[0]["sha256"]  # type: ignore[index]
+    assert authz("user", "add", "acme", "idy", "--enforcement", "required").code == 0
+    named = ("--kind", "identity", "--name", "dns:idy.example", "--anchor", anchor)
+    assert authz("cert", "add", "acme", "--user", "idy", *named).code == 0
+    assert answer("acme", "idy")["do"].startswith("nothing: no gate refuses idy")
+    [row] = (row for row in ROWS if row.what == "required user, no certificate")
+    ask(world, replace(row, user="idy"))
+    seen = answer("acme", "idy")
+    assert seen["do"].endswith("what registration 10 names (a certificate with the name dns:idy.example)")
+    assert seen["command"] == ""
+    assert authz("anchor", "remove", "acme", anchor).code == 0
+    assert answer("acme", "idy")["command"] == "authz cert add acme chain.pem --user idy"
+
+
+def test_user_with_a_registered_key_is_decided_with_its_certificate(world: World) -> None:
+    """It is the one by which the key was registered."""
+    assert authz("org", "set", "acme", "--binding-kinds", "key").code == 0
+    leaf, *chain = (world.clients["stranger"].certificate, *world.clients["stranger"].chain)
+    Path("kay.pem").write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in (leaf, *chain)))
+    assert authz("user", "add", "acme", "kay", "--enforcement", "required").code == 0
+    assert answer("acme", "kay")["command"] == "authz cert add acme chain.pem --user kay --kind key"
+    assert authz("cert", "add", "acme", "kay.pem", "--user", "kay", "--kind", "key").code == 0
+    seen = answer("acme", "kay")
+    assert seen["do"].startswith("nothing: no gate refuses kay")
+    assert seen["gates"][-1]["saw"].startswith("registration 10 of kind key")
+
+
+def test_organization_without_hosts_is_reached_by_no_request(world: World) -> None:
+    """Whatever its users have."""
+    assert authz("org", "add", "globex corp").code == 0
+    assert authz("user", "add", "globex corp", "alice").code == 0
+    assert answer("globex corp", "alice")["command"] == "authz org set 'globex corp' --host HOST"
+
+
+def test_refusal_at_a_listener_that_is_gone_names_what_the_user_has(world: World) -> None:
+    """It cannot be decided again, but what is registered can be looked at."""
+    [row] = (row for row in ROWS if row.what == "required user, no certificate")
+    listener = replace(listener_of(ListenerSettings(name="gone")), identity=(says(world, row),))
+    check = CheckRequest(ID, row.host, ((b"x-authz-peer", b"sha256="),), "GET", "/")
+    asyncio.run(decide_and_keep(check, listener, "sqlite:///test.db"))
+    assert answer("acme", "alice")["do"].startswith(PRESENT)
+    assert answer(ID)["do"].startswith(PRESENT)

@@ -63,12 +63,22 @@ def registration_ends(store: Store) -> dict[str, timedelta]:
     return {name: end - NOW for (kind, name), end in ends.items() if kind is Expiring.REGISTRATION}
 
 
-def test_first_registration_to_end_counts_by_certificate_or_by_period(store: Store) -> None:
-    """Whichever of the two ends first; each organization has its own."""
+def test_first_registration_to_end_counts_by_certificate_period_or_retirement(store: Store) -> None:
+    """Whichever ends first; each organization has its own."""
     registered(store, "acme", not_after=NOW + 9 * DAY)
     registered(store, "acme", not_after=NOW + 5 * DAY)
     registered(store, "globex", not_after=NOW + 9 * DAY, valid_until=NOW + 3 * DAY)
     assert registration_ends(store) == {"acme": 5 * DAY, "globex": 3 * DAY}
+    registered(store, "acme", not_after=NOW + 9 * DAY, retired_at=NOW + 4 * DAY)
+    assert registration_ends(store) == {"acme": 4 * DAY, "globex": 3 * DAY}
+
+
+def test_registration_of_a_key_outlives_its_certificate(store: Store) -> None:
+    """It ends by its own period alone, also after the certificate has."""
+    key = {"kind": "key", "spki_sha256": b"k" * 32}
+    registered(store, "acme", not_after=NOW + DAY, **key)
+    registered(store, "globex", not_after=NOW - DAY, valid_until=NOW + 2 * DAY, **key)
+    assert registration_ends(store) == {"globex": 2 * DAY}
 
 
 @pytest.mark.parametrize(
@@ -126,7 +136,7 @@ def test_first_ends_are_read_from_indexes(store: Store) -> None:
     details = [row.detail for row in plan]
     assert [detail for detail in details if detail.startswith("SCAN")] == ["SCAN organizations"]
     assert not [detail for detail in details if "TEMP B-TREE" in detail], details
-    for index in ("registrations_organization_id_not_after", "registrations_organization_id_valid_until"):
+    for index in (f"registrations_organization_id_{end}" for end in ("not_after", "valid_until", "retired_at")):
         assert any(f"ix_{index} (organization_id=? AND" in detail for detail in details), details
 
 

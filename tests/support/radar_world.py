@@ -319,33 +319,32 @@ class Scene:
             if registered and leaf.kind is not RegistrationKind.CERTIFICATE:
                 yield [leaf_of(leaf.number, leaf.issuer, -1, 90), *self.carried]
 
-    async def days(self) -> list[dict[str, bool]]:
-        """For each day, who passes."""
-        seen = await self.show()
-        days = []
-        async with self.service() as (service, _, _):
-            for day in range(LAST + 1):
-                self.clock.moment = NOW + day * DAY + HOUR
-                days.append({person.name: await self._goes_on(service, person, seen) for person in self.world.people})
-        return days
-
-    async def passing(self, seen: set[tuple[str, bytes]]) -> dict[str, bool]:
-        """Who passes now."""
-        async with self.service() as (service, _, _):
-            return {person.name: await self._goes_on(service, person, seen) for person in self.world.people}
-
-    async def show(self) -> set[tuple[str, bytes]]:
-        """The clients show what they do; the users' names with the SHA-256 of the certificates that were noted."""
+    async def show(self) -> None:
+        """Have the service see the certificates that users present."""
         async with self.service() as (service, seen_by, _):
             for person in self.world.people:
                 for leaf in person.leaves:
                     if leaf.seen:
                         await self.passes(service, person, [self.minted(leaf), *(self.carried if leaf.sent else [])])
             await seen_by.close()
+
+    def seen(self) -> set[tuple[str, bytes]]:
+        """The users, and SHA-256 of their certificates, that the directory has as seen."""
         with self.store.reading() as connection:
             query = sa.select(last_seen.c.user_id, last_seen.c.sha256)
             names = {self.store.user(person.organization, person.name).id: person.name for person in self.world.people}
             return {(names[row.user_id], row.sha256) for row in connection.execute(query)}
+
+    async def days(self) -> list[dict[str, bool]]:
+        """For each day, who passes."""
+        await self.show()
+        seen = self.seen()
+        days = []
+        async with self.service() as (service, _, _):
+            for day in range(LAST + 1):
+                self.clock.moment = NOW + day * DAY + HOUR
+                days.append({person.name: await self._goes_on(service, person, seen) for person in self.world.people})
+        return days
 
     async def _goes_on(self, service: Service, person: Person, seen: set[tuple[str, bytes]]) -> bool:
         if person.enforcement is not Enforcement.REQUIRED and not any(name == person.name for name, _ in seen):

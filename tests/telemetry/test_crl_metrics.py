@@ -64,10 +64,12 @@ def test_crls_and_their_sources_are_measured_when_collected() -> None:
 
 
 def test_crls_that_are_measured_are_bounded() -> None:
-    """However many distribution points tenants name."""
+    """However many distribution points tenants name: those that end first, of which alerts are made."""
     states = CrlStates()
     crl = FetchedCrl("n", "u", b"", b"", "CN=CA", None, False, 0, NOW, None, NOW)
     states.answering = [replace(crl, name=str(number)) for number in range(MAX_SERIES + 9)]
+    states.answering.append(replace(crl, name="ending", next_update=NOW))
     telemetry = Telemetry(BytesIO())
     telemetry.watch(states, Stopped())
     assert metrics_of(telemetry).count(b"authz_crl_entries{") == MAX_SERIES
+    assert b'authz_crl_next_update_seconds{crl="ending"' in metrics_of(telemetry)
