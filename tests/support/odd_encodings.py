@@ -175,6 +175,7 @@ LEAVES: dict[str, Change] = {
     "an RDN in another order": _unordered,
     WITHOUT_NULL: _without_null,
     "PrintableString": _subject(b"*&@_!.test", 0x13),
+    "PrintableString beyond ASCII": _subject(b"Caf\xe9", 0x13),
     "TeletexString in latin-1": _subject(b"Caf\xe9", 0x14),
     "TeletexString in UTF-8": _subject("Caf\u00e9".encode(), 0x14),
     "TLS feature 4": _other(extension(bytes.fromhex("2b06010505070118"), bytes.fromhex("3003020104"))),

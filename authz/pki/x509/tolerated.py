@@ -63,6 +63,13 @@ TOLERATED: Final = (
         "Windows MDM (pyca/cryptography issue 13461), DigiCert (mozilla/tls-observatory issue 271)",
     ),
     Tolerated(
+        "PrintableString with bytes beyond ASCII, in an issuer or subject: equal to the same bytes alone; in "
+        "no permitted subtree of its text, and in every excluded one that it may be in",
+        "X.680 section 41.4",
+        "OpenSSL, nginx, Envoy",
+        "Chinese authorities, in GBK (golang/go issue 21339)",
+    ),
+    Tolerated(
         "TeletexString, read as UTF-8 where valid, else as latin-1; subtrees are compared under both: a permitted one "
         "must hold under each, an excluded one under either",
         "RFC 5280 section 4.1.2.4",
@@ -73,8 +80,10 @@ TOLERATED: Final = (
 """What has two readings is not here: lengths that are indefinite or not the shortest, doubled fields, trailing data."""
 
 TELETEX_STRING: Final = 0x14
-_PRINTABLE_STRING: Final = 0x13
+PRINTABLE_STRING: Final = 0x13
 _PRINTABLE: Final = re.compile(rb"[A-Za-z0-9 '()+,\-./:=?]*\Z")
+_ASCII: Final = re.compile(rb"[ -~]*\Z")
+_ANY: Final = re.compile(rb"[ -~\x80-\xff]*\Z")
 
 _FALSE: Final = bytes.fromhex("010100")
 _ONE: Final = bytes.fromhex("010101")
@@ -91,7 +100,7 @@ _CRL_EXTENSIONS: Final = 0xA0
 _OTHER_NAME: Final = 0xA0
 _OID: Final = bytes([der.OID])
 _SETS: Final = frozenset({der.SET, 0xA1})  # nameRelativeToCRLIssuer [1] is a SET OF (RFC 5280 section 4.2.1.13)
-_STRINGS: Final = frozenset({TELETEX_STRING, _PRINTABLE_STRING})
+_STRINGS: Final = frozenset({TELETEX_STRING, PRINTABLE_STRING})
 _BITS_OF_ISSUING_POINT: Final = frozenset({0x81, 0x82, 0x84, 0x85})  # its BOOLEANs (section 5.2.5)
 
 MAX_DEPTH: Final = 12
@@ -120,7 +129,7 @@ def certificate(data: bytes) -> bytes:
     # After the version: serialNumber, signature, issuer, validity, subject.
     fields[at + 1] = _algorithm(fields[at + 1])
     for number in (at + 2, at + 4):
-        fields[number] = names(fields[number], MAX_IN_NAME)
+        fields[number] = names(fields[number], MAX_IN_NAME, opaque=True)
     if fields[-1][0] == der.EXTENSIONS:
         fields[-1] = _tagged_extensions(fields[-1])
     return der.tlv(der.SEQUENCE, der.tlv(der.SEQUENCE, *fields), _algorithm(signed[0]), signed[1])
@@ -133,7 +142,7 @@ def crl(data: bytes) -> bytes:
     at = bool(fields) and fields[0][0] == der.INTEGER
     if len(fields) < at + 3 or len(signed) != 2:
         raise ValueError("a CRL with too few fields")
-    fields[at : at + 2] = _algorithm(fields[at]), names(fields[at + 1])
+    fields[at : at + 2] = _algorithm(fields[at]), names(fields[at + 1], opaque=True)
     for number, field in enumerate(fields[at + 3 :], at + 3):
         if field[0] == der.SEQUENCE:
             fields[number] = _entries(field)
@@ -142,14 +151,16 @@ def crl(data: bytes) -> bytes:
     return der.tlv(der.SEQUENCE, der.tlv(der.SEQUENCE, *fields), _algorithm(signed[0]), signed[1])
 
 
-def names(data: bytes, most: int = MAX_IN_NAMES) -> bytes:
+def names(data: bytes, most: int = MAX_IN_NAMES, *, opaque: bool = False) -> bytes:
     """A name, or the value of an extension that is made of names: their strings and the order of their attributes.
 
+    `opaque`: bytes beyond ASCII in a PrintableString too. For the library alone: of an extension it would be the
+    library's text that is compared, of an issuer or subject it is the bytes (`Name`).
     Raises `ValueError` for more than `most` elements, for what is nested too deeply, or is no DER besides.
     """
     if der.count(data, 0, len(data), most) > most:
         raise ValueError("too much in names that would be rewritten")
-    return b"".join(_names(data, 0, len(data), MAX_DEPTH))
+    return b"".join(_names(data, 0, len(data), MAX_DEPTH, _ANY if opaque else _ASCII))
 
 
 def value(data: bytes) -> bytes:
@@ -240,29 +251,32 @@ def _flag(part: bytes) -> bytes:
     return part[:2] + b"\xff" if boolean(part[2:]) else b""
 
 
-def _names(data: bytes, at: int, end: int, depth: int) -> list[bytes]:
-    """The elements from `at` to `end`; an otherName, which may hold anything, stays as it is."""
+def _names(data: bytes, at: int, end: int, depth: int, printable: re.Pattern[bytes]) -> list[bytes]:
+    """The elements from `at` to `end`; an otherName, which may hold anything, stays as it is.
+
+    `printable` is what a PrintableString may hold.
+    """
     if not depth:
         raise ValueError("names that are nested too deeply")
     written = []
     while at < end:
         tag, start, stop = der.element(data, at, end)
         if tag & der.CONSTRUCTED and not (tag == _OTHER_NAME and data[start : start + 1] == _OID):
-            inside = _names(data, start, stop, depth - 1)
+            inside = _names(data, start, stop, depth - 1, printable)
             if tag in _SETS and len(inside) > 1:
                 inside.sort()
             written.append(der.tlv(tag, *inside))
         else:
-            written.append(_string(tag, data[start:stop]) if tag in _STRINGS else data[at:stop])
+            written.append(_string(tag, data[start:stop], printable) if tag in _STRINGS else data[at:stop])
         at = stop
     return written
 
 
-def _string(tag: int, content: bytes) -> bytes:
+def _string(tag: int, content: bytes, printable: re.Pattern[bytes]) -> bytes:
     if tag == TELETEX_STRING:
         text = teletex(content).encode()
         # What is no UTF-8 has one reading; as a TeletexString it would have another one, of the bytes written here.
         tag, content = tag if text == content else der.UTF8_STRING, text
-    elif tag == _PRINTABLE_STRING and not _PRINTABLE.match(content) and re.fullmatch(rb"[ -~]*", content):
-        tag = der.UTF8_STRING
+    elif not _PRINTABLE.match(content) and printable.match(content):
+        tag, content = der.UTF8_STRING, content.decode("latin-1").encode()
     return der.tlv(tag, content)

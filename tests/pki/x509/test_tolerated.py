@@ -69,6 +69,24 @@ def test_crl_is_read_as_if_it_were_der(name: str) -> None:
     verify_signature(KEY.public_key(), odd.signed)
 
 
+def test_printable_string_beyond_ascii_is_read_as_the_bytes_that_stand_there() -> None:
+    """Of issuer and subject, which are read from the DER and not from what the library was given."""
+    odd = raw_name(b"Caf\xe9", 0x13)
+    read, listed = Certificate.parse(certificate(subject=odd, issuer=odd)), Crl(crl(issuer=odd))
+    assert read.subject == read.issuer == listed.issuer == Name.read(odd)
+    assert read.subject != Certificate.parse(certificate(subject=raw_name("Caf\u00e9".encode()))).subject
+    verify_signature(KEY.public_key(), read.signed)
+    verify_signature(KEY.public_key(), listed.signed)
+
+
+def test_printable_string_beyond_ascii_in_an_extension_is_left() -> None:
+    """The library's text of it would be compared, under which two that differ may be equal."""
+    name = sequence(tlv(0xA4, raw_name(b"\xe9", 0x13)))
+    assert tolerated.value(name) == name
+    with pytest.raises(ValueError, match="DER"):
+        library.read_general_names(name)
+
+
 @pytest.mark.parametrize("data", [plain for plain, _ in BOTH])
 def test_der_is_left_as_it_is(data: bytes) -> None:
     """Whatever is in it."""
@@ -89,7 +107,11 @@ HOSTILE = {
     "NULL with content": certificate(inner=(odd := bytes.fromhex("300d06082a8648ce3d040302050100")), outer=odd),
     "other parameters": certificate(inner=(odd := bytes.fromhex("300c06082a8648ce3d0403023000")), outer=odd),
     "NULL of an Edwards curve": certificate(inner=(odd := bytes.fromhex("300706032b65700500")), outer=odd),
-    "PrintableString beyond ASCII": certificate(subject=raw_name(b"\xe9@", 0x13)),
+    "PrintableString beyond ASCII with NUL": certificate(subject=raw_name(b"\xe9\0", 0x13)),
+    "PrintableString beyond ASCII with a line feed": certificate(issuer=raw_name(b"\xe9\n", 0x13)),
+    "PrintableString beyond ASCII in an extension": certificate(
+        extension(bytes.fromhex("551d11"), sequence(tlv(0xA4, raw_name(b"\xe9", 0x13))), TRUE)
+    ),
     "PrintableString with a line feed": certificate(subject=raw_name(b"a@\n", 0x13)),
     "PrintableString with NUL": certificate(subject=raw_name(b"a@\0", 0x13)),
     "UTF8String in latin-1": certificate(extension(BASIC, NO_CA, FALSE), subject=raw_name(b"\xe9")),
