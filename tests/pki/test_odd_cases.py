@@ -33,6 +33,7 @@ assert isinstance(KEY, ec.EllipticCurvePrivateKey)
 R = Reason
 EKU = bytes.fromhex("551d25")
 FOR_CLIENTS = sequence(tlv(0x06, bytes.fromhex("2b06010505070302")))
+POLICIES, POLICY = bytes.fromhex("551d20"), sequence(tlv(0x06, b"\x2a\3"))
 CLIENTS = extensions_of((EKU, False, FOR_CLIENTS))
 ECDSA_SHA1 = bytes.fromhex("300906072a8648ce3d0401")
 ECDSA_NULL = bytes.fromhex("300c06082a8648ce3d0403020500")
@@ -301,6 +302,12 @@ CASES: dict[str, list[Case]] = {
         with_extension("2.5.29.32", "300a300806022a0330023000"),
         with_extension("2.5.29.32", OTHER_QUALIFIER),
         with_extension("2.5.29.32", OTHER_QUALIFIER, critical=True, expected=R.CRITICAL_EXTENSION_UNKNOWN),
+    ],
+    "a certificate policy that stands twice": [
+        refused(
+            odd(extensions=extensions_of((EKU, False, FOR_CLIENTS), (POLICIES, False, sequence(*[POLICY] * 2)))),
+            R.CERTIFICATE_MALFORMED,
+        )
     ],
     "GeneralizedTime for a date before 2050": [
         Case(signed_again(CA.leaf().der, CA, until(0x18, b"20491231235959Z"))),

@@ -190,7 +190,10 @@ def _parse(values: dict[bytes, Any], critical: set[bytes], extensions: Extension
     try:
         values.update(zip(asked, library.read_extensions(asked.items()), strict=True))
     except library.ParserError:
-        plain = {oid: tolerated.value(value) for oid, value in asked.items()}
+        plain = {
+            oid: tolerated.subtrees(value) if oid == NAME_CONSTRAINTS else tolerated.value(value)
+            for oid, value in asked.items()
+        }
         if plain == asked and _HINTS.isdisjoint(asked):
             raise
         for oid, value in plain.items():

@@ -18,6 +18,7 @@ from support.odd_encodings import (
     ONE,
     SCOPE,
     TRUE,
+    addresses,
     certificate,
     crl,
     extension,
@@ -120,6 +121,13 @@ HOSTILE = {
     "data behind the value": certificate(sequence(tlv(6, BASIC), FALSE, tlv(4, NO_CA), b"\5\0")),
     "cA as 02": certificate(extension(BASIC, bytes.fromhex("3003010102"))),
     "cA twice": certificate(extension(BASIC, bytes.fromhex("3006010100010101"))),
+    "a mask that is no prefix": certificate(addresses("0a010203ff00ff00 0a000000ff000000")),
+    "an address without a mask": certificate(addresses("0a010203 0a000000ff000000")),
+    "an address of seven bytes": certificate(addresses("0a0102ff000000 0a000000ff000000")),
+    "an address of 31 bytes": certificate(addresses(f"{'20' * 15}{'ff' * 2}{'00' * 14} 0a000000ff000000")),
+    "an empty address": certificate(
+        sequence(tlv(6, bytes.fromhex("551d1e")), TRUE, tlv(4, bytes.fromhex("3006a00430028700")))
+    ),
     "no certificate": sequence(sequence(), ECDSA_SHA256, tlv(3, b"\0")),
     "two elements": sequence(sequence(), sequence()),
     "an extension of FALSE alone": certificate(sequence(FALSE)),
