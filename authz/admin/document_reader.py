@@ -19,10 +19,9 @@ from typing import Any, BinaryIO, Final
 
 import yaml
 
-from authz.directory.texts import unkept
+from authz.directory.texts import explained
 from authz.errors import ConfigError
 from authz.identity.strict_json import read_object
-from authz.text import shown
 
 MAX_DOCUMENT: Final = 4 * 1024 * 1024
 """Bytes of one document: four times the largest certificate file."""
@@ -213,8 +212,8 @@ def _kept(document: RawDocument) -> RawDocument | DocumentError:
     waiting: list[tuple[tuple[str | int, ...], object]] = [((), document.data)]
     while waiting:
         path, value = waiting.pop()
-        if isinstance(value, str) and (what := unkept(value)):
-            return DocumentError(document.at(path), f"{shown(repr(value))} has {what}, which no directory keeps")
+        if isinstance(value, str) and (problem := explained(value)):
+            return DocumentError(document.at(path), problem)
         if isinstance(value, dict):
             waiting += [((*path, key), key) for key in value] + [((*path, key), value[key]) for key in value]
         elif isinstance(value, list):

@@ -1,6 +1,6 @@
 """The states of CRL sources by replica, for a directory that several services share; they are written anew by each.
 
-And the history may keep allowed requests, and what ends is read from an index alone.
+And the sources whose CAs count anew; the history may keep allowed requests, and what ends is read from an index alone.
 """
 
 from __future__ import annotations
@@ -44,6 +44,12 @@ STATEMENTS = (
         next_update BIGINT,
         fetched_at BIGINT NOT NULL,
         PRIMARY KEY (replica, name)
+    )
+    """,
+    """
+    CREATE TABLE renumbered_sources (
+        location VARCHAR NOT NULL PRIMARY KEY,
+        until BIGINT NOT NULL
     )
     """,
     "DROP INDEX ix_registrations_organization_id_not_after",
