@@ -90,6 +90,16 @@ def _meets(certificate: Certificate, crl: Crl) -> bool:
     return any(not point.names.isdisjoint(crl.names) for point in points)
 
 
+def renumber(store: AuditedStore, location: str, now: datetime) -> None:
+    """Have the running service take the next CRL of a source by its date, though its number is lower than those before.
+
+    Nothing from before `now` can pass for it; the source is asked at once.
+    """
+    with store.change() as change:
+        crls.renumber_source(change.connection, location, now)
+        change.record("renumber", f"crl source {location}", after={"until": now})
+
+
 def request_fetch(store: AuditedStore, wanted: str | None, now: datetime) -> list[str]:
     """Have the running service fetch: from a location, for an issuer, or for None everything. Returns the locations."""
     with store.change() as change:

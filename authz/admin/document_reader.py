@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Final
 
 import yaml
 
+from authz.directory.texts import explained
 from authz.errors import ConfigError
 from authz.identity.strict_json import read_object
 
@@ -199,11 +200,25 @@ def _json_lines(name: str, line: bytes, file: _Bounded) -> Iterator[RawDocument 
             return
         if line.strip():
             try:
-                yield RawDocument(read_object(line), place)
+                yield _kept(RawDocument(read_object(line), place))
             except ValueError as error:
                 yield DocumentError(place, f"is no JSON object: {error}")
         line = file.readline()
         number += 1
+
+
+def _kept(document: RawDocument) -> RawDocument | DocumentError:
+    """The document; an error if a text in it cannot be kept."""
+    waiting: list[tuple[tuple[str | int, ...], object]] = [((), document.data)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, str) and (problem := explained(value)):
+            return DocumentError(document.at(path), problem)
+        if isinstance(value, dict):
+            waiting += [((*path, key), key) for key in value] + [((*path, key), value[key]) for key in value]
+        elif isinstance(value, list):
+            waiting += [((*path, number), one) for number, one in enumerate(value)]
+    return document
 
 
 def _yaml_documents(name: str, file: _Bounded) -> Iterator[RawDocument | DocumentError]:
@@ -248,7 +263,7 @@ class _YamlReader:
                 yield error
                 return
             if isinstance(data, dict):
-                yield RawDocument(data, place, self._lines)
+                yield _kept(RawDocument(data, place, self._lines))
             elif data is not None:
                 yield DocumentError(place, "is no mapping", "a document begins with kind: and its kind")
 

@@ -11,13 +11,14 @@ from typing import Annotated, Final
 import typer
 from sqlalchemy import Connection
 
-from authz.admin.crls import add_crl, remove_crl, request_fetch
+from authz.admin.crls import add_crl, remove_crl, renumber, request_fetch
 from authz.admin.forecast import forecasts
 from authz.cli.options import Anyway, AsJson, InFile, Limit, open_store, settings_of, sha256_text
 from authz.cli.output import Row, emit, emit_one, emit_page, hint, say
 from authz.cli.pem_file import read_crl
 from authz.cli.rows import crl_details, crl_row, crl_source_row, fetched_crl_row, fetched_details, listed_crl_row
 from authz.clock import SystemClock
+from authz.directory import Store
 from authz.directory.crls import find_crl, get_crl, list_crl_sources, list_crls, list_fetched_crls
 from authz.directory.registrations import StoredRegistration
 from authz.errors import Problem, StoreError
@@ -31,6 +32,8 @@ MAX_DIGITS: Final = 19
 Beginning = Annotated[
     str, typer.Argument(parser=sha256_text, metavar="SHA256", help="As list shows it; its beginning is enough.")
 ]
+
+Wait = Annotated[float, typer.Option("--wait", min=0, help="How long to wait for the service to try.")]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -120,9 +123,12 @@ def list_(
 
     with open_store(context) as store, store.reading() as connection:
         rows = map(noticed, _rows(connection, after, SystemClock().now()))
+        renumbered = [one.location for one in list_crl_sources(connection) if one.outcome == "disagrees"]
         listed = emit_page(rows, "id", limit, as_json=as_json)
     if not listed and after is None:
         hint("no certificate passes without one for each CA on its path: authz crl add FILE, or the setting crl.urls")
+    if renumbered:
+        hint(f"if its CA was restored, and counts its CRLs anew: authz crl renumber {renumbered[0]}")
     if expired:
         hint("what is expired refuses its issuer's certificates: authz crl refresh, or authz crl add FILE")
 
@@ -187,20 +193,44 @@ def refresh(
     wanted: Annotated[
         str | None, typer.Argument(metavar="ISSUER", help="An issuer, or a source's location; every source if absent.")
     ] = None,
-    seconds: Annotated[float, typer.Option("--wait", min=0, help="How long to wait for the service to try.")] = 15,
+    seconds: Wait = 15,
     as_json: AsJson = False,
 ) -> None:
     """Have the running service ask its sources now. Exit code 1 unless every one of them gave what is held."""
     asked_at = SystemClock().now()
-    deadline = time.monotonic() + seconds
     with open_store(context) as store:
         asked = request_fetch(store, wanted, asked_at)
-        while True:
-            states = [source for source in store.crl_sources() if source.location in asked]
-            tried = [state for state in states if state.tried_at and state.tried_at >= asked_at and state.outcome]
-            if len(tried) == len(asked) or time.monotonic() >= deadline:
-                break
-            time.sleep(POLL_SECONDS)
+        _wait_for(store, asked, asked_at, seconds, as_json=as_json)
+
+
+@app.command("renumber", epilog="Example: authz crl renumber http://crl.example.com/ca.crl")
+def renumber_(
+    context: typer.Context,
+    location: Annotated[str, typer.Argument(metavar="LOCATION", help="Of the source, as list shows it.")],
+    seconds: Wait = 15,
+    as_json: AsJson = False,
+) -> None:
+    """Take the next CRL of a source by its date alone: its CA was restored, and counts its CRLs anew.
+
+    Its outcome was "disagrees": a later date, and a lower number than that of the CRL held. That one goes when a
+    current, complete CRL of a later date comes; what was issued before stays refused, and cannot be replayed.
+    What the CA does not list any more is refused no more: ask it whether revocations were lost with its numbers.
+    """
+    asked_at = SystemClock().now()
+    with open_store(context) as store:
+        renumber(store, location, asked_at)
+        _wait_for(store, [location], asked_at, seconds, as_json=as_json)
+
+
+def _wait_for(store: Store, asked: list[str], asked_at: datetime, seconds: float, *, as_json: bool) -> None:
+    """Until the service has tried the sources, and say what came of it. Exit code 1 unless each gave what is held."""
+    deadline = time.monotonic() + seconds
+    while True:
+        states = [source for source in store.crl_sources() if source.location in asked]
+        tried = [state for state in states if state.tried_at and state.tried_at >= asked_at and state.outcome]
+        if len(tried) == len(asked) or time.monotonic() >= deadline:
+            break
+        time.sleep(POLL_SECONDS)
     emit(list(map(crl_source_row, states)), as_json=as_json)
     if not asked:
         hint("there are none: name some in the settings crl.urls or crl.files, or let certificates name theirs")

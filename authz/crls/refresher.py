@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
@@ -69,6 +69,11 @@ class StatusLedger(Protocol):
 
     async def asked(self) -> list[str]:
         """The locations that an operator wants to be tried now."""
+        ...
+
+    @property
+    def renumbered(self) -> Mapping[str, datetime]:
+        """By their locations sources whose CA counts anew, as `asked` read it last: see `CrlRegistry.renumbered`."""
         ...
 
 
@@ -346,7 +351,10 @@ class Refresher:
             self._jobs.of(source)
 
     async def _asked(self) -> list[CrlSource]:
-        locations = [] if self._ledger is None else await self._ledger.asked()
+        if self._ledger is None:
+            return []
+        locations = await self._ledger.asked()
+        self._registry.renumbered = self._ledger.renumbered
         return [source for location in locations if (source := self._sources.get(location)) is not None]
 
     async def _look_at_tenants(self) -> None:

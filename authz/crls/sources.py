@@ -206,10 +206,15 @@ def _was_point(origin: FetchRecord) -> bool:
     return not origin.named and origin.url.startswith(("http://", "https://"))
 
 
+def _can_be_asked(url: str) -> bool:
+    return len(url) <= MAX_URL and url.isprintable()
+
+
 def urls_of(path: Iterable[Certificate]) -> list[str]:
     """The URLs of http and https in the distribution points of a path, of complete CRLs and of deltas; none twice.
 
-    One that is too long to be asked is left out.
+    One that cannot be asked, being too long or not printable, is left out: it would stand in the directory, and over
+    PostgreSQL one with NUL would keep the state of all others out of it.
     """
     points: list[x509.DistributionPoint] = []
     for certificate in list(path)[:-1]:
@@ -220,7 +225,7 @@ def urls_of(path: Iterable[Certificate]) -> list[str]:
     urls: dict[str, None] = {}
     for point in points:
         for name in point.full_name or ():
-            if isinstance(name, x509.UniformResourceIdentifier) and len(name.value) <= MAX_URL:
+            if isinstance(name, x509.UniformResourceIdentifier) and _can_be_asked(name.value):
                 urls[name.value] = None
     # RFC 5280 section 4.2.1.13 knows others too: LDAP is not asked.
     return [url for url in urls if url.lower().startswith(("http://", "https://"))][:MAX_URLS]

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
-from authz.crls.acceptance import SignedCrl, accept, check_newer
+from authz.crls.acceptance import SignedCrl, accept, begins_anew, check_newer
 from authz.crls.disk_store import (
     MAX_DEATHS,
     CrlDiskStore,
@@ -111,8 +111,9 @@ class CrlRegistry:
 
     `index` is as in `read_crl`, `warn` reports copies that cannot be used. `check_quota` raises `FetchFailed` where
     there is no room for a copy, for those that it replaces and beside the others. `organizations_of` says who needs
-    what a key (its SHA-256) signed and what came from a URL. `on_change` is called when checks are to look at other
-    CRLs, `on_all_read` when every kept copy was read.
+    what a key (its SHA-256) signed and what came from a URL. `renumbered` are locations whose CA counts anew, each with
+    a moment: the numbers of fetched CRLs that began no later do not count for what the location gives. `on_change` is
+    called when checks are to look at other CRLs, `on_all_read` when every kept copy was read.
     """
 
     def __init__(self, keep: CrlDiskStore, index: Index, warn: Callable[[str], None]) -> None:
@@ -130,6 +131,7 @@ class CrlRegistry:
         self.reading = False
         self._lock, self._reading_late = asyncio.Lock(), asyncio.Lock()
         self._added: list[HeldCrl] = []
+        self.renumbered: Mapping[str, datetime] = {}
         self.held: Sequence[SignedCrl] = ()
         self.crls: CrlStore | None = None
         self.on_change: Callable[[], None] = lambda: None
@@ -385,19 +387,9 @@ class CrlRegistry:
             async with self._reading_late:
                 await self._read_late(name, origin.signer)
         async with self._lock:
-            self._tombstones.check(new, origin.signer)
-            replaced = accept(new, [copy.signed for copy in (*self._added, *self)], now)
+            replaced = self._check(new, origin, now)
             name = _name(new, origin.signer)
             before = self._copies.get(name)
-            if before is not None:
-                # What is held elsewhere as well, in the directory say, passes for itself: not for what is newer here.
-                check_newer(new, before.signed)
-            elif (
-                len({without_evidence(copy.name) for copy in self.of(origin.url)} - {without_evidence(name)})
-                >= MAX_GIVEN
-            ):
-                detail = f"{MAX_GIVEN} CRLs of different issuers, keys or scopes are held from there"
-                raise FetchFailed(FailureKind.TOO_MANY, detail)
             changed = before is None or before.crl.sha256 != new.crl.sha256
             signed = new if changed or before is None else before.signed
             if not changed and before is not None and before.stored:
@@ -414,6 +406,24 @@ class CrlRegistry:
             if changed:
                 self.publish()
             return changed, problem
+
+    def _check(self, new: SignedCrl, origin: FetchRecord, now: datetime) -> list[SignedCrl]:
+        """Those that `new` replaces. Raises `FetchFailed` if it may not be held."""
+        until = self.renumbered.get(origin.url)
+        by_date = [copy.signed for copy in self if until is not None and copy.crl.this_update <= until]
+        self._tombstones.check(new, origin.signer, until)
+        replaced = accept(new, [copy.signed for copy in (*self._added, *self)], now, by_date)
+        name = _name(new, origin.signer)
+        before = self._copies.get(name)
+        if before is None:
+            others = {without_evidence(copy.name) for copy in self.of(origin.url)} - {without_evidence(name)}
+            if len(others) >= MAX_GIVEN:
+                detail = f"{MAX_GIVEN} CRLs of different issuers, keys or scopes are held from there"
+                raise FetchFailed(FailureKind.TOO_MANY, detail)
+        elif before.signed not in by_date or not begins_anew(new, before.signed, now):
+            # What is held elsewhere as well, in the directory say, passes for itself: not for what is newer here.
+            check_newer(new, before.signed)
+        return replaced
 
     async def _store(self, name: str, path: Path, origin: FetchRecord, rank: Tombstone) -> str:
         """Why there is no copy on disk; empty if there is."""

@@ -10,7 +10,7 @@ import json
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
@@ -96,12 +96,16 @@ class Tombstones:
     def __len__(self) -> int:
         return sum(map(len, self._all.values()))
 
-    def check(self, new: SignedCrl, key: bytes) -> None:
-        """Raises `FetchFailed` (older, disagrees) for a CRL that goes back; one that was held may come again."""
+    def check(self, new: SignedCrl, key: bytes, renumbered: datetime | None = None) -> None:
+        """Raises `FetchFailed` (older, disagrees) for a CRL that goes back; one that was held may come again.
+
+        Of those that began no later than `renumbered` the date alone counts.
+        """
         same_place = self._all.get(place_of(new, key), {})
         if new.crl.sha256 not in (tombstone.sha256 for tombstone in same_place):
             for tombstone in same_place:
-                tombstone.check(new)
+                by_date = renumbered is not None and tombstone.this_update <= renumbered
+                (replace(tombstone, number=None) if by_date else tombstone).check(new)
 
     def add(self, tombstone: Tombstone, organizations: Iterable[int] = ()) -> None:
         """From now on nothing older takes that place; of those it supersedes nothing is needed."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from datetime import datetime
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from authz.directory.database import READ_ERRORS, insert_of
 from authz.directory.databases import database_of
 from authz.directory.interrupted import CLOSE_SECONDS, WRITE_SECONDS, interrupted_after, interrupted_every
-from authz.directory.schema import crl_sources, fetched_crls
+from authz.directory.schema import crl_sources, fetched_crls, renumbered_sources
 from authz.model import CrlSourceState, FetchedCrl
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ class CrlStatusTables:
         self._thread = ThreadPoolExecutor(1, "crl ledger")
         self._sources: dict[str, CrlSourceState] | None = None
         self._crls: dict[str, FetchedCrl] | None = None
+        self.renumbered: Mapping[str, datetime] = {}
         self._warn = warn
         self._failing = False
         self._closed = False
@@ -88,6 +90,7 @@ class CrlStatusTables:
 
     def _asked(self) -> list[str]:
         with self._reader.connected() as connection, connection.begin():
+            self.renumbered = {row.location: row.until for row in connection.execute(sa.select(renumbered_sources))}
             return list(connection.execute(_ASKED, {"replica": self._replica}).scalars())
 
 

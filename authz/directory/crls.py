@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from authz import pki
 from authz.directory import rows
 from authz.directory.authorities import known_authorities
+from authz.directory.database import insert_of
 from authz.directory.limits import check_order
 from authz.directory.queries import begins, behind, distinct, find, inserted_key, only
-from authz.directory.schema import crl_sources, crls, fetched_crls, registrations
+from authz.directory.schema import crl_sources, crls, fetched_crls, registrations, renumbered_sources
 from authz.errors import Problem, Refused, StoreError
 from authz.model import CrlSourceKind, CrlSourceState, FetchedCrl
 from authz.reasons import Reason
@@ -209,6 +210,15 @@ def list_fetched_crls(connection: sa.Connection, sha256: bytes | None = None) ->
     if sha256 is not None:
         query = query.where(fetched_crls.c.sha256 == sha256)
     return list({row.name: FetchedCrl(**row._asdict()) for row in connection.execute(query)}.values())
+
+
+def renumber_source(connection: sa.Connection, location: str, now: datetime) -> None:
+    """Let the numbers of CRLs that begin no later than `now` not count for what a source gives from now on."""
+    # Not an issuer: which of several sources began to count anew is for the operator to say.
+    if ask_crl_sources(connection, location, now) != [location]:
+        raise StoreError(f"no source is {location}", kind=Problem.CRL_SOURCE_UNKNOWN)
+    statement = insert_of(connection)(renumbered_sources).values(location=location, until=now)
+    connection.execute(statement.on_conflict_do_update(index_elements=["location"], set_={"until": now}))
 
 
 def ask_crl_sources(connection: sa.Connection, wanted: str | None, now: datetime) -> list[str]:

@@ -317,6 +317,14 @@ crl_sources = sa.Table(
     sa.Column("asked_at", Moment),
 )
 
+renumbered_sources = sa.Table(
+    "renumbered_sources",
+    metadata,
+    sa.Column("location", sa.String, primary_key=True),
+    # The numbers of CRLs that begin no later do not count for what the source gives.
+    sa.Column("until", Moment, nullable=False),
+)
+
 fetched_crls = sa.Table(
     "fetched_crls",
     metadata,

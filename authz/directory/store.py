@@ -14,6 +14,7 @@ from authz.directory import crls, decision_rows, organizations, registrations, s
 from authz.directory.authorities import ANCHORS, INTERMEDIATES
 from authz.directory.databases import database_of
 from authz.directory.queries import distinct_names
+from authz.directory.texts import refuse_nul
 from authz.errors import StoreError
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Store:
         self._database = database_of(url)
         self._database.check()
         self._engine, self._reader = self._database.open_writer(), self._database.open_reader()
+        refuse_nul(self._engine)
+        refuse_nul(self._reader)
 
     def close(self) -> None:
         """Give the database back."""

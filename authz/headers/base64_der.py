@@ -16,9 +16,9 @@ from authz.headers import pem
 
 
 def parse(value: bytes) -> tuple[bytes, ...]:
-    """The certificates (DER) of a header value, in order. Raises `Refused` (header_malformed)."""
+    """The certificates (DER) of a header value. Raises `Refused` (header_malformed, too_many_certificates)."""
     leaf, *others = pem.unescape_any(value).split(b",")
-    return (pem.decode_base64(leaf), *(der for text in others for der in pem.decode_several(text)))
+    return (pem.decode_base64(leaf), *pem.decode_list(others))
 
 
 def format(ders: tuple[bytes, ...]) -> bytes:  # noqa: A001 - the counterpart of parse

@@ -18,7 +18,7 @@ from authz.headers import pem
 
 
 def parse(value: bytes) -> tuple[bytes, ...]:
-    """The certificates (DER) of a header value, in order. Raises `Refused` (header_malformed)."""
+    """The certificates (DER) of a header value. Raises `Refused` (header_malformed, too_many_certificates)."""
     return pem.wrapped_certificates(value)
 
 

@@ -7,7 +7,7 @@ any deviation was written by somebody else; in other headers each proxy has line
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -27,6 +27,12 @@ _PERCENT: Final = ((b"%0A", b"\n"), (b"%2B", b"+"), (b"%2F", b"/"), (b"%3D", b"=
 # What other proxies escape besides, in PEM and in lists of base64, in either case of hexadecimal.
 _PERCENT_ANY: Final = (*_PERCENT, (b"%0D", b"\r"), (b"%2C", b","))
 
+MAX_CERTIFICATES: Final = 256
+"""In one header, repeated ones too: 64 KB hold no more of 190 bytes, and a certificate for Ed25519 has 250.
+
+A listener's own limit counts when duplicates are dropped, behind the decoding of up to 24,000 empty elements.
+"""
+
 _ESCAPED_BEGIN: Final = b"-----BEGIN%20CERTIFICATE-----%0A"
 _ESCAPED_END: Final = b"-----END%20CERTIFICATE-----%0A"
 
@@ -34,7 +40,7 @@ _ESCAPED_END: Final = b"-----END%20CERTIFICATE-----%0A"
 def certificates(pem: bytes) -> tuple[bytes, ...]:
     """The DER of each block of `pem`, in order.
 
-    Raises `Refused` (header_malformed) for anything but one or more complete CERTIFICATE blocks.
+    Raises `Refused`: header_malformed for anything but one or more complete CERTIFICATE blocks, too_many_certificates.
     """
     ders = []
     at = 0
@@ -47,6 +53,7 @@ def certificates(pem: bytes) -> tuple[bytes, ...]:
         if rest or not _are_lines(lines):
             raise Refused(Reason.HEADER_MALFORMED, "PEM whose lines are empty, too long, or do not end")
         ders.append(decode_base64(b"".join(lines)))
+        check_number(len(ders))
         at = stop + len(_END)
     if not ders:
         raise Refused(Reason.HEADER_MALFORMED, "PEM without a certificate")
@@ -83,6 +90,7 @@ def _regular(text: bytes) -> tuple[bytes, ...] | None:
         if base64 is None:
             break
         ders.append(decode_base64(base64))
+        check_number(len(ders))
         at = stop + len(_ESCAPED_END)
     else:
         return tuple(ders)
@@ -174,7 +182,10 @@ def decode_base64(text: bytes) -> bytes:
 
 
 def decode_several(text: bytes) -> tuple[bytes, ...]:
-    """As `decode_base64`, of one SEQUENCE or several in a row, as in HAProxy's `ssl_c_chain_der`."""
+    """As `decode_base64`, of one SEQUENCE or several in a row, as in HAProxy's `ssl_c_chain_der`.
+
+    Raises `Refused` (header_malformed, too_many_certificates).
+    """
     try:
         der = binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error as error:
@@ -187,10 +198,27 @@ def decode_several(text: bytes) -> tuple[bytes, ...]:
         raise Refused(Reason.HEADER_MALFORMED, "base64 that is not canonical")
     ends = [0]
     while ends[-1] < len(der):
+        check_number(len(ends))
         ends.append(ends[-1] + _size(der, ends[-1]))
     if ends[-1] != len(der) or not der:
         raise Refused(Reason.HEADER_MALFORMED, "base64 of something else than complete DER SEQUENCEs")
     return (der,) if len(ends) == 2 else tuple(der[start:end] for start, end in pairwise(ends))
+
+
+def decode_list(texts: Iterable[bytes]) -> Iterator[bytes]:
+    """The certificates in a list of base64, each of one or several. Raises `Refused` as `decode_several` does."""
+    number = 0
+    for text in texts:
+        ders = decode_several(text)
+        number += len(ders)
+        check_number(number)
+        yield from ders
+
+
+def check_number(number: int) -> None:
+    """Raises `Refused` (too_many_certificates) for more than a header can hold."""
+    if number > MAX_CERTIFICATES:
+        raise Refused(Reason.TOO_MANY_CERTIFICATES, f"more than {MAX_CERTIFICATES} in one header")
 
 
 def encode_base64(der: bytes) -> bytes:

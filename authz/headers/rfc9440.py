@@ -43,10 +43,13 @@ def format_certificate(der: bytes) -> bytes:
 
 
 def parse_chain(value: bytes) -> tuple[bytes, ...]:
-    """The certificates (DER) in a list of byte sequences, which may be empty. Raises `Refused` (header_malformed)."""
+    """The certificates (DER) in a list of byte sequences, which may be empty.
+
+    Raises `Refused` (header_malformed, too_many_certificates).
+    """
     if not value:
         return ()
-    return tuple(der for item in value.split(b",") for der in pem.decode_several(_base64(item.strip(b" \t"))))
+    return tuple(pem.decode_list(_base64(item.strip(b" \t")) for item in value.split(b",")))
 
 
 def format_chain(ders: tuple[bytes, ...]) -> bytes:

@@ -93,6 +93,7 @@ def _check_types(element: dict[str, Any]) -> None:
 
 def _decode(element: dict[str, Any], rules: HeaderRules) -> PresentedChain:
     digest = element.get("hash")
+    pem.check_number(len(element.get("chain", ())))
     chain = [pem.single(_ascii(text)) for text in element.get("chain", ())]
     leaf = None
     if "cert" in element:

@@ -99,9 +99,12 @@ def test_each_value_has_its_line() -> None:
         (b"a: \x00\n", "is not YAML"),
         ("a: " + "x" * (MAX_DOCUMENT + 100_000) + "\n", "a document of more than"),
         ('{"a": 1}\n' + '"' + "x" * (MAX_DOCUMENT + 10), "a document of more than"),
+        ('kind: User\nname: "a\\0b"\n', r"-:2: 'a\x00b' has a NUL character"),
+        ('a: 1\n"\\0": 2\n', "has a NUL character, which no directory keeps"),
+        ('{"a": {"b": "\\u0000"}}\n', "has a NUL character"),
         ("%YAML 9.9\n---\na: 1\n", "is not YAML"),
     ],
-    ids=range(21),
+    ids=range(24),
 )
 def test_what_is_no_plain_document_is_an_error_with_its_line(text: str | bytes, message: str) -> None:
     """Aliases (a billion laughs), tags, keys that stand twice, depth, and what is no YAML at all."""
@@ -129,7 +132,7 @@ def test_empty_documents_are_none() -> None:
     assert data_of("") == []
 
 
-@given(st.text())
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
 def test_quoted_text_is_read_back(text: str) -> None:
     """Every character that a name or label may hold, and those that none may."""
     try:

@@ -16,7 +16,8 @@ from support.command_world import ALICE, BOB, CA, CRL_LIFE, HOST, LIFE, NOW, ROO
 from support.directory import DirectoryStore
 from support.raw_der import crl_with_sha1
 
-from authz.admin.crls import request_fetch
+from authz.admin.audited_store import AuditedStore
+from authz.admin.crls import renumber, request_fetch
 from authz.crls.disk_store import CrlDiskStore, FetchRecord, copy_name
 from authz.directory import CrlStatusTables
 from authz.model import CrlSourceKind, CrlSourceState, FetchedCrl
@@ -213,6 +214,24 @@ def test_refresh_tells_what_came_of_it(acme: Run, monkeypatch: pytest.MonkeyPatc
     done = acme("crl", "refresh", "--json")
     assert done.code == code
     assert done.data[0]["source"] == URL  # type: ignore[index]
+
+
+def test_source_whose_ca_counts_anew_is_renumbered(acme: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list says how, where that may be so; the service tries it at once."""
+    served(replace(SOURCE, failures=1, outcome="disagrees"))
+    assert f"authz crl renumber {URL}" in acme("crl", "list").err
+    done = acme("crl", "renumber", URL, "--wait", "0")
+    assert (done.code, "were not tried" in done.err) == (1, True)
+    assert acme("crl", "renumber", "CN=CA").code == 1
+    [entry] = acme("audit", "list", "--object", "crl source", "--json").data  # type: ignore[misc]
+    assert entry["object"] == f"crl source {URL}"
+
+    def served_at_once(store: AuditedStore, location: str, now: datetime) -> None:
+        renumber(store, location, now)
+        served(replace(SOURCE, tried_at=now))
+
+    monkeypatch.setattr("authz.cli.crls.renumber", served_at_once)
+    assert acme("crl", "renumber", URL, "--json").data[0]["source"] == URL  # type: ignore[index]
 
 
 def test_refresh_without_sources_says_how_to_have_some(acme: Run) -> None:

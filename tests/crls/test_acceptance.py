@@ -72,6 +72,38 @@ def test_crl_that_goes_back_is_refused(new: SignedCrl, expected: FailureKind) ->
     assert refused(new, held(2, 5)) == expected
 
 
+@pytest.mark.parametrize(
+    ("new", "gone"),
+    [
+        (held(1, 4), "all"),
+        (held(1, 6), None),
+        (held(1, 5), None),
+        (held(1, 4, base=1), None),
+        (held(1, 4, extensions=UNREADABLE), None),
+        (held(1, 4, next_update=NOW - timedelta(hours=1)), None),
+        (held(7, 6), None),
+    ],
+    ids=["later", "earlier", "of the same date", "a delta", "unusable", "expired", "higher but earlier"],
+)
+def test_ca_that_counts_anew_begins_with_a_current_complete_crl_of_later_date(new: SignedCrl, gone: str | None) -> None:
+    """All that was held goes, deltas and evidence too; nothing from before can pass for it."""
+    old = [held(5, 5), held(6, 4.5, base=5), held(4, 5, extensions=UNREADABLE)]
+    if gone is None:
+        with pytest.raises(FetchFailed):
+            accept(new, old[:2], NOW, old)
+        return
+    assert accept(new, old, NOW, old) == old
+
+
+def test_numbers_count_of_what_is_not_said_to_be_of_the_count_before() -> None:
+    """One that an operator added, or that began since."""
+    old = held(5, 5)
+    with pytest.raises(FetchFailed) as caught:
+        accept(held(1, 4), [old, held(6, 4.5)], NOW, [old])
+    assert caught.value.kind is FailureKind.DISAGREES
+    assert accept(held(6, 4), [old], NOW, [old]) == [old]
+
+
 OVER = {"next_update": NOW - timedelta(hours=1)}
 
 

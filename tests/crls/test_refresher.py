@@ -16,7 +16,7 @@ from support.crl_world import ACME, CA, EVIL, GOOD, ROOT, World, crl, leaf, poin
 from authz.crls.load_keys import CrlsKey, PointsKey
 from authz.crls.rules import CrlRules
 from authz.errors import NotLoaded, Refused
-from authz.model import CrlSourceKind
+from authz.model import CrlSourceKind, CrlSourceState
 from authz.pki import Certificate, TrustStore
 from authz.reasons import Reason
 
@@ -159,6 +159,54 @@ async def test_operator_can_have_a_source_tried_now(scene: World) -> None:
         scene.ledger.wanted = [server.url, "http://nobody.example/"]
         await scene.outcome(server.url, "unchanged")
     assert len(server.requests) == 2
+
+
+def differs(before: CrlSourceState, after: CrlSourceState) -> bool:
+    """Whether the source was tried to the end since."""
+    return (before.failures, before.accepted_at) != (after.failures, after.accepted_at)
+
+
+async def test_ca_that_counts_anew_is_followed_once_an_operator_says_so(scene: World) -> None:
+    """The CRL held goes with the first of the new count; what the CA issued before is refused as ever."""
+    async with serving(crl(CA, PLAIN, number=905, hours=5)) as server:
+        alice = leaf("alice", server.url)
+        assert await scene.check(alice) == GOOD
+
+        async def given(made: bytes, outcome: str) -> None:
+            before = scene.state(server.url)
+            server.answer = says(body=made)
+            scene.time.pass_by(seconds=1)
+            scene.ledger.wanted = [server.url]
+            await scene.until(lambda: differs(before, scene.state(server.url)))
+            assert scene.state(server.url).outcome == outcome
+
+        anew = crl(number=1, hours=4)
+        await given(anew, "disagrees")
+        assert await scene.check(PLAIN) == REVOKED
+        scene.ledger.renumbered = {"http://other.example/": NOW}
+        await given(anew, "disagrees")
+        scene.ledger.renumbered = {server.url: NOW - timedelta(hours=4.5)}
+        await given(crl(number=904, hours=6), "older")
+        await given(crl(number=1, hours=6), "older")
+        await given(anew, "accepted")
+        assert [one.number for one in scene.refresher.fetched] == ["1"]
+        assert await scene.check(PLAIN) == GOOD
+        await given(crl(CA, PLAIN, number=905, hours=5), "disagrees")
+        await given(crl(number=906, hours=4.2), "disagrees")
+        await given(crl(CA, PLAIN, number=2, hours=3), "accepted")
+        await given(crl(number=1, hours=2), "disagrees")
+    assert await scene.check(PLAIN) == REVOKED
+
+
+async def test_crl_that_was_added_keeps_its_number_where_the_ca_counts_anew(scene: World) -> None:
+    """An operator takes it away by hand."""
+    scene.rows.added.append((crl(number=905, hours=5), CA))
+    scene.refresher.directory_read(2)
+    await scene.until(lambda: len(scene.held()) == 2)
+    async with serving(crl(number=1, hours=4)) as server:
+        scene.ledger.renumbered = {server.url: NOW}
+        await scene.check(leaf("alice", server.url))
+        await scene.outcome(server.url, "disagrees")
 
 
 async def test_operator_sees_sources_and_crls(scene: World) -> None:

@@ -49,6 +49,12 @@ def test_url_that_is_too_long_is_not_asked() -> None:
     assert urls_of(path(longest, longest + "a")) == [longest]
 
 
+@pytest.mark.parametrize("odd", ["\0", "\n", "\x1b", "\x7f"])
+def test_url_with_a_control_character_is_not_asked(odd: str) -> None:
+    """PostgreSQL keeps no NUL: one tenant's certificate would stop the report of everybody's sources."""
+    assert urls_of(path(f"http://x/{odd}", URL)) == [URL]
+
+
 def test_each_organization_has_some_points_however_many_others_have(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first organization does not take all."""
     monkeypatch.setattr("authz.crls.sources.MAX_POINTS", 9)

@@ -55,6 +55,26 @@ def test_crl_is_ordered_as_against_one_that_is_held(new: SignedCrl, kind: Failur
         assert caught.value.kind is kind
 
 
+@pytest.mark.parametrize(
+    ("new", "until", "accepted"),
+    [
+        (held(1, 4), 5, True), (held(1, 4), 5.5, False), (held(1, 5), 5, False), (held(1, 6), 5, False),
+        (held(9, 6), 5, False),
+    ],
+    ids=["later", "began since", "of the same date", "earlier", "higher but earlier"],
+)  # fmt: skip
+def test_number_of_a_tombstone_does_not_count_where_the_ca_counts_anew(
+    new: SignedCrl, until: float, accepted: bool
+) -> None:
+    """Its date does; `until` is so many hours ago."""
+    moment = NOW - timedelta(hours=until)
+    if accepted:
+        buried(STONE).check(new, KEY, moment)
+        return
+    with pytest.raises(FetchFailed):
+        buried(STONE).check(new, KEY, moment)
+
+
 def test_another_key_scope_or_issuer_is_another_place() -> None:
     """As for copies."""
     buried(replace(STONE, place="0" * 64)).check(held(1, 9), KEY)

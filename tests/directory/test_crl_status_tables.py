@@ -73,6 +73,20 @@ async def test_source_is_asked_for_until_it_was_tried_later(scene: Scene) -> Non
         scene.store.ask_crl_sources("http://unknown/", NOW)
 
 
+async def test_service_reads_which_source_counts_anew(scene: Scene) -> None:
+    """And asked at once; the later moment counts. An issuer is not enough."""
+    await scene.ledger.write([replace(SOURCE, tried_at=NOW), OTHER], [CRL])
+    for hours in (1, 2):
+        moment = NOW + timedelta(hours=hours)
+        scene.store.renumber_source(URL, moment)
+        assert await scene.ledger.asked() == [URL]
+        assert scene.ledger.renumbered == {URL: moment}
+    for unknown in ("CN=CA", "http://unknown/"):
+        with pytest.raises(StoreError):
+            scene.store.renumber_source(unknown, NOW)
+    assert scene.ledger.renumbered.keys() == {URL}
+
+
 async def test_issuer_asks_for_the_sources_of_its_crls(scene: Scene) -> None:
     """By its name, as the list shows it."""
     await scene.ledger.write([SOURCE, OTHER], [CRL])

@@ -92,6 +92,13 @@ def test_hostile_value_is_refused(value: bytes) -> None:
     assert caught.value.reason is Reason.HEADER_MALFORMED
 
 
+def test_list_of_more_items_than_a_header_can_hold_is_not_decoded() -> None:
+    """Were they all the same."""
+    with pytest.raises(Refused) as caught:
+        decode(Selected(b",".join([TEXT, *[b"MAA="] * 257, b"not read"])), RULES)
+    assert caught.value.reason is Reason.TOO_MANY_CERTIFICATES
+
+
 def test_more_than_ten_certificates_are_refused() -> None:
     """As everywhere."""
     with pytest.raises(Refused) as caught:

@@ -12,6 +12,7 @@ from support.certificates import Authority
 
 from authz.errors import Refused
 from authz.headers import pem
+from authz.reasons import Reason
 
 ROOT = Authority.root()
 PEM = ROOT.pem.encode()
@@ -208,3 +209,37 @@ def test_padding_may_be_escaped_or_not() -> None:
     for padding in (b"%3D%3D", b"%3D=", b"=%3D", b"=="):
         text = b"-----BEGIN%20CERTIFICATE-----%0AMAJhYg" + padding + b"%0A-----END%20CERTIFICATE-----%0A"
         assert pem.escaped_certificates(text) == (der,)
+
+
+BOUND = pem.MAX_CERTIFICATES
+NUMBERED = [b"\x30\x02" + number.to_bytes(2, "big") for number in range(BOUND + 1)]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda ders: pem.decode_several(pem.encode_base64(b"".join(ders))),
+        lambda ders: tuple(pem.decode_list(map(pem.encode_base64, ders))),
+        lambda ders: pem.certificates(pem.write(ders)),
+        lambda ders: pem.escaped_certificates(pem.escape(pem.write(ders))),
+        lambda ders: pem.wrapped_certificates(pem.write(ders)),
+    ],
+)
+def test_no_more_certificates_are_decoded_than_a_header_can_hold(
+    read: Callable[[list[bytes]], tuple[bytes, ...]],
+) -> None:
+    """Duplicates count too: they are dropped once all are decoded."""
+    assert read(NUMBERED[:-1]) == tuple(NUMBERED[:-1])
+    for ders in (NUMBERED, NUMBERED[:1] * (BOUND + 1)):
+        with pytest.raises(Refused) as caught:
+            read(ders)
+        assert caught.value.reason is Reason.TOO_MANY_CERTIFICATES
+
+
+def test_nothing_is_decoded_behind_the_bound() -> None:
+    """What follows is not even looked at."""
+    texts = iter([pem.encode_base64(b"".join(NUMBERED[:200])), pem.encode_base64(NUMBERED[0] * 57), b"not base64"])
+    with pytest.raises(Refused) as caught:
+        list(pem.decode_list(texts))
+    assert caught.value.reason is Reason.TOO_MANY_CERTIFICATES
+    assert next(texts) == b"not base64"

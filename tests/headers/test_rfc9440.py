@@ -137,6 +137,13 @@ def test_header_twice_or_beside_another_is_refused(headers: list[bytes], reason:
     assert outcome(*((name, sequence(ALICE.der)) for name in headers)) is reason
 
 
+def test_chain_of_more_items_than_a_header_can_hold_is_not_decoded() -> None:
+    """Were they all the same."""
+    with pytest.raises(Refused) as caught:
+        rfc9440.parse_chain(b",".join([b":MAA=:"] * 257 + [b"not read"]))
+    assert caught.value.reason is Reason.TOO_MANY_CERTIFICATES
+
+
 def test_both_headers_together_are_limited() -> None:
     """64 KB of both, and ten certificates."""
     assert chain(sequence(CA.der) * 200) is Reason.HEADER_TOO_LARGE

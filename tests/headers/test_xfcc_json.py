@@ -95,6 +95,7 @@ TWICE = value(element())[:-2]
         (b"[[[[]]]]", MALFORMED),
         (value(*[element()] * 17), Reason.HEADER_ELEMENTS_UNEXPECTED),
         (value(element(ALICE, *(ROOT.leaf(f"x{n}") for n in range(10)))), Reason.TOO_MANY_CERTIFICATES),
+        (value({"chain": ["not read"] * 257}), Reason.TOO_MANY_CERTIFICATES),
     ],
 )
 def test_hostile_value_is_refused(header: bytes, reason: Reason) -> None:

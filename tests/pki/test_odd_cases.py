@@ -33,6 +33,7 @@ assert isinstance(KEY, ec.EllipticCurvePrivateKey)
 R = Reason
 EKU = bytes.fromhex("551d25")
 FOR_CLIENTS = sequence(tlv(0x06, bytes.fromhex("2b06010505070302")))
+POLICIES, POLICY = bytes.fromhex("551d20"), sequence(tlv(0x06, b"\x2a\3"))
 CLIENTS = extensions_of((EKU, False, FOR_CLIENTS))
 ECDSA_SHA1 = bytes.fromhex("300906072a8648ce3d0401")
 ECDSA_NULL = bytes.fromhex("300c06082a8648ce3d0403020500")
@@ -180,6 +181,10 @@ CASES: dict[str, list[Case]] = {
             subject=TELETEX_SUBJECT,
         ),
     ],
+    "PrintableString with bytes beyond ASCII (latin-1, GBK) in an issuer or subject": [
+        Case(odd(subject=raw_name(b"Caf\xe9", 0x13))),
+        refused(odd(issuer=raw_name(b"C\xe1", 0x13)), R.ISSUER_UNKNOWN),
+    ],
     "an attribute of a name that is no character string": [
         Case(odd(subject=raw_name(b"\0alice", 0x03))),
         refused(odd(issuer=raw_name(b"CA", 0x04)), R.ISSUER_UNKNOWN),
@@ -298,6 +303,12 @@ CASES: dict[str, list[Case]] = {
         with_extension("2.5.29.32", OTHER_QUALIFIER),
         with_extension("2.5.29.32", OTHER_QUALIFIER, critical=True, expected=R.CRITICAL_EXTENSION_UNKNOWN),
     ],
+    "a certificate policy that stands twice": [
+        refused(
+            odd(extensions=extensions_of((EKU, False, FOR_CLIENTS), (POLICIES, False, sequence(*[POLICY] * 2)))),
+            R.CERTIFICATE_MALFORMED,
+        )
+    ],
     "GeneralizedTime for a date before 2050": [
         Case(signed_again(CA.leaf().der, CA, until(0x18, b"20491231235959Z"))),
         refused(signed_again(CA.leaf().der, CA, until(0x18, b"20260531000000Z")), R.CERTIFICATE_EXPIRED),
@@ -348,3 +359,52 @@ def test_every_row_of_the_page_is_tried() -> None:
     """And every case tried here has its row."""
     section = PAGE.read_text(encoding="utf-8").partition("## Odd cases, decided")[2].partition("\n## ")[0]
     assert re.findall(r"^\| (?!case \|)([^|-][^|]*?) \|", section, re.MULTILINE) == list(CASES)
+
+
+LATIN, OTHER_LETTER, AS_UTF8 = raw_name(b"Caf\xe9", 0x13), raw_name(b"Caf\xe8", 0x13), raw_name("Caf\u00e9".encode())
+CA_OF_SUBTREE = bytes.fromhex("551d13"), True, bytes.fromhex("30030101ff")
+
+
+def subtree(tag: int, base: bytes) -> tuple[bytes, bool, bytes]:
+    """Name constraints of one directory name: permitted [0], or excluded [1]."""
+    return bytes.fromhex("551d1e"), True, sequence(tlv(tag, sequence(tlv(0xA4, base))))
+
+
+@pytest.mark.parametrize(
+    ("issuer", "reason"), [(LATIN, None), (OTHER_LETTER, R.ISSUER_UNKNOWN), (AS_UTF8, R.ISSUER_UNKNOWN)]
+)
+def test_ca_with_letters_beyond_printable_string_issues_under_the_same_bytes_alone(
+    issuer: bytes, reason: Reason | None
+) -> None:
+    """One key signed them all: only the name tells them apart."""
+    root = handmade(KEY, issuer=LATIN, subject=LATIN, extensions=extensions_of(CA_OF_SUBTREE))
+    assert outcome_of(handmade(KEY, issuer=issuer, subject=raw_name(b"a"), extensions=CLIENTS), root) is reason
+
+
+@pytest.mark.parametrize("letters", [LATIN, raw_name("Caf\u00e9".encode(), 0x13), raw_name(b"\xb4\xf3", 0x13)])
+@pytest.mark.parametrize(
+    ("tag", "base", "reason"),
+    [
+        (0xA0, AS_UTF8, R.NAME_CONSTRAINT_VIOLATED),
+        (0xA1, AS_UTF8, R.NAME_CONSTRAINT_VIOLATED),
+        (0xA0, sequence(), None),
+        (0xA0, LATIN, R.CERTIFICATE_MALFORMED),
+        (0xA1, LATIN, R.CERTIFICATE_MALFORMED),
+    ],
+)
+def test_letters_beyond_printable_string_are_in_no_permitted_subtree_and_in_every_excluded_one(
+    letters: bytes, tag: int, base: bytes, reason: Reason | None
+) -> None:
+    """And a subtree with such letters of its own is not read."""
+    above = extensions_of(CA_OF_SUBTREE, subtree(tag, base))
+    root = handmade(KEY, issuer=raw_name(b"Root"), subject=raw_name(b"Root"), extensions=above)
+    assert outcome_of(handmade(KEY, issuer=raw_name(b"Root"), subject=letters, extensions=CLIENTS), root) is reason
+
+
+def outcome_of(leaf: bytes, root: bytes) -> Reason | None:
+    """Why the library refuses, if it does; nothing is asked about revocation."""
+    try:
+        verify_chain(leaf, anchors=[root], at=NOW, check_revocation=False)
+    except Refused as refusal:
+        return refusal.reason
+    return None

@@ -121,6 +121,7 @@ class Ledger:
     sources: dict[str, CrlSourceState] = field(default_factory=dict)
     crls: list[FetchedCrl] = field(default_factory=list)
     wanted: list[str] = field(default_factory=list)
+    renumbered: dict[str, datetime] = field(default_factory=dict)
 
     async def write(self, sources: Collection[CrlSourceState], crls: Collection[FetchedCrl]) -> None:
         """See the protocol."""

@@ -56,6 +56,7 @@ class DirectoryStore(AuditedStore):
     register, retire = _verb(registrations.register), _verb(registrations.retire)
     registrations = _verb(registrations.list_registrations)
     remove_crl, remove_crls = _verb(crls.remove_crl), _verb(crls.remove_crls)
+    renumber_source = _verb(crls.renumber_source)
     fetched_crls, ask_crl_sources = _verb(crls.list_fetched_crls), _verb(crls.ask_crl_sources)
 
     def add_crl(self, crl: Crl, now: datetime, *, anyway: bool = False) -> crls.StoredCrl:

@@ -45,6 +45,12 @@ def subtrees(distance: str = "") -> bytes:
     return extension(bytes.fromhex("551d1e"), sequence(tlv(0xA0, one), tlv(0xA1, two)), TRUE)
 
 
+def addresses(ranges: str) -> bytes:
+    """Likewise of two ranges of addresses, each an address and a mask in hexadecimal."""
+    one, two = (sequence(tlv(0x87, bytes.fromhex(text))) for text in ranges.split())
+    return extension(bytes.fromhex("551d1e"), sequence(tlv(0xA0, one), tlv(0xA1, two)), TRUE)
+
+
 def of_attributes(*attributes: bytes) -> bytes:
     """A name of one RDN, its attributes in this order."""
     return sequence(tlv(0x31, *(raw_name(text)[4:] for text in attributes)))
@@ -69,6 +75,10 @@ CERTIFICATES = {
     "cA FALSE": (certificate(extension(BASIC, NO_CA)), certificate(extension(BASIC, CA_FALSE))),
     "cA 01": (certificate(extension(BASIC, IS_CA)), certificate(extension(BASIC, CA_ONE))),
     "minimum 0": (certificate(subtrees()), certificate(subtrees("800100"))),
+    "addresses beyond a mask": (
+        certificate(addresses(f"0a000000ff000000 {'20' * 2 + '00' * 14}{'ff' * 2 + '00' * 14}")),
+        certificate(addresses(f"0a010203ff000000 {'20' * 2 + '01' * 14}{'ff' * 2 + '00' * 14}")),
+    ),
     "ECDSA with NULL": (certificate(), certificate(inner=ECDSA_NULL, outer=ECDSA_NULL)),
     WITHOUT_NULL: (certificate(spki=RSA[0]), certificate(spki=RSA[1])),
     "an RDN in another order": (
@@ -175,6 +185,7 @@ LEAVES: dict[str, Change] = {
     "an RDN in another order": _unordered,
     WITHOUT_NULL: _without_null,
     "PrintableString": _subject(b"*&@_!.test", 0x13),
+    "PrintableString beyond ASCII": _subject(b"Caf\xe9", 0x13),
     "TeletexString in latin-1": _subject(b"Caf\xe9", 0x14),
     "TeletexString in UTF-8": _subject("Caf\u00e9".encode(), 0x14),
     "TLS feature 4": _other(extension(bytes.fromhex("2b06010505070118"), bytes.fromhex("3003020104"))),

@@ -26,6 +26,7 @@ RIGHTS: Final = (
     f"GRANT INSERT, UPDATE, DELETE ON {', '.join(WRITTEN)} TO {WRITE}",
     # What was done is added, and never changed.
     f"GRANT INSERT ON audit TO {WRITE}",
+    f"GRANT INSERT, UPDATE ON renumbered_sources TO {WRITE}",
     f"GRANT UPDATE (asked_at) ON crl_sources TO {WRITE}",
     f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {WRITE}",
     f"REVOKE USAGE ON ALL SEQUENCES IN SCHEMA public FROM {READ}",

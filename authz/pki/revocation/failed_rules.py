@@ -73,6 +73,11 @@ def _report(certificate: Certificate, failures: list[tuple[int, str, Crl]], stra
 def _none_held(certificate: Certificate) -> str:
     """Where the certificate says that its CRL is, as far as anything is fetched from there."""
     stated = _stated(certificate)
+    if not stated and certificate.no_rev_avail:
+        return (
+            "none is held, and by the certificate its CA publishes none (noRevAvail, RFC 9608); that alone lets "
+            "nothing pass; see [[crl.exception]]"
+        )
     if not stated:
         return "none is held, and the certificate names no distribution point to fetch one from"
     if any(str(getattr(name, "value", "")).startswith(("http:", "https:")) for name in stated):

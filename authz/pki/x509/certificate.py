@@ -14,7 +14,7 @@ from authz.pki.x509 import der as asn1
 from authz.pki.x509.algorithms import Key, Signed, plain_spki, read_key, restricted
 from authz.pki.x509.distinguished_name import Name
 from authz.pki.x509.distribution_points import Points, points_of
-from authz.pki.x509.extensions import Extensions, check_counts, counted, read_extensions
+from authz.pki.x509.extensions import NO_REV_AVAIL, Extensions, check_counts, counted, read_extensions
 from authz.pki.x509.general_names import Comparable, comparable_names, names_of
 from authz.pki.x509.library import load_certificate, parser_error
 from authz.reasons import Reason
@@ -188,6 +188,11 @@ class Certificate:
         """The cost of reading its extensions and names, in elements of extensions; four bytes of a name are one."""
         layout = self._layout
         return sum(self._counted.values()) + (len(layout.issuer) + len(layout.subject)) // 4
+
+    @property
+    def no_rev_avail(self) -> bool:
+        """Whether its CA says that it publishes nothing about its revocation (RFC 9608), for reports."""
+        return NO_REV_AVAIL in self._counted
 
     @property
     def subject_key_id(self) -> bytes | None:

@@ -2,7 +2,8 @@
 
 Attribute values that are character strings are compared as RFC 4518 prepares them: case folded,
 compatibility normalized, without invisible characters, inner white space squeezed; values of any other
-kind are compared byte for byte. The attributes of an RDN have no order.
+kind are compared byte for byte, and so is a PrintableString that holds more than ASCII: whatever letters its issuer
+meant, it equals no other string. The attributes of an RDN have no order.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Self
 from cryptography import x509
 
 from authz.pki.x509 import der
-from authz.pki.x509.tolerated import TELETEX_STRING, teletex
+from authz.pki.x509.tolerated import PRINTABLE_STRING, TELETEX_STRING, teletex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 _CHARACTER_STRINGS: Final = {
     0x0C: "utf-8",  # UTF8String
     0x12: "ascii",  # NumericString
-    0x13: "ascii",  # PrintableString
-    TELETEX_STRING: "",  # implementations disagree on its letters: see `tolerated.text`
+    PRINTABLE_STRING: "ascii",
+    TELETEX_STRING: "",  # implementations disagree on its letters: see `tolerated.teletex`
     0x16: "ascii",  # IA5String
     0x1A: "ascii",  # VisibleString
     0x1C: "utf-32-be",  # UniversalString
@@ -179,8 +180,11 @@ class Name(bytes):
         return self.startswith(base) and self.latin.startswith(base.latin)
 
     def may_be_within(self, base: Name) -> bool:
-        """The same under any reading of either."""
-        return any(reading.startswith((base, base.latin)) for reading in (self, self.latin))
+        """The same under any reading of either, and whatever an opaque string of this name stands for."""
+        bases = (base, base.latin)
+        if any(reading.startswith(bases) for reading in (self, self.latin)):
+            return True
+        return len(base.rdns) <= len(self.rdns) and any(one.startswith(self._before_opaque) for one in bases)
 
     @cached_property
     def latin(self) -> bytes:
@@ -189,6 +193,17 @@ class Name(bytes):
             return self
         return b"".join([_rdn(rdn, _LATIN) for rdn in self.rdns])
 
+    @cached_property
+    def _before_opaque(self) -> tuple[bytes, ...]:
+        """The RDNs above the first one with an opaque string, under both readings; none without such a string."""
+        for number, rdn in enumerate(self.rdns):
+            if any(map(_is_opaque, _elements(rdn))):
+                return tuple(
+                    b"".join([_rdn(above, encodings) for above in self.rdns[:number]])
+                    for encodings in (_CHARACTER_STRINGS, _LATIN)
+                )
+        return ()
+
     def extended(self, relative: x509.RelativeDistinguishedName) -> Name:
         """This name with one more RDN below it (a name relative to a CRL issuer, section 4.2.1.13)."""
         return Name._of(self.rdns + Name(x509.Name([relative])).rdns)
@@ -196,7 +211,9 @@ class Name(bytes):
     def email_addresses(self) -> list[str]:
         """The emailAddress attributes (PKCS#9), to which name constraints for e-mail addresses apply as well."""
         attributes = [attribute for rdn in self.rdns for attribute in _elements(rdn)]
-        return [_text(value) for oid, value in map(_type_and_value, attributes) if oid == EMAIL_ADDRESS]
+        addresses = [value for oid, value in map(_type_and_value, attributes) if oid == EMAIL_ADDRESS]
+        # What is no text is no address: under constraints of addresses it refuses.
+        return [_text(value) or _hex(value) for value in addresses]
 
     def __repr__(self) -> str:
         return f"Name({self.text!r})"
@@ -234,11 +251,9 @@ def _attribute(data: bytes, at: int, encodings: Mapping[int, str]) -> bytes:
     """
     at = der.content(data, at)
     value = der.after(data, at)
-    encoding = encodings.get(data[value])
-    if encoding is None:
+    text = _text(data, value, encodings)
+    if text is None:
         return data[at:]
-    content = data[der.content(data, value) :]
-    text = content.decode(encoding) if encoding else teletex(content)
     return b"\0" + data[at:value] + prepare(text).encode("utf-8", "surrogatepass")
 
 
@@ -256,19 +271,34 @@ def _type_and_value(attribute: bytes) -> tuple[str, bytes]:
     return der.oid(attribute[der.content(attribute, at) : value]), attribute[value:]
 
 
-def _text(value: bytes) -> str:
-    """A character string unchanged, any other value as its DER in hex (RFC 4514 section 2.4)."""
-    encoding = _CHARACTER_STRINGS.get(value[0])
+def _text(data: bytes, at: int = 0, encodings: Mapping[int, str] = _CHARACTER_STRINGS) -> str | None:
+    """The character string in the value at offset `at`, with which `data` ends.
+
+    None of a value that is compared byte for byte: of any other kind, or opaque.
+    """
+    encoding = encodings.get(data[at])
     if encoding is None:
-        return f"#{value.hex()}"
-    content = value[der.content(value, 0) :]
-    return content.decode(encoding) if encoding else teletex(content)
+        return None
+    content = data[der.content(data, at) :]
+    if not encoding:
+        return teletex(content)
+    return None if data[at] == PRINTABLE_STRING and not content.isascii() else content.decode(encoding)
+
+
+def _is_opaque(attribute: bytes) -> bool:
+    """Whether its value is a PrintableString that holds more than ASCII."""
+    value = der.after(attribute, der.content(attribute, 0))
+    return attribute[value] == PRINTABLE_STRING and not attribute[value:].isascii()
+
+
+def _hex(value: bytes) -> str:
+    """What is no text, as RFC 4514 section 2.4 writes it."""
+    return f"#{value.hex()}"
 
 
 def _written(attribute: bytes) -> str:
     """An attribute as RFC 4514 writes it."""
     oid, value = _type_and_value(attribute)
     text = _text(value)
-    if value[0] in _CHARACTER_STRINGS:
-        text = _SPECIAL.sub(r"\\\1", text).replace("\0", "\\00")
-    return f"{_SHORT_NAMES.get(oid, oid)}={text}"
+    escaped = _hex(value) if text is None else _SPECIAL.sub(r"\\\1", text).replace("\0", "\\00")
+    return f"{_SHORT_NAMES.get(oid, oid)}={escaped}"

@@ -38,6 +38,8 @@ POLICY_CONSTRAINTS: Final = bytes.fromhex("551d24")
 EXTENDED_KEY_USAGE: Final = bytes.fromhex("551d25")
 FRESHEST_CRL: Final = bytes.fromhex("551d2e")
 INHIBIT_ANY_POLICY: Final = bytes.fromhex("551d36")
+NO_REV_AVAIL: Final = bytes.fromhex("551d38")
+"""RFC 9608: the CA publishes nothing about the certificate's revocation. No rule asks for it, only a report."""
 
 MAX_PATH_LENGTH: Final = 2**64 - 1
 """What the library reads."""
@@ -190,7 +192,10 @@ def _parse(values: dict[bytes, Any], critical: set[bytes], extensions: Extension
     try:
         values.update(zip(asked, library.read_extensions(asked.items()), strict=True))
     except library.ParserError:
-        plain = {oid: tolerated.value(value) for oid, value in asked.items()}
+        plain = {
+            oid: tolerated.subtrees(value) if oid == NAME_CONSTRAINTS else tolerated.value(value)
+            for oid, value in asked.items()
+        }
         if plain == asked and _HINTS.isdisjoint(asked):
             raise
         for oid, value in plain.items():

@@ -8,7 +8,9 @@ the bytes as they stand, they are the identity of a certificate or CRL, and the 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from itertools import islice, pairwise
+from operator import and_
 from typing import Final, NamedTuple
 
 from authz.pki.x509 import der
@@ -63,6 +65,19 @@ TOLERATED: Final = (
         "Windows MDM (pyca/cryptography issue 13461), DigiCert (mozilla/tls-observatory issue 271)",
     ),
     Tolerated(
+        "PrintableString with bytes beyond ASCII, in an issuer or subject: equal to the same bytes alone; in "
+        "no permitted subtree of its text, and in every excluded one that it may be in",
+        "X.680 section 41.4",
+        "OpenSSL, nginx, Envoy",
+        "Chinese authorities, in GBK (golang/go issue 21339)",
+    ),
+    Tolerated(
+        "an address of a name constraint with bits beyond its mask: only those under the mask count",
+        "RFC 5280 section 4.2.1.10, RFC 4632",
+        "OpenSSL, Go",
+        "CAs made with OpenSSL, whose configuration takes any address (`permitted;IP:10.1.2.3/255.0.0.0`)",
+    ),
+    Tolerated(
         "TeletexString, read as UTF-8 where valid, else as latin-1; subtrees are compared under both: a permitted one "
         "must hold under each, an excluded one under either",
         "RFC 5280 section 4.1.2.4",
@@ -73,8 +88,10 @@ TOLERATED: Final = (
 """What has two readings is not here: lengths that are indefinite or not the shortest, doubled fields, trailing data."""
 
 TELETEX_STRING: Final = 0x14
-_PRINTABLE_STRING: Final = 0x13
+PRINTABLE_STRING: Final = 0x13
 _PRINTABLE: Final = re.compile(rb"[A-Za-z0-9 '()+,\-./:=?]*\Z")
+_ASCII: Final = re.compile(rb"[ -~]*\Z")
+_ANY: Final = re.compile(rb"[ -~\x80-\xff]*\Z")
 
 _FALSE: Final = bytes.fromhex("010100")
 _ONE: Final = bytes.fromhex("010101")
@@ -91,7 +108,6 @@ _CRL_EXTENSIONS: Final = 0xA0
 _OTHER_NAME: Final = 0xA0
 _OID: Final = bytes([der.OID])
 _SETS: Final = frozenset({der.SET, 0xA1})  # nameRelativeToCRLIssuer [1] is a SET OF (RFC 5280 section 4.2.1.13)
-_STRINGS: Final = frozenset({TELETEX_STRING, _PRINTABLE_STRING})
 _BITS_OF_ISSUING_POINT: Final = frozenset({0x81, 0x82, 0x84, 0x85})  # its BOOLEANs (section 5.2.5)
 
 MAX_DEPTH: Final = 12
@@ -120,7 +136,7 @@ def certificate(data: bytes) -> bytes:
     # After the version: serialNumber, signature, issuer, validity, subject.
     fields[at + 1] = _algorithm(fields[at + 1])
     for number in (at + 2, at + 4):
-        fields[number] = names(fields[number], MAX_IN_NAME)
+        fields[number] = names(fields[number], MAX_IN_NAME, kinds=_OF_NAMES)
     if fields[-1][0] == der.EXTENSIONS:
         fields[-1] = _tagged_extensions(fields[-1])
     return der.tlv(der.SEQUENCE, der.tlv(der.SEQUENCE, *fields), _algorithm(signed[0]), signed[1])
@@ -133,7 +149,7 @@ def crl(data: bytes) -> bytes:
     at = bool(fields) and fields[0][0] == der.INTEGER
     if len(fields) < at + 3 or len(signed) != 2:
         raise ValueError("a CRL with too few fields")
-    fields[at : at + 2] = _algorithm(fields[at]), names(fields[at + 1])
+    fields[at : at + 2] = _algorithm(fields[at]), names(fields[at + 1], kinds=_OF_NAMES)
     for number, field in enumerate(fields[at + 3 :], at + 3):
         if field[0] == der.SEQUENCE:
             fields[number] = _entries(field)
@@ -142,22 +158,28 @@ def crl(data: bytes) -> bytes:
     return der.tlv(der.SEQUENCE, der.tlv(der.SEQUENCE, *fields), _algorithm(signed[0]), signed[1])
 
 
-def names(data: bytes, most: int = MAX_IN_NAMES) -> bytes:
+def names(data: bytes, most: int = MAX_IN_NAMES, *, kinds: Rewriters | None = None) -> bytes:
     """A name, or the value of an extension that is made of names: their strings and the order of their attributes.
 
+    `kinds` are those of a name in an extension, if nothing else is said.
     Raises `ValueError` for more than `most` elements, for what is nested too deeply, or is no DER besides.
     """
     if der.count(data, 0, len(data), most) > most:
         raise ValueError("too much in names that would be rewritten")
-    return b"".join(_names(data, 0, len(data), MAX_DEPTH))
+    return b"".join(_names(data, 0, len(data), MAX_DEPTH, kinds or _OF_EXTENSIONS))
 
 
-def value(data: bytes) -> bytes:
+def value(data: bytes, kinds: Rewriters | None = None) -> bytes:
     """The value of an extension that is made of names; as it is, where there is too much in it."""
     try:
-        return names(data)
+        return names(data, kinds=kinds)
     except ValueError:
         return data
+
+
+def subtrees(data: bytes) -> bytes:
+    """The value of name constraints (RFC 5280 section 4.2.1.10), likewise."""
+    return value(data, _OF_SUBTREES)
 
 
 def issuing_point(data: bytes) -> bytes:
@@ -240,7 +262,7 @@ def _flag(part: bytes) -> bytes:
     return part[:2] + b"\xff" if boolean(part[2:]) else b""
 
 
-def _names(data: bytes, at: int, end: int, depth: int) -> list[bytes]:
+def _names(data: bytes, at: int, end: int, depth: int, kinds: Rewriters) -> list[bytes]:
     """The elements from `at` to `end`; an otherName, which may hold anything, stays as it is."""
     if not depth:
         raise ValueError("names that are nested too deeply")
@@ -248,21 +270,46 @@ def _names(data: bytes, at: int, end: int, depth: int) -> list[bytes]:
     while at < end:
         tag, start, stop = der.element(data, at, end)
         if tag & der.CONSTRUCTED and not (tag == _OTHER_NAME and data[start : start + 1] == _OID):
-            inside = _names(data, start, stop, depth - 1)
+            inside = _names(data, start, stop, depth - 1, kinds)
             if tag in _SETS and len(inside) > 1:
                 inside.sort()
             written.append(der.tlv(tag, *inside))
         else:
-            written.append(_string(tag, data[start:stop]) if tag in _STRINGS else data[at:stop])
+            rewrite = kinds.get(tag)
+            written.append(data[at:stop] if rewrite is None else rewrite(data[start:stop]))
         at = stop
     return written
 
 
-def _string(tag: int, content: bytes) -> bytes:
-    if tag == TELETEX_STRING:
-        text = teletex(content).encode()
-        # What is no UTF-8 has one reading; as a TeletexString it would have another one, of the bytes written here.
-        tag, content = tag if text == content else der.UTF8_STRING, text
-    elif tag == _PRINTABLE_STRING and not _PRINTABLE.match(content) and re.fullmatch(rb"[ -~]*", content):
-        tag = der.UTF8_STRING
+def _teletex(content: bytes) -> bytes:
+    text = teletex(content).encode()
+    # What is no UTF-8 has one reading; as a TeletexString it would have another one, of the bytes written here.
+    return der.tlv(TELETEX_STRING if text == content else der.UTF8_STRING, text)
+
+
+def _printable(content: bytes) -> bytes:
+    tag = der.UTF8_STRING if not _PRINTABLE.match(content) and _ASCII.match(content) else PRINTABLE_STRING
     return der.tlv(tag, content)
+
+
+def _opaque(content: bytes) -> bytes:
+    """With bytes beyond ASCII too, for the library alone: an issuer or subject is compared by its bytes (`Name`)."""
+    odd = not content.isascii() and _ANY.match(content)
+    return der.tlv(der.UTF8_STRING, content.decode("latin-1").encode()) if odd else _printable(content)
+
+
+def _range(content: bytes) -> bytes:
+    """Of an address and its mask, of IPv4 or IPv6; the library refuses a mask that is no prefix."""
+    if len(content) not in {8, 32}:
+        return der.tlv(der.IP_ADDRESS, content)
+    mask = content[len(content) // 2 :]
+    return der.tlv(der.IP_ADDRESS, bytes(map(and_, content, mask)), mask)
+
+
+Rewriters = Mapping[int, Callable[[bytes], bytes]]
+"""By the tag of a primitive element: from its content to the element that the library reads."""
+
+# In an extension the text that the library reads is what is compared.
+_OF_EXTENSIONS: Final[Rewriters] = {TELETEX_STRING: _teletex, PRINTABLE_STRING: _printable}
+_OF_NAMES: Final[Rewriters] = {**_OF_EXTENSIONS, PRINTABLE_STRING: _opaque}
+_OF_SUBTREES: Final[Rewriters] = {**_OF_EXTENSIONS, der.IP_ADDRESS: _range}

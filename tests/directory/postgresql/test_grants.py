@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from support.certificates import NOW
 from support.directory import DirectoryStore, execute
 from support.postgresql import new_database, server
 
@@ -93,6 +94,21 @@ def test_command_writes_by_the_triggers_alone(name: str) -> None:
     assert execute(url(name, "command"), "SELECT revision FROM directory_state") == [(3,)]
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         execute(url(name, "command"), "DELETE FROM decisions")
+
+
+def test_only_the_command_says_that_a_ca_counts_anew(name: str) -> None:
+    """A service that was taken over cannot have a lower number taken."""
+    execute(
+        url(name, "checks"),
+        "INSERT INTO crl_sources (location, kind, failures, outcome, detail) VALUES ('a', 'url', 0, '', '')",
+    )
+    store = DirectoryStore(url(name, "command"))
+    store.renumber_source("a", NOW)
+    store.renumber_source("a", NOW)
+    store.close()
+    for statement in ("INSERT INTO renumbered_sources VALUES ('b', 0)", "UPDATE renumbered_sources SET until = 0"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            execute(url(name, "checks"), statement)
 
 
 def test_temporary_table_takes_no_triggers_place(name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 
 import pytest
 from cryptography import x509
@@ -121,6 +122,28 @@ def test_permitted_of_two_cas_intersect(host: str, expected: Reason | None) -> N
     upper = constrained([DNS("a.test")])
     lower = constrained([DNS("x.a.test"), DNS("x.b.test")], above=upper)
     assert reason(named(lower, host), lower, upper, anchors=[ROOT]) is expected
+
+
+@pytest.mark.parametrize(
+    ("tag", "address", "expected"),
+    [
+        (0xA0, "10.9.9.9", None),
+        (0xA0, "10.1.2.3", None),
+        (0xA0, "11.1.2.3", OUT),
+        (0xA1, "10.9.9.9", OUT),
+        (0xA1, "10.1.2.3", OUT),
+        (0xA1, "11.1.2.3", None),
+    ],
+)
+def test_range_of_addresses_with_bits_beyond_its_mask_is_the_whole_range(
+    tag: int, address: str, expected: Reason | None
+) -> None:
+    """As OpenSSL and Go have it; of an excluded one, no other reading excludes more."""
+    value = sequence(tlv(tag, sequence(tlv(0x87, bytes.fromhex("0a010203ff000000")))))
+    odd = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.30"), value)
+    ca = ROOT.intermediate("CA", extensions=[(odd, True)])
+    leaf = named(ca, x509.IPAddress(ip_address(address)))
+    assert reason(leaf, ca, anchors=[ROOT]) is expected
 
 
 def test_excluded_of_two_cas_unite() -> None:

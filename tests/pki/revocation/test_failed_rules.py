@@ -68,6 +68,16 @@ def test_first_rule_that_failed_is_reported(crl: bytes, expected: str) -> None:
     assert f"{CRL} {expected}" in why(crl)
 
 
+NO_REV_AVAIL = (x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.56"), b"\x05\x00"), False)
+
+
+def test_certificate_that_says_there_is_no_crl_is_refused_with_a_sentence_that_names_it() -> None:
+    """RFC 9608 would pass over the check."""
+    leaf = CA.leaf("short", extensions=[NO_REV_AVAIL])
+    assert "(noRevAvail, RFC 9608); that alone lets nothing pass; see [[crl.exception]]" in why(leaf=leaf)
+    assert "noRevAvail" not in why(CA.crl(**EXPIRED), leaf=leaf)
+
+
 @pytest.mark.parametrize(
     ("uri", "expected"),
     [

@@ -71,6 +71,17 @@ def test_listed_certificate_never_passes(mode: RevocationMode) -> None:
         assert judged(crls, mode) == REVOKED
 
 
+def test_certificate_with_no_rev_avail_needs_what_another_needs() -> None:
+    """RFC 9608 is not followed: neither does the extension let it pass, nor does it pass by it what lists it."""
+    said = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.56"), b"\x05\x00")
+    leaf = CA.leaf("short", extensions=[(said, False)])
+    assert check(leaf, [ROOT.crl()]) == UNKNOWN
+    assert check(leaf, [ROOT.crl(), CA.crl()]) == GOOD
+    assert check(leaf, [ROOT.crl(), CA.crl(leaf)]) == REVOKED
+    assert check(leaf, [ROOT.crl()], mode_of=lambda _: SOFT) == GOOD
+    assert check(leaf, [ROOT.crl(), CA.crl(leaf)], mode_of=lambda _: SOFT) == REVOKED
+
+
 @pytest.mark.parametrize("mode", [GRACE, SOFT])
 def test_crl_that_cannot_be_used_is_no_missing_one(mode: RevocationMode) -> None:
     """With a critical extension that is unknown it speaks, and says what cannot be understood."""

@@ -266,7 +266,7 @@ def test_long_name_keeps_its_lengths() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "tag"), [(b"\xff", 0x0C), (b"\xe9", 0x16), (b"\x80", 0x13), (b"a", 0x1E), (b"a", 0x1C)]
+    ("text", "tag"), [(b"\xff", 0x0C), (b"\xe9", 0x16), (b"\x80", 0x12), (b"a", 0x1E), (b"a", 0x1C)]
 )
 def test_value_that_its_type_cannot_hold_is_an_error(text: bytes, tag: int) -> None:
     """Of all character strings but TeletexString."""
@@ -306,6 +306,88 @@ def test_name_with_a_teletex_string_lies_within_a_base_only_under_both_readings(
     assert E_ACUTE.may_be_within(base)
     # A base of two readings permits only a name that has the same two.
     assert made(common("\u00e9")).within(E_ACUTE) is False
+
+
+def printable(*texts: bytes) -> Name:
+    """A name of common names, each a PrintableString."""
+    return Name.read(sequence(*(raw_name(text, 0x13)[2:] for text in texts)))
+
+
+CAFE = printable(b"Caf\xe9")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        raw_name("Caf\u00e9".encode()),
+        raw_name(b"Caf\xe9", 0x14),
+        raw_name("Caf\u00e9".encode(), 0x13),
+        raw_name(b"caf\xe9", 0x13),
+        raw_name(b"Caf\xe9 ", 0x13),
+        raw_name(b"Caf\xc9", 0x13),
+        raw_name(b"Caf\xe9", 0x03),
+        raw_name(b"#1304436166e9"),
+        raw_name(b"Caf", 0x13),
+        sequence(tlv(0x31, sequence(bytes.fromhex("060355040a"), tlv(0x13, b"Caf\xe9")))),
+    ],
+)
+def test_printable_string_beyond_ascii_equals_the_same_bytes_alone(other: bytes) -> None:
+    """In no other case, spacing, type or encoding: its letters are unknown (golang/go issue 21339 has them in GBK)."""
+    assert printable(b"Caf\xe9") == CAFE
+    assert Name.read(other) not in {CAFE, CAFE.latin}
+    assert Name.read(other).latin not in {CAFE, CAFE.latin}
+
+
+def test_printable_string_beyond_ascii_is_within_no_base_that_is_text() -> None:
+    """What stands above it is compared as ever."""
+    name = printable(b"Acme", b"Caf\xe9")
+    assert name.within(printable(b"ACME"))
+    assert not name.within(made(common("Acme"), common("Caf\u00e9")))
+
+
+@pytest.mark.parametrize(
+    ("base", "excluded"),
+    [
+        (made(common("acme")), True),
+        (made(common("acme"), common("Caf\u00e9")), True),
+        (made(common("acme"), common("anything")), True),
+        (made(common("acme"), common("anything"), common("alice")), True),
+        (made(common("other")), False),
+        (made(common("other"), common("Caf\u00e9")), False),
+        (made(*[common("acme")] * 4), False),
+        (Name.read(sequence()), True),
+    ],
+)
+def test_printable_string_beyond_ascii_may_be_within_any_base_below_what_stands_above_it(
+    base: Name, excluded: bool
+) -> None:
+    """An excluded subtree cannot be left by a string that somebody reads as its text."""
+    assert printable(b"Acme", b"Caf\xe9", b"alice").may_be_within(base) is excluded
+
+
+def test_teletex_string_above_an_opaque_one_keeps_both_readings() -> None:
+    """An excluded subtree holds under either."""
+    name = Name.read(sequence(*(raw_name(*text)[2:] for text in (("\u00e9".encode(), 0x14), (b"\xe9", 0x13)))))
+    for above in ("\u00e9", "\u00c3\u00a9"):
+        assert name.may_be_within(made(common(above), common("x")))
+    assert not name.may_be_within(made(common("e"), common("x")))
+
+
+def test_several_attributes_with_an_opaque_one_are_compared_in_any_order() -> None:
+    """Each by its own rule."""
+    attributes = [sequence(CN, tlv(0x13, b"Caf\xe9")), sequence(bytes.fromhex("060355040a"), tlv(0x13, b"Acme"))]
+    one, other = (Name.read(sequence(tlv(0x31, *order))) for order in (attributes, attributes[::-1]))
+    assert one == other
+    assert one.may_be_within(made(ORG))
+    assert not made(common("Acme")).may_be_within(made(ORG))
+
+
+def test_opaque_string_is_written_in_hex_and_is_no_address() -> None:
+    """RFC 4514 section 2.4, so that no other name has the same text."""
+    assert CAFE.text == "CN=#1304436166e9"
+    assert made(common("#1304436166e9")).text == r"CN=\#1304436166e9"
+    address = sequence(tlv(0x31, sequence(bytes.fromhex("06092a864886f70d010901"), tlv(0x13, b"\xe9@host.test"))))
+    assert Name.read(address).email_addresses() == ["#130be940686f73742e74657374"]
 
 
 def test_text_is_rfc4514() -> None:

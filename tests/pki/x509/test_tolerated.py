@@ -18,6 +18,7 @@ from support.odd_encodings import (
     ONE,
     SCOPE,
     TRUE,
+    addresses,
     certificate,
     crl,
     extension,
@@ -69,6 +70,24 @@ def test_crl_is_read_as_if_it_were_der(name: str) -> None:
     verify_signature(KEY.public_key(), odd.signed)
 
 
+def test_printable_string_beyond_ascii_is_read_as_the_bytes_that_stand_there() -> None:
+    """Of issuer and subject, which are read from the DER and not from what the library was given."""
+    odd = raw_name(b"Caf\xe9", 0x13)
+    read, listed = Certificate.parse(certificate(subject=odd, issuer=odd)), Crl(crl(issuer=odd))
+    assert read.subject == read.issuer == listed.issuer == Name.read(odd)
+    assert read.subject != Certificate.parse(certificate(subject=raw_name("Caf\u00e9".encode()))).subject
+    verify_signature(KEY.public_key(), read.signed)
+    verify_signature(KEY.public_key(), listed.signed)
+
+
+def test_printable_string_beyond_ascii_in_an_extension_is_left() -> None:
+    """The library's text of it would be compared, under which two that differ may be equal."""
+    name = sequence(tlv(0xA4, raw_name(b"\xe9", 0x13)))
+    assert tolerated.value(name) == name
+    with pytest.raises(ValueError, match="DER"):
+        library.read_general_names(name)
+
+
 @pytest.mark.parametrize("data", [plain for plain, _ in BOTH])
 def test_der_is_left_as_it_is(data: bytes) -> None:
     """Whatever is in it."""
@@ -89,7 +108,11 @@ HOSTILE = {
     "NULL with content": certificate(inner=(odd := bytes.fromhex("300d06082a8648ce3d040302050100")), outer=odd),
     "other parameters": certificate(inner=(odd := bytes.fromhex("300c06082a8648ce3d0403023000")), outer=odd),
     "NULL of an Edwards curve": certificate(inner=(odd := bytes.fromhex("300706032b65700500")), outer=odd),
-    "PrintableString beyond ASCII": certificate(subject=raw_name(b"\xe9@", 0x13)),
+    "PrintableString beyond ASCII with NUL": certificate(subject=raw_name(b"\xe9\0", 0x13)),
+    "PrintableString beyond ASCII with a line feed": certificate(issuer=raw_name(b"\xe9\n", 0x13)),
+    "PrintableString beyond ASCII in an extension": certificate(
+        extension(bytes.fromhex("551d11"), sequence(tlv(0xA4, raw_name(b"\xe9", 0x13))), TRUE)
+    ),
     "PrintableString with a line feed": certificate(subject=raw_name(b"a@\n", 0x13)),
     "PrintableString with NUL": certificate(subject=raw_name(b"a@\0", 0x13)),
     "UTF8String in latin-1": certificate(extension(BASIC, NO_CA, FALSE), subject=raw_name(b"\xe9")),
@@ -98,6 +121,13 @@ HOSTILE = {
     "data behind the value": certificate(sequence(tlv(6, BASIC), FALSE, tlv(4, NO_CA), b"\5\0")),
     "cA as 02": certificate(extension(BASIC, bytes.fromhex("3003010102"))),
     "cA twice": certificate(extension(BASIC, bytes.fromhex("3006010100010101"))),
+    "a mask that is no prefix": certificate(addresses("0a010203ff00ff00 0a000000ff000000")),
+    "an address without a mask": certificate(addresses("0a010203 0a000000ff000000")),
+    "an address of seven bytes": certificate(addresses("0a0102ff000000 0a000000ff000000")),
+    "an address of 31 bytes": certificate(addresses(f"{'20' * 15}{'ff' * 2}{'00' * 14} 0a000000ff000000")),
+    "an empty address": certificate(
+        sequence(tlv(6, bytes.fromhex("551d1e")), TRUE, tlv(4, bytes.fromhex("3006a00430028700")))
+    ),
     "no certificate": sequence(sequence(), ECDSA_SHA256, tlv(3, b"\0")),
     "two elements": sequence(sequence(), sequence()),
     "an extension of FALSE alone": certificate(sequence(FALSE)),
