@@ -239,17 +239,23 @@ def _passes(organization: Organization, gone: Collection[bytes]) -> sa.ColumnEle
 def still_registered(organization: Organization, *conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
     """Whether what a certificate seen last matched is registered, and counts at the parameter `now`."""
     seen, mine = last_seen.c, registrations.c
-    matches = sa.case(
-        (mine.kind == RegistrationKind.CERTIFICATE, mine.sha256 == seen.sha256),
-        (mine.kind == RegistrationKind.KEY, mine.spki_sha256 == seen.spki_sha256),
-        else_=mine.anchor_sha256 == seen.anchor_sha256,
-    )
+    matches = {
+        RegistrationKind.CERTIFICATE: mine.sha256 == seen.sha256,
+        RegistrationKind.KEY: mine.spki_sha256 == seen.spki_sha256,
+        # Of what was seen the names are not known; the condition on its identity is that of an index.
+        RegistrationKind.IDENTITY: (mine.anchor_sha256 == seen.anchor_sha256) & mine.identity.is_not(None),
+    }
     # By the row of what was seen: the row of the user stands one level too far out to be meant.
     whose = mine.organization_id == seen.organization_id
     if organization.binding_scope is not BindingScope.ORGANIZATION:
         whose = mine.user_id == seen.user_id
-    counts = mine.kind.in_([kind.value for kind in organization.binding_kinds])
-    return sa.exists().where(whose, counts, mine.kind == seen.matched, matches, *_ACTIVE, *conditions)
+    # One look-up for each kind, as no index serves a comparison that depends on the kind.
+    return sa.or_(
+        *(
+            (seen.matched == kind) & sa.exists().where(whose, mine.kind == kind, matches[kind], *_ACTIVE, *conditions)
+            for kind in organization.binding_kinds
+        )
+    )
 
 
 _ANCHOR = registrations.c.anchor_sha256
