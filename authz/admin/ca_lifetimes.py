@@ -96,7 +96,8 @@ class Below(NamedTuple):
     """Where a certificate stands: below a CA of this name and key identifier.
 
     `beside` are CAs that come with it, by their SHA-256; `anchor` is the only one whose path counts, None for any.
-    `above` is set where the CA itself is not known: it stands below that one, with `beside` between them.
+    `above` is set where the CA itself is not known: it stands below that one, with `beside` between them; `anywhere`
+    where the certificate is not known, as of a key or a name that was registered without one: below whatever CA.
     """
 
     issuer: Name | None
@@ -104,6 +105,11 @@ class Below(NamedTuple):
     beside: tuple[bytes, ...] = ()
     anchor: bytes | None = None
     above: bool = False
+    anywhere: bool = False
+
+
+def _may_issue(ca: Certificate, below: Below) -> bool:
+    return below.anywhere or is_issuer(ca, below.issuer, below.key_id)
 
 
 class CaLifetimes:
@@ -161,7 +167,7 @@ class CaLifetimes:
         """The CAs that may have issued what stands there, and all above it, these among them."""
         beside = [self._brought[digest] for digest in below.beside if digest in self._brought]
         known = list({ca.sha256: ca for ca in (*self._known, *self._anchors, *beside)}.values())
-        first = [ca for ca in known if is_issuer(ca, below.issuer, below.key_id)]
+        first = [ca for ca in known if _may_issue(ca, below)]
         every, seen = list(first), {ca.sha256 for ca in first}
         for ca in every:
             above = [other for other in known if other.sha256 not in seen and _issued(ca, other)]
@@ -189,7 +195,7 @@ class CaLifetimes:
         if below.above and not self._between(below.beside, at, ended):
             return False
         return any(
-            is_issuer(ca, below.issuer, below.key_id) and self._has_crl(ca, at, ended, leaves=not below.above)
+            _may_issue(ca, below) and self._has_crl(ca, at, ended, leaves=not below.above)
             for ca in self._alive_at(at, ended, below.beside, below.anchor)
         )
 

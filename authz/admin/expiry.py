@@ -165,7 +165,7 @@ class Radar:
         key = issuer, key_id, chain_sha256
         if key not in self._places:
             name = None if issuer is None else read_name(issuer)
-            self._places[key] = Below(name, key_id, self._chain(chain_sha256))
+            self._places[key] = Below(name, key_id, self._chain(chain_sha256), anywhere=issuer is None)
         return self._places[key]
 
     def _lifetimes_of(self, owner: OwnerRow) -> CaLifetimes:

@@ -77,6 +77,16 @@ def test_cross_certificate_is_another_way_until_it_ends_as_well() -> None:
     assert not of.needs(below(CA), second, cross.sha256)
 
 
+def test_certificate_that_is_not_known_may_stand_below_any_ca_that_lasts() -> None:
+    """Of one anchor, where it has one: as a name has."""
+    root = Authority.root("Root", not_before=NOW - DAY, not_after=NOW + DAY)
+    of, end = lifetimes([root, OTHER], []), micros(NOW + DAY) + SECOND
+    places = [Below(None, None, anchor=anchor, anywhere=True) for anchor in (None, root.sha256, OTHER.sha256)]
+    assert [of.live(place, end - 1) for place in places] == [True, True, True]
+    assert [of.live(place, end) for place in places] == [True, False, True]
+    assert [of.stops(place, end, root.sha256) for place in places] == [False, True, False]
+
+
 def test_crl_counts_for_what_it_is_about() -> None:
     """Of a CA that has one at all; the last of several to end."""
     end, later = micros(NOW + DAY), micros(NOW + 2 * DAY)

@@ -47,11 +47,11 @@ def stops(world: World, ca: Ca) -> tuple[dict[str, bool], set[str], set[str]]:
 
 
 def may_go_on(person: Person, leaf: Leaf) -> bool:
-    """Whether a user who is named may go on: by what its client sends with a certificate that is not registered.
+    """Whether a user who is named may go on: by what comes with a certificate without an active registration.
 
     Or by another path than one to the anchor of its name, which is compared only where that is required.
     """
-    sends = leaf.kind is None and leaf.seen and leaf.sent
+    sends = leaf.seen and (leaf.kind is None or leaf.valid_from is not None)
     return sends or (leaf.kind is RegistrationKind.IDENTITY and person.enforcement is not Enforcement.REQUIRED)
 
 

@@ -172,6 +172,20 @@ def test_user_with_two_registrations_stops_with_the_last_one(store: Store) -> No
     assert [line.stops for line in ending(store, Expiring.REGISTRATION)] == [0, 1, 1]
 
 
+def test_user_with_a_name_or_key_that_was_registered_without_a_certificate_does_not_stop(store: Store) -> None:
+    """Of which a certificate may be issued by any CA; a name's below its anchor."""
+    store.set_organization(replace(store.organization("acme"), binding_kinds=tuple(RegistrationKind)))
+    end = {"not_after": NOW + 3 * DAY}
+    named = {"kind": "identity", "identity": "dns:a", "anchor_sha256": ROOT.sha256}
+    for name, what in {"alice": named, "bob": {"kind": "key", "spki_sha256": b"k" * 32}}.items():
+        if name != "alice":
+            store.add_user("acme", name)
+        add_registration(store, "acme", name, NOW, **end)
+        number = add_registration(store, "acme", name, NOW, **{"sha256": None, **what})
+        [line] = [line for line in ending(store, Expiring.REGISTRATION) if line.user == name]
+        assert (line.stops, line.replacement) == (0, f"registration {number}")
+
+
 def test_user_stops_with_the_last_registration_of_another_where_that_counts(store: Store) -> None:
     """Of those that admit the certificate; the line says whose it is that ends."""
     store.add_user("acme", "bob")
