@@ -21,6 +21,7 @@ from support.sightings import add_sighting
 
 from authz.app.config import ListenerSettings
 from authz.app.listeners import listener_of
+from authz.clock import SystemClock
 from authz.demo.mint import HOST
 from authz.demo.rows import ROWS, Row
 from authz.demo.world import World
@@ -230,7 +231,7 @@ def test_refusal_is_named_although_another_certificate_passed_since(world: World
     store = DirectoryStore("sqlite:///test.db")
     [row] = (row for row in ROWS if row.what == "required user, no certificate")
     ask(world, row)
-    later = NOW + timedelta(minutes=1)
+    later = SystemClock().now() + timedelta(minutes=1)
     add_sighting(store, "acme", "alice", later, not_after=NOW + timedelta(days=9), matched="certificate")
     store.close()
     said = answer("acme", "alice")["do"]
