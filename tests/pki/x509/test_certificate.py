@@ -170,6 +170,14 @@ def test_dns_and_uri_names_are_reported() -> None:
     assert parsed(ROOT.leaf(extensions=[(names, False)]))[0].san_names == {"a.test", "spiffe://a.test/b"}
 
 
+def test_certificate_whose_ca_publishes_nothing_about_it_says_so() -> None:
+    """By the extension of RFC 9608."""
+    extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.56"), b"\x05\x00"), False
+    ca = Authority.root("Root")
+    leaves = parsed(*(ca.leaf("leaf", extensions=some) for some in ([extension], [])))
+    assert [leaf.no_rev_avail for leaf in leaves] == [True, False]
+
+
 def test_points_of_crls_end_with_the_implied_one() -> None:
     """The issuer's own name."""
     one = parsed(LEAF)[0]
