@@ -109,8 +109,8 @@ class SharedRow(NamedTuple):
 class Holder:
     """An active user with what it has: registrations that have not ended, and certificates seen lately.
 
-    `shared` are the registrations of anybody, ended or not, by the SHA-256 of the certificate or key of a sighting:
-    where those of all the organization count.
+    `shared` are the registrations of anybody, ended or not, by the SHA-256 of the certificate or key of a sighting,
+    but for those that others cover: where those of all the organization count.
     """
 
     __slots__ = ("enforcement", "name", "organization", "registrations", "shared", "sightings")
@@ -182,16 +182,31 @@ def holders(
 
 
 def _add_shared(connection: sa.Connection, owner: int, some: Collection[Holder]) -> None:
-    """To each holder of the organization what is registered of its sightings."""
-    shared = defaultdict[bytes, list[SharedRow]](list)
+    """To each holder of the organization the longest that is registered of its sightings."""
+    read = defaultdict[bytes, list[SharedRow]](list)
     for query, digest in _SHARED:
         digests = sorted({getattr(sighting, digest) for holder in some for sighting in holder.sightings})
         if digests:
             for row in connection.execute(query, {"owner": owner, "digests": digests}).all():
-                shared[row[0]].append(SharedRow(*row[1:]))
+                read[row[0]].append(SharedRow(*row[1:]))
+    shared = {digest: longest(periods) for digest, periods in read.items()}
     for holder in some:
         mine = {digest for row in holder.sightings for digest in (row.sha256, row.spki_sha256)}
         holder.shared = {digest: shared[digest] for digest in mine & shared.keys()}
+
+
+def first_end(period: SharedRow | RegistrationRow) -> int:
+    """The first that is given; `NEVER` if none is."""
+    return min((end for end in (period.valid_until, period.retired_at) if end is not None), default=NEVER)
+
+
+def longest(periods: Iterable[SharedRow]) -> list[SharedRow]:
+    """Those that no other covers: of thousands of registrations of one certificate few are left."""
+    left = list[SharedRow]()
+    for period in sorted(periods, key=lambda row: (row.valid_from is not None, row.valid_from or 0, -first_end(row))):
+        if not left or first_end(period) > first_end(left[-1]):
+            left.append(period)
+    return left
 
 
 class UserKind:
@@ -399,19 +414,54 @@ def _presented() -> sa.Select[Any]:
 _PRESENTED = _presented()
 
 
-def _shared_ends(number: int, kind: RegistrationKind, digest: str) -> sa.Select[Any]:
-    """The registrations of others' whose first end is that one, by who showed the certificate, or one of the key."""
-    end, other = _ENDS[number][0], _ENDS[1 - number][0]
-    columns, seen = registrations.c, last_seen.c
-    query = sa.select(
-        organizations.c.id,
-        _plain(end),
-        _plain(end),
+def _least(first: sa.ColumnElement[int], second: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    return sa.case((second < first, second), else_=first)
+
+
+def _first_end() -> sa.ColumnElement[int]:
+    """When somebody ended a registration first; `NEVER` if nobody did."""
+    never = sa.literal_column(str(NEVER), sa.BigInteger)
+    columns = registrations.c
+    return _least(*(sa.func.coalesce(_plain(column), never) for column in (columns.retired_at, columns.valid_until)))
+
+
+def _shared_ends(kind: RegistrationKind, digest: str) -> sa.Select[Any]:
+    """The last registrations of others' to end, by who showed the certificate, or one of the key.
+
+    Of thousands of registrations of one certificate the last end alone is looked for, before anybody who showed it is.
+    """
+    columns, seen, end = registrations.c, last_seen.c, _first_end()
+    own = organizations.join(registrations, columns.organization_id == organizations.c.id)
+    # By the indexes of ends: most organizations have none in the period.
+    some = (
+        sa.select(columns.organization_id.label("organization"), columns[digest].label("digest"))
+        .select_from(own)
+        .where(organizations.c.active, _SHARES, columns.kind == kind, column >= _NOW, column <= _UNTIL)
+        for column in (columns.retired_at, columns.valid_until)
+    )
+    ending = sa.union(*some).subquery("ending")
+    of_ending = registrations.join(
+        ending, (columns.organization_id == ending.c.organization) & (columns[digest] == ending.c.digest)
+    )
+    last = sa.select(*ending.c, sa.func.max(end).label("at")).select_from(of_ending).where(columns.kind == kind)
+    ends = last.group_by(*ending.c).subquery("ends")
+    of_ends = registrations.join(
+        ends,
+        (columns.organization_id == ends.c.organization) & (columns[digest] == ends.c.digest) & (end == ends.c.at),
+    )
+    # If both are the user who showed it, nobody else has registered it until then.
+    whose = [function(columns.user_id).label(name) for function, name in ((sa.func.min, "one"), (sa.func.max, "other"))]
+    grouped = sa.select(*ends.c, *whose).select_from(of_ends).where(columns.kind == kind, ends.c.at >= _NOW)
+    by = grouped.where(ends.c.at <= _UNTIL).group_by(*ends.c).subquery("by_user")
+    query: sa.Select[Any] = sa.select(
+        seen.organization_id,
+        by.c.at,
+        by.c.at,
         seen.user_id,
         users.c.name,
         users.c.enforcement,
         sa.null(),
-        columns.kind,
+        sa.literal(kind.value),
         sa.null(),
         seen.sha256,
         seen.path,
@@ -419,19 +469,16 @@ def _shared_ends(number: int, kind: RegistrationKind, digest: str) -> sa.Select[
         sa.true(),
         sa.true(),
     )
-    shown = (seen.organization_id == columns.organization_id) & (seen[digest] == columns[digest])
-    query = query.select_from(organizations).join(registrations, columns.organization_id == organizations.c.id)
-    query = query.join(last_seen, shown & (seen.user_id != columns.user_id)).join(users, users.c.id == seen.user_id)
-    query = query.where(organizations.c.active, _SHARES, users.c.active, _REQUIRED, columns.kind == kind)
-    query = query.where(seen.last_seen >= _LATELY, _plain(end) < _plain(seen.not_after) + SECOND)
-    query = query.where(end >= _NOW, end <= _UNTIL, other.is_(None) | (other >= end if number else other > end))
-    # Once, however many have registered it until then.
-    query = query.group_by(organizations.c.id, users.c.id, seen.user_id, seen.sha256, end, columns.kind)
-    return query.order_by(organizations.c.name, end)
+    shown = (seen.organization_id == by.c.organization) & (seen[digest] == by.c.digest)
+    query = query.select_from(by).join(last_seen, shown).join(users, users.c.id == seen.user_id)
+    query = query.join(organizations, organizations.c.id == seen.organization_id)
+    query = query.where(users.c.active, _REQUIRED, (by.c.one != seen.user_id) | (by.c.other != seen.user_id))
+    query = query.where(seen.last_seen >= _LATELY, by.c.at < _plain(seen.not_after) + SECOND)
+    return query.order_by(organizations.c.name, by.c.at)
 
 
 _SHARED_DIGESTS = {RegistrationKind.CERTIFICATE: "sha256", RegistrationKind.KEY: "spki_sha256"}
-_SHARED_ENDS = [_shared_ends(number, *shared) for number in (0, 1) for shared in _SHARED_DIGESTS.items()]
+_SHARED_ENDS = [_shared_ends(*shared) for shared in _SHARED_DIGESTS.items()]
 _DIGESTS: sa.BindParameter[Any] = sa.bindparam("digests", expanding=True)
 _SHARED = [
     (
@@ -477,16 +524,10 @@ _SEEN = sa.select(
 ).where(last_seen.c.user_id.in_(_IDS), last_seen.c.last_seen >= _LATELY)
 
 
-def _least(first: sa.ColumnElement[int], second: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
-    return sa.case((second < first, second), else_=first)
-
-
 def _end_by_last() -> sa.ColumnElement[int]:
     """When a registration ends, if that is by `_LAST`; of most the certificate alone has an end."""
-    columns = registrations.c
-    never = sa.literal_column(str(NEVER), sa.BigInteger)
+    columns, by_hand = registrations.c, _first_end()
     by_certificate = _plain(columns.not_after) + SECOND
-    by_hand = _least(*(sa.func.coalesce(_plain(column), never) for column in (columns.retired_at, columns.valid_until)))
     is_certificate = columns.kind == RegistrationKind.CERTIFICATE
     first = sa.case((is_certificate, _least(by_hand, by_certificate)), else_=by_hand)
     return sa.case(

@@ -24,6 +24,7 @@ from authz.directory.endings import (
     holders,
     kinds_of_users,
     leaf_ends,
+    longest,
     owners,
     paths_in_use,
     stored_chains,
@@ -209,6 +210,30 @@ def test_what_is_registered_of_a_sighting_is_read_where_anybody_s_counts(store: 
         shown: [SharedRow(None, None, before, b"c" * 32)],
         b"k" * 32: [SharedRow(None, end, None, None)],
     }
+
+
+def test_few_of_thousands_of_registrations_of_one_certificate_are_looked_at() -> None:
+    """Those that no other covers."""
+    periods = [SharedRow(start, end, None, None) for start in range(2, 60) for end in range(60, 80)]
+    assert longest(periods) == [SharedRow(2, 79, None, None)]
+    assert longest([*periods, SharedRow(79, None, 99, b"c")]) == [
+        SharedRow(2, 79, None, None),
+        SharedRow(79, None, 99, b"c"),
+    ]
+
+
+def test_only_the_last_end_of_one_certificate_is_looked_at(store: Store) -> None:
+    """However many have registered it: of each user who showed it there is one end, by another's registration."""
+    shown = [add_sighting(store, "acme", "alice", NOW, not_after=END + 9 * DAY)]
+    for number in range(5):
+        store.add_user("acme", f"u{number}")
+        add_registration(store, "acme", f"u{number}", NOW, sha256=shown[0], valid_until=END + number * DAY)
+        add_sighting(store, "acme", f"u{number}", NOW, sha256=shown[0], not_after=END + 9 * DAY)
+    store.set_organization(replace(store.organization("acme"), binding_scope=BindingScope.ORGANIZATION))
+    found = {(leaf.name, moment(leaf.at)) for leaf in ending(store) if leaf.registration is None and leaf.kind}
+    assert found == {(name, END + 4 * DAY) for name in ("alice", "u0", "u1", "u2", "u3")}
+    add_registration(store, "acme", "u0", NOW, sha256=shown[0])
+    assert [leaf for leaf in ending(store) if leaf.registration is None and leaf.kind] == []
 
 
 def kinds(store: Store, *days: int) -> dict[str, int]:
