@@ -149,7 +149,9 @@ def leaf_ends(
     """
     order = {owner: number for number, owner in enumerate(known)}
     period = {"now": now, "until": until, "lately": now - LATELY, "paths": paths}
-    shared = _SHARED_ENDS if any(owner.binding_scope == BindingScope.ORGANIZATION for owner in known.values()) else ()
+    sharing = (owner for owner in known.values() if owner.binding_scope == BindingScope.ORGANIZATION)
+    kinds = {kind for owner in sharing for kind in owner.binding_kinds.split()}
+    shared = [query for kind, query in _SHARED_ENDS.items() if kind in kinds]
     streams = [_rows(connection, query, period) for query in (*_REGISTRATIONS, _PRESENTED, *shared)]
     ends = ((LeafEnd._make(row) for row in rows if row[0] in order) for rows in streams)
     return merge(*ends, key=lambda end: (order[end.organization], end.at, end.user))
@@ -419,44 +421,52 @@ def _least(first: sa.ColumnElement[int], second: sa.ColumnElement[int]) -> sa.Co
 
 
 def _first_end() -> sa.ColumnElement[int]:
-    """When somebody ended a registration first; `NEVER` if nobody did."""
+    """The first that is given of a registration's ends; `NEVER` if none is."""
     never = sa.literal_column(str(NEVER), sa.BigInteger)
     columns = registrations.c
     return _least(*(sa.func.coalesce(_plain(column), never) for column in (columns.retired_at, columns.valid_until)))
 
 
-def _shared_ends(kind: RegistrationKind, digest: str) -> sa.Select[Any]:
-    """The last registrations of others' to end, by who showed the certificate, or one of the key.
+def _last_ends(kind: RegistrationKind, digest: str) -> sa.Subquery:
+    """Of certificates or keys registered where anybody's registration counts, the last end, if it is in the period.
 
-    Of thousands of registrations of one certificate the last end alone is looked for, before anybody who showed it is.
+    With two of the users whose registration ends then: if both are one user, no other's does.
     """
-    columns, seen, end = registrations.c, last_seen.c, _first_end()
-    own = organizations.join(registrations, columns.organization_id == organizations.c.id)
+    columns, end = registrations.c, _first_end()
     # By the indexes of ends: most organizations have none in the period.
     some = (
         sa.select(columns.organization_id.label("organization"), columns[digest].label("digest"))
-        .select_from(own)
+        .join(organizations, organizations.c.id == columns.organization_id)
         .where(organizations.c.active, _SHARES, columns.kind == kind, column >= _NOW, column <= _UNTIL)
         for column in (columns.retired_at, columns.valid_until)
     )
     ending = sa.union(*some).subquery("ending")
-    of_ending = registrations.join(
-        ending, (columns.organization_id == ending.c.organization) & (columns[digest] == ending.c.digest)
-    )
-    last = sa.select(*ending.c, sa.func.max(end).label("at")).select_from(of_ending).where(columns.kind == kind)
-    ends = last.group_by(*ending.c).subquery("ends")
-    of_ends = registrations.join(
-        ends,
-        (columns.organization_id == ends.c.organization) & (columns[digest] == ends.c.digest) & (end == ends.c.at),
-    )
-    # If both are the user who showed it, nobody else has registered it until then.
-    whose = [function(columns.user_id).label(name) for function, name in ((sa.func.min, "one"), (sa.func.max, "other"))]
-    grouped = sa.select(*ends.c, *whose).select_from(of_ends).where(columns.kind == kind, ends.c.at >= _NOW)
-    by = grouped.where(ends.c.at <= _UNTIL).group_by(*ends.c).subquery("by_user")
+    last = sa.select(*ending.c, sa.func.max(end).label("at")).where(_is_of(registrations, ending, digest))
+    ends = last.where(columns.kind == kind).group_by(*ending.c).subquery("ends")
+    users_ = (function(columns.user_id).label(name) for function, name in ((sa.func.min, "one"), (sa.func.max, "two")))
+    query = sa.select(*ends.c, *users_).where(_is_of(registrations, ends, digest), columns.kind == kind)
+    query = query.where(end == ends.c.at, ends.c.at >= _NOW, ends.c.at <= _UNTIL)
+    return query.group_by(*ends.c).subquery("last_ends")
+
+
+def _is_of(table: sa.Table, ends: sa.Subquery, digest: str) -> sa.ColumnElement[bool]:
+    """Whether a row has the certificate or key, which is to be looked up by that: of an organization are too many."""
+    owner: sa.ColumnElement[int] = table.c.organization_id
+    if table is not registrations or digest == "sha256":
+        owner = owner + 0  # so that no index of organizations is used
+    return (table.c[digest] == ends.c.digest) & (owner == ends.c.organization)
+
+
+def _shared_ends(kind: RegistrationKind, digest: str) -> sa.Select[Any]:
+    """The last registrations to end of what users showed, or of its key, if other users have made them.
+
+    Of thousands of registrations of one certificate the last end is found before anybody who showed it is looked for.
+    """
+    seen, ends = last_seen.c, _last_ends(kind, digest)
     query: sa.Select[Any] = sa.select(
         seen.organization_id,
-        by.c.at,
-        by.c.at,
+        ends.c.at,
+        ends.c.at,
         seen.user_id,
         users.c.name,
         users.c.enforcement,
@@ -469,16 +479,17 @@ def _shared_ends(kind: RegistrationKind, digest: str) -> sa.Select[Any]:
         sa.true(),
         sa.true(),
     )
-    shown = (seen.organization_id == by.c.organization) & (seen[digest] == by.c.digest)
-    query = query.select_from(by).join(last_seen, shown).join(users, users.c.id == seen.user_id)
-    query = query.join(organizations, organizations.c.id == seen.organization_id)
-    query = query.where(users.c.active, _REQUIRED, (by.c.one != seen.user_id) | (by.c.other != seen.user_id))
-    query = query.where(seen.last_seen >= _LATELY, by.c.at < _plain(seen.not_after) + SECOND)
-    return query.order_by(organizations.c.name, by.c.at)
+    query = query.select_from(ends).join(last_seen, _is_of(last_seen, ends, digest))
+    query = query.join(users, users.c.id == seen.user_id).join(
+        organizations, organizations.c.id == seen.organization_id
+    )
+    query = query.where(users.c.active, _REQUIRED, (ends.c.one != seen.user_id) | (ends.c.two != seen.user_id))
+    query = query.where(seen.last_seen >= _LATELY, ends.c.at < _plain(seen.not_after) + SECOND)
+    return query.order_by(organizations.c.name, ends.c.at)
 
 
 _SHARED_DIGESTS = {RegistrationKind.CERTIFICATE: "sha256", RegistrationKind.KEY: "spki_sha256"}
-_SHARED_ENDS = [_shared_ends(*shared) for shared in _SHARED_DIGESTS.items()]
+_SHARED_ENDS = {kind: _shared_ends(kind, digest) for kind, digest in _SHARED_DIGESTS.items()}
 _DIGESTS: sa.BindParameter[Any] = sa.bindparam("digests", expanding=True)
 _SHARED = [
     (

@@ -182,7 +182,8 @@ def test_registration_of_another_user_ends_what_was_presented_where_anybody_s_co
     add_registration(store, "acme", "alice", NOW, kind="key", valid_until=END + DAY, retired_at=END + DAY, **own)
     acme = store.organization("acme")
     assert {leaf.name for leaf in ending(store)} == {"alice"}
-    store.set_organization(replace(acme, binding_scope=BindingScope.ORGANIZATION))
+    kinds = (RegistrationKind.CERTIFICATE, RegistrationKind.KEY)
+    store.set_organization(replace(acme, binding_scope=BindingScope.ORGANIZATION, binding_kinds=kinds))
     found = [(leaf.name, leaf.kind, leaf.sha256, moment(leaf.at)) for leaf in ending(store) if leaf.name != "alice"]
     assert found == [
         ("bob", "certificate", shown["bob"], END),
@@ -375,6 +376,23 @@ def test_different_chains_of_registrations_are_listed_once(store: Store) -> None
     with store.reading() as connection:
         assert list(stored_chains(connection, 9)) == [(b"1" * 32, b"one"), (b"2" * 32, b"two")]
         assert list(stored_chains(connection, 1)) == [(b"1" * 32, b"one")]
+
+
+@SQLITE_ALONE
+def test_what_others_have_registered_is_looked_up_by_certificate_or_key(store: Store) -> None:
+    """An organization in which everybody's own ends has thousands of them."""
+    kinds = (RegistrationKind.CERTIFICATE, RegistrationKind.KEY)
+    acme = store.organization("acme")
+    store.set_organization(replace(acme, binding_scope=BindingScope.ORGANIZATION, binding_kinds=kinds))
+    steps = plans(store, lambda connection: leaf_ends(connection, owners(connection), NOW, NOW + 30 * DAY))
+    shared = steps[steps.index("MATERIALIZE last_ends") :]
+    found = [step for step in shared if "AUTOMATIC" not in step and step.startswith(("SEARCH reg", "SEARCH last_seen"))]
+    assert {step.partition(" (")[2] for step in found} == {
+        "sha256=?)",
+        "organization_id=? AND spki_sha256=?)",
+        "organization_id=? AND last_seen>?)",
+    }
+    assert "SEARCH last_ends USING AUTOMATIC COVERING INDEX (organization=? AND digest=?)" in shared
 
 
 @SQLITE_ALONE
