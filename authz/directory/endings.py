@@ -274,6 +274,8 @@ def _compared(
 ) -> Iterator[tuple[Any, tuple[object, ...]]]:
     """The first row of each user, with what is compared of all: the number of bounds before each date, and the rest."""
     user, first, key = None, None, ()
+    # One user may have thousands: what is compared of them is not copied with each.
+    more: list[object] = []
     for row in rows:
         own = bounds.get(row[2])
         if own is None:
@@ -283,13 +285,14 @@ def _compared(
         else:
             mine = own[0], *(moment and bisect_right(own[1], moment) for moment in row[3:5]), *row[5:]
         if row[0] == user:
-            key += mine
+            more += mine
             continue
         if first is not None:
-            yield first, key
+            yield first, (*key, *more)
+            more.clear()
         user, first, key = row[0], row, mine
     if first is not None:
-        yield first, key
+        yield first, (*key, *more)
 
 
 def stored_chains(connection: sa.Connection, most: int) -> Iterator[tuple[bytes, bytes]]:
