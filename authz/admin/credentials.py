@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from authz.admin.ca_lifetimes import NOTHING, Below, CaLifetimes
@@ -17,6 +17,7 @@ from authz.directory.endings import (
     RegistrationRow,
     SharedRow,
     SightingRow,
+    first_end,
 )
 from authz.model import BindingScope, Enforcement, RegistrationKind
 
@@ -125,13 +126,8 @@ def credentials_of(holder: Holder, owner: OwnerRow, lifetimes: CaLifetimes, plac
 def _seen(sighting: SightingRow, period: SharedRow, places: Places) -> Credential:
     """The credential that a certificate seen is in a period of its registration."""
     start = ALWAYS if period.valid_from is None else period.valid_from
-    end = min(sighting.not_after + SECOND, _end(period))
+    end = min(sighting.not_after + SECOND, first_end(period))
     return Credential(sighting.sha256, start, end, places.of_path(sighting.path, period.chain_sha256))
-
-
-def _end(period: SharedRow | RegistrationRow) -> int:
-    """The first that is given."""
-    return min((end for end in (period.valid_until, period.retired_at) if end is not None), default=NEVER)
 
 
 def _shared(holder: Holder, sighting: SightingRow, owner: OwnerRow) -> list[SharedRow]:
@@ -142,22 +138,13 @@ def _shared(holder: Holder, sighting: SightingRow, owner: OwnerRow) -> list[Shar
     kinds = owner.binding_kinds.split()
     own = holder.shared.get(sighting.sha256, [])
     if own and RegistrationKind.CERTIFICATE in kinds:
-        return _longest(own)
+        return own
     if not own and RegistrationKind.KEY in kinds and sighting.spki_sha256 in holder.shared:
         chain = _chain(holder, sighting)
-        return [period._replace(chain_sha256=chain) for period in _longest(holder.shared[sighting.spki_sha256])]
+        return [period._replace(chain_sha256=chain) for period in holder.shared[sighting.spki_sha256]]
     named = {row.anchor_sha256 for row in holder.registrations if row.kind == RegistrationKind.IDENTITY}
     is_others = sighting.matched == RegistrationKind.IDENTITY and sighting.path[-DIGEST:] not in named
     return [SharedRow(None, None, None, _chain(holder, sighting))] if is_others and not sighting.refused_by else []
-
-
-def _longest(periods: Iterable[SharedRow]) -> list[SharedRow]:
-    """Those that no other covers: of thousands of registrations of one certificate few are left."""
-    left = list[SharedRow]()
-    for period in sorted(periods, key=lambda row: (row.valid_from is not None, row.valid_from or 0, -_end(row))):
-        if not left or _end(period) > _end(left[-1]):
-            left.append(period)
-    return left
 
 
 def _chain(holder: Holder, sighting: SightingRow) -> bytes | None:
@@ -191,7 +178,7 @@ def _is_allowed(kind: str, owner: OwnerRow, *, required: bool) -> bool:
 def _registered(registration: RegistrationRow, seen: dict[bytes, SightingRow], places: Places) -> Iterator[Credential]:
     """The credential that a registration is; none of a certificate that cannot be read."""
     start = ALWAYS if registration.valid_from is None else registration.valid_from
-    end = _end(registration)
+    end = first_end(registration)
     sighting = seen.get(registration.sha256 or b"")
     if registration.kind == RegistrationKind.CERTIFICATE:
         if registration.not_after is None:

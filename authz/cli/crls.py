@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from importlib import import_module
+from shlex import quote
 from typing import Annotated, Final
 
 import typer
@@ -128,7 +129,7 @@ def list_(
     if not listed and after is None:
         hint("no certificate passes without one for each CA on its path: authz crl add FILE, or the setting crl.urls")
     if renumbered:
-        hint(f"if its CA was restored, and counts its CRLs anew: authz crl renumber {renumbered[0]}")
+        hint(f"if its CA was restored, and counts its CRLs anew: authz crl renumber {quote(renumbered[0])}")
     if expired:
         hint("what is expired refuses its issuer's certificates: authz crl refresh, or authz crl add FILE")
 

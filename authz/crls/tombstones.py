@@ -97,15 +97,18 @@ class Tombstones:
         return sum(map(len, self._all.values()))
 
     def check(self, new: SignedCrl, key: bytes, renumbered: datetime | None = None) -> None:
-        """Raises `FetchFailed` (older, disagrees) for a CRL that goes back; one that was held may come again.
+        """Raises `FetchFailed` (older, disagrees) for a CRL that goes back.
 
-        Of those that began no later than `renumbered` the date alone counts.
+        Of those that began no later than `renumbered` the date alone counts. One that was held may come again, unless
+        another of later date was held: where a CA counts anew, neither supersedes the other.
         """
         same_place = self._all.get(place_of(new, key), {})
-        if new.crl.sha256 not in (tombstone.sha256 for tombstone in same_place):
-            for tombstone in same_place:
-                by_date = renumbered is not None and tombstone.this_update <= renumbered
-                (replace(tombstone, number=None) if by_date else tombstone).check(new)
+        again = new.crl.sha256 in {tombstone.sha256 for tombstone in same_place}
+        for tombstone in same_place:
+            if again and tombstone.this_update <= new.crl.this_update:
+                continue
+            by_date = again or (renumbered is not None and tombstone.this_update <= renumbered)
+            (replace(tombstone, number=None) if by_date else tombstone).check(new)
 
     def add(self, tombstone: Tombstone, organizations: Iterable[int] = ()) -> None:
         """From now on nothing older takes that place; of those it supersedes nothing is needed."""

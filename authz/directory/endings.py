@@ -109,8 +109,8 @@ class SharedRow(NamedTuple):
 class Holder:
     """An active user with what it has: registrations that have not ended, and certificates seen lately.
 
-    `shared` are the registrations of anybody, ended or not, by the SHA-256 of the certificate or key of a sighting:
-    where those of all the organization count.
+    `shared` are the registrations of anybody, ended or not, by the SHA-256 of the certificate or key of a sighting,
+    but for those that others cover: where those of all the organization count.
     """
 
     __slots__ = ("enforcement", "name", "organization", "registrations", "shared", "sightings")
@@ -149,7 +149,9 @@ def leaf_ends(
     """
     order = {owner: number for number, owner in enumerate(known)}
     period = {"now": now, "until": until, "lately": now - LATELY, "paths": paths}
-    shared = _SHARED_ENDS if any(owner.binding_scope == BindingScope.ORGANIZATION for owner in known.values()) else ()
+    sharing = (owner for owner in known.values() if owner.binding_scope == BindingScope.ORGANIZATION)
+    kinds = {kind for owner in sharing for kind in owner.binding_kinds.split()}
+    shared = [query for kind, query in _SHARED_ENDS.items() if kind in kinds]
     streams = [_rows(connection, query, period) for query in (*_REGISTRATIONS, _PRESENTED, *shared)]
     ends = ((LeafEnd._make(row) for row in rows if row[0] in order) for rows in streams)
     return merge(*ends, key=lambda end: (order[end.organization], end.at, end.user))
@@ -182,16 +184,31 @@ def holders(
 
 
 def _add_shared(connection: sa.Connection, owner: int, some: Collection[Holder]) -> None:
-    """To each holder of the organization what is registered of its sightings."""
-    shared = defaultdict[bytes, list[SharedRow]](list)
+    """To each holder of the organization the longest that is registered of its sightings."""
+    read = defaultdict[bytes, list[SharedRow]](list)
     for query, digest in _SHARED:
         digests = sorted({getattr(sighting, digest) for holder in some for sighting in holder.sightings})
         if digests:
             for row in connection.execute(query, {"owner": owner, "digests": digests}).all():
-                shared[row[0]].append(SharedRow(*row[1:]))
+                read[row[0]].append(SharedRow(*row[1:]))
+    shared = {digest: longest(periods) for digest, periods in read.items()}
     for holder in some:
         mine = {digest for row in holder.sightings for digest in (row.sha256, row.spki_sha256)}
         holder.shared = {digest: shared[digest] for digest in mine & shared.keys()}
+
+
+def first_end(period: SharedRow | RegistrationRow) -> int:
+    """The first that is given; `NEVER` if none is."""
+    return min((end for end in (period.valid_until, period.retired_at) if end is not None), default=NEVER)
+
+
+def longest(periods: Iterable[SharedRow]) -> list[SharedRow]:
+    """Those that no other covers: of thousands of registrations of one certificate few are left."""
+    left = list[SharedRow]()
+    for period in sorted(periods, key=lambda row: (row.valid_from is not None, row.valid_from or 0, -first_end(row))):
+        if not left or first_end(period) > first_end(left[-1]):
+            left.append(period)
+    return left
 
 
 class UserKind:
@@ -257,6 +274,8 @@ def _compared(
 ) -> Iterator[tuple[Any, tuple[object, ...]]]:
     """The first row of each user, with what is compared of all: the number of bounds before each date, and the rest."""
     user, first, key = None, None, ()
+    # One user may have thousands: what is compared of them is not copied with each.
+    more: list[object] = []
     for row in rows:
         own = bounds.get(row[2])
         if own is None:
@@ -266,13 +285,14 @@ def _compared(
         else:
             mine = own[0], *(moment and bisect_right(own[1], moment) for moment in row[3:5]), *row[5:]
         if row[0] == user:
-            key += mine
+            more += mine
             continue
         if first is not None:
-            yield first, key
+            yield first, (*key, *more)
+            more.clear()
         user, first, key = row[0], row, mine
     if first is not None:
-        yield first, key
+        yield first, (*key, *more)
 
 
 def stored_chains(connection: sa.Connection, most: int) -> Iterator[tuple[bytes, bytes]]:
@@ -399,19 +419,62 @@ def _presented() -> sa.Select[Any]:
 _PRESENTED = _presented()
 
 
-def _shared_ends(number: int, kind: RegistrationKind, digest: str) -> sa.Select[Any]:
-    """The registrations of others' whose first end is that one, by who showed the certificate, or one of the key."""
-    end, other = _ENDS[number][0], _ENDS[1 - number][0]
-    columns, seen = registrations.c, last_seen.c
-    query = sa.select(
-        organizations.c.id,
-        _plain(end),
-        _plain(end),
+def _least(first: sa.ColumnElement[int], second: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    return sa.case((second < first, second), else_=first)
+
+
+def _first_end() -> sa.ColumnElement[int]:
+    """The first that is given of a registration's ends; `NEVER` if none is."""
+    never = sa.literal_column(str(NEVER), sa.BigInteger)
+    columns = registrations.c
+    return _least(*(sa.func.coalesce(_plain(column), never) for column in (columns.retired_at, columns.valid_until)))
+
+
+def _last_ends(kind: RegistrationKind, digest: str) -> sa.Subquery:
+    """Of certificates or keys registered where anybody's registration counts, the last end, if it is in the period.
+
+    With two of the users whose registration ends then: if both are one user, no other's does.
+    """
+    columns, end = registrations.c, _first_end()
+    # By the indexes of ends: most organizations have none in the period.
+    some = (
+        sa.select(columns.organization_id.label("organization"), columns[digest].label("digest"))
+        .join(organizations, organizations.c.id == columns.organization_id)
+        .where(organizations.c.active, _SHARES, columns.kind == kind, column >= _NOW, column <= _UNTIL)
+        for column in (columns.retired_at, columns.valid_until)
+    )
+    ending = sa.union(*some).subquery("ending")
+    last = sa.select(*ending.c, sa.func.max(end).label("at")).where(_is_of(registrations, ending, digest))
+    ends = last.where(columns.kind == kind).group_by(*ending.c).subquery("ends")
+    users_ = (function(columns.user_id).label(name) for function, name in ((sa.func.min, "one"), (sa.func.max, "two")))
+    query = sa.select(*ends.c, *users_).where(_is_of(registrations, ends, digest), columns.kind == kind)
+    query = query.where(end == ends.c.at, ends.c.at >= _NOW, ends.c.at <= _UNTIL)
+    return query.group_by(*ends.c).subquery("last_ends")
+
+
+def _is_of(table: sa.Table, ends: sa.Subquery, digest: str) -> sa.ColumnElement[bool]:
+    """Whether a row has the certificate or key, which is to be looked up by that: of an organization are too many."""
+    owner: sa.ColumnElement[int] = table.c.organization_id
+    if table is not registrations or digest == "sha256":
+        owner = owner + 0  # so that no index of organizations is used
+    return (table.c[digest] == ends.c.digest) & (owner == ends.c.organization)
+
+
+def _shared_ends(kind: RegistrationKind, digest: str) -> sa.Select[Any]:
+    """The last registrations to end of what users showed, or of its key, if other users have made them.
+
+    Of thousands of registrations of one certificate the last end is found before anybody who showed it is looked for.
+    """
+    seen, ends = last_seen.c, _last_ends(kind, digest)
+    query: sa.Select[Any] = sa.select(
+        seen.organization_id,
+        ends.c.at,
+        ends.c.at,
         seen.user_id,
         users.c.name,
         users.c.enforcement,
         sa.null(),
-        columns.kind,
+        sa.literal(kind.value),
         sa.null(),
         seen.sha256,
         seen.path,
@@ -419,19 +482,17 @@ def _shared_ends(number: int, kind: RegistrationKind, digest: str) -> sa.Select[
         sa.true(),
         sa.true(),
     )
-    shown = (seen.organization_id == columns.organization_id) & (seen[digest] == columns[digest])
-    query = query.select_from(organizations).join(registrations, columns.organization_id == organizations.c.id)
-    query = query.join(last_seen, shown & (seen.user_id != columns.user_id)).join(users, users.c.id == seen.user_id)
-    query = query.where(organizations.c.active, _SHARES, users.c.active, _REQUIRED, columns.kind == kind)
-    query = query.where(seen.last_seen >= _LATELY, _plain(end) < _plain(seen.not_after) + SECOND)
-    query = query.where(end >= _NOW, end <= _UNTIL, other.is_(None) | (other >= end if number else other > end))
-    # Once, however many have registered it until then.
-    query = query.group_by(organizations.c.id, users.c.id, seen.user_id, seen.sha256, end, columns.kind)
-    return query.order_by(organizations.c.name, end)
+    query = query.select_from(ends).join(last_seen, _is_of(last_seen, ends, digest))
+    query = query.join(users, users.c.id == seen.user_id).join(
+        organizations, organizations.c.id == seen.organization_id
+    )
+    query = query.where(users.c.active, _REQUIRED, (ends.c.one != seen.user_id) | (ends.c.two != seen.user_id))
+    query = query.where(seen.last_seen >= _LATELY, ends.c.at < _plain(seen.not_after) + SECOND)
+    return query.order_by(organizations.c.name, ends.c.at)
 
 
 _SHARED_DIGESTS = {RegistrationKind.CERTIFICATE: "sha256", RegistrationKind.KEY: "spki_sha256"}
-_SHARED_ENDS = [_shared_ends(number, *shared) for number in (0, 1) for shared in _SHARED_DIGESTS.items()]
+_SHARED_ENDS = {kind: _shared_ends(kind, digest) for kind, digest in _SHARED_DIGESTS.items()}
 _DIGESTS: sa.BindParameter[Any] = sa.bindparam("digests", expanding=True)
 _SHARED = [
     (
@@ -477,16 +538,10 @@ _SEEN = sa.select(
 ).where(last_seen.c.user_id.in_(_IDS), last_seen.c.last_seen >= _LATELY)
 
 
-def _least(first: sa.ColumnElement[int], second: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
-    return sa.case((second < first, second), else_=first)
-
-
 def _end_by_last() -> sa.ColumnElement[int]:
     """When a registration ends, if that is by `_LAST`; of most the certificate alone has an end."""
-    columns = registrations.c
-    never = sa.literal_column(str(NEVER), sa.BigInteger)
+    columns, by_hand = registrations.c, _first_end()
     by_certificate = _plain(columns.not_after) + SECOND
-    by_hand = _least(*(sa.func.coalesce(_plain(column), never) for column in (columns.retired_at, columns.valid_until)))
     is_certificate = columns.kind == RegistrationKind.CERTIFICATE
     first = sa.case((is_certificate, _least(by_hand, by_certificate)), else_=by_hand)
     return sa.case(

@@ -188,13 +188,6 @@ def test_certificate_seen_that_matched_by_another_user_s_name_goes_on() -> None:
     assert [credential.name for credential in credentials(own, seen, scope=free).all] == [1]
 
 
-def test_few_of_thousands_of_registrations_of_one_certificate_are_looked_at() -> None:
-    """Those that no other covers."""
-    periods = [period(start, end) for start in range(2, 60) for end in range(60, 80)]
-    mine = credentials(sighting(), scope=BindingScope.ORGANIZATION, shared={SEEN: periods})
-    assert [(credential.start, credential.end) for credential in mine.all] == [(2, 79)]
-
-
 def test_end_of_a_ca_stops_who_has_nothing_elsewhere() -> None:
     """And not who had stopped before, or whose certificate ends no later."""
     lasting = registration(**GOOD)

@@ -234,6 +234,12 @@ def test_source_whose_ca_counts_anew_is_renumbered(acme: Run, monkeypatch: pytes
     assert acme("crl", "renumber", URL, "--json").data[0]["source"] == URL  # type: ignore[index]
 
 
+def test_location_in_a_line_to_paste_is_quoted(acme: Run) -> None:
+    """It may be of a certificate, whose CA chose it."""
+    served(replace(SOURCE, location="http://crl.example.test/$(id);id", failures=1, outcome="disagrees"))
+    assert "authz crl renumber 'http://crl.example.test/$(id);id'" in acme("crl", "list").err
+
+
 def test_refresh_without_sources_says_how_to_have_some(acme: Run) -> None:
     """There is nothing to ask."""
     assert "hint: there are none" in acme("crl", "refresh").err

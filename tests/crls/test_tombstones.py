@@ -75,6 +75,25 @@ def test_number_of_a_tombstone_does_not_count_where_the_ca_counts_anew(
         buried(STONE).check(new, KEY, moment)
 
 
+@pytest.mark.parametrize("until", [None, NOW])
+def test_crl_from_before_the_ca_counted_anew_does_not_come_again(until: datetime | None) -> None:
+    """Although it was held itself, when what came after it is held no more."""
+    anew = held(1, 4)
+    stones = buried(STONE, Tombstone.of(anew, KEY))
+    stones.check(anew, KEY, until)
+    with pytest.raises(FetchFailed) as caught:
+        stones.check(HELD, KEY, until)
+    assert caught.value.kind is FailureKind.OLDER
+
+
+def test_either_of_two_of_one_date_may_come_again() -> None:
+    """Neither is the newer one."""
+    twin = SignedCrl(Crl(crl(number=5, hours=5, next_update=NOW + timedelta(days=9))), spki(CA))
+    stones = buried(STONE, Tombstone.of(twin, KEY))
+    stones.check(twin, KEY)
+    stones.check(HELD, KEY)
+
+
 def test_another_key_scope_or_issuer_is_another_place() -> None:
     """As for copies."""
     buried(replace(STONE, place="0" * 64)).check(held(1, 9), KEY)

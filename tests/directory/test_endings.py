@@ -24,6 +24,7 @@ from authz.directory.endings import (
     holders,
     kinds_of_users,
     leaf_ends,
+    longest,
     owners,
     paths_in_use,
     stored_chains,
@@ -181,7 +182,8 @@ def test_registration_of_another_user_ends_what_was_presented_where_anybody_s_co
     add_registration(store, "acme", "alice", NOW, kind="key", valid_until=END + DAY, retired_at=END + DAY, **own)
     acme = store.organization("acme")
     assert {leaf.name for leaf in ending(store)} == {"alice"}
-    store.set_organization(replace(acme, binding_scope=BindingScope.ORGANIZATION))
+    kinds = (RegistrationKind.CERTIFICATE, RegistrationKind.KEY)
+    store.set_organization(replace(acme, binding_scope=BindingScope.ORGANIZATION, binding_kinds=kinds))
     found = [(leaf.name, leaf.kind, leaf.sha256, moment(leaf.at)) for leaf in ending(store) if leaf.name != "alice"]
     assert found == [
         ("bob", "certificate", shown["bob"], END),
@@ -209,6 +211,30 @@ def test_what_is_registered_of_a_sighting_is_read_where_anybody_s_counts(store: 
         shown: [SharedRow(None, None, before, b"c" * 32)],
         b"k" * 32: [SharedRow(None, end, None, None)],
     }
+
+
+def test_few_of_thousands_of_registrations_of_one_certificate_are_looked_at() -> None:
+    """Those that no other covers."""
+    periods = [SharedRow(start, end, None, None) for start in range(2, 60) for end in range(60, 80)]
+    assert longest(periods) == [SharedRow(2, 79, None, None)]
+    assert longest([*periods, SharedRow(79, None, 99, b"c")]) == [
+        SharedRow(2, 79, None, None),
+        SharedRow(79, None, 99, b"c"),
+    ]
+
+
+def test_only_the_last_end_of_one_certificate_is_looked_at(store: Store) -> None:
+    """However many have registered it: of each user who showed it there is one end, by another's registration."""
+    shown = [add_sighting(store, "acme", "alice", NOW, not_after=END + 9 * DAY)]
+    for number in range(5):
+        store.add_user("acme", f"u{number}")
+        add_registration(store, "acme", f"u{number}", NOW, sha256=shown[0], valid_until=END + number * DAY)
+        add_sighting(store, "acme", f"u{number}", NOW, sha256=shown[0], not_after=END + 9 * DAY)
+    store.set_organization(replace(store.organization("acme"), binding_scope=BindingScope.ORGANIZATION))
+    found = {(leaf.name, moment(leaf.at)) for leaf in ending(store) if leaf.registration is None and leaf.kind}
+    assert found == {(name, END + 4 * DAY) for name in ("alice", "u0", "u1", "u2", "u3")}
+    add_registration(store, "acme", "u0", NOW, sha256=shown[0])
+    assert [leaf for leaf in ending(store) if leaf.registration is None and leaf.kind] == []
 
 
 def kinds(store: Store, *days: int) -> dict[str, int]:
@@ -350,6 +376,23 @@ def test_different_chains_of_registrations_are_listed_once(store: Store) -> None
     with store.reading() as connection:
         assert list(stored_chains(connection, 9)) == [(b"1" * 32, b"one"), (b"2" * 32, b"two")]
         assert list(stored_chains(connection, 1)) == [(b"1" * 32, b"one")]
+
+
+@SQLITE_ALONE
+def test_what_others_have_registered_is_looked_up_by_certificate_or_key(store: Store) -> None:
+    """An organization in which everybody's own ends has thousands of them."""
+    kinds = (RegistrationKind.CERTIFICATE, RegistrationKind.KEY)
+    acme = store.organization("acme")
+    store.set_organization(replace(acme, binding_scope=BindingScope.ORGANIZATION, binding_kinds=kinds))
+    steps = plans(store, lambda connection: leaf_ends(connection, owners(connection), NOW, NOW + 30 * DAY))
+    shared = steps[steps.index("MATERIALIZE last_ends") :]
+    found = [step for step in shared if "AUTOMATIC" not in step and step.startswith(("SEARCH reg", "SEARCH last_seen"))]
+    assert {step.partition(" (")[2] for step in found} == {
+        "sha256=?)",
+        "organization_id=? AND spki_sha256=?)",
+        "organization_id=? AND last_seen>?)",
+    }
+    assert "SEARCH last_ends USING AUTOMATIC COVERING INDEX (organization=? AND digest=?)" in shared
 
 
 @SQLITE_ALONE
