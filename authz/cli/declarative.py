@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -25,14 +24,11 @@ from authz.admin.export import as_yaml, export, left_out
 from authz.admin.plan import Action, Plan, Step, name_of
 from authz.admin.refusals import refusals
 from authz.cli.advice import advice
-from authz.cli.options import AsJson, database_of, open_store
+from authz.cli.options import AsJson, database_of, expect_many_rows, open_store
 from authz.cli.output import Row, emit, emit_one, fail, hint, say
 from authz.clock import SystemClock
 from authz.directory.row_log import State
 from authz.errors import ConfigError
-
-GARBAGE: Final = 50_000
-"""New objects after which Python looks for cycles: a batch makes as many, and no cycles."""
 
 SHOWN: Final = 100
 """Steps and refusals that are printed; as JSON, all are."""
@@ -130,7 +126,7 @@ def _compared(
 
     If anything is wrong with them, all of it is printed, and `code` is the exit code.
     """
-    gc.set_threshold(GARBAGE)
+    expect_many_rows()
     with closing(Plan()) as plan, closing(_store(context, expect)) as store:
         try:
             with _bar("documents") as advance:

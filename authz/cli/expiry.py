@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from authz.admin.expiry import Ending, endings, stopping
-from authz.cli.options import AsJson, open_store, settings_of
+from authz.cli.options import AsJson, expect_many_rows, open_store, settings_of
 from authz.cli.output import Row, emit, say
 from authz.clock import SystemClock
 from authz.model import Expiring
@@ -40,6 +40,7 @@ def expiry(
 
     CAs and CRLs come first, then by organization what belongs to single users. A CA that only clients have has no date.
     """
+    expect_many_rows()
     now = SystemClock().now()
     until = now + timedelta(days=days)
     counted = _Counted()

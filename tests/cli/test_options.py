@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
 from support.command_world import Run, write
+
+from authz.cli.options import GARBAGE, expect_many_rows
 
 
 def test_config_file_names_the_database(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,3 +20,13 @@ def test_config_file_names_the_database(run: Run, monkeypatch: pytest.MonkeyPatc
     assert Path("other.db").exists()
     write("bad.toml", "nonsense = 1")
     assert run("--config", "bad.toml", "org", "list").code == 1
+
+
+def test_verb_that_reads_many_rows_looks_for_cycles_less_often() -> None:
+    """Rows make none."""
+    before = gc.get_threshold()
+    try:
+        expect_many_rows()
+        assert gc.get_threshold() == (GARBAGE, *before[1:])
+    finally:
+        gc.set_threshold(*before)
