@@ -18,6 +18,7 @@ from authz.admin.ca_lifetimes import (
     by_digest,
     is_readable,
     micros,
+    reached,
     read_cas,
     read_name,
     signer_of_crls,
@@ -35,6 +36,7 @@ from authz.directory.endings import (
     Holder,
     LeafEnd,
     OwnerRow,
+    UserKind,
     count_users_by_path,
     count_users_of_paths,
     grouped_path,
@@ -49,6 +51,7 @@ from authz.directory.endings import (
 from authz.directory.seen_cas import list_seen_cas
 from authz.model import BindingScope, Expiring
 from authz.pki import Certificate, Crl
+from authz.pki.x509.distinguished_name import Name
 
 T = TypeVar("T")
 
@@ -256,14 +259,33 @@ class Radar:
         shared = of_owner.pop(None, [])
         concerned = {owner.id: shared + of_owner.get(owner.name, []) for owner in self._owners.values()}
         asked = {owner: self._asked(owner, mine) for owner, mine in concerned.items() if mine}
+        below = self._below(things)
         for some in [asked] if shared else [{owner: mine} for owner, mine in asked.items()]:
             for kinds, users in kinds_of_users(self._connection, some, self._now):
-                known = self._credentials(kind.user for kind in kinds)
+                known = self._credentials(kind.user for kind in kinds if self._may_stop(kind, below))
                 for kind in kinds:
-                    holder, held = known[kind.user]
-                    mine = concerned[holder.organization]
-                    kind.found = [thing for thing in mine if held.stop_by(thing.name, thing.since)]
+                    kind.found = []
+                    if kind.user in known:
+                        holder, held = known[kind.user]
+                        mine = concerned[holder.organization]
+                        kind.found = [thing for thing in mine if held.stop_by(thing.name, thing.since)]
                 yield users
+
+    def _below(self, things: Iterable[_Thing]) -> tuple[set[bytes], set[Name]]:
+        """The CAs of anybody to which a path leads down from what ends: their SHA-256, and their names."""
+        digests = {digest for thing in things for digest in thing.digests}
+        cas = reached([ca for digest, ca in self._brought.items() if digest in digests], list(self._brought.values()))
+        return {ca.sha256 for ca in cas}, {ca.subject for ca in cas}
+
+    def _may_stop(self, kind: UserKind, below: tuple[set[bytes], set[Name]]) -> bool:
+        """Whether anything that the users have may stand below what ends; if not, they need not be read."""
+        digests, names = below
+        if any(issuer is None or read_name(issuer) in names for issuer in kind.issuers):
+            return True
+        return any(
+            not digests.isdisjoint(grouped_path(path)) or self.of_path(path, None).issuer in names
+            for path in kind.paths
+        )
 
     def _asked(self, owner: int, things: Iterable[_Thing]) -> Asked:
         """Organizations with the same CAs and settings share their kinds of users."""

@@ -214,13 +214,18 @@ def longest(periods: Iterable[SharedRow]) -> list[SharedRow]:
 class UserKind:
     """Users who are alike: of `user`, the first of them, the others differ in names and dates. `found` is its reader's.
 
-    Every date of theirs that counts is on the same side of each moment of their organization.
+    Every date of theirs that counts is on the same side of each moment of their organization. `issuers` has the issuers
+    of what is registered of them, in DER, and None for what was registered without a certificate, `paths` those of what
+    they showed.
     """
 
-    __slots__ = ("found", "user")
+    __slots__ = ("found", "issuers", "paths", "user")
 
-    def __init__(self, user: int) -> None:
+    def __init__(self, user: int, key: tuple[Any, ...]) -> None:
         self.user = user
+        rows = [key[at : at + 3] for at in range(_WHAT, len(key), _WIDTH)]
+        self.issuers: set[bytes | None] = {issuer for kind, issuer, _ in rows if kind is not None}
+        self.paths: set[bytes] = {path for _, _, path in rows if path is not None}
         self.found: Any = None
 
 
@@ -259,7 +264,7 @@ def kinds_of_users(
         if kind is None:
             if len(kinds) >= MAX_KINDS:
                 kinds.clear()
-            kind = kinds[key] = UserKind(user[0])
+            kind = kinds[key] = UserKind(user[0], key)
             new.append(kind)
         users_.append(AlikeUser(user[2], user[1], kind))
         if len(users_) == AT_ONCE:
@@ -571,8 +576,9 @@ def _kinds(*owned: sa.ColumnElement[bool]) -> sa.Select[Any]:
     shown = (seen.user_id == users.c.id) & (seen.last_seen >= _LATELY) & (is_same | free)
     seen_end = _plain(seen.not_after) + SECOND
     alike = (
-        *(users.c.enforcement, columns.kind, columns.issuer, columns.authority_key_id, columns.chain_sha256),
-        *(columns.anchor_sha256, seen.path, seen.with_others, is_same, seen.refused_by),
+        *(columns.kind, columns.issuer, seen.path),
+        *(users.c.enforcement, columns.authority_key_id, columns.chain_sha256, columns.anchor_sha256),
+        *(seen.with_others, is_same, seen.refused_by),
         # What is yet to begin is rare, and alike to nothing.
         sa.case((begins, columns.id)),
         sa.case((alone, users.c.id)),
@@ -589,6 +595,11 @@ def _kinds(*owned: sa.ColumnElement[bool]) -> sa.Select[Any]:
 
 
 _KINDS = _kinds(), _kinds(users.c.organization_id == sa.bindparam("owner"))
+_WHAT: Final = 3
+"""Of what is compared of a row, where the kind, issuer and path are: behind `Asked.alike` and two dates."""
+
+_WIDTH: Final = len(_KINDS[0].selected_columns) - 2
+"""What is compared of a row: all but the user, with `Asked.alike`."""
 
 
 def grouped_path(path: bytes) -> tuple[bytes, ...]:

@@ -351,6 +351,31 @@ def test_users_who_are_alike_stop_as_each_would_alone(store: Store, monkeypatch:
         assert {line.kind for line in together} >= {Expiring.ANCHOR, Expiring.CRL}
 
 
+def test_user_without_anything_below_what_ends_is_not_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the issuers and paths of its kind; one that is not known may stand anywhere."""
+    store.set_organization(replace(store.organization("acme"), binding_kinds=tuple(RegistrationKind)))
+    other = Authority.root("Other", not_after=NOW + 900 * DAY)
+    store.add_anchors("acme", [Certificate.parse(other.der)])
+    issuers = {"below": Certificate.parse(ALICE.der).issuer_der, "beside": Certificate.parse(other.der).issuer_der}
+    for name in ("below", "beside", "shown", "shown beside", "unknown"):
+        store.add_user("acme", name, Enforcement.OBSERVE)
+    for name, issuer in issuers.items():
+        add_registration(store, "acme", name, NOW, issuer=issuer, not_after=NOW + 90 * DAY)
+    add_registration(store, "acme", "unknown", NOW, kind="key", sha256=None, spki_sha256=b"k" * 32)
+    add_sighting(store, "acme", "shown", NOW, **SEEN)
+    add_sighting(store, "acme", "shown beside", NOW, **{**SEEN, "path": other.sha256, "anchor_sha256": other.sha256})
+    asked = list[str]()
+
+    def noted(connection: sa.Connection, users: set[int], *rest: Any) -> dict[int, reader.Holder]:
+        found = reader.holders(connection, users, *rest)
+        asked.extend(holder.name for holder in found.values())
+        return found
+
+    monkeypatch.setattr("authz.admin.expiry.holders", noted)
+    [line] = ending(store, Expiring.ANCHOR)
+    assert (sorted(asked), line.stops) == (["below", "shown", "unknown"], 1)
+
+
 def each_alone(*arguments: Any) -> Iterator[tuple[Any, tuple[object, ...]]]:
     """The users, none of them alike to another."""
-    return ((user, (number,)) for number, (user, _) in enumerate(COMPARED(*arguments)))
+    return ((user, (number, *key[1:])) for number, (user, key) in enumerate(COMPARED(*arguments)))

@@ -260,6 +260,21 @@ def numbered(some: Iterable[tuple[list[UserKind], list[AlikeUser]]]) -> dict[str
     return names
 
 
+def test_kind_has_the_issuers_and_paths_of_what_its_users_have(store: Store) -> None:
+    """None for the issuer of a key that was registered without a certificate, and nothing of who has nothing."""
+    store.set_user(replace(store.user("acme", "alice"), enforcement=Enforcement.OBSERVE))
+    store.add_user("acme", "nothing")
+    add_registration(store, "acme", "alice", NOW, issuer=b"i")
+    add_registration(store, "acme", "alice", NOW, kind="key", spki_sha256=b"k" * 32)
+    for path in (CA + ANCHOR, OTHER):
+        add_sighting(store, "acme", "alice", NOW, path=path, not_after=END)
+    acme = store.organization("acme").id
+    with store.reading() as connection:
+        [(kinds_, users_)] = kinds_of_users(connection, {acme: Asked(None, [0])}, NOW)
+    assert [user.kind for user in users_] == kinds_
+    assert [(kind.issuers, kind.paths) for kind in kinds_] == [({b"i", None}, {CA + ANCHOR, OTHER}), (set(), set())]
+
+
 def test_users_of_organizations_with_the_same_cas_are_alike(store: Store) -> None:
     """And of those that are not asked for none is there."""
     for name in ("one", "two", "three", "four"):
