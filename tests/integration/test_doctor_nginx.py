@@ -88,7 +88,7 @@ class Lab:
     def __init__(self, stage: NginxStage, folder: Path) -> None:
         self.stage, self._folder = stage, folder
         self.stranger, self.by_tls = Stranger(), stranger_by_tls(folder)
-        self.extra_port = free_port()
+        self.extra_port = 0
 
     @contextlib.contextmanager
     def nginx(
@@ -98,6 +98,8 @@ class Lab:
         text = changed(NGINX, NGINX_FAULTS.get(rule, {}))
         text = mended("nginx.conf", text, rule) if mend and rule not in WORDS else NGINX if mend else text
         folder = Path(tempfile.mkdtemp(prefix="doctor-", dir=self._folder))
+        # Not before: one that is free for long is somebody else's by then.
+        self.extra_port = free_port()
         if stranger or (rule.startswith("nginx-service-") and not mend):
             text = self._asks_stranger(text, self.by_tls.port if "unverified" in rule else self.stranger.port)
         text = text.replace("/var/cache/nginx/doctor", str(folder / "cache")).replace("8445", str(self.extra_port))
