@@ -46,12 +46,13 @@ class Credentials(NamedTuple):
         spare = self._spare(since)
         ends = [mine.end for mine in self.all if mine.name == name]
         # A certificate seen may have ended before, by a registration of another user.
-        ended = max(ends, default=NEVER) == since if isinstance(name, bytes) else min(ends, default=NEVER) <= since
+        ended = since in ends if isinstance(name, bytes) else min(ends, default=NEVER) <= since
         return self.counts and ended and spare is None, spare
 
     def is_end(self, name: bytes, since: int) -> bool:
-        """Whether a certificate seen counts until then, and no longer."""
-        return max((mine.end for mine in self.all if mine.name == name), default=None) == since
+        """Whether a certificate seen counts until then, and by nothing else from then on."""
+        lasts = name in {mine.name for mine in self._lasting(since)}
+        return not lasts and any(mine.name == name and mine.end == since for mine in self.all)
 
     def stop_by(self, ended: object, since: int) -> bool:
         """Whether the user stops by the end of a CA or CRL."""

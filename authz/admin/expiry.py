@@ -434,7 +434,7 @@ def _batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def _is_end(end: LeafEnd, credentials: Credentials) -> bool:
-    """Whether it ends at all: of several registrations of one certificate the last counts."""
+    """Whether it ends at all: another registration of the certificate may go on."""
     if end.registration is not None or not end.kind:
         return True
     return credentials.is_end(end.sha256 or b"", end.since)

@@ -435,12 +435,13 @@ def _first_end() -> sa.ColumnElement[int]:
     return _least(*(sa.func.coalesce(_plain(column), never) for column in (columns.retired_at, columns.valid_until)))
 
 
-def _last_ends(kind: RegistrationKind, digest: str) -> sa.Subquery:
-    """Of certificates or keys registered where anybody's registration counts, the last end, if it is in the period.
+def _run_ends(kind: RegistrationKind, digest: str) -> sa.Subquery:
+    """Of certificates or keys, where anybody's registration counts, the ends behind which no other one goes on.
 
-    With two of the users whose registration ends then: if both are one user, no other's does.
+    Those in the period, with two of the users whose registration ends then: if both are one user, no other's does.
     """
     columns, end = registrations.c, _first_end()
+    start = sa.func.coalesce(_plain(columns.valid_from), sa.literal_column(str(ALWAYS), sa.BigInteger))
     # By the indexes of ends: most organizations have none in the period.
     some = (
         sa.select(columns.organization_id.label("organization"), columns[digest].label("digest"))
@@ -449,12 +450,17 @@ def _last_ends(kind: RegistrationKind, digest: str) -> sa.Subquery:
         for column in (columns.retired_at, columns.valid_until)
     )
     ending = sa.union(*some).subquery("ending")
-    last = sa.select(*ending.c, sa.func.max(end).label("at")).where(_is_of(registrations, ending, digest))
-    ends = last.where(columns.kind == kind).group_by(*ending.c).subquery("ends")
+    # In the order in which they begin, each ends a run if the next one begins behind all ends so far.
+    ordered: dict[str, Any] = {"partition_by": list(ending.c), "order_by": start}
+    reach = sa.func.max(end).over(**ordered, rows=(None, 0)).label("at")
+    runs = sa.select(*ending.c, reach, sa.func.lead(start).over(**ordered).label("following"))
+    run = runs.where(_is_of(registrations, ending, digest), columns.kind == kind, start < end).subquery("run")
+    is_last = run.c.following.is_(None) | (run.c.following > run.c.at)
+    ends = sa.select(run.c.organization, run.c.digest, run.c.at).where(is_last).subquery("ends")
     users_ = (function(columns.user_id).label(name) for function, name in ((sa.func.min, "one"), (sa.func.max, "two")))
     query = sa.select(*ends.c, *users_).where(_is_of(registrations, ends, digest), columns.kind == kind)
     query = query.where(end == ends.c.at, ends.c.at >= _NOW, ends.c.at <= _UNTIL)
-    return query.group_by(*ends.c).subquery("last_ends")
+    return query.group_by(*ends.c).subquery("run_ends")
 
 
 def _is_of(table: sa.Table, ends: sa.Subquery, digest: str) -> sa.ColumnElement[bool]:
@@ -466,11 +472,11 @@ def _is_of(table: sa.Table, ends: sa.Subquery, digest: str) -> sa.ColumnElement[
 
 
 def _shared_ends(kind: RegistrationKind, digest: str) -> sa.Select[Any]:
-    """The last registrations to end of what users showed, or of its key, if other users have made them.
+    """The ends of what users showed, or of its key, behind which no registration goes on, if other users' end then.
 
-    Of thousands of registrations of one certificate the last end is found before anybody who showed it is looked for.
+    Of thousands of registrations of one certificate they are found before anybody who showed it is looked for.
     """
-    seen, ends = last_seen.c, _last_ends(kind, digest)
+    seen, ends = last_seen.c, _run_ends(kind, digest)
     query: sa.Select[Any] = sa.select(
         seen.organization_id,
         ends.c.at,

@@ -178,6 +178,14 @@ def test_certificate_seen_counts_as_long_as_a_registration_of_the_organization(
     assert credentials(sighting(), scope=BindingScope.ORGANIZATION, kinds="identity", shared=shared).all == []
 
 
+def test_certificate_seen_ends_where_there_is_a_gap_between_registrations() -> None:
+    """And again behind it; not where another goes on."""
+    periods = [period(end=10), period(start=5, end=20), period(start=30, end=40)]
+    mine = credentials(sighting(), scope=BindingScope.ORGANIZATION, shared={SEEN: periods})
+    assert [mine.is_end(SEEN, moment) for moment in (10, 20, 30, 40)] == [False, True, False, True]
+    assert [mine.end(SEEN, moment)[0] for moment in (10, 20, 30, 40)] == [False, True, False, True]
+
+
 def test_certificate_seen_that_matched_by_another_user_s_name_goes_on() -> None:
     """Not by a name of the user's own, nor where it was refused."""
     free = BindingScope.ORGANIZATION

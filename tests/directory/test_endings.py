@@ -192,6 +192,17 @@ def test_registration_of_another_user_ends_what_was_presented_where_anybody_s_co
     ]
 
 
+def test_registrations_of_others_end_what_was_presented_where_there_is_a_gap_between_them(store: Store) -> None:
+    """Not where one begins as, or before, another ends."""
+    store.add_user("acme", "bob")
+    store.set_organization(replace(store.organization("acme"), binding_scope=BindingScope.ORGANIZATION))
+    own = {"sha256": add_sighting(store, "acme", "bob", NOW, not_after=NOW + 90 * DAY), "not_after": NOW + 90 * DAY}
+    for start, end in ((None, 2), (1, 4), (4, 6), (8, 9), (9, 12), (10, 11)):
+        begins = {} if start is None else {"valid_from": NOW + start * DAY}
+        add_registration(store, "acme", "alice", NOW, valid_until=NOW + end * DAY, **begins, **own)
+    assert [(moment(leaf.at) - NOW).days for leaf in ending(store) if leaf.name == "bob"] == [6, 12]
+
+
 def test_what_is_registered_of_a_sighting_is_read_where_anybody_s_counts(store: Store) -> None:
     """Of whatever user, ended or not, and once however often; of a key or certificate of the same organization."""
     store.add_organization(Organization(0, "globex", ("globex.example.test",)))
