@@ -203,10 +203,15 @@ def first_end(period: SharedRow | RegistrationRow) -> int:
 
 
 def longest(periods: Iterable[SharedRow]) -> list[SharedRow]:
-    """Those that no other covers: of thousands of registrations of one certificate few are left."""
+    """Each run of them as one, of what came with the same CAs: of thousands of one certificate few are left."""
     left = list[SharedRow]()
     for period in sorted(periods, key=lambda row: (row.valid_from is not None, row.valid_from or 0, -first_end(row))):
-        if not left or first_end(period) > first_end(left[-1]):
+        end, reach = first_end(period), first_end(left[-1]) if left else ALWAYS
+        if end <= reach:
+            continue
+        if left and left[-1].chain_sha256 == period.chain_sha256 and (period.valid_from or ALWAYS) <= reach:
+            left[-1] = left[-1]._replace(valid_until=None if end == NEVER else end, retired_at=None)
+        else:
             left.append(period)
     return left
 

@@ -411,7 +411,7 @@ def test_what_others_have_registered_is_looked_up_by_certificate_or_key(store: S
     acme = store.organization("acme")
     store.set_organization(replace(acme, binding_scope=BindingScope.ORGANIZATION, binding_kinds=kinds))
     steps = plans(store, lambda connection: leaf_ends(connection, owners(connection), NOW, NOW + 30 * DAY))
-    shared = steps[steps.index("MATERIALIZE last_ends") :]
+    shared = steps[steps.index("MATERIALIZE run_ends") :]
     found = [step for step in shared if "AUTOMATIC" not in step and step.startswith(("SEARCH reg", "SEARCH last_seen"))]
     assert {step.partition(" (")[2] for step in found} == {
         "sha256=?)",
