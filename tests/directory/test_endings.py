@@ -418,7 +418,7 @@ def test_what_others_have_registered_is_looked_up_by_certificate_or_key(store: S
         "organization_id=? AND spki_sha256=?)",
         "organization_id=? AND last_seen>?)",
     }
-    assert "SEARCH last_ends USING AUTOMATIC COVERING INDEX (organization=? AND digest=?)" in shared
+    assert "SEARCH run_ends USING AUTOMATIC COVERING INDEX (organization=? AND digest=?)" in shared
 
 
 @SQLITE_ALONE
