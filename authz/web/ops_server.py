@@ -32,6 +32,9 @@ PAUSE_SECONDS: Final = 0.01
 RETRY_SECONDS: Final = 1.0
 """After a connection that could not be accepted, for lack of descriptors, say."""
 
+CLOSE_SECONDS: Final = 1.0
+"""For the requests on connections that were accepted before the server closes: a scrape during a reload is answered."""
+
 _FAILED: Final = "the operators' listener could not answer a request"
 
 
@@ -50,33 +53,48 @@ class OpsServer:
         self._tls = tls
         self._pause = pause
         self._connections: dict[asyncio.Task[None], None] = {}
-        self._accepting: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._listening: socket.socket | None = None
         self._local = False
 
     def start(self, opened: socket.socket) -> None:
         """Begin to answer on a listening socket, which stays its owner's."""
         self._local = self._tls is None and _on_loopback(opened)
-        self._accepting = asyncio.create_task(self._accept(opened.dup()), name="operators' listener")
+        self._listening = opened.dup()
+        self._watch()
 
     async def close(self) -> None:
-        """Stop accepting, and end every connection."""
-        tasks = [*self._connections, *([] if self._accepting is None else [self._accepting])]
-        for task in tasks:
+        """Stop accepting, answer what was accepted, and end what has asked for nothing by then."""
+        if self._listening is not None:
+            self._loop.remove_reader(self._listening)
+            self._listening.close()
+            self._listening = None
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=CLOSE_SECONDS)
+        for task in self._connections:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
-    async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        with listening:
-            while True:
-                try:
-                    connection, _ = await loop.sock_accept(listening)
-                except OSError as error:
-                    self._warn(f"the operators' listener cannot accept a connection: {error}")
-                    await asyncio.sleep(RETRY_SECONDS)
-                else:
-                    self._admit(connection)
-                    await asyncio.sleep(self._pause)
+    def _watch(self) -> None:
+        if self._listening is not None:
+            self._loop.add_reader(self._listening, self._accept, self._listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        pause = self._pause
+        try:
+            connection, _ = listening.accept()
+        except BlockingIOError:
+            # Its client has left, or another process has accepted it.
+            return
+        except OSError as error:
+            self._warn(f"the operators' listener cannot accept a connection: {error}")
+            pause = RETRY_SECONDS
+        else:
+            connection.setblocking(False)
+            self._admit(connection)
+        if pause:
+            self._loop.remove_reader(listening)
+            self._loop.call_later(pause, self._watch)
 
     def _admit(self, connection: socket.socket) -> None:
         if len(self._connections) >= MAX_CONNECTIONS:
@@ -106,11 +124,10 @@ class OpsServer:
                     writer.transport.abort()
 
     async def _open(self, connection: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(MAX_HEAD_BYTES, loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=self._tls)
-        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+        reader = asyncio.StreamReader(MAX_HEAD_BYTES, self._loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
+        transport, _ = await self._loop.connect_accepted_socket(lambda: protocol, connection, ssl=self._tls)
+        return reader, asyncio.StreamWriter(transport, protocol, reader, self._loop)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -336,8 +336,28 @@ async def test_client_whose_ca_was_removed_meanwhile_reads_nothing(guarded: List
 # -- its end, and what the system refuses ----------------------------------------------------------------------
 
 
-async def test_closed_server_leaves_no_connection_and_no_descriptor(listening: Listening) -> None:
+async def test_request_that_comes_while_the_server_closes_is_answered(listening: Listening) -> None:
+    """A connection that was accepted cannot be asked for by the process that follows; one that waits still, can."""
+    reader, writer = await listening.connect()
+    await until(lambda: listening.connections == 1)
+    assert listening.server is not None
+    closing = asyncio.create_task(listening.server.close())
+    await asyncio.sleep(0)
+    late = asyncio.create_task(listening.ask())
+    writer.write(HEALTH)
+    assert (await read_all(reader)).startswith(b"HTTP/1.1 200")
+    writer.close()
+    await closing
+    assert not late.done()
+    listening.start()
+    assert (await late).startswith(b"HTTP/1.1 200")
+
+
+async def test_closed_server_leaves_no_connection_and_no_descriptor(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also of those that were accepted and not begun."""
+    monkeypatch.setattr(ops_server, "CLOSE_SECONDS", 0.05)
     held = [await listening.connect() for _ in range(4)]
     await until(lambda: listening.connections == 4)
     assert listening.server is not None
