@@ -11,7 +11,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from authz.directory.endings import SECOND
+from authz.directory.end_columns import SECOND
 from authz.directory.rows import split_chain
 from authz.errors import Refused
 from authz.pki import Certificate

@@ -6,19 +6,10 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from authz.admin.ca_lifetimes import NOTHING, Below, CaLifetimes
-from authz.directory.endings import (
-    ALWAYS,
-    DIGEST,
-    NEVER,
-    SECOND,
-    Holder,
-    LeafEnd,
-    OwnerRow,
-    RegistrationRow,
-    SharedRow,
-    SightingRow,
-    first_end,
-)
+from authz.directory.end_columns import ALWAYS, NEVER, SECOND
+from authz.directory.endings import LeafEnd, OwnerRow
+from authz.directory.holders import Holder, RegistrationRow, SharedRow, SightingRow, first_end
+from authz.directory.paths_seen import DIGEST
 from authz.model import BindingScope, Enforcement, RegistrationKind
 
 

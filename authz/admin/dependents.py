@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from authz.admin.ca_lifetimes import by_digest, is_issuer, is_readable, reached, read_cas, read_name, signer_of_crls
 from authz.directory.authorities import ANCHORS, INTERMEDIATES
-from authz.directory.endings import paths_in_use
 from authz.directory.organizations import list_organizations
+from authz.directory.paths_seen import paths_in_use
 from authz.directory.report import LATELY
 from authz.directory.schema import Moment, last_seen, registrations, users
 from authz.directory.seen_cas import list_seen_cas

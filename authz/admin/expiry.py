@@ -27,28 +27,20 @@ from authz.admin.credentials import Credentials, credentials_of, stops_alone
 from authz.admin.key_sets import key_ends
 from authz.directory.authorities import ANCHORS, INTERMEDIATES, StoredCertificate
 from authz.directory.crls import list_crl_sources, list_crls, list_fetched_crls
-from authz.directory.endings import (
-    AT_ONCE,
+from authz.directory.end_columns import SECOND
+from authz.directory.endings import LeafEnd, OwnerRow, leaf_ends, owners
+from authz.directory.holders import Holder, holders
+from authz.directory.paths_seen import (
     DIGEST,
-    SECOND,
-    AlikeUser,
-    Asked,
-    Holder,
-    LeafEnd,
-    OwnerRow,
-    UserKind,
     count_users_by_path,
     count_users_of_paths,
     grouped_path,
-    holders,
-    kinds_of_users,
-    leaf_ends,
-    owners,
     paths_in_use,
     stored_chains,
     users_of_paths,
 )
 from authz.directory.seen_cas import list_seen_cas
+from authz.directory.user_kinds import AT_ONCE, AlikeUser, Asked, UserKind, kinds_of_users
 from authz.model import BindingScope, Expiring
 from authz.pki import Certificate, Crl
 from authz.pki.x509.distinguished_name import Name

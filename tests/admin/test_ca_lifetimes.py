@@ -19,7 +19,7 @@ from authz.admin.ca_lifetimes import (
     read_cas,
     read_name,
 )
-from authz.directory.endings import SECOND
+from authz.directory.end_columns import SECOND
 from authz.pki import Certificate
 
 DAY = timedelta(days=1)

@@ -6,7 +6,9 @@ import pytest
 
 from authz.admin.ca_lifetimes import Below, CaLifetimes
 from authz.admin.credentials import Credentials, credentials_of
-from authz.directory.endings import SECOND, Holder, OwnerRow, RegistrationRow, SharedRow, SightingRow
+from authz.directory.end_columns import SECOND
+from authz.directory.endings import OwnerRow
+from authz.directory.holders import Holder, RegistrationRow, SharedRow, SightingRow
 from authz.model import BindingScope, Enforcement, RegistrationKind
 
 END = 100 * SECOND

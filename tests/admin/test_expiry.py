@@ -18,8 +18,8 @@ from support.command_world import ALICE, CA, CRL_LIFE, NOW, ROOT
 from support.sightings import add_registration, add_sighting
 
 from authz.admin.expiry import Ending, endings, stopping
-from authz.directory import Store
-from authz.directory import endings as reader
+from authz.directory import Store, user_kinds
+from authz.directory.holders import Holder, holders
 from authz.directory.schema import crl_sources, fetched_crls
 from authz.directory.seen_cas import keep_seen_cas
 from authz.model import BindingScope, Enforcement, Expiring, Organization, RegistrationKind
@@ -31,7 +31,7 @@ CA_KEY = Certificate.parse(CA.der).plain_spki_sha256
 PATH = CA.sha256 + ROOT.sha256
 SEEN = {"path": PATH, "anchor_sha256": ROOT.sha256, "not_after": NOW + 90 * DAY}
 
-COMPARED = reader._compared
+COMPARED = user_kinds._compared
 
 
 def ending(store: Store, kind: Expiring, days: int = 31) -> list[Ending]:
@@ -346,7 +346,7 @@ def test_users_who_are_alike_stop_as_each_would_alone(store: Store, monkeypatch:
         store.set_organization(replace(store.organization("acme"), binding_scope=scope))
         with store.reading() as connection, monkeypatch.context() as patched:
             together = list(stopping(connection, NOW, NOW + 31 * DAY))
-            patched.setattr("authz.directory.endings._compared", each_alone)
+            patched.setattr("authz.directory.user_kinds._compared", each_alone)
             assert together == list(stopping(connection, NOW, NOW + 31 * DAY))
         assert {line.kind for line in together} >= {Expiring.ANCHOR, Expiring.CRL}
 
@@ -366,8 +366,8 @@ def test_user_without_anything_below_what_ends_is_not_read(store: Store, monkeyp
     add_sighting(store, "acme", "shown beside", NOW, **{**SEEN, "path": other.sha256, "anchor_sha256": other.sha256})
     asked = list[str]()
 
-    def noted(connection: sa.Connection, users: set[int], *rest: Any) -> dict[int, reader.Holder]:
-        found = reader.holders(connection, users, *rest)
+    def noted(connection: sa.Connection, users: set[int], *rest: Any) -> dict[int, Holder]:
+        found = holders(connection, users, *rest)
         asked.extend(holder.name for holder in found.values())
         return found
 
