@@ -56,7 +56,7 @@ def _add(
     with store.change() as change:
         new = authorities.add(change.connection, organization, cas)
         for ca in new:
-            change.record("add", thing(authorities, ca.sha256), organization, after=described_ca(ca))
+            change.record("add", thing(authorities, ca.sha256), organization, after=described_ca(ca.sha256, ca.der))
     return new
 
 
@@ -64,7 +64,7 @@ def remove(store: AuditedStore, authorities: Authorities, organization: str | No
     """Trust or know a CA no longer, in an organization, or for None the one that was shared."""
     with store.change() as change:
         removed = authorities.remove(change.connection, organization, sha256)
-        change.record("remove", thing(authorities, sha256), organization, before=described_ca(removed))
+        change.record("remove", thing(authorities, sha256), organization, before=described_ca(sha256, removed))
 
 
 def thing(authorities: Authorities, sha256: bytes) -> str:

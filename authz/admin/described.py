@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from authz.directory.crls import StoredCrl
 from authz.directory.registrations import StoredRegistration
+from authz.errors import Refused
 from authz.model import Organization, PathSettings, TokenSettings, User
-
-if TYPE_CHECKING:
-    from authz.pki import Certificate
+from authz.pki import Certificate
 
 Described = dict[str, Any]
 
@@ -60,9 +60,12 @@ def described_registration(stored: StoredRegistration) -> Described:
     }
 
 
-def described_ca(certificate: Certificate) -> Described:
-    """An anchor or intermediate."""
-    return {"sha256": certificate.sha256.hex(), "subject": certificate.subject.text}
+def described_ca(sha256: bytes, der: bytes) -> Described:
+    """An anchor or intermediate; one that cannot be read any more has no subject."""
+    described: Described = {"sha256": sha256.hex()}
+    with suppress(Refused):
+        described["subject"] = Certificate.parse(der).subject.text
+    return described
 
 
 def described_crl(stored: StoredCrl) -> Described:

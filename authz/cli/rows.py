@@ -55,6 +55,12 @@ def listed_authority_row(stored: StoredCertificate) -> Row:
     return {"id": stored.id, **authority_row(stored)}
 
 
+def _subject(stored: StoredRegistration) -> str:
+    if stored.leaf is not None:
+        return stored.leaf.subject.text
+    return "(cannot be read)" if stored.registration.der else ""
+
+
 def registration_row(stored: StoredRegistration, now: datetime) -> Row:
     """A registered certificate."""
     registration = stored.registration
@@ -66,7 +72,7 @@ def registration_row(stored: StoredRegistration, now: datetime) -> Row:
         "state": registration.state(now),
         "from": registration.valid_from,
         "until": registration.retired_at or registration.valid_until,
-        "subject": "" if stored.leaf is None else stored.leaf.subject.text,
+        "subject": _subject(stored),
         "not_after": None if stored.leaf is None else stored.leaf.not_after,
         "sha256": registration.sha256,
         "name": registration.identity,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from authz import pki
 from authz.directory import schema
 from authz.directory.organizations import require_organization
 from authz.directory.queries import begins, behind, find, only
-from authz.directory.rows import certificate
 from authz.directory.schema import organizations
-from authz.errors import Problem, StoreError
+from authz.errors import Problem, Refused, StoreError
 
 if TYPE_CHECKING:
     from authz.pki import Certificate
@@ -52,23 +53,38 @@ class Authorities:
     ) -> Iterator[StoredCertificate]:
         """Those of one organization and the shared ones, all there are for None; those behind the id `after`."""
         owner = _owner(connection, organization)
-        every = connection.execute(self._all(after) if organization is None else self._usable(owner, after))
+        query = self._all(after) if organization is None else self._usable(owner, after)
+        every = connection.execute(query)
         names = {owner: organization, None: None}
-        return (
-            StoredCertificate(
-                row.name if organization is None else names[row.organization_id], certificate(row.der), row.id
-            )
-            for row in every
-        )
+
+        def read() -> Iterator[StoredCertificate]:
+            with every:
+                for row in every:
+                    yield self._stored(row, row.name if organization is None else names[row.organization_id])
+
+        return read()
+
+    def _stored(self, row: sa.Row[Any], organization: str | None) -> StoredCertificate:
+        try:
+            ca = pki.Certificate.parse(row.der)
+            ca.subject  # noqa: B018 - a name that cannot be read is reported as well
+        except Refused as refusal:
+            what, digest = self.table.name.removesuffix("s"), row.sha256.hex()
+            where = "--shared" if organization is None else shlex.quote(organization)
+            raise StoreError(
+                f"{what} {digest} cannot be read: {refusal.detail}",
+                hint=f"authz {what} remove {where} {digest}; then add it again",
+            ) from refusal
+        return StoredCertificate(organization, ca, row.id)
 
     def _all(self, after: int | None) -> sa.Select[Any]:
-        columns = self.table.c.id, self.table.c.der, organizations.c.name
+        columns = self.table.c.id, self.table.c.sha256, self.table.c.der, organizations.c.name
         return behind(sa.select(*columns).outerjoin(organizations), self.table.c.id, after)
 
     def _usable(self, owner: int | None, after: int | None) -> sa.CompoundSelect[Any]:
         """An organization's own and the shared: two lists in one order, which are merged, and not sorted."""
         columns = self.table.c
-        query = sa.select(columns.id, columns.der, columns.organization_id)
+        query = sa.select(columns.id, columns.sha256, columns.der, columns.organization_id)
         query = query if after is None else query.where(columns.id > after)
         own, shared = query.where(columns.organization_id == owner), query.where(columns.organization_id.is_(None))
         return sa.union_all(own, shared).order_by("id")
@@ -80,15 +96,15 @@ class Authorities:
         where = "shared certificate" if organization is None else f"certificate of {organization}"
         return only(connection.execute(query).scalars().all(), where, beginning, Problem.CERTIFICATE_UNKNOWN)
 
-    def remove(self, connection: sa.Connection, organization: str | None, sha256: bytes) -> Certificate:
-        """Remove one from an organization, or for None from those shared by all; returns it."""
+    def remove(self, connection: sa.Connection, organization: str | None, sha256: bytes) -> bytes:
+        """Remove one from an organization, or for None from those shared by all; returns its DER."""
         row = find(connection, self.table, organization_id=_owner(connection, organization), sha256=sha256)
         if row is None:
             where = "shared by all" if organization is None else f"of {organization}"
             message = f"no certificate {where} has the SHA-256 {sha256.hex()}"
             raise StoreError(message, kind=Problem.CERTIFICATE_UNKNOWN)
         connection.execute(sa.delete(self.table).where(self.table.c.id == row.id))
-        return certificate(row.der)
+        return bytes(row.der)
 
 
 def known_authorities(connection: sa.Connection) -> list[bytes]:

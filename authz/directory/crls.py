@@ -168,12 +168,15 @@ def remove_crls(connection: sa.Connection, signer: bytes) -> None:
 
 
 def known_cas(connection: sa.Connection) -> list[Certificate]:
-    """Every CA certificate that the directory holds, of any organization; what was stored first comes first."""
+    """Every CA certificate that the directory holds, of any organization; what was stored first comes first.
+
+    One that cannot be read has signed nothing, and is not among them.
+    """
     ders = known_authorities(connection)
     one = sa.select(registrations.c.chain).where(registrations.c.chain_sha256 == sa.bindparam("chain_sha256")).limit(1)
     for chain_sha256 in distinct(connection, registrations.c.chain_sha256):
         ders += rows.split_chain(connection.execute(one, {"chain_sha256": chain_sha256}).scalar_one())
-    return list(map(rows.certificate, dict.fromkeys(ders)))
+    return [ca for der in dict.fromkeys(ders) if (ca := rows.readable(der)) is not None]
 
 
 def _signer(crl: Crl, known: list[Certificate], signers: set[bytes]) -> Certificate:

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StoredRegistration:
-    """A registration with the names of its organization and user; `leaf` is None where no certificate was stored."""
+    """A registration with the names of its organization and user.
+
+    `leaf` is None where no certificate was stored, or one that cannot be read any more.
+    """
 
     organization: str
     user: str
@@ -165,10 +168,10 @@ def listed_registrations(connection: sa.Connection, crl: Crl) -> list[StoredRegi
 
 
 def leaves_of(connection: sa.Connection, issuer: Name) -> Iterator[Certificate]:
-    """The registered certificates that an issuer of that name issued."""
+    """The registered certificates that an issuer of that name issued, but for those that cannot be read."""
     ders = distinct_names(connection, registrations.c.issuer).get(issuer, [])
     query = sa.select(registrations.c.der).where(registrations.c.issuer.in_(ders))
-    return map(rows.certificate, connection.execute(query).scalars())
+    return filter(None, map(rows.readable, connection.execute(query).scalars()))
 
 
 def find_registration(connection: sa.Connection, beginning: str) -> StoredRegistration:
@@ -215,6 +218,4 @@ def set_registration(
 
 
 def _stored(row: sa.Row[Any]) -> StoredRegistration:
-    return StoredRegistration(
-        row.organization, row.user_name, rows.registration(row), None if row.der is None else rows.certificate(row.der)
-    )
+    return StoredRegistration(row.organization, row.user_name, rows.registration(row), rows.readable(row.der))

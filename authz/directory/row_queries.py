@@ -168,7 +168,7 @@ def _trust(
 ) -> Trust | Refused:
     try:
         known = [
-            tuple([_read(row.der, read) for row in table.values() if row.organization_id in {owner, None}])
+            tuple([_read(row, read) for row in table.values() if row.organization_id in {owner, None}])
             for table in tables
         ]
         return Trust(policy, *known)
@@ -176,12 +176,17 @@ def _trust(
         return Refused(Reason.TRUST_ANCHORS_UNUSABLE, refusal.detail, certificate=refusal.certificate)
 
 
-def _read(der: bytes, read: dict[bytes, Certificate]) -> Certificate:
+def _read(row: sa.Row[Any], read: dict[bytes, Certificate]) -> Certificate:
     """A certificate whose name was read as well, so that the event loop need not."""
-    certificate = read.get(der)
+    certificate = read.get(row.der)
     if certificate is None:
-        certificate = read[der] = Certificate.parse(der)
-        certificate.subject  # noqa: B018 - kept once it is read
+        try:
+            certificate = Certificate.parse(row.der)
+            certificate.subject  # noqa: B018 - kept once it is read
+        except Refused as refusal:
+            detail = f"the CA certificate {row.sha256.hex()}: {refusal.detail}"
+            raise Refused(refusal.reason, detail, certificate=refusal.certificate) from refusal
+        read[row.der] = certificate
     return certificate
 
 
@@ -251,7 +256,9 @@ def _intermediates(count: int) -> sa.Select[Any]:
 
 def _certificates(table: sa.Table, count: int) -> sa.Select[Any]:
     usable = _one_of(count, table.c.organization_id) | table.c.organization_id.is_(None)
-    return sa.select(table.c.id, table.c.organization_id, table.c.der).where(usable).order_by(table.c.id)
+    return (
+        sa.select(table.c.id, table.c.organization_id, table.c.sha256, table.c.der).where(usable).order_by(table.c.id)
+    )
 
 
 _RENEWALS: Final = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from authz import pki
-from authz.errors import Refused, StoreError
+from authz.errors import Refused
 from authz.model import (
     DEFAULT_PATHS,
     Algorithm,
@@ -110,9 +110,13 @@ def split_chain(data: bytes) -> tuple[bytes, ...]:
     return tuple(certificates)
 
 
-def certificate(encoded: bytes) -> Certificate:
-    """A certificate from the DER in a row. Raises `StoreError` if it cannot be read."""
+def readable(stored: bytes | None) -> Certificate | None:
+    """The certificate in a row whose DER and subject can be read."""
+    if stored is None:
+        return None
     try:
-        return pki.Certificate.parse(encoded)
-    except Refused as refusal:
-        raise StoreError(f"a stored certificate cannot be read: {refusal.detail}", hint="remove it") from refusal
+        certificate = pki.Certificate.parse(stored)
+        certificate.subject  # noqa: B018 - whoever lists it shows its name
+    except Refused:
+        return None
+    return certificate

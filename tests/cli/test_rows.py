@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 from support.certificates import NOW
 
-from authz.cli.rows import crl_source_row, fetched_crl_row
-from authz.model import CrlSourceKind, CrlSourceState, FetchedCrl
+from authz.cli.rows import crl_source_row, fetched_crl_row, registration_row
+from authz.directory.registrations import StoredRegistration
+from authz.model import CrlSourceKind, CrlSourceState, FetchedCrl, Registration
 
 CRL = FetchedCrl(
     "a" * 64, "http://ca/", b"s" * 32, b"k" * 32, "CN=CA", "7", False, 3, NOW - timedelta(hours=1), NOW, NOW
@@ -42,3 +43,11 @@ def test_source_row_has_the_keys_of_a_crl() -> None:
     """Both are rows of one table."""
     source = CrlSourceState("http://ca/", CrlSourceKind.URL)
     assert set(crl_source_row(source)) == set(fetched_crl_row(CRL, source, NOW))
+
+
+def test_certificate_that_cannot_be_read_any_more_says_so() -> None:
+    """Where none was stored there is nothing to say."""
+    stored = StoredRegistration("acme", "alice", Registration(1, 1, 1, b"s" * 32, "", der=b"\x30\x00"), None)
+    assert registration_row(stored, NOW)["subject"] == "(cannot be read)"
+    without = replace(stored, registration=replace(stored.registration, der=b""))
+    assert registration_row(without, NOW)["subject"] == ""

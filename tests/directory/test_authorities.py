@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 from support.certificates import Authority, Minted
 
 from authz.directory import Store
 from authz.directory.authorities import known_authorities
+from authz.directory.crls import known_cas
+from authz.directory.schema import anchors
 from authz.errors import StoreError
 from authz.pki import Certificate
 
@@ -38,6 +41,23 @@ def test_intermediates_are_kept_apart_from_anchors(store: Store) -> None:
     assert [one.certificate.der for one in store.intermediates("acme")] == [CA.der]
     store.remove_intermediate("acme", CA.sha256)
     assert store.intermediates() == []
+
+
+@pytest.mark.parametrize("owner", ["acme", None])
+def test_authority_that_cannot_be_read_is_named_and_can_be_removed(store: Store, owner: str | None) -> None:
+    """It denies its organization, or all: whoever lists it learns which it is, and how it goes."""
+    store.add_anchors(owner, [Certificate.parse(ROOT.der)])
+    with store.transaction() as connection:
+        connection.execute(sa.update(anchors).values(der=b"\x30\x00"))
+        assert known_authorities(connection) == [b"\x30\x00"]
+        assert known_cas(connection) == []
+    for asked in ("acme", None):
+        with pytest.raises(StoreError) as caught:
+            store.anchors(asked)
+        assert ROOT.sha256.hex() in str(caught.value)
+        assert caught.value.hint.startswith(f"authz anchor remove {owner or '--shared'} {ROOT.sha256.hex()};")
+    store.remove_anchor(owner, ROOT.sha256)
+    assert list(store.anchors("acme")) == []
 
 
 def test_known_authorities_come_in_the_order_in_which_they_were_stored(store: Store) -> None:

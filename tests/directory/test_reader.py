@@ -395,6 +395,7 @@ async def test_anchor_that_cannot_be_read_denies_its_organization_alone(scene: S
     with pytest.raises(Refused) as caught:
         await scene.loaded(lambda: scene.reader.trust(acme))
     assert caught.value.reason is Reason.TRUST_ANCHORS_UNUSABLE
+    assert caught.value.detail == "the CA certificate 00: DER: short data"
     assert await scene.loaded(lambda: scene.reader.trust(other))
     assert scene.warnings
 

@@ -10,6 +10,7 @@ from support.certificates import NOW, Authority, Minted
 
 from authz.directory import Store
 from authz.directory.registrations import find_registration, set_registration
+from authz.directory.schema import registrations
 from authz.errors import StoreError
 from authz.model import Organization, RegistrationState
 from authz.pki import Certificate
@@ -80,6 +81,15 @@ def test_retirement_is_never_put_off(store: Store) -> None:
     assert store.retire(key, NOW + DAY).registration.retired_at == NOW
     assert store.retire(key, NOW - DAY).registration.retired_at == NOW - DAY
     assert store.registration(key).registration.state(NOW) is RegistrationState.RETIRED
+
+
+def test_registration_whose_certificate_cannot_be_read_is_listed_and_can_be_retired(store: Store) -> None:
+    """As before: one of a million keeps nobody from seeing the others."""
+    key = store.register("acme", "alice", parsed(ALICE), now=NOW).registration.id
+    with store.transaction() as connection:
+        connection.execute(sa.update(registrations).values(der=b"\x30\x00"))
+    assert [(stored.registration.id, stored.leaf) for stored in store.registrations("acme")] == [(key, None)]
+    assert store.retire(key, NOW).registration.retired_at == NOW
 
 
 def test_registration_unknown_is_an_error(store: Store) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from support.certificates import Authority
 
-from authz.directory.rows import certificate, split_chain
-from authz.errors import StoreError
+from authz.directory.rows import readable, split_chain
 
 ROOT = Authority.root()
 
@@ -25,9 +24,10 @@ def test_chain_that_is_cut_makes_no_sense(data: bytes) -> None:
         split_chain(data)
 
 
-def test_certificate_that_cannot_be_read_is_an_error_of_the_store() -> None:
-    """With what to do about it."""
-    assert certificate(ROOT.der).der == ROOT.der
-    with pytest.raises(StoreError) as caught:
-        certificate(b"\x30\x00")
-    assert caught.value.hint
+def test_certificate_that_cannot_be_read_is_none() -> None:
+    """Its DER as well as its subject, which is read where it is asked for."""
+    found = readable(ROOT.der)
+    assert found is not None
+    assert found.der == ROOT.der
+    for stored in (None, b"\x30\x00", ROOT.leaf("x").der.replace(b"\x0c\x01x", b"\x0c\x01\xff")):
+        assert readable(stored) is None
