@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -22,19 +21,20 @@ async def interrupted_after(seconds: float, interrupt: Callable[[], None], resul
         return await result
 
 
-@contextmanager
-def interrupted_every(seconds: float, interrupt: Callable[[], None]) -> Iterator[None]:
+class interrupted_every:  # noqa: N801 - used like a function, as `contextlib.suppress` is
     """Call `interrupt` again and again while the block waits: for a connection that was made anew and hangs, too."""
-    loop = asyncio.get_running_loop()
-    timer: asyncio.TimerHandle
 
-    def again() -> None:
-        nonlocal timer
-        interrupt()
-        timer = loop.call_later(seconds, again)
+    def __init__(self, seconds: float, interrupt: Callable[[], None]) -> None:
+        self._seconds = seconds
+        self._interrupt = interrupt
+        self._loop = asyncio.get_running_loop()
 
-    timer = loop.call_later(seconds, again)
-    try:
-        yield
-    finally:
-        timer.cancel()
+    def __enter__(self) -> None:
+        self._timer = self._loop.call_later(self._seconds, self._again)
+
+    def __exit__(self, *_error: object) -> None:
+        self._timer.cancel()
+
+    def _again(self) -> None:
+        self._interrupt()
+        self._timer = self._loop.call_later(self._seconds, self._again)

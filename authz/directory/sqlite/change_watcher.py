@@ -23,9 +23,8 @@ class WatchedConnection(ChangeWatcher):
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        self._url = url
         self._path = str(database_file(url))
-        self._engine: sa.Engine | None = None
+        self._engine = open_reader(url)
         self._connection: sa.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._content: tuple[int, int] | None = None
@@ -47,13 +46,10 @@ class WatchedConnection(ChangeWatcher):
 
     def close(self) -> None:
         """Give the connection back."""
-        connection, engine = self._connection, self._engine
-        self._connection = self._engine = None
-        with contextlib.suppress(sa.exc.SQLAlchemyError, OSError):
-            if connection is not None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sa.exc.SQLAlchemyError, OSError):
                 connection.close()
-            if engine is not None:
-                engine.dispose()
 
     def _connect(self) -> sa.Connection:
         status = os.stat(self._path)  # noqa: PTH116 - one system call a read
@@ -65,7 +61,6 @@ class WatchedConnection(ChangeWatcher):
         self.close()
         self.replaced = self.replaced or self._inode not in {None, inode}
         self.written = self.written or self._content not in {None, content}
-        self._engine = open_reader(self._url)
         self._connection = self._engine.connect()
         self._inode, self._content = inode, content
         self._made += 1
