@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Hashable, Iterator
+from collections.abc import AsyncIterator, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -318,6 +318,25 @@ class Scene:
                 yield [minted, *sent]
             if registered and leaf.kind is not RegistrationKind.CERTIFICATE:
                 yield [leaf_of(leaf.number, leaf.issuer, -1, 90), *self.carried]
+
+    def passes_by_another_s(self, person: Person) -> bool:
+        """Whether a certificate registered by name may pass by another user's registration of its key, or of the name.
+
+        `expiry` does not look for those: it would be a certificate that was never seen, of a key that two users have.
+        """
+        scope = self.world.scopes[ORGANIZATIONS.index(person.organization)]
+        mine = self._numbers([person], RegistrationKind.IDENTITY)
+        others = [
+            other for other in self.world.people if other is not person and other.organization == person.organization
+        ]
+        keys = {number % 4 for number in self._numbers(others, RegistrationKind.KEY)}
+        named = self._numbers(others, RegistrationKind.IDENTITY)
+        return scope is BindingScope.ORGANIZATION and any(number % 4 in keys or number in named for number in mine)
+
+    def _numbers(self, people: Iterable[Person], kind: RegistrationKind) -> set[int]:
+        """Of the certificates that were registered of them so."""
+        leaves = ((person, leaf) for person in people for leaf in person.leaves if leaf.kind is kind)
+        return {leaf.number for person, leaf in leaves if (person.name, leaf) in self.registered}
 
     async def show(self) -> None:
         """Have the service see the certificates that users present."""
