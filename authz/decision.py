@@ -38,7 +38,7 @@ from authz.reasons import Reason
 from authz.text import MAX_REPORT, MAX_SHOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from authz.headers import Selected
@@ -124,26 +124,41 @@ Decision = Allow | Deny
 
 
 def evaluate(
-    check: CheckRequest, listener: Listener, view: View, now: datetime, evidence: Evidence | None = None
+    check: CheckRequest,
+    listener: Listener,
+    view: View,
+    now: datetime,
+    evidence: Evidence | None = None,
+    take_turn: Callable[[Organization], None] | None = None,
 ) -> Decision:
     """Decide one request at `now`; raises `NotLoaded` when the view lacks a row, and nothing else on purpose.
 
-    `evidence` is filled, also where a row is missing; a new one is made without it.
+    `evidence` is filled, also where a row is missing; a new one is made without it. `take_turn` is called before a
+    header is decoded whose path was not verified before, and may raise `NotLoaded` as well.
     """
     evidence = evidence or Evidence()
     try:
-        return _gates(check, listener, view, now, evidence)
+        return _gates(check, listener, view, now, evidence, take_turn)
     except Refused as refusal:
         return Deny(refusal.reason, refusal.detail, evidence, refusal.certificate, refusal.path)
 
 
-def _gates(check: CheckRequest, listener: Listener, view: View, now: datetime, evidence: Evidence) -> Allow:
+def _gates(
+    check: CheckRequest,
+    listener: Listener,
+    view: View,
+    now: datetime,
+    evidence: Evidence,
+    take_turn: Callable[[Organization], None] | None,
+) -> Allow:
     selected = select(check, listener.header)
     organization = evidence.organization = _organization(check, listener, view)
     identity = evidence.identity = _identity(check, listener, organization, now)
     user = evidence.user = _user(organization, identity, view)
     cache = view.decode_cache(organization)
     cached = None if selected is None else cache.get(selected)
+    if cached is None and selected is not None and take_turn is not None:
+        take_turn(organization)
     # The elements, the nearest proxy's last.
     elements = cached or (() if selected is None else decode(selected, listener.header, cache))
     check_indicator(check, listener.header, elements[-1] if elements else None)

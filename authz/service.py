@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from authz.deadline import Deadline
 from authz.decision import Decision, Deny, Evidence, evaluate
 from authz.errors import AuthzError, NotLoaded, Refused
 from authz.host import canonical_host
-from authz.model import CheckRequest
+from authz.model import CheckRequest, Organization
 from authz.ports import Clock, Directory, Observer, Source
 from authz.reasons import Reason
+from authz.turns import Turns
 from authz.view import Listener
 
 LOADS_EACH = 32
@@ -23,6 +24,9 @@ by milliseconds at most.
 
 UNPROVEN = 4
 """Of the free places a tenant's requests whose token is not verified yet take less than one part in so many."""
+
+TURN_PART = 0.9
+"""Of the time that a check has, what it waits for its turn to verify: what it needs then, a row at most, is near."""
 
 Accounts = tuple[tuple[Hashable, bool], ...]
 """What a check that waits counts for: its tenant, and its tenant's requests whose token is not verified yet (False)."""
@@ -43,6 +47,13 @@ class ServiceLimits:
     seconds: float = 0.3
 
 
+@dataclass(frozen=True, slots=True)
+class VerificationTurn:
+    """What a check lacks that is to verify a new certificate of `organization` while others do."""
+
+    organization: int
+
+
 @dataclass(slots=True)
 class TenantQueue:
     """The checks that wait for rows of one tenant, or of one kind before the tenant is known."""
@@ -61,16 +72,24 @@ def queue_key(key: Hashable) -> Hashable:
     return getattr(key, "queue", None) or (("rows", organization) if organization else type(key))
 
 
-def decide(check: CheckRequest, listener: Listener, directory: Directory, clock: Clock) -> Decision | NotLoaded:
-    """The decision from the rows at hand, or the row that is missing; caches a header whose path verified.
+def decide(
+    check: CheckRequest,
+    listener: Listener,
+    directory: Directory,
+    clock: Clock,
+    take_turn: Callable[[Organization], None] | None = None,
+) -> Decision | NotLoaded:
+    """The decision from the rows at hand, or what is missing; caches a header whose path verified.
 
-    Raises `Refused` if the directory cannot be used, and what only a defect raises.
+    `take_turn` as for `authz.decision.evaluate`. Raises `Refused` if the directory cannot be used, and what only a
+    defect raises.
     """
     view, evidence = directory.view(), Evidence()
     try:
-        return evaluate(check, listener, view, clock.now(), evidence)
+        return evaluate(check, listener, view, clock.now(), evidence, take_turn)
     except NotLoaded as missing:
-        return missing
+        # That one's frames, and those of what it was raised from, lead to whoever waits with it: a cycle.
+        return NotLoaded(missing.key)
     finally:
         if evidence.decoded is not None and evidence.organization is not None:
             view.decode_cache(evidence.organization).put(*evidence.decoded)
@@ -95,22 +114,23 @@ class Service:
         self._waiting = 0
         self._waiting_of: dict[tuple[Hashable, bool], int] = {}
         self._queues: dict[Hashable, TenantQueue] = {}
+        self._turns = Turns()
 
     async def check(self, check: CheckRequest, listener: Listener) -> Decision:
         """The decision about `check` at `listener`. Raises nothing but cancellation: an internal failure denies."""
         started = self._clock.monotonic()
         try:
-            outcome = decide(check, listener, self._directory, self._clock)
+            outcome = self._decided(check, listener)
             decision = await self._wait(check, listener, outcome.key) if isinstance(outcome, NotLoaded) else outcome
         except Exception as error:  # noqa: BLE001 - fail closed: here and below everything is caught, and denies
             decision = self._denial(check, listener, error)
         return self._observed(check, listener, decision, self._clock.monotonic() - started)
 
     def check_at_once(self, check: CheckRequest, listener: Listener) -> Decision | None:
-        """The decision from the rows at hand, as `check` makes it; None, unobserved, if one is missing."""
+        """The decision from the rows at hand, as `check` makes it; None, unobserved, if it must wait for anything."""
         started = self._clock.monotonic()
         try:
-            outcome = decide(check, listener, self._directory, self._clock)
+            outcome = self._decided(check, listener)
             if isinstance(outcome, NotLoaded):
                 return None
             decision: Decision = outcome
@@ -150,11 +170,33 @@ class Service:
 
     async def _load_and_decide(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision:
         for _ in range(self._limits.loads):
-            outcome = await self._loaded(check, listener, key)
+            if isinstance(key, VerificationTurn):
+                outcome = await self._in_turn(check, listener, key)
+            else:
+                outcome = await self._loaded(check, listener, key)
             if not isinstance(outcome, NotLoaded):
                 return outcome
             key = outcome.key
         raise Refused(Reason.DIRECTORY_UNAVAILABLE, "the directory changes faster than it can be read")
+
+    def _decided(self, check: CheckRequest, listener: Listener) -> Decision | NotLoaded:
+        return decide(check, listener, self._directory, self._clock, self._take_turn)
+
+    def _take_turn(self, organization: Organization) -> None:
+        if not self._turns.take():
+            raise NotLoaded(VerificationTurn(organization.id))
+
+    async def _in_turn(self, check: CheckRequest, listener: Listener, key: VerificationTurn) -> Decision | NotLoaded:
+        """The outcome of the check once no other one verifies a new certificate."""
+        accounts = self._take_place(key.organization, key)
+        try:
+            with Deadline(self._limits.seconds * TURN_PART):
+                await self._turns.wait(key.organization)
+        except TimeoutError:
+            raise Refused(Reason.OVERLOADED, "too many new certificates are being verified") from None
+        finally:
+            self._leave_place(accounts)
+        return decide(check, listener, self._directory, self._clock)
 
     async def _loaded(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision | NotLoaded:
         """The outcome of the check after `key` was loaded in a slot of its queue."""
@@ -173,7 +215,7 @@ class Service:
             if not queue.checks:
                 del self._queues[name]
             self._leave_place(accounts)
-        return decide(check, listener, self._directory, self._clock)
+        return self._decided(check, listener)
 
     async def _load_in_slot(
         self, check: CheckRequest, listener: Listener, key: Hashable, queue: TenantQueue
@@ -184,7 +226,7 @@ class Service:
         try:
             if waits:
                 # A check ahead may have loaded it; the row that is missing now may belong to another queue.
-                outcome = decide(check, listener, self._directory, self._clock)
+                outcome = self._decided(check, listener)
                 if not isinstance(outcome, NotLoaded) or queue_key(outcome.key) != queue_key(key):
                     return outcome
                 key = outcome.key

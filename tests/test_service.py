@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
+from types import FrameType
+from typing import Any
 
 import pytest
 from support.certificates import NOW
-from support.decision_world import ACME, ALICE, CA, EVIL_ALICE, REVOKED, MemoryView, Says, request, standard_view
+from support.decision_world import (
+    ACME,
+    ALICE,
+    BOB,
+    CA,
+    EVIL_ALICE,
+    EVIL_CA,
+    REVOKED,
+    STRANGER,
+    MemoryView,
+    Says,
+    request,
+    standard_view,
+)
 
 from authz import decision
 from authz.crls.load_keys import PointsKey
-from authz.decision import Allow, Decision, Deny
+from authz.decision import Allow, Decision, Deny, Evidence
 from authz.directory.reader import HostKey, RegistrationsKey, TrustKey, UserKey
 from authz.errors import NotLoaded, Refused
 from authz.headers import decode
 from authz.identity.keys import JwksKey
-from authz.model import CheckRequest, Organization, User
+from authz.model import CheckRequest, Organization, PresentedChain, User
 from authz.reasons import Reason
 from authz.service import LOADS_EACH, Service, ServiceLimits, queue_key
+from authz.turns import Turns
 from authz.view import Listener
 
 DOOR = Listener("test", (Says("alice"),))
 OLGA = Listener("test", (Says("olga"),))
 CHECK = request(ALICE, CA)
+OTHER = CA.leaf("other")
+LEAVES = {"bob": BOB, "stranger": STRANGER, "revoked": REVOKED, "evil alice": EVIL_ALICE, "other": OTHER}
+NAMES = {leaf.sha256: name for name, leaf in LEAVES.items()}
 
 
 class Clock:
@@ -140,6 +160,8 @@ async def test_check_at_once_decides_as_check_does_and_is_observed_once() -> Non
     directory = Directory(standard_view())
     checked, observer = service(directory)
     for asked in (CHECK, request(), request(ALICE)):
+        # Of new certificates one is verified in each iteration of the loop.
+        await asyncio.sleep(0)
         at_once, waited = checked.check_at_once(asked, DOOR), await checked.check(asked, DOOR)
         assert at_once is not None
         assert at_once[:2] == waited[:2]
@@ -147,6 +169,76 @@ async def test_check_at_once_decides_as_check_does_and_is_observed_once() -> Non
     directory.held.missing = {USER}
     assert checked.check_at_once(CHECK, DOOR) is None
     assert (len(observer.decisions), directory.loaded) == (6, [])
+
+
+async def test_one_new_certificate_is_verified_in_an_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others wait, the organizations in turns; what was verified before, and who shows nothing, does not."""
+    verified: list[str] = []
+
+    def noted(selected: Any, *rest: Any) -> tuple[PresentedChain, ...]:
+        chain = decode(selected, *rest)
+        verified.append(NAMES[chain[0].sha256])
+        return chain
+
+    checked, _ = service(Directory(standard_view()))
+    assert isinstance(await checked.check(CHECK, DOOR), Allow)
+    monkeypatch.setattr(decision, "decode", noted)
+    await asyncio.sleep(0)
+    assert checked.check_at_once(request(BOB, CA), DOOR) is not None
+    flood = [request(leaf, CA) for leaf in (STRANGER, OTHER, REVOKED)]
+    assert [checked.check_at_once(one, DOOR) for one in flood] == [None] * 3
+    assert isinstance(checked.check_at_once(CHECK, DOOR), Allow)
+    assert isinstance(checked.check_at_once(request(), DOOR), Deny)
+    evil = request(EVIL_ALICE, EVIL_CA, host="evil.example.test")
+    asked = [asyncio.create_task(checked.check(one, DOOR)) for one in (*flood, evil)]
+    reasons = [one.reason for one in await asyncio.gather(*asked) if isinstance(one, Deny)]
+    await asyncio.sleep(0)
+    assert verified == ["bob", "stranger", "other", "evil alice", "revoked"]
+    assert reasons == [Reason.CERTIFICATE_NOT_REGISTERED] * 2 + [Reason.CERTIFICATE_REVOKED]
+
+
+async def test_new_certificates_of_an_organization_take_half_of_the_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more is refused at once, and so is, in the end, who waited for nearly all of its time."""
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now)
+    monkeypatch.setattr(Turns, "_pass_on", lambda _turns: None)
+    checked, _ = service(Directory(standard_view()), concurrent_checks=8, seconds=60)
+    assert checked.check_at_once(CHECK, DOOR) is not None
+    asked = [asyncio.create_task(checked.check(request(BOB, CA), DOOR)) for _ in range(5)]
+    assert await waiting(asked) == 4
+    monkeypatch.setattr(loop, "time", lambda: now + 55)
+    assert await waiting(asked) == 0
+    assert isinstance(await checked.check(CHECK, DOOR), Allow)
+
+
+async def test_checks_leave_nothing_to_the_garbage_collector() -> None:
+    """A worker never looks through what lives long, as a check that waits may do."""
+    directory = Directory(missing(HOST, USER, "registrations"))
+    checked, _ = service(directory)
+    chains = ((ALICE, CA), (), (STRANGER, CA))
+    gc.collect()
+    gc.disable()
+    try:
+        asked = [
+            checked.check(request(*chain, host=host), DOOR) for chain in chains for host in (*ACME.hosts, "x.test")
+        ]
+        assert len(await asyncio.gather(*asked)) == 6
+        directory.on_load = _fail
+        directory.held.missing = {USER}
+        assert isinstance(await checked.check(CHECK, DOOR), Deny)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        found = [one for one in gc.garbage if isinstance(one, (CheckRequest, Evidence, NotLoaded, FrameType))]
+        assert found == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+def _fail(_key: Hashable) -> None:
+    raise RuntimeError
 
 
 @pytest.mark.parametrize(
