@@ -116,7 +116,7 @@ def readable(stored: bytes | None) -> Certificate | None:
         return None
     try:
         certificate = pki.Certificate.parse(stored)
-        certificate.subject  # noqa: B018 - whoever lists it shows its name
+        certificate.subject  # noqa: B018 - a list shows its name
     except Refused:
         return None
     return certificate

@@ -84,7 +84,7 @@ def test_retirement_is_never_put_off(store: Store) -> None:
 
 
 def test_registration_whose_certificate_cannot_be_read_is_listed_and_can_be_retired(store: Store) -> None:
-    """As before: one of a million keeps nobody from seeing the others."""
+    """As before: one of a million hides none of the others."""
     key = store.register("acme", "alice", parsed(ALICE), now=NOW).registration.id
     with store.transaction() as connection:
         connection.execute(sa.update(registrations).values(der=b"\x30\x00"))
