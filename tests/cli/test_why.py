@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from dataclasses import replace
 from datetime import timedelta
@@ -43,7 +44,7 @@ COMMANDS = {
     "off user, foreign root": "authz intermediate add acme ca.pem",
     "off user, self-signed": "authz cert add acme chain.pem --user olga",
     "off user, revoked": "authz cert add acme chain.pem --user olga",
-    "unknown host": "authz org set ORGANIZATION --host unknown.example.test",
+    "unknown host": "authz org set ORGANIZATION --host unknown.example.test --host EACH_HOST_IT_HAS",
     "unknown user": "authz user add acme mallory",
 }
 """What mends a denial in the directory; the others are mended by the client, with what the sentence names."""
@@ -186,6 +187,17 @@ def test_what_is_switched_off_is_switched_on(world: World, change: tuple[str, ..
     assert answer("acme", "alice")["command"] == command
     assert authz(*command.split()[1:]).code == 0
     assert answer("acme", "alice")["command"] == ""
+
+
+@pytest.mark.slow
+def test_command_for_a_name_that_begins_like_an_option_can_be_pasted(world: World) -> None:
+    """As an issuer's random ids may."""
+    assert "'authz user add -- acme -x'" in authz("why", "--", "acme", "-x").err
+    for words in ("user add -- acme -x", "user set --off -- acme -x"):
+        assert authz(*words.split()).code == 0
+    command = json.loads(authz("why", "--json", "--", "acme", "-x").out)["command"]
+    assert authz(*command.split()[1:]).code == 0
+    assert authz("user", "show", "--json", "--", "acme", "-x").data["active"]
 
 
 def test_table_ends_with_what_to_do(world: World) -> None:
