@@ -104,14 +104,21 @@ def _inactive(denial: Denial) -> Remedy:
     trusted = "if the certificate is still trusted"
     if registration.retired_at is not None and registration.retired_at <= denial.at:
         ended = f"{name} was retired on {registration.retired_at:%Y-%m-%d %H:%M:%SZ}"
-        return Remedy(f"{ended}: reinstate it, {trusted}", f"authz cert reinstate {registration.id}")
+        return _after(ended, denial, f"reinstate it, {trusted}", f"authz cert reinstate {registration.id}")
     if state is RegistrationState.RETIRED:
         ended = f"{name} ended on {registration.valid_until:%Y-%m-%d %H:%M:%SZ}"
-        return Remedy(f"{ended}: let it last longer, {trusted}", f"authz cert set {registration.id} --until none")
+        last = f"let it last longer, {trusted}"
+        return _after(ended, denial, last, f"authz cert set {registration.id} --until none")
     if state is RegistrationState.SCHEDULED:
         begins = f"{name} begins on {registration.valid_from:%Y-%m-%d %H:%M:%SZ}"
         return Remedy(f"{begins}: wait, or let it begin now", f"authz cert set {registration.id} --from none")
     return Remedy(f"register a certificate of another key: {denial.detail}", _register(denial))
+
+
+def _after(ended: str, denial: Denial, otherwise: str, command: str) -> Remedy:
+    """What follows a registration that has ended: as a rule its successor, and the client still presents the former."""
+    remedy = _present(denial, otherwise, command)
+    return remedy._replace(sentence=f"{ended}: {remedy.sentence}")
 
 
 def _expired(denial: Denial) -> Remedy:
