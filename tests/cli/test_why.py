@@ -48,6 +48,12 @@ COMMANDS = {
 }
 """What mends a denial in the directory; the others are mended by the client, with what the sentence names."""
 
+KEYS = [
+    *("decision", "user", "registrations", "last_presented", "last_refusals", "refused_without_a_user"),
+    *("gates", "do", "command"),
+]
+"""Of the answer in JSON, also where nothing is known of the user."""
+
 PRESENT = "let the client of alice present what registration 1 names (CN=alice, until "
 
 
@@ -105,6 +111,7 @@ def test_denial_of_the_demonstration_is_named_by_one_command(world: World, row: 
     ask(world, row)
     seen = answer(ID[:6])
     assert row.reason is not None
+    assert list(seen) == KEYS
     assert seen["decision"][0]["reason"] == row.reason
     assert seen["command"] == COMMANDS.get(row.what, "")
     assert seen["do"]
@@ -198,7 +205,7 @@ def test_command_for_a_name_that_begins_like_an_option_can_be_pasted(world: Worl
         assert authz(*words.split()).code == 0
     command = json.loads(authz("why", "--json", "--", "acme", "-x").out)["command"]
     assert authz(*command.split()[1:]).code == 0
-    assert authz("user", "show", "--json", "--", "acme", "-x").data["active"]
+    assert authz("user", "show", "--json", "--", "acme", "-x").data["active"]  # type: ignore[index]
 
 
 def test_table_ends_with_what_to_do(world: World) -> None:
