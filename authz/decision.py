@@ -332,7 +332,10 @@ def _binding(
         registrations = () if leaf is None else view.registrations(organization, leaf)
     binding = bind(organization, user, leaf, registrations, now)
     if verifier is not None and organization.binding_kinds != DEFAULT_KINDS and may_be_renewed(binding):
-        binding = _renewed(user, verifier, evidence)
+        renewed = _renewed(user, verifier, evidence)
+        # Where neither its key nor a name is registered, what was found of the leaf itself says whose it is.
+        if renewed.registration is not None or renewed.nearest is not None:
+            binding = renewed
     if binding.refusal is not None:
         binding = binding._replace(detail=describe(organization, user, binding, now))
     evidence.binding = binding

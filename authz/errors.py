@@ -56,6 +56,7 @@ class Problem(StrEnum):
     ANCHOR_NOT_NAMED = auto()
     ANCHOR_NOT_SELF_SIGNED = auto()
     AUDIT_ENTRY_UNKNOWN = auto()
+    CA_UNREADABLE = auto()
     CERTIFICATE_REGISTERED = auto()
     CERTIFICATE_UNKNOWN = auto()
     CRL_EXPIRED = auto()

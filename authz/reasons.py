@@ -138,8 +138,9 @@ class Reason(StrEnum):
         "organization_unknown",
         Gate.ORGANIZATION,
         403,
-        "No organization has this host; add it with 'authz org set NAME --host HOST', or, if it is the service's own, "
-        "let client_request name the header that holds the client's.",
+        "No organization has this host; add it with 'authz org set NAME --host HOST', and --host for each host that "
+        "the organization has, for those given replace them; or, if it is the service's own, let client_request name "
+        "the header that holds the client's.",
     )
     ORGANIZATION_INACTIVE = (
         "organization_inactive",

@@ -124,6 +124,8 @@ def test_registration_that_does_not_hold_keeps_none_behind_it_from_holding() -> 
         ([key(REKEYED)], UNREGISTERED),
         ([key(FIRST, organization_id=2)], UNREGISTERED),
         ([key(FIRST, user=OSCARS)], ANOTHERS),
+        ([certificate(RENEWED, user=OSCARS)], ANOTHERS),
+        ([certificate(RENEWED, user=OSCARS), key(FIRST, **RETIRED)], INACTIVE),
         ([key(FIRST, **RETIRED)], INACTIVE),
         ([key(FIRST, **SCHEDULED)], INACTIVE),
         ([key(FIRST, **PAST)], INACTIVE),

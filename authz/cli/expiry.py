@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -48,7 +48,12 @@ def expiry(
         asked = partial(endings, anchors=by is By.ANCHOR)
         ends = (stopping if by is By.USER else asked)(connection, now, until)
         emit(_ROWS[by](counted.through(_all(context, ends, now, until))), as_json=as_json)
-    say(f"{counted.lines} end within {days} days; users who stop by an end of their own: {counted.stops}")
+    what = "ends by which a user stops" if by is By.USER else "end"
+    say(f"{counted.lines} {what} within {days} days; users who stop by an end of their own: {counted.stops}")
+
+
+_OWN: Final = {Expiring.REGISTRATION, Expiring.PRESENTED}
+"""What belongs to a single user."""
 
 
 class _Counted:
@@ -67,7 +72,7 @@ class _Counted:
 
     def new(self, ending: Ending) -> int:
         """1 for a user who stops by it, unless the line before was of the same user and moment."""
-        if not (ending.user and ending.stops):
+        if not (ending.kind in _OWN and ending.stops):
             return 0
         last, self._last = self._last, (ending.organization, ending.user, ending.at)
         return int(last != self._last)

@@ -9,6 +9,7 @@ from shlex import quote
 from typing import Final, NamedTuple
 
 from authz.admin.why import Denial, UserStatus, passed_since, recorded_denial
+from authz.cli.advice import of_user
 from authz.directory.registrations import StoredRegistration
 from authz.model import RegistrationKind, RegistrationState
 from authz.pki import Certificate
@@ -103,14 +104,21 @@ def _inactive(denial: Denial) -> Remedy:
     trusted = "if the certificate is still trusted"
     if registration.retired_at is not None and registration.retired_at <= denial.at:
         ended = f"{name} was retired on {registration.retired_at:%Y-%m-%d %H:%M:%SZ}"
-        return Remedy(f"{ended}: reinstate it, {trusted}", f"authz cert reinstate {registration.id}")
+        return _after(ended, denial, f"reinstate it, {trusted}", f"authz cert reinstate {registration.id}")
     if state is RegistrationState.RETIRED:
         ended = f"{name} ended on {registration.valid_until:%Y-%m-%d %H:%M:%SZ}"
-        return Remedy(f"{ended}: let it last longer, {trusted}", f"authz cert set {registration.id} --until none")
+        last = f"let it last longer, {trusted}"
+        return _after(ended, denial, last, f"authz cert set {registration.id} --until none")
     if state is RegistrationState.SCHEDULED:
         begins = f"{name} begins on {registration.valid_from:%Y-%m-%d %H:%M:%SZ}"
         return Remedy(f"{begins}: wait, or let it begin now", f"authz cert set {registration.id} --from none")
     return Remedy(f"register a certificate of another key: {denial.detail}", _register(denial))
+
+
+def _after(ended: str, denial: Denial, otherwise: str, command: str) -> Remedy:
+    """What follows a registration that has ended: as a rule its successor, and the client still presents the former."""
+    remedy = _present(denial, otherwise, command)
+    return remedy._replace(sentence=f"{ended}: {remedy.sentence}")
 
 
 def _expired(denial: Denial) -> Remedy:
@@ -169,7 +177,8 @@ def _issuer_unknown(denial: Denial) -> Remedy:
     if top.self_issued:
         return Remedy(f"trust {top.subject.text}, if its certificates may be used", f"authz anchor add {owner} ca.pem")
     add = f"authz intermediate add {owner} ca.pem"
-    return Remedy(f"let the client send the CA {top.issuer.text}, or add it if it is trusted", add)
+    otherwise = "or add it if it is trusted (with 'authz anchor add' if it is self-signed)"
+    return Remedy(f"let the client send the CA {top.issuer.text}, {otherwise}", add)
 
 
 def _top(leaf: Certificate, intermediates: tuple[Certificate, ...]) -> Certificate:
@@ -200,16 +209,27 @@ def _bound(denial: Denial) -> Remedy:
 
 
 def _host_unknown(denial: Denial) -> Remedy:
-    command = f"authz org set ORGANIZATION --host {quote(denial.host)}"
-    return Remedy(f"give the host {denial.host} to the organization that it belongs to", command)
+    # Those given replace the ones it has.
+    command = f"authz org set ORGANIZATION --host {quote(denial.host)} --host EACH_HOST_IT_HAS"
+    return Remedy(f"give the host {denial.host} to the organization that it belongs to, beside those it has", command)
 
 
 def _of_organization(sentence: str, command: str) -> Callable[[Denial], Remedy]:
-    """A rule whose sentence and command name the organization and the user alone."""
+    """A rule whose sentence and command name the organization alone."""
+
+    def rule(denial: Denial) -> Remedy:
+        name = denial.organization
+        return Remedy(sentence.format(organization=name), command.format(organization=quote(name)))
+
+    return rule
+
+
+def _of_user(sentence: str, command: str, options: str = "") -> Callable[[Denial], Remedy]:
+    """A rule whose sentence names the user, and whose command has the user for its arguments."""
 
     def rule(denial: Denial) -> Remedy:
         names = {"organization": denial.organization, "user": denial.user}
-        return Remedy(sentence.format(**names), command.format(**{key: quote(name) for key, name in names.items()}))
+        return Remedy(sentence.format(**names), of_user(command, **names, options=options))
 
     return rule
 
@@ -217,10 +237,8 @@ def _of_organization(sentence: str, command: str) -> Callable[[Denial], Remedy]:
 _RULES: Final[dict[str, Callable[[Denial], Remedy]]] = {
     Reason.ORGANIZATION_UNKNOWN: _host_unknown,
     Reason.ORGANIZATION_INACTIVE: _of_organization("switch {organization} on", "authz org set {organization} --on"),
-    Reason.USER_UNKNOWN: _of_organization(
-        "add {user} to {organization}, if the name is right", "authz user add {organization} {user}"
-    ),
-    Reason.USER_INACTIVE: _of_organization("switch {user} on", "authz user set {organization} {user} --on"),
+    Reason.USER_UNKNOWN: _of_user("add {user} to {organization}, if the name is right", "authz user add"),
+    Reason.USER_INACTIVE: _of_user("switch {user} on", "authz user set", "--on"),
     Reason.TRUST_ANCHORS_MISSING: _of_organization(
         "add the root CA of the certificates of {organization}", "authz anchor add {organization} roots.pem"
     ),

@@ -120,7 +120,7 @@ def show(context: typer.Context, organization: OrganizationName, name: UserName,
     else:
         hint(f"register a certificate: authz cert add {quote(organization)} chain.pem --user {quote(name)}")
     if seen:
-        say("presented, to the minute:")
+        say("presented, until half a minute ago:")
         emit(seen, as_json=False)
 
 

@@ -136,9 +136,7 @@ def _of_decision(context: typer.Context, beginning: str, now: datetime) -> _Answ
         status = status_of(connection, record.organization, record.user) if known else None
     sections: dict[str, list[Row]] = {"decision": [{**decision_row(record), **decision_details(record)}]}
     denial, rows = _denial(context, record, status, now)
-    if status is not None:
-        sections |= _sections(status, now)
-    answer = _Answer(sections | {"gates": rows})
+    answer = _Answer({**sections, **_sections(status, now), "gates": rows})
     answer.remedy = _settled(record, rows) if denial is None else remedy_of(denial)
     return answer
 
@@ -206,7 +204,10 @@ def _with_registered(
     return decided_offline(context, status.organization.hosts[0], status.user.name, leaf, chain, now)
 
 
-def _sections(status: UserStatus, now: datetime) -> dict[str, list[Row]]:
+def _sections(status: UserStatus | None, now: datetime) -> dict[str, list[Row]]:
+    """What is known of the user; of one that the directory does not have, each is empty."""
+    if status is None:
+        return {name: [] for name in _OF_USERS}
     owner = {**organization_summary(status.organization)}
     return {
         "user": [{**user_row(status.organization.name, status.user), "organization_active": owner["active"]}],
@@ -215,6 +216,9 @@ def _sections(status: UserStatus, now: datetime) -> dict[str, list[Row]]:
         "last_refusals": [_refusal_row(record) for record in status.refusals],
         "refused_without_a_user": [_refusal_row(record) for record in status.anonymous],
     }
+
+
+_OF_USERS: Final = ("user", "registrations", "last_presented", "last_refusals", "refused_without_a_user")
 
 
 def _refusal_row(record: RecordedDecision) -> Row:

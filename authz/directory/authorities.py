@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -70,11 +69,9 @@ class Authorities:
             ca.subject  # noqa: B018 - a name that cannot be read is reported as well
         except Refused as refusal:
             what, digest = self.table.name.removesuffix("s"), row.sha256.hex()
-            where = "--shared" if organization is None else shlex.quote(organization)
-            raise StoreError(
-                f"{what} {digest} cannot be read: {refusal.detail}",
-                hint=f"authz {what} remove {where} {digest}; then add it again",
-            ) from refusal
+            message = f"{what} {digest} cannot be read: {refusal.detail}"
+            about = {"what": what, "organization": organization, "sha256": digest}
+            raise StoreError(message, kind=Problem.CA_UNREADABLE, **about) from refusal
         return StoredCertificate(organization, ca, row.id)
 
     def _all(self, after: int | None) -> sa.Select[Any]:

@@ -175,7 +175,7 @@ def known_cas(connection: sa.Connection) -> list[Certificate]:
     ders = known_authorities(connection)
     one = sa.select(registrations.c.chain).where(registrations.c.chain_sha256 == sa.bindparam("chain_sha256")).limit(1)
     for chain_sha256 in distinct(connection, registrations.c.chain_sha256):
-        ders += rows.split_chain(connection.execute(one, {"chain_sha256": chain_sha256}).scalar_one())
+        ders += rows.readable_chain(connection.execute(one, {"chain_sha256": chain_sha256}).scalar_one())
     return [ca for der in dict.fromkeys(ders) if (ca := rows.readable(der)) is not None]
 
 

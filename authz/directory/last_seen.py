@@ -28,7 +28,7 @@ from authz.ports import Clock
 from authz.view import Listener
 
 FLUSH_SECONDS: Final = 30.0
-"""How long notes gather: what is written is exact to the minute."""
+"""How long notes gather."""
 
 MAX_BYTES: Final = 32 * 1024 * 1024
 """What all notes may take; those beyond are lost, and counted. At half of a bound they are written at once."""
@@ -50,20 +50,23 @@ AT_ONCE: Final = 500
 class Note:
     """What a leaf of a user did since the last writing: how its last check ended, and how many were refused.
 
-    `leaf` has the columns that its path determines. `matched` is the kind of the registration that matched,
-    `refused_by` the reason for which `required` refuses; both are empty where enforcement is off.
+    `leaf` has the columns that its path determines. `first_at` and `last_at` are when it was checked: they say
+    whether a user passed before or after a refusal, which the history has. `matched` is the kind of the registration
+    that matched, `refused_by` the reason for which `required` refuses; both are empty where enforcement is off.
     """
 
     leaf: dict[str, Any]
     listener: str
+    first_at: datetime
+    last_at: datetime
     matched: str = ""
     refused_by: str = ""
     refusals: int = 0
 
-    def row(self, now: datetime) -> dict[str, Any]:
+    def row(self) -> dict[str, Any]:
         """As the table has it."""
         said = {name: getattr(self, name) for name in ("listener", "matched", "refused_by", "refusals")}
-        return {**self.leaf, **said, "first_seen": now, "last_seen": now}
+        return {**self.leaf, **said, "first_seen": self.first_at, "last_seen": self.last_at}
 
 
 class LastSeen(BackgroundWriter):
@@ -82,17 +85,17 @@ class LastSeen(BackgroundWriter):
         user, path = evidence.user, evidence.path
         if user is None or path is None:
             return
-        key = (user.id, path.certificates[0].sha256)
+        key, now = (user.id, path.certificates[0].sha256), self._clock.now()
         note = self._notes.get(key)
         if note is None:
             columns = _columns(user, path, evidence.presented)
             if not self._has_room(user.organization_id, columns, path):
                 self._lost(1)
                 return
-            note = self._notes[key] = Note(columns, listener.name)
+            note = self._notes[key] = Note(columns, listener.name, now, now)
         note.matched, note.refused_by = _outcome(decision)
         note.refusals += bool(note.refused_by)
-        note.listener = listener.name
+        note.listener, note.last_at = listener.name, now
 
     def _has_room(self, owner: int, columns: dict[str, Any], path: VerifiedPath) -> bool:
         """Whether a note fits into what its organization and all may take; then it counts, with what it shares."""
@@ -131,7 +134,7 @@ class LastSeen(BackgroundWriter):
                     self._lost(len(part))
 
     def _write(self, notes: list[Note], cas: list[tuple[int, bytes, bytes]], now: datetime) -> None:
-        rows = [note.row(now) for note in notes]
+        rows = [note.row() for note in notes]
         with self._engine.begin() as connection:
             if rows:
                 connection.execute(_seen(insert_of(connection)), rows)

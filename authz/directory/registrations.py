@@ -99,7 +99,7 @@ def _check_overlap(connection: sa.Connection, new: Registration, now: datetime) 
     for row in connection.execute(sa.select(registrations).where(_alike(new), registrations.c.id != new.id)):
         if row.user_id != new.user_id and new.kind is not RegistrationKind.IDENTITY:
             continue
-        if overlaps(rows.registration(row), new.valid_from, new.valid_until, now):
+        if overlaps(rows.registration(row, lenient=True), new.valid_from, new.valid_until, now):
             message = f"the {new.kind} is registered already, as {row.id}"
             raise StoreError(message, kind=Problem.CERTIFICATE_REGISTERED, id=row.id)
 
@@ -218,4 +218,5 @@ def set_registration(
 
 
 def _stored(row: sa.Row[Any]) -> StoredRegistration:
-    return StoredRegistration(row.organization, row.user_name, rows.registration(row), rows.readable(row.der))
+    registration = rows.registration(row, lenient=True)
+    return StoredRegistration(row.organization, row.user_name, registration, rows.readable(row.der))

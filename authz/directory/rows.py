@@ -78,15 +78,18 @@ def user(row: Row) -> User:
     return User(row.id, row.organization_id, row.name, Enforcement(row.enforcement), row.active)
 
 
-def registration(row: Row) -> Registration:
-    """A registration; its chain is stored as certificates in a row. Raises `ValueError` if it is not."""
+def registration(row: Row, *, lenient: bool = False) -> Registration:
+    """A registration; its chain is stored as certificates in a row.
+
+    Raises `ValueError` if it is not; if `lenient`, for those who list or end it, the chain is empty then.
+    """
     return Registration(
         id=row.id,
         organization_id=row.organization_id,
         user_id=row.user_id,
         sha256=row.sha256,
         label=row.label,
-        chain=split_chain(row.chain or b""),
+        chain=readable_chain(row.chain or b"") if lenient else split_chain(row.chain or b""),
         valid_from=row.valid_from,
         valid_until=row.valid_until,
         retired_at=row.retired_at,
@@ -110,13 +113,21 @@ def split_chain(data: bytes) -> tuple[bytes, ...]:
     return tuple(certificates)
 
 
+def readable_chain(data: bytes) -> tuple[bytes, ...]:
+    """The certificates of a stored chain; of one that is cut, none."""
+    try:
+        return split_chain(data)
+    except ValueError:
+        return ()
+
+
 def readable(stored: bytes | None) -> Certificate | None:
     """The certificate in a row whose DER and subject can be read."""
     if stored is None:
         return None
     try:
         certificate = pki.Certificate.parse(stored)
-        certificate.subject  # noqa: B018 - whoever lists it shows its name
+        certificate.subject  # noqa: B018 - a list shows its name
     except Refused:
         return None
     return certificate

@@ -77,6 +77,8 @@ def test_users_who_stop_are_rows_of_their_own(acme: Run) -> None:
     acme("user", "add", "acme", "bob")
     named = [(row["user"], row["kind"]) for row in rows(acme, "--by", "user")]
     assert named == [("alice", "crl"), ("alice", "crl"), ("alice", "registration")]
+    told = acme("expiry", "--days", "31", "--by", "user").err
+    assert told == "3 ends by which a user stops within 31 days; users who stop by an end of their own: 1\n"
 
 
 def test_sums_by_organization_and_anchor(acme: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support.command_world import ALICE, CA, NOW, ROOT
@@ -122,3 +123,20 @@ def test_certificate_of_another_ca_of_the_name_needs_that_ca() -> None:
     denial = replace(DENIAL, reason=Reason.SIGNATURE_INVALID.value, leaf=LEAF)
     assert "intermediate add" in remedy_of(denial).command
     assert "anchor add" in remedy_of(replace(denial, culprit=TOP)).command
+
+
+@pytest.mark.parametrize(
+    ("ended", "command"),
+    [({"retired_at": NOW}, "authz cert reinstate 6"), ({"valid_until": NOW}, "authz cert set 6 --until none")],
+    ids=["retired", "past"],
+)
+def test_successor_comes_before_a_registration_that_has_ended(ended: dict[str, Any], command: str) -> None:
+    """A rotation ends the certificate before: what the client still presents is to be no good again."""
+    former = StoredRegistration("acme", "alice", replace(Registration(6, 1, 1, None), **ended), LEAF)
+    denial = replace(DENIAL, reason=Reason.CERTIFICATE_REGISTRATION_INACTIVE.value, at=NOW, nearest=former)
+    assert remedy_of(denial).command == command
+    usable = StoredRegistration("acme", "alice", Registration(7, 1, 1, None), LEAF)
+    remedy = remedy_of(replace(denial, usable=usable))
+    assert remedy.sentence.startswith("registration 6 ")
+    assert "let the client of al'ice present what registration 7 names" in remedy.sentence
+    assert remedy.command == ""

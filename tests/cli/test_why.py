@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from dataclasses import replace
 from datetime import timedelta
@@ -36,17 +37,22 @@ ID = "5e7fa3" + "0" * 26
 COMMANDS = {
     "required user, registered for no user": f"authz why {ID} --save presented.pem && "
     "authz cert add acme presented.pem --user alice",
-    "required user, retired": "authz cert reinstate 8",
     "required user, not yet active": "authz cert set 9 --from none",
     "required user, foreign root": "authz intermediate add acme ca.pem",
     "required user, its CA not sent": "authz intermediate add acme ca.pem",
     "off user, foreign root": "authz intermediate add acme ca.pem",
     "off user, self-signed": "authz cert add acme chain.pem --user olga",
     "off user, revoked": "authz cert add acme chain.pem --user olga",
-    "unknown host": "authz org set ORGANIZATION --host unknown.example.test",
+    "unknown host": "authz org set ORGANIZATION --host unknown.example.test --host EACH_HOST_IT_HAS",
     "unknown user": "authz user add acme mallory",
 }
 """What mends a denial in the directory; the others are mended by the client, with what the sentence names."""
+
+KEYS = [
+    *("decision", "user", "registrations", "last_presented", "last_refusals", "refused_without_a_user"),
+    *("gates", "do", "command"),
+]
+"""Of the answer in JSON, also where nothing is known of the user."""
 
 PRESENT = "let the client of alice present what registration 1 names (CN=alice, until "
 
@@ -105,12 +111,15 @@ def test_denial_of_the_demonstration_is_named_by_one_command(world: World, row: 
     ask(world, row)
     seen = answer(ID[:6])
     assert row.reason is not None
+    assert list(seen) == KEYS
     assert seen["decision"][0]["reason"] == row.reason
     assert seen["command"] == COMMANDS.get(row.what, "")
     assert seen["do"]
     names_own = row.user == "alice" and row.certificate in {None, "bob", "expired", "revoked", "withdrawn"}
     if names_own and not row.kind:
         assert seen["do"].startswith(PRESENT)
+    if row.certificate == "retired":
+        assert PRESENT in seen["do"]
     if row.reason.status == 403 and row.reason.gate is not Gate.ORGANIZATION:
         assert "denied" in [gate["outcome"] for gate in seen["gates"]]
     if row.user == "alice" and row.host == HOST:
@@ -186,6 +195,17 @@ def test_what_is_switched_off_is_switched_on(world: World, change: tuple[str, ..
     assert answer("acme", "alice")["command"] == command
     assert authz(*command.split()[1:]).code == 0
     assert answer("acme", "alice")["command"] == ""
+
+
+@pytest.mark.slow
+def test_command_for_a_name_that_begins_like_an_option_can_be_pasted(world: World) -> None:
+    """As an issuer's random ids may."""
+    assert "'authz user add -- acme -x'" in authz("why", "--", "acme", "-x").err
+    for words in ("user add -- acme -x", "user set --off -- acme -x"):
+        assert authz(*words.split()).code == 0
+    command = json.loads(authz("why", "--json", "--", "acme", "-x").out)["command"]
+    assert authz(*command.split()[1:]).code == 0
+    assert authz("user", "show", "--json", "--", "acme", "-x").data["active"]  # type: ignore[index]
 
 
 def test_table_ends_with_what_to_do(world: World) -> None:

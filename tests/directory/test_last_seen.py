@@ -140,6 +140,15 @@ async def test_later_sight_moves_the_end_and_not_the_beginning(scene: Scene) -> 
     assert row["refusals"] == 3
 
 
+async def test_moment_is_that_of_the_check_and_not_of_the_writing(scene: Scene) -> None:
+    """A refusal behind it came later, although it was written before."""
+    for _ in range(2):
+        scene.check(ALICE)
+        scene.clock.at += MINUTE
+    [row] = await scene.rows()
+    assert (row["first_seen"], row["last_seen"]) == (micros(NOW), micros(NOW + MINUTE))
+
+
 async def test_user_keeps_the_newest_leaves(scene: Scene) -> None:
     """So many of each; another user's stay."""
     leaves = [CA.leaf(f"leaf {number}") for number in range(LEAVES_EACH + 2)]

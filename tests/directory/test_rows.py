@@ -24,7 +24,7 @@ def test_chain_that_is_cut_makes_no_sense(data: bytes) -> None:
         split_chain(data)
 
 
-def test_certificate_that_cannot_be_read_is_none() -> None:
+def test_certificate_that_cannot_be_read_becomes_none() -> None:
     """Its DER as well as its subject, which is read where it is asked for."""
     found = readable(ROOT.der)
     assert found is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from io import BytesIO
 from pathlib import Path
 
@@ -22,5 +23,23 @@ async def test_link_that_was_lost_on_the_way_says_nothing_of_the_processes(tmp_p
     made.receive(ControlMessage({"link": True}))
     assert made._processes.answering
     await made.stop()
+    ours.close()
+    theirs.close()
+
+
+async def test_operators_listeners_close_together(tmp_path: Path) -> None:
+    """Each waits for clients that say nothing, and no connection is accepted until the next process begins."""
+    ops = {"address": "127.0.0.1:0", "health_probe_address": "127.0.0.1:0"}
+    settings = parse_settings({"database": f"sqlite:///{tmp_path}/authz.db", "ops": ops}, origin="test")
+    ours, theirs = control_pair()
+    made = CrlManager(settings, Sockets({}), Telemetry(BytesIO()), Child(theirs), {})
+    closing = asyncio.Barrier(2)
+
+    async def close() -> None:
+        await closing.wait()
+
+    for server in made._servers.values():
+        server.close = close  # type: ignore[method-assign]
+    await asyncio.wait_for(made.stop(), 5)
     ours.close()
     theirs.close()
