@@ -88,7 +88,7 @@ def decide(
     try:
         return evaluate(check, listener, view, clock.now(), evidence, take_turn)
     except NotLoaded as missing:
-        # That one's frames, and those of what it was raised from, lead to whoever waits with it: a cycle.
+        # That one's frames, and those of what it was raised from, lead to the check that waits with it: a cycle.
         return NotLoaded(missing.key)
     finally:
         if evidence.decoded is not None and evidence.organization is not None:

@@ -1,7 +1,7 @@
 """What takes long is done by one check in each iteration of the event loop, so that no tenant's flood holds others up.
 
-A certificate that was verified before costs some 20 us, a new one twenty times as much: whoever sends many new ones at
-once, on as many connections, would have the answers to all others wait for all of them.
+A certificate that was verified before costs some 20 us, a new one twenty times as much: a tenant that sends many new
+ones at once, on as many connections, would have the answers to all others wait for all of them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What a hostile neighbour costs: one organization's latency and the service's memory while another floods.
 
 `authz serve` runs as a process of its own over a Unix socket; the victim asks a known check a few hundred
-times a second on one connection, the neighbour as fast as four connections let him. How far the victim's
-latency moves is compared with what the same four connections of ordinary requests do to it.
+times a second on one connection, the neighbour as fast as four connections let him, and 64. How far the victim's
+latency moves is compared with what as many connections of ordinary requests do to it. How many of the neighbour's
+requests got 503 is said, too.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from base64 import urlsafe_b64encode
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,6 +40,8 @@ LIFE = {"not_before": NOW - timedelta(days=1), "not_after": NOW + timedelta(days
 CRL_SINCE, CRL_UNTIL = NOW - timedelta(hours=1), NOW + timedelta(days=1)
 SECONDS = 4.0
 LEAVES = 10_000
+NEW_LEAVES = "10,000 leaves"
+CONNECTIONS = (4, 64)
 KEY = ec.generate_private_key(ec.SECP256R1())
 
 
@@ -101,7 +105,7 @@ def floods(evil: Tenant, leaves: list[bytes]) -> dict[str, tuple[str, Callable[[
         "random hosts": ("payload", lambda number: evil.ask(host=f"h{number}.example.test")),
         "random users": ("payload", lambda number: evil.ask(user=f"u{number}")),
         "random key ids": ("token", token),
-        "10,000 leaves": ("payload", lambda number: evil.ask(certificate=leaves[number % LEAVES])),
+        NEW_LEAVES: ("payload", lambda number: evil.ask(certificate=leaves[number % len(leaves)])),
     }
 
 
@@ -112,29 +116,34 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reque
     return int(head[9:12])
 
 
-async def _flood(path: str, start: int, least: int, make: Callable[[int], bytes]) -> int:
-    """Ask as fast as one connection lets it, for a while and `least` times at least; how many were asked."""
+async def _flood(path: str, numbers: range, least: int, make: Callable[[int], bytes]) -> Counter[int]:
+    """Ask as fast as one connection lets it, for a while and `least` times at least; how often with which status."""
     reader, writer = await asyncio.open_unix_connection(path, limit=2**20)
-    numbers = itertools.count(start, 4)
-    until, asked = time.monotonic() + SECONDS, 0
-    while time.monotonic() < until or asked < least:
-        status = await _ask(reader, writer, make(next(numbers)))
-        if status >= 500:
-            raise RuntimeError(f"status {status}")
-        asked += 1
+    until, asked = time.monotonic() + SECONDS, Counter[int]()
+    for number in numbers:
+        if time.monotonic() >= until and asked.total() >= least:
+            break
+        asked[await _ask(reader, writer, make(number))] += 1
     writer.close()
     return asked
 
 
 def _neighbour(
-    path: str, least: int, make: Callable[[int], bytes], pipe: multiprocessing.connection.Connection
+    path: str,
+    connections: int,
+    first: int,
+    least: int,
+    make: Callable[[int], bytes],
+    pipe: multiprocessing.connection.Connection,
 ) -> None:
-    async def run() -> int:
-        return sum(await asyncio.gather(*(_flood(path, number, least // 4, make) for number in range(4))))
+    async def run() -> Counter[int]:
+        shares = (range(first + number, sys.maxsize, connections) for number in range(connections))
+        counts = await asyncio.gather(*(_flood(path, share, least // connections, make) for share in shares))
+        return sum(counts, Counter())
 
     started = time.monotonic()
     asked = uvloop.run(run())
-    pipe.send((asked, asked / (time.monotonic() - started)))
+    pipe.send((asked, asked.total() / (time.monotonic() - started)))
 
 
 def lasting(seconds: float) -> Callable[[], bool]:
@@ -158,15 +167,17 @@ async def _victim(path: str, request: bytes, going: Callable[[], bool]) -> list[
     return found
 
 
-def memory(process: int) -> float:
-    """Resident memory in MB."""
-    return int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]) * 4096 / 1e6
+def memory(supervisor: int) -> float:
+    """Resident memory of its worker, in MB: the larger of its children."""
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text(encoding="ascii").split()
+    pages = (int(Path(f"/proc/{child}/statm").read_text(encoding="ascii").split()[1]) for child in children)
+    return max(pages) * 4096 / 1e6
 
 
 def quantiles(found: list[float]) -> str:
-    """Median and 99th percentile."""
+    """Median, 99th percentile and the most."""
     cuts = statistics.quantiles(found, n=100)
-    return f"p50 {cuts[49]:6.2f} ms  p99 {cuts[98]:6.2f} ms"
+    return f"p50 {cuts[49]:6.2f} ms  p99 {cuts[98]:6.2f} ms  most {max(found):6.1f} ms"
 
 
 def service(folder: Path, tenants: list[Tenant]) -> ServiceProcess:
@@ -195,8 +206,8 @@ identity = [{{kind = "{name}"}}]
 def rows(folder: Path) -> Iterator[str]:
     """A line for each flood."""
     acme, evil = Tenant("acme"), Tenant("evil")
-    key = evil.alice.key
-    leaves = [present(evil.ca.leaf(f"n{n}", key=key, **LIFE).der, [evil.ca.der]) for n in range(LEAVES)]
+    key, many = evil.alice.key, len(CONNECTIONS) * LEAVES
+    leaves = [present(evil.ca.leaf(f"n{n}", key=key, **LIFE).der, [evil.ca.der]) for n in range(many)]
     running = service(folder, [acme, evil])
     running.start()
     assert running.process is not None
@@ -205,12 +216,14 @@ def rows(folder: Path) -> Iterator[str]:
     try:
         # The first requests read what all others find at hand.
         uvloop.run(_victim(path, victim, lasting(1)))
-        before = memory(process)
-        yield f"{'quiet':32} {quantiles(uvloop.run(_victim(path, victim, lasting(SECONDS))))}  {before:5.0f} MB"
-        for name, (listener, make) in floods(evil, leaves).items():
+        quiet = quantiles(uvloop.run(_victim(path, victim, lasting(SECONDS))))
+        yield f"{'quiet':36} {quiet}  {memory(process):5.0f} MB"
+        for (name, (listener, make)), connections in itertools.product(floods(evil, leaves).items(), CONNECTIONS):
             here, there = multiprocessing.Pipe()
-            least = LEAVES if name == "10,000 leaves" else 0
-            arguments = (str(folder / listener), least, make, there)
+            least = LEAVES if name == NEW_LEAVES else 0
+            # Leaves of the round before are known.
+            first = CONNECTIONS.index(connections) * LEAVES
+            arguments = (str(folder / listener), connections, first, least, make, there)
             flood = multiprocessing.get_context("fork").Process(target=_neighbour, args=arguments)
             flood.start()
             # The neighbour tells when it has done; a neighbour that dies closes the pipe.
@@ -218,7 +231,9 @@ def rows(folder: Path) -> Iterator[str]:
             found = uvloop.run(_victim(path, victim, lambda: not here.poll()))  # noqa: B023 - called at once
             asked, rate = here.recv()
             flood.join()
-            yield f"{name:32} {quantiles(found)}  {memory(process):5.0f} MB  {asked:6} asked, {rate:6.0f} a second"
+            shown = f"{connections:2} x {name}"
+            refused = f", {asked[503]} with 503" if asked[503] else ""
+            yield f"{shown:36} {quantiles(found)}  {memory(process):5.0f} MB  {rate:6.0f} a second{refused}"
     finally:
         running.stop()
 

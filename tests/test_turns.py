@@ -17,7 +17,7 @@ async def test_turn_is_taken_once_in_an_iteration() -> None:
 
 
 async def test_tenants_have_their_turns_one_after_the_other() -> None:
-    """One in each iteration, however many of one tenant wait; meanwhile nobody else finds one."""
+    """One in each iteration, however many of one tenant wait; meanwhile no other finds one."""
     turns = Turns()
     had: list[str] = []
 
