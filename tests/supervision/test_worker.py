@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from support.served import Served, end, opened_files
 from support.worker_processes import Direct
 
 from authz.demo.world import World
+from authz.supervision.worker import settle
 
 
 @pytest.fixture
@@ -116,3 +119,19 @@ def test_each_workers_own_counter_says_who_answered(served: Served) -> None:
         served.check()
     served.until(lambda: sum(served.metric("authz_worker_checks_total").values()) == 400)
     assert min(served.metric("authz_worker_checks_total").values()) > 0
+
+
+def test_what_lives_long_is_not_looked_through() -> None:
+    """A full collection stops all answers: for 280 ms where 60,000 leaves are cached."""
+    threshold, interval = gc.get_threshold(), sys.getswitchinterval()
+    try:
+        settle()
+        young, full = (gc.get_stats()[generation]["collections"] for generation in (0, 2))
+        kept = [[number] for number in range(300_000)]
+        assert gc.get_stats()[0]["collections"] > young + 100
+        assert gc.get_stats()[2]["collections"] == full
+        assert len(kept) == 300_000
+    finally:
+        gc.set_threshold(*threshold)
+        sys.setswitchinterval(interval)
+        gc.unfreeze()
