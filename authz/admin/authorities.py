@@ -16,6 +16,7 @@ from authz.admin.described import described_ca
 from authz.admin.public_roots import PUBLIC_ROOTS, SOURCE
 from authz.directory import Store
 from authz.directory.authorities import ANCHORS, INTERMEDIATES, Authorities
+from authz.directory.rows import readable
 from authz.errors import ConfigError, Problem, Refused
 from authz.reasons import Reason
 
@@ -56,15 +57,22 @@ def _add(
     with store.change() as change:
         new = authorities.add(change.connection, organization, cas)
         for ca in new:
-            change.record("add", thing(authorities, ca.sha256), organization, after=described_ca(ca.sha256, ca.der))
+            change.record(
+                "add", thing(authorities, ca.sha256), organization, after=described_ca(ca.sha256, ca.subject.text)
+            )
     return new
 
 
 def remove(store: AuditedStore, authorities: Authorities, organization: str | None, sha256: bytes) -> None:
     """Trust or know a CA no longer, in an organization, or for None the one that was shared."""
     with store.change() as change:
-        removed = authorities.remove(change.connection, organization, sha256)
-        change.record("remove", thing(authorities, sha256), organization, before=described_ca(sha256, removed))
+        ca = readable(authorities.remove(change.connection, organization, sha256))
+        change.record(
+            "remove",
+            thing(authorities, sha256),
+            organization,
+            before=described_ca(sha256, None if ca is None else ca.subject.text),
+        )
 
 
 def thing(authorities: Authorities, sha256: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import json
 import os
 import shutil
@@ -45,12 +46,26 @@ def free_port() -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """As many ports, all different."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+    """As many ports, all different. Raises `ConfigError` where there are not so many.
+
+    They are none of those that the system gives to connections, which might take one before its server does, and none
+    that was returned before.
+    """
+    found: list[int] = []
+    for port in itertools.islice(_ports, len(PORTS)):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise ConfigError(f"no {count} ports of {PORTS.start} to {PORTS.stop - 1} are free", hint="end what listens there")
+
+
+PORTS: Final = range(20_000, 32_000)
+"""Below those that Linux gives to connections (net.ipv4.ip_local_port_range)."""
+
+# Each process begins elsewhere.
+_ports: Final = itertools.cycle([*PORTS[os.getpid() * 997 % len(PORTS) :], *PORTS[: os.getpid() * 997 % len(PORTS)]])
 
 
 class ServiceProcess:

@@ -19,7 +19,16 @@ from pathlib import Path
 from typing import Self
 
 from authz.demo import Stage
-from authz.demo.processes import START_SECONDS, Application, Envoy, ServiceProcess, free_port, shipped, stop_process
+from authz.demo.processes import (
+    START_SECONDS,
+    Application,
+    Envoy,
+    ServiceProcess,
+    free_port,
+    free_ports,
+    shipped,
+    stop_process,
+)
 from authz.demo.rows import ROWS, Row
 from authz.demo.world import World
 from authz.errors import ConfigError
@@ -77,7 +86,7 @@ class Nginx:
         text: str | None = None,
     ) -> None:
         self._world, self._folder = world.folder, folder or world.folder
-        self.port, self.ordinary_port = free_port(), free_port()
+        self.port, self.ordinary_port = free_ports(2)
         self.config = self._folder / "nginx.conf"
         bundle = world.folder / "client-ca.pem"
         if not bundle.exists():
