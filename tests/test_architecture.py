@@ -22,7 +22,7 @@ LEVELS = {
     "reasons": 0, "errors": 0, "model": 0, "text": 0,
     "headers": 1, "pki": 1, "binding": 1, "host": 1,
     "decision": 2, "view": 2, "row_parts": 2,
-    "service": 3, "ports": 3, "deadline": 3,
+    "service": 3, "ports": 3, "deadline": 3, "turns": 3,
     "web": 4, "directory": 4, "identity": 4, "crls": 4, "telemetry": 4, "clock": 4, "blocking_calls": 4, "ipc": 4,
     "admin": 4,
     "doctor": 4,

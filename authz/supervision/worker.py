@@ -32,8 +32,8 @@ NEVER: Final = 2**31 - 1
 def settle() -> None:
     """Exempt from garbage collection what start-up made, and what has lived through two collections.
 
-    That is what the caches hold, which make no cycles: to look through 60,000 leaves took 280 ms, in which nobody is
-    answered, again and again while one tenant sends new ones. Cycles that live so long stay until the worker is
+    That is what the caches hold, which make no cycles: to look through 60,000 leaves took 280 ms, in which no check
+    is answered, again and again while one tenant sends new ones. Cycles that live so long stay until the worker is
     replaced, at `limits.worker_memory`; checks leave none (tests/test_service.py).
     """
     gc.collect()
