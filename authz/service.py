@@ -230,9 +230,13 @@ class Service:
             if waits:
                 # A check ahead may have loaded it; the row that is missing now may belong to another queue.
                 outcome = self._decided(check, listener)
-                if not isinstance(outcome, NotLoaded) or queue_key(outcome.key) != queue_key(key):
+                if not isinstance(outcome, NotLoaded):
                     return outcome
-                key = outcome.key
+                # Who needs a turn to see whether the row is there loads it: to leave the slot for that would never end.
+                if not isinstance(outcome.key, VerificationTurn):
+                    if queue_key(outcome.key) != queue_key(key):
+                        return outcome
+                    key = outcome.key
             queue.loading.add(key)
             try:
                 await self._load(key)

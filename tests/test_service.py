@@ -216,6 +216,33 @@ async def test_new_certificates_of_an_organization_take_half_of_the_places(monke
     assert isinstance(await checked.check(CHECK, DOOR), Allow)
 
 
+async def test_check_that_waited_for_a_slot_loads_its_row_before_a_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No source would load a turn; and without the row it would come back for a slot again and again."""
+    monkeypatch.setattr("authz.service.LOADS_EACH", 1)
+    directory = Directory(missing(USER, ("user", "olga")))
+    monkeypatch.setattr(directory.held, "_load", lambda row: row in directory.held.missing and _miss(row[1]))
+    directory.gate = asyncio.Event()
+    checked, observer = service(directory)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(Turns, "_pass_on", lambda _turns: None)
+        asked = [asyncio.create_task(checked.check(CHECK, listener)) for listener in (DOOR, OLGA)]
+        assert await waiting(asked) == 2
+        assert checked._turns.take()
+        directory.on_load = lambda _key: directory.held.missing.clear()
+        directory.gate.set()
+        assert await waiting(asked) == 2
+    checked._turns._pass_on()
+    assert [isinstance(one, Allow) for one in await asyncio.gather(*asked)] == [True, True]
+    assert directory.loaded == [UserKey(1, "alice"), UserKey(1, "olga")]
+    assert observer.errors == []
+
+
+def _miss(user: str) -> None:
+    raise NotLoaded(UserKey(1, user))
+
+
 async def test_who_waited_for_a_row_first_is_overloaded_as_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time of a check is one: no operator is to look for a slow directory where a turn was waited for."""
     loop = asyncio.get_running_loop()
