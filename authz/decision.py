@@ -169,7 +169,8 @@ def _gates(
     if identity.confirmation is not None:
         _token_binding(identity.confirmation, presented)
     verifier = None if presented is None else _path(presented, organization, view, now, evidence)
-    if selected is not None and presented is not None and cached is None:
+    if selected is not None and elements and cached is None:
+        # Without a client's each element is a gateway's, and verified.
         evidence.decoded = selected, elements
     evidence.binding = _binding(organization, user, view, now, evidence, verifier)
     certificate = None if presented is None else presented.sha256

@@ -476,8 +476,8 @@ class Reason(StrEnum):
         "overloaded",
         Gate.SERVICE,
         503,
-        "More checks wait than the service takes, or more new certificates or tokens of the organization than it "
-        "verifies at once; add workers, or raise the limit.",
+        "More checks wait than the service takes, or more new tokens or certificates of the organization than it "
+        "verifies in time; add workers, or raise the limit.",
     )
     INTERNAL_ERROR = (
         "internal_error",

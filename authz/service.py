@@ -26,7 +26,7 @@ UNPROVEN = 4
 """Of the free places a tenant's requests whose token is not verified yet take less than one part in so many."""
 
 TURN_PART = 0.9
-"""Of the time that a check has, what it waits for its turn to verify: what it needs then, a row at most, is near."""
+"""Of the time that a check has, how much may be over while it waits to verify: what it needs then is near."""
 
 Accounts = tuple[tuple[Hashable, bool], ...]
 """What a check that waits counts for: its tenant, and its tenant's requests whose token is not verified yet (False)."""
@@ -169,9 +169,10 @@ class Service:
             raise Refused(Reason.DIRECTORY_UNAVAILABLE, f"no answer within {self._limits.seconds} s") from None
 
     async def _load_and_decide(self, check: CheckRequest, listener: Listener, key: Hashable) -> Decision:
+        turn_until = asyncio.get_running_loop().time() + self._limits.seconds * TURN_PART
         for _ in range(self._limits.loads):
             if isinstance(key, VerificationTurn):
-                outcome = await self._in_turn(check, listener, key)
+                outcome = await self._in_turn(check, listener, key, turn_until)
             else:
                 outcome = await self._loaded(check, listener, key)
             if not isinstance(outcome, NotLoaded):
@@ -186,11 +187,13 @@ class Service:
         if not self._turns.take():
             raise NotLoaded(VerificationTurn(organization.id))
 
-    async def _in_turn(self, check: CheckRequest, listener: Listener, key: VerificationTurn) -> Decision | NotLoaded:
-        """The outcome of the check once no other one verifies a new certificate."""
+    async def _in_turn(
+        self, check: CheckRequest, listener: Listener, key: VerificationTurn, until: float
+    ) -> Decision | NotLoaded:
+        """The outcome of the check once no other one verifies a new certificate, which it waits for `until` then."""
         accounts = self._take_place(key.organization, key)
         try:
-            with Deadline(self._limits.seconds * TURN_PART):
+            with Deadline(until - asyncio.get_running_loop().time()):
                 await self._turns.wait(key.organization)
         except TimeoutError:
             raise Refused(Reason.OVERLOADED, "too many new certificates are being verified") from None
@@ -227,9 +230,13 @@ class Service:
             if waits:
                 # A check ahead may have loaded it; the row that is missing now may belong to another queue.
                 outcome = self._decided(check, listener)
-                if not isinstance(outcome, NotLoaded) or queue_key(outcome.key) != queue_key(key):
+                if not isinstance(outcome, NotLoaded):
                     return outcome
-                key = outcome.key
+                # Who needs a turn to see whether the row is there loads it: to leave the slot for that would never end.
+                if not isinstance(outcome.key, VerificationTurn):
+                    if queue_key(outcome.key) != queue_key(key):
+                        return outcome
+                    key = outcome.key
             queue.loading.add(key)
             try:
                 await self._load(key)

@@ -22,8 +22,8 @@ class Turns:
         """Whether this iteration's turn was free: it is the caller's then, who uses it at once."""
         if self._taken:
             return False
-        self._taken = True
         asyncio.get_running_loop().call_soon(self._pass_on)
+        self._taken = True
         return True
 
     async def wait(self, tenant: Hashable) -> None:
@@ -36,6 +36,8 @@ class Turns:
 
     def _pass_on(self) -> None:
         """Give the next iteration's turn to whom has waited longest of the tenant whose turn it is."""
+        # First: whatever fails here, for lack of memory, the next who asks finds a turn, and others go on behind.
+        self._taken = False
         while self._waiting:
             tenant = next(iter(self._waiting))
             turns = self._waiting.pop(tenant)
@@ -45,6 +47,5 @@ class Turns:
             # Who has given up needs none.
             if not turn.done():
                 turn.set_result(None)
-                asyncio.get_running_loop().call_soon(self._pass_on)
+                self.take()
                 return
-        self._taken = False

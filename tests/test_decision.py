@@ -382,6 +382,13 @@ def test_hop_is_skipped_only_by_its_own_proof(check: CheckRequest, reason: Reaso
     assert reported(decision) == (reason or "bound")
 
 
+def test_header_of_gateways_alone_is_remembered_once_they_proved_themselves() -> None:
+    """Each request of a client without a certificate has it; that of a gateway which is not trusted is not."""
+    listener = Listener("d", (Says("olga"),), trusted_proxies=(HOP,))
+    assert decide(chained((GATEWAY,)), listener=listener).evidence.decoded is not None
+    assert decide(chained((IMPOSTOR,)), listener=listener).evidence.decoded is None
+
+
 LATE = {"this_update": NOW - timedelta(days=9), "next_update": NOW - timedelta(days=1)}
 INNER = GATEWAYS.intermediate("Inner gateways")
 BEHIND = INNER.leaf("behind", extensions=[(san("gateway.example.test"), False)])

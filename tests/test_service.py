@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from support.certificates import NOW
+from support.certificates import NOW, Authority
 from support.decision_world import (
     ACME,
     ALICE,
@@ -30,10 +30,10 @@ from support.decision_world import (
 
 from authz import decision
 from authz.crls.load_keys import PointsKey
-from authz.decision import Allow, Decision, Deny, Evidence
+from authz.decision import Allow, Decision, Deny
 from authz.directory.reader import HostKey, RegistrationsKey, TrustKey, UserKey
 from authz.errors import NotLoaded, Refused
-from authz.headers import decode
+from authz.headers import decode, present
 from authz.identity.keys import JwksKey
 from authz.model import CheckRequest, Organization, PresentedChain, User
 from authz.reasons import Reason
@@ -45,6 +45,10 @@ DOOR = Listener("test", (Says("alice"),))
 OLGA = Listener("test", (Says("olga"),))
 CHECK = request(ALICE, CA)
 OTHER = CA.leaf("other")
+FOREIGN = Authority.root("Foreign").leaf("foreign")
+LOWER = CA.intermediate("Lower")
+BELOW = LOWER.leaf("below")
+MALFORMED = request(headers=((b"x-forwarded-client-cert", present(b"\x30\x03\x02\x01\x01", [CA.der])),))
 LEAVES = {"bob": BOB, "stranger": STRANGER, "revoked": REVOKED, "evil alice": EVIL_ALICE, "other": OTHER}
 NAMES = {leaf.sha256: name for name, leaf in LEAVES.items()}
 
@@ -212,24 +216,80 @@ async def test_new_certificates_of_an_organization_take_half_of_the_places(monke
     assert isinstance(await checked.check(CHECK, DOOR), Allow)
 
 
+async def test_check_that_waited_for_a_slot_loads_its_row_before_a_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No source would load a turn; and without the row it would come back for a slot again and again."""
+    monkeypatch.setattr("authz.service.LOADS_EACH", 1)
+    directory = Directory(missing(USER, ("user", "olga")))
+    monkeypatch.setattr(directory.held, "_load", lambda row: row in directory.held.missing and _miss(row[1]))
+    directory.gate = asyncio.Event()
+    checked, observer = service(directory)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(Turns, "_pass_on", lambda _turns: None)
+        asked = [asyncio.create_task(checked.check(CHECK, listener)) for listener in (DOOR, OLGA)]
+        assert await waiting(asked) == 2
+        assert checked._turns.take()
+        directory.on_load = lambda _key: directory.held.missing.clear()
+        directory.gate.set()
+        assert await waiting(asked) == 2
+    checked._turns._pass_on()
+    assert [isinstance(one, Allow) for one in await asyncio.gather(*asked)] == [True, True]
+    assert directory.loaded == [UserKey(1, "alice"), UserKey(1, "olga")]
+    assert observer.errors == []
+
+
+def _miss(user: str) -> None:
+    raise NotLoaded(UserKey(1, user))
+
+
+async def test_who_waited_for_a_row_first_is_overloaded_as_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of a check is one: no operator is to look for a slow directory where a turn was waited for."""
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now)
+    monkeypatch.setattr(Turns, "_pass_on", lambda _turns: None)
+    directory = Directory(missing(USER))
+    checked, _ = service(directory, seconds=60)
+    directory.gate = asyncio.Event()
+    asked = [asyncio.create_task(checked.check(CHECK, DOOR))]
+    assert await waiting(asked) == 1
+    assert checked._turns.take()
+    monkeypatch.setattr(loop, "time", lambda: now + 30)
+    directory.gate.set()
+    assert await waiting(asked) == 1
+    monkeypatch.setattr(loop, "time", lambda: now + 55)
+    assert await waiting(asked) == 0
+    decided = await asked[0]
+    assert isinstance(decided, Deny)
+    assert decided.reason is Reason.OVERLOADED
+
+
 async def test_checks_leave_nothing_to_the_garbage_collector() -> None:
     """A worker never looks through what lives long, as a check that waits may do."""
     directory = Directory(missing(HOST, USER, "registrations"))
     checked, _ = service(directory)
-    chains = ((ALICE, CA), (), (STRANGER, CA))
+    known = ((ALICE, CA), (), (STRANGER, CA))
+    refused = ((REVOKED, CA), (EVIL_ALICE, EVIL_CA), (FOREIGN,), (BELOW, LOWER, CA))
+    chains = (*known, *refused)
     gc.collect()
     gc.disable()
     try:
         asked = [
             checked.check(request(*chain, host=host), DOOR) for chain in chains for host in (*ACME.hosts, "x.test")
         ]
-        assert len(await asyncio.gather(*asked)) == 6
+        assert len(await asyncio.gather(*asked)) == 2 * len(chains)
+        directory.held.missing = {"crls"}
+        for one in (request(BELOW, LOWER, CA), MALFORMED):
+            assert isinstance(await checked.check(one, DOOR), Deny)
+        assert directory.loaded[-1] == "crls"
         directory.on_load = _fail
         directory.held.missing = {USER}
         assert isinstance(await checked.check(CHECK, DOOR), Deny)
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
-        found = [one for one in gc.garbage if isinstance(one, (CheckRequest, Evidence, NotLoaded, FrameType))]
+        kept = (BaseException, FrameType)
+        found = [one for one in gc.garbage if isinstance(one, kept) or type(one).__module__.startswith("authz")]
         assert found == []
     finally:
         gc.set_debug(0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 
+import pytest
+
 from authz.turns import Turns
 
 
@@ -47,3 +49,18 @@ async def test_turn_of_whom_gives_up_is_the_next_one_s() -> None:
         await asyncio.sleep(0)
     assert turns.take()
     assert not turns._waiting
+
+
+async def test_turn_that_cannot_be_passed_on_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded, and may lack for a moment: else no new certificate would be verified ever again."""
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    turns = Turns()
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "call_soon", fail)
+    with pytest.raises(MemoryError):
+        turns.take()
+    monkeypatch.undo()
+    assert turns.take()

@@ -51,6 +51,15 @@ class _Protocol(RequestHandler):
     at_once: AtOnce | None = None
     allowed: Allowed | None = None
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there; of mutual TLS, once the handshake is complete.
+
+        It is read from now on, and a reader leads back to here until the connection is lost: where a handshake fails,
+        which anybody can cause, neither happens, and the cycle would stay.
+        """
+        self._parser = RequestReader(self, self._loop, self.answered)  # type: ignore[assignment] # no public way
+        super().connection_made(transport)
+
     def answered(self, request: RawRequestMessage) -> bool:
         """Answer a request that was read whole, if nothing is in its way; else aiohttp answers, with a task of its own.
 
@@ -121,8 +130,7 @@ class Server(web.Server):
         """The protocol of one new connection."""
         protocol = _Protocol(self, loop=self._loop, logger=_SILENT, **OPTIONS)  # type: ignore[arg-type]
         protocol.unread, protocol.at_once, protocol.allowed = self._unread, self._at_once, self._allowed
-        reader = RequestReader(protocol, self._loop, protocol.answered)
-        protocol._parser = reader  # type: ignore[assignment]  # noqa: SLF001 - no public way
+        protocol._parser = None  # noqa: SLF001 - no public way
         return protocol
 
 

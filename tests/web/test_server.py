@@ -13,6 +13,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from io import BytesIO
 from typing import Any
+from weakref import ref
 
 import pytest
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler
@@ -360,6 +361,12 @@ async def test_answer_at_once_puts_off_the_end_of_an_idle_connection(side: Side)
     side.connection._process_keepalive()
     assert not side.transport.closed
     assert side.at_once == 1
+
+
+async def test_connection_that_is_never_made_leaves_no_cycle() -> None:
+    """As where a handshake fails, which strangers can make it do: nothing ends the connection then."""
+    connection = ref(Side(at_once=True).server())
+    assert connection() is None
 
 
 LEANED_ON = {"_waiter", "_next_keepalive_close_time", "_keepalive_timeout"}

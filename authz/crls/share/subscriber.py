@@ -211,6 +211,9 @@ class Subscriber:
             self._crls = {sha256: self._crls[sha256] for sha256 in manifest.signers}
             for sha256, crl in self._crls.items():
                 crl.mark_expired(when_it_came=sha256 in manifest.expired)
+            if self._store is not None:
+                # It holds CRLs that do not count any more, the memory of which other processes share.
+                self._store.memory.clear()
             self._store = CrlStore(self._crls.values(), manifest.signers)
         self._manifest = manifest
         self._started.set()

@@ -225,6 +225,16 @@ class SharedCache:
         while self.weight > self.max_bytes and self._victim().give(kept):
             continue
 
+    def clear(self) -> None:
+        """Remove everything. Tenants and their caches refer to each other, and would wait for the garbage collector."""
+        for tenant in list(self._known.values()):
+            tenant.caches.clear()
+            tenant.parts.clear()
+            tenant.weight = tenant.level = 0
+        self.tenants.clear()
+        self._classes.clear()
+        self.weight = 0
+
     def _victim(self) -> Tenant:
         """The tenant to evict from next; tenants of one class take turns."""
         longest_ago = next(iter(self.tenants.values()))

@@ -25,6 +25,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from authz.errors import Refused
 from authz.pki.budget import Budget
@@ -156,9 +157,13 @@ class _PathBuilder:
         verified = self._extend((leaf,), 0)
         if verified is not None:
             return verified
-        failure = self.failure or _no_issuer((leaf,))
+        raise self._reported(leaf)
+
+    def _reported(self, leaf: Certificate) -> Refused:
+        """The refusal of the whole search, which this object forgets: what raises and holds an error is a cycle."""
+        failure, self.failure = self.failure or _no_issuer((leaf,)), None
         # Of a signer's path, whose refusal is not reported, nothing is explained.
-        raise failure if self.checker is None or self.anchor is not None else self.checker.explained(failure)
+        return failure if self.checker is None or self.anchor is not None else self.checker.explained(failure)
 
     def _extend(self, path: tuple[Certificate, ...], cas_below: int) -> VerifiedPath | None:
         """Try every issuer of the last certificate of `path`; None when none of them leads to a good path."""
@@ -171,6 +176,8 @@ class _PathBuilder:
                     continue
                 verified = self._try_issuer(path, issuer, anchor, cas_below)
             except Refused as refusal:
+                # Some of the frames that it came through hold it: a cycle.
+                refusal.__traceback__ = None
                 self._record_failure(refusal, (*path, issuer))
                 continue
             if verified is not None:
@@ -273,10 +280,8 @@ class _PathBuilder:
 
 
 def _on_path(refusal: Refused, path: Sequence[Certificate]) -> Refused:
-    """The refusal with the path it was met on, if it has none yet."""
-    if refusal.path:
-        return refusal
-    ders = tuple(certificate.der for certificate in path)
+    """The same refusal with the path it was met on, if it has none yet."""
+    ders = refusal.path or tuple(certificate.der for certificate in path)
     return Refused(refusal.reason, refusal.detail, certificate=refusal.certificate, path=ders)
 
 
@@ -368,8 +373,10 @@ def revocation_checker(
     def prove(signer: Certificate, anchor: TrustAnchor) -> Sequence[Certificate]:
         policy = replace(CRL_SIGNER_POLICY, algorithms=validation.policy.algorithms)
         builder = _PathBuilder(candidates, trust, validation._replace(policy=policy), {}, anchor=anchor)
-        builder.checker = checker
+        builder.checker = asking()
         return builder.run(signer).certificates
 
     checker = RevocationChecker(validation, crls, trust.verified, candidates.certificates, prove)
+    # It holds `prove`: to hold it there would be a cycle.
+    asking = ref(checker)
     return checker

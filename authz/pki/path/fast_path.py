@@ -61,7 +61,7 @@ def proofs_below(
 
 
 class _NeedsPathBuilding(Exception):
-    """A leaf that a rule about the whole path may concern."""
+    """A leaf that the search refuses, or that a rule about the whole path may concern."""
 
 
 def _check_leaf(
@@ -82,6 +82,7 @@ def _check_leaf(
     key = (leaf.sha256, issuer.spki_sha256)
     if not verified.verified(key):
         validation.budget.spend_signature(issuer.key_cost)
-        signatures[key] = refusal = signature_refusal(leaf, issuer)
-        if refusal is not None:
-            raise refusal
+        signatures[key] = signature_refusal(leaf, issuer)
+        if signatures[key] is not None:
+            # An error that is raised and kept is a cycle; the search refuses by what is kept.
+            raise _NeedsPathBuilding

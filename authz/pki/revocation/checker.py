@@ -195,14 +195,14 @@ def check_status(certificate: Certificate, applicable: Iterable[ApplicableCrls],
     covered, unusable = 0, False
     used: tuple[Crl, ...] = ()
     why = ""
-    last_known: Refused | None = None
+    overdue: tuple[Crl, RevokedEntry] | None = None
     for same_scope in applicable:
         crl_set = same_scope.crl_set if same_scope.begins <= at else same_scope.at(at)
         crls, listed, stale, problem = crl_set.ask(certificate, due)
         if listed is not None:
-            last_known = _revoked(certificate, *listed)
             if not stale:
-                raise last_known
+                raise _revoked(certificate, *listed)
+            overdue = listed
         narrowed = "" if algorithms is DEFAULT_ALGORITHMS else _narrowed(crls, algorithms)
         if problem or narrowed:
             why = why or problem or narrowed
@@ -213,10 +213,12 @@ def check_status(certificate: Certificate, applicable: Iterable[ApplicableCrls],
     if covered == ALL_REASONS:
         exemption = Exemption.GRACE if due < at and _any_late(used, at) else None
         return NotRevoked(_SEAL, certificate, used if len(used) == 1 else tuple(dict.fromkeys(used)), exemption)
-    if mode.soft and last_known is None and not unusable:
+    if mode.soft and overdue is None and not unusable:
         return NotRevoked(_SEAL, certificate, used, Exemption.SOFT_FAIL)
     why = why or f"no CRL of {certificate.issuer.text} is applicable"
-    raise last_known or Refused(Reason.REVOCATION_UNKNOWN, why, certificate=certificate.der)
+    if overdue is not None:
+        raise _revoked(certificate, *overdue)
+    raise Refused(Reason.REVOCATION_UNKNOWN, why, certificate=certificate.der)
 
 
 def _narrowed(crls: Iterable[Crl], algorithms: AlgorithmRules) -> str:

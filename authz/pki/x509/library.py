@@ -85,13 +85,14 @@ def load_crl(data: bytes) -> x509.CertificateRevocationList:
 
 
 def _again(load: Callable[[bytes], T], plain: Callable[[bytes], bytes], data: bytes, error: BaseException) -> T:
-    refusal = parser_error(error)
+    parser_error(error)
     try:
         rewritten = plain(data)
     except ValueError:
-        raise refusal from error
+        rewritten = data
     if rewritten == data:
-        raise refusal from error
+        # Made only now: an error that is raised and held is a cycle.
+        raise parser_error(error) from error
     return call(load, rewritten)
 
 

@@ -98,6 +98,19 @@ async def test_crl_that_had_expired_when_it_came_is_evidence_for_the_subscriber_
         assert (await two.check(alice), await two.check(bob)) == (GOOD, GOOD)
 
 
+async def test_what_was_remembered_of_crls_goes_with_them(two: Pair) -> None:
+    """The garbage collector would not find it: it would hold every CRL that ever counted, and the memory it is in."""
+    async with serving(b"") as server:
+        server.answer = says(body=crl())
+        assert await two.check(leaf("alice", server.url)) == GOOD
+        before = two.subscriber.crls().memory
+        assert len(before)
+        server.answer = says(body=crl(number=2, hours=0.5))
+        two.scene.time.pass_by(minutes=15)
+        await two.scene.until(lambda: two.subscriber.crls().memory is not before)
+        assert not len(before)
+
+
 async def test_checks_of_one_path_ask_once(two: Pair) -> None:
     """And it is not asked again within a second."""
     async with serving(b"") as server:

@@ -6,6 +6,7 @@ import gc
 import sys
 import tracemalloc
 from collections.abc import Iterator
+from weakref import ref
 
 import pytest
 
@@ -66,6 +67,22 @@ def test_weight_is_that_of_all_entries_and_tenants() -> None:
     for cache in caches:
         cache.clear()
     assert whole.weight == len(whole) == len(whole.tenants) == 0
+
+
+def test_what_is_cleared_leaves_nothing_to_the_garbage_collector() -> None:
+    """A tenant that holds nothing neither; and what is cleared may be filled again."""
+    whole = SharedCache()
+    for owner in "ab":
+        cache: Cache[str, str] = Cache(whole.tenant(owner))
+        if owner == "a":
+            cache.put("key", "value", 1)
+    gone = [ref(one) for one in (whole.tenant("a"), whole.tenant("b"))]
+    del cache
+    whole.clear()
+    assert [one() for one in gone] == [None, None]
+    assert (whole.weight, len(whole)) == (0, 0)
+    Cache(whole.tenant("a")).put("key", "value", 1)
+    assert len(whole) == 1
 
 
 def test_bound_holds_and_the_oldest_unused_goes_first() -> None:
