@@ -51,13 +51,13 @@ def free_ports(count: int) -> list[int]:
     They are none of those that the system gives to connections, which might take one before its server does, and none
     that was returned before.
     """
-    found: list[int] = []
+    ports: list[int] = []
     for port in itertools.islice(_ports, len(PORTS)):
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            return found
+            ports.append(port)
+        if len(ports) == count:
+            return ports
     raise ConfigError(f"no {count} ports of {PORTS.start} to {PORTS.stop - 1} are free", hint="end what listens there")
 
 
