@@ -64,7 +64,7 @@ def _certificate(wanted: Wanted) -> Value:
     if named.identity is not None:
         given |= {"name": named.identity, "anchor": (named.anchor or b"").hex()}
     owner = {"organization": wanted.organization, "user": wanted.user}
-    certificates = "".join(map(ssl.DER_cert_to_PEM_cert, (leaf, *rows.split_chain(chain)))) if leaf else ""
+    certificates = "".join(map(ssl.DER_cert_to_PEM_cert, (leaf, *rows.readable_chain(chain)))) if leaf else ""
     return {**owner, **given, **({"certificate": certificates} if leaf else {})}
 
 

@@ -5,6 +5,7 @@ A verb's module is imported when the verb is called: each needs other libraries,
 
 from __future__ import annotations
 
+import errno
 import gc
 import re
 import sys
@@ -177,6 +178,11 @@ def main() -> None:
     except TyperException as error:
         _fail_usage(error)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        fail(f"the output cannot be written: {error.strerror}", "what the command changed before is changed")
+        sys.exit(1)
     except UnicodeEncodeError:
         if all(map(_is_utf8, sys.argv)):
             raise

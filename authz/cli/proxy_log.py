@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 import typer
@@ -26,6 +27,9 @@ def why_handshakes(context: typer.Context, file: Path, user: list[str], *, as_js
         try:
             most = _most_of(file)
             with file.open("rb") as opened:
+                if opened.peek(len(GZIP)).startswith(GZIP):
+                    plain = f"zcat {quote(str(file))} | authz why --proxy-log /dev/stdin"
+                    raise ConfigError(f"{file} is compressed by gzip", hint=plain)
                 log.read(opened, most)
         except OSError as error:
             raise ConfigError(f"cannot read {file}: {error.strerror}", hint=_HINT) from error
@@ -37,6 +41,9 @@ def why_handshakes(context: typer.Context, file: Path, user: list[str], *, as_js
     if log.cut:
         say(f"of a pipe no more than {MAX_OF_PIPE} bytes are read: there may be later ones")
 
+
+GZIP: Final = b"\x1f\x8b"
+"""How its files begin (RFC 1952 section 2.3.1)."""
 
 _HINT: Final = "name the proxy's access log, or a pipe that it comes through"
 

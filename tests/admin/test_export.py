@@ -185,6 +185,18 @@ def test_crl_of_no_known_ca_is_refused_with_its_place(empty: AuditedStore) -> No
     assert applied(empty, crl + anchor).counts == {Action.ADD: 2}
 
 
+def test_chain_that_is_cut_is_left_out(store: AuditedStore) -> None:
+    """With it no certificate of the chain could be used, and without it the others of the directory are exported."""
+    with store.reading() as connection:
+        whole = [document.get("certificate", "") for document in export(connection)]
+    with store.transaction() as connection:
+        connection.execute(sa.update(schema.registrations).values(chain=CA.der[:-1]))
+        cut = [document.get("certificate", "") for document in export(connection)]
+    assert len(cut) == len(whole)
+    assert [text.count("BEGIN") for text in whole if text.count("BEGIN") > 1]
+    assert not [text.count("BEGIN") for text in cut if text.count("BEGIN") > 1]
+
+
 def test_crl_that_no_document_can_hold_is_left_out(store: AuditedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """And counted. The largest that is not is read again."""
     sizes = sorted(len(stored.crl.der or b"") for stored in store.crls())

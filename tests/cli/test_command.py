@@ -84,6 +84,22 @@ def test_failure_exits_one_with_a_sentence_and_no_traceback(acme: Run, arguments
     assert "Traceback" not in done.err
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["org list", "--help"])
+def test_full_disk_is_one_sentence(acme: Run, words: str) -> None:
+    """Of the file that the output goes to."""
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "authz", *words.split()]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr.splitlines()) == (
+        1,
+        [
+            "authz: the output cannot be written: No space left on device",
+            "hint: what the command changed before is changed",
+        ],
+    )
+
+
 def test_version_and_help_are_reported(run: Run) -> None:
     """The first things anybody asks for."""
     assert run("--version").out.startswith("authz ")

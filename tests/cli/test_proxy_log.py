@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from contextlib import suppress
@@ -57,6 +58,14 @@ def test_file_that_cannot_be_read_is_one_sentence(acme: Run) -> None:
     """With what to do."""
     done = acme("why", "--proxy-log", "nothing.log")
     assert (done.code, "name the proxy's access log" in done.err) == (1, True)
+
+
+def test_compressed_log_is_said_to_be(acme: Run, log: str) -> None:
+    """As rotated ones are: it has no line of its own, and what is printed reads it."""
+    Path("rotated 1.gz").write_bytes(gzip.compress(Path(log).read_bytes()))
+    done = acme("why", "--proxy-log", "rotated 1.gz")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.endswith("hint: zcat 'rotated 1.gz' | authz why --proxy-log /dev/stdin\n")
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/"])
