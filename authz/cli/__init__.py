@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 import re
 import sys
 from importlib import import_module
@@ -168,7 +169,9 @@ def options(
 def main() -> None:
     """Run the command; refusals and errors become a sentence, a hint and an exit code."""
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code)
     except AdvisedError as error:
         fail(str(error), advice(error))
         sys.exit(1)
@@ -179,9 +182,12 @@ def main() -> None:
         _fail_usage(error)
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno not in {errno.EPIPE, errno.ENOSPC, errno.EDQUOT}:
             raise
-        fail(f"the output cannot be written: {error.strerror}", "what the command changed before is changed")
+        # What is left of it would be tried once more as Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno != errno.EPIPE:
+            fail(f"the output cannot be written: {error.strerror}", "what the command changed before is changed")
         sys.exit(1)
     except UnicodeEncodeError:
         if all(map(_is_utf8, sys.argv)):

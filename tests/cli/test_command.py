@@ -84,13 +84,20 @@ def test_failure_exits_one_with_a_sentence_and_no_traceback(acme: Run, arguments
     assert "Traceback" not in done.err
 
 
+def written_to(output: int, words: str, *, buffered: bool) -> subprocess.CompletedProcess[str]:
+    """What became of a command whose output goes there; Python buffers what goes to no terminal, if nothing forbids."""
+    command = [sys.executable, *([] if buffered else ["-u"]), "-m", "authz", *words.split()]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, check=False, env=environment)
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("buffered", [True, False])
 @pytest.mark.parametrize("words", ["org list", "--help"])
-def test_full_disk_is_one_sentence(acme: Run, words: str) -> None:
+def test_full_disk_is_one_sentence(acme: Run, words: str, buffered: bool) -> None:
     """Of the file that the output goes to."""
     with Path("/dev/full").open("w") as full:
-        command = [sys.executable, "-m", "authz", *words.split()]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = written_to(full.fileno(), words, buffered=buffered)
     assert (done.returncode, done.stderr.splitlines()) == (
         1,
         [
@@ -98,6 +105,17 @@ def test_full_disk_is_one_sentence(acme: Run, words: str) -> None:
             "hint: what the command changed before is changed",
         ],
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("buffered", [True, False])
+def test_reader_that_has_enough_is_no_failure_to_speak_of(acme: Run, buffered: bool) -> None:
+    """`authz org list | head`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = written_to(writing, "org list", buffered=buffered)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_version_and_help_are_reported(run: Run) -> None:
