@@ -39,7 +39,8 @@ class ServiceLimits:
     `concurrent_checks` counts checks that wait for a row; one more is answered with 503 at once. One tenant may take
     as many of these places as it leaves free (`Service._take_place`). `loads` bounds the rows that one check may ask
     for: organization, user, registrations, anchors, CRLs and keys once each, and again if the directory changes
-    meanwhile. `seconds` bounds the waiting, below the 400 ms that the shipped proxy configurations allow one attempt.
+    meanwhile; a turn to verify counts as one. `seconds` bounds the waiting, below the 400 ms that the shipped proxy
+    configurations allow one attempt.
     """
 
     concurrent_checks: int = 1024
@@ -190,7 +191,7 @@ class Service:
     async def _in_turn(
         self, check: CheckRequest, listener: Listener, key: VerificationTurn, until: float
     ) -> Decision | NotLoaded:
-        """The outcome of the check once no other one verifies a new certificate, which it waits for `until` then."""
+        """The outcome of the check in its turn to verify. Raises `Refused` (overloaded) if it has none `until` then."""
         accounts = self._take_place(key.organization, key)
         try:
             with Deadline(until - asyncio.get_running_loop().time()):

@@ -85,7 +85,7 @@ def load_crl(data: bytes) -> x509.CertificateRevocationList:
 
 
 def _again(load: Callable[[bytes], T], plain: Callable[[bytes], bytes], data: bytes, error: BaseException) -> T:
-    parser_error(error)
+    parser_error(error)  # raises what is no error of the parser
     try:
         rewritten = plain(data)
     except ValueError:
