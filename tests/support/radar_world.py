@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncIterator, Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -325,7 +325,8 @@ class Scene:
         `expiry` does not look for those: it would be a certificate that was never seen, of a key that two users have.
         """
         scope = self.world.scopes[ORGANIZATIONS.index(person.organization)]
-        mine = self._numbers([person], RegistrationKind.IDENTITY)
+        unseen = tuple(leaf for leaf in person.leaves if not leaf.seen)
+        mine = self._numbers([replace(person, leaves=unseen)], RegistrationKind.IDENTITY)
         others = [
             other for other in self.world.people if other is not person and other.organization == person.organization
         ]
